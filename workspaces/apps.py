@@ -1,0 +1,9 @@
+"""The app of tenants and access."""
+
+from django.apps import AppConfig
+
+
+class WorkspacesConfig(AppConfig):
+    """Tenants, users, members and roles, credentials, authentication, throttles."""
+
+    name = "workspaces"

@@ -1,0 +1,133 @@
+"""Tenants, their members, and the credentials that open them."""
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Lower
+from oauth2_provider.models import AbstractApplication
+
+from config import clock
+from config.ids import uuid7
+from workspaces.rates import validate_rate
+from workspaces.scopes import ALL_SCOPES, EDIT_SCOPES, READ_SCOPES
+
+
+class User(AbstractUser):
+    """A person who signs in: a member of workspaces, a member of staff, or both."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+
+    class Meta(AbstractUser.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            # An address signs in as well as a user name does, so it must name one person.
+            models.UniqueConstraint(Lower("email"), condition=~models.Q(email=""), name="user_email_unique"),
+        ]
+
+
+class Workspace(models.Model):
+    """A tenant: everything else belongs to one."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=200)
+    identity_field = models.CharField(
+        max_length=100,
+        default="email",
+        help_text="What names a contact besides its id: email, phone, or a declared text or integer field.",
+    )
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    """What a member may do in a workspace."""
+
+    OWNER = "owner", "Owner"
+    ADMIN = "admin", "Admin"
+    EDITOR = "editor", "Editor"
+    VIEWER = "viewer", "Viewer"
+
+
+ROLE_SCOPES: dict[str, frozenset[str]] = {
+    Role.OWNER.value: ALL_SCOPES,
+    Role.ADMIN.value: ALL_SCOPES,
+    Role.EDITOR.value: EDIT_SCOPES,
+    Role.VIEWER.value: READ_SCOPES,
+}
+
+
+class Membership(models.Model):
+    """A user's place in a workspace."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["workspace", "user"], name="membership_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.get_role_display()})"
+
+
+class ApiKey(models.Model):
+    """A bearer key of a workspace; the secret itself is shown once and never stored."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=200)
+    prefix = models.CharField(max_length=40, editable=False, help_text="The first characters of the key.")
+    last_four = models.CharField(max_length=4, editable=False)
+    # The secret has 256 random bits: a slow hash would add nothing but time.
+    key_hash = models.BinaryField(max_length=32, unique=True, editable=False)
+    scopes = ArrayField(models.TextField(), default=list, blank=True)
+    rate_limit = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        validators=[validate_rate],
+        help_text='Empty: none. "vendor": what the wire format documents. Else e.g. "120/minute".',
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering: ClassVar[list[str]] = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.masked})"
+
+    @property
+    def masked(self) -> str:
+        """The key as a list may show it."""
+        return f"{self.prefix}...{self.last_four}"
+
+
+class Application(AbstractApplication):
+    """An OAuth client, which acts in one workspace only and with at most its own scopes."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="applications")
+    scopes = ArrayField(models.TextField(), default=list, blank=True)
+    rate_limit = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        validators=[validate_rate],
+        help_text='Empty: none. "vendor": what the wire format documents. Else e.g. "120/minute".',
+    )
+
+    class Meta(AbstractApplication.Meta):
+        verbose_name = "OAuth application"

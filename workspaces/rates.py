@@ -1,0 +1,24 @@
+"""The grammar of a credential's `rate_limit`."""
+
+from django.core.exceptions import ValidationError
+from limits import RateLimitItem, parse
+
+OFF = ""
+VENDOR = "vendor"
+
+
+def parse_rate(text: str) -> RateLimitItem:
+    """Return the limit that e.g. `120/minute` spells. Raises ValueError."""
+    return parse(text)
+
+
+def validate_rate(text: str) -> None:
+    """Refuse what is neither empty, `vendor` nor a rate. Raises Django's ValidationError."""
+    if text in (OFF, VENDOR):
+        return
+    try:
+        limit = parse_rate(text)
+    except ValueError as error:
+        raise ValidationError('Write a rate as "120/minute" or "2/second".') from error
+    if limit.amount < 1:
+        raise ValidationError("A rate allows at least one request.")

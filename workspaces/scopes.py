@@ -1,0 +1,36 @@
+"""What a credential may do: one list for API keys, roles and OAuth, which spells a scope with a dot."""
+
+from collections.abc import Iterable
+
+SCOPES = {
+    "events:write": "Record events",
+    "events:read": "Read events",
+    "contacts:write": "Create, change and delete contacts",
+    "contacts:read": "Read contacts",
+    "definitions:write": "Declare and change event definitions",
+    "definitions:read": "Read event definitions",
+    "scoring:write": "Create, change and delete scoring rules",
+    "scoring:read": "Read scoring rules",
+    "keys:write": "Issue and revoke API keys",
+    "keys:read": "Read the list of API keys",
+}
+ALL_SCOPES = frozenset(SCOPES)
+READ_SCOPES = frozenset(
+    scope for scope in SCOPES if scope.endswith(":read") and not scope.startswith("keys:")
+)
+EDIT_SCOPES = frozenset(scope for scope in SCOPES if not scope.startswith("keys:"))
+
+
+def unknown_scopes(scopes: Iterable[str]) -> list[str]:
+    """Return those of `scopes` that do not exist, in their order."""
+    return [scope for scope in scopes if scope not in SCOPES]
+
+
+def from_oauth(scope: str) -> frozenset[str]:
+    """Return the scopes that an OAuth scope string names: `events.write` is `events:write`."""
+    return frozenset(name.replace(".", ":", 1) for name in scope.split())
+
+
+def to_oauth(scopes: Iterable[str]) -> list[str]:
+    """Return `scopes` as OAuth spells them."""
+    return [scope.replace(":", ".", 1) for scope in scopes]
