@@ -1,0 +1,46 @@
+"""The database backend `config.embedded`."""
+
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db.backends.postgresql import base
+
+from config.postgres.server import DATABASE, server_in
+
+
+class EmbeddedConnection(psycopg.Connection[Any]):
+    """A connection whose making starts the server again if it is gone; the pool's threads use it too."""
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> "EmbeddedConnection":  # type: ignore[override]  # all arguments
+        try:
+            return super().connect(*args, **kwargs)
+        except psycopg.OperationalError:
+            server_in(settings.HEADRACE_HOME).ensure_running(check=True)
+            return super().connect(*args, **kwargs)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """PostgreSQL in HEADRACE_HOME."""
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
+        super().__init__(settings_dict, alias)
+        options = self.settings_dict["OPTIONS"]
+        if options.get("pool"):
+            pool = options["pool"] if isinstance(options["pool"], dict) else {}
+            options["pool"] = {"connection_class": EmbeddedConnection, **pool}
+
+    def get_connection_params(self) -> dict[str, Any]:
+        server = server_in(settings.HEADRACE_HOME)
+        name = self.settings_dict["NAME"] or "postgres"
+        # Other names, the tests' databases, are created by Django.
+        address = server.ensure_database(name) if name == DATABASE else server.ensure_running()
+        return {**super().get_connection_params(), **address.connection_parameters(name)}
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        try:
+            return super().get_new_connection(conn_params)
+        except psycopg.OperationalError:
+            server_in(settings.HEADRACE_HOME).ensure_running(check=True)
+            return super().get_new_connection(conn_params)

