@@ -24,12 +24,14 @@ class EmbeddedConnection(psycopg.Connection[Any]):
 class DatabaseWrapper(base.DatabaseWrapper):
     """PostgreSQL in HEADRACE_HOME."""
 
+    connection_class = EmbeddedConnection
+
     def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
         super().__init__(settings_dict, alias)
         options = self.settings_dict["OPTIONS"]
         if options.get("pool"):
             pool = options["pool"] if isinstance(options["pool"], dict) else {}
-            options["pool"] = {"connection_class": EmbeddedConnection, **pool}
+            options["pool"] = {"connection_class": self.connection_class, **pool}
 
     def get_connection_params(self) -> dict[str, Any]:
         server = server_in(settings.HEADRACE_HOME)

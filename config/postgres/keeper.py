@@ -99,7 +99,7 @@ class Keeper:
                 return descriptor
 
     def _choose_owner(self) -> pwd.struct_passwd | None:
-        """Return the user to become: PostgreSQL refuses to run as root, and initdb needs a user with a name."""
+        """Return the user to become: PostgreSQL refuses to be root, and initdb wants a user with a name."""
         if os.geteuid() != 0:
             return None
         if self.data.exists() and self.data.stat().st_uid != 0:
@@ -119,7 +119,7 @@ class Keeper:
         self._give(path)
 
     def _prepare_installation(self) -> None:
-        """Copy the programs if the server's user may not reach them, as under /root; open no parent folder."""
+        """Copy the programs where the server's user may not reach them, as under /root."""
         try:
             self._run(["bin/postgres", "--version"], self.socket_directory)
         except (PermissionError, subprocess.CalledProcessError):
@@ -153,7 +153,7 @@ class Keeper:
     def _start(self, server_lock: int) -> subprocess.Popen[bytes]:
         settings = {**SETTINGS, "unix_socket_directories": str(self.socket_directory)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603  # the wheel's own program
             [self.installation / "bin/postgres", "-D", here(self.data), *options],
             pass_fds=[server_lock],
             preexec_fn=die_with_parent(signal.SIGINT),

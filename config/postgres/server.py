@@ -121,7 +121,7 @@ class EmbeddedServer:
         return address
 
     def _start(self, address: Address) -> None:
-        # A server that is going down, or whose starter was killed, still has its keeper: only if none starts anew.
+        # A server that is going down, or whose starter was killed, still has its keeper.
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         launched = False
         while time.monotonic() < deadline:

@@ -1,0 +1,81 @@
+"""Celery's embedded broker: kombu's PGMQ transport over the database that Django uses."""
+
+from typing import Any
+
+import psycopg
+from django.db import connections
+from kombu.transport import pgmq as kombu_pgmq
+from pgmq import PGMQueue
+from pgmq.install import get_embedded_install_sql
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
+
+INSTALL_LOCK = 0x68656164  # any number that nothing else uses
+NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
+
+
+class Channel(kombu_pgmq.Channel):  # type: ignore[misc]  # kombu has no types
+    """A channel of which only consumers listen for notifications."""
+
+    def _maybe_enable_notify(self, queue: str, queue_name: str | None = None) -> None:
+        # The parent calls it with a name for every queue that a publisher declares, too: that would keep a
+        # listening connection in each, and rebuild the trigger under an exclusive lock.
+        if queue_name is None:
+            super()._maybe_enable_notify(queue)
+
+
+class Transport(kombu_pgmq.Transport):  # type: ignore[misc]  # kombu has no types
+    """PGMQ in Django's database, its SQL installed at the first use."""
+
+    Channel = Channel
+
+    def _create_pgmq_client(self) -> PGMQueue:
+        options = self.client.transport_options
+        conninfo = django_conninfo()
+        install(conninfo)
+        return PGMQueue(
+            pool=ConnectionPool(
+                conninfo,
+                connection_class=_connection_class(),
+                min_size=1,
+                max_size=options["pool_size"],
+                timeout=options["pool_timeout"],
+                open=True,
+                check=ConnectionPool.check_connection,
+            ),
+            conn_string=conninfo,
+            vt=options["visibility_timeout"],
+            init_extension=False,
+        )
+
+    def _get_notify_waiter(self) -> Any:
+        if self._notify_waiter is None:
+            self._notify_waiter = kombu_pgmq._NotifyWaiter(django_conninfo())
+        return self._notify_waiter
+
+    def close_connection(self, connection: Any) -> None:
+        pool = self._pgmq_client.pool if self._pgmq_client else None
+        super().close_connection(connection)
+        if pool is not None:  # ours, so the client leaves it open
+            pool.close()
+
+
+def django_conninfo() -> str:
+    """Return where Django's database is, for libpq; this starts the embedded server."""
+    parameters = connections["default"].get_connection_params()
+    usable = {name: value for name, value in parameters.items() if name not in NOT_FOR_LIBPQ}
+    # A message is a wake-up for a row that is safe already: its own commit need not wait for the disk.
+    return make_conninfo(**{**usable, "options": "-c synchronous_commit=off", "connect_timeout": 2})
+
+
+def install(conninfo: str) -> None:
+    """Create PGMQ's schema unless it is there."""
+    with psycopg.connect(conninfo) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [INSTALL_LOCK])
+        found = connection.execute("SELECT to_regclass('pgmq.meta')").fetchone()
+        if found == (None,):
+            connection.execute(get_embedded_install_sql().encode())
+
+
+def _connection_class() -> type[psycopg.Connection[Any]]:
+    return getattr(connections["default"], "connection_class", psycopg.Connection)

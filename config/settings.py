@@ -1,0 +1,194 @@
+"""Every setting, each from the environment; what is missing and needed fails loudly."""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+HEADRACE_HOME = Path(env.str("HEADRACE_HOME", default=str(BASE_DIR / "var"))).resolve()
+
+DEBUG = env.bool("DEBUG", default=False)
+PRODUCTION = env.bool("PRODUCTION", default=False)
+SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="only-for-this-machine")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["*"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "django_filters",
+    "oauth2_provider",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "config",
+    "workspaces",
+    "contacts",
+    "events",
+    "scoring",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+# Every client calls without a trailing slash, and a redirect would lose the body of a POST.
+APPEND_SLASH = False
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Web processes share a pool; Celery closes a pool after every task, so workers keep one connection each.
+_IN_WEB = env.bool("HEADRACE_WEB", default=False)
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        **(
+            env.db("DATABASE_URL")
+            if env.str("DATABASE_URL", default="")
+            else {"ENGINE": "config.embedded", "NAME": "headrace"}
+        ),
+        "ATOMIC_REQUESTS": False,
+        "CONN_MAX_AGE": 0 if _IN_WEB else None,
+        "OPTIONS": {
+            **({"pool": {"min_size": 2, "max_size": 8}} if _IN_WEB else {}),
+        },
+    }
+}
+
+# A message is a wake-up, the row the truth: so no results, no retries, and nobody waits for a broker.
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://")
+_BROKER_SCHEME = CELERY_BROKER_URL.partition(":")[0]
+_VISIBILITY_SECONDS = 60  # after which a killed worker's message is read again
+_BROKER_TIMEOUT_SECONDS = 0.5 if _IN_WEB else 4.0
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    "pgmq": {
+        "use_notify": True,
+        "notify_throttle_interval_ms": 10,
+        "wait_time_seconds": 0,
+        "polling_interval": 0.1,
+        "visibility_timeout": _VISIBILITY_SECONDS,
+        "pool_size": 2,
+        "pool_timeout": _BROKER_TIMEOUT_SECONDS,
+    },
+    "redis": {
+        "visibility_timeout": _VISIBILITY_SECONDS,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,  # the default returns a dead worker's message after minutes only
+        "socket_connect_timeout": _BROKER_TIMEOUT_SECONDS,
+        # A worker's blocking read may be silent for longer.
+        **({"socket_timeout": _BROKER_TIMEOUT_SECONDS} if _IN_WEB else {}),
+    },
+    "amqp": {name: _BROKER_TIMEOUT_SECONDS for name in ("read_timeout", "write_timeout") if _IN_WEB},
+}.get({"rediss": "redis", "amqps": "amqp", "pyamqp": "amqp"}.get(_BROKER_SCHEME, _BROKER_SCHEME), {})
+CELERY_BROKER_CONNECTION_TIMEOUT = _BROKER_TIMEOUT_SECONDS
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_POOL_LIMIT = 4
+CELERY_TASK_DEFAULT_QUEUE = "headrace"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_EAGER_RESULT = False
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 8
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so it needs no file
+CELERY_BEAT_SCHEDULE: dict[str, Any] = {
+    "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "workspaces.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/admin/login/"
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "workspaces.Application"
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["config.wire.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.wire.LeanJSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Headrace",
+    "DESCRIPTION": "One stream of customer events, five wire formats.",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=5 * 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+IDEMPOTENCY_KEY_DAYS = env.int("IDEMPOTENCY_KEY_DAYS", default=30)
+RATE_LIMIT_STORAGE_URL = env.str("RATE_LIMIT_STORAGE_URL", default="memory://")
+
+# What an event turns, in this order, inside one transaction (see events.services.effects).
+EVENT_EFFECTS = [
+    "scoring.effects.apply_scoring_rules",
+]
+# What upper apps add to a contact's page in the admin, in this order.
+CONTACT_SECTIONS = [
+    "events.admin.contact_events_section",
+    "scoring.admin.contact_score_section",
+]
+EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=2000)
+EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = HEADRACE_HOME / "static"
+WHITENOISE_USE_FINDERS = True
+
+if PRODUCTION:
+    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31536000)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
