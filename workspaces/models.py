@@ -1,7 +1,5 @@
 """Tenants, their members, and the credentials that open them."""
 
-from typing import ClassVar
-
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -20,7 +18,7 @@ class User(AbstractUser):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
 
     class Meta(AbstractUser.Meta):
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             # An address signs in as well as a user name does, so it must name one person.
             models.UniqueConstraint(Lower("email"), condition=~models.Q(email=""), name="user_email_unique"),
         ]
@@ -39,7 +37,7 @@ class Workspace(models.Model):
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
-        ordering: ClassVar[list[str]] = ["name", "id"]
+        ordering = ["name", "id"]
 
     def __str__(self) -> str:
         return self.name
@@ -72,7 +70,7 @@ class Membership(models.Model):
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["workspace", "user"], name="membership_unique"),
         ]
 
@@ -105,7 +103,7 @@ class ApiKey(models.Model):
 
     class Meta:
         verbose_name = "API key"
-        ordering: ClassVar[list[str]] = ["-created_at", "-id"]
+        ordering = ["-created_at", "-id"]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.masked})"

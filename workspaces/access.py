@@ -1,0 +1,94 @@
+"""Who asks, and what they may do in which workspace."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from uuid import UUID
+
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.request import Request
+
+from config.ids import parse_uuid
+from workspaces.errors import AccessDenied, WorkspaceNotFound
+from workspaces.models import ROLE_SCOPES, Membership, User, Workspace
+from workspaces.scopes import ALL_SCOPES
+
+CredentialKind = Literal["api_key", "session", "jwt", "oauth"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What authenticated a request; `request.auth` of every authenticated one.
+
+    `key` names the credential to the rate limiter. A session is bound to no workspace until `require_access`.
+    """
+
+    kind: CredentialKind
+    key: str
+    workspace_id: UUID | None = None
+    scopes: frozenset[str] = frozenset()
+    user_id: UUID | None = None
+    rate_limit: str = ""
+    workspace: Workspace | None = field(default=None, compare=False, repr=False)
+
+
+def require_access(request: Request, workspace_id: str | UUID | None, scope: str | None) -> Workspace:
+    """Return the workspace if the request's credential opens it for `scope`.
+
+    Without `workspace_id` it is the credential's own, or the only one of a session's user. A credential is
+    told nothing about other workspaces: whether one exists or not, the answer is the same.
+
+    Raises NotAuthenticated, AccessDenied, or WorkspaceNotFound (superusers only).
+    """
+    credential = request.auth
+    if not isinstance(credential, Credential):
+        raise NotAuthenticated
+    if credential.workspace is None:
+        credential = _bound_session(request.user, credential, workspace_id)
+        request.auth = credential
+    elif workspace_id is not None and parse_uuid(workspace_id) != credential.workspace_id:
+        raise _refusal(request.user, workspace_id)
+    if scope is not None and scope not in credential.scopes:
+        raise AccessDenied(scope=scope)
+    assert credential.workspace is not None  # noqa: S101  (bound just above)
+    return credential.workspace
+
+
+def scopes_of_member(user: User, role: str | None) -> frozenset[str]:
+    """Return what a user may do with `role` (None: not a member); superusers may do everything everywhere."""
+    if user.is_superuser:
+        return ALL_SCOPES
+    return ROLE_SCOPES.get(role or "", frozenset())
+
+
+def _bound_session(user: User, credential: Credential, workspace_id: str | UUID | None) -> Credential:
+    membership = _membership(user, workspace_id)
+    if membership is not None:
+        workspace, role = membership.workspace, membership.role
+    elif user.is_superuser and workspace_id is not None:
+        workspace, role = _workspace_of_superuser(workspace_id), None
+    else:
+        raise AccessDenied
+    scopes = scopes_of_member(user, role)
+    return replace(credential, workspace_id=workspace.id, workspace=workspace, scopes=scopes)
+
+
+def _membership(user: User, workspace_id: str | UUID | None) -> Membership | None:
+    memberships = Membership.objects.filter(user=user).select_related("workspace")
+    if workspace_id is not None:
+        return memberships.filter(workspace_id=parse_uuid(workspace_id)).first()
+    found = list(memberships[:2])
+    return found[0] if len(found) == 1 else None
+
+
+def _workspace_of_superuser(workspace_id: str | UUID) -> Workspace:
+    workspace = Workspace.objects.filter(id=parse_uuid(workspace_id)).first()
+    if workspace is None:
+        raise WorkspaceNotFound
+    return workspace
+
+
+def _refusal(user: object, workspace_id: str | UUID) -> AccessDenied | WorkspaceNotFound:
+    if isinstance(user, User) and user.is_superuser:
+        known = Workspace.objects.filter(id=parse_uuid(workspace_id)).exists()
+        return AccessDenied() if known else WorkspaceNotFound()
+    return AccessDenied()

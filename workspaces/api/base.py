@@ -1,0 +1,135 @@
+"""What the views of every wire format share: who asks, for which workspace, within which limits."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from django.http import HttpResponseBase
+from rest_framework.generics import GenericAPIView
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from config.wire import LeanJSONRenderer, StrictJSONParser
+from workspaces.access import Credential, require_access
+from workspaces.api.errors import ErrorTable, NotAnObject, exception_handler
+from workspaces.authentication import BearerAuthentication, SessionAuthentication
+from workspaces.models import Workspace
+from workspaces.throttles import ThrottleState, hit, throttled
+
+
+class OneFormat(BaseContentNegotiation):
+    """Answer in the one format there is, whatever the Accept header says: none of the vendors answers 406."""
+
+    def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
+        """Return the parser of the request's media type, None for another one (415)."""
+        media_type = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == media_type), None)
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        """Return the only renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+class RefusalsInOwnFormat:
+    """A view that answers every refusal by its `error_table`; mix in before any of DRF's views."""
+
+    authentication_classes: Any = (BearerAuthentication, SessionAuthentication)
+    permission_classes: Any = ()
+    throttle_classes: Any = ()
+    parser_classes: Any = (StrictJSONParser,)
+    renderer_classes: Any = (LeanJSONRenderer,)
+    content_negotiation_class = OneFormat
+    # No answer of DRF's own to OPTIONS: it fits no wire format, so OPTIONS is a 405.
+    metadata_class: Any = None
+    error_table: ClassVar[ErrorTable]
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        """Return the handler that reads `error_table`."""
+        return exception_handler
+
+
+class WorkspaceAccess(RefusalsInOwnFormat):
+    """A view of one workspace: authenticated, allowed and within its rate before the handler runs.
+
+    `scopes` maps a method to the scope it needs. The workspace is named by the URL's `workspace_kwarg`; a
+    route without it means the credential's own. `vendor_rate` is what `rate_limit="vendor"` stands for.
+    """
+
+    scopes: ClassVar[Mapping[str, str]] = {}
+    workspace_kwarg: ClassVar[str] = "workspace_id"
+    vendor_rate: ClassVar[str] = ""
+
+    request: Request
+    kwargs: dict[str, Any]
+    workspace: Workspace
+    throttle_state: ThrottleState | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, count the request, then open the workspace. Raises what the error table maps."""
+        super().initial(request, *args, **kwargs)  # type: ignore[misc]  # DRF's view comes after this class
+        self.check_rate(request)
+        workspace_id = kwargs.get(self.workspace_kwarg)
+        self.workspace = require_access(request, workspace_id, self.required_scope(request))
+
+    def required_scope(self, request: Request) -> str | None:
+        """Return the scope that this request needs, None for any credential of the workspace."""
+        return self.scopes.get("GET" if request.method == "HEAD" else request.method or "")
+
+    def check_rate(self, request: Request) -> None:
+        """Count the request where its credential has a limit. Raises Throttled."""
+        credential = request.auth
+        if not isinstance(credential, Credential) or not credential.rate_limit:
+            return
+        self.throttle_state = hit(
+            self.throttle_identity(credential), credential.rate_limit, self.vendor_rate_of(request)
+        )
+        if self.throttle_state is not None and self.throttle_state.wait_seconds:
+            raise throttled(self.throttle_state)
+
+    def throttle_identity(self, credential: Credential) -> str:
+        """Return who shares the budget: by default the credential; a vendor may count by workspace."""
+        return credential.key
+
+    def vendor_rate_of(self, request: Request) -> str:
+        """Return the documented limit for this request."""
+        return self.vendor_rate
+
+    def rate_headers(self, state: ThrottleState) -> dict[str, str]:
+        """Return the headers that tell a limited credential its budget, on every answer."""
+        return {
+            "X-RateLimit-Limit": str(state.limit),
+            "X-RateLimit-Remaining": str(state.remaining),
+            "X-RateLimit-Reset": str(state.reset),
+        }
+
+    def finalize_response(
+        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        """Add the rate headers where a limit holds."""
+        if self.throttle_state is not None:
+            for name, value in self.rate_headers(self.throttle_state).items():
+                response.headers[name] = value
+        finalized: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
+        return finalized
+
+
+class WorkspaceAPIView(WorkspaceAccess, APIView):
+    """A plain view of one workspace; a wire format subclasses it with its `error_table`."""
+
+
+class WorkspaceGenericView(WorkspaceAccess, GenericAPIView[Any]):
+    """A generic view of one workspace."""
+
+
+class WorkspaceViewSet(WorkspaceAccess, GenericViewSet[Any]):
+    """A viewset of one workspace."""
+
+
+def object_body(request: Request) -> dict[str, Any]:
+    """Return the request's body, which must be a JSON object. Raises NotAnObject or ParseError."""
+    if not isinstance(request.data, dict):
+        raise NotAnObject
+    return request.data

@@ -1,0 +1,199 @@
+"""One table per wire format: what a refusal looks like on the wire."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from config.errors import DomainError
+from config.wire import BodyTooLarge
+
+Details = Mapping[str, list[str]]
+
+
+class NotAnObject(exceptions.ParseError):
+    """The body is valid JSON, but not an object."""
+
+    default_detail = "The body must be a JSON object."
+    default_code = "not_an_object"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A refusal, before a wire format gives it a body.
+
+    `details` maps a field to what is wrong with it (dotted path for nested ones; validation only).
+    """
+
+    status: int
+    code: str
+    message: str
+    error: Exception
+    details: Details = field(default_factory=dict)
+
+    @property
+    def wait_seconds(self) -> int | None:
+        """When to come back, for a request that was throttled."""
+        wait = getattr(self.error, "wait", None)
+        return None if wait is None else max(int(wait), 1)
+
+
+BodyBuilder = Callable[[Problem], object]
+
+# The codes of what DRF and Django raise; a table may give each another status.
+_CODES: tuple[tuple[type[Exception], str, int], ...] = (
+    (exceptions.NotAuthenticated, "unauthenticated", 401),
+    (exceptions.AuthenticationFailed, "unauthenticated", 401),
+    (exceptions.PermissionDenied, "access_denied", 403),
+    (PermissionDenied, "access_denied", 403),
+    (exceptions.NotFound, "not_found", 404),
+    (Http404, "not_found", 404),
+    (exceptions.MethodNotAllowed, "method_not_allowed", 405),
+    (exceptions.NotAcceptable, "not_acceptable", 406),
+    (BodyTooLarge, "body_too_large", 413),
+    (RequestDataTooBig, "body_too_large", 413),
+    (exceptions.UnsupportedMediaType, "unsupported_media_type", 415),
+    (exceptions.Throttled, "throttled", 429),
+    (NotAnObject, "not_an_object", 400),
+    (exceptions.ParseError, "malformed_body", 400),
+    (UnreadablePostError, "malformed_body", 400),
+    (MultiPartParserError, "malformed_body", 400),
+    (exceptions.ValidationError, "invalid", 400),
+    (SuspiciousOperation, "bad_request", 400),
+    (BadRequest, "bad_request", 400),
+)
+_MESSAGES = {
+    "unauthenticated": "Unauthorized",
+    "access_denied": "Forbidden",
+    "not_found": "Not found",
+    "method_not_allowed": "Method not allowed",
+    "not_acceptable": "Not acceptable",
+    "body_too_large": "Request body too large",
+    "unsupported_media_type": "Unsupported media type",
+    "throttled": "Too many requests",
+    "invalid": "Validation failed",
+    "bad_request": "Bad request",
+}
+_STATUSES = {"access_denied": 403, "workspace_not_found": 404}
+
+
+class ErrorTable:
+    """A wire format's errors: code → status, message and body.
+
+    `statuses`, `messages` and `bodies` are by code and override the common ones; a DomainError has its own
+    code, and by default its own message and the status 400. `body` builds every body that `bodies` does not.
+    """
+
+    def __init__(
+        self,
+        body: BodyBuilder,
+        *,
+        statuses: Mapping[str, int] | None = None,
+        messages: Mapping[str, str] | None = None,
+        bodies: Mapping[str, BodyBuilder] | None = None,
+        default_status: int = 400,
+    ) -> None:
+        self._body = body
+        self._statuses = {**_STATUSES, **(statuses or {})}
+        self._messages = dict(messages or {})
+        self._bodies = dict(bodies or {})
+        self._default_status = default_status
+
+    def problem(self, error: Exception) -> Problem | None:
+        """Return the refusal that `error` is, None for an exception that is a fault of ours."""
+        if isinstance(error, DomainError):
+            return self._domain_problem(error)
+        for kind, code, status in _CODES:
+            if isinstance(error, kind):
+                return self._http_problem(error, code, status)
+        if isinstance(error, exceptions.APIException):
+            return Problem(error.status_code, "error", str(error.detail), error)
+        return None
+
+    def response(self, problem: Problem) -> Response:
+        """Return the answer to a refused request."""
+        build = self._bodies.get(problem.code, self._body)
+        return Response(build(problem), status=problem.status, headers=_headers(problem))
+
+    def _domain_problem(self, error: DomainError) -> Problem:
+        return Problem(
+            status=self._statuses.get(error.code, self._default_status),
+            code=error.code,
+            message=self._messages.get(error.code, error.message),
+            error=error,
+            details=getattr(error, "details", {}),
+        )
+
+    def _http_problem(self, error: Exception, code: str, status: int) -> Problem:
+        message = self._messages.get(code) or _MESSAGES.get(code) or str(getattr(error, "detail", error))
+        detail = error.detail if isinstance(error, exceptions.ValidationError) else {}
+        return Problem(self._statuses.get(code, status), code, message, error, flatten(detail))
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer a refusal by the view's `error_table`; DRF's hook."""
+    table: ErrorTable = context["view"].error_table
+    problem = table.problem(error)
+    if problem is None:
+        return None
+    set_rollback()
+    return table.response(problem)
+
+
+def flatten(detail: Any, path: str = "") -> dict[str, list[str]]:
+    """Return DRF's nested messages as one list per dotted path; what belongs to no field is under `body`."""
+    if isinstance(detail, dict):
+        return _merged(flatten(value, _joined(path, str(key))) for key, value in detail.items())
+    if isinstance(detail, list) and any(isinstance(item, dict | list) for item in detail):
+        return _merged(flatten(item, _joined(path, str(index))) for index, item in enumerate(detail) if item)
+    messages = detail if isinstance(detail, list) else [detail]
+    return {path or "body": [str(message) for message in messages]}
+
+
+def _joined(path: str, key: str) -> str:
+    if key == "non_field_errors":
+        return path
+    return f"{path}.{key}" if path else key
+
+
+def _merged(parts: Any) -> dict[str, list[str]]:
+    merged: dict[str, list[str]] = {}
+    for part in parts:
+        for path, messages in part.items():
+            merged.setdefault(path, []).extend(messages)
+    return merged
+
+
+def _headers(problem: Problem) -> dict[str, str]:
+    headers = {}
+    if auth_header := getattr(problem.error, "auth_header", None):
+        headers["WWW-Authenticate"] = str(auth_header)
+    if problem.wait_seconds is not None:
+        headers["Retry-After"] = str(problem.wait_seconds)
+    return headers
+
+
+def _native_body(problem: Problem) -> object:
+    body: dict[str, object] = {"error": problem.message}
+    if problem.details:
+        body["details"] = problem.details
+    return body
+
+
+NATIVE_ERRORS = ErrorTable(
+    _native_body,
+    statuses={
+        "api_key_not_found": 404,
+        "contact_not_found": 404,
+        "not_found": 404,
+        "invalid_credentials": 401,
+        "invalid_token": 401,
+        "conflict": 409,
+    },
+)

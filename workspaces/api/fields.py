@@ -1,0 +1,25 @@
+"""Serializer fields that take a value for what it is, and never coerce it."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from config.wire import iso_millis
+
+
+class StrictCharField(serializers.CharField):
+    """A string, and nothing that merely can be turned into one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the string. Raises ValidationError for any other type."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class MillisecondsField(serializers.DateTimeField):
+    """A moment, written as the native format writes it: UTC, milliseconds, `Z`."""
+
+    def to_representation(self, value: Any) -> Any:
+        """Return e.g. `2026-01-15T10:00:00.000Z`."""
+        return value and iso_millis(value)

@@ -1,0 +1,86 @@
+"""The OAuth 2.0 endpoints: the library's, with what could make them answer 500 refused first."""
+
+import base64
+import binascii
+from typing import Any
+
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import PermissionDenied
+from django.db import DataError
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView
+
+from workspaces.oauth import may_authorize
+
+_LONGEST_PARAMETER = 4096
+
+
+class RefusesUnusableInput:
+    """Answers 400 where the library would pass on text that no database can hold."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Refuse NUL characters and overlong values; otherwise let the library answer."""
+        if _has_unusable_text(request):
+            return _invalid_request()
+        try:
+            response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        except (ValueError, DataError):
+            # oauthlib raises ValueError for what is not URL-encoded; a column too short raises DataError.
+            return _invalid_request()
+        return response
+
+
+class OAuthTokenView(RefusesUnusableInput, TokenView):  # type: ignore[misc]
+    """Exchanges client credentials, an authorization code or a refresh token for an access token."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer every grant but the device flow, which has no endpoints here."""
+        if request.POST.get("grant_type", "").endswith(":device_code"):
+            return JsonResponse({"error": "unsupported_grant_type"}, status=400)
+        response: HttpResponseBase = self.authorization_flow_token_response(request)
+        return response
+
+
+class OAuthRevokeView(RefusesUnusableInput, RevokeTokenView):  # type: ignore[misc]
+    """Revokes a token at once."""
+
+
+class OAuthAuthorizeView(RefusesUnusableInput, AuthorizationView):  # type: ignore[misc]
+    """Asks a member of the application's workspace for consent."""
+
+    template_name = "workspaces/authorize.html"
+    login_url = "oauth2-login"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Refuse users who have no part in the application's workspace. Raises PermissionDenied."""
+        parameters = request.POST if request.method == "POST" else request.GET
+        client_id = parameters.get("client_id", "")
+        usable = bool(client_id) and "\x00" not in client_id
+        if request.user.is_authenticated and usable and not may_authorize(request.user, client_id):
+            raise PermissionDenied("You are not a member of this application's workspace.")
+        return super().dispatch(request, *args, **kwargs)
+
+
+class OAuthLoginView(LoginView):
+    """Signs a member in on the way to `authorize`; the admin's own page admits staff only."""
+
+    template_name = "workspaces/login.html"
+
+
+def _has_unusable_text(request: HttpRequest) -> bool:
+    texts = [_basic_credentials(request.META.get("HTTP_AUTHORIZATION", ""))]
+    for parameters in (request.GET, request.POST):
+        for name, values in parameters.lists():
+            texts += [name, *map(str, values)]
+    return any("\x00" in text or len(text) > _LONGEST_PARAMETER for text in texts)
+
+
+def _basic_credentials(header: str) -> str:
+    try:
+        return base64.b64decode(header.partition(" ")[2].encode()).decode("latin-1")
+    except (binascii.Error, ValueError):
+        return header
+
+
+def _invalid_request() -> JsonResponse:
+    return JsonResponse({"error": "invalid_request"}, status=400)

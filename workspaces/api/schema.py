@@ -1,0 +1,48 @@
+"""What the OpenAPI document says about the ways to authenticate."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+    """API keys, OAuth tokens and JWTs."""
+
+    target_class = "workspaces.authentication.BearerAuthentication"
+    match_subclasses = True
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the scheme."""
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, an OAuth 2.0 token (`/oauth2/token`) or a JWT (`/api/auth/token`).",
+        }
+
+
+class QueryKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+    """API keys in the address."""
+
+    target_class = "workspaces.authentication.QueryKeyAuthentication"
+    name = "queryKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the scheme."""
+        return {"type": "apiKey", "in": "query", "name": "key", "description": "An API key, for GET only."}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+    """The session cookie."""
+
+    target_class = "workspaces.authentication.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the scheme."""
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "sessionid",
+            "description": "The cookie of `/api/auth/login`; writes also carry `X-CSRFToken`.",
+        }

@@ -1,0 +1,210 @@
+"""The native API's sign-in, keys and health."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import login, logout
+from django.middleware.csrf import get_token
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import NotAuthenticated, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+
+from config import clock
+from config.ids import parse_uuid
+from config.wire import iso_millis
+from workspaces.access import Credential
+from workspaces.api.native import NativeAPIView, NativePublicView, object_body
+from workspaces.api.serializers import (
+    AccessTokenSerializer,
+    ApiKeySerializer,
+    CredentialsSerializer,
+    ErrorSerializer,
+    HealthSerializer,
+    IssueKeySerializer,
+    RevokeKeySerializer,
+    SessionSerializer,
+    SuccessSerializer,
+    TokenPairSerializer,
+    TokenRefreshSerializer,
+    TokenRequestSerializer,
+)
+from workspaces.authentication import SessionAuthentication
+from workspaces.errors import AccessDenied
+from workspaces.models import ApiKey, User
+from workspaces.services import issue_api_key, revoke_api_key
+from workspaces.signin import user_signing_in
+from workspaces.tokens import issue_tokens, refresh_access
+
+_REFUSED = OpenApiResponse(ErrorSerializer)
+_SIGN_IN_REFUSALS = dict.fromkeys((400, 401, 413, 415, 429), _REFUSED)
+_REFUSALS = dict.fromkeys((400, 401, 403, 404, 413, 415, 429), _REFUSED)
+
+
+class LoginView(NativePublicView):
+    """Signs a member in, staff or not."""
+
+    # A form on another site cannot send JSON, which is all that the parser takes: no CSRF token is needed.
+    @extend_schema(
+        operation_id="login",
+        tags=["auth"],
+        auth=[],
+        request=CredentialsSerializer,
+        responses={200: SessionSerializer, **_SIGN_IN_REFUSALS},
+    )
+    def post(self, request: Request) -> Response:
+        """Start a session: sets the session cookie and the CSRF cookie."""
+        credentials = validated(CredentialsSerializer, request)
+        user = user_signing_in(request._request, credentials["identifier"], credentials["password"])
+        login(request._request, user)
+        return Response(_session(request, user))
+
+
+class LogoutView(NativePublicView):
+    """Signs a member out."""
+
+    authentication_classes = (SessionAuthentication,)
+
+    @extend_schema(
+        operation_id="logout",
+        tags=["auth"],
+        request=None,
+        responses={204: None, 401: _REFUSED, 403: _REFUSED},
+    )
+    def post(self, request: Request) -> Response:
+        """End the session; like every write, it carries the CSRF token."""
+        _signed_in(request)
+        logout(request._request)
+        return Response(status=204)
+
+
+class SessionView(NativePublicView):
+    """Tells who is signed in."""
+
+    authentication_classes = (SessionAuthentication,)
+
+    @extend_schema(
+        operation_id="getSession", tags=["auth"], responses={200: SessionSerializer, 401: _REFUSED}
+    )
+    def get(self, request: Request) -> Response:
+        """Return the signed-in user, their workspaces, and a CSRF token."""
+        return Response(_session(request, _signed_in(request)))
+
+
+class TokenView(NativePublicView):
+    """Issues JWTs."""
+
+    @extend_schema(
+        operation_id="createToken",
+        tags=["auth"],
+        auth=[],
+        request=TokenRequestSerializer,
+        responses={200: TokenPairSerializer, 403: _REFUSED, **_SIGN_IN_REFUSALS},
+    )
+    def post(self, request: Request) -> Response:
+        """Return an access and a refresh token for one workspace, named if the user has several."""
+        wanted = validated(TokenRequestSerializer, request)
+        user = user_signing_in(request._request, wanted["identifier"], wanted["password"])
+        pair = issue_tokens(user, wanted.get("workspace"))
+        return Response({"access": pair.access, "refresh": pair.refresh, "workspace": str(pair.workspace.id)})
+
+
+class TokenRefreshView(NativePublicView):
+    """Renews access tokens."""
+
+    @extend_schema(
+        operation_id="refreshToken",
+        tags=["auth"],
+        auth=[],
+        request=TokenRefreshSerializer,
+        responses={200: AccessTokenSerializer, **_SIGN_IN_REFUSALS},
+    )
+    def post(self, request: Request) -> Response:
+        """Return a new access token while the user is still a member."""
+        return Response({"access": refresh_access(validated(TokenRefreshSerializer, request)["refresh"])})
+
+
+class HealthView(NativePublicView):
+    """Tells that the process answers."""
+
+    @extend_schema(operation_id="getHealth", tags=["health"], auth=[], responses={200: HealthSerializer})
+    def get(self, request: Request) -> Response:
+        """Return a sign of life; it touches nothing but the process itself."""
+        version = settings.SPECTACULAR_SETTINGS["VERSION"]
+        return Response({"status": "ok", "timestamp": iso_millis(clock.now()), "version": version})
+
+
+class KeysView(NativeAPIView):
+    """The API keys of a workspace."""
+
+    scopes = {"GET": "keys:read", "POST": "keys:write", "DELETE": "keys:write"}
+
+    @extend_schema(
+        operation_id="listKeys", tags=["keys"], responses={200: ApiKeySerializer(many=True), **_REFUSALS}
+    )
+    def get(self, request: Request, workspace_id: str) -> Response:
+        """List the keys that are not revoked, newest first, each masked."""
+        keys = ApiKey.objects.filter(workspace=self.workspace, revoked_at=None)
+        return Response(ApiKeySerializer(keys, many=True).data)
+
+    @extend_schema(
+        operation_id="issueKey",
+        tags=["keys"],
+        request=IssueKeySerializer,
+        responses={201: ApiKeySerializer, **_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str) -> Response:
+        """Issue a key; `key` is the whole key, this once."""
+        wanted = validated(IssueKeySerializer, request)
+        _refuse_more_than_own(request.auth, wanted["scopes"])
+        issued = issue_api_key(
+            self.workspace,
+            wanted["name"],
+            wanted["scopes"],
+            expires_at=wanted["expiresAt"],
+            rate_limit=wanted["rateLimit"],
+        )
+        return Response({**ApiKeySerializer(issued.api_key).data, "key": issued.secret}, status=201)
+
+    @extend_schema(
+        operation_id="revokeKey",
+        tags=["keys"],
+        request=RevokeKeySerializer,
+        responses={200: SuccessSerializer, **_REFUSALS},
+    )
+    def delete(self, request: Request, workspace_id: str) -> Response:
+        """Revoke the key that `keyId` names, effective at once."""
+        revoke_api_key(self.workspace, parse_uuid(validated(RevokeKeySerializer, request)["keyId"]))
+        return Response({"success": True})
+
+
+def validated(serializer_class: type[Serializer[Any]], request: Request) -> dict[str, Any]:
+    """Return the request's body as the serializer reads it. Raises NotAnObject or ValidationError."""
+    serializer = serializer_class(data=object_body(request))
+    try:
+        serializer.is_valid(raise_exception=True)
+    except OverflowError as error:
+        # A date near the end of time leaves Python's range when its zone is applied.
+        raise ValidationError("A date is out of range.") from error
+    data: dict[str, Any] = serializer.validated_data
+    return data
+
+
+def _refuse_more_than_own(credential: Credential, scopes: list[str]) -> None:
+    beyond = [scope for scope in scopes if scope not in credential.scopes]
+    if beyond:
+        raise AccessDenied(f"You cannot grant what you may not do yourself: {', '.join(beyond)}")
+
+
+def _signed_in(request: Request) -> User:
+    if not isinstance(request.auth, Credential):
+        raise NotAuthenticated
+    user: User = request.user
+    return user
+
+
+def _session(request: Request, user: User) -> dict[str, Any]:
+    memberships = user.memberships.select_related("workspace").order_by("workspace__name", "workspace_id")
+    session = {"user": user, "workspaces": memberships, "csrfToken": get_token(request._request)}
+    return SessionSerializer(session).data

@@ -1,0 +1,79 @@
+"""What the core of tenants and access refuses."""
+
+from collections.abc import Sequence
+
+from config.errors import DomainError
+
+
+class AccessDenied(DomainError):
+    """The credential is good, but not for this workspace or not for this action."""
+
+    code = "access_denied"
+
+    def __init__(self, message: str = "You do not have access to this.", *, scope: str = "") -> None:
+        super().__init__(message)
+        self.scope = scope
+
+
+class WorkspaceNotFound(DomainError):
+    """There is no such workspace; only a superuser is told so."""
+
+    code = "workspace_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Workspace not found")
+
+
+class WorkspaceRequired(DomainError):
+    """The user has several workspaces, so the request has to name one."""
+
+    code = "workspace_required"
+
+    def __init__(self) -> None:
+        super().__init__("Name the workspace: you are a member of several, or of none.")
+
+
+class InvalidCredentials(DomainError):
+    """No active user has this name or address with this password."""
+
+    code = "invalid_credentials"
+
+    def __init__(self) -> None:
+        super().__init__("Wrong user name or password")
+
+
+class InvalidToken(DomainError):
+    """A refresh token is forged, expired, or no longer backed by its user's membership."""
+
+    code = "invalid_token"
+
+    def __init__(self) -> None:
+        super().__init__("The token is invalid or has expired")
+
+
+class UnknownScopes(DomainError):
+    """Scopes were asked for that do not exist."""
+
+    code = "unknown_scopes"
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        super().__init__(f"Unknown scopes: {', '.join(scopes)}")
+        self.scopes = list(scopes)
+
+
+class ApiKeyNotFound(DomainError):
+    """The workspace has no such API key."""
+
+    code = "api_key_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("API key not found")
+
+
+class ExpiryInPast(DomainError):
+    """A key would be expired when it is issued."""
+
+    code = "expiry_in_past"
+
+    def __init__(self) -> None:
+        super().__init__("The expiry must be in the future")
