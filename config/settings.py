@@ -1,9 +1,12 @@
 """Every setting, each from the environment; what is missing and needed fails loudly."""
 
+import hashlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import environ
+from django.conf import global_settings
 
 env = environ.Env()
 
@@ -69,7 +72,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # Web processes share a pool; Celery closes a pool after every task, so workers keep one connection each.
-_IN_WEB = env.bool("HEADRACE_WEB", default=False)
+IN_WEB = env.bool("HEADRACE_WEB", default=False)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **(
@@ -78,9 +81,9 @@ DATABASES: dict[str, dict[str, Any]] = {
             else {"ENGINE": "config.embedded", "NAME": "headrace"}
         ),
         "ATOMIC_REQUESTS": False,
-        "CONN_MAX_AGE": 0 if _IN_WEB else None,
+        "CONN_MAX_AGE": 0 if IN_WEB else None,
         "OPTIONS": {
-            **({"pool": {"min_size": 2, "max_size": 8}} if _IN_WEB else {}),
+            **({"pool": {"min_size": 2, "max_size": 8}} if IN_WEB else {}),
         },
     }
 }
@@ -89,7 +92,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://")
 _BROKER_SCHEME = CELERY_BROKER_URL.partition(":")[0]
 _VISIBILITY_SECONDS = 60  # after which a killed worker's message is read again
-_BROKER_TIMEOUT_SECONDS = 0.5 if _IN_WEB else 4.0
+_BROKER_TIMEOUT_SECONDS = 0.5 if IN_WEB else 4.0
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "pgmq": {
         "use_notify": True,
@@ -106,9 +109,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "unacked_restore_throttle": 1,  # the default returns a dead worker's message after minutes only
         "socket_connect_timeout": _BROKER_TIMEOUT_SECONDS,
         # A worker's blocking read may be silent for longer.
-        **({"socket_timeout": _BROKER_TIMEOUT_SECONDS} if _IN_WEB else {}),
+        **({"socket_timeout": _BROKER_TIMEOUT_SECONDS} if IN_WEB else {}),
     },
-    "amqp": {name: _BROKER_TIMEOUT_SECONDS for name in ("read_timeout", "write_timeout") if _IN_WEB},
+    "amqp": {name: _BROKER_TIMEOUT_SECONDS for name in ("read_timeout", "write_timeout") if IN_WEB},
 }.get({"rediss": "redis", "amqps": "amqp", "pyamqp": "amqp"}.get(_BROKER_SCHEME, _BROKER_SCHEME), {})
 CELERY_BROKER_CONNECTION_TIMEOUT = _BROKER_TIMEOUT_SECONDS
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -140,6 +143,36 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "/admin/login/"
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "workspaces.Application"
+OAUTH2_PROVIDER: dict[str, Any] = {
+    "SCOPES_BACKEND_CLASS": "workspaces.oauth.ApplicationScopes",
+    "CLIENT_SECRET_HASHER": "random_secret",
+    "ACCESS_TOKEN_EXPIRE_SECONDS": env.int("OAUTH_ACCESS_TOKEN_SECONDS", default=7200),
+    "PKCE_REQUIRED": True,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    # Plain http is for clients under development on the same machine.
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"] if PRODUCTION else ["https", "http"],
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+    "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
+}
+PASSWORD_HASHERS = [
+    *global_settings.PASSWORD_HASHERS,
+    "workspaces.oauth.RandomSecretHasher",
+]
+SIMPLE_JWT: dict[str, Any] = {
+    # A key of its own, as long as the algorithm wants it however short SECRET_KEY is.
+    "SIGNING_KEY": hashlib.sha256(f"jwt:{SECRET_KEY}".encode()).hexdigest(),
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_SECONDS", default=900)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_REFRESH_SECONDS", default=14 * 86400)),
+}
+# Attempts to sign in per address and name.
+LOGIN_RATE_LIMIT = env.str("LOGIN_RATE_LIMIT", default="30/minute")
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -164,6 +197,8 @@ MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=5 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 IDEMPOTENCY_KEY_DAYS = env.int("IDEMPOTENCY_KEY_DAYS", default=30)
 RATE_LIMIT_STORAGE_URL = env.str("RATE_LIMIT_STORAGE_URL", default="memory://")
+# Without a shared storage each web process grants its share of a limit.
+RATE_LIMIT_PROCESSES = env.int("RATE_LIMIT_PROCESSES", default=1)
 
 # What an event turns, in this order, inside one transaction (see events.services.effects).
 EVENT_EFFECTS = [
