@@ -1,7 +1,7 @@
 """Who asks, and what they may do in which workspace."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NoReturn
 from uuid import UUID
 
 from rest_framework.exceptions import NotAuthenticated
@@ -46,10 +46,9 @@ def require_access(request: Request, workspace_id: str | UUID | None, scope: str
         credential = _bound_session(request.user, credential, workspace_id)
         request.auth = credential
     elif workspace_id is not None and parse_uuid(workspace_id) != credential.workspace_id:
-        raise _refusal(request.user, workspace_id)
-    if scope is not None and scope not in credential.scopes:
-        raise AccessDenied(scope=scope)
-    assert credential.workspace is not None  # noqa: S101  (bound just above)
+        _refuse_other_workspace(request.user, workspace_id)
+    if credential.workspace is None or (scope is not None and scope not in credential.scopes):
+        raise AccessDenied(scope=scope or "")
     return credential.workspace
 
 
@@ -60,7 +59,9 @@ def scopes_of_member(user: User, role: str | None) -> frozenset[str]:
     return ROLE_SCOPES.get(role or "", frozenset())
 
 
-def _bound_session(user: User, credential: Credential, workspace_id: str | UUID | None) -> Credential:
+def _bound_session(user: object, credential: Credential, workspace_id: str | UUID | None) -> Credential:
+    if not isinstance(user, User):
+        raise AccessDenied
     membership = _membership(user, workspace_id)
     if membership is not None:
         workspace, role = membership.workspace, membership.role
@@ -75,20 +76,21 @@ def _bound_session(user: User, credential: Credential, workspace_id: str | UUID 
 def _membership(user: User, workspace_id: str | UUID | None) -> Membership | None:
     memberships = Membership.objects.filter(user=user).select_related("workspace")
     if workspace_id is not None:
-        return memberships.filter(workspace_id=parse_uuid(workspace_id)).first()
+        identifier = parse_uuid(workspace_id)
+        return memberships.filter(workspace_id=identifier).first() if identifier else None
     found = list(memberships[:2])
     return found[0] if len(found) == 1 else None
 
 
 def _workspace_of_superuser(workspace_id: str | UUID) -> Workspace:
-    workspace = Workspace.objects.filter(id=parse_uuid(workspace_id)).first()
+    identifier = parse_uuid(workspace_id)
+    workspace = Workspace.objects.filter(id=identifier).first() if identifier else None
     if workspace is None:
         raise WorkspaceNotFound
     return workspace
 
 
-def _refusal(user: object, workspace_id: str | UUID) -> AccessDenied | WorkspaceNotFound:
+def _refuse_other_workspace(user: object, workspace_id: str | UUID) -> NoReturn:
     if isinstance(user, User) and user.is_superuser:
-        known = Workspace.objects.filter(id=parse_uuid(workspace_id)).exists()
-        return AccessDenied() if known else WorkspaceNotFound()
-    return AccessDenied()
+        _workspace_of_superuser(workspace_id)
+    raise AccessDenied

@@ -161,7 +161,7 @@ def authenticate_jwt(secret: str) -> Authenticated:
     if not _is_plausible(secret, _MAX_JWT_LENGTH):
         refuse()
     token = decode(WorkspaceAccessToken, secret)
-    member = token and member_of(token)
+    member = member_of(token) if token is not None else None
     if member is None:
         return refuse()
     return member.user, Credential(
@@ -183,7 +183,7 @@ def _is_plausible(secret: str, longest: int) -> bool:
     return 0 < len(secret) <= longest and secret.isascii()
 
 
-def _row(statement: str, parameters: list[object]) -> tuple[Any, ...] | None:
+def _row(statement: str, parameters: list[Any]) -> tuple[Any, ...] | None:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         row: tuple[Any, ...] | None = cursor.fetchone()

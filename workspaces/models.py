@@ -1,5 +1,7 @@
 """Tenants, their members, and the credentials that open them."""
 
+from datetime import datetime
+
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -112,6 +114,12 @@ class ApiKey(models.Model):
     def masked(self) -> str:
         """The key as a list may show it."""
         return f"{self.prefix}...{self.last_four}"
+
+    def state(self, at: datetime) -> str:
+        """Return whether the key opens anything at a moment: active, expired or revoked."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= at else "active"
 
 
 class Application(AbstractApplication):

@@ -44,7 +44,7 @@ class RandomSecretHasher(BasePasswordHasher):
         """Compare in constant time."""
         return constant_time_compare(self.encode(password, self.decode(encoded)["salt"]), encoded)
 
-    def safe_summary(self, encoded: str) -> dict[str, Any]:
+    def safe_summary(self, encoded: str) -> dict[Any, Any]:
         """Return what may be shown of an encoded secret."""
         return {"algorithm": self.algorithm}
 

@@ -107,8 +107,9 @@ def issue_api_key(
 
 def revoke_api_key(workspace: Workspace, key_id: UUID | None) -> ApiKey:
     """Revoke a key at once; revoking it again changes nothing. Raises ApiKeyNotFound."""
-    ApiKey.objects.filter(workspace=workspace, id=key_id, revoked_at=None).update(revoked_at=clock.now())
-    api_key = ApiKey.objects.filter(workspace=workspace, id=key_id).first()
+    keys = ApiKey.objects.filter(workspace=workspace, id__in=[key_id] if key_id else [])
+    keys.filter(revoked_at=None).update(revoked_at=clock.now())
+    api_key = keys.first()
     if api_key is None:
         raise ApiKeyNotFound
     return api_key

@@ -106,7 +106,7 @@ def _limiter() -> MovingWindowRateLimiter:
         storage = storage_from_string(url, **options)
     except OSError as error:
         raise StorageError(error) from error
-    return MovingWindowRateLimiter(storage)  # type: ignore[arg-type]  # the asynchronous storages have other schemes
+    return MovingWindowRateLimiter(storage)
 
 
 def _shares(limiter: MovingWindowRateLimiter) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import TypeVar
+from uuid import UUID
 
 from django.utils.crypto import constant_time_compare
 from jwt import PyJWTError
@@ -89,7 +90,7 @@ def member_of(token: Token) -> Member | None:
     return member
 
 
-def _member(user_id: object, workspace_id: object) -> Member | None:
+def _member(user_id: UUID, workspace_id: UUID) -> Member | None:
     membership = (
         Membership.objects.filter(user_id=user_id, workspace_id=workspace_id)
         .select_related("user", "workspace")

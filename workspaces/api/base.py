@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from django.http import HttpResponseBase
 from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -33,15 +32,15 @@ class OneFormat(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class RefusalsInOwnFormat:
-    """A view that answers every refusal by its `error_table`; mix in before any of DRF's views."""
+class RefusalsInOwnFormat(APIView):
+    """A view that answers every refusal by its `error_table`."""
 
     authentication_classes: Any = (BearerAuthentication, SessionAuthentication)
     permission_classes: Any = ()
     throttle_classes: Any = ()
     parser_classes: Any = (StrictJSONParser,)
     renderer_classes: Any = (LeanJSONRenderer,)
-    content_negotiation_class = OneFormat
+    content_negotiation_class: Any = OneFormat
     # No answer of DRF's own to OPTIONS: it fits no wire format, so OPTIONS is a 405.
     metadata_class: Any = None
     error_table: ClassVar[ErrorTable]
@@ -62,14 +61,12 @@ class WorkspaceAccess(RefusalsInOwnFormat):
     workspace_kwarg: ClassVar[str] = "workspace_id"
     vendor_rate: ClassVar[str] = ""
 
-    request: Request
-    kwargs: dict[str, Any]
     workspace: Workspace
     throttle_state: ThrottleState | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, count the request, then open the workspace. Raises what the error table maps."""
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]  # DRF's view comes after this class
+        super().initial(request, *args, **kwargs)
         self.check_rate(request)
         workspace_id = kwargs.get(self.workspace_kwarg)
         self.workspace = require_access(request, workspace_id, self.required_scope(request))
@@ -105,18 +102,15 @@ class WorkspaceAccess(RefusalsInOwnFormat):
             "X-RateLimit-Reset": str(state.reset),
         }
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Add the rate headers where a limit holds."""
         if self.throttle_state is not None:
             for name, value in self.rate_headers(self.throttle_state).items():
                 response.headers[name] = value
-        finalized: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
-        return finalized
+        return super().finalize_response(request, response, *args, **kwargs)
 
 
-class WorkspaceAPIView(WorkspaceAccess, APIView):
+class WorkspaceAPIView(WorkspaceAccess):
     """A plain view of one workspace; a wire format subclasses it with its `error_table`."""
 
 

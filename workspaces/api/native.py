@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from rest_framework.views import APIView
-
 from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAPIView, WorkspaceViewSet, object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.authentication import BearerAuthentication, QueryKeyAuthentication, SessionAuthentication
@@ -27,8 +25,8 @@ class NativeViewSet(WorkspaceViewSet):
     error_table = NATIVE_ERRORS
 
 
-class NativePublicView(RefusalsInOwnFormat, APIView):
+class NativePublicView(RefusalsInOwnFormat):
     """A view of the native API that belongs to no workspace."""
 
-    authentication_classes = ()
+    authentication_classes: Any = ()
     error_table = NATIVE_ERRORS

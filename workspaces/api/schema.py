@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """API keys, OAuth tokens and JWTs."""
 
     target_class = "workspaces.authentication.BearerAuthentication"
@@ -21,7 +21,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-unty
         }
 
 
-class QueryKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class QueryKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """API keys in the address."""
 
     target_class = "workspaces.authentication.QueryKeyAuthentication"
@@ -32,7 +32,7 @@ class QueryKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-un
         return {"type": "apiKey", "in": "query", "name": "key", "description": "An API key, for GET only."}
 
 
-class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """The session cookie."""
 
     target_class = "workspaces.authentication.SessionAuthentication"

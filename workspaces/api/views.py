@@ -191,17 +191,17 @@ def validated(serializer_class: type[Serializer[Any]], request: Request) -> dict
     return data
 
 
-def _refuse_more_than_own(credential: Credential, scopes: list[str]) -> None:
-    beyond = [scope for scope in scopes if scope not in credential.scopes]
+def _refuse_more_than_own(credential: object, scopes: list[str]) -> None:
+    own = credential.scopes if isinstance(credential, Credential) else frozenset()
+    beyond = [scope for scope in scopes if scope not in own]
     if beyond:
         raise AccessDenied(f"You cannot grant what you may not do yourself: {', '.join(beyond)}")
 
 
 def _signed_in(request: Request) -> User:
-    if not isinstance(request.auth, Credential):
+    if not isinstance(request.user, User):
         raise NotAuthenticated
-    user: User = request.user
-    return user
+    return request.user
 
 
 def _session(request: Request, user: User) -> dict[str, Any]:

@@ -1,0 +1,248 @@
+"""Tenants, users and credentials for staff."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from oauth2_provider.generators import generate_client_secret
+from oauth2_provider.models import AccessToken, Grant, IDToken, RefreshToken
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from config import clock
+from workspaces.models import ApiKey, Application, Membership, User, Workspace
+from workspaces.scopes import SCOPES
+from workspaces.services import KEY_PREFIX, issue_api_key, revoke_api_key
+from workspaces.staff import MachineWrittenMixin, StaffAdmin, TenantAdmin, TenantForm, WorkspaceFilter
+
+_SCOPE_CHOICES = [(scope, f"{scope} · {meaning}") for scope, meaning in SCOPES.items()]
+
+# The library shows its tables, secrets' columns among them, in pages of its own.
+for library_model in (Application, AccessToken, Grant, IDToken, RefreshToken):
+    if admin.site.is_registered(library_model):
+        admin.site.unregister(library_model)
+admin.site.unregister(Group)
+
+
+class ScopesField(forms.MultipleChoiceField):
+    """Scopes as check boxes."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=_SCOPE_CHOICES, widget=UnfoldAdminCheckboxSelectMultipleWidget(), **kwargs)
+
+
+class MembershipInline(TabularInline):  # type: ignore[misc]  # unfold has no types
+    """Who is in a workspace, and which workspaces a user is in."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user", "workspace"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        """Read the names along with the rows."""
+        return super().get_queryset(request).select_related("user", "workspace")  # type: ignore[no-any-return]
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, StaffAdmin):
+    """What groups of staff may do."""
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[type-arg]  # not generic when it runs
+    """People who sign in."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    inlines = [MembershipInline]
+    list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active"]
+    readonly_fields = ["last_login", "date_joined"]
+    add_fieldsets = ((None, {"fields": ("username", "email", "password1", "password2")}),)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        """Ask for memberships once the user exists."""
+        return self.inlines if obj else []
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(StaffAdmin):
+    """Tenants and their members."""
+
+    inlines = [MembershipInline]
+    list_display = ["name", "identity_field", "member_count", "created_at"]
+    search_fields = ["name", "id"]
+    search_help_text = "Name or id"
+    readonly_fields = ["id", "created_at"]
+    fields = ["name", "identity_field", "id", "created_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
+        """Read the members of all rows in one statement."""
+        return super().get_queryset(request).prefetch_related("memberships")  # type: ignore[no-any-return]
+
+    @display(description="members")
+    def member_count(self, workspace: Workspace) -> int:
+        """Return how many members it has."""
+        return len(workspace.memberships.all())
+
+
+class ApiKeyForm(TenantForm):
+    """What staff decides about a key; the rest is the machine's."""
+
+    scopes = ScopesField()
+    beginning = forms.CharField(
+        initial=KEY_PREFIX,
+        max_length=16,
+        required=False,
+        help_text="What the key starts with, for clients that expect e.g. AS_ or cos_.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["workspace", "name", "scopes", "rate_limit", "expires_at"]
+
+    def clean_expires_at(self) -> Any:
+        """Refuse a key that could never be used."""
+        expires_at = self.cleaned_data.get("expires_at")
+        if "expires_at" in self.changed_data and expires_at is not None and expires_at <= clock.now():
+            raise forms.ValidationError("The expiry must be in the future.")
+        return expires_at
+
+    def clean_beginning(self) -> str:
+        """Keep to what any header can carry."""
+        beginning: str = self.cleaned_data.get("beginning") or ""
+        if not beginning.replace("_", "").replace("-", "").isalnum() and beginning:
+            raise forms.ValidationError("Letters, digits, _ and - only.")
+        if not beginning.isascii():
+            raise forms.ValidationError("ASCII characters only.")
+        return beginning
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(TenantAdmin):
+    """Keys: issued here, the secret shown once; the hash is never shown."""
+
+    form = ApiKeyForm
+    list_display = ["name", "masked_key", "state", "scope_count", "last_used_at", "expires_at", "created_at"]
+    list_filter = [WorkspaceFilter]
+    search_fields = ["name", "prefix"]
+    search_help_text = "Name, or the beginning of the key"
+    readonly_fields = ["masked_key", "state", "created_at", "last_used_at", "revoked_at"]
+    actions = ["revoke"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Ask for the beginning of a new key, show the facts of one that exists."""
+        asked = ["workspace", "name", "scopes", "rate_limit", "expires_at"]
+        return [*asked, *self.readonly_fields] if obj else [*asked, "beginning"]
+
+    @display(description="key")
+    def masked_key(self, api_key: ApiKey) -> str:
+        """Return as much of the key as may be seen."""
+        return api_key.masked
+
+    @display(description="state", label={"active": "success", "expired": "warning", "revoked": "danger"})
+    def state(self, api_key: ApiKey) -> str:
+        """Return whether the key opens anything now."""
+        return api_key.state(clock.now())
+
+    @display(description="scopes")
+    def scope_count(self, api_key: ApiKey) -> str:
+        """Return how much the key may do."""
+        return f"{len(api_key.scopes)} of {len(SCOPES)}"
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        """Issue a new key and show its secret, or save what may be changed of an old one."""
+        if change:
+            obj.save(update_fields=["name", "scopes", "rate_limit", "expires_at"])
+            return
+        issued = issue_api_key(
+            obj.workspace,
+            obj.name,
+            obj.scopes,
+            expires_at=obj.expires_at,
+            prefix=form.cleaned_data["beginning"],
+            rate_limit=obj.rate_limit,
+        )
+        obj.__dict__.update(issued.api_key.__dict__)
+        messages.warning(request, f"The key, shown only this once: {issued.secret}")
+
+    @action(description="Revoke the selected keys")
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Revoke keys, effective at once."""
+        keys = list(queryset.filter(revoked_at=None).select_related("workspace"))
+        for api_key in keys:
+            revoke_api_key(api_key.workspace, api_key.id)
+        messages.success(request, f"{len(keys)} keys revoked.")
+
+
+class ApplicationForm(TenantForm):
+    """An OAuth client of the two kinds that are served."""
+
+    scopes = ScopesField()
+    authorization_grant_type = forms.ChoiceField(
+        choices=[
+            (Application.GRANT_CLIENT_CREDENTIALS, "Client credentials"),
+            (Application.GRANT_AUTHORIZATION_CODE, "Authorization code with PKCE"),
+        ]
+    )
+
+    class Meta:
+        model = Application
+        fields = [
+            "workspace",
+            "name",
+            "scopes",
+            "client_type",
+            "authorization_grant_type",
+            "redirect_uris",
+            "rate_limit",
+        ]
+
+
+@admin.register(Application)
+class ApplicationAdmin(TenantAdmin):
+    """OAuth clients: created here, the secret shown once."""
+
+    form = ApplicationForm
+    list_display = ["name", "client_id", "authorization_grant_type", "client_type", "created"]
+    list_filter = [WorkspaceFilter]
+    search_fields = ["name", "client_id"]
+    search_help_text = "Name or client id"
+    readonly_fields = ["client_id", "created", "updated"]
+    fixed_fields = ["workspace", "client_type"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Show the machine's facts of a client that exists."""
+        return [*ApplicationForm.Meta.fields, *(self.readonly_fields if obj else [])]
+
+    def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
+        """Give a new client a secret, and show it."""
+        is_public = obj.client_type == Application.CLIENT_PUBLIC
+        if not change:
+            secret = obj.client_secret = "" if is_public else generate_client_secret()
+        super().save_model(request, obj, form, change)
+        if not change and not is_public:
+            messages.warning(request, f"The client secret, shown only this once: {secret}")
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(MachineWrittenMixin, StaffAdmin):
+    """Access tokens that applications hold; deleting one revokes it."""
+
+    list_display = ["id", "application", "user", "scope", "expires", "created"]
+    list_select_related = ["application", "user"]
+    search_fields = ["application__name", "application__client_id", "user__username"]
+    search_help_text = "Application or user"
+    fields = ["application", "user", "scope", "expires", "created"]
+    ordering = ["-id"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let staff revoke a token."""
+        return bool(request.user.has_perm("oauth2_provider.delete_accesstoken"))
