@@ -1,0 +1,40 @@
+"""Tables between this vendor's names and the core's."""
+
+# Names of the contact's id and identifiers, and what the core calls them. The prose never names a wrapper, so the
+# same ones are read beside `eventName` when there is no `contact` (O1).
+ID_FIELDS = ("id", "contactID")
+IDENTIFIER_FIELDS = {"email": "email", "phoneNumber": "phone", "phone": "phone"}
+
+# Contact fields that are texts, and how long each may be.
+NAME_LENGTHS = {"firstName": 50, "lastName": 50}
+ATTRIBUTE_LENGTHS = {
+    "address": 500,
+    "city": 255,
+    "state": 100,
+    "country": 100,
+    "countryCode": 3,
+    "postalCode": 20,
+}
+# Kept as attributes of the contact, under their own names.
+ATTRIBUTE_FIELDS = (*ATTRIBUTE_LENGTHS, "gender", "birthdate")
+
+CHANNELS = {"email": "email", "sms": "sms", "phone": "sms", "push": "push"}
+# Lists that say something of consent: how many items each may have, and the status of the core that it means.
+CONSENT_LISTS = {"consents": (100, "opted_in"), "optIns": (10, "opted_in"), "optOuts": (10, "opted_out")}
+# What a consent may carry as its proof; the core keeps a status only, so it becomes an attribute of the contact.
+PROOF_FIELDS = ("createdAt", "source", "ip", "userAgent")
+
+# The code and the field of a refusal by the core, in this format's terms.
+CODES = {
+    "invalid_event_name": ("invalid_format", "eventName"),
+    "invalid_event_time": ("invalid_format", "eventTime"),
+    "invalid_identifier": ("invalid_format", "contact"),
+    "identifier_taken": ("invalid_format", "contact"),
+    "no_identity": ("required", "contact"),
+    "too_many_properties": ("too_many", "properties"),
+}
+PROPERTY_CODES = {
+    "invalid_property_value": "type_mismatch",
+    "invalid_property_name": "invalid_name",
+    "unknown_property": "invalid_name",
+}

@@ -1,0 +1,99 @@
+"""The one endpoint for events."""
+
+from typing import Any
+
+from django.db import transaction
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from contacts.models import Contact
+from contacts.services import untag_contact
+from events.api.ingest import IngestView
+from events.dialects.checks import Problem
+from events.dialects.omnisend.errors import InvalidTrack, error_table
+from events.dialects.omnisend.openapi import TRACK
+from events.dialects.omnisend.shapes import Track, read_track
+from events.models import EventProperty
+from events.services import SchemaPolicy, record_event
+from events.services.coercion import accepts, learned_type
+from workspaces.access import Credential
+from workspaces.api.base import RefusalsInOwnFormat, object_body
+from workspaces.authentication import BearerAuthentication
+from workspaces.models import Workspace
+from workspaces.throttles import ThrottleState
+
+
+@extend_schema_view(post=TRACK)
+class TrackView(IngestView):
+    """Records an event, and creates or updates its contact."""
+
+    authentication_classes = (BearerAuthentication,)
+    error_table = error_table
+    scopes = {"POST": "events:write"}
+    vendor_rate = "400/minute"
+
+    def throttle_identity(self, credential: Credential) -> str:
+        """Return the workspace: the documented limit is per brand."""
+        return f"workspace:{credential.workspace_id}"
+
+    def rate_headers(self, state: ThrottleState) -> dict[str, str]:
+        """Return none: this format tells the wait in the body of a 429."""
+        return {}
+
+    def ingest(self, request: Request, **kwargs: Any) -> Response:
+        """Record the event; the answer is 202 and empty."""
+        body = object_body(request)
+        try:
+            track = read_track(body)
+        except InvalidTrack as error:
+            mismatches = _type_mismatches(self.workspace, body, error.problems)
+            raise InvalidTrack([*error.problems, *mismatches]) from None
+        _recorded(self.workspace, track)
+        return Response(status=202)
+
+
+class UnknownRouteView(RefusalsInOwnFormat, APIView):
+    """Answers what this API does not have, in its own format."""
+
+    error_table = error_table
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse every method."""
+        raise NotFound
+
+
+@transaction.atomic
+def _recorded(workspace: Workspace, track: Track) -> None:
+    outcome = record_event(workspace, track.event, schema_policy=SchemaPolicy.LEARNED)
+    if track.removes_tags and outcome.event is not None:
+        contact = Contact.objects.in_workspace(workspace.id).get(id=outcome.event.contact_id)
+        for link in contact.contact_tags.select_related("tag"):
+            untag_contact(workspace, contact, link.tag.name)
+
+
+def _type_mismatches(workspace: Workspace, body: dict[str, Any], found: list[Problem]) -> list[Problem]:
+    """Return what the core would refuse as well, so that one answer lists every problem."""
+    name, properties = body.get("eventName"), body.get("properties")
+    if not isinstance(name, str) or not isinstance(properties, dict):
+        return []
+    types = dict(
+        EventProperty.objects.filter(
+            workspace=workspace,
+            definition__name=name.strip(),
+            definition__deleted_at=None,
+            is_locked=True,
+        ).values_list("name", "type")
+    )
+    reported = {problem.field for problem in found}
+    return [
+        Problem(f"properties.{key}", "type_mismatch", f"must be of the type {types[key]}")
+        for key, value in properties.items()
+        if key in types
+        and f"properties.{key}" not in reported
+        and learned_type(value) is not None
+        and not accepts(value, types[key])
+    ]

@@ -1,0 +1,21 @@
+"""Tables between this vendor's names and the core's."""
+
+# Event fields that describe where it happened, and their names in the core's context.
+CONTEXT_OF_FIELD = {
+    "pageUrl": "pageUrl",
+    "pageTitle": "pageTitle",
+    "pageReferrer": "referrer",
+    "pageDuration": "pageDuration",
+    "ipAddress": "ipAddress",
+    "userAgent": "userAgent",
+}
+# R14 lists what the answer echoes: the page, not the visitor's machine.
+ECHOED_PAGE_FIELDS = ("pageUrl", "pageTitle", "pageReferrer", "pageDuration")
+# Event fields that say what happened: the core's properties, under their own names.
+PROPERTY_BLOCKS = ("property", "propertySearch", "message", "metadata")
+
+# What a person has beyond names, identifiers and tags: attributes of the contact, under their own names.
+PERSON_ATTRIBUTES = ("companyName", "stage", "source", "addresses", "assignedUserId", "averagePrice")
+# The person's lists of identifiers in order of precedence (R4): the core's kind, and the attribute that keeps the
+# `type` of each (work, mobile), for which an identifier has no place.
+IDENTIFIER_LISTS = {"emails": ("email", "emailTypes"), "phones": ("phone", "phoneTypes")}

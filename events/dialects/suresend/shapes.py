@@ -1,0 +1,317 @@
+"""Bodies of this format: read into the core's terms, and rendered from them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from config.wire import iso_millis
+from contacts.models import Company, Contact
+from contacts.services import ContactChanges, ContactReference, normalize_identifier
+from events.dialects.checks import (
+    Problem,
+    anything,
+    boolean,
+    either,
+    form,
+    listed,
+    number,
+    optional,
+    record,
+    text,
+)
+from events.dialects.suresend.errors import InvalidBody
+from events.dialects.suresend.mapping import (
+    CONTEXT_OF_FIELD,
+    ECHOED_PAGE_FIELDS,
+    IDENTIFIER_LISTS,
+    PERSON_ATTRIBUTES,
+    PROPERTY_BLOCKS,
+)
+from events.services import IncomingEvent, RecordedEvent
+from events.services.coercion import is_datetime
+
+_MOST_IDENTIFIERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SentCompany:
+    """The company that an event names: by id, which wins, or by name."""
+
+    id: str | None
+    name: str | None
+    website: str
+    industry: str
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvent:
+    """A valid body; its event has no company yet."""
+
+    event: IncomingEvent
+    company: SentCompany | None
+
+
+def read_event(body: dict[str, Any]) -> SentEvent:
+    """Return what `body` says. Raises InvalidBody with every problem of its shape."""
+    problems = [*_BODY("", body), *_problems_of_person(body), *_problems_of_company(body)]
+    if problems:
+        raise InvalidBody(problems)
+    event = IncomingEvent(
+        name=body["type"].strip(),
+        contact=_reference(body),
+        properties={name: body[name] for name in PROPERTY_BLOCKS if body.get(name) is not None},
+        context={key: body[name] for name, key in CONTEXT_OF_FIELD.items() if body.get(name) is not None},
+        occurred_at=_moment(body.get("occurredAt")),
+    )
+    return SentEvent(event, _company(body.get("company")))
+
+
+def render_event(event: RecordedEvent) -> dict[str, Any]:
+    """Return the event as the answer shows it; what was not sent is null."""
+    return {
+        "id": str(event.id),
+        "eventType": event.name,
+        "personId": _id(event.contact_id),
+        "companyId": _id(event.company_id),
+        "occurredAt": iso_millis(event.occurred_at),
+        **{name: event.context.get(CONTEXT_OF_FIELD[name]) for name in ECHOED_PAGE_FIELDS},
+        **{name: event.properties.get(name) for name in PROPERTY_BLOCKS},
+        "createdAt": iso_millis(event.received_at),
+    }
+
+
+def render_person(contact: Contact) -> dict[str, Any]:
+    """Return a person; `contact` has its identifiers and tags prefetched."""
+    attributes = contact.attributes
+    return {
+        "id": str(contact.id),
+        "firstName": contact.first_name or None,
+        "lastName": contact.last_name or None,
+        "name": f"{contact.first_name} {contact.last_name}".strip() or None,
+        **{name: _identifiers(contact, *kind) for name, kind in IDENTIFIER_LISTS.items()},
+        "addresses": attributes.get("addresses") or [],
+        "tags": sorted(link.tag.name for link in contact.contact_tags.all()),
+        **{name: attributes.get(name) for name in PERSON_ATTRIBUTES if name != "addresses"},
+        "createdAt": iso_millis(contact.created_at),
+        "updatedAt": iso_millis(contact.updated_at),
+    }
+
+
+def render_company(company: Company) -> dict[str, Any]:
+    """Return a company; the vendor says `created`, not `createdAt`, here."""
+    return {
+        "id": str(company.id),
+        "name": company.name,
+        "website": company.website or None,
+        "industry": company.industry or None,
+        "companySize": company.size or None,
+        "created": iso_millis(company.created_at),
+        "updated": iso_millis(company.updated_at),
+    }
+
+
+def _email(value: str) -> str | None:
+    return normalize_identifier("email", value) if len(value) <= 320 else None
+
+
+def _phone(value: str) -> str | None:
+    return normalize_identifier("phone", value) if len(value) <= 64 else None
+
+
+def _entries(value_check: Any) -> Any:
+    as_object = record(
+        {"value": value_check, "type": optional(text(64)), "isPrimary": optional(boolean)},
+        required=("value",),
+    )
+    return optional(listed(either(str, value_check, as_object), _MOST_IDENTIFIERS))
+
+
+def _filled(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_NAME = optional(text(255))
+_ANY_TEXT = optional(text())
+_NUMBER = optional(number)
+_PERSON = record(
+    {
+        "firstName": _NAME,
+        "lastName": _NAME,
+        "name": _NAME,
+        "emails": _entries(form(_email, "must be an email address")),
+        "phones": _entries(form(_phone, "must be a phone number")),
+        "companyName": _NAME,
+        "stage": _NAME,
+        "source": _NAME,
+        "tags": optional(listed(text(255, is_blank_allowed=False), 100)),
+        "addresses": optional(listed(either(str, anything, record({}, is_open=True)), 100)),
+        "assignedUserId": optional(either(str, text(255), number)),
+        "averagePrice": _NUMBER,
+    }
+)
+_COMPANY = record(
+    {
+        "id": _ANY_TEXT,
+        "name": _NAME,
+        "website": optional(text(2048)),
+        "industry": _NAME,
+        "companySize": optional(text(64)),
+    }
+)
+_PROPERTY = record(
+    {
+        "id": optional(either(str, anything, number)),
+        "address": _ANY_TEXT,
+        "price": _NUMBER,
+        "beds": _NUMBER,
+        "baths": _NUMBER,
+        "sqft": _NUMBER,
+        "url": _ANY_TEXT,
+        "imageUrl": _ANY_TEXT,
+    },
+    is_open=True,
+)
+_PROPERTY_SEARCH = record(
+    {
+        "minPrice": _NUMBER,
+        "maxPrice": _NUMBER,
+        "beds": _NUMBER,
+        "location": _ANY_TEXT,
+        "propertyType": _ANY_TEXT,
+    },
+    is_open=True,
+)
+_BODY = record(
+    {
+        "type": text(255, is_blank_allowed=False),
+        "personId": _ANY_TEXT,
+        "person": optional(_PERSON),
+        "company": optional(_COMPANY),
+        "pageUrl": _ANY_TEXT,
+        "pageTitle": _ANY_TEXT,
+        "pageReferrer": _ANY_TEXT,
+        "pageDuration": _NUMBER,
+        "property": optional(_PROPERTY),
+        "propertySearch": optional(_PROPERTY_SEARCH),
+        "message": _ANY_TEXT,
+        "metadata": optional(record({}, is_open=True)),
+        "ipAddress": _ANY_TEXT,
+        "userAgent": _ANY_TEXT,
+        "occurredAt": optional(form(is_datetime, "must be an ISO 8601 time with its zone")),
+    },
+    required=("type",),
+)
+
+
+def _problems_of_person(body: dict[str, Any]) -> Iterator[Problem]:
+    person, person_id = body.get("person"), body.get("personId")
+    if person_id is not None and (not isinstance(person_id, str) or person_id.strip()):
+        return
+    if person is None:
+        yield Problem("person", "required_choice", "personId or person is required")
+    elif isinstance(person, dict) and not (
+        person.get("emails") or person.get("phones") or any(map(_filled, _names(person)))
+    ):
+        yield Problem("person", "required", "needs an email, a phone or a name")
+
+
+def _names(person: dict[str, Any]) -> list[Any]:
+    return [person.get("firstName"), person.get("lastName"), person.get("name")]
+
+
+def _problems_of_company(body: dict[str, Any]) -> Iterator[Problem]:
+    company = body.get("company")
+    if isinstance(company, dict) and not any(
+        # A value of another type has its own problem already.
+        _filled(value) or (value is not None and not isinstance(value, str))
+        for value in (company.get("id"), company.get("name"))
+    ):
+        yield Problem("company", "required_choice", "company.id or company.name is required")
+
+
+def _reference(body: dict[str, Any]) -> ContactReference:
+    person_id = (body.get("personId") or "").strip()
+    if person_id:
+        # R1: the id is the strongest claim, and the person beside it changes nothing.
+        return ContactReference(id=person_id)
+    person = body["person"]
+    return ContactReference(identifiers=_values(person), if_missing="create", changes=_changes(person))
+
+
+def _values(person: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (kind, entry["value"])
+        for name, (kind, _) in IDENTIFIER_LISTS.items()
+        for entry in _primary_first(person.get(name) or [])
+    )
+
+
+def _primary_first(entries: list[Any]) -> list[dict[str, Any]]:
+    """R8: the first that is marked leads, else the first."""
+    rows = [{"value": entry} if isinstance(entry, str) else entry for entry in entries]
+    lead = next((index for index, row in enumerate(rows) if row.get("isPrimary")), 0)
+    return rows[lead : lead + 1] + rows[:lead] + rows[lead + 1 :]
+
+
+def _changes(person: dict[str, Any]) -> ContactChanges:
+    first, _, last = (person.get("name") or "").strip().partition(" ")
+    attributes = {name: person[name] for name in PERSON_ATTRIBUTES if person.get(name) is not None}
+    for name, (kind, attribute) in IDENTIFIER_LISTS.items():
+        if types := _types(kind, person.get(name) or []):
+            attributes[attribute] = types
+    return ContactChanges(
+        first_name=(person.get("firstName") or first).strip(),
+        last_name=(person.get("lastName") or last).strip(),
+        attributes=attributes,
+        tags=tuple(dict.fromkeys(tag.strip() for tag in person.get("tags") or [])),
+    )
+
+
+def _types(kind: str, entries: list[Any]) -> dict[str, str]:
+    """Return the type of each identifier that has one, by its normalised value."""
+    return {
+        value: entry["type"]
+        for entry in reversed(entries)
+        if isinstance(entry, dict)
+        and entry.get("type") is not None
+        and (value := normalize_identifier(kind, entry["value"])) is not None
+    }
+
+
+def _company(company: dict[str, Any] | None) -> SentCompany | None:
+    if company is None:
+        return None
+    found = {
+        name: (company.get(name) or "").strip()
+        for name in ("id", "name", "website", "industry", "companySize")
+    }
+    return SentCompany(
+        id=found["id"] or None,
+        name=found["name"] or None,
+        website=found["website"],
+        industry=found["industry"],
+        size=found["companySize"],
+    )
+
+
+def _moment(text_: str | None) -> datetime | None:
+    return None if text_ is None else datetime.fromisoformat(text_.upper()).astimezone(UTC)
+
+
+def _id(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _identifiers(contact: Contact, kind: str, types_attribute: str) -> list[dict[str, Any]]:
+    types = contact.attributes.get(types_attribute)
+    known = types if isinstance(types, dict) else {}
+    rows = sorted(
+        (row for row in contact.identifiers.all() if row.kind == kind),
+        key=lambda row: (not row.is_primary, row.created_at, row.id),
+    )
+    return [
+        {"value": row.value, "type": known.get(row.value), "status": "active", "isPrimary": row.is_primary}
+        for row in rows
+    ]

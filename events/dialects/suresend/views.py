@@ -1,0 +1,114 @@
+"""The partner API's one endpoint."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from contacts.errors import ContactNotFound
+from contacts.models import Company, Contact
+from contacts.queries import with_details
+from contacts.services import ContactReference, create_contact, link_company, resolve_company
+from events.api.ingest import IngestView
+from events.dialects.suresend.errors import error_table
+from events.dialects.suresend.openapi import CREATE_EVENT
+from events.dialects.suresend.shapes import (
+    SentCompany,
+    read_event,
+    render_company,
+    render_event,
+    render_person,
+)
+from events.services import IncomingEvent, RecordedEvent, SchemaPolicy, record_event
+from workspaces.api.base import RefusalsInOwnFormat, object_body
+from workspaces.authentication import BearerAuthentication
+from workspaces.models import Workspace
+
+
+@extend_schema_view(post=CREATE_EVENT)
+class EventsView(IngestView):
+    """Records an event for a person and, if one is named, a company."""
+
+    authentication_classes = (BearerAuthentication,)
+    error_table = error_table
+    scopes = {"POST": "events:write"}
+
+    def vendor_rate_of(self, request: Request) -> str:
+        """Return the documented limit: a system that names itself may send twice as much."""
+        return "600/minute" if request.headers.get("X-System-Id", "").strip() else "300/minute"
+
+    def ingest(self, request: Request, **kwargs: Any) -> Response:
+        """Record the event; 201 if that made a person or a company, else 200."""
+        sent = read_event(object_body(request))
+        answer = _recorded(self.workspace, sent.event, sent.company)
+        was_created = answer["wasPersonCreated"] or answer.get("wasCompanyCreated", False)
+        return Response(answer, status=201 if was_created else 200)
+
+
+class UnknownRouteView(RefusalsInOwnFormat, APIView):
+    """Answers what this API does not have, in its own format."""
+
+    error_table = error_table
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse every method."""
+        raise NotFound
+
+
+@transaction.atomic
+def _recorded(workspace: Workspace, incoming: IncomingEvent, sent: SentCompany | None) -> dict[str, Any]:
+    company, was_company_created = _company(workspace, sent)
+    if company is not None:
+        incoming = replace(incoming, company_id=company.id)
+    incoming, was_person_created = _with_unidentified_person(workspace, incoming)
+    outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+    event = outcome.event
+    assert event is not None and event.contact_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
+    if company is not None:
+        link_company(workspace, event.contact_id, company.id)
+    answer = _answer(workspace, event, was_person_created or outcome.contact_created)
+    if company is not None:
+        answer |= {"company": render_company(company), "wasCompanyCreated": was_company_created}
+    return answer
+
+
+def _company(workspace: Workspace, sent: SentCompany | None) -> tuple[Company | None, bool]:
+    if sent is None:
+        return None, False
+    if sent.id is not None:
+        return resolve_company(workspace, id=sent.id)
+    return resolve_company(
+        workspace, name=sent.name, website=sent.website, industry=sent.industry, size=sent.size
+    )
+
+
+def _with_unidentified_person(workspace: Workspace, incoming: IncomingEvent) -> tuple[IncomingEvent, bool]:
+    """Make a person who has a name only (R7): nothing could match one, so each event makes another."""
+    reference = incoming.contact
+    assert reference is not None  # noqa: S101  (read_event demands one)
+    if reference.id is not None or reference.identifiers:
+        return incoming, False
+    contact = create_contact(workspace, reference.changes)
+    return replace(incoming, contact=ContactReference(id=str(contact.id))), True
+
+
+def _answer(workspace: Workspace, event: RecordedEvent, was_person_created: bool) -> dict[str, Any]:
+    return {
+        "event": render_event(event),
+        "person": render_person(_person(workspace, event.contact_id)),
+        "wasPersonCreated": was_person_created,
+    }
+
+
+def _person(workspace: Workspace, contact_id: UUID | None) -> Contact:
+    contact = with_details(Contact.objects.in_workspace(workspace.id)).filter(id=contact_id).first()
+    if contact is None:
+        raise ContactNotFound
+    return contact
