@@ -1,0 +1,424 @@
+"""Contacts for staff: who they are, and what the other apps know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import CharField, DecimalField, OuterRef, Q, QuerySet, Subquery
+from django.forms import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+
+from config import clock
+from config.ids import parse_uuid
+from contacts.models import (
+    Company,
+    CompanyMembership,
+    Consent,
+    Contact,
+    ContactScore,
+    ContactTag,
+    Field,
+    Identifier,
+    Tag,
+    company_name_key,
+)
+from contacts.services import delete_contact, normalize_identifier, set_consent
+from workspaces.models import Workspace
+from workspaces.staff import (
+    FixedRowsMixin,
+    MachineWrittenMixin,
+    TenantAdmin,
+    TenantForm,
+    TenantInline,
+    TenantInlineFormSet,
+    WorkspaceFilter,
+    workspaces_searched,
+)
+
+# A search shows the first so many; who wants another types more of it.
+SEARCH_LIMIT = 200
+_BUILT_IN_KINDS = (Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID, Identifier.ANONYMOUS_ID)
+# Sorts after every character: a range finds a prefix by the index whatever the database's collation.
+_LAST_CHARACTER = "\U0010ffff"
+
+
+def find_contact_ids(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
+    """Return ids of contacts by id, by the beginning of an identifier, or by name; each by an index."""
+    if contact_id := parse_uuid(text):
+        return [contact_id]
+    return [*_ids_by_identifier(workspaces, text), *_ids_by_name(workspaces, text)]
+
+
+def _ids_by_identifier(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
+    kinds = {*_BUILT_IN_KINDS, *workspaces.order_by().values_list("identity_field", flat=True).distinct()}
+    starts = {text, text.lower(), normalize_identifier(Identifier.PHONE, text) or text}
+    values = Q()
+    for start in starts:
+        values |= Q(value__gte=start, value__lt=start + _LAST_CHARACTER)
+    identifiers = Identifier.objects.filter(values, workspace__in=workspaces.order_by(), kind__in=kinds)
+    return list(identifiers.values_list("contact_id", flat=True)[:SEARCH_LIMIT])
+
+
+def _ids_by_name(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
+    first, _, last = text.rpartition(" ")
+    named = Contact.objects.filter(workspace__in=workspaces.order_by(), last_name__istartswith=last)
+    if first:
+        named = named.filter(first_name__istartswith=first.strip())
+    return list(named.values_list("pk", flat=True)[:SEARCH_LIMIT])
+
+
+def identifier_of(kind: str, *, contact: str = "contact_id") -> Subquery:
+    """Return the expression for a row's contact's primary identifier of `kind`."""
+    identifiers = Identifier.objects.filter(
+        workspace_id=OuterRef("workspace_id"), contact_id=OuterRef(contact), kind=kind
+    )
+    value = identifiers.order_by("-is_primary", "id").values("value")[:1]
+    return Subquery(value, output_field=CharField())
+
+
+class ContactSearchMixin:
+    """Search rows by the contact that they are about."""
+
+    contact_field = "contact_id"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find the contacts first, each way by its index, then the rows by their ids."""
+        text = search_term.replace("\x00", "").strip()
+        if not text:
+            return queryset, False
+        ids = find_contact_ids(workspaces_searched(request), text)
+        return queryset.filter(self.match(ids, text)), False
+
+    def match(self, contact_ids: Sequence[UUID], text: str) -> Q:
+        """Return what a row must fulfil."""
+        return Q(**{f"{self.contact_field}__in": contact_ids})
+
+
+class IdentifierForm(TenantForm):
+    """An identifier is stored as look-ups spell it."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        kind, value = cleaned.get("kind"), cleaned.get("value")
+        workspace = cleaned.get("workspace") or self.instance.workspace
+        if kind and kind not in (*_BUILT_IN_KINDS, workspace.identity_field):
+            self.add_error("kind", f"Choose one of {', '.join(_BUILT_IN_KINDS)}, {workspace.identity_field}.")
+        elif kind and value:
+            cleaned["value"] = normalize_identifier(kind, value)
+            if cleaned["value"] is None:
+                self.add_error("value", f"This cannot be a contact's {kind}.")
+        return cleaned
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # A new primary identifier takes the place of the old one, see `save_identifiers`.
+        return super()._get_validation_exclusions() | {"is_primary"}
+
+
+class IdentifierFormSet(TenantInlineFormSet):
+    """The identifiers of one contact."""
+
+    def clean(self) -> None:
+        super().clean()
+        kept = [form for form in self.forms if form not in self.deleted_forms]
+        primary = [form.cleaned_data.get("kind") for form in kept if form.cleaned_data.get("is_primary")]
+        if len(primary) != len(set(primary)):
+            raise ValidationError("Only one identifier of a kind can be the primary one.")
+
+
+class IdentifierInline(TenantInline):
+    model = Identifier
+    form = IdentifierForm
+    formset = IdentifierFormSet
+    fields = ["kind", "value", "is_primary"]
+    ordering = ["kind", "-is_primary", "value"]
+
+
+class ConsentInline(TenantInline):
+    model = Consent
+    fields = ["channel", "status", "changed_at"]
+    readonly_fields = ["changed_at"]
+    ordering = ["channel"]
+
+
+class ContactTagInline(FixedRowsMixin, TenantInline):
+    model = ContactTag
+    fields = ["tag"]
+    autocomplete_fields = ["tag"]
+    verbose_name = "tag"
+    verbose_name_plural = "tags"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ContactTag]:
+        return super().get_queryset(request).select_related("tag")  # type: ignore[no-any-return]  # untyped
+
+
+class CompanyMembershipInline(FixedRowsMixin, TenantInline):
+    model = CompanyMembership
+    fields = ["company"]
+    autocomplete_fields = ["company"]
+    verbose_name = "company"
+    verbose_name_plural = "companies"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CompanyMembership]:
+        return super().get_queryset(request).select_related("company", "contact")  # type: ignore[no-any-return]
+
+
+@admin.register(Contact)
+class ContactAdmin(ContactSearchMixin, TenantAdmin):
+    list_display = ["__str__", "email", "phone", "score", "created_at"]
+    list_filter = [WorkspaceFilter, ("contact_tags__tag", AutocompleteSelectFilter)]
+    sortable_by = ()
+    search_fields = ["last_name"]
+    search_help_text = (
+        "An id, the beginning of an e-mail, phone or other identifier, a last name, or both names."
+    )
+    contact_field = "id"
+    fields = ["workspace", "first_name", "last_name", "attributes", "merged_into", "created_at", "updated_at"]
+    readonly_fields = ["merged_into", "created_at", "updated_at"]
+    inlines = [IdentifierInline, ConsentInline, ContactTagInline, CompanyMembershipInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Contact]:
+        """Look the columns up for the page's rows alone, in the same statement."""
+        scores = ContactScore.objects.filter(workspace_id=OuterRef("workspace_id"), contact_id=OuterRef("pk"))
+        rows: QuerySet[Contact] = super().get_queryset(request)
+        return rows.annotate(
+            listed_email=identifier_of(Identifier.EMAIL, contact="pk"),
+            listed_phone=identifier_of(Identifier.PHONE, contact="pk"),
+            listed_score=Subquery(scores.values("points")[:1], output_field=DecimalField()),
+        )
+
+    @admin.display(description="e-mail")
+    def email(self, contact: Any) -> str | None:
+        return contact.listed_email  # type: ignore[no-any-return]  # an annotation
+
+    @admin.display(description="phone")
+    def phone(self, contact: Any) -> str | None:
+        return contact.listed_phone  # type: ignore[no-any-return]  # an annotation
+
+    @admin.display(description="score")
+    def score(self, contact: Any) -> str:
+        return f"{contact.listed_score.normalize():f}" if contact.listed_score else "0"
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show below the form what other apps know of the contact."""
+        context = extra_context or {}
+        if request.method == "GET" and (contact := self.get_object(request, object_id)):
+            context["contact_sections"] = [section(contact) for section in contact_sections()]
+        return super().change_view(request, object_id, form_url, context)  # type: ignore[no-any-return]  # untyped
+
+    def save_model(self, request: HttpRequest, obj: Contact, form: Any, change: bool) -> None:
+        obj.updated_at = clock.now()
+        super().save_model(request, obj, form, change)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Save the rows of a kind by what saves that kind elsewhere."""
+        savers = {Identifier: save_identifiers, Consent: save_consents}
+        save = savers.get(formset.model)
+        if save is None:
+            super().save_formset(request, form, formset, change)
+        else:
+            save(form.instance, formset)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """List the contacts alone: what hangs on them may be a million rows, and goes by the service."""
+        contacts = [str(contact) for contact in objs]
+        return contacts, {str(Contact._meta.verbose_name_plural): len(contacts)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Contact) -> None:
+        delete_contact(obj.workspace, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
+        for contact in queryset:
+            delete_contact(contact.workspace, contact)
+
+
+def contact_sections() -> list[Callable[[Contact], SafeString]]:
+    """Return what the settings add to a contact's page, in their order."""
+    return [import_string(path) for path in settings.CONTACT_SECTIONS]
+
+
+def save_identifiers(contact: Contact, formset: Any) -> None:
+    """Save a contact's identifiers so that each kind keeps exactly one primary."""
+    formset.save(commit=False)
+    for identifier in formset.deleted_objects:
+        delete_identifier(identifier)
+    for identifier in [*formset.new_objects, *(changed for changed, _ in formset.changed_objects)]:
+        save_identifier(identifier)
+
+
+def save_identifier(identifier: Identifier) -> None:
+    """Save an identifier; a new primary one takes the place of the old, the first of a kind is primary."""
+    others = _of_same_kind(identifier).exclude(pk=identifier.pk)
+    if identifier.is_primary:
+        others.update(is_primary=False)
+    identifier.is_primary = identifier.is_primary or not others.filter(is_primary=True).exists()
+    identifier.save()
+
+
+def delete_identifier(identifier: Identifier) -> None:
+    """Delete an identifier; if it was the primary one, the oldest of its kind becomes that."""
+    of_kind = _of_same_kind(identifier)
+    identifier.delete()
+    if not of_kind.filter(is_primary=True).exists() and (oldest := of_kind.order_by("id").first()):
+        oldest.is_primary = True
+        oldest.save(update_fields=["is_primary"])
+
+
+def _of_same_kind(identifier: Identifier) -> QuerySet[Identifier]:
+    return Identifier.objects.filter(
+        workspace_id=identifier.workspace_id, contact_id=identifier.contact_id, kind=identifier.kind
+    )
+
+
+def save_consents(contact: Contact, formset: Any) -> None:
+    """Save a contact's consents by the service, which tells the other apps."""
+    formset.save(commit=False)
+    for consent in formset.deleted_objects:
+        consent.delete()
+    for consent in [*formset.new_objects, *(changed for changed, _ in formset.changed_objects)]:
+        set_consent(contact.workspace, contact, consent.channel, consent.status)
+
+
+class CompanyForm(TenantForm):
+    """A company's name is unique whatever its case and spaces."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        self.instance.name_key = company_name_key(cleaned.get("name") or "")
+        return cleaned
+
+    def _get_validation_exclusions(self) -> set[str]:
+        return super()._get_validation_exclusions() - {"name_key"}
+
+
+@admin.register(Company)
+class CompanyAdmin(TenantAdmin):
+    form = CompanyForm
+    list_display = ["name", "website", "industry", "size", "created_at"]
+    sortable_by = ()
+    search_fields = ["name_key"]
+    search_help_text = "The beginning of the name."
+    fields = ["workspace", "name", "website", "industry", "size", "attributes", "created_at", "updated_at"]
+    readonly_fields = ["created_at", "updated_at"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find companies by the beginning of their key: a range of the unique index."""
+        start = " ".join(search_term.replace("\x00", "").split()).casefold()
+        if not start:
+            return queryset, False
+        searched = workspaces_searched(request).order_by()
+        return queryset.filter(
+            workspace__in=searched, name_key__gte=start, name_key__lt=start + _LAST_CHARACTER
+        ), False
+
+    def save_model(self, request: HttpRequest, obj: Company, form: Any, change: bool) -> None:
+        obj.updated_at = clock.now()
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(Field)
+class FieldAdmin(TenantAdmin):
+    list_display = ["name", "type", "format", "created_at"]
+    list_filter = [WorkspaceFilter, ("type", ChoicesDropdownFilter)]
+    search_fields = ["name"]
+    fields = ["workspace", "name", "type", "format", "created_at"]
+    readonly_fields = ["created_at"]
+    # Values are stored by the type: another type would leave them behind.
+    fixed_fields = ["workspace", "name", "type"]
+
+
+@admin.register(Tag)
+class TagAdmin(TenantAdmin):
+    list_display = ["name"]
+    search_fields = ["name"]
+    fields = ["workspace", "name"]
+
+
+class OfContactAdmin(ContactSearchMixin, TenantAdmin):
+    """Rows that hang on a contact; its own page shows them too."""
+
+    search_fields = ["contact__last_name"]
+    search_help_text = "A contact's id, identifier or name."
+    sortable_by = ()
+    list_select_related = ["contact"]
+    autocomplete_fields = ["workspace", "contact"]
+    fixed_fields = ["workspace", "contact"]
+
+
+@admin.register(Identifier)
+class IdentifierAdmin(OfContactAdmin):
+    form = IdentifierForm
+    list_display = ["kind", "value", "is_primary", "contact", "created_at"]
+    fields = ["workspace", "contact", "kind", "value", "is_primary", "created_at"]
+    readonly_fields = ["created_at"]
+
+    def save_model(self, request: HttpRequest, obj: Identifier, form: Any, change: bool) -> None:
+        save_identifier(obj)
+
+    def delete_model(self, request: HttpRequest, obj: Identifier) -> None:
+        delete_identifier(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Identifier]) -> None:
+        for identifier in queryset.select_related("contact"):
+            delete_identifier(identifier)
+
+
+@admin.register(Consent)
+class ConsentAdmin(OfContactAdmin):
+    list_display = ["contact", "channel", "status", "changed_at"]
+    fields = ["workspace", "contact", "channel", "status", "changed_at"]
+    readonly_fields = ["changed_at"]
+    fixed_fields = ["workspace", "contact", "channel"]
+
+    def save_model(self, request: HttpRequest, obj: Consent, form: Any, change: bool) -> None:
+        set_consent(obj.workspace, obj.contact, obj.channel, obj.status)
+        stored = Consent.objects.get(workspace=obj.workspace, contact=obj.contact, channel=obj.channel)
+        obj.pk, obj.changed_at = stored.pk, stored.changed_at
+
+
+@admin.register(ContactTag)
+class ContactTagAdmin(FixedRowsMixin, OfContactAdmin):
+    list_display = ["contact", "tag", "created_at"]
+    list_select_related = ["contact", "tag"]
+    autocomplete_fields = ["workspace", "contact", "tag"]
+    fields = ["workspace", "contact", "tag"]
+
+
+@admin.register(CompanyMembership)
+class CompanyMembershipAdmin(FixedRowsMixin, OfContactAdmin):
+    list_display = ["contact", "company", "created_at"]
+    list_select_related = ["contact", "company"]
+    autocomplete_fields = ["workspace", "contact", "company"]
+    fields = ["workspace", "contact", "company"]
+
+
+@admin.register(ContactScore)
+class ContactScoreAdmin(MachineWrittenMixin, OfContactAdmin):
+    list_display = ["contact", "email", "__str__", "updated_at"]
+    fields = ["workspace", "contact", "points", "updated_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ContactScore]:
+        rows: QuerySet[ContactScore] = super().get_queryset(request)
+        return rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+
+    @admin.display(description="e-mail")
+    def email(self, score: Any) -> str | None:
+        return score.listed_email  # type: ignore[no-any-return]  # an annotation

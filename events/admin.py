@@ -1,0 +1,369 @@
+"""Events for staff: the stream, what is declared of it, and what of its effects is still to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from unfold.contrib.filters.admin import DropdownFilter
+from unfold.widgets import UnfoldAdminEmailInputWidget
+
+from config import clock
+from config.ids import first_id_at, parse_uuid
+from config.wire import dumps
+from contacts.admin import find_contact_ids, identifier_of
+from contacts.models import Contact, Identifier
+from contacts.services import ContactReference
+from events.models import (
+    Event,
+    EventBatch,
+    EventDefinition,
+    EventProperty,
+    IdempotencyKey,
+    ParkedEffect,
+    RulesVersion,
+)
+from events.services import IncomingEvent, SchemaPolicy, delete_definition, record_event, retry_parked
+from workspaces.models import Workspace
+from workspaces.staff import (
+    MachineWrittenMixin,
+    TenantAdmin,
+    TenantForm,
+    TenantInline,
+    WorkspaceFilter,
+    chosen_workspace,
+    workspaces_searched,
+)
+
+SECTION_ROWS = 20
+NAME_CHOICES = 200
+_SUMMARY_LENGTH = 80
+
+
+def contact_events_section(contact: Contact) -> SafeString:
+    """Return the contact's last events, for its page."""
+    events = Event.objects.filter(workspace_id=contact.workspace_id, contact_id=contact.pk).order_by("-id")
+    rows = [
+        [
+            event_link(event),
+            f"{event.occurred_at:%Y-%m-%d %H:%M:%S}",
+            event.get_source_display(),
+            summary(event),
+        ]
+        for event in events[:SECTION_ROWS]
+    ]
+    everything = f"{reverse('admin:events_event_changelist')}?workspace={contact.workspace_id}&q={contact.pk}"
+    return render_to_string(
+        "admin/events/contact_events.html",
+        {
+            "table": {"headers": ["Event", "Occurred (UTC)", "Source", "Properties"], "rows": rows},
+            "footer": format_html('<a class="text-primary-600" href="{}">All events</a>', everything),
+        },
+    )
+
+
+def event_link(event: Event) -> SafeString:
+    """Return the event's name, linked to its page."""
+    url = reverse("admin:events_event_change", args=[event.pk])
+    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, event.name)
+
+
+def summary(event: Event) -> str:
+    """Return the beginning of the event's properties."""
+    return Truncator(dumps(event.properties).decode()).chars(_SUMMARY_LENGTH) if event.properties else ""
+
+
+class NameFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """One name of events; names come from the definitions, for the stream is too big to be asked."""
+
+    title = "name"
+    parameter_name = "name"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = EventDefinition.objects.filter(workspace_id=chosen_workspace(request)).order_by("name")
+        return [(name, name) for name in names.values_list("name", flat=True).distinct()[:NAME_CHOICES]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
+        name = (self.value() or "").replace("\x00", "")
+        return queryset.filter(name=name) if name else queryset
+
+
+class AgeFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """How old events are: a range of ids, so other months' partitions are not touched."""
+
+    title = "age"
+    parameter_name = "days"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "the last day"), ("7", "the last 7 days"), ("30", "the last 30 days")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in {days for days, _ in self.lookup_choices}:
+            return queryset
+        return queryset.filter(id__gte=first_id_at(clock.now() - timedelta(days=int(self.value()))))
+
+
+class RecordEventForm(TenantForm):
+    """An event that a member of staff records."""
+
+    email = forms.EmailField(
+        required=False,
+        widget=UnfoldAdminEmailInputWidget,
+        label="or its e-mail",
+        help_text="Instead of a contact: who has this address, created if nobody has.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if occurred_at := self.fields.get("occurred_at"):
+            occurred_at.required = False
+            occurred_at.initial = None
+            self.initial["occurred_at"] = None
+            occurred_at.help_text = "Empty: now."
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("contact") and cleaned.get("email"):
+            self.add_error("email", "Give a contact or an e-mail, not both.")
+        return cleaned
+
+    def incoming(self) -> IncomingEvent:
+        """Return what the form says, as every way in says it."""
+        data = self.cleaned_data
+        return IncomingEvent(
+            name=data["name"],
+            contact=self._reference(),
+            properties=data.get("properties") or {},
+            occurred_at=data.get("occurred_at"),
+        )
+
+    def _reference(self) -> ContactReference | None:
+        if contact := self.cleaned_data.get("contact"):
+            return ContactReference(id=str(contact.pk))
+        if email := self.cleaned_data.get("email"):
+            return ContactReference(identifiers=((Identifier.EMAIL, email),), if_missing="create")
+        return None
+
+
+@admin.register(Event)
+class EventAdmin(MachineWrittenMixin, TenantAdmin):
+    form = RecordEventForm
+    list_display = ["name", "occurred_at", "email", "listed_properties", "source"]
+    list_filter = [WorkspaceFilter, NameFilter, AgeFilter]
+    sortable_by = ()
+    search_fields = ["name"]
+    search_help_text = "An event's or contact's id, the exact name, or a contact's identifier or name."
+    autocomplete_fields = ["workspace", "contact"]
+    fixed_fields = ["properties_as_sent", "context_as_sent"]
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        """Allow adding: the form records the event as every way in does."""
+        return bool(request.user.has_perm("events.add_event"))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        if obj is None:
+            return ["workspace", "name", "contact", "email", "properties", "occurred_at"]
+        facts = ["workspace", "name", "contact", "occurred_at", "received_at", "source", "message_id"]
+        return [*facts, "properties_as_sent", "context_as_sent", "company_id", "cause_id", "depth"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        rows: QuerySet[Event] = super().get_queryset(request).select_related("contact")
+        return rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
+        """Find by the database's primary key, which starts with the workspace."""
+        event_id = parse_uuid(object_id)
+        if event_id is None:
+            return None
+        everywhere = list(Workspace.objects.order_by().values_list("pk", flat=True))
+        return self.get_queryset(request).filter(workspace_id__in=everywhere, pk=event_id).first()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
+    ) -> tuple[QuerySet[Event], bool]:
+        """Find out what the text is, then ask the stream by that one index."""
+        text = search_term.replace("\x00", "").strip()
+        if not text:
+            return queryset, False
+        if identifier := parse_uuid(text):
+            return queryset.filter(Q(pk=identifier) | Q(contact_id=identifier)), False
+        searched = workspaces_searched(request)
+        if EventDefinition.objects.filter(workspace__in=searched.order_by(), name=text).exists():
+            return queryset.filter(name=text), False
+        return queryset.filter(contact_id__in=find_contact_ids(searched, text)), False
+
+    def save_model(self, request: HttpRequest, obj: Event, form: Any, change: bool) -> None:
+        """Record the event; the row that the form made is never saved itself."""
+        outcome = record_event(
+            obj.workspace, form.incoming(), schema_policy=SchemaPolicy.OPEN, source="admin"
+        )
+        if outcome.event:
+            obj.pk = outcome.event.id
+            obj.occurred_at = outcome.event.occurred_at
+
+    @admin.display(description="contact")
+    def email(self, event: Any) -> str:
+        return event.listed_email or (str(event.contact) if event.contact else "")
+
+    @admin.display(description="properties")
+    def listed_properties(self, event: Event) -> str:
+        return summary(event)
+
+    @admin.display(description="properties")
+    def properties_as_sent(self, event: Event) -> str:
+        return dumps(event.properties).decode()
+
+    @admin.display(description="context")
+    def context_as_sent(self, event: Event) -> str:
+        return dumps(event.context).decode()
+
+
+class EventPropertyInline(TenantInline):
+    model = EventProperty
+    fields = ["name", "type", "description", "suggested_values", "is_declared", "is_locked", "position"]
+
+
+class DeletedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Definitions in use, or those deleted."""
+
+    title = "state"
+    parameter_name = "state"
+    all_option = ("", "In use")
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("deleted", "Deleted"), ("declared", "Declared"), ("seen", "Merely seen")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[EventDefinition]
+    ) -> QuerySet[EventDefinition]:
+        match self.value():
+            case "deleted":
+                return queryset.exclude(deleted_at=None)
+            case "declared":
+                return queryset.filter(deleted_at=None, is_declared=True)
+            case "seen":
+                return queryset.filter(deleted_at=None, is_declared=False)
+            case _:
+                return queryset.filter(deleted_at=None)
+
+
+@admin.register(EventDefinition)
+class EventDefinitionAdmin(TenantAdmin):
+    list_display = ["name", "description", "is_declared", "property_count", "updated_at"]
+    list_filter = [WorkspaceFilter, DeletedFilter]
+    search_fields = ["name"]
+    ordering = ["name", "id"]
+    fields = [
+        "workspace",
+        "name",
+        "description",
+        "is_declared",
+        "late_after_hours",
+        "created_at",
+        "updated_at",
+        "deleted_at",
+    ]
+    readonly_fields = ["created_at", "updated_at", "deleted_at"]
+    # Events keep the name that they came with.
+    fixed_fields = ["workspace", "name"]
+    inlines = [EventPropertyInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EventDefinition]:
+        rows: QuerySet[EventDefinition] = super().get_queryset(request)
+        return rows.annotate(properties_counted=Count("properties"))
+
+    @admin.display(description="properties", ordering="properties_counted")
+    def property_count(self, definition: Any) -> int:
+        return definition.properties_counted  # type: ignore[no-any-return]  # an annotation
+
+    def save_model(self, request: HttpRequest, obj: EventDefinition, form: Any, change: bool) -> None:
+        obj.updated_at = clock.now()
+        super().save_model(request, obj, form, change)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """List the definitions alone: they are deleted softly, and their properties with them."""
+        names = [str(definition) for definition in objs]
+        return names, {str(EventDefinition._meta.verbose_name_plural): len(names)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: EventDefinition) -> None:
+        delete_definition(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[EventDefinition]) -> None:
+        for definition in queryset.filter(deleted_at=None):
+            delete_definition(definition)
+
+
+@admin.register(EventProperty)
+class EventPropertyAdmin(TenantAdmin):
+    list_display = ["name", "definition", "type", "is_declared", "is_locked"]
+    list_select_related = ["definition"]
+    search_fields = ["name", "definition__name"]
+    autocomplete_fields = ["workspace", "definition"]
+    fixed_fields = ["workspace", "definition", "name"]
+
+
+@admin.register(EventBatch)
+class EventBatchAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["id", "lane", "event_count", "level", "created_at"]
+    sortable_by = ()
+
+    @admin.display(description="events")
+    def event_count(self, batch: EventBatch) -> int:
+        return len(batch.event_ids)
+
+
+@admin.register(ParkedEffect)
+class ParkedEffectAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["effect", "subject", "event_count", "shortened_error", "created_at"]
+    search_fields = ["subject__startswith", "effect__startswith"]
+    search_help_text = "The beginning of the culprit, such as rule:<id>, or of the effect."
+    actions = ["retry"]
+
+    @admin.display(description="events")
+    def event_count(self, parked: ParkedEffect) -> int:
+        return len(parked.event_ids)
+
+    @admin.display(description="error")
+    def shortened_error(self, parked: ParkedEffect) -> str:
+        return Truncator(parked.error).chars(_SUMMARY_LENGTH)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("events.change_parkedeffect"))
+
+    @admin.action(description="Apply the effects again", permissions=["retry"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[ParkedEffect]) -> None:
+        """Hand the chosen effects to the worker again."""
+        count = retry_parked(queryset)
+        messages.success(request, f"{count} parked effect{'' if count == 1 else 's'} will be applied again.")
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["key", "status", "created_at"]
+    sortable_by = ()
+    search_fields = ["key__exact"]
+    search_help_text = "The whole key."
+    fields = ["workspace", "key", "status", "answer", "created_at"]
+    readonly_fields = ["answer"]
+
+    @admin.display
+    def answer(self, row: IdempotencyKey) -> str:
+        return bytes(row.body).decode("utf-8", "replace")
+
+
+@admin.register(RulesVersion)
+class RulesVersionAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["workspace", "version"]
+    ordering = ["workspace_id"]

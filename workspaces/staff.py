@@ -1,0 +1,238 @@
+"""What every page of the admin is made of: one workspace at a time, bounded counts, refusals shown as form errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.paginator import Paginator
+from django.db import IntegrityError, models
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import cached_property
+from rest_framework.exceptions import ParseError
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import DropdownFilter
+
+from config.errors import DomainError
+from config.ids import parse_uuid
+from config.wire import parse_json
+from workspaces.models import Workspace
+
+COUNT_LIMIT = 10_000
+WORKSPACE_CHOICES = 200
+_SESSION_KEY = "admin_workspace"
+
+
+def chosen_workspace(request: HttpRequest) -> UUID | None:
+    """Return the workspace that lists show: the one asked for, else the last one chosen, else the first."""
+    if asked := parse_uuid(request.GET.get(WorkspaceFilter.parameter_name)):
+        if request.session.get(_SESSION_KEY) != str(asked):
+            request.session[_SESSION_KEY] = str(asked)
+        return asked
+    if remembered := parse_uuid(request.session.get(_SESSION_KEY)):
+        return remembered
+    return Workspace.objects.values_list("pk", flat=True).first()
+
+
+def workspaces_searched(request: HttpRequest) -> models.QuerySet[Workspace]:
+    """Return where a search looks: a list in its workspace, the choices of a form in all of them."""
+    match = request.resolver_match
+    if match and (match.url_name or "").endswith("_changelist"):
+        return Workspace.objects.filter(pk=chosen_workspace(request))
+    return Workspace.objects.all()
+
+
+class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Show one workspace: every index starts with it, so no list has to read all tenants' rows."""
+
+    title = "workspace"
+    parameter_name = "workspace"
+    all_option = None
+
+    def __init__(self, request: HttpRequest, *args: Any) -> None:
+        self.workspace_id = chosen_workspace(request)
+        super().__init__(request, *args)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        choices = dict(Workspace.objects.values_list("pk", "name")[:WORKSPACE_CHOICES])
+        if self.workspace_id and self.workspace_id not in choices:
+            choices.update(Workspace.objects.filter(pk=self.workspace_id).values_list("pk", "name"))
+        return [(str(pk), name) for pk, name in choices.items()]
+
+    def value(self) -> str | None:
+        return str(self.workspace_id) if self.workspace_id else None
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        return queryset.filter(workspace_id=self.workspace_id)
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when it runs
+    """Count no further than `COUNT_LIMIT`: nobody turns that many pages, and a full count reads the table."""
+
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]  # as Django's own
+        rows: Any = self.object_list
+        return rows.order_by()[:COUNT_LIMIT].count() if isinstance(rows, models.QuerySet) else len(rows)
+
+
+class StrictJSONField(forms.JSONField):
+    """JSON that the database can store: no NaN, NUL, lone surrogates or bottomless nesting."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and value not in self.empty_values:
+            try:
+                parse_json(value)
+            except ParseError as error:
+                raise ValidationError(str(error.detail), code="invalid") from error
+        return super().to_python(value)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            self.to_python(data)
+        except ValidationError:
+            return forms.fields.InvalidJSONInput(data)
+        return super().bound_data(data, initial)
+
+
+class StrictJSONObjectField(StrictJSONField):
+    """A JSON object; nothing typed is an empty one."""
+
+    def clean(self, value: Any) -> Any:
+        cleaned = super().clean(value)
+        if cleaned in self.empty_values:
+            return {}
+        if not isinstance(cleaned, dict):
+            raise ValidationError("Enter a JSON object, such as {}.", code="invalid")
+        return cleaned
+
+
+class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic when it runs
+    """A row of one workspace: its uniqueness is checked there, and what it points to is there too."""
+
+    refusal: str | None = None
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        workspace = cleaned.get("workspace")
+        workspace_id = workspace.pk if workspace else getattr(self.instance, "workspace_id", None)
+        for name, value in cleaned.items():
+            if (
+                isinstance(value, models.Model)
+                and getattr(value, "workspace_id", workspace_id) != workspace_id
+            ):
+                self.add_error(name, "This belongs to another workspace.")
+        if self.refusal:
+            raise ValidationError(self.refusal)
+        return cleaned
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # The workspace is not asked for twice, but every unique constraint starts with it.
+        return super()._get_validation_exclusions() - {"workspace"}  # type: ignore[misc, no-any-return]  # private
+
+
+class StrictJSONMixin:
+    """Ask for JSON in a field that refuses what could not be stored."""
+
+    def formfield_for_dbfield(
+        self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if isinstance(db_field, models.JSONField):
+            kwargs["form_class"] = StrictJSONObjectField if db_field.default is dict else StrictJSONField
+        return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]  # a mixin
+
+
+class StaffAdmin(StrictJSONMixin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """An admin whose lists stay quick on big tables, and whose forms show what a service refuses."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_filter_sheet = False
+    warn_unsaved_form = True
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """Search; the database has no NUL to be found."""
+        return super().get_search_results(request, queryset, search_term.replace("\x00", ""))  # type: ignore[no-any-return]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.refusal = getattr(request, "refusal", None)
+        return form
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Save in one transaction; if a service or a constraint refuses, show the form again with the reason."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
+        except DomainError as error:
+            refusal = error.message
+        except IntegrityError:
+            refusal = "Somebody saved the same at the same moment. Look again before you save."
+        if getattr(request, "refusal", None):
+            raise PermissionDenied(refusal)
+        request.refusal = refusal  # type: ignore[attr-defined]  # read by get_form in the second pass
+        return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
+
+
+class TenantAdmin(StaffAdmin):
+    """An admin of rows that belong to a workspace, and never move to another."""
+
+    form = TenantForm
+    list_filter: Sequence[Any] = [WorkspaceFilter]
+    autocomplete_fields: Sequence[str] = ["workspace"]
+    ordering: Sequence[str] = ["-id"]
+    fixed_fields: Sequence[str] = ["workspace"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Add what cannot change once the row exists."""
+        fixed = self.fixed_fields if obj else []
+        return [*super().get_readonly_fields(request, obj), *fixed]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Start a new row in the workspace that the lists show."""
+        return {"workspace": chosen_workspace(request), **super().get_changeform_initial_data(request)}
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        return super().get_queryset(request).select_related("workspace")  # type: ignore[no-any-return]  # untyped
+
+
+class MachineWrittenMixin:
+    """Rows that only the system writes: staff may look at them."""
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class TenantInlineFormSet(TabularInline.formset):  # type: ignore[misc]  # unfold has no types
+    """Rows of a row: they are in its workspace."""
+
+    def _construct_form(self, index: int, **kwargs: Any) -> Any:
+        form = super()._construct_form(index, **kwargs)
+        form.instance.workspace_id = self.instance.workspace_id
+        return form
+
+
+class TenantInline(StrictJSONMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
+    """Rows of a row, shown on its page."""
+
+    form = TenantForm
+    formset = TenantInlineFormSet
+    exclude: Sequence[str] = ["workspace"]
+    extra = 0
+
+
+class FixedRowsMixin:
+    """Rows that are added and removed, never changed: so no choice is queried for a row that stands."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
