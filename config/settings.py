@@ -7,6 +7,7 @@ from typing import Any
 
 import environ
 from django.conf import global_settings
+from django.urls import reverse_lazy
 
 env = environ.Env()
 
@@ -211,6 +212,60 @@ CONTACT_SECTIONS = [
 ]
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=2000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
+
+def _pages(*pages: tuple[str, str, str]) -> list[dict[str, Any]]:
+    return [
+        {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+        for title, icon, model in pages
+    ]
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Headrace",
+    "SITE_HEADER": "Headrace",
+    "SITE_SYMBOL": "water",
+    "SITE_URL": None,
+    "BORDER_RADIUS": "6px",
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "title": "Contacts",
+                "items": _pages(
+                    ("Contacts", "person", "contacts_contact"),
+                    ("Companies", "apartment", "contacts_company"),
+                    ("Tags", "sell", "contacts_tag"),
+                    ("Fields", "data_object", "contacts_field"),
+                ),
+            },
+            {
+                "title": "Events",
+                "items": _pages(
+                    ("Events", "stream", "events_event"),
+                    ("Definitions", "schema", "events_eventdefinition"),
+                    ("Parked effects", "report", "events_parkedeffect"),
+                    ("Open batches", "pending_actions", "events_eventbatch"),
+                ),
+            },
+            {
+                "title": "Scoring",
+                "items": _pages(
+                    ("Rules", "rule", "scoring_scoringrule"),
+                    ("Ledger", "receipt_long", "scoring_scoreentry"),
+                ),
+            },
+            {
+                "title": "Access",
+                "collapsible": True,
+                "items": _pages(
+                    ("Workspaces", "workspaces", "workspaces_workspace"),
+                    ("Users", "group", "workspaces_user"),
+                    ("API keys", "key", "workspaces_apikey"),
+                    ("OAuth applications", "apps", "workspaces_application"),
+                ),
+            },
+        ],
+    },
+}
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
