@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FAST_STOP_SECONDS = 3.0
+FAST_STOP_SECONDS = 1.5
 FORMER_PROCESSES_SECONDS = 60
 SETTINGS = {
     "listen_addresses": "",
@@ -172,9 +172,8 @@ class Keeper:
 
     def _run(self, command: list[str], directory: Path) -> None:
         program = self.installation / command[0]
-        subprocess.run(
-            [program, *command[1:]], check=True, stdout=subprocess.DEVNULL, **self._as_owner(directory)
-        )
+        options = {"check": True, "stdout": subprocess.DEVNULL, **self._as_owner(directory)}
+        subprocess.run([program, *command[1:]], **options)  # noqa: S603  # the wheel's own programs
 
     def _as_owner(self, directory: Path) -> dict[str, Any]:
         environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}

@@ -1,0 +1,14 @@
+"""The root of every refusal that Headrace's core can give: a code and facts, never an HTTP status."""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """A refusal with a stable `code`; each wire format's table turns it into a status and a body."""
+
+    code: ClassVar[str] = "error"
+    message: str
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message

@@ -1,0 +1,180 @@
+"""Run all of Headrace on this machine, until Ctrl-C."""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from argparse import ArgumentParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections, transaction
+
+from config.postgres.server import server_in
+from config.supervisor import Program, Supervisor
+from workspaces.models import Workspace
+
+STOP_SECONDS = 4.8
+
+
+class Command(BaseCommand):
+    """`run`: database, web, worker and beat under one supervisor."""
+
+    help = "Migrate, make a demo workspace on the first start, and run web, worker and beat."
+    requires_system_checks: list[str] = []  # they run in `migrate`
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
+        parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")))
+        parser.add_argument("--web-workers", type=int, default=2)
+        parser.add_argument("--web-threads", type=int, default=4)
+        parser.add_argument("--worker-processes", type=int, default=2)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _require_free_port(options["host"], options["port"])
+        self.write("Preparing the database ...\n")
+        call_command("migrate", interactive=False, verbosity=0)
+        demo = find_or_create_demo(settings.HEADRACE_HOME / "demo.json")
+        connections.close_all()
+        announcement = Announcement(f"http://127.0.0.1:{options['port']}", demo)
+        supervisor = Supervisor(_programs(options), self.write)
+        supervisor.run(lambda: announcement.make_once(self.write))
+        self.write("Stopping ...\n")
+        _stop_database()
+        self.write("Stopped.\n")
+
+    def write(self, text: str) -> None:
+        # A closed terminal must not keep us from stopping the rest.
+        with contextlib.suppress(OSError):
+            self.stdout.write(text, ending="")
+            self.stdout.flush()
+
+
+def find_or_create_demo(path: Path) -> dict[str, Any] | None:
+    """Return the demo workspace's credentials, creating it where no workspace is; None where others are."""
+    if path.exists():
+        demo: dict[str, Any] = json.loads(path.read_text())
+        if Workspace.objects.filter(id=demo["workspace"]).exists():
+            return demo
+    if Workspace.objects.exists():
+        return None
+    with transaction.atomic():
+        output = StringIO()
+        call_command("create_workspace", "Demo", "--json", "--staff", stdout=output)
+        # Before the commit: a file without its workspace is replaced, a workspace without its file is lost.
+        draft = path.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_text(output.getvalue())
+        draft.replace(path)
+    return dict(json.loads(output.getvalue()))
+
+
+class Announcement:
+    """What the user is told once the port answers."""
+
+    def __init__(self, address: str, demo: dict[str, Any] | None) -> None:
+        self.address = address
+        self.demo = demo
+        self.is_made = False
+
+    def make_once(self, write: Any) -> None:
+        if not self.is_made and _answers(self.address):
+            self.is_made = True
+            write(self.text())
+
+    def text(self) -> str:
+        lines = ["", f"Headrace runs at {self.address}   (Ctrl-C stops it)", ""]
+        pages = {"Admin": "/admin/", "API": "/docs"}
+        lines += [f"  {name:<14}{self.address}{path}" for name, path in pages.items()]
+        if self.demo is not None:
+            lines += self._credentials(self.demo) + self._requests(self.demo)
+        return "\n".join([*lines, "", ""])
+
+    @staticmethod
+    def _credentials(demo: dict[str, Any]) -> list[str]:
+        rows = {
+            "Staff user": demo["user"]["username"],
+            "Password": demo["user"]["password"],
+            "Workspace": demo["workspace"],
+            "API key": demo["api_key"],
+            "Client id": demo["oauth"]["client_id"],
+            "Client secret": demo["oauth"]["client_secret"],
+        }
+        return [f"  {name:<14}{value}" for name, value in rows.items()]
+
+    def _requests(self, demo: dict[str, Any]) -> list[str]:
+        base = f"{self.address}/api/workspaces/{demo['workspace']}"
+        post = f"curl -sS -H 'Authorization: Bearer {demo['api_key']}' -H 'Content-Type: application/json'"
+        rule = json.dumps({"name": "Purchase", "eventType": "purchase", "delta": 25})
+        contact = json.dumps({"email": "ada@example.com", "firstName": "Ada"})
+        take_id = """python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])'"""
+        event = '{"type": "purchase", "contactId": "\'$CONTACT\'", "metadata": {"amount": 99}}'
+        return [
+            "",
+            "Paste these: a scoring rule, a contact, an event, and the contact with its score.",
+            "",
+            f"{post} {base}/scoring-rules -d '{rule}'",
+            f"CONTACT=$({post} {base}/contacts -d '{contact}' | {take_id})",
+            f"{post} {base}/events -d '{event}'",
+            f"{post} {base}/contacts/$CONTACT",
+        ]
+
+
+def _programs(options: dict[str, Any]) -> list[Program]:
+    granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "warning"]
+    web = [
+        *granian,
+        f"--host={options['host']}",
+        f"--port={options['port']}",
+        f"--workers={options['web_workers']}",
+        f"--blocking-threads={options['web_threads']}",
+        "--respawn-failed-workers",
+        "--respawn-interval=0.5",
+        "--workers-kill-timeout=2",
+        "config.wsgi:application",
+    ]
+    celery = [sys.executable, "-m", "celery", "--quiet", "--app=config"]
+    # Workers need not know one another: rows and locks do that.
+    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    worker = [*celery, "worker", "--loglevel=WARNING", f"--concurrency={options['worker_processes']}", *alone]
+    return [
+        Program("web", web, {"HEADRACE_WEB": "1"}),
+        Program("worker", worker),
+        Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
+    ]
+
+
+def _require_free_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} is not free ({error.strerror}); choose another: make run PORT=8001"
+            ) from error
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/api/openapi", timeout=1).close()  # noqa: S310  # our own address
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _stop_database() -> None:
+    """Give up the embedded server and see it stop, unless other processes use it."""
+    connections.close_all()
+    server = server_in(settings.HEADRACE_HOME)
+    server.leave()
+    server.wait_until_stopped(STOP_SECONDS / 2)

@@ -1,0 +1,14 @@
+"""Leave no process behind when the one that started it is killed."""
+
+import ctypes
+import sys
+
+_SET_PARENT_DEATH_SIGNAL = 1
+# Loaded here, for between fork and exec nothing may be imported.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Have the kernel send this process a signal when its parent is gone, where the kernel can (Linux)."""
+    if _prctl is not None:
+        _prctl(_SET_PARENT_DEATH_SIGNAL, signal_number)

@@ -1,0 +1,186 @@
+"""JSON as it crosses the wire: a parser that refuses what cannot be stored, and a lean renderer."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import IO, Any, NoReturn
+
+import orjson
+from django.conf import settings
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+
+MAX_DEPTH = 100
+_INT64 = range(-(2**63), 2**63)
+_ESCAPED_SURROGATE_OR_NUL = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+
+
+class BodyTooLarge(APIException):
+    """The request's body has more bytes than `settings.MAX_BODY_BYTES`."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The request body is too large."
+    default_code = "body_too_large"
+
+
+class StrictJSONParser(BaseParser):
+    """Parse JSON and refuse what could not be stored without loss, or could hurt: see `parse_json`."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the parsed body, `{}` for an empty one. Raises ParseError or BodyTooLarge."""
+        limit: int = settings.MAX_BODY_BYTES
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise BodyTooLarge
+        return parse_json(body) if body.strip() else {}
+
+
+class LeanJSONRenderer(BaseRenderer):
+    """Render JSON without DRF's content negotiation extras."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Return `data` as JSON bytes; None is an empty body."""
+        return b"" if data is None else dumps(data)
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Return the value that `body` spells. Raises ParseError for what could not be stored without loss."""
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ParseError("The body is not valid UTF-8.") from error
+    _refuse_deep_nesting(raw)
+    try:
+        value = json.loads(
+            text.removeprefix("\ufeff"),
+            object_pairs_hook=_object_without_duplicates,
+            parse_int=_int64,
+            parse_float=_finite_float,
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise ParseError("The body is not valid JSON.") from error
+    if _ESCAPED_SURROGATE_OR_NUL.search(raw):
+        _refuse_unstorable_text(value)
+    return value
+
+
+def dumps(value: Any) -> bytes:
+    """Return `value` as compact JSON; datetimes as the native format writes them."""
+    return orjson.dumps(
+        value, default=_default, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
+    )
+
+
+def iso_seconds(moment: datetime) -> str:
+    """Return e.g. `2026-01-15T10:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_millis(moment: datetime) -> str:
+    """Return e.g. `2026-01-15T10:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def iso_micros(moment: datetime) -> str:
+    """Return e.g. `2026-01-15T10:00:00.000000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso_millis(value)
+    return str(value)
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ParseError("The body repeats a key of an object.")
+    return result
+
+
+def _int64(text: str) -> int:
+    # A longer literal would be refused anyway, and int() takes quadratic time on it.
+    if len(text) > 20 or (number := int(text)) not in _INT64:
+        raise ParseError("The body has an integer beyond 64 bits.")
+    return number
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ParseError("The body has a number beyond double precision.")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ParseError(f"{name} is not JSON.")
+
+
+def _refuse_deep_nesting(raw: bytes) -> None:
+    # Cheap first: a body with few openers cannot be deep.
+    if len(raw) <= MAX_DEPTH or raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _NESTING.finditer(raw):
+        match token.group():
+            case b"[" | b"{":
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep.")
+            case b"]" | b"}":
+                depth -= 1
+            case _:
+                continue
+
+
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def _refuse_unstorable_text(value: Any) -> None:
+    _walk(value, _refuse_text)
+
+
+def _refuse_text(text: str) -> None:
+    if "\x00" in text:
+        raise ParseError("The body has a NUL character.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ParseError("The body has a lone surrogate.") from error
+
+
+def _walk(value: Any, check: Callable[[str], None]) -> None:
+    match value:
+        case str():
+            check(value)
+        case dict():
+            for key, item in value.items():
+                check(key)
+                _walk(item, check)
+        case list():
+            for item in value:
+                _walk(item, check)
+        case _:
+            return

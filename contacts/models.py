@@ -1,0 +1,235 @@
+"""Contacts: the persons that events are about, and what is known of them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Upper
+
+from config import clock
+from workspaces.tenancy import TenantModel
+
+
+class Company(TenantModel):
+    """An organisation that contacts belong to; its name is unique in the workspace whatever its case."""
+
+    name = models.CharField(max_length=255)
+    name_key = models.CharField(max_length=255, editable=False)
+    website = models.CharField(max_length=2048, blank=True)
+    industry = models.CharField(max_length=255, blank=True)
+    size = models.CharField(max_length=64, blank=True)
+    attributes = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "companies"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name_key"], name="company_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, **kwargs: object) -> None:  # type: ignore[override]  # Django's own keywords, passed on
+        self.name_key = company_name_key(self.name)
+        super().save(**kwargs)  # type: ignore[arg-type]  # as above
+
+
+def company_name_key(name: str) -> str:
+    """Return what two spellings of one company's name have in common."""
+    return " ".join(name.split()).casefold()[:255]
+
+
+class ContactQuerySet(models.QuerySet["Contact"]):
+    def in_workspace(self, workspace_id: UUID) -> ContactQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def standing(self) -> ContactQuerySet:
+        """Leave out those that were merged into another."""
+        return self.filter(merged_into=None)
+
+
+class Contact(TenantModel):
+    """A person. Identifiers, tags and consents are rows of their own."""
+
+    first_name = models.CharField(max_length=255, blank=True)
+    last_name = models.CharField(max_length=255, blank=True)
+    attributes = models.JSONField(default=dict, blank=True)
+    merged_into = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="merged", editable=False
+    )
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    objects = ContactQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "id"], name="contact_by_id"),
+            models.Index(
+                "workspace", OpClass(Upper("last_name"), "text_pattern_ops"), name="contact_by_last_name"
+            ),
+            GinIndex(OpClass("attributes", "jsonb_path_ops"), name="contact_by_attributes"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip() or str(self.id)
+
+
+class Identifier(TenantModel):
+    """What a contact is known by: unique in the workspace once normalised, one primary of a kind."""
+
+    EMAIL, PHONE, EXTERNAL_ID, ANONYMOUS_ID = "email", "phone", "external_id", "anonymous_id"
+
+    contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="identifiers")
+    kind = models.CharField(
+        max_length=64, help_text="email, phone, external_id, anonymous_id or the workspace's identity field"
+    )
+    value = models.CharField(
+        max_length=512, help_text="normalised: an e-mail in lower case, a phone in E.164"
+    )
+    is_primary = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "kind", "value"], name="identifier_unique"),
+            models.UniqueConstraint(
+                fields=["workspace", "contact", "kind"],
+                condition=Q(is_primary=True),
+                name="identifier_one_primary",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value}"
+
+
+class CompanyMembership(TenantModel):
+    """A contact belongs to a company."""
+
+    contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="company_memberships")
+    company = models.ForeignKey(Company, on_delete=models.CASCADE, related_name="memberships")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["workspace", "contact", "company"], name="company_membership_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contact} at {self.company}"
+
+
+class Field(TenantModel):
+    """A declared, typed attribute of the workspace's contacts."""
+
+    class Type(models.TextChoices):
+        TEXT = "text"
+        INTEGER = "integer"
+        DATE = "date"
+        DATETIME = "datetime"
+        BOOLEAN = "boolean"
+
+    name = models.CharField(max_length=64)
+    type = models.CharField(max_length=16, choices=Type)
+    format = models.JSONField(
+        null=True, blank=True, help_text='such as {"text": "email"} or {"text": "regex", "pattern": "…"}'
+    )
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="field_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tag(TenantModel):
+    """A word that staff and systems put on contacts."""
+
+    name = models.CharField(max_length=255)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="tag_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ContactTag(TenantModel):
+    """A contact has a tag."""
+
+    contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="contact_tags")
+    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="contact_tags")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "contact", "tag"], name="contact_tag_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.tag)
+
+
+class Consent(TenantModel):
+    """Whether a contact may be written to on a channel."""
+
+    class Channel(models.TextChoices):
+        EMAIL = "email"
+        SMS = "sms"
+        PUSH = "push"
+        TELEGRAM = "telegram"
+
+    class Status(models.TextChoices):
+        OPTED_IN = "opted_in", "opted in"
+        OPTED_OUT = "opted_out", "opted out"
+
+    contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="consents")
+    channel = models.CharField(max_length=16, choices=Channel)
+    status = models.CharField(max_length=16, choices=Status)
+    changed_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "contact", "channel"], name="consent_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.get_status_display()}"
+
+
+class ContactScore(TenantModel):
+    """A contact's lead score: the sum of its ledger, written by the scoring effect only."""
+
+    # No constraint in the database: the effects write this row, and must not lock the contact's.
+    contact = models.ForeignKey(
+        Contact,
+        on_delete=models.CASCADE,
+        related_name="scores",
+        db_index=False,
+        db_constraint=False,
+        editable=False,
+    )
+    points = models.DecimalField(max_digits=30, decimal_places=6, default=0, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "contact"], name="contact_score_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.points.normalize():f}"

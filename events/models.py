@@ -1,0 +1,227 @@
+"""The event stream, what is declared of it, and the outbox that turns its wheels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from config import clock, ids
+from workspaces.tenancy import TenantModel
+
+
+class EventDefinitionQuerySet(models.QuerySet["EventDefinition"]):
+    def in_workspace(self, workspace_id: UUID) -> EventDefinitionQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def active(self) -> EventDefinitionQuerySet:
+        return self.filter(deleted_at=None)
+
+    def declared(self) -> EventDefinitionQuerySet:
+        """Only what somebody declared, as against what was merely observed or learned."""
+        return self.filter(is_declared=True)
+
+
+class EventDefinition(TenantModel):
+    """A name of events and the properties that they carry; deleted softly, for its events stay."""
+
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    is_declared = models.BooleanField(
+        default=True, help_text="declared by a person, not merely seen in the stream"
+    )
+    late_after_hours = models.PositiveIntegerField(
+        default=72, help_text="an event older than this on arrival starts no campaign"
+    )
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = EventDefinitionQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["workspace", "name"],
+                condition=Q(deleted_at=None),
+                name="event_definition_name_unique",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EventProperty(TenantModel):
+    """A property of a definition and its type."""
+
+    class Type(models.TextChoices):
+        BOOLEAN = "boolean"
+        INTEGER = "integer"
+        NUMBER = "number"
+        STRING = "string"
+        DATE = "date"
+        DATETIME = "datetime"
+        EMAIL = "email"
+        URL = "url"
+
+    definition = models.ForeignKey(EventDefinition, on_delete=models.CASCADE, related_name="properties")
+    name = models.CharField(max_length=128)
+    type = models.CharField(max_length=16, choices=Type)
+    description = models.TextField(blank=True)
+    suggested_values = ArrayField(models.CharField(max_length=2048), default=list, blank=True)
+    is_declared = models.BooleanField(default=True)
+    is_locked = models.BooleanField(
+        default=True,
+        help_text="whether values of another type are refused; a type merely observed locks nothing",
+    )
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "event properties"
+        ordering: ClassVar = ["position", "name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["workspace", "definition", "name"], name="event_property_name_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EffectsLevel(models.IntegerChoices):
+    """Which wheels an event may turn; inherited by every event that it causes."""
+
+    NONE = 0, "none"
+    SCORES_AND_SEGMENTS = 1, "scores and segments"
+    ALL = 2, "all"
+
+
+class Event(models.Model):
+    """Something that happened. The table is partitioned by month on `id`, whose time is `occurred_at`.
+
+    The database's primary key is (workspace_id, id); there are no foreign keys, for the table is big.
+    """
+
+    class Source(models.TextChoices):
+        API = "api", "API"
+        ADMIN = "admin"
+        IMPORT = "import"
+        SYSTEM = "system"
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    contact = models.ForeignKey(
+        "contacts.Contact",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+    )
+    company_id = models.UUIDField(null=True, blank=True)
+    name = models.CharField(max_length=255)
+    properties = models.JSONField(default=dict, blank=True)
+    context = models.JSONField(
+        default=dict, blank=True, help_text="page, session, campaign tags: what came beside the properties"
+    )
+    occurred_at = models.DateTimeField(default=clock.now)
+    received_at = models.DateTimeField(default=clock.now, editable=False)
+    source = models.CharField(max_length=8, choices=Source, default=Source.API)
+    message_id = models.CharField(max_length=255, blank=True, help_text="the sender's own key")
+    cause_id = models.UUIDField(null=True, blank=True, editable=False)
+    depth = models.PositiveSmallIntegerField(default=0, editable=False)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "contact", "id"], name="event_by_contact"),
+            models.Index(fields=["workspace", "name", "id"], name="event_by_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.occurred_at:%Y-%m-%d %H:%M:%S}"
+
+
+class EventBatch(models.Model):
+    """Events of one lane whose effects are still to be applied: the outbox. Its row is the truth."""
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    lane = models.PositiveSmallIntegerField()
+    event_ids = ArrayField(models.UUIDField())
+    level = models.PositiveSmallIntegerField(choices=EffectsLevel, default=EffectsLevel.ALL)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "event batches"
+        indexes: ClassVar = [models.Index(fields=["workspace", "lane", "id"], name="event_batch_by_lane")]
+
+    def __str__(self) -> str:
+        return f"lane {self.lane}: {len(self.event_ids)} events"
+
+
+class RulesVersion(models.Model):
+    """One row a workspace: a run of effects holds it `FOR SHARE`, an edit of rules bumps it."""
+
+    workspace = models.OneToOneField(
+        "workspaces.Workspace", on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    version = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
+
+
+class ParkedEffect(TenantModel):
+    """An effect that failed on some events, set aside with its error so that the rest goes on."""
+
+    effect = models.CharField(max_length=255, help_text="the effect's dotted path")
+    subject = models.CharField(max_length=255, help_text="the culprit, such as event:<id> or rule:<id>")
+    event_ids = ArrayField(models.UUIDField())
+    level = models.PositiveSmallIntegerField(choices=EffectsLevel, default=EffectsLevel.ALL)
+    error = models.TextField()
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "effect", "subject"], name="parked_by_subject")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.effect} on {self.subject}"
+
+
+class IdempotencyKey(TenantModel):
+    """A request that was answered under a key of its sender, and the answer."""
+
+    key = models.CharField(max_length=255)
+    request_hash = models.BinaryField(max_length=32)
+    status = models.PositiveSmallIntegerField(default=0)
+    body = models.BinaryField(default=b"")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "key"], name="idempotency_key_unique"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["created_at"], name="idempotency_key_by_age")]
+
+    def __str__(self) -> str:
+        return self.key
