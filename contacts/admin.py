@@ -177,9 +177,7 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
     list_filter = [WorkspaceFilter, ("contact_tags__tag", AutocompleteSelectFilter)]
     sortable_by = ()
     search_fields = ["last_name"]
-    search_help_text = (
-        "An id, the beginning of an e-mail, phone or other identifier, a last name, or both names."
-    )
+    search_help_text = "An id, the beginning of an e-mail, phone or other identifier, or of a last name."
     contact_field = "id"
     fields = ["workspace", "first_name", "last_name", "attributes", "merged_into", "created_at", "updated_at"]
     readonly_fields = ["merged_into", "created_at", "updated_at"]

@@ -29,7 +29,7 @@ _DELETED_RULE = "(deleted rule)"
 
 
 def contact_score_section(contact: Contact) -> SafeString:
-    """Return the contact's score and its reasons, for its page: four statements whatever the ledger's length."""
+    """Return the contact's score and its reasons, for its page, in four statements."""
     of_contact = {"workspace_id": contact.workspace_id, "contact_id": contact.pk}
     score = ContactScore.objects.filter(**of_contact).first()
     ledger = ScoreEntry.objects.filter(**of_contact).order_by("-occurred_at", "-id")

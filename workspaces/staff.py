@@ -1,4 +1,4 @@
-"""What every page of the admin is made of: one workspace at a time, bounded counts, refusals shown as form errors."""
+"""What the admin is made of: one workspace at a time, bounded counts, refusals shown as form errors."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class StaffAdmin(StrictJSONMixin, ModelAdmin):  # type: ignore[misc]  # unfold h
         return form
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Save in one transaction; if a service or a constraint refuses, show the form again with the reason."""
+        """Save; if a service or a constraint refuses, show the form again with the reason."""
         try:
             return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
         except DomainError as error:
