@@ -1,0 +1,133 @@
+"""The shapes of contacts in the native format."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from contacts.models import Consent, Identifier
+from contacts.services import ContactChanges
+from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.strict import NumberField, ObjectField
+
+_CHANNELS = [(channel.value.upper(), channel.label) for channel in Consent.Channel]
+_STATUSES = [(status.value.upper(), status.label) for status in Consent.Status]
+_IDENTIFIER_FIELDS = {
+    "email": Identifier.EMAIL,
+    "phone": Identifier.PHONE,
+    "externalId": Identifier.EXTERNAL_ID,
+}
+_MAX_TAGS = 200
+
+
+class TagSerializer(serializers.Serializer[Any]):
+    """A tag on a contact."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+
+
+class IdentitySerializer(serializers.Serializer[Any]):
+    """What a contact is known by."""
+
+    type = serializers.CharField(
+        help_text="email, phone, externalId, anonymous_id or the identity field's name"
+    )
+    value = serializers.CharField()
+    primary = serializers.BooleanField()
+
+
+class ConsentSerializer(serializers.Serializer[Any]):
+    """Whether a contact may be written to on a channel."""
+
+    channel = serializers.ChoiceField(choices=_CHANNELS)
+    status = serializers.ChoiceField(choices=_STATUSES)
+    changedAt = MillisecondsField(read_only=True)
+
+
+class ContactBriefSerializer(serializers.Serializer[Any]):
+    """What an event shows of its contact."""
+
+    id = serializers.UUIDField()
+    email = serializers.CharField(allow_null=True)
+    firstName = serializers.CharField(allow_null=True)
+    lastName = serializers.CharField(allow_null=True)
+
+
+class ContactRowSerializer(ContactBriefSerializer):
+    """A contact as the list shows it."""
+
+    phone = serializers.CharField(allow_null=True)
+    externalId = serializers.CharField(allow_null=True)
+    score = NumberField(max_digits=30)
+    attributes = ObjectField()
+    tags = TagSerializer(many=True)
+    createdAt = MillisecondsField()
+    updatedAt = MillisecondsField()
+
+
+class ContactSerializer(ContactRowSerializer):
+    """A contact as a write answers with it."""
+
+    identities = IdentitySerializer(many=True)
+    consents = ConsentSerializer(many=True)
+
+
+class ContactDetailSerializer(ContactSerializer):
+    """A contact with what the other apps know of it."""
+
+    events = serializers.ListField(child=serializers.DictField(), help_text="the last 50, newest first")
+
+
+class PaginationSerializer(serializers.Serializer[Any]):
+    """Where in the list a page stands."""
+
+    page = serializers.IntegerField(allow_null=True, help_text="null for a page by `after`")
+    limit = serializers.IntegerField()
+    total = serializers.IntegerField(help_text="exact up to 10,000, estimated above")
+    totalPages = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True, help_text="the next page's `after`; null on the last page")
+
+
+class ContactPageSerializer(serializers.Serializer[Any]):
+    """A page of contacts."""
+
+    data = ContactRowSerializer(many=True)
+    pagination = PaginationSerializer()
+
+
+class ContactBodySerializer(serializers.Serializer[Any]):
+    """A contact to create, or what to change of one."""
+
+    email = StrictCharField(required=False, allow_null=True, max_length=512)
+    phone = StrictCharField(required=False, allow_null=True, max_length=512)
+    externalId = StrictCharField(required=False, allow_null=True, max_length=512)
+    firstName = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=255)
+    lastName = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=255)
+    attributes = ObjectField(
+        required=False, allow_null=True, help_text="Set key by key; the value null removes a key."
+    )
+    tags = serializers.ListField(
+        child=StrictCharField(max_length=255), required=False, allow_null=True, max_length=_MAX_TAGS
+    )
+    consents = ConsentSerializer(many=True, required=False, allow_null=True)
+
+
+def changes_from(attrs: dict[str, Any]) -> ContactChanges:
+    """Return what a validated body sets."""
+    return ContactChanges(
+        first_name=_text(attrs, "firstName"),
+        last_name=_text(attrs, "lastName"),
+        attributes=attrs.get("attributes") or {},
+        identifiers=tuple(
+            (kind, attrs[name]) for name, kind in _IDENTIFIER_FIELDS.items() if attrs.get(name) is not None
+        ),
+        tags=tuple(attrs.get("tags") or ()),
+        consents={
+            consent["channel"].lower(): consent["status"].lower() for consent in attrs.get("consents") or ()
+        },
+    )
+
+
+def _text(attrs: dict[str, Any], name: str) -> str | None:
+    """A null in the body empties a name; one that is absent leaves it."""
+    return (attrs[name] or "") if name in attrs else None

@@ -1,0 +1,139 @@
+"""Contacts in the native format."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils.module_loading import import_string
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config.ids import parse_uuid
+from contacts.api.filters import SORTS, ContactFilterSet
+from contacts.api.paging import MAX_LIMIT, page_request, select_page, total_of
+from contacts.api.serializers import (
+    ContactBodySerializer,
+    ContactDetailSerializer,
+    ContactPageSerializer,
+    ContactSerializer,
+    changes_from,
+)
+from contacts.api.shapes import detail, rows
+from contacts.errors import ContactNotFound
+from contacts.models import Contact
+from contacts.services import create_contact, delete_contact, survivors_of, update_contact
+from workspaces.api.native import NativeViewSet
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.models import Workspace
+
+Section = Callable[[Workspace, Contact], Any]
+
+_PAGE_PARAMETERS = [
+    OpenApiParameter("page", int, description="from 1 on"),
+    OpenApiParameter("limit", int, description=f"1 to {MAX_LIMIT}, 50 by default"),
+    OpenApiParameter("sortBy", str, enum=list(SORTS)),
+    OpenApiParameter("sortOrder", str, enum=["asc", "desc"]),
+    OpenApiParameter("after", str, description="page by key: the id of the last contact before the page"),
+]
+
+
+class ContactViewSet(NativeViewSet):
+    """The contacts of a workspace."""
+
+    queryset = Contact.objects.none()
+    serializer_class = ContactSerializer
+    filterset_class = ContactFilterSet
+    pagination_class = None
+    lookup_url_kwarg = "contact_id"
+    scopes = {
+        "GET": "contacts:read",
+        "POST": "contacts:write",
+        "PATCH": "contacts:write",
+        "DELETE": "contacts:write",
+    }
+
+    def get_queryset(self) -> QuerySet[Contact]:
+        """Return the workspace's contacts, without those that became part of another."""
+        return Contact.objects.in_workspace(self.workspace.id).standing()
+
+    @extend_schema(
+        operation_id="listContacts",
+        tags=["contacts"],
+        parameters=_PAGE_PARAMETERS,
+        responses={200: ContactPageSerializer, **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str) -> Response:
+        """List contacts, newest first unless sorted otherwise."""
+        wanted = page_request(request)
+        contacts = self.filter_queryset(self.get_queryset())
+        page, following = select_page(contacts, wanted)
+        total = total_of(contacts)
+        pagination = {
+            "page": None if wanted.after else wanted.page,
+            "limit": wanted.limit,
+            "total": total,
+            "totalPages": -(-total // wanted.limit),
+            "next": following and str(following),
+        }
+        return Response({"data": rows(self.workspace.id, page), "pagination": pagination})
+
+    @extend_schema(
+        operation_id="createContact",
+        tags=["contacts"],
+        request=ContactBodySerializer,
+        responses={201: ContactSerializer, **WRITE_REFUSALS},
+    )
+    def create(self, request: Request, workspace_id: str) -> Response:
+        """Create a contact; tags that do not exist yet are created with it."""
+        changes = changes_from(read_body(ContactBodySerializer, request))
+        contact = create_contact(self.workspace, changes)
+        return Response(detail(self.workspace.id, contact), status=201)
+
+    @extend_schema(
+        operation_id="getContact",
+        tags=["contacts"],
+        responses={200: ContactDetailSerializer, **READ_REFUSALS},
+    )
+    def retrieve(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """Return a contact with its identities, consents, tags and last 50 events."""
+        contact = self._contact(contact_id)
+        sections: dict[str, str] = settings.CONTACT_ANSWER_SECTIONS
+        more = {name: _section(path)(self.workspace, contact) for name, path in sections.items()}
+        return Response({**detail(self.workspace.id, contact), **more})
+
+    @extend_schema(
+        operation_id="updateContact",
+        tags=["contacts"],
+        request=ContactBodySerializer,
+        responses={200: ContactSerializer, **WRITE_REFUSALS},
+    )
+    def partial_update(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """Change what the body names; identifiers and tags are added, attributes are set key by key."""
+        attrs = read_body(ContactBodySerializer, request)
+        contact = self._contact(contact_id)
+        contact = update_contact(self.workspace, contact, changes_from(attrs))
+        return Response(detail(self.workspace.id, contact))
+
+    @extend_schema(operation_id="deleteContact", tags=["contacts"], responses={204: None, **READ_REFUSALS})
+    def destroy(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """Delete a contact."""
+        delete_contact(self.workspace, self._contact(contact_id))
+        return Response(status=204)
+
+    def _contact(self, text: str) -> Contact:
+        """Return the contact that an id means, through what it was merged into. Raises ContactNotFound."""
+        contact_id = parse_uuid(text)
+        contact = Contact.objects.in_workspace(self.workspace.id).filter(id=contact_id).first()
+        if contact is not None and contact.merged_into_id is not None:
+            survivor = survivors_of(self.workspace.id, [contact.id]).get(contact.id)
+            contact = self.get_queryset().filter(id=survivor).first()
+        if contact is None:
+            raise ContactNotFound
+        return contact
+
+
+def _section(path: str) -> Section:
+    section: Section = import_string(path)
+    return section

@@ -1,0 +1,155 @@
+"""Events in the native format: sent one by one or in batches, listed, shown."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config.errors import DomainError
+from config.ids import parse_uuid
+from events.api.ingest import IngestMixin
+from events.api.presentation import rows, with_contact
+from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer
+from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
+from events.models import Event
+from events.services import IncomingEvent, Outcome, SchemaPolicy, list_events, record_event, record_events
+from workspaces.api.base import object_body
+from workspaces.api.errors import NATIVE_ERRORS
+from workspaces.api.native import NativeAPIView
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, integer_parameter, text_parameter
+
+MAX_LIMIT = 200
+_SCOPES = {"GET": "events:read", "POST": "events:write"}
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="The same key and body again gets the first answer again; with another body, 409.",
+)
+_LIST_PARAMETERS = [
+    OpenApiParameter("contactId", str, description="Filter by contact"),
+    OpenApiParameter("type", str, description="Filter by event type"),
+    OpenApiParameter("limit", int, description=f"1 to {MAX_LIMIT}, 50 by default"),
+    OpenApiParameter("before", str, description="page by key: the id of the last event before the page"),
+]
+
+
+class EventsView(IngestMixin, NativeAPIView):
+    """The stream of a workspace."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="listEvents",
+        tags=["events"],
+        parameters=_LIST_PARAMETERS,
+        responses={200: EventRowSerializer(many=True), **READ_REFUSALS},
+    )
+    def get(self, request: Request, workspace_id: str) -> Response:
+        """List events, newest first."""
+        limit = integer_parameter(request, "limit", 50, highest=MAX_LIMIT)
+        contact_id = text_parameter(request, "contactId")
+        before = _key(request)
+        if contact_id is not None and parse_uuid(contact_id) is None:
+            return Response([])
+        events = list_events(
+            self.workspace.id,
+            contact_id=parse_uuid(contact_id),
+            name=text_parameter(request, "type"),
+            limit=limit,
+            before=before,
+        )
+        return Response(rows(self.workspace, events))
+
+    @extend_schema(
+        operation_id="ingestEvent",
+        tags=["events"],
+        parameters=[_IDEMPOTENCY_KEY],
+        request={"application/json": json_schema(EventBody)},
+        responses={201: EventSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Record an event; what it turns (the lead score) follows a moment later."""
+        return super().post(request, *args, **kwargs)
+
+    def ingest(self, request: Request, **kwargs: Any) -> Response:
+        """Record the event of the body."""
+        incoming = read(object_body(request), EventBody).to_incoming()
+        outcome = record_event(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+        assert outcome.event is not None  # noqa: S101  (a refusal would have been raised)
+        return Response(with_contact(outcome.event), status=201)
+
+
+class EventBatchView(IngestMixin, NativeAPIView):
+    """Many events in one request."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="ingestEvents",
+        tags=["events"],
+        parameters=[_IDEMPOTENCY_KEY],
+        request={"application/json": batch_schema()},
+        responses={200: BatchResultSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Record up to 1,000 events; a bad one is refused by itself, the others are recorded."""
+        return super().post(request, *args, **kwargs)
+
+    def ingest(self, request: Request, **kwargs: Any) -> Response:
+        """Record the events of the body."""
+        items = [_item(item) for item in read(object_body(request), BatchBody).events]
+        sound = [item for item in items if isinstance(item, IncomingEvent)]
+        outcomes = iter(record_events(self.workspace, sound, schema_policy=SchemaPolicy.OPEN))
+        results = [
+            _result(next(outcomes)) if isinstance(item, IncomingEvent) else _refused(item) for item in items
+        ]
+        return Response({"results": results})
+
+
+class EventView(NativeAPIView):
+    """One event."""
+
+    scopes = _SCOPES
+
+    @extend_schema(operation_id="getEvent", tags=["events"], responses={200: EventSerializer, **READ_REFUSALS})
+    def get(self, request: Request, workspace_id: str, event_id: str) -> Response:
+        """Return an event with all that its sender said of it."""
+        event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id)).first()
+        if event is None:
+            raise NotFound
+        return Response(with_contact(event))
+
+
+def _key(request: Request) -> Any:
+    text = text_parameter(request, "before")
+    key = parse_uuid(text)
+    if text is not None and key is None:
+        raise ValidationError({"before": ["Must be the id of an event."]})
+    return key
+
+
+def _item(item: object) -> IncomingEvent | Exception:
+    """Return an item of a batch as the core takes it, or what is wrong with it."""
+    try:
+        return read(item, BatchItem).to_incoming()
+    except (ValidationError, DomainError) as error:
+        return error
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    if outcome.event is None:
+        assert outcome.error is not None  # noqa: S101  (what is not recorded has its reason)
+        return _refused(outcome.error)
+    return {"status": outcome.status, "id": str(outcome.event.id)}
+
+
+def _refused(error: Exception) -> dict[str, Any]:
+    problem = NATIVE_ERRORS.problem(error)
+    assert problem is not None  # noqa: S101  (both kinds of error are in every table)
+    described: dict[str, Any] = {"code": problem.code, "message": problem.message}
+    if problem.details:
+        described["details"] = problem.details
+    return {"status": "refused", "error": described}
