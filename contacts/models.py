@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
@@ -79,6 +80,53 @@ class Contact(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.first_name} {self.last_name}".strip() or str(self.id)
+
+    # All of these read what contacts.queries.with_details loads along.
+
+    @property
+    def email(self) -> str | None:
+        """The primary e-mail address."""
+        return self.identifier("email")
+
+    @property
+    def phone(self) -> str | None:
+        """The primary phone number."""
+        return self.identifier("phone")
+
+    @property
+    def external_id(self) -> str | None:
+        """The primary id in another system."""
+        return self.identifier("external_id")
+
+    def identifier(self, kind: str) -> str | None:
+        """Return the primary identifier of a kind."""
+        return next(
+            (one.value for one in self.identifiers.all() if one.is_primary and one.kind == kind), None
+        )
+
+    def identifier_values(self, kind: str) -> list[str]:
+        """Return all identifiers of a kind, the primary one first, then the oldest."""
+        own = [one for one in self.identifiers.all() if one.kind == kind]
+        return [one.value for one in sorted(own, key=lambda one: (not one.is_primary, one.id))]
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether e-mail may be sent: it may until the contact opts out."""
+        return self.consent("email") != Consent.Status.OPTED_OUT
+
+    def consent(self, channel: str) -> str | None:
+        """Return the status on a channel, None if the contact never said."""
+        return next((one.status for one in self.consents.all() if one.channel == channel), None)
+
+    @property
+    def tag_names(self) -> list[str]:
+        """The tags, in the order they were put on."""
+        return [one.tag.name for one in self.contact_tags.all()]
+
+    @property
+    def score_points(self) -> Decimal:
+        """The lead score."""
+        return next((score.points for score in self.scores.all()), Decimal(0))
 
 
 class Identifier(TenantModel):

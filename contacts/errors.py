@@ -1,0 +1,131 @@
+"""What the core of contacts refuses."""
+
+from config.errors import DomainError
+
+
+class ContactNotFound(DomainError):
+    """The workspace has no such contact."""
+
+    code = "contact_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Contact not found")
+
+
+class NoIdentity(DomainError):
+    """There is nothing to identify or to create a contact by."""
+
+    code = "no_identity"
+
+    def __init__(self, field: str = "") -> None:
+        super().__init__(f"The {field} is required" if field else "Nothing identifies the contact")
+        self.field = field
+
+
+class IdentifierTaken(DomainError):
+    """Another contact of the workspace is known by this."""
+
+    code = "identifier_taken"
+
+    def __init__(self, kind: str, value: str) -> None:
+        super().__init__(f"Another contact has this {kind}")
+        self.kind = kind
+        self.value = value
+
+
+class InvalidIdentifier(DomainError):
+    """A value cannot be an identifier of its kind."""
+
+    code = "invalid_identifier"
+
+    def __init__(self, kind: str, value: object) -> None:
+        super().__init__(f"This is not a valid {kind}")
+        self.kind = kind
+        self.value = value
+
+
+class InvalidFieldValue(DomainError):
+    """A value does not fit the field it is for."""
+
+    code = "invalid_field_value"
+
+    def __init__(self, field: str, expected: str = "") -> None:
+        super().__init__(f"The {field} must be {expected}" if expected else f"The {field} is invalid")
+        self.field = field
+        self.expected = expected
+
+
+class CompanyNotFound(DomainError):
+    """The workspace has no such company."""
+
+    code = "company_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Company not found")
+
+
+class FieldNotFound(DomainError):
+    """The workspace has no such contact field."""
+
+    code = "field_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Field not found")
+
+
+class FieldNameTaken(DomainError):
+    """The workspace already has a contact field of this name."""
+
+    code = "field_name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A field named {name} already exists")
+        self.name = name
+
+
+class InvalidFieldName(DomainError):
+    """The name is empty, too long, or one that every contact has a meaning for."""
+
+    code = "invalid_field_name"
+
+    def __init__(self, name: object) -> None:
+        super().__init__(f"{name} cannot name a field" if name else "A field needs a name")
+        self.name = name
+
+
+class InvalidFieldType(DomainError):
+    """There is no such type of field."""
+
+    code = "invalid_field_type"
+
+    def __init__(self, type: object) -> None:
+        super().__init__("The type must be text, integer, date, datetime or boolean")
+        self.type = type
+
+
+class InvalidFieldFormat(DomainError):
+    """The format does not suit the field's type, or its pattern is none."""
+
+    code = "invalid_field_format"
+
+    def __init__(self, message: str = "The format does not suit the field") -> None:
+        super().__init__(message)
+
+
+class InvalidIdentityField(DomainError):
+    """Only email, phone, external_id or a declared text or integer field can name a contact."""
+
+    code = "invalid_identity_field"
+
+    def __init__(self, name: object) -> None:
+        super().__init__(f"{name} cannot be the identity field")
+        self.name = name
+
+
+class IdentityFieldLocked(DomainError):
+    """The identity field cannot change while the workspace has contacts."""
+
+    code = "identity_field_locked"
+
+    def __init__(self) -> None:
+        super().__init__("The identity field cannot change while the workspace has contacts")

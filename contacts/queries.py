@@ -1,0 +1,11 @@
+"""Read contacts with all that hangs on them, without a query per contact."""
+
+from django.db.models import Prefetch
+
+from contacts.models import ContactQuerySet, ContactTag
+
+
+def with_details(contacts: ContactQuerySet) -> ContactQuerySet:
+    """Load identifiers, tags, consents and the score along, in four more statements."""
+    tags = ContactTag.objects.select_related("tag").order_by("id")
+    return contacts.prefetch_related("identifiers", Prefetch("contact_tags", tags), "consents", "scores")

@@ -1,0 +1,41 @@
+"""Announce contacts that are saved or deleted as models, in the admin or a shell."""
+
+from typing import Any
+
+from django.db.models.signals import post_save, pre_delete, pre_save
+from django.dispatch import receiver
+
+from contacts.models import Contact
+from contacts.services.lookup import find
+from contacts.services.states import ContactState, Draft, changes_of, description_of
+from contacts.signals import ContactChange, contacts_changed
+
+
+@receiver(pre_save, sender=Contact, dispatch_uid="contacts.remember_contact")
+def remember_contact(sender: type[Contact], instance: Contact, raw: bool, **_: Any) -> None:
+    """Keep what the row holds until it has been saved."""
+    states = {} if raw or instance._state.adding else _states(instance)
+    instance._saved_over = states.get(instance.id)  # type: ignore[attr-defined]  # ours, between two signals
+
+
+@receiver(post_save, sender=Contact, dispatch_uid="contacts.announce_contact")
+def announce_contact(sender: type[Contact], instance: Contact, raw: bool, **_: Any) -> None:
+    """Send contacts_changed for a contact saved as a model."""
+    if raw:
+        return
+    before: ContactState | None = instance.__dict__.pop("_saved_over", None)
+    after = _states(instance).get(instance.id)
+    if after is not None and (changes := list(changes_of(Draft(instance.id, before, after)))):
+        contacts_changed.send(sender=Contact, workspace_id=instance.workspace_id, changes=changes)
+
+
+@receiver(pre_delete, sender=Contact, dispatch_uid="contacts.announce_deletion")
+def announce_deletion(sender: type[Contact], instance: Contact, **_: Any) -> None:
+    """Send contacts_changed for a contact that is about to go, with all that was known of it."""
+    state = _states(instance).get(instance.id)
+    change = ContactChange(instance.id, "deleted", description_of(state) if state else {}, {})
+    contacts_changed.send(sender=Contact, workspace_id=instance.workspace_id, changes=[change])
+
+
+def _states(contact: Contact) -> dict[Any, ContactState]:
+    return find(contact.workspace_id, [contact.id], with_states=True).states

@@ -1,0 +1,52 @@
+"""Every write to contacts, and who is who."""
+
+from contacts.services.companies import link_company, resolve_company
+from contacts.services.contacts import (
+    contact_exists_elsewhere,
+    create_contact,
+    delete_contact,
+    find_contact,
+    get_contact,
+    remove_identifier,
+    set_consent,
+    subscribe_contact,
+    tag_contact,
+    unsubscribe_contact,
+    untag_contact,
+    update_contact,
+    upsert_contact,
+)
+from contacts.services.fields import create_field, find_field, set_identity_field, update_field
+from contacts.services.identifiers import normalize_identifier
+from contacts.services.references import ContactChanges, ContactReference, Resolution
+from contacts.services.resolution import resolve_contacts
+from contacts.services.schema import check_attributes, load_schema
+
+__all__ = [
+    "ContactChanges",
+    "ContactReference",
+    "Resolution",
+    "check_attributes",
+    "contact_exists_elsewhere",
+    "create_contact",
+    "create_field",
+    "delete_contact",
+    "find_contact",
+    "find_field",
+    "get_contact",
+    "link_company",
+    "load_schema",
+    "normalize_identifier",
+    "remove_identifier",
+    "resolve_company",
+    "resolve_contacts",
+    "set_consent",
+    "set_identity_field",
+    "subscribe_contact",
+    "tag_contact",
+    "unsubscribe_contact",
+    "untag_contact",
+    "update_contact",
+    "update_field",
+    "upsert_contact",
+]

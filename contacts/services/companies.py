@@ -1,0 +1,102 @@
+"""Companies, and who belongs to them."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config import clock
+from config.ids import parse_uuid, uuid7
+from contacts.errors import CompanyNotFound, InvalidFieldValue
+from contacts.models import Company, company_name_key
+from workspaces.models import Workspace
+
+
+@transaction.atomic
+def resolve_company(
+    workspace: Workspace,
+    *,
+    id: object = None,
+    name: object = None,
+    website: object = "",
+    industry: object = "",
+    size: object = "",
+) -> tuple[Company, bool]:
+    """Return the company of this id, else of this name, which is made if there is none; and whether it was.
+
+    One that exists stays as it is. Raises CompanyNotFound, InvalidFieldValue.
+    """
+    companies = Company.objects.filter(workspace_id=workspace.id)
+    if id not in (None, ""):
+        company_id = parse_uuid(id)
+        company = companies.filter(id=company_id).first() if company_id else None
+        if company is None:
+            raise CompanyNotFound
+        return company, False
+    key = company_name_key(_text("name", name, required=True))
+    if (company := companies.filter(name_key=key).first()) is not None:
+        return company, False
+    values = {
+        "name": _text("name", name, required=True),
+        "website": _text("website", website),
+        "industry": _text("industry", industry),
+        "size": _text("size", size),
+    }
+    created = _insert(workspace.id, key, values)
+    return companies.get(name_key=key), created
+
+
+def link_company(workspace: Workspace, contact_id: UUID, company_id: UUID) -> None:
+    """Note that a contact belongs to a company; if either has just been deleted, nothing happens."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _LINK,
+            {
+                "id": uuid7(),
+                "workspace": workspace.id,
+                "contact": contact_id,
+                "company": company_id,
+                "now": clock.now(),
+            },
+        )
+
+
+def _insert(workspace_id: UUID, key: str, values: dict[str, str]) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT,
+            {"id": uuid7(), "workspace": workspace_id, "key": key, "now": clock.now(), **values},
+        )
+        return cursor.rowcount == 1
+
+
+def _text(field: str, value: Any, *, required: bool = False) -> str:
+    text = "" if value is None else value
+    limit = Company._meta.get_field(field).max_length
+    if not isinstance(text, str) or "\x00" in text or len(text.strip()) > limit:
+        raise InvalidFieldValue(field, f"a text of at most {limit} characters")
+    if required and not text.strip():
+        raise InvalidFieldValue(field, "given")
+    return text.strip()
+
+
+_INSERT: Final = """
+INSERT INTO contacts_company
+    (id, workspace_id, name, name_key, website, industry, size, attributes, created_at, updated_at)
+VALUES (%(id)s, %(workspace)s, %(name)s, %(key)s, %(website)s, %(industry)s, %(size)s, '{}', %(now)s, %(now)s)
+ON CONFLICT (workspace_id, name_key) DO NOTHING
+"""
+
+# The locks keep both from being deleted before the commit checks the foreign keys.
+_LINK: Final = """
+WITH person AS (
+    SELECT id FROM contacts_contact
+    WHERE workspace_id = %(workspace)s AND id = %(contact)s FOR KEY SHARE
+), company AS (
+    SELECT id FROM contacts_company
+    WHERE workspace_id = %(workspace)s AND id = %(company)s FOR KEY SHARE
+)
+INSERT INTO contacts_companymembership (id, workspace_id, contact_id, company_id, created_at)
+SELECT %(id)s, %(workspace)s, person.id, company.id, %(now)s FROM person, company
+ON CONFLICT (workspace_id, contact_id, company_id) DO NOTHING
+"""

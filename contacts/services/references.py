@@ -1,0 +1,46 @@
+"""How a caller says which contact it means, and what it knows of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ContactChanges:
+    """What to set on a contact; None and absent keys leave things as they are."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+    # Merged key by key; the value None removes a key.
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    # Added; the first of a kind becomes the primary one.
+    identifiers: tuple[tuple[str, Any], ...] = ()
+    tags: tuple[str, ...] = ()
+    # Channel to status.
+    consents: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_CHANGES = ContactChanges()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactReference:
+    """Which contact is meant: by id, else by identifiers in order of precedence, in the sender's spelling."""
+
+    id: str | None = None
+    identifiers: tuple[tuple[str, Any], ...] = ()
+    if_missing: Literal["refuse", "create"] = "refuse"
+    # Set `changes`, and the identifiers that did not find it, on a contact that exists.
+    update_matched: bool = False
+    changes: ContactChanges = NO_CHANGES
+    # An unknown id is no error: the identifiers decide.
+    id_falls_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The contact that a reference means, and whether this very call made it."""
+
+    contact_id: UUID
+    created: bool

@@ -1,0 +1,191 @@
+"""Find or make the contacts that a batch of references means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from config.errors import DomainError
+from config.ids import parse_uuid
+from contacts.errors import ContactNotFound, InvalidIdentifier, NoIdentity
+from contacts.services.editing import Edition, identifiers_in, mismatches_in, schema_for
+from contacts.services.identifiers import Identification, normalize_all
+from contacts.services.lookup import Found, find, lock
+from contacts.services.references import NO_CHANGES, ContactChanges, ContactReference, Resolution
+from contacts.services.schema import ContactSchema
+from contacts.services.writing import LostRace, write
+
+# Each new attempt is owed to somebody else's commit, so the second nearly always succeeds.
+_ATTEMPTS: Final = 20
+
+
+def resolve_contacts(
+    workspace_id: UUID, references: Sequence[ContactReference]
+) -> list[Resolution | DomainError]:
+    """Return the contact that each reference means, or why there is none, in a fixed number of statements.
+
+    Runs in the caller's transaction. Contacts that exist and stay as they are cost one statement and no lock.
+    Of several references to one new person, in this call and in all others, exactly one has created it.
+    """
+    wanted = [_parse(reference) for reference in references]
+    writing = [
+        each.reference.changes for each in wanted if each.reference.if_missing == "create" or each.updates
+    ]
+    search = _Search(wanted, writing)
+    found = search.run(workspace_id)
+    resolver = _Resolver(Edition(ContactSchema(), found))
+    if all(map(resolver.is_settled, wanted)):
+        return [resolver.resolve(each) for each in wanted]
+    schema = schema_for(workspace_id, writing, search.identifiers)
+    mismatches = mismatches_in(schema, writing)
+    if search.add(schema, writing):
+        found = search.run(workspace_id)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _attempt(workspace_id, wanted, Edition(schema, found, mismatches))
+        except LostRace:
+            found = search.run(workspace_id)
+    raise LostRace
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    reference: ContactReference
+    id: UUID | None
+    identifiers: tuple[Identification, ...]
+    updates: bool
+
+
+class _Search:
+    """What to look up for a batch, first without the schema, which few batches need."""
+
+    def __init__(self, wanted: Sequence[_Wanted], writing: Sequence[ContactChanges]) -> None:
+        self.ids = {each.id for each in wanted if each.id is not None}
+        self.identifiers = {key for each in wanted for key in each.identifiers}
+        self.identifiers.update(key for changes in writing for key in normalize_all(changes.identifiers))
+        self.with_states = any(each.updates for each in wanted)
+
+    def add(self, schema: ContactSchema, writing: Sequence[ContactChanges]) -> bool:
+        """Take in the attributes that name contacts, and return whether there are any."""
+        known = len(self.identifiers)
+        self.identifiers.update(key for changes in writing for key in identifiers_in(schema, changes))
+        return len(self.identifiers) > known
+
+    def run(self, workspace_id: UUID) -> Found:
+        """Look it all up."""
+        return find(workspace_id, self.ids, self.identifiers, with_states=self.with_states)
+
+
+class _Resolver:
+    """One pass over the references: nothing is written yet, later ones see what earlier ones made."""
+
+    def __init__(self, edition: Edition) -> None:
+        self.edition = edition
+        self.made: set[UUID] = set()
+
+    def is_settled(self, wanted: _Wanted) -> bool:
+        """Return whether a reference is answered without any change."""
+        found = self._match(wanted) is not None
+        return not wanted.updates if found else wanted.reference.if_missing == "refuse" or _ends_at_id(wanted)
+
+    def resolve(self, wanted: _Wanted) -> Resolution | DomainError:
+        """Return the contact that one reference means, drafting what it takes."""
+        contact_id = self._match(wanted)
+        try:
+            if contact_id is None:
+                return self._create(wanted)
+            if wanted.updates:
+                self._update(wanted, contact_id)
+        except DomainError as error:
+            return error
+        return Resolution(contact_id, created=False)
+
+    def _match(self, wanted: _Wanted) -> UUID | None:
+        found = self.edition.found
+        if wanted.id is not None and (by_id := found.by_id.get(wanted.id)) is not None:
+            return by_id
+        if _ends_at_id(wanted):
+            return None
+        return next(
+            (found.by_identifier[key] for key in wanted.identifiers if key in found.by_identifier), None
+        )
+
+    def _create(self, wanted: _Wanted) -> Resolution:
+        reference = wanted.reference
+        if reference.if_missing == "refuse" or _ends_at_id(wanted):
+            raise ContactNotFound
+        changes = self.edition.check(reference.changes)
+        added = normalize_all(changes.identifiers)
+        if reference.identifiers and not wanted.identifiers:
+            raise InvalidIdentifier(*reference.identifiers[0])
+        if not (wanted.identifiers or added or changes.first_name or changes.last_name or changes.attributes):
+            raise NoIdentity
+        draft = self.edition.create()
+        try:
+            self.edition.apply(draft, changes, (*wanted.identifiers, *added))
+        except DomainError:
+            del self.edition.drafts[draft.id]
+            raise
+        return Resolution(draft.id, created=True)
+
+    def _update(self, wanted: _Wanted, contact_id: UUID) -> None:
+        changes = self.edition.check(wanted.reference.changes)
+        # What found the contact says nothing new about it; an identifier beside it does.
+        by = self.edition.found.by_identifier
+        finder = next((key for key in wanted.identifiers if by.get(key) == contact_id), None)
+        by_id = wanted.id is not None and self.edition.found.by_id.get(wanted.id) == contact_id
+        told = [key for key in wanted.identifiers if by_id or key != finder]
+        self.edition.apply(
+            self.edition.edit(contact_id), changes, (*told, *normalize_all(changes.identifiers))
+        )
+
+
+def _parse(reference: ContactReference) -> _Wanted:
+    identifiers = normalize_all(reference.identifiers) if reference.identifiers else ()
+    updates = reference.update_matched and (
+        len(identifiers) > 1
+        or (bool(identifiers) and reference.id is not None)
+        or reference.changes != NO_CHANGES
+    )
+    return _Wanted(reference, parse_uuid(reference.id) if reference.id else None, identifiers, updates)
+
+
+def _ends_at_id(wanted: _Wanted) -> bool:
+    return bool(wanted.reference.id) and not wanted.reference.id_falls_back
+
+
+def _attempt(
+    workspace_id: UUID, wanted: Sequence[_Wanted], edition: Edition
+) -> list[Resolution | DomainError]:
+    known = _copy(edition.found)
+    resolver = _Resolver(edition)
+    results = [resolver.resolve(each) for each in wanted]
+    if not any(draft.is_dirty for draft in edition.drafts.values()):
+        return results
+    with transaction.atomic():
+        changing = {
+            draft.id for draft in edition.drafts.values() if draft.before is not None and draft.is_dirty
+        }
+        if changing:
+            edition = Edition(edition.schema, _locked(workspace_id, changing, known), edition.mismatches)
+            resolver = _Resolver(edition)
+            results = [resolver.resolve(each) for each in wanted]
+            again = {d.id for d in edition.drafts.values() if d.before is not None and d.is_dirty}
+            if not again <= changing:
+                raise LostRace
+        write(workspace_id, edition.drafts.values())
+    return results
+
+
+def _locked(workspace_id: UUID, contact_ids: set[UUID], found: Found) -> Found:
+    """Return `found` with the states of the contacts as they are now that nobody else can change them."""
+    if lock(workspace_id, contact_ids) != contact_ids:
+        raise LostRace
+    found.states.update(find(workspace_id, contact_ids, with_states=True).states)
+    return found
+
+
+def _copy(found: Found) -> Found:
+    return Found(dict(found.by_id), dict(found.by_identifier), dict(found.states))

@@ -1,0 +1,154 @@
+"""What a contact is, in memory: before and after a change, and the differences between the two."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from contacts.models import Consent
+from contacts.services.identifiers import Identification
+from contacts.signals import ContactChange
+
+
+@dataclass(slots=True)
+class ContactState:
+    """A contact's own facts and the rows that hang on it."""
+
+    first_name: str = ""
+    last_name: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    # To whether it is the primary one of its kind.
+    identifiers: dict[Identification, bool] = field(default_factory=dict)
+    tags: dict[str, None] = field(default_factory=dict)
+    consents: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> "ContactState":
+        """Return a copy that shares nothing which changes."""
+        return ContactState(
+            self.first_name,
+            self.last_name,
+            dict(self.attributes),
+            dict(self.identifiers),
+            dict(self.tags),
+            dict(self.consents),
+        )
+
+    def primary(self, kind: str) -> str | None:
+        """Return the primary identifier of a kind."""
+        return next((key[1] for key, primary in self.identifiers.items() if primary and key[0] == kind), None)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A contact under change; one without `before` is new."""
+
+    id: UUID
+    before: ContactState | None
+    after: ContactState
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether anything is to be written."""
+        return (
+            self.before is None
+            or self.before != self.after
+            or differ(self.before.attributes, self.after.attributes)
+        )
+
+    @property
+    def old(self) -> ContactState:
+        """The state before, empty for a new contact."""
+        return self.before or _NOTHING
+
+    @property
+    def added_identifiers(self) -> list[Identification]:
+        """The identifiers that the contact did not have."""
+        return [key for key in self.after.identifiers if key not in self.old.identifiers]
+
+
+_NOTHING = ContactState()
+
+
+def changes_of(draft: Draft) -> Iterator[ContactChange]:
+    """Yield what happened to the contact, the most general first."""
+    old, new = _differences(draft.old, draft.after)
+    if draft.before is None:
+        yield ContactChange(draft.id, "created", {}, new)
+    elif old or new:
+        yield ContactChange(draft.id, "updated", old, new)
+    if tags := [tag for tag in draft.after.tags if tag not in draft.old.tags]:
+        yield ContactChange(draft.id, "tagged", {}, {"tags": tags})
+    yield from _consent_changes(draft)
+
+
+def description_of(state: ContactState) -> dict[str, Any]:
+    """Return all that is known of a contact, in the keys of a ContactChange."""
+    _, everything = _differences(_NOTHING, state)
+    return {**everything, "tags": list(state.tags)} if state.tags else everything
+
+
+def _differences(old: ContactState, new: ContactState) -> tuple[dict[str, Any], dict[str, Any]]:
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for name in ("first_name", "last_name"):
+        _note(name, getattr(old, name), getattr(new, name), before, after)
+    _note_keys("attributes", old.attributes, new.attributes, before, after)
+    for kind in dict.fromkeys(key[0] for key in (*old.identifiers, *new.identifiers)):
+        _note(kind, old.primary(kind), new.primary(kind), before, after)
+    if gone := [key for key in old.identifiers if key not in new.identifiers]:
+        before["identifiers"] = _spelled_out(gone)
+    if added := [key for key in new.identifiers if key not in old.identifiers]:
+        after["identifiers"] = _spelled_out(added)
+    if removed := [tag for tag in old.tags if tag not in new.tags]:
+        before["tags"], after["tags"] = removed, []
+    return before, after
+
+
+def _note(name: str, old: Any, new: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
+    if old == new:
+        return
+    if old not in (None, ""):
+        before[name] = old
+    if new not in (None, "") or name in before:
+        after[name] = new
+
+
+def _note_keys(
+    name: str,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    before: dict[str, Any],
+    after: dict[str, Any],
+) -> None:
+    keys = [key for key in {**old, **new} if key not in old or key not in new or differ(old[key], new[key])]
+    if was := {key: old[key] for key in keys if key in old}:
+        before[name] = was
+    if keys:
+        after[name] = {key: new.get(key) for key in keys}
+
+
+def differ(old: Any, new: Any) -> bool:
+    """Return whether two JSON values differ; to Python, but not to JSON, 1 is true."""
+    match old, new:
+        case (dict(), dict()):
+            return old.keys() != new.keys() or any(differ(old[key], new[key]) for key in old)
+        case (list(), list()):
+            return len(old) != len(new) or any(map(differ, old, new))
+        case _:
+            return isinstance(old, bool) is not isinstance(new, bool) or bool(old != new)
+
+
+def _consent_changes(draft: Draft) -> Iterator[ContactChange]:
+    for channel, status in draft.after.consents.items():
+        was = draft.old.consents.get(channel)
+        if was != status:
+            yield ContactChange(
+                draft.id,
+                "subscribed" if status == Consent.Status.OPTED_IN else "unsubscribed",
+                {"channel": channel, "status": was} if was else {},
+                {"channel": channel, "status": status},
+            )
+
+
+def _spelled_out(identifiers: list[Identification]) -> list[dict[str, str]]:
+    return [{"kind": kind, "value": value} for kind, value in identifiers]

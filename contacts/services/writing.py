@@ -1,0 +1,218 @@
+"""Write any number of changed contacts in a fixed number of statements."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+from config import clock
+from config.ids import uuid7
+from contacts.models import Contact
+from contacts.services.identifiers import Identification
+from contacts.services.states import Draft, changes_of
+from contacts.signals import contacts_changed
+
+
+class LostRace(Exception):  # not an error: the caller starts again
+    """Somebody else took these identifiers, or changed the contacts, in this very moment."""
+
+    def __init__(self, taken: Sequence[Identification] = ()) -> None:
+        super().__init__(taken)
+        self.taken = taken
+
+
+def write(workspace_id: UUID, drafts: Iterable[Draft]) -> None:
+    """Write the dirty ones of `drafts` and announce the changes; existing contacts must be locked.
+
+    Whoever writes takes locks in this order: contacts by id, identifiers by kind and value, tags by name.
+    Raises LostRace if an identifier is taken: the caller has to roll back.
+    """
+    dirty = [draft for draft in drafts if draft.is_dirty]
+    if not dirty:
+        return
+    now = clock.now()
+    _insert_contacts(workspace_id, [draft for draft in dirty if draft.before is None], now)
+    _insert_identifiers(workspace_id, dirty, now)
+    _rearrange_identifiers(workspace_id, [draft for draft in dirty if draft.before is not None])
+    _update_contacts(workspace_id, [draft for draft in dirty if draft.before is not None], now)
+    _write_tags(workspace_id, dirty, now)
+    _write_consents(workspace_id, dirty, now)
+    changes = [change for draft in dirty for change in changes_of(draft)]
+    contacts_changed.send(sender=Contact, workspace_id=workspace_id, changes=changes)
+
+
+def _insert_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
+    rows = [
+        (draft.id, draft.after.first_name, draft.after.last_name, _json(draft.after.attributes))
+        for draft in drafts
+    ]
+    if rows:
+        _execute(
+            _INSERT_CONTACTS, workspace_id, rows, ("ids", "first_names", "last_names", "attributes"), now
+        )
+
+
+def _insert_identifiers(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
+    # A new primary comes in as a secondary while the old one stands: see _rearrange_identifiers.
+    added = sorted(
+        (kind, value, draft.after.identifiers[kind, value] and draft.old.primary(kind) is None, draft.id)
+        for draft in drafts
+        for kind, value in draft.added_identifiers
+    )
+    if not added:
+        return
+    rows = [(*row, uuid7()) for row in added]
+    names = ("kinds", "values", "primary", "contacts", "ids")
+    stored = _execute(_INSERT_IDENTIFIERS, workspace_id, rows, names, now)
+    if len(stored) < len(added):
+        raise LostRace(sorted({(row[0], row[1]) for row in added} - set(stored)))
+
+
+def _rearrange_identifiers(workspace_id: UUID, drafts: list[Draft]) -> None:
+    # After the sorted insert, never before it: touching a row makes others wait who insert the same value.
+    dropped, demoted, promoted = [], [], []
+    for draft in drafts:
+        old, new = draft.old, draft.after
+        for key, was_primary in old.identifiers.items():
+            if key not in new.identifiers:
+                dropped.append((draft.id, *key))
+            elif was_primary and not new.identifiers[key]:
+                demoted.append((draft.id, *key))
+        for key, is_primary in new.identifiers.items():
+            if is_primary and old.primary(key[0]) not in (None, key[1]):
+                promoted.append((draft.id, *key))
+    for sql, rows in ((_DROP_IDENTIFIERS, dropped), (_DEMOTE, demoted), (_PROMOTE, promoted)):
+        if rows:
+            _execute(sql, workspace_id, rows, ("ids", "kinds", "values"))
+
+
+def _update_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
+    rows = [
+        (draft.id, draft.after.first_name, draft.after.last_name, _json(draft.after.attributes))
+        for draft in drafts
+    ]
+    if rows:
+        _execute(
+            _UPDATE_CONTACTS, workspace_id, rows, ("ids", "first_names", "last_names", "attributes"), now
+        )
+
+
+def _write_tags(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
+    put_on = [(d.id, tag, uuid7()) for d in drafts for tag in d.after.tags if tag not in d.old.tags]
+    taken_off = [(d.id, tag) for d in drafts for tag in d.old.tags if tag not in d.after.tags]
+    if put_on:
+        words = [(uuid7(), tag) for tag in sorted({tag for _, tag, _ in put_on})]
+        _execute(_INSERT_TAGS, workspace_id, words, ("ids", "names"))
+        _execute(_TAG_CONTACTS, workspace_id, put_on, ("contacts", "names", "ids"), now)
+    if taken_off:
+        _execute(_UNTAG_CONTACTS, workspace_id, taken_off, ("contacts", "names"))
+
+
+def _write_consents(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
+    rows = [
+        (uuid7(), draft.id, channel, status)
+        for draft in drafts
+        for channel, status in draft.after.consents.items()
+        if draft.old.consents.get(channel) != status
+    ]
+    if rows:
+        _execute(_UPSERT_CONSENTS, workspace_id, rows, ("ids", "contacts", "channels", "statuses"), now)
+
+
+def _execute(
+    sql: str,
+    workspace_id: UUID,
+    rows: Sequence[tuple[Any, ...]],
+    names: tuple[str, ...],
+    now: datetime | None = None,
+) -> list[tuple[Any, ...]]:
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"workspace": workspace_id, "now": now, **columns})
+        return cursor.fetchall() if cursor.description else []
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+_DROP_IDENTIFIERS: Final = """
+DELETE FROM contacts_identifier i
+USING unnest(%(ids)s::uuid[], %(kinds)s::varchar[], %(values)s::varchar[]) AS gone (contact_id, kind, value)
+WHERE i.workspace_id = %(workspace)s
+    AND i.contact_id = gone.contact_id AND i.kind = gone.kind AND i.value = gone.value
+"""
+
+_DEMOTE: Final = """
+UPDATE contacts_identifier i SET is_primary = false
+FROM unnest(%(ids)s::uuid[], %(kinds)s::varchar[], %(values)s::varchar[]) AS other (contact_id, kind, value)
+WHERE i.workspace_id = %(workspace)s
+    AND i.contact_id = other.contact_id AND i.kind = other.kind AND i.value = other.value
+"""
+
+_PROMOTE: Final = _DEMOTE.replace("is_primary = false", "is_primary = true")
+
+_INSERT_CONTACTS: Final = """
+INSERT INTO contacts_contact
+    (id, workspace_id, first_name, last_name, attributes, created_at, updated_at)
+SELECT id, %(workspace)s, first_name, last_name, attributes::jsonb, %(now)s, %(now)s
+FROM unnest(
+    %(ids)s::uuid[], %(first_names)s::varchar[], %(last_names)s::varchar[], %(attributes)s::text[]
+) AS new (id, first_name, last_name, attributes)
+"""
+
+_INSERT_IDENTIFIERS: Final = """
+INSERT INTO contacts_identifier (id, workspace_id, contact_id, kind, value, is_primary, created_at)
+SELECT id, %(workspace)s, contact_id, kind, value, is_primary, %(now)s
+FROM unnest(
+    %(kinds)s::varchar[], %(values)s::varchar[], %(primary)s::boolean[], %(contacts)s::uuid[], %(ids)s::uuid[]
+) WITH ORDINALITY AS new (kind, value, is_primary, contact_id, id, position)
+ORDER BY position
+ON CONFLICT (workspace_id, kind, value) DO NOTHING
+RETURNING kind, value
+"""
+
+_UPDATE_CONTACTS: Final = """
+UPDATE contacts_contact c
+SET first_name = new.first_name, last_name = new.last_name, attributes = new.attributes::jsonb,
+    updated_at = %(now)s
+FROM unnest(
+    %(ids)s::uuid[], %(first_names)s::varchar[], %(last_names)s::varchar[], %(attributes)s::text[]
+) AS new (id, first_name, last_name, attributes)
+WHERE c.workspace_id = %(workspace)s AND c.id = new.id
+"""
+
+_INSERT_TAGS: Final = """
+INSERT INTO contacts_tag (id, workspace_id, name)
+SELECT id, %(workspace)s, name
+FROM unnest(%(ids)s::uuid[], %(names)s::varchar[]) WITH ORDINALITY AS new (id, name, position)
+ORDER BY position
+ON CONFLICT (workspace_id, name) DO NOTHING
+"""
+
+_TAG_CONTACTS: Final = """
+INSERT INTO contacts_contacttag (id, workspace_id, contact_id, tag_id, created_at)
+SELECT new.id, %(workspace)s, new.contact_id, tag.id, %(now)s
+FROM unnest(%(contacts)s::uuid[], %(names)s::varchar[], %(ids)s::uuid[]) AS new (contact_id, name, id)
+JOIN contacts_tag tag ON tag.workspace_id = %(workspace)s AND tag.name = new.name
+ON CONFLICT (workspace_id, contact_id, tag_id) DO NOTHING
+"""
+
+_UNTAG_CONTACTS: Final = """
+DELETE FROM contacts_contacttag has
+USING unnest(%(contacts)s::uuid[], %(names)s::varchar[]) AS gone (contact_id, name)
+JOIN contacts_tag tag ON tag.workspace_id = %(workspace)s AND tag.name = gone.name
+WHERE has.workspace_id = %(workspace)s AND has.contact_id = gone.contact_id AND has.tag_id = tag.id
+"""
+
+_UPSERT_CONSENTS: Final = """
+INSERT INTO contacts_consent (id, workspace_id, contact_id, channel, status, changed_at)
+SELECT id, %(workspace)s, contact_id, channel, status, %(now)s
+FROM unnest(%(ids)s::uuid[], %(contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[])
+    AS new (id, contact_id, channel, status)
+ON CONFLICT (workspace_id, contact_id, channel)
+DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at
+"""
