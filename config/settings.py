@@ -90,7 +90,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 
 # A message is a wake-up, the row the truth: so no results, no retries, and nobody waits for a broker.
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://localhost")
 _BROKER_SCHEME = CELERY_BROKER_URL.partition(":")[0]
 _VISIBILITY_SECONDS = 60  # after which a killed worker's message is read again
 _BROKER_TIMEOUT_SECONDS = 0.5 if IN_WEB else 4.0
@@ -213,6 +213,7 @@ CONTACT_SECTIONS = [
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=2000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 
+
 def _pages(*pages: tuple[str, str, str]) -> list[dict[str, Any]]:
     return [
         {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
@@ -271,7 +272,8 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = HEADRACE_HOME / "static"
+# With no folder to collect them in, static files are served from the packages that bring them.
+STATIC_ROOT = env.str("STATIC_ROOT", default=None)
 WHITENOISE_USE_FINDERS = True
 
 if PRODUCTION:
