@@ -30,6 +30,7 @@ from events.models import (
     EventDefinition,
     EventProperty,
     IdempotencyKey,
+    MessageKey,
     ParkedEffect,
     RulesVersion,
 )
@@ -361,6 +362,14 @@ class IdempotencyKeyAdmin(MachineWrittenMixin, TenantAdmin):
     @admin.display
     def answer(self, row: IdempotencyKey) -> str:
         return bytes(row.body).decode("utf-8", "replace")
+
+
+@admin.register(MessageKey)
+class MessageKeyAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["key", "event_id"]
+    sortable_by = ()
+    search_fields = ["key__exact"]
+    search_help_text = "The whole key."
 
 
 @admin.register(RulesVersion)

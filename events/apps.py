@@ -1,5 +1,11 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
 class EventsConfig(AppConfig):
     name = "events"
+
+    def ready(self) -> None:
+        """Connect the receivers."""
+        import_module("events.receivers")

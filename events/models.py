@@ -208,6 +208,21 @@ class ParkedEffect(TenantModel):
         return f"{self.effect} on {self.subject}"
 
 
+class MessageKey(TenantModel):
+    """The event that a sender's key without a time belongs to; a key with one is in the event's id itself."""
+
+    key = models.CharField(max_length=255)
+    event_id = models.UUIDField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "key"], name="message_key_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class IdempotencyKey(TenantModel):
     """A request that was answered under a key of its sender, and the answer."""
 

@@ -1,0 +1,47 @@
+"""What follows from rows: a batch wakes the workers, an event saved by the ORM gets its batch, and so on."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+
+from contacts.signals import ContactChange, contacts_changed
+from events.models import EffectsLevel, Event, EventBatch
+from events.services import enqueue_events, record_contact_changes
+from events.tasks import apply_effects
+from events.wakeups import WakeUps
+
+WAKE_UP_SECONDS = 60
+"""A wake-up that no worker took by then is stale: the sweep has done its work."""
+
+
+def publish(workspace_id: UUID) -> None:
+    """Send the wake-up to the broker. Raises whatever its client raises."""
+    apply_effects.apply_async(args=[str(workspace_id)], expires=WAKE_UP_SECONDS, retry=False)
+
+
+wake_ups = WakeUps(lambda workspace_id: publish(workspace_id))
+
+
+@receiver(post_save, sender=EventBatch, dispatch_uid="events.wake_workers")
+def wake_workers(instance: EventBatch, created: bool, raw: bool = False, **kwargs: Any) -> None:
+    """Ask for a wake-up once the batch is committed."""
+    if created and not raw:
+        transaction.on_commit(partial(wake_ups.request, instance.workspace_id), robust=True)
+
+
+@receiver(post_save, sender=Event, dispatch_uid="events.enqueue_saved_event")
+def enqueue_saved_event(instance: Event, created: bool, raw: bool = False, **kwargs: Any) -> None:
+    """Give an event that came past `record_events` its batch, so that no way in skips the effects."""
+    if created and not raw and instance.contact_id is not None:
+        enqueue_events(instance.workspace_id, [(instance.id, instance.contact_id)], level=EffectsLevel.ALL)
+
+
+@receiver(contacts_changed, dispatch_uid="events.record_contact_changes")
+def record_changes(workspace_id: UUID, changes: Sequence[ContactChange], **kwargs: Any) -> None:
+    """Put what happened to contacts on the stream."""
+    record_contact_changes(workspace_id, changes)

@@ -1,0 +1,162 @@
+"""The runner: takes batches lane by lane and turns the wheels of `settings.EVENT_EFFECTS` over their events."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.module_loading import import_string
+
+from config import clock
+from events.models import EffectsLevel
+from events.services.isolation import isolate
+from events.services.parking import park
+
+
+@dataclass(frozen=True, slots=True)
+class EffectEvent:
+    """What the runner tells an effect of an event; the rest is in the stream, by id."""
+
+    id: UUID
+    contact_id: UUID
+    name: str
+    occurred_at: datetime
+    source: str
+    depth: int
+    level: EffectsLevel
+
+
+@dataclass(frozen=True, slots=True)
+class EffectBatch:
+    """Events of some lanes of one workspace, in (time, id) order."""
+
+    workspace_id: UUID
+    events: Sequence[EffectEvent]
+    now: datetime
+
+
+Effect = Callable[[EffectBatch], None]
+
+
+def apply_effects(workspace_id: UUID) -> str:
+    """Apply what is open, transaction by transaction, until nothing is. Returns "done" or "nothing"."""
+    applied = False
+    while _apply_some(workspace_id):
+        applied = True
+    return "done" if applied else "nothing"
+
+
+def workspaces_with_open_batches() -> list[UUID]:
+    """Return the workspaces that wait for effects."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT workspace_id FROM events_eventbatch")
+        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+
+
+def bump_rules_version(workspace_id: UUID) -> None:
+    """Wait for the runs under the old rules and make later ones see the edit; in the edit's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 1)"
+            " ON CONFLICT (workspace_id) DO UPDATE SET version = events_rulesversion.version + 1",
+            [workspace_id],
+        )
+
+
+def _apply_some(workspace_id: UUID) -> bool:
+    """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
+    with transaction.atomic(durable=True):
+        lanes = _lock_lanes(workspace_id)
+        levels = _take_batches(workspace_id, lanes) if lanes else {}
+        if not levels:
+            return False
+        _prepare(workspace_id)
+        batch = EffectBatch(workspace_id, _load(workspace_id, levels), clock.now())
+        for path in settings.EVENT_EFFECTS:
+            _run(path, batch)
+    return True
+
+
+def _lock_lanes(workspace_id: UUID) -> list[int]:
+    """Lock the lanes that are free, and no more of them than one transaction can work off.
+
+    A lane that another worker holds is left to that worker: it looks again before it stops.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT lane, count(*) FROM (SELECT lane FROM events_eventbatch WHERE workspace_id = %s"
+            " ORDER BY lane, id LIMIT 50000) waiting GROUP BY lane ORDER BY min(random())",
+            [workspace_id],
+        )
+        waiting = cursor.fetchall()
+        wanted, total = [], 0
+        for lane, count in waiting:
+            if total >= settings.EFFECTS_BATCH_SIZE:
+                break
+            wanted.append(lane)
+            total += count
+        cursor.execute(
+            "SELECT lane FROM unnest(%s::int[]) AS lane"
+            " WHERE pg_try_advisory_xact_lock(hashtextextended(%s::text, lane))",
+            [wanted, str(workspace_id)],
+        )
+        return [lane for (lane,) in cursor.fetchall()]
+
+
+def _take_batches(workspace_id: UUID, lanes: Sequence[int]) -> dict[UUID, int]:
+    """Take the lanes' oldest batches off the outbox. Returns event id → level.
+
+    A statement of its own: only now that the locks are held is it certain what the last holder left.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM events_eventbatch WHERE workspace_id = %s AND id IN ("
+            " SELECT oldest.id FROM unnest(%s::int[]) AS lane CROSS JOIN LATERAL ("
+            "  SELECT id FROM events_eventbatch WHERE workspace_id = %s AND events_eventbatch.lane = lane.lane"
+            "  ORDER BY id LIMIT %s) oldest)"
+            " RETURNING event_ids, level",
+            [workspace_id, list(lanes), workspace_id, max(settings.EFFECTS_BATCH_SIZE // len(lanes), 1)],
+        )
+        return {event_id: level for event_ids, level in cursor.fetchall() for event_id in event_ids}
+
+
+def _prepare(workspace_id: UUID) -> None:
+    """Bound the time of every statement, and hold the rules as they are until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = {int(settings.EFFECT_TIMEOUT_SECONDS * 1000)}")
+        cursor.execute(
+            "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE", [workspace_id]
+        )
+
+
+def _load(workspace_id: UUID, levels: dict[UUID, int]) -> list[EffectEvent]:
+    """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT e.id, COALESCE(c.merged_into_id, c.id), e.name, e.occurred_at, e.source, e.depth"
+            " FROM events_event e JOIN contacts_contact c ON c.id = e.contact_id AND c.workspace_id = %s"
+            " WHERE e.workspace_id = %s AND e.id = ANY(%s) ORDER BY e.occurred_at, e.id",
+            [workspace_id, workspace_id, list(levels)],
+        )
+        return [EffectEvent(*row, level=EffectsLevel(levels[row[0]])) for row in cursor.fetchall()]
+
+
+def _run(path: str, batch: EffectBatch) -> None:
+    effect: Effect = import_string(path)
+
+    def run(events: Sequence[EffectEvent]) -> None:
+        effect(replace(batch, events=events))
+
+    def set_aside(event: EffectEvent, error: Exception) -> None:
+        park(
+            batch.workspace_id,
+            effect=path,
+            subject=f"event:{event.id}",
+            event_ids=[event.id],
+            level=event.level,
+            error=error,
+        )
+
+    isolate(batch.events, run, set_aside)

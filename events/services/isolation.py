@@ -1,0 +1,43 @@
+"""Finding the culprit of a failure, so that it alone is set aside."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from django.db import connection, transaction
+from django.db.utils import InterfaceError, OperationalError
+
+Item = TypeVar("Item")
+
+# Nobody's fault: deadlock, serialisation failure, lock not available, and the server going away.
+_PASSING_STATES = frozenset({"40P01", "40001", "55P03", "57P01", "57P02", "57P03"})
+
+
+def isolate(
+    items: Sequence[Item],
+    run: Callable[[Sequence[Item]], None],
+    set_aside: Callable[[Item, Exception], None],
+) -> None:
+    """Run over all items in a savepoint; when that fails, halve them until the failing ones are found.
+
+    What passes by itself (a deadlock, a lost connection) is raised instead: the whole transaction comes again.
+    """
+    if not items:
+        return
+    try:
+        with transaction.atomic():
+            run(items)
+    except Exception as error:
+        if _is_passing(error):
+            raise
+        if len(items) == 1:
+            set_aside(items[0], error)
+            return
+        middle = len(items) // 2
+        isolate(items[:middle], run, set_aside)
+        isolate(items[middle:], run, set_aside)
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, InterfaceError) or not connection.is_usable():
+        return True
+    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", "") in _PASSING_STATES

@@ -1,0 +1,117 @@
+"""The write path's last statement: events and the batches that carry them to the wheels, together."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+from django.db import connection
+from django.db.models.signals import post_save
+
+from config import ids
+from events.models import EffectsLevel, EventBatch
+from events.partitions import ensure_partitions
+from events.services.stream import RecordedEvent
+
+LANES = 16
+
+# One statement, one round trip: the batches hold only what was new, so a duplicate turns no wheel.
+_INSERT = """
+WITH incoming AS (
+    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS i (
+        id uuid, contact_id uuid, company_id uuid, name text, properties jsonb, context jsonb,
+        occurred_at timestamptz, message_id text, source text, cause_id uuid, depth smallint, lane smallint)
+), recorded AS (
+    INSERT INTO events_event (id, workspace_id, contact_id, company_id, name, properties, context,
+        occurred_at, received_at, source, message_id, cause_id, depth)
+    SELECT id, %s::uuid, contact_id, company_id, name, properties, context,
+        occurred_at, %s::timestamptz, source, message_id, cause_id, depth
+    FROM incoming ON CONFLICT (workspace_id, id) DO NOTHING
+    RETURNING id
+), batched AS (
+    INSERT INTO events_eventbatch (id, workspace_id, lane, event_ids, level, created_at)
+    SELECT (%s::uuid[])[lane + 1], %s::uuid, lane, array_agg(DISTINCT id), %s::smallint, %s::timestamptz
+    FROM recorded JOIN incoming USING (id)
+    WHERE lane IS NOT NULL GROUP BY lane
+    RETURNING id, lane, event_ids
+)
+SELECT NULL::uuid, NULL::smallint, array_agg(id) FROM recorded
+UNION ALL SELECT id, lane, event_ids FROM batched
+"""
+
+
+def lane_of(contact_id: UUID) -> int:
+    """Return the lane in which a contact's effects are applied, one after the other."""
+    return contact_id.int % LANES
+
+
+def insert_events(
+    workspace_id: UUID, events: Sequence[RecordedEvent], *, level: EffectsLevel, received_at: datetime
+) -> set[UUID]:
+    """Insert the events that are new, with their batches, in one statement. Returns the ids of the new ones."""
+    ensure_partitions({event.occurred_at for event in events})
+    batch_ids = [ids.uuid7(received_at) for _ in range(LANES)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT,
+            [
+                orjson.dumps([_row(event, level) for event in events], default=dict).decode(),
+                workspace_id,
+                received_at,
+                batch_ids,
+                workspace_id,
+                int(level),
+                received_at,
+            ],
+        )
+        (_, _, recorded), *batches = cursor.fetchall()
+    _announce(
+        EventBatch(id=id_, workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level)
+        for id_, lane, event_ids in batches
+    )
+    return set(recorded or ())
+
+
+def enqueue_events(workspace_id: UUID, events: Iterable[tuple[UUID, UUID]], *, level: int) -> int:
+    """Put (event, contact) pairs that are in the stream already before the wheels again. Returns the batches."""
+    lanes: dict[int, list[UUID]] = {}
+    for event_id, contact_id in events:
+        lanes.setdefault(lane_of(contact_id), []).append(event_id)
+    batches = [
+        EventBatch(workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level)
+        for lane, event_ids in sorted(lanes.items())
+    ]
+    EventBatch.objects.bulk_create(batches)
+    _announce(batches)
+    return len(batches)
+
+
+def _row(event: RecordedEvent, level: EffectsLevel) -> dict[str, object]:
+    has_effects = event.contact_id is not None and level is not EffectsLevel.NONE
+    return {
+        "id": event.id,
+        "contact_id": event.contact_id,
+        "company_id": event.company_id,
+        "name": event.name,
+        "properties": event.properties,
+        "context": event.context,
+        "occurred_at": event.occurred_at,
+        "message_id": event.message_id,
+        "source": event.source,
+        "cause_id": event.cause_id,
+        "depth": event.depth,
+        "lane": lane_of(event.contact_id) if has_effects and event.contact_id else None,
+    }
+
+
+def _announce(batches: Iterable[EventBatch]) -> None:
+    """Send `post_save` for rows that SQL made: it is what wakes the workers."""
+    for batch in batches:
+        post_save.send(
+            sender=EventBatch,
+            instance=batch,
+            created=True,
+            update_fields=None,
+            raw=False,
+            using=connection.alias,
+        )

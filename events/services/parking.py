@@ -1,0 +1,49 @@
+"""Effects that failed: set aside with their error, shown, and tried again when somebody says so."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from events.models import Event, ParkedEffect
+from events.services.outbox import enqueue_events
+
+_LONGEST_ERROR = 10_000
+
+
+def park(
+    workspace_id: UUID, *, effect: str, subject: str, event_ids: Sequence[UUID], level: int, error: Exception
+) -> None:
+    """Set aside what failed; its events go before the effect again when it is retried."""
+    ParkedEffect.objects.create(
+        workspace_id=workspace_id,
+        effect=effect,
+        subject=subject,
+        event_ids=list(event_ids),
+        level=level,
+        # PostgreSQL takes no NUL in a text, and an error may quote one.
+        error=f"{type(error).__name__}: {error}".replace("\x00", "")[:_LONGEST_ERROR],
+    )
+
+
+def parked_subjects(workspace_id: UUID, effect: str, subjects: Collection[str]) -> set[str]:
+    """Return which of the subjects are set aside in this effect."""
+    return set(
+        ParkedEffect.objects.filter(
+            workspace_id=workspace_id, effect=effect, subject__in=subjects
+        ).values_list("subject", flat=True)
+    )
+
+
+@transaction.atomic
+def retry_parked(parked: QuerySet[ParkedEffect]) -> int:
+    """Put the events of parked effects before the wheels again, which apply nothing twice. Returns the rows."""
+    rows = list(parked.select_for_update())
+    for row in rows:
+        contacts = Event.objects.filter(
+            workspace_id=row.workspace_id, id__in=row.event_ids, contact_id__isnull=False
+        ).values_list("id", "contact_id")
+        enqueue_events(row.workspace_id, contacts, level=row.level)
+    ParkedEffect.objects.filter(id__in=[row.id for row in rows]).delete()
+    return len(rows)

@@ -1,0 +1,280 @@
+"""`record_events`: the only way into the stream."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config import clock, ids
+from config.errors import DomainError
+from contacts.services import Resolution, resolve_contacts
+from contacts.signals import ContactChange
+from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
+from events.models import EffectsLevel
+from events.services.outbox import insert_events
+from events.services.schemas import Checked, check_schemas
+from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
+from workspaces.models import Workspace
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far a sender's clock may be ahead; such an event happened now."""
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_NAME = 255
+MAX_MESSAGE_ID = 255
+
+
+@transaction.atomic
+def record_events(
+    workspace: Workspace,
+    incoming: Sequence[IncomingEvent],
+    *,
+    schema_policy: SchemaPolicy,
+    source: str = "api",
+    level: EffectsLevel = EffectsLevel.ALL,
+) -> list[Outcome]:
+    """Record events, each on its own merits; a fixed number of statements whatever their number.
+
+    Every item has its outcome, in order. A refused item changes nothing.
+    """
+    return _record(workspace.id, incoming, _Terms(schema_policy, source, level, strict=False))
+
+
+@transaction.atomic
+def record_event(
+    workspace: Workspace,
+    incoming: IncomingEvent,
+    *,
+    schema_policy: SchemaPolicy,
+    source: str = "api",
+    level: EffectsLevel = EffectsLevel.ALL,
+) -> Outcome:
+    """Record one event. Raises the DomainError that refuses it, the contact's before the schema's."""
+    (outcome,) = _record(workspace.id, [incoming], _Terms(schema_policy, source, level, strict=True))
+    return outcome
+
+
+@transaction.atomic
+def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange]) -> None:
+    """Record what happened to contacts as system events, beside the events that caused it where some did."""
+    if (call := _current_call.get()) is not None and call.workspace_id == workspace_id:
+        call.changes.extend(changes)
+        return
+    received_at = clock.now()
+    insert_events(
+        workspace_id,
+        [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)],
+        level=EffectsLevel.ALL,
+        received_at=received_at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    schema_policy: SchemaPolicy
+    source: str
+    level: EffectsLevel
+    strict: bool
+    """Raise the first refusal instead of reporting it: everything is rolled back."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """What one call of `record_events` gathers: contact changes go into the stream with its own events."""
+
+    workspace_id: UUID
+    changes: list[ContactChange] = field(default_factory=list)
+
+
+_current_call: ContextVar[_Call | None] = ContextVar("current_call", default=None)
+
+
+@contextmanager
+def _gathering_changes(workspace_id: UUID) -> Iterator[_Call]:
+    call = _Call(workspace_id)
+    token = _current_call.set(call)
+    try:
+        yield call
+    finally:
+        _current_call.reset(token)
+
+
+def _record(workspace_id: UUID, incoming: Sequence[IncomingEvent], terms: _Terms) -> list[Outcome]:
+    received_at = clock.now()
+    outcomes: list[Outcome | None] = [None] * len(incoming)
+    sound: list[tuple[int, IncomingEvent]] = []
+    for place, event in enumerate(incoming):
+        try:
+            sound.append((place, _sound(event, received_at)))
+        except DomainError as error:
+            outcomes[place] = _refuse(error, terms)
+    with _gathering_changes(workspace_id) as call:
+        accepted = _admit(workspace_id, sound, outcomes, terms)
+        if accepted:
+            _insert(workspace_id, accepted, outcomes, call, received_at, terms)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    place: int
+    event: IncomingEvent
+    properties: Any
+    resolution: Resolution | None
+
+
+def _admit(
+    workspace_id: UUID,
+    sound: Sequence[tuple[int, IncomingEvent]],
+    outcomes: list[Outcome | None],
+    terms: _Terms,
+) -> list[_Admitted]:
+    """Settle contacts and schemas. A strict call asks for the contact first: its refusal is told first."""
+    if terms.strict:
+        resolutions = _resolve(workspace_id, sound)
+        for resolution in resolutions:
+            if isinstance(resolution, DomainError):
+                raise resolution
+    checked = check_schemas(workspace_id, [event for _, event in sound], terms.schema_policy)
+    passing: list[tuple[tuple[int, IncomingEvent], Checked]] = []
+    for item, properties in zip(sound, checked, strict=True):
+        if isinstance(properties, DomainError):
+            outcomes[item[0]] = _refuse(properties, terms)
+        else:
+            passing.append((item, properties))
+    if not terms.strict:
+        resolutions = _resolve(workspace_id, [item for item, _ in passing])
+    admitted = []
+    for ((place, event), properties), resolution in zip(passing, resolutions, strict=True):
+        if isinstance(resolution, DomainError):
+            outcomes[place] = _refuse(resolution, terms)
+        else:
+            admitted.append(_Admitted(place, event, properties, resolution))
+    return admitted
+
+
+def _resolve(
+    workspace_id: UUID, items: Sequence[tuple[int, IncomingEvent]]
+) -> list[Resolution | DomainError | None]:
+    references = [event.contact for _, event in items if event.contact is not None]
+    found = iter(resolve_contacts(workspace_id, references) if references else ())
+    return [None if event.contact is None else next(found) for _, event in items]
+
+
+def _insert(
+    workspace_id: UUID,
+    admitted: Sequence[_Admitted],
+    outcomes: list[Outcome | None],
+    call: _Call,
+    received_at: datetime,
+    terms: _Terms,
+) -> None:
+    system = [
+        _system_event(workspace_id, change, received_at, place) for place, change in enumerate(call.changes)
+    ]
+    known = _ids_of_timeless_keys(workspace_id, [item.event for item in admitted], received_at)
+    events = [
+        _recorded_event(workspace_id, item, received_at, len(system) + index, known, terms.source)
+        for index, item in enumerate(admitted)
+    ]
+    new = insert_events(workspace_id, [*system, *events], level=terms.level, received_at=received_at)
+    for item, event in zip(admitted, events, strict=True):
+        is_new = event.id in new
+        new.discard(event.id)
+        outcomes[item.place] = Outcome(
+            status="recorded" if is_new else "duplicate",
+            event=event,
+            contact_created=item.resolution is not None and item.resolution.created,
+        )
+
+
+def _recorded_event(
+    workspace_id: UUID,
+    item: _Admitted,
+    received_at: datetime,
+    sequence: int,
+    known: dict[str, UUID],
+    source: str,
+) -> RecordedEvent:
+    event = item.event
+    occurred_at = min(event.occurred_at or received_at, received_at)
+    if not event.message_id:
+        event_id = ids.uuid7(occurred_at, sequence)
+    elif event.occurred_at is None:
+        event_id = known[event.message_id]
+    else:
+        # The time as sent, not as clamped: a retry must come to the same id.
+        event_id = ids.keyed_id(workspace_id, event.message_id, event.occurred_at)
+    return RecordedEvent(
+        id=event_id,
+        workspace_id=workspace_id,
+        name=event.name,
+        contact_id=None if item.resolution is None else item.resolution.contact_id,
+        properties=item.properties,
+        context=event.context,
+        occurred_at=occurred_at,
+        received_at=received_at,
+        company_id=event.company_id,
+        source=source,
+        message_id=event.message_id,
+    )
+
+
+def _ids_of_timeless_keys(
+    workspace_id: UUID, events: Sequence[IncomingEvent], received_at: datetime
+) -> dict[str, UUID]:
+    """Return the event id of each key that came without a time: the id cannot follow from the key alone."""
+    keys = sorted({event.message_id for event in events if event.message_id and event.occurred_at is None})
+    if not keys:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_messagekey (id, workspace_id, key, event_id)"
+            " SELECT new.id, %s, new.key, new.id FROM unnest(%s::uuid[], %s::text[]) AS new (id, key)"
+            " ORDER BY new.key ON CONFLICT (workspace_id, key) DO NOTHING",
+            [workspace_id, [ids.uuid7(received_at, place) for place, _ in enumerate(keys)], keys],
+        )
+        cursor.execute(
+            "SELECT key, event_id FROM events_messagekey WHERE workspace_id = %s AND key = ANY(%s)",
+            [workspace_id, keys],
+        )
+        return dict(cursor.fetchall())
+
+
+def _system_event(
+    workspace_id: UUID, change: ContactChange, received_at: datetime, sequence: int
+) -> RecordedEvent:
+    return RecordedEvent(
+        id=ids.uuid7(received_at, sequence),
+        workspace_id=workspace_id,
+        name=f"contact.{change.kind}",
+        contact_id=change.contact_id,
+        properties={"old": dict(change.old), "new": dict(change.new)},
+        context={},
+        occurred_at=received_at,
+        received_at=received_at,
+        source="system",
+    )
+
+
+def _sound(event: IncomingEvent, received_at: datetime) -> IncomingEvent:
+    """Return the event with a trimmed name. Raises what is wrong with it whatever its schema."""
+    name = event.name.strip() if isinstance(event.name, str) else ""
+    if not 0 < len(name) <= MAX_NAME:
+        raise InvalidEventName
+    if len(event.message_id) > MAX_MESSAGE_ID:
+        raise InvalidMessageId
+    moment = event.occurred_at
+    if moment is not None and not FIRST_MOMENT <= moment <= received_at + CLOCK_TOLERANCE:
+        raise InvalidEventTime
+    return event if name == event.name else replace(event, name=name)
+
+
+def _refuse(error: DomainError, terms: _Terms) -> Outcome:
+    if terms.strict:
+        raise error
+    return Outcome(status="refused", error=error)

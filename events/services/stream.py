@@ -1,0 +1,67 @@
+"""What goes into `record_events` and what comes back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal
+from uuid import UUID
+
+from config.errors import DomainError
+from contacts.services import ContactReference
+
+
+class SchemaPolicy(Enum):
+    """How names and properties are held against the definitions."""
+
+    DECLARED = "declared"
+    """Undeclared names and properties are refused, values are coerced to the declared type."""
+    LEARNED = "learned"
+    """Names, properties and types are learned from the first event, and lock."""
+    OPEN = "open"
+    """Everything is stored as sent; names and types are merely observed."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingEvent:
+    """An event as a sender tells it."""
+
+    name: str
+    contact: ContactReference | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    # What came beside the properties: sessionId, pageUrl, referrer, utmSource, …
+    context: Mapping[str, Any] = field(default_factory=dict)
+    # None: when it is received.
+    occurred_at: datetime | None = None
+    # The sender's own key, which removes duplicates for ever.
+    message_id: str = ""
+    company_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as the stream holds it."""
+
+    id: UUID
+    workspace_id: UUID
+    name: str
+    contact_id: UUID | None
+    properties: Mapping[str, Any]
+    context: Mapping[str, Any]
+    occurred_at: datetime
+    received_at: datetime
+    company_id: UUID | None = None
+    source: str = "api"
+    message_id: str = ""
+    cause_id: UUID | None = None
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one incoming event; a duplicate's `event` is what was sent now, under the first one's id."""
+
+    status: Literal["recorded", "duplicate", "refused"]
+    event: RecordedEvent | None = None
+    contact_created: bool = False
+    error: DomainError | None = None
