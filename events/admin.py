@@ -346,7 +346,8 @@ class ParkedEffectAdmin(MachineWrittenMixin, TenantAdmin):
     @admin.action(description="Apply the effects again", permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[ParkedEffect]) -> None:
         """Hand the chosen effects to the worker again."""
-        count = retry_parked(queryset)
+        # The list's joins are not to be locked along with the rows.
+        count = retry_parked(ParkedEffect.objects.filter(pk__in=queryset.order_by().values("pk")))
         messages.success(request, f"{count} parked effect{'' if count == 1 else 's'} will be applied again.")
 
 

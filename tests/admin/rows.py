@@ -1,0 +1,125 @@
+"""Rows for the admin's tests, each with the least data; made by the models alone."""
+
+import hashlib
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from config import clock
+from config.ids import uuid7
+from contacts.models import (
+    Company,
+    CompanyMembership,
+    Consent,
+    Contact,
+    ContactScore,
+    ContactTag,
+    Field,
+    Identifier,
+    Tag,
+)
+from events.models import (
+    Event,
+    EventBatch,
+    EventDefinition,
+    EventProperty,
+    IdempotencyKey,
+    MessageKey,
+    ParkedEffect,
+    RulesVersion,
+)
+from scoring.models import ScoreEntry, ScoringRule
+from workspaces.models import Workspace
+
+
+def fill(workspace: Workspace, count: int) -> SimpleNamespace:
+    """Make `count` rows of every model in `workspace`, without signals or effects."""
+    contacts = _bulk(
+        Contact, count, lambda n: {"workspace": workspace, "first_name": "Ada", "last_name": f"L{n}"}
+    )
+    tags = _bulk(Tag, count, lambda n: {"workspace": workspace, "name": f"tag {n}"})
+    companies = _bulk(
+        Company, count, lambda n: {"workspace": workspace, "name": f"Mill {n}", "name_key": f"mill {n}"}
+    )
+    of_contact = [{"workspace": workspace, "contact": contact} for contact in contacts]
+    _bulk(
+        Identifier,
+        count,
+        lambda n: {**of_contact[n], "kind": "email", "value": f"a{n}@example.com", "is_primary": True},
+    )
+    _bulk(Consent, count, lambda n: {**of_contact[n], "channel": "email", "status": "opted_in"})
+    _bulk(ContactTag, count, lambda n: {**of_contact[n], "tag": tags[n]})
+    _bulk(CompanyMembership, count, lambda n: {**of_contact[n], "company": companies[n]})
+    _bulk(ContactScore, count, lambda n: {**of_contact[n], "points": 5})
+    _bulk(Field, count, lambda n: {"workspace": workspace, "name": f"f{n}", "type": "text"})
+    definitions = _bulk(EventDefinition, count, lambda n: {"workspace": workspace, "name": f"e{n}"})
+    _bulk(
+        EventProperty,
+        count,
+        lambda n: {"workspace": workspace, "definition": definitions[n], "name": "amount", "type": "number"},
+    )
+    events = _bulk(Event, count, lambda n: {**of_contact[n], "name": f"e{n}", "properties": {"amount": n}})
+    work = {"workspace": workspace, "event_ids": [event.id for event in events]}
+    _bulk(EventBatch, count, lambda n: {**work, "lane": n % 16})
+    _bulk(ParkedEffect, count, lambda n: {**work, "effect": "x.y", "subject": f"rule:{n}", "error": "no"})
+    _bulk(
+        IdempotencyKey,
+        count,
+        lambda n: {
+            "workspace": workspace,
+            "key": f"key {n}",
+            "request_hash": hashlib.sha256(b"").digest(),
+            "body": b"{}",
+        },
+    )
+    _bulk(MessageKey, count, lambda n: {"workspace": workspace, "key": f"m{n}", "event_id": events[n].id})
+    RulesVersion.objects.get_or_create(workspace=workspace)
+    rules = _bulk(
+        ScoringRule,
+        count,
+        lambda n: {"workspace": workspace, "name": f"r{n}", "event_name": f"e{n}", "points": 5},
+    )
+    _bulk(
+        ScoreEntry,
+        count,
+        lambda n: {
+            **of_contact[n],
+            "rule": rules[n],
+            "event_id": events[n].id,
+            "points": 5,
+            "occurred_at": clock.now(),
+        },
+    )
+    return SimpleNamespace(contacts=contacts, tags=tags, companies=companies, events=events, rules=rules)
+
+
+def lines(workspace: Workspace, contact: Contact, rule: ScoringRule, count: int) -> list[Event]:
+    """Give `contact` that many events, each with a line of its ledger."""
+    start = clock.now() - timedelta(hours=1)
+    events = [
+        Event(
+            id=uuid7(start + timedelta(seconds=n)),
+            workspace=workspace,
+            contact=contact,
+            name="paid",
+            occurred_at=start + timedelta(seconds=n),
+        )
+        for n in range(count)
+    ]
+    Event.objects.bulk_create(events)
+    ScoreEntry.objects.bulk_create(
+        ScoreEntry(
+            workspace=workspace,
+            contact=contact,
+            rule=rule,
+            event_id=event.id,
+            points=7,
+            occurred_at=event.occurred_at,
+        )
+        for event in events
+    )
+    return events
+
+
+def _bulk(model: Any, count: int, values: Any) -> Any:
+    return model.objects.bulk_create(model(**values(n)) for n in range(count))

@@ -1,0 +1,103 @@
+"""A headless Chromium, driven by the W3C protocol of its own driver: no library in between."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from base64 import b64decode
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+_FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1800",
+    # Nothing outside this machine can be reached, so a page that needs it shows.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",
+]
+
+
+class Chromium:
+    """A browser; use it as a context."""
+
+    def __enter__(self) -> Self:
+        port = _free_port()
+        self._process = subprocess.Popen(
+            [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._url = f"http://127.0.0.1:{port}"
+        self._wait()
+        self._url += (
+            f"/session/{self._call('POST', '/session', {'capabilities': _CAPABILITIES})['sessionId']}"
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._call("DELETE", "")
+        finally:
+            self._process.terminate()
+            self._process.wait(10)
+
+    def open(self, url: str) -> None:
+        """Load a page."""
+        self._call("POST", "/url", {"url": url})
+
+    def cookie(self, name: str, value: str) -> None:
+        """Set a cookie of the site that is open."""
+        self._call("POST", "/cookie", {"cookie": {"name": name, "value": value}})
+
+    def run(self, script: str) -> Any:
+        """Return what JavaScript returns."""
+        return self._call("POST", "/execute/sync", {"script": script, "args": []})
+
+    def screenshot(self, path: Path) -> None:
+        """Save what the window shows."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b64decode(self._call("GET", "/screenshot")))
+
+    def requested(self) -> list[str]:
+        """Return the addresses that pages have asked for since the last call."""
+        entries = self._call("POST", "/se/log", {"type": "performance"})
+        messages = [json.loads(entry["message"])["message"] for entry in entries]
+        return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+    def complaints(self) -> list[str]:
+        """Return the errors of the browser's console since the last call."""
+        entries = self._call("POST", "/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = requests.request(method, self._url + path, json=body, timeout=60)
+        answer.raise_for_status()
+        return answer.json()["value"]
+
+    def _wait(self) -> None:
+        for _ in range(100):
+            try:
+                if self._call("GET", "/status")["ready"]:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        raise TimeoutError("chromedriver does not answer")
+
+
+_CAPABILITIES = {
+    "alwaysMatch": {
+        "goog:chromeOptions": {"args": _FLAGS, "binary": CHROMIUM},
+        "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
+    }
+}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
