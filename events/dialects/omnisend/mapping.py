@@ -1,7 +1,7 @@
 """Tables between this vendor's names and the core's."""
 
-# Names of the contact's id and identifiers, and what the core calls them. The prose never names a wrapper, so the
-# same ones are read beside `eventName` when there is no `contact` (O1).
+# Names of the contact's id and identifiers, and what the core calls them. The prose never names a wrapper, so
+# the same ones are read beside `eventName` when there is no `contact` (O1).
 ID_FIELDS = ("id", "contactID")
 IDENTIFIER_FIELDS = {"email": "email", "phoneNumber": "phone", "phone": "phone"}
 
@@ -21,13 +21,15 @@ ATTRIBUTE_FIELDS = (*ATTRIBUTE_LENGTHS, "gender", "birthdate")
 CHANNELS = {"email": "email", "sms": "sms", "phone": "sms", "push": "push"}
 # Lists that say something of consent: how many items each may have, and the status of the core that it means.
 CONSENT_LISTS = {"consents": (100, "opted_in"), "optIns": (10, "opted_in"), "optOuts": (10, "opted_out")}
-# What a consent may carry as its proof; the core keeps a status only, so it becomes an attribute of the contact.
+# What a consent may carry as its proof: an attribute of the contact, for the core keeps a status only.
 PROOF_FIELDS = ("createdAt", "source", "ip", "userAgent")
 
 # The code and the field of a refusal by the core, in this format's terms.
 CODES = {
     "invalid_event_name": ("invalid_format", "eventName"),
     "invalid_event_time": ("invalid_format", "eventTime"),
+    "invalid_message_id": ("invalid_format", "eventID"),
+    "invalid_idempotency_key": ("invalid_format", "Idempotency-Key"),
     "invalid_identifier": ("invalid_format", "contact"),
     "identifier_taken": ("invalid_format", "contact"),
     "no_identity": ("required", "contact"),

@@ -198,7 +198,7 @@ def _problems_of_consent(contact: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _consents(contact: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield each entry on consent that is well-formed, its channel in the core's terms, with path and status."""
+    """Yield path, entry and status of each well-formed consent, its channel in the core's terms."""
     for name, (_, status) in CONSENT_LISTS.items():
         entries = contact.get(name)
         for index, entry in enumerate(entries if isinstance(entries, list) else []):

@@ -16,6 +16,6 @@ PROPERTY_BLOCKS = ("property", "propertySearch", "message", "metadata")
 
 # What a person has beyond names, identifiers and tags: attributes of the contact, under their own names.
 PERSON_ATTRIBUTES = ("companyName", "stage", "source", "addresses", "assignedUserId", "averagePrice")
-# The person's lists of identifiers in order of precedence (R4): the core's kind, and the attribute that keeps the
-# `type` of each (work, mobile), for which an identifier has no place.
+# The person's lists of identifiers in order of precedence (R4): the core's kind, and the attribute that keeps
+# the `type` of each (work, mobile), for which an identifier has no place.
 IDENTIFIER_LISTS = {"emails": ("email", "emailTypes"), "phones": ("phone", "phoneTypes")}

@@ -236,6 +236,7 @@ def _reference(body: dict[str, Any]) -> ContactReference:
     if person_id:
         # R1: the id is the strongest claim, and the person beside it changes nothing.
         return ContactReference(id=person_id)
+    # One who has a name only is made each time (R7): there is nothing to match by.
     person = body["person"]
     return ContactReference(identifiers=_values(person), if_missing="create", changes=_changes(person))
 

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from contacts.errors import ContactNotFound
 from contacts.models import Company, Contact
 from contacts.queries import with_details
-from contacts.services import ContactReference, create_contact, link_company, resolve_company
+from contacts.services import link_company, resolve_company
 from events.api.ingest import IngestView
 from events.dialects.suresend.errors import error_table
 from events.dialects.suresend.openapi import CREATE_EVENT
@@ -67,13 +67,12 @@ def _recorded(workspace: Workspace, incoming: IncomingEvent, sent: SentCompany |
     company, was_company_created = _company(workspace, sent)
     if company is not None:
         incoming = replace(incoming, company_id=company.id)
-    incoming, was_person_created = _with_unidentified_person(workspace, incoming)
     outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
     event = outcome.event
     assert event is not None and event.contact_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
     if company is not None:
         link_company(workspace, event.contact_id, company.id)
-    answer = _answer(workspace, event, was_person_created or outcome.contact_created)
+    answer = _answer(workspace, event, outcome.contact_created)
     if company is not None:
         answer |= {"company": render_company(company), "wasCompanyCreated": was_company_created}
     return answer
@@ -87,16 +86,6 @@ def _company(workspace: Workspace, sent: SentCompany | None) -> tuple[Company | 
     return resolve_company(
         workspace, name=sent.name, website=sent.website, industry=sent.industry, size=sent.size
     )
-
-
-def _with_unidentified_person(workspace: Workspace, incoming: IncomingEvent) -> tuple[IncomingEvent, bool]:
-    """Make a person who has a name only (R7): nothing could match one, so each event makes another."""
-    reference = incoming.contact
-    assert reference is not None  # noqa: S101  (read_event demands one)
-    if reference.id is not None or reference.identifiers:
-        return incoming, False
-    contact = create_contact(workspace, reference.changes)
-    return replace(incoming, contact=ContactReference(id=str(contact.id))), True
 
 
 def _answer(workspace: Workspace, event: RecordedEvent, was_person_created: bool) -> dict[str, Any]:
