@@ -1,0 +1,112 @@
+"""Leadpush's refusals. The vendor runs on Laravel, so what no document shows has Laravel's shape."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+
+from config.errors import DomainError
+from workspaces.api.errors import ErrorTable, Problem
+
+Errors = Mapping[str, list[str]]
+
+
+def invalid(errors: Mapping[str, list[str]]) -> ValidationError:
+    """Return the refusal of a request by its fields: a 422 with all of `errors`."""
+    return ValidationError(dict(errors))
+
+
+def _message_body(problem: Problem) -> dict[str, Any]:
+    if problem.status != 422:
+        return {"message": problem.message}
+    errors = problem.details or _errors_of(problem)
+    return {"message": _summary(errors), "errors": errors}
+
+
+def _summary(errors: Errors) -> str:
+    messages = [message for messages in errors.values() for message in messages]
+    more = len(messages) - 1
+    if not more:
+        return messages[0]
+    return f"{messages[0]} (and {more} more error{'s' if more > 1 else ''})"
+
+
+def _errors_of(problem: Problem) -> Errors:
+    name = _FIELDS.get(problem.code)
+    if name is None or not isinstance(problem.error, DomainError):
+        return {"body": [problem.message]}
+    field, message = name(problem.error)
+    return {field: [message]}
+
+
+def _taken(error: Any) -> tuple[str, str]:
+    return f"attributes.{error.kind}", f"The {error.kind} has already been taken."
+
+
+def _not_an_identifier(error: Any) -> tuple[str, str]:
+    return f"attributes.{error.kind}", f"The attributes.{error.kind} field must be a valid {error.kind}."
+
+
+def _no_identity(error: Any) -> tuple[str, str]:
+    field = f"attributes.{error.field}" if error.field else "attributes"
+    return field, f"The {field} field is required."
+
+
+def _unfit_value(error: Any) -> tuple[str, str]:
+    expected = error.expected or "a valid value"
+    return f"attributes.{error.field}", f"The attributes.{error.field} field must be {expected}."
+
+
+def _about(field: str) -> Callable[[Any], tuple[str, str]]:
+    return lambda error: (field, _sentence(error.message))
+
+
+def _sentence(message: str) -> str:
+    return message if message.endswith(".") else f"{message}."
+
+
+# The field that a refusal of the core is about, and how Laravel would put it.
+_FIELDS: dict[str, Callable[[Any], tuple[str, str]]] = {
+    "identifier_taken": _taken,
+    "invalid_identifier": _not_an_identifier,
+    "no_identity": _no_identity,
+    "invalid_field_value": _unfit_value,
+    "field_name_taken": lambda error: ("name", "The name has already been taken."),
+    "invalid_field_name": _about("name"),
+    "invalid_field_type": lambda error: ("type", "The selected type is invalid."),
+    "invalid_field_format": _about("format"),
+    "invalid_event_name": _about("event_name"),
+    "invalid_property_name": _about("attributes"),
+    "invalid_property_value": _about("attributes"),
+    "too_many_properties": _about("attributes"),
+    "identity_field_locked": lambda error: ("name", "The identity field cannot be renamed."),
+    "invalid_idempotency_key": _about("Idempotency-Key"),
+    "schema_mismatch": _about("attributes"),
+}
+
+LEADPUSH_ERRORS = ErrorTable(
+    _message_body,
+    default_status=422,
+    statuses={
+        "malformed_body": 422,
+        "not_an_object": 422,
+        "invalid": 422,
+        "bad_request": 400,
+        "contact_not_found": 404,
+        "field_not_found": 404,
+        "idempotency_conflict": 409,
+    },
+    messages={
+        "unauthenticated": "Unauthenticated.",
+        "access_denied": "This action is unauthorized.",
+        "not_found": "Not found.",
+        "contact_not_found": "Not found.",
+        "field_not_found": "Not found.",
+        "workspace_not_found": "Not found.",
+        "method_not_allowed": "The method is not supported for this route.",
+        "body_too_large": "The POST data is too large.",
+        "unsupported_media_type": "The content type must be application/json.",
+        "throttled": "Too Many Attempts.",
+        "bad_request": "Bad request.",
+    },
+)

@@ -1,0 +1,308 @@
+"""Both generations of Leadpush's API: one names the workspace in the path, the other wraps objects."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_view
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.errors import DomainError
+from contacts.api.paging import total_of
+from contacts.errors import ContactNotFound
+from contacts.models import Contact, Field
+from contacts.queries import with_details
+from contacts.services import (
+    contact_exists_elsewhere,
+    create_contact,
+    create_field,
+    delete_contact,
+    find_contact,
+    find_field,
+    remove_identifier,
+    set_consent,
+    update_contact,
+    update_field,
+    upsert_contact,
+)
+from events.api.ingest import IngestView
+from events.dialects.leadpush import openapi
+from events.dialects.leadpush.errors import LEADPUSH_ERRORS, invalid
+from events.dialects.leadpush.mapping import (
+    CONSENT_CHANNEL,
+    CONSENT_OF_SUBSCRIBED,
+    changes_of,
+    cleared_identifiers,
+    reference_to,
+)
+from events.dialects.leadpush.shapes import (
+    ContactBody,
+    FieldBody,
+    FieldFilter,
+    contact_shape,
+    event_shape,
+    field_shape,
+    page_shape,
+    read_contact,
+    read_event,
+    read_field,
+    read_field_filter,
+    read_fields,
+    read_newest_first,
+    read_page,
+    read_search,
+)
+from events.services import IncomingEvent, SchemaPolicy, count_events, list_events, record_event
+from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAccess, WorkspaceAPIView, object_body
+from workspaces.authentication import BearerAuthentication
+from workspaces.errors import AccessDenied
+
+
+class LeadpushAccess(WorkspaceAccess):
+    """What all views of this format share."""
+
+    authentication_classes = (BearerAuthentication,)
+    error_table = LEADPUSH_ERRORS
+    workspace_kwarg = "workspace"
+
+    @property
+    def names_workspace(self) -> bool:
+        """Whether this is the generation with the workspace in the path."""
+        return self.workspace_kwarg in self.kwargs
+
+    def one(self, shape: dict[str, Any], status: int = 200) -> Response:
+        """Answer a single object: bare in the older generation, wrapped in the newer."""
+        return Response(shape if self.names_workspace else {"data": shape}, status=status)
+
+    def declared_fields(self) -> list[str]:
+        """Return the names of the workspace's contact fields."""
+        return list(
+            Field.objects.filter(workspace=self.workspace).order_by("id").values_list("name", flat=True)
+        )
+
+    def contact_answer(self, contact: Contact, status: int = 200) -> Response:
+        """Answer a contact."""
+        return self.one(contact_shape(contact, self.declared_fields()), status)
+
+
+class LeadpushView(LeadpushAccess, WorkspaceAPIView):
+    """A view of this format."""
+
+
+@extend_schema_view(post=openapi.SEND_EVENT, get=openapi.LIST_EVENTS)
+class EventsView(LeadpushAccess, IngestView):
+    """Records an event on a contact; lists a contact's events."""
+
+    scopes = {"POST": "events:write", "GET": "events:read"}
+
+    def ingest(self, request: Request, **kwargs: Any) -> Response:
+        """Record the event and answer nothing."""
+        contact: str = kwargs["contact"]
+        try:
+            self._record(request, contact)
+        except (DomainError, APIException):
+            # Whom it is about comes before what it says (L5). Asked only now, it costs a good send no query.
+            self._require_contact(contact)
+            raise
+        return Response(status=204)
+
+    def get(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """List the contact's events."""
+        found = find_contact(self.workspace, contact)
+        page, search = read_page(request.query_params), read_search(request.query_params)
+        events = list_events(
+            self.workspace.id,
+            contact_id=found.id,
+            search=search or None,
+            newest_first=read_newest_first(request.query_params),
+            limit=page.size + 1,
+            offset=page.offset,
+        )
+        total = count_events(self.workspace.id, contact_id=found.id, search=search or None)
+        return Response(page_shape([event_shape(event) for event in events], page, total))
+
+    def _record(self, request: Request, contact: str) -> None:
+        sent = read_event(object_body(request))
+        incoming = IncomingEvent(
+            name=sent.event_name,
+            contact=reference_to(contact, self.workspace.identity_field),
+            properties=sent.attributes,
+        )
+        record_event(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+
+    def _require_contact(self, contact: str) -> None:
+        """Raise ContactNotFound, or AccessDenied for a foreign one where the path names a workspace (L1)."""
+        try:
+            find_contact(self.workspace, contact)
+        except ContactNotFound:
+            if self.names_workspace and contact_exists_elsewhere(self.workspace, contact):
+                raise AccessDenied from None
+            raise
+
+
+@extend_schema_view(get=openapi.LIST_CONTACTS, post=openapi.CREATE_CONTACT)
+class ContactsView(LeadpushView):
+    """Lists and creates contacts."""
+
+    scopes = {"GET": "contacts:read", "POST": "contacts:write"}
+
+    def get(self, request: Request, **kwargs: Any) -> Response:
+        """List the contacts, oldest first."""
+        page = read_page(request.query_params)
+        contacts = Contact.objects.in_workspace(self.workspace.id).standing()
+        rows = with_details(contacts).order_by("id")[page.offset : page.offset + page.size + 1]
+        fields = self.declared_fields()
+        shapes = [contact_shape(contact, fields) for contact in rows]
+        return Response(page_shape(shapes, page, total_of(contacts)))
+
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        """Create a contact, who must not exist."""
+        identity = self.workspace.identity_field
+        sent = read_contact(object_body(request), identity, is_new=True)
+        changes = changes_of(sent.attributes, sent.subscribed)
+        return self.contact_answer(create_contact(self.workspace, changes, require_identity=True), 201)
+
+
+@extend_schema_view(get=openapi.GET_CONTACT, post=openapi.UPDATE_CONTACT, delete=openapi.DELETE_CONTACT)
+class ContactView(LeadpushView):
+    """One contact, by UUID or identity value."""
+
+    scopes = {"GET": "contacts:read", "POST": "contacts:write", "DELETE": "contacts:write"}
+
+    def get(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Return the contact."""
+        return self.contact_answer(find_contact(self.workspace, contact))
+
+    def post(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Change what the body names of the contact."""
+        found = find_contact(self.workspace, contact)
+        identity = self.workspace.identity_field
+        sent = read_contact(object_body(request), identity, is_new=False)
+        return self.contact_answer(self._updated(found, sent))
+
+    @transaction.atomic
+    def _updated(self, contact: Contact, sent: ContactBody) -> Contact:
+        changes = changes_of(sent.attributes, sent.subscribed)
+        updated = update_contact(self.workspace, contact, changes)
+        kinds = cleared_identifiers(sent.attributes)
+        for identifier in [one for one in contact.identifiers.all() if one.kind in kinds]:
+            updated = remove_identifier(self.workspace, updated, identifier.kind, identifier.value)
+        return updated
+
+    def delete(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Delete the contact."""
+        delete_contact(self.workspace, find_contact(self.workspace, contact))
+        return Response(status=204)
+
+
+# The word is a contact's identity value too: only POST takes it for a command.
+@extend_schema_view(get=openapi.HIDDEN, post=openapi.UPSERT_CONTACT, delete=openapi.HIDDEN)
+class UpsertContactView(ContactView):
+    """Creates the contact of an identity value, or changes it."""
+
+    def post(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Match on the identity field; only given attributes change."""
+        identity = self.workspace.identity_field
+        sent = read_contact(object_body(request), identity, is_new=True)
+        changes = changes_of(sent.attributes, sent.subscribed)
+        found, created = upsert_contact(self.workspace, identity, sent.attributes[identity], changes)
+        return self.contact_answer(found, 201 if created else 200)
+
+
+class SubscriptionView(LeadpushView):
+    """Subscribes or unsubscribes a contact; `subscribed` says which."""
+
+    scopes = {"POST": "contacts:write"}
+    subscribed = True
+
+    def post(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Set the contact's consent to e-mail; a body has no meaning and is not read."""
+        found = find_contact(self.workspace, contact)
+        status = CONSENT_OF_SUBSCRIBED[self.subscribed]
+        return self.contact_answer(set_consent(self.workspace, found, CONSENT_CHANNEL, status))
+
+
+@extend_schema_view(post=openapi.SUBSCRIBE)
+class SubscribeView(SubscriptionView):
+    """Subscribes a contact."""
+
+
+@extend_schema_view(post=openapi.UNSUBSCRIBE)
+class UnsubscribeView(SubscriptionView):
+    """Unsubscribes a contact."""
+
+    subscribed = False
+
+
+@extend_schema_view(get=openapi.LIST_FIELDS, post=openapi.CREATE_FIELD)
+class FieldsView(LeadpushView):
+    """Lists and creates contact fields."""
+
+    scopes = {"GET": "contacts:read", "POST": "contacts:write"}
+
+    def get(self, request: Request, **kwargs: Any) -> Response:
+        """List the fields: a page in the newer generation, all of them in the older."""
+        page, wanted = read_page(request.query_params), read_field_filter(request.query_params)
+        rows = _fields(self.workspace.id, wanted)
+        if self.names_workspace:
+            return Response({"data": [field_shape(row) for row in rows]})
+        shapes = [field_shape(row) for row in rows[page.offset : page.offset + page.size + 1]]
+        return Response(page_shape(shapes, page, rows.count()))
+
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        """Create a field, or in the older generation all of a list or none."""
+        body = object_body(request)
+        if self.names_workspace:
+            return Response(
+                {"data": [field_shape(row) for row in self._create_all(read_fields(body))]}, status=201
+            )
+        return self.one(field_shape(self._create(read_field(body, is_new=True))), 201)
+
+    @transaction.atomic
+    def _create_all(self, bodies: list[FieldBody]) -> list[Field]:
+        return [self._create(body) for body in bodies]
+
+    def _create(self, body: FieldBody) -> Field:
+        return create_field(self.workspace, body.name, body.type, body.format)
+
+
+@extend_schema_view(get=openapi.GET_FIELD, post=openapi.UPDATE_FIELD)
+class FieldView(LeadpushView):
+    """One contact field."""
+
+    scopes = {"GET": "contacts:read", "POST": "contacts:write"}
+
+    def get(self, request: Request, field: str, **kwargs: Any) -> Response:
+        """Return the field."""
+        return self.one(field_shape(find_field(self.workspace, field)))
+
+    def post(self, request: Request, field: str, **kwargs: Any) -> Response:
+        """Change what the body names of the field."""
+        row = find_field(self.workspace, field)
+        body = read_field(object_body(request), is_new=False)
+        if body.type not in (None, row.type):
+            raise invalid({"type": ["The type field cannot change: values of it are stored."]})
+        kept = body.format if "format" in body.given else row.format
+        return self.one(field_shape(update_field(self.workspace, row, name=body.name, format=kept)))
+
+
+class UnknownRouteView(RefusalsInOwnFormat, APIView):
+    """Answers what this API does not have, in its own format."""
+
+    error_table = LEADPUSH_ERRORS
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse every method."""
+        raise NotFound
+
+
+def _fields(workspace_id: UUID, wanted: FieldFilter) -> QuerySet[Field]:
+    rows = Field.objects.filter(workspace_id=workspace_id).order_by("id")
+    if wanted.types is not None:
+        rows = rows.filter(type__in=wanted.types)
+    return rows.filter(name__icontains=wanted.search) if wanted.search else rows
