@@ -36,7 +36,7 @@ class Company(TenantModel):
     def __str__(self) -> str:
         return self.name
 
-    def save(self, **kwargs: object) -> None:  # type: ignore[override]  # Django's own keywords, passed on
+    def save(self, **kwargs: object) -> None:
         self.name_key = company_name_key(self.name)
         super().save(**kwargs)  # type: ignore[arg-type]  # as above
 

@@ -18,6 +18,7 @@ from contacts.services.contacts import (
 )
 from contacts.services.fields import create_field, find_field, set_identity_field, update_field
 from contacts.services.identifiers import normalize_identifier
+from contacts.services.lookup import survivors_of
 from contacts.services.references import ContactChanges, ContactReference, Resolution
 from contacts.services.resolution import resolve_contacts
 from contacts.services.schema import check_attributes, load_schema
@@ -43,6 +44,7 @@ __all__ = [
     "set_consent",
     "set_identity_field",
     "subscribe_contact",
+    "survivors_of",
     "tag_contact",
     "unsubscribe_contact",
     "untag_contact",

@@ -1,6 +1,6 @@
 """Companies, and who belongs to them."""
 
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -67,18 +67,20 @@ def _insert(workspace_id: UUID, key: str, values: dict[str, str]) -> bool:
             _INSERT,
             {"id": uuid7(), "workspace": workspace_id, "key": key, "now": clock.now(), **values},
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount)
 
 
-def _text(field: str, value: Any, *, required: bool = False) -> str:
+def _text(field: str, value: object, *, required: bool = False) -> str:
+    limit = _LIMITS[field]
     text = "" if value is None else value
-    limit = Company._meta.get_field(field).max_length
     if not isinstance(text, str) or "\x00" in text or len(text.strip()) > limit:
         raise InvalidFieldValue(field, f"a text of at most {limit} characters")
     if required and not text.strip():
         raise InvalidFieldValue(field, "given")
     return text.strip()
 
+
+_LIMITS: Final = {"name": 255, "website": 2048, "industry": 255, "size": 64}
 
 _INSERT: Final = """
 INSERT INTO contacts_company

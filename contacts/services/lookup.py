@@ -92,9 +92,10 @@ def _rows(
 
 def _follow(workspace_id: UUID, found: Found, merged: set[UUID], with_states: bool) -> None:
     survivors = survivors_of(workspace_id, merged)
-    for contacts in (found.by_id, found.by_identifier):
-        for key, contact_id in contacts.items():  # type: ignore[attr-defined]  # keys of two types
-            contacts[key] = survivors.get(contact_id, contact_id)  # type: ignore[index]  # as above
+    found.by_id = {key: survivors.get(contact, contact) for key, contact in found.by_id.items()}
+    found.by_identifier = {
+        key: survivors.get(contact, contact) for key, contact in found.by_identifier.items()
+    }
     if with_states and (unread := set(survivors.values()) - found.states.keys()):
         found.states.update(find(workspace_id, unread, with_states=True).states)
 

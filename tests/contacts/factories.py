@@ -1,0 +1,59 @@
+"""Rows of contacts with the least data."""
+
+from typing import Any
+from uuid import UUID
+
+import factory
+
+from contacts.models import Company, Contact, Identifier
+from contacts.services import ContactChanges, ContactReference, Resolution, create_contact, resolve_contacts
+from tests.workspaces.factories import WorkspaceFactory
+from workspaces.models import Workspace
+
+
+class CompanyFactory(factory.django.DjangoModelFactory[Company]):
+    class Meta:
+        model = Company
+
+    workspace = factory.SubFactory(WorkspaceFactory)
+    name = factory.Sequence(lambda n: f"Company {n}")
+
+
+class ContactFactory(factory.django.DjangoModelFactory[Contact]):
+    """A contact saved as a model, without any identifier."""
+
+    class Meta:
+        model = Contact
+
+    workspace = factory.SubFactory(WorkspaceFactory)
+
+
+class IdentifierFactory(factory.django.DjangoModelFactory[Identifier]):
+    class Meta:
+        model = Identifier
+
+    contact = factory.SubFactory(ContactFactory)
+    workspace = factory.SelfAttribute("contact.workspace")
+    kind = "email"
+    value = factory.Sequence(lambda n: f"person{n}@example.test")
+    is_primary = True
+
+
+def a_contact(workspace: Workspace | None = None, email: str = "", **changes: Any) -> Contact:
+    """Return a contact made by the service."""
+    if email:
+        changes["identifiers"] = (("email", email), *changes.get("identifiers", ()))
+    return create_contact(workspace or WorkspaceFactory(), ContactChanges(**changes))
+
+
+def by_email(*addresses: str, **options: Any) -> ContactReference:
+    """Return a reference to whom the addresses find, made if missing."""
+    options.setdefault("if_missing", "create")
+    return ContactReference(identifiers=tuple(("email", one) for one in addresses), **options)
+
+
+def resolved(workspace_id: UUID, *references: ContactReference) -> list[Resolution]:
+    """Return the resolutions of references that must all succeed."""
+    results = resolve_contacts(workspace_id, references)
+    assert all(isinstance(result, Resolution) for result in results), results
+    return [result for result in results if isinstance(result, Resolution)]
