@@ -192,6 +192,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "docExpansion": "none", "filter": True},
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.openapi.add_oauth",
+    ],
 }
 
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=5 * 1024 * 1024)
@@ -210,6 +217,10 @@ CONTACT_SECTIONS = [
     "events.admin.contact_events_section",
     "scoring.admin.contact_score_section",
 ]
+# What upper apps add to a contact's answer in the API, by key.
+CONTACT_ANSWER_SECTIONS = {
+    "events": "events.api.presentation.recent_events",
+}
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=2000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 

@@ -1,8 +1,28 @@
 """Every route of the site: the native API, the wire formats, the admin, the documentation."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
+
+from config.fallback import NoSuchRoute
+from config.openapi import DocumentationView, DocumentView
+from events.dialects.leadpush import urls as leadpush
+from events.dialects.omnisend import urls as omnisend
+from events.dialects.suresend import urls as suresend
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("docs", DocumentationView.as_view(), name="docs"),
+    path("api/openapi", DocumentView.as_view(), name="openapi"),
+    path("api/", include("workspaces.api.urls")),
+    path("api/", include("contacts.api.urls")),
+    path("api/", include("events.api.urls")),
+    path("api/", include("scoring.api.urls")),
+    path("oauth2/", include("workspaces.api.oauth_urls")),
+    path("leadpush/v1/", include(leadpush)),
+    path("suresend/api/partner/", include(suresend)),
+    path("omnisend/v4/", include(omnisend)),
+    *leadpush.root_urlpatterns,
+    *suresend.root_urlpatterns,
+    *omnisend.root_urlpatterns,
+    re_path("^api/", NoSuchRoute.as_view()),
 ]

@@ -128,6 +128,11 @@ def changes_from(attrs: dict[str, Any]) -> ContactChanges:
     )
 
 
+def emptied_identifiers(attrs: dict[str, Any]) -> list[str]:
+    """Return the kinds of which a validated body takes the primary identifier away."""
+    return [kind for name, kind in _IDENTIFIER_FIELDS.items() if name in attrs and attrs[name] is None]
+
+
 def _text(attrs: dict[str, Any], name: str) -> str | None:
     """A null in the body empties a name; one that is absent leaves it."""
     return (attrs[name] or "") if name in attrs else None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db import transaction
 from django.utils.module_loading import import_string
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -19,11 +19,20 @@ from contacts.api.serializers import (
     ContactPageSerializer,
     ContactSerializer,
     changes_from,
+    emptied_identifiers,
 )
-from contacts.api.shapes import detail, rows
+from contacts.api.shapes import detail, row
 from contacts.errors import ContactNotFound
-from contacts.models import Contact
-from contacts.services import create_contact, delete_contact, survivors_of, update_contact
+from contacts.models import Contact, ContactQuerySet
+from contacts.queries import with_details
+from contacts.services import (
+    create_contact,
+    delete_contact,
+    find_contact,
+    remove_identifier,
+    untag_contact,
+    update_contact,
+)
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
@@ -54,7 +63,7 @@ class ContactViewSet(NativeViewSet):
         "DELETE": "contacts:write",
     }
 
-    def get_queryset(self) -> QuerySet[Contact]:
+    def get_queryset(self) -> ContactQuerySet:
         """Return the workspace's contacts, without those that became part of another."""
         return Contact.objects.in_workspace(self.workspace.id).standing()
 
@@ -68,7 +77,7 @@ class ContactViewSet(NativeViewSet):
         """List contacts, newest first unless sorted otherwise."""
         wanted = page_request(request)
         contacts = self.filter_queryset(self.get_queryset())
-        page, following = select_page(contacts, wanted)
+        page, following = select_page(with_details(contacts), wanted)
         total = total_of(contacts)
         pagination = {
             "page": None if wanted.after else wanted.page,
@@ -77,7 +86,7 @@ class ContactViewSet(NativeViewSet):
             "totalPages": -(-total // wanted.limit),
             "next": following and str(following),
         }
-        return Response({"data": rows(self.workspace.id, page), "pagination": pagination})
+        return Response({"data": [row(contact) for contact in page], "pagination": pagination})
 
     @extend_schema(
         operation_id="createContact",
@@ -89,7 +98,7 @@ class ContactViewSet(NativeViewSet):
         """Create a contact; tags that do not exist yet are created with it."""
         changes = changes_from(read_body(ContactBodySerializer, request))
         contact = create_contact(self.workspace, changes)
-        return Response(detail(self.workspace.id, contact), status=201)
+        return Response(detail(contact), status=201)
 
     @extend_schema(
         operation_id="getContact",
@@ -101,7 +110,7 @@ class ContactViewSet(NativeViewSet):
         contact = self._contact(contact_id)
         sections: dict[str, str] = settings.CONTACT_ANSWER_SECTIONS
         more = {name: _section(path)(self.workspace, contact) for name, path in sections.items()}
-        return Response({**detail(self.workspace.id, contact), **more})
+        return Response({**detail(contact), **more})
 
     @extend_schema(
         operation_id="updateContact",
@@ -110,11 +119,9 @@ class ContactViewSet(NativeViewSet):
         responses={200: ContactSerializer, **WRITE_REFUSALS},
     )
     def partial_update(self, request: Request, workspace_id: str, contact_id: str) -> Response:
-        """Change what the body names; identifiers and tags are added, attributes are set key by key."""
+        """Change what the body names; attributes are set key by key, a list of tags replaces the tags."""
         attrs = read_body(ContactBodySerializer, request)
-        contact = self._contact(contact_id)
-        contact = update_contact(self.workspace, contact, changes_from(attrs))
-        return Response(detail(self.workspace.id, contact))
+        return Response(detail(_change(self.workspace, self._contact(contact_id), attrs)))
 
     @extend_schema(operation_id="deleteContact", tags=["contacts"], responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, contact_id: str) -> Response:
@@ -124,14 +131,23 @@ class ContactViewSet(NativeViewSet):
 
     def _contact(self, text: str) -> Contact:
         """Return the contact that an id means, through what it was merged into. Raises ContactNotFound."""
-        contact_id = parse_uuid(text)
-        contact = Contact.objects.in_workspace(self.workspace.id).filter(id=contact_id).first()
-        if contact is not None and contact.merged_into_id is not None:
-            survivor = survivors_of(self.workspace.id, [contact.id]).get(contact.id)
-            contact = self.get_queryset().filter(id=survivor).first()
-        if contact is None:
+        if parse_uuid(text) is None:
             raise ContactNotFound
-        return contact
+        return find_contact(self.workspace, text)
+
+
+@transaction.atomic
+def _change(workspace: Workspace, contact: Contact, attrs: dict[str, Any]) -> Contact:
+    """Set what the body names: a null takes the identifier away, a list of tags replaces the tags."""
+    contact = update_contact(workspace, contact, changes_from(attrs))
+    if attrs.get("tags", False) is not False:
+        gone = {has.tag.name for has in contact.contact_tags.all()} - set(attrs["tags"] or ())
+        contact = untag_contact(workspace, contact, *gone)
+    for kind in emptied_identifiers(attrs):
+        for identifier in contact.identifiers.all():
+            if identifier.kind == kind and identifier.is_primary:
+                contact = remove_identifier(workspace, contact, kind, identifier.value)
+    return contact
 
 
 def _section(path: str) -> Section:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 
 from config.errors import DomainError
 from config.ids import parse_uuid
-from events.api.ingest import IngestMixin
+from events.api.ingest import IngestView
 from events.api.presentation import rows, with_contact
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer
 from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
@@ -36,7 +37,7 @@ _LIST_PARAMETERS = [
 ]
 
 
-class EventsView(IngestMixin, NativeAPIView):
+class EventsView(IngestView, NativeAPIView):
     """The stream of a workspace."""
 
     scopes = _SCOPES
@@ -70,9 +71,9 @@ class EventsView(IngestMixin, NativeAPIView):
         request={"application/json": json_schema(EventBody)},
         responses={201: EventSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> Response | HttpResponse:
         """Record an event; what it turns (the lead score) follows a moment later."""
-        return super().post(request, *args, **kwargs)
+        return super().post(request, **kwargs)
 
     def ingest(self, request: Request, **kwargs: Any) -> Response:
         """Record the event of the body."""
@@ -82,7 +83,7 @@ class EventsView(IngestMixin, NativeAPIView):
         return Response(with_contact(outcome.event), status=201)
 
 
-class EventBatchView(IngestMixin, NativeAPIView):
+class EventBatchView(IngestView, NativeAPIView):
     """Many events in one request."""
 
     scopes = _SCOPES
@@ -94,9 +95,9 @@ class EventBatchView(IngestMixin, NativeAPIView):
         request={"application/json": batch_schema()},
         responses={200: BatchResultSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> Response | HttpResponse:
         """Record up to 1,000 events; a bad one is refused by itself, the others are recorded."""
-        return super().post(request, *args, **kwargs)
+        return super().post(request, **kwargs)
 
     def ingest(self, request: Request, **kwargs: Any) -> Response:
         """Record the events of the body."""
@@ -114,7 +115,9 @@ class EventView(NativeAPIView):
 
     scopes = _SCOPES
 
-    @extend_schema(operation_id="getEvent", tags=["events"], responses={200: EventSerializer, **READ_REFUSALS})
+    @extend_schema(
+        operation_id="getEvent", tags=["events"], responses={200: EventSerializer, **READ_REFUSALS}
+    )
     def get(self, request: Request, workspace_id: str, event_id: str) -> Response:
         """Return an event with all that its sender said of it."""
         event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id)).first()

@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from events.conditions import validate_condition
+from events.errors import InvalidCondition
 from scoring.models import ScoringRule
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import NumberField, ObjectField, StrictBooleanField, StrictIntegerField
@@ -62,7 +64,13 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
 
     def validate_condition(self, condition: dict[str, Any] | None) -> dict[str, Any] | None:
         """Refuse what no event could ever be checked against."""
-        return checked_condition(condition)
+        if condition is None:
+            return None
+        try:
+            validate_condition(condition)
+        except InvalidCondition as error:
+            raise serializers.ValidationError({error.path: error.message}) from error
+        return condition
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse a cap below the floor, and half a decay."""

@@ -15,9 +15,9 @@ from config.wire import iso_millis
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from scoring.api.serializers import ScoreSerializer, ScoringRuleSerializer
-from scoring.errors import RuleNotFound
+from scoring.errors import ScoringRuleNotFound
 from scoring.models import ScoreEntry, ScoringRule
-from scoring.services import create_rule, delete_rule, update_rule
+from scoring.services import delete_rule, save_rule
 from workspaces.api.base import object_body
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import (
@@ -85,7 +85,7 @@ class ScoringRuleViewSet(NativeViewSet):
         """Create a rule; it holds for events from now on."""
         serializer = ScoringRuleSerializer(data=object_body(request))
         serializer.is_valid(raise_exception=True)
-        rule = create_rule(self.workspace, **serializer.validated_data)
+        rule = save_rule(ScoringRule(workspace=self.workspace), **serializer.validated_data)
         return Response(ScoringRuleSerializer(rule).data, status=201)
 
     @extend_schema(
@@ -106,8 +106,7 @@ class ScoringRuleViewSet(NativeViewSet):
         rule = self._rule(rule_id)
         serializer = ScoringRuleSerializer(rule, data=object_body(request), partial=True)
         serializer.is_valid(raise_exception=True)
-        rule = update_rule(rule, **serializer.validated_data)
-        return Response(ScoringRuleSerializer(rule).data)
+        return Response(ScoringRuleSerializer(save_rule(rule, **serializer.validated_data)).data)
 
     @extend_schema(operation_id="deleteScoringRule", tags=["scoring"], responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, rule_id: str) -> Response:
@@ -118,7 +117,7 @@ class ScoringRuleViewSet(NativeViewSet):
     def _rule(self, text: str) -> ScoringRule:
         rule = self.get_queryset().filter(id=parse_uuid(text)).first()
         if rule is None:
-            raise RuleNotFound
+            raise ScoringRuleNotFound
         return rule
 
 

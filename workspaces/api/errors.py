@@ -191,9 +191,19 @@ NATIVE_ERRORS = ErrorTable(
     statuses={
         "api_key_not_found": 404,
         "contact_not_found": 404,
+        "definition_not_found": 404,
+        "scoring_rule_not_found": 404,
         "not_found": 404,
         "invalid_credentials": 401,
         "invalid_token": 401,
         "conflict": 409,
+        "definition_exists": 409,
+        "idempotency_conflict": 409,
+        "identifier_taken": 409,
+        "property_type_locked": 409,
+    },
+    messages={
+        "definition_exists": "An event definition with this name already exists",
+        "definition_not_found": "Event definition not found",
     },
 )
