@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
 from config import clock
+from config.errors import DomainError
 from config.ids import parse_uuid
 from contacts.models import (
     Company,
@@ -29,7 +31,10 @@ from contacts.models import (
     Tag,
     company_name_key,
 )
-from contacts.services import delete_contact, normalize_identifier, set_consent
+from contacts.services import check_attributes, delete_contact, load_schema, normalize_identifier
+from contacts.services.lookup import find
+from contacts.services.states import ContactState, Draft, changes_of
+from contacts.signals import contacts_changed
 from workspaces.models import Workspace
 from workspaces.staff import (
     FixedRowsMixin,
@@ -171,8 +176,23 @@ class CompanyMembershipInline(FixedRowsMixin, TenantInline):
         return super().get_queryset(request).select_related("company", "contact")  # type: ignore[no-any-return]
 
 
+class ContactForm(TenantForm):
+    """A contact: declared attributes have their types."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
+        if workspace and cleaned.get("attributes"):
+            try:
+                cleaned["attributes"] = check_attributes(load_schema(workspace.pk), cleaned["attributes"])
+            except DomainError as error:
+                self.add_error("attributes", error.message)
+        return cleaned
+
+
 @admin.register(Contact)
 class ContactAdmin(ContactSearchMixin, TenantAdmin):
+    form = ContactForm
     list_display = ["__str__", "email", "phone", "score", "created_at"]
     list_filter = [WorkspaceFilter, ("contact_tags__tag", AutocompleteSelectFilter)]
     sortable_by = ()
@@ -222,14 +242,22 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
         obj.updated_at = clock.now()
         super().save_model(request, obj, form, change)
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save what hangs on the contact, and announce it once."""
+        with announced(form.instance):
+            super().save_related(request, form, formsets, change)
+
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """Save the rows of a kind by what saves that kind elsewhere."""
-        savers = {Identifier: save_identifiers, Consent: save_consents}
-        save = savers.get(formset.model)
-        if save is None:
-            super().save_formset(request, form, formset, change)
-        else:
-            save(form.instance, formset)
+        """Save identifiers so that each kind keeps one primary, and note when a consent changed."""
+        if formset.model is Identifier:
+            save_identifiers(formset)
+            return
+        for row in formset.save(commit=False):
+            if isinstance(row, Consent):
+                row.changed_at = clock.now()
+            row.save()
+        for row in formset.deleted_objects:
+            row.delete()
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -242,7 +270,7 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
         delete_contact(obj.workspace, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
-        for contact in queryset:
+        for contact in queryset.select_related("workspace"):
             delete_contact(contact.workspace, contact)
 
 
@@ -251,7 +279,23 @@ def contact_sections() -> list[Callable[[Contact], SafeString]]:
     return [import_string(path) for path in settings.CONTACT_SECTIONS]
 
 
-def save_identifiers(contact: Contact, formset: Any) -> None:
+@contextmanager
+def announced(contact: Contact) -> Iterator[None]:
+    """Announce what becomes of a contact's identifiers, tags and consents, as the services do."""
+    before = _state_of(contact)
+    yield
+    after = _state_of(contact)
+    if before is None or after is None:
+        return
+    if changes := list(changes_of(Draft(contact.pk, before, after))):
+        contacts_changed.send(sender=Contact, workspace_id=contact.workspace_id, changes=changes)
+
+
+def _state_of(contact: Contact) -> ContactState | None:
+    return find(contact.workspace_id, [contact.pk], with_states=True).states.get(contact.pk)
+
+
+def save_identifiers(formset: Any) -> None:
     """Save a contact's identifiers so that each kind keeps exactly one primary."""
     formset.save(commit=False)
     for identifier in formset.deleted_objects:
@@ -282,15 +326,6 @@ def _of_same_kind(identifier: Identifier) -> QuerySet[Identifier]:
     return Identifier.objects.filter(
         workspace_id=identifier.workspace_id, contact_id=identifier.contact_id, kind=identifier.kind
     )
-
-
-def save_consents(contact: Contact, formset: Any) -> None:
-    """Save a contact's consents by the service, which tells the other apps."""
-    formset.save(commit=False)
-    for consent in formset.deleted_objects:
-        consent.delete()
-    for consent in [*formset.new_objects, *(changed for changed, _ in formset.changed_objects)]:
-        set_consent(contact.workspace, contact, consent.channel, consent.status)
 
 
 class CompanyForm(TenantForm):
@@ -360,6 +395,26 @@ class OfContactAdmin(ContactSearchMixin, TenantAdmin):
     autocomplete_fields = ["workspace", "contact"]
     fixed_fields = ["workspace", "contact"]
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        with announced(obj.contact):
+            self.save_row(obj)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        with announced(obj.contact):
+            self.delete_row(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for row in queryset.select_related("contact"):
+            self.delete_model(request, row)
+
+    def save_row(self, row: Any) -> None:
+        """Save one row."""
+        row.save()
+
+    def delete_row(self, row: Any) -> None:
+        """Delete one row."""
+        row.delete()
+
 
 @admin.register(Identifier)
 class IdentifierAdmin(OfContactAdmin):
@@ -368,15 +423,11 @@ class IdentifierAdmin(OfContactAdmin):
     fields = ["workspace", "contact", "kind", "value", "is_primary", "created_at"]
     readonly_fields = ["created_at"]
 
-    def save_model(self, request: HttpRequest, obj: Identifier, form: Any, change: bool) -> None:
-        save_identifier(obj)
+    def save_row(self, row: Identifier) -> None:
+        save_identifier(row)
 
-    def delete_model(self, request: HttpRequest, obj: Identifier) -> None:
-        delete_identifier(obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Identifier]) -> None:
-        for identifier in queryset.select_related("contact"):
-            delete_identifier(identifier)
+    def delete_row(self, row: Identifier) -> None:
+        delete_identifier(row)
 
 
 @admin.register(Consent)
@@ -386,10 +437,9 @@ class ConsentAdmin(OfContactAdmin):
     readonly_fields = ["changed_at"]
     fixed_fields = ["workspace", "contact", "channel"]
 
-    def save_model(self, request: HttpRequest, obj: Consent, form: Any, change: bool) -> None:
-        set_consent(obj.workspace, obj.contact, obj.channel, obj.status)
-        stored = Consent.objects.get(workspace=obj.workspace, contact=obj.contact, channel=obj.channel)
-        obj.pk, obj.changed_at = stored.pk, stored.changed_at
+    def save_row(self, row: Consent) -> None:
+        row.changed_at = clock.now()
+        row.save()
 
 
 @admin.register(ContactTag)

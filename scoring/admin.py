@@ -14,14 +14,16 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from events.conditions import InvalidCondition, validate_condition
 from unfold.contrib.filters.admin import BooleanRadioFilter
 
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Contact, ContactScore, Identifier
 from events.admin import event_link
+from events.conditions import validate_condition
+from events.errors import InvalidCondition
 from events.models import Event
 from scoring.models import ScoreEntry, ScoringRule
+from scoring.services import delete_rule, save_rule
 from workspaces.staff import MachineWrittenMixin, TenantAdmin, TenantForm, WorkspaceFilter
 
 SECTION_ROWS = 50
@@ -111,6 +113,16 @@ class ScoringRuleAdmin(TenantAdmin):
         "updated_at",
     ]
     readonly_fields = ["created_at", "updated_at"]
+
+    def save_model(self, request: HttpRequest, obj: ScoringRule, form: Any, change: bool) -> None:
+        save_rule(obj)
+
+    def delete_model(self, request: HttpRequest, obj: ScoringRule) -> None:
+        delete_rule(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ScoringRule]) -> None:
+        for rule in queryset:
+            delete_rule(rule)
 
 
 @admin.register(ScoreEntry)

@@ -75,7 +75,11 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when
     @cached_property
     def count(self) -> int:  # type: ignore[override]  # as Django's own
         rows: Any = self.object_list
-        return rows.order_by()[:COUNT_LIMIT].count() if isinstance(rows, models.QuerySet) else len(rows)
+        return (
+            rows.order_by().values("pk")[:COUNT_LIMIT].count()
+            if isinstance(rows, models.QuerySet)
+            else len(rows)
+        )
 
 
 class StrictJSONField(forms.JSONField):
@@ -102,7 +106,7 @@ class StrictJSONObjectField(StrictJSONField):
 
     def clean(self, value: Any) -> Any:
         cleaned = super().clean(value)
-        if cleaned in self.empty_values:
+        if cleaned is None or cleaned == "":
             return {}
         if not isinstance(cleaned, dict):
             raise ValidationError("Enter a JSON object, such as {}.", code="invalid")
@@ -118,7 +122,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic when
         cleaned = super().clean() or self.cleaned_data
         workspace = cleaned.get("workspace")
         workspace_id = workspace.pk if workspace else getattr(self.instance, "workspace_id", None)
-        for name, value in cleaned.items():
+        for name, value in list(cleaned.items()):
             if (
                 isinstance(value, models.Model)
                 and getattr(value, "workspace_id", workspace_id) != workspace_id
@@ -195,9 +199,6 @@ class TenantAdmin(StaffAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Start a new row in the workspace that the lists show."""
         return {"workspace": chosen_workspace(request), **super().get_changeform_initial_data(request)}
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        return super().get_queryset(request).select_related("workspace")  # type: ignore[no-any-return]  # untyped
 
 
 class MachineWrittenMixin:

@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from contacts.models import Consent, Contact, ContactScore, ContactTag, Identifier, Tag
+from events.models import Event
 from scoring.models import ScoringRule
 from tests.admin.rows import lines
 from workspaces.models import Workspace
@@ -153,6 +154,7 @@ def test_a_consent_is_set(staff, ada):
     response = staff.post(page_of(ada), form_of(ada, **{"consents-TOTAL_FORMS": "1"}, **added))
     assert response.status_code == 302
     assert Consent.objects.get(contact=ada).status == "opted_out"
+    assert Event.objects.filter(contact=ada, name="contact.unsubscribed", source="system").count() == 1
 
 
 @pytest.mark.parametrize(
