@@ -3,8 +3,9 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from config.documentation import DocumentationView, DocumentView
 from config.fallback import NoSuchRoute
-from config.openapi import DocumentationView, DocumentView
+from events.dialects.autosend import urls as autosend
 from events.dialects.leadpush import urls as leadpush
 from events.dialects.omnisend import urls as omnisend
 from events.dialects.suresend import urls as suresend
@@ -18,9 +19,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("events.api.urls")),
     path("api/", include("scoring.api.urls")),
     path("oauth2/", include("workspaces.api.oauth_urls")),
+    path("autosend/v1/", include(autosend)),
     path("leadpush/v1/", include(leadpush)),
     path("suresend/api/partner/", include(suresend)),
     path("omnisend/v4/", include(omnisend)),
+    *autosend.root_urlpatterns,
     *leadpush.root_urlpatterns,
     *suresend.root_urlpatterns,
     *omnisend.root_urlpatterns,
