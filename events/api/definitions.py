@@ -22,7 +22,9 @@ from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, integer_paramet
 _MAX_LIMIT = 1000
 _PAGE_PARAMETERS = [
     OpenApiParameter("limit", int, description=f"1 to {_MAX_LIMIT}, 200 by default"),
-    OpenApiParameter("after", str, description="page by key: the name of the last definition before the page"),
+    OpenApiParameter(
+        "after", str, description="page by key: the name of the last definition before the page"
+    ),
 ]
 
 
@@ -115,7 +117,9 @@ class DefinitionViewSet(NativeViewSet):
         return Response(self._answer(definition))
 
     @extend_schema(
-        operation_id="deleteEventDefinition", tags=["event definitions"], responses={204: None, **READ_REFUSALS}
+        operation_id="deleteEventDefinition",
+        tags=["event definitions"],
+        responses={204: None, **READ_REFUSALS},
     )
     def destroy(self, request: Request, workspace_id: str, definition_id: str) -> Response:
         """Delete a definition; its events stay."""

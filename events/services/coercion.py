@@ -17,7 +17,7 @@ Type = EventProperty.Type
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 
 
-class NotCoercible(Exception):  # noqa: N818  (a signal between the functions of this file)
+class NotCoercible(Exception):
     """A value that the type does not admit."""
 
 

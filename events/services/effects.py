@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import monotonic
 from uuid import UUID
 
 from django.conf import settings
@@ -40,11 +41,17 @@ class EffectBatch:
 Effect = Callable[[EffectBatch], None]
 
 
-def apply_effects(workspace_id: UUID) -> str:
-    """Apply what is open, transaction by transaction, until nothing is. Returns "done" or "nothing"."""
+def apply_effects(workspace_id: UUID, *, at_most_seconds: float | None = None) -> str:
+    """Apply what is open, transaction by transaction, until nothing is or the time is up.
+
+    Returns "done", "nothing", or "more" where something is left.
+    """
     applied = False
+    started = monotonic()
     while _apply_some(workspace_id):
         applied = True
+        if at_most_seconds is not None and monotonic() - started > at_most_seconds:
+            return "more"
     return "done" if applied else "nothing"
 
 

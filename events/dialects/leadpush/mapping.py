@@ -24,26 +24,26 @@ def reference_to(contact: str, identity_field: str) -> ContactReference:
     return ContactReference(id=contact, identifiers=identifiers, id_falls_back=True)
 
 
-def identifier_names(identity_field: str) -> tuple[str, ...]:
-    """Return the attributes that are identifiers in a workspace, its identity field first."""
-    return tuple(dict.fromkeys((identity_field, *IDENTIFIER_ATTRIBUTES)))
+def changes_of(attributes: Mapping[str, Any], subscribed: bool | None) -> ContactChanges:
+    """Return what a body's attributes and `subscribed` change.
 
-
-def changes_of(attributes: Mapping[str, Any], subscribed: bool | None, identity_field: str) -> ContactChanges:
-    """Return what a body's attributes and `subscribed` change."""
-    names = identifier_names(identity_field)
+    An identity field of the workspace's own stays among the attributes: the core keeps its identifier.
+    """
+    known = (*IDENTIFIER_ATTRIBUTES, *NAME_ATTRIBUTES)
+    identifiers = ((name, attributes.get(name)) for name in IDENTIFIER_ATTRIBUTES)
     return ContactChanges(
         first_name=_name(attributes, "first_name"),
         last_name=_name(attributes, "last_name"),
-        attributes={
-            name: value
-            for name, value in attributes.items()
-            if name not in IDENTIFIER_ATTRIBUTES and name not in NAME_ATTRIBUTES
-        },
-        identifiers=tuple((name, attributes[name]) for name in names if attributes.get(name) is not None),
-        consents={}
-        if subscribed is None
-        else {Consent.Channel.EMAIL.value: CONSENT_OF_SUBSCRIBED[subscribed]},
+        attributes={name: value for name, value in attributes.items() if name not in known},
+        identifiers=tuple((name, value) for name, value in identifiers if value is not None),
+        consents={} if subscribed is None else {CONSENT_CHANNEL: CONSENT_OF_SUBSCRIBED[subscribed]},
+    )
+
+
+def cleared_identifiers(attributes: Mapping[str, Any]) -> frozenset[str]:
+    """Return the kinds of identifiers that a body sets to null."""
+    return frozenset(
+        name for name in IDENTIFIER_ATTRIBUTES if name in attributes and attributes[name] is None
     )
 
 

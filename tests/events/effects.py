@@ -1,0 +1,12 @@
+"""Effects that go wrong on purpose."""
+
+from django.db import connection
+
+from events.services import EffectBatch
+
+
+def fail_on_poison(batch: EffectBatch) -> None:
+    """Break the transaction, as a real effect would, where the batch has a poisonous event."""
+    if any(event.name == "poison" for event in batch.events):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 'poison'::int")
