@@ -24,9 +24,10 @@ from workspaces.models import Workspace
 COUNT_LIMIT = 10_000
 WORKSPACE_CHOICES = 200
 _SESSION_KEY = "admin_workspace"
+_NO_WORKSPACE = UUID(int=0)
 
 
-def chosen_workspace(request: HttpRequest) -> UUID | None:
+def chosen_workspace(request: HttpRequest) -> UUID:
     """Return the workspace that lists show: the one asked for, else the last one chosen, else the first."""
     if asked := parse_uuid(request.GET.get(WorkspaceFilter.parameter_name)):
         if request.session.get(_SESSION_KEY) != str(asked):
@@ -34,7 +35,7 @@ def chosen_workspace(request: HttpRequest) -> UUID | None:
         return asked
     if remembered := parse_uuid(request.session.get(_SESSION_KEY)):
         return remembered
-    return Workspace.objects.values_list("pk", flat=True).first()
+    return Workspace.objects.values_list("pk", flat=True).first() or _NO_WORKSPACE
 
 
 def workspaces_searched(request: HttpRequest) -> models.QuerySet[Workspace]:
@@ -58,12 +59,12 @@ class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no ty
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         choices = dict(Workspace.objects.values_list("pk", "name")[:WORKSPACE_CHOICES])
-        if self.workspace_id and self.workspace_id not in choices:
+        if self.workspace_id not in choices:
             choices.update(Workspace.objects.filter(pk=self.workspace_id).values_list("pk", "name"))
         return [(str(pk), name) for pk, name in choices.items()]
 
-    def value(self) -> str | None:
-        return str(self.workspace_id) if self.workspace_id else None
+    def value(self) -> str:
+        return str(self.workspace_id)
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
         return queryset.filter(workspace_id=self.workspace_id)
@@ -73,7 +74,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when
     """Count no further than `COUNT_LIMIT`: nobody turns that many pages, and a full count reads the table."""
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]  # as Django's own
+    def count(self) -> int:
         rows: Any = self.object_list
         return (
             rows.order_by().values("pk")[:COUNT_LIMIT].count()

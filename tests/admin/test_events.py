@@ -38,7 +38,7 @@ def test_an_event_is_recorded_with_its_batch(staff, workspace, ada):
 def test_an_event_creates_the_contact_of_its_address(staff, workspace):
     assert staff.post(reverse(ADD), form(workspace, email="New@example.com")).status_code == 302
     event = Event.objects.get(workspace=workspace, name="paid")
-    assert event.contact.identifiers.get().value == "new@example.com"
+    assert Identifier.objects.get(contact=event.contact_id).value == "new@example.com"
 
 
 def test_what_the_service_refuses_is_shown_in_the_form(staff, workspace, ada):

@@ -22,7 +22,8 @@ def test_a_rule_is_made(staff, workspace):
     condition = '{"field": "metadata.amount", "operator": "gte", "value": 50}'
     response = staff.post(reverse("admin:scoring_scoringrule_add"), form(workspace, condition=condition))
     assert response.status_code == 302
-    assert ScoringRule.objects.get().condition["value"] == 50
+    rule = ScoringRule.objects.get()
+    assert rule.condition == {"field": "metadata.amount", "operator": "gte", "value": 50}
 
 
 @pytest.mark.parametrize("condition", ["[]", "5", '{"field": "x", "operator": "no such", "value": 1}', "{"])
