@@ -9,7 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 from workspaces.scopes import SCOPES, to_oauth
 
 Document = dict[str, Any]
-_METHODS = ("get", "put", "post", "delete", "patch")
+_METHODS = {"get", "put", "post", "delete", "patch"}
 
 
 class Schema(AutoSchema):  # type: ignore[misc]  # drf-spectacular has no types
@@ -36,16 +36,14 @@ def add_oauth(result: Document, generator: Any, request: Any, public: bool) -> D
     }
     schemes = result.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["oauth2"] = {"type": "oauth2", "flows": flows}
-    for operation in _operations(result):
-        if {"bearer": []} in operation.get("security", []):
-            operation["security"].append({"oauth2": []})
+    for path in result.get("paths", {}).values():
+        for method in path.keys() & _METHODS:
+            _complete(path[method].get("security", []), method)
     return result
 
 
-def _operations(document: Document) -> list[Document]:
-    return [
-        operation
-        for path in document.get("paths", {}).values()
-        for method, operation in path.items()
-        if method in _METHODS
-    ]
+def _complete(security: list[Document], method: str) -> None:
+    if {"bearer": []} in security:
+        security.append({"oauth2": []})
+    if {"queryKey": []} in security and method != "get":
+        security.remove({"queryKey": []})
