@@ -7,6 +7,7 @@ from typing import Any
 
 import environ
 from django.conf import global_settings
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 env = environ.Env()
@@ -236,6 +237,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Headrace",
     "SITE_HEADER": "Headrace",
     "SITE_SYMBOL": "water",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("headrace/icon.svg")}
+    ],
     "SITE_URL": None,
     "BORDER_RADIUS": "6px",
     "SIDEBAR": {
