@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 INSTALL_LOCK = 0x68656164  # any number that nothing else uses
+LONGEST_WAIT_SECONDS = 0.5
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
 
 
@@ -47,6 +48,10 @@ class Transport(kombu_pgmq.Transport):  # type: ignore[misc]  # kombu has no typ
             vt=options["visibility_timeout"],
             init_extension=False,
         )
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
+        # A worker looks between two calls whether it was told to stop; its own two seconds are too long for that.
+        return super().drain_events(connection, min(timeout or LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS))
 
     def _get_notify_waiter(self) -> Any:
         if self._notify_waiter is None:

@@ -22,6 +22,9 @@ from config.supervisor import Program, Supervisor
 from workspaces.models import Workspace
 
 STOP_SECONDS = 4.8
+DEMO_USER = "demo@example.com"
+# It fits whoever tries Headrace as root in a container; production has its own process manager.
+AS_ROOT = "-Wignore:You're running the worker with superuser privileges"
 
 
 class Command(BaseCommand):
@@ -67,7 +70,9 @@ def find_or_create_demo(path: Path) -> dict[str, Any] | None:
         return None
     with transaction.atomic():
         output = StringIO()
-        call_command("create_workspace", "Demo", "--json", "--staff", stdout=output)
+        call_command(
+            "create_workspace", "Demo", "--json", "--staff", f"--owner-email={DEMO_USER}", stdout=output
+        )
         # Before the commit: a file without its workspace is replaced, a workspace without its file is lost.
         draft = path.with_suffix(".new")
         draft.touch(mode=0o600)
@@ -140,12 +145,12 @@ def _programs(options: dict[str, Any]) -> list[Program]:
         "--workers-kill-timeout=2",
         "config.wsgi:application",
     ]
-    celery = [sys.executable, "-m", "celery", "--quiet", "--app=config"]
+    celery = [sys.executable, AS_ROOT, "-m", "celery", "--quiet", "--app=config"]
     # Workers need not know one another: rows and locks do that.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     worker = [*celery, "worker", "--loglevel=WARNING", f"--concurrency={options['worker_processes']}", *alone]
     return [
-        Program("web", web, {"HEADRACE_WEB": "1"}),
+        Program("web", web, {"HEADRACE_WEB": "1", "RATE_LIMIT_PROCESSES": str(options["web_workers"])}),
         Program("worker", worker),
         Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
     ]

@@ -1,0 +1,189 @@
+"""`manage.py run` as its user meets it: started, wounded, stopped."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+READY = "Headrace runs at"
+
+
+class Run:
+    """One `manage.py run` in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = free_port()
+        self.log = home / "output"
+        home.mkdir(exist_ok=True)
+        environment = {
+            **os.environ,
+            "HEADRACE_HOME": str(home),
+            "PORT": str(self.port),
+            "PYTHONUNBUFFERED": "1",
+        }
+        environment.pop("DATABASE_URL", None)
+        with self.log.open("ab") as output:
+            self.process = psutil.Popen(
+                [sys.executable, "manage.py", "run", "--worker-processes=1"],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.starts = 0
+
+    def wait_until_ready(self, starts: int = 1) -> None:
+        wait_for(lambda: self.output().count(READY) >= starts or self.process.poll() is not None, 90)
+        assert self.process.poll() is None, self.output()
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def status(self, path: str = "/admin/login/") -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def child(self, word: str) -> psutil.Process:
+        wait_for(lambda: self.find_child(word), 15)
+        child = self.find_child(word)
+        assert child is not None
+        return child
+
+    def find_child(self, word: str) -> psutil.Process | None:
+        return next((child for child in self.process.children() if word in command_of(child)), None)
+
+    def remains(self) -> list[psutil.Process]:
+        """Return every process that has this run's home or port in its environment or command."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                text = command_of(process) + process.environ().get("HEADRACE_HOME", "")
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+            if str(self.home) in text or f"--port={self.port}" in text or self.socket_directory() in text:
+                found.append(process)
+        return found
+
+    def socket_directory(self) -> str:
+        return str(json.loads((self.home / "postgres/server.json").read_text())["socket_directory"])
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(20)
+        return time.monotonic() - began
+
+
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(is_so: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    run = Run(tmp_path / "home of headrace")
+    yield run
+    if run.process.poll() is None:
+        run.stop(signal.SIGKILL)
+    wait_for(lambda: not run.remains(), 15)
+
+
+def test_it_serves_heals_and_stops_within_five_seconds(run: Run) -> None:
+    run.wait_until_ready()
+    assert run.status() == 200
+    stylesheet = "/static/unfold/css/styles.css"
+    assert run.status(stylesheet) == 200
+
+    for word in ("granian", "worker", "beat"):
+        fallen = run.child(word)
+        fallen.kill()
+        fallen.wait()
+        assert run.child(word).pid != fallen.pid
+    wait_for(lambda: run.status() == 200, 15)
+    wait_for(lambda: run.child("granian").children(), 10)
+    run.child("granian").children()[0].kill()
+    wait_for(lambda: len(run.child("granian").children()) == 2, 10)
+    wait_for(lambda: run.status() == 200, 15)
+
+    assert run.stop() < 5
+    assert run.process.returncode == 0
+    assert run.remains() == []
+
+
+def test_a_later_start_tells_the_same_credentials(run: Run) -> None:
+    run.wait_until_ready()
+    demo = json.loads((run.home / "demo.json").read_text())
+    assert (run.home / "demo.json").stat().st_mode & 0o777 == 0o600
+    assert run.stop(signal.SIGINT) < 5
+    again = Run(run.home)
+    again.wait_until_ready(starts=2)
+    assert json.loads((run.home / "demo.json").read_text()) == demo
+    assert again.output().count(demo["user"]["password"]) == 2
+    assert again.stop() < 5
+    assert again.remains() == []
+
+
+def test_the_printed_curl_lines_work(run: Run) -> None:
+    run.wait_until_ready()
+    script = "\n".join(re.findall(r"^(?:curl|CONTACT=).*$", run.output(), flags=re.MULTILINE))
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True)
+    assert '"error"' not in done.stdout
+    assert "ada@example.com" in done.stdout
+    assert run.stop() < 5
+
+
+def test_a_killed_supervisor_leaves_no_process(run: Run) -> None:
+    run.wait_until_ready()
+    run.stop(signal.SIGKILL)
+    wait_for(lambda: not run.remains(), 10)
+
+
+def test_a_taken_port_is_told_at_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = subprocess.run(
+            [sys.executable, "manage.py", "run", f"--port={taken.getsockname()[1]}"],
+            cwd=ROOT,
+            env={**os.environ, "HEADRACE_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "is not free" in done.stderr
+    assert not (tmp_path / "postgres").exists()
