@@ -159,7 +159,7 @@ class RecordEventForm(TenantForm):
 @admin.register(Event)
 class EventAdmin(MachineWrittenMixin, TenantAdmin):
     form = RecordEventForm
-    list_display = ["name", "occurred_at", "email", "listed_properties", "source"]
+    list_display = ["name", "occurred", "email", "listed_properties", "source"]
     list_filter = [WorkspaceFilter, NameFilter, AgeFilter]
     sortable_by = ()
     search_fields = ["name"]
@@ -211,6 +211,10 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
         if outcome.event:
             obj.pk = outcome.event.id
             obj.occurred_at = outcome.event.occurred_at
+
+    @admin.display(description="occurred (UTC)")
+    def occurred(self, event: Event) -> str:
+        return f"{event.occurred_at:%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="contact")
     def email(self, event: Any) -> str:

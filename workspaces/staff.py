@@ -66,6 +66,11 @@ class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no ty
     def value(self) -> str:
         return str(self.workspace_id)
 
+    @property
+    def shown(self) -> str:
+        """The name of the workspace whose rows are listed."""
+        return dict(self.lookup_choices).get(self.value(), "none")
+
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
         return queryset.filter(workspace_id=self.workspace_id)
 
@@ -187,6 +192,7 @@ class TenantAdmin(StaffAdmin):
     """An admin of rows that belong to a workspace, and never move to another."""
 
     form = TenantForm
+    list_before_template = "admin/workspace_shown.html"
     list_filter: Sequence[Any] = [WorkspaceFilter]
     autocomplete_fields: Sequence[str] = ["workspace"]
     ordering: Sequence[str] = ["-id"]
@@ -231,6 +237,7 @@ class TenantInline(StrictJSONMixin, TabularInline):  # type: ignore[misc]  # unf
     formset = TenantInlineFormSet
     exclude: Sequence[str] = ["workspace"]
     extra = 0
+    hide_title = True
 
 
 class FixedRowsMixin:

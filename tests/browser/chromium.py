@@ -17,7 +17,7 @@ _FLAGS = [
     "--headless=new",
     "--no-sandbox",
     "--disable-dev-shm-usage",
-    "--window-size=1400,1800",
+    "--window-size=1400,2400",
     # Nothing outside this machine can be reached, so a page that needs it shows.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",
 ]
