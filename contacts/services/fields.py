@@ -31,7 +31,8 @@ RESERVED_NAMES: Final = frozenset(
 )  # fmt: skip
 IDENTITY_TYPES: Final = frozenset({Field.Type.TEXT, Field.Type.INTEGER})
 BUILT_IN_IDENTITIES: Final = frozenset({Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID})
-TEXT_FORMATS: Final = frozenset({"email", "phone", "uuid", "url", "regex"})
+# A tuple: what a client sends may be no text at all, nor hashable.
+_TEXT_FORMATS: Final = ("email", "phone", "uuid", "url", "regex")
 
 
 @transaction.atomic
@@ -110,7 +111,7 @@ def _check_format(type: str, format: Mapping[str, Any] | None) -> None:
     if not isinstance(format, Mapping):
         raise InvalidFieldFormat
     text = format.get("text")
-    if text is not None and (type != Field.Type.TEXT or text not in TEXT_FORMATS):
+    if text is not None and (type != Field.Type.TEXT or text not in _TEXT_FORMATS):
         raise InvalidFieldFormat
     pattern = format.get("pattern")
     if text == "regex" and not (isinstance(pattern, str) and pattern and is_pattern(pattern)):

@@ -57,14 +57,14 @@ def _insert_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> 
 
 def _insert_identifiers(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
     # A new primary comes in as a secondary while the old one stands: see _rearrange_identifiers.
-    added = sorted(
+    added = [
         (kind, value, draft.after.identifiers[kind, value] and draft.old.primary(kind) is None, draft.id)
         for draft in drafts
         for kind, value in draft.added_identifiers
-    )
+    ]
     if not added:
         return
-    rows = [(*row, uuid7()) for row in added]
+    rows = sorted((*row, new_id) for row, new_id in zip(added, _ids(len(added)), strict=True))
     names = ("kinds", "values", "primary", "contacts", "ids")
     stored = _execute(_INSERT_IDENTIFIERS, workspace_id, rows, names, now)
     if len(stored) < len(added):
@@ -101,12 +101,13 @@ def _update_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> 
 
 
 def _write_tags(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
-    put_on = [(d.id, tag, uuid7()) for d in drafts for tag in d.after.tags if tag not in d.old.tags]
+    put_on = [(d.id, tag) for d in drafts for tag in d.after.tags if tag not in d.old.tags]
     taken_off = [(d.id, tag) for d in drafts for tag in d.old.tags if tag not in d.after.tags]
     if put_on:
-        words = [(uuid7(), tag) for tag in sorted({tag for _, tag, _ in put_on})]
+        words = [(uuid7(), tag) for tag in sorted({tag for _, tag in put_on})]
+        links = [(*link, new_id) for link, new_id in zip(put_on, _ids(len(put_on)), strict=True)]
         _execute(_INSERT_TAGS, workspace_id, words, ("ids", "names"))
-        _execute(_TAG_CONTACTS, workspace_id, put_on, ("contacts", "names", "ids"), now)
+        _execute(_TAG_CONTACTS, workspace_id, links, ("contacts", "names", "ids"), now)
     if taken_off:
         _execute(_UNTAG_CONTACTS, workspace_id, taken_off, ("contacts", "names"))
 
@@ -133,6 +134,11 @@ def _execute(
     with connection.cursor() as cursor:
         cursor.execute(sql, {"workspace": workspace_id, "now": now, **columns})
         return cursor.fetchall() if cursor.description else []
+
+
+def _ids(count: int) -> list[UUID]:
+    """Return new ids in their order, which is the order that rows of one moment are listed in."""
+    return sorted(uuid7() for _ in range(count))
 
 
 def _json(value: Any) -> str:

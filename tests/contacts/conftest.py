@@ -9,7 +9,7 @@ from workspaces.models import Workspace
 
 @pytest.fixture
 def workspace(db: None) -> Workspace:
-    return WorkspaceFactory()
+    return WorkspaceFactory.create()
 
 
 @pytest.fixture
@@ -23,3 +23,12 @@ def announced() -> Iterator[list[list[ContactChange]]]:
     contacts_changed.connect(note, weak=False)
     yield calls
     contacts_changed.disconnect(note)
+
+
+@pytest.fixture
+def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave out what upper floors do about changes, so that only the statements of contacts count."""
+    monkeypatch.setattr(contacts_changed, "receivers", [])
+    contacts_changed.sender_receivers_cache.clear()
+    yield
+    contacts_changed.sender_receivers_cache.clear()

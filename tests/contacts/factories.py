@@ -3,7 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-import factory
+from factory.declarations import SelfAttribute, Sequence, SubFactory
+from factory.django import DjangoModelFactory
 
 from contacts.models import Company, Contact, Identifier
 from contacts.services import ContactChanges, ContactReference, Resolution, create_contact, resolve_contacts
@@ -11,31 +12,31 @@ from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import Workspace
 
 
-class CompanyFactory(factory.django.DjangoModelFactory[Company]):
+class CompanyFactory(DjangoModelFactory[Company]):
     class Meta:
         model = Company
 
-    workspace = factory.SubFactory(WorkspaceFactory)
-    name = factory.Sequence(lambda n: f"Company {n}")
+    workspace = SubFactory(WorkspaceFactory)
+    name = Sequence(lambda n: f"Company {n}")
 
 
-class ContactFactory(factory.django.DjangoModelFactory[Contact]):
+class ContactFactory(DjangoModelFactory[Contact]):
     """A contact saved as a model, without any identifier."""
 
     class Meta:
         model = Contact
 
-    workspace = factory.SubFactory(WorkspaceFactory)
+    workspace = SubFactory(WorkspaceFactory)
 
 
-class IdentifierFactory(factory.django.DjangoModelFactory[Identifier]):
+class IdentifierFactory(DjangoModelFactory[Identifier]):
     class Meta:
         model = Identifier
 
-    contact = factory.SubFactory(ContactFactory)
-    workspace = factory.SelfAttribute("contact.workspace")
+    contact = SubFactory(ContactFactory)
+    workspace = SelfAttribute("contact.workspace")
     kind = "email"
-    value = factory.Sequence(lambda n: f"person{n}@example.test")
+    value = Sequence(lambda n: f"person{n}@example.test")
     is_primary = True
 
 
@@ -43,7 +44,7 @@ def a_contact(workspace: Workspace | None = None, email: str = "", **changes: An
     """Return a contact made by the service."""
     if email:
         changes["identifiers"] = (("email", email), *changes.get("identifiers", ()))
-    return create_contact(workspace or WorkspaceFactory(), ContactChanges(**changes))
+    return create_contact(workspace or WorkspaceFactory.create(), ContactChanges(**changes))
 
 
 def by_email(*addresses: str, **options: Any) -> ContactReference:

@@ -55,7 +55,7 @@ def test_an_id_that_is_none_is_not_found(workspace, text):
 
 
 def test_a_contact_of_another_workspace_is_not_found(workspace):
-    foreign = a_contact(WorkspaceFactory(), "jane@example.test")
+    foreign = a_contact(WorkspaceFactory.create(), "jane@example.test")
     assert isinstance(error_of(workspace, ContactReference(id=str(foreign.id))), ContactNotFound)
     assert isinstance(
         error_of(workspace, by_email("jane@example.test", if_missing="refuse")), ContactNotFound
@@ -166,7 +166,7 @@ def test_one_new_person_meant_many_times_is_made_once(workspace, announced):
 
 
 @pytest.mark.parametrize("size", [1, 10, 1000])
-def test_the_number_of_statements_does_not_grow(workspace, size, django_assert_num_queries):
+def test_the_number_of_statements_does_not_grow(workspace, nobody_listens, size, django_assert_num_queries):
     ids = [ContactReference(id=str(a_contact(workspace).id)) for _ in range(min(size, 50))]
     new = [by_email(f"n{n}@example.test") for n in range(size)]
     updating = [

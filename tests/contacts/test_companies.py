@@ -1,0 +1,59 @@
+import uuid
+
+import pytest
+
+from contacts.errors import CompanyNotFound, InvalidFieldValue
+from contacts.models import CompanyMembership
+from contacts.services import link_company, resolve_company
+from tests.contacts.factories import CompanyFactory, a_contact
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_company_is_found_whatever_the_case_of_its_name(workspace):
+    made, created = resolve_company(
+        workspace,
+        name=" Acme  Corporation",
+        website="https://acme.example",
+        industry="Technology",
+        size="51-200",
+    )
+    assert created
+    assert (made.website, made.industry, made.size) == ("https://acme.example", "Technology", "51-200")
+    again, created = resolve_company(workspace, name="ACME CORPORATION", website="https://other.example")
+    assert not created
+    assert again == made
+    assert again.website == "https://acme.example"
+
+
+def test_an_id_wins_and_must_exist(workspace):
+    company = CompanyFactory.create(workspace=workspace)
+    assert resolve_company(workspace, id=str(company.id), name="Other") == (company, False)
+    for unknown in ("nothing", str(uuid.uuid4()), str(CompanyFactory.create().id), 5, []):
+        with pytest.raises(CompanyNotFound):
+            resolve_company(workspace, id=unknown, name=company.name)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": ""},
+        {"name": None},
+        {"name": 5},
+        {"name": "x" * 256},
+        {"name": "A", "size": "x" * 65},
+        {"name": "\x00"},
+    ],
+)
+def test_bad_values_are_refused(workspace, values):
+    with pytest.raises(InvalidFieldValue):
+        resolve_company(workspace, **values)
+
+
+def test_a_contact_is_linked_once(workspace):
+    contact, company = a_contact(workspace), CompanyFactory.create(workspace=workspace)
+    for _ in range(2):
+        link_company(workspace, contact.id, company.id)
+    link_company(workspace, a_contact().id, company.id)
+    link_company(workspace, contact.id, CompanyFactory.create().id)
+    assert list(CompanyMembership.objects.values_list("contact", "company")) == [(contact.id, company.id)]

@@ -1,0 +1,218 @@
+"""Two and more connections at the same instant, on a real server."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from contacts.errors import IdentifierTaken
+from contacts.models import Company, Contact, Identifier, Tag
+from contacts.services import (
+    ContactChanges,
+    ContactReference,
+    Resolution,
+    create_contact,
+    delete_contact,
+    get_contact,
+    resolve_company,
+    resolve_contacts,
+    upsert_contact,
+)
+from tests.contacts.factories import a_contact, by_email, resolved
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nobody_listens")]
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Run calls in a connection each, all started together; an exception is a result too."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            start.wait(10)
+            with transaction.atomic():
+                return call()
+        except Exception as error:  # the test looks at it
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(60) for future in [pool.submit(run, call) for call in calls]]
+
+
+def resolving(workspace, references: Sequence[ContactReference]) -> Callable[[], list[Resolution]]:
+    return lambda: resolved(workspace.id, *references)
+
+
+@pytest.mark.parametrize("repetition", range(5))
+def test_one_person_is_made_once(repetition):
+    workspace = WorkspaceFactory.create()
+    results = at_once(*[resolving(workspace, [by_email("jane@example.test")])] * 4)
+    assert sorted(result[0].created for result in results) == [False, False, False, True]
+    assert len({result[0].contact_id for result in results}) == 1
+    assert Contact.objects.count() == Identifier.objects.count() == 1
+
+
+def test_the_loser_waits_for_the_winner_and_finds_it():
+    workspace = WorkspaceFactory.create()
+    inserted, waiting = threading.Event(), threading.Event()
+
+    def winner():
+        result = resolved(workspace.id, by_email("jane@example.test", "jane2@example.test"))
+        inserted.set()
+        waiting.wait(0.5)
+        return result
+
+    def loser():
+        inserted.wait(5)
+        changes = ContactChanges(first_name="Jane")
+        return resolved(workspace.id, by_email("jane2@example.test", update_matched=True, changes=changes))
+
+    (won,), (lost,) = at_once(winner, loser)
+    assert (won.created, lost.created) == (True, False)
+    assert won.contact_id == lost.contact_id
+    assert get_contact(workspace.id, won.contact_id).first_name == "Jane"
+    assert Contact.objects.count() == 1
+
+
+def test_a_winner_that_rolls_back_leaves_the_person_to_the_loser():
+    workspace = WorkspaceFactory.create()
+    inserted = threading.Event()
+
+    def winner():
+        resolved(workspace.id, by_email("jane@example.test"))
+        inserted.set()
+        raise ZeroDivisionError
+
+    def loser():
+        inserted.wait(5)
+        return resolved(workspace.id, by_email("jane@example.test"))
+
+    failed, (made,) = at_once(winner, loser)
+    assert isinstance(failed, ZeroDivisionError)
+    assert made.created
+    assert Contact.objects.count() == 1
+
+
+@pytest.mark.parametrize("update_matched", [False, True])
+def test_batches_in_opposite_order_neither_lock_up_nor_double(update_matched):
+    workspace = WorkspaceFactory.create()
+    for n in range(0, 60, 3):
+        a_contact(workspace, f"p{n}@example.test")
+
+    def batch(order, name):
+        changes = ContactChanges(first_name=name, attributes={name: name}, tags=(name, "all"))
+        return resolving(
+            workspace,
+            [
+                ContactReference(
+                    identifiers=(("email", f"p{n}@example.test"), ("phone", f"+12025550{n:03}")),
+                    if_missing="create",
+                    update_matched=update_matched,
+                    changes=changes,
+                )
+                for n in order
+            ],
+        )
+
+    results = at_once(batch(range(60), "a"), batch(range(59, -1, -1), "b"), batch(range(60), "c"))
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert sum(one.created for result in results for one in result) == 40
+    assert Contact.objects.count() == 60
+    assert Identifier.objects.filter(kind="email").count() == 60
+    if update_matched:
+        assert all(set(contact.attributes) == set("abc") for contact in Contact.objects.all())
+        assert Tag.objects.count() == 4
+        assert Identifier.objects.filter(kind="phone").count() == 60
+
+
+def test_addresses_swapped_between_new_persons_do_not_lock_up():
+    workspace = WorkspaceFactory.create()
+    for n in range(10):
+        one, other = f"a{n}@example.test", f"z{n}@example.test"
+        results = at_once(
+            resolving(workspace, [by_email(one, other)]), resolving(workspace, [by_email(other, one)])
+        )
+        assert len({result[0].contact_id for result in results}) == 1
+    assert Contact.objects.count() == 10
+
+
+def test_updates_of_one_contact_lose_nothing():
+    workspace = WorkspaceFactory.create()
+    contact = a_contact(workspace, "jane@example.test")
+
+    def setting(key):
+        changes = ContactChanges(attributes={key: 1}, identifiers=(("phone", f"+1202555010{key}"),))
+        return resolving(workspace, [by_email("jane@example.test", update_matched=True, changes=changes)])
+
+    results = at_once(*[setting(str(n)) for n in range(4)])
+    assert not [result for result in results if isinstance(result, Exception)]
+    stored = get_contact(workspace.id, contact.id)
+    assert stored.attributes == {"0": 1, "1": 1, "2": 1, "3": 1}
+    assert len(stored.identifier_values("phone")) == 4
+    assert Identifier.objects.filter(kind="phone", is_primary=True).count() == 1
+
+
+def test_finding_a_contact_does_not_wait_for_its_update():
+    workspace = WorkspaceFactory.create()
+    contact = a_contact(workspace, "jane@example.test")
+    updated, found = threading.Event(), threading.Event()
+
+    def update():
+        changes = ContactChanges(first_name="Jane")
+        resolved(workspace.id, by_email("jane@example.test", update_matched=True, changes=changes))
+        updated.set()
+        return found.wait(5)
+
+    def find():
+        updated.wait(5)
+        result = resolve_contacts(workspace.id, [by_email("jane@example.test")])
+        found.set()
+        return result
+
+    in_time, result = at_once(update, find)
+    assert in_time
+    assert result == [Resolution(contact.id, created=False)]
+
+
+def test_one_of_two_creations_is_refused():
+    workspace = WorkspaceFactory.create()
+    changes = ContactChanges(identifiers=(("email", "jane@example.test"),))
+    results = at_once(*[lambda: create_contact(workspace, changes)] * 2)
+    assert {type(result) for result in results} == {Contact, IdentifierTaken}
+    assert Contact.objects.count() == 1
+
+
+def test_one_of_two_upserts_creates():
+    workspace = WorkspaceFactory.create()
+    changes = ContactChanges(first_name="Jane")
+    results = at_once(*[lambda: upsert_contact(workspace, "email", "jane@example.test", changes)] * 3)
+    assert sorted(created for _, created in results) == [False, False, True]
+
+
+def test_one_company_is_made_once():
+    workspace = WorkspaceFactory.create()
+    names = ["Acme Corporation", "ACME corporation", "  acme   Corporation"]
+    results = at_once(*[lambda name=name: resolve_company(workspace, name=name) for name in names])
+    assert sorted(created for _, created in results) == [False, False, True]
+    assert Company.objects.count() == 1
+
+
+def test_a_contact_deleted_meanwhile_is_made_anew():
+    workspace = WorkspaceFactory.create()
+    for _ in range(5):
+        contact = a_contact(workspace, "jane@example.test")
+        changes = ContactChanges(first_name="Jane", tags=("t",), consents={"email": "opted_out"})
+        gone, results = at_once(
+            lambda contact=contact: delete_contact(workspace, contact),
+            resolving(workspace, [by_email("jane@example.test", update_matched=True, changes=changes)]),
+        )
+        assert gone is None
+        assert isinstance(results, list), results
+        assert Contact.objects.count() == results[0].created
+        Contact.objects.all().delete()
