@@ -1,0 +1,1 @@
+"""AutoSend's wire format."""
