@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.models import AccessToken, Grant, IDToken, RefreshToken
 from unfold.admin import TabularInline
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -23,6 +23,8 @@ from workspaces.services import KEY_PREFIX, issue_api_key, revoke_api_key
 from workspaces.staff import MachineWrittenMixin, StaffAdmin, TenantAdmin, TenantForm, WorkspaceFilter
 
 _SCOPE_CHOICES = [(scope, f"{scope} · {meaning}") for scope, meaning in SCOPES.items()]
+
+_STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger"}
 
 # The library shows its tables, secrets' columns among them, in pages of its own.
 for library_model in (Application, AccessToken, Grant, IDToken, RefreshToken):
@@ -51,12 +53,12 @@ class MembershipInline(TabularInline):  # type: ignore[misc]  # unfold has no ty
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, StaffAdmin):
+class GroupAdmin(DjangoGroupAdmin, StaffAdmin):  # type: ignore[misc]  # Django's is stricter
     """What groups of staff may do."""
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[type-arg]  # not generic when it runs
+class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
     """People who sign in."""
 
     form = UserChangeForm
@@ -87,7 +89,7 @@ class WorkspaceAdmin(StaffAdmin):
         """Read the members of all rows in one statement."""
         return super().get_queryset(request).prefetch_related("memberships")  # type: ignore[no-any-return]
 
-    @display(description="members")
+    @admin.display(description="members")
     def member_count(self, workspace: Workspace) -> int:
         """Return how many members it has."""
         return len(workspace.memberships.all())
@@ -142,17 +144,17 @@ class ApiKeyAdmin(TenantAdmin):
         asked = ["workspace", "name", "scopes", "rate_limit", "expires_at"]
         return [*asked, *self.readonly_fields] if obj else [*asked, "beginning"]
 
-    @display(description="key")
+    @admin.display(description="key")
     def masked_key(self, api_key: ApiKey) -> str:
         """Return as much of the key as may be seen."""
         return api_key.masked
 
-    @display(description="state", label={"active": "success", "expired": "warning", "revoked": "danger"})
+    @display(description="state", label=_STATE_COLOURS)  # type: ignore[untyped-decorator]  # unfold has no types
     def state(self, api_key: ApiKey) -> str:
         """Return whether the key opens anything now."""
         return api_key.state(clock.now())
 
-    @display(description="scopes")
+    @admin.display(description="scopes")
     def scope_count(self, api_key: ApiKey) -> str:
         """Return how much the key may do."""
         return f"{len(api_key.scopes)} of {len(SCOPES)}"
@@ -173,7 +175,7 @@ class ApiKeyAdmin(TenantAdmin):
         obj.__dict__.update(issued.api_key.__dict__)
         messages.warning(request, f"The key, shown only this once: {issued.secret}")
 
-    @action(description="Revoke the selected keys")
+    @admin.action(description="Revoke the selected keys")
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke keys, effective at once."""
         keys = list(queryset.filter(revoked_at=None).select_related("workspace"))

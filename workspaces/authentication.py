@@ -1,6 +1,7 @@
 """How a request says who it is: API key, OAuth token, JWT or session."""
 
 import hashlib
+import json
 from typing import Any, NoReturn
 
 from django.contrib.auth.models import AnonymousUser
@@ -137,7 +138,7 @@ def authenticate_oauth(request: Request, secret: str) -> Authenticated | None:
     if row is None:
         return None
     scope, resource, user_id, role, application_id, allowed, rate_limit, *columns = row
-    if resource and not validate_resource_as_url_prefix(request.build_absolute_uri(), resource):
+    if not _is_meant_for(request, json.loads(resource)):
         return None
     workspace = _workspace(columns)
     scopes = from_oauth(scope) & frozenset(allowed)
@@ -179,6 +180,10 @@ def refuse() -> NoReturn:
     raise AuthenticationFailed
 
 
+def _is_meant_for(request: Request, resources: list[str]) -> bool:
+    return not resources or bool(validate_resource_as_url_prefix(request.build_absolute_uri(), resources))
+
+
 def _is_plausible(secret: str, longest: int) -> bool:
     return 0 < len(secret) <= longest and secret.isascii()
 
@@ -202,7 +207,7 @@ _FIND_KEY = """
 """
 # A token that a user authorized dies with the user's membership.
 _FIND_OAUTH_TOKEN = """
-    SELECT t.scope, t.resource, t.user_id, m.role, a.id, a.scopes, a.rate_limit,
+    SELECT t.scope, t.resource::text, t.user_id, m.role, a.id, a.scopes, a.rate_limit,
            w.id, w.name, w.identity_field, w.created_at
     FROM oauth2_provider_accesstoken t
     JOIN workspaces_application a ON a.id = t.application_id

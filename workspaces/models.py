@@ -14,7 +14,7 @@ from workspaces.rates import validate_rate
 from workspaces.scopes import ALL_SCOPES, EDIT_SCOPES, READ_SCOPES
 
 
-class User(AbstractUser):
+class User(AbstractUser):  # type: ignore[django-manager-missing]  # the library's application has no types
     """A person who signs in: a member of workspaces, a member of staff, or both."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -26,7 +26,7 @@ class User(AbstractUser):
         ]
 
 
-class Workspace(models.Model):
+class Workspace(models.Model):  # type: ignore[django-manager-missing]  # as above
     """A tenant: everything else belongs to one."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -122,7 +122,7 @@ class ApiKey(models.Model):
         return "expired" if self.expires_at is not None and self.expires_at <= at else "active"
 
 
-class Application(AbstractApplication):
+class Application(AbstractApplication):  # type: ignore[misc]  # the library has no types
     """An OAuth client, which acts in one workspace only and with at most its own scopes."""
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="applications")
@@ -135,5 +135,5 @@ class Application(AbstractApplication):
         help_text='Empty: none. "vendor": what the wire format documents. Else e.g. "120/minute".',
     )
 
-    class Meta(AbstractApplication.Meta):
+    class Meta(AbstractApplication.Meta):  # type: ignore[misc]  # the library has no types
         verbose_name = "OAuth application"

@@ -1,0 +1,56 @@
+"""The routes of this floor, and a view of one workspace to try them on."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.urls import include, path
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from workspaces.api.base import WorkspaceAPIView, object_body
+from workspaces.api.errors import ErrorTable, Problem
+from workspaces.api.native import NativeAPIView
+
+
+class ProbeView(NativeAPIView):
+    """Answers with what it knows of the request's access."""
+
+    scopes = {"GET": "events:read", "POST": "events:write"}
+    vendor_rate = "2/second"
+
+    def get(self, request: Request, **_: Any) -> Response:
+        credential: Any = request.auth
+        return Response({"workspace": str(self.workspace.id), "kind": credential.kind})
+
+    def post(self, request: Request, **_: Any) -> Response:
+        return Response(object_body(request), status=201)
+
+
+def _vendor_body(problem: Problem) -> object:
+    return {"message": problem.message, "status": problem.status}
+
+
+class VendorView(WorkspaceAPIView):
+    """A wire format of its own."""
+
+    scopes = {"POST": "events:write"}
+    error_table = ErrorTable(
+        _vendor_body,
+        statuses={"malformed_body": 422, "not_an_object": 422},
+        messages={"unauthenticated": "Unauthenticated."},
+        bodies={"throttled": lambda problem: {"retryAfter": problem.wait_seconds}},
+    )
+
+    def post(self, request: Request) -> Response:
+        object_body(request)
+        return Response(status=204)
+
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/", include("workspaces.api.urls")),
+    path("oauth2/", include("workspaces.api.oauth_urls")),
+    path("probe", ProbeView.as_view()),
+    path("probe/<str:workspace_id>", ProbeView.as_view()),
+    path("vendor", VendorView.as_view()),
+]
