@@ -45,11 +45,11 @@ _routes: list[URLPattern | URLResolver] = [
     path("fields", FieldsView.as_view()),
     path("fields/<str:field>", FieldView.as_view()),
 ]
-_unknown = re_path(r"^.*$", UnknownRouteView.as_view())
+_unknown = re_path(r"^", UnknownRouteView.as_view())
 _in_workspace = path("workspaces/<str:workspace>/", include(_routes))
 
 urlpatterns: list[URLPattern | URLResolver] = [*_routes, _in_workspace, _unknown]
 root_urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", include([_in_workspace])),
-    re_path(r"^v1/workspaces(/.*)?$", UnknownRouteView.as_view()),
+    re_path(r"^v1/workspaces(?:/|$)", UnknownRouteView.as_view()),
 ]
