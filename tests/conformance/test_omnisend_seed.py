@@ -47,7 +47,11 @@ def track(workspace):
 @pytest.mark.parametrize(("type_", "examples"), TABLE)
 def test_the_examples_have_their_types(track, workspace, type_, examples):
     for example in examples:
-        body = {"eventName": "order_completed", "contact": {"email": "jane@example.com"}, "properties": {"p": example}}
+        body = {
+            "eventName": "order_completed",
+            "contact": {"email": "jane@example.com"},
+            "properties": {"p": example},
+        }
         assert track(body).status_code == 202
     assert EventProperty.objects.get(workspace=workspace, name="p").type == type_
     events = Event.objects.filter(workspace=workspace, source="api").order_by("id")

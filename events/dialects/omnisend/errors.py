@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from config.errors import DomainError
 from events.dialects.checks import Problem as FieldProblem
-from events.dialects.omnisend.mapping import CODES, PROPERTY_CODES
+from events.dialects.omnisend.mapping import ATTRIBUTE_FIELDS, CODES, PROPERTY_CODES
 from workspaces.api.errors import ErrorTable, Problem
 from workspaces.scopes import to_oauth
 
@@ -58,7 +58,8 @@ def field_problems(error: Exception) -> list[FieldProblem]:
         field = f"properties.{getattr(error, 'property', '')}"
         return [FieldProblem(field, PROPERTY_CODES[error.code], error.message)]
     if error.code == "invalid_field_value":
-        field = f"contact.customProperties.{getattr(error, 'field', '')}"
+        name = getattr(error, "field", "")
+        field = f"contact.{name}" if name in ATTRIBUTE_FIELDS else f"contact.customProperties.{name}"
         return [FieldProblem(field, "type_mismatch", error.message)]
     if error.code in CODES:
         code, field = CODES[error.code]

@@ -9,8 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from contacts.models import Contact
-from contacts.services import untag_contact
+from contacts.services import get_contact, untag_contact
 from events.api.ingest import IngestView
 from events.dialects.checks import Problem
 from events.dialects.omnisend.errors import InvalidTrack, error_table
@@ -69,10 +68,9 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
 @transaction.atomic
 def _recorded(workspace: Workspace, track: Track) -> None:
     outcome = record_event(workspace, track.event, schema_policy=SchemaPolicy.LEARNED)
-    if track.removes_tags and outcome.event is not None:
-        contact = Contact.objects.in_workspace(workspace.id).get(id=outcome.event.contact_id)
-        for link in contact.contact_tags.select_related("tag"):
-            untag_contact(workspace, contact, link.tag.name)
+    if track.removes_tags and outcome.event is not None and outcome.event.contact_id is not None:
+        contact = get_contact(workspace.id, outcome.event.contact_id)
+        untag_contact(workspace, contact, *contact.tag_names)
 
 
 def _type_mismatches(workspace: Workspace, body: dict[str, Any], found: list[Problem]) -> list[Problem]:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 from drf_spectacular.utils import extend_schema_view
@@ -11,10 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from contacts.errors import ContactNotFound
-from contacts.models import Company, Contact
-from contacts.queries import with_details
-from contacts.services import link_company, resolve_company
+from contacts.models import Company
+from contacts.services import get_contact, link_company, resolve_company
 from events.api.ingest import IngestView
 from events.dialects.suresend.errors import error_table
 from events.dialects.suresend.openapi import CREATE_EVENT
@@ -25,7 +22,7 @@ from events.dialects.suresend.shapes import (
     render_event,
     render_person,
 )
-from events.services import IncomingEvent, RecordedEvent, SchemaPolicy, record_event
+from events.services import IncomingEvent, SchemaPolicy, record_event
 from workspaces.api.base import RefusalsInOwnFormat, object_body
 from workspaces.authentication import BearerAuthentication
 from workspaces.models import Workspace
@@ -72,7 +69,11 @@ def _recorded(workspace: Workspace, incoming: IncomingEvent, sent: SentCompany |
     assert event is not None and event.contact_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
     if company is not None:
         link_company(workspace, event.contact_id, company.id)
-    answer = _answer(workspace, event, outcome.contact_created)
+    answer: dict[str, Any] = {
+        "event": render_event(event),
+        "person": render_person(get_contact(workspace.id, event.contact_id)),
+        "wasPersonCreated": outcome.contact_created,
+    }
     if company is not None:
         answer |= {"company": render_company(company), "wasCompanyCreated": was_company_created}
     return answer
@@ -86,18 +87,3 @@ def _company(workspace: Workspace, sent: SentCompany | None) -> tuple[Company | 
     return resolve_company(
         workspace, name=sent.name, website=sent.website, industry=sent.industry, size=sent.size
     )
-
-
-def _answer(workspace: Workspace, event: RecordedEvent, was_person_created: bool) -> dict[str, Any]:
-    return {
-        "event": render_event(event),
-        "person": render_person(_person(workspace, event.contact_id)),
-        "wasPersonCreated": was_person_created,
-    }
-
-
-def _person(workspace: Workspace, contact_id: UUID | None) -> Contact:
-    contact = with_details(Contact.objects.in_workspace(workspace.id)).filter(id=contact_id).first()
-    if contact is None:
-        raise ContactNotFound
-    return contact

@@ -26,7 +26,9 @@ def types_of(workspace, name="order_completed"):
 
 
 def stored(workspace):
-    return [event.properties for event in Event.objects.filter(workspace=workspace, source="api").order_by("id")]
+    return [
+        event.properties for event in Event.objects.filter(workspace=workspace, source="api").order_by("id")
+    ]
 
 
 def test_the_documented_examples_have_the_documented_types(track, workspace):
@@ -37,7 +39,17 @@ def test_the_documented_examples_have_the_documented_types(track, workspace):
 
 
 def test_looks_are_not_types(track, workspace):
-    track({"a": "1", "b": "true", "c": "2021-02-30", "d": "2021-09-01T12:41:52", "e": "ftp://x.example", "f": "a@b", "g": ""})
+    track(
+        {
+            "a": "1",
+            "b": "true",
+            "c": "2021-02-30",
+            "d": "2021-09-01T12:41:52",
+            "e": "ftp://x.example",
+            "f": "a@b",
+            "g": "",
+        }
+    )
     assert set(types_of(workspace).values()) == {"string"}
 
 
@@ -166,5 +178,9 @@ def test_it_is_all_or_nothing(send, track, workspace):
 def test_schemas_of_other_workspaces_are_others(track, send, workspace):
     track({"p": 1})
     other = issue_api_key(create_workspace("Other"), "shop").secret
-    body = {"eventName": "order_completed", "contact": {"email": "jane@example.com"}, "properties": {"p": "x"}}
+    body = {
+        "eventName": "order_completed",
+        "contact": {"email": "jane@example.com"},
+        "properties": {"p": "x"},
+    }
     assert send(body, secret=other).status_code == 202

@@ -1,12 +1,13 @@
 import json
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import Client
 
 from contacts.models import Consent, Contact, ContactTag, Identifier
-from contacts.services import ContactChanges, create_contact
+from contacts.services import ContactChanges, create_contact, create_field
 from events.models import Event
 from workspaces.services import add_member, create_application, create_user, create_workspace, issue_api_key
 from workspaces.tokens import issue_tokens
@@ -52,7 +53,9 @@ def test_a_phone_alone_makes_a_contact(send, workspace, field):
     assert Contact.objects.filter(workspace=workspace).count() == 1
 
 
-@pytest.mark.parametrize("fields", [JANE, {"phoneNumber": "+15551234567"}, {"phone": "+15551234567"}, {**JANE, "contact": None}])
+@pytest.mark.parametrize(
+    "fields", [JANE, {"phoneNumber": "+15551234567"}, {"phone": "+15551234567"}, {**JANE, "contact": None}]
+)
 def test_without_a_contact_its_identity_may_stand_beside_the_name(send, workspace, fields):
     assert send({"eventName": "x", **fields}).status_code == 202
     assert only_event(workspace).contact_id is not None
@@ -68,7 +71,9 @@ def test_a_known_id_is_enough(send, workspace, field, is_wrapped):
 
 
 def test_an_identity_beside_a_contact_is_refused(send, problems):
-    assert problems(send({"eventName": "x", "contact": JANE, "email": "eve@example.com"})) == [("email", "unknown_field")]
+    assert problems(send({"eventName": "x", "contact": JANE, "email": "eve@example.com"})) == [
+        ("email", "unknown_field")
+    ]
 
 
 @pytest.mark.parametrize("contact_id", [str(uuid4()), "5f1e", "é", "x" * 1000])
@@ -106,15 +111,21 @@ def test_a_free_phone_is_added_to_the_contact_of_the_email(send, workspace):
 def test_an_id_with_another_email_updates_it_if_it_is_free(send, workspace):
     contact = a_contact(workspace, email="jane@example.com")
     a_contact(workspace, email="taken@example.com")
-    assert send({"eventName": "x", "contact": {"id": str(contact.id), "email": "taken@example.com"}}).status_code == 202
+    assert (
+        send({"eventName": "x", "contact": {"id": str(contact.id), "email": "taken@example.com"}}).status_code
+        == 202
+    )
     assert identifiers(contact) == {("email", "jane@example.com", True)}
-    assert send({"eventName": "x", "contact": {"id": str(contact.id), "email": "new@example.com"}}).status_code == 202
+    assert (
+        send({"eventName": "x", "contact": {"id": str(contact.id), "email": "new@example.com"}}).status_code
+        == 202
+    )
     assert ("email", "new@example.com", True) in identifiers(contact)
     assert Event.objects.filter(source="api", contact_id=contact.id).count() == 2
 
 
 def test_contact_properties_are_set_changed_and_removed(send, workspace):
-    details = {
+    details: dict[str, Any] = {
         "firstName": "Jane",
         "lastName": "Doe",
         "address": "1 Main St",
@@ -130,17 +141,45 @@ def test_contact_properties_are_set_changed_and_removed(send, workspace):
     }
     assert send({"eventName": "x", "contact": {**JANE, **details}}).status_code == 202
     contact = Contact.objects.get(workspace=workspace)
-    attributes = {name: details[name] for name in ("address", "city", "state", "country", "countryCode", "postalCode", "gender", "birthdate")}
+    attributes = {
+        name: details[name]
+        for name in (
+            "address",
+            "city",
+            "state",
+            "country",
+            "countryCode",
+            "postalCode",
+            "gender",
+            "birthdate",
+        )
+    }
     assert (contact.first_name, contact.last_name) == ("Jane", "Doe")
     assert contact.attributes == {**attributes, **details["customProperties"]}
-    assert set(ContactTag.objects.filter(contact=contact).values_list("tag__name", flat=True)) == {"vip", "source: web"}
+    assert set(ContactTag.objects.filter(contact=contact).values_list("tag__name", flat=True)) == {
+        "vip",
+        "source: web",
+    }
 
-    change = {"lastName": None, "city": None, "state": "WA", "customProperties": {"likes": None, "shoe_size": 39, "new": "x"}, "tags": ["more"]}
+    change = {
+        "lastName": None,
+        "city": None,
+        "state": "WA",
+        "customProperties": {"likes": None, "shoe_size": 39, "new": "x"},
+        "tags": ["more"],
+    }
     assert send({"eventName": "x", "contact": {**JANE, **change}}).status_code == 202
     contact.refresh_from_db()
     del attributes["city"]
     assert (contact.first_name, contact.last_name) == ("Jane", "")
-    assert contact.attributes == {**attributes, "state": "WA", "shoe_size": 39, "subscriber": True, "ratio": 0.5, "new": "x"}
+    assert contact.attributes == {
+        **attributes,
+        "state": "WA",
+        "shoe_size": 39,
+        "subscriber": True,
+        "ratio": 0.5,
+        "new": "x",
+    }
     assert ContactTag.objects.filter(contact=contact).count() == 3
 
     assert send({"eventName": "x", "contact": {**JANE, "tags": None}}).status_code == 202
@@ -148,7 +187,12 @@ def test_contact_properties_are_set_changed_and_removed(send, workspace):
 
 
 def test_consents_become_consents_and_keep_their_proof(send, workspace):
-    proof = {"createdAt": "2026-01-15T10:00:00Z", "source": "footer", "ip": "192.0.2.1", "userAgent": "Mozilla"}
+    proof = {
+        "createdAt": "2026-01-15T10:00:00Z",
+        "source": "footer",
+        "ip": "192.0.2.1",
+        "userAgent": "Mozilla",
+    }
     contact = {
         **JANE,
         "consents": [{"channel": "email", **proof}],
@@ -168,7 +212,13 @@ def test_consents_become_consents_and_keep_their_proof(send, workspace):
 
 
 @pytest.mark.parametrize(
-    "moment", ["2026-01-15T10:00:00Z", "2026-01-15T12:00:00+02:00", "2026-01-15 12:00:00+02:00", "2026-01-15t10:00:00.000z"]
+    "moment",
+    [
+        "2026-01-15T10:00:00Z",
+        "2026-01-15T12:00:00+02:00",
+        "2026-01-15 12:00:00+02:00",
+        "2026-01-15t10:00:00.000z",
+    ],
 )
 def test_an_event_may_tell_its_time(send, workspace, moment):
     assert send({"eventName": "x", "contact": JANE, "eventTime": moment}).status_code == 202
@@ -209,7 +259,10 @@ def test_names_of_events_are_trimmed_and_may_have_spaces(send, workspace):
         ({**JANE, "gender": "x"}, [("contact.gender", "invalid_format")]),
         ({**JANE, "birthdate": "1990-02-30"}, [("contact.birthdate", "invalid_format")]),
         ({**JANE, "tags": "vip"}, [("contact.tags", "unsupported_type")]),
-        ({**JANE, "tags": ["vip", 1, " "]}, [("contact.tags[1]", "unsupported_type"), ("contact.tags[2]", "required")]),
+        (
+            {**JANE, "tags": ["vip", 1, " "]},
+            [("contact.tags[1]", "unsupported_type"), ("contact.tags[2]", "required")],
+        ),
         ({**JANE, "tags": ["x"] * 101}, [("contact.tags", "too_many")]),
         ({**JANE, "customProperties": None}, [("contact.customProperties", "unsupported_type")]),
         ({**JANE, "customProperties": {"a b": 1}}, [("contact.customProperties.a b", "invalid_name")]),
@@ -220,7 +273,10 @@ def test_names_of_events_are_trimmed_and_may_have_spaces(send, workspace):
         ({**JANE, "optIns": [{}]}, [("contact.optIns[0].channel", "required")]),
         ({**JANE, "optIns": ["email"]}, [("contact.optIns[0]", "unsupported_type")]),
         ({**JANE, "optIns": [{"channel": "fax"}]}, [("contact.optIns[0].channel", "invalid_format")]),
-        ({**JANE, "consents": [{"channel": "email", "createdAt": "x"}]}, [("contact.consents[0].createdAt", "invalid_format")]),
+        (
+            {**JANE, "consents": [{"channel": "email", "createdAt": "x"}]},
+            [("contact.consents[0].createdAt", "invalid_format")],
+        ),
         (
             {**JANE, "optIns": [{"channel": "sms"}], "optOuts": [{"channel": "phone"}]},
             [("contact.optOuts[0].channel", "conflict")],
@@ -259,7 +315,10 @@ def test_a_bad_event_is_refused_by_name(send, problems, fields, expected):
 
 
 @pytest.mark.parametrize("value", [None, True, 1, 1.5, "", "text", [], [1], [None], {}, {"a": {"b": []}}])
-@pytest.mark.parametrize("place", ["eventName", "contact", "properties", "eventTime", "eventID", "id", "email", "phone", "contactID"])
+@pytest.mark.parametrize(
+    "place",
+    ["eventName", "contact", "properties", "eventTime", "eventID", "id", "email", "phone", "contactID"],
+)
 def test_a_wrong_type_anywhere_is_no_failure(send, place, value):
     assert send({"eventName": "x", "contact": JANE, place: value}).status_code in (202, 400)
     assert send({"eventName": "x", place: value}).status_code in (202, 400, 404)
@@ -267,7 +326,19 @@ def test_a_wrong_type_anywhere_is_no_failure(send, place, value):
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[]", b"null", b"1", b'"x"', b"\xff", b'{"eventName":"\\u0000"}', b'{"a":1,"a":2}', b'{"a":NaN}', b"[" * 10_000, b'{"a":' * 10_000],
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b"1",
+        b'"x"',
+        b"\xff",
+        b'{"eventName":"\\u0000"}',
+        b'{"a":1,"a":2}',
+        b'{"a":NaN}',
+        b"[" * 10_000,
+        b'{"a":' * 10_000,
+    ],
 )
 def test_a_malformed_body_is_a_problem(send, body):
     answer = send(body)
@@ -363,3 +434,23 @@ def test_other_methods_and_media_types_are_refused_in_this_format(key):
     assert (answer.status_code, answer.json()["title"]) == (405, "Method not allowed")
     answer = Client().post("/v4/track", "a", content_type="text/plain", headers=headers)
     assert (answer.status_code, answer.json()["title"]) == (415, "Unsupported media type")
+
+
+@pytest.mark.parametrize(
+    ("contact", "field"),
+    [
+        ({"customProperties": {"size": "large"}}, "contact.customProperties.size"),
+        ({"city": "Portland"}, "contact.city"),
+    ],
+)
+def test_a_value_against_a_declared_field_is_refused_by_name(send, workspace, problems, contact, field):
+    create_field(workspace, field.rpartition(".")[2], "integer")
+    answer = send({"eventName": "x", "contact": {**JANE, **contact}})
+    assert problems(answer) == [(field, "type_mismatch")]
+    assert not Contact.objects.exists()
+
+
+@pytest.mark.parametrize("used", ["", "x" * 256])
+def test_a_bad_idempotency_key_is_refused(send, problems, used):
+    answer = send({"eventName": "x", "contact": JANE}, **{"Idempotency-Key": used})
+    assert problems(answer) == [("Idempotency-Key", "invalid_format")]

@@ -90,7 +90,11 @@ def test_what_was_not_sent_is_null(send, jane):
 
 
 def test_an_id_wins_over_a_person_and_changes_nothing(send, workspace, jane):
-    body = {"type": "x", "personId": str(jane.id), "person": {"firstName": "Eve", "emails": ["eve@example.com"]}}
+    body = {
+        "type": "x",
+        "personId": str(jane.id),
+        "person": {"firstName": "Eve", "emails": ["eve@example.com"]},
+    }
     answer = send(body)
     assert answer.status_code == 200
     assert answer.json()["person"]["firstName"] == "Jane"
@@ -104,7 +108,9 @@ def test_an_unknown_id_is_404_even_beside_a_known_person(send, workspace, jane, 
     assert not posted(workspace).exists()
 
 
-@pytest.mark.parametrize("body", [{}, {"personId": None, "person": None}, {"personId": ""}, {"company": {"name": "A"}}])
+@pytest.mark.parametrize(
+    "body", [{}, {"personId": None, "person": None}, {"personId": ""}, {"company": {"name": "A"}}]
+)
 def test_a_person_is_required(send, workspace, body):
     answer = send({"type": "x", **body})
     assert answer.status_code == 422
@@ -113,7 +119,9 @@ def test_a_person_is_required(send, workspace, body):
     assert not Company.objects.exists()
 
 
-@pytest.mark.parametrize("person", [{}, {"emails": []}, {"emails": [], "phones": None, "firstName": " "}, {"stage": "Lead"}])
+@pytest.mark.parametrize(
+    "person", [{}, {"emails": []}, {"emails": [], "phones": None, "firstName": " "}, {"stage": "Lead"}]
+)
 def test_a_person_of_whom_nothing_is_known_is_refused(send, person):
     answer = send({"type": "x", "person": person})
     assert answer.status_code == 422
@@ -148,7 +156,12 @@ def test_a_phone_matches_whatever_its_spelling(send):
 
 
 def test_a_matched_person_is_not_updated(send, jane):
-    person = {"firstName": "Eve", "emails": ["jane@example.com", "new@example.com"], "stage": "Lead", "tags": ["hot"]}
+    person = {
+        "firstName": "Eve",
+        "emails": ["jane@example.com", "new@example.com"],
+        "stage": "Lead",
+        "tags": ["hot"],
+    }
     answer = send({"type": "x", "person": person}).json()["person"]
     assert answer["firstName"] == "Jane"
     assert [email["value"] for email in answer["emails"]] == ["jane@example.com"]
@@ -165,8 +178,13 @@ def test_a_created_person_has_all_that_was_sent(send):
         "addresses": [{"street": "123 Main St"}],
         "tags": ["hot", "buyer"],
     }
-    emails = [{"value": "j@example.com", "type": "work"}, {"value": "h@example.com", "type": "home", "isPrimary": True}]
-    person = send({"type": "x", "person": {"firstName": "John", "lastName": "Doe", "emails": emails, **sent}}).json()["person"]
+    emails = [
+        {"value": "j@example.com", "type": "work"},
+        {"value": "h@example.com", "type": "home", "isPrimary": True},
+    ]
+    person = send(
+        {"type": "x", "person": {"firstName": "John", "lastName": "Doe", "emails": emails, **sent}}
+    ).json()["person"]
     assert {name: person[name] for name in sent} == {**sent, "tags": ["buyer", "hot"]}
     assert person["name"] == "John Doe"
     assert person["emails"] == [
@@ -180,7 +198,10 @@ def test_a_created_person_has_all_that_was_sent(send):
     [
         (["a@example.com", "b@example.com"], "a@example.com"),
         ([{"value": "b@example.com"}, {"value": "a@example.com"}], "b@example.com"),
-        ([{"value": "c@example.com", "isPrimary": True}, {"value": "a@example.com", "isPrimary": True}], "c@example.com"),
+        (
+            [{"value": "c@example.com", "isPrimary": True}, {"value": "a@example.com", "isPrimary": True}],
+            "c@example.com",
+        ),
         (["b@example.com", {"value": "a@example.com", "isPrimary": True}], "a@example.com"),
         ([" A@example.com", {"value": "a@EXAMPLE.com"}], "a@example.com"),
     ],
@@ -192,9 +213,16 @@ def test_exactly_one_email_is_primary(send, emails, primary):
 
 
 def test_a_company_is_made_linked_and_found_again_by_name(send, workspace):
-    company = {"name": "Acme Corporation", "website": "https://acmecorp.com", "industry": "Tech", "companySize": "51-200"}
+    company = {
+        "name": "Acme Corporation",
+        "website": "https://acmecorp.com",
+        "industry": "Tech",
+        "companySize": "51-200",
+    }
     first = send({"type": "x", "person": EMAIL, "company": company})
-    again = send({"type": "x", "person": EMAIL, "company": {"name": " acme CORPORATION ", "industry": "Other"}})
+    again = send(
+        {"type": "x", "person": EMAIL, "company": {"name": " acme CORPORATION ", "industry": "Other"}}
+    )
     assert (first.status_code, first.json()["wasCompanyCreated"]) == (201, True)
     assert (again.status_code, again.json()["wasCompanyCreated"]) == (200, False)
     assert {name: first.json()["company"][name] for name in company} == company
@@ -234,7 +262,10 @@ def test_people_and_companies_of_other_workspaces_do_not_exist(send, jane):
     company = send({"type": "x", "personId": str(jane.id), "company": {"name": "Acme"}}).json()["company"]
     stranger = issue_api_key(create_workspace("Others"), "partner").secret
     assert send({"type": "x", "personId": str(jane.id)}, secret=stranger).status_code == 404
-    assert send({"type": "x", "person": EMAIL, "company": {"id": company["id"]}}, secret=stranger).status_code == 404
+    assert (
+        send({"type": "x", "person": EMAIL, "company": {"id": company["id"]}}, secret=stranger).status_code
+        == 404
+    )
     own = send({"type": "x", "person": EMAIL, "company": {"name": "Acme"}}, secret=stranger)
     assert own.status_code == 201
     assert own.json()["company"]["id"] != company["id"]
@@ -279,5 +310,10 @@ def test_one_request_too_many_is_429(send, workspace):
 
 
 def test_an_identifier_is_stored_once_for_a_contact(send, workspace):
-    send({"type": "x", "person": {"emails": ["a@example.com", "A@example.com"], "phones": ["+1-555-1234", "+15551234"]}})
+    send(
+        {
+            "type": "x",
+            "person": {"emails": ["a@example.com", "A@example.com"], "phones": ["+1-555-1234", "+15551234"]},
+        }
+    )
     assert Identifier.objects.filter(workspace=workspace).count() == 2

@@ -1,14 +1,16 @@
 import json
+from typing import Any
 
 import pytest
 from django.test import Client
 
 from contacts.models import Contact
+from contacts.services import create_field
 from events.models import Event
 from workspaces.services import issue_api_key
 
 PERSON = {"emails": ["jane@example.com"]}
-WRONG = [None, True, 1, 1.5, "", "text", [], [1], [None], [[]], {}, {"a": 1}]
+WRONG: list[Any] = [None, True, 1, 1.5, "", "text", [], [1], [None], [[]], {}, {"a": 1}]
 PLACES = [
     ("type",),
     ("personId",),
@@ -53,9 +55,14 @@ PLACES = [
 
 
 def body_with(place, value):
-    body = {
+    body: Any = {
         "type": "x",
-        "person": {"emails": [{"value": "jane@example.com"}], "phones": [{"value": "+15551234"}], "tags": ["a"], "addresses": ["b"]},
+        "person": {
+            "emails": [{"value": "jane@example.com"}],
+            "phones": [{"value": "+15551234"}],
+            "tags": ["a"],
+            "addresses": ["b"],
+        },
         "company": {"name": "Acme"},
         "property": {},
         "propertySearch": {},
@@ -171,7 +178,23 @@ def test_another_method_is_405_and_another_media_type_415(key):
     assert (answer.status_code, list(answer.json())) == (415, ["error"])
 
 
-@pytest.mark.parametrize("path", ["/api/partner/nothing", "/api/partner/events/", "/suresend/api/partner/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/api/partner/nothing", "/api/partner/events/", "/suresend/api/partner/nothing"]
+)
 def test_an_unknown_route_is_404_in_this_format(send, path):
     answer = send({}, path=path)
     assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
+
+
+def test_a_value_against_a_declared_field_is_refused_by_name(send, workspace):
+    create_field(workspace, "stage", "integer")
+    answer = send({"type": "x", "person": {**PERSON, "stage": "Lead"}})
+    assert answer.status_code == 422
+    assert list(answer.json()["errors"]) == ["person.stage"]
+    assert not Contact.objects.exists()
+
+
+@pytest.mark.parametrize("used", ["", "x" * 256])
+def test_a_bad_idempotency_key_is_refused(send, used):
+    answer = send({"type": "x", "person": PERSON}, **{"Idempotency-Key": used})
+    assert (answer.status_code, list(answer.json()["errors"])) == (422, ["base"])
