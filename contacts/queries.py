@@ -1,11 +1,11 @@
 """Read contacts with all that hangs on them, without a query per contact."""
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 
-from contacts.models import ContactQuerySet, ContactTag
+from contacts.models import Contact, ContactTag
 
 
-def with_details(contacts: ContactQuerySet) -> ContactQuerySet:
+def with_details(contacts: QuerySet[Contact]) -> QuerySet[Contact]:
     """Load identifiers, tags, consents and the score along, in four more statements."""
     tags = ContactTag.objects.select_related("tag").order_by("id")
     return contacts.prefetch_related("identifiers", Prefetch("contact_tags", tags), "consents", "scores")

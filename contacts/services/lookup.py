@@ -125,12 +125,22 @@ JOIN contacts_contact c ON c.workspace_id = %(workspace)s AND c.id = i.contact_i
 WHERE i.workspace_id = %(workspace)s AND i.kind = %(kind)s AND i.value = %(value)s
 """
 
+# One probe of the unique index per identifier: joined freely, a planner without fresh statistics may
+# read all identifiers of the workspace instead.
 _BY_IDENTIFIERS: Final = """
 SELECT i.kind, i.value, c.id, c.merged_into_id /*state*/
 FROM unnest(%(kinds)s::varchar[], %(values)s::varchar[]) AS wanted (kind, value)
-JOIN contacts_identifier i
-    ON i.workspace_id = %(workspace)s AND i.kind = wanted.kind AND i.value = wanted.value
-JOIN contacts_contact c ON c.workspace_id = %(workspace)s AND c.id = i.contact_id
+CROSS JOIN LATERAL (
+    SELECT one.kind, one.value, one.contact_id
+    FROM contacts_identifier one
+    WHERE one.workspace_id = %(workspace)s AND one.kind = wanted.kind AND one.value = wanted.value
+    LIMIT 1
+) i
+CROSS JOIN LATERAL (
+    SELECT * FROM contacts_contact one
+    WHERE one.workspace_id = %(workspace)s AND one.id = i.contact_id
+    LIMIT 1
+) c
 """
 
 _STATE: Final = """, jsonb_build_object(

@@ -29,7 +29,8 @@ def test_a_company_is_found_whatever_the_case_of_its_name(workspace):
 def test_an_id_wins_and_must_exist(workspace):
     company = CompanyFactory.create(workspace=workspace)
     assert resolve_company(workspace, id=str(company.id), name="Other") == (company, False)
-    for unknown in ("nothing", str(uuid.uuid4()), str(CompanyFactory.create().id), 5, []):
+    unknowns: list[object] = ["nothing", str(uuid.uuid4()), str(CompanyFactory.create().id), 5, []]
+    for unknown in unknowns:
         with pytest.raises(CompanyNotFound):
             resolve_company(workspace, id=unknown, name=company.name)
 

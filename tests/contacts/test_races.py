@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -198,7 +199,7 @@ def test_one_of_two_upserts_creates():
 def test_one_company_is_made_once():
     workspace = WorkspaceFactory.create()
     names = ["Acme Corporation", "ACME corporation", "  acme   Corporation"]
-    results = at_once(*[lambda name=name: resolve_company(workspace, name=name) for name in names])
+    results = at_once(*[partial(resolve_company, workspace, name=name) for name in names])
     assert sorted(created for _, created in results) == [False, False, True]
     assert Company.objects.count() == 1
 
@@ -209,7 +210,7 @@ def test_a_contact_deleted_meanwhile_is_made_anew():
         contact = a_contact(workspace, "jane@example.test")
         changes = ContactChanges(first_name="Jane", tags=("t",), consents={"email": "opted_out"})
         gone, results = at_once(
-            lambda contact=contact: delete_contact(workspace, contact),
+            partial(delete_contact, workspace, contact),
             resolving(workspace, [by_email("jane@example.test", update_matched=True, changes=changes)]),
         )
         assert gone is None
