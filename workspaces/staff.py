@@ -69,7 +69,8 @@ class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no ty
     @property
     def shown(self) -> str:
         """The name of the workspace whose rows are listed."""
-        return dict(self.lookup_choices).get(self.value(), "none")
+        names: dict[str, str] = dict(self.lookup_choices)
+        return names.get(self.value(), "none")
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
         return queryset.filter(workspace_id=self.workspace_id)
