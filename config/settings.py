@@ -93,7 +93,8 @@ DATABASES: dict[str, dict[str, Any]] = {
 # A message is a wake-up, the row the truth: so no results, no retries, and nobody waits for a broker.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://localhost")
 _BROKER_SCHEME = CELERY_BROKER_URL.partition(":")[0]
-_VISIBILITY_SECONDS = 60  # after which a killed worker's message is read again
+# After which a killed worker's message is read again.
+_VISIBILITY_SECONDS = env.int("BROKER_VISIBILITY_SECONDS", default=60)
 _BROKER_TIMEOUT_SECONDS = 0.5 if IN_WEB else 4.0
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "pgmq": {
@@ -133,6 +134,8 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so it needs no file
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
+    "make partitions": {"task": "events.tasks.make_partitions", "schedule": 24 * 3600.0},
+    "forget idempotency keys": {"task": "events.tasks.forget_idempotency_keys", "schedule": 3600.0},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -57,12 +57,15 @@ def _award(batch: EffectBatch, rules: Sequence[ScoringRule], events: Sequence[Ef
     compiled = [conditions.add(rule.condition) for rule in rules]
     matches = ", ".join(f"CASE WHEN {sql.text} THEN {place} END" for place, sql in enumerate(compiled, 1))
     columns = conditions.columns
-    # OFFSET 0 keeps the planner from reading a path once per condition.
+    # OFFSET 0 keeps the planner from reading a path once per condition, and to one look-up by key an event.
     statement = f"""
         WITH matched AS MATERIALIZED (
             SELECT e.id AS event_id, b.contact_id, e.occurred_at, m.place
             FROM unnest(%s::uuid[], %s::uuid[]) AS b (event_id, contact_id)
-            JOIN events_event e ON e.workspace_id = %s AND e.id = b.event_id AND e.id BETWEEN %s AND %s
+            CROSS JOIN LATERAL (
+                SELECT id, occurred_at, properties, context FROM events_event
+                WHERE workspace_id = %s AND id = b.event_id AND id BETWEEN %s AND %s OFFSET 0
+            ) e
             CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
             CROSS JOIN LATERAL unnest(array_remove(ARRAY[{matches}]::int[], NULL)) AS m (place)
         ), entered AS (

@@ -93,8 +93,8 @@ def _lock_lanes(workspace_id: UUID) -> list[int]:
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT lane, count(*) FROM (SELECT lane FROM events_eventbatch WHERE workspace_id = %s"
-            " ORDER BY lane, id LIMIT 50000) waiting GROUP BY lane ORDER BY min(random())",
+            "SELECT lane, sum(cardinality(event_ids)) FROM (SELECT lane, event_ids FROM events_eventbatch"
+            " WHERE workspace_id = %s ORDER BY lane, id LIMIT 50000) waiting GROUP BY lane ORDER BY min(random())",
             [workspace_id],
         )
         waiting = cursor.fetchall()
@@ -117,16 +117,23 @@ def _take_batches(workspace_id: UUID, lanes: Sequence[int]) -> dict[UUID, int]:
 
     A statement of its own: only now that the locks are held is it certain what the last holder left.
     """
+    room = max(settings.EFFECTS_BATCH_SIZE // len(lanes), 1)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM events_eventbatch WHERE workspace_id = %s AND id IN ("
-            " SELECT oldest.id FROM unnest(%s::int[]) AS lane CROSS JOIN LATERAL ("
-            "  SELECT id FROM events_eventbatch WHERE workspace_id = %s AND events_eventbatch.lane = lane.lane"
-            "  ORDER BY id LIMIT %s) oldest)"
-            " RETURNING event_ids, level",
-            [workspace_id, list(lanes), workspace_id, max(settings.EFFECTS_BATCH_SIZE // len(lanes), 1)],
-        )
+        cursor.execute(_TAKE, [workspace_id, list(lanes), workspace_id, room, room])
         return {event_id: level for event_ids, level in cursor.fetchall() for event_id in event_ids}
+
+
+# A lane's oldest batches, until they have as many events as there is room for: at least one batch.
+_TAKE = """
+DELETE FROM events_eventbatch WHERE workspace_id = %s AND id IN (
+    SELECT counted.id FROM unnest(%s::int[]) AS taken (lane) CROSS JOIN LATERAL (
+        SELECT id, sum(events) OVER (ORDER BY id) - events AS before FROM (
+            SELECT id, cardinality(event_ids) AS events FROM events_eventbatch
+            WHERE workspace_id = %s AND lane = taken.lane ORDER BY id LIMIT %s
+        ) oldest
+    ) counted WHERE counted.before < %s
+) RETURNING event_ids, level
+"""
 
 
 def _prepare(workspace_id: UUID) -> None:
@@ -141,13 +148,23 @@ def _prepare(workspace_id: UUID) -> None:
 def _load(workspace_id: UUID, levels: dict[UUID, int]) -> list[EffectEvent]:
     """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT e.id, COALESCE(c.merged_into_id, c.id), e.name, e.occurred_at, e.source, e.depth"
-            " FROM events_event e JOIN contacts_contact c ON c.id = e.contact_id AND c.workspace_id = %s"
-            " WHERE e.workspace_id = %s AND e.id = ANY(%s) ORDER BY e.occurred_at, e.id",
-            [workspace_id, workspace_id, list(levels)],
-        )
+        cursor.execute(_LOAD, [list(levels), workspace_id, min(levels), max(levels), workspace_id])
         return [EffectEvent(*row, level=EffectsLevel(levels[row[0]])) for row in cursor.fetchall()]
+
+
+# OFFSET 0 and the laterals keep it to one look-up by key an event, whatever the statistics make the planner think.
+_LOAD = """
+SELECT e.id, COALESCE(c.merged_into_id, c.id), e.name, e.occurred_at, e.source, e.depth
+FROM unnest(%s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM events_event
+    WHERE workspace_id = %s AND id = wanted.id AND id BETWEEN %s AND %s OFFSET 0
+) e
+CROSS JOIN LATERAL (
+    SELECT id, merged_into_id FROM contacts_contact WHERE workspace_id = %s AND id = e.contact_id OFFSET 0
+) c
+ORDER BY e.occurred_at, e.id
+"""
 
 
 def _run(path: str, batch: EffectBatch) -> None:

@@ -58,19 +58,15 @@ def record_event(
     return outcome
 
 
-@transaction.atomic
 def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange]) -> None:
     """Record what happened to contacts as system events, beside the events that caused it where some did."""
     if (call := _current_call.get()) is not None and call.workspace_id == workspace_id:
         call.changes.extend(changes)
         return
     received_at = clock.now()
-    insert_events(
-        workspace_id,
-        [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)],
-        level=EffectsLevel.ALL,
-        received_at=received_at,
-    )
+    events = [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)]
+    with transaction.atomic():
+        insert_events(workspace_id, events, level=EffectsLevel.ALL, received_at=received_at)
 
 
 @dataclass(frozen=True, slots=True)
