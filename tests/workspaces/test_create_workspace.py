@@ -1,8 +1,7 @@
 import json
 
 import pytest
-from django.core.management import call_command
-from django.db import IntegrityError
+from django.core.management import CommandError, call_command
 
 from tests.workspaces.factories import UserFactory, bearer
 from workspaces.models import Membership, User, Workspace
@@ -44,6 +43,6 @@ def test_text_for_people(capsys):
 
 def test_all_or_nothing():
     UserFactory.create(username="ann@example.test")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(CommandError, match="already"):
         call_command("create_workspace", "Demo", "--owner-email", "ann@example.test")
     assert not Workspace.objects.exists()

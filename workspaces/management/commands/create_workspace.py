@@ -4,8 +4,8 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-from django.db import transaction
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DataError, IntegrityError, transaction
 
 from config.ids import uuid7
 from workspaces.models import Role
@@ -40,8 +40,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Create it all or nothing, then print it."""
-        with transaction.atomic():
-            created = _create(options)
+        try:
+            with transaction.atomic():
+                created = _create(options)
+        except IntegrityError as error:
+            raise CommandError("There is a user with this address already.") from error
+        except DataError as error:
+            raise CommandError("The name is too long.") from error
         self.stdout.write(json.dumps(created) if options["json"] else _readable(created))
 
 
