@@ -1,5 +1,6 @@
 """The admin in a real browser that can reach nothing else: pages are styled, and no script complains."""
 
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,3 +66,24 @@ def test_pages_need_nothing_from_outside(live_server, pages, session_cookie):
             assert not browser.complaints(), name
             hosts = {urlsplit(address).netloc for address in browser.requested()}
             assert hosts <= {urlsplit(live_server.url).netloc, ""}, name
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_filters_open_and_name_the_workspace(live_server, pages, session_cookie):
+    with Chromium() as browser:
+        browser.open(live_server.url + reverse("admin:login"))
+        browser.cookie(settings.SESSION_COOKIE_NAME, session_cookie)
+        browser.open(pages["events"])
+        shown = (
+            "return [...document.querySelectorAll('select[name=workspace]')].some(e => e.checkVisibility())"
+        )
+        browser.run(
+            "[...document.querySelectorAll('a, button')].find(e => e.innerText.includes('Filters')).click()"
+        )
+        for _ in range(50):
+            if browser.run(shown):
+                break
+            time.sleep(0.1)
+        browser.screenshot(Path(settings.HEADRACE_HOME) / "screenshots" / "filters.png")
+        assert browser.run(shown)
+        assert not browser.complaints()
