@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
 
@@ -26,7 +27,9 @@ def announce_contact(sender: type[Contact], instance: Contact, raw: bool, **_: A
     before: ContactState | None = instance.__dict__.pop("_saved_over", None)
     after = _states(instance).get(instance.id)
     if after is not None and (changes := list(changes_of(Draft(instance.id, before, after)))):
-        contacts_changed.send(sender=Contact, workspace_id=instance.workspace_id, changes=changes)
+        # Outside any transaction, Django sends post_save after its own is over.
+        with transaction.atomic():
+            contacts_changed.send(sender=Contact, workspace_id=instance.workspace_id, changes=changes)
 
 
 @receiver(pre_delete, sender=Contact, dispatch_uid="contacts.announce_deletion")

@@ -15,7 +15,7 @@ from contacts.services.identifiers import Identification, normalize_all
 from contacts.services.lookup import Found, find, lock
 from contacts.services.references import NO_CHANGES, ContactChanges, ContactReference, Resolution
 from contacts.services.schema import ContactSchema
-from contacts.services.writing import LostRace, write
+from contacts.services.writing import LostRace, announce, create_plain, write
 
 # Each new attempt is owed to somebody else's commit, so the second nearly always succeeds.
 _ATTEMPTS: Final = 20
@@ -164,6 +164,8 @@ def _attempt(
     results = [resolver.resolve(each) for each in wanted]
     if not any(draft.is_dirty for draft in edition.drafts.values()):
         return results
+    if _is_plain(wanted, edition):
+        return _create_plain(workspace_id, results, edition)
     with transaction.atomic():
         changing = {
             draft.id for draft in edition.drafts.values() if draft.before is not None and draft.is_dirty
@@ -177,6 +179,42 @@ def _attempt(
                 raise LostRace
         write(workspace_id, edition.drafts.values())
     return results
+
+
+def _is_plain(wanted: Sequence[_Wanted], edition: Edition) -> bool:
+    """Return whether all there is to do is to make contacts known by one identifier."""
+    return not any(each.reference.update_matched for each in wanted) and all(
+        draft.before is None
+        and len(draft.after.identifiers) == 1
+        and all(draft.after.identifiers.values())
+        and not (draft.after.tags or draft.after.consents)
+        for draft in edition.drafts.values()
+    )
+
+
+def _create_plain(
+    workspace_id: UUID, results: list[Resolution | DomainError], edition: Edition
+) -> list[Resolution | DomainError]:
+    """Make contacts without a savepoint: who loses a race leaves nothing behind and takes the winner's."""
+    pending = list(edition.drafts.values())
+    winners: dict[UUID, UUID] = {}
+    while pending:
+        made = create_plain(workspace_id, pending)
+        pending = [draft for draft in pending if draft.id not in made]
+        found = find(workspace_id, (), [key for draft in pending for key in draft.after.identifiers])
+        for draft in pending:
+            (key,) = draft.after.identifiers
+            if key in found.by_identifier:
+                winners[draft.id] = found.by_identifier[key]
+        # Left is only whom the winner has deleted again.
+        pending = [draft for draft in pending if draft.id not in winners]
+    announce(workspace_id, [draft for draft in edition.drafts.values() if draft.id not in winners])
+    return [
+        Resolution(winners[result.contact_id], created=False)
+        if isinstance(result, Resolution) and result.contact_id in winners
+        else result
+        for result in results
+    ]
 
 
 def _locked(workspace_id: UUID, contact_ids: set[UUID], found: Found) -> Found:

@@ -100,6 +100,20 @@ def test_a_winner_that_rolls_back_leaves_the_person_to_the_loser():
     assert Contact.objects.count() == 1
 
 
+def test_plain_batches_in_opposite_order_neither_lock_up_nor_double():
+    workspace = WorkspaceFactory.create()
+    references = [by_email(f"p{n}@example.test") for n in range(200)]
+    results = at_once(
+        resolving(workspace, references),
+        resolving(workspace, references[::-1]),
+        resolving(workspace, references[50:150] * 2),
+    )
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert sum(one.created for result in results for one in result) == 200
+    assert [one.contact_id for one in results[0]] == [one.contact_id for one in results[1]][::-1]
+    assert Contact.objects.count() == Identifier.objects.count() == 200
+
+
 @pytest.mark.parametrize("update_matched", [False, True])
 def test_batches_in_opposite_order_neither_lock_up_nor_double(update_matched):
     workspace = WorkspaceFactory.create()

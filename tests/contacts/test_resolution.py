@@ -181,8 +181,16 @@ def test_the_number_of_statements_does_not_grow(workspace, nobody_listens, size,
     ]
     with django_assert_num_queries(1):
         resolved(workspace.id, *ids)
-    with django_assert_num_queries(5):  # look-up, savepoint, contacts, identifiers, release
+    several = [
+        ContactReference(
+            identifiers=(("external_id", f"a{n}"), ("anonymous_id", f"b{n}")), if_missing="create"
+        )
+        for n in range(size)
+    ]
+    with django_assert_num_queries(2):  # look-up, contacts with their one identifier
         assert all(result.created for result in resolved(workspace.id, *new))
+    with django_assert_num_queries(5):  # look-up, savepoint, contacts, identifiers, release
+        assert all(result.created for result in resolved(workspace.id, *several))
     with django_assert_num_queries(1):
         assert not any(result.created for result in resolved(workspace.id, *new, *ids))
     # schema and look-up; savepoint, lock, states, identifiers, contacts, tags, their links, release
