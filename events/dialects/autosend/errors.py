@@ -74,6 +74,7 @@ _MESSAGES = {
     "event_not_defined": "Event not found",
     "definition_not_found": "Event not found",
     "definition_exists": "An event with this name already exists",
+    "access_denied": "Forbidden",
     "throttled": "Rate limit exceeded",
 }
 _SEND_MESSAGES = {
