@@ -38,8 +38,8 @@ _CONSENT = _object(
 )
 _CONTACT = _object(
     {
-        "id": _TEXT,
-        "contactID": _TEXT,
+        "id": {"type": ["string", "null"]},
+        "contactID": {"type": ["string", "null"]},
         "email": {**_TEXT, "example": "jane@example.com"},
         "phoneNumber": {**_TEXT, "pattern": r"^\+[1-9][0-9]{1,14}$"},
         "phone": {**_TEXT, "pattern": r"^\+[1-9][0-9]{1,14}$"},
@@ -58,9 +58,9 @@ _REQUEST = _object(
     {
         "eventName": {**_TEXT, "minLength": 1, "maxLength": 255, "example": "order_completed"},
         "contact": _CONTACT,
-        "properties": _named(100),
-        "eventTime": {**_TEXT, "format": "date-time"},
-        "eventID": {**_TEXT, "maxLength": 255},
+        "properties": {**_named(100), "type": ["object", "null"]},
+        "eventTime": {"type": ["string", "null"], "format": "date-time"},
+        "eventID": _optional_text(255),
     },
     required=("eventName", "contact"),
 )

@@ -14,9 +14,9 @@ from events.api.ingest import IngestView
 from events.dialects.checks import Problem
 from events.dialects.omnisend.errors import InvalidTrack, error_table
 from events.dialects.omnisend.openapi import TRACK
-from events.dialects.omnisend.shapes import Track, read_track
+from events.dialects.omnisend.shapes import read_track
 from events.models import EventProperty
-from events.services import SchemaPolicy, record_event
+from events.services import IncomingEvent, SchemaPolicy, record_event
 from events.services.coercion import accepts, learned_type
 from workspaces.access import Credential
 from workspaces.api.base import RefusalsInOwnFormat, object_body
@@ -50,7 +50,10 @@ class TrackView(IngestView):
         except InvalidTrack as error:
             mismatches = _type_mismatches(self.workspace, body, error.problems)
             raise InvalidTrack([*error.problems, *mismatches]) from None
-        _recorded(self.workspace, track)
+        if track.removes_tags:
+            _record_without_tags(self.workspace, track.event)
+        else:
+            record_event(self.workspace, track.event, schema_policy=SchemaPolicy.LEARNED)
         return Response(status=202)
 
 
@@ -66,10 +69,10 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
 
 
 @transaction.atomic
-def _recorded(workspace: Workspace, track: Track) -> None:
-    outcome = record_event(workspace, track.event, schema_policy=SchemaPolicy.LEARNED)
-    if track.removes_tags and outcome.event is not None and outcome.event.contact_id is not None:
-        contact = get_contact(workspace.id, outcome.event.contact_id)
+def _record_without_tags(workspace: Workspace, incoming: IncomingEvent) -> None:
+    event = record_event(workspace, incoming, schema_policy=SchemaPolicy.LEARNED).event
+    if event is not None and event.contact_id is not None:
+        contact = get_contact(workspace.id, event.contact_id)
         untag_contact(workspace, contact, *contact.tag_names)
 
 

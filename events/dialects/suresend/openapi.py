@@ -18,12 +18,16 @@ def _object(
     return {**schema, "required": list(required)} if required else schema
 
 
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"oneOf": [schema, {"type": "null"}]}
+
+
 def _identifiers(example: str) -> dict[str, Any]:
     entry = _object(
         {"value": _TEXT, "type": _OPTIONAL_TEXT, "isPrimary": {"type": ["boolean", "null"]}},
         required=("value",),
     )
-    return {"type": "array", "items": {"oneOf": [_TEXT, entry]}, "example": [example]}
+    return {"type": ["array", "null"], "items": {"oneOf": [_TEXT, entry]}, "example": [example]}
 
 
 _PERSON = _object(
@@ -36,15 +40,24 @@ _PERSON = _object(
         "companyName": _NAME,
         "stage": _NAME,
         "source": _NAME,
-        "tags": {"type": "array", "items": _TEXT},
-        "addresses": {"type": "array", "items": {"oneOf": [_TEXT, _object({}, is_open=True)]}},
-        "assignedUserId": {"oneOf": [_TEXT, {"type": "number"}]},
+        "tags": {"type": ["array", "null"], "items": _TEXT},
+        "addresses": {"type": ["array", "null"], "items": {"oneOf": [_TEXT, _object({}, is_open=True)]}},
+        "assignedUserId": {"type": ["string", "number", "null"]},
         "averagePrice": _NUMBER,
+    }
+)
+_COMPANY = _object(
+    {
+        "id": _OPTIONAL_TEXT,
+        "name": _NAME,
+        "website": {"type": ["string", "null"], "maxLength": 2048},
+        "industry": _NAME,
+        "companySize": {"type": ["string", "null"], "maxLength": 64},
     }
 )
 _PROPERTY = _object(
     {
-        "id": {"oneOf": [_TEXT, {"type": "number"}]},
+        "id": {"type": ["string", "number", "null"]},
         "address": _OPTIONAL_TEXT,
         "price": _NUMBER,
         "beds": _NUMBER,
@@ -70,8 +83,8 @@ _EVENT_FIELDS: dict[str, Any] = {
     "pageTitle": _OPTIONAL_TEXT,
     "pageReferrer": _OPTIONAL_TEXT,
     "pageDuration": {**_NUMBER, "description": "in seconds"},
-    "property": {"oneOf": [_PROPERTY, {"type": "null"}]},
-    "propertySearch": {"oneOf": [_PROPERTY_SEARCH, {"type": "null"}]},
+    "property": _or_null(_PROPERTY),
+    "propertySearch": _or_null(_PROPERTY_SEARCH),
     "message": _OPTIONAL_TEXT,
     "metadata": {"type": ["object", "null"], "additionalProperties": True},
 }
@@ -79,16 +92,8 @@ _REQUEST = _object(
     {
         "type": {**_TEXT, "minLength": 1, "maxLength": 255, "example": "form_submission"},
         "personId": _OPTIONAL_TEXT,
-        "person": _PERSON,
-        "company": _object(
-            {
-                "id": _OPTIONAL_TEXT,
-                "name": _NAME,
-                "website": {"type": ["string", "null"], "maxLength": 2048},
-                "industry": _NAME,
-                "companySize": {"type": ["string", "null"], "maxLength": 64},
-            }
-        ),
+        "person": _or_null(_PERSON),
+        "company": _or_null(_COMPANY),
         **_EVENT_FIELDS,
         "ipAddress": _OPTIONAL_TEXT,
         "userAgent": _OPTIONAL_TEXT,

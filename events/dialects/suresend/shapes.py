@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from config.wire import iso_millis
-from contacts.models import Company, Contact
+from contacts.models import Company
 from contacts.services import ContactChanges, ContactReference, normalize_identifier
 from events.dialects.checks import (
     Problem,
@@ -82,20 +82,20 @@ def render_event(event: RecordedEvent) -> dict[str, Any]:
     }
 
 
-def render_person(contact: Contact) -> dict[str, Any]:
-    """Return a person; `contact` has its identifiers and tags prefetched."""
-    attributes = contact.attributes
+def render_person(person: dict[str, Any]) -> dict[str, Any]:
+    """Return a person as `person_of` reads it."""
+    attributes = person["attributes"]
     return {
-        "id": str(contact.id),
-        "firstName": contact.first_name or None,
-        "lastName": contact.last_name or None,
-        "name": f"{contact.first_name} {contact.last_name}".strip() or None,
-        **{name: _identifiers(contact, *kind) for name, kind in IDENTIFIER_LISTS.items()},
+        "id": str(person["id"]),
+        "firstName": person["first_name"] or None,
+        "lastName": person["last_name"] or None,
+        "name": f"{person['first_name']} {person['last_name']}".strip() or None,
+        **{name: _identifiers(person, *kind) for name, kind in IDENTIFIER_LISTS.items()},
         "addresses": attributes.get("addresses") or [],
-        "tags": sorted(link.tag.name for link in contact.contact_tags.all()),
+        "tags": person["known_tags"],
         **{name: attributes.get(name) for name in PERSON_ATTRIBUTES if name != "addresses"},
-        "createdAt": iso_millis(contact.created_at),
-        "updatedAt": iso_millis(contact.updated_at),
+        "createdAt": iso_millis(person["created_at"]),
+        "updatedAt": iso_millis(person["updated_at"]),
     }
 
 
@@ -305,14 +305,16 @@ def _id(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _identifiers(contact: Contact, kind: str, types_attribute: str) -> list[dict[str, Any]]:
-    types = contact.attributes.get(types_attribute)
+def _identifiers(person: dict[str, Any], kind: str, types_attribute: str) -> list[dict[str, Any]]:
+    types = person["attributes"].get(types_attribute)
     known = types if isinstance(types, dict) else {}
-    rows = sorted(
-        (row for row in contact.identifiers.all() if row.kind == kind),
-        key=lambda row: (not row.is_primary, row.created_at, row.id),
-    )
     return [
-        {"value": row.value, "type": known.get(row.value), "status": "active", "isPrimary": row.is_primary}
-        for row in rows
+        {
+            "value": row["value"],
+            "type": known.get(row["value"]),
+            "status": "active",
+            "isPrimary": row["is_primary"],
+        }
+        for row in person["known_identifiers"]
+        if row["kind"] == kind
     ]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from drf_spectacular.utils import extend_schema_view
@@ -11,10 +12,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from contacts.models import Company
-from contacts.services import get_contact, link_company, resolve_company
+from contacts.services import link_company, resolve_company
 from events.api.ingest import IngestView
 from events.dialects.suresend.errors import error_table
 from events.dialects.suresend.openapi import CREATE_EVENT
+from events.dialects.suresend.queries import person_of
 from events.dialects.suresend.shapes import (
     SentCompany,
     read_event,
@@ -43,7 +45,10 @@ class EventsView(IngestView):
     def ingest(self, request: Request, **kwargs: Any) -> Response:
         """Record the event; 201 if that made a person or a company, else 200."""
         sent = read_event(object_body(request))
-        answer = _recorded(self.workspace, sent.event, sent.company)
+        if sent.company is None:
+            answer = _answer(self.workspace, sent.event)
+        else:
+            answer = _answer_with_company(self.workspace, sent.event, sent.company)
         was_created = answer["wasPersonCreated"] or answer.get("wasCompanyCreated", False)
         return Response(answer, status=201 if was_created else 200)
 
@@ -59,29 +64,26 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
         raise NotFound
 
 
-@transaction.atomic
-def _recorded(workspace: Workspace, incoming: IncomingEvent, sent: SentCompany | None) -> dict[str, Any]:
-    company, was_company_created = _company(workspace, sent)
-    if company is not None:
-        incoming = replace(incoming, company_id=company.id)
+def _answer(workspace: Workspace, incoming: IncomingEvent) -> dict[str, Any]:
     outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
     event = outcome.event
     assert event is not None and event.contact_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
-    if company is not None:
-        link_company(workspace, event.contact_id, company.id)
-    answer: dict[str, Any] = {
+    return {
         "event": render_event(event),
-        "person": render_person(get_contact(workspace.id, event.contact_id)),
+        "person": render_person(person_of(workspace.id, event.contact_id)),
         "wasPersonCreated": outcome.contact_created,
     }
-    if company is not None:
-        answer |= {"company": render_company(company), "wasCompanyCreated": was_company_created}
-    return answer
 
 
-def _company(workspace: Workspace, sent: SentCompany | None) -> tuple[Company | None, bool]:
-    if sent is None:
-        return None, False
+@transaction.atomic
+def _answer_with_company(workspace: Workspace, incoming: IncomingEvent, sent: SentCompany) -> dict[str, Any]:
+    company, was_company_created = _company(workspace, sent)
+    answer = _answer(workspace, replace(incoming, company_id=company.id))
+    link_company(workspace, UUID(answer["person"]["id"]), company.id)
+    return {**answer, "company": render_company(company), "wasCompanyCreated": was_company_created}
+
+
+def _company(workspace: Workspace, sent: SentCompany) -> tuple[Company, bool]:
     if sent.id is not None:
         return resolve_company(workspace, id=sent.id)
     return resolve_company(

@@ -1,0 +1,46 @@
+"""What an answer of this format reads."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef
+from django.db.models.functions import JSONObject
+
+from contacts.errors import ContactNotFound
+from contacts.models import Contact, ContactTag, Identifier
+
+
+def person_of(workspace_id: UUID, contact_id: UUID) -> dict[str, Any]:
+    """Return a contact's columns with `known_identifiers` and `known_tags`, in one statement: every send asks.
+
+    Raises ContactNotFound.
+    """
+    identifiers = (
+        Identifier.objects.filter(workspace_id=workspace_id, contact=OuterRef("id"))
+        .order_by("-is_primary", "created_at", "id")
+        .values(row=JSONObject(kind="kind", value="value", is_primary="is_primary"))
+    )
+    tags = (
+        ContactTag.objects.filter(workspace_id=workspace_id, contact=OuterRef("id"))
+        .order_by("tag__name")
+        .values("tag__name")
+    )
+    person = (
+        Contact.objects.in_workspace(workspace_id)
+        .filter(id=contact_id)
+        .values(
+            "id",
+            "first_name",
+            "last_name",
+            "attributes",
+            "created_at",
+            "updated_at",
+            known_identifiers=ArraySubquery(identifiers),
+            known_tags=ArraySubquery(tags),
+        )
+        .first()
+    )
+    if person is None:
+        raise ContactNotFound
+    return dict(person)
