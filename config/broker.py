@@ -15,23 +15,23 @@ LONGEST_WAIT_SECONDS = 0.5
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
 
 
-class Channel(kombu_pgmq.Channel):  # type: ignore[misc]  # kombu has no types
+class Channel(kombu_pgmq.Channel):
     """A channel of which only consumers listen for notifications."""
 
     def _maybe_enable_notify(self, queue: str, queue_name: str | None = None) -> None:
         # The parent calls it with a name for every queue that a publisher declares, too: that would keep a
         # listening connection in each, and rebuild the trigger under an exclusive lock.
         if queue_name is None:
-            super()._maybe_enable_notify(queue)
+            super()._maybe_enable_notify(queue)  # type: ignore[no-untyped-call]  # kombu
 
 
-class Transport(kombu_pgmq.Transport):  # type: ignore[misc]  # kombu has no types
+class Transport(kombu_pgmq.Transport):
     """PGMQ in Django's database, its SQL installed at the first use."""
 
     Channel = Channel
 
     def _create_pgmq_client(self) -> PGMQueue:
-        options = self.client.transport_options
+        options: dict[str, Any] = self.client.transport_options  # type: ignore[union-attr, assignment]  # it has both
         conninfo = django_conninfo()
         install(conninfo)
         return PGMQueue(
@@ -49,9 +49,10 @@ class Transport(kombu_pgmq.Transport):  # type: ignore[misc]  # kombu has no typ
             init_extension=False,
         )
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]  # its bases disagree
         # A worker looks between two calls whether it was told to stop; its own two seconds are too long for that.
-        return super().drain_events(connection, min(timeout or LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS))
+        shorter = min(timeout or LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+        super().drain_events(connection, shorter)  # type: ignore[no-untyped-call]  # kombu
 
     def _get_notify_waiter(self) -> Any:
         if self._notify_waiter is None:

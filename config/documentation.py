@@ -4,15 +4,15 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 
-class DocumentView(SpectacularAPIView):  # type: ignore[misc]  # drf-spectacular has no types
+class DocumentView(SpectacularAPIView):
     """The document, as JSON, for everybody."""
 
     authentication_classes = ()
     permission_classes = ()
-    renderer_classes = (OpenApiJsonRenderer,)
+    renderer_classes = [OpenApiJsonRenderer]
 
 
-class DocumentationView(SpectacularSwaggerView):  # type: ignore[misc]  # as above
+class DocumentationView(SpectacularSwaggerView):
     """Swagger UI over the document."""
 
     authentication_classes = ()

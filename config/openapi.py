@@ -12,7 +12,7 @@ Document = dict[str, Any]
 _METHODS = {"get", "put", "post", "delete", "patch"}
 
 
-class Schema(AutoSchema):  # type: ignore[misc]  # drf-spectacular has no types
+class Schema(AutoSchema):
     """Operations are named by their whole path: a wire format may stand at two of them."""
 
     def get_operation_id(self) -> str:

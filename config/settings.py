@@ -85,6 +85,9 @@ DATABASES: dict[str, dict[str, Any]] = {
         "ATOMIC_REQUESTS": False,
         "CONN_MAX_AGE": 0 if IN_WEB else None,
         "OPTIONS": {
+            # Parameters go apart from the statement, so that the hot ones are planned once a connection.
+            "server_side_binding": True,
+            "prepare_threshold": 5,
             **({"pool": {"min_size": 2, "max_size": 8}} if IN_WEB else {}),
         },
     }

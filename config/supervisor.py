@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from config.orphans import die_with_parent
 
-STOP_SECONDS = 2.5
+STOP_SECONDS = 1.8
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 10.0
 LIVED_WELL_SECONDS = 10.0

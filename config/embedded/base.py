@@ -13,7 +13,7 @@ class EmbeddedConnection(psycopg.Connection[Any]):
     """A connection whose making starts the server again if it is gone; the pool's threads use it too."""
 
     @classmethod
-    def connect(cls, *args: Any, **kwargs: Any) -> "EmbeddedConnection":  # type: ignore[override]  # all arguments
+    def connect(cls, *args: Any, **kwargs: Any) -> "EmbeddedConnection":
         try:
             return super().connect(*args, **kwargs)
         except psycopg.OperationalError:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FAST_STOP_SECONDS = 1.5
+FAST_STOP_SECONDS = 1.0
 FORMER_PROCESSES_SECONDS = 60
 SETTINGS = {
     "listen_addresses": "",

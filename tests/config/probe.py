@@ -4,10 +4,10 @@ import os
 import time
 from pathlib import Path
 
-from celery import shared_task
+from config.celery import app
 
 
-@shared_task
+@app.task
 def note(path: str, word: str, seconds: float = 0) -> str:
     with Path(path).open("a") as file:
         file.write(f"{os.getpid()} {time.time()} started {word}\n")

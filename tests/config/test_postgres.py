@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -45,18 +46,17 @@ def server(folder: Path) -> Iterator[EmbeddedServer]:
     server.leave()
 
 
-def start_user(folder: Path, python: str = sys.executable, **options: object) -> subprocess.Popen[str]:
+def start_user(folder: Path, python: str = sys.executable, **options: Any) -> subprocess.Popen[str]:
     command = [python, "-c", USER, str(folder)]
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, **options
-    )  # type: ignore[call-overload]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, **pipes, **options)
 
 
-def reachable_python(identity: dict[str, object]) -> str:
+def reachable_python(identity: dict[str, Any]) -> str:
     """Return a Python that another user may run too: this one may be under /root."""
     for python in (sys.executable, "/usr/bin/python3"):
         try:
-            subprocess.run([python, "-c", "import psycopg"], check=True, cwd=ROOT, **identity)  # type: ignore[call-overload]
+            subprocess.run([python, "-c", "import psycopg"], check=True, cwd=ROOT, **identity)
         except (OSError, subprocess.CalledProcessError):
             continue
         return python
@@ -225,7 +225,7 @@ def test_as_root_it_runs_as_somebody_else_and_opens_no_folder(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 def test_an_ordinary_user_can_start_it() -> None:
     nobody = pwd.getpwnam("nobody")
-    identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    identity: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     identity["env"] = {"PYTHONPATH": os.pathsep.join([str(ROOT), *site.getsitepackages()])}
     python = reachable_python(identity)
     home = Path("/tmp") / f"headrace-test-{os.getpid()}"
