@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.contrib.admin import ShowFacets
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import IntegrityError, models
@@ -161,7 +162,10 @@ class StaffAdmin(StrictJSONMixin, ModelAdmin):  # type: ignore[misc]  # unfold h
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
+    # Choices are applied by a button, and not counted: a count of each would read the table.
+    list_filter_submit = True
     list_filter_sheet = False
+    show_facets = ShowFacets.NEVER
     warn_unsaved_form = True
 
     def get_search_results(

@@ -86,4 +86,19 @@ def test_the_filters_open_and_name_the_workspace(live_server, pages, session_coo
             time.sleep(0.1)
         browser.screenshot(Path(settings.HEADRACE_HOME) / "screenshots" / "filters.png")
         assert browser.run(shown)
+        browser.run(
+            "const name = document.querySelector('select[name=name]'); name.value = 'e1';"
+            "name.form.querySelector('[type=submit]').click()"
+        )
+        for _ in range(50):
+            if "name=e1" in browser.run("return location.search"):
+                break
+            time.sleep(0.1)
+        assert (
+            browser.run(
+                "return document.querySelectorAll('#result_list tbody tr.data-row').length || "
+                "document.querySelectorAll('#result_list tbody tr').length"
+            )
+            == 1
+        )
         assert not browser.complaints()
