@@ -173,7 +173,8 @@ def show(letter: str, title: str, values: list[float], goal: float | None = None
     median = statistics.median(values)
     verdict = "" if goal is None else f"   goal {goal:,} {'reached' if median >= goal else 'NOT reached'}"
     print(
-        f"{letter and f'({letter})':<4}{title:<52}{median:>12,.2f}   [{min(values):,.2f} to {max(values):,.2f}]{verdict}",
+        f"{letter and f'({letter})':<4}{title:<52}{median:>12,.2f}"
+        f"   [{min(values):,.2f} to {max(values):,.2f}]{verdict}",
         flush=True,
     )
 

@@ -21,7 +21,7 @@ WAKE_UP_SECONDS = 60
 
 def publish(workspace_id: UUID) -> None:
     """Send the wake-up to the broker. Raises whatever its client raises."""
-    apply_effects.apply_async(args=[str(workspace_id)], expires=WAKE_UP_SECONDS, retry=False)
+    apply_effects.apply_async(args=(str(workspace_id),), expires=WAKE_UP_SECONDS, retry=False)
 
 
 wake_ups = WakeUps(lambda workspace_id: publish(workspace_id))

@@ -18,7 +18,7 @@ def apply_effects(workspace_id: str) -> str:
     """Apply the effects that a workspace waits for; with more left than a turn takes, queue up again."""
     done = services.apply_effects(UUID(workspace_id), at_most_seconds=TURN_SECONDS)
     if done == "more":
-        apply_effects.apply_async(args=[workspace_id], retry=False)
+        apply_effects.apply_async(args=(workspace_id,), retry=False)
     return done
 
 

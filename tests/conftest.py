@@ -1,17 +1,22 @@
-"""What every test stands on: no wake-up leaves the process unless a test asks for it."""
+"""What every test stands on: no wake-up leaves the process for the broker."""
+
+from uuid import UUID
 
 import pytest
 
 from events import receivers
 from events.services import schemas
 
+# For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker then.
+_published: list[UUID] = []
+receivers.publish = _published.append
+
 
 @pytest.fixture(autouse=True)
-def wake_ups(monkeypatch):
-    """Gather the wake-ups that would be published, in place of the broker."""
-    published = []
-    monkeypatch.setattr(receivers, "publish", published.append)
-    return published
+def wake_ups():
+    """Gather the wake-ups that would be published."""
+    _published.clear()
+    return _published
 
 
 @pytest.fixture(autouse=True)

@@ -149,7 +149,10 @@ def _load(workspace_id: UUID, levels: dict[UUID, int]) -> list[EffectEvent]:
     """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
     with connection.cursor() as cursor:
         cursor.execute(_LOAD, [list(levels), workspace_id, min(levels), max(levels), workspace_id])
-        return [EffectEvent(*row, level=EffectsLevel(levels[row[0]])) for row in cursor.fetchall()]
+        return [
+            EffectEvent(id_, contact_id, name, occurred_at, source, depth, EffectsLevel(levels[id_]))
+            for id_, contact_id, name, occurred_at, source, depth in cursor.fetchall()
+        ]
 
 
 # OFFSET 0 and the laterals keep it to one look-up by key an event, whatever the statistics make the planner think.
