@@ -15,9 +15,8 @@ def one(caller, answer):
 
 
 def test_create_answers_the_contact(either):
-    answer = either.post(
-        "contacts", {"attributes": {"email": " Ada@Example.com ", "first_name": "Ada", "plan": "pro"}}
-    )
+    sent = {"email": " Ada@Example.com ", "first_name": "Ada", "plan": "pro"}
+    answer = either.post("contacts", {"attributes": sent})
     assert answer.status_code == 201
     contact = one(either, answer)
     assert set(contact) == {"uuid", "subscribed", "attributes", "provider", "created_at", "updated_at"}

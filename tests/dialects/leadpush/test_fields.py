@@ -88,8 +88,8 @@ def test_a_type_does_not_change(workspace, either):
 
 
 def test_the_list_is_searched_filtered_and_paged(workspace, newer):
-    for name, type in (("age", "integer"), ("plan", "text"), ("plane", "text"), ("born", "date")):
-        create_field(workspace, name, type)
+    for field in (("age", "integer"), ("plan", "text"), ("plane", "text"), ("born", "date")):
+        create_field(workspace, *field)
 
     def names(**query):
         answer = newer.get(f"fields?{urlencode(query, doseq=True)}").json()
