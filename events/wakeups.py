@@ -26,6 +26,7 @@ class WakeUps:
 
     def __init__(self, publish: Callable[[UUID], None]) -> None:
         self._publish = publish
+        self._thread: threading.Thread | None = None
         self._start_afresh()
         os.register_at_fork(after_in_child=self._start_afresh)
         atexit.register(self.close)
@@ -55,7 +56,7 @@ class WakeUps:
         self._last: dict[UUID, float] = {}
         self._broken_until = 0.0
         self._closing = False
-        self._thread: threading.Thread | None = None
+        self._thread = None
 
     def _next_turn(self, workspace_id: UUID) -> float:
         return max(self._last.get(workspace_id, 0.0) + INTERVAL_SECONDS, self._broken_until)

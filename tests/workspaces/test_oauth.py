@@ -5,6 +5,7 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
 
@@ -46,6 +47,13 @@ def test_client_credentials_open_the_applications_workspace(client):
     seen = client.get("/probe", **bearer(secret)).json()
     assert seen == {"workspace": str(created.application.workspace_id), "kind": "oauth"}
     assert client.get(f"/probe/{WorkspaceFactory.create().id}", **bearer(secret)).status_code == 403
+
+
+def test_a_client_without_any_cookie_gets_and_revokes_a_token():
+    created, client = an_application(), Client(enforce_csrf_checks=True)
+    token = token_for(client, created).json()["access_token"]
+    credentials = {"client_id": created.application.client_id, "client_secret": created.client_secret}
+    assert client.post("/oauth2/revoke", {"token": token, **credentials}).status_code == 200
 
 
 def test_client_credentials_come_in_the_header_too(client):
