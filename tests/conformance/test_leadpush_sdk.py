@@ -113,27 +113,35 @@ def test_refusals_become_the_clients_exceptions(client):
         contact.events.create(event_name="x")
 
 
-def test_the_seeds_url_is_called_with_the_workspace_in_the_base(server):
-    client = leadpush.Leadpush(server.key, base_url=f"{server.url}/v1/workspaces/{server.workspace.id}")
+@pytest.fixture
+def older_client(server):
+    """The client with the seed's own URL."""
+    base_url = f"{server.url}/v1/workspaces/{server.workspace.id}"
+    with httpx.Client() as transport:
+        yield leadpush.Leadpush(server.key, base_url=base_url, http_client=transport)
+
+
+def test_the_seeds_url_is_called_with_the_workspace_in_the_base(server, older_client):
     contact = create_contact(server.workspace, ContactChanges(identifiers=(("email", "ada@example.com"),)))
-    client.contacts.events(str(contact.id)).create(event_name="x", attributes={"plan": "pro"})
-    client.contacts.events("ADA@example.com").create(event_name="y")
-    assert [event.event_name for event in client.contacts.events("ada@example.com").list_all()] == ["x", "y"]
-    assert [one.uuid for one in client.contacts.list_all()] == [str(contact.id)]
+    older_client.contacts.events(str(contact.id)).create(event_name="x", attributes={"plan": "pro"})
+    older_client.contacts.events("ADA@example.com").create(event_name="y")
+    listed = older_client.contacts.events("ada@example.com").list_all()
+    assert [event.event_name for event in listed] == ["x", "y"]
+    assert [one.uuid for one in older_client.contacts.list_all()] == [str(contact.id)]
     foreign = create_contact(create_workspace("Others"), ContactChanges(first_name="Eve"))
     with pytest.raises(leadpush.ForbiddenError) as refusal:
-        client.contacts.events(str(foreign.id)).create(event_name="x")
+        older_client.contacts.events(str(foreign.id)).create(event_name="x")
     assert refusal.value.response == {"message": "This action is unauthorized."}
 
 
 def test_the_asynchronous_client(server):
     async def talk():
-        client = leadpush.AsyncLeadpush(server.key, base_url=f"{server.url}/leadpush/v1")
-        contact = await client.contacts.create(attributes={"email": "ada@example.com"})
-        await contact.events.create(event_name="x", attributes={"a": 1})
-        names = [event.event_name async for event in contact.events.list_all()]
-        await client._http.close()
-        return names
+        async with httpx.AsyncClient() as transport:
+            base_url = f"{server.url}/leadpush/v1"
+            client = leadpush.AsyncLeadpush(server.key, base_url=base_url, http_client=transport)
+            contact = await client.contacts.create(attributes={"email": "ada@example.com"})
+            await contact.events.create(event_name="x", attributes={"a": 1})
+            return [event.event_name async for event in contact.events.list_all()]
 
     assert asyncio.run(talk()) == ["x"]
     assert Event.objects.filter(name="x").get().contact_id == Contact.objects.get().id
