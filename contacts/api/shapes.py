@@ -26,8 +26,8 @@ def briefs(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]
     contacts = (
         Contact.objects.in_workspace(workspace_id)
         .filter(id__in=contact_ids)
-        .annotate(email=primary_identifier(Identifier.EMAIL))
-        .values_list("id", "email", "first_name", "last_name")
+        .annotate(primary_email=primary_identifier(Identifier.EMAIL))
+        .values_list("id", "primary_email", "first_name", "last_name")
     )
     return {
         contact_id: {
