@@ -32,7 +32,8 @@ def create_definition(
 ) -> EventDefinition:
     """Declare an event; one that was merely seen until now becomes declared.
 
-    Raises DefinitionExists, and DefinitionLimitReached where `limit` declared ones exist already.
+    Raises DefinitionExists, DefinitionLimitReached where `limit` declared ones exist already, and
+    PropertyTypeLocked where a property was learned with another type.
     """
     # Holding the workspace's row keeps two requests from passing the limit together.
     Workspace.objects.select_for_update(no_key=True).get(id=workspace.id)
@@ -43,6 +44,7 @@ def create_definition(
     if limit is not None and active.declared().count() >= limit:
         raise DefinitionLimitReached(limit)
     definition = seen or _insert(workspace, name)
+    _refuse_changed_types(definition, properties)
     definition.description = description
     definition.is_declared = True
     definition.updated_at = clock.now()
@@ -74,7 +76,10 @@ def replace_definition(
     if properties is not None:
         if keep_types:
             _refuse_changed_types(definition, properties)
-        definition.properties.exclude(name__in=[item.name for item in properties]).delete()
+        # What the stream has taught stays: another wire format may hold events to it.
+        definition.properties.filter(is_declared=True).exclude(
+            name__in=[item.name for item in properties]
+        ).delete()
         _declare_properties(definition, properties)
     return definition
 

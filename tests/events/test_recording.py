@@ -14,6 +14,7 @@ from events.errors import (
     InvalidEventName,
     InvalidEventTime,
     InvalidPropertyValue,
+    PropertyTypeLocked,
     SchemaMismatch,
     UnknownProperty,
 )
@@ -26,6 +27,7 @@ from events.services import (
     delete_definition,
     record_event,
     record_events,
+    replace_definition,
 )
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -265,3 +267,13 @@ def test_an_event_saved_by_the_orm_gets_its_batch(workspace, jane):
     EventBatch.objects.all().delete()
     event = Event.objects.create(workspace=workspace, name="by hand", contact=Contact.objects.get())
     assert EventBatch.objects.get().event_ids == [event.id]
+
+
+def test_declaring_keeps_what_was_learned_and_never_changes_its_type(workspace):
+    record_event(workspace, IncomingEvent("order", None, {"a": 1, "b": True}), schema_policy=LEARNED)
+    with pytest.raises(PropertyTypeLocked):
+        create_definition(workspace, "order", properties=[PropertySpec("a", "string")])
+    definition = create_definition(workspace, "order", properties=[PropertySpec("a", "integer")])
+    replace_definition(definition, properties=[PropertySpec("c", "string")])
+    assert set(EventProperty.objects.values_list("name", flat=True)) == {"b", "c"}
+    assert EventDefinition.objects.count() == 1
