@@ -69,7 +69,8 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
         try:
             validate_condition(condition)
         except InvalidCondition as error:
-            raise serializers.ValidationError({error.path: error.message}) from error
+            part = error.path.removeprefix("condition").removeprefix(".")
+            raise serializers.ValidationError({part: error.message} if part else error.message) from error
         return condition
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

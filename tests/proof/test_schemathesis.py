@@ -1,0 +1,116 @@
+"""The OpenAPI document, and what a fuzzer makes of it: no request is answered with a 500."""
+
+from contextlib import suppress
+from io import StringIO
+
+import pytest
+import schemathesis
+from django.core.management import call_command
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from django.test import Client
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+
+from config.wsgi import application
+from tests.contacts.factories import a_contact
+from tests.workspaces.factories import WorkspaceFactory, a_key
+
+pytestmark = pytest.mark.django_db
+
+EXAMPLES = 5
+# Each wire format stands at the root, too, with the same views.
+TWICE = ("/v1/", "/v4/", "/api/partner/", "/leadpush/v1/workspaces/")
+BOUNDED = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+def _one_connection():
+    """Keep the test's transaction open between requests, as Django's own test client does."""
+    ends = (request_started, request_finished)
+    for signal in ends:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in ends:
+        signal.connect(close_old_connections)
+
+
+def test_the_document_is_valid_and_free_of_warnings():
+    call_command(
+        "spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=StringIO()
+    )
+
+
+def test_the_document_is_open_and_names_every_way_in():
+    answer = Client().get("/api/openapi")
+
+    document = answer.json()
+    assert answer.headers["Content-Type"].startswith("application/")
+    assert document["openapi"].startswith("3.1")
+    assert set(document["components"]["securitySchemes"]) >= {"bearer", "session", "oauth2"}
+    assert {path.split("/")[1] for path in document["paths"]} >= {
+        "api",
+        "v1",
+        "v4",
+        "leadpush",
+        "autosend",
+        "suresend",
+        "omnisend",
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["responses"], (method, path)
+
+
+def test_the_page_over_it_needs_no_other_site():
+    page = Client().get("/docs")
+
+    assert page.status_code == 200
+    text = page.content.decode()
+    assert "/api/openapi" in text
+    assert "https://" not in text
+    assert "swagger-ui" in text
+
+
+@pytest.mark.usefixtures("_one_connection")
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_no_request_makes_an_error_of_ours(mode):
+    workspace = WorkspaceFactory()
+    contact = a_contact(workspace, "jane@example.test")
+    own = {"workspace_id": workspace.id, "workspace": workspace.id, "contact_id": contact.id, "contact": contact.id}
+    headers = {"Authorization": f"Bearer {a_key(workspace).secret}"}
+    schema = schemathesis.openapi.from_wsgi("/api/openapi", application)
+    tried = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.path.startswith(TWICE):
+            continue
+        tried += _fuzz(operation, mode, headers, own)
+    assert tried > 50
+
+
+def _fuzz(operation, mode, headers, own):
+    """Send some requests of one operation, half of them to what the key opens; return how many."""
+    statuses = []
+
+    @BOUNDED
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case):
+        if len(statuses) % 2 == 0:
+            mine = {name: str(own[name]) for name in case.path_parameters if name in own}
+            case.path_parameters.update(mine)
+        answer = case.call(headers=headers)
+        assert answer.status_code < 500, case.as_curl_command()
+        statuses.append(answer.status_code)
+
+    with suppress(Unsatisfiable):  # what takes nothing cannot be sent anything wrong
+        send()
+    return len(statuses)
