@@ -9,7 +9,9 @@ from workspaces.models import Workspace
 
 
 class NativeClient:
-    def __init__(self, workspace: Workspace, *, secret: str | None = None, base: Workspace | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, *, secret: str | None = None, base: Workspace | None = None
+    ) -> None:
         self.workspace = workspace
         self.base = f"/api/workspaces/{(base or workspace).id}"
         self.headers = bearer(secret or a_key(workspace).secret)

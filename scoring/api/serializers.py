@@ -27,7 +27,11 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
     )
     delta = NumberField(source="points", help_text="points that a match gives; negative ones subtract")
     decayPoints = NumberField(
-        source="decay_points", min_value=0, required=False, allow_null=True, help_text="points lost per period"
+        source="decay_points",
+        min_value=0,
+        required=False,
+        allow_null=True,
+        help_text="points lost per period",
     )
     decayDays = StrictIntegerField(
         source="decay_days",

@@ -89,7 +89,9 @@ class ScoringRuleViewSet(NativeViewSet):
         return Response(ScoringRuleSerializer(rule).data, status=201)
 
     @extend_schema(
-        operation_id="getScoringRule", tags=["scoring"], responses={200: ScoringRuleSerializer, **READ_REFUSALS}
+        operation_id="getScoringRule",
+        tags=["scoring"],
+        responses={200: ScoringRuleSerializer, **READ_REFUSALS},
     )
     def retrieve(self, request: Request, workspace_id: str, rule_id: str) -> Response:
         """Return a rule."""
@@ -159,7 +161,9 @@ def _before(ledger: QuerySet[ScoreEntry], request: Request) -> QuerySet[ScoreEnt
     last = ledger.filter(id=parse_uuid(text)).first()
     if last is None:
         raise ValidationError({"before": ["Must be the id of a line of this score."]})
-    return ledger.filter(Q(occurred_at__lt=last.occurred_at) | Q(occurred_at=last.occurred_at, id__lt=last.id))
+    return ledger.filter(
+        Q(occurred_at__lt=last.occurred_at) | Q(occurred_at=last.occurred_at, id__lt=last.id)
+    )
 
 
 def _lines(workspace_id: UUID, entries: list[ScoreEntry]) -> list[dict[str, Any]]:

@@ -208,7 +208,8 @@ def test_ten_megabytes_are_too_many(target):
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data"]
+    "content_type",
+    ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data"],
 )
 @pytest.mark.usefixtures("unchanged")
 def test_another_media_type_is_a_415(target, content_type):
@@ -223,7 +224,13 @@ def test_another_method_is_a_405(target):
 
 @pytest.mark.usefixtures("unchanged")
 def test_nobody_is_a_401(target):
-    for headers in ({}, bearer("hr_wrong"), bearer("\u00e9"), bearer("eyJ.e30.x"), {"HTTP_AUTHORIZATION": "Bearer"}):
+    for headers in (
+        {},
+        bearer("hr_wrong"),
+        bearer("\u00e9"),
+        bearer("eyJ.e30.x"),
+        {"HTTP_AUTHORIZATION": "Bearer"},
+    ):
         raw = json.dumps(target.body()).encode()
         answer = Client().post(
             target._fill(target.endpoint.url), raw, content_type="application/json", **headers
@@ -266,17 +273,22 @@ def test_anothers_contact_is_not_there(target):
 def test_an_idempotency_key_that_is_none_makes_no_error(target, key):
     raw = json.dumps(target.body()).encode()
     url = target._fill(target.endpoint.url)
-    answer = Client().post(url, raw, content_type="application/json", HTTP_IDEMPOTENCY_KEY=key, **target.headers)
+    answer = Client().post(
+        url, raw, content_type="application/json", HTTP_IDEMPOTENCY_KEY=key, **target.headers
+    )
 
     assert answer.status_code < 500
 
 
 @pytest.mark.parametrize(
-    "moment", ["2026-02-30T00:00:00Z", "2026-13-01", "yesterday", "", "9999-12-31T23:59:59-14:00", "0001-01-01", "1e9"]
+    "moment",
+    ["2026-02-30T00:00:00Z", "2026-13-01", "yesterday", "", "9999-12-31T23:59:59-14:00", "0001-01-01", "1e9"],
 )
 def test_a_date_that_does_not_exist_refuses_its_item_only(moment):
     workspace = WorkspaceFactory()
-    body = {"events": [{"type": "x", "timestamp": moment}, {"type": "y", "timestamp": "2026-01-01T00:00:00Z"}]}
+    body = {
+        "events": [{"type": "x", "timestamp": moment}, {"type": "y", "timestamp": "2026-01-01T00:00:00Z"}]
+    }
 
     answer = Client().post(
         f"/api/workspaces/{workspace.id}/events/batch",

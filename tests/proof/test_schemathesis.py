@@ -44,9 +44,7 @@ def _one_connection():
 
 
 def test_the_document_is_valid_and_free_of_warnings():
-    call_command(
-        "spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=StringIO()
-    )
+    call_command("spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=StringIO())
 
 
 def test_the_document_is_open_and_names_every_way_in():
@@ -85,7 +83,12 @@ def test_the_page_over_it_needs_no_other_site():
 def test_no_request_makes_an_error_of_ours(mode):
     workspace = WorkspaceFactory()
     contact = a_contact(workspace, "jane@example.test")
-    own = {"workspace_id": workspace.id, "workspace": workspace.id, "contact_id": contact.id, "contact": contact.id}
+    own = {
+        "workspace_id": workspace.id,
+        "workspace": workspace.id,
+        "contact_id": contact.id,
+        "contact": contact.id,
+    }
     headers = {"Authorization": f"Bearer {a_key(workspace).secret}"}
     schema = schemathesis.openapi.from_wsgi("/api/openapi", application)
     tried = 0

@@ -65,7 +65,7 @@ def test_the_seeds_request_is_answered_with_the_event(api, workspace, jane):
             "lastName": "Smith",
         },
     }
-    assert datetime.strptime(body["timestamp"], "%Y-%m-%dT%H:%M:%S.%fZ")
+    assert datetime.fromisoformat(body["timestamp"]).tzinfo
     assert len(body["timestamp"]) == 24
     assert api.get(f"events/{stored.id}").json() == body
 
