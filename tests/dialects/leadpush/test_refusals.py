@@ -93,3 +93,15 @@ def test_a_request_too_many_is_429(either, contact):
 def test_the_vendors_unknown_rate_is_none(newer, contact):
     key = issue_api_key(newer.workspace, "key", rate_limit="vendor").secret
     assert newer.send(contact.id, {"event_name": "x"}, key=key).status_code == 204
+
+
+def test_the_older_generation_stands_below_the_prefix_too(older, route):
+    below = type(older)(older.workspace, older.key, f"/leadpush{older.base}")
+    assert below.request("PUT", route[1]).status_code == 405
+    assert below.request(*route, key="wrong").status_code == 401
+
+
+def test_an_event_is_sent_below_the_prefix(older, contact):
+    below = type(older)(older.workspace, older.key, f"/leadpush{older.base}")
+    assert below.send(contact.id, {"event_name": "x"}).status_code == 204
+    assert below.get(f"contacts/{contact.id}").json()["uuid"] == str(contact.id)
