@@ -9,7 +9,10 @@ class TenantModel(models.Model):
     """A row that belongs to one workspace and goes with it."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey("workspaces.Workspace", on_delete=models.CASCADE, related_name="+")
+    # No index of its own: every table has one that begins with the workspace.
+    workspace = models.ForeignKey(
+        "workspaces.Workspace", on_delete=models.CASCADE, related_name="+", db_index=False
+    )
 
     class Meta:
         abstract = True
