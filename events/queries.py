@@ -1,5 +1,6 @@
 """Reading the stream: newest or oldest first, by key, and counts that stay cheap."""
 
+import hashlib
 from uuid import UUID
 
 from django.core.cache import cache
@@ -55,7 +56,7 @@ def bounded_count(rows: QuerySet[Event], cache_key: str) -> int:
     count = rows.order_by()[: EXACT_UP_TO + 1].count()
     if count <= EXACT_UP_TO:
         return count
-    key = f"count:{hash(cache_key)}"
+    key = f"count:{hashlib.sha256(cache_key.encode()).hexdigest()}"
     estimate: int | None = cache.get(key)
     if estimate is None:
         estimate = max(_planned_rows(rows), EXACT_UP_TO + 1)

@@ -8,7 +8,6 @@ from events import services
 from events.partitions import make_partitions as make_partitions_ahead
 from events.services.idempotency import forget_old_keys
 
-
 TURN_SECONDS = 5.0
 """How long one workspace may keep a worker before the others have their turn."""
 

@@ -135,7 +135,10 @@ def test_a_deleted_contact_is_gone(api):
         assert (answer.status_code, answer.json()) == (404, {"error": "Contact not found"})
 
 
-@pytest.mark.parametrize("contact_id", ["x", "ct_1", "jane@example.com", str(uuid.uuid4()), "0" * 36])
+@pytest.mark.parametrize(
+    "contact_id",
+    ["x", "ct_1", "jane@example.com", "01234567-89ab-7def-8123-456789abcdef", "0" * 36],
+)
 def test_an_id_that_is_none_is_a_404(api, workspace, contact_id):
     a_contact(workspace, "jane@example.com")
     assert api.get(f"contacts/{contact_id}").status_code == 404
