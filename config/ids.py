@@ -42,6 +42,10 @@ def time_of(identifier: UUID) -> datetime:
     return _EPOCH + (identifier.int >> 80) * _MILLISECOND
 
 
+NO_ID = UUID(int=0)
+"""An id that no row has: a malformed one is looked up as this, and not found."""
+
+
 def parse_uuid(text: object) -> UUID | None:
     """Return the UUID that `text` spells in its usual form, else None: ids of clients are opaque."""
     if isinstance(text, UUID):

@@ -22,7 +22,7 @@ SORTS = {
 _MAX_WORDS = 8
 
 
-class ContactFilterSet(django_filters.FilterSet):
+class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
     """Search by words, and the contacts with a tag."""
 
     search = django_filters.CharFilter(

@@ -91,7 +91,7 @@ class PaginationSerializer(serializers.Serializer[Any]):
 class ContactPageSerializer(serializers.Serializer[Any]):
     """A page of contacts."""
 
-    data = ContactRowSerializer(many=True)
+    data = ContactRowSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
     pagination = PaginationSerializer()
 
 

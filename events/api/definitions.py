@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.ids import parse_uuid
+from config.ids import NO_ID, parse_uuid
 from events.api.serializers import (
     DefinitionBodySerializer,
     DefinitionChangeSerializer,
@@ -28,7 +28,7 @@ _PAGE_PARAMETERS = [
 ]
 
 
-class DefinitionFilterSet(django_filters.FilterSet):
+class DefinitionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
     """Search by name; only what was declared, or only what was merely seen."""
 
     search = django_filters.CharFilter(field_name="name", lookup_expr="icontains", max_length=255)
@@ -127,7 +127,7 @@ class DefinitionViewSet(NativeViewSet):
         return Response(status=204)
 
     def _definition(self, text: str) -> EventDefinition:
-        definition = self.get_queryset().filter(id=parse_uuid(text)).first()
+        definition = self.get_queryset().filter(id=parse_uuid(text) or NO_ID).first()
         if definition is None:
             raise DefinitionNotFound(text)
         return definition

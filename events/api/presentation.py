@@ -17,7 +17,9 @@ EVENTS_OF_A_CONTACT = 50
 def rows(workspace: Workspace, events: Sequence[Event]) -> list[Row]:
     """Return events as the list shows them; one statement for the contacts of all."""
     contacts = briefs(workspace.id, {event.contact_id for event in events if event.contact_id})
-    return [{**_row(event), "contact": contacts.get(event.contact_id)} for event in events]
+    return [
+        {**_row(event), "contact": event.contact_id and contacts.get(event.contact_id)} for event in events
+    ]
 
 
 def whole(event: Event | RecordedEvent, contact: Row | None) -> Row:

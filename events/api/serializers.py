@@ -84,7 +84,11 @@ class DefinitionBodySerializer(serializers.Serializer[Any]):
 
     name = StrictCharField(max_length=255)
     description = StrictCharField(required=False, allow_blank=True, max_length=10_000)
-    properties = PropertySerializer(many=True, required=False, max_length=_MAX_PROPERTIES)
+    properties = PropertySerializer(
+        many=True,
+        required=False,
+        max_length=_MAX_PROPERTIES,  # type: ignore[call-arg]  # the list's argument, which the stubs do not know
+    )
 
     def validate_properties(self, properties: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Refuse two properties of one name."""

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.errors import DomainError
-from config.ids import parse_uuid
+from config.ids import NO_ID, parse_uuid
 from events.api.ingest import IngestView
 from events.api.presentation import rows, with_contact
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer
@@ -120,7 +120,7 @@ class EventView(NativeAPIView):
     )
     def get(self, request: Request, workspace_id: str, event_id: str) -> Response:
         """Return an event with all that its sender said of it."""
-        event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id)).first()
+        event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
         if event is None:
             raise NotFound
         return Response(with_contact(event))

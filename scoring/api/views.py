@@ -10,7 +10,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.ids import parse_uuid
+from config.ids import NO_ID, parse_uuid
 from config.wire import iso_millis
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
@@ -35,7 +35,7 @@ _PAGE_PARAMETERS = [
 ]
 
 
-class ScoringRuleFilterSet(django_filters.FilterSet):
+class ScoringRuleFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
     """The rules of an event type; only the active ones, or only the others."""
 
     eventType = django_filters.CharFilter(field_name="event_name", max_length=255)
@@ -117,7 +117,7 @@ class ScoringRuleViewSet(NativeViewSet):
         return Response(status=204)
 
     def _rule(self, text: str) -> ScoringRule:
-        rule = self.get_queryset().filter(id=parse_uuid(text)).first()
+        rule = self.get_queryset().filter(id=parse_uuid(text) or NO_ID).first()
         if rule is None:
             raise ScoringRuleNotFound
         return rule
@@ -137,7 +137,9 @@ class ContactScoreView(NativeAPIView):
     def get(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Return the score and the lines that add up to it, the latest event first."""
         limit = integer_parameter(request, "limit", 50, highest=_MAX_LIMIT)
-        contact = Contact.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(contact_id)).first()
+        contact = Contact.objects.filter(
+            workspace_id=self.workspace.id, id=parse_uuid(contact_id) or NO_ID
+        ).first()
         if contact is None:
             raise ContactNotFound
         ledger = ScoreEntry.objects.filter(workspace_id=self.workspace.id, contact_id=contact.id)
@@ -158,7 +160,7 @@ def _before(ledger: QuerySet[ScoreEntry], request: Request) -> QuerySet[ScoreEnt
     text = text_parameter(request, "before")
     if text is None:
         return ledger
-    last = ledger.filter(id=parse_uuid(text)).first()
+    last = ledger.filter(id=parse_uuid(text) or NO_ID).first()
     if last is None:
         raise ValidationError({"before": ["Must be the id of a line of this score."]})
     return ledger.filter(
