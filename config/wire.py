@@ -139,8 +139,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse_deep_nesting(raw: bytes) -> None:
-    # Cheap first: a body with few openers cannot be deep.
-    if len(raw) <= MAX_DEPTH or raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+    if _is_surely_shallow(raw):
         return
     depth = 0
     for token in _NESTING.finditer(raw):
@@ -155,6 +154,18 @@ def _refuse_deep_nesting(raw: bytes) -> None:
                 continue
 
 
+def _is_surely_shallow(raw: bytes) -> bool:
+    """Tell cheaply: the brackets alone, the innermost pairs taken away turn by turn; texts may hold brackets too."""
+    brackets = raw.translate(None, _NO_BRACKETS)
+    for _ in range(_CHEAP_TURNS):
+        if len(brackets) <= MAX_DEPTH:
+            return True
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    return False
+
+
+_CHEAP_TURNS = 10
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 

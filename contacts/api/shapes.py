@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import OuterRef, Subquery
 
 from config.wire import iso_millis
@@ -23,12 +24,10 @@ def briefs(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]
     """Return what an event shows of its contact, by id; one statement, none for no contact."""
     if not contact_ids:
         return {}
-    contacts = (
-        Contact.objects.in_workspace(workspace_id)
-        .filter(id__in=contact_ids)
-        .annotate(primary_email=primary_identifier(Identifier.EMAIL))
-        .values_list("id", "primary_email", "first_name", "last_name")
-    )
+    # In SQL, for it is on the path of every single event that comes in.
+    with connection.cursor() as cursor:
+        cursor.execute(_BRIEFS, [workspace_id, workspace_id, list(contact_ids)])
+        rows = cursor.fetchall()
     return {
         contact_id: {
             "id": str(contact_id),
@@ -36,8 +35,16 @@ def briefs(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]
             "firstName": first_name or None,
             "lastName": last_name or None,
         }
-        for contact_id, email, first_name, last_name in contacts
+        for contact_id, email, first_name, last_name in rows
     }
+
+
+_BRIEFS = """
+SELECT c.id, i.value, c.first_name, c.last_name
+FROM contacts_contact c LEFT JOIN contacts_identifier i
+    ON i.workspace_id = %s AND i.contact_id = c.id AND i.kind = 'email' AND i.is_primary
+WHERE c.workspace_id = %s AND c.id = ANY(%s)
+"""
 
 
 def primary_identifier(kind: str) -> Subquery:

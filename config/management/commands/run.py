@@ -150,10 +150,12 @@ def _programs(options: dict[str, Any]) -> list[Program]:
     celery = [sys.executable, AS_ROOT, "-m", "celery", "--quiet", "--app=config"]
     # Workers need not know one another: rows and locks do that.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    worker = [*celery, "worker", "--loglevel=WARNING", f"--concurrency={options['worker_processes']}", *alone]
+    # Not one with a pool of children: over PGMQ these share a pipe, and one killed while it waits at it keeps
+    # the lock that its successors wait for, for ever.
+    worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
     return [
         Program("web", web, {"HEADRACE_WEB": "1", "RATE_LIMIT_PROCESSES": str(options["web_workers"])}),
-        Program("worker", worker),
+        *(Program("worker", worker) for _ in range(options["worker_processes"])),
         Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
 
