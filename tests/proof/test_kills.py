@@ -1,0 +1,80 @@
+"""Never lost, never twice: processes are killed while clients send, and the rows are counted."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.config.test_supervisor import wait_for
+from tests.proof.system import Senders, System, check_once
+
+pytestmark = pytest.mark.slow
+PAUSE_SECONDS = 1.2
+WORKER = "config worker"  # the web has an option of that name
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path / "home")
+    yield system
+    if system.process.poll() is None:
+        system.stop(signal.SIGKILL)
+    wait_for(lambda: not system.remains(), 15)
+
+
+def test_every_acknowledged_event_is_stored_and_scored_once(system: System) -> None:
+    contacts = system.prepare(24)
+    killings: list[Callable[[], psutil.Process]] = [
+        lambda: child_of(system, "granian"),
+        lambda: system.child(WORKER),
+        lambda: system.child(WORKER),
+        lambda: system.child("config beat"),
+        lambda: system.child("granian"),
+        system.postmaster,
+        lambda: system.child(WORKER),
+        lambda: child_of(system, "granian"),
+    ]
+    with Senders(system, contacts, count=6) as senders:
+        for find in killings:
+            time.sleep(PAUSE_SECONDS)
+            victim = find()
+            victim.kill()
+            wait_for(lambda victim=victim: not lives(victim), 10)
+        time.sleep(PAUSE_SECONDS)
+        system.postmaster().send_signal(signal.SIGINT)  # as `pg_ctl restart --mode=fast` stops it
+        time.sleep(2 * PAUSE_SECONDS)
+
+    system.wait_for_effects(60)
+    assert len(senders.acknowledged) > 200
+    assert sum(client.retries for client in senders.clients) > 0
+    print(
+        len(senders.acknowledged),
+        time.monotonic() - began,
+        [(c.retries, c.replays) for c in senders.clients],
+        system.output()[-3000:],
+    )
+    check_once(system, senders)
+
+
+def child_of(system: System, word: str) -> psutil.Process:
+    """Return a process that one of the supervisor's programs forked."""
+    wait_for(lambda: forked(system, word), 20)
+    return forked(system, word)[0]
+
+
+def forked(system: System, word: str) -> list[psutil.Process]:
+    parent = system.find_child(word)
+    try:
+        return parent.children() if parent is not None else []
+    except psutil.NoSuchProcess:
+        return []
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
