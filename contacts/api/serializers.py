@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from contacts.models import Consent, Identifier
@@ -88,6 +89,7 @@ class PaginationSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True, help_text="the next page's `after`; null on the last page")
 
 
+@extend_schema_serializer(many=False)  # the action is called `list`, but its answer is one object
 class ContactPageSerializer(serializers.Serializer[Any]):
     """A page of contacts."""
 
