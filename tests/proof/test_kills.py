@@ -50,12 +50,6 @@ def test_every_acknowledged_event_is_stored_and_scored_once(system: System) -> N
     system.wait_for_effects(60)
     assert len(senders.acknowledged) > 200
     assert sum(client.retries for client in senders.clients) > 0
-    print(
-        len(senders.acknowledged),
-        time.monotonic() - began,
-        [(c.retries, c.replays) for c in senders.clients],
-        system.output()[-3000:],
-    )
     check_once(system, senders)
 
 
