@@ -22,9 +22,9 @@ GIVE_UP_SECONDS = 60
 class System(Run):
     """A running Headrace with a demo workspace that scores every purchase with one point."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, starts: int = 1) -> None:
         super().__init__(home)
-        self.wait_until_ready()
+        self.wait_until_ready(starts)
         demo = json.loads((home / "demo.json").read_text())
         self.workspace: str = demo["workspace"]
         self.key: str = demo["api_key"]
