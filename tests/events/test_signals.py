@@ -1,0 +1,22 @@
+"""docs/signals.md lists the receivers that are connected, and no others."""
+
+import re
+from pathlib import Path
+
+from django.db.models.signals import post_save, pre_delete, pre_save
+
+from contacts.signals import contacts_changed
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/signals.md"
+OURS = ("contacts.", "events.", "scoring.", "workspaces.")
+
+
+def test_the_document_lists_what_is_connected() -> None:
+    documented = set(re.findall(r"^\|.*?\|.*?\| `([a-z_.]+)` \|", DOCUMENT.read_text(), flags=re.MULTILINE))
+    connected = {
+        entry[0][0]
+        for signal in (contacts_changed, pre_save, post_save, pre_delete)
+        for entry in signal.receivers
+        if isinstance(entry[0][0], str) and entry[0][0].startswith(OURS)
+    }
+    assert connected == documented
