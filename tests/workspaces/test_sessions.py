@@ -180,3 +180,9 @@ def test_health_needs_nobody(client):
     health = client.get("/api/health").json()
     assert (health["status"], health["version"]) == ("ok", "0.1.0")
     assert health["timestamp"].endswith("Z")
+
+
+def test_a_cookie_that_spells_a_nul_is_nobodys(browser):
+    browser.cookies["sessionid"] = "\0aaaaaaaaaaaaaaaa"
+    answer = browser.get("/api/auth/session")
+    assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -70,6 +71,9 @@ class WorkspaceAccess(RefusalsInOwnFormat):
         self.check_rate(request)
         workspace_id = kwargs.get(self.workspace_kwarg)
         self.workspace = require_access(request, workspace_id, self.required_scope(request))
+        if any("\x00" in str(part) for part in kwargs.values()):
+            # A text that cannot be stored names nothing, and the database would not even look for it.
+            raise NotFound
 
     def required_scope(self, request: Request) -> str | None:
         """Return the scope that this request needs, None for any credential of the workspace."""

@@ -26,7 +26,7 @@ urlpatterns = [
         name="autosend-unsubscribe-groups",
     ),
     path("contacts/<str:contact_id>", views.ContactView.as_view(), name="autosend-contact"),
-    re_path(r"^.*$", views.UnknownRouteView.as_view()),
+    re_path(r"^", views.UnknownRouteView.as_view()),
 ]
 # Only the seed's own path: the rest of this API's paths would collide with another vendor's.
 root_urlpatterns = [

@@ -88,3 +88,8 @@ def test_another_route(project, path):
 @pytest.mark.parametrize("path", ["/events", "/contacts/a"])
 def test_json_without_a_body_is_normal_for_get(project, path):
     assert project.get(path).status_code in (200, 404)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_a_name_that_cannot_be_stored(project, method):
+    assert refusal(project.call(method, "/events/eventName/a%00b", {}))[:2] == (404, "NOT_FOUND")

@@ -1,0 +1,25 @@
+"""A path that no route knows is refused in the format of its API, whatever is in it."""
+
+import pytest
+from django.test import Client
+
+
+@pytest.mark.parametrize("tail", ["x", "x/y", "%0A", "x%0D%0Ay", "%00", "%FF", "track%0A", "events%0A"])
+@pytest.mark.parametrize(
+    ("base", "key"),
+    [
+        ("/autosend/v1/", "success"),
+        ("/suresend/api/partner/", "error"),
+        ("/api/partner/", "error"),
+        ("/omnisend/v4/", "title"),
+        ("/v4/", "title"),
+        ("/leadpush/v1/no/", "message"),
+        ("/v1/workspaces/", "message"),
+        ("/api/", "error"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_the_format_is_its_own(db, base, tail, key, method):
+    answer = Client().generic(method, base + tail, b"{}", content_type="application/json")
+    assert answer.status_code == 404
+    assert key in answer.json()
