@@ -15,7 +15,7 @@ from uuid import UUID
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 0.04
+INTERVAL_SECONDS = 0.1
 BROKEN_SECONDS = 5.0
 """How long nothing is published after a failure."""
 CLOSING_SECONDS = 1.0
