@@ -234,6 +234,11 @@ def _observe(workspace_id: UUID, incoming: Sequence[IncomingEvent]) -> None:
     transaction.on_commit(lambda: _remember(news, now + _OBSERVED_FOR_SECONDS))
 
 
+def is_listed(workspace_id: UUID, event: IncomingEvent) -> bool:
+    """Tell whether this process has seen to it that an open format's event of this shape is listed."""
+    return _observed.get(_shape_of(workspace_id, event), 0.0) >= clock.now().timestamp()
+
+
 def _shape_of(workspace_id: UUID, event: IncomingEvent) -> tuple[UUID, str, frozenset[tuple[str, type]]]:
     return (
         workspace_id,
