@@ -70,10 +70,10 @@ def test_a_clock_that_is_a_little_ahead_means_now(workspace):
     assert outcome.event.occurred_at <= clock.now()
 
 
-@pytest.mark.parametrize("moment", [clock.now() + timedelta(minutes=6), datetime(1969, 12, 31, tzinfo=UTC)])
-def test_a_time_that_cannot_be_is_refused(workspace, moment):
+@pytest.mark.parametrize("offset", [timedelta(minutes=6), timedelta(days=-365 * 80)])
+def test_a_time_that_cannot_be_is_refused(workspace, offset):
     with pytest.raises(InvalidEventTime):
-        record_event(workspace, IncomingEvent("visit", occurred_at=moment), schema_policy=OPEN)
+        record_event(workspace, IncomingEvent("visit", occurred_at=clock.now() + offset), schema_policy=OPEN)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 256])
@@ -282,7 +282,9 @@ def test_declaring_keeps_what_was_learned_and_never_changes_its_type(workspace):
 @pytest.mark.django_db(transaction=True)
 def test_the_usual_send_is_one_reading_and_one_writing_statement_without_begin_and_commit(jane):
     workspace = WorkspaceFactory()
-    contact = record_event(workspace, IncomingEvent("buy", jane, {"n": 1}), schema_policy=OPEN).event.contact_id
+    contact = record_event(
+        workspace, IncomingEvent("buy", jane, {"n": 1}), schema_policy=OPEN
+    ).event.contact_id
     known = ContactReference(id=str(contact))
     with CaptureQueriesContext(connection) as queries:
         outcome = record_event(workspace, IncomingEvent("buy", known, {"n": 2}), schema_policy=OPEN)

@@ -120,7 +120,7 @@ def test_a_wrong_shape(project, path, body, field):
 
 @pytest.mark.parametrize(
     "contact_id",
-    ["nobody", "email", "jane@example.com", "01234567-89ab-7def-8123-456789abcdef", "%00", "60d5ec49f1b2"],
+    ["nobody", "email", "jane@example.com", "01234567-89ab-7def-8123-456789abcdef", "60d5ec49f1b2"],
 )
 def test_an_unknown_contact(project, jane, contact_id):
     for answer in (
