@@ -10,14 +10,19 @@ from events.services.idempotency import forget_old_keys
 
 TURN_SECONDS = 5.0
 """How long one workspace may keep a worker before the others have their turn."""
+HELD_SECONDS = 0.1
+"""When to look again at lanes that another worker had."""
 
 
 @shared_task
 def apply_effects(workspace_id: str) -> str:
     """Apply the effects that a workspace waits for; with more left than a turn takes, queue up again."""
-    done = services.apply_effects(UUID(workspace_id), at_most_seconds=TURN_SECONDS)
+    done = services.answer_wake_up(UUID(workspace_id), at_most_seconds=TURN_SECONDS)
     if done == "more":
         apply_effects.apply_async(args=(workspace_id,), retry=False)
+    elif done == "held":
+        # Who holds a lane may have looked at it before this wake-up's event came.
+        apply_effects.apply_async(args=(workspace_id,), countdown=HELD_SECONDS, retry=False)
     return done
 
 
@@ -26,7 +31,7 @@ def sweep_batches() -> str:
     """Apply what no wake-up came for: a killed process or a broken broker may have swallowed it."""
     waiting = services.workspaces_with_open_batches()
     for workspace_id in waiting:
-        services.apply_effects(workspace_id, at_most_seconds=TURN_SECONDS)
+        services.answer_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
     return "done" if waiting else "nothing"
 
 

@@ -10,6 +10,7 @@ from events.services.definitions import (
 from events.services.effects import (
     EffectBatch,
     EffectEvent,
+    answer_wake_up,
     apply_effects,
     bump_rules_version,
     workspaces_with_open_batches,
@@ -28,6 +29,7 @@ __all__ = [
     "PropertySpec",
     "RecordedEvent",
     "SchemaPolicy",
+    "answer_wake_up",
     "apply_effects",
     "bump_rules_version",
     "count_events",

@@ -41,18 +41,30 @@ class EffectBatch:
 Effect = Callable[[EffectBatch], None]
 
 
-def apply_effects(workspace_id: UUID, *, at_most_seconds: float | None = None) -> str:
-    """Apply what is open, transaction by transaction, until nothing is or the time is up.
+def apply_effects(workspace_id: UUID) -> str:
+    """Apply what is open, and what comes of it, until nothing is left. Returns "done" or "nothing"."""
+    passes = 0
+    while _apply_some(workspace_id).applied:
+        passes += 1
+    return "done" if passes else "nothing"
 
-    Returns "done", "nothing", or "more" where something is left.
+
+def answer_wake_up(workspace_id: UUID, *, at_most_seconds: float) -> str:
+    """Apply what was open when the wake-up came; what comes later has a wake-up of its own.
+
+    So a worker makes few passes with many events each, not as many as it can. Returns "nothing", "done", "more"
+    where the time was up, or "held" where another worker had lanes that it may not look at again.
     """
-    applied = False
     started = monotonic()
-    while _apply_some(workspace_id):
-        applied = True
-        if at_most_seconds is not None and monotonic() - started > at_most_seconds:
+    word = "nothing"
+    while True:
+        turn = _apply_some(workspace_id)
+        if turn.applied:
+            word = "done"
+        if not turn.is_more:
+            return "held" if turn.is_held else word
+        if monotonic() - started > at_most_seconds:
             return "more"
-    return "done" if applied else "nothing"
 
 
 def workspaces_with_open_batches() -> list[UUID]:
@@ -72,42 +84,67 @@ def bump_rules_version(workspace_id: UUID) -> None:
         )
 
 
-def _apply_some(workspace_id: UUID) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What one transaction did: the events it applied, and whether there are more, here or in others' lanes."""
+
+    applied: int = 0
+    is_more: bool = False
+    is_held: bool = False
+
+
+def _apply_some(workspace_id: UUID) -> _Pass:
     """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
     with transaction.atomic(durable=True):
-        lanes = _lock_lanes(workspace_id)
+        waiting = _waiting(workspace_id)
+        wanted = _enough_lanes(waiting)
+        lanes = _lock_lanes(workspace_id, wanted)
         levels = _take_batches(workspace_id, lanes) if lanes else {}
-        if not levels:
-            return False
-        _prepare(workspace_id)
-        batch = EffectBatch(workspace_id, _load(workspace_id, levels), clock.now())
-        for path in settings.EVENT_EFFECTS:
-            _run(path, batch)
-    return True
+        if levels:
+            _prepare(workspace_id)
+            batch = EffectBatch(workspace_id, _load(workspace_id, levels), clock.now())
+            for path in settings.EVENT_EFFECTS:
+                _run(path, batch)
+    held = len(wanted) - len(lanes)
+    expected = sum(waiting[lane] for lane in lanes)
+    return _Pass(
+        applied=len(levels),
+        is_more=bool(levels) and (len(levels) < expected or len(wanted) < len(waiting)),
+        is_held=held > 0,
+    )
 
 
-def _lock_lanes(workspace_id: UUID) -> list[int]:
-    """Lock the lanes that are free, and no more of them than one transaction can work off.
-
-    A lane that another worker holds is left to that worker: it looks again before it stops.
-    """
+def _waiting(workspace_id: UUID) -> dict[int, int]:
+    """Return the number of events that wait in each lane, in random order: two workers start apart."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT lane, sum(cardinality(event_ids)) FROM (SELECT lane, event_ids FROM events_eventbatch"
             " WHERE workspace_id = %s ORDER BY lane, id LIMIT 50000) waiting GROUP BY lane ORDER BY min(random())",
             [workspace_id],
         )
-        waiting = cursor.fetchall()
-        wanted, total = [], 0
-        for lane, count in waiting:
-            if total >= settings.EFFECTS_BATCH_SIZE:
-                break
-            wanted.append(lane)
-            total += count
+        return dict(cursor.fetchall())
+
+
+def _enough_lanes(waiting: dict[int, int]) -> list[int]:
+    """Return no more of the lanes than one transaction can work off."""
+    wanted, total = [], 0
+    for lane, count in waiting.items():
+        if total >= settings.EFFECTS_BATCH_SIZE:
+            break
+        wanted.append(lane)
+        total += count
+    return wanted
+
+
+def _lock_lanes(workspace_id: UUID, wanted: Sequence[int]) -> list[int]:
+    """Lock those of the lanes that no other worker holds."""
+    if not wanted:
+        return []
+    with connection.cursor() as cursor:
         cursor.execute(
             "SELECT lane FROM unnest(%s::int[]) AS lane"
             " WHERE pg_try_advisory_xact_lock(hashtextextended(%s::text, lane))",
-            [wanted, str(workspace_id)],
+            [list(wanted), str(workspace_id)],
         )
         return [lane for (lane,) in cursor.fetchall()]
 

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from contacts.models import Contact, ContactScore
 from contacts.services import ContactReference
@@ -11,6 +12,7 @@ from events.models import EventBatch, ParkedEffect
 from events.services import (
     IncomingEvent,
     SchemaPolicy,
+    answer_wake_up,
     apply_effects,
     bump_rules_version,
     record_events,
@@ -88,6 +90,8 @@ def test_a_lane_that_somebody_holds_is_left_alone_and_taken_up_afterwards(worksp
     assert holding.wait(10)
     try:
         assert apply_effects(workspace.id) == "nothing"
+        # A wake-up that finds the lane held must come again: the holder may have looked already.
+        assert answer_wake_up(workspace.id, at_most_seconds=5) == "held"
         # Ingestion never touches that lock.
         send(workspace, "buy")
     finally:
@@ -95,6 +99,24 @@ def test_a_lane_that_somebody_holds_is_left_alone_and_taken_up_afterwards(worksp
         holder.join()
     assert apply_effects(workspace.id) == "done"
     assert points(workspace) == {outcome.event.contact_id: 2}
+
+
+def test_a_wake_up_is_answered_by_one_pass_unless_the_pass_was_full(workspace, settings):
+    settings.EFFECTS_BATCH_SIZE = 4
+    a_rule(workspace, "buy", 1)
+    for _ in range(10):
+        (outcome,) = send(workspace, "buy")
+    with CaptureQueriesContext(connection) as full:
+        assert answer_wake_up(workspace.id, at_most_seconds=5) == "done"
+    assert points(workspace) == {outcome.event.contact_id: 10}
+    send(workspace, "buy")
+    with CaptureQueriesContext(connection) as light:
+        assert answer_wake_up(workspace.id, at_most_seconds=5) == "done"
+
+    def looks(captured):
+        return sum("GROUP BY lane ORDER BY" in query["sql"] for query in captured)
+
+    assert (looks(full), looks(light)) == (3, 1)
 
 
 def test_workers_in_parallel_apply_everything_once(workspace):
