@@ -9,29 +9,8 @@ from django.db.backends.postgresql import base
 from config.postgres.server import DATABASE, server_in
 
 
-class EmbeddedConnection(psycopg.Connection[Any]):
-    """A connection whose making starts the server again if it is gone; the pool's threads use it too."""
-
-    @classmethod
-    def connect(cls, *args: Any, **kwargs: Any) -> "EmbeddedConnection":
-        try:
-            return super().connect(*args, **kwargs)
-        except psycopg.OperationalError:
-            server_in(settings.HEADRACE_HOME).ensure_running(check=True)
-            return super().connect(*args, **kwargs)
-
-
 class DatabaseWrapper(base.DatabaseWrapper):
     """PostgreSQL in HEADRACE_HOME."""
-
-    connection_class = EmbeddedConnection
-
-    def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
-        super().__init__(settings_dict, alias)
-        options = self.settings_dict["OPTIONS"]
-        if options.get("pool"):
-            pool = options["pool"] if isinstance(options["pool"], dict) else {}
-            options["pool"] = {"connection_class": self.connection_class, **pool}
 
     def get_connection_params(self) -> dict[str, Any]:
         server = server_in(settings.HEADRACE_HOME)

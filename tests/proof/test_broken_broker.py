@@ -38,7 +38,8 @@ def test_sends_do_not_wait_and_effects_catch_up(
         assert len(times) > 50
         assert sum(client.retries for client in senders.clients) == 0
         assert statistics.median(times) < 0.05
-        assert max(times) < 1
+        # A send that waited for the broker would take half a second; the machine itself may stall one or two.
+        assert statistics.quantiles(times, n=100)[-1] < 0.5
         stored = broken.rows("SELECT count(*) FROM events_event WHERE name = 'purchase'")
         assert stored == [(len(senders.acknowledged),)]
         assert broken.rows("SELECT count(*) FROM scoring_scoreentry") == [(0,)]
