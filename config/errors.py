@@ -12,3 +12,12 @@ class DomainError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class TryAgain(DomainError):
+    """Others changed the same things at the same time, again and again; nothing was done."""
+
+    code = "unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Others are changing the same; try again")

@@ -1,10 +1,14 @@
-"""What stands behind the native API's routes: a refusal in its own format, not Django's page."""
+"""What is answered where no view answers: a refusal in the format of the path's API, not Django's page."""
 
 from typing import Any
 
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import Resolver404, resolve
+from django.views import defaults
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
+from workspaces.api.errors import NATIVE_ERRORS, ErrorTable
 from workspaces.api.native import NativePublicView
 
 
@@ -16,3 +20,37 @@ class NoSuchRoute(NativePublicView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse before a method is looked for."""
         raise NotFound
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer what Django itself refuses, such as a Host header that is not ours."""
+    table = _error_table(request)
+    return defaults.bad_request(request, exception) if table is None else _answer(table, exception)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer a path that no route knows."""
+    table = _error_table(request)
+    return defaults.page_not_found(request, exception) if table is None else _answer(table, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Answer a fault outside the views; it is logged already."""
+    table = _error_table(request)
+    return defaults.server_error(request) if table is None else _answer(table, Exception())
+
+
+def _error_table(request: HttpRequest) -> ErrorTable | None:
+    """Return the table of the API that a request is for, None for a page."""
+    try:
+        match = resolve(request.path_info)
+    except Resolver404:
+        # Nobody's path: whoever reads pages gets one.
+        return None if "text/html" in request.META.get("HTTP_ACCEPT", "") else NATIVE_ERRORS
+    view = getattr(match.func, "view_class", getattr(match.func, "cls", None))
+    table: ErrorTable | None = getattr(view, "error_table", None)
+    return table
+
+
+def _answer(table: ErrorTable, error: Exception) -> HttpResponseBase:
+    return table.http_response(table.problem(error) or table.fault(error))

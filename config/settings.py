@@ -220,6 +220,10 @@ LOGGING: dict[str, Any] = {
 
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=5 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+# After which a request whose body is still on its way is refused.
+BODY_TIMEOUT_SECONDS = env.float("BODY_TIMEOUT_SECONDS", default=30.0)
+# Requests that a web process works on at once, each on a database connection of its own.
+WEB_THREADS = env.int("WEB_THREADS", default=4)
 IDEMPOTENCY_KEY_DAYS = env.int("IDEMPOTENCY_KEY_DAYS", default=30)
 RATE_LIMIT_STORAGE_URL = env.str("RATE_LIMIT_STORAGE_URL", default="memory://")
 # Without a shared storage each web process grants its share of a limit.

@@ -10,6 +10,10 @@ from events.dialects.leadpush import urls as leadpush
 from events.dialects.omnisend import urls as omnisend
 from events.dialects.suresend import urls as suresend
 
+handler400 = "config.fallback.bad_request"
+handler404 = "config.fallback.page_not_found"
+handler500 = "config.fallback.server_error"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),

@@ -8,6 +8,7 @@ from typing import IO, Any, NoReturn
 
 import orjson
 from django.conf import settings
+from django.http import UnreadablePostError
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
@@ -26,6 +27,14 @@ class BodyTooLarge(APIException):
     default_code = "body_too_large"
 
 
+class BodyOverdue(APIException):
+    """The request's body did not arrive within `settings.BODY_TIMEOUT_SECONDS`."""
+
+    status_code = status.HTTP_408_REQUEST_TIMEOUT
+    default_detail = "The request body did not arrive in time."
+    default_code = "body_overdue"
+
+
 class StrictJSONParser(BaseParser):
     """Parse JSON and refuse what could not be stored without loss, or could hurt: see `parse_json`."""
 
@@ -37,9 +46,14 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Return the parsed body, `{}` for an empty one. Raises ParseError or BodyTooLarge."""
+        """Return the parsed body, `{}` for an empty one. Raises ParseError, BodyTooLarge or BodyOverdue."""
         limit: int = settings.MAX_BODY_BYTES
-        body = stream.read(limit + 1)
+        try:
+            body = stream.read(limit + 1)
+        except UnreadablePostError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise BodyOverdue from error
+            raise
         if len(body) > limit:
             raise BodyTooLarge
         return parse_json(body) if body.strip() else {}

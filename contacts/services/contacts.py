@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from config.errors import DomainError
+from config.errors import DomainError, TryAgain
 from config.ids import parse_uuid
 from contacts.errors import ContactNotFound, IdentifierTaken, InvalidIdentifier, NoIdentity
 from contacts.models import Consent, Contact
@@ -228,4 +228,4 @@ def _persist(attempt: Callable[[], Draft], refuse_taken: bool) -> Draft:
         except LostRace as race:
             if refuse_taken:
                 raise IdentifierTaken(*race.taken[0]) from race
-    raise LostRace
+    raise TryAgain

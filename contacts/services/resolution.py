@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from config.errors import DomainError
+from config.errors import DomainError, TryAgain
 from config.ids import parse_uuid
 from contacts.errors import ContactNotFound, InvalidIdentifier, NoIdentity
 from contacts.services.editing import Edition, identifiers_in, mismatches_in, schema_for
@@ -28,6 +28,7 @@ def resolve_contacts(
 
     Runs in the caller's transaction. Contacts that exist and stay as they are cost one statement and no lock.
     Of several references to one new person, in this call and in all others, exactly one has created it.
+    Raises TryAgain if others win every race.
     """
     wanted = [_parse(reference) for reference in references]
     writing = [
@@ -47,7 +48,7 @@ def resolve_contacts(
             return _attempt(workspace_id, wanted, Edition(schema, found, mismatches))
         except LostRace:
             found = search.run(workspace_id)
-    raise LostRace
+    raise TryAgain
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,29 @@
-"""What reaches Django of a body that is sent in chunks, and what the log shows."""
+"""What reaches Django of a body, in which time, and what the log shows."""
 
 import io
+import json
 import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
+from django.http import UnreadablePostError
 from django.test import RequestFactory
 
-from config.wsgi import with_known_length
+from config.bodies import with_body
+from tests.config.test_supervisor import ROOT, free_port, wait_for
+
+TIMEOUT_SECONDS = 2.0
+WEB_THREADS = 2
+SERVER_THREADS = 16
 
 
 def request_in_chunks(body: bytes) -> WSGIRequest:
@@ -16,7 +31,13 @@ def request_in_chunks(body: bytes) -> WSGIRequest:
     environ: dict[str, Any] = RequestFactory().post("/", content_type="application/json").environ
     environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": io.BytesIO(body)}
     environ.pop("CONTENT_LENGTH", None)
-    return WSGIRequest(with_known_length(environ))
+    return WSGIRequest(with_body(environ))
+
+
+def request_of_length(body: bytes, length: int | str) -> WSGIRequest:
+    environ: dict[str, Any] = RequestFactory().post("/", content_type="application/json").environ
+    environ |= {"CONTENT_LENGTH": str(length), "wsgi.input": io.BytesIO(body)}
+    return WSGIRequest(with_body(environ))
 
 
 def test_a_body_in_chunks_is_read():
@@ -28,9 +49,137 @@ def test_of_a_body_in_chunks_that_is_too_large_enough_is_read_to_refuse_it():
     assert len(request_in_chunks(b" " * 2 * limit).read()) == limit + 1
 
 
-def test_a_body_of_known_length_is_left_alone():
-    environ = RequestFactory().post("/", b"{}", content_type="application/json").environ
-    assert with_known_length(environ) is environ
+def test_of_a_body_of_known_length_that_is_too_large_enough_is_read_to_refuse_it():
+    limit = settings.MAX_BODY_BYTES
+    assert len(request_of_length(b" " * 2 * limit, 2 * limit).read(limit + 1)) == limit + 1
+
+
+@pytest.mark.parametrize("length", ["", "0", "x"])
+def test_a_request_without_a_body_is_left_alone(length):
+    environ = RequestFactory().get("/").environ | {"CONTENT_LENGTH": length}
+    assert with_body(environ) is environ
+
+
+def test_a_body_that_ends_early_is_what_it_is():
+    assert request_of_length(b"{}", 10).read() == b"{}"
+
+
+def test_a_body_that_ends_early_because_its_time_is_over_cannot_be_read(settings):
+    settings.BODY_TIMEOUT_SECONDS = 0
+    with pytest.raises(UnreadablePostError):
+        request_of_length(b"{}", 10).read()
+    assert request_of_length(b"{}", 2).read() == b"{}"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory) -> Iterator[int]:
+    """Run one web process as production does."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "BODY_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+        "WEB_THREADS": str(WEB_THREADS),
+        "HEADRACE_WEB": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "granian",
+        "--interface=wsgi",
+        "--http=1",
+        "--no-ws",
+        "--log-level=error",
+    ]
+    threads = f"--blocking-threads={SERVER_THREADS}"
+    command += [threads, f"--port={port}", "config.wsgi:application"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+        try:
+            wait_for(lambda: health(port) == 200, 30)
+            yield port
+        finally:
+            process.terminate()
+
+
+def health(port: int) -> int:
+    """Return the status of a request without a body, 0 if there is no answer in time."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS / 2) as connection:
+            connection.sendall(b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return status_of(connection.recv(4096))
+    except OSError:
+        return 0
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+def begin_login(port: int, framing: str) -> socket.socket:
+    """Begin a request of which the body does not end."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = f"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+    connection.sendall(head.encode())
+    return connection
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_a_body_that_never_ends_is_a_408_in_time(port, framing):
+    began = time.monotonic()
+    with begin_login(port, framing) as connection:
+        answer = connection.recv(4096)
+        assert connection.recv(1) == b""
+    assert TIMEOUT_SECONDS <= time.monotonic() - began < 3 * TIMEOUT_SECONDS
+    assert status_of(answer) == 408
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
+        "error": "The request body did not arrive in time"
+    }
+
+
+@pytest.mark.slow
+def test_a_body_that_trickles_is_a_408_in_time(port):
+    with begin_login(port, "Content-Length: 1000") as connection:
+        connection.settimeout(0.1)
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < 3 * TIMEOUT_SECONDS:
+            try:
+                connection.sendall(b" ")
+                answer = connection.recv(4096)
+                break
+            except TimeoutError:
+                continue
+    assert waited >= TIMEOUT_SECONDS - 0.2
+    assert status_of(answer) == 408
+
+
+@pytest.mark.slow
+def test_slow_bodies_hold_no_thread_that_works(port):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(begin_login(port, "Content-Length: 9")) for _ in range(4 * WEB_THREADS)]
+        assert [health(port) for _ in range(5)] == [200] * 5
+        assert [status_of(connection.recv(4096)) for connection in slow] == [408] * len(slow)
+
+
+@pytest.mark.slow
+def test_even_when_slow_bodies_hold_every_thread_it_is_for_a_while_only(port):
+    with ExitStack() as stack:
+        for _ in range(2 * SERVER_THREADS):
+            stack.enter_context(begin_login(port, "Content-Length: 9"))
+        wait_for(lambda: health(port) == 0, TIMEOUT_SECONDS)
+        wait_for(lambda: health(port) == 200, 4 * TIMEOUT_SECONDS)
+
+
+@pytest.mark.slow
+def test_an_answer_that_nobody_takes_holds_no_thread(port):
+    path = b"/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
+    with ExitStack() as stack:
+        for _ in range(2 * SERVER_THREADS):
+            greedy = stack.enter_context(socket.socket())
+            greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            greedy.connect(("127.0.0.1", port))
+            greedy.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: health(port) == 200, 10)
+        assert greedy.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_fault_of_ours_shows_its_traceback():

@@ -5,16 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.http import Http404, UnreadablePostError
+from django.core.signals import got_request_exception
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
+from django.utils.log import log_response
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from config.errors import DomainError
-from config.wire import BodyTooLarge
+from config.wire import BodyOverdue, BodyTooLarge, dumps
 
 Details = Mapping[str, list[str]]
+RETRY_SECONDS = 2
+"""When to come back after a 503."""
 
 
 class NotAnObject(exceptions.ParseError):
@@ -39,8 +44,8 @@ class Problem:
 
     @property
     def wait_seconds(self) -> int | None:
-        """When to come back, for a request that was throttled."""
-        wait = getattr(self.error, "wait", None)
+        """When to come back, for a request that was throttled or came at a bad moment."""
+        wait = getattr(self.error, "wait", RETRY_SECONDS if self.status == 503 else None)
         return None if wait is None else max(int(wait), 1)
 
 
@@ -56,6 +61,7 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (Http404, "not_found", 404),
     (exceptions.MethodNotAllowed, "method_not_allowed", 405),
     (exceptions.NotAcceptable, "not_acceptable", 406),
+    (BodyOverdue, "body_overdue", 408),
     (BodyTooLarge, "body_too_large", 413),
     (RequestDataTooBig, "body_too_large", 413),
     (exceptions.UnsupportedMediaType, "unsupported_media_type", 415),
@@ -67,6 +73,9 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (exceptions.ValidationError, "invalid", 400),
     (SuspiciousOperation, "bad_request", 400),
     (BadRequest, "bad_request", 400),
+    # The database is away or gives up (a deadlock, a time-out): the same request may well succeed later.
+    (OperationalError, "unavailable", 503),
+    (InterfaceError, "unavailable", 503),
 )
 _MESSAGES = {
     "unauthenticated": "Unauthorized",
@@ -74,13 +83,16 @@ _MESSAGES = {
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
     "not_acceptable": "Not acceptable",
+    "body_overdue": "The request body did not arrive in time",
     "body_too_large": "Request body too large",
     "unsupported_media_type": "Unsupported media type",
     "throttled": "Too many requests",
     "invalid": "Validation failed",
     "bad_request": "Bad request",
+    "unavailable": "Service unavailable",
+    "fault": "Internal server error",
 }
-_STATUSES = {"access_denied": 403, "workspace_not_found": 404}
+_STATUSES = {"access_denied": 403, "workspace_not_found": 404, "unavailable": 503}
 
 
 class ErrorTable:
@@ -116,10 +128,25 @@ class ErrorTable:
             return Problem(error.status_code, "error", str(error.detail), error)
         return None
 
+    def fault(self, error: Exception) -> Problem:
+        """Return what a fault of ours is to the client."""
+        return Problem(500, "fault", self._messages.get("fault", _MESSAGES["fault"]), error)
+
     def response(self, problem: Problem) -> Response:
         """Return the answer to a refused request."""
         build = self._bodies.get(problem.code, self._body)
         return Response(build(problem), status=problem.status, headers=_headers(problem))
+
+    def http_response(self, problem: Problem) -> HttpResponse:
+        """Return the answer where no view of DRF's renders it."""
+        response = self.response(problem)
+        headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
+        return HttpResponse(
+            dumps(response.data),
+            status=response.status_code,
+            content_type=response.content_type or "application/json",
+            headers=headers,
+        )
 
     def _domain_problem(self, error: DomainError) -> Problem:
         return Problem(
@@ -136,14 +163,30 @@ class ErrorTable:
         return Problem(self._statuses.get(code, status), code, message, error, flatten(detail))
 
 
-def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer a refusal by the view's `error_table`; DRF's hook."""
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """Answer a refusal, or a fault of ours, by the view's `error_table`; DRF's hook."""
     table: ErrorTable = context["view"].error_table
-    problem = table.problem(error)
-    if problem is None:
-        return None
+    problem = table.problem(error) or table.fault(error)
     set_rollback()
-    return table.response(problem)
+    response = table.response(problem)
+    report(problem, context["request"]._request, response)
+    return response
+
+
+def report(problem: Problem, request: HttpRequest, response: HttpResponse) -> None:
+    """Log a failure with its traceback and tell of a fault, as Django does of what no view catches."""
+    if problem.status < 500:
+        return
+    if problem.status == 500:
+        got_request_exception.send(sender=None, request=request)
+    log_response(
+        "%s: %s",
+        response.reason_phrase,
+        request.path,
+        response=response,
+        request=request,
+        exception=problem.error,
+    )
 
 
 def flatten(detail: Any, path: str = "") -> dict[str, list[str]]:
@@ -207,3 +250,9 @@ NATIVE_ERRORS = ErrorTable(
         "definition_not_found": "Event definition not found",
     },
 )
+
+
+_OAUTH_CODES = {"fault": "server_error", "unavailable": "temporarily_unavailable"}
+
+OAUTH_ERRORS = ErrorTable(lambda problem: {"error": _OAUTH_CODES.get(problem.code, "invalid_request")})
+"""The errors of RFC 6749 and RFC 7009."""

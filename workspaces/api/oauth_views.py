@@ -11,10 +11,14 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView
+from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
 
+from workspaces.api.errors import OAUTH_ERRORS, report
 from workspaces.oauth import may_authorize
 
 _LONGEST_PARAMETER = 4096
+# RFC 6749 knows the first only; the other is the same fields in another wrapping.
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class RefusesUnusableInput:
@@ -32,9 +36,31 @@ class RefusesUnusableInput:
         return response
 
 
+class OAuthEndpoint(RefusesUnusableInput):
+    """An endpoint for clients, not people: whatever fails, the answer is JSON."""
+
+    error_table = OAUTH_ERRORS
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer a form that is posted; refuse everything else."""
+        try:
+            if request.method != "POST":
+                raise MethodNotAllowed(request.method or "")
+            if request.content_type not in _FORMS:
+                raise UnsupportedMediaType(request.content_type or "")
+            return super().dispatch(request, *args, **kwargs)
+        except Exception as error:
+            problem = self.error_table.problem(error) or self.error_table.fault(error)
+            response = self.error_table.http_response(problem)
+            report(problem, request, response)
+            if isinstance(error, MethodNotAllowed):
+                response.headers["Allow"] = "POST"
+            return response
+
+
 # Clients have no cookie; the library says so on a `dispatch` that the mixin's hides.
 @method_decorator(csrf_exempt, name="dispatch")
-class OAuthTokenView(RefusesUnusableInput, TokenView):  # type: ignore[misc]
+class OAuthTokenView(OAuthEndpoint, TokenView):  # type: ignore[misc]
     """Exchanges client credentials, an authorization code or a refresh token for an access token."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -46,7 +72,7 @@ class OAuthTokenView(RefusesUnusableInput, TokenView):  # type: ignore[misc]
 
 
 @method_decorator(csrf_exempt, name="dispatch")
-class OAuthRevokeView(RefusesUnusableInput, RevokeTokenView):  # type: ignore[misc]
+class OAuthRevokeView(OAuthEndpoint, RevokeTokenView):  # type: ignore[misc]
     """Revokes a token at once."""
 
 

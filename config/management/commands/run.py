@@ -23,6 +23,8 @@ from workspaces.models import Workspace
 
 STOP_SECONDS = 4.8
 DEMO_USER = "demo@example.com"
+# Most threads of a web process only wait for bodies: see config.bodies.
+THREADS_PER_REQUEST = 8
 # It fits whoever tries Headrace as root in a container; production has its own process manager.
 AS_ROOT = "-Wignore:You're running the worker with superuser privileges"
 
@@ -135,13 +137,14 @@ class Announcement:
 
 
 def _programs(options: dict[str, Any]) -> list[Program]:
-    granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "warning"]
+    granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--http=1", "--no-ws"]
     web = [
         *granian,
+        "--log-level=error",  # a warning says that the threads are many: see config.bodies
         f"--host={options['host']}",
         f"--port={options['port']}",
         f"--workers={options['web_workers']}",
-        f"--blocking-threads={options['web_threads']}",
+        f"--blocking-threads={options['web_threads'] * THREADS_PER_REQUEST}",
         "--respawn-failed-workers",
         "--respawn-interval=0.5",
         "--workers-kill-timeout=2",
@@ -154,10 +157,18 @@ def _programs(options: dict[str, Any]) -> list[Program]:
     # the lock that its successors wait for, for ever.
     worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
     return [
-        Program("web", web, {"HEADRACE_WEB": "1", "RATE_LIMIT_PROCESSES": str(options["web_workers"])}),
+        Program("web", web, _web_environment(options)),
         *(Program("worker", worker) for _ in range(options["worker_processes"])),
         Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
+
+
+def _web_environment(options: dict[str, Any]) -> dict[str, str]:
+    return {
+        "HEADRACE_WEB": "1",
+        "RATE_LIMIT_PROCESSES": str(options["web_workers"]),
+        "WEB_THREADS": str(options["web_threads"]),
+    }
 
 
 def _require_free_port(host: str, port: int) -> None:

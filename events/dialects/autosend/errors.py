@@ -51,6 +51,10 @@ _CODES = {
     "body_too_large": "PAYLOAD_TOO_LARGE",
     "unsupported_media_type": "UNSUPPORTED_MEDIA_TYPE",
     "throttled": "RATE_LIMIT_EXCEEDED",
+    "body_overdue": "REQUEST_TIMEOUT",
+    "too_many_containers": "PAYLOAD_TOO_COMPLEX",
+    "unavailable": "SERVICE_UNAVAILABLE",
+    "fault": "SERVER_ERROR",
 }
 # An event's name is opaque when it is sent: one that cannot exist is simply not found.
 _SEND_CODES = {

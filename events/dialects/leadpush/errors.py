@@ -108,5 +108,8 @@ LEADPUSH_ERRORS = ErrorTable(
         "unsupported_media_type": "The content type must be application/json.",
         "throttled": "Too Many Attempts.",
         "bad_request": "Bad request.",
+        "body_overdue": "The request body did not arrive in time.",
+        "unavailable": "Service Unavailable",
+        "fault": "Server Error",
     },
 )

@@ -19,10 +19,13 @@ _BY_STATUS = {
     403: ("forbidden", "Forbidden"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
+    408: ("request-timeout", "Request timeout"),
     409: ("conflict", "Conflict"),
     413: ("payload-too-large", "Payload too large"),
     415: ("unsupported-media-type", "Unsupported media type"),
     429: ("rate-limit-exceeded", "Rate limit exceeded"),
+    500: ("internal-error", "Internal error"),
+    503: ("service-unavailable", "Service unavailable"),
 }
 # Faults of the whole body: nothing in it can be pointed at.
 _MALFORMED = ("malformed-request", "Malformed request")
