@@ -71,7 +71,8 @@ def django_conninfo() -> str:
     parameters = connections["default"].get_connection_params()
     usable = {name: value for name, value in parameters.items() if name not in NOT_FOR_LIBPQ}
     # A message is a wake-up for a row that is safe already: its own commit need not wait for the disk.
-    return make_conninfo(**{**usable, "options": "-c synchronous_commit=off", "connect_timeout": 2})
+    options = f"{usable.get('options', '')} -c synchronous_commit=off".strip()
+    return make_conninfo(**{"connect_timeout": 2, **usable, "options": options})
 
 
 def install(conninfo: str) -> None:

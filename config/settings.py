@@ -7,6 +7,7 @@ from typing import Any
 
 import environ
 from django.conf import global_settings
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -73,22 +74,25 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
-# Web processes share a pool; Celery closes a pool after every task, so workers keep one connection each.
 IN_WEB = env.bool("HEADRACE_WEB", default=False)
+_DATABASE: dict[str, Any] = (
+    env.db("DATABASE_URL")
+    if env.str("DATABASE_URL", default="")
+    else {"ENGINE": "config.embedded", "NAME": "headrace"}
+)
+if _DATABASE["ENGINE"] not in {"config.embedded", "django.db.backends.postgresql"}:
+    raise ImproperlyConfigured("DATABASE_URL must be the address of a PostgreSQL: postgres://...")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        **(
-            env.db("DATABASE_URL")
-            if env.str("DATABASE_URL", default="")
-            else {"ENGINE": "config.embedded", "NAME": "headrace"}
-        ),
+        **_DATABASE,
         "ATOMIC_REQUESTS": False,
-        "CONN_MAX_AGE": 0 if IN_WEB else None,
+        "CONN_MAX_AGE": None,  # a connection a thread, as long as the thread lives
         "OPTIONS": {
             # Parameters go apart from the statement, so that the hot ones are planned once a connection.
             "server_side_binding": True,
             "prepare_threshold": 5,
-            **({"pool": {"min_size": 2, "max_size": 8}} if IN_WEB else {}),
+            # What the address says of the connection, `sslmode` say, stands.
+            **_DATABASE.get("OPTIONS", {}),
         },
     }
 }
@@ -96,6 +100,8 @@ DATABASES: dict[str, dict[str, Any]] = {
 # A message is a wake-up, the row the truth: so no results, no retries, and nobody waits for a broker.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://localhost")
 _BROKER_SCHEME = CELERY_BROKER_URL.partition(":")[0]
+# Installations that share a broker need names of their own.
+CELERY_TASK_DEFAULT_QUEUE = env.str("BROKER_QUEUE", default="headrace")
 # After which a killed worker's message is read again.
 _VISIBILITY_SECONDS = env.int("BROKER_VISIBILITY_SECONDS", default=60)
 _BROKER_TIMEOUT_SECONDS = 0.5 if IN_WEB else 4.0
@@ -110,6 +116,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "pool_timeout": _BROKER_TIMEOUT_SECONDS,
     },
     "redis": {
+        # Not only the queue: the list of messages under way too would be shared with whoever uses the same Redis.
+        "global_keyprefix": f"{CELERY_TASK_DEFAULT_QUEUE}:",
         "visibility_timeout": _VISIBILITY_SECONDS,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,  # the default returns a dead worker's message after minutes only
@@ -119,10 +127,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     },
     "amqp": {name: _BROKER_TIMEOUT_SECONDS for name in ("read_timeout", "write_timeout") if IN_WEB},
 }.get({"rediss": "redis", "amqps": "amqp", "pyamqp": "amqp"}.get(_BROKER_SCHEME, _BROKER_SCHEME), {})
+# Left alone, the clients believe any certificate (Redis), or one for any host (RabbitMQ).
+_BROKER_TLS: dict[str, dict[str, Any]] = {
+    "rediss": {"ssl_cert_reqs": "required", "ssl_check_hostname": True},
+    "amqps": {"server_hostname": None},  # the address's own
+}
+CELERY_BROKER_USE_SSL = _BROKER_TLS.get(_BROKER_SCHEME)
 CELERY_BROKER_CONNECTION_TIMEOUT = _BROKER_TIMEOUT_SECONDS
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # however long the broker is away, a worker waits for it
 CELERY_BROKER_POOL_LIMIT = 4
-CELERY_TASK_DEFAULT_QUEUE = "headrace"
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -130,6 +144,10 @@ CELERY_TASK_STORE_EAGER_RESULT = False
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
+if _BROKER_SCHEME == "pgmq":
+    # Over PGMQ a pool's children share a pipe, and one killed while it waits at it keeps the lock that its
+    # successors wait for, for ever. This overrules the command line's --pool=prefork.
+    CELERY_WORKER_POOL = "solo"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 8
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

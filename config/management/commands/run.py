@@ -72,6 +72,7 @@ def find_or_create_demo(path: Path) -> dict[str, Any] | None:
             return demo
     if Workspace.objects.exists():
         return None
+    path.parent.mkdir(parents=True, exist_ok=True)  # with a DATABASE_URL nobody else made it
     with transaction.atomic():
         output = StringIO()
         call_command(
@@ -153,8 +154,7 @@ def _programs(options: dict[str, Any]) -> list[Program]:
     celery = [sys.executable, AS_ROOT, "-m", "celery", "--quiet", "--app=config"]
     # Workers need not know one another: rows and locks do that.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    # Not one with a pool of children: over PGMQ these share a pipe, and one killed while it waits at it keeps
-    # the lock that its successors wait for, for ever.
+    # As many workers as processes are wanted, so that each is restarted alone, whatever the broker.
     worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
     return [
         Program("web", web, _web_environment(options)),
