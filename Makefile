@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HEADRACE_HOME ?= $(CURDIR)/var
 
-.PHONY: run test lint format types layers checks pytest bench lock clean
+.PHONY: run test lint format types layers checks pytest test-servers bench lock clean
 
 run: $(STAMP)
 	@exec $(BIN)/python manage.py run
@@ -32,6 +32,12 @@ checks: $(STAMP)
 
 pytest: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# Not a part of `test`: DATABASE_URL, REDIS_URL and AMQP_URL say where the servers are.
+test-servers: $(STAMP)
+	@: $${DATABASE_URL:?} $${REDIS_URL:?} $${AMQP_URL:?}
+	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest tests/servers
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

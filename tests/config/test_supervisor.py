@@ -24,7 +24,7 @@ READY = "Headrace runs at"
 class Run:
     """One `manage.py run` in a folder of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         self.port = free_port()
         self.log = home / "output"
@@ -36,6 +36,7 @@ class Run:
             "PYTHONUNBUFFERED": "1",
         }
         environment.pop("DATABASE_URL", None)
+        environment.update(settings)
         with self.log.open("ab") as output:
             self.process = psutil.Popen(
                 [sys.executable, "manage.py", "run", "--worker-processes=1"],

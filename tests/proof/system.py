@@ -22,8 +22,8 @@ GIVE_UP_SECONDS = 60
 class System(Run):
     """A running Headrace with a demo workspace that scores every purchase with one point."""
 
-    def __init__(self, home: Path, starts: int = 1) -> None:
-        super().__init__(home)
+    def __init__(self, home: Path, starts: int = 1, **settings: str) -> None:
+        super().__init__(home, **settings)
         self.wait_until_ready(starts)
         demo = json.loads((home / "demo.json").read_text())
         self.workspace: str = demo["workspace"]
@@ -37,21 +37,25 @@ class System(Run):
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the database, which other processes keep alive."""
-        address = json.loads((self.home / "postgres/server.json").read_text())
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while True:
             try:
-                with psycopg.connect(
-                    host=address["socket_directory"],
-                    port=5432,
-                    user="postgres",
-                    password=address["password"],
-                    dbname="headrace",
-                ) as connection:
+                with self.connect() as connection:
                     return connection.execute(statement).fetchall()  # type: ignore[arg-type]
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
+
+    def connect(self) -> psycopg.Connection:
+        """Open a connection to the database."""
+        address = json.loads((self.home / "postgres/server.json").read_text())
+        return psycopg.connect(
+            host=address["socket_directory"],
+            port=5432,
+            user="postgres",
+            password=address["password"],
+            dbname="headrace",
+        )
 
     def postmaster(self) -> psutil.Process:
         """Return the database's first process."""
