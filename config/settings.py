@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "contacts",
     "events",
     "scoring",
+    "segments",
 ]
 
 MIDDLEWARE = [
@@ -155,6 +156,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so it needs no file
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
+    "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
     "make partitions": {"task": "events.tasks.make_partitions", "schedule": 24 * 3600.0},
     "forget idempotency keys": {"task": "events.tasks.forget_idempotency_keys", "schedule": 3600.0},
 }
@@ -251,6 +253,10 @@ RATE_LIMIT_PROCESSES = env.int("RATE_LIMIT_PROCESSES", default=1)
 EVENT_EFFECTS = [
     "scoring.effects.apply_scoring_rules",
 ]
+# What upper apps add to the language of rules: by the type of the condition, what makes its SQL.
+RULE_SOURCES = {
+    "segment": "segments.rules.membership",
+}
 # What upper apps add to a contact's page in the admin, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",

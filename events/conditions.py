@@ -42,18 +42,24 @@ ALWAYS = Sql("true")
 class EventConditions:
     """Conditions on one event, compiled together so that each path of the event is read once.
 
-    The columns of `events_event` are taken from the alias `e`; `columns` are what each path gives.
+    The columns of `events_event` are taken from an alias; `columns` are what each path gives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alias: str = "e") -> None:
+        self._alias = alias
         self._paths: dict[tuple[str, ...], int] = {}
 
     def add(self, condition: Mapping[str, Any] | None) -> Sql:
         """Return the SQL that is true where the condition holds. A missing value never matches."""
         if condition is None:
             return ALWAYS
-        place = self._paths.setdefault(_path(condition["field"]), len(self._paths))
-        return _COMPILERS[condition["operator"]](f"v{place}", condition.get("value"))
+        return compile_operator(
+            condition["operator"], self.column(condition["field"]), condition.get("value")
+        )
+
+    def column(self, field: str) -> str:
+        """Return the name of the column, jsonb or null, that holds a field of the event."""
+        return f"v{self._paths.setdefault(path_of(field), len(self._paths))}"
 
     @property
     def columns(self) -> Sql:
@@ -62,7 +68,7 @@ class EventConditions:
             return Sql("1")
         return Sql(
             ", ".join(
-                f"NULLIF(e.{path[0]} #> %s::text[], 'null'::jsonb) AS v{place}"
+                f"NULLIF({self._alias}.{path[0]} #> %s::text[], 'null'::jsonb) AS v{place}"
                 for path, place in self._paths.items()
             ),
             tuple(list(path[1:]) for path in self._paths),
@@ -77,37 +83,41 @@ def validate_condition(condition: object) -> None:
         raise InvalidCondition("condition", "The condition must be an object.")
     if unknown := sorted(set(condition) - {"field", "operator", "value"}):
         raise InvalidCondition(f"condition.{unknown[0]}", "This key is not known.")
-    _validate_field(condition.get("field"))
+    if (fault := fault_of_field(condition.get("field"))) is not None:
+        raise InvalidCondition("condition.field", fault)
     operator = condition.get("operator")
     if not isinstance(operator, str) or operator not in _COMPILERS:
         raise InvalidCondition("condition.operator", f"The operator must be one of {', '.join(_COMPILERS)}.")
-    _validate_value(operator, condition)
+    if (fault := fault_of_value(operator, condition.get("value"))) is not None:
+        raise InvalidCondition("condition.value", fault)
 
 
-def _validate_field(field: object) -> None:
+def compile_operator(operator: str, column: str, value: Any) -> Sql:
+    """Return the SQL that compares a jsonb column; null, hence not true, where the value is missing."""
+    return _COMPILERS[operator](column, value)
+
+
+def fault_of_field(field: object) -> str | None:
+    """Return what is wrong with the name of an event's field, if anything is."""
     if not isinstance(field, str):
-        raise InvalidCondition("condition.field", "The field must be a text.")
+        return "The field must be a text."
     if field in CONTEXT_FIELDS:
-        return
-    parts = _path(field)[1:]
+        return None
+    parts = path_of(field)[1:]
     if not field.startswith(PROPERTIES) or "" in parts or len(parts) > _MAX_PATH or "\x00" in field:
-        raise InvalidCondition(
-            "condition.field", 'The field must be "metadata.…" or one of the event\'s own fields.'
-        )
+        return 'The field must be "metadata.…" or one of the event\'s own fields.'
+    return None
 
 
-def _validate_value(operator: str, condition: Mapping[str, Any]) -> None:
+def fault_of_value(operator: str, value: object) -> str | None:
+    """Return why an operator cannot take a value, None if it can."""
     if operator in _WITHOUT_VALUE:
-        if condition.get("value") is not None:
-            raise InvalidCondition("condition.value", f"The operator {operator} takes no value.")
-        return
-    value = condition.get("value")
+        return None if value is None else f"The operator {operator} takes no value."
     is_sound, expected = _VALUES[operator]
-    if not is_sound(value):
-        raise InvalidCondition("condition.value", f"The operator {operator} needs {expected}.")
+    return None if is_sound(value) else f"The operator {operator} needs {expected}."
 
 
-def _path(field: str) -> tuple[str, ...]:
+def path_of(field: str) -> tuple[str, ...]:
     """Return the column and the keys below it."""
     if field in CONTEXT_FIELDS:
         return ("context", field)
@@ -230,3 +240,4 @@ _COMPILERS: dict[str, Callable[[str, Any], Sql]] = {
     "exists": lambda column, _: Sql(f"{column} IS NOT NULL"),
     "not_exists": lambda column, _: Sql(f"{column} IS NULL"),
 }
+OPERATORS = frozenset(_COMPILERS)

@@ -167,6 +167,9 @@ class EventBatch(models.Model):
     lane = models.PositiveSmallIntegerField()
     event_ids = ArrayField(models.UUIDField())
     level = models.PositiveSmallIntegerField(choices=EffectsLevel, default=EffectsLevel.ALL)
+    is_repeat = models.BooleanField(
+        db_default=False, help_text="whether its events went before the wheels already, a retry say"
+    )
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
@@ -175,6 +178,96 @@ class EventBatch(models.Model):
 
     def __str__(self) -> str:
         return f"lane {self.lane}: {len(self.event_ids)} events"
+
+
+class Due(models.Model):
+    """The timetable: when a decision on a contact is to be taken again, because time alone may change it.
+
+    One row per subject (a segment's version, the score) and contact. It is written only when earlier than what
+    stands: a row that comes too early costs a look, one that comes too late would be a wrong answer.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    subject = models.UUIDField()
+    contact_id = models.UUIDField()
+    lane = models.PositiveSmallIntegerField()
+    due_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "due"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "subject", "contact_id"], name="due_once"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["workspace", "due_at"], name="due_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.due_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Measure(TenantModel):
+    """What some rule asks of a contact's events of one name over all time; the effects keep its aggregates."""
+
+    key = models.CharField(max_length=64, help_text="a hash of what is measured")
+    event_name = models.CharField(max_length=255)
+    filters = models.JSONField(null=True, blank=True, help_text="the events that count; empty: all")
+    property = models.CharField(max_length=255, blank=True, help_text="whose values are summed up, if any")
+    is_built = models.BooleanField(
+        default=False,
+        help_text="whether the aggregates of every contact are there, not only of those touched",
+    )
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "key"], name="measure_once"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["workspace", "event_name"], name="measure_by_event")]
+
+    def __str__(self) -> str:
+        return f"{self.event_name} {self.property}".strip()
+
+
+class Aggregate(models.Model):
+    """A measure of one contact over all time. A merged contact keeps its own; readers add them up."""
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    measure_id = models.UUIDField()
+    contact_id = models.UUIDField()
+    count = models.BigIntegerField(default=0)
+    # Of the property's values, the numbers only.
+    numbers = models.BigIntegerField(default=0)
+    total = models.DecimalField(max_digits=60, decimal_places=20, default=0)
+    minimum = models.DecimalField(max_digits=60, decimal_places=20, null=True)
+    maximum = models.DecimalField(max_digits=60, decimal_places=20, null=True)
+    # Of the events that have the property, where one is measured.
+    first_at = models.DateTimeField(null=True)
+    first_event_id = models.UUIDField(null=True)
+    first_value = models.JSONField(null=True)
+    last_at = models.DateTimeField(null=True)
+    last_event_id = models.UUIDField(null=True)
+    last_value = models.JSONField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "contact_id", "measure_id"], name="aggregate_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.measure_id}"
 
 
 class RulesVersion(models.Model):

@@ -36,6 +36,15 @@ def sweep_batches() -> str:
 
 
 @shared_task
+def wake_due() -> str:
+    """Decide again what time alone has changed; the clock of windows, offsets and decay."""
+    waiting = services.workspaces_with_due()
+    for workspace_id in waiting:
+        services.answer_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
+    return "done" if waiting else "nothing"
+
+
+@shared_task
 def make_partitions() -> str:
     """Keep a year of the stream's partitions ready."""
     make_partitions_ahead()

@@ -1,7 +1,7 @@
 """The runner: takes batches lane by lane and turns the wheels of `settings.EVENT_EFFECTS` over their events."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
 from uuid import UUID
@@ -27,15 +27,32 @@ class EffectEvent:
     source: str
     depth: int
     level: EffectsLevel
+    # It went before the wheels already; what adds up must not count it again.
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DueDecision:
+    """A decision that time alone may have changed at `due_at`; `subject` is whatever its effect wrote there."""
+
+    subject: UUID
+    contact_id: UUID
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class EffectBatch:
-    """Events of some lanes of one workspace, in (time, id) order."""
+    """Events of some lanes of one workspace, in (time, id) order, and what falls due in these lanes.
+
+    What is due comes before the events: an effect decides it as of its moment, which may be long past.
+    """
 
     workspace_id: UUID
     events: Sequence[EffectEvent]
     now: datetime
+    due: Sequence[DueDecision] = ()
+    # Contacts whose score an earlier effect of this batch has changed.
+    scores_changed: set[UUID] = field(default_factory=set)
 
 
 Effect = Callable[[EffectBatch], None]
@@ -74,6 +91,17 @@ def workspaces_with_open_batches() -> list[UUID]:
         return [workspace_id for (workspace_id,) in cursor.fetchall()]
 
 
+def workspaces_with_due() -> list[UUID]:
+    """Return the workspaces where time has changed something."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
+            " SELECT 1 FROM events_due d WHERE d.workspace_id = w.id AND d.due_at <= %s)",
+            [clock.now()],
+        )
+        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+
+
 def bump_rules_version(workspace_id: UUID) -> None:
     """Wait for the runs under the old rules and make later ones see the edit; in the edit's transaction."""
     with connection.cursor() as cursor:
@@ -96,31 +124,38 @@ class _Pass:
 def _apply_some(workspace_id: UUID) -> _Pass:
     """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
     with transaction.atomic(durable=True):
-        waiting = _waiting(workspace_id)
+        now = clock.now()
+        waiting = _waiting(workspace_id, now)
         wanted = _enough_lanes(waiting)
         lanes = _lock_lanes(workspace_id, wanted)
-        levels = _take_batches(workspace_id, lanes) if lanes else {}
-        if levels:
+        taken = _take_batches(workspace_id, lanes) if lanes else {}
+        due = _take_due(workspace_id, lanes, now) if lanes else []
+        if taken or due:
             _prepare(workspace_id)
-            batch = EffectBatch(workspace_id, _load(workspace_id, levels), clock.now())
+            events = _load(workspace_id, taken) if taken else []
+            batch = EffectBatch(workspace_id, events, now, due)
             for path in settings.EVENT_EFFECTS:
                 _run(path, batch)
     held = len(wanted) - len(lanes)
+    applied = len(taken) + len(due)
     expected = sum(waiting[lane] for lane in lanes)
     return _Pass(
-        applied=len(levels),
-        is_more=bool(levels) and (len(levels) < expected or len(wanted) < len(waiting)),
+        applied=applied,
+        is_more=applied > 0 and (applied < expected or len(wanted) < len(waiting)),
         is_held=held > 0,
     )
 
 
-def _waiting(workspace_id: UUID) -> dict[int, int]:
-    """Return the number of events that wait in each lane, in random order: two workers start apart."""
+def _waiting(workspace_id: UUID, now: datetime) -> dict[int, int]:
+    """Return how much waits in each lane, in random order: two workers start apart."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT lane, sum(cardinality(event_ids)) FROM (SELECT lane, event_ids FROM events_eventbatch"
-            " WHERE workspace_id = %s ORDER BY lane, id LIMIT 50000) waiting GROUP BY lane ORDER BY min(random())",
-            [workspace_id],
+            "SELECT lane, sum(number) FROM ("
+            " (SELECT lane, cardinality(event_ids) AS number FROM events_eventbatch WHERE workspace_id = %s"
+            " ORDER BY lane, id LIMIT 50000) UNION ALL"
+            " (SELECT lane, 1 FROM events_due WHERE workspace_id = %s AND due_at <= %s"
+            " ORDER BY due_at LIMIT 50000)) waiting GROUP BY lane ORDER BY random()",
+            [workspace_id, workspace_id, now],
         )
         return dict(cursor.fetchall())
 
@@ -149,15 +184,29 @@ def _lock_lanes(workspace_id: UUID, wanted: Sequence[int]) -> list[int]:
         return [lane for (lane,) in cursor.fetchall()]
 
 
-def _take_batches(workspace_id: UUID, lanes: Sequence[int]) -> dict[UUID, int]:
-    """Take the lanes' oldest batches off the outbox. Returns event id → level.
+def _take_batches(workspace_id: UUID, lanes: Sequence[int]) -> dict[UUID, tuple[int, bool]]:
+    """Take the lanes' oldest batches off the outbox. Returns event id → level, and whether it is a repeat.
 
     A statement of its own: only now that the locks are held is it certain what the last holder left.
     """
     room = max(settings.EFFECTS_BATCH_SIZE // len(lanes), 1)
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, [workspace_id, list(lanes), workspace_id, room, room])
-        return {event_id: level for event_ids, level in cursor.fetchall() for event_id in event_ids}
+        # A first time beats a repeat: what adds up must count the event once.
+        rows = sorted(cursor.fetchall(), key=lambda row: not row[2])
+        return {event_id: (level, repeat) for event_ids, level, repeat in rows for event_id in event_ids}
+
+
+def _take_due(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> list[DueDecision]:
+    """Take what is due off the timetable, the longest due first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM events_due WHERE workspace_id = %s AND id IN ("
+            " SELECT id FROM events_due WHERE workspace_id = %s AND due_at <= %s AND lane = ANY(%s)"
+            " ORDER BY due_at LIMIT %s) RETURNING subject, contact_id, due_at",
+            [workspace_id, workspace_id, now, list(lanes), settings.EFFECTS_BATCH_SIZE],
+        )
+        return [DueDecision(*row) for row in cursor.fetchall()]
 
 
 # A lane's oldest batches, until they have as many events as there is room for: at least one batch.
@@ -169,7 +218,7 @@ DELETE FROM events_eventbatch WHERE workspace_id = %s AND id IN (
             WHERE workspace_id = %s AND lane = taken.lane ORDER BY id LIMIT %s
         ) oldest
     ) counted WHERE counted.before < %s
-) RETURNING event_ids, level
+) RETURNING event_ids, level, is_repeat
 """
 
 
@@ -182,12 +231,14 @@ def _prepare(workspace_id: UUID) -> None:
         )
 
 
-def _load(workspace_id: UUID, levels: dict[UUID, int]) -> list[EffectEvent]:
+def _load(workspace_id: UUID, taken: dict[UUID, tuple[int, bool]]) -> list[EffectEvent]:
     """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, [list(levels), workspace_id, min(levels), max(levels), workspace_id])
+        cursor.execute(_LOAD, [list(taken), workspace_id, min(taken), max(taken), workspace_id])
         return [
-            EffectEvent(id_, contact_id, name, occurred_at, source, depth, EffectsLevel(levels[id_]))
+            EffectEvent(
+                id_, contact_id, name, occurred_at, source, depth, EffectsLevel(taken[id_][0]), taken[id_][1]
+            )
             for id_, contact_id, name, occurred_at, source, depth in cursor.fetchall()
         ]
 
@@ -210,17 +261,16 @@ ORDER BY e.occurred_at, e.id
 def _run(path: str, batch: EffectBatch) -> None:
     effect: Effect = import_string(path)
 
-    def run(events: Sequence[EffectEvent]) -> None:
-        effect(replace(batch, events=events))
+    def run(items: Sequence[EffectEvent | DueDecision]) -> None:
+        events = [item for item in items if isinstance(item, EffectEvent)]
+        effect(replace(batch, events=events, due=[item for item in items if isinstance(item, DueDecision)]))
 
-    def set_aside(event: EffectEvent, error: Exception) -> None:
-        park(
-            batch.workspace_id,
-            effect=path,
-            subject=f"event:{event.id}",
-            event_ids=[event.id],
-            level=event.level,
-            error=error,
-        )
+    def set_aside(item: EffectEvent | DueDecision, error: Exception) -> None:
+        if isinstance(item, EffectEvent):
+            subject, event_ids, level = f"event:{item.id}", [item.id], item.level
+        else:
+            subject, event_ids, level = f"due:{item.subject}:{item.contact_id}", [], EffectsLevel.ALL
+        park(batch.workspace_id, effect=path, subject=subject, event_ids=event_ids, level=level, error=error)
 
-    isolate(batch.events, run, set_aside)
+    items: list[EffectEvent | DueDecision] = [*batch.due, *batch.events]
+    isolate(items, run, set_aside)

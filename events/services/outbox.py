@@ -72,13 +72,17 @@ def insert_events(
     return set(recorded or ())
 
 
-def enqueue_events(workspace_id: UUID, events: Iterable[tuple[UUID, UUID]], *, level: int) -> int:
-    """Put (event, contact) pairs that are in the stream already before the wheels again. Returns the batches."""
+def enqueue_events(
+    workspace_id: UUID, events: Iterable[tuple[UUID, UUID]], *, level: int, is_repeat: bool = False
+) -> int:
+    """Put (event, contact) pairs that are in the stream already before the wheels. Returns the batches."""
     lanes: dict[int, list[UUID]] = {}
     for event_id, contact_id in events:
         lanes.setdefault(lane_of(contact_id), []).append(event_id)
     batches = [
-        EventBatch(workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level)
+        EventBatch(
+            workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level, is_repeat=is_repeat
+        )
         for lane, event_ids in sorted(lanes.items())
     ]
     EventBatch.objects.bulk_create(batches)

@@ -44,6 +44,6 @@ def retry_parked(parked: QuerySet[ParkedEffect]) -> int:
         contacts = Event.objects.filter(
             workspace_id=row.workspace_id, id__in=row.event_ids, contact_id__isnull=False
         ).values_list("id", "contact_id")
-        enqueue_events(row.workspace_id, contacts, level=row.level)
+        enqueue_events(row.workspace_id, contacts, level=row.level, is_repeat=True)
     ParkedEffect.objects.filter(id__in=[row.id for row in rows]).delete()
     return len(rows)

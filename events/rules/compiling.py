@@ -1,0 +1,763 @@
+"""Rule → SQL: whether it holds for a contact at a moment, and when that can next change without an event.
+
+The SQL hangs on a relation `b` with the columns `contact_id`, `ids` (uuid[]: the contact and those merged into
+it) and `as_of`, which the caller puts before it:
+
+    SELECT b.contact_id, {matches[0]}, {next_at[0]} FROM b {joins} …
+
+A rule about a triggering event also reads the alias `t`, a row of the stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from math import ceil, floor
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from config.ids import first_id_at
+from events.conditions import EventConditions, Sql, compile_operator
+from events.rules.moments import Offset, read_duration, read_moment
+from events.rules.nodes import (
+    AbsoluteWindow,
+    AttributeLeaf,
+    ChannelLeaf,
+    CompanyLeaf,
+    Comparison,
+    EventLeaf,
+    Group,
+    Leaf,
+    Node,
+    PropertyLeaf,
+    RelativeWindow,
+    Rule,
+    SegmentLeaf,
+    TagLeaf,
+)
+
+_TICK = timedelta(microseconds=1)
+MAX_EVENTS_SHOWN = 20
+
+
+class _Workspace:
+    """Stands among the parameters for the workspace's id."""
+
+
+WORKSPACE = _Workspace()
+
+
+@dataclass(frozen=True, slots=True)
+class Earliest:
+    """Stands among the parameters for the first id of the window that reaches back so far."""
+
+    length: timedelta | None
+    start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSpec:
+    """What an all-time condition asks of the events of one name; its aggregates are kept by the effects."""
+
+    event_name: str
+    filters: Group | None
+    field: str
+
+    @property
+    def key(self) -> str:
+        """A hash of what is measured."""
+        return hashlib.sha256(repr((self.event_name, self.filters, self.field)).encode()).hexdigest()
+
+    def id_in(self, workspace_id: UUID) -> UUID:
+        """Return the measure's id in a workspace."""
+        return UUID(bytes=hashlib.sha256(workspace_id.bytes + self.key.encode()).digest()[:16])
+
+
+@dataclass(frozen=True, slots=True)
+class LeafColumns:
+    """Where a leaf's answer stands: what was compared (jsonb) and, to explain it, its events (jsonb)."""
+
+    matches: str
+    next_at: str
+    value: str
+    events: str
+
+
+@dataclass(slots=True)
+class CompiledRules:
+    """SQL that decides several rules at once; see the module."""
+
+    joins: Sql
+    matches: list[str]
+    next_at: list[str]
+    # In the order of `Group.leaves`, and the groups by identity; to explain.
+    leaves: list[list[LeafColumns]]
+    groups: dict[int, tuple[str, str]]
+
+    def bind(self, workspace_id: UUID, earliest: datetime) -> list[Any]:
+        """Return the parameters of `joins`; `earliest` is the smallest `as_of` in `b`."""
+        return bind(self.joins, workspace_id, earliest)
+
+
+def bind(sql: Sql, workspace_id: UUID, earliest: datetime) -> list[Any]:
+    """Return the parameters with what stood for others put in."""
+
+    def value(parameter: Any) -> Any:
+        if parameter is WORKSPACE:
+            return workspace_id
+        if isinstance(parameter, Earliest):
+            start = parameter.start or (earliest - parameter.length if parameter.length else None)
+            return first_id_at(start) if start else UUID(int=0)
+        if isinstance(parameter, MeasureSpec):
+            return parameter.id_in(workspace_id)
+        return parameter
+
+    return [value(parameter) for parameter in sql.parameters]
+
+
+def measures_of(rule: Rule) -> frozenset[MeasureSpec]:
+    """Return what the rule's all-time conditions read."""
+    return frozenset(_measure(leaf) for leaf in rule.event_leaves if _reads_aggregate(leaf))
+
+
+def compile_rules(
+    rules: Sequence[Rule], *, built: Collection[MeasureSpec] = (), explain: bool = False
+) -> CompiledRules:
+    """Compile rules so that each contact's events of one name are read once for all of them.
+
+    `built` are the measures whose aggregates can be relied on; others are read from the stream.
+    """
+    return _Compiler(built, explain).compile(rules)
+
+
+def compile_event_rule(rule: Rule, conditions: EventConditions) -> Sql:
+    """Compile a rule that only the triggering event decides; its columns are taken from `conditions`."""
+    return _tree_of_properties(rule.root, conditions)
+
+
+def join(separator: str, parts: Sequence[Sql]) -> Sql:
+    """Return the parts in a row."""
+    return Sql(
+        separator.join(part.text for part in parts),
+        tuple(parameter for part in parts for parameter in part.parameters),
+    )
+
+
+def _sql(text: str, *parts: Sql | Any) -> Sql:
+    """Fill the `{}` of a text with SQL, in order; other parts are parameters, for its `%s`, in order."""
+    pieces: list[str] = []
+    parameters: list[Any] = []
+    rest = text
+    for part in parts:
+        mark = "{}" if isinstance(part, Sql) else "%s"
+        before, found, rest = rest.partition(mark)
+        if not found:
+            raise ValueError(text)
+        pieces.append(before)
+        pieces.append(part.text if isinstance(part, Sql) else "%s")
+        parameters.extend(part.parameters if isinstance(part, Sql) else (part,))
+    pieces.append(rest)
+    return Sql("".join(pieces), tuple(parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A leaf in SQL; `next_at` None: time alone cannot change it."""
+
+    matches: Sql
+    next_at: Sql | None = None
+    value: Sql = field(default_factory=lambda: Sql("NULL::jsonb"))
+    events: Sql = field(default_factory=lambda: Sql("NULL::jsonb"))
+
+
+class _Compiler:
+    def __init__(self, built: Collection[MeasureSpec], explain: bool) -> None:
+        self.built = built
+        self.explain = explain
+        self.scans: dict[tuple[str, bool], _Scan] = {}
+        self.aggregates = _Aggregates()
+        self.trigger = EventConditions("t")
+        self.contact: dict[str, Sql] = {}
+
+    def compile(self, rules: Sequence[Rule]) -> CompiledRules:
+        leaf_columns: list[Sql] = []
+        places: list[list[LeafColumns]] = []
+        for rule in rules:
+            own = []
+            for leaf in rule.root.leaves():
+                own.append(self._place(len(leaf_columns), self._answer(leaf), leaf_columns))
+            places.append(own)
+        groups = _Groups()
+        roots = [groups.add(rule.root, iter(columns)) for rule, columns in zip(rules, places, strict=True)]
+        joins = [self._contact_join(), self._trigger_join(), self.aggregates.join()]
+        joins += [scan.join() for scan in self.scans.values()]
+        # OFFSET 0: each leaf is computed once, however often the groups above read it.
+        if leaf_columns:
+            joins.append(_sql("CROSS JOIN LATERAL (SELECT {} OFFSET 0) leaf", join(", ", leaf_columns)))
+        joins += groups.joins()
+        return CompiledRules(
+            joins=join("\n", [part for part in joins if part.text]),
+            matches=[matches for matches, _ in roots],
+            next_at=[next_at for _, next_at in roots],
+            leaves=places,
+            groups=groups.names,
+        )
+
+    def _place(self, place: int, answer: _Answer, columns: list[Sql]) -> LeafColumns:
+        number = len(columns)
+        columns.append(_sql(f"COALESCE({{}}, false) AS m{number}", answer.matches))
+        never = Sql("NULL::timestamptz")
+        columns.append(_sql(f"{{}} AS n{number}", answer.next_at or never))
+        if self.explain:
+            columns.append(_sql(f"{{}} AS v{number}", answer.value))
+            columns.append(_sql(f"{{}} AS e{number}", answer.events))
+        return LeafColumns(f"leaf.m{number}", f"leaf.n{number}", f"leaf.v{number}", f"leaf.e{number}")
+
+    def _answer(self, leaf: Leaf) -> _Answer:
+        if isinstance(leaf, EventLeaf):
+            return self._event(leaf)
+        if isinstance(leaf, AttributeLeaf):
+            return _compared(self._attribute(leaf.field), leaf.comparison)
+        if isinstance(leaf, PropertyLeaf):
+            return _compared(f"trigger.{self.trigger.column(leaf.field)}", leaf.comparison)
+        if isinstance(leaf, ChannelLeaf):
+            return _channel(leaf)
+        if isinstance(leaf, TagLeaf):
+            return _tag(leaf)
+        if isinstance(leaf, CompanyLeaf):
+            return _company(leaf)
+        return _segment(leaf)
+
+    def _attribute(self, name: str) -> str:
+        column = f"contact.f{list(self.contact).index(name)}" if name in self.contact else ""
+        if not column:
+            self.contact[name] = _contact_field(name)
+            column = f"contact.f{len(self.contact) - 1}"
+        return column
+
+    def _contact_join(self) -> Sql:
+        if not self.contact:
+            return Sql("")
+        fields = join(
+            ", ", [_sql(f"{{}} AS f{place}", sql) for place, sql in enumerate(self.contact.values())]
+        )
+        return _sql(
+            "CROSS JOIN LATERAL (SELECT {} FROM contacts_contact c"
+            " WHERE c.workspace_id = %s AND c.id = b.contact_id OFFSET 0) contact",
+            fields,
+            WORKSPACE,
+        )
+
+    def _trigger_join(self) -> Sql:
+        columns = self.trigger.columns
+        if columns.text == "1":
+            return Sql("")
+        return Sql(
+            f"CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) trigger",
+            columns.parameters,
+        )
+
+    def _event(self, leaf: EventLeaf) -> _Answer:
+        if _reads_aggregate(leaf) and _measure(leaf) in self.built:
+            answer = self.aggregates.answer(leaf)
+            if not self.explain:
+                return answer
+            shown = self._scan(leaf, shown=True)
+            return _Answer(answer.matches, answer.next_at, answer.value, shown.shown(leaf))
+        scan = self._scan(leaf)
+        answer = scan.answer(leaf)
+        if not self.explain:
+            return answer
+        return _Answer(answer.matches, answer.next_at, answer.value, self._scan(leaf, shown=True).shown(leaf))
+
+    def _scan(self, leaf: EventLeaf, *, shown: bool = False) -> _Scan:
+        key = (leaf.event_name, shown)
+        if key not in self.scans:
+            self.scans[key] = _Scan(leaf.event_name, f"scan{len(self.scans)}")
+        return self.scans[key]
+
+
+class _Groups:
+    """The inner nodes, one lateral a level, so that no expression is written twice."""
+
+    def __init__(self) -> None:
+        self.levels: list[list[Sql]] = []
+        self.names: dict[int, tuple[str, str]] = {}
+        self._count = 0
+
+    def add(self, group: Group, leaves: Any) -> tuple[str, str]:
+        """Return the columns of the group's answer and of the next moment at which it can change."""
+        matches, next_at, _ = self._add(group, leaves)
+        return matches, next_at
+
+    def _add(self, node: Node, leaves: Any) -> tuple[str, str, int]:
+        if not isinstance(node, Group):
+            columns = next(leaves)
+            return columns.matches, columns.next_at, 0
+        children = [self._add(child, leaves) for child in node.children]
+        level = 1 + max((depth for _, _, depth in children), default=0)
+        while len(self.levels) < level:
+            self.levels.append([])
+        number, self._count = self._count, self._count + 1
+        matches, next_at = _combine(node.operator, [(m, n) for m, n, _ in children])
+        self.levels[level - 1].append(Sql(f"{matches} AS m{number}, {next_at} AS n{number}"))
+        names = (f"level{level}.m{number}", f"level{level}.n{number}")
+        self.names[id(node)] = names
+        return (*names, level)
+
+    def joins(self) -> list[Sql]:
+        return [
+            _sql(f"CROSS JOIN LATERAL (SELECT {{}} OFFSET 0) level{level}", join(", ", columns))
+            for level, columns in enumerate(self.levels, 1)
+        ]
+
+
+def _combine(operator: str, children: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Return the answer, and a moment before which it cannot change.
+
+    An AND that holds may fall with its first child; one that does not can rise only when all the false ones
+    have changed. OR is its mirror image, NOT is "none of them".
+    """
+    if not children:
+        return "true", "NULL::timestamptz"
+    if operator == "AND":
+        holds = " AND ".join(matches for matches, _ in children)
+        blocking = [(f"NOT {matches}", next_at) for matches, next_at in children]
+    else:
+        holds = " OR ".join(matches for matches, _ in children)
+        blocking = list(children)
+    first = f"LEAST({', '.join(next_at for _, next_at in children)})"
+    last = ", ".join(
+        f"CASE WHEN {blocks} THEN COALESCE({next_at}, 'infinity') END" for blocks, next_at in blocking
+    )
+    # AND waits for its false children when false; OR and NOT wait for their true ones when any is true.
+    is_blocked = f"NOT ({holds})" if operator == "AND" else f"({holds})"
+    next_at = f"NULLIF(CASE WHEN {is_blocked} THEN GREATEST({last}) ELSE {first} END, 'infinity')"
+    return (f"NOT ({holds})" if operator == "NOT" else f"({holds})"), next_at
+
+
+# Events ------------------------------------------------------------------------------------------------------
+
+
+class _Scan:
+    """One reading of a contact's events of one name, newest first, that all conditions on the name share."""
+
+    def __init__(self, event_name: str, alias: str) -> None:
+        self.event_name = event_name
+        self.alias = alias
+        self.conditions = EventConditions()
+        self.columns: dict[tuple[str, tuple[Any, ...]], tuple[str, Sql]] = {}
+        self.windows: list[RelativeWindow | AbsoluteWindow | None] = []
+
+    def join(self) -> Sql:
+        bound, low = self._bound()
+        columns = join(", ", [_sql(f"{{}} AS {name}", sql) for name, sql in self.columns.values()])
+        inner = self.conditions.columns
+        return _sql(
+            "CROSS JOIN LATERAL (SELECT {} FROM (SELECT e.id, e.occurred_at, {} FROM events_event e"
+            " WHERE e.workspace_id = %s AND e.contact_id = ANY(b.ids) AND e.name = %s AND e.id >= %s::uuid"
+            " AND e.occurred_at <= b.as_of{} ORDER BY e.occurred_at DESC, e.id DESC OFFSET 0) e) "
+            + self.alias,
+            columns,
+            inner,
+            WORKSPACE,
+            self.event_name,
+            low,
+            bound,
+        )
+
+    def _bound(self) -> tuple[Sql, Earliest]:
+        """Return the condition and the first id that all windows together need."""
+        starts: list[datetime] = []
+        lengths: list[timedelta] = []
+        for window in self.windows:
+            if isinstance(window, RelativeWindow):
+                lengths.append(window.length)
+            elif isinstance(window, AbsoluteWindow) and window.start is not None:
+                starts.append(window.start)
+            else:
+                return Sql(""), Earliest(None)
+        if starts and lengths:
+            # Two kinds of beginnings have no common one that stays.
+            return Sql(""), Earliest(None)
+        if starts:
+            return Sql(""), Earliest(None, min(starts))
+        longest = max(lengths)
+        return Sql(" AND e.occurred_at > b.as_of - %s::interval", (longest,)), Earliest(longest)
+
+    def answer(self, leaf: EventLeaf) -> _Answer:
+        self.windows.append(leaf.window)
+        counted = self._counted(leaf)
+        if leaf.aggregation == "count":
+            return self._count(leaf, counted)
+        if leaf.aggregation in ("first", "last") and not leaf.property:
+            edge = "max" if leaf.aggregation == "last" else "min"
+            moment = self._column(_sql(f"to_jsonb({edge}(e.occurred_at) FILTER (WHERE {{}}))", counted))
+            return _with_lapse(_compared(moment, leaf.comparison), self._oldest(leaf, counted))
+        return self._aggregate(leaf, counted)
+
+    def _count(self, leaf: EventLeaf, counted: Sql) -> _Answer:
+        number = self._column(_sql("count(*) FILTER (WHERE {})", counted))
+        lapse = None
+        if isinstance(leaf.window, RelativeWindow) and (left := _count_left(number, leaf.comparison)):
+            # When only `left` of the events are left, the answer changes: the one after them has lapsed then.
+            times = self._column(_sql("array_agg(e.occurred_at) FILTER (WHERE {})", counted))
+            lapse = _sql(f"({times})[{{}} + 1] + %s::interval", left, leaf.window.length)
+        return _Answer(_number(number, leaf.comparison), lapse, Sql(f"to_jsonb({number})"))
+
+    def _aggregate(self, leaf: EventLeaf, counted: Sql) -> _Answer:
+        value = self.conditions.column(leaf.property)
+        present = _sql(f"{{}} AND {value} IS NOT NULL", counted)
+        if leaf.aggregation == "distinct":
+            number = self._column(_sql(f"count(DISTINCT {value}) FILTER (WHERE {{}})", present))
+            answer = _Answer(_number(number, leaf.comparison), None, Sql(f"to_jsonb({number})"))
+            return _with_lapse(answer, self._oldest(leaf, present))
+        if leaf.aggregation in ("first", "last"):
+            values = self._column(_sql(f"array_agg({value}) FILTER (WHERE {{}})", present))
+            place = "1" if leaf.aggregation == "last" else f"cardinality({values})"
+            return _with_lapse(
+                _compared(f"({values})[{place}]", leaf.comparison), self._oldest(leaf, present)
+            )
+        numeric = _sql(f"{{}} AND jsonb_typeof({value}) = 'number'", counted)
+        total = self._column(_sql(f"{leaf.aggregation}({value}::numeric) FILTER (WHERE {{}})", numeric))
+        return _with_lapse(_compared(f"to_jsonb({total})", leaf.comparison), self._oldest(leaf, numeric))
+
+    def _oldest(self, leaf: EventLeaf, counted: Sql) -> Sql | None:
+        if not isinstance(leaf.window, RelativeWindow):
+            return None
+        oldest = self._column(_sql("min(e.occurred_at) FILTER (WHERE {})", counted))
+        return Sql(f"{oldest} + %s::interval", (leaf.window.length,))
+
+    def shown(self, leaf: EventLeaf) -> Sql:
+        """Return the latest events that count, as JSON: id, time and, where one is measured, the value."""
+        self.windows.append(leaf.window)
+        value = self.conditions.column(leaf.property) if leaf.property else "NULL::jsonb"
+        events = self._column(
+            _sql(
+                f"jsonb_agg(jsonb_build_object('id', e.id, 'at', e.occurred_at, 'value', {value}))"
+                " FILTER (WHERE {})",
+                self._counted(leaf),
+            )
+        )
+        return Sql(f"jsonb_path_query_array({events}, '$[0 to {MAX_EVENTS_SHOWN - 1}]')")
+
+    def _counted(self, leaf: EventLeaf) -> Sql:
+        """Return the condition on an event to count: within the window, past the filters."""
+        parts = [Sql("true")]
+        if isinstance(leaf.window, RelativeWindow):
+            parts = [Sql("e.occurred_at > b.as_of - %s::interval", (leaf.window.length,))]
+        elif isinstance(leaf.window, AbsoluteWindow):
+            if leaf.window.start is not None:
+                parts.append(Sql("e.occurred_at >= %s::timestamptz", (leaf.window.start,)))
+            if leaf.window.end is not None:
+                parts.append(Sql("e.occurred_at < %s::timestamptz", (leaf.window.end,)))
+        if leaf.filters is not None:
+            parts.append(_tree_of_properties(leaf.filters, self.conditions))
+        return join(" AND ", parts)
+
+    def _column(self, sql: Sql) -> str:
+        key = (sql.text, _hashable(sql.parameters))
+        name, _ = self.columns.setdefault(key, (f"a{len(self.columns)}", sql))
+        return f"{self.alias}.{name}"
+
+
+class _Aggregates:
+    """One reading of a contact's aggregates, for all the all-time conditions."""
+
+    def __init__(self) -> None:
+        self.columns: dict[tuple[str, MeasureSpec], str] = {}
+
+    def join(self) -> Sql:
+        if not self.columns:
+            return Sql("")
+        columns = [
+            Sql(f"{text} AS {name}", (spec,) * text.count("%s"))
+            for (text, spec), name in self.columns.items()
+        ]
+        specs = tuple(dict.fromkeys(spec for _, spec in self.columns))
+        return _sql(
+            "CROSS JOIN LATERAL (SELECT {} FROM events_aggregate g WHERE g.workspace_id = %s"
+            " AND g.contact_id = ANY(b.ids) AND g.measure_id IN ({})) aggregate",
+            join(", ", columns),
+            WORKSPACE,
+            join(", ", [Sql("%s::uuid", (spec,)) for spec in specs]),
+        )
+
+    def answer(self, leaf: EventLeaf) -> _Answer:
+        spec = _measure(leaf)
+        if leaf.aggregation == "count":
+            number = self._column("COALESCE(sum(g.count) FILTER (WHERE {}), 0)", spec)
+            return _Answer(_number(number, leaf.comparison), None, Sql(f"to_jsonb({number})"))
+        return _compared(
+            self._column(_ALL_TIME[leaf.aggregation, bool(leaf.property)], spec), leaf.comparison
+        )
+
+    def _column(self, template: str, spec: MeasureSpec) -> str:
+        key = (template.replace("{}", "g.measure_id = %s::uuid"), spec)
+        if key not in self.columns:
+            self.columns[key] = f"a{len(self.columns)}"
+        return f"aggregate.{self.columns[key]}"
+
+
+_ALL_TIME = {
+    ("sum", True): "to_jsonb(sum(g.total) FILTER (WHERE {} AND g.numbers > 0))",
+    ("avg", True): (
+        "to_jsonb(sum(g.total) FILTER (WHERE {} AND g.numbers > 0)"
+        " / sum(g.numbers) FILTER (WHERE {} AND g.numbers > 0))"
+    ),
+    ("min", True): "to_jsonb(min(g.minimum) FILTER (WHERE {}))",
+    ("max", True): "to_jsonb(max(g.maximum) FILTER (WHERE {}))",
+    ("first", False): "to_jsonb(min(g.first_at) FILTER (WHERE {}))",
+    ("last", False): "to_jsonb(max(g.last_at) FILTER (WHERE {}))",
+    ("first", True): (
+        "(array_agg(g.first_value ORDER BY g.first_at, g.first_event_id)"
+        " FILTER (WHERE {} AND g.first_at IS NOT NULL))[1]"
+    ),
+    ("last", True): (
+        "(array_agg(g.last_value ORDER BY g.last_at DESC, g.last_event_id DESC)"
+        " FILTER (WHERE {} AND g.last_at IS NOT NULL))[1]"
+    ),
+}
+
+
+def _reads_aggregate(leaf: EventLeaf) -> bool:
+    return leaf.window is None and leaf.aggregation != "distinct"
+
+
+def _measure(leaf: EventLeaf) -> MeasureSpec:
+    return MeasureSpec(leaf.event_name, leaf.filters, leaf.property)
+
+
+def _with_lapse(answer: _Answer, lapse: Sql | None) -> _Answer:
+    """Add the moment at which the oldest event lapses to what may change the answer."""
+    if lapse is None:
+        return answer
+    if answer.next_at is None:
+        return _Answer(answer.matches, lapse, answer.value)
+    return _Answer(answer.matches, _sql("LEAST({}, {})", answer.next_at, lapse), answer.value)
+
+
+def _number(number: str, comparison: Comparison) -> Sql:
+    """Compare a number that is never missing."""
+    operator, value = comparison.operator, comparison.value
+    if operator == "between":
+        return Sql(f"({number} BETWEEN %s::numeric AND %s::numeric)", (_exact(value[0]), _exact(value[1])))
+    if operator in ("in", "not_in"):
+        quantified = "= ANY" if operator == "in" else "<> ALL"
+        return Sql(f"({number} {quantified}(%s::numeric[]))", ([_exact(one) for one in value],))
+    return Sql(f"({number} {_SYMBOLS[operator]} %s::numeric)", (_exact(value),))
+
+
+def _exact(value: float) -> Decimal:
+    return Decimal(str(value))
+
+
+_MOST_EVENTS = 2**31
+_SYMBOLS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def _count_left(number: str, comparison: Comparison) -> Sql | None:
+    """Return how many of the counted events are left when the answer changes, null or None if it never does.
+
+    While events lapse, the count falls; the answer changes at the first number below that is answered otherwise.
+    """
+    operator, value = comparison.operator, comparison.value
+    if operator not in ("in", "not_in") and not all(
+        abs(one) < _MOST_EVENTS for one in (value if isinstance(value, tuple) else (value,))
+    ):
+        return None
+    if operator in ("gt", "gte", "lt", "lte"):
+        # All four hold on one side of a threshold: "at least `low`", or its opposite.
+        low = floor(value) + 1 if operator in ("gt", "lte") else ceil(value)
+        return Sql(f"(CASE WHEN {number} >= {low} THEN {low - 1} END)") if low > 0 else None
+    if operator in ("eq", "neq"):
+        if value != int(value) or value < 0:
+            return None
+        at = int(value)
+        at_it = f"WHEN {number} = {at} THEN {at - 1} " if at > 0 else ""
+        return Sql(f"(CASE {at_it}WHEN {number} > {at} THEN {at} END)")
+    if operator == "between":
+        low, high = ceil(value[0]), floor(value[1])
+        if high < low or high < 0:
+            return None
+        at_it = f"WHEN {number} >= {low} THEN {low - 1} " if low > 0 else ""
+        return Sql(f"(CASE WHEN {number} > {high} THEN {high} {at_it}END)")
+    # A list of numbers: look again at each lapse.
+    return Sql(f"NULLIF({number}, 0) - 1")
+
+
+def _tree_of_properties(node: Node, conditions: EventConditions) -> Sql:
+    """Compile a tree over one event's fields to a condition that is true or false, never null."""
+    if isinstance(node, PropertyLeaf):
+        answer = _compared(conditions.column(node.field), node.comparison)
+        return _sql("COALESCE({}, false)", answer.matches)
+    if not isinstance(node, Group):
+        raise TypeError(node)
+    parts = [_tree_of_properties(child, conditions) for child in node.children]
+    if not parts:
+        return Sql("true")
+    if node.operator == "NOT":
+        return _sql("(NOT ({}))", join(" OR ", parts))
+    return _sql("({})", join(f" {node.operator} ", parts))
+
+
+# Values ------------------------------------------------------------------------------------------------------
+
+
+def _compared(column: str, comparison: Comparison) -> _Answer:
+    """Compare a jsonb value; null is a missing one."""
+    operator, value = comparison.operator, comparison.value
+    if operator in _MOMENTS:
+        return _MOMENTS[operator](column, value)
+    matches = compile_operator(operator, column, value)
+    if comparison.when_missing:
+        matches = _sql(f"({{}} OR {column} IS NULL)", matches)
+    return _Answer(matches, None, Sql(column))
+
+
+def _before(column: str, value: Any) -> _Answer:
+    moment = f"events_moment({column})"
+    bound = read_moment(value)
+    if isinstance(bound, Offset):
+        passes = Sql(f"({moment} - %s::interval + %s::interval)", (bound.length, _TICK))
+        return _Answer(
+            Sql(f"{moment} < b.as_of + %s::interval", (bound.length,)),
+            _in_future(passes),
+            Sql(column),
+        )
+    return _Answer(Sql(f"{moment} < %s::timestamptz", (bound,)), None, Sql(column))
+
+
+def _after(column: str, value: Any) -> _Answer:
+    moment = f"events_moment({column})"
+    bound = read_moment(value)
+    if isinstance(bound, Offset):
+        passes = Sql(f"({moment} - %s::interval)", (bound.length,))
+        return _Answer(
+            Sql(f"{moment} > b.as_of + %s::interval", (bound.length,)),
+            _in_future(passes),
+            Sql(column),
+        )
+    return _Answer(Sql(f"{moment} > %s::timestamptz", (bound,)), None, Sql(column))
+
+
+def _within(column: str, value: Any) -> _Answer:
+    """The last seven days ("7d"), or the next ("+7d"): each moment of the way is in it once, ends excluded once."""
+    moment = f"events_moment({column})"
+    length = read_duration(value) or timedelta()
+    if str(value).startswith("+"):
+        matches = Sql(f"({moment} > b.as_of AND {moment} <= b.as_of + %s::interval)", (length,))
+        begins = Sql(f"({moment} - %s::interval)", (length,))
+        ends = Sql(f"({moment})")
+    else:
+        length = abs(length)
+        matches = Sql(f"({moment} <= b.as_of AND {moment} > b.as_of - %s::interval)", (length,))
+        begins = Sql(f"({moment})")
+        ends = Sql(f"({moment} + %s::interval)", (length,))
+    return _Answer(matches, _sql("COALESCE({}, {})", _in_future(begins), _in_future(ends)), Sql(column))
+
+
+_MOMENTS: Mapping[str, Callable[[str, Any], _Answer]] = {
+    "before": _before,
+    "after": _after,
+    "within": _within,
+}
+
+
+def _in_future(moment: Sql) -> Sql:
+    return _sql("CASE WHEN {} > b.as_of THEN {} END", moment, moment)
+
+
+def _contact_field(name: str) -> Sql:
+    if name.startswith("attributes."):
+        keys = name.split(".")[1:]
+        return Sql("NULLIF(c.attributes #> %s::text[], 'null'::jsonb)", (keys,))
+    if name in _IDENTIFIERS:
+        return Sql(
+            "(SELECT to_jsonb(i.value) FROM contacts_identifier i WHERE i.workspace_id = %s"
+            " AND i.contact_id = ANY(b.ids) AND i.kind = %s AND i.is_primary"
+            " ORDER BY i.contact_id <> b.contact_id, i.id LIMIT 1)",
+            (WORKSPACE, _IDENTIFIERS[name]),
+        )
+    if name == "score":
+        return Sql(
+            "to_jsonb(COALESCE((SELECT s.points FROM contacts_contactscore s WHERE s.workspace_id = %s"
+            " AND s.contact_id = b.contact_id), 0))",
+            (WORKSPACE,),
+        )
+    return Sql(f"to_jsonb({_COLUMNS[name]})")
+
+
+_IDENTIFIERS = {"email": "email", "phone": "phone", "externalId": "external_id"}
+_COLUMNS = {
+    "firstName": "NULLIF(c.first_name, '')",
+    "lastName": "NULLIF(c.last_name, '')",
+    "createdAt": "c.created_at",
+    "updatedAt": "c.updated_at",
+}
+
+
+def _channel(leaf: ChannelLeaf) -> _Answer:
+    """Of merged contacts, one who opted out speaks for the person."""
+    status = Sql(
+        "(SELECT k.status FROM contacts_consent k WHERE k.workspace_id = %s AND k.contact_id = ANY(b.ids)"
+        " AND k.channel = %s ORDER BY k.status = 'opted_out' DESC LIMIT 1)",
+        (WORKSPACE, leaf.channel),
+    )
+    wanted = Sql("IS NULL") if leaf.status is None else Sql("= %s", (leaf.status,))
+    return _Answer(_sql("({} {})", status, wanted), None, _sql("to_jsonb({})", status))
+
+
+def _tag(leaf: TagLeaf) -> _Answer:
+    has = Sql(
+        "EXISTS (SELECT 1 FROM contacts_contacttag ct JOIN contacts_tag tag ON tag.workspace_id = %s"
+        " AND tag.id = ct.tag_id WHERE ct.workspace_id = %s AND ct.contact_id = ANY(b.ids) AND tag.name = %s)",
+        (WORKSPACE, WORKSPACE, leaf.name),
+    )
+    return _Answer(has if leaf.is_wanted else _sql("NOT {}", has), None, _sql("to_jsonb({})", has))
+
+
+def _company(leaf: CompanyLeaf) -> _Answer:
+    if not leaf.field:
+        value, condition = Sql("to_jsonb(o.name)"), Sql("true")
+    else:
+        value = (
+            Sql("NULLIF(o.attributes #> %s::text[], 'null'::jsonb)", (leaf.field.split(".")[1:],))
+            if leaf.field.startswith("attributes.")
+            else Sql(f"to_jsonb(NULLIF(o.{leaf.field}, ''))")
+        )
+        condition = _compared("company.value", leaf.comparison).matches
+    rows = _sql(
+        "(SELECT {} AS value FROM contacts_companymembership cm JOIN contacts_company o ON o.workspace_id = %s"
+        " AND o.id = cm.company_id WHERE cm.workspace_id = %s AND cm.contact_id = ANY(b.ids))",
+        value,
+        WORKSPACE,
+        WORKSPACE,
+    )
+    exists = _sql("EXISTS (SELECT 1 FROM {} company WHERE {})", rows, condition)
+    if not leaf.field and leaf.comparison.operator == "not_exists":
+        exists = _sql("NOT {}", exists)
+    return _Answer(exists, None, _sql("(SELECT jsonb_agg(company.value) FROM {} company)", rows))
+
+
+def _segment(leaf: SegmentLeaf) -> _Answer:
+    member = _rule_source("segment")(leaf.segment_id)
+    return _Answer(member if leaf.is_wanted else _sql("NOT {}", member), None, _sql("to_jsonb({})", member))
+
+
+@cache
+def _rule_source(kind: str) -> Callable[[UUID], Sql]:
+    """Return what an upper app adds to the language (see `settings.RULE_SOURCES`)."""
+    source: Callable[[UUID], Sql] = import_string(settings.RULE_SOURCES[kind])
+    return source
+
+
+def _hashable(parameters: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(tuple(one) if isinstance(one, list) else one for one in parameters)

@@ -1,0 +1,158 @@
+"""What a rule is made of, once it has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """AND: all hold. OR: at least one holds. NOT: none holds."""
+
+    operator: Literal["AND", "OR", "NOT"]
+    children: tuple[Node, ...]
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Walk the leaves, left to right."""
+        for child in self.children:
+            if isinstance(child, Group):
+                yield from child.leaves()
+            else:
+                yield child
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An operator with its value. A missing value fulfils none, unless `when_missing` says that it does."""
+
+    operator: str
+    value: Any = None
+    when_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyLeaf:
+    """A field of the event itself: the one that triggers, or the one that an event condition counts."""
+
+    field: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeLeaf:
+    """A field of the contact."""
+
+    field: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeWindow:
+    """The time that reaches back from now: an event lapses exactly `length` after it happened."""
+
+    length: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class AbsoluteWindow:
+    """The time from `start` on and before `end`; None: no bound."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+Window = RelativeWindow | AbsoluteWindow | None
+Aggregation = Literal["count", "sum", "avg", "min", "max", "first", "last", "distinct"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventLeaf:
+    """What the contact's events of one name come to in a window; none counts as zero."""
+
+    event_name: str
+    aggregation: Aggregation
+    property: str
+    window: Window
+    filters: Group | None
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLeaf:
+    """Consent on a channel; status None: the contact never said."""
+
+    channel: str
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TagLeaf:
+    """Whether the contact has a tag."""
+
+    name: str
+    is_wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyLeaf:
+    """A field of one of the contact's companies; an empty field: whether it has a company at all."""
+
+    field: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLeaf:
+    """Whether the contact is in another segment."""
+
+    segment_id: UUID
+    is_wanted: bool
+
+
+Leaf = PropertyLeaf | AttributeLeaf | EventLeaf | ChannelLeaf | TagLeaf | CompanyLeaf | SegmentLeaf
+Node = Group | Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that means something: its root is always a group."""
+
+    root: Group
+
+    @property
+    def event_leaves(self) -> tuple[EventLeaf, ...]:
+        """The conditions on the contact's events."""
+        return tuple(leaf for leaf in self.root.leaves() if isinstance(leaf, EventLeaf))
+
+    @property
+    def event_names(self) -> frozenset[str]:
+        """The names of events that may change its answer."""
+        return frozenset(leaf.event_name for leaf in self.event_leaves)
+
+    @property
+    def segment_ids(self) -> frozenset[UUID]:
+        """The segments that it builds on."""
+        return frozenset(leaf.segment_id for leaf in self.root.leaves() if isinstance(leaf, SegmentLeaf))
+
+    @property
+    def reads_score(self) -> bool:
+        """Whether a change of the score may change its answer."""
+        return any(isinstance(leaf, AttributeLeaf) and leaf.field == "score" for leaf in self.root.leaves())
+
+    @property
+    def reads_contact(self) -> bool:
+        """Whether a change of the contact, its tags, consents or companies may change its answer."""
+        return any(
+            isinstance(leaf, ChannelLeaf | TagLeaf | CompanyLeaf)
+            or (isinstance(leaf, AttributeLeaf) and leaf.field != "score")
+            for leaf in self.root.leaves()
+        )
+
+    @property
+    def reads_only_the_event(self) -> bool:
+        """Whether the triggering event alone decides."""
+        return all(isinstance(leaf, PropertyLeaf) for leaf in self.root.leaves())

@@ -1,0 +1,423 @@
+"""JSON → Rule, or the path of what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from config.ids import parse_uuid
+from contacts.models import Consent, Field
+from events.conditions import OPERATORS, fault_of_field, fault_of_value
+from events.errors import InvalidCondition
+from events.models import EventProperty
+from events.rules.moments import LONGEST, Offset, read_duration, read_moment
+from events.rules.nodes import (
+    AbsoluteWindow,
+    Aggregation,
+    AttributeLeaf,
+    ChannelLeaf,
+    CompanyLeaf,
+    Comparison,
+    EventLeaf,
+    Group,
+    Leaf,
+    Node,
+    PropertyLeaf,
+    RelativeWindow,
+    Rule,
+    SegmentLeaf,
+    TagLeaf,
+    Window,
+)
+
+MAX_DEPTH = 10
+MAX_LEAVES = 100
+MAX_TEXT = 255
+MOMENT_OPERATORS = frozenset({"before", "after", "within"})
+CONTACT_FIELDS = frozenset(
+    {"email", "phone", "externalId", "firstName", "lastName", "createdAt", "updatedAt", "score"}
+)
+COMPANY_FIELDS = frozenset({"name", "website", "industry", "size"})
+AGGREGATIONS = ("count", "sum", "avg", "min", "max", "first", "last", "distinct")
+_NUMERIC = frozenset({"eq", "neq", "gt", "gte", "lt", "lte", "between", "in", "not_in"})
+_EXISTENCE = frozenset({"exists", "not_exists"})
+_TAKES_MISSING = frozenset({"neq", "not_in", "not_contains"})
+_OF_TYPE: dict[str, frozenset[str]] = {
+    "number": _NUMERIC | _EXISTENCE,
+    "boolean": frozenset({"eq", "neq"}) | _EXISTENCE,
+    "moment": frozenset({"eq", "neq", "in", "not_in"}) | MOMENT_OPERATORS | _EXISTENCE,
+    "text": (OPERATORS | MOMENT_OPERATORS),
+}
+_KIND_OF_TYPE = {
+    "integer": "number",
+    "number": "number",
+    "boolean": "boolean",
+    "date": "moment",
+    "datetime": "moment",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredTypes:
+    """What is declared of the workspace's values: "number", "boolean" or "moment"; texts and the rest are absent."""
+
+    properties: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_rule(rule: object, *, about_event: str | None = None, types: DeclaredTypes | None = None) -> Rule:
+    """Read a rule. Raises InvalidCondition with the path of the fault.
+
+    With `about_event`, the name of the triggering event, conditions on that event's own fields are allowed;
+    they need no type. None is the rule that always holds. `types` are held against the values.
+    """
+    reader = _Reader(about_event, types or DeclaredTypes())
+    if rule is None:
+        if about_event is None:
+            raise InvalidCondition("", "A rule is needed.")
+        return Rule(Group("AND", ()))
+    node = reader.node(rule, "", 1)
+    return Rule(node if isinstance(node, Group) else Group("AND", (node,)))
+
+
+def declared_types(workspace_id: UUID) -> DeclaredTypes:
+    """Return what the workspace declares of its events' properties and its contacts' attributes."""
+    properties = EventProperty.objects.filter(
+        workspace_id=workspace_id,
+        definition__deleted_at=None,
+        is_locked=True,
+        type__in=_KIND_OF_TYPE,
+    ).values_list("definition__name", "name", "type")
+    fields = Field.objects.filter(workspace_id=workspace_id, type__in=_KIND_OF_TYPE)
+    return DeclaredTypes(
+        {(event, name): _KIND_OF_TYPE[type_] for event, name, type_ in properties},
+        {name: _KIND_OF_TYPE[type_] for name, type_ in fields.values_list("name", "type")},
+    )
+
+
+class _Reader:
+    def __init__(self, about_event: str | None, types: DeclaredTypes) -> None:
+        self.about_event = about_event
+        self.types = types
+        self.leaves = 0
+
+    def node(self, raw: object, path: str, depth: int) -> Node:
+        node = _object(raw, path)
+        if "conditions" in node:
+            return self.group(node, path, depth)
+        self.leaves += 1
+        if self.leaves > MAX_LEAVES:
+            raise InvalidCondition(path, f"A rule may have at most {MAX_LEAVES} conditions.")
+        kind = node.get("type", "property" if self.about_event is not None else None)
+        if (
+            not isinstance(kind, str)
+            or kind not in _LEAVES
+            or (kind == "property" and self.about_event is None)
+        ):
+            known = sorted(_LEAVES if self.about_event is not None else set(_LEAVES) - {"property"})
+            raise InvalidCondition(_at(path, "type"), f"The type must be one of {', '.join(known)}.")
+        read, keys = _LEAVES[kind]
+        _refuse_unknown(node, keys | {"type"}, path)
+        return read(self, node, path)
+
+    def group(self, node: Mapping[str, Any], path: str, depth: int) -> Group:
+        _refuse_unknown(node, {"operator", "conditions"}, path)
+        operator = node.get("operator")
+        if operator not in ("AND", "OR", "NOT"):
+            raise InvalidCondition(_at(path, "operator"), "The operator must be AND, OR or NOT.")
+        if depth > MAX_DEPTH:
+            raise InvalidCondition(path, f"A rule may be at most {MAX_DEPTH} groups deep.")
+        conditions = node["conditions"]
+        if not isinstance(conditions, list) or not conditions:
+            raise InvalidCondition(_at(path, "conditions"), "The conditions must be a list of at least one.")
+        return Group(
+            operator,
+            tuple(
+                self.node(child, f"{_at(path, 'conditions')}[{place}]", depth + 1)
+                for place, child in enumerate(conditions)
+            ),
+        )
+
+    def property(self, node: Mapping[str, Any], path: str) -> Leaf:
+        return self._property(node, path, self.about_event or "")
+
+    def _property(self, node: Mapping[str, Any], path: str, event_name: str) -> PropertyLeaf:
+        if (fault := fault_of_field(node.get("field"))) is not None:
+            raise InvalidCondition(_at(path, "field"), fault)
+        name = node["field"].partition(".")[2]
+        kind = self.types.properties.get((event_name, name), "any")
+        return PropertyLeaf(node["field"], _comparison(node, path, kind))
+
+    def attribute(self, node: Mapping[str, Any], path: str) -> Leaf:
+        name = node.get("field")
+        if isinstance(name, str) and name in CONTACT_FIELDS:
+            kind = {"createdAt": "moment", "updatedAt": "moment", "score": "number"}.get(name, "text")
+            return AttributeLeaf(name, _comparison(node, path, kind))
+        if not isinstance(name, str) or not _is_path(name, "attributes."):
+            known = ", ".join(sorted(CONTACT_FIELDS))
+            raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
+        kind = self.types.attributes.get(name.removeprefix("attributes."), "any")
+        return AttributeLeaf(name, _comparison(node, path, kind))
+
+    def event(self, node: Mapping[str, Any], path: str) -> Leaf:
+        name = _text(node.get("eventType"), _at(path, "eventType"))
+        aggregation = node.get("aggregate", "count")
+        if aggregation not in AGGREGATIONS:
+            known = ", ".join(AGGREGATIONS)
+            raise InvalidCondition(_at(path, "aggregate"), f"The aggregate must be one of {known}.")
+        filters = self._filters(node.get("filters"), _at(path, "filters"), name)
+        return EventLeaf(
+            name,
+            cast(Aggregation, aggregation),
+            self._measured(node, path, aggregation),
+            _window(node.get("timeWindow"), _at(path, "timeWindow")),
+            filters,
+            self._event_comparison(node, path, name, aggregation),
+        )
+
+    def _measured(self, node: Mapping[str, Any], path: str, aggregation: str) -> str:
+        """Return the property that is aggregated, "" where the events themselves are."""
+        name = node.get("property")
+        if name is None and aggregation in ("count", "first", "last"):
+            return ""
+        if aggregation == "count":
+            raise InvalidCondition(_at(path, "property"), "A count takes no property; filter by it instead.")
+        if (fault := fault_of_field(name)) is not None:
+            raise InvalidCondition(_at(path, "property"), fault)
+        return cast(str, name)
+
+    def _event_comparison(
+        self, node: Mapping[str, Any], path: str, event_name: str, aggregation: str
+    ) -> Comparison:
+        if aggregation in ("count", "distinct"):
+            if "operator" not in node:
+                return Comparison("gte", node.get("value", 1))
+            if node["operator"] in _EXISTENCE:
+                _comparison(node, path, "any")
+                return Comparison("gte", 1) if node["operator"] == "exists" else Comparison("eq", 0)
+            if "whenMissing" in node:
+                raise InvalidCondition(_at(path, "whenMissing"), "A count is never missing: none is zero.")
+            return _comparison(node, path, "count")
+        if aggregation in ("first", "last"):
+            name = str(node.get("property") or "").partition(".")[2]
+            kind = self.types.properties.get((event_name, name), "any") if name else "moment only"
+            return _comparison(node, path, kind)
+        return _comparison(node, path, "number")
+
+    def _filters(self, raw: object, path: str, event_name: str) -> Group | None:
+        if raw is None:
+            return None
+        if isinstance(raw, list):
+            raw = {"operator": "AND", "conditions": raw}
+        # An event's filters are a rule about that event, and count among the leaves of the whole.
+        inner = _Reader(event_name, self.types)
+        inner.leaves = self.leaves
+        node = inner.node(raw, path, 2)
+        self.leaves = inner.leaves
+        group = node if isinstance(node, Group) else Group("AND", (node,))
+        for leaf in group.leaves():
+            if not isinstance(leaf, PropertyLeaf):
+                raise InvalidCondition(path, "Only the event's own fields can be filtered by.")
+            if _goes_with_the_clock(leaf.comparison):
+                raise InvalidCondition(path, "A filter compares with fixed moments only.")
+        return group
+
+    def channel(self, node: Mapping[str, Any], path: str) -> Leaf:
+        channel, status = node.get("channel"), node.get("status", "OPTED_IN")
+        channels = [choice.upper() for choice in Consent.Channel.values]
+        statuses = [*(choice.upper() for choice in Consent.Status.values), "UNKNOWN"]
+        if not isinstance(channel, str) or channel.upper() not in channels:
+            raise InvalidCondition(_at(path, "channel"), f"The channel must be one of {', '.join(channels)}.")
+        if not isinstance(status, str) or status.upper() not in statuses:
+            raise InvalidCondition(_at(path, "status"), f"The status must be one of {', '.join(statuses)}.")
+        return ChannelLeaf(channel.lower(), None if status.upper() == "UNKNOWN" else status.lower())
+
+    def tag(self, node: Mapping[str, Any], path: str) -> Leaf:
+        operator = node.get("operator", "has")
+        if operator not in ("has", "not_has"):
+            raise InvalidCondition(_at(path, "operator"), "The operator must be has or not_has.")
+        return TagLeaf(_text(node.get("value"), _at(path, "value")), operator == "has")
+
+    def company(self, node: Mapping[str, Any], path: str) -> Leaf:
+        name = node.get("field", "")
+        if name == "":
+            comparison = _comparison({"operator": "exists", **node}, path, "any")
+            if comparison.operator not in _EXISTENCE:
+                raise InvalidCondition(_at(path, "field"), "A field of the company is needed.")
+            return CompanyLeaf("", comparison)
+        if not isinstance(name, str) or (name not in COMPANY_FIELDS and not _is_path(name, "attributes.")):
+            known = ", ".join(sorted(COMPANY_FIELDS))
+            raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
+        comparison = _comparison(node, path, "text" if name in COMPANY_FIELDS else "any")
+        if _goes_with_the_clock(comparison):
+            raise InvalidCondition(_at(path, "value"), "A company is compared with fixed moments only.")
+        return CompanyLeaf(name, comparison)
+
+    def segment(self, node: Mapping[str, Any], path: str) -> Leaf:
+        operator = node.get("operator", "in")
+        if operator not in ("in", "not_in"):
+            raise InvalidCondition(_at(path, "operator"), "The operator must be in or not_in.")
+        segment_id = parse_uuid(node.get("segmentId"))
+        if segment_id is None:
+            raise InvalidCondition(_at(path, "segmentId"), "The id of a segment is needed.")
+        return SegmentLeaf(segment_id, operator == "in")
+
+
+_COMPARES = frozenset({"field", "operator", "value", "whenMissing"})
+_LEAVES: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Leaf], frozenset[str]]] = {
+    "property": (_Reader.property, _COMPARES),
+    "attribute": (_Reader.attribute, _COMPARES),
+    "event": (
+        _Reader.event,
+        frozenset(
+            {
+                "eventType",
+                "aggregate",
+                "property",
+                "timeWindow",
+                "filters",
+                "operator",
+                "value",
+                "whenMissing",
+            }
+        ),
+    ),
+    "channel": (_Reader.channel, frozenset({"channel", "status"})),
+    "tag": (_Reader.tag, frozenset({"operator", "value"})),
+    "company": (_Reader.company, _COMPARES),
+    "segment": (_Reader.segment, frozenset({"segmentId", "operator"})),
+}
+
+
+def _comparison(node: Mapping[str, Any], path: str, kind: str) -> Comparison:
+    """Read operator, value and whenMissing against what is known of the values' kind."""
+    operator, value = node.get("operator"), node.get("value")
+    allowed = _allowed(kind)
+    if not isinstance(operator, str) or operator not in allowed:
+        known = ", ".join(sorted(allowed))
+        raise InvalidCondition(_at(path, "operator"), f"The operator must be one of {known}.")
+    if (fault := _fault_of_value(operator, value, kind)) is not None:
+        raise InvalidCondition(_at(path, "value"), fault)
+    when_missing = node.get("whenMissing", False)
+    if not isinstance(when_missing, bool):
+        raise InvalidCondition(_at(path, "whenMissing"), "Must be true or false.")
+    if "whenMissing" in node and operator not in _TAKES_MISSING:
+        known = ", ".join(sorted(_TAKES_MISSING))
+        raise InvalidCondition(_at(path, "whenMissing"), f"Only {known} take it.")
+    return Comparison(operator, tuple(value) if isinstance(value, list) else value, when_missing)
+
+
+def _allowed(kind: str) -> frozenset[str]:
+    if kind == "moment only":
+        return MOMENT_OPERATORS | _EXISTENCE
+    if kind == "count":
+        return _NUMERIC
+    return _OF_TYPE.get(kind, OPERATORS | MOMENT_OPERATORS)
+
+
+def _fault_of_value(operator: str, value: object, kind: str) -> str | None:
+    if operator == "within":
+        if read_duration(value) in (None, timedelta()):
+            return 'The operator within needs a duration: "7d" for the last seven days, "+7d" for the next.'
+        return None
+    if operator in MOMENT_OPERATORS:
+        if read_moment(value) is None:
+            return f'The operator {operator} needs a date, a date-time, "now", or an offset such as "-7d".'
+        return None
+    if (fault := fault_of_value(operator, value)) is not None:
+        return fault
+    if operator not in _EXISTENCE and not all(_is_of_kind(one, kind) for one in _items(value)):
+        return _EXPECTED[kind]
+    return None
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind in ("number", "count"):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if kind == "moment":
+        return isinstance(read_moment(value), datetime)
+    return kind != "text" or isinstance(value, str)
+
+
+_EXPECTED = {
+    "number": "The values are numbers.",
+    "count": "The value must be a number.",
+    "boolean": "The values are true or false.",
+    "moment": "The values are dates.",
+    "text": "The values are texts.",
+}
+
+
+def _goes_with_the_clock(comparison: Comparison) -> bool:
+    return comparison.operator == "within" or (
+        comparison.operator in MOMENT_OPERATORS and isinstance(read_moment(comparison.value), Offset)
+    )
+
+
+def _window(raw: object, path: str) -> Window:
+    if raw is None:
+        return None
+    if isinstance(raw, str):
+        length = read_duration(raw)
+        if length is None or length <= timedelta() or raw[0] == "+":
+            raise InvalidCondition(
+                path, f'The window must be such as "7d", "24h" or "4w", up to {LONGEST.days}d.'
+            )
+        return RelativeWindow(length)
+    window = _object(raw, path)
+    _refuse_unknown(window, {"from", "to"}, path)
+    start, end = (_moment(window.get(key), _at(path, key)) for key in ("from", "to"))
+    if start is None and end is None:
+        raise InvalidCondition(path, "The window needs from or to.")
+    if start is not None and end is not None and start >= end:
+        raise InvalidCondition(_at(path, "to"), "The window must end after it begins.")
+    return AbsoluteWindow(start, end)
+
+
+def _moment(raw: object, path: str) -> datetime | None:
+    if raw is None:
+        return None
+    moment = read_moment(raw)
+    if not isinstance(moment, datetime):
+        raise InvalidCondition(path, "Must be a date or a date-time.")
+    return moment
+
+
+def _text(raw: object, path: str) -> str:
+    if not isinstance(raw, str) or not 0 < len(raw.strip()) <= MAX_TEXT or "\x00" in raw:
+        raise InvalidCondition(path, f"Must be a text of 1 to {MAX_TEXT} characters.")
+    return raw.strip()
+
+
+def _is_path(name: object, prefix: str) -> bool:
+    return (
+        isinstance(name, str)
+        and name.startswith(prefix)
+        and "\x00" not in name
+        and len(name) <= 1024
+        and all(name.removeprefix(prefix).split("."))
+    )
+
+
+def _object(raw: object, path: str) -> Mapping[str, Any]:
+    if not isinstance(raw, dict):
+        raise InvalidCondition(path, "Must be an object.")
+    return raw
+
+
+def _refuse_unknown(node: Mapping[str, Any], known: set[str] | frozenset[str], path: str) -> None:
+    if unknown := sorted(set(node) - known):
+        raise InvalidCondition(_at(path, unknown[0]), "This key is not known.")
+
+
+def _at(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

@@ -1,0 +1,151 @@
+"""Segments: rules over contacts, who is in them, and who was when."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+
+from config import clock, ids
+from workspaces.tenancy import TenantModel
+
+
+class SegmentQuerySet(models.QuerySet["Segment"]):
+    def in_workspace(self, workspace_id: UUID) -> SegmentQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def dynamic(self) -> SegmentQuerySet:
+        return self.filter(evaluation=Segment.Evaluation.DYNAMIC)
+
+
+class Segment(TenantModel):
+    """A set of contacts: those for whom a rule holds now, or those that somebody put into it.
+
+    An edited rule is a draft until every contact has been judged by it; the rule that serves stays until then.
+    Each rule has its version, and its memberships are rows of that version, so that the swap is one update.
+    """
+
+    class Evaluation(models.TextChoices):
+        DYNAMIC = "DYNAMIC", "dynamic"
+        STATIC = "STATIC", "static"
+
+    class Build(models.TextChoices):
+        NONE = "none"
+        RUNNING = "running"
+        DONE = "done", "done, to be published"
+        FAILED = "failed"
+
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    evaluation = models.CharField(max_length=8, choices=Evaluation, default=Evaluation.DYNAMIC)
+    # What serves.
+    rule = models.JSONField(null=True, blank=True)
+    version = models.UUIDField(default=ids.uuid7, editable=False)
+    # What is being built.
+    draft_rule = models.JSONField(null=True, blank=True, editable=False)
+    draft_version = models.UUIDField(null=True, editable=False)
+    build = models.CharField(max_length=8, choices=Build, default=Build.NONE, editable=False)
+    build_publishes = models.BooleanField(default=True, editable=False)
+    build_started_at = models.DateTimeField(null=True, editable=False)
+    # Work is done lane by lane; a bit for each that is done.
+    build_lanes_done = models.PositiveIntegerField(default=0, editable=False)
+    build_judged = models.BigIntegerField(default=0, editable=False)
+    build_total = models.BigIntegerField(default=0, editable=False)
+    starts_campaigns = models.BooleanField(
+        default=False, help_text="whether a build's entries and exits may start campaigns"
+    )
+    published_at = models.DateTimeField(null=True, editable=False)
+    parked_at = models.DateTimeField(null=True, editable=False)
+    error = models.TextField(blank=True, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    objects = SegmentQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="segment_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A contact is in a segment, by one version of its rule. No row: it is not."""
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    segment = models.ForeignKey(
+        Segment, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    version = models.UUIDField()
+    contact = models.ForeignKey(
+        "contacts.Contact",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    since = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "version", "contact"], name="membership_once"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "contact"], name="membership_by_contact"),
+        ]
+
+    def __str__(self) -> str:
+        return f"since {self.since:%Y-%m-%d %H:%M:%S}"
+
+
+class Stay(models.Model):
+    """A contact was in a segment from one moment until another: what was announced, and when it was so."""
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    segment = models.ForeignKey(
+        Segment, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    contact = models.ForeignKey(
+        "contacts.Contact",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    entered_at = models.DateTimeField()
+    left_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["workspace", "segment", "contact"],
+                condition=Q(left_at=None),
+                name="stay_one_open",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "segment", "entered_at"], name="stay_by_segment"),
+            models.Index(fields=["workspace", "contact", "entered_at"], name="stay_by_contact"),
+        ]
+
+    def __str__(self) -> str:
+        until = f" until {self.left_at:%Y-%m-%d %H:%M:%S}" if self.left_at else ""
+        return f"from {self.entered_at:%Y-%m-%d %H:%M:%S}{until}"
