@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import IO, Any, NoReturn
 
 import orjson
@@ -15,6 +16,9 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
 MAX_DEPTH = 100
+# Of a whole body, in which `MAX_BODY_BYTES` leave room for an array or object of 50 bytes and a value of 20.
+MAX_CONTAINERS = 100_000
+MAX_VALUES = 250_000
 _INT64 = range(-(2**63), 2**63)
 _ESCAPED_SURROGATE_OR_NUL = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
@@ -83,7 +87,7 @@ def parse_json(body: bytes | str) -> Any:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ParseError("The body is not valid UTF-8.") from error
-    _refuse_deep_nesting(raw)
+    _refuse_excess(raw)
     try:
         value = json.loads(
             text.removeprefix("\ufeff"),
@@ -152,35 +156,50 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ParseError(f"{name} is not JSON.")
 
 
-def _refuse_deep_nesting(raw: bytes) -> None:
-    if _is_surely_shallow(raw):
+def _refuse_excess(raw: bytes) -> None:
+    """Refuse what takes far more time to read, store and show than its size tells."""
+    if _is_surely_modest(raw):
         return
-    depth = 0
-    for token in _NESTING.finditer(raw):
-        match token.group():
-            case b"[" | b"{":
-                depth += 1
-                if depth > MAX_DEPTH:
-                    raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep.")
-            case b"]" | b"}":
-                depth -= 1
-            case _:
-                continue
+    # Texts may hold brackets and commas, too.
+    bare = _TEXT.sub(b"", raw)
+    containers = bare.count(b"[") + bare.count(b"{")
+    if containers > MAX_CONTAINERS:
+        raise ParseError(f"The body has more than {MAX_CONTAINERS} arrays and objects.")
+    if containers + bare.count(b",") > MAX_VALUES:
+        raise ParseError(f"The body has more than {MAX_VALUES} values.")
+    if _depth(bare) > MAX_DEPTH:
+        raise ParseError(f"The body is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _is_surely_modest(raw: bytes) -> bool:
+    containers = raw.count(b"[") + raw.count(b"{")
+    return (
+        containers <= MAX_CONTAINERS
+        and containers + raw.count(b",") <= MAX_VALUES
+        and (containers <= MAX_DEPTH or _is_surely_shallow(raw))
+    )
 
 
 def _is_surely_shallow(raw: bytes) -> bool:
-    """Tell cheaply: the brackets alone, the innermost pairs taken away turn by turn; texts may hold brackets too."""
+    """Tell cheaply: the brackets alone, the innermost pairs taken away turn by turn."""
     brackets = raw.translate(None, _NO_BRACKETS)
     for _ in range(_CHEAP_TURNS):
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
         if len(brackets) <= MAX_DEPTH:
             return True
-        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
     return False
+
+
+def _depth(bare: bytes) -> int:
+    brackets = bare.translate(None, _NO_BRACKETS)
+    return max(accumulate(_STEPS[bracket] for bracket in brackets), default=0)
 
 
 _CHEAP_TURNS = 10
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+# One that is never closed goes to the end: to look for the next from each of its quotes would take quadratic time.
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 
 
 def _refuse_unstorable_text(value: Any) -> None:

@@ -1,6 +1,6 @@
 """Events held against their definitions, by the policy of the wire format that they came in."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -195,8 +195,10 @@ def _insert_properties(
         )
 
 
-# What this process knows to be listed already: (workspace, name, properties with types) → until when to believe it.
-_observed: dict[tuple[UUID, str, frozenset[tuple[str, type]]], float] = {}
+# Workspace, name, and a hash of the properties with their types, which a client may make as many as it likes.
+_Shape = tuple[UUID, str, int]
+# What this process knows to be listed already → until when to believe it.
+_observed: dict[_Shape, float] = {}
 _OBSERVED_FOR_SECONDS = 60.0
 _OBSERVED_AT_MOST = 50_000
 
@@ -215,23 +217,27 @@ def _observe(workspace_id: UUID, incoming: Sequence[IncomingEvent]) -> None:
     if _room_for_names(workspace_id, names):
         _insert_definitions(workspace_id, names)
     schemas = _load(workspace_id, names)
-    fresh = {
-        (schemas[event.name].id, name): type_
+    fresh = [
+        property_
         for event in news.values()
         if event.name in schemas
-        for name, value in event.properties.items()
-        if name not in schemas[event.name].types
-        and 0 < len(name) <= _MAX_PROPERTY_NAME
-        and len(schemas[event.name].types) < MAX_OBSERVED_PROPERTIES
-        and (type_ := learned_type(value)) is not None
-    }
+        for property_ in _unlisted(event, schemas[event.name])
+    ]
     if fresh:
-        _insert_properties(
-            workspace_id,
-            [(definition, name, type_) for (definition, name), type_ in fresh.items()],
-            lock=False,
-        )
+        _insert_properties(workspace_id, fresh, lock=False)
     transaction.on_commit(lambda: _remember(news, now + _OBSERVED_FOR_SECONDS))
+
+
+def _unlisted(event: IncomingEvent, schema: Schema) -> Iterator[tuple[UUID, str, str]]:
+    """Add what an event brings to its schema, as far as there is room, and yield it: definition, name, type."""
+    for name, value in event.properties.items():
+        if len(schema.types) >= MAX_OBSERVED_PROPERTIES:
+            return
+        if name in schema.types or not 0 < len(name) <= _MAX_PROPERTY_NAME:
+            continue
+        if (type_ := learned_type(value)) is not None:
+            schema.types[name] = type_
+            yield schema.id, name, type_
 
 
 def is_listed(workspace_id: UUID, event: IncomingEvent) -> bool:
@@ -239,15 +245,12 @@ def is_listed(workspace_id: UUID, event: IncomingEvent) -> bool:
     return _observed.get(_shape_of(workspace_id, event), 0.0) >= clock.now().timestamp()
 
 
-def _shape_of(workspace_id: UUID, event: IncomingEvent) -> tuple[UUID, str, frozenset[tuple[str, type]]]:
-    return (
-        workspace_id,
-        event.name,
-        frozenset((name, type(value)) for name, value in event.properties.items()),
-    )
+def _shape_of(workspace_id: UUID, event: IncomingEvent) -> _Shape:
+    properties = frozenset((name, type(value)) for name, value in event.properties.items())
+    return workspace_id, event.name, hash(properties)
 
 
-def _remember(shapes: Iterable[tuple[UUID, str, frozenset[tuple[str, type]]]], until: float) -> None:
+def _remember(shapes: Iterable[_Shape], until: float) -> None:
     if len(_observed) > _OBSERVED_AT_MOST:
         _observed.clear()
     _observed.update(dict.fromkeys(shapes, until))

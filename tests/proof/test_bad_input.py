@@ -117,6 +117,9 @@ NOT_JSON = {
     "10,000 arrays deep": b'{"metadata": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
     "10,000 objects deep": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
     "10,000 never closed": b"[" * 10_000,
+    "a million arrays": b'{"type": "x", "metadata": {"a": [' + b",".join([b"[]"] * 1_000_000) + b"]}}",
+    "a million arrays, 90 deep": b'{"a": [' + b",".join([b"[" * 90 + b"]" * 90] * 12_000) + b"]}",
+    "a million numbers": b'{"type": "x", "metadata": {"a": [' + b",".join([b"1"] * 1_000_000) + b"]}}",
 }
 NO_OBJECT = [b"[]", b'[{"type": "x"}]', b'"x"', b"5", b"null", b"true"]
 WRONG = [None, True, 5, 1.5, "text", [], ["x"], {}, {"a": 1}, [[]], [{}]]

@@ -52,7 +52,6 @@ _CODES = {
     "unsupported_media_type": "UNSUPPORTED_MEDIA_TYPE",
     "throttled": "RATE_LIMIT_EXCEEDED",
     "body_overdue": "REQUEST_TIMEOUT",
-    "too_many_containers": "PAYLOAD_TOO_COMPLEX",
     "unavailable": "SERVICE_UNAVAILABLE",
     "fault": "SERVER_ERROR",
 }
