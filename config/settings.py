@@ -251,6 +251,7 @@ RATE_LIMIT_PROCESSES = env.int("RATE_LIMIT_PROCESSES", default=1)
 
 # What an event turns, in this order, inside one transaction (see events.services.effects).
 EVENT_EFFECTS = [
+    "events.effects.keep_aggregates",
     "scoring.effects.apply_scoring_rules",
 ]
 # What upper apps add to the language of rules: by the type of the condition, what makes its SQL.

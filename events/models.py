@@ -218,9 +218,8 @@ class Measure(TenantModel):
     event_name = models.CharField(max_length=255)
     filters = models.JSONField(null=True, blank=True, help_text="the events that count; empty: all")
     property = models.CharField(max_length=255, blank=True, help_text="whose values are summed up, if any")
-    is_built = models.BooleanField(
-        default=False,
-        help_text="whether the aggregates of every contact are there, not only of those touched",
+    lanes_built = models.PositiveIntegerField(
+        default=0, help_text="a bit for each lane whose contacts have their aggregates"
     )
     created_at = models.DateTimeField(default=clock.now, editable=False)
 

@@ -41,6 +41,7 @@ from events.rules.nodes import (
     Rule,
     SegmentLeaf,
     TagLeaf,
+    written,
 )
 
 _TICK = timedelta(microseconds=1)
@@ -73,7 +74,8 @@ class MeasureSpec:
     @property
     def key(self) -> str:
         """A hash of what is measured."""
-        return hashlib.sha256(repr((self.event_name, self.filters, self.field)).encode()).hexdigest()
+        filters = None if self.filters is None else _spelled_alike(written(self.filters))
+        return hashlib.sha256(repr((self.event_name, filters, self.field)).encode()).hexdigest()
 
     def id_in(self, workspace_id: UUID) -> UUID:
         """Return the measure's id in a workspace."""
@@ -104,6 +106,16 @@ class CompiledRules:
     def bind(self, workspace_id: UUID, earliest: datetime) -> list[Any]:
         """Return the parameters of `joins`; `earliest` is the smallest `as_of` in `b`."""
         return bind(self.joins, workspace_id, earliest)
+
+
+def _spelled_alike(value: Any) -> Any:
+    """Return JSON with one spelling of each number: 100000.0 comes back from the database as 100000."""
+    if isinstance(value, dict):
+        return sorted((key, _spelled_alike(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return [_spelled_alike(item) for item in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(Decimal(str(value)).normalize()) if is_number else repr(value)
 
 
 def bind(sql: Sql, workspace_id: UUID, earliest: datetime) -> list[Any]:

@@ -65,6 +65,22 @@ class AbsoluteWindow:
     end: datetime | None
 
 
+def written(node: Node) -> dict[str, Any]:
+    """Return a tree over an event's own fields as JSON has it."""
+    if isinstance(node, Group):
+        return {"operator": node.operator, "conditions": [written(child) for child in node.children]}
+    if not isinstance(node, PropertyLeaf):
+        raise TypeError(node)
+    comparison = node.comparison
+    leaf: dict[str, Any] = {"field": node.field, "operator": comparison.operator}
+    if comparison.value is not None:
+        value = comparison.value
+        leaf["value"] = list(value) if isinstance(value, tuple) else value
+    if comparison.when_missing:
+        leaf["whenMissing"] = True
+    return leaf
+
+
 Window = RelativeWindow | AbsoluteWindow | None
 Aggregation = Literal["count", "sum", "avg", "min", "max", "first", "last", "distinct"]
 

@@ -15,17 +15,28 @@ from events.services.effects import (
     answer_wake_up,
     apply_effects,
     bump_rules_version,
+    hold_lane,
     workspaces_with_due,
     workspaces_with_open_batches,
 )
 from events.services.isolation import isolate
-from events.services.outbox import enqueue_events
+from events.services.measures import (
+    build_measures,
+    built_measures,
+    contacts_of_lane,
+    forget_measures,
+    match_events,
+    recount_aggregates,
+    register_measures,
+)
+from events.services.outbox import LANES, enqueue_events, lane_of
 from events.services.parking import park, parked_subjects, retry_parked
 from events.services.recording import record_contact_changes, record_event, record_events
 from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
 from events.services.timetable import forget_due, schedule
 
 __all__ = [
+    "LANES",
     "Consequence",
     "DueDecision",
     "EffectBatch",
@@ -37,20 +48,29 @@ __all__ = [
     "SchemaPolicy",
     "answer_wake_up",
     "apply_effects",
+    "build_measures",
+    "built_measures",
     "bump_rules_version",
+    "contacts_of_lane",
     "count_events",
     "create_definition",
     "delete_definition",
     "enqueue_events",
     "forget_due",
+    "forget_measures",
+    "hold_lane",
     "isolate",
+    "lane_of",
     "list_events",
+    "match_events",
     "park",
     "parked_subjects",
     "record_consequences",
     "record_contact_changes",
     "record_event",
     "record_events",
+    "recount_aggregates",
+    "register_measures",
     "replace_definition",
     "retry_parked",
     "schedule",

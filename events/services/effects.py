@@ -1,6 +1,7 @@
 """The runner: takes batches lane by lane and turns the wheels of `settings.EVENT_EFFECTS` over their events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
@@ -100,6 +101,21 @@ def workspaces_with_due() -> list[UUID]:
             [clock.now()],
         )
         return [workspace_id for (workspace_id,) in cursor.fetchall()]
+
+
+@contextmanager
+def hold_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float = 0) -> Iterator[None]:
+    """Do background work on a lane in one transaction: no effects run there, and the rules stay as they are.
+
+    Waits for a runner that has the lane. A statement may take `timeout_seconds`; 0: as long as it needs.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}")
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))", [str(workspace_id), lane]
+        )
+        _hold_rules(workspace_id)
+        yield
 
 
 def bump_rules_version(workspace_id: UUID) -> None:
@@ -226,6 +242,11 @@ def _prepare(workspace_id: UUID) -> None:
     """Bound the time of every statement, and hold the rules as they are until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {int(settings.EFFECT_TIMEOUT_SECONDS * 1000)}")
+    _hold_rules(workspace_id)
+
+
+def _hold_rules(workspace_id: UUID) -> None:
+    with connection.cursor() as cursor:
         cursor.execute(
             "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE", [workspace_id]
         )
