@@ -18,10 +18,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),
     path("api/openapi", DocumentView.as_view(), name="openapi"),
-    path("api/", include("workspaces.api.urls")),
-    path("api/", include("contacts.api.urls")),
+    # The hot ones first: routes are tried in this order.
     path("api/", include("events.api.urls")),
+    path("api/", include("contacts.api.urls")),
     path("api/", include("scoring.api.urls")),
+    path("api/", include("workspaces.api.urls")),
     path("oauth2/", include("workspaces.api.oauth_urls")),
     path("autosend/v1/", include(autosend)),
     path("leadpush/v1/", include(leadpush)),

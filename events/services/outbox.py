@@ -30,9 +30,10 @@ WITH incoming AS (
     RETURNING id
 ), batched AS (
     INSERT INTO events_eventbatch (id, workspace_id, lane, event_ids, level, created_at)
-    SELECT (%s::uuid[])[lane + 1], %s::uuid, lane, array_agg(DISTINCT id), %s::smallint, %s::timestamptz
-    FROM recorded JOIN incoming USING (id)
-    WHERE lane IS NOT NULL GROUP BY lane
+    SELECT slot.id, %s::uuid, lane, array_agg(DISTINCT recorded.id), %s::smallint, %s::timestamptz
+    FROM recorded JOIN incoming ON incoming.id = recorded.id
+    JOIN unnest(%s::smallint[], %s::uuid[]) AS slot (lane, id) USING (lane)
+    GROUP BY slot.id, lane
     RETURNING id, lane, event_ids
 )
 SELECT NULL::uuid, NULL::smallint, array_agg(id) FROM recorded
@@ -50,18 +51,20 @@ def insert_events(
 ) -> set[UUID]:
     """Insert the events that are new, with their batches, in one statement. Returns the ids of the new ones."""
     ensure_partitions({event.occurred_at for event in events})
-    batch_ids = [ids.uuid7(received_at) for _ in range(LANES)]
+    rows = [_row(event, level) for event in events]
+    lanes = list({row["lane"] for row in rows} - {None})
     with connection.cursor() as cursor:
         cursor.execute(
             _INSERT,
             [
-                orjson.dumps([_row(event, level) for event in events], default=dict).decode(),
+                orjson.dumps(rows, default=dict).decode(),
                 workspace_id,
                 received_at,
-                batch_ids,
                 workspace_id,
                 int(level),
                 received_at,
+                lanes,
+                [ids.uuid7(received_at) for _ in lanes],
             ],
         )
         (_, _, recorded), *batches = cursor.fetchall()
