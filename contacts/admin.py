@@ -35,6 +35,7 @@ from contacts.services import check_attributes, delete_contact, load_schema, nor
 from contacts.services.lookup import find
 from contacts.services.states import ContactState, Draft, changes_of
 from contacts.signals import contacts_changed
+from contacts.texts import LAST_CHARACTER, begins_with
 from workspaces.models import Workspace
 from workspaces.staff import (
     FixedRowsMixin,
@@ -50,8 +51,6 @@ from workspaces.staff import (
 # A search shows the first so many; who wants another types more of it.
 SEARCH_LIMIT = 200
 _BUILT_IN_KINDS = (Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID, Identifier.ANONYMOUS_ID)
-# Sorts after every character: a range finds a prefix by the index whatever the database's collation.
-_LAST_CHARACTER = "\U0010ffff"
 
 
 def find_contact_ids(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
@@ -66,16 +65,16 @@ def _ids_by_identifier(workspaces: QuerySet[Workspace], text: str) -> list[UUID]
     starts = {text, text.lower(), normalize_identifier(Identifier.PHONE, text) or text}
     values = Q()
     for start in starts:
-        values |= Q(value__gte=start, value__lt=start + _LAST_CHARACTER)
+        values |= Q(value__gte=start, value__lt=start + LAST_CHARACTER)
     identifiers = Identifier.objects.filter(values, workspace__in=workspaces.order_by(), kind__in=kinds)
     return list(identifiers.values_list("contact_id", flat=True)[:SEARCH_LIMIT])
 
 
 def _ids_by_name(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
     first, _, last = text.rpartition(" ")
-    named = Contact.objects.filter(workspace__in=workspaces.order_by(), last_name__istartswith=last)
+    named = Contact.objects.filter(begins_with("last_name", last), workspace__in=workspaces.order_by())
     if first:
-        named = named.filter(first_name__istartswith=first.strip())
+        named = named.filter(begins_with("first_name", first.strip()))
     return list(named.values_list("pk", flat=True)[:SEARCH_LIMIT])
 
 
@@ -359,7 +358,7 @@ class CompanyAdmin(TenantAdmin):
             return queryset, False
         searched = workspaces_searched(request).order_by()
         return queryset.filter(
-            workspace__in=searched, name_key__gte=start, name_key__lt=start + _LAST_CHARACTER
+            workspace__in=searched, name_key__gte=start, name_key__lt=start + LAST_CHARACTER
         ), False
 
     def save_model(self, request: HttpRequest, obj: Company, form: Any, change: bool) -> None:

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Upper
 
 from config import clock
+from contacts.texts import Parts, folded
 from workspaces.tenancy import TenantModel
 
 
@@ -71,9 +71,13 @@ class Contact(TenantModel):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["workspace", "id"], name="contact_by_id"),
-            models.Index(
-                "workspace", OpClass(Upper("last_name"), "text_pattern_ops"), name="contact_by_last_name"
+            # With what tells merged ones, so that pages by number skip others in the index alone.
+            models.Index(fields=["workspace", "id"], include=["merged_into"], name="contact_sorted_by_id"),
+            models.Index(fields=["workspace", "updated_at", "id"], name="contact_sorted_by_change"),
+            models.Index("workspace", folded("first_name"), "id", name="contact_sorted_by_first_name"),
+            models.Index("workspace", folded("last_name"), "id", name="contact_sorted_by_last_name"),
+            GinIndex(
+                Parts("workspace", "first_name"), Parts("workspace", "last_name"), name="contact_by_part"
             ),
             GinIndex(OpClass("attributes", "jsonb_path_ops"), name="contact_by_attributes"),
         ]
@@ -153,6 +157,9 @@ class Identifier(TenantModel):
                 name="identifier_one_primary",
             ),
         ]
+        indexes: ClassVar = [
+            GinIndex(Parts("workspace", "value"), name="identifier_by_part"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.value}"
@@ -227,6 +234,7 @@ class ContactTag(TenantModel):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["workspace", "contact", "tag"], name="contact_tag_unique"),
         ]
+        indexes: ClassVar = [models.Index(fields=["workspace", "tag", "contact"], name="contact_tag_by_tag")]
 
     def __str__(self) -> str:
         return str(self.tag)
@@ -277,6 +285,9 @@ class ContactScore(TenantModel):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["workspace", "contact"], name="contact_score_unique"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "points", "contact"], name="contact_score_by_points")
         ]
 
     def __str__(self) -> str:

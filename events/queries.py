@@ -7,6 +7,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.models import QuerySet
 
+from config.planning import planned_for_its_values
 from events.models import Event
 
 EXACT_UP_TO = 10_000
@@ -27,6 +28,7 @@ def events_of(
     return events
 
 
+@planned_for_its_values()
 def list_events(
     workspace_id: UUID,
     *,
@@ -51,16 +53,18 @@ def count_events(workspace_id: UUID, *, contact_id: UUID | None = None, search: 
     return bounded_count(events, f"events:{workspace_id}:{contact_id}:{search.casefold()[:64]}")
 
 
+@planned_for_its_values()
 def bounded_count(rows: QuerySet[Event], cache_key: str) -> int:
     """Count rows exactly up to 10,000; above that return an estimate, kept for a minute under `cache_key`."""
+    key = f"count:{hashlib.sha256(cache_key.encode()).hexdigest()}"
+    estimate: int | None = cache.get(key)
+    if estimate is not None:
+        return estimate
     count = rows.order_by()[: EXACT_UP_TO + 1].count()
     if count <= EXACT_UP_TO:
         return count
-    key = f"count:{hashlib.sha256(cache_key.encode()).hexdigest()}"
-    estimate: int | None = cache.get(key)
-    if estimate is None:
-        estimate = max(_planned_rows(rows), EXACT_UP_TO + 1)
-        cache.set(key, estimate, ESTIMATE_SECONDS)
+    estimate = max(_planned_rows(rows), EXACT_UP_TO + 1)
+    cache.set(key, estimate, ESTIMATE_SECONDS)
     return estimate
 
 

@@ -19,6 +19,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 
 from config.errors import DomainError
 from config.ids import parse_uuid
+from config.planning import planned_for_its_values
 from config.wire import parse_json
 from workspaces.models import Workspace
 
@@ -83,11 +84,23 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return (
-            rows.order_by().values("pk")[:COUNT_LIMIT].count()
-            if isinstance(rows, models.QuerySet)
-            else len(rows)
-        )
+        with planned_for_its_values():
+            return (
+                rows.order_by().values("pk")[:COUNT_LIMIT].count()
+                if isinstance(rows, models.QuerySet)
+                else len(rows)
+            )
+
+    def page(self, number: int | str) -> Any:
+        """Find the page's keys first: what the columns look up is not looked up for the rows that are skipped."""
+        rows: Any = self.object_list
+        if not isinstance(rows, models.QuerySet):
+            return super().page(number)
+        number = self.validate_number(number)
+        start = (number - 1) * self.per_page
+        with planned_for_its_values():
+            keys = list(rows.values_list("pk", flat=True)[start : start + self.per_page])
+        return self._get_page(rows.filter(pk__in=keys)[: self.per_page], number, self)  # type: ignore[attr-defined]
 
 
 class StrictJSONField(forms.JSONField):

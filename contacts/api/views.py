@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.ids import parse_uuid
-from contacts.api.filters import SORTS, ContactFilterSet
-from contacts.api.paging import MAX_LIMIT, page_request, select_page, total_of
+from contacts.api.filters import ContactFilterSet
+from contacts.api.paging import MAX_LIMIT, SORTS, page_request, select_page, total_of
 from contacts.api.serializers import (
     ContactBodySerializer,
     ContactDetailSerializer,
@@ -44,7 +44,7 @@ _PAGE_PARAMETERS = [
     OpenApiParameter("limit", int, description=f"1 to {MAX_LIMIT}, 50 by default"),
     OpenApiParameter("sortBy", str, enum=list(SORTS)),
     OpenApiParameter("sortOrder", str, enum=["asc", "desc"]),
-    OpenApiParameter("after", str, description="page by key: the id of the last contact before the page"),
+    OpenApiParameter("after", str, description="page by key: `pagination.next` of the page before"),
 ]
 
 
@@ -75,7 +75,7 @@ class ContactViewSet(NativeViewSet):
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List contacts, newest first unless sorted otherwise."""
-        wanted = page_request(request)
+        wanted = page_request(request, self.workspace.id)
         contacts = self.filter_queryset(self.get_queryset())
         page, following = select_page(with_details(contacts), wanted)
         total = total_of(contacts)
@@ -84,7 +84,7 @@ class ContactViewSet(NativeViewSet):
             "limit": wanted.limit,
             "total": total,
             "totalPages": -(-total // wanted.limit),
-            "next": following and str(following),
+            "next": following,
         }
         return Response({"data": [row(contact) for contact in page], "pagination": pagination})
 

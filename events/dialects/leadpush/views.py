@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.errors import DomainError
+from config.planning import planned_for_its_values
 from contacts.api.paging import total_of
 from contacts.errors import ContactNotFound
 from contacts.models import Contact, Field
@@ -112,6 +113,7 @@ class EventsView(LeadpushAccess, IngestView):
             raise
         return Response(status=204)
 
+    @planned_for_its_values()
     def get(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """List the contact's events."""
         found = find_contact(self.workspace, contact)
@@ -153,7 +155,11 @@ class ContactsView(LeadpushView):
         """List the contacts, oldest first."""
         page = read_page(request.query_params)
         contacts = Contact.objects.in_workspace(self.workspace.id).standing()
-        rows = with_details(contacts).order_by("id")[page.offset : page.offset + page.size + 1]
+        # What is skipped is counted in the index alone.
+        ids = list(
+            contacts.order_by("id").values_list("id", flat=True)[page.offset : page.offset + page.size + 1]
+        )
+        rows = with_details(contacts.filter(id__in=ids)).order_by("id")
         fields = self.declared_fields()
         shapes = [contact_shape(contact, fields) for contact in rows]
         return Response(page_shape(shapes, page, total_of(contacts)))

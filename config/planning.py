@@ -1,0 +1,23 @@
+"""How PostgreSQL plans a statement."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection
+
+
+@contextmanager
+def planned_for_its_values() -> Iterator[None]:
+    """Let the statements of the block, or of the function that this decorates, be planned for their values.
+
+    A statement that was prepared may be planned once for all values: good where they cost alike, but the usual
+    contact's ten events are best sorted, a contact with a million best read in order until the page is full.
+    """
+    connection.ensure_connection()
+    driver = connection.connection
+    threshold = driver.prepare_threshold
+    driver.prepare_threshold = None
+    try:
+        yield
+    finally:
+        driver.prepare_threshold = threshold

@@ -1,0 +1,67 @@
+"""Names and identifiers as indexes hold them, whatever the database's collation: sorted, and by their parts."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import F, Func, Lookup, QuerySet, TextField, UUIDField, Value
+from django.db.models.functions import Collate, Upper
+
+# Sorts after every character that a text goes on with.
+LAST_CHARACTER = "\U0010ffff"
+PART_LENGTH = 3
+
+
+def folded(text: Any) -> Collate:
+    """Return the expression for a column in upper case, ordered by code points: so a beginning is a range."""
+    return Collate(Upper(text), "C")
+
+
+class BeginsWith(Lookup):
+    """Whether a folded text begins with another, in any case: a range of an index."""
+
+    lookup_name = "begins_with"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        """Return the range; the database itself brings the beginning into upper case, as it did the text."""
+        text, parameters = self.process_lhs(compiler, connection)
+        start = "UPPER(%s::text)"
+        return (
+            f"({text} >= {start} AND {text} < {start} || %s::text)",
+            (*parameters, self.rhs, *parameters, self.rhs, LAST_CHARACTER),
+        )
+
+
+def begins_with(column: str, text: str) -> BeginsWith:
+    """Return the condition that a column begins with a text, in any case."""
+    return BeginsWith(folded(F(column)), text)
+
+
+class Parts(Func):
+    """Every three characters in a row of a workspace's text, in upper case; none of a shorter one."""
+
+    function = "contacts_parts"
+    output_field = ArrayField(TextField())
+
+
+# Each part carries the beginning of its workspace's id: so one tenant's search reads no other's postings.
+CREATE_PARTS = """
+CREATE FUNCTION contacts_parts(workspace uuid, value text) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT coalesce(array_agg(DISTINCT left(workspace::text, 18) || substr(folded.text, place, 3)), '{}')
+    FROM (SELECT upper(value) AS text) AS folded, generate_series(1, length(folded.text) - 2) AS place
+$$
+"""
+
+
+def with_parts(rows: QuerySet[Any], workspace_id: UUID, column: str, text: str) -> QuerySet[Any]:
+    """Leave the rows of a workspace whose column has all parts of a text, which needs three characters.
+
+    They need not be in the text's order: whoever wants the text itself filters once more.
+    """
+    wanted = Parts(Value(workspace_id, output_field=UUIDField()), Value(text))
+    found: QuerySet[Any] = rows.alias(parts=Parts("workspace_id", column)).filter(
+        workspace_id=workspace_id, parts__contains=wanted
+    )
+    return found
