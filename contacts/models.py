@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Q
@@ -292,3 +293,31 @@ class ContactScore(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.points.normalize():f}"
+
+
+class Merge(TenantModel):
+    """Two contacts turned out to be one person: `merged` reads as `survivor` until the merge is undone.
+
+    Nothing moves: identifiers, events and what was earned stay with the contact they came with, and reads go
+    through the survivor. `restores` holds what the survivor's own row was before it took over what it lacked.
+    """
+
+    survivor = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="merges_into_it")
+    merged = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="merges_of_it")
+    restores = models.JSONField(default=dict, editable=False)
+    # The contacts that read as `merged` before, and read as `survivor` since.
+    followers = ArrayField(models.UUIDField(), default=list, editable=False)
+    by = models.CharField(max_length=255, blank=True)
+    merged_at = models.DateTimeField(default=clock.now, editable=False)
+    undone_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["workspace", "merged"], condition=Q(undone_at=None), name="merge_one_standing"
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["workspace", "survivor"], name="merge_by_survivor")]
+
+    def __str__(self) -> str:
+        return f"{self.merged_id} into {self.survivor_id}"
