@@ -267,6 +267,11 @@ CONTACT_SECTIONS = [
 CONTACT_ANSWER_SECTIONS = {
     "events": "events.api.presentation.recent_events",
 }
+# What upper apps let the list of contacts be narrowed by: the parameter's name, and its filter.
+CONTACT_FILTERS = {
+    "segmentId": "segments.api.filters.ContactsInSegment",
+    "minScore": "scoring.api.filters.ContactsWithScore",
+}
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=2000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 

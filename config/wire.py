@@ -51,16 +51,29 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return the parsed body, `{}` for an empty one. Raises ParseError, BodyTooLarge or BodyOverdue."""
-        limit: int = settings.MAX_BODY_BYTES
-        try:
-            body = stream.read(limit + 1)
-        except UnreadablePostError as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise BodyOverdue from error
-            raise
-        if len(body) > limit:
-            raise BodyTooLarge
+        body = read_whole(stream)
         return parse_json(body) if body.strip() else {}
+
+
+class CSVParser(BaseParser):
+    """Take a list as it was uploaded: a text, whose columns are its reader's business."""
+
+    media_type = "text/csv"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the text. Raises ParseError, BodyTooLarge or BodyOverdue."""
+        try:
+            text = read_whole(stream).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ParseError("The body is not valid UTF-8.") from error
+        if "\x00" in text:
+            raise ParseError("The body has a NUL character.")
+        return text
 
 
 class LeanJSONRenderer(BaseRenderer):
@@ -78,6 +91,20 @@ class LeanJSONRenderer(BaseRenderer):
     ) -> bytes:
         """Return `data` as JSON bytes; None is an empty body."""
         return b"" if data is None else dumps(data)
+
+
+def read_whole(stream: IO[bytes]) -> bytes:
+    """Return a request's body. Raises BodyTooLarge or BodyOverdue."""
+    limit: int = settings.MAX_BODY_BYTES
+    try:
+        body = stream.read(limit + 1)
+    except UnreadablePostError as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise BodyOverdue from error
+        raise
+    if len(body) > limit:
+        raise BodyTooLarge
+    return body
 
 
 def parse_json(body: bytes | str) -> Any:

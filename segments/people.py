@@ -1,4 +1,4 @@
-"""Read contacts with their whole history, for the plain evaluator: from the stream and the tables of contacts only."""
+"""Read contacts with their history, for the plain evaluator: from the stream and the tables of contacts only."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -79,7 +79,7 @@ class _Reading:
     def _segments(self) -> None:
         versions = dict(Segment.objects.filter(workspace_id=self.workspace_id).values_list("id", "version"))
         for person, row in self._rows(Membership.objects.all()):
-            if row.contact_id == person.id and versions.get(row.segment_id) == row.version:
+            if versions.get(row.segment_id) == row.version:
                 person.segments.add(row.segment_id)
 
     def _events(self, names: Collection[str]) -> None:

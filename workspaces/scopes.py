@@ -11,6 +11,8 @@ SCOPES = {
     "definitions:read": "Read event definitions",
     "scoring:write": "Create, change and delete scoring rules",
     "scoring:read": "Read scoring rules",
+    "segments:write": "Create, change, build and delete segments, and fill static ones",
+    "segments:read": "Read segments, who is in them and why",
     "keys:write": "Issue and revoke API keys",
     "keys:read": "Read the list of API keys",
 }

@@ -4,8 +4,10 @@ from typing import Any
 from uuid import UUID
 
 import django_filters
+from django.conf import settings
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.lookups import IsNull
+from django.utils.module_loading import import_string
 from rest_framework.exceptions import ValidationError
 
 from config.ids import parse_uuid
@@ -20,7 +22,7 @@ _FREQUENT = 20
 
 
 class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Search by words, and the contacts with a tag."""
+    """Search by words, the contacts with a tag, and what upper apps add (see `settings.CONTACT_FILTERS`)."""
 
     search = django_filters.CharFilter(
         method="filter_search",
@@ -28,11 +30,16 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
         help_text="part of a name or of an identifier",
     )
     tagId = django_filters.CharFilter(method="filter_tag", help_text="only contacts with this tag")
-    segmentId = django_filters.CharFilter(method="filter_segment", help_text="comes with segments")
 
     class Meta:
         model = Contact
         fields: list[str] = []
+
+    @classmethod
+    def get_filters(cls) -> dict[str, django_filters.Filter]:
+        """Return the filters by name; the document of the API lists them as they stand here."""
+        added = {name: import_string(path)() for name, path in settings.CONTACT_FILTERS.items()}
+        return {**super().get_filters(), **added}
 
     def filter_search(self, contacts: QuerySet[Contact], name: str, text: str) -> QuerySet[Contact]:
         """Leave the contacts in whose names or identifiers every word occurs."""
@@ -47,10 +54,6 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
         """Leave the contacts with a tag; none for an id that is no tag's."""
         tag_id = parse_uuid(text)
         return contacts.filter(id__in=tagged(self.workspace_id, tag_id)) if tag_id else contacts.none()
-
-    def filter_segment(self, contacts: QuerySet[Contact], name: str, text: str) -> QuerySet[Contact]:
-        """Refuse, until there are segments: the whole list would be a wrong answer."""
-        raise ValidationError({name: ["There are no segments yet."]})
 
     @property
     def workspace_id(self) -> UUID:

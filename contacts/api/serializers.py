@@ -77,6 +77,9 @@ class ContactDetailSerializer(ContactSerializer):
     """A contact with what the other apps know of it."""
 
     events = serializers.ListField(child=serializers.DictField(), help_text="the last 50, newest first")
+    segments = serializers.ListField(
+        child=serializers.DictField(), help_text="those that it is in: id, name and since when"
+    )
 
 
 class PaginationSerializer(serializers.Serializer[Any]):
