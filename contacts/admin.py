@@ -113,7 +113,9 @@ class IdentifierForm(TenantForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         kind, value = cleaned.get("kind"), cleaned.get("value")
-        workspace = cleaned.get("workspace") or self.instance.workspace
+        workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
+        if workspace is None:
+            return cleaned  # the form above says so
         if kind and kind not in (*_BUILT_IN_KINDS, workspace.identity_field):
             self.add_error("kind", f"Choose one of {', '.join(_BUILT_IN_KINDS)}, {workspace.identity_field}.")
         elif kind and value:

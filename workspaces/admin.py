@@ -20,7 +20,14 @@ from config import clock
 from workspaces.models import ApiKey, Application, Membership, User, Workspace
 from workspaces.scopes import SCOPES
 from workspaces.services import KEY_PREFIX, issue_api_key, revoke_api_key
-from workspaces.staff import MachineWrittenMixin, StaffAdmin, TenantAdmin, TenantForm, WorkspaceFilter
+from workspaces.staff import (
+    MachineWrittenMixin,
+    StaffAdmin,
+    StrictFieldsMixin,
+    TenantAdmin,
+    TenantForm,
+    WorkspaceFilter,
+)
 
 _SCOPE_CHOICES = [(scope, f"{scope} · {meaning}") for scope, meaning in SCOPES.items()]
 
@@ -40,7 +47,7 @@ class ScopesField(forms.MultipleChoiceField):
         super().__init__(choices=_SCOPE_CHOICES, widget=UnfoldAdminCheckboxSelectMultipleWidget(), **kwargs)
 
 
-class MembershipInline(TabularInline):  # type: ignore[misc]  # unfold has no types
+class MembershipInline(StrictFieldsMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
     """Who is in a workspace, and which workspaces a user is in."""
 
     model = Membership

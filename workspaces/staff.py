@@ -8,10 +8,13 @@ from uuid import UUID
 
 from django import forms
 from django.contrib.admin import ShowFacets
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.contrib.admin.views.main import ERROR_FLAG
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.core.paginator import Paginator
-from django.db import IntegrityError, models
-from django.http import HttpRequest, HttpResponse
+from django.db import DataError, IntegrityError, models
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
 from rest_framework.exceptions import ParseError
 from unfold.admin import ModelAdmin, TabularInline
@@ -154,12 +157,29 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic when
         return cleaned
 
     def _get_validation_exclusions(self) -> set[str]:
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]  # private
+        if "workspace" not in self.fields and self.instance.workspace_id is None:
+            return exclusions  # the form that this is a row of has none either, and says so
         # The workspace is not asked for twice, but every unique constraint starts with it.
-        return super()._get_validation_exclusions() - {"workspace"}  # type: ignore[misc, no-any-return]  # private
+        return exclusions - {"workspace"}
 
 
-class StrictJSONMixin:
-    """Ask for JSON in a field that refuses what could not be stored."""
+class KnownIdsSelect(AutocompleteSelect):
+    """Show no choice for what is no id: Django's own select would ask the database for it, and fail."""
+
+    def optgroups(self, name: str, value: Sequence[str], attrs: Any = None) -> Any:
+        return super().optgroups(name, [each for each in value if parse_uuid(each)], attrs)
+
+
+class StrictFieldsMixin:
+    """Ask for what a row points to, and for JSON, in fields that refuse what could not be stored."""
+
+    def formfield_for_foreignkey(
+        self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):  # type: ignore[attr-defined]  # a mixin
+            kwargs["widget"] = KnownIdsSelect(db_field, self.admin_site, using=kwargs.get("using"))  # type: ignore[attr-defined]  # a mixin
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]  # a mixin
 
     def formfield_for_dbfield(
         self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
@@ -169,7 +189,7 @@ class StrictJSONMixin:
         return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]  # a mixin
 
 
-class StaffAdmin(StrictJSONMixin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """An admin whose lists stay quick on big tables, and whose forms show what a service refuses."""
 
     paginator = BoundedPaginator
@@ -180,6 +200,21 @@ class StaffAdmin(StrictJSONMixin, ModelAdmin):  # type: ignore[misc]  # unfold h
     list_filter_sheet = False
     show_facets = ShowFacets.NEVER
     warn_unsaved_form = True
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list; without its filters, as Django does it, if they ask for what no column can hold."""
+        try:
+            return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]  # untyped
+        except (DataError, OverflowError, TypeError, ValueError, ValidationError):
+            if not request.GET or ERROR_FLAG in request.GET:
+                raise
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what the address fills in, as far as its field can hold it."""
+        initial = super().get_changeform_initial_data(request)
+        values = ((name, _typed(self.model, name, value)) for name, value in initial.items())
+        return {name: value for name, value in values if value is not None}
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
@@ -204,6 +239,19 @@ class StaffAdmin(StrictJSONMixin, ModelAdmin):  # type: ignore[misc]  # unfold h
             raise PermissionDenied(refusal)
         request.refusal = refusal  # type: ignore[attr-defined]  # read by get_form in the second pass
         return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
+
+
+def _typed(model: type[models.Model], name: str, value: Any) -> Any:
+    """Return a text from an address in its field's type, None if it is none of that; lists are not spelled so."""
+    if not isinstance(value, str):
+        return value
+    try:
+        field = model._meta.get_field(name)
+        if "\x00" in value or isinstance(field, ArrayField) or not isinstance(field, models.Field):
+            return None
+        return field.to_python(value)
+    except (FieldDoesNotExist, ValidationError, ValueError, OverflowError):
+        return None
 
 
 class TenantAdmin(StaffAdmin):
@@ -248,7 +296,7 @@ class TenantInlineFormSet(TabularInline.formset):  # type: ignore[misc]  # unfol
         return form
 
 
-class TenantInline(StrictJSONMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
+class TenantInline(StrictFieldsMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
     """Rows of a row, shown on its page."""
 
     form = TenantForm
