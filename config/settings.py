@@ -159,6 +159,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
     "make partitions": {"task": "events.tasks.make_partitions", "schedule": 24 * 3600.0},
     "forget idempotency keys": {"task": "events.tasks.forget_idempotency_keys", "schedule": 3600.0},
+    "sweep segments": {"task": "segments.tasks.sweep_segments", "schedule": 15.0, "options": {"expires": 15}},
+    "sweep stale rows": {"task": "segments.tasks.sweep_stale_rows", "schedule": 3600.0},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -253,6 +255,7 @@ RATE_LIMIT_PROCESSES = env.int("RATE_LIMIT_PROCESSES", default=1)
 EVENT_EFFECTS = [
     "events.effects.keep_aggregates",
     "scoring.effects.apply_scoring_rules",
+    "segments.effects.reevaluate_segments",
 ]
 # What upper apps add to the language of rules: by the type of the condition, what makes its SQL.
 RULE_SOURCES = {

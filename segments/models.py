@@ -19,6 +19,10 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
     def dynamic(self) -> SegmentQuerySet:
         return self.filter(evaluation=Segment.Evaluation.DYNAMIC)
 
+    def unfinished(self) -> SegmentQuerySet:
+        """Those with work left for the background."""
+        return self.filter(Q(build=Segment.Build.RUNNING) | Q(announcing_since__isnull=False))
+
 
 class Segment(TenantModel):
     """A set of contacts: those for whom a rule holds now, or those that somebody put into it.
@@ -57,6 +61,11 @@ class Segment(TenantModel):
         default=False, help_text="whether a build's entries and exits may start campaigns"
     )
     published_at = models.DateTimeField(null=True, editable=False)
+    # Since the swap: who it let in and put out is being told, lane by lane too.
+    announcing_since = models.DateTimeField(null=True, editable=False)
+    announced_lanes = models.PositiveIntegerField(default=0, editable=False)
+    # When the work in the background went on the last time: a sweep takes up what stands still.
+    worked_at = models.DateTimeField(null=True, editable=False)
     parked_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -71,6 +80,16 @@ class Segment(TenantModel):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_static(self) -> bool:
+        """Whether people decide who is in it, not a rule."""
+        return self.evaluation == self.Evaluation.STATIC
+
+    @property
+    def has_draft(self) -> bool:
+        """Whether another rule is being built, or waits to be published."""
+        return self.draft_version is not None
 
 
 class Membership(models.Model):
@@ -142,7 +161,7 @@ class Stay(models.Model):
             ),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["workspace", "segment", "entered_at"], name="stay_by_segment"),
+            models.Index(fields=["workspace", "segment", "contact", "entered_at"], name="stay_by_segment"),
             models.Index(fields=["workspace", "contact", "entered_at"], name="stay_by_contact"),
         ]
 

@@ -6,10 +6,15 @@ import pytest
 
 from events import receivers
 from events.services import schemas
+from scoring import receivers as scoring_receivers
+from segments import receivers as segment_receivers
 
 # For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker then.
 _published: list[UUID] = []
 receivers.publish = _published.append
+# The background works when a test says so.
+segment_receivers.publish = lambda task, *arguments: None
+scoring_receivers.publish = lambda workspace_id, rule_id: None
 
 
 @pytest.fixture(autouse=True)

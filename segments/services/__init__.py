@@ -11,7 +11,9 @@ from segments.services.building import (
     forget_stale_rows,
     progress_of,
     run_build,
+    unfinished_lanes,
     unfinished_segments,
+    workspaces_with_segments,
 )
 from segments.services.editing import (
     check_rule,
@@ -24,6 +26,7 @@ from segments.services.editing import (
     update_segment,
     warnings,
 )
+from segments.services.leaving import judge_soon, leave_all_segments
 from segments.services.listing import (
     Explanation,
     Member,
@@ -71,6 +74,8 @@ __all__ = [
     "get_segment",
     "impact_of",
     "impact_of_draft",
+    "judge_soon",
+    "leave_all_segments",
     "members",
     "members_at",
     "preview_rule",
@@ -81,7 +86,9 @@ __all__ = [
     "remove_members",
     "run_build",
     "segments_of",
+    "unfinished_lanes",
     "unfinished_segments",
     "update_segment",
     "warnings",
+    "workspaces_with_segments",
 ]

@@ -1,11 +1,24 @@
 """Who is in a segment, who was, and why."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from segments.models import Segment
+from django.db import connection
+from django.db.models import F
+
+from config import clock
+from config.ids import NO_ID
+from contacts.errors import ContactNotFound
+from contacts.models import Contact
+from contacts.services.lookup import find
+from events.rules import explain_contact, read_rule
+from events.services import built_measures
+from segments.models import Membership, Segment, Stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +52,105 @@ def members(
     workspace_id: UUID, segment: Segment, *, after: UUID | None = None, limit: int = 100
 ) -> list[Member]:
     """Return who is in the segment, by contact id, those after `after` only."""
-    raise NotImplementedError
+    # The rows of a static segment stay with the contact that was put in; who it was merged into is in by them.
+    page = _STATIC_PAGE if segment.is_static else _PAGE
+    with connection.cursor() as cursor:
+        cursor.execute(
+            page,
+            {"workspace": workspace_id, "version": segment.version, "after": after or NO_ID, "limit": limit},
+        )
+        return [Member(*row) for row in cursor.fetchall()]
 
 
 def members_at(
     workspace_id: UUID, segment: Segment, at: datetime, *, after: UUID | None = None, limit: int = 100
 ) -> list[Member]:
     """Return who was in the segment at a moment, by contact id, those after `after` only."""
-    raise NotImplementedError
+    stays = (
+        Stay.objects.filter(workspace_id=workspace_id, segment_id=segment.id, contact_id__gt=after or NO_ID)
+        .filter(entered_at__lte=at)
+        .exclude(left_at__lte=at)
+        .order_by("contact_id", "entered_at")
+    )
+    return [Member(*row) for row in stays.values_list("contact_id", "entered_at", "left_at")[:limit]]
 
 
-def count_members(workspace_id: UUID, segments: list[Segment]) -> dict[UUID, int]:
-    """Return the number of members, by the segment's id, in one statement."""
-    raise NotImplementedError
+def count_members(workspace_id: UUID, segments: Sequence[Segment]) -> dict[UUID, int]:
+    """Return the number of members, by the segment's id, in two statements at most."""
+    counts = dict.fromkeys([segment.id for segment in segments], 0)
+    for is_static, statement in ((False, _COUNT), (True, _STATIC_COUNT)):
+        versions = [segment.version for segment in segments if segment.is_static is is_static]
+        if versions:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, {"workspace": workspace_id, "versions": versions})
+                counts.update(cursor.fetchall())
+    return counts
 
 
 def segments_of(workspace_id: UUID, contact_id: UUID) -> list[tuple[Segment, datetime]]:
     """Return the segments that a contact is in, and since when, by name."""
-    raise NotImplementedError
+    rows = (
+        Membership.objects.filter(workspace_id=workspace_id, contact_id__in=_ids(workspace_id, contact_id))
+        .filter(segment__workspace_id=workspace_id, segment__version=F("version"))
+        .select_related("segment")
+        .order_by("segment__name", "-since")
+    )
+    # Of a contact and those merged into it, each may have been put into a static segment.
+    return list({row.segment_id: (row.segment, row.since) for row in rows}.values())
 
 
 def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -> Explanation:
     """Return why a contact is in the segment or not, by what serves. Raises ContactNotFound."""
-    raise NotImplementedError
+    survivor = find(workspace_id, [contact_id]).by_id.get(contact_id)
+    if survivor is None:
+        raise ContactNotFound
+    now = clock.now()
+    row = (
+        Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+        .filter(contact_id__in=_ids(workspace_id, survivor) if segment.is_static else [survivor])
+        .order_by("since")
+        .first()
+    )
+    tree = None
+    if segment.rule is not None:
+        tree = explain_contact(
+            workspace_id, read_rule(segment.rule), segment.rule, survivor, now, built_measures(workspace_id)
+        )
+    return Explanation(
+        contact_id=survivor,
+        is_member=row is not None,
+        since=None if row is None else row.since,
+        matches=row is not None if tree is None else tree["matches"],
+        changes_at=None
+        if tree is None or not tree["changesAt"]
+        else datetime.fromisoformat(tree["changesAt"]),
+        tree=tree,
+        at=now,
+    )
+
+
+def _ids(workspace_id: UUID, contact_id: UUID) -> list[UUID]:
+    merged = Contact.objects.in_workspace(workspace_id).filter(merged_into=contact_id)
+    return [contact_id, *merged.values_list("id", flat=True)]
+
+
+_PAGE = """
+SELECT contact_id, since FROM segments_membership
+WHERE workspace_id = %(workspace)s AND version = %(version)s AND contact_id > %(after)s
+ORDER BY contact_id LIMIT %(limit)s
+"""
+_STATIC_PAGE = """
+SELECT COALESCE(c.merged_into_id, c.id) AS id, (array_agg(m.since ORDER BY m.since))[1] FROM segments_membership m
+JOIN contacts_contact c ON c.workspace_id = %(workspace)s AND c.id = m.contact_id
+WHERE m.workspace_id = %(workspace)s AND m.version = %(version)s AND COALESCE(c.merged_into_id, c.id) > %(after)s
+GROUP BY 1 ORDER BY 1 LIMIT %(limit)s
+"""
+_COUNT = """
+SELECT segment_id, count(*) FROM segments_membership
+WHERE workspace_id = %(workspace)s AND version = ANY(%(versions)s) GROUP BY segment_id
+"""
+_STATIC_COUNT = """
+SELECT m.segment_id, count(DISTINCT COALESCE(c.merged_into_id, c.id)) FROM segments_membership m
+JOIN contacts_contact c ON c.workspace_id = %(workspace)s AND c.id = m.contact_id
+WHERE m.workspace_id = %(workspace)s AND m.version = ANY(%(versions)s) GROUP BY m.segment_id
+"""

@@ -3,19 +3,21 @@
 import re
 from pathlib import Path
 
-from django.db.models.signals import post_save, pre_delete, pre_save
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from contacts.signals import contacts_changed
+from segments.signals import segment_waits, versions_retired
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/signals.md"
-OURS = ("contacts.", "events.", "scoring.", "workspaces.")
+OURS = ("contacts.", "events.", "scoring.", "segments.", "workspaces.")
+SIGNALS = (contacts_changed, segment_waits, versions_retired, pre_save, post_save, pre_delete, post_delete)
 
 
 def test_the_document_lists_what_is_connected() -> None:
     documented = set(re.findall(r"^\|.*?\|.*?\| `([a-z_.]+)` \|", DOCUMENT.read_text(), flags=re.MULTILINE))
     connected = {
         entry[0][0]
-        for signal in (contacts_changed, pre_save, post_save, pre_delete)
+        for signal in SIGNALS
         for entry in signal.receivers
         if isinstance(entry[0][0], str) and entry[0][0].startswith(OURS)
     }

@@ -1,0 +1,18 @@
+"""What segments add to the language of rules: whether a contact is in another segment."""
+
+from uuid import UUID
+
+from events.conditions import Sql
+from events.rules.compiling import WORKSPACE
+
+# A static segment's rows stay with the contact that was put in; the survivor of a merge is in by them.
+_MEMBER = (
+    "EXISTS (SELECT 1 FROM segments_membership m WHERE m.workspace_id = %s"
+    " AND m.version = (SELECT s.version FROM segments_segment s WHERE s.workspace_id = %s AND s.id = %s)"
+    " AND m.contact_id = ANY(b.ids))"
+)
+
+
+def membership(segment_id: UUID) -> Sql:
+    """Return the condition that `b` is in a segment by the rule that serves."""
+    return Sql(_MEMBER, (WORKSPACE, WORKSPACE, segment_id))

@@ -1,0 +1,57 @@
+"""Contacts that are gone, and those that something else than an event has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config import clock
+from contacts.services.lookup import find
+from events.models import EffectsLevel
+from events.rules.nodes import CompanyLeaf
+from events.services import forget_due, record_consequences, schedule
+from segments.models import Segment, Stay
+from segments.services.plans import plan_of
+from segments.services.telling import Move, consequence_of, tell
+
+
+@transaction.atomic
+def leave_all_segments(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
+    """Take contacts that are deleted out of every segment. Returns the segments that they left, all told.
+
+    The stream tells of it, but nothing follows from that any more.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)",
+            [workspace_id, list(contact_ids)],
+        )
+    open_stays = Stay.objects.filter(workspace_id=workspace_id, contact_id__in=contact_ids, left_at=None)
+    stays = list(open_stays.values_list("segment_id", "contact_id"))
+    news = tell(workspace_id, [Move(segment_id, contact_id, False, now) for segment_id, contact_id in stays])
+    segments = Segment.objects.in_workspace(workspace_id).filter(id__in=[move.segment_id for move in news])
+    names = dict(segments.values_list("id", "name"))
+    record_consequences(
+        workspace_id, [consequence_of(move, names, level=EffectsLevel.NONE) for move in news], now=now
+    )
+    forget_due(workspace_id, contacts=list(contact_ids))
+    return len(news)
+
+
+@transaction.atomic
+def judge_soon(workspace_id: UUID, contact_ids: Collection[UUID]) -> int:
+    """Have contacts judged by the rules on companies at the clock's next tick. Returns the judgements."""
+    versions = [
+        version
+        for version, ruling in plan_of(workspace_id).rulings.items()
+        if any(isinstance(leaf, CompanyLeaf) for leaf in ruling.rule.root.leaves())
+    ]
+    if not versions:
+        return 0
+    now = clock.now()
+    survivors = set(find(workspace_id, contact_ids).by_id.values())
+    schedule(workspace_id, [(version, one, now) for version in versions for one in survivors])
+    return len(versions) * len(survivors)

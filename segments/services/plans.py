@@ -1,0 +1,226 @@
+"""What the runner must know of a workspace's segments: which rules there are, and what touches them.
+
+Read once for each version of the rules, and kept with the statements that were made of it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from events.errors import InvalidCondition
+from events.rules import MeasureSpec, Rule, read_rule
+from events.rules.moments import Offset, read_moment
+from events.rules.nodes import AttributeLeaf, Comparison, EventLeaf, RelativeWindow
+from events.services import built_measures
+from events.services.measures import ALL_LANES
+from segments.models import Segment
+
+_MOST_RULINGS = 50
+_MOST_LEAVES = 300
+"""Of one statement: PostgreSQL returns at most 1,664 columns from a subselect, and a leaf takes up to five."""
+_MOST_PLANS = 64
+
+
+class Touch(Enum):
+    """What else than events of a name can change a rule's answer."""
+
+    CONTACT = "contact"
+    SCORE = "score"
+
+
+Trigger = MeasureSpec | Touch | UUID
+"""Events of a name that pass filters; a change of the contact, of its score; the segment of this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One version of a segment's rule, the one that serves or the draft."""
+
+    segment_id: UUID
+    version: UUID
+    rule: Rule
+    is_serving: bool
+
+    @property
+    def triggers(self) -> frozenset[Trigger]:
+        """What can change the rule's answer, time apart."""
+        return frozenset(_triggers(self.rule))
+
+    @property
+    def goes_with_time(self) -> bool:
+        """Whether time alone can change the rule's answer."""
+        return any(_goes_with_time(leaf) for leaf in self.rule.root.leaves())
+
+
+@dataclass(frozen=True, slots=True)
+class RulingGroup:
+    """Rules that the same things touch, to be judged by one statement."""
+
+    rulings: tuple[Ruling, ...]
+    triggers: frozenset[Trigger]
+
+
+@dataclass(slots=True)
+class Plan:
+    """The rules of a workspace. A rule comes in a later level than the segments that it builds on."""
+
+    rulings: dict[UUID, Ruling]
+    levels: list[list[RulingGroup]]
+    # All rules of each level, for contacts that anything may be true of.
+    everything: list[list[RulingGroup]]
+    built: frozenset[MeasureSpec]
+    # Rulings whose rule cannot be read any more, and why.
+    unreadable: list[tuple[Ruling, Exception]]
+    specs: dict[str, set[MeasureSpec]] = field(default_factory=dict)
+    # By segment: the rules that build on it.
+    dependents: dict[UUID, list[Ruling]] = field(default_factory=lambda: defaultdict(list))
+    level_of: dict[UUID, int] = field(default_factory=dict)
+    # Compiled statements, by the versions that they judge; kept by whoever compiles them.
+    statements: dict[tuple[UUID, ...], Any] = field(default_factory=dict)
+
+
+def plan_of(workspace_id: UUID) -> Plan:
+    """Return the plan for the rules as they are; the caller holds them."""
+    fingerprint = _fingerprint(workspace_id)
+    kept = _plans.get(workspace_id)
+    if kept is not None and kept[0] == fingerprint:
+        _plans.move_to_end(workspace_id)
+        return kept[1]
+    plan = make_plan(_rulings(workspace_id), built_measures(workspace_id))
+    _plans[workspace_id] = (fingerprint, plan)
+    if len(_plans) > _MOST_PLANS:
+        _plans.popitem(last=False)
+    return plan
+
+
+_plans: OrderedDict[UUID, tuple[tuple[Any, ...], Plan]] = OrderedDict()
+
+
+def make_plan(read: Sequence[Ruling | tuple[Ruling, Exception]], built: Collection[MeasureSpec]) -> Plan:
+    """Put rules into order and into groups."""
+    rulings = [one for one in read if isinstance(one, Ruling)]
+    level_of = _levels({ruling.version: ruling for ruling in rulings})
+    groups: dict[tuple[int, frozenset[Trigger]], list[Ruling]] = defaultdict(list)
+    for ruling in rulings:
+        groups[level_of[ruling.version], ruling.triggers].append(ruling)
+    depth = max(level_of.values(), default=-1) + 1
+    levels: list[list[RulingGroup]] = [[] for _ in range(depth)]
+    for (level, triggers), members in groups.items():
+        levels[level] += [RulingGroup(chunk, triggers) for chunk in _chunks(members)]
+    plan = Plan(
+        rulings={ruling.version: ruling for ruling in rulings},
+        levels=levels,
+        everything=[
+            [
+                RulingGroup(chunk, frozenset())
+                for chunk in _chunks([one for one in rulings if level_of[one.version] == level])
+            ]
+            for level in range(depth)
+        ],
+        built=frozenset(built),
+        unreadable=[one for one in read if isinstance(one, tuple)],
+        level_of=level_of,
+    )
+    for ruling in rulings:
+        for trigger in ruling.triggers:
+            if isinstance(trigger, MeasureSpec):
+                plan.specs.setdefault(trigger.event_name, set()).add(trigger)
+            elif isinstance(trigger, UUID):
+                plan.dependents[trigger].append(ruling)
+    return plan
+
+
+def read_ruling(segment: Segment, raw: Any, version: UUID) -> Ruling | tuple[Ruling, Exception]:
+    """Read a stored rule; with its error where it was valid once and is no more."""
+    is_serving = version == segment.version
+    try:
+        return Ruling(segment.id, version, read_rule(raw), is_serving)
+    except InvalidCondition as error:
+        nothing = read_rule({"operator": "OR", "conditions": [{"type": "tag", "value": "-"}]})
+        return Ruling(segment.id, version, nothing, is_serving), error
+
+
+def _fingerprint(workspace_id: UUID) -> tuple[Any, ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT version FROM events_rulesversion WHERE workspace_id = %s),"
+            " ARRAY(SELECT id FROM segments_segment WHERE workspace_id = %s"
+            "  AND (parked_at IS NOT NULL OR build = 'failed') ORDER BY id)::text,"
+            " ARRAY(SELECT id FROM events_measure WHERE workspace_id = %s AND lanes_built = %s ORDER BY id)::text",
+            [workspace_id, workspace_id, workspace_id, ALL_LANES],
+        )
+        row: tuple[Any, ...] = cursor.fetchone()
+    return row
+
+
+def _rulings(workspace_id: UUID) -> list[Ruling | tuple[Ruling, Exception]]:
+    found = []
+    for segment in Segment.objects.in_workspace(workspace_id).dynamic().order_by("id"):
+        if segment.rule is not None and segment.parked_at is None:
+            found.append(read_ruling(segment, segment.rule, segment.version))
+        if segment.draft_version is not None and segment.build != Segment.Build.FAILED:
+            found.append(read_ruling(segment, segment.draft_rule, segment.draft_version))
+    return found
+
+
+def _levels(rulings: dict[UUID, Ruling]) -> dict[UUID, int]:
+    """Return how deep each version stands: above every version of the segments that it builds on."""
+    of_segment: dict[UUID, list[Ruling]] = defaultdict(list)
+    for ruling in rulings.values():
+        of_segment[ruling.segment_id].append(ruling)
+    level_of: dict[UUID, int] = {}
+
+    def level(ruling: Ruling) -> int:
+        if ruling.version not in level_of:
+            # Cycles are refused when a rule is saved; one that came by another way ends here.
+            level_of[ruling.version] = 0
+            below = [one for segment_id in ruling.rule.segment_ids for one in of_segment[segment_id]]
+            level_of[ruling.version] = 1 + max((level(one) for one in below if one.is_serving), default=-1)
+        return level_of[ruling.version]
+
+    for ruling in rulings.values():
+        level(ruling)
+    return level_of
+
+
+def _chunks(rulings: Sequence[Ruling]) -> Iterable[tuple[Ruling, ...]]:
+    chunk: list[Ruling] = []
+    leaves = 0
+    for ruling in rulings:
+        own = sum(1 for _ in ruling.rule.root.leaves())
+        if chunk and (len(chunk) == _MOST_RULINGS or leaves + own > _MOST_LEAVES):
+            yield tuple(chunk)
+            chunk, leaves = [], 0
+        chunk.append(ruling)
+        leaves += own
+    if chunk:
+        yield tuple(chunk)
+
+
+def _triggers(rule: Rule) -> Iterable[Trigger]:
+    for leaf in rule.event_leaves:
+        yield MeasureSpec(leaf.event_name, leaf.filters, "")
+    yield from rule.segment_ids
+    if rule.reads_contact:
+        yield Touch.CONTACT
+    if rule.reads_score:
+        yield Touch.SCORE
+
+
+def _goes_with_time(leaf: object) -> bool:
+    if isinstance(leaf, EventLeaf):
+        return isinstance(leaf.window, RelativeWindow) or _moves(leaf.comparison)
+    return isinstance(leaf, AttributeLeaf) and _moves(leaf.comparison)
+
+
+def _moves(comparison: Comparison) -> bool:
+    return comparison.operator == "within" or (
+        comparison.operator in ("before", "after") and isinstance(read_moment(comparison.value), Offset)
+    )

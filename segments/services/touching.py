@@ -1,0 +1,97 @@
+"""Which contacts a batch touches, and for which rules."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from config.ids import parse_uuid
+from events.models import Event
+from events.rules import MeasureSpec
+from events.services import EffectBatch, EffectEvent, isolate, match_events
+from segments.services.plans import Plan, RulingGroup, Touch
+from segments.services.telling import ENTERED, EXITED
+
+_CHANGES_CONTACT = frozenset(
+    {"contact.updated", "contact.tagged", "contact.subscribed", "contact.unsubscribed"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The contacts of a batch by what happened to them."""
+
+    # New ones, and those that became or ceased to be more than one: any rule may say otherwise now.
+    everywhere: set[UUID]
+    by_touch: Mapping[Touch, set[UUID]]
+    by_spec: Mapping[MeasureSpec, set[UUID]]
+    by_segment: Mapping[UUID, set[UUID]]
+
+    @property
+    def contacts(self) -> set[UUID]:
+        """All of them."""
+        return self.everywhere.union(
+            *self.by_touch.values(), *self.by_spec.values(), *self.by_segment.values()
+        )
+
+    def of(self, group: RulingGroup, moved: Mapping[UUID, set[UUID]]) -> set[UUID]:
+        """Return the contacts for which the group's rules may say otherwise now, those of `everywhere` apart."""
+        touched: set[UUID] = set()
+        for trigger in group.triggers:
+            if isinstance(trigger, MeasureSpec):
+                touched |= self.by_spec.get(trigger, _NOBODY)
+            elif isinstance(trigger, Touch):
+                touched |= self.by_touch.get(trigger, _NOBODY)
+            else:
+                touched |= self.by_segment.get(trigger, _NOBODY)
+                touched |= moved.get(trigger, _NOBODY)
+        return touched - self.everywhere if self.everywhere else touched
+
+
+_NOBODY: frozenset[UUID] = frozenset()
+
+
+def touched_by(
+    batch: EffectBatch, plan: Plan, set_aside: Callable[[MeasureSpec, Exception], None]
+) -> Touched:
+    """Return what a batch touches; filters that fail are set aside."""
+    told = [event for event in batch.events if event.source == Event.Source.SYSTEM]
+    about = [event for event in told if event.name.startswith("contact.")]
+    changed = {event.contact_id for event in about if event.name in _CHANGES_CONTACT}
+    return Touched(
+        everywhere={event.contact_id for event in about if event.name not in _CHANGES_CONTACT},
+        by_touch={Touch.CONTACT: changed, Touch.SCORE: set(batch.scores_changed)},
+        by_spec=_matched(batch, plan, set_aside),
+        by_segment=_moved(batch.workspace_id, told) if plan.dependents else {},
+    )
+
+
+def _matched(
+    batch: EffectBatch, plan: Plan, set_aside: Callable[[MeasureSpec, Exception], None]
+) -> dict[MeasureSpec, set[UUID]]:
+    matched: dict[MeasureSpec, set[UUID]] = {}
+    names = {event.name for event in batch.events}
+    specs = [spec for name in names for spec in plan.specs.get(name, ())]
+    isolate(
+        specs,
+        lambda some: matched.update(match_events(batch.workspace_id, batch.events, some)),
+        set_aside,
+    )
+    return matched
+
+
+def _moved(workspace_id: UUID, events: Sequence[EffectEvent]) -> dict[UUID, set[UUID]]:
+    """Return who came into a segment or left it, as builds and people tell it in the stream."""
+    contact_of = {event.id: event.contact_id for event in events if event.name in (ENTERED, EXITED)}
+    if not contact_of:
+        return {}
+    rows = Event.objects.filter(
+        workspace_id=workspace_id, id__in=contact_of, id__gte=min(contact_of), id__lte=max(contact_of)
+    ).values_list("id", "properties__segmentId")
+    moved: dict[UUID, set[UUID]] = defaultdict(set)
+    for event_id, text in rows:
+        if (segment_id := parse_uuid(text)) is not None:
+            moved[segment_id].add(contact_of[event_id])
+    return moved
