@@ -34,6 +34,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as home:
         os.environ.update(HEADRACE_HOME=home, DJANGO_SETTINGS_MODULE="benchmarks.plain.settings")
+        if not options.only or "e" in options.only:
+            lists(home)
+        if options.only == "e":
+            return
         bench = Bench(options.rounds, options.seconds)
         for letter, measure in (("d", bench.effects), ("c", bench.single_sends), ("a", bench.batches)):
             if not options.only or letter in options.only or (letter == "c" and "b" in options.only):
@@ -166,6 +170,17 @@ class Bench:
                 effects_rate(self.demo["workspace"], self.contact_ids, matching) for _ in range(self.rounds)
             ]
             show("d" if goal else "", f"events/s through the runner, 100 rules, {title}", rates, goal=goal)
+
+
+def lists(home: str) -> None:
+    """(e): the lists of a small and a big workspace, in a database of their own that goes when they are done."""
+    environment = {
+        **os.environ,
+        "HEADRACE_HOME": f"{home}/lists",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
+    print("(e) pages of lists, 10,000 events and contacts against 10,000,000 and 2,000,000", flush=True)
+    subprocess.run([sys.executable, "-m", "benchmarks.lists"], env=environment, check=True)
 
 
 def show(letter: str, title: str, values: list[float], goal: float | None = None) -> None:

@@ -15,8 +15,10 @@ from config.planning import planned_for_its_values
 from contacts.models import Contact, ContactTag, Identifier
 from contacts.queries import planned_rows
 from contacts.texts import PART_LENGTH, with_parts
+from workspaces.api.strict import integer_parameter, text_parameter
 
 _MAX_WORDS = 8
+_DEEP = 10_000
 _FREQUENT = 20
 """One contact in so many has a frequent word: a page of those fills while the list is read in its order."""
 
@@ -47,13 +49,20 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
         if len(words) > _MAX_WORDS:
             raise ValidationError({name: [f"At most {_MAX_WORDS} words."]})
         for word in words:
-            contacts = _with_word(contacts, self.workspace_id, word)
+            contacts = _with_word(contacts, self.workspace_id, word, reads_on=not self.skips_many)
         return contacts
 
     def filter_tag(self, contacts: QuerySet[Contact], name: str, text: str) -> QuerySet[Contact]:
         """Leave the contacts with a tag; none for an id that is no tag's."""
         tag_id = parse_uuid(text)
         return contacts.filter(id__in=tagged(self.workspace_id, tag_id)) if tag_id else contacts.none()
+
+    @property
+    def skips_many(self) -> bool:
+        """Whether the page asked for by its number is a deep one: reading up to it would be reading everything."""
+        page = integer_parameter(self.request, "page", 1)
+        limit = integer_parameter(self.request, "limit", 50)
+        return text_parameter(self.request, "after") is None and page * limit > _DEEP
 
     @property
     def workspace_id(self) -> UUID:
@@ -70,12 +79,15 @@ def tagged(workspace_id: UUID, tag_id: UUID, **narrower: Any) -> QuerySet[Contac
 
 
 @planned_for_its_values()
-def _with_word(contacts: QuerySet[Contact], workspace_id: UUID, word: str) -> QuerySet[Contact]:
+def _with_word(
+    contacts: QuerySet[Contact], workspace_id: UUID, word: str, *, reads_on: bool
+) -> QuerySet[Contact]:
     """Look a word up in the indexes of parts, unless it is too short or so many have it that reading on is less."""
     if len(word) >= PART_LENGTH:
         # Of the parts the planner has statistics, of the word itself it would only guess.
         candidates = _with_parts(workspace_id, word)
-        if planned_rows(candidates) * _FREQUENT < planned_rows(Contact.objects.in_workspace(workspace_id)):
+        everybody = Contact.objects.in_workspace(workspace_id)
+        if not reads_on or planned_rows(candidates) * _FREQUENT < planned_rows(everybody):
             return contacts.filter(id__in=_with_parts(workspace_id, word, exactly=True))
     known_by = Identifier.objects.filter(
         workspace_id=workspace_id, contact_id=OuterRef("id"), value__icontains=word

@@ -122,8 +122,11 @@ class EventsView(LeadpushAccess, IngestView):
         events = events_of(self.workspace.id, contact_id=found.id, search=search)
         # The vendor lists what was sent; what Headrace itself notes of a contact is not.
         sent = events.exclude(source=Event.Source.SYSTEM)
-        rows = sent.order_by(order)[page.offset : page.offset + page.size + 1]
-        total = bounded_count(sent, f"leadpush:{found.id}:{search.casefold()}")
+        rows = list(sent.order_by(order)[page.offset : page.offset + page.size + 1])
+        if len(rows) <= page.size and (rows or page.number == 1):
+            total = page.offset + len(rows)  # the last page tells by itself
+        else:
+            total = bounded_count(sent, f"leadpush:{found.id}:{search.casefold()}")
         return Response(page_shape([event_shape(event) for event in rows], page, total))
 
     def _record(self, request: Request, contact: str) -> None:

@@ -219,6 +219,17 @@ def test_search_finds_every_part(api, workspace, text):
     }
 
 
+def test_a_deep_page_of_a_frequent_word_is_the_same_page(api, workspace, monkeypatch):
+    fill(workspace, 60)
+    _analyze()
+    asked = {"search": "mill", "limit": 5, "page": 4}
+    read_on = api.get("contacts", **asked).json()
+    monkeypatch.setattr("contacts.api.filters._DEEP", 10)
+
+    assert api.get("contacts", **asked).json() == read_on
+    assert len(read_on["data"]) == 5
+
+
 def _upper(text):
     with connection.cursor() as cursor:
         cursor.execute("SELECT upper(%s::text)", [text])
