@@ -16,7 +16,7 @@ from uuid import UUID
 
 from config.wire import dumps
 from events.conditions import path_of
-from events.rules.moments import Offset, read_duration, read_moment
+from events.rules.moments import read_duration, read_moment
 from events.rules.nodes import (
     AttributeLeaf,
     ChannelLeaf,
@@ -127,9 +127,11 @@ def _attribute(person: Person, name: str) -> Json:
 
 
 def _company_holds(leaf: CompanyLeaf, person: Person, as_of: datetime) -> bool:
-    if not leaf.field:
-        return bool(person.companies) == (leaf.comparison.operator == "exists")
-    values = [at_path(company, leaf.field.split(".")) for company in person.companies]
+    """One of the companies has to fulfil it; who has none lacks the value."""
+    path = (leaf.field or "name").split(".")
+    values = [at_path(company, path) for company in person.companies] or [None]
+    if leaf.comparison.operator == "not_exists":
+        return all(value is None for value in values)
     return any(_fulfils(value, leaf.comparison, as_of) for value in values)
 
 
@@ -199,6 +201,8 @@ def _fulfils(value: Json, comparison: Comparison, as_of: datetime) -> bool:
         return (value is not None) == (operator == "exists")
     if value is None:
         return comparison.when_missing
+    if comparison.as_moments:
+        return _is_same_moment(value, comparison.value) == (operator in ("eq", "in"))
     if operator in _MOMENTS:
         moment = _moment(value)
         return moment is not None and _MOMENTS[operator](moment, comparison.value, as_of)
@@ -293,6 +297,10 @@ def _moment(value: Json) -> int | None:
     return ticks
 
 
+def _is_same_moment(value: Json, others: Any) -> bool:
+    return _moment(value) in [_bound(other) for other in (others if isinstance(others, tuple) else (others,))]
+
+
 def _ticks(moment: datetime) -> int:
     return _length(moment.astimezone(UTC).replace(tzinfo=None) - datetime.min) + _length(timedelta(days=1))  # noqa: DTZ901
 
@@ -301,13 +309,13 @@ def _length(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
 
 
-def _bound(value: Any, as_of: datetime) -> int:
+def _bound(value: Any, as_of: datetime | None = None) -> int:
     moment = read_moment(value)
-    if isinstance(moment, Offset):
-        return _ticks(as_of) + _length(moment.length)
-    if moment is None:
+    if isinstance(moment, datetime):
+        return _ticks(moment)
+    if moment is None or as_of is None:
         raise ValueError(value)
-    return _ticks(moment)
+    return _ticks(as_of) + _length(moment.length)
 
 
 def _is_close(moment: int, value: Any, as_of: datetime) -> bool:

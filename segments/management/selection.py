@@ -1,0 +1,40 @@
+"""Which segments a command is about."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from config.ids import NO_ID, parse_uuid
+from segments.models import Segment
+from workspaces.models import Workspace
+
+
+def add_selection(parser: ArgumentParser) -> None:
+    """Declare --workspace and --segment."""
+    parser.add_argument("--workspace", help="The id of one workspace; by default all.")
+    parser.add_argument(
+        "--segment",
+        action="append",
+        default=[],
+        help="The id of a segment, as often as you like; by default all.",
+    )
+
+
+def chosen_segments(options: Mapping[str, Any]) -> Iterator[tuple[Workspace, list[Segment]]]:
+    """Yield each workspace with the segments that were chosen, in the order of their names. Raises CommandError."""
+    segments = Segment.objects.order_by("name")
+    if options["segment"]:
+        wanted = {parse_uuid(text) or NO_ID for text in options["segment"]}
+        segments = segments.filter(id__in=wanted)
+        if segments.count() < len(wanted):
+            raise CommandError("There is no such segment.")
+    workspaces = Workspace.objects.order_by("id")
+    if options["workspace"]:
+        workspaces = workspaces.filter(id=parse_uuid(options["workspace"]) or NO_ID)
+        if not workspaces.exists():
+            raise CommandError("There is no such workspace.")
+    for workspace in workspaces:
+        if own := list(segments.filter(workspace=workspace)):
+            yield workspace, own

@@ -1,0 +1,389 @@
+"""Whether the stored memberships are what the stream and the tables of contacts say, by plain Python.
+
+Contacts are judged without a lock first. Only where an answer differs is the contact's lane held and everything read
+again: what still waits there for its effects is no difference.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from uuid import UUID
+
+from django.db import connection
+
+from config import clock
+from config.ids import NO_ID
+from contacts.models import Contact
+from contacts.services.lookup import find
+from events.models import Due, EffectsLevel, Event, EventBatch
+from events.rules import Rule, measures_of
+from events.services import (
+    built_measures,
+    hold_lane,
+    lane_of,
+    record_consequences,
+    recount_aggregates,
+)
+from segments.models import Membership, Segment
+from segments.people import load_people
+from segments.plain import Person, holds
+from segments.services.judging import judging_statement, standing
+from segments.services.plans import Ruling, read_ruling
+from segments.services.telling import Move, consequence_of, tell
+
+CHUNK = 200
+"""Contacts that are read at once, with all their events of the names that rules speak of."""
+
+
+class Fault(StrEnum):
+    """What is wrong with a contact in a segment."""
+
+    MISSING = "should be in it"
+    SURPLUS = "should not be in it"
+    STRAY = "is in it, and is no contact that stands"
+    UNTOLD = "entered or left untold"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A contact in a segment that is not as it should be."""
+
+    segment_id: UUID
+    contact_id: UUID
+    fault: Fault
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was looked at, and what was found."""
+
+    contacts: int = 0
+    segments: int = 0
+    # Parked, unreadable or not built yet: what serves there is not what the rule says now.
+    skipped: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    repaired: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether everything is as it should be now."""
+        return self.repaired == len(self.differences)
+
+
+Progress = Callable[[int, int], None]
+"""Told how many contacts have been looked at, and of how many."""
+
+
+def verify_segments(
+    workspace_id: UUID,
+    *,
+    segment_ids: Collection[UUID] = (),
+    sample: int | None = None,
+    repair: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Verification:
+    """Hold what is stored of some segments, by default all, against what the stream says.
+
+    With `sample`, so many contacts at random are judged, and nothing is looked for but them. `repair` decides
+    again what differs, by the decision's own path; nobody's campaign starts by it.
+    """
+    work = _Work(workspace_id, segment_ids, repair)
+    for chunk in _chunks(workspace_id, sample, progress):
+        work.judge(chunk)
+    if sample is None:
+        work.look_for_strays()
+        work.look_for_untold()
+    return work.found
+
+
+class _Work:
+    def __init__(self, workspace_id: UUID, segment_ids: Collection[UUID], repair: bool) -> None:
+        self.workspace_id = workspace_id
+        self.segment_ids = frozenset(segment_ids)
+        self.repair = repair
+        self.found = Verification()
+        rulebook = self._rulebook()
+        self.found.segments = len(rulebook.segments)
+        self.found.skipped = sorted(rulebook.skipped)
+
+    def judge(self, contact_ids: Sequence[UUID]) -> None:
+        """Judge contacts without a lock, and those that differ once more with one."""
+        self.found.contacts += len(contact_ids)
+        suspects = {one.contact_id for one in self._rulebook().differences(contact_ids)}
+        for lane, ids in _by_lane(suspects).items():
+            with hold_lane(self.workspace_id, lane):
+                rulebook = self._rulebook()
+                differences = rulebook.differences(sorted(ids))
+                # Asked last: an event that came in meanwhile is seen here, if it was seen above.
+                waiting = _waiting(self.workspace_id, lane, ids, rulebook.versions)
+                sure = [one for one in differences if one.contact_id not in waiting]
+                self._settle(rulebook, sure, rulebook.differences)
+
+    def look_for_strays(self) -> None:
+        """Find members that are no contacts any more, or part of another."""
+        self._look(_Rulebook.strays)
+
+    def look_for_untold(self) -> None:
+        """Find members without an open stay, and open stays of those that are no members."""
+        self._look(_Rulebook.untold)
+
+    def _look(self, look: Callable[[_Rulebook, Collection[UUID] | None], list[Difference]]) -> None:
+        """Look everywhere without a lock, then with one at those that were found."""
+        suspects = {one.contact_id for one in look(self._rulebook(), None)}
+        survivors = find(self.workspace_id, suspects).by_id
+        for lane, ids in _by_lane({survivors.get(one, one) for one in suspects}).items():
+            with hold_lane(self.workspace_id, lane):
+                rulebook = self._rulebook()
+                of_lane = {one for one in suspects if survivors.get(one, one) in ids}
+                differences = look(rulebook, of_lane)
+                waiting = _waiting(self.workspace_id, lane, ids, rulebook.versions)
+                sure = [
+                    one for one in differences if survivors.get(one.contact_id, one.contact_id) not in waiting
+                ]
+                self._settle(rulebook, sure, partial(look, rulebook))
+
+    def _settle(
+        self,
+        rulebook: _Rulebook,
+        differences: Sequence[Difference],
+        again: Callable[[Collection[UUID]], list[Difference]],
+    ) -> None:
+        """Note differences and, if that is wanted, repair them; the lane is held."""
+        self.found.differences += differences
+        if self.repair and differences:
+            rulebook.repair(differences)
+            left = again(sorted({one.contact_id for one in differences}))
+            self.found.repaired += len(differences) - len(set(left) & set(differences))
+
+    def _rulebook(self) -> _Rulebook:
+        return _Rulebook(self.workspace_id, self.segment_ids)
+
+
+class _Rulebook:
+    """The segments as they are at a moment: rules may be edited while contacts are looked at."""
+
+    def __init__(self, workspace_id: UUID, segment_ids: Collection[UUID]) -> None:
+        self.workspace_id = workspace_id
+        self.segments: dict[UUID, Segment] = {}
+        self.rules: dict[UUID, Rule] = {}
+        self.skipped: list[str] = []
+        for segment in Segment.objects.in_workspace(workspace_id):
+            rule = None if segment.is_static else _rule_of(segment)
+            if rule is not None:
+                self.rules[segment.id] = rule
+            if not segment_ids or segment.id in segment_ids:
+                self.segments[segment.id] = segment
+        self._skip()
+
+    def _skip(self) -> None:
+        """Leave out segments that no rule decides now, and those built on one whose swap is still being told."""
+        announcing = set(
+            Segment.objects.in_workspace(self.workspace_id)
+            .exclude(announcing_since=None)
+            .values_list("id", flat=True)
+        )
+        for segment in list(self.segments.values()):
+            has_rule = segment.is_static or segment.id in self.rules
+            if not has_rule or not announcing.isdisjoint(self._below(segment.id)):
+                self.skipped.append(segment.name)
+                del self.segments[segment.id]
+
+    def _below(self, segment_id: UUID) -> dict[UUID, None]:
+        """Return the segments that a segment builds on, directly or not, the lowest first."""
+        found: dict[UUID, None] = {}
+        visited = {segment_id}
+
+        def walk(one: UUID) -> None:
+            for target in sorted(self.rules[one].segment_ids) if one in self.rules else ():
+                if target not in visited:
+                    visited.add(target)
+                    walk(target)
+                    found[target] = None
+
+        walk(segment_id)
+        return found
+
+    @property
+    def versions(self) -> list[UUID]:
+        """What the timetable calls the segments."""
+        return [segment.version for segment in self.segments.values()]
+
+    def differences(self, contact_ids: Collection[UUID]) -> list[Difference]:
+        """Judge contacts by every rule, and compare with the memberships."""
+        judged = [segment for segment_id, segment in self.segments.items() if segment_id in self.rules]
+        stored = self._stored(contact_ids)
+        names = {name for rule in self.rules.values() for name in rule.event_names}
+        now = clock.now()
+        found = []
+        for person in load_people(self.workspace_id, contact_ids, names) if judged else ():
+            answers = _Answers(self.rules, person, now)
+            for segment in judged:
+                is_stored, is_right = (segment.version, person.id) in stored, answers.is_member(segment.id)
+                if is_stored != is_right:
+                    fault = Fault.MISSING if is_right else Fault.SURPLUS
+                    found.append(Difference(segment.id, person.id, fault))
+        return found
+
+    def strays(self, contact_ids: Collection[UUID] | None) -> list[Difference]:
+        """Return members that should not be any: those of a static segment may have been merged into another."""
+        found = []
+        for segment in self.segments.values():
+            members = Membership.objects.filter(workspace_id=self.workspace_id, version=segment.version)
+            if contact_ids is not None:
+                members = members.filter(contact_id__in=contact_ids)
+            fit = Contact.objects.in_workspace(self.workspace_id)
+            fit = fit if segment.is_static else fit.standing()
+            stray = members.exclude(contact_id__in=fit.values("id")).values_list("contact_id", flat=True)
+            found += [Difference(segment.id, contact_id, Fault.STRAY) for contact_id in stray]
+        return found
+
+    def untold(self, contact_ids: Collection[UUID] | None) -> list[Difference]:
+        """Return contacts that are in and have no open stay, or the other way round."""
+        found = []
+        for segment in self.segments.values():
+            if segment.announcing_since is not None:
+                continue
+            with connection.cursor() as cursor:
+                wanted = None if contact_ids is None else list(contact_ids)
+                cursor.execute(
+                    _UNTOLD,
+                    [self.workspace_id, segment.version, self.workspace_id, segment.id, wanted, wanted],
+                )
+                found += [
+                    Difference(segment.id, contact_id, Fault.UNTOLD) for (contact_id,) in cursor.fetchall()
+                ]
+        return found
+
+    def repair(self, differences: Sequence[Difference]) -> None:
+        """Decide again, and tell what has not been told; the lane of the contacts is held."""
+        now = clock.now()
+        by_segment: dict[UUID, list[Difference]] = defaultdict(list)
+        for one in differences:
+            by_segment[one.segment_id].append(one)
+        # Who builds on a segment has it below: the lower ones are decided first.
+        for segment_id, own in sorted(by_segment.items(), key=lambda item: len(self._below(item[0]))):
+            segment, contact_ids = self.segments[segment_id], [one.contact_id for one in own]
+            strays = [one.contact_id for one in own if one.fault is Fault.STRAY]
+            members = Membership.objects.filter(workspace_id=self.workspace_id, version=segment.version)
+            members.filter(contact_id__in=strays).delete()
+            if segment_id in self.rules:
+                self._judge_again(segment, contact_ids)
+            inside = set(members.filter(contact_id__in=contact_ids).values_list("contact_id", flat=True))
+            moves = [Move(segment_id, one, one in inside, now) for one in contact_ids]
+            news = [
+                consequence_of(move, {segment_id: segment.name}, level=EffectsLevel.SCORES_AND_SEGMENTS)
+                for move in tell(self.workspace_id, moves)
+            ]
+            record_consequences(self.workspace_id, news, now=now)
+
+    def _judge_again(self, segment: Segment, contact_ids: Sequence[UUID]) -> None:
+        rule, now = self.rules[segment.id], clock.now()
+        people = list(standing(self.workspace_id, contact_ids).values())
+        if not people:
+            return
+        # What the decision reads must be right, or it decides as before.
+        built = built_measures(self.workspace_id)
+        if kept := sorted(built & measures_of(rule), key=lambda spec: spec.key):
+            everybody = [id_ for person in people for id_ in (person.contact_id, *person.others)]
+            recount_aggregates(self.workspace_id, everybody, kept)
+        statement = judging_statement([Ruling(segment.id, segment.version, rule, True)], built)
+        statement.execute(self.workspace_id, people, [now] * len(people), now)
+
+    def _stored(self, contact_ids: Collection[UUID]) -> set[tuple[UUID, UUID]]:
+        rows = Membership.objects.filter(
+            workspace_id=self.workspace_id, contact_id__in=contact_ids, version__in=self.versions
+        )
+        return set(rows.values_list("version", "contact_id"))
+
+
+class _Answers:
+    """What the rules say of a person; a segment that another builds on is judged as well, not read."""
+
+    def __init__(self, rules: dict[UUID, Rule], person: Person, as_of: datetime) -> None:
+        self.rules = rules
+        self.person = person
+        self.as_of = as_of
+        self.given: dict[UUID, bool] = {}
+
+    def is_member(self, segment_id: UUID) -> bool:
+        """Return whether the person should be in a segment; of one without a sound rule, whether it is."""
+        if segment_id not in self.given:
+            stored = segment_id in self.person.segments
+            rule = self.rules.get(segment_id)
+            # A cycle, which no service lets in, ends at what is stored.
+            self.given[segment_id] = stored
+            if rule is not None:
+                self.given[segment_id] = holds(rule.root, self.person, self.as_of, self.is_member)
+        return self.given[segment_id]
+
+
+def _rule_of(segment: Segment) -> Rule | None:
+    """Return the rule by which a segment is judged all the time, None if it is not."""
+    if segment.rule is None or segment.parked_at is not None:
+        return None
+    read = read_ruling(segment, segment.rule, segment.version)
+    return read.rule if isinstance(read, Ruling) else None
+
+
+def _chunks(workspace_id: UUID, sample: int | None, progress: Progress) -> Iterator[list[UUID]]:
+    """Yield the ids of contacts that stand, in their order, or of some at random."""
+    standing_ids = Contact.objects.in_workspace(workspace_id).standing().values_list("id", flat=True)
+    total, done, last = standing_ids.count(), 0, NO_ID
+    chosen = None if sample is None else sorted(standing_ids.order_by("?")[:sample])
+    total = total if chosen is None else len(chosen)
+    while True:
+        if chosen is None:
+            chunk = list(standing_ids.filter(id__gt=last).order_by("id")[:CHUNK])
+        else:
+            chunk = chosen[done : done + CHUNK]
+        if not chunk:
+            return
+        yield chunk
+        done, last = done + len(chunk), chunk[-1]
+        progress(done, max(total, done))
+
+
+def _by_lane(contact_ids: Collection[UUID]) -> dict[int, set[UUID]]:
+    lanes: dict[int, set[UUID]] = defaultdict(set)
+    for contact_id in contact_ids:
+        lanes[lane_of(contact_id)].add(contact_id)
+    return lanes
+
+
+def _waiting(
+    workspace_id: UUID, lane: int, contact_ids: Collection[UUID], versions: Collection[UUID]
+) -> set[UUID]:
+    """Return those of a lane's contacts, survivors all, that have effects or decisions to come yet."""
+    now = clock.now()
+    merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=contact_ids)
+    survivor_of = dict(merged.values_list("id", "merged_into_id"))
+    everybody = [*contact_ids, *survivor_of]
+    open_ids = [
+        event_id
+        for event_ids in EventBatch.objects.filter(workspace_id=workspace_id, lane=lane).values_list(
+            "event_ids", flat=True
+        )
+        for event_id in event_ids
+    ]
+    events = Event.objects.filter(workspace_id=workspace_id, id__in=open_ids, contact_id__in=everybody)
+    due = Due.objects.filter(
+        workspace_id=workspace_id, contact_id__in=everybody, subject__in=versions, due_at__lte=now
+    )
+    found = {*events.values_list("contact_id", flat=True), *due.values_list("contact_id", flat=True)}
+    return {survivor_of.get(one, one) for one in found if one is not None}
+
+
+_UNTOLD = """
+SELECT contact_id FROM (
+    SELECT contact_id FROM segments_membership WHERE workspace_id = %s AND version = %s
+) member FULL JOIN (
+    SELECT contact_id FROM segments_stay WHERE workspace_id = %s AND segment_id = %s AND left_at IS NULL
+) stay USING (contact_id)
+WHERE (member.contact_id IS NULL OR stay.contact_id IS NULL)
+    AND (%s::uuid[] IS NULL OR contact_id = ANY(%s::uuid[]))
+"""
