@@ -1,0 +1,135 @@
+"""Events flow while rules are built, edited and published, and nothing is lost or told twice."""
+
+import threading
+from collections import Counter
+
+import pytest
+from django.db import connection, connections
+
+from contacts.models import Contact
+from events.models import Event, EventBatch
+from events.services import apply_effects
+from segments.services import create_segment, run_build, update_segment
+from tests.contacts.factories import a_contact
+from tests.segments.factories import a_segment, did, none_of, tell, who_is_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PEOPLE, EACH = 24, 6
+
+
+@pytest.fixture
+def people(workspace):
+    return [a_contact(workspace, f"person{number}@example.test") for number in range(PEOPLE)]
+
+
+def at_once(*works):
+    """Run functions in threads of their own, and raise what any of them raised."""
+    failures = []
+
+    def run(work):
+        try:
+            work()
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
+    if failures:
+        raise failures[0]
+
+
+def stream(workspace, people):
+    """Have each contact buy so often as its place says, modulo EACH, while workers apply what follows."""
+    done = threading.Event()
+
+    def produce():
+        for round_ in range(EACH):
+            for place, person in enumerate(people):
+                if round_ < place % EACH:
+                    tell(workspace, person, "buy")
+        done.set()
+
+    def work():
+        while not done.is_set() or EventBatch.objects.exists():
+            apply_effects(workspace.id)
+
+    return produce, work
+
+
+def buyers(people, least):
+    return {person.id for place, person in enumerate(people) if place % EACH >= least}
+
+
+def news_of(segment):
+    """Return how often each contact was told to have entered, less how often to have left."""
+    news = Counter()
+    for name, contact_id in Event.objects.filter(
+        workspace_id=segment.workspace_id,
+        name__in=("segment.entered", "segment.exited"),
+        properties__segmentId=str(segment.id),
+    ).values_list("name", "contact_id"):
+        news[contact_id] += 1 if name == "segment.entered" else -1
+    return news
+
+
+def assert_told_as_it_is(segment):
+    news = news_of(segment)
+    assert {contact_id for contact_id, balance in news.items() if balance == 1} == who_is_in(segment)
+    assert set(news.values()) <= {0, 1}
+
+
+def test_two_workers_decide_each_contact_once(workspace, people):
+    segments = [a_segment(workspace, did("buy", operator="gte", value=least)) for least in (1, 3, 5)]
+    produce, work = stream(workspace, people)
+    at_once(produce, work, work)
+    for segment, least in zip(segments, (1, 3, 5), strict=True):
+        assert who_is_in(segment) == buyers(people, least)
+        assert_told_as_it_is(segment)
+
+
+def test_a_segment_is_built_while_events_flow(workspace, people):
+    found = []
+
+    def build():
+        found.append(create_segment(workspace, name="Built", raw=did("buy", operator="gte", value=3)))
+        run_build(workspace.id, found[0].id)
+
+    produce, work = stream(workspace, people)
+    at_once(produce, work, build)
+    assert who_is_in(found[0]) == buyers(people, 3)
+    assert_told_as_it_is(found[0])
+
+
+def test_a_rule_is_edited_while_events_flow(workspace, people):
+    segment = a_segment(workspace, did("buy", operator="gte", value=1))
+
+    def edit():
+        for least in (2, 4, 3):
+            update_segment(workspace, segment, raw=did("buy", operator="gte", value=least))
+            run_build(workspace.id, segment.id)
+
+    produce, work = stream(workspace, people)
+    at_once(produce, work, edit)
+    assert who_is_in(segment) == buyers(people, 3)
+    assert_told_as_it_is(segment)
+
+
+def test_contacts_that_come_amid_a_build_are_in(workspace, people):
+    made = []
+
+    def make():
+        made.extend(a_contact(workspace, f"late{number}@example.test") for number in range(20))
+
+    segment = create_segment(workspace, name="Strangers", raw=none_of(did("buy")))
+    at_once(make, lambda: run_build(workspace.id, segment.id))
+    apply_effects(workspace.id)
+    assert who_is_in(segment) == set(Contact.objects.filter(workspace=workspace).values_list("id", flat=True))
+    assert len(made) == 20
+    assert connection.is_usable()
