@@ -156,12 +156,17 @@ def schema_for(
     workspace_id: UUID, changes: Iterable[ContactChanges], identifiers: Iterable[Identification] = ()
 ) -> ContactSchema:
     """Return the workspace's schema, read only if something depends on it."""
+    return load_schema(workspace_id) if needs_schema(changes, identifiers) else ContactSchema()
+
+
+def needs_schema(changes: Iterable[ContactChanges], identifiers: Iterable[Identification] = ()) -> bool:
+    """Return whether the schema has a say in any of this."""
     kinds = [kind for kind, _ in identifiers]
     for change in changes:
         if change.attributes:
-            return load_schema(workspace_id)
+            return True
         kinds += [kind for kind, _ in change.identifiers]
-    return ContactSchema() if BUILT_IN_KINDS.issuperset(kinds) else load_schema(workspace_id)
+    return not BUILT_IN_KINDS.issuperset(kinds)
 
 
 def mismatches_in(schema: ContactSchema, changes: Iterable[ContactChanges]) -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ import orjson
 from django.db import connection
 
 from contacts.services.identifiers import Identification
+from contacts.services.schema import SCHEMA_COLUMNS, ContactSchema, schema_from
 from contacts.services.states import ContactState
 
 
@@ -20,6 +21,7 @@ class Found:
     by_identifier: dict[Identification, UUID] = field(default_factory=dict)
     # Only when asked for.
     states: dict[UUID, ContactState] = field(default_factory=dict)
+    schema: ContactSchema = field(default_factory=ContactSchema)
 
 
 def find(
@@ -28,14 +30,19 @@ def find(
     identifiers: Collection[Identification] = (),
     *,
     with_states: bool = False,
+    with_schema: bool = False,
 ) -> Found:
-    """Return the contacts that ids and normalised identifiers lead to.
+    """Return the contacts that ids and normalised identifiers lead to, and the schema if it is asked for.
 
     Costs one statement, two more if any of them was merged into another.
     """
     found = Found()
     merged: set[UUID] = set()
-    for kind, value, contact_id, merged_into, *state in _rows(workspace_id, ids, identifiers, with_states):
+    rows = _rows(workspace_id, ids, identifiers, with_states, with_schema)
+    for kind, value, contact_id, merged_into, *state in rows:
+        if contact_id is None:
+            found.schema = schema_from(kind, value)
+            continue
         if kind is None:
             found.by_id[contact_id] = contact_id
         else:
@@ -68,6 +75,7 @@ def _rows(
     ids: Collection[UUID],
     identifiers: Collection[Identification],
     with_states: bool,
+    with_schema: bool = False,
 ) -> list[tuple[Any, ...]]:
     parts = []
     parameters: dict[str, Any] = {"workspace": workspace_id}
@@ -82,6 +90,8 @@ def _rows(
         parts.append(_BY_IDENTIFIERS.replace("/*state*/", state))
         parameters["kinds"] = [kind for kind, _ in identifiers]
         parameters["values"] = [value for _, value in identifiers]
+    if with_schema:
+        parts.append(_SCHEMA_ROW.replace("/*state*/", ", NULL::text" if with_states else ""))
     if not parts:
         return []
     with connection.cursor() as cursor:
@@ -141,6 +151,11 @@ CROSS JOIN LATERAL (
     WHERE one.workspace_id = %(workspace)s AND one.id = i.contact_id
     LIMIT 1
 ) c
+"""
+
+_SCHEMA_ROW: Final = f"""
+SELECT {SCHEMA_COLUMNS}, NULL::uuid, NULL::uuid /*state*/
+FROM workspaces_workspace w WHERE w.id = %(workspace)s
 """
 
 _STATE: Final = """, jsonb_build_object(

@@ -10,12 +10,20 @@ from django.db import transaction
 from config.errors import DomainError, TryAgain
 from config.ids import parse_uuid
 from contacts.errors import ContactNotFound, InvalidIdentifier, NoIdentity
-from contacts.services.editing import Edition, identifiers_in, mismatches_in, schema_for
+from contacts.services.editing import Edition, identifiers_in, mismatches_in, needs_schema
 from contacts.services.identifiers import Identification, normalize_all
 from contacts.services.lookup import Found, find, lock
 from contacts.services.references import NO_CHANGES, ContactChanges, ContactReference, Resolution
 from contacts.services.schema import ContactSchema
-from contacts.services.writing import LostRace, announce, create_plain, write
+from contacts.services.writing import (
+    LostRace,
+    announce,
+    can_change_alone,
+    change_alone,
+    create,
+    create_plain,
+    write,
+)
 
 # Each new attempt is owed to somebody else's commit, so the second nearly always succeeds.
 _ATTEMPTS: Final = 20
@@ -36,16 +44,16 @@ def resolve_contacts(
     ]
     search = _Search(wanted, writing)
     found = search.run(workspace_id)
-    resolver = _Resolver(Edition(ContactSchema(), found))
+    schema = found.schema
+    resolver = _Resolver(Edition(schema, found))
     if all(map(resolver.is_settled, wanted)):
         return [resolver.resolve(each) for each in wanted]
-    schema = schema_for(workspace_id, writing, search.identifiers)
     mismatches = mismatches_in(schema, writing)
     if search.add(schema, writing):
         found = search.run(workspace_id)
-    for _ in range(_ATTEMPTS):
+    for turn in range(_ATTEMPTS):
         try:
-            return _attempt(workspace_id, wanted, Edition(schema, found, mismatches))
+            return _attempt(workspace_id, wanted, Edition(schema, found, mismatches), is_first=not turn)
         except LostRace:
             found = search.run(workspace_id)
     raise TryAgain
@@ -60,13 +68,14 @@ class _Wanted:
 
 
 class _Search:
-    """What to look up for a batch, first without the schema, which few batches need."""
+    """What to look up for a batch, with the schema where it has a say."""
 
     def __init__(self, wanted: Sequence[_Wanted], writing: Sequence[ContactChanges]) -> None:
         self.ids = {each.id for each in wanted if each.id is not None}
         self.identifiers = {key for each in wanted for key in each.identifiers}
         self.identifiers.update(key for changes in writing for key in normalize_all(changes.identifiers))
         self.with_states = any(each.updates for each in wanted)
+        self.with_schema = needs_schema(writing, self.identifiers)
 
     def add(self, schema: ContactSchema, writing: Sequence[ContactChanges]) -> bool:
         """Take in the attributes that name contacts, and return whether there are any."""
@@ -76,7 +85,13 @@ class _Search:
 
     def run(self, workspace_id: UUID) -> Found:
         """Look it all up."""
-        return find(workspace_id, self.ids, self.identifiers, with_states=self.with_states)
+        return find(
+            workspace_id,
+            self.ids,
+            self.identifiers,
+            with_states=self.with_states,
+            with_schema=self.with_schema,
+        )
 
 
 class _Resolver:
@@ -158,7 +173,7 @@ def _ends_at_id(wanted: _Wanted) -> bool:
 
 
 def _attempt(
-    workspace_id: UUID, wanted: Sequence[_Wanted], edition: Edition
+    workspace_id: UUID, wanted: Sequence[_Wanted], edition: Edition, *, is_first: bool
 ) -> list[Resolution | DomainError]:
     known = _copy(edition.found)
     resolver = _Resolver(edition)
@@ -167,6 +182,14 @@ def _attempt(
         return results
     if _is_plain(wanted, edition):
         return _create_plain(workspace_id, results, edition)
+    dirty = [draft for draft in edition.drafts.values() if draft.is_dirty]
+    if all(draft.before is None for draft in dirty):
+        create(workspace_id, dirty)
+        return results
+    # Without a lock, so that it may be in vain; the next attempt takes one.
+    if is_first and len(dirty) == 1 and can_change_alone(dirty[0]):
+        change_alone(workspace_id, dirty[0])
+        return results
     with transaction.atomic():
         changing = {
             draft.id for draft in edition.drafts.values() if draft.before is not None and draft.is_dirty

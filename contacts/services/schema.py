@@ -43,13 +43,16 @@ def load_schema(workspace_id: UUID) -> ContactSchema:
     with connection.cursor() as cursor:
         cursor.execute(_SCHEMA, {"workspace": workspace_id})
         row = cursor.fetchone()
-    if row is None:
-        return ContactSchema()
-    fields = {
+    return ContactSchema() if row is None else schema_from(*row)
+
+
+def schema_from(identity_field: str, fields: str) -> ContactSchema:
+    """Return the schema that `SCHEMA_COLUMNS` spell."""
+    specs = {
         name: FieldSpec(kind, (shape or {}).get("text") or "", (shape or {}).get("pattern") or "")
-        for name, kind, shape in orjson.loads(row[1])
+        for name, kind, shape in orjson.loads(fields)
     }
-    return ContactSchema(row[0], fields)
+    return ContactSchema(identity_field, specs)
 
 
 def check_attributes(schema: ContactSchema, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,13 +203,12 @@ _FORMATS: Final[dict[str, Callable[[str], bool]]] = {
     "url": _is_url,
 }
 
-_SCHEMA: Final = """
-SELECT w.identity_field, (
-    SELECT coalesce(jsonb_agg(jsonb_build_array(f.name, f.type, f.format)), '[]')::text
+SCHEMA_COLUMNS: Final = """w.identity_field, (
+    SELECT coalesce(jsonb_agg(jsonb_build_array(f.name, f.type, f.format)), '[]')::varchar
     FROM contacts_field f WHERE f.workspace_id = %(workspace)s
-)
-FROM workspaces_workspace w WHERE w.id = %(workspace)s
-"""
+)"""
+
+_SCHEMA: Final = f"SELECT {SCHEMA_COLUMNS} FROM workspaces_workspace w WHERE w.id = %(workspace)s"
 
 _MISMATCHES: Final = """
 SELECT name, value

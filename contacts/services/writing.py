@@ -1,6 +1,6 @@
 """Write any number of changed contacts in a fixed number of statements."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -59,6 +59,74 @@ def create_plain(workspace_id: UUID, drafts: Sequence[Draft]) -> set[UUID]:
     return {row[0] for row in _execute(_CREATE_PLAIN, workspace_id, rows, names, clock.now())}
 
 
+def create(workspace_id: UUID, drafts: Sequence[Draft]) -> None:
+    """Make new contacts with all that hangs on them in one statement, and announce them.
+
+    Raises LostRace if an identifier of any is taken: nothing is left of them then, without a savepoint.
+    """
+    now = clock.now()
+    identifiers = _new_identifiers(drafts)
+    links = [(draft.id, tag) for draft in drafts for tag in draft.after.tags]
+    columns = {
+        **_columns(
+            [(*_own_columns(draft), len(draft.after.identifiers)) for draft in drafts],
+            ("ids", "first_names", "last_names", "attributes", "counts"),
+        ),
+        **_columns(identifiers, ("kinds", "values", "primary", "contacts", "identifier_ids")),
+        **_columns([(uuid7(), tag) for tag in sorted({tag for _, tag in links})], ("word_ids", "words")),
+        **_columns(
+            [(*link, new_id) for link, new_id in zip(links, _ids(len(links)), strict=True)],
+            ("tag_contacts", "tag_names", "tag_ids"),
+        ),
+        **_columns(
+            [(uuid7(), draft.id, *consent) for draft in drafts for consent in draft.after.consents.items()],
+            ("consent_ids", "consent_contacts", "channels", "statuses"),
+        ),
+    }
+    ((made, tagged),) = _run(_CREATE, workspace_id, columns, now)
+    if made < len(drafts):
+        _run(_UNDO_CREATE, workspace_id, {"ids": columns["ids"]})
+        raise LostRace
+    if tagged < len(links):
+        # Somebody has made a tag in this moment: it is seen by the next statement only.
+        _write_tags(workspace_id, drafts, now)
+    announce(workspace_id, drafts)
+
+
+def can_change_alone(draft: Draft) -> bool:
+    """Return whether a change is one of the contact's own columns and of new identifiers, none in another's place."""
+    old, new = draft.old, draft.after
+    if draft.before is None or old.tags != new.tags or old.consents != new.consents:
+        return False
+    return all(new.identifiers.get(key) == is_primary for key, is_primary in old.identifiers.items())
+
+
+def change_alone(workspace_id: UUID, draft: Draft) -> None:
+    """Change one contact in one statement, if it still is what it was when it was read, and announce the change.
+
+    Raises LostRace if it is not, or if an identifier is taken: nothing is changed then, without a savepoint.
+    """
+    old, identifiers = draft.old, _new_identifiers([draft])
+    contact_id, first_name, last_name, attributes = _own_columns(draft)
+    parameters = {
+        "contact": contact_id,
+        "first_name": first_name,
+        "last_name": last_name,
+        "attributes": attributes,
+        "old_first_name": old.first_name,
+        "old_last_name": old.last_name,
+        "old_attributes": _json(old.attributes),
+        "count": len(identifiers),
+        **_columns(identifiers, ("kinds", "values", "primary", "contacts", "identifier_ids")),
+    }
+    ((changed,),) = _run(_CHANGE_ALONE, workspace_id, parameters, clock.now())
+    if not changed:
+        if identifiers:
+            _run(_FORGET_IDENTIFIERS, workspace_id, {"ids": parameters["identifier_ids"]})
+        raise LostRace
+    announce(workspace_id, [draft])
+
+
 def announce(workspace_id: UUID, drafts: Iterable[Draft]) -> None:
     """Send contacts_changed for what has been written."""
     if changes := [change for draft in drafts for change in changes_of(draft)]:
@@ -66,10 +134,7 @@ def announce(workspace_id: UUID, drafts: Iterable[Draft]) -> None:
 
 
 def _insert_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
-    rows = [
-        (draft.id, draft.after.first_name, draft.after.last_name, _json(draft.after.attributes))
-        for draft in drafts
-    ]
+    rows = [_own_columns(draft) for draft in drafts]
     if rows:
         _execute(
             _INSERT_CONTACTS, workspace_id, rows, ("ids", "first_names", "last_names", "attributes"), now
@@ -77,19 +142,28 @@ def _insert_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> 
 
 
 def _insert_identifiers(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
+    rows = _new_identifiers(drafts)
+    if not rows:
+        return
+    names = ("kinds", "values", "primary", "contacts", "ids")
+    stored = _execute(_INSERT_IDENTIFIERS, workspace_id, rows, names, now)
+    if len(stored) < len(rows):
+        raise LostRace(sorted({(row[0], row[1]) for row in rows} - set(stored)))
+
+
+def _new_identifiers(drafts: Sequence[Draft]) -> list[tuple[Any, ...]]:
+    """Return kind, value, whether primary, contact and new id of what is added, in the order that everybody takes."""
     # A new primary comes in as a secondary while the old one stands: see _rearrange_identifiers.
     added = [
         (kind, value, draft.after.identifiers[kind, value] and draft.old.primary(kind) is None, draft.id)
         for draft in drafts
         for kind, value in draft.added_identifiers
     ]
-    if not added:
-        return
-    rows = sorted((*row, new_id) for row, new_id in zip(added, _ids(len(added)), strict=True))
-    names = ("kinds", "values", "primary", "contacts", "ids")
-    stored = _execute(_INSERT_IDENTIFIERS, workspace_id, rows, names, now)
-    if len(stored) < len(added):
-        raise LostRace(sorted({(row[0], row[1]) for row in added} - set(stored)))
+    return sorted((*row, new_id) for row, new_id in zip(added, _ids(len(added)), strict=True))
+
+
+def _own_columns(draft: Draft) -> tuple[UUID, str, str, str]:
+    return draft.id, draft.after.first_name, draft.after.last_name, _json(draft.after.attributes)
 
 
 def _rearrange_identifiers(workspace_id: UUID, drafts: list[Draft]) -> None:
@@ -111,17 +185,14 @@ def _rearrange_identifiers(workspace_id: UUID, drafts: list[Draft]) -> None:
 
 
 def _update_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
-    rows = [
-        (draft.id, draft.after.first_name, draft.after.last_name, _json(draft.after.attributes))
-        for draft in drafts
-    ]
+    rows = [_own_columns(draft) for draft in drafts]
     if rows:
         _execute(
             _UPDATE_CONTACTS, workspace_id, rows, ("ids", "first_names", "last_names", "attributes"), now
         )
 
 
-def _write_tags(workspace_id: UUID, drafts: list[Draft], now: datetime) -> None:
+def _write_tags(workspace_id: UUID, drafts: Sequence[Draft], now: datetime) -> None:
     put_on = [(d.id, tag) for d in drafts for tag in d.after.tags if tag not in d.old.tags]
     taken_off = [(d.id, tag) for d in drafts for tag in d.old.tags if tag not in d.after.tags]
     if put_on:
@@ -151,10 +222,20 @@ def _execute(
     names: tuple[str, ...],
     now: datetime | None = None,
 ) -> list[tuple[Any, ...]]:
-    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    return _run(sql, workspace_id, _columns(rows, names), now)
+
+
+def _run(
+    sql: str, workspace_id: UUID, parameters: Mapping[str, Any], now: datetime | None = None
+) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"workspace": workspace_id, "now": now, **columns})
+        cursor.execute(sql, {"workspace": workspace_id, "now": now, **parameters})
         return cursor.fetchall() if cursor.description else []
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    columns = map(list, zip(*rows, strict=True)) if rows else ([] for _ in names)
+    return dict(zip(names, columns, strict=True))
 
 
 def _ids(count: int) -> list[UUID]:
@@ -220,6 +301,107 @@ INSERT INTO contacts_contact
 SELECT contact_id, %(workspace)s, first_name, last_name, attributes::jsonb, %(now)s, %(now)s
 FROM won JOIN wanted USING (contact_id)
 RETURNING id
+"""
+
+# The identifiers come first and decide, as above; of a contact that lost one, those it won are left: _UNDO_CREATE.
+_CREATE: Final = """
+WITH drafts AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(first_names)s::varchar[], %(last_names)s::varchar[], %(attributes)s::text[],
+        %(counts)s::int[]
+    ) AS new (id, first_name, last_name, attributes, identifiers)
+), won AS (
+    INSERT INTO contacts_identifier (id, workspace_id, contact_id, kind, value, is_primary, created_at)
+    SELECT id, %(workspace)s, contact_id, kind, value, is_primary, %(now)s
+    FROM unnest(
+        %(kinds)s::varchar[], %(values)s::varchar[], %(primary)s::boolean[], %(contacts)s::uuid[],
+        %(identifier_ids)s::uuid[]
+    ) WITH ORDINALITY AS new (kind, value, is_primary, contact_id, id, position)
+    ORDER BY position
+    ON CONFLICT (workspace_id, kind, value) DO NOTHING
+    RETURNING contact_id
+), made AS (
+    INSERT INTO contacts_contact
+        (id, workspace_id, first_name, last_name, attributes, created_at, updated_at)
+    SELECT drafts.id, %(workspace)s, first_name, last_name, attributes::jsonb, %(now)s, %(now)s
+    FROM drafts
+    LEFT JOIN (SELECT contact_id, count(*) AS number FROM won GROUP BY contact_id) own
+        ON own.contact_id = drafts.id
+    WHERE drafts.identifiers = coalesce(own.number, 0)
+    RETURNING id
+), words AS (
+    INSERT INTO contacts_tag (id, workspace_id, name)
+    SELECT id, %(workspace)s, name
+    FROM unnest(%(word_ids)s::uuid[], %(words)s::varchar[]) WITH ORDINALITY AS new (id, name, position)
+    ORDER BY position
+    ON CONFLICT (workspace_id, name) DO NOTHING
+    RETURNING id, name
+), tagged AS (
+    INSERT INTO contacts_contacttag (id, workspace_id, contact_id, tag_id, created_at)
+    SELECT new.id, %(workspace)s, made.id, tag.id, %(now)s
+    FROM unnest(%(tag_contacts)s::uuid[], %(tag_names)s::varchar[], %(tag_ids)s::uuid[])
+        AS new (contact_id, name, id)
+    JOIN made ON made.id = new.contact_id
+    JOIN (
+        SELECT id, name FROM words
+        UNION ALL
+        SELECT id, name FROM contacts_tag WHERE workspace_id = %(workspace)s AND name = ANY(%(words)s::varchar[])
+    ) tag ON tag.name = new.name
+    RETURNING id
+), agreed AS (
+    INSERT INTO contacts_consent (id, workspace_id, contact_id, channel, status, changed_at)
+    SELECT new.id, %(workspace)s, made.id, channel, status, %(now)s
+    FROM unnest(
+        %(consent_ids)s::uuid[], %(consent_contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[]
+    ) AS new (id, contact_id, channel, status)
+    JOIN made ON made.id = new.contact_id
+)
+SELECT (SELECT count(*) FROM made), (SELECT count(*) FROM tagged)
+"""
+
+_UNDO_CREATE: Final = """
+WITH tags AS (
+    DELETE FROM contacts_contacttag WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
+), consents AS (
+    DELETE FROM contacts_consent WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
+), identifiers AS (
+    DELETE FROM contacts_identifier WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
+)
+DELETE FROM contacts_contact WHERE workspace_id = %(workspace)s AND id = ANY(%(ids)s::uuid[])
+"""
+
+# The lock is asked for by what the contact was: whoever waited for another's change finds no row any more.
+_CHANGE_ALONE: Final = """
+WITH same AS (
+    SELECT id FROM contacts_contact
+    WHERE workspace_id = %(workspace)s AND id = %(contact)s AND merged_into_id IS NULL
+        AND first_name = %(old_first_name)s AND last_name = %(old_last_name)s
+        AND attributes = %(old_attributes)s::jsonb
+    FOR NO KEY UPDATE
+), won AS (
+    INSERT INTO contacts_identifier (id, workspace_id, contact_id, kind, value, is_primary, created_at)
+    SELECT new.id, %(workspace)s, same.id, kind, value, is_primary, %(now)s
+    FROM unnest(
+        %(kinds)s::varchar[], %(values)s::varchar[], %(primary)s::boolean[], %(contacts)s::uuid[],
+        %(identifier_ids)s::uuid[]
+    ) WITH ORDINALITY AS new (kind, value, is_primary, contact_id, id, position)
+    JOIN same ON same.id = new.contact_id
+    ORDER BY position
+    ON CONFLICT (workspace_id, kind, value) DO NOTHING
+    RETURNING id
+), changed AS (
+    UPDATE contacts_contact c
+    SET first_name = %(first_name)s, last_name = %(last_name)s, attributes = %(attributes)s::jsonb,
+        updated_at = %(now)s
+    FROM same
+    WHERE c.workspace_id = %(workspace)s AND c.id = same.id AND (SELECT count(*) FROM won) = %(count)s
+    RETURNING c.id
+)
+SELECT count(*) FROM changed
+"""
+
+_FORGET_IDENTIFIERS: Final = """
+DELETE FROM contacts_identifier WHERE workspace_id = %(workspace)s AND id = ANY(%(ids)s::uuid[])
 """
 
 _UPDATE_CONTACTS: Final = """

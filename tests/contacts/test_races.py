@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from contacts.errors import IdentifierTaken
-from contacts.models import Company, Contact, Identifier, Tag
+from contacts.models import Company, Consent, Contact, ContactTag, Identifier, Tag
 from contacts.services import (
     ContactChanges,
     ContactReference,
@@ -18,8 +18,11 @@ from contacts.services import (
     create_contact,
     delete_contact,
     get_contact,
+    lookup,
+    resolution,
     resolve_company,
     resolve_contacts,
+    update_contact,
     upsert_contact,
 )
 from tests.contacts.factories import a_contact, by_email, resolved
@@ -231,3 +234,98 @@ def test_a_contact_deleted_meanwhile_is_made_anew():
         assert isinstance(results, list), results
         assert Contact.objects.count() == results[0].created
         Contact.objects.all().delete()
+
+
+@pytest.fixture
+def look_up_first(monkeypatch):
+    """Let something happen between the look-up and the writing that follows from it."""
+
+    def arrange(then: Callable[[], Any]) -> None:
+        turns = iter([then])
+
+        def find_then(*args, **options):
+            found = lookup.find(*args, **options)
+            for happen in turns:
+                happen()
+            return found
+
+        monkeypatch.setattr(resolution, "find", find_then)
+
+    return arrange
+
+
+def test_one_who_lost_one_of_her_identifiers_leaves_nothing_behind(look_up_first):
+    workspace = WorkspaceFactory.create()
+    look_up_first(lambda: a_contact(workspace, "b@example.test"))
+    changes = ContactChanges(first_name="Eve", tags=("t",), consents={"sms": "opted_in"}, attributes={"a": 1})
+    reference = by_email("a@example.test", "b@example.test", changes=changes)
+    with transaction.atomic():
+        (result,) = resolved(workspace.id, reference)
+    assert not result.created
+    assert result.contact_id == Contact.objects.get().id
+    assert [one.value for one in Identifier.objects.all()] == ["b@example.test"]
+    assert not ContactTag.objects.exists()
+    assert not Consent.objects.exists()
+
+
+def test_those_made_beside_a_loser_are_made_all_the_same(look_up_first):
+    workspace = WorkspaceFactory.create()
+    look_up_first(lambda: a_contact(workspace, "b@example.test"))
+    references = [by_email("a@example.test", "b@example.test"), by_email("c@example.test", "d@example.test")]
+    with transaction.atomic():
+        lost, made = resolved(workspace.id, *references)
+    assert (lost.created, made.created) == (False, True)
+    assert Contact.objects.count() == 2
+    assert Identifier.objects.count() == 3
+
+
+def test_a_tag_that_somebody_makes_in_this_moment_is_put_on_a_new_contact():
+    workspace = WorkspaceFactory.create()
+    made, tagged = threading.Event(), threading.Event()
+
+    def other():
+        a_contact(workspace, "joe@example.test", tags=["t"])
+        made.set()
+        tagged.wait(0.5)
+
+    def own():
+        made.wait(5)
+        (result,) = resolved(workspace.id, by_email("jane@example.test", changes=ContactChanges(tags=("t",))))
+        return get_contact(workspace.id, result.contact_id).tag_names
+
+    assert at_once(other, own)[1] == ["t"]
+
+
+def test_a_change_that_another_came_before_is_made_on_top_of_it(look_up_first):
+    workspace = WorkspaceFactory.create()
+    jane = a_contact(workspace, "jane@example.test", attributes={"a": 1})
+    look_up_first(lambda: update_contact(workspace, jane, ContactChanges(attributes={"b": 2})))
+    changes = ContactChanges(attributes={"c": 3}, identifiers=(("phone", "+15551234567"),))
+    with transaction.atomic():
+        resolved(workspace.id, by_email("jane@example.test", update_matched=True, changes=changes))
+    stored = get_contact(workspace.id, jane.id)
+    assert stored.attributes == {"a": 1, "b": 2, "c": 3}
+    assert stored.phone == "+15551234567"
+
+
+def test_a_change_with_an_identifier_that_another_took_leaves_that_out(look_up_first):
+    workspace = WorkspaceFactory.create()
+    jane = a_contact(workspace, "jane@example.test")
+    taken = (("phone", "+15551234567"),)
+    look_up_first(lambda: a_contact(workspace, identifiers=taken))
+    changes = ContactChanges(first_name="Jane", identifiers=(*taken, ("external_id", "7")))
+    with transaction.atomic():
+        resolved(workspace.id, by_email("jane@example.test", update_matched=True, changes=changes))
+    stored = get_contact(workspace.id, jane.id)
+    assert (stored.first_name, stored.phone, stored.external_id) == ("Jane", None, "7")
+    assert Identifier.objects.count() == 3
+
+
+def test_changes_of_one_contact_at_once_are_all_made():
+    workspace = WorkspaceFactory.create()
+    jane = a_contact(workspace, "jane@example.test")
+    changes = [ContactChanges(attributes={f"k{n}": n}) for n in range(6)]
+    references = [by_email("jane@example.test", update_matched=True, changes=one) for one in changes]
+    results = at_once(*[resolving(workspace, [reference]) for reference in references])
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert get_contact(workspace.id, jane.id).attributes == {f"k{n}": n for n in range(6)}

@@ -192,15 +192,36 @@ def test_the_number_of_statements_does_not_grow(workspace, nobody_listens, size,
     ]
     with django_assert_num_queries(2):  # look-up, contacts with their one identifier
         assert all(result.created for result in resolved(workspace.id, *new))
-    with django_assert_num_queries(5):  # look-up, savepoint, contacts, identifiers, release
+    with django_assert_num_queries(2):  # look-up, contacts with all that they have
         assert all(result.created for result in resolved(workspace.id, *several))
     with django_assert_num_queries(1):
         assert not any(result.created for result in resolved(workspace.id, *new, *ids))
-    # schema and look-up; savepoint, lock, states, identifiers, contacts, tags, their links, release
-    with django_assert_num_queries(10):
+    # look-up with the schema; savepoint, lock, states, identifiers, contacts, tags, their links, release
+    with django_assert_num_queries(9):
         resolved(workspace.id, *updating)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         resolved(workspace.id, *updating)
+
+
+def test_one_contact_is_changed_in_one_statement(workspace, nobody_listens, django_assert_num_queries):
+    contact = a_contact(workspace, "jane@example.test", attributes={"b": 2})
+    changes = ContactChanges(
+        first_name="Janet", attributes={"a": 1}, identifiers=(("phone", "+12025550100"), ("external_id", "7"))
+    )
+    with django_assert_num_queries(2):  # look-up with the schema, contact with its identifiers
+        resolved(workspace.id, by_email("jane@example.test", changes=changes, update_matched=True))
+    stored = get_contact(workspace.id, contact.id)
+    assert (stored.first_name, stored.attributes) == ("Janet", {"a": 1, "b": 2})
+    assert (stored.email, stored.phone, stored.external_id) == ("jane@example.test", "+12025550100", "7")
+
+
+def test_a_new_contact_has_its_tags_whether_they_are_new_or_not(workspace, django_assert_num_queries):
+    a_contact(workspace, "joe@example.test", tags=["old"])
+    changes = ContactChanges(tags=("new", "old"), consents={"sms": "opted_in"})
+    (result,) = resolved(workspace.id, by_email("jane@example.test", changes=changes))
+    stored = get_contact(workspace.id, result.contact_id)
+    assert stored.tag_names == ["new", "old"]
+    assert stored.consent("sms") == "opted_in"
 
 
 def test_a_matched_contact_is_updated_only_if_asked(workspace, announced):

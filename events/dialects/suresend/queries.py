@@ -4,18 +4,19 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef
+from django.db.models import Exists, OuterRef, Value
 from django.db.models.functions import JSONObject
 
 from contacts.errors import ContactNotFound
-from contacts.models import Contact, ContactTag, Identifier
+from contacts.models import CompanyMembership, Contact, ContactTag, Identifier
 
 
-def person_of(workspace_id: UUID, contact_id: UUID) -> dict[str, Any]:
-    """Return a contact's columns with `known_identifiers` and `known_tags`, in one statement: every send asks.
+def person_of(workspace_id: UUID, contact_id: UUID, company_id: UUID | None) -> dict[str, Any]:
+    """Return a contact's columns with `known_identifiers`, `known_tags` and whether it `is_member` of the company.
 
-    Raises ContactNotFound.
+    In one statement: every send asks. Raises ContactNotFound.
     """
+    membership = CompanyMembership.objects.filter(workspace_id=workspace_id, contact_id=contact_id)
     identifiers = (
         Identifier.objects.filter(workspace_id=workspace_id, contact=OuterRef("id"))
         .order_by("-is_primary", "created_at", "id")
@@ -38,6 +39,7 @@ def person_of(workspace_id: UUID, contact_id: UUID) -> dict[str, Any]:
             "updated_at",
             known_identifiers=ArraySubquery(identifiers),
             known_tags=ArraySubquery(tags),
+            is_member=Exists(membership.filter(company_id=company_id)) if company_id else Value(False),
         )
         .first()
     )

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 from drf_spectacular.utils import extend_schema_view
@@ -68,9 +67,12 @@ def _answer(workspace: Workspace, incoming: IncomingEvent) -> dict[str, Any]:
     outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
     event = outcome.event
     assert event is not None and event.contact_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
+    person = person_of(workspace.id, event.contact_id, event.company_id)
+    if event.company_id is not None and not person["is_member"]:
+        link_company(workspace, person["id"], event.company_id)
     return {
         "event": render_event(event),
-        "person": render_person(person_of(workspace.id, event.contact_id)),
+        "person": render_person(person),
         "wasPersonCreated": outcome.contact_created,
     }
 
@@ -79,7 +81,6 @@ def _answer(workspace: Workspace, incoming: IncomingEvent) -> dict[str, Any]:
 def _answer_with_company(workspace: Workspace, incoming: IncomingEvent, sent: SentCompany) -> dict[str, Any]:
     company, was_company_created = _company(workspace, sent)
     answer = _answer(workspace, replace(incoming, company_id=company.id))
-    link_company(workspace, UUID(answer["person"]["id"]), company.id)
     return {**answer, "company": render_company(company), "wasCompanyCreated": was_company_created}
 
 
