@@ -1,5 +1,7 @@
 """What the core of contacts refuses."""
 
+from uuid import UUID
+
 from config.errors import DomainError
 
 
@@ -129,3 +131,49 @@ class IdentityFieldLocked(DomainError):
 
     def __init__(self) -> None:
         super().__init__("The identity field cannot change while the workspace has contacts")
+
+
+class SelfMerge(DomainError):
+    """A contact cannot be merged into itself."""
+
+    code = "self_merge"
+
+    def __init__(self) -> None:
+        super().__init__("A contact cannot be merged into itself")
+
+
+class AlreadyMerged(DomainError):
+    """The contact is part of another one already."""
+
+    code = "already_merged"
+
+    def __init__(self, survivor_id: UUID) -> None:
+        super().__init__(f"The contact was merged into {survivor_id} already")
+        self.survivor_id = survivor_id
+
+
+class MergeCycle(DomainError):
+    """The contact that was to survive is part of the one to be merged."""
+
+    code = "merge_cycle"
+
+    def __init__(self) -> None:
+        super().__init__("The contact is itself part of the one that was to be merged into it")
+
+
+class MergeNotFound(DomainError):
+    """The workspace has no such merge."""
+
+    code = "merge_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Merge not found")
+
+
+class MergeUndone(DomainError):
+    """The merge was undone before."""
+
+    code = "merge_undone"
+
+    def __init__(self) -> None:
+        super().__init__("The merge was undone already")

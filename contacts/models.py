@@ -106,13 +106,40 @@ class Contact(TenantModel):
     def identifier(self, kind: str) -> str | None:
         """Return the primary identifier of a kind."""
         return next(
-            (one.value for one in self.identifiers.all() if one.is_primary and one.kind == kind), None
+            (one.value for one in self.known_identifiers if one.is_primary and one.kind == kind), None
         )
 
     def identifier_values(self, kind: str) -> list[str]:
         """Return all identifiers of a kind, the primary one first, then the oldest."""
-        own = [one for one in self.identifiers.all() if one.kind == kind]
-        return [one.value for one in sorted(own, key=lambda one: (not one.is_primary, one.id))]
+        known = [one for one in self.known_identifiers if one.kind == kind]
+        return [one.value for one in sorted(known, key=lambda one: (not one.is_primary, one.id))]
+
+    @property
+    def known_identifiers(self) -> list[Identifier]:
+        """The identifiers, then those of merged contacts, of which one is primary where its own kind has none."""
+        own = list(self.identifiers.all())
+        merged = sorted((one for other in self.merged.all() for one in other.identifiers.all()), key=_by_id)
+        kinds = {one.kind for one in own if one.is_primary}
+        for one in merged:
+            one.is_primary = one.is_primary and one.kind not in kinds
+            kinds.update({one.kind} if one.is_primary else ())
+        return [*own, *merged]
+
+    @property
+    def known_consents(self) -> list[Consent]:
+        """The consents, one a channel; of merged contacts, one who opted out speaks for the person."""
+        rows = [*self.consents.all(), *(one for other in self.merged.all() for one in other.consents.all())]
+        rows.sort(key=lambda one: one.status == Consent.Status.OPTED_OUT)
+        return sorted({one.channel: one for one in rows}.values(), key=lambda one: one.channel)
+
+    @property
+    def known_tags(self) -> list[Tag]:
+        """The tags, those of merged contacts too, in the order they were put on."""
+        puts = [
+            *self.contact_tags.all(),
+            *(has for other in self.merged.all() for has in other.contact_tags.all()),
+        ]
+        return list({has.tag_id: has.tag for has in sorted(puts, key=_by_id)}.values())
 
     @property
     def subscribed(self) -> bool:
@@ -121,17 +148,21 @@ class Contact(TenantModel):
 
     def consent(self, channel: str) -> str | None:
         """Return the status on a channel, None if the contact never said."""
-        return next((one.status for one in self.consents.all() if one.channel == channel), None)
+        return next((one.status for one in self.known_consents if one.channel == channel), None)
 
     @property
     def tag_names(self) -> list[str]:
         """The tags, in the order they were put on."""
-        return [one.tag.name for one in self.contact_tags.all()]
+        return [tag.name for tag in self.known_tags]
 
     @property
     def score_points(self) -> Decimal:
         """The lead score."""
         return next((score.points for score in self.scores.all()), Decimal(0))
+
+
+def _by_id(row: models.Model) -> UUID:
+    return row.pk  # type: ignore[no-any-return]  # every key is a UUID
 
 
 class Identifier(TenantModel):
@@ -299,7 +330,8 @@ class Merge(TenantModel):
     """Two contacts turned out to be one person: `merged` reads as `survivor` until the merge is undone.
 
     Nothing moves: identifiers, events and what was earned stay with the contact they came with, and reads go
-    through the survivor. `restores` holds what the survivor's own row was before it took over what it lacked.
+    through the survivor. `restores` holds what the survivor's own row took over because it lacked it:
+    `first_name`, `last_name`, and `attributes` by key; the undo takes it back.
     """
 
     survivor = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="merges_into_it")

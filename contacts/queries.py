@@ -2,16 +2,37 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import BooleanField, F, Func, Prefetch, Q, QuerySet
 
 from contacts.models import Contact, ContactTag
 
 
 def with_details(contacts: QuerySet[Contact]) -> QuerySet[Contact]:
-    """Load identifiers, tags, consents and the score along, in four more statements."""
-    tags = ContactTag.objects.select_related("tag").order_by("id")
-    return contacts.prefetch_related("identifiers", Prefetch("contact_tags", tags), "consents", "scores")
+    """Load identifiers, tags, consents, the score and merged contacts along, in five more statements.
+
+    Three more are for what the merged contacts have, if there are any.
+    """
+    tags = Prefetch("contact_tags", ContactTag.objects.select_related("tag").order_by("id"))
+    merged = Contact.objects.order_by("id").prefetch_related("identifiers", tags, "consents")
+    return contacts.prefetch_related("identifiers", tags, "consents", "scores", Prefetch("merged", merged))
+
+
+class _IsOneOf(Func):
+    arg_joiner = " = ANY("
+    template = "(%(expressions)s))"
+    output_field = BooleanField()
+
+
+def of_person(workspace_id: UUID, contact_id: UUID) -> Func:
+    """Return the condition on a row to be a survivor's, or that of a contact merged into it.
+
+    The ids are looked up first, by themselves: joined, all rows of the workspace might be read.
+    """
+    ids = Contact.objects.in_workspace(workspace_id).filter(Q(id=contact_id) | Q(merged_into=contact_id))
+    return _IsOneOf(F("contact_id"), ArraySubquery(ids.values("id")))
 
 
 def planned_rows(rows: QuerySet[Any, Any]) -> int:

@@ -7,11 +7,19 @@ from uuid import UUID
 
 from django.dispatch import Signal
 
-Kind = Literal["created", "updated", "deleted", "subscribed", "unsubscribed", "tagged"]
+Kind = Literal["created", "updated", "deleted", "subscribed", "unsubscribed", "tagged", "merged", "unmerged"]
 
 # Sent once per service call, inside its transaction; sender=Contact, workspace_id: UUID,
 # changes: list[ContactChange].
 contacts_changed = Signal()
+
+# Sent before contacts are locked for a merge or its undo, inside the transaction, so that whoever works on them
+# can be waited for; sender=Merge, workspace_id: UUID, contact_ids: Collection[UUID].
+regrouping_contacts = Signal()
+
+# Sent when contacts read as another one than before, inside the transaction; sender=Merge, workspace_id: UUID,
+# moved: Sequence[UUID], old_survivor: UUID, new_survivor: UUID.
+contacts_regrouped = Signal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,8 @@ class ContactChange:
 
     Keys: `first_name`, `last_name`, `attributes` (its changed keys), a kind of identifier (the primary),
     `identifiers` (a list of `{"kind", "value"}`: added in `new`, gone in `old`), `tags`, `channel`, `status`.
+    Of a merge: what the survivor took over, and `merge_id`, `survivor_id` and `merged_id` in `new`; of its undo:
+    what it gave back in `old`, and the same ids in `new`, told of both.
     """
 
     contact_id: UUID

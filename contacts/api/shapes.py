@@ -21,29 +21,38 @@ _NAMED_KINDS = {
 
 
 def briefs(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]:
-    """Return what an event shows of its contact, by id; one statement, none for no contact."""
+    """Return what an event shows of its contact, by the id it came with; one statement, none for no contact."""
     if not contact_ids:
         return {}
     # In SQL, for it is on the path of every single event that comes in.
     with connection.cursor() as cursor:
-        cursor.execute(_BRIEFS, [workspace_id, workspace_id, list(contact_ids)])
+        cursor.execute(_BRIEFS, {"workspace": workspace_id, "ids": list(contact_ids)})
         rows = cursor.fetchall()
     return {
-        contact_id: {
+        came_with: {
             "id": str(contact_id),
             "email": email,
             "firstName": first_name or None,
             "lastName": last_name or None,
         }
-        for contact_id, email, first_name, last_name in rows
+        for came_with, contact_id, email, first_name, last_name in rows
     }
 
 
 _BRIEFS = """
-SELECT c.id, i.value, c.first_name, c.last_name
-FROM contacts_contact c LEFT JOIN contacts_identifier i
-    ON i.workspace_id = %s AND i.contact_id = c.id AND i.kind = 'email' AND i.is_primary
-WHERE c.workspace_id = %s AND c.id = ANY(%s)
+SELECT wanted.id, c.id, COALESCE(i.value, (
+        SELECT of_merged.value FROM contacts_contact merged JOIN contacts_identifier of_merged
+            ON of_merged.workspace_id = %(workspace)s AND of_merged.contact_id = merged.id
+            AND of_merged.kind = 'email' AND of_merged.is_primary
+        WHERE merged.workspace_id = %(workspace)s AND merged.merged_into_id = c.id
+        ORDER BY of_merged.id LIMIT 1
+    )), c.first_name, c.last_name
+FROM contacts_contact wanted
+JOIN contacts_contact c
+    ON c.workspace_id = %(workspace)s AND c.id = COALESCE(wanted.merged_into_id, wanted.id)
+LEFT JOIN contacts_identifier i
+    ON i.workspace_id = %(workspace)s AND i.contact_id = c.id AND i.kind = 'email' AND i.is_primary
+WHERE wanted.workspace_id = %(workspace)s AND wanted.id = ANY(%(ids)s)
 """
 
 
@@ -57,9 +66,9 @@ def primary_identifier(kind: str) -> Subquery:
 
 def row(contact: Contact) -> Row:
     """Return a contact as the list shows it; it comes `with_details`."""
-    identifiers = contact.identifiers.all()
+    identifiers = contact.known_identifiers
     primary = {identifier.kind: identifier.value for identifier in identifiers if identifier.is_primary}
-    tags = [{"id": str(has.tag_id), "name": has.tag.name} for has in contact.contact_tags.all()]
+    tags = [{"id": str(tag.id), "name": tag.name} for tag in contact.known_tags]
     return {
         "id": str(contact.id),
         **{name: primary.get(kind) for kind, name in _NAMED_KINDS.items()},
@@ -77,8 +86,8 @@ def detail(contact: Contact) -> Row:
     """Return a contact with all its identifiers and consents; it comes `with_details`."""
     return {
         **row(contact),
-        "identities": [_identity(identifier) for identifier in contact.identifiers.all()],
-        "consents": [_consent(consent) for consent in contact.consents.all()],
+        "identities": [_identity(identifier) for identifier in contact.known_identifiers],
+        "consents": [_consent(consent) for consent in contact.known_consents],
     }
 
 

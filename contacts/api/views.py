@@ -141,10 +141,10 @@ def _change(workspace: Workspace, contact: Contact, attrs: dict[str, Any]) -> Co
     """Set what the body names: a null takes the identifier away, a list of tags replaces the tags."""
     contact = update_contact(workspace, contact, changes_from(attrs))
     if attrs.get("tags", False) is not False:
-        gone = {has.tag.name for has in contact.contact_tags.all()} - set(attrs["tags"] or ())
+        gone = set(contact.tag_names) - set(attrs["tags"] or ())
         contact = untag_contact(workspace, contact, *gone)
     for kind in emptied_identifiers(attrs):
-        for identifier in contact.identifiers.all():
+        for identifier in contact.known_identifiers:
             if identifier.kind == kind and identifier.is_primary:
                 contact = remove_identifier(workspace, contact, kind, identifier.value)
     return contact

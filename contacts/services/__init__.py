@@ -18,7 +18,8 @@ from contacts.services.contacts import (
 )
 from contacts.services.fields import create_field, find_field, set_identity_field, update_field
 from contacts.services.identifiers import normalize_identifier
-from contacts.services.lookup import survivors_of
+from contacts.services.lookup import ids_of
+from contacts.services.merging import find_merge, merge_contacts, merges_of, undo_merge
 from contacts.services.references import ContactChanges, ContactReference, Resolution
 from contacts.services.resolution import resolve_contacts
 from contacts.services.schema import check_attributes, load_schema
@@ -34,9 +35,13 @@ __all__ = [
     "delete_contact",
     "find_contact",
     "find_field",
+    "find_merge",
     "get_contact",
+    "ids_of",
     "link_company",
     "load_schema",
+    "merge_contacts",
+    "merges_of",
     "normalize_identifier",
     "remove_identifier",
     "resolve_company",
@@ -44,8 +49,8 @@ __all__ = [
     "set_consent",
     "set_identity_field",
     "subscribe_contact",
-    "survivors_of",
     "tag_contact",
+    "undo_merge",
     "unsubscribe_contact",
     "untag_contact",
     "update_contact",

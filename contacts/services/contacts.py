@@ -13,7 +13,7 @@ from contacts.models import Consent, Contact
 from contacts.queries import with_details
 from contacts.services.editing import Edition, identifiers_in, mismatches_in, schema_for
 from contacts.services.identifiers import BUILT_IN_KINDS, normalize_all, normalize_identifier
-from contacts.services.lookup import find, lock
+from contacts.services.lookup import find, ids_of, lock
 from contacts.services.references import ContactChanges, ContactReference
 from contacts.services.resolution import resolve_contacts
 from contacts.services.schema import ContactSchema
@@ -129,11 +129,12 @@ def upsert_contact(
 
 @transaction.atomic
 def delete_contact(workspace: Workspace, contact: Contact) -> None:
-    """Delete a contact and all that hangs on it; its events stay. Raises ContactNotFound."""
-    if not lock(workspace.id, [contact.id]):
-        raise ContactNotFound
+    """Delete a contact, those merged into it and all that hangs on them; events stay. Raises ContactNotFound."""
+    survivor = _lock(workspace.id, contact.id)
+    person = Contact.objects.in_workspace(workspace.id).in_bulk(ids_of(workspace.id, survivor))
     # contacts_changed is sent by the receiver of pre_delete, as for a deletion in the admin.
-    Contact.objects.in_workspace(workspace.id).get(id=contact.id).delete()
+    for one in (person.pop(survivor), *person.values()):
+        one.delete()
 
 
 def set_consent(workspace: Workspace, contact: Contact, channel: str, status: str) -> Contact:

@@ -106,6 +106,8 @@ class Edition:
 
     def _mirror(self, draft: Draft, key: Identification) -> None:
         """Keep the attribute that a contact's name in its workspace also is."""
+        if key in draft.after.owners:
+            return
         name, value = key
         self._forget_others(draft, key)
         spec = self.schema.fields.get(name)
@@ -131,7 +133,10 @@ class Edition:
         normalized = normalize_identifier(kind, value)
         if normalized is None:
             raise InvalidIdentifier(kind, value)
-        if not self._claim(draft, (kind, normalized), refuse_taken):
+        if not self._claim(draft, (kind, normalized), refuse_taken) or (
+            # The name of one merged into it: the contact keeps its own.
+            (kind, normalized) in draft.after.owners
+        ):
             return False
         self._forget_others(draft, (kind, normalized))
         draft.after.identifiers[kind, normalized] = True
@@ -147,7 +152,8 @@ class Edition:
         return True
 
     def _forget_others(self, draft: Draft, key: Identification) -> None:
-        for other in [known for known in draft.after.identifiers if known[0] == key[0] and known != key]:
+        known = draft.after.identifiers.keys() - draft.after.owners.keys()
+        for other in [one for one in known if one[0] == key[0] and one != key]:
             del draft.after.identifiers[other]
             self.found.by_identifier.pop(other, None)
 

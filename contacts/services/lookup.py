@@ -8,6 +8,8 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
+from config.ids import NO_ID
+from contacts.models import Consent
 from contacts.services.identifiers import Identification
 from contacts.services.schema import SCHEMA_COLUMNS, ContactSchema, schema_from
 from contacts.services.states import ContactState
@@ -19,7 +21,9 @@ class Found:
 
     by_id: dict[UUID, UUID] = field(default_factory=dict)
     by_identifier: dict[Identification, UUID] = field(default_factory=dict)
-    # Only when asked for.
+    # Whose an identifier is where that contact was merged into the one above.
+    owners: dict[Identification, UUID] = field(default_factory=dict)
+    # Only when asked for, and of survivors, with what those merged into them have.
     states: dict[UUID, ContactState] = field(default_factory=dict)
     schema: ContactSchema = field(default_factory=ContactSchema)
 
@@ -34,33 +38,38 @@ def find(
 ) -> Found:
     """Return the contacts that ids and normalised identifiers lead to, and the schema if it is asked for.
 
-    Costs one statement, two more if any of them was merged into another.
+    Costs one statement, up to two more for the states of merged contacts.
     """
     found = Found()
-    merged: set[UUID] = set()
+    survivors: set[UUID] = set()
     rows = _rows(workspace_id, ids, identifiers, with_states, with_schema)
     for kind, value, contact_id, merged_into, *state in rows:
         if contact_id is None:
             found.schema = schema_from(kind, value)
             continue
         if kind is None:
-            found.by_id[contact_id] = contact_id
+            found.by_id[contact_id] = merged_into or contact_id
         else:
-            found.by_identifier[kind, value] = contact_id
+            found.by_identifier[kind, value] = merged_into or contact_id
+            if merged_into is not None:
+                found.owners[kind, value] = contact_id
         if merged_into is not None:
-            merged.add(contact_id)
+            survivors.add(merged_into)
         elif state:
             found.states[contact_id] = _state(state[0])
-    if merged:
-        _follow(workspace_id, found, merged, with_states)
+    if with_states and (unread := survivors - found.states.keys()):
+        own = _rows(workspace_id, unread, (), with_states)
+        found.states.update({row[2]: _state(row[4]) for row in own if row[3] is None})
+    if has_merged := [contact_id for contact_id, state in found.states.items() if state.merged]:
+        _take_in(workspace_id, found, has_merged)
     return found
 
 
-def survivors_of(workspace_id: UUID, ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Return where each of the merged contacts went in the end."""
+def ids_of(workspace_id: UUID, contact_id: UUID) -> list[UUID]:
+    """Return the ids of one person: the survivor's, then those of the contacts merged into it."""
     with connection.cursor() as cursor:
-        cursor.execute(_SURVIVORS, {"workspace": workspace_id, "ids": list(ids)})
-        return dict(cursor.fetchall())
+        cursor.execute(_IDS, {"workspace": workspace_id, "id": contact_id})
+        return [row[0] for row in cursor.fetchall()] or [contact_id]
 
 
 def lock(workspace_id: UUID, ids: Collection[UUID]) -> set[UUID]:
@@ -100,14 +109,27 @@ def _rows(
     return rows
 
 
-def _follow(workspace_id: UUID, found: Found, merged: set[UUID], with_states: bool) -> None:
-    survivors = survivors_of(workspace_id, merged)
-    found.by_id = {key: survivors.get(contact, contact) for key, contact in found.by_id.items()}
-    found.by_identifier = {
-        key: survivors.get(contact, contact) for key, contact in found.by_identifier.items()
-    }
-    if with_states and (unread := set(survivors.values()) - found.states.keys()):
-        found.states.update(find(workspace_id, unread, with_states=True).states)
+def _take_in(workspace_id: UUID, found: Found, survivors: Collection[UUID]) -> None:
+    """Add to the survivors' states what those merged into them have, and their ids."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MERGED, {"workspace": workspace_id, "ids": list(survivors)})
+        rows = [(survivor, owner, orjson.loads(text)) for survivor, owner, text in cursor.fetchall()]
+    for survivor in survivors:
+        found.states[survivor].merged = tuple(owner for into, owner, _ in rows if into == survivor)
+    known = [
+        (UUID(one[3]), into, owner, one) for into, owner, raw in rows for one in raw["identifiers"] or ()
+    ]
+    for _, survivor, owner, (kind, value, is_primary, _) in sorted(known, key=lambda one: one[0]):
+        state = found.states[survivor]
+        state.identifiers[kind, value] = is_primary and state.primary(kind) is None
+        state.owners[kind, value] = owner
+    for survivor, _, raw in rows:
+        state = found.states[survivor]
+        state.tags.update(dict.fromkeys(raw["tags"] or ()))
+        for channel, status in raw["consents"] or ():
+            # One who opted out speaks for the person.
+            if status == Consent.Status.OPTED_OUT or channel not in state.consents:
+                state.consents[channel] = status
 
 
 def _state(text: str) -> ContactState:
@@ -116,9 +138,11 @@ def _state(text: str) -> ContactState:
         raw["first_name"],
         raw["last_name"],
         raw["attributes"],
-        {(kind, value): primary for kind, value, primary in raw["identifiers"] or ()},
+        {(kind, value): is_primary for kind, value, is_primary, _ in raw["identifiers"] or ()},
         dict.fromkeys(raw["tags"] or ()),
         dict(raw["consents"] or ()),
+        # That there are any; which ones is read with what they have.
+        (NO_ID,) if raw["has_merged"] else (),
     )
 
 
@@ -163,7 +187,7 @@ _STATE: Final = """, jsonb_build_object(
     'last_name', c.last_name,
     'attributes', c.attributes,
     'identifiers', (
-        SELECT jsonb_agg(jsonb_build_array(own.kind, own.value, own.is_primary) ORDER BY own.id)
+        SELECT jsonb_agg(jsonb_build_array(own.kind, own.value, own.is_primary, own.id) ORDER BY own.id)
         FROM contacts_identifier own WHERE own.workspace_id = %(workspace)s AND own.contact_id = c.id
     ),
     'tags', (
@@ -175,21 +199,29 @@ _STATE: Final = """, jsonb_build_object(
     'consents', (
         SELECT jsonb_agg(jsonb_build_array(own.channel, own.status) ORDER BY own.channel)
         FROM contacts_consent own WHERE own.workspace_id = %(workspace)s AND own.contact_id = c.id
+    ),
+    'has_merged', EXISTS (
+        SELECT FROM contacts_contact one WHERE one.workspace_id = %(workspace)s AND one.merged_into_id = c.id
     )
 )::text"""
 
-# The depth ends a circle, which no merge makes but a hand in the database could.
-_SURVIVORS: Final = """
-WITH RECURSIVE chain (start, id, next, depth) AS (
-    SELECT c.id, c.id, c.merged_into_id, 0
-    FROM contacts_contact c WHERE c.workspace_id = %(workspace)s AND c.id = ANY(%(ids)s::uuid[])
-    UNION ALL
-    SELECT chain.start, c.id, c.merged_into_id, chain.depth + 1
-    FROM chain
-    JOIN contacts_contact c ON c.workspace_id = %(workspace)s AND c.id = chain.next
-    WHERE chain.depth < 100
+_MERGED: Final = f"""
+SELECT c.merged_into_id, c.id {_STATE}
+FROM contacts_contact c
+WHERE c.workspace_id = %(workspace)s AND c.merged_into_id = ANY(%(ids)s::uuid[])
+ORDER BY c.id
+"""
+
+_IDS: Final = """
+WITH survivor AS (
+    SELECT COALESCE(merged_into_id, id) AS id FROM contacts_contact
+    WHERE workspace_id = %(workspace)s AND id = %(id)s
 )
-SELECT DISTINCT ON (start) start, id FROM chain ORDER BY start, depth DESC
+SELECT id, 0 AS place FROM survivor
+UNION ALL
+SELECT c.id, 1 FROM survivor JOIN contacts_contact c
+    ON c.workspace_id = %(workspace)s AND c.merged_into_id = survivor.id
+ORDER BY place, id
 """
 
 _LOCK: Final = """

@@ -44,3 +44,5 @@ class Resolution:
 
     contact_id: UUID
     created: bool
+    # The one that the reference itself names, where it was merged into that contact.
+    came_with: UUID | None = None

@@ -108,25 +108,24 @@ class _Resolver:
 
     def resolve(self, wanted: _Wanted) -> Resolution | DomainError:
         """Return the contact that one reference means, drafting what it takes."""
-        contact_id = self._match(wanted)
+        matched = self._match(wanted)
         try:
-            if contact_id is None:
+            if matched is None:
                 return self._create(wanted)
             if wanted.updates:
-                self._update(wanted, contact_id)
+                self._update(wanted, matched.contact_id)
         except DomainError as error:
             return error
-        return Resolution(contact_id, created=False)
+        return matched
 
-    def _match(self, wanted: _Wanted) -> UUID | None:
+    def _match(self, wanted: _Wanted) -> Resolution | None:
         found = self.edition.found
         if wanted.id is not None and (by_id := found.by_id.get(wanted.id)) is not None:
-            return by_id
+            return Resolution(by_id, created=False, came_with=wanted.id if by_id != wanted.id else None)
         if _ends_at_id(wanted):
             return None
-        return next(
-            (found.by_identifier[key] for key in wanted.identifiers if key in found.by_identifier), None
-        )
+        key = next((key for key in wanted.identifiers if key in found.by_identifier), None)
+        return None if key is None else _holder(found, key)
 
     def _create(self, wanted: _Wanted) -> Resolution:
         reference = wanted.reference
@@ -221,7 +220,7 @@ def _create_plain(
 ) -> list[Resolution | DomainError]:
     """Make contacts without a savepoint: who loses a race leaves nothing behind and takes the winner's."""
     pending = list(edition.drafts.values())
-    winners: dict[UUID, UUID] = {}
+    winners: dict[UUID, Resolution] = {}
     while pending:
         made = create_plain(workspace_id, pending)
         pending = [draft for draft in pending if draft.id not in made]
@@ -229,12 +228,12 @@ def _create_plain(
         for draft in pending:
             (key,) = draft.after.identifiers
             if key in found.by_identifier:
-                winners[draft.id] = found.by_identifier[key]
+                winners[draft.id] = _holder(found, key)
         # Left is only whom the winner has deleted again.
         pending = [draft for draft in pending if draft.id not in winners]
     announce(workspace_id, [draft for draft in edition.drafts.values() if draft.id not in winners])
     return [
-        Resolution(winners[result.contact_id], created=False)
+        winners[result.contact_id]
         if isinstance(result, Resolution) and result.contact_id in winners
         else result
         for result in results
@@ -250,4 +249,8 @@ def _locked(workspace_id: UUID, contact_ids: set[UUID], found: Found) -> Found:
 
 
 def _copy(found: Found) -> Found:
-    return Found(dict(found.by_id), dict(found.by_identifier), dict(found.states))
+    return Found(dict(found.by_id), dict(found.by_identifier), dict(found.owners), dict(found.states))
+
+
+def _holder(found: Found, key: Identification) -> Resolution:
+    return Resolution(found.by_identifier[key], created=False, came_with=found.owners.get(key))

@@ -21,6 +21,9 @@ class ContactState:
     identifiers: dict[Identification, bool] = field(default_factory=dict)
     tags: dict[str, None] = field(default_factory=dict)
     consents: dict[str, str] = field(default_factory=dict)
+    # Those merged into it, whose identifiers, tags and consents are told as its own, and whose an identifier is.
+    merged: tuple[UUID, ...] = ()
+    owners: dict[Identification, UUID] = field(default_factory=dict)
 
     def copy(self) -> "ContactState":
         """Return a copy that shares nothing which changes."""
@@ -31,6 +34,8 @@ class ContactState:
             dict(self.identifiers),
             dict(self.tags),
             dict(self.consents),
+            self.merged,
+            self.owners,
         )
 
     def primary(self, kind: str) -> str | None:
@@ -59,6 +64,10 @@ class Draft:
     def old(self) -> ContactState:
         """The state before, empty for a new contact."""
         return self.before or _NOTHING
+
+    def owner_of(self, key: Identification) -> UUID:
+        """Return whose an identifier is: this contact's, or that of one merged into it."""
+        return self.old.owners.get(key, self.id)
 
     @property
     def added_identifiers(self) -> list[Identification]:

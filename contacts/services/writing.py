@@ -171,14 +171,17 @@ def _rearrange_identifiers(workspace_id: UUID, drafts: list[Draft]) -> None:
     dropped, demoted, promoted = [], [], []
     for draft in drafts:
         old, new = draft.old, draft.after
-        for key, was_primary in old.identifiers.items():
-            if key not in new.identifiers:
-                dropped.append((draft.id, *key))
-            elif was_primary and not new.identifiers[key]:
-                demoted.append((draft.id, *key))
         for key, is_primary in new.identifiers.items():
             if is_primary and old.primary(key[0]) not in (None, key[1]):
-                promoted.append((draft.id, *key))
+                promoted.append((draft.owner_of(key), *key))
+        # An own primary one goes before those of merged contacts, which therefore stay what they are.
+        foreign = {kind for owner, kind, _ in promoted if owner != draft.id}
+        for key, was_primary in old.identifiers.items():
+            owner = draft.owner_of(key)
+            if key not in new.identifiers:
+                dropped.append((owner, *key))
+            elif not new.identifiers[key] and (key[0] in foreign or (was_primary and owner == draft.id)):
+                demoted.append((owner, *key))
     for sql, rows in ((_DROP_IDENTIFIERS, dropped), (_DEMOTE, demoted), (_PROMOTE, promoted)):
         if rows:
             _execute(sql, workspace_id, rows, ("ids", "kinds", "values"))
@@ -194,7 +197,13 @@ def _update_contacts(workspace_id: UUID, drafts: list[Draft], now: datetime) -> 
 
 def _write_tags(workspace_id: UUID, drafts: Sequence[Draft], now: datetime) -> None:
     put_on = [(d.id, tag) for d in drafts for tag in d.after.tags if tag not in d.old.tags]
-    taken_off = [(d.id, tag) for d in drafts for tag in d.old.tags if tag not in d.after.tags]
+    taken_off = [
+        (contact_id, tag)
+        for d in drafts
+        for tag in d.old.tags
+        if tag not in d.after.tags
+        for contact_id in (d.id, *d.old.merged)
+    ]
     if put_on:
         words = [(uuid7(), tag) for tag in sorted({tag for _, tag in put_on})]
         links = [(*link, new_id) for link, new_id in zip(put_on, _ids(len(put_on)), strict=True)]
@@ -213,6 +222,14 @@ def _write_consents(workspace_id: UUID, drafts: list[Draft], now: datetime) -> N
     ]
     if rows:
         _execute(_UPSERT_CONSENTS, workspace_id, rows, ("ids", "contacts", "channels", "statuses"), now)
+    of_merged = {draft.id: draft.old.merged for draft in drafts}
+    agreeing = [
+        (merged, channel, status)
+        for _, contact_id, channel, status in rows
+        for merged in of_merged[contact_id]
+    ]
+    if agreeing:
+        _execute(_UPDATE_CONSENTS, workspace_id, agreeing, ("contacts", "channels", "statuses"), now)
 
 
 def _execute(
@@ -435,6 +452,15 @@ DELETE FROM contacts_contacttag has
 USING unnest(%(contacts)s::uuid[], %(names)s::varchar[]) AS gone (contact_id, name)
 JOIN contacts_tag tag ON tag.workspace_id = %(workspace)s AND tag.name = gone.name
 WHERE has.workspace_id = %(workspace)s AND has.contact_id = gone.contact_id AND has.tag_id = tag.id
+"""
+
+# What a person says now holds for all that the person is.
+_UPDATE_CONSENTS: Final = """
+UPDATE contacts_consent c SET status = new.status, changed_at = %(now)s
+FROM unnest(%(contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[])
+    AS new (contact_id, channel, status)
+WHERE c.workspace_id = %(workspace)s AND c.contact_id = new.contact_id AND c.channel = new.channel
+    AND c.status <> new.status
 """
 
 _UPSERT_CONSENTS: Final = """

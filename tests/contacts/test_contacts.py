@@ -238,7 +238,7 @@ def test_details_cost_a_fixed_number_of_statements(workspace, django_assert_num_
         contact = IdentifierFactory.create(contact__workspace=workspace).contact
         ContactScore.objects.create(workspace=workspace, contact=contact, points=5)
     tag_contact(workspace, contact, "vip")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         for contact in with_details(Contact.objects.in_workspace(workspace.id)):
             assert contact.email
             assert contact.phone is None

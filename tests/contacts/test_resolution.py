@@ -12,6 +12,7 @@ from contacts.services import (
     Resolution,
     create_field,
     get_contact,
+    merge_contacts,
     resolve_contacts,
     set_identity_field,
 )
@@ -294,28 +295,34 @@ def test_several_updates_of_one_contact_add_up(workspace, announced):
     assert len(announced) == 1
 
 
-def test_merged_contacts_lead_to_their_survivor(workspace):
+def test_merged_contacts_lead_to_their_survivor_and_say_whom_they_named(workspace):
     survivor = a_contact(workspace, "survivor@example.test")
     middle = a_contact(workspace, "middle@example.test")
     first = a_contact(workspace, "first@example.test")
-    Contact.objects.filter(id=middle.id).update(merged_into=survivor)
-    Contact.objects.filter(id=first.id).update(merged_into=middle)
+    merge_contacts(workspace, middle, first)
+    merge_contacts(workspace, survivor, middle)
     changes = ContactChanges(first_name="S")
-    results = resolved(
+    assert resolved(
         workspace.id,
         ContactReference(id=str(first.id)),
         by_email("first@example.test"),
         by_email("middle@example.test", update_matched=True, changes=changes),
-    )
-    assert {result.contact_id for result in results} == {survivor.id}
+        by_email("survivor@example.test"),
+    ) == [
+        Resolution(survivor.id, created=False, came_with=first.id),
+        Resolution(survivor.id, created=False, came_with=first.id),
+        Resolution(survivor.id, created=False, came_with=middle.id),
+        Resolution(survivor.id, created=False),
+    ]
     assert get_contact(workspace.id, survivor.id).first_name == "S"
 
 
-def test_a_circle_of_merges_ends(workspace):
-    one, other = a_contact(workspace), a_contact(workspace)
-    Contact.objects.filter(id=one.id).update(merged_into=other)
-    Contact.objects.filter(id=other.id).update(merged_into=one)
-    resolve_contacts(workspace.id, [ContactReference(id=str(one.id))])
+@pytest.mark.parametrize("reference", [by_email("merged@example.test"), None])
+def test_a_merged_contact_is_found_by_one_statement(workspace, reference, django_assert_num_queries):
+    merged = a_contact(workspace, "merged@example.test")
+    merge_contacts(workspace, a_contact(workspace), merged)
+    with django_assert_num_queries(1):
+        resolved(workspace.id, reference or ContactReference(id=str(merged.id)))
 
 
 def test_the_value_of_the_identity_field_is_an_identifier_too(workspace):

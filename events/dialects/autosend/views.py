@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Prefetch
+from django.db.models.functions import Coalesce
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -317,7 +318,8 @@ def _known_by(workspace: Workspace, kind: str, values: list[str]) -> ContactQuer
     known = Identifier.objects.filter(
         workspace_id=workspace.id, kind=kind, value__in=[value for value in normalized if value is not None]
     )
-    return Contact.objects.in_workspace(workspace.id).standing().filter(id__in=known.values("contact_id"))
+    persons = known.values_list(Coalesce("contact__merged_into_id", "contact_id"))
+    return Contact.objects.in_workspace(workspace.id).standing().filter(id__in=persons)
 
 
 @transaction.atomic

@@ -51,7 +51,7 @@ def attributes_of(contact: Contact, fields: Iterable[str]) -> dict[str, Any]:
     """Return a contact's attributes, flat; a declared field without a value is null."""
     identifiers = {
         identifier.kind: identifier.value
-        for identifier in contact.identifiers.all()
+        for identifier in contact.known_identifiers
         if identifier.is_primary and identifier.kind in IDENTIFIER_ATTRIBUTES
     }
     return {

@@ -197,7 +197,7 @@ class ContactView(LeadpushView):
         changes = changes_of(sent.attributes, sent.subscribed)
         updated = update_contact(self.workspace, contact, changes)
         kinds = cleared_identifiers(sent.attributes)
-        for identifier in [one for one in contact.identifiers.all() if one.kind in kinds]:
+        for identifier in [one for one in contact.known_identifiers if one.kind in kinds]:
             updated = remove_identifier(self.workspace, updated, identifier.kind, identifier.value)
         return updated
 
