@@ -8,6 +8,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from config.planning import planned_for_its_values
+from contacts.services import ids_of
 from events.models import Event
 
 EXACT_UP_TO = 10_000
@@ -17,10 +18,10 @@ ESTIMATE_SECONDS = 60
 def events_of(
     workspace_id: UUID, *, contact_id: UUID | None = None, name: str | None = None, search: str = ""
 ) -> QuerySet[Event]:
-    """Return the events of a workspace, of one contact, of one name, of names that contain a text."""
+    """Return the events of a workspace, of one person by any of its ids, of one name, of names with a text."""
     events = Event.objects.filter(workspace_id=workspace_id)
     if contact_id is not None:
-        events = events.filter(contact_id=contact_id)
+        events = events.filter(contact_id__in=ids_of(workspace_id, contact_id))
     if name is not None:
         events = events.filter(name=name)
     if search:
@@ -41,10 +42,20 @@ def list_events(
     offset: int = 0,
 ) -> list[Event]:
     """Return a page of events in the order of their time; `before` is the last id of the page before."""
-    events = events_of(workspace_id, contact_id=contact_id, name=name, search=search)
+    events = events_of(workspace_id, name=name, search=search)
     if before is not None:
         events = events.filter(id__lt=before) if newest_first else events.filter(id__gt=before)
-    return list(events.order_by("-id" if newest_first else "id")[offset : offset + limit])
+    events = events.order_by("-id" if newest_first else "id")
+    if contact_id is None:
+        return list(events[offset : offset + limit])
+    # Each contact's events are read in their order by the index; those of several at once would all be sorted.
+    found = [
+        event
+        for one in ids_of(workspace_id, contact_id)
+        for event in events.filter(contact_id=one)[: offset + limit]
+    ]
+    found.sort(key=lambda event: event.id, reverse=newest_first)
+    return found[offset : offset + limit]
 
 
 def count_events(workspace_id: UUID, *, contact_id: UUID | None = None, search: str = "") -> int:

@@ -1,6 +1,6 @@
 """What follows from rows: a batch wakes the workers, an event saved by the ORM gets its batch, and so on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -9,9 +9,9 @@ from django.db import transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
-from contacts.signals import ContactChange, contacts_changed
+from contacts.signals import ContactChange, contacts_changed, contacts_regrouped, regrouping_contacts
 from events.models import EffectsLevel, Event, EventBatch
-from events.services import enqueue_events, record_contact_changes
+from events.services import enqueue_events, hold_lanes_of, move_contacts, record_contact_changes
 from events.tasks import apply_effects
 from events.wakeups import WakeUps
 
@@ -45,3 +45,17 @@ def enqueue_saved_event(instance: Event, created: bool, raw: bool = False, **kwa
 def record_changes(workspace_id: UUID, changes: Sequence[ContactChange], **kwargs: Any) -> None:
     """Put what happened to contacts on the stream."""
     record_contact_changes(workspace_id, changes)
+
+
+@receiver(regrouping_contacts, dispatch_uid="events.hold_lanes_of_contacts")
+def hold_lanes_of_contacts(workspace_id: UUID, contact_ids: Collection[UUID], **kwargs: Any) -> None:
+    """Keep effects off contacts that are about to be merged or parted."""
+    hold_lanes_of(workspace_id, contact_ids)
+
+
+@receiver(contacts_regrouped, dispatch_uid="events.move_regrouped_contacts")
+def move_regrouped_contacts(
+    workspace_id: UUID, moved: Sequence[UUID], old_survivor: UUID, new_survivor: UUID, **kwargs: Any
+) -> None:
+    """Bring along what is kept by lane of contacts that were merged or parted."""
+    move_contacts(workspace_id, moved, old_survivor=old_survivor, new_survivor=new_survivor)

@@ -28,7 +28,7 @@ def whole(event: Event | RecordedEvent, contact: Row | None) -> Row:
         "id": str(event.id),
         "workspaceId": str(event.workspace_id),
         "type": event.name,
-        "contactId": event.contact_id and str(event.contact_id),
+        "contactId": contact["id"] if contact else event.contact_id and str(event.contact_id),
         "metadata": event.properties,
         **{name: event.context.get(name) for name in CONTEXT_FIELDS},
         "timestamp": iso_millis(event.occurred_at),

@@ -32,6 +32,7 @@ from events.services.measures import (
 from events.services.outbox import LANES, enqueue_events, lane_of
 from events.services.parking import park, parked_subjects, retry_parked
 from events.services.recording import record_contact_changes, record_event, record_events
+from events.services.regrouping import hold_lanes_of, move_contacts
 from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
 from events.services.timetable import forget_due, schedule
 
@@ -59,10 +60,12 @@ __all__ = [
     "forget_due",
     "forget_measures",
     "hold_lane",
+    "hold_lanes_of",
     "isolate",
     "lane_of",
     "list_events",
     "match_events",
+    "move_contacts",
     "park",
     "parked_subjects",
     "record_consequences",

@@ -1,6 +1,7 @@
 """The runner: takes batches lane by lane and turns the wheels of `settings.EVENT_EFFECTS` over their events."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from django.utils.module_loading import import_string
 from config import clock
 from events.models import EffectsLevel
 from events.services.isolation import isolate
+from events.services.outbox import enqueue_events, lane_of
 from events.services.parking import park
 
 
@@ -30,6 +32,9 @@ class EffectEvent:
     level: EffectsLevel
     # It went before the wheels already; what adds up must not count it again.
     is_repeat: bool = False
+
+
+_REGROUPING = ("contact.merged", "contact.unmerged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,15 @@ class EffectBatch:
     due: Sequence[DueDecision] = ()
     # Contacts whose score an earlier effect of this batch has changed.
     scores_changed: set[UUID] = field(default_factory=set)
+
+    @property
+    def regrouped(self) -> set[UUID]:
+        """Contacts that others were merged into, or were parted from: all of theirs is to be decided anew.
+
+        Those that are merged into them now have nothing of their own any more.
+        """
+        told = [event for event in self.events if event.name in _REGROUPING and event.source == "system"]
+        return {event.contact_id for event in told}
 
 
 Effect = Callable[[EffectBatch], None]
@@ -103,6 +117,9 @@ def workspaces_with_due() -> list[UUID]:
         return [workspace_id for (workspace_id,) in cursor.fetchall()]
 
 
+_LOCK_LANE = "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))"
+
+
 @contextmanager
 def hold_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float = 0) -> Iterator[None]:
     """Do background work on a lane in one transaction: no effects run there, and the rules stay as they are.
@@ -111,11 +128,22 @@ def hold_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float = 0) -> I
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}")
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))", [str(workspace_id), lane]
-        )
+        cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
         _hold_rules(workspace_id)
         yield
+
+
+def hold_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: float) -> None:
+    """Keep effects off some lanes until the caller's transaction ends; it must not have locked any contact yet.
+
+    Waits for whoever has them. Raises OperationalError if that takes longer.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = {int(at_most_seconds * 1000)}")
+        for lane in sorted(lanes):
+            cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+    _hold_rules(workspace_id)
 
 
 def bump_rules_version(workspace_id: UUID) -> None:
@@ -148,7 +176,7 @@ def _apply_some(workspace_id: UUID) -> _Pass:
         due = _take_due(workspace_id, lanes, now) if lanes else []
         if taken or due:
             _prepare(workspace_id)
-            events = _load(workspace_id, taken) if taken else []
+            events = _hand_over(workspace_id, lanes, _load(workspace_id, taken)) if taken else []
             batch = EffectBatch(workspace_id, events, now, due)
             for path in settings.EVENT_EFFECTS:
                 _run(path, batch)
@@ -277,6 +305,19 @@ CROSS JOIN LATERAL (
 ) c
 ORDER BY e.occurred_at, e.id
 """
+
+
+def _hand_over(workspace_id: UUID, lanes: Sequence[int], events: Sequence[EffectEvent]) -> list[EffectEvent]:
+    """Return the events of these lanes; those of contacts merged or parted since go on to their lane of now."""
+    own, others = [], defaultdict(list)
+    for event in events:
+        if lane_of(event.contact_id) in lanes:
+            own.append(event)
+        else:
+            others[event.level, event.is_repeat].append((event.id, event.contact_id))
+    for (level, is_repeat), pairs in others.items():
+        enqueue_events(workspace_id, pairs, level=level, is_repeat=is_repeat)
+    return own
 
 
 def _run(path: str, batch: EffectBatch) -> None:

@@ -94,7 +94,7 @@ def enqueue_events(
 
 
 def _row(event: RecordedEvent, level: EffectsLevel) -> dict[str, object]:
-    has_effects = event.contact_id is not None and level is not EffectsLevel.NONE
+    survivor_id = None if level is EffectsLevel.NONE else event.survivor_id
     return {
         "id": event.id,
         "contact_id": event.contact_id,
@@ -107,7 +107,7 @@ def _row(event: RecordedEvent, level: EffectsLevel) -> dict[str, object]:
         "source": event.source,
         "cause_id": event.cause_id,
         "depth": event.depth,
-        "lane": lane_of(event.contact_id) if has_effects and event.contact_id else None,
+        "lane": None if survivor_id is None else lane_of(survivor_id),
     }
 
 

@@ -1,6 +1,7 @@
 """`record_events`: the only way into the stream."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from django.db import connection, transaction
 from config import clock, ids
 from config.errors import DomainError
 from contacts.services import Resolution, resolve_contacts
-from contacts.signals import ContactChange
+from contacts.signals import ContactChange, Kind
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
 from events.models import EffectsLevel
 from events.partitions import has_partition
@@ -69,9 +70,20 @@ def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange])
         call.changes.extend(changes)
         return
     received_at = clock.now()
-    events = [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)]
+    by_level: dict[EffectsLevel, list[RecordedEvent]] = defaultdict(list)
+    for place, change in enumerate(changes):
+        event = _system_event(workspace_id, change, received_at, place)
+        by_level[_LEVELS.get(change.kind, EffectsLevel.ALL)].append(event)
     with transaction.atomic():
-        insert_events(workspace_id, events, level=EffectsLevel.ALL, received_at=received_at)
+        for level, events in by_level.items():
+            insert_events(workspace_id, events, level=level, received_at=received_at)
+
+
+# A merge makes nothing happen to the person: its histories start no campaign.
+_LEVELS: Mapping[Kind, EffectsLevel] = {
+    "merged": EffectsLevel.SCORES_AND_SEGMENTS,
+    "unmerged": EffectsLevel.SCORES_AND_SEGMENTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +225,7 @@ def _recorded_event(
     known: dict[str, UUID],
     source: str,
 ) -> RecordedEvent:
-    event = item.event
+    event, resolution = item.event, item.resolution
     occurred_at = min(event.occurred_at or received_at, received_at)
     if not event.message_id:
         event_id = ids.uuid7(occurred_at, sequence)
@@ -226,7 +238,7 @@ def _recorded_event(
         id=event_id,
         workspace_id=workspace_id,
         name=event.name,
-        contact_id=None if item.resolution is None else item.resolution.contact_id,
+        contact_id=None if resolution is None else resolution.came_with or resolution.contact_id,
         properties=item.properties,
         context=event.context,
         occurred_at=occurred_at,
@@ -234,6 +246,7 @@ def _recorded_event(
         company_id=event.company_id,
         source=source,
         message_id=event.message_id,
+        merged_into=None if resolution is None or resolution.came_with is None else resolution.contact_id,
     )
 
 

@@ -45,6 +45,7 @@ class RecordedEvent:
     id: UUID
     workspace_id: UUID
     name: str
+    # Whom it came with, even if that contact was merged into another: so the undo of a merge is exact.
     contact_id: UUID | None
     properties: Mapping[str, Any]
     context: Mapping[str, Any]
@@ -55,6 +56,13 @@ class RecordedEvent:
     message_id: str = ""
     cause_id: UUID | None = None
     depth: int = 0
+    # The survivor, where there is one.
+    merged_into: UUID | None = None
+
+    @property
+    def survivor_id(self) -> UUID | None:
+        """Whom it is about now: an answer names this one, and its lane is this one's."""
+        return self.merged_into or self.contact_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,22 @@ from pathlib import Path
 
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
-from contacts.signals import contacts_changed
+from contacts.signals import contacts_changed, contacts_regrouped, regrouping_contacts
 from segments.signals import segment_waits, versions_retired
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/signals.md"
 OURS = ("contacts.", "events.", "scoring.", "segments.", "workspaces.")
-SIGNALS = (contacts_changed, segment_waits, versions_retired, pre_save, post_save, pre_delete, post_delete)
+SIGNALS = (
+    contacts_changed,
+    regrouping_contacts,
+    contacts_regrouped,
+    segment_waits,
+    versions_retired,
+    pre_save,
+    post_save,
+    pre_delete,
+    post_delete,
+)
 
 
 def test_the_document_lists_what_is_connected() -> None:

@@ -112,7 +112,7 @@ def render_event(event: RecordedEvent) -> dict[str, Any]:
     return {
         "id": str(event.id),
         "eventName": event.name,
-        "contactId": str(event.contact_id),
+        "contactId": str(event.survivor_id),
         "properties": event.properties,
         "createdAt": iso_millis(event.received_at),
     }

@@ -71,8 +71,8 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
 @transaction.atomic
 def _record_without_tags(workspace: Workspace, incoming: IncomingEvent) -> None:
     event = record_event(workspace, incoming, schema_policy=SchemaPolicy.LEARNED).event
-    if event is not None and event.contact_id is not None:
-        contact = get_contact(workspace.id, event.contact_id)
+    if event is not None and event.survivor_id is not None:
+        contact = get_contact(workspace.id, event.survivor_id)
         untag_contact(workspace, contact, *contact.tag_names)
 
 

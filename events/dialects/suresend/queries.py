@@ -4,11 +4,12 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Exists, OuterRef, Value
+from django.db.models import Case, Exists, Value, When
 from django.db.models.functions import JSONObject
 
 from contacts.errors import ContactNotFound
 from contacts.models import CompanyMembership, Contact, ContactTag, Identifier
+from contacts.queries import of_person
 
 
 def person_of(workspace_id: UUID, contact_id: UUID, company_id: UUID | None) -> dict[str, Any]:
@@ -16,16 +17,18 @@ def person_of(workspace_id: UUID, contact_id: UUID, company_id: UUID | None) -> 
 
     In one statement: every send asks. Raises ContactNotFound.
     """
+    is_own = Case(When(contact_id=contact_id, then=Value(True)), default=Value(False))
     membership = CompanyMembership.objects.filter(workspace_id=workspace_id, contact_id=contact_id)
     identifiers = (
-        Identifier.objects.filter(workspace_id=workspace_id, contact=OuterRef("id"))
-        .order_by("-is_primary", "created_at", "id")
+        Identifier.objects.filter(of_person(workspace_id, contact_id), workspace_id=workspace_id)
+        .order_by("-is_primary", is_own.desc(), "created_at", "id")
         .values(row=JSONObject(kind="kind", value="value", is_primary="is_primary"))
     )
     tags = (
-        ContactTag.objects.filter(workspace_id=workspace_id, contact=OuterRef("id"))
+        ContactTag.objects.filter(of_person(workspace_id, contact_id), workspace_id=workspace_id)
         .order_by("tag__name")
         .values("tag__name")
+        .distinct()
     )
     person = (
         Contact.objects.in_workspace(workspace_id)

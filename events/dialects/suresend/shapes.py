@@ -73,7 +73,7 @@ def render_event(event: RecordedEvent) -> dict[str, Any]:
     return {
         "id": str(event.id),
         "eventType": event.name,
-        "personId": _id(event.contact_id),
+        "personId": _id(event.survivor_id),
         "companyId": _id(event.company_id),
         "occurredAt": iso_millis(event.occurred_at),
         **{name: event.context.get(CONTEXT_OF_FIELD[name]) for name in ECHOED_PAGE_FIELDS},
@@ -308,13 +308,14 @@ def _id(value: object) -> str | None:
 def _identifiers(person: dict[str, Any], kind: str, types_attribute: str) -> list[dict[str, Any]]:
     types = person["attributes"].get(types_attribute)
     known = types if isinstance(types, dict) else {}
+    rows = [row for row in person["known_identifiers"] if row["kind"] == kind]
     return [
         {
             "value": row["value"],
             "type": known.get(row["value"]),
             "status": "active",
-            "isPrimary": row["is_primary"],
+            # The first comes first because it is: each merged contact has a primary one too.
+            "isPrimary": row["is_primary"] and place == 0,
         }
-        for row in person["known_identifiers"]
-        if row["kind"] == kind
+        for place, row in enumerate(rows)
     ]

@@ -66,8 +66,8 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
 def _answer(workspace: Workspace, incoming: IncomingEvent) -> dict[str, Any]:
     outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
     event = outcome.event
-    assert event is not None and event.contact_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
-    person = person_of(workspace.id, event.contact_id, event.company_id)
+    assert event is not None and event.survivor_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
+    person = person_of(workspace.id, event.survivor_id, event.company_id)
     if event.company_id is not None and not person["is_member"]:
         link_company(workspace, person["id"], event.company_id)
     return {
