@@ -159,6 +159,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
     "make partitions": {"task": "events.tasks.make_partitions", "schedule": 24 * 3600.0},
     "forget idempotency keys": {"task": "events.tasks.forget_idempotency_keys", "schedule": 3600.0},
+    "sweep re-scores": {"task": "scoring.tasks.sweep_rescores", "schedule": 30.0, "options": {"expires": 30}},
     "sweep segments": {"task": "segments.tasks.sweep_segments", "schedule": 15.0, "options": {"expires": 15}},
     "sweep stale rows": {"task": "segments.tasks.sweep_stale_rows", "schedule": 3600.0},
 }

@@ -8,3 +8,14 @@ class ScoringRuleNotFound(DomainError):
 
     def __init__(self) -> None:
         super().__init__("Scoring rule not found")
+
+
+class InvalidScoringRule(DomainError):
+    """Values that do not go together; `field` is the one to change."""
+
+    code = "invalid_scoring_rule"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.details = {field: [message]}

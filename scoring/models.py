@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import ClassVar
+from uuid import UUID
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from config import clock, ids
+from scoring.folding import Award, State, Terms
 from workspaces.tenancy import TenantModel
+
+LONGEST_DECAY_DAYS = 36_500
+
+
+class ScoringRuleQuerySet(models.QuerySet["ScoringRule"]):
+    def in_workspace(self, workspace_id: UUID) -> ScoringRuleQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def rescoring(self) -> ScoringRuleQuerySet:
+        """Only those whose re-scoring has begun and not ended."""
+        return self.filter(rescore_started_at__isnull=False, rescored_at=None)
+
+
+class StandingRules(models.Manager["ScoringRule"]):
+    """The rules that nobody has deleted."""
+
+    def get_queryset(self) -> ScoringRuleQuerySet:
+        return ScoringRuleQuerySet(self.model, using=self._db).filter(deleted_at=None)
 
 
 class ScoringRule(TenantModel):
-    """An event name, a condition, and the points that a match gives."""
+    """An event name, a condition, and the points that a match gives.
+
+    A deleted rule stays as a row: what it has given goes on to decay, and can be explained.
+    """
 
     class Period(models.TextChoices):
         DAY = "day"
@@ -28,13 +52,17 @@ class ScoringRule(TenantModel):
     condition = models.JSONField(
         null=True,
         blank=True,
-        help_text='such as {"field": "metadata.amount", "operator": "gte", "value": 50}; empty: always',
+        help_text='a rule, such as {"field": "metadata.amount", "operator": "gte", "value": 50}; empty: always',
     )
     points = models.DecimalField(max_digits=15, decimal_places=6)
     decay_points = models.DecimalField(
         max_digits=15, decimal_places=6, null=True, blank=True, validators=[MinValueValidator(0)]
     )
-    decay_days = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    decay_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_DECAY_DAYS)],
+    )
     max_score = models.DecimalField(max_digits=15, decimal_places=6, null=True, blank=True)
     min_score = models.DecimalField(max_digits=15, decimal_places=6, null=True, blank=True)
     limit_count = models.PositiveIntegerField(
@@ -56,17 +84,56 @@ class ScoringRule(TenantModel):
     rescore_started_at = models.DateTimeField(null=True, editable=False)
     # Work is done lane by lane; a bit for each that is done.
     rescore_lanes_done = models.PositiveIntegerField(default=0, editable=False)
+    rescore_judges = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="whether the events are judged anew, not only the ledger folded",
+    )
+    rescore_seen_at = models.DateTimeField(null=True, editable=False)
     rescored_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects = StandingRules()
+    with_deleted = ScoringRuleQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "with_deleted"
         indexes: ClassVar = [
             models.Index(fields=["workspace", "event_name"], name="scoring_rule_by_event"),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def terms(self) -> Terms:
+        """How its awards add up."""
+        has_decay = bool(self.decay_points) and self.decay_days is not None
+        return Terms(
+            decay_points=self.decay_points if has_decay else None,
+            decay_every=timedelta(days=self.decay_days or 0) if has_decay else None,
+            lowest=self.min_score,
+            highest=self.max_score,
+            limit_count=self.limit_count,
+            limit_period=self.limit_period,
+        )
+
+    def judges_from(self, *, is_repeat: bool) -> datetime | None:
+        """Return the first moment of receipt of an event that it judges; None: of all events.
+
+        What was received before an edit, but not judged by the old rule, is the new one's; not so what went before
+        the wheels already.
+        """
+        if self.effective_from is None or is_repeat:
+            return self.effective_from
+        return min(self.created_at, self.effective_from)
+
+    @property
+    def is_rescoring(self) -> bool:
+        """Whether some contacts' entries still follow from the rule as it was."""
+        return self.rescore_started_at is not None and self.rescored_at is None
 
 
 class ScoreEntry(models.Model):
@@ -110,9 +177,14 @@ class ScoreEntry(models.Model):
     def __str__(self) -> str:
         return f"{self.points.normalize():+f}"
 
+    @property
+    def award(self) -> Award:
+        """What the fold takes of it."""
+        return Award(self.occurred_at, self.event_id, self.points)
+
 
 class RuleScore(models.Model):
-    """What a rule that decays or is bounded gives a contact: the fold of its entries so far."""
+    """What a rule whose entries depend on one another gives a contact: the fold of them so far."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     workspace = models.ForeignKey(
@@ -136,6 +208,9 @@ class RuleScore(models.Model):
     """The value right after the last entry; what has decayed since follows from the time."""
     last_at = models.DateTimeField()
     last_event_id = models.UUIDField()
+    counted = models.PositiveIntegerField(
+        default=0, help_text="entries that count in the last one's period, where the rule has a limit"
+    )
     included = models.DecimalField(max_digits=30, decimal_places=6)
     """What of it the contact's score has in it now."""
 
@@ -146,3 +221,8 @@ class RuleScore(models.Model):
 
     def __str__(self) -> str:
         return f"{self.included.normalize():f}"
+
+    @property
+    def state(self) -> State:
+        """Where the fold stands."""
+        return State(self.folded, self.last_at, self.last_event_id, self.counted)

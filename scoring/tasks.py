@@ -1,0 +1,56 @@
+"""Background work on scores: each task calls one service and returns a word."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from celery import shared_task
+
+from config import clock
+from events.services import LANES
+from scoring import services
+from scoring.models import ScoringRule
+
+TURN_SECONDS = 5.0
+"""How long a lane may keep a worker before other tasks have their turn."""
+SILENCE = timedelta(seconds=60)
+"""After which a re-scoring that tells of no progress is taken up again."""
+
+
+@shared_task
+def rescore_rule(workspace_id: str, rule_id: str) -> str:
+    """Begin, or take up again, the lanes that are not re-scored yet."""
+    rule = ScoringRule.with_deleted.filter(workspace_id=UUID(workspace_id), id=UUID(rule_id)).first()
+    if rule is None or not rule.is_rescoring:
+        return "nothing"
+    for lane in range(LANES):
+        if not rule.rescore_lanes_done >> lane & 1:
+            rescore_rule_lane.apply_async(args=(workspace_id, rule_id, lane), retry=False)
+    return "done"
+
+
+@shared_task
+def rescore_rule_lane(workspace_id: str, rule_id: str, lane: int, after: str = "") -> str:
+    """Re-score a lane's contacts, from the one after `after` on; with more left than a turn takes, queue up again."""
+    turn = services.rescore_lane(
+        UUID(workspace_id),
+        UUID(rule_id),
+        lane,
+        after=UUID(after) if after else UUID(int=0),
+        at_most_seconds=TURN_SECONDS,
+    )
+    if turn.after is None:
+        return "done"
+    rescore_rule_lane.apply_async(args=(workspace_id, rule_id, lane, str(turn.after)), retry=False)
+    return "more"
+
+
+@shared_task
+def sweep_rescores() -> str:
+    """Take up the re-scorings that have fallen silent: a message was lost, or a worker killed."""
+    silent = ScoringRule.with_deleted.all().rescoring().filter(rescore_seen_at__lt=clock.now() - SILENCE)
+    found = list(silent.values_list("workspace_id", "id"))
+    for workspace_id, rule_id in found:
+        rescore_rule.apply_async(args=(str(workspace_id), str(rule_id)), retry=False)
+    # Until they are heard of, they are not to be taken up every time.
+    silent.update(rescore_seen_at=clock.now())
+    return "done" if found else "nothing"
