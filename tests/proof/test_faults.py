@@ -126,7 +126,7 @@ def test_a_race_that_is_lost_again_and_again_is_a_503_and_changes_nothing(path, 
     def lose(*_, **__):
         raise LostRace([("email", "a@example.test")])
 
-    monkeypatch.setattr("contacts.services.resolution.write", lose)
+    monkeypatch.setattr("contacts.services.resolution.create", lose)
     answer = Client().post(path, body, content_type="application/json", **bearer(a_key().secret))
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0

@@ -96,7 +96,7 @@ FORMS = [
     # Other rows of a contact that exists are changed under its lock, inside a savepoint.
     _omnisend("another phone", {"email": "jane@example.test", "phoneNumber": "+1202555{turn}"}, 12),
     _omnisend("new tag", {"email": "jane@example.test", "tags": ["new {turn}"]}, 11),
-    _omnisend("no tags", {"email": "jane@example.test", "tags": None}, 21),
+    _omnisend("no tags", {"email": "jane@example.test", "tags": None}, 23),
     # The first time a name or a property is seen it is listed, or learned.
     Form("native, new name", NATIVE, {"type": "new {turn}", "contactId": "{contact}"}, 7),
     Form("native, new property", NATIVE, {"type": "x", "metadata": {"new {turn}": 1}}, 6),
