@@ -266,10 +266,12 @@ RULE_SOURCES = {
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",
     "scoring.admin.contact_score_section",
+    "segments.admin.contact_segments_section",
 ]
 # What upper apps add to a contact's answer in the API, by key.
 CONTACT_ANSWER_SECTIONS = {
     "events": "events.api.presentation.recent_events",
+    "segments": "segments.api.presentation.active_segments",
 }
 # What upper apps let the list of contacts be narrowed by: the parameter's name, and its filter.
 CONTACT_FILTERS = {
@@ -321,6 +323,14 @@ UNFOLD: dict[str, Any] = {
                 "items": _pages(
                     ("Rules", "rule", "scoring_scoringrule"),
                     ("Ledger", "receipt_long", "scoring_scoreentry"),
+                ),
+            },
+            {
+                "title": "Segments",
+                "items": _pages(
+                    ("Segments", "group_work", "segments_segment"),
+                    ("Memberships", "person_check", "segments_membership"),
+                    ("Stays", "history", "segments_stay"),
                 ),
             },
             {

@@ -29,6 +29,7 @@ from events.models import (
     RulesVersion,
 )
 from scoring.models import ScoreEntry, ScoringRule
+from segments.models import Membership, Segment, Stay
 from workspaces.models import Workspace
 
 
@@ -90,6 +91,23 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
             "occurred_at": clock.now(),
         },
     )
+    segments = _bulk(
+        Segment,
+        count,
+        lambda n: {
+            "workspace": workspace,
+            "name": f"s{n}",
+            "rule": {"type": "tag", "value": f"tag {n}"},
+            "published_at": clock.now(),
+        },
+    )
+    in_segment = [{**of_contact[n], "segment": segments[n]} for n in range(count)]
+    _bulk(
+        Membership,
+        count,
+        lambda n: {**in_segment[n], "version": segments[n].version, "since": clock.now()},
+    )
+    _bulk(Stay, count, lambda n: {**in_segment[n], "entered_at": clock.now()})
     return SimpleNamespace(contacts=contacts, tags=tags, companies=companies, events=events, rules=rules)
 
 
