@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from events.rules.moments import Offset, read_moment
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -27,11 +29,22 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An operator with its value. A missing value fulfils none, unless `when_missing` says that it does."""
+    """An operator with its value. A missing value fulfils none, unless `when_missing` says that it does.
+
+    `as_moments`: what is equal is the moment, not its spelling.
+    """
 
     operator: str
     value: Any = None
     when_missing: bool = False
+    as_moments: bool = False
+
+    @property
+    def goes_with_the_clock(self) -> bool:
+        """Whether time alone may change the answer."""
+        return self.operator == "within" or (
+            self.operator in ("before", "after") and isinstance(read_moment(self.value), Offset)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,8 @@ def written(node: Node) -> dict[str, Any]:
         leaf["value"] = list(value) if isinstance(value, tuple) else value
     if comparison.when_missing:
         leaf["whenMissing"] = True
+    if comparison.as_moments:
+        leaf["as"] = "moment"
     return leaf
 
 
@@ -170,5 +185,8 @@ class Rule:
 
     @property
     def reads_only_the_event(self) -> bool:
-        """Whether the triggering event alone decides."""
-        return all(isinstance(leaf, PropertyLeaf) for leaf in self.root.leaves())
+        """Whether the triggering event alone decides, now as ever."""
+        return all(
+            isinstance(leaf, PropertyLeaf) and not leaf.comparison.goes_with_the_clock
+            for leaf in self.root.leaves()
+        )

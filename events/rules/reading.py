@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from contacts.models import Consent, Field
 from events.conditions import OPERATORS, fault_of_field, fault_of_value
 from events.errors import InvalidCondition
 from events.models import EventProperty
-from events.rules.moments import LONGEST, Offset, read_duration, read_moment
+from events.rules.moments import LONGEST, read_duration, read_moment
 from events.rules.nodes import (
     AbsoluteWindow,
     Aggregation,
@@ -36,6 +37,7 @@ from events.rules.nodes import (
 MAX_DEPTH = 10
 MAX_LEAVES = 100
 MAX_TEXT = 255
+_INT64 = range(-(2**63), 2**63)
 MOMENT_OPERATORS = frozenset({"before", "after", "within"})
 CONTACT_FIELDS = frozenset(
     {"email", "phone", "externalId", "firstName", "lastName", "createdAt", "updatedAt", "score"}
@@ -44,11 +46,12 @@ COMPANY_FIELDS = frozenset({"name", "website", "industry", "size"})
 AGGREGATIONS = ("count", "sum", "avg", "min", "max", "first", "last", "distinct")
 _NUMERIC = frozenset({"eq", "neq", "gt", "gte", "lt", "lte", "between", "in", "not_in"})
 _EXISTENCE = frozenset({"exists", "not_exists"})
+_EQUALITY = frozenset({"eq", "neq", "in", "not_in"})
 _TAKES_MISSING = frozenset({"neq", "not_in", "not_contains"})
 _OF_TYPE: dict[str, frozenset[str]] = {
     "number": _NUMERIC | _EXISTENCE,
     "boolean": frozenset({"eq", "neq"}) | _EXISTENCE,
-    "moment": frozenset({"eq", "neq", "in", "not_in"}) | MOMENT_OPERATORS | _EXISTENCE,
+    "moment": _EQUALITY | MOMENT_OPERATORS | _EXISTENCE,
     "text": (OPERATORS | MOMENT_OPERATORS),
 }
 _KIND_OF_TYPE = {
@@ -74,6 +77,7 @@ def read_rule(rule: object, *, about_event: str | None = None, types: DeclaredTy
     With `about_event`, the name of the triggering event, conditions on that event's own fields are allowed;
     they need no type. None is the rule that always holds. `types` are held against the values.
     """
+    _refuse_unstorable(rule)
     reader = _Reader(about_event, types or DeclaredTypes())
     if rule is None:
         if about_event is None:
@@ -99,9 +103,12 @@ def declared_types(workspace_id: UUID) -> DeclaredTypes:
 
 
 class _Reader:
-    def __init__(self, about_event: str | None, types: DeclaredTypes) -> None:
+    """`is_filter`: what is read are the filters of an event condition, hence about the event's own fields only."""
+
+    def __init__(self, about_event: str | None, types: DeclaredTypes, *, is_filter: bool = False) -> None:
         self.about_event = about_event
         self.types = types
+        self.is_filter = is_filter
         self.leaves = 0
 
     def node(self, raw: object, path: str, depth: int) -> Node:
@@ -112,16 +119,17 @@ class _Reader:
         if self.leaves > MAX_LEAVES:
             raise InvalidCondition(path, f"A rule may have at most {MAX_LEAVES} conditions.")
         kind = node.get("type", "property" if self.about_event is not None else None)
-        if (
-            not isinstance(kind, str)
-            or kind not in _LEAVES
-            or (kind == "property" and self.about_event is None)
-        ):
-            known = sorted(_LEAVES if self.about_event is not None else set(_LEAVES) - {"property"})
+        known = self._kinds()
+        if not isinstance(kind, str) or kind not in known:
             raise InvalidCondition(_at(path, "type"), f"The type must be one of {', '.join(known)}.")
         read, keys = _LEAVES[kind]
         _refuse_unknown(node, keys | {"type"}, path)
         return read(self, node, path)
+
+    def _kinds(self) -> list[str]:
+        if self.is_filter:
+            return ["property"]
+        return sorted(kind for kind in _LEAVES if kind != "property" or self.about_event is not None)
 
     def group(self, node: Mapping[str, Any], path: str, depth: int) -> Group:
         _refuse_unknown(node, {"operator", "conditions"}, path)
@@ -130,16 +138,12 @@ class _Reader:
             raise InvalidCondition(_at(path, "operator"), "The operator must be AND, OR or NOT.")
         if depth > MAX_DEPTH:
             raise InvalidCondition(path, f"A rule may be at most {MAX_DEPTH} groups deep.")
-        conditions = node["conditions"]
+        return Group(operator, self.children(node["conditions"], _at(path, "conditions"), depth + 1))
+
+    def children(self, conditions: object, path: str, depth: int) -> tuple[Node, ...]:
         if not isinstance(conditions, list) or not conditions:
-            raise InvalidCondition(_at(path, "conditions"), "The conditions must be a list of at least one.")
-        return Group(
-            operator,
-            tuple(
-                self.node(child, f"{_at(path, 'conditions')}[{place}]", depth + 1)
-                for place, child in enumerate(conditions)
-            ),
-        )
+            raise InvalidCondition(path, "The conditions must be a list of at least one.")
+        return tuple(self.node(child, f"{path}[{place}]", depth) for place, child in enumerate(conditions))
 
     def property(self, node: Mapping[str, Any], path: str) -> Leaf:
         return self._property(node, path, self.about_event or "")
@@ -147,9 +151,13 @@ class _Reader:
     def _property(self, node: Mapping[str, Any], path: str, event_name: str) -> PropertyLeaf:
         if (fault := fault_of_field(node.get("field"))) is not None:
             raise InvalidCondition(_at(path, "field"), fault)
-        name = node["field"].partition(".")[2]
-        kind = self.types.properties.get((event_name, name), "any")
-        return PropertyLeaf(node["field"], _comparison(node, path, kind))
+        comparison = _comparison(node, path, self._kind_of(event_name, node["field"]))
+        if self.is_filter and comparison.goes_with_the_clock:
+            raise InvalidCondition(_at(path, "value"), "A filter compares with fixed moments only.")
+        return PropertyLeaf(node["field"], comparison)
+
+    def _kind_of(self, event_name: str, field: str) -> str:
+        return self.types.properties.get((event_name, field.partition(".")[2]), "any")
 
     def attribute(self, node: Mapping[str, Any], path: str) -> Leaf:
         name = node.get("field")
@@ -193,37 +201,23 @@ class _Reader:
         self, node: Mapping[str, Any], path: str, event_name: str, aggregation: str
     ) -> Comparison:
         if aggregation in ("count", "distinct"):
-            if "operator" not in node:
-                return Comparison("gte", node.get("value", 1))
-            if node["operator"] in _EXISTENCE:
-                _comparison(node, path, "any")
-                return Comparison("gte", 1) if node["operator"] == "exists" else Comparison("eq", 0)
-            if "whenMissing" in node:
-                raise InvalidCondition(_at(path, "whenMissing"), "A count is never missing: none is zero.")
-            return _comparison(node, path, "count")
+            return _counted(node, path)
         if aggregation in ("first", "last"):
-            name = str(node.get("property") or "").partition(".")[2]
-            kind = self.types.properties.get((event_name, name), "any") if name else "moment only"
+            name = node.get("property")
+            kind = "moment only" if name is None else self._kind_of(event_name, name)
             return _comparison(node, path, kind)
         return _comparison(node, path, "number")
 
     def _filters(self, raw: object, path: str, event_name: str) -> Group | None:
         if raw is None:
             return None
-        if isinstance(raw, list):
-            raw = {"operator": "AND", "conditions": raw}
         # An event's filters are a rule about that event, and count among the leaves of the whole.
-        inner = _Reader(event_name, self.types)
+        inner = _Reader(event_name, self.types, is_filter=True)
         inner.leaves = self.leaves
-        node = inner.node(raw, path, 2)
+        nodes = inner.children(raw, path, 2) if isinstance(raw, list) else (inner.node(raw, path, 2),)
         self.leaves = inner.leaves
-        group = node if isinstance(node, Group) else Group("AND", (node,))
-        for leaf in group.leaves():
-            if not isinstance(leaf, PropertyLeaf):
-                raise InvalidCondition(path, "Only the event's own fields can be filtered by.")
-            if _goes_with_the_clock(leaf.comparison):
-                raise InvalidCondition(path, "A filter compares with fixed moments only.")
-        return group
+        is_group = not isinstance(raw, list) and isinstance(nodes[0], Group)
+        return cast(Group, nodes[0]) if is_group else Group("AND", nodes)
 
     def channel(self, node: Mapping[str, Any], path: str) -> Leaf:
         channel, status = node.get("channel"), node.get("status", "OPTED_IN")
@@ -252,7 +246,7 @@ class _Reader:
             known = ", ".join(sorted(COMPANY_FIELDS))
             raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
         comparison = _comparison(node, path, "text" if name in COMPANY_FIELDS else "any")
-        if _goes_with_the_clock(comparison):
+        if comparison.goes_with_the_clock:
             raise InvalidCondition(_at(path, "value"), "A company is compared with fixed moments only.")
         return CompanyLeaf(name, comparison)
 
@@ -266,7 +260,7 @@ class _Reader:
         return SegmentLeaf(segment_id, operator == "in")
 
 
-_COMPARES = frozenset({"field", "operator", "value", "whenMissing"})
+_COMPARES = frozenset({"field", "operator", "value", "whenMissing", "as"})
 _LEAVES: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Leaf], frozenset[str]]] = {
     "property": (_Reader.property, _COMPARES),
     "attribute": (_Reader.attribute, _COMPARES),
@@ -282,6 +276,7 @@ _LEAVES: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Leaf], froz
                 "operator",
                 "value",
                 "whenMissing",
+                "as",
             }
         ),
     ),
@@ -295,6 +290,8 @@ _LEAVES: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Leaf], froz
 def _comparison(node: Mapping[str, Any], path: str, kind: str) -> Comparison:
     """Read operator, value and whenMissing against what is known of the values' kind."""
     operator, value = node.get("operator"), node.get("value")
+    if "as" in node:
+        kind = _kind_as(node, path, kind)
     allowed = _allowed(kind)
     if not isinstance(operator, str) or operator not in allowed:
         known = ", ".join(sorted(allowed))
@@ -307,7 +304,32 @@ def _comparison(node: Mapping[str, Any], path: str, kind: str) -> Comparison:
     if "whenMissing" in node and operator not in _TAKES_MISSING:
         known = ", ".join(sorted(_TAKES_MISSING))
         raise InvalidCondition(_at(path, "whenMissing"), f"Only {known} take it.")
-    return Comparison(operator, tuple(value) if isinstance(value, list) else value, when_missing)
+    return Comparison(
+        operator,
+        tuple(value) if isinstance(value, list) else value,
+        when_missing,
+        as_moments=kind == "moment" and operator in _EQUALITY,
+    )
+
+
+def _kind_as(node: Mapping[str, Any], path: str, kind: str) -> str:
+    """Return the kind of values that the condition itself claims, where no other one is declared."""
+    if node["as"] != "moment" or kind not in ("any", "moment"):
+        raise InvalidCondition(_at(path, "as"), 'The only value is "moment", for values of no other type.')
+    return "moment"
+
+
+def _counted(node: Mapping[str, Any], path: str) -> Comparison:
+    """Read what a number of events is compared with; "at least one" if nothing is said."""
+    if "whenMissing" in node:
+        raise InvalidCondition(_at(path, "whenMissing"), "A count is never missing: none is zero.")
+    if "operator" not in node:
+        return _comparison({"value": 1, **node, "operator": "gte"}, path, "count")
+    operator = node["operator"]
+    if isinstance(operator, str) and operator in _EXISTENCE:
+        _comparison(node, path, "any")
+        return Comparison("gte", 1) if operator == "exists" else Comparison("eq", 0)
+    return _comparison(node, path, "count")
 
 
 def _allowed(kind: str) -> frozenset[str]:
@@ -331,6 +353,8 @@ def _fault_of_value(operator: str, value: object, kind: str) -> str | None:
         return fault
     if operator not in _EXISTENCE and not all(_is_of_kind(one, kind) for one in _items(value)):
         return _EXPECTED[kind]
+    if operator == "between" and cast(list[Any], value)[0] > cast(list[Any], value)[1]:
+        return "The range must not end before it begins."
     return None
 
 
@@ -355,12 +379,6 @@ _EXPECTED = {
     "moment": "The values are dates.",
     "text": "The values are texts.",
 }
-
-
-def _goes_with_the_clock(comparison: Comparison) -> bool:
-    return comparison.operator == "within" or (
-        comparison.operator in MOMENT_OPERATORS and isinstance(read_moment(comparison.value), Offset)
-    )
 
 
 def _window(raw: object, path: str) -> Window:
@@ -393,7 +411,7 @@ def _moment(raw: object, path: str) -> datetime | None:
 
 
 def _text(raw: object, path: str) -> str:
-    if not isinstance(raw, str) or not 0 < len(raw.strip()) <= MAX_TEXT or "\x00" in raw:
+    if not isinstance(raw, str) or not 0 < len(raw.strip()) <= MAX_TEXT:
         raise InvalidCondition(path, f"Must be a text of 1 to {MAX_TEXT} characters.")
     return raw.strip()
 
@@ -402,7 +420,6 @@ def _is_path(name: object, prefix: str) -> bool:
     return (
         isinstance(name, str)
         and name.startswith(prefix)
-        and "\x00" not in name
         and len(name) <= 1024
         and all(name.removeprefix(prefix).split("."))
     )
@@ -412,6 +429,37 @@ def _object(raw: object, path: str) -> Mapping[str, Any]:
     if not isinstance(raw, dict):
         raise InvalidCondition(path, "Must be an object.")
     return raw
+
+
+def _refuse_unstorable(rule: object) -> None:
+    """Refuse what no JSON of the database can hold, wherever it stands."""
+    waiting: list[tuple[str, object]] = [("", rule)]
+    while waiting:
+        path, value = waiting.pop()
+        if (fault := _fault_of_storing(value)) is not None:
+            raise InvalidCondition(path, fault)
+        if isinstance(value, dict):
+            waiting.extend((_at(path, key), item) for key, item in reversed(value.items()))
+        elif isinstance(value, list):
+            waiting.extend((f"{path}[{place}]", item) for place, item in reversed(list(enumerate(value))))
+
+
+def _fault_of_storing(value: object) -> str | None:
+    if isinstance(value, str):
+        return None if _is_storable(value) else "A text may have no NUL and no lone surrogate."
+    if isinstance(value, dict):
+        is_sound = all(isinstance(key, str) and _is_storable(key) for key in value)
+        return None if is_sound else "The keys must be texts."
+    if isinstance(value, float) and not isfinite(value):
+        return "Must be a finite number."
+    if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
+        return "An integer must fit into 64 bits."
+    is_json = value is None or isinstance(value, bool | int | float | list)
+    return None if is_json else "Must be JSON."
+
+
+def _is_storable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _refuse_unknown(node: Mapping[str, Any], known: set[str] | frozenset[str], path: str) -> None:
