@@ -10,9 +10,10 @@ A rule about a triggering event also reads the alias `t`, a row of the stream.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -45,6 +46,12 @@ from events.rules.nodes import (
 )
 
 _TICK = timedelta(microseconds=1)
+# Python's moments end with the year 9999; what would change after that never does.
+_NEVER = "'9999-12-31'::timestamptz"
+_NOTHING = Sql("NULL::jsonb")
+_NO_SOURCE = Sql("")
+# A select may have 1,664; a condition adds a few at once.
+MOST_COLUMNS = 1_000
 MAX_EVENTS_SHOWN = 20
 
 
@@ -65,17 +72,20 @@ class Earliest:
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpec:
-    """What an all-time condition asks of the events of one name; its aggregates are kept by the effects."""
+    """What an all-time condition asks of the events of one name; its aggregates are kept by the effects.
 
-    event_name: str
-    filters: Group | None
-    field: str
+    `key`, a hash of what is measured, tells two measures apart; Python would take `true` for 1.
+    """
 
-    @property
-    def key(self) -> str:
-        """A hash of what is measured."""
+    event_name: str = dataclasses.field(compare=False)
+    filters: Group | None = dataclasses.field(compare=False)
+    field: str = dataclasses.field(compare=False)
+    key: str = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
         filters = None if self.filters is None else _spelled_alike(written(self.filters))
-        return hashlib.sha256(repr((self.event_name, filters, self.field)).encode()).hexdigest()
+        spelled = repr((self.event_name, filters, self.field))
+        object.__setattr__(self, "key", hashlib.sha256(spelled.encode()).hexdigest())
 
     def id_in(self, workspace_id: UUID) -> UUID:
         """Return the measure's id in a workspace."""
@@ -185,52 +195,80 @@ class _Answer:
 
     matches: Sql
     next_at: Sql | None = None
-    value: Sql = field(default_factory=lambda: Sql("NULL::jsonb"))
-    events: Sql = field(default_factory=lambda: Sql("NULL::jsonb"))
+    value: Sql = _NOTHING
+    events: Sql = _NOTHING
+
+
+class _Columns:
+    """Expressions, each of which gets a name, in as many selects as it takes.
+
+    OFFSET 0 keeps the planner from computing one as often as it is read.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.expressions: list[Sql] = []
+
+    def add(self, expression: Sql) -> str:
+        """Return the name of the expression's column."""
+        place = len(self.expressions)
+        self.expressions.append(expression)
+        return f"{self.alias}{place // MOST_COLUMNS}.c{place}"
+
+    def joins(self, source: Sql = _NO_SOURCE) -> list[Sql]:
+        """Return the laterals that compute the columns from `source`, a FROM clause, and what stands before."""
+        return [
+            _sql(
+                f"CROSS JOIN LATERAL (SELECT {{}} {{}} OFFSET 0) {self.alias}{start // MOST_COLUMNS}",
+                join(", ", [_sql(f"{{}} AS c{place}", self.expressions[place]) for place in places]),
+                source,
+            )
+            for start in range(0, len(self.expressions), MOST_COLUMNS)
+            for places in [range(start, min(start + MOST_COLUMNS, len(self.expressions)))]
+        ]
 
 
 class _Compiler:
     def __init__(self, built: Collection[MeasureSpec], explain: bool) -> None:
         self.built = built
         self.explain = explain
-        self.scans: dict[tuple[str, bool], _Scan] = {}
+        self.scans: dict[tuple[str, bool], list[_Scan]] = {}
         self.aggregates = _Aggregates()
-        self.trigger = EventConditions("t")
-        self.contact: dict[str, Sql] = {}
+        self.triggers: list[EventConditions] = []
+        self.trigger_fields: dict[str, str] = {}
+        self.contact = _Columns("contact")
+        self.contact_fields: dict[str, str] = {}
+        self.leaves = _Columns("leaf")
 
     def compile(self, rules: Sequence[Rule]) -> CompiledRules:
-        leaf_columns: list[Sql] = []
-        places: list[list[LeafColumns]] = []
-        for rule in rules:
-            own = []
-            for leaf in rule.root.leaves():
-                own.append(self._place(len(leaf_columns), self._answer(leaf), leaf_columns))
-            places.append(own)
+        places = [[self._place(self._answer(leaf)) for leaf in rule.root.leaves()] for rule in rules]
         groups = _Groups()
         roots = [groups.add(rule.root, iter(columns)) for rule, columns in zip(rules, places, strict=True)]
-        joins = [self._contact_join(), self._trigger_join(), self.aggregates.join()]
-        joins += [scan.join() for scan in self.scans.values()]
-        # OFFSET 0: each leaf is computed once, however often the groups above read it.
-        if leaf_columns:
-            joins.append(_sql("CROSS JOIN LATERAL (SELECT {} OFFSET 0) leaf", join(", ", leaf_columns)))
-        joins += groups.joins()
+        joins = [*self.contact.joins(_CONTACT), *self._trigger_joins(), *self.aggregates.joins()]
+        joins += [scan.join() for scans in self.scans.values() for scan in scans]
+        joins += [*self.leaves.joins(), *groups.joins()]
         return CompiledRules(
-            joins=join("\n", [part for part in joins if part.text]),
+            joins=join("\n", joins),
             matches=[matches for matches, _ in roots],
             next_at=[next_at for _, next_at in roots],
             leaves=places,
             groups=groups.names,
         )
 
-    def _place(self, place: int, answer: _Answer, columns: list[Sql]) -> LeafColumns:
-        number = len(columns)
-        columns.append(_sql(f"COALESCE({{}}, false) AS m{number}", answer.matches))
+    def _place(self, answer: _Answer) -> LeafColumns:
         never = Sql("NULL::timestamptz")
-        columns.append(_sql(f"{{}} AS n{number}", answer.next_at or never))
-        if self.explain:
-            columns.append(_sql(f"{{}} AS v{number}", answer.value))
-            columns.append(_sql(f"{{}} AS e{number}", answer.events))
-        return LeafColumns(f"leaf.m{number}", f"leaf.n{number}", f"leaf.v{number}", f"leaf.e{number}")
+        next_at = (
+            never
+            if answer.next_at is None
+            else _sql(f"NULLIF(LEAST({{}}, {_NEVER}), {_NEVER})", answer.next_at)
+        )
+        value, events = (answer.value, answer.events) if self.explain else (None, None)
+        return LeafColumns(
+            self.leaves.add(_sql("COALESCE({}, false)", answer.matches)),
+            self.leaves.add(next_at),
+            self.leaves.add(value) if value else "",
+            self.leaves.add(events) if events else "",
+        )
 
     def _answer(self, leaf: Leaf) -> _Answer:
         if isinstance(leaf, EventLeaf):
@@ -238,7 +276,7 @@ class _Compiler:
         if isinstance(leaf, AttributeLeaf):
             return _compared(self._attribute(leaf.field), leaf.comparison)
         if isinstance(leaf, PropertyLeaf):
-            return _compared(f"trigger.{self.trigger.column(leaf.field)}", leaf.comparison)
+            return _compared(self._trigger_field(leaf.field), leaf.comparison)
         if isinstance(leaf, ChannelLeaf):
             return _channel(leaf)
         if isinstance(leaf, TagLeaf):
@@ -248,33 +286,22 @@ class _Compiler:
         return _segment(leaf)
 
     def _attribute(self, name: str) -> str:
-        column = f"contact.f{list(self.contact).index(name)}" if name in self.contact else ""
-        if not column:
-            self.contact[name] = _contact_field(name)
-            column = f"contact.f{len(self.contact) - 1}"
-        return column
+        if name not in self.contact_fields:
+            self.contact_fields[name] = self.contact.add(_contact_field(name))
+        return self.contact_fields[name]
 
-    def _contact_join(self) -> Sql:
-        if not self.contact:
-            return Sql("")
-        fields = join(
-            ", ", [_sql(f"{{}} AS f{place}", sql) for place, sql in enumerate(self.contact.values())]
-        )
-        return _sql(
-            "CROSS JOIN LATERAL (SELECT {} FROM contacts_contact c"
-            " WHERE c.workspace_id = %s AND c.id = b.contact_id OFFSET 0) contact",
-            fields,
-            WORKSPACE,
-        )
+    def _trigger_field(self, name: str) -> str:
+        if name not in self.trigger_fields:
+            if len(self.trigger_fields) % MOST_COLUMNS == 0:
+                self.triggers.append(EventConditions("t"))
+            self.trigger_fields[name] = f"trigger{len(self.triggers) - 1}.{self.triggers[-1].column(name)}"
+        return self.trigger_fields[name]
 
-    def _trigger_join(self) -> Sql:
-        columns = self.trigger.columns
-        if columns.text == "1":
-            return Sql("")
-        return Sql(
-            f"CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) trigger",
-            columns.parameters,
-        )
+    def _trigger_joins(self) -> list[Sql]:
+        return [
+            _sql(f"CROSS JOIN LATERAL (SELECT {{}} OFFSET 0) trigger{place}", conditions.columns)
+            for place, conditions in enumerate(self.triggers)
+        ]
 
     def _event(self, leaf: EventLeaf) -> _Answer:
         if _reads_aggregate(leaf) and _measure(leaf) in self.built:
@@ -290,19 +317,19 @@ class _Compiler:
         return _Answer(answer.matches, answer.next_at, answer.value, self._scan(leaf, shown=True).shown(leaf))
 
     def _scan(self, leaf: EventLeaf, *, shown: bool = False) -> _Scan:
-        key = (leaf.event_name, shown)
-        if key not in self.scans:
-            self.scans[key] = _Scan(leaf.event_name, f"scan{len(self.scans)}")
-        return self.scans[key]
+        scans = self.scans.setdefault((leaf.event_name, shown), [])
+        if not scans or scans[-1].is_full:
+            number = sum(map(len, self.scans.values()))
+            scans.append(_Scan(leaf.event_name, f"scan{number}"))
+        return scans[-1]
 
 
 class _Groups:
     """The inner nodes, one lateral a level, so that no expression is written twice."""
 
     def __init__(self) -> None:
-        self.levels: list[list[Sql]] = []
+        self.levels: list[_Columns] = []
         self.names: dict[int, tuple[str, str]] = {}
-        self._count = 0
 
     def add(self, group: Group, leaves: Any) -> tuple[str, str]:
         """Return the columns of the group's answer and of the next moment at which it can change."""
@@ -314,21 +341,16 @@ class _Groups:
             columns = next(leaves)
             return columns.matches, columns.next_at, 0
         children = [self._add(child, leaves) for child in node.children]
-        level = 1 + max((depth for _, _, depth in children), default=0)
-        while len(self.levels) < level:
-            self.levels.append([])
-        number, self._count = self._count, self._count + 1
+        depth = max((below for _, _, below in children), default=0)
+        if depth == len(self.levels):
+            self.levels.append(_Columns(f"level{depth}_"))
         matches, next_at = _combine(node.operator, [(m, n) for m, n, _ in children])
-        self.levels[level - 1].append(Sql(f"{matches} AS m{number}, {next_at} AS n{number}"))
-        names = (f"level{level}.m{number}", f"level{level}.n{number}")
+        names = (self.levels[depth].add(Sql(matches)), self.levels[depth].add(Sql(next_at)))
         self.names[id(node)] = names
-        return (*names, level)
+        return (*names, depth + 1)
 
     def joins(self) -> list[Sql]:
-        return [
-            _sql(f"CROSS JOIN LATERAL (SELECT {{}} OFFSET 0) level{level}", join(", ", columns))
-            for level, columns in enumerate(self.levels, 1)
-        ]
+        return [lateral for level in self.levels for lateral in level.joins()]
 
 
 def _combine(operator: str, children: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -358,15 +380,25 @@ def _combine(operator: str, children: Sequence[tuple[str, str]]) -> tuple[str, s
 # Events ------------------------------------------------------------------------------------------------------
 
 
+# An aggregate that minds the order must say so: another's DISTINCT may sort what all of them are given.
+_NEWEST_FIRST = "ORDER BY e.occurred_at DESC, e.id DESC"
+
+
 class _Scan:
-    """One reading of a contact's events of one name, newest first, that all conditions on the name share."""
+    """One reading of a contact's events of one name, that all conditions on the name share."""
 
     def __init__(self, event_name: str, alias: str) -> None:
         self.event_name = event_name
         self.alias = alias
         self.conditions = EventConditions()
+        self.fields: set[str] = set()
         self.columns: dict[tuple[str, tuple[Any, ...]], tuple[str, Sql]] = {}
         self.windows: list[RelativeWindow | AbsoluteWindow | None] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another condition might have more columns than there is room for."""
+        return max(len(self.columns), len(self.fields)) > MOST_COLUMNS
 
     def join(self) -> Sql:
         bound, low = self._bound()
@@ -375,8 +407,7 @@ class _Scan:
         return _sql(
             "CROSS JOIN LATERAL (SELECT {} FROM (SELECT e.id, e.occurred_at, {} FROM events_event e"
             " WHERE e.workspace_id = %s AND e.contact_id = ANY(b.ids) AND e.name = %s AND e.id >= %s::uuid"
-            " AND e.occurred_at <= b.as_of{} ORDER BY e.occurred_at DESC, e.id DESC OFFSET 0) e) "
-            + self.alias,
+            " AND e.occurred_at <= b.as_of{} OFFSET 0) e) " + self.alias,
             columns,
             inner,
             WORKSPACE,
@@ -420,19 +451,21 @@ class _Scan:
         lapse = None
         if isinstance(leaf.window, RelativeWindow) and (left := _count_left(number, leaf.comparison)):
             # When only `left` of the events are left, the answer changes: the one after them has lapsed then.
-            times = self._column(_sql("array_agg(e.occurred_at) FILTER (WHERE {})", counted))
+            times = self._column(
+                _sql(f"array_agg(e.occurred_at {_NEWEST_FIRST}) FILTER (WHERE {{}})", counted)
+            )
             lapse = _sql(f"({times})[{{}} + 1] + %s::interval", left, leaf.window.length)
         return _Answer(_number(number, leaf.comparison), lapse, Sql(f"to_jsonb({number})"))
 
     def _aggregate(self, leaf: EventLeaf, counted: Sql) -> _Answer:
-        value = self.conditions.column(leaf.property)
+        value = self._field(leaf.property)
         present = _sql(f"{{}} AND {value} IS NOT NULL", counted)
         if leaf.aggregation == "distinct":
             number = self._column(_sql(f"count(DISTINCT {value}) FILTER (WHERE {{}})", present))
             answer = _Answer(_number(number, leaf.comparison), None, Sql(f"to_jsonb({number})"))
             return _with_lapse(answer, self._oldest(leaf, present))
         if leaf.aggregation in ("first", "last"):
-            values = self._column(_sql(f"array_agg({value}) FILTER (WHERE {{}})", present))
+            values = self._column(_sql(f"array_agg({value} {_NEWEST_FIRST}) FILTER (WHERE {{}})", present))
             place = "1" if leaf.aggregation == "last" else f"cardinality({values})"
             return _with_lapse(
                 _compared(f"({values})[{place}]", leaf.comparison), self._oldest(leaf, present)
@@ -450,10 +483,10 @@ class _Scan:
     def shown(self, leaf: EventLeaf) -> Sql:
         """Return the latest events that count, as JSON: id, time and, where one is measured, the value."""
         self.windows.append(leaf.window)
-        value = self.conditions.column(leaf.property) if leaf.property else "NULL::jsonb"
+        value = self._field(leaf.property) if leaf.property else "NULL::jsonb"
         events = self._column(
             _sql(
-                f"jsonb_agg(jsonb_build_object('id', e.id, 'at', e.occurred_at, 'value', {value}))"
+                f"jsonb_agg(jsonb_build_object('id', e.id, 'at', e.occurred_at, 'value', {value}) {_NEWEST_FIRST})"
                 " FILTER (WHERE {})",
                 self._counted(leaf),
             )
@@ -471,8 +504,13 @@ class _Scan:
             if leaf.window.end is not None:
                 parts.append(Sql("e.occurred_at < %s::timestamptz", (leaf.window.end,)))
         if leaf.filters is not None:
+            self.fields |= {inner.field for inner in leaf.filters.leaves() if isinstance(inner, PropertyLeaf)}
             parts.append(_tree_of_properties(leaf.filters, self.conditions))
         return join(" AND ", parts)
+
+    def _field(self, name: str) -> str:
+        self.fields.add(name)
+        return self.conditions.column(name)
 
     def _column(self, sql: Sql) -> str:
         key = (sql.text, _hashable(sql.parameters))
@@ -484,23 +522,18 @@ class _Aggregates:
     """One reading of a contact's aggregates, for all the all-time conditions."""
 
     def __init__(self) -> None:
-        self.columns: dict[tuple[str, MeasureSpec], str] = {}
+        self.columns = _Columns("aggregate")
+        self.names: dict[tuple[str, MeasureSpec], str] = {}
 
-    def join(self) -> Sql:
-        if not self.columns:
-            return Sql("")
-        columns = [
-            Sql(f"{text} AS {name}", (spec,) * text.count("%s"))
-            for (text, spec), name in self.columns.items()
-        ]
-        specs = tuple(dict.fromkeys(spec for _, spec in self.columns))
-        return _sql(
-            "CROSS JOIN LATERAL (SELECT {} FROM events_aggregate g WHERE g.workspace_id = %s"
-            " AND g.contact_id = ANY(b.ids) AND g.measure_id IN ({})) aggregate",
-            join(", ", columns),
+    def joins(self) -> list[Sql]:
+        specs = dict.fromkeys(spec for _, spec in self.names)
+        source = _sql(
+            "FROM events_aggregate g WHERE g.workspace_id = %s AND g.contact_id = ANY(b.ids)"
+            " AND g.measure_id IN ({})",
             WORKSPACE,
             join(", ", [Sql("%s::uuid", (spec,)) for spec in specs]),
         )
+        return self.columns.joins(source)
 
     def answer(self, leaf: EventLeaf) -> _Answer:
         spec = _measure(leaf)
@@ -512,10 +545,10 @@ class _Aggregates:
         )
 
     def _column(self, template: str, spec: MeasureSpec) -> str:
-        key = (template.replace("{}", "g.measure_id = %s::uuid"), spec)
-        if key not in self.columns:
-            self.columns[key] = f"a{len(self.columns)}"
-        return f"aggregate.{self.columns[key]}"
+        if (template, spec) not in self.names:
+            text = template.replace("{}", "g.measure_id = %s::uuid")
+            self.names[template, spec] = self.columns.add(Sql(text, (spec,) * text.count("%s")))
+        return self.names[template, spec]
 
 
 _ALL_TIME = {
@@ -628,10 +661,22 @@ def _compared(column: str, comparison: Comparison) -> _Answer:
     operator, value = comparison.operator, comparison.value
     if operator in _MOMENTS:
         return _MOMENTS[operator](column, value)
-    matches = compile_operator(operator, column, value)
+    if comparison.as_moments:
+        matches = _is_moment(operator, column, value)
+    else:
+        matches = compile_operator(operator, column, value)
     if comparison.when_missing:
         matches = _sql(f"({{}} OR {column} IS NULL)", matches)
     return _Answer(matches, None, Sql(column))
+
+
+def _is_moment(operator: str, column: str, value: Any) -> Sql:
+    """Compare moments, however they are spelled; a value that is none is equal to none."""
+    wanted = [read_moment(one) for one in (value if isinstance(value, tuple) else (value,))]
+    among = Sql(f"events_moment({column}) = ANY(%s::timestamptz[])", (wanted,))
+    if operator in ("eq", "in"):
+        return among
+    return _sql(f"({column} IS NOT NULL AND ({{}}) IS NOT TRUE)", among)
 
 
 def _before(column: str, value: Any) -> _Answer:
@@ -687,6 +732,9 @@ def _in_future(moment: Sql) -> Sql:
     return _sql("CASE WHEN {} > b.as_of THEN {} END", moment, moment)
 
 
+_CONTACT = Sql("FROM contacts_contact c WHERE c.workspace_id = %s AND c.id = b.contact_id", (WORKSPACE,))
+
+
 def _contact_field(name: str) -> Sql:
     if name.startswith("attributes."):
         keys = name.split(".")[1:]
@@ -737,26 +785,29 @@ def _tag(leaf: TagLeaf) -> _Answer:
 
 
 def _company(leaf: CompanyLeaf) -> _Answer:
-    if not leaf.field:
-        value, condition = Sql("to_jsonb(o.name)"), Sql("true")
-    else:
-        value = (
-            Sql("NULLIF(o.attributes #> %s::text[], 'null'::jsonb)", (leaf.field.split(".")[1:],))
-            if leaf.field.startswith("attributes.")
-            else Sql(f"to_jsonb(NULLIF(o.{leaf.field}, ''))")
-        )
-        condition = _compared("company.value", leaf.comparison).matches
-    rows = _sql(
-        "(SELECT {} AS value FROM contacts_companymembership cm JOIN contacts_company o ON o.workspace_id = %s"
-        " AND o.id = cm.company_id WHERE cm.workspace_id = %s AND cm.contact_id = ANY(b.ids))",
-        value,
+    """Hold if one of the companies fulfils it; where there is none, the value is missing."""
+    values = _sql(
+        "FROM contacts_companymembership cm CROSS JOIN LATERAL ("
+        "SELECT {} AS value FROM contacts_company o WHERE o.workspace_id = %s AND o.id = cm.company_id) company"
+        " WHERE cm.workspace_id = %s AND cm.contact_id = ANY(b.ids)",
+        _company_field(leaf.field),
         WORKSPACE,
         WORKSPACE,
     )
-    exists = _sql("EXISTS (SELECT 1 FROM {} company WHERE {})", rows, condition)
-    if not leaf.field and leaf.comparison.operator == "not_exists":
-        exists = _sql("NOT {}", exists)
-    return _Answer(exists, None, _sql("(SELECT jsonb_agg(company.value) FROM {} company)", rows))
+    shown = _sql("(SELECT jsonb_agg(company.value ORDER BY company.value) {})", values)
+    if leaf.comparison.operator == "not_exists":
+        return _Answer(_sql("NOT EXISTS (SELECT 1 {} AND company.value IS NOT NULL)", values), None, shown)
+    condition = _compared("company.value", leaf.comparison).matches
+    holds = _sql("EXISTS (SELECT 1 {} AND {})", values, condition)
+    if leaf.comparison.when_missing:
+        holds = _sql("({} OR NOT EXISTS (SELECT 1 {}))", holds, values)
+    return _Answer(holds, None, shown)
+
+
+def _company_field(name: str) -> Sql:
+    if name.startswith("attributes."):
+        return Sql("NULLIF(o.attributes #> %s::text[], 'null'::jsonb)", (name.split(".")[1:],))
+    return Sql(f"to_jsonb(NULLIF(o.{name or 'name'}, ''))")
 
 
 def _segment(leaf: SegmentLeaf) -> _Answer:

@@ -34,11 +34,11 @@ def explain_contact(
 
 
 def _decide(workspace_id: UUID, compiled: CompiledRules, contact_id: UUID, as_of: datetime) -> dict[str, Any]:
-    columns = [
-        name for leaf in compiled.leaves[0] for name in (leaf.matches, leaf.next_at, leaf.value, leaf.events)
-    ]
+    columns = [name for leaf in compiled.leaves[0] for name in (leaf.matches, leaf.next_at)]
     columns += [name for names in compiled.groups.values() for name in names]
-    casts = [f"{name}::text" if name.startswith(("leaf.v", "leaf.e")) else name for name in columns]
+    json_columns = [name for leaf in compiled.leaves[0] for name in (leaf.value, leaf.events)]
+    casts = [*columns, *(f"{name}::text" for name in json_columns)]
+    columns += json_columns
     ids = [
         contact_id,
         *Contact.objects.filter(workspace_id=workspace_id, merged_into=contact_id).values_list(
