@@ -6,6 +6,7 @@ from pathlib import Path
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from contacts.signals import contacts_changed, contacts_regrouped, regrouping_contacts
+from scoring.signals import rescore_wanted
 from segments.signals import segment_waits, versions_retired
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/signals.md"
@@ -14,6 +15,7 @@ SIGNALS = (
     contacts_changed,
     regrouping_contacts,
     contacts_regrouped,
+    rescore_wanted,
     segment_waits,
     versions_retired,
     pre_save,

@@ -1,0 +1,242 @@
+"""Scores recomputed from the stream, apart from all that keeps them, and held against what is stored.
+
+A chunk of contacts is read in one snapshot, so nothing that runs meanwhile is taken for a difference, and nothing
+waits: what the snapshot's outbox and timetable still hold has not been applied in it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config import clock
+from contacts.models import Contact, ContactScore
+from events.conditions import EventConditions
+from events.models import Due, EventBatch, ParkedEffect
+from events.rules.compiling import compile_event_rule
+from events.services import hold_lane, lane_of
+from events.services.consequences import MAX_DEPTH
+from scoring.folding import fold, next_decay
+from scoring.models import RuleScore, ScoreEntry, ScoringRule
+from scoring.services.folded import SCORE_SUBJECT
+from scoring.services.matching import ALWAYS, read
+from scoring.services.rescoring import rescore_contacts
+from scoring.services.rules import EFFECT, subject_of
+
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is stored of a contact's score, and what it should be."""
+
+    contact_id: UUID
+    what: str
+
+    def __str__(self) -> str:
+        return f"contact {self.contact_id}: {self.what}"
+
+
+def verify_contacts(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Difference]:
+    """Recompute the scores of contacts, and of those merged into them. Changes nothing and locks nothing."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return list(_Recount(workspace_id, contact_ids).differences())
+
+
+def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
+    """Bring the scores of contacts in line with the stream, a lane at a time."""
+    lanes: dict[int, list[UUID]] = defaultdict(list)
+    for contact_id in contact_ids:
+        lanes[lane_of(contact_id)].append(contact_id)
+    for lane, ids in lanes.items():
+        with hold_lane(workspace_id, lane):
+            rescore_contacts(workspace_id, ids)
+
+
+class _Recount:
+    """One snapshot of some contacts: what should be, from the stream, beside what is."""
+
+    def __init__(self, workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
+        self.workspace_id = workspace_id
+        self.now = clock.now()
+        self.contacts = list(contact_ids)
+        merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=self.contacts)
+        self.owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in self.contacts}
+        self.owners |= {one: into for one, into in merged.values_list("id", "merged_into_id") if into}
+        rules = list(ScoringRule.with_deleted.in_workspace(workspace_id).order_by("id"))
+        # What is being re-scored is between two rules.
+        self.rescoring = {rule.id for rule in rules if rule.is_rescoring}
+        self.rules = {rule.id: rule for rule in rules}
+        self.open = self._open_events()
+        self.stored: dict[UUID, dict[UUID, list[ScoreEntry]]] = defaultdict(lambda: defaultdict(list))
+        for entry in ScoreEntry.objects.filter(
+            workspace_id=workspace_id, contact_id__in=self.owners
+        ).order_by("occurred_at", "event_id"):
+            self.stored[entry.contact_id][entry.rule_id].append(entry)
+
+    def differences(self) -> Iterator[Difference]:
+        """Compare the ledger, then what is folded of it, then the sums."""
+        for rule in self.rules.values():
+            if rule.deleted_at is None and rule.id not in self.rescoring:
+                yield from self._differences_of_ledger(rule)
+        due = dict(
+            Due.objects.filter(
+                workspace_id=self.workspace_id, subject=SCORE_SUBJECT, contact_id__in=self.owners
+            ).values_list("contact_id", "due_at")
+        )
+        folded: dict[UUID, dict[UUID, RuleScore]] = defaultdict(dict)
+        for row in RuleScore.objects.filter(
+            workspace_id=self.workspace_id, contact_id__in=self.owners, rule_id__in=self.rules
+        ):
+            folded[row.contact_id][row.rule_id] = row
+        scores = dict(
+            ContactScore.objects.filter(
+                workspace_id=self.workspace_id, contact_id__in=self.owners
+            ).values_list("contact_id", "points")
+        )
+        for contact_id, owner_id in self.owners.items():
+            for what in self._faults_of_values(contact_id, folded[contact_id], due.get(contact_id)):
+                yield Difference(owner_id, what)
+            for what in self._faults_of_score(contact_id, folded[contact_id], scores.get(contact_id)):
+                yield Difference(owner_id, what)
+
+    def _differences_of_ledger(self, rule: ScoringRule) -> Iterator[Difference]:
+        """Compare entries with what the stream earns, for the events that the rule judges."""
+        judge = read(rule, rule.effective_from)
+        if judge.needs_contact:
+            return
+        judged = self._events(rule)
+        waiting = self.open | self._parked_events(rule)
+        stored = {
+            entry.event_id: entry for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())
+        }
+        for event_id, (contact_id, matches) in judged.items():
+            entry = stored.get(event_id)
+            if entry is None:
+                if matches and event_id not in waiting:
+                    yield Difference(contact_id, f"event {event_id} earned nothing under rule {rule.id}")
+            elif not matches:
+                yield Difference(
+                    self.owners[entry.contact_id], f"event {event_id} earned points under rule {rule.id}"
+                )
+            else:
+                yield from self._differences_of_entry(entry, contact_id, rule)
+
+    def _differences_of_entry(
+        self, entry: ScoreEntry, contact_id: UUID, rule: ScoringRule
+    ) -> Iterator[Difference]:
+        if entry.points != rule.points:
+            what = f"event {entry.event_id} earned {entry.points}, not {rule.points}, under rule {rule.id}"
+            yield Difference(contact_id, what)
+        if entry.contact_id != contact_id:
+            # Both are wrong: who has it, and who has not.
+            for one in (contact_id, self.owners[entry.contact_id]):
+                yield Difference(one, f"event {entry.event_id} earned points for contact {entry.contact_id}")
+
+    def _events(self, rule: ScoringRule) -> dict[UUID, tuple[UUID, bool]]:
+        """Return the events that the rule judges, and those that it awarded: whose they are, whether they match."""
+        conditions = EventConditions()
+        matches = compile_event_rule(read(rule).tree, conditions)
+        columns = conditions.columns
+        awarded = [entry.event_id for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                WITH wanted AS MATERIALIZED (
+                    SELECT id FROM events_event WHERE workspace_id = %s AND contact_id = ANY(%s) AND name = %s
+                    UNION SELECT unnest(%s::uuid[])
+                )
+                SELECT e.id, e.contact_id, e.name = %s AND e.depth <= %s AND %s AND {matches.text}
+                FROM wanted
+                CROSS JOIN LATERAL (
+                    SELECT * FROM events_event WHERE workspace_id = %s AND id = wanted.id OFFSET 0
+                ) e
+                CROSS JOIN LATERAL (SELECT e.occurred_at AS as_of) b
+                CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
+                WHERE e.received_at >= %s
+                """,
+                [
+                    self.workspace_id,
+                    list(self.owners),
+                    rule.event_name,
+                    awarded,
+                    rule.event_name,
+                    MAX_DEPTH,
+                    rule.active,
+                    *matches.parameters,
+                    self.workspace_id,
+                    *columns.parameters,
+                    rule.effective_from or ALWAYS,
+                ],
+            )
+            return {
+                event_id: (self.owners.get(contact_id, contact_id), matches)
+                for event_id, contact_id, matches in cursor.fetchall()
+            }
+
+    def _open_events(self) -> set[UUID]:
+        batches = EventBatch.objects.filter(workspace_id=self.workspace_id, is_repeat=False)
+        return {event_id for ids in batches.values_list("event_ids", flat=True) for event_id in ids}
+
+    def _parked_events(self, rule: ScoringRule) -> set[UUID]:
+        parked = ParkedEffect.objects.filter(workspace_id=self.workspace_id, effect=EFFECT)
+        return {
+            event_id
+            for subject, ids in parked.values_list("subject", "event_ids")
+            if subject == subject_of(rule.id) or not subject.startswith("rule:")
+            for event_id in ids
+        }
+
+    def _faults_of_values(
+        self, contact_id: UUID, folded: dict[UUID, RuleScore], due_at: datetime | None
+    ) -> Iterator[str]:
+        """Fold each rule's entries from the first one on, and compare the marks, the state and the timetable."""
+        for rule_id in {*self.stored[contact_id], *folded} - self.rescoring:
+            rule = self.rules.get(rule_id)
+            if rule is None:
+                continue
+            entries, row = self.stored[contact_id][rule_id], folded.get(rule_id)
+            outcome = fold(rule.terms, (entry.award for entry in entries), self.now)
+            if {entry.event_id for entry in entries if entry.is_superseded} != outcome.superseded:
+                yield f"the limit of rule {rule_id} leaves out the wrong entries"
+            if rule.terms.are_plain or outcome.state is None:
+                if row is not None:
+                    yield f"rule {rule_id} has a value of its own, and should not"
+            elif row is None or row.state != outcome.state:
+                yield f"the value of rule {rule_id} is {row and row.folded}, not {outcome.state.value}"
+            else:
+                yield from self._faults_of_time(rule, row, outcome.value, due_at)
+
+    def _faults_of_time(
+        self, rule: ScoringRule, row: RuleScore, value: Decimal, due_at: datetime | None
+    ) -> Iterator[str]:
+        """Until somebody looks at what is due, the score has in it what was right before."""
+        looked = min(self.now, due_at - _TICK) if due_at else self.now
+        if row.included not in (value, fold(rule.terms, (), looked, row.state).value):
+            yield f"the score includes {row.included} of rule {rule.id}, not {value}"
+        next_at = next_decay(rule.terms, row.state, self.now)
+        if next_at is not None and (due_at is None or due_at > next_at):
+            yield f"nobody will look when rule {rule.id} decays at {next_at:%Y-%m-%d %H:%M:%S}"
+
+    def _faults_of_score(
+        self, contact_id: UUID, folded: dict[UUID, RuleScore], score: Decimal | None
+    ) -> Iterator[str]:
+        ledger = self.stored[contact_id]
+        counting = [
+            entry.points
+            for rule_id, entries in ledger.items()
+            if rule_id not in folded
+            for entry in entries
+            if not entry.is_superseded
+        ]
+        total = sum([*counting, *(row.included for row in folded.values())], Decimal(0))
+        expected = total if any(ledger.values()) else None
+        if score != expected:
+            yield f"the score is {score}, not {expected}"

@@ -1,0 +1,226 @@
+"""`verify_scores` finds whatever was planted, `--repair` mends it, `rescore_contacts` does too."""
+
+import uuid
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from contacts.models import Contact, ContactScore
+from events.models import Due, Event
+from events.services import apply_effects
+from scoring.models import RuleScore, ScoreEntry, ScoringRule
+from scoring.services import save_rule, verify_contacts
+from tests.scoring.factories import a_rule
+from tests.scoring.histories import send, stored_scores
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _scores_only(settings):
+    settings.EVENT_EFFECTS = ["scoring.effects.apply_scoring_rules"]
+
+
+@pytest.fixture
+def workspace(db, time):
+    """A workspace where all is well, for now."""
+    workspace = WorkspaceFactory(name="Mill")
+    a_rule(workspace, "buy", 10, max_score=Decimal(25), decay_points=Decimal(2), decay_days=1)
+    a_rule(workspace, "buy", 1, {"field": "metadata.amount", "operator": "gte", "value": 5})
+    a_rule(workspace, "buy", 3, limit_count=1, limit_period="day")
+    a_rule(workspace, "buy", 100, {"type": "attribute", "field": "email", "operator": "exists"})
+    now = time()
+    for day in range(4):
+        at = now - timedelta(days=day)
+        send(workspace, *((who, at, {"amount": 4 + day}) for who in ("ada", "bob", "ada")))
+        apply_effects(workspace.id)
+    return workspace
+
+
+def command(name, *arguments):
+    out, err = StringIO(), StringIO()
+    call_command(name, *arguments, stdout=out, stderr=err)
+    return out.getvalue()
+
+
+def everyone(workspace):
+    return list(Contact.objects.filter(workspace=workspace).order_by("id").values_list("id", flat=True))
+
+
+def differences(workspace):
+    return [one.what for one in verify_contacts(workspace.id, everyone(workspace))]
+
+
+def test_where_all_is_well_nothing_differs(workspace, time):
+    assert differences(workspace) == []
+    assert "2 contacts, 0 differ, 0 repaired" in command("verify_scores")
+    # Somebody looks later than it is due.
+    time.pass_(days=2)
+    assert differences(workspace) == []
+    apply_effects(workspace.id)
+    assert differences(workspace) == []
+
+
+def test_what_waits_for_effects_is_no_difference(workspace, time):
+    send(workspace, ("ada", None, {"amount": 9}))
+    assert differences(workspace) == []
+
+
+def test_what_an_old_rule_gave_is_no_difference(workspace, time):
+    rule = ScoringRule.objects.get(points=1)
+    time.pass_(seconds=1)
+    save_rule(rule, points=Decimal(7), condition=None)
+    assert differences(workspace) == []
+
+
+def test_what_is_being_re_scored_is_no_difference(workspace, time):
+    save_rule(ScoringRule.objects.get(points=1), points=Decimal(7), rescore=True)
+    assert differences(workspace) == []
+
+
+def _wrong_score(workspace):
+    ContactScore.objects.filter(contact=everyone(workspace)[0]).update(points=1)
+
+
+def _lost_entry(workspace):
+    ScoreEntry.objects.filter(rule__points=1).first().delete()
+
+
+def _lost_ledger(workspace):
+    ScoreEntry.objects.filter(rule__points__in=[1, 3, 10]).delete()
+
+
+def _wrong_points(workspace):
+    entry = ScoreEntry.objects.filter(rule__points=1).first()
+    ScoreEntry.objects.filter(id=entry.id).update(points=2)
+    ContactScore.objects.filter(contact_id=entry.contact_id).update(
+        points=ContactScore.objects.get(contact_id=entry.contact_id).points + 1
+    )
+
+
+def _unearned_entry(workspace):
+    event = Event.objects.filter(properties__amount=4, name="buy").first()
+    rule = ScoringRule.objects.get(points=1)
+    ScoreEntry.objects.create(
+        workspace=workspace,
+        contact_id=event.contact_id,
+        rule=rule,
+        event_id=event.id,
+        points=1,
+        occurred_at=event.occurred_at,
+    )
+
+
+def _anothers_entry(workspace):
+    ada, bob = everyone(workspace)
+    entry = ScoreEntry.objects.filter(rule__points=1, contact=ada).first()
+    ScoreEntry.objects.filter(id=entry.id).update(contact_id=bob)
+
+
+def _wrong_mark(workspace):
+    entry = ScoreEntry.objects.filter(rule__points=3, is_superseded=True).first()
+    ScoreEntry.objects.filter(id=entry.id).update(is_superseded=False)
+
+
+def _wrong_value(workspace):
+    RuleScore.objects.filter(rule__points=10, contact=everyone(workspace)[1]).update(folded=3)
+
+
+def _wrong_included(workspace):
+    row = RuleScore.objects.get(rule__points=10, contact=everyone(workspace)[1])
+    RuleScore.objects.filter(id=row.id).update(included=row.included + 1)
+    ContactScore.objects.filter(contact=row.contact_id).update(
+        points=ContactScore.objects.get(contact=row.contact_id).points + 1
+    )
+
+
+def _unknown_value(workspace):
+    RuleScore.objects.create(
+        workspace=workspace,
+        contact_id=everyone(workspace)[0],
+        rule=ScoringRule.objects.get(points=1),
+        folded=0,
+        included=0,
+        last_at=Event.objects.first().occurred_at,
+        last_event_id=uuid.uuid4(),
+    )
+
+
+def _nobody_looks(workspace):
+    Due.objects.filter(contact_id=everyone(workspace)[0]).delete()
+
+
+PLANTED = [
+    _wrong_score,
+    _lost_entry,
+    _lost_ledger,
+    _wrong_points,
+    _unearned_entry,
+    _anothers_entry,
+    _wrong_mark,
+    _wrong_value,
+    _wrong_included,
+    _unknown_value,
+    _nobody_looks,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_difference_is_found_and_mended(workspace, plant):
+    right = stored_scores(workspace)
+    plant(workspace)
+    assert differences(workspace)
+    with pytest.raises(CommandError) as caught:
+        command("verify_scores")
+    assert caught.value.returncode == 1
+    assert "0 repaired" not in command("verify_scores", "--repair")
+    assert differences(workspace) == []
+    assert stored_scores(workspace) == right
+    assert "0 differ" in command("verify_scores", f"--workspace={workspace.id}", "--batch-size=1")
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_backfill_mends_it_as_well(workspace, plant):
+    right = stored_scores(workspace)
+    plant(workspace)
+    command("rescore_contacts", "--dry-run")
+    assert differences(workspace)
+    command("rescore_contacts", "--batch-size=1")
+    assert differences(workspace) == []
+    assert stored_scores(workspace) == right
+
+
+def test_a_backfill_tells_what_it_would_change_and_where_to_go_on(workspace, time):
+    first, _ = everyone(workspace)
+    ContactScore.objects.all().update(points=0)
+    assert "2 contacts, 2 scores would change" in command("rescore_contacts", "--dry-run")
+    assert "1 contacts, 1 scores changed" in command("rescore_contacts", f"--after={first}")
+    assert "2 contacts, 1 scores changed" in command("rescore_contacts")
+    soon = (time() + timedelta(seconds=1)).isoformat()
+    assert "0 contacts, 0 scores" in command("rescore_contacts", f"--since={soon}")
+    assert "2 contacts, 0 scores" in command("rescore_contacts", f"--since={time().isoformat()}")
+
+
+def test_a_sample_is_of_the_size_that_was_asked_for(workspace):
+    assert "1 contacts, 0 differ" in command("verify_scores", "--sample=1")
+    assert "2 contacts, 0 differ" in command("verify_scores", "--sample=9")
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("verify_scores", "--sample=0"),
+        ("verify_scores", "--workspace=x"),
+        ("rescore_contacts", "--since=yesterday"),
+        ("rescore_contacts", "--since=2026-11-02T12:00:00"),
+        ("rescore_contacts", "--after=x"),
+        ("rescore_contacts", "--batch-size=0"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(db, name, option):
+    with pytest.raises(CommandError):
+        command(name, option)
