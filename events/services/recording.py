@@ -53,13 +53,17 @@ def record_event(
     schema_policy: SchemaPolicy,
     source: str = "api",
     level: EffectsLevel = EffectsLevel.ALL,
+    savepoint: bool = True,
 ) -> Outcome:
-    """Record one event. Raises the DomainError that refuses it, the contact's before the schema's."""
+    """Record one event. Raises the DomainError that refuses it, the contact's before the schema's.
+
+    A caller whose own transaction falls with a refusal needs no savepoint inside it.
+    """
     terms = _Terms(schema_policy, source, level, strict=True)
     # The usual send reads its contact and writes one statement, which is a transaction by itself: a BEGIN and a
     # COMMIT around them would add two round trips and no guarantee.
-    alone = nullcontext() if _writes_one_statement(workspace.id, incoming, terms) else transaction.atomic()
-    with alone:
+    writes_one = _writes_one_statement(workspace.id, incoming, terms)
+    with nullcontext() if writes_one else transaction.atomic(savepoint=savepoint):
         (outcome,) = _record(workspace.id, [incoming], terms)
     return outcome
 

@@ -63,8 +63,8 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
         raise NotFound
 
 
-def _answer(workspace: Workspace, incoming: IncomingEvent) -> dict[str, Any]:
-    outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+def _answer(workspace: Workspace, incoming: IncomingEvent, *, savepoint: bool = True) -> dict[str, Any]:
+    outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN, savepoint=savepoint)
     event = outcome.event
     assert event is not None and event.survivor_id is not None  # noqa: S101, PT018  (it was recorded, of a person)
     person = person_of(workspace.id, event.survivor_id, event.company_id)
@@ -80,7 +80,7 @@ def _answer(workspace: Workspace, incoming: IncomingEvent) -> dict[str, Any]:
 @transaction.atomic
 def _answer_with_company(workspace: Workspace, incoming: IncomingEvent, sent: SentCompany) -> dict[str, Any]:
     company, was_company_created = _company(workspace, sent)
-    answer = _answer(workspace, replace(incoming, company_id=company.id))
+    answer = _answer(workspace, replace(incoming, company_id=company.id), savepoint=False)
     return {**answer, "company": render_company(company), "wasCompanyCreated": was_company_created}
 
 
