@@ -2,6 +2,7 @@
 
 from contacts.services.companies import link_company, resolve_company
 from contacts.services.contacts import (
+    clear_tags,
     contact_exists_elsewhere,
     create_contact,
     delete_contact,
@@ -29,6 +30,7 @@ __all__ = [
     "ContactReference",
     "Resolution",
     "check_attributes",
+    "clear_tags",
     "contact_exists_elsewhere",
     "create_contact",
     "create_field",

@@ -16,7 +16,7 @@ from config import clock
 from config.errors import TryAgain
 from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle, MergeNotFound, MergeUndone, SelfMerge
 from contacts.models import Contact, Merge
-from contacts.services.lookup import find, ids_of, lock
+from contacts.services.lookup import find, ids_of
 from contacts.services.states import differ
 from contacts.services.writing import LostRace
 from contacts.signals import (
@@ -127,9 +127,15 @@ def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
 
 
 def _hold(workspace_id: UUID, roots: set[UUID], contact_ids: set[UUID]) -> None:
-    """Wait for whoever works on the contacts, then lock the survivors: nobody else regroups them until the end."""
+    """Wait for whoever works on the contacts, then lock all that they are: nobody else regroups them until the end.
+
+    In the order that everybody takes, merged ones too: who thinks that they still stand locks them before it looks.
+    """
     regrouping_contacts.send(sender=Merge, workspace_id=workspace_id, contact_ids=contact_ids)
-    if lock(workspace_id, roots) != roots:
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_PERSONS, {"workspace": workspace_id, "ids": list(roots)})
+        standing = {contact_id for contact_id, merged_into in cursor.fetchall() if merged_into is None}
+    if standing != roots:
         raise LostRace
 
 
@@ -298,6 +304,13 @@ def _tell_regrouped(workspace_id: UUID, moved: list[UUID], *, root_before: UUID,
         new_survivor=root_now,
     )
 
+
+_LOCK_PERSONS: Final = """
+SELECT id, merged_into_id FROM contacts_contact
+WHERE workspace_id = %(workspace)s AND (id = ANY(%(ids)s::uuid[]) OR merged_into_id = ANY(%(ids)s::uuid[]))
+ORDER BY id
+FOR NO KEY UPDATE
+"""
 
 _ENSURE_PRIMARIES: Final = """
 UPDATE contacts_identifier SET is_primary = true

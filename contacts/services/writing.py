@@ -387,14 +387,15 @@ WITH tags AS (
 DELETE FROM contacts_contact WHERE workspace_id = %(workspace)s AND id = ANY(%(ids)s::uuid[])
 """
 
-# The lock is asked for by what the contact was: whoever waited for another's change finds no row any more.
+# Who comes while another changes the contact finds no row, and does not wait: it might lock one that stands no
+# more, and then, against the order that everybody takes, the survivor.
 _CHANGE_ALONE: Final = """
 WITH same AS (
     SELECT id FROM contacts_contact
     WHERE workspace_id = %(workspace)s AND id = %(contact)s AND merged_into_id IS NULL
         AND first_name = %(old_first_name)s AND last_name = %(old_last_name)s
         AND attributes = %(old_attributes)s::jsonb
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE SKIP LOCKED
 ), won AS (
     INSERT INTO contacts_identifier (id, workspace_id, contact_id, kind, value, is_primary, created_at)
     SELECT new.id, %(workspace)s, same.id, kind, value, is_primary, %(now)s

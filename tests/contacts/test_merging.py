@@ -291,8 +291,9 @@ def test_a_merge_and_its_undo_cost_the_same_whatever_the_person_is_already(works
             undo_merge(workspace, merge)
         merge_contacts(workspace, survivor, other)
         costs.append((len(merging), len(parting)))
-    # One statement less where both are in one lane.
-    assert all(23 - 1 <= merging <= 23 and 26 - 1 <= parting <= 26 for merging, parting in costs), costs
+    # A statement or two less where both are in one lane.
+    for numbers in zip(*costs, strict=True):
+        assert max(numbers) - min(numbers) <= 2, costs
 
 
 FACTS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(0, 3), max_size=3)

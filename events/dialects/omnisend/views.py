@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from contacts.services import get_contact, untag_contact
+from contacts.services import clear_tags
 from events.api.ingest import IngestView
 from events.dialects.checks import Problem
 from events.dialects.omnisend.errors import InvalidTrack, error_table
@@ -70,10 +70,9 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
 
 @transaction.atomic
 def _record_without_tags(workspace: Workspace, incoming: IncomingEvent) -> None:
-    event = record_event(workspace, incoming, schema_policy=SchemaPolicy.LEARNED).event
+    event = record_event(workspace, incoming, schema_policy=SchemaPolicy.LEARNED, savepoint=False).event
     if event is not None and event.survivor_id is not None:
-        contact = get_contact(workspace.id, event.survivor_id)
-        untag_contact(workspace, contact, *contact.tag_names)
+        clear_tags(workspace, event.survivor_id)
 
 
 def _type_mismatches(workspace: Workspace, body: dict[str, Any], found: list[Problem]) -> list[Problem]:
