@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from events.rules.moments import Offset, read_moment
+from events.rules.moments import Offset, read_moment, spells_moment
+
+EQUALITY = frozenset({"eq", "neq", "in", "not_in"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An operator with its value. A missing value fulfils none, unless `when_missing` says that it does.
-
-    `as_moments`: what is equal is the moment, not its spelling.
-    """
+    """An operator with its value. A missing value fulfils none, unless `when_missing` says that it does."""
 
     operator: str
     value: Any = None
     when_missing: bool = False
-    as_moments: bool = False
+
+    @property
+    def as_moments(self) -> bool:
+        """Whether equality is of moments: dates are spelled in many ways, and stored in another than written."""
+        wanted = self.value if isinstance(self.value, tuple) else (self.value,)
+        return self.operator in EQUALITY and all(map(spells_moment, wanted))
 
     @property
     def goes_with_the_clock(self) -> bool:
@@ -91,8 +95,6 @@ def written(node: Node) -> dict[str, Any]:
         leaf["value"] = list(value) if isinstance(value, tuple) else value
     if comparison.when_missing:
         leaf["whenMissing"] = True
-    if comparison.as_moments:
-        leaf["as"] = "moment"
     return leaf
 
 

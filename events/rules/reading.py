@@ -14,8 +14,9 @@ from contacts.models import Consent, Field
 from events.conditions import OPERATORS, fault_of_field, fault_of_value
 from events.errors import InvalidCondition
 from events.models import EventProperty
-from events.rules.moments import LONGEST, read_duration, read_moment
+from events.rules.moments import LONGEST, read_duration, read_moment, spells_moment
 from events.rules.nodes import (
+    EQUALITY,
     AbsoluteWindow,
     Aggregation,
     AttributeLeaf,
@@ -46,12 +47,11 @@ COMPANY_FIELDS = frozenset({"name", "website", "industry", "size"})
 AGGREGATIONS = ("count", "sum", "avg", "min", "max", "first", "last", "distinct")
 _NUMERIC = frozenset({"eq", "neq", "gt", "gte", "lt", "lte", "between", "in", "not_in"})
 _EXISTENCE = frozenset({"exists", "not_exists"})
-_EQUALITY = frozenset({"eq", "neq", "in", "not_in"})
 _TAKES_MISSING = frozenset({"neq", "not_in", "not_contains"})
 _OF_TYPE: dict[str, frozenset[str]] = {
     "number": _NUMERIC | _EXISTENCE,
     "boolean": frozenset({"eq", "neq"}) | _EXISTENCE,
-    "moment": _EQUALITY | MOMENT_OPERATORS | _EXISTENCE,
+    "moment": EQUALITY | MOMENT_OPERATORS | _EXISTENCE,
     "text": (OPERATORS | MOMENT_OPERATORS),
 }
 _KIND_OF_TYPE = {
@@ -260,7 +260,7 @@ class _Reader:
         return SegmentLeaf(segment_id, operator == "in")
 
 
-_COMPARES = frozenset({"field", "operator", "value", "whenMissing", "as"})
+_COMPARES = frozenset({"field", "operator", "value", "whenMissing"})
 _LEAVES: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Leaf], frozenset[str]]] = {
     "property": (_Reader.property, _COMPARES),
     "attribute": (_Reader.attribute, _COMPARES),
@@ -276,7 +276,6 @@ _LEAVES: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Leaf], froz
                 "operator",
                 "value",
                 "whenMissing",
-                "as",
             }
         ),
     ),
@@ -290,8 +289,6 @@ _LEAVES: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Leaf], froz
 def _comparison(node: Mapping[str, Any], path: str, kind: str) -> Comparison:
     """Read operator, value and whenMissing against what is known of the values' kind."""
     operator, value = node.get("operator"), node.get("value")
-    if "as" in node:
-        kind = _kind_as(node, path, kind)
     allowed = _allowed(kind)
     if not isinstance(operator, str) or operator not in allowed:
         known = ", ".join(sorted(allowed))
@@ -304,19 +301,7 @@ def _comparison(node: Mapping[str, Any], path: str, kind: str) -> Comparison:
     if "whenMissing" in node and operator not in _TAKES_MISSING:
         known = ", ".join(sorted(_TAKES_MISSING))
         raise InvalidCondition(_at(path, "whenMissing"), f"Only {known} take it.")
-    return Comparison(
-        operator,
-        tuple(value) if isinstance(value, list) else value,
-        when_missing,
-        as_moments=kind == "moment" and operator in _EQUALITY,
-    )
-
-
-def _kind_as(node: Mapping[str, Any], path: str, kind: str) -> str:
-    """Return the kind of values that the condition itself claims, where no other one is declared."""
-    if node["as"] != "moment" or kind not in ("any", "moment"):
-        raise InvalidCondition(_at(path, "as"), 'The only value is "moment", for values of no other type.')
-    return "moment"
+    return Comparison(operator, tuple(value) if isinstance(value, list) else value, when_missing)
 
 
 def _counted(node: Mapping[str, Any], path: str) -> Comparison:
@@ -368,7 +353,7 @@ def _is_of_kind(value: object, kind: str) -> bool:
     if kind == "boolean":
         return isinstance(value, bool)
     if kind == "moment":
-        return isinstance(read_moment(value), datetime)
+        return spells_moment(value)
     return kind != "text" or isinstance(value, str)
 
 

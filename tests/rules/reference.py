@@ -44,30 +44,15 @@ class Person:
     events: Sequence[Happening] = ()
 
 
-@dataclass(frozen=True)
-class Moments:
-    """What is declared to be a date or a date-time: equality is then that of moments, not of spellings."""
-
-    attributes: frozenset[str] = frozenset()
-    # (event name, property)
-    properties: frozenset[tuple[str, str]] = frozenset()
-
-
-def holds(
-    node: Node,
-    person: Person,
-    at: datetime,
-    moments: Moments = Moments(),
-    trigger: Happening | None = None,
-) -> bool:
+def holds(node: Node, person: Person, at: datetime, trigger: Happening | None = None) -> bool:
     """Tell whether the rule holds for a person at a moment, given what had happened by then."""
     if "conditions" in node:
-        answers = [holds(child, person, at, moments, trigger) for child in node["conditions"]]
+        answers = [holds(child, person, at, trigger) for child in node["conditions"]]
         return {"AND": all(answers), "OR": any(answers), "NOT": not any(answers)}[node["operator"]]
     kind = node.get("type", "property")
     if kind == "property":
         assert trigger is not None
-        return _event_field_fulfils(node, trigger, at, moments)
+        return _event_field_fulfils(node, trigger, at)
     if kind == "company":
         return _company_holds(node, person, at)
     if kind == "channel":
@@ -77,14 +62,14 @@ def holds(
         return (node["value"] in person.tags) == (node.get("operator", "has") == "has")
     if kind == "segment":
         return (str(node["segmentId"]) in person.segments) == (node.get("operator", "in") == "in")
-    return fulfils(actual(node, person, at, moments), *_wanted(node, moments), at)
+    return fulfils(actual(node, person, at), *_wanted(node), at)
 
 
-def actual(node: Node, person: Person, at: datetime, moments: Moments = Moments()) -> Json:
+def actual(node: Node, person: Person, at: datetime) -> Json:
     """Return what an attribute or event condition compares, MISSING if there is none."""
     if node["type"] == "attribute":
         return _contact_field(node["field"], person)
-    events = counted(node, person, at, moments)
+    events = counted(node, person, at)
     aggregate = node.get("aggregate", "count")
     if aggregate == "count":
         return len(events)
@@ -98,7 +83,7 @@ def actual(node: Node, person: Person, at: datetime, moments: Moments = Moments(
     return _arithmetic(aggregate, [exact(value) for value in values if is_number(value)])
 
 
-def counted(node: Node, person: Person, at: datetime, moments: Moments = Moments()) -> list[Happening]:
+def counted(node: Node, person: Person, at: datetime) -> list[Happening]:
     """Return the events that an event condition speaks of, the newest first."""
     events = [
         event
@@ -106,17 +91,13 @@ def counted(node: Node, person: Person, at: datetime, moments: Moments = Moments
         if event.name == node["eventType"].strip()
         and event.occurred_at <= at
         and _is_in_window(event.occurred_at, node.get("timeWindow"), at)
-        and _passes(event, node.get("filters"), at, moments)
+        and _passes(event, node.get("filters"), at)
     ]
     return sorted(events, key=lambda event: (event.occurred_at, event.id.int), reverse=True)
 
 
 def next_change(
-    node: Node,
-    person: Person,
-    at: datetime,
-    moments: Moments = Moments(),
-    trigger: Happening | None = None,
+    node: Node, person: Person, at: datetime, trigger: Happening | None = None
 ) -> datetime | None:
     """Return the first moment after `at` with another answer, if nothing more happens; None: there is none.
 
@@ -124,7 +105,7 @@ def next_change(
     moved by each duration that the rule has.
     """
     past = replace(person, events=[event for event in person.events if event.occurred_at <= at])
-    answer = holds(node, past, at, moments, trigger)
+    answer = holds(node, past, at, trigger)
     known = {*_moments_in(past), *(_moments_in(trigger) if trigger else ())}
     lengths = {timedelta(), *_durations_in(node)}
     candidates = {
@@ -135,16 +116,14 @@ def next_change(
         for tick in (timedelta(), TICK)
         if turn + tick > at
     }
-    changes = (one for one in sorted(candidates) if holds(node, past, one, moments, trigger) != answer)
+    changes = (one for one in sorted(candidates) if holds(node, past, one, trigger) != answer)
     return next(changes, None)
 
 
 # Values ------------------------------------------------------------------------------------------------------
 
 
-def fulfils(
-    value: Json, operator: str, wanted: Json, when_missing: bool, is_moment: bool, at: datetime
-) -> bool:
+def fulfils(value: Json, operator: str, wanted: Json, when_missing: bool, at: datetime) -> bool:
     """Compare a value; a missing one fulfils nothing but not_exists, unless the rule says so."""
     if operator in ("exists", "not_exists"):
         return (value is not MISSING) == (operator == "exists")
@@ -152,7 +131,7 @@ def fulfils(
         return when_missing
     if operator in ("before", "after", "within"):
         return _stands_in_time(read_moment(value), operator, wanted, at)
-    if is_moment:
+    if operator in _EQUALITY and all(map(spells_moment, wanted if isinstance(wanted, list) else [wanted])):
         return _is_moment_among(read_moment(value), operator, wanted)
     if operator in _ORDERED:
         return _is_alike(value, wanted) and _ORDERED[operator](_comparable(value), _comparable(wanted))
@@ -183,6 +162,11 @@ def read_moment(text: Json) -> datetime | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def spells_moment(value: Json) -> bool:
+    """Tell dates from texts that are merely of digits."""
+    return read_moment(value) is not None and value[4] == value[7] == "-"
 
 
 def read_duration(text: Json) -> timedelta | None:
@@ -225,6 +209,7 @@ def _comparable(value: Json) -> Any:
     return exact(value) if is_number(value) else value
 
 
+_EQUALITY = ("eq", "neq", "in", "not_in")
 _ORDERED = {
     "gt": lambda value, wanted: value > wanted,
     "gte": lambda value, wanted: value >= wanted,
@@ -284,8 +269,8 @@ def _is_moment_among(moment: datetime | None, operator: str, wanted: Json) -> bo
 # Conditions --------------------------------------------------------------------------------------------------
 
 
-def _wanted(node: Node, moments: Moments) -> tuple[str, Json, bool, bool]:
-    """Return operator, value, what a missing value means, and whether moments are compared."""
+def _wanted(node: Node) -> tuple[str, Json, bool]:
+    """Return operator, value, and what a missing value means."""
     operator, value = node.get("operator"), node.get("value")
     if node["type"] == "event" and node.get("aggregate", "count") in ("count", "distinct"):
         if operator in (None, "exists"):
@@ -293,22 +278,7 @@ def _wanted(node: Node, moments: Moments) -> tuple[str, Json, bool, bool]:
         elif operator == "not_exists":
             operator, value = "eq", 0
     assert isinstance(operator, str)
-    return operator, value, node.get("whenMissing", False), _is_of_moments(node, moments)
-
-
-def _is_of_moments(node: Node, moments: Moments) -> bool:
-    if node.get("operator") not in ("eq", "neq", "in", "not_in"):
-        return False
-    if node["type"] == "attribute":
-        name = node["field"]
-        return name in ("createdAt", "updatedAt") or name.removeprefix("attributes.") in moments.attributes
-    if node.get("aggregate") in ("first", "last"):
-        return _is_declared(node["eventType"], node.get("property", ""), moments)
-    return False
-
-
-def _is_declared(event_name: str, path: str, moments: Moments) -> bool:
-    return (event_name.strip(), path.partition(".")[2]) in moments.properties
+    return operator, value, node.get("whenMissing", False)
 
 
 def _contact_field(name: str, person: Person) -> Json:
@@ -345,13 +315,9 @@ def _place(key: str, length: int) -> int | None:
     return int(key) if -length <= int(key) < length else None
 
 
-def _event_field_fulfils(node: Node, event: Happening, at: datetime, moments: Moments) -> bool:
-    operator = node["operator"]
-    is_moment = operator in ("eq", "neq", "in", "not_in") and (
-        node.get("as") == "moment" or _is_declared(event.name, node["field"], moments)
-    )
+def _event_field_fulfils(node: Node, event: Happening, at: datetime) -> bool:
     value = event_field(event, node["field"])
-    return fulfils(value, operator, node.get("value"), node.get("whenMissing", False), is_moment, at)
+    return fulfils(value, node["operator"], node.get("value"), node.get("whenMissing", False), at)
 
 
 def _company_holds(node: Node, person: Person, at: datetime) -> bool:
@@ -360,8 +326,7 @@ def _company_holds(node: Node, person: Person, at: datetime) -> bool:
     values = [_company_field(company, name) for company in person.companies] or [MISSING]
     if operator == "not_exists":
         return all(value is MISSING for value in values)
-    is_moment = "as" in node and operator in ("eq", "neq", "in", "not_in")
-    rest = node.get("value"), node.get("whenMissing", False), is_moment, at
+    rest = node.get("value"), node.get("whenMissing", False), at
     return any(fulfils(value, operator, *rest) for value in values)
 
 
@@ -382,11 +347,11 @@ def _is_in_window(occurred_at: datetime, window: Json, at: datetime) -> bool:
     return (start is None or start <= occurred_at) and (end is None or occurred_at < end)
 
 
-def _passes(event: Happening, filters: Json, at: datetime, moments: Moments) -> bool:
+def _passes(event: Happening, filters: Json, at: datetime) -> bool:
     if filters is None:
         return True
     tree = {"operator": "AND", "conditions": filters} if isinstance(filters, list) else filters
-    return holds(tree, Person(), at, moments, trigger=event)
+    return holds(tree, Person(), at, trigger=event)
 
 
 def _arithmetic(aggregate: str, numbers: list[Fraction]) -> Json:

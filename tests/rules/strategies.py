@@ -9,7 +9,8 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from config.ids import keyed_id
-from tests.rules.reference import TICK, Happening, Moments, Person
+from events.rules.reading import DeclaredTypes
+from tests.rules.reference import TICK, Happening, Person
 
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 STEP = timedelta(hours=6)
@@ -17,8 +18,8 @@ EVENT_NAMES = ("buy", "login")
 TAGS = ("vip", "new", "Ünïcode")
 CHANNELS = ("EMAIL", "SMS")
 SEGMENTS = tuple(str(UUID(int=number)) for number in (7, 8))
-# Declared moments: equality is of moments.
-MOMENTS = Moments(attributes=frozenset({"due"}), properties=frozenset({("buy", "due"), ("login", "due")}))
+MOMENTS = DeclaredTypes({("buy", "due"): "moment", ("login", "due"): "moment"}, {"due": "moment"})
+"""What is declared to be a date or a date-time."""
 EVENT_FIELDS = (
     *("metadata.amount", "properties.amount", "metadata.sku", "metadata.due", "metadata.when"),
     *("metadata.deep.n", "metadata.items.0", "metadata.items", "utmSource"),
@@ -32,9 +33,9 @@ texts = st.sampled_from(["", "a", "A", "ab", "b", "é", "10", "true", "x'); --%s
 scalars = numbers | texts | st.booleans()
 
 
-def moments(*, ahead: int = 20) -> st.SearchStrategy[datetime]:
+def moments(*, after: int = -30, ahead: int = 20) -> st.SearchStrategy[datetime]:
     """Moments on a grid, so that many are the same, and sometimes a tick beside it."""
-    grid = st.integers(-30, ahead).map(lambda place: NOW + place * STEP)
+    grid = st.integers(after, ahead).map(lambda place: NOW + place * STEP)
     return st.builds(lambda at, tick: at + tick * TICK, grid, st.sampled_from([0, 0, 0, 1, -1]))
 
 
@@ -117,9 +118,10 @@ def _temporal(*, fixed: bool) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _any(*, fixed: bool = False) -> st.SearchStrategy[dict[str, Any]]:
-    mixed = _comparisons_of(scalars) | _maybe_missing(_one(["contains", "not_contains"], scalars))
-    claimed = _merged(_of_moments(fixed=fixed), st.just({"as": "moment"}))
-    return st.one_of(_NUMERIC, _TEXTUAL, mixed, _temporal(fixed=fixed), claimed, _EXISTENCE)
+    mixed = _comparisons_of(scalars | moment_texts()) | _maybe_missing(
+        _one(["contains", "not_contains"], scalars)
+    )
+    return st.one_of(_NUMERIC, _TEXTUAL, mixed, _of_moments(fixed=fixed))
 
 
 def _of_moments(*, fixed: bool = False) -> st.SearchStrategy[dict[str, Any]]:
@@ -217,6 +219,17 @@ def _event_of(event_name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 event_leaves = st.sampled_from(EVENT_NAMES).flatmap(_event_of)
+
+
+def _all_time_of(event_name: str) -> st.SearchStrategy[dict[str, Any]]:
+    named = st.fixed_dictionaries(
+        {"type": st.just("event"), "eventType": st.just(event_name)},
+        optional={"filters": _filters(event_name)},
+    )
+    return _merged(named, _aggregated(event_name))
+
+
+all_time_leaves = st.sampled_from(EVENT_NAMES).flatmap(_all_time_of)
 
 
 def _of_field(
@@ -367,3 +380,87 @@ def _with_own_events(some: list[Person]) -> list[Person]:
 
 
 people = st.lists(_people, min_size=1, max_size=2).map(_with_own_identifiers).map(_with_own_events)
+
+
+# Extremes ----------------------------------------------------------------------------------------------------
+
+_extremes = st.sampled_from(
+    [
+        *(1e308, -1e308, 5e-324, 2**63 - 1, -(2**63), 1e-7, 123_456_789.123_456_789),
+        *(
+            "0001-01-01",
+            "9999-12-31",
+            "9999-12-31T23:59:59.999999999-15:59",
+            "0000-01-01",
+            "2026-01-01T24:00:00",
+        ),
+        *("2026-01-01T12:60", "2026-13-01", "2016-12-31T23:59:60Z", "-0001-01-01", "infinity", "now"),
+        *("%s %% {}", "\\u0000", "\x7f\u2028", "a" * 70_000, "NaN", "[1]", "null"),
+    ]
+)
+
+
+def _to_extremes(some: list[Person], extremes: list[Any]) -> list[Person]:
+    """Put the extremes wherever people have a value, and make sure of an event."""
+    attributes = dict(zip(("plan", "due", "deep"), extremes, strict=False))
+    own = dict(zip(("amount", "due", "when", "sku"), extremes, strict=False))
+    first = _happening(0, NOW, name="buy", properties=own)
+    return [
+        replace(
+            person,
+            attributes={**person.attributes, **attributes},
+            events=[
+                replace(first, id=keyed_id(UUID(int=number), "first", NOW)),
+                *(replace(one, properties={**one.properties, **own}) for one in person.events),
+            ],
+        )
+        for number, person in enumerate(some)
+    ]
+
+
+extreme_people = st.builds(_to_extremes, people, st.lists(_extremes, min_size=1, max_size=4))
+
+
+# Nonsense -----------------------------------------------------------------------------------------------------
+
+_WORDS = st.sampled_from(
+    [
+        *("AND", "OR", "NOT", "eq", "neq", "in", "between", "exists", "within", "before", "contains", "has"),
+        *("property", "attribute", "event", "channel", "tag", "segment", "company", "count", "sum", "last"),
+        *("metadata.a", "attributes.a", "email", "createdAt", "buy", "EMAIL", "7d", "now", "2026-01-01", ""),
+        *("\x00", "\ud800", "moment", "0" * 32, "utmSource", "score", "3660d", "-3660d", "+3660d", "now"),
+    ]
+)
+_KEYS = st.sampled_from(
+    [
+        *("type", "operator", "conditions", "field", "value", "whenMissing", "as", "eventType", "aggregate"),
+        *("property", "timeWindow", "filters", "channel", "status", "segmentId", "from", "to"),
+    ]
+)
+anything = st.recursive(
+    st.one_of(
+        _WORDS,
+        _extremes,
+        st.text(max_size=5),
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.none(),
+        st.binary(max_size=2),
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(_KEYS | st.text(max_size=3) | st.integers(), inner)
+    ),
+    max_leaves=20,
+)
+
+
+def spoilt(raw: Any, data: st.DataObject) -> Any:
+    """Put something else in one place of the rule, or a key where none was."""
+    if not isinstance(raw, dict | list) or not raw or data.draw(st.integers(0, 3)) == 0:
+        return data.draw(anything)
+    if isinstance(raw, list):
+        place = data.draw(st.integers(0, len(raw) - 1))
+        return [*raw[:place], spoilt(raw[place], data), *raw[place + 1 :]]
+    key = data.draw(st.sampled_from(sorted(raw)) | _KEYS)
+    return {**raw, key: spoilt(raw.get(key), data)}

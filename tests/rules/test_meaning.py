@@ -11,7 +11,7 @@ from events.rules import compile_rules, measures_of, read_rule
 from events.rules.reading import MAX_LEAVES
 from tests.rules.reference import TICK, Happening, Person
 from tests.rules.strategies import MOMENTS, NOW
-from tests.rules.world import Decision, decide, declared, stored_world
+from tests.rules.world import Decision, decide, stored_world
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +27,7 @@ def bought(days_ago: float, **properties: Any) -> Happening:
 
 def decided(person: Person, *raws: Any, at: Any = NOW) -> list[Decision]:
     with stored_world([person]) as (workspace, stored):
-        rules = [read_rule(raw, types=declared(MOMENTS)) for raw in raws]
+        rules = [read_rule(raw, types=MOMENTS) for raw in raws]
         return decide(workspace, rules, [(stored[0], at)])[0]
 
 
@@ -95,7 +95,7 @@ def test_a_person_without_a_company_lacks_what_companies_have():
     assert held(Person(companies=[at_bank, elsewhere]), *rules) == [True, False, False, True, True]
 
 
-def test_declared_dates_are_equal_however_they_are_spelled():
+def test_dates_are_equal_however_they_are_spelled():
     person = Person(
         attributes={"due": "2026-03-01T02:00:00+02:00"}, events=[bought(1, due="2026-03-01T00:00:00.000Z")]
     )

@@ -23,8 +23,7 @@ from events.conditions import Sql
 from events.models import Event
 from events.partitions import ensure_partitions
 from events.rules import CompiledRules, MeasureSpec, Rule, compile_rules
-from events.rules.reading import DeclaredTypes
-from tests.rules.reference import Happening, Moments, Person
+from tests.rules.reference import Happening, Person
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import Workspace
 
@@ -43,13 +42,6 @@ class Stored:
     def ids(self) -> list[UUID]:
         """The contact and those merged into it."""
         return [self.contact_id, *([self.merged_id] if self.merged_id else [])]
-
-
-def declared(moments: Moments) -> DeclaredTypes:
-    """Return the declared types as the reader takes them."""
-    return DeclaredTypes(
-        dict.fromkeys(moments.properties, "moment"), dict.fromkeys(moments.attributes, "moment")
-    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from events.rules import compiling, read_rule
 from segments.people import load_people
 from segments.plain import holds
 from tests.rules import strategies
-from tests.rules.world import decide, declared, stored_world
+from tests.rules.world import decide, stored_world
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +37,7 @@ def _segments_by_tags(settings):
     split=st.booleans(),
 )
 def test_it_says_what_the_sql_says(people, rules, at, split):
-    read = [read_rule(rule, types=declared(strategies.MOMENTS)) for rule in rules]
+    read = [read_rule(rule, types=strategies.MOMENTS) for rule in rules]
     names = {name for rule in read for name in rule.event_names}
     with stored_world(people, split=split) as (workspace, stored):
         decided = decide(workspace, read, [(one, at) for one in stored])
