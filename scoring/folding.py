@@ -74,7 +74,7 @@ class Line:
     A decay is the `steps`-th of the award `event_id`; an award that does not count has no points.
     """
 
-    kind: Literal["award", "superseded", "decay", "bound"]
+    kind: Literal["award", "superseded", "decay", "clamp"]
     at: datetime
     event_id: UUID
     points: Decimal
@@ -84,29 +84,26 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """All that is lost between two awards, in one piece: `steps` times `points`, the last one perhaps less."""
+    """What is lost between two lines, in one piece: from `before` to `after`, counted from the last award on.
+
+    Each step loses `points`, the last one perhaps less.
+    """
 
     state: State
     every: timedelta
     points: Decimal
-    lost: Decimal
+    before: Decimal
+    after: Decimal
 
     def lines(self) -> Iterator[Line]:
-        """Return a line per step that loses something."""
-        left, step = self.lost, 0
-        while left > 0:
+        """Return a line per step."""
+        lost, step = self.before, int(self.before / self.points)
+        while lost < self.after:
             step += 1
-            piece = min(self.points, left)
-            left -= piece
-            value = self.state.value - self.lost + left
-            yield Line(
-                "decay",
-                self.state.last_at + step * self.every,
-                self.state.last_event_id,
-                -piece,
-                value,
-                step,
-            )
+            piece = min(self.points, self.after - lost)
+            lost += piece
+            at = self.state.last_at + step * self.every
+            yield Line("decay", at, self.state.last_event_id, -piece, self.state.value - lost, step)
 
 
 @dataclass(slots=True)
@@ -137,24 +134,20 @@ def fold(terms: Terms, awards: Iterable[Award], until: datetime, opening: State 
     A moment before the last award counts as that award's.
     """
     steps: list[Line | Decay] = []
-    state = opening
+    state, value = opening, opening.value if opening else _ZERO
     for award in awards:
+        value = _decay(terms, state, value, award.occurred_at, steps)
         if not _counts(terms, state, award):
-            value = state.value if state else _ZERO
             steps.append(Line("superseded", award.occurred_at, award.event_id, _ZERO, value))
             continue
-        value = _ZERO
-        if state is not None:
-            value = _decay(terms, state, award.occurred_at, steps)
         raw = value + award.points
         steps.append(Line("award", award.occurred_at, award.event_id, award.points, raw))
         value = _within(terms, raw)
         if value != raw:
-            steps.append(Line("bound", award.occurred_at, award.event_id, value - raw, value))
+            steps.append(Line("clamp", award.occurred_at, award.event_id, value - raw, value))
         counted = state.counted + 1 if state is not None and _share_period(terms, state, award) else 1
         state = State(value, award.occurred_at, award.event_id, counted)
-    value = _ZERO if state is None else _decay(terms, state, until, steps)
-    return Fold(state, value, steps)
+    return Fold(state, _decay(terms, state, value, until, steps), steps)
 
 
 def next_decay(terms: Terms, state: State, after: datetime) -> datetime | None:
@@ -164,11 +157,17 @@ def next_decay(terms: Terms, state: State, after: datetime) -> datetime | None:
     return state.last_at + (_periods(terms.decay_every, state, after) + 1) * terms.decay_every
 
 
-def _decay(terms: Terms, state: State, until: datetime, steps: list[Line | Decay]) -> Decimal:
-    lost = _lost(terms, state, until)
-    if lost and terms.decay_every is not None and terms.decay_points is not None:
-        steps.append(Decay(state, terms.decay_every, terms.decay_points, lost))
-    return state.value - lost
+def _decay(
+    terms: Terms, state: State | None, value: Decimal, until: datetime, steps: list[Line | Decay]
+) -> Decimal:
+    """Return the value at a moment; `value` is what it was at the line before."""
+    if state is None or terms.decay_every is None or terms.decay_points is None:
+        return value
+    before, after = state.value - value, _lost(terms, state, until)
+    if after <= before:
+        return value
+    steps.append(Decay(state, terms.decay_every, terms.decay_points, before, after))
+    return state.value - after
 
 
 def _lost(terms: Terms, state: State, until: datetime) -> Decimal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -119,6 +119,13 @@ class ScoringRule(TenantModel):
             limit_count=self.limit_count,
             limit_period=self.limit_period,
         )
+
+    @property
+    def limit(self) -> dict[str, Any] | None:
+        """How many matches count in what period; None: every one."""
+        if self.limit_count is None:
+            return None
+        return {"count": self.limit_count, "period": self.limit_period}
 
     def judges_from(self, *, is_repeat: bool) -> datetime | None:
         """Return the first moment of receipt of an event that it judges; None: of all events.

@@ -1,18 +1,78 @@
 """The shapes of scoring rules and scores in the native format."""
 
+import copy
 from typing import Any
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from events.conditions import validate_condition
+from config.wire import iso_millis
+from contacts.api.serializers import ContactBriefSerializer
 from events.errors import InvalidCondition
-from scoring.models import ScoringRule
+from events.services import LANES
+from scoring.errors import InvalidScoringRule
+from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
+from scoring.services import validate_rule
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import NumberField, ObjectField, StrictBooleanField, StrictIntegerField
 
-_MAX_DAYS = 36_500
+_MOST_COUNTED = 2**31 - 1
+_CONDITION = """\
+Which events earn the points; null: all of the type. A condition on the event itself is
+`{"field": "metadata.amount", "operator": "gte", "value": 50}`, of any field below `metadata.` or one of the event's
+own (`pageUrl`, `utmSource`, …). It may stand in a tree, `{"operator": "AND"|"OR"|"NOT", "conditions": […]}`, together
+with the conditions of segments on the contact (`type`: `attribute`, `event`, `channel`, `tag`, `company`, `segment`),
+which are judged as of the event's moment, by what is known when the rule is applied."""
 
 
+class LimitSerializer(serializers.Serializer[Any]):
+    """How many matches count in each period."""
+
+    count = StrictIntegerField(min_value=1, max_value=_MOST_COUNTED)
+    period = serializers.ChoiceField(
+        choices=ScoringRule.Period.choices, help_text="calendar periods in UTC; a week starts on Monday"
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Want both, also where a rule is changed: a limit is one value."""
+        if missing := [name for name in self.fields if name not in attrs]:
+            raise serializers.ValidationError(dict.fromkeys(missing, ["This field is required."]))
+        return attrs
+
+
+class RescoringSerializer(serializers.Serializer[Any]):
+    """How far the rule's last re-scoring has come."""
+
+    startedAt = MillisecondsField()
+    finishedAt = MillisecondsField(allow_null=True)
+    fraction = serializers.FloatField(help_text="0 to 1")
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A purchase over 50, at most once a day, for buyers who never complained",
+            {
+                "name": "Big purchase",
+                "eventType": "purchase",
+                "condition": {
+                    "operator": "AND",
+                    "conditions": [
+                        {"field": "metadata.amount", "operator": "gte", "value": 50},
+                        {"type": "event", "eventType": "complaint", "operator": "eq", "value": 0},
+                    ],
+                },
+                "delta": 10,
+                "limit": {"count": 1, "period": "day"},
+                "decayPoints": 1,
+                "decayDays": 7,
+                "maxScore": 100,
+                "rescore": True,
+            },
+            request_only=True,
+        )
+    ]
+)
 class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
     """A rule: events of a type that fulfil a condition earn their contact points."""
 
@@ -20,29 +80,41 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
     description = StrictCharField(required=False, allow_blank=True, allow_null=True, max_length=10_000)
     active = StrictBooleanField(required=False)
     eventType = StrictCharField(source="event_name", max_length=255)
-    condition = ObjectField(
-        required=False,
-        allow_null=True,
-        help_text='one condition, such as {"field": "metadata.amount", "operator": "gte", "value": 50}',
-    )
+    condition = ObjectField(required=False, allow_null=True, help_text=_CONDITION)
     delta = NumberField(source="points", help_text="points that a match gives; negative ones subtract")
     decayPoints = NumberField(
         source="decay_points",
         min_value=0,
         required=False,
         allow_null=True,
-        help_text="points lost per period",
+        help_text="points lost for every full `decayDays` since the last award, down to `minScore`, else to zero",
     )
     decayDays = StrictIntegerField(
         source="decay_days",
         min_value=1,
-        max_value=_MAX_DAYS,
+        max_value=LONGEST_DECAY_DAYS,
         required=False,
         allow_null=True,
-        help_text="days of a period",
+        help_text="how often points are lost",
     )
-    maxScore = NumberField(source="max_score", required=False, allow_null=True, help_text="cap")
+    maxScore = NumberField(
+        source="max_score", required=False, allow_null=True, help_text="cap of what the rule gives"
+    )
     minScore = NumberField(source="min_score", required=False, allow_null=True, help_text="floor")
+    limit = LimitSerializer(required=False, allow_null=True, help_text="null: every match counts")
+    rescore = StrictBooleanField(
+        required=False,
+        write_only=True,
+        help_text="true: the rule holds for all history, which is judged again in the background. Otherwise what was"
+        " received before keeps what it earned. Limit, decay, cap and floor are of all that it gave either way.",
+    )
+    effectiveFrom = MillisecondsField(
+        source="effective_from",
+        read_only=True,
+        allow_null=True,
+        help_text="events received before keep what they earned; null: it holds for all history",
+    )
+    rescoring = serializers.SerializerMethodField(help_text="null where it was never re-scored")
     createdAt = MillisecondsField(source="created_at", read_only=True)
 
     class Meta:
@@ -59,6 +131,10 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
             "decayDays",
             "maxScore",
             "minScore",
+            "limit",
+            "rescore",
+            "effectiveFrom",
+            "rescoring",
             "createdAt",
         ]
 
@@ -66,28 +142,72 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
         """Store no null."""
         return text or ""
 
-    def validate_condition(self, condition: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Refuse what no event could ever be checked against."""
-        if condition is None:
-            return None
-        try:
-            validate_condition(condition)
-        except InvalidCondition as error:
-            part = error.path.removeprefix("condition").removeprefix(".")
-            raise serializers.ValidationError({part: error.message} if part else error.message) from error
-        return condition
-
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a cap below the floor, and half a decay."""
-        lowest, highest = self._resulting("min_score", attrs), self._resulting("max_score", attrs)
-        if lowest is not None and highest is not None and lowest > highest:
-            raise serializers.ValidationError({"maxScore": ["Must not be below minScore."]})
-        if (self._resulting("decay_points", attrs) is None) != (self._resulting("decay_days", attrs) is None):
-            raise serializers.ValidationError({"decayDays": ["decayPoints and decayDays go together."]})
+        """Refuse a rule that could not mean anything, with the field that is wrong."""
+        if "limit" in attrs:
+            limit = attrs.pop("limit") or {"count": None, "period": ScoringRule.Period.EVER}
+            attrs |= {"limit_count": limit["count"], "limit_period": limit["period"]}
+        rule = copy.copy(self.instance) or ScoringRule(workspace=self.context["workspace"])
+        for name, value in attrs.items():
+            setattr(rule, name, value)
+        try:
+            validate_rule(rule)
+        except InvalidCondition as error:
+            fault = {error.path: error.message} if error.path else error.message
+            raise serializers.ValidationError({"condition": fault}) from error
+        except InvalidScoringRule as error:
+            raise serializers.ValidationError({error.field: [error.message]}) from error
         return attrs
 
-    def _resulting(self, name: str, attrs: dict[str, Any]) -> Any:
-        return attrs.get(name, getattr(self.instance, name, None))
+    @extend_schema_field(RescoringSerializer(allow_null=True))
+    def get_rescoring(self, rule: ScoringRule) -> dict[str, Any] | None:
+        """Tell of the last re-scoring."""
+        if rule.rescore_started_at is None:
+            return None
+        return {
+            "startedAt": iso_millis(rule.rescore_started_at),
+            "finishedAt": rule.rescored_at and iso_millis(rule.rescored_at),
+            "fraction": rule.rescore_lanes_done.bit_count() / LANES,
+        }
+
+
+class ScoringRuleWrittenSerializer(ScoringRuleSerializer):
+    """A rule as a write answers with it."""
+
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="events and properties in the rule that were never seen",
+    )
+
+    class Meta(ScoringRuleSerializer.Meta):
+        fields = [*ScoringRuleSerializer.Meta.fields, "warnings"]
+
+
+class RulePreviewBodySerializer(ScoringRuleSerializer):
+    """A rule to try out; it needs no name and no points."""
+
+    name = StrictCharField(max_length=255, required=False)
+    delta = NumberField(source="points", required=False)
+
+
+class MatchSerializer(serializers.Serializer[Any]):
+    """An event that a rule matches."""
+
+    eventId = serializers.UUIDField()
+    contact = ContactBriefSerializer()
+    timestamp = MillisecondsField()
+
+
+class RulePreviewSerializer(serializers.Serializer[Any]):
+    """What a rule matches of the latest events of its type; limits are not applied."""
+
+    since = MillisecondsField()
+    events = serializers.IntegerField(help_text="how many were looked at, at most 10,000, the latest ones")
+    matches = serializers.IntegerField()
+    contacts = serializers.IntegerField(help_text="contacts of the events that match")
+    samples = MatchSerializer(many=True, help_text="up to 10, the latest first")
+    warnings = serializers.ListField(child=serializers.CharField())
 
 
 class ScoreRuleSerializer(serializers.Serializer[Any]):
@@ -98,20 +218,28 @@ class ScoreRuleSerializer(serializers.Serializer[Any]):
 
 
 class ScoreEntrySerializer(serializers.Serializer[Any]):
-    """A line of the ledger: what one event earned under one rule."""
+    """A change of the score under one rule."""
 
-    id = serializers.UUIDField()
+    id = serializers.CharField()
+    kind = serializers.ChoiceField(
+        choices=["award", "superseded", "clamp", "decay"],
+        help_text="award: an event's points; superseded: an event past the rule's limit, without points; clamp: what"
+        " the cap or the floor takes or adds after an award; decay: what time has taken since an award",
+    )
     rule = ScoreRuleSerializer()
-    eventId = serializers.UUIDField()
-    points = NumberField()
-    timestamp = MillisecondsField(help_text="when the event happened")
-    createdAt = MillisecondsField(help_text="when the points were given")
+    eventId = serializers.UUIDField(help_text="the event of the award, also for what follows from it")
+    points = NumberField(help_text="by how much the score changes")
+    nominalPoints = NumberField(help_text="what the ledger has: an event past the limit has points there")
+    score = NumberField(max_digits=30, help_text="the score after this line")
+    timestamp = MillisecondsField(help_text="when the event happened, or the decay")
+    createdAt = MillisecondsField(help_text="when the event's points were given")
 
 
 class ScoreSerializer(serializers.Serializer[Any]):
-    """A contact's score and the lines that add up to it."""
+    """A contact's score at a moment, and the lines that add up to it."""
 
     contactId = serializers.UUIDField()
+    at = MillisecondsField()
     score = NumberField(max_digits=30)
     entries = ScoreEntrySerializer(many=True)
     next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")

@@ -2,13 +2,23 @@
 
 from django.urls import path
 
-from scoring.api.views import ContactScoreView, ScoringRuleViewSet
+from scoring.api.views import ContactScoreView, RulePreviewView, ScoringRuleViewSet
 
 urlpatterns = [
     path(
         "workspaces/<str:workspace_id>/scoring-rules",
         ScoringRuleViewSet.as_view({"get": "list", "post": "create"}),
         name="scoring-rules",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/scoring-rules/preview",
+        RulePreviewView.as_view(),
+        name="scoring-rule-preview",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/scoring-rules/<str:rule_id>/rescore",
+        ScoringRuleViewSet.as_view({"post": "rescore"}),
+        name="scoring-rule-rescore",
     ),
     path(
         "workspaces/<str:workspace_id>/scoring-rules/<str:rule_id>",

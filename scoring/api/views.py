@@ -1,10 +1,12 @@
 """Scoring rules and scores in the native format."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import django_filters
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -12,12 +14,29 @@ from rest_framework.response import Response
 
 from config.ids import NO_ID, parse_uuid
 from config.wire import iso_millis
+from contacts.api.shapes import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
-from scoring.api.serializers import ScoreSerializer, ScoringRuleSerializer
+from events.rules.moments import read_moment
+from scoring.api.serializers import (
+    RulePreviewBodySerializer,
+    RulePreviewSerializer,
+    ScoreSerializer,
+    ScoringRuleSerializer,
+    ScoringRuleWrittenSerializer,
+)
 from scoring.errors import ScoringRuleNotFound
-from scoring.models import ScoreEntry, ScoringRule
-from scoring.services import delete_rule, save_rule
+from scoring.models import ScoringRule
+from scoring.services import (
+    ScoreLine,
+    UnknownLine,
+    delete_rule,
+    explain_score,
+    preview_rule,
+    rescore_rule,
+    rule_warnings,
+    save_rule,
+)
 from workspaces.api.base import object_body
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import (
@@ -29,9 +48,14 @@ from workspaces.api.strict import (
 )
 
 _MAX_LIMIT = 200
-_PAGE_PARAMETERS = [
+_SCORE_PARAMETERS = [
+    OpenApiParameter(
+        "at",
+        str,
+        description="the moment, past or to come: ISO 8601, UTC unless it names a zone; by default now",
+    ),
     OpenApiParameter("limit", int, description=f"1 to {_MAX_LIMIT}, 50 by default"),
-    OpenApiParameter("before", str, description="page by key: the id of the last line before the page"),
+    OpenApiParameter("before", str, description="page by key: `next` of the page before"),
 ]
 
 
@@ -79,14 +103,11 @@ class ScoringRuleViewSet(NativeViewSet):
         operation_id="createScoringRule",
         tags=["scoring"],
         request=ScoringRuleSerializer,
-        responses={201: ScoringRuleSerializer, **WRITE_REFUSALS},
+        responses={201: ScoringRuleWrittenSerializer, **WRITE_REFUSALS},
     )
     def create(self, request: Request, workspace_id: str) -> Response:
-        """Create a rule; it holds for events from now on."""
-        serializer = ScoringRuleSerializer(data=object_body(request))
-        serializer.is_valid(raise_exception=True)
-        rule = save_rule(ScoringRule(workspace=self.workspace), **serializer.validated_data)
-        return Response(ScoringRuleSerializer(rule).data, status=201)
+        """Create a rule; it holds for events from now on, or with `rescore` for all history."""
+        return Response(self._save(request, None), status=201)
 
     @extend_schema(
         operation_id="getScoringRule",
@@ -101,26 +122,84 @@ class ScoringRuleViewSet(NativeViewSet):
         operation_id="updateScoringRule",
         tags=["scoring"],
         request=ScoringRuleSerializer,
-        responses={200: ScoringRuleSerializer, **WRITE_REFUSALS},
+        responses={200: ScoringRuleWrittenSerializer, **WRITE_REFUSALS},
     )
     def partial_update(self, request: Request, workspace_id: str, rule_id: str) -> Response:
-        """Change what the body names; points given already stay."""
-        rule = self._rule(rule_id)
-        serializer = ScoringRuleSerializer(rule, data=object_body(request), partial=True)
-        serializer.is_valid(raise_exception=True)
-        return Response(ScoringRuleSerializer(save_rule(rule, **serializer.validated_data)).data)
+        """Change what the body names, from now on, or with `rescore` for all history."""
+        return Response(self._save(request, self._rule(rule_id)))
 
     @extend_schema(operation_id="deleteScoringRule", tags=["scoring"], responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, rule_id: str) -> Response:
-        """Delete a rule; points given already stay."""
+        """Delete a rule; points given already stay, and go on to decay."""
         delete_rule(self._rule(rule_id))
         return Response(status=204)
+
+    @extend_schema(
+        operation_id="rescoreScoringRule",
+        tags=["scoring"],
+        request=None,
+        responses={202: ScoringRuleSerializer, **WRITE_REFUSALS},
+    )
+    def rescore(self, request: Request, workspace_id: str, rule_id: str) -> Response:
+        """Have all history judged by the rule as it is, in the background; `rescoring` tells how far that is."""
+        return Response(ScoringRuleSerializer(rescore_rule(self._rule(rule_id))).data, status=202)
 
     def _rule(self, text: str) -> ScoringRule:
         rule = self.get_queryset().filter(id=parse_uuid(text) or NO_ID).first()
         if rule is None:
             raise ScoringRuleNotFound
         return rule
+
+    def _save(self, request: Request, rule: ScoringRule | None) -> dict[str, Any]:
+        serializer = ScoringRuleSerializer(
+            rule,
+            data=object_body(request),
+            partial=rule is not None,
+            context={"workspace": self.workspace},
+        )
+        serializer.is_valid(raise_exception=True)
+        saved = save_rule(rule or ScoringRule(workspace=self.workspace), **serializer.validated_data)
+        return {**ScoringRuleSerializer(saved).data, "warnings": rule_warnings(saved)}
+
+
+class RulePreviewView(NativeAPIView):
+    """Rules that are tried out before they are saved."""
+
+    scopes = {"POST": "scoring:read"}
+
+    @extend_schema(
+        operation_id="previewScoringRule",
+        tags=["scoring"],
+        request=RulePreviewBodySerializer,
+        responses={200: RulePreviewSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str) -> Response:
+        """Tell how many of the latest events of its type a rule matches, and whose; nothing is saved."""
+        serializer = RulePreviewBodySerializer(
+            data=object_body(request), context={"workspace": self.workspace}
+        )
+        serializer.is_valid(raise_exception=True)
+        values = {name: value for name, value in serializer.validated_data.items() if name != "rescore"}
+        found = preview_rule(ScoringRule(workspace=self.workspace, **values))
+        contacts = briefs(self.workspace.id, {contact_id for _, contact_id, _ in found.samples})
+        return Response(
+            {
+                "since": iso_millis(found.since),
+                "events": found.events,
+                "matches": found.matches,
+                "contacts": found.contacts,
+                "samples": [
+                    {
+                        "eventId": str(event_id),
+                        "contact": contacts[contact_id],
+                        "timestamp": iso_millis(moment),
+                    }
+                    for event_id, contact_id, moment in found.samples
+                    if contact_id in contacts
+                ],
+                "warnings": found.warnings,
+            }
+        )
 
 
 class ContactScoreView(NativeAPIView):
@@ -131,54 +210,61 @@ class ContactScoreView(NativeAPIView):
     @extend_schema(
         operation_id="getContactScore",
         tags=["scoring"],
-        parameters=_PAGE_PARAMETERS,
+        parameters=_SCORE_PARAMETERS,
         responses={200: ScoreSerializer, **READ_REFUSALS},
     )
     def get(self, request: Request, workspace_id: str, contact_id: str) -> Response:
-        """Return the score and the lines that add up to it, the latest event first."""
+        """Return the score at a moment and the lines that add up to it, the latest first."""
         limit = integer_parameter(request, "limit", 50, highest=_MAX_LIMIT)
+        at, before = _moment(request), text_parameter(request, "before")
         contact = Contact.objects.filter(
             workspace_id=self.workspace.id, id=parse_uuid(contact_id) or NO_ID
         ).first()
         if contact is None:
             raise ContactNotFound
-        ledger = ScoreEntry.objects.filter(workspace_id=self.workspace.id, contact_id=contact.id)
-        entries = list(_before(ledger, request).order_by("-occurred_at", "-id")[: limit + 1])
-        has_more, entries = len(entries) > limit, entries[:limit]
-        score = ledger.aggregate(total=Sum("points"))["total"]
+        scored = contact.merged_into_id or contact.id
+        try:
+            found = explain_score(self.workspace.id, scored, at=at, before=before, limit=limit)
+        except UnknownLine as error:
+            raise ValidationError({"before": ["Must be the id of a line of this score."]}) from error
         return Response(
             {
-                "contactId": str(contact.id),
-                "score": json_number(score) or 0,
-                "entries": _lines(self.workspace.id, entries),
-                "next": str(entries[-1].id) if has_more else None,
+                "contactId": str(scored),
+                "at": iso_millis(found.at),
+                "score": json_number(found.score),
+                "entries": _lines(self.workspace.id, found.lines),
+                "next": found.lines[-1].id if found.has_more else None,
             }
         )
 
 
-def _before(ledger: QuerySet[ScoreEntry], request: Request) -> QuerySet[ScoreEntry]:
-    text = text_parameter(request, "before")
+def _moment(request: Request) -> datetime | None:
+    text = text_parameter(request, "at")
     if text is None:
-        return ledger
-    last = ledger.filter(id=parse_uuid(text) or NO_ID).first()
-    if last is None:
-        raise ValidationError({"before": ["Must be the id of a line of this score."]})
-    return ledger.filter(
-        Q(occurred_at__lt=last.occurred_at) | Q(occurred_at=last.occurred_at, id__lt=last.id)
+        return None
+    # A "+" that the sender left as it is arrives as a space.
+    moment = read_moment(text.replace(" ", "+"))
+    if not isinstance(moment, datetime):
+        raise ValidationError({"at": ["Must be a date or a date-time."]})
+    return moment
+
+
+def _lines(workspace_id: UUID, lines: Sequence[ScoreLine]) -> list[dict[str, Any]]:
+    rules = ScoringRule.objects.filter(
+        workspace_id=workspace_id, id__in={line.place.rule_id for line in lines}
     )
-
-
-def _lines(workspace_id: UUID, entries: list[ScoreEntry]) -> list[dict[str, Any]]:
-    rules = ScoringRule.objects.filter(workspace_id=workspace_id, id__in={entry.rule_id for entry in entries})
     names = dict(rules.values_list("id", "name"))
     return [
         {
-            "id": str(entry.id),
-            "rule": {"id": str(entry.rule_id), "name": names.get(entry.rule_id)},
-            "eventId": str(entry.event_id),
-            "points": json_number(entry.points),
-            "timestamp": iso_millis(entry.occurred_at),
-            "createdAt": iso_millis(entry.created_at),
+            "id": line.id,
+            "kind": line.kind,
+            "rule": {"id": str(line.place.rule_id), "name": names.get(line.place.rule_id)},
+            "eventId": str(line.place.event_id),
+            "points": json_number(line.points),
+            "nominalPoints": json_number(line.nominal),
+            "score": json_number(line.score),
+            "timestamp": iso_millis(line.place.at),
+            "createdAt": iso_millis(line.created_at),
         }
-        for entry in entries
+        for line in lines
     ]

@@ -25,7 +25,7 @@ class Place(NamedTuple):
     is_earned: bool
     event_id: UUID
     rule_id: UUID
-    is_bound: bool
+    is_clamp: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ def _derived_lines(
 
 
 def _derived_line(line: Line, entry: ScoreEntry) -> ScoreLine:
-    suffix = {"decay": f":decay:{line.step}", "bound": ":bound"}.get(line.kind, "")
-    place = Place(line.at, line.kind != "decay", entry.event_id, entry.rule_id, line.kind == "bound")
+    suffix = {"decay": f":decay:{line.step}", "clamp": ":clamp"}.get(line.kind, "")
+    place = Place(line.at, line.kind != "decay", entry.event_id, entry.rule_id, line.kind == "clamp")
     nominal = line.points if suffix else entry.points
     return ScoreLine(f"{entry.id}{suffix}", line.kind, place, line.points, nominal, entry.created_at)
 

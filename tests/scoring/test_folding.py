@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.folding import Award, Terms, fold, next_decay
@@ -42,6 +42,7 @@ def folded(rule, given_awards, until, opening=None):
     return fold(rule.terms, sorted(given_awards), until, opening)
 
 
+@settings(deadline=None)
 @given(rules(), awards, moments)
 def test_the_fold_is_the_definition(rule, given_awards, moment):
     known = [award for award in given_awards if award.occurred_at <= moment]
@@ -50,6 +51,7 @@ def test_the_fold_is_the_definition(rule, given_awards, moment):
     assert sum((line.points for line in outcome.lines()), Decimal(0)) == outcome.value
 
 
+@settings(deadline=None)
 @given(rules(), awards)
 def test_lines_tell_the_value_after_each_of_them(rule, given_awards):
     end = START + 500 * DAY
@@ -63,6 +65,7 @@ def test_lines_tell_the_value_after_each_of_them(rule, given_awards):
     assert [line.at for line in lines] == sorted(line.at for line in lines)
 
 
+@settings(deadline=None)
 @given(rules(), awards, st.integers(0, 12))
 def test_what_was_folded_can_be_folded_onto(rule, given_awards, place):
     end = START + 500 * DAY
@@ -71,6 +74,7 @@ def test_what_was_folded_can_be_folded_onto(rule, given_awards, place):
     assert folded(rule, ordered[place:], end, first.state).value == folded(rule, ordered, end).value
 
 
+@settings(deadline=None)
 @given(rules(), awards, moments)
 def test_the_next_decay_is_the_next_change(rule, given_awards, moment):
     known = [award for award in given_awards if award.occurred_at <= moment]
@@ -85,14 +89,14 @@ def test_the_next_decay_is_the_next_change(rule, given_awards, moment):
         assert value_of(rule, known, after) < outcome.value
 
 
-def test_a_bound_is_a_line_of_its_own_and_an_award_past_the_limit_has_no_points():
+def test_a_clamp_is_a_line_of_its_own_and_an_award_past_the_limit_has_no_points():
     terms = Terms(highest=Decimal(15), limit_count=2, limit_period="day")
     given_awards = [Award(START + n * DAY / 10, UUID(int=n + 1), Decimal(10)) for n in range(3)]
     lines = list(fold(terms, given_awards, START + DAY).lines())
     assert [(line.kind, line.points, line.value) for line in lines] == [
         ("award", 10, 10),
         ("award", 10, 20),
-        ("bound", -5, 15),
+        ("clamp", -5, 15),
         ("superseded", 0, 15),
     ]
 
