@@ -1,0 +1,278 @@
+"""What segments cost: in the runner, as their number and as history grow, to build, and until they are seen."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+CHUNK = 1_000
+DAYS = 60
+
+
+class SegmentBench:
+    """Measurements on workspaces of their own, in the database of the run."""
+
+    def __init__(
+        self, rounds: int, show: Callable[..., None], make_workspace: Callable[[str], dict[str, Any]]
+    ) -> None:
+        self.rounds, self.show, self.make_workspace = rounds, show, make_workspace
+
+    def runner(self) -> None:
+        """(f): 100 segments beside 100 scoring rules on one name of event, 1,000,000 events of history."""
+        workspace = UUID(self.make_workspace("segments")["workspace"])
+        contacts = fill(workspace, contacts=100_000, events=1_000_000)
+        rates = {}
+        for count in (100, 1_000):
+            make_rules(workspace, scoring=100, segments=count, matching=2)
+            rates[count] = [
+                run(workspace, contacts, 20_000, categories=count // 2) for _ in range(self.rounds)
+            ]
+        self.show("f", "events/s, 100 rules and 100 segments, two match", rates[100], goal=5_000)
+        self.show("", "events/s, 100 rules and 1,000 segments, two match", rates[1_000])
+        costs = [few / many for few, many in zip(rates[100], rates[1_000], strict=True)]
+        self.show("g", "cost of 1,000 segments ÷ cost of 100", costs, goal=5, at_most=True)
+        make_rules(workspace, scoring=100, segments=100, matching=100)
+        self.show(
+            "",
+            "events/s, all 100 rules and all 100 segments match",
+            [run(workspace, contacts, 2_000, categories=1)],
+        )
+
+    def history(self) -> None:
+        """(h): all-time conditions on contacts with a short and with a long history."""
+        rates = []
+        for each in (10, 1_000):
+            workspace = UUID(self.make_workspace(f"history {each}")["workspace"])
+            contacts = fill(workspace, contacts=2_000, events=2_000 * each)
+            make_rules(workspace, scoring=0, segments=10, matching=2, window=None)
+            rates.append(
+                statistics.median(run(workspace, contacts, 10_000, categories=5) for _ in range(self.rounds))
+            )
+        self.show(
+            "h",
+            "cost with 1,000 events a contact ÷ with 10, all time",
+            [rates[0] / rates[1]],
+            goal=1.25,
+            at_most=True,
+        )
+
+    def building(self) -> None:
+        """(i): a build over 1,000,000 contacts and 10,000,000 events."""
+        from segments.services import run_build
+
+        workspace = UUID(self.make_workspace("building")["workspace"])
+        fill(workspace, contacts=1_000_000, events=10_000_000)
+        for title, window in (("30 days", "30d"), ("all time", None)):
+            segment = make_segment(workspace, f"built {title}", buys("c1", 1, window))
+            started = time.perf_counter()
+            run_build(workspace, segment.id)
+            self.show(
+                "i", f"seconds to build, {title}", [time.perf_counter() - started], goal=60, at_most=True
+            )
+
+    def visible(self, headrace: Callable[[], Any]) -> None:
+        """(j): from an event's acceptance until its membership is seen, at 500 events/s."""
+        from segments.models import Membership
+
+        demo = self.make_workspace("visible")
+        workspace = UUID(demo["workspace"])
+        contacts = fill(workspace, contacts=20_000, events=100_000)
+        make_rules(workspace, scoring=100, segments=100, matching=2)
+        probe = make_segment(workspace, "probe", buys("probe", 1, "30d"))
+        from segments.services import run_build
+
+        run_build(workspace, probe.id)
+        probe.refresh_from_db()
+        delays = []
+        with headrace() as port, load(port, demo, contacts[:10_000]):
+            time.sleep(2)
+            for contact in contacts[10_000:10_200]:
+                post(port, demo, [item(contact, "probe")])
+                accepted = time.perf_counter()
+                members = Membership.objects.filter(
+                    workspace_id=workspace, version=probe.version, contact_id=contact
+                )
+                while not members.exists() and time.perf_counter() - accepted < 10:
+                    time.sleep(0.005)
+                delays.append((time.perf_counter() - accepted) * 1000)
+                time.sleep(0.03)
+        delays.sort()
+        self.show(
+            "j",
+            "accepted → member, p95 in ms at 500 events/s",
+            [delays[int(len(delays) * 0.95)]],
+            goal=250,
+            at_most=True,
+        )
+        self.show("", "  its median", [statistics.median(delays)])
+
+
+def fill(workspace: UUID, *, contacts: int, events: int) -> list[UUID]:
+    """Make contacts, and a history of purchases in 50 categories over 60 days."""
+    from django.db import connection
+
+    from config import clock
+    from events.partitions import ensure_partitions
+
+    now = clock.now()
+    ensure_partitions({now - timedelta(days=day) for day in range(DAYS + 1)})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO contacts_contact"
+            " (id, workspace_id, first_name, last_name, attributes, created_at, updated_at)"
+            " SELECT gen_random_uuid(), %s, 'Ada', '', '{}', %s, %s FROM generate_series(1, %s)",
+            [workspace, now, now, contacts],
+        )
+        cursor.execute(
+            """
+            INSERT INTO events_event (id, workspace_id, contact_id, name, properties, context,
+                occurred_at, received_at, source, message_id, depth)
+            SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')
+                || '7' || substr(noise, 1, 3) || '8' || substr(noise, 4, 15))::uuid,
+                %s, contact_id, 'buy', jsonb_build_object(
+                    'category', 'c' || floor(random() * 50)::int, 'amount', floor(random() * 200)::int),
+                '{}', at, at, 'import', '', 0
+            FROM (
+                SELECT c.id AS contact_id, md5(random()::text || n::text) AS noise,
+                    %s::timestamptz - random() * interval '60 days' AS at
+                FROM contacts_contact c CROSS JOIN generate_series(1, %s) n WHERE c.workspace_id = %s
+            ) drawn
+            """,
+            [workspace, now, max(events // contacts, 1), workspace],
+        )
+        cursor.execute("SELECT id FROM contacts_contact WHERE workspace_id = %s", [workspace])
+        ids = [contact_id for (contact_id,) in cursor.fetchall()]
+        cursor.execute("ANALYZE contacts_contact")
+        cursor.execute("ANALYZE events_event")
+    return ids
+
+
+def buys(category: str | None, at_least: int, window: str | None) -> dict[str, Any]:
+    """Return a rule: so many purchases of a category in a window."""
+    leaf: dict[str, Any] = {"type": "event", "eventType": "buy", "operator": "gte", "value": at_least}
+    if category is not None:
+        leaf["filters"] = [{"field": "metadata.category", "operator": "eq", "value": category}]
+    if window is not None:
+        leaf["timeWindow"] = window
+    return {"operator": "AND", "conditions": [leaf]}
+
+
+def make_segment(workspace: UUID, name: str, rule: dict[str, Any]) -> Any:
+    """Make a segment; whoever measures builds it."""
+    from segments.services import create_segment
+    from workspaces.models import Workspace
+
+    return create_segment(Workspace.objects.get(id=workspace), name=name, raw=rule)
+
+
+def make_published(workspace: UUID, name: str, rule: dict[str, Any]) -> None:
+    """Make a segment that serves with nobody in it: what a build costs is measured apart."""
+    from segments.models import Segment
+
+    Segment.objects.create(workspace_id=workspace, name=name, rule=rule)
+
+
+def make_rules(
+    workspace: UUID, *, scoring: int, segments: int, matching: int, window: str | None = "30d"
+) -> None:
+    """Replace the workspace's rules. Of the segments that an event touches, every other one can change."""
+    from events.services import bump_rules_version
+    from scoring.models import ScoringRule
+    from scoring.services import delete_rule, save_rule
+    from segments.models import Segment
+    from segments.services import delete_segment, run_build
+    from workspaces.models import Workspace
+
+    space = Workspace.objects.get(id=workspace)
+    for rule in ScoringRule.objects.filter(workspace_id=workspace):
+        delete_rule(rule)
+    for segment in Segment.objects.filter(workspace_id=workspace):
+        delete_segment(space, segment)
+    for place in range(scoring):
+        save_rule(
+            ScoringRule(workspace=space, name=f"rule {place}", event_name="buy", points=1),
+            condition={"field": "metadata.category", "operator": "eq", "value": f"c{place // matching}"},
+        )
+    for place in range(segments):
+        # The history has 50 categories, so most contacts enter with their first purchase of one.
+        at_least = 1 if place % 2 == 0 else 100_000
+        category = None if matching == segments else f"c{place // matching}"
+        if category is None:
+            at_least = 100_000 + place
+        rule = buys(category, at_least, window)
+        if window is not None:
+            make_published(workspace, f"segment {place}", rule)
+        else:  # it reads aggregates, which a build makes
+            run_build(workspace, make_segment(workspace, f"segment {place}", rule).id)
+    bump_rules_version(workspace)
+
+
+def run(workspace: UUID, contacts: list[UUID], count: int, *, categories: int) -> float:
+    """Return events/s of one worker over events that wait, what follows from them included."""
+    from contacts.services import ContactReference
+    from events.models import EventBatch
+    from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
+    from workspaces.models import Workspace
+
+    apply_effects(workspace)
+    space = Workspace.objects.get(id=workspace)
+    for _ in range(count // CHUNK):
+        incoming = [
+            IncomingEvent(
+                "buy",
+                ContactReference(id=str(random.choice(contacts))),
+                {"category": f"c{random.randrange(categories)}", "amount": 10},
+            )
+            for _ in range(CHUNK)
+        ]
+        record_events(space, incoming, schema_policy=SchemaPolicy.OPEN)
+    started = time.perf_counter()
+    apply_effects(workspace)
+    elapsed = time.perf_counter() - started
+    assert not EventBatch.objects.filter(workspace_id=workspace).exists()
+    return count / elapsed
+
+
+def item(contact: UUID, category: str) -> dict[str, Any]:
+    """Return a purchase as the batch endpoint takes it."""
+    return {"type": "buy", "contactId": str(contact), "metadata": {"category": category, "amount": 10}}
+
+
+def post(port: int, demo: dict[str, Any], items: list[dict[str, Any]]) -> None:
+    """Send a batch."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/workspaces/{demo['workspace']}/events/batch",
+        json.dumps({"events": items}).encode(),
+        {"Authorization": f"Bearer {demo['api_key']}", "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=30).read()
+
+
+@contextmanager
+def load(port: int, demo: dict[str, Any], contacts: list[UUID]) -> Iterator[None]:
+    """Send 500 events/s, 25 at a time, until the block ends."""
+    stop = threading.Event()
+
+    def send() -> None:
+        turn = time.perf_counter()
+        while not stop.is_set():
+            post(port, demo, [item(random.choice(contacts), f"c{random.randrange(50)}") for _ in range(25)])
+            turn += 0.05
+            time.sleep(max(turn - time.perf_counter(), 0))
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
