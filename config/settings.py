@@ -323,6 +323,7 @@ UNFOLD: dict[str, Any] = {
                 "items": _pages(
                     ("Rules", "rule", "scoring_scoringrule"),
                     ("Ledger", "receipt_long", "scoring_scoreentry"),
+                    ("Values", "functions", "scoring_rulescore"),
                 ),
             },
             {

@@ -2,67 +2,78 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.forms import ValidationError
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from contacts.admin import ContactSearchMixin, identifier_of
-from contacts.models import Contact, ContactScore, Identifier
+from contacts.models import Contact, Identifier
 from events.admin import event_link
-from events.conditions import validate_condition
 from events.errors import InvalidCondition
 from events.models import Event
-from scoring.models import ScoreEntry, ScoringRule
-from scoring.services import delete_rule, save_rule
+from events.services import LANES
+from scoring.errors import InvalidScoringRule
+from scoring.models import RuleScore, ScoreEntry, ScoringRule
+from scoring.services import (
+    ScoreLine,
+    delete_rule,
+    explain_score,
+    rescore_rule,
+    save_rule,
+    validate_rule,
+)
 from workspaces.staff import MachineWrittenMixin, TenantAdmin, TenantForm, WorkspaceFilter
 
 SECTION_ROWS = 50
 _DELETED_RULE = "(deleted rule)"
+_WHAT = {"award": "", "superseded": "past the limit", "clamp": "cap or floor", "decay": "decay"}
 
 
 def contact_score_section(contact: Contact) -> SafeString:
-    """Return the contact's score and its reasons, for its page, in four statements."""
-    of_contact = {"workspace_id": contact.workspace_id, "contact_id": contact.pk}
-    score = ContactScore.objects.filter(**of_contact).first()
-    ledger = ScoreEntry.objects.filter(**of_contact).order_by("-occurred_at", "-id")
-    entries = list(ledger[: SECTION_ROWS + 1])
+    """Return the contact's score and its reasons, for its page; a merged contact's are its survivor's."""
+    scored = contact.merged_into_id or contact.pk
+    found = explain_score(contact.workspace_id, scored, limit=SECTION_ROWS)
     return render_to_string(
         "admin/scoring/contact_score.html",
         {
-            "title": f"Score: {score or 0}",
+            "title": f"Score: {found.score.normalize():f}",
             "table": {
-                "headers": ["Points", "Rule", "Event", "Occurred (UTC)"],
-                "rows": reasons(contact.workspace_id, entries[:SECTION_ROWS]),
+                "headers": ["Points", "", "Rule", "Event", "When (UTC)", "Score after it"],
+                "rows": reasons(contact.workspace_id, found.lines),
             },
-            "footer": _whole_ledger(contact) if len(entries) > SECTION_ROWS else "",
+            "footer": _whole_ledger(contact.workspace_id, scored) if found.has_more else "",
         },
     )
 
 
-def reasons(workspace_id: UUID, entries: Sequence[ScoreEntry]) -> list[list[Any]]:
-    """Return a line per entry: points, rule, event, moment. Rules and events may be gone by now."""
+def reasons(workspace_id: UUID, lines: Sequence[ScoreLine]) -> list[list[Any]]:
+    """Return a row per line. Rules and events may be gone by now."""
     rules = ScoringRule.objects.filter(workspace_id=workspace_id).in_bulk(
-        {entry.rule_id for entry in entries}
+        {line.place.rule_id for line in lines}
     )
-    events = Event.objects.filter(workspace_id=workspace_id).in_bulk({entry.event_id for entry in entries})
+    events = Event.objects.filter(workspace_id=workspace_id).in_bulk({line.place.event_id for line in lines})
     return [
         [
-            str(entry),
-            _rule_link(rules.get(entry.rule_id)),
-            event_link(events[entry.event_id]) if entry.event_id in events else "(deleted event)",
-            f"{entry.occurred_at:%Y-%m-%d %H:%M:%S}",
+            f"{line.points.normalize():+f}",
+            _WHAT[line.kind],
+            _rule_link(rules.get(line.place.rule_id)),
+            event_link(events[line.place.event_id]) if line.place.event_id in events else "(deleted event)",
+            f"{line.place.at:%Y-%m-%d %H:%M:%S}",
+            f"{line.score.normalize():f}",
         ]
-        for entry in entries
+        for line in lines
     ]
 
 
@@ -73,49 +84,75 @@ def _rule_link(rule: ScoringRule | None) -> str:
     return format_html('<a class="text-primary-600" href="{}">{}</a>', url, rule.name)
 
 
-def _whole_ledger(contact: Contact) -> SafeString:
-    ledger = (
-        f"{reverse('admin:scoring_scoreentry_changelist')}?workspace={contact.workspace_id}&q={contact.pk}"
-    )
+def _whole_ledger(workspace_id: UUID, contact_id: UUID) -> SafeString:
+    ledger = f"{reverse('admin:scoring_scoreentry_changelist')}?workspace={workspace_id}&q={contact_id}"
     return format_html('<a class="text-primary-600" href="{}">The whole ledger</a>', ledger)
 
 
 class ScoringRuleForm(TenantForm):
     """A rule as the API takes it."""
 
-    def clean_condition(self) -> Any:
-        """Check the condition by what decides on events."""
-        condition = self.cleaned_data.get("condition")
-        if condition is None:
-            return None
+    rescore = forms.BooleanField(
+        required=False,
+        label="for all history",
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Judge all events again, in the background. Otherwise what was received before keeps what it"
+        " earned; limit, decay, cap and floor are of all that the rule gave either way.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Check the rule as the service will."""
+        cleaned = super().clean()
+        rule = copy.copy(self.instance)
+        for name in {field.name for field in ScoringRule._meta.fields} & set(cleaned):
+            setattr(rule, name, cleaned[name])
+        if rule.workspace_id is None or self.errors:
+            return cleaned
         try:
-            validate_condition(condition)
+            validate_rule(rule)
         except InvalidCondition as error:
-            raise ValidationError(error.message) from error
-        return condition
+            self.add_error("condition", f"{error.path}: {error.message}" if error.path else error.message)
+        except InvalidScoringRule as error:
+            self.add_error(error.field, error.message)
+        return cleaned
 
 
 @admin.register(ScoringRule)
 class ScoringRuleAdmin(TenantAdmin):
     form = ScoringRuleForm
-    list_display = ["name", "event_name", "points", "active", "updated_at"]
+    list_display = ["name", "event_name", "points", "limit_shown", "active", "rescoring", "updated_at"]
     list_filter = [WorkspaceFilter, ("active", BooleanRadioFilter)]
     search_fields = ["name", "event_name"]
-    fields = [
-        "workspace",
-        "name",
-        "description",
-        "active",
-        "event_name",
-        "condition",
-        "points",
-        "created_at",
-        "updated_at",
+    fieldsets = [
+        (None, {"fields": ["workspace", "name", "description", "active"]}),
+        ("Earns", {"fields": ["event_name", "condition", "points", "rescore"]}),
+        (
+            "Adds up",
+            {
+                "fields": [
+                    ("limit_count", "limit_period"),
+                    ("decay_points", "decay_days"),
+                    ("max_score", "min_score"),
+                ]
+            },
+        ),
+        ("Holds", {"fields": ["effective_from", "rescoring", "created_at", "updated_at"]}),
     ]
-    readonly_fields = ["created_at", "updated_at"]
+    readonly_fields = ["effective_from", "rescoring", "created_at", "updated_at"]
+    actions = ["rescore"]
+
+    @admin.display(description="limit")
+    def limit_shown(self, rule: ScoringRule) -> str:
+        return f"{rule.limit_count} per {rule.limit_period}" if rule.limit_count else ""
+
+    @admin.display(description="re-scored")
+    def rescoring(self, rule: ScoringRule) -> str:
+        if rule.rescored_at is not None:
+            return f"{rule.rescored_at:%Y-%m-%d %H:%M:%S}"
+        return f"{rule.rescore_lanes_done.bit_count() / LANES:.0%} done" if rule.is_rescoring else "never"
 
     def save_model(self, request: HttpRequest, obj: ScoringRule, form: Any, change: bool) -> None:
-        save_rule(obj)
+        save_rule(obj, rescore=form.cleaned_data["rescore"])
 
     def delete_model(self, request: HttpRequest, obj: ScoringRule) -> None:
         delete_rule(obj)
@@ -124,39 +161,76 @@ class ScoringRuleAdmin(TenantAdmin):
         for rule in queryset:
             delete_rule(rule)
 
+    @admin.action(description="Judge all history again", permissions=["change"])
+    def rescore(self, request: HttpRequest, queryset: QuerySet[ScoringRule]) -> None:
+        """Hand the chosen rules to the workers."""
+        rules = list(queryset)
+        for rule in rules:
+            rescore_rule(rule)
+        messages.success(request, f"{len(rules)} rule{'' if len(rules) == 1 else 's'} will be re-scored.")
+
+
+class OfContactMixin(ContactSearchMixin):
+    """Rows of one contact under one rule; names are looked up beside them, for rules may be deleted."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rules = ScoringRule.objects.filter(pk=OuterRef("rule_id")).values("name")
+        rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]  # a mixin
+        named: QuerySet[Any] = rows.annotate(
+            listed_email=identifier_of(Identifier.EMAIL), listed_rule=Subquery(rules[:1])
+        )
+        return named
+
+    @admin.display(description="e-mail")
+    def email(self, row: Any) -> str:
+        return row.listed_email or str(row.contact_id)
+
+    @admin.display(description="rule")
+    def rule_name(self, row: Any) -> str:
+        return row.listed_rule or _DELETED_RULE
+
+    @admin.display(description="contact")
+    def contact_label(self, row: Any) -> str:
+        url = reverse("admin:contacts_contact_change", args=[row.contact_id])
+        return format_html('<a class="text-primary-600" href="{}">{}</a>', url, self.email(row))
+
 
 @admin.register(ScoreEntry)
-class ScoreEntryAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
-    list_display = ["__str__", "email", "rule_name", "occurred_at"]
+class ScoreEntryAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
+    list_display = ["__str__", "email", "rule_name", "counts", "occurred_at"]
     sortable_by = ()
     search_fields = ["contact_id"]
     search_help_text = "An event's or contact's id, or a contact's identifier or name."
-    fields = ["workspace", "contact_label", "rule_name", "event", "points", "occurred_at", "created_at"]
+    fields = [
+        "workspace",
+        "contact_label",
+        "rule_name",
+        "event",
+        "points",
+        "is_superseded",
+        "occurred_at",
+        "created_at",
+    ]
     readonly_fields = ["contact_label", "rule_name", "event"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ScoreEntry]:
-        """Look up names beside the rows: an inner join would hide lines whose rule is deleted."""
-        rules = ScoringRule.objects.filter(pk=OuterRef("rule_id")).values("name")
-        rows: QuerySet[ScoreEntry] = super().get_queryset(request)
-        return rows.annotate(listed_email=identifier_of(Identifier.EMAIL), listed_rule=Subquery(rules[:1]))
 
     def match(self, contact_ids: Sequence[UUID], text: str) -> Q:
         return super().match(contact_ids, text) | Q(event_id__in=contact_ids)
 
-    @admin.display(description="e-mail")
-    def email(self, entry: Any) -> str:
-        return entry.listed_email or str(entry.contact_id)
-
-    @admin.display(description="rule")
-    def rule_name(self, entry: Any) -> str:
-        return entry.listed_rule or _DELETED_RULE
-
-    @admin.display(description="contact")
-    def contact_label(self, entry: Any) -> str:
-        url = reverse("admin:contacts_contact_change", args=[entry.contact_id])
-        return format_html('<a class="text-primary-600" href="{}">{}</a>', url, self.email(entry))
+    @admin.display(description="counts", boolean=True)
+    def counts(self, entry: ScoreEntry) -> bool:
+        return not entry.is_superseded
 
     @admin.display(description="event")
     def event(self, entry: ScoreEntry) -> str:
         event = Event.objects.filter(workspace_id=entry.workspace_id, pk=entry.event_id).first()
         return event_link(event) if event else str(entry.event_id)
+
+
+@admin.register(RuleScore)
+class RuleScoreAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
+    list_display = ["__str__", "email", "rule_name", "folded", "last_at"]
+    sortable_by = ()
+    search_fields = ["contact_id"]
+    search_help_text = "A contact's id, identifier or name."
+    fields = ["workspace", "contact_label", "rule_name", "included", "folded", "last_at", "counted"]
+    readonly_fields = ["contact_label", "rule_name"]

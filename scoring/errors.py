@@ -11,11 +11,10 @@ class ScoringRuleNotFound(DomainError):
 
 
 class InvalidScoringRule(DomainError):
-    """Values that do not go together; `field` is the one to change."""
+    """Values that do not go together; `field` of the rule is the one to change."""
 
     code = "invalid_scoring_rule"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
-        self.details = {field: [message]}

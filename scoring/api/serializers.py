@@ -35,8 +35,8 @@ class LimitSerializer(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Want both, also where a rule is changed: a limit is one value."""
-        if missing := [name for name in self.fields if name not in attrs]:
-            raise serializers.ValidationError(dict.fromkeys(missing, ["This field is required."]))
+        if missing := {"count", "period"} - set(attrs):
+            raise serializers.ValidationError({name: ["This field is required."] for name in sorted(missing)})
         return attrs
 
 
@@ -156,8 +156,15 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
             fault = {error.path: error.message} if error.path else error.message
             raise serializers.ValidationError({"condition": fault}) from error
         except InvalidScoringRule as error:
-            raise serializers.ValidationError({error.field: [error.message]}) from error
+            raise serializers.ValidationError({self._name_of(error.field): [error.message]}) from error
         return attrs
+
+    def _name_of(self, attribute: str) -> str:
+        """Return the field that sets an attribute of the rule."""
+        return next(
+            (name for name, field in self.fields.items() if field.source == attribute),
+            attribute.partition("_")[0],
+        )
 
     @extend_schema_field(RescoringSerializer(allow_null=True))
     def get_rescoring(self, rule: ScoringRule) -> dict[str, Any] | None:

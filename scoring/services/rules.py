@@ -106,15 +106,15 @@ def finish_lane(rule: ScoringRule, lane: int, now: datetime) -> bool:
 def validate_rule(rule: ScoringRule) -> Rule:
     """Return the rule's condition, read. Raises InvalidCondition or InvalidScoringRule."""
     if (rule.decay_points is None) != (rule.decay_days is None):
-        raise InvalidScoringRule("decayDays", "decayPoints and decayDays go together.")
+        raise InvalidScoringRule("decay_days", "Decay needs both points and days.")
     if rule.decay_days is not None and not 1 <= rule.decay_days <= LONGEST_DECAY_DAYS:
-        raise InvalidScoringRule("decayDays", f"Must be from 1 to {LONGEST_DECAY_DAYS}.")
+        raise InvalidScoringRule("decay_days", f"Must be from 1 to {LONGEST_DECAY_DAYS}.")
     if rule.decay_points is not None and rule.decay_points < 0:
-        raise InvalidScoringRule("decayPoints", "Must not be negative.")
+        raise InvalidScoringRule("decay_points", "Must not be negative.")
     if rule.min_score is not None and rule.max_score is not None and rule.min_score > rule.max_score:
-        raise InvalidScoringRule("maxScore", "Must not be below minScore.")
+        raise InvalidScoringRule("max_score", "The cap must not be below the floor.")
     if rule.limit_count == 0:
-        raise InvalidScoringRule("limit", "Must be at least 1.")
+        raise InvalidScoringRule("limit_count", "Must be at least 1.")
     return read_rule(rule.condition, about_event=rule.event_name, types=declared_types(rule.workspace_id))
 
 

@@ -16,6 +16,7 @@ from contacts.models import (
     ContactTag,
     Field,
     Identifier,
+    Merge,
     Tag,
 )
 from events.models import (
@@ -28,7 +29,7 @@ from events.models import (
     ParkedEffect,
     RulesVersion,
 )
-from scoring.models import ScoreEntry, ScoringRule
+from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from segments.models import Membership, Segment, Stay
 from workspaces.models import Workspace
 
@@ -51,6 +52,16 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
     _bulk(Consent, count, lambda n: {**of_contact[n], "channel": "email", "status": "opted_in"})
     _bulk(ContactTag, count, lambda n: {**of_contact[n], "tag": tags[n]})
     _bulk(CompanyMembership, count, lambda n: {**of_contact[n], "company": companies[n]})
+    _bulk(
+        Merge,
+        count,
+        lambda n: {
+            "workspace": workspace,
+            "survivor": contacts[n],
+            "merged": contacts[n - 1],
+            "undone_at": clock.now(),
+        },
+    )
     _bulk(ContactScore, count, lambda n: {**of_contact[n], "points": 5})
     _bulk(Field, count, lambda n: {"workspace": workspace, "name": f"f{n}", "type": "text"})
     definitions = _bulk(EventDefinition, count, lambda n: {"workspace": workspace, "name": f"e{n}"})
@@ -108,6 +119,18 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
         lambda n: {**in_segment[n], "version": segments[n].version, "since": clock.now()},
     )
     _bulk(Stay, count, lambda n: {**in_segment[n], "entered_at": clock.now()})
+    _bulk(
+        RuleScore,
+        count,
+        lambda n: {
+            **of_contact[n],
+            "rule": rules[n],
+            "folded": 5,
+            "included": 5,
+            "last_at": clock.now(),
+            "last_event_id": events[n].id,
+        },
+    )
     return SimpleNamespace(contacts=contacts, tags=tags, companies=companies, events=events, rules=rules)
 
 
