@@ -8,13 +8,16 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db import OperationalError
 from django.db.models import CharField, DecimalField, OuterRef, Q, QuerySet, Subquery
 from django.forms import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 
 from config import clock
 from config.errors import DomainError
@@ -28,10 +31,18 @@ from contacts.models import (
     ContactTag,
     Field,
     Identifier,
+    Merge,
     Tag,
     company_name_key,
 )
-from contacts.services import check_attributes, delete_contact, load_schema, normalize_identifier
+from contacts.services import (
+    check_attributes,
+    delete_contact,
+    load_schema,
+    merge_contacts,
+    normalize_identifier,
+    undo_merge,
+)
 from contacts.services.lookup import find
 from contacts.services.states import ContactState, Draft, changes_of
 from contacts.signals import contacts_changed
@@ -50,14 +61,26 @@ from workspaces.staff import (
 
 # A search shows the first so many; who wants another types more of it.
 SEARCH_LIMIT = 200
+SHOWN_MERGED = 100
 _BUILT_IN_KINDS = (Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID, Identifier.ANONYMOUS_ID)
 
 
 def find_contact_ids(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
-    """Return ids of contacts by id, by the beginning of an identifier, or by name; each by an index."""
+    """Return ids of persons by id, by the beginning of an identifier, or by name; each by an index.
+
+    A person is found by what any of its contacts has, and all their ids are returned.
+    """
     if contact_id := parse_uuid(text):
-        return [contact_id]
-    return [*_ids_by_identifier(workspaces, text), *_ids_by_name(workspaces, text)]
+        return _with_merged([contact_id])
+    return _with_merged([*_ids_by_identifier(workspaces, text), *_ids_by_name(workspaces, text)])
+
+
+def _with_merged(ids: list[UUID]) -> list[UUID]:
+    survivors = Contact.objects.filter(id__in=ids, merged_into__isnull=False).values_list(
+        "merged_into_id", flat=True
+    )
+    found = {*ids, *(survivor for survivor in survivors if survivor)}
+    return [*found, *Contact.objects.filter(merged_into__in=found).values_list("pk", flat=True)]
 
 
 def _ids_by_identifier(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
@@ -191,18 +214,42 @@ class ContactForm(TenantForm):
         return cleaned
 
 
+class MergedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Persons, or the contacts that were merged into others."""
+
+    title = "merged"
+    parameter_name = "merged"
+    all_option = ("", "Not merged")
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Merged into another")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> QuerySet[Contact]:
+        return queryset.filter(merged_into__isnull=self.value() != "yes")
+
+
 @admin.register(Contact)
 class ContactAdmin(ContactSearchMixin, TenantAdmin):
     form = ContactForm
     list_display = ["__str__", "email", "phone", "score", "created_at"]
-    list_filter = [WorkspaceFilter, ("contact_tags__tag", AutocompleteSelectFilter)]
+    list_filter = [WorkspaceFilter, MergedFilter, ("contact_tags__tag", AutocompleteSelectFilter)]
     sortable_by = ()
     search_fields = ["last_name"]
     search_help_text = "An id, the beginning of an e-mail, phone or other identifier, or of a last name."
     contact_field = "id"
-    fields = ["workspace", "first_name", "last_name", "attributes", "merged_into", "created_at", "updated_at"]
-    readonly_fields = ["merged_into", "created_at", "updated_at"]
+    fields = [
+        "workspace",
+        "first_name",
+        "last_name",
+        "attributes",
+        "merged_into",
+        "merged_contacts",
+        "created_at",
+        "updated_at",
+    ]
+    readonly_fields = ["merged_into", "merged_contacts", "created_at", "updated_at"]
     inlines = [IdentifierInline, ConsentInline, ContactTagInline, CompanyMembershipInline]
+    actions = ["merge_chosen"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Contact]:
         """Look the columns up for the page's rows alone, in the same statement."""
@@ -213,6 +260,37 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
             listed_phone=identifier_of(Identifier.PHONE, contact="pk"),
             listed_score=Subquery(scores.values("points")[:1], output_field=DecimalField()),
         )
+
+    def has_change_permission(self, request: HttpRequest, obj: Contact | None = None) -> bool:
+        """Show a merged contact only: what changes is the person, on the survivor's page."""
+        may: bool = super().has_change_permission(request, obj)
+        return may and (obj is None or obj.merged_into_id is None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Contact | None = None) -> bool:
+        """Keep a merged contact: deleting it would delete the person."""
+        may: bool = super().has_delete_permission(request, obj)
+        return may and (obj is None or obj.merged_into_id is None)
+
+    def has_merge_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("contacts.change_contact"))
+
+    @admin.action(description="Merge two contacts into the older one", permissions=["merge"])
+    def merge_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
+        """Merge the younger of two chosen contacts into the older."""
+        chosen = list(queryset.select_related("workspace").order_by("id")[:3])
+        if len(chosen) != 2:
+            messages.error(request, "Choose two contacts.")
+            return
+        survivor, merged = chosen
+        with refusals_shown(request):
+            merge_contacts(survivor.workspace, survivor, merged, by=str(request.user))
+            messages.success(request, f"{merged} is part of {survivor} now.")
+
+    @admin.display(description="merged into it")
+    def merged_contacts(self, contact: Contact) -> str:
+        """Return links to the contacts that read as this one."""
+        merged = contact.merged.order_by("id")[:SHOWN_MERGED]
+        return format_html_join(", ", '<a href="{}">{}</a>', ((_page_of(one), one) for one in merged)) or "-"
 
     @admin.display(description="e-mail")
     def email(self, contact: Any) -> str | None:
@@ -273,6 +351,21 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
         for contact in queryset.select_related("workspace"):
             delete_contact(contact.workspace, contact)
+
+
+@contextmanager
+def refusals_shown(request: HttpRequest) -> Iterator[None]:
+    """Show what a service refuses, or could not do now, as a message."""
+    try:
+        yield
+    except DomainError as error:
+        messages.error(request, f"{error.message}.")
+    except OperationalError:
+        messages.error(request, "The contacts are being worked on. Try again in a moment.")
+
+
+def _page_of(contact: Contact) -> str:
+    return reverse("admin:contacts_contact_change", args=[contact.pk])
 
 
 def contact_sections() -> list[Callable[[Contact], SafeString]]:
@@ -471,3 +564,51 @@ class ContactScoreAdmin(MachineWrittenMixin, OfContactAdmin):
     @admin.display(description="e-mail")
     def email(self, score: Any) -> str | None:
         return score.listed_email  # type: ignore[no-any-return]  # an annotation
+
+
+class StandingFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Merges that stand, or those that were undone."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("standing", "Standing"), ("undone", "Undone")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Merge]) -> QuerySet[Merge]:
+        match self.value():
+            case "standing":
+                return queryset.filter(undone_at=None)
+            case "undone":
+                return queryset.exclude(undone_at=None)
+            case _:
+                return queryset
+
+
+@admin.register(Merge)
+class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
+    list_display = ["survivor", "merged", "by", "merged_at", "undone_at"]
+    list_select_related = ["survivor", "merged"]
+    list_filter = [WorkspaceFilter, StandingFilter]
+    sortable_by = ()
+    search_fields = ["by"]
+    search_help_text = "An id, identifier or name of either contact."
+    fields = ["workspace", "survivor", "merged", "restores", "followers", "by", "merged_at", "undone_at"]
+    actions = ["undo"]
+
+    def match(self, contact_ids: Sequence[UUID], text: str) -> Q:
+        return Q(survivor__in=contact_ids) | Q(merged__in=contact_ids)
+
+    def has_undo_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("contacts.change_contact"))
+
+    @admin.action(description="Undo: part the contacts again", permissions=["undo"])
+    def undo(self, request: HttpRequest, queryset: QuerySet[Merge]) -> None:
+        """Undo the chosen merges, each by itself."""
+        undone = 0
+        for merge in queryset.select_related("workspace").order_by("-merged_at", "-id"):
+            with refusals_shown(request):
+                undo_merge(merge.workspace, merge)
+                undone += 1
+        if undone:
+            messages.success(request, f"{undone} merge{'' if undone == 1 else 's'} undone.")

@@ -34,7 +34,14 @@ from events.models import (
     ParkedEffect,
     RulesVersion,
 )
-from events.services import IncomingEvent, SchemaPolicy, delete_definition, record_event, retry_parked
+from events.services import (
+    IncomingEvent,
+    SchemaPolicy,
+    delete_definition,
+    list_events,
+    record_event,
+    retry_parked,
+)
 from workspaces.models import Workspace
 from workspaces.staff import (
     MachineWrittenMixin,
@@ -53,7 +60,7 @@ _SUMMARY_LENGTH = 80
 
 def contact_events_section(contact: Contact) -> SafeString:
     """Return the contact's last events, for its page."""
-    events = Event.objects.filter(workspace_id=contact.workspace_id, contact_id=contact.pk).order_by("-id")
+    events = list_events(contact.workspace_id, contact_id=contact.pk, limit=SECTION_ROWS)
     rows = [
         [
             event_link(event),
@@ -61,7 +68,7 @@ def contact_events_section(contact: Contact) -> SafeString:
             event.get_source_display(),
             summary(event),
         ]
-        for event in events[:SECTION_ROWS]
+        for event in events
     ]
     everything = f"{reverse('admin:events_event_changelist')}?workspace={contact.workspace_id}&q={contact.pk}"
     return render_to_string(
@@ -198,7 +205,7 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
             return queryset, False
         if identifier := parse_uuid(text):
             # Not both by OR: that would be read in the stream's order until a page is full.
-            of_contact = queryset.filter(contact_id=identifier)
+            of_contact = queryset.filter(contact_id__in=find_contact_ids(workspaces_searched(request), text))
             return of_contact if of_contact.exists() else queryset.filter(pk=identifier), False
         searched = workspaces_searched(request)
         if EventDefinition.objects.filter(workspace__in=searched.order_by(), name=text).exists():

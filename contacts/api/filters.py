@@ -6,18 +6,20 @@ from uuid import UUID
 import django_filters
 from django.conf import settings
 from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.db.models.lookups import IsNull
 from django.utils.module_loading import import_string
 from rest_framework.exceptions import ValidationError
 
 from config.ids import parse_uuid
 from config.planning import planned_for_its_values
-from contacts.models import Contact, ContactTag, Identifier
+from contacts.models import Contact, ContactTag, Identifier, Merge
 from contacts.queries import planned_rows
 from contacts.texts import PART_LENGTH, with_parts
 from workspaces.api.strict import integer_parameter, text_parameter
 
 _MAX_WORDS = 8
+_SURVIVOR = "contact__merged_into_id"
 _DEEP = 10_000
 _FREQUENT = 20
 """One contact in so many has a frequent word: a page of those fills while the list is read in its order."""
@@ -72,10 +74,21 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
 
 
 def tagged(workspace_id: UUID, tag_id: UUID, **narrower: Any) -> QuerySet[ContactTag, Any]:
-    """Return the ids of the contacts with a tag."""
-    return ContactTag.objects.filter(workspace_id=workspace_id, tag_id=tag_id, **narrower).values(
-        "contact_id"
+    """Return the ids of the contacts with a tag, by one merged into them too; `narrower` is of `contact_id`."""
+    has_tag = ContactTag.objects.filter(workspace_id=workspace_id, tag_id=tag_id)
+    own = has_tag.filter(**narrower).values("contact_id")
+    if not _has_merges(workspace_id):
+        return own
+    of_merged = {name.replace("contact_id", _SURVIVOR): value for name, value in narrower.items()}
+    merged = has_tag.filter(
+        contact__merges_of_it__workspace_id=workspace_id, contact__merges_of_it__undone_at=None, **of_merged
     )
+    return own.union(merged.values(_SURVIVOR), all=True)
+
+
+def _has_merges(workspace_id: UUID) -> bool:
+    """Return whether any contact was merged: where none was, lists need not look through it."""
+    return Merge.objects.filter(workspace_id=workspace_id, undone_at=None).exists()
 
 
 @planned_for_its_values()
@@ -93,20 +106,28 @@ def _with_word(
         workspace_id=workspace_id, contact_id=OuterRef("id"), value__icontains=word
     )
     # Asked as EXISTS, the planner might first gather everybody's identifiers with the word.
-    is_known_by = IsNull(Subquery(known_by.values("id")[:1]), False)
-    return contacts.filter(Q(first_name__icontains=word) | Q(last_name__icontains=word) | Q(is_known_by))
+    is_known_by = Q(IsNull(Subquery(known_by.values("id")[:1]), False))
+    if _has_merges(workspace_id):
+        merged = Identifier.objects.filter(
+            workspace_id=workspace_id, contact__merged_into=OuterRef("id"), value__icontains=word
+        )
+        is_known_by |= Q(IsNull(Subquery(merged.values("id")[:1]), False))
+    return contacts.filter(Q(first_name__icontains=word) | Q(last_name__icontains=word) | is_known_by)
 
 
 def _with_parts(workspace_id: UUID, word: str, *, exactly: bool = False) -> QuerySet[Any, Any]:
-    """Return the ids of contacts that may have a word in a name or an identifier; that have it, if `exactly`."""
+    """Return the ids of contacts that may have a word in a name or an identifier; that have it, if `exactly`.
+
+    For an identifier of a merged contact that is the survivor's.
+    """
     first, last, known = (
         with_parts(model._default_manager.all(), workspace_id, column, word)
         .filter(**{f"{column}__icontains": word} if exactly else {})
-        .values(contact)
+        .values_list(contact)
         for model, column, contact in (
             (Contact, "first_name", "id"),
             (Contact, "last_name", "id"),
-            (Identifier, "value", "contact_id"),
+            (Identifier, "value", Coalesce(_SURVIVOR, "contact_id")),
         )
     )
     return first.union(last, known, all=True)

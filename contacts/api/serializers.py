@@ -82,6 +82,32 @@ class ContactDetailSerializer(ContactSerializer):
     )
 
 
+class MergeBodySerializer(serializers.Serializer[Any]):
+    """Whom to merge into the contact of the address."""
+
+    contactId = StrictCharField(max_length=64)
+
+
+class TakenOverSerializer(serializers.Serializer[Any]):
+    """What the survivor's own row took over because it lacked it; absent is what it did not."""
+
+    firstName = serializers.CharField(required=False, source="first_name")
+    lastName = serializers.CharField(required=False, source="last_name")
+    attributes = ObjectField(required=False)
+
+
+class MergeSerializer(serializers.Serializer[Any]):
+    """Two contacts that are one person, until the merge is undone."""
+
+    id = serializers.UUIDField()
+    survivorId = serializers.UUIDField(source="survivor_id")
+    mergedId = serializers.UUIDField(source="merged_id")
+    takenOver = TakenOverSerializer(source="restores")
+    by = serializers.CharField(allow_blank=True)
+    mergedAt = MillisecondsField(source="merged_at")
+    undoneAt = MillisecondsField(source="undone_at", allow_null=True)
+
+
 class PaginationSerializer(serializers.Serializer[Any]):
     """Where in the list a page stands."""
 

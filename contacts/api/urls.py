@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from contacts.api.merging import ContactMergesViewSet, MergeViewSet
 from contacts.api.views import ContactViewSet
 
 urlpatterns = [
@@ -14,5 +15,20 @@ urlpatterns = [
         "workspaces/<str:workspace_id>/contacts/<str:contact_id>",
         ContactViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
         name="contact",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/contacts/<str:contact_id>/merge",
+        ContactMergesViewSet.as_view({"post": "create"}),
+        name="contact-merge",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/contacts/<str:contact_id>/merges",
+        ContactMergesViewSet.as_view({"get": "list"}),
+        name="contact-merges",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/merges/<str:merge_id>/undo",
+        MergeViewSet.as_view({"post": "undo"}),
+        name="merge-undo",
     ),
 ]

@@ -20,7 +20,7 @@ from contacts.services.contacts import (
 from contacts.services.fields import create_field, find_field, set_identity_field, update_field
 from contacts.services.identifiers import normalize_identifier
 from contacts.services.lookup import ids_of
-from contacts.services.merging import find_merge, merge_contacts, merges_of, undo_merge
+from contacts.services.merging import find_merge, find_part, merge_contacts, merges_of, undo_merge
 from contacts.services.references import ContactChanges, ContactReference, Resolution
 from contacts.services.resolution import resolve_contacts
 from contacts.services.schema import check_attributes, load_schema
@@ -38,6 +38,7 @@ __all__ = [
     "find_contact",
     "find_field",
     "find_merge",
+    "find_part",
     "get_contact",
     "ids_of",
     "link_company",

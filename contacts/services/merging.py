@@ -14,8 +14,10 @@ from django.db.models import Q
 
 from config import clock
 from config.errors import TryAgain
+from config.ids import parse_uuid
 from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle, MergeNotFound, MergeUndone, SelfMerge
 from contacts.models import Contact, Merge
+from contacts.services.identifiers import normalize_all
 from contacts.services.lookup import find, ids_of
 from contacts.services.states import differ
 from contacts.services.writing import LostRace
@@ -51,6 +53,18 @@ def undo_merge(workspace: Workspace, merge: Merge) -> Merge:
     survivor meanwhile stays with the survivor. Raises MergeNotFound, MergeUndone, TryAgain.
     """
     return _insisting(lambda: _undo(workspace.id, merge.id))
+
+
+def find_part(workspace: Workspace, text: str) -> Contact:
+    """Return the very contact whose id, else whose identity value it is, merged or not. Raises ContactNotFound."""
+    contact_id = parse_uuid(text)
+    identity = normalize_all([(workspace.identity_field, text)])
+    found = find(workspace.id, [contact_id] if contact_id else (), identity)
+    holders = [*found.by_id, *(found.owners.get(key, holder) for key, holder in found.by_identifier.items())]
+    contact = Contact.objects.in_workspace(workspace.id).filter(id__in=holders[:1]).first()
+    if contact is None:
+        raise ContactNotFound
+    return contact
 
 
 def find_merge(workspace: Workspace, merge_id: UUID | None) -> Merge:

@@ -1,0 +1,84 @@
+"""Merge contacts that are one person, pair by pair."""
+
+import csv
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, transaction
+
+from config.errors import DomainError
+from config.ids import NO_ID, parse_uuid
+from contacts.services import find_contact, find_part, merge_contacts
+from workspaces.models import Workspace
+
+_PROGRESS_EVERY = 100
+
+
+class Command(BaseCommand):
+    """`merge_contacts`: pairs are given as arguments or in a file; safe to run again."""
+
+    help = "Merge contacts: each pair is the survivor and the contact that is merged into it, by ids or by identity."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("pairs", nargs="*", metavar="SURVIVOR MERGED")
+        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        parser.add_argument(
+            "--csv", help="A file with a pair a line, after a line survivor,merged if you like."
+        )
+        parser.add_argument("--by", default="merge_contacts", help="Who merges, for the record.")
+        parser.add_argument("--dry-run", action="store_true", help="Tell what would be done, and do nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Merge each pair in a transaction of its own. Raises CommandError if any was refused."""
+        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
+        if workspace is None:
+            raise CommandError("There is no such workspace.")
+        merged = before = refused = 0
+        for number, pair in enumerate(_pairs(options["pairs"], options["csv"]), 1):
+            try:
+                is_new = _merge(workspace, *pair, by=options["by"], is_dry=options["dry_run"])
+                merged += is_new
+                before += not is_new
+            except (DomainError, OperationalError) as error:
+                refused += 1
+                self.stderr.write(f"{pair[0]} {pair[1]}: {error}".strip())
+            if number % _PROGRESS_EVERY == 0:
+                self.stderr.write(f"{number:,} pairs", ending="\r")
+        done = "would be merged" if options["dry_run"] else "merged"
+        self.stdout.write(f"{merged:,} {done}, {before:,} were already, {refused:,} refused")
+        if refused:
+            raise CommandError("Some pairs were refused.", returncode=1)
+
+
+def _merge(workspace: Workspace, survivor: str, merged: str, *, by: str, is_dry: bool) -> bool:
+    """Merge a pair; return False if it was merged before."""
+    one, other = find_contact(workspace, survivor), find_part(workspace, merged)
+    if other.merged_into_id == one.id:
+        return False
+    with transaction.atomic():
+        merge_contacts(workspace, one, other, by=by)
+        transaction.set_rollback(is_dry)
+    return True
+
+
+def _pairs(words: list[str], file: str | None) -> Iterator[tuple[str, str]]:
+    if len(words) % 2:
+        raise CommandError("Give pairs: the survivor, then the contact that is merged into it.")
+    yield from zip(words[::2], words[1::2], strict=True)
+    if file is not None:
+        with Path(file).open(newline="", encoding="utf-8-sig") as lines:
+            yield from _rows(csv.reader(lines))
+
+
+def _rows(rows: Iterable[list[str]]) -> Iterator[tuple[str, str]]:
+    for number, row in enumerate(rows, 1):
+        cells = [cell.strip() for cell in row]
+        if not any(cells) or (number == 1 and cells[:2] == ["survivor", "merged"]):
+            continue
+        if len(cells) < 2 or not all(cells[:2]):
+            raise CommandError(f"Line {number} is no pair.")
+        yield cells[0], cells[1]
