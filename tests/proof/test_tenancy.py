@@ -15,6 +15,9 @@ from contacts.services import create_field
 from events.models import Event, EventDefinition
 from events.services import IncomingEvent, PropertySpec, SchemaPolicy, create_definition, record_event
 from scoring.models import ScoringRule
+from segments.models import Membership as InSegment
+from segments.models import Segment
+from segments.services import add_members, create_segment
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import PASSWORD, MembershipFactory, WorkspaceFactory, a_key, an_application
 from workspaces.models import ApiKey
@@ -67,6 +70,9 @@ class Victim:
             workspace=self.workspace, name=SECRET, event_name=f"{SECRET}_event", points=1
         )
         ContactScore.objects.create(workspace=self.workspace, contact=self.contact, points=7)
+        # By hand: whatever changes who is in it would show at once.
+        self.segment = create_segment(self.workspace, name=SECRET, evaluation=Segment.Evaluation.STATIC)
+        add_members(self.workspace, self.segment, contact_ids=[self.contact.id])
         self.key = a_key(self.workspace)
 
     def urls(self, route: str) -> Iterator[str]:
@@ -77,6 +83,7 @@ class Victim:
             "event": [self.event_id],
             "definition": [self.definition.id],
             "rule": [self.rule.id],
+            "segment": [self.segment.id],
             "field": [SECRET],
             "name": [f"{SECRET}_event"],
             "user": [f"{SECRET}-1"],
@@ -94,7 +101,7 @@ class Victim:
         """All rows that a request could change."""
         return {
             model.__name__: list(model.objects.filter(workspace=self.workspace).order_by("pk").values())
-            for model in (Contact, Tag, Event, EventDefinition, ScoringRule, ApiKey)
+            for model in (Contact, Tag, Event, EventDefinition, ScoringRule, Segment, InSegment, ApiKey)
         }
 
     def body(self) -> dict[str, object]:
@@ -105,6 +112,7 @@ class Victim:
             "event_name": "probe",
             "eventName": "probe",
             "contactId": contact_id,
+            "contactIds": [contact_id],
             "personId": contact_id,
             "contactID": contact_id,
             "contact": {"id": contact_id},
