@@ -21,15 +21,18 @@ from unfold.widgets import UnfoldAdminEmailInputWidget
 from config import clock
 from config.ids import first_id_at, parse_uuid
 from config.wire import dumps
-from contacts.admin import find_contact_ids, identifier_of
+from contacts.admin import ContactSearchMixin, find_contact_ids, identifier_of
 from contacts.models import Contact, Identifier
 from contacts.services import ContactReference
 from events.models import (
+    Aggregate,
+    Due,
     Event,
     EventBatch,
     EventDefinition,
     EventProperty,
     IdempotencyKey,
+    Measure,
     MessageKey,
     ParkedEffect,
     RulesVersion,
@@ -42,6 +45,7 @@ from events.services import (
     record_event,
     retry_parked,
 )
+from events.services.measures import ALL_LANES
 from workspaces.models import Workspace
 from workspaces.staff import (
     MachineWrittenMixin,
@@ -384,6 +388,35 @@ class MessageKeyAdmin(MachineWrittenMixin, TenantAdmin):
     sortable_by = ()
     search_fields = ["key__exact"]
     search_help_text = "The whole key."
+
+
+@admin.register(Due)
+class DueAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    list_display = ["due_at", "contact_id", "subject", "lane"]
+    sortable_by = ()
+    ordering = ["workspace_id", "due_at"]
+    search_fields = ["contact_id"]
+    search_help_text = "A contact's id, identifier or name."
+
+
+@admin.register(Measure)
+class MeasureAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["event_name", "property", "filters", "is_built", "created_at"]
+    sortable_by = ()
+    search_fields = ["event_name"]
+
+    @admin.display(description="built", boolean=True)
+    def is_built(self, measure: Measure) -> bool:
+        return measure.lanes_built == ALL_LANES
+
+
+@admin.register(Aggregate)
+class AggregateAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    list_display = ["contact_id", "measure_id", "count", "total", "first_at", "last_at"]
+    sortable_by = ()
+    ordering = ["workspace_id", "contact_id", "measure_id"]
+    search_fields = ["contact_id"]
+    search_help_text = "A contact's id, identifier or name."
 
 
 @admin.register(RulesVersion)
