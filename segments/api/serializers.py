@@ -28,8 +28,8 @@ condition is another such tree or one of
 
 Operators: `eq, neq, gt, gte, lt, lte, between, in, not_in, contains, not_contains, starts_with, ends_with, exists,
 not_exists`, and of moments `before, after` (a date, a date-time, `"now"`, `"-30d"`, `"+3d"`) and `within` (`"7d"`:
-the last seven days, `"+7d"`: the next). A comparison with a missing value is never true; `neq`, `not_in` and
-`not_contains` take `"whenMissing": true`."""
+the last seven days, `"+7d"`: the next). A date equals every spelling of its moment. A comparison with a missing value
+is never true; `neq`, `not_in` and `not_contains` take `"whenMissing": true`."""
 
 BUYERS = {
     "operator": "AND",
