@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -18,10 +18,18 @@ from events.services import (
     schedule,
 )
 from segments.models import Segment
-from segments.services.judging import Person, Transition, dismiss, standing, statement_of
+from segments.services.judging import (
+    Others,
+    Transition,
+    dismiss,
+    others_of,
+    planned_once,
+    standing,
+    statement_of,
+)
 from segments.services.parking import set_ruling_aside
-from segments.services.plans import Plan, Ruling, RulingGroup, plan_of
-from segments.services.telling import Move, consequence_of, tell
+from segments.services.plans import Plan, Ruling, RulingGroup, Touch, plan_of
+from segments.services.telling import consequence_of, tell
 from segments.services.touching import touched_by
 
 _ROUNDS = 50
@@ -34,7 +42,8 @@ def reevaluate_segments(batch: EffectBatch) -> None:
     for ruling, error in plan.unreadable:
         set_ruling_aside(batch.workspace_id, ruling, error, batch.now)
     if plan.rulings:
-        _Run(batch, plan).run()
+        with planned_once():
+            _Run(batch, plan).run()
 
 
 @dataclass(slots=True)
@@ -43,33 +52,41 @@ class _Run:
 
     batch: EffectBatch
     plan: Plan
-    people: dict[UUID, Person] = field(default_factory=dict)
-    transitions: list[Transition] = field(default_factory=list)
-    # Contacts that came into a segment or left it in this run, by the segment.
+    # Of the contacts: those that are in no segment any more, and those that others were merged into.
+    gone: set[UUID] = field(default_factory=set)
+    others: Others = field(default_factory=dict)
+    # What changed, in the order in which it is to be told: in one wave, a contact moves once in a segment.
+    waves: list[list[Transition]] = field(default_factory=lambda: [[]])
+    # Contacts that came into segments that others build on, or left them, in this run.
     moved: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     set_aside: set[UUID] = field(default_factory=set)
 
     def run(self) -> None:
         touched = touched_by(self.batch, self.plan, self._set_spec_aside)
         due = [one for one in self.batch.due if one.subject in self.plan.rulings]
-        self._meet(touched.contacts | {decision.contact_id for decision in due})
+        if not due and touched.is_nobody:
+            return
+        self._meet(touched.by_touch[Touch.SCORE] | {decision.contact_id for decision in due})
         pairs: _Pairs = defaultdict(dict)
         for decision in due:
-            if decision.contact_id in self.people:
-                pairs[decision.subject][decision.contact_id] = decision.due_at
+            pairs[decision.subject][decision.contact_id] = decision.due_at
         self._decide_due(pairs)
+        self.waves.append([])
         for groups, everything in zip(self.plan.levels, self.plan.everything, strict=True):
             self._judge_now([(group, touched.of(group, self.moved)) for group in groups])
             self._judge_now([(group, touched.everywhere) for group in everything])
         self._tell()
 
-    def _meet(self, contact_ids: set[UUID]) -> None:
+    def _meet(self, unknown: set[UUID]) -> None:
         """Look up the contacts. Those that stand no more are in no segment, nor are those merged into them."""
-        self.people = standing(self.batch.workspace_id, contact_ids)
-        gone = contact_ids - self.people.keys()
-        gone.update(one for person in self.people.values() for one in person.others)
-        if gone:
-            self._note(dismiss(self.batch.workspace_id, gone, self.plan.rulings, self.batch.now))
+        # The runner has looked up those of its events.
+        known = {event.contact_id for event in self.batch.events}
+        found = standing(self.batch.workspace_id, unknown - known)
+        self.others = others_of(self.batch.workspace_id, known | found)
+        self.gone = unknown - known - found
+        self.gone.update(UUID(one) for ids in self.others.values() for one in ids[1:-1].split(",")[1:])
+        if self.gone:
+            self._note(dismiss(self.batch.workspace_id, self.gone, self.plan.rulings, self.batch.now))
 
     def _decide_due(self, due: _Pairs) -> None:
         """Decide each pair as of its moment, then as of the next that has passed, and at last as of now.
@@ -94,55 +111,66 @@ class _Run:
 
     def _decide_round(self, pairs: _Pairs) -> _Pairs:
         """Judge pairs as of their moments, lower segments first. Returns whom to judge again, and as of when."""
+        self.waves.append([])
         pairs = defaultdict(dict, pairs)
         again: _Pairs = defaultdict(dict)
         for level in range(len(self.plan.levels)):
             for version in sorted(one for one in pairs if self.plan.level_of[one] == level):
-                told = len(self.transitions)
-                ruling = self.plan.rulings[version]
-                isolate([ruling], partial(self._judge, moments=pairs[version], again=again), self._set_aside)
-                for one in self.transitions[told:] if ruling.is_serving else ():
-                    for dependent in self.plan.dependents.get(ruling.segment_id, ()):
-                        pairs[dependent.version].setdefault(one.contact_id, one.at)
+                self._decide(self.plan.rulings[version], pairs, again)
         return again
 
-    def _judge_now(self, work: Sequence[tuple[RulingGroup, set[UUID]]]) -> None:
+    def _decide(self, ruling: Ruling, pairs: _Pairs, again: _Pairs) -> None:
+        """Judge the pairs of one rule; who moves is judged by the rules that build on it as of the same moment."""
+        noted = len(self.waves[-1])
+        moments = pairs[ruling.version]
+        judge = partial(self._judge, contact_ids=moments, moments=moments, again=again)
+        isolate([ruling], judge, self._set_aside)
+        if ruling.is_serving:
+            for dependent in self.plan.dependents.get(ruling.segment_id, ()):
+                for one in self.waves[-1][noted:]:
+                    pairs[dependent.version].setdefault(one.contact_id, one.at)
+
+    def _judge_now(self, work: Sequence[tuple[RulingGroup, Collection[UUID]]]) -> None:
         """Judge contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
 
         def judge_all(_: object) -> None:
-            found = [
-                transition
-                for group, contact_ids in work
-                for transition in self._transitions(group.rulings, dict.fromkeys(contact_ids, self.batch.now))
-            ]
+            found: list[Transition] = []
+            for group, contact_ids in work:
+                found += self._transitions(group.rulings, contact_ids)
             self._note(found)
 
         def judge_one_by_one(_: object, error: Exception) -> None:
             for group, contact_ids in work:
-                moments = dict.fromkeys(contact_ids, self.batch.now)
                 for ruling in group.rulings:
-                    isolate([ruling], partial(self._judge, moments=moments), self._set_aside)
+                    isolate([ruling], partial(self._judge, contact_ids=contact_ids), self._set_aside)
 
         if any(contact_ids for _, contact_ids in work):
             isolate([work], judge_all, judge_one_by_one)
 
     def _judge(
-        self, rulings: Sequence[Ruling], moments: Mapping[UUID, datetime], again: _Pairs | None = None
+        self,
+        rulings: Sequence[Ruling],
+        contact_ids: Collection[UUID],
+        moments: Mapping[UUID, datetime] | None = None,
+        again: _Pairs | None = None,
     ) -> None:
-        self._note(self._transitions(rulings, moments, again))
+        self._note(self._transitions(rulings, contact_ids, moments, again))
 
     def _transitions(
-        self, rulings: Sequence[Ruling], moments: Mapping[UUID, datetime], again: _Pairs | None = None
+        self,
+        rulings: Sequence[Ruling],
+        contact_ids: Collection[UUID],
+        moments: Mapping[UUID, datetime] | None = None,
+        again: _Pairs | None = None,
     ) -> list[Transition]:
-        rulings = [ruling for ruling in rulings if ruling.version not in self.set_aside]
-        people = [self.people[contact_id] for contact_id in sorted(moments) if contact_id in self.people]
-        if not rulings or not people:
+        if self.set_aside:
+            rulings = [ruling for ruling in rulings if ruling.version not in self.set_aside]
+        if self.gone:
+            contact_ids = [contact_id for contact_id in contact_ids if contact_id not in self.gone]
+        if not rulings or not contact_ids:
             return []
         judgement = statement_of(self.plan, rulings).execute(
-            self.batch.workspace_id,
-            people,
-            [moments[person.contact_id] for person in people],
-            self.batch.now,
+            self.batch.workspace_id, contact_ids, self.others, self.batch.now, moments
         )
         if again is not None:
             for ruling, contact_id, at in judgement.again:
@@ -150,10 +178,11 @@ class _Run:
         return judgement.transitions
 
     def _note(self, transitions: Sequence[Transition]) -> None:
-        self.transitions += transitions
-        for transition in transitions:
-            if transition.ruling.is_serving:
-                self.moved[transition.ruling.segment_id].add(transition.contact_id)
+        self.waves[-1] += [transition for transition in transitions if transition.ruling.is_serving]
+        if self.plan.dependents:
+            for transition in transitions:
+                if transition.ruling.is_serving and transition.ruling.segment_id in self.plan.dependents:
+                    self.moved[transition.ruling.segment_id].add(transition.contact_id)
 
     def _set_aside(self, ruling: Ruling, error: Exception) -> None:
         self.set_aside.add(ruling.version)
@@ -166,49 +195,36 @@ class _Run:
 
     def _tell(self) -> None:
         """Open and close stays, and record what is news."""
-        ruling_of = {one.ruling.segment_id: one.ruling for one in self.transitions if one.ruling.is_serving}
-        news = [move for wave in _waves(self.transitions) for move in tell(self.batch.workspace_id, wave)]
+        news = [move for wave in self.waves for move in tell(self.batch.workspace_id, wave)]
         if not news:
             return
-        segments = Segment.objects.in_workspace(self.batch.workspace_id).filter(id__in=ruling_of)
-        names = dict(segments.values_list("id", "name"))
+        rulings = {id(move.ruling): move.ruling for move in news}
+        segment_ids = {ruling.segment_id for ruling in rulings.values()}
+        segments = Segment.objects.in_workspace(self.batch.workspace_id).filter(id__in=segment_ids)
+        titles = dict(segments.values_list("id", "name"))
+        # By identity: what is looked up for each move is looked up fast.
+        title_of = {key: titles.get(ruling.segment_id, "") for key, ruling in rulings.items()}
+        names_of = {key: ruling.rule.event_names for key, ruling in rulings.items()}
         events: dict[UUID, list[EffectEvent]] = defaultdict(list)
         for event in self.batch.events:
             events[event.contact_id].append(event)
-        record_consequences(
-            self.batch.workspace_id,
-            [
-                consequence_of(move, names, cause=self._cause(move, ruling_of, events[move.contact_id]))
-                for move in news
-            ],
-            now=self.batch.now,
-        )
+        consequences = []
+        for move in news:
+            key = id(move.ruling)
+            cause = self._cause(move, names_of[key], events.get(move.contact_id, ()))
+            consequences.append(consequence_of(move, title_of[key], cause=cause))
+        record_consequences(self.batch.workspace_id, consequences, now=self.batch.now)
 
     def _cause(
-        self, move: Move, ruling_of: Mapping[UUID, Ruling], events: Sequence[EffectEvent]
+        self, move: Transition, named: Collection[str], events: Sequence[EffectEvent]
     ) -> EffectEvent | None:
-        """Return the contact's last event that its rule speaks of, else its last; None: it was time that did it."""
+        """Return the contact's last event that the rule speaks of, else its last; None: it was time that did it."""
         if not events or move.at < self.batch.now:
             return None
-        named = ruling_of[move.segment_id].rule.event_names
+        if len(events) == 1:
+            return events[0]
         return next((event for event in reversed(events) if event.name in named), events[-1])
 
 
 _Pairs = dict[UUID, dict[UUID, datetime]]
 """By version: the contacts to be judged, and each as of when."""
-
-
-def _waves(transitions: Iterable[Transition]) -> list[list[Move]]:
-    """Return what is to be told, so that one contact's moves in one segment come one after the other."""
-    waves: list[list[Move]] = []
-    counts: dict[tuple[UUID, UUID], int] = defaultdict(int)
-    for one in transitions:
-        if not one.ruling.is_serving:
-            continue
-        move = Move(one.ruling.segment_id, one.contact_id, one.is_in, one.at)
-        place = counts[move.segment_id, move.contact_id]
-        counts[move.segment_id, move.contact_id] += 1
-        if place == len(waves):
-            waves.append([])
-        waves[place].append(move)
-    return waves

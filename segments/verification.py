@@ -32,7 +32,7 @@ from events.services import (
 from segments.models import Membership, Segment
 from segments.people import load_people
 from segments.plain import Person, holds
-from segments.services.judging import judging_statement, standing
+from segments.services.judging import judge_contacts, others_of
 from segments.services.plans import Ruling, read_ruling
 from segments.services.telling import Move, consequence_of, tell
 
@@ -276,23 +276,24 @@ class _Rulebook:
             inside = set(members.filter(contact_id__in=contact_ids).values_list("contact_id", flat=True))
             moves = [Move(segment_id, one, one in inside, now) for one in contact_ids]
             news = [
-                consequence_of(move, {segment_id: segment.name}, level=EffectsLevel.SCORES_AND_SEGMENTS)
+                consequence_of(move, segment.name, level=EffectsLevel.SCORES_AND_SEGMENTS)
                 for move in tell(self.workspace_id, moves)
             ]
             record_consequences(self.workspace_id, news, now=now)
 
     def _judge_again(self, segment: Segment, contact_ids: Sequence[UUID]) -> None:
         rule, now = self.rules[segment.id], clock.now()
-        people = list(standing(self.workspace_id, contact_ids).values())
-        if not people:
-            return
+        others = others_of(self.workspace_id, contact_ids)
         # What the decision reads must be right, or it decides as before.
         built = built_measures(self.workspace_id)
         if kept := sorted(built & measures_of(rule), key=lambda spec: spec.key):
-            everybody = [id_ for person in people for id_ in (person.contact_id, *person.others)]
-            recount_aggregates(self.workspace_id, everybody, kept)
-        statement = judging_statement([Ruling(segment.id, segment.version, rule, True)], built)
-        statement.execute(self.workspace_id, people, [now] * len(people), now)
+            everybody = {
+                *contact_ids,
+                *(UUID(one) for ids in others.values() for one in ids[1:-1].split(",")),
+            }
+            recount_aggregates(self.workspace_id, sorted(everybody), kept)
+        ruling = Ruling(segment.id, segment.version, rule, True)
+        judge_contacts(self.workspace_id, ruling, contact_ids, built, now)
 
     def _stored(self, contact_ids: Collection[UUID]) -> set[tuple[UUID, UUID]]:
         rows = Membership.objects.filter(

@@ -31,7 +31,7 @@ from events.services import (
 from events.services.measures import ALL_LANES, kept_measures
 from segments.errors import SegmentNotBuilt
 from segments.models import Segment
-from segments.services.judging import judging_statement, standing
+from segments.services.judging import LANE, judge_contacts
 from segments.services.parking import set_ruling_aside
 from segments.services.plans import Ruling, read_ruling
 from segments.services.telling import Move, consequence_of, tell
@@ -243,7 +243,7 @@ def _next_contacts(workspace_id: UUID, lane: int, after: UUID | None) -> list[UU
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
-            f" AND {_LANE.format('id')} = %s ORDER BY id LIMIT %s",
+            f" AND {LANE.format('id')} = %s ORDER BY id LIMIT %s",
             [workspace_id, after or NO_ID, lane, CHUNK],
         )
         return [contact_id for (contact_id,) in cursor.fetchall()]
@@ -255,11 +255,7 @@ def _build_chunk(workspace_id: UUID, ruling: Ruling, lane: int, contact_ids: Seq
 
     def judge(_: object) -> None:
         built = {kept.spec for kept in kept_measures(workspace_id) if kept.lanes_built >> lane & 1}
-        now = clock.now()
-        people = list(standing(workspace_id, contact_ids).values())
-        if people:
-            statement = judging_statement([ruling], built)
-            statement.execute(workspace_id, people, [now] * len(people), now)
+        judge_contacts(workspace_id, ruling, contact_ids, built, clock.now())
 
     def set_aside(_: object, error: Exception) -> None:
         failed.append(error)
@@ -334,9 +330,10 @@ def _announce_chunk(segment: Segment, lane: int, after: UUID, now: datetime) -> 
         Move(segment.id, contact_id, is_in, now) for contact_id, is_in, is_told in rows if is_in != is_told
     ]
     level = EffectsLevel.ALL if segment.starts_campaigns else EffectsLevel.SCORES_AND_SEGMENTS
-    names = {segment.id: segment.name}
     news = tell(workspace_id, moves)
-    record_consequences(workspace_id, [consequence_of(one, names, level=level) for one in news], now=now)
+    record_consequences(
+        workspace_id, [consequence_of(one, segment.name, level=level) for one in news], now=now
+    )
     return max(contact_id for contact_id, _, _ in rows)
 
 
@@ -354,18 +351,16 @@ def _delete_in_chunks(table: str, column: str, workspace_id: UUID, value: UUID) 
     return total
 
 
-# events.services.lane_of, in SQL.
-_LANE = "(get_byte(uuid_send({}), 15) & 15)"
 _MEMBERS_AND_STAYS = f"""
 SELECT contact_id, bool_or(is_in), bool_or(is_told) FROM (
     (SELECT contact_id, true AS is_in, false AS is_told FROM segments_membership
     WHERE workspace_id = %(workspace)s AND version = %(version)s AND contact_id > %(after)s
-        AND {_LANE.format("contact_id")} = %(lane)s
+        AND {LANE.format("contact_id")} = %(lane)s
     ORDER BY contact_id LIMIT %(limit)s)
     UNION ALL
     (SELECT contact_id, false, true FROM segments_stay
     WHERE workspace_id = %(workspace)s AND segment_id = %(segment)s AND left_at IS NULL
-        AND contact_id > %(after)s AND {_LANE.format("contact_id")} = %(lane)s
+        AND contact_id > %(after)s AND {LANE.format("contact_id")} = %(lane)s
     ORDER BY contact_id LIMIT %(limit)s)
 ) both_ GROUP BY contact_id ORDER BY contact_id LIMIT %(limit)s
 """

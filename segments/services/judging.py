@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,21 +12,10 @@ from uuid import UUID
 from django.db import connection
 
 from events.rules import CompiledRules, MeasureSpec, compile_rules
-from events.services import lane_of
 from segments.services.plans import Plan, Ruling
 
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A contact that stands, and everybody it speaks for, as PostgreSQL spells an array of ids."""
-
-    contact_id: UUID
-    ids: str
-
-    @property
-    def others(self) -> list[UUID]:
-        """Those that were merged into it."""
-        return [UUID(one) for one in self.ids[1:-1].split(",")[1:]]
+Others = Mapping[UUID, str]
+"""Contacts that speak for others too: the ids of all, their own first, as PostgreSQL spells an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +26,11 @@ class Transition:
     contact_id: UUID
     is_in: bool
     at: datetime
+
+    @property
+    def segment_id(self) -> UUID:
+        """The segment whose rule it is."""
+        return self.ruling.segment_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +47,63 @@ class JudgingStatement:
 
     rulings: tuple[Ruling, ...]
     compiled: CompiledRules
+    timed: tuple[Ruling, ...]
     text: str
+    # Of the rulings: the versions, their segments, and the versions that go with time.
+    ids: tuple[str, str, str]
 
     def execute(
-        self, workspace_id: UUID, people: Sequence[Person], moments: Sequence[datetime], now: datetime
+        self,
+        workspace_id: UUID,
+        contact_ids: Collection[UUID],
+        others: Others,
+        now: datetime,
+        moments: Mapping[UUID, datetime] | None = None,
     ) -> Judgement:
-        """Judge each person as of its moment. Moments before now leave alone who came in after them."""
-        by_version = {ruling.version: ruling for ruling in self.rulings}
+        """Judge each contact as of its moment, or of now where there is none.
+
+        A moment before now leaves alone who came in after it.
+        """
         judgement = Judgement([], [])
         with connection.cursor() as cursor:
-            cursor.execute(self.text, self._parameters(workspace_id, people, moments, now))
-            for kind, version, contact_id, at in cursor.fetchall():
-                ruling = by_version[version]
+            cursor.execute(self.text, self._parameters(workspace_id, contact_ids, others, now, moments or {}))
+            for kind, place, contact_id, at in cursor.fetchall():
                 if kind == _AGAIN:
-                    judgement.again.append((ruling, contact_id, at))
+                    judgement.again.append((self.timed[place - 1], contact_id, at))
                 else:
-                    judgement.transitions.append(Transition(ruling, contact_id, kind == _IN, at))
+                    transition = Transition(self.rulings[place - 1], contact_id, kind == _IN, at or now)
+                    judgement.transitions.append(transition)
         return judgement
 
     def _parameters(
-        self, workspace_id: UUID, people: Sequence[Person], moments: Sequence[datetime], now: datetime
+        self,
+        workspace_id: UUID,
+        contact_ids: Collection[UUID],
+        others: Others,
+        now: datetime,
+        moments: Mapping[UUID, datetime],
     ) -> list[Any]:
-        versions = [ruling.version for ruling in self.rulings]
-        timed = [ruling.version for ruling in self.rulings if ruling.goes_with_time]
+        versions, segments, timed = self.ids
+        # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
+        has_others = bool(others) and any(contact_id in others for contact_id in contact_ids)
         parameters = [
-            [person.contact_id for person in people],
-            [person.ids for person in people],
-            [lane_of(person.contact_id) for person in people],
-            list(moments),
-            *self.compiled.bind(workspace_id, min(moments)),
+            now,
+            array_of(contact_ids),
+            [others.get(contact_id) for contact_id in contact_ids] if has_others else "{}",
+            [moments.get(contact_id) for contact_id in contact_ids] if moments else "{}",
+            *self.compiled.bind(workspace_id, min(moments.values(), default=now)),
             versions,
             workspace_id,
             versions,
             workspace_id,
-            [ruling.segment_id for ruling in self.rulings],
-            versions,
+            segments,
             versions,
             now,
             workspace_id,
         ]
-        if timed:
-            parameters += [workspace_id, timed, now, workspace_id, timed, now]
-        return parameters
+        if self.timed:
+            return [*parameters, workspace_id, timed, now, workspace_id, versions, now, now, timed, now]
+        return [*parameters, versions, now, now]
 
 
 def judging_statement(rulings: Sequence[Ruling], built: Collection[MeasureSpec]) -> JudgingStatement:
@@ -102,12 +112,22 @@ def judging_statement(rulings: Sequence[Ruling], built: Collection[MeasureSpec])
     fits = ", ".join(
         f"CASE WHEN {matches} THEN {place} END" for place, matches in enumerate(compiled.matches, 1)
     )
-    timed = [
-        next_at for ruling, next_at in zip(rulings, compiled.next_at, strict=True) if ruling.goes_with_time
-    ]
-    text = _JUDGE.format(joins=compiled.joins.text, fits=fits, next_at=", ".join(timed))
+    timed = [place for place, ruling in enumerate(rulings) if ruling.goes_with_time]
+    next_at = ", ".join(compiled.next_at[place] for place in timed)
+    text = _JUDGE.format(joins=compiled.joins.text, fits=fits, next_at=next_at)
     text += (_SCHEDULE + _RETURN + _RETURN_AGAIN) if timed else _RETURN
-    return JudgingStatement(tuple(rulings), compiled, text)
+    going = tuple(rulings[place] for place in timed)
+    ids = (
+        array_of([ruling.version for ruling in rulings]),
+        array_of([ruling.segment_id for ruling in rulings]),
+        array_of([ruling.version for ruling in going]),
+    )
+    return JudgingStatement(tuple(rulings), compiled, going, text, ids)
+
+
+def array_of(ids: Iterable[UUID]) -> str:
+    """Return ids as PostgreSQL spells an array of them: the driver takes four times as long."""
+    return "{" + ",".join([one.hex for one in ids]) + "}"
 
 
 def statement_of(plan: Plan, rulings: Sequence[Ruling]) -> JudgingStatement:
@@ -119,13 +139,54 @@ def statement_of(plan: Plan, rulings: Sequence[Ruling]) -> JudgingStatement:
     return statement
 
 
-def standing(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Person]:
+def judge_contacts(
+    workspace_id: UUID,
+    ruling: Ruling,
+    contact_ids: Collection[UUID],
+    built: Collection[MeasureSpec],
+    now: datetime,
+) -> Judgement:
+    """Hold contacts, whose lanes must be held, against one rule as of now; who stands no more is passed over."""
+    found = sorted(standing(workspace_id, contact_ids))
+    if not found:
+        return Judgement([], [])
+    with planned_once():
+        others = others_of(workspace_id, found)
+        return judging_statement([ruling], built).execute(workspace_id, found, others, now)
+
+
+@contextmanager
+def planned_once() -> Iterator[None]:
+    """Have the statements of the block planned once for all values, in a transaction.
+
+    Each is a chain of look-ups by key whatever the values, and to plan it takes longer than to execute it.
+    """
+    connection.ensure_connection()
+    driver = connection.connection
+    driver.prepared_max = max(driver.prepared_max or 0, _PREPARED)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = auto")
+
+
+def standing(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
     """Return those of the contacts that exist and were not merged into another."""
+    if not contact_ids:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING, [array_of(contact_ids), workspace_id])
+        return {contact_id for (contact_id,) in cursor.fetchall()}
+
+
+def others_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the contacts into which others were merged, with all ids that they speak for."""
     if not contact_ids:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_STANDING, [list(contact_ids), workspace_id, workspace_id])
-        return {contact_id: Person(contact_id, ids) for contact_id, ids in cursor.fetchall()}
+        cursor.execute(_OTHERS, [array_of(contact_ids), workspace_id])
+        return dict(cursor.fetchall())
 
 
 def dismiss(
@@ -145,70 +206,73 @@ def dismiss(
 
 _OUT, _IN, _AGAIN = 0, 1, 2
 
-# OFFSET 0 and the lateral keep it to one look-up by key a contact, whatever the planner thinks there is.
+# OFFSET 0 and the laterals keep it to one look-up by key a contact, whatever the planner thinks there is.
 _STANDING = """
-SELECT c.id, array_prepend(c.id, ARRAY(
-    SELECT f.id FROM contacts_contact f WHERE f.workspace_id = c.workspace_id AND f.merged_into_id = c.id
-))::text
-FROM unnest(%s::uuid[]) AS wanted (id)
+SELECT c.id FROM unnest(%s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT id, workspace_id FROM contacts_contact
-    WHERE workspace_id = %s AND id = wanted.id AND merged_into_id IS NULL OFFSET 0
+    SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = wanted.id AND merged_into_id IS NULL OFFSET 0
 ) c
-WHERE c.workspace_id = %s
 """
+_OTHERS = """
+SELECT wanted.id, array_prepend(wanted.id, array_agg(f.id))::text FROM unnest(%s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id = wanted.id OFFSET 0
+) f
+GROUP BY wanted.id
+"""
+
+LANE = "(get_byte(uuid_send({}), 15) & 15)"
+"""events.services.lane_of, in SQL."""
+_PREPARED = 300
+"""Statements that a connection keeps ready."""
 
 # `held` and `fits` are places among the rules, ascending, so equal arrays mean that nothing changed. What goes
 # is deleted by its id: joined freely, a planner may read all memberships of the version instead.
 _JUDGE = """
 WITH judged AS MATERIALIZED (
-    SELECT b.contact_id, b.lane, b.as_of, held.places AS held, held.ids AS held_ids, held.since AS held_since,
-        array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
-    FROM (
-        SELECT w.contact_id, w.ids::uuid[] AS ids, w.lane, w.as_of
-        FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::timestamptz[]) AS w (contact_id, ids, lane, as_of)
-        OFFSET 0
-    ) b
-    {joins}
-    CROSS JOIN LATERAL (
-        SELECT COALESCE(array_agg(m.place ORDER BY m.place), '{{}}') AS places,
-            COALESCE(array_agg(m.id ORDER BY m.place), '{{}}') AS ids,
-            COALESCE(array_agg(m.since ORDER BY m.place), '{{}}') AS since
-        FROM (
-            SELECT id, since, array_position(%s::uuid[], version) AS place FROM segments_membership
-            WHERE workspace_id = %s AND contact_id = b.contact_id AND version = ANY(%s::uuid[]) OFFSET 0
-        ) m
-    ) held
+SELECT b.contact_id, b.as_of, held.places AS held, held.ids AS held_ids, held.since AS held_since,
+array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
+FROM (
+SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of
+FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS w (contact_id, ids, as_of) OFFSET 0
+) b
+{joins}
+CROSS JOIN LATERAL (
+SELECT COALESCE(array_agg(m.place ORDER BY m.place), '{{}}') AS places,
+COALESCE(array_agg(m.id ORDER BY m.place), '{{}}') AS ids,
+COALESCE(array_agg(m.since ORDER BY m.place), '{{}}') AS since
+FROM (SELECT id, since, array_position(%s::uuid[], version) AS place FROM segments_membership
+WHERE workspace_id = %s AND contact_id = b.contact_id AND version = ANY(%s::uuid[]) OFFSET 0) m
+) held
 ), entered AS (
-    INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)
-    SELECT gen_random_uuid(), %s, (%s::uuid[])[f.place], (%s::uuid[])[f.place], j.contact_id, j.as_of
-    FROM judged j CROSS JOIN LATERAL unnest(j.fits) AS f (place)
-    WHERE j.fits <> j.held AND f.place <> ALL (j.held)
-    ON CONFLICT (workspace_id, version, contact_id) DO NOTHING
-    RETURNING version, contact_id, since
+INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)
+SELECT gen_random_uuid(), %s, (%s::uuid[])[f.place], (%s::uuid[])[f.place], j.contact_id, j.as_of
+FROM judged j CROSS JOIN LATERAL unnest(j.fits) AS f (place)
+WHERE j.fits <> j.held AND f.place <> ALL (j.held)
+ON CONFLICT (workspace_id, version, contact_id) DO NOTHING
+RETURNING version, contact_id, since
 ), going AS (
-    SELECT h.id, (%s::uuid[])[h.place] AS version, j.contact_id, j.as_of
-    FROM judged j CROSS JOIN LATERAL unnest(j.held, j.held_ids, j.held_since) AS h (place, id, since)
-    WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= %s::timestamptz OR h.since <= j.as_of)
+SELECT h.id, h.place, j.contact_id, j.as_of
+FROM judged j CROSS JOIN LATERAL unnest(j.held, j.held_ids, j.held_since) AS h (place, id, since)
+WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= %s::timestamptz OR h.since <= j.as_of)
 ), gone AS (
-    DELETE FROM segments_membership WHERE workspace_id = %s AND id = ANY (ARRAY(SELECT id FROM going))
-    RETURNING id
+DELETE FROM segments_membership WHERE workspace_id = %s AND id = ANY (ARRAY(SELECT id FROM going)) RETURNING id
 )"""
-_SCHEDULE = """, scheduled AS (
-    INSERT INTO events_due AS d (id, workspace_id, subject, contact_id, lane, due_at)
-    SELECT gen_random_uuid(), %s, n.subject, j.contact_id, j.lane, n.at
-    FROM judged j CROSS JOIN LATERAL unnest(%s::uuid[], j.next_at) AS n (subject, at)
-    WHERE n.at > %s::timestamptz AND n.at < COALESCE((
-        SELECT due_at FROM events_due
-        WHERE workspace_id = %s AND subject = n.subject AND contact_id = j.contact_id
-    ), 'infinity')
-    ON CONFLICT (workspace_id, subject, contact_id) DO UPDATE SET due_at = excluded.due_at
-    WHERE excluded.due_at < d.due_at
-)"""
-_RETURN = f"""
-SELECT {_IN}, version, contact_id, since FROM entered
-UNION ALL SELECT {_OUT}, version, contact_id, as_of FROM going JOIN gone USING (id)"""
-_RETURN_AGAIN = f"""
-UNION ALL SELECT {_AGAIN}, n.subject, j.contact_id, n.at
+_SCHEDULE = f""", scheduled AS (
+INSERT INTO events_due AS d (id, workspace_id, subject, contact_id, lane, due_at)
+SELECT gen_random_uuid(), %s, n.subject, j.contact_id, {LANE.format("j.contact_id")}, n.at
 FROM judged j CROSS JOIN LATERAL unnest(%s::uuid[], j.next_at) AS n (subject, at)
+WHERE n.at > %s::timestamptz AND n.at < COALESCE((
+SELECT due_at FROM events_due WHERE workspace_id = %s AND subject = n.subject AND contact_id = j.contact_id
+), 'infinity')
+ON CONFLICT (workspace_id, subject, contact_id) DO UPDATE SET due_at = excluded.due_at
+WHERE excluded.due_at < d.due_at
+)"""
+# A moment that is now comes back as null: it is known, and most are.
+_RETURN = f"""
+SELECT {_IN}, array_position(%s::uuid[], version), contact_id, NULLIF(since, %s::timestamptz) FROM entered
+UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, %s::timestamptz) FROM going JOIN gone USING (id)"""
+_RETURN_AGAIN = f"""
+UNION ALL SELECT {_AGAIN}, n.place::int, j.contact_id, n.at
+FROM judged j CROSS JOIN LATERAL unnest(%s::uuid[], j.next_at) WITH ORDINALITY AS n (subject, at, place)
 WHERE n.at <= %s::timestamptz AND n.at > j.as_of"""

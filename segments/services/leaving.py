@@ -34,9 +34,8 @@ def leave_all_segments(workspace_id: UUID, contact_ids: Collection[UUID], *, now
     news = tell(workspace_id, [Move(segment_id, contact_id, False, now) for segment_id, contact_id in stays])
     segments = Segment.objects.in_workspace(workspace_id).filter(id__in=[move.segment_id for move in news])
     names = dict(segments.values_list("id", "name"))
-    record_consequences(
-        workspace_id, [consequence_of(move, names, level=EffectsLevel.NONE) for move in news], now=now
-    )
+    told = [consequence_of(one, names.get(one.segment_id, ""), level=EffectsLevel.NONE) for one in news]
+    record_consequences(workspace_id, told, now=now)
     forget_due(workspace_id, contacts=list(contact_ids))
     return len(news)
 

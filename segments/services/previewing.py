@@ -20,7 +20,7 @@ from events.services import built_measures
 from segments.errors import PreviewTooSlow, SegmentHasNoDraft, SegmentIsStatic, SegmentNotBuilt
 from segments.models import Segment
 from segments.services.editing import check_rule
-from segments.services.judging import standing
+from segments.services.judging import others_of
 
 PREVIEW_CONTACTS = 50_000
 """Contacts that are judged at most; of more, so many are drawn at random."""
@@ -194,14 +194,14 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
     statement = _TRY.format(joins=compiled.joins.text, fits=compiled.matches[0])
     for chunk in _chunks(drawn):
         left = PREVIEW_SECONDS - (monotonic() - started)
-        people = list(standing(workspace_id, chunk).values())
+        others = others_of(workspace_id, chunk)
         parameters = [
             version,
             workspace_id,
             version,
             now,
-            [person.contact_id for person in people],
-            [person.ids for person in people],
+            chunk,
+            [others.get(contact_id) for contact_id in chunk],
             *compiled.bind(workspace_id, now),
         ]
         rows = _within(left, statement, parameters) if left > 0 else None
@@ -262,7 +262,7 @@ SELECT contact_id, fits, is_in FROM (
         WHERE m.workspace_id = %s AND m.version = %s AND m.contact_id = b.contact_id
     ) AS is_in
     FROM (
-        SELECT w.contact_id, w.ids::uuid[] AS ids, %s::timestamptz AS as_of
+        SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, %s::timestamptz AS as_of
         FROM unnest(%s::uuid[], %s::text[]) AS w (contact_id, ids) OFFSET 0
     ) b
     {joins}

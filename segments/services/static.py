@@ -203,7 +203,6 @@ def _found(
 def _tell(segment: Segment, moves: Sequence[Move]) -> None:
     news = tell(segment.workspace_id, moves)
     if news:
-        names = {segment.id: segment.name}
         record_consequences(
-            segment.workspace_id, [consequence_of(move, names) for move in news], now=news[0].at
+            segment.workspace_id, [consequence_of(move, segment.name) for move in news], now=news[0].at
         )

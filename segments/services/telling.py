@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from django.db import connection
 
 from events.models import EffectsLevel
 from events.services import Consequence, EffectEvent
+from segments.services.judging import Transition, array_of
 
 ENTERED, EXITED = "segment.entered", "segment.exited"
 
@@ -25,29 +27,38 @@ class Move:
     at: datetime
 
 
-def tell(workspace_id: UUID, moves: Sequence[Move]) -> list[Move]:
+Moved = TypeVar("Moved", Move, Transition)
+
+
+def tell(workspace_id: UUID, moves: Sequence[Moved]) -> list[Moved]:
     """Open and close stays. Returns the moves that are news; the others were told before."""
     if not moves:
         return []
+    latest = max(move.at for move in moves)
     with connection.cursor() as cursor:
         cursor.execute(
             _TELL,
             [
-                [move.segment_id for move in moves],
-                [move.contact_id for move in moves],
+                latest,
+                array_of([move.segment_id for move in moves]),
+                array_of([move.contact_id for move in moves]),
                 [move.is_in for move in moves],
-                [move.at for move in moves],
+                # An array that is left empty is filled up with nulls: most moves are of one moment.
+                [move.at for move in moves] if any(move.at != latest for move in moves) else "{}",
                 workspace_id,
                 workspace_id,
                 workspace_id,
             ],
         )
-        return [Move(*row) for row in cursor.fetchall()]
+        return [
+            moves[place - 1] if at is None else replace(moves[place - 1], at=at)
+            for place, at in cursor.fetchall()
+        ]
 
 
 def consequence_of(
-    move: Move,
-    names: Mapping[UUID, str],
+    move: Move | Transition,
+    segment_name: str,
     *,
     cause: EffectEvent | None = None,
     level: EffectsLevel = EffectsLevel.ALL,
@@ -57,7 +68,7 @@ def consequence_of(
         name=ENTERED if move.is_in else EXITED,
         contact_id=move.contact_id,
         occurred_at=move.at,
-        properties={"segmentId": str(move.segment_id), "segmentName": names.get(move.segment_id, "")},
+        properties={"segmentId": str(move.segment_id), "segmentName": segment_name},
         level=level if cause is None else min(level, cause.level),
         cause_id=None if cause is None else cause.id,
         depth=0 if cause is None else cause.depth + 1,
@@ -65,29 +76,30 @@ def consequence_of(
 
 
 # A stay never ends before it began, whatever the order in which moments are decided. The lateral keeps it to one
-# look-up by key a move, whatever the planner thinks there is.
+# look-up by key a move, whatever the planner thinks there is. A moment that stands as given comes back as null.
 _TELL = """
 WITH moves AS MATERIALIZED (
-    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::boolean[], %s::timestamptz[])
-        AS m (segment_id, contact_id, is_in, at)
+    SELECT segment_id, contact_id, is_in, COALESCE(given, %s::timestamptz) AS at, place
+    FROM unnest(%s::uuid[], %s::uuid[], %s::boolean[], %s::timestamptz[])
+        WITH ORDINALITY AS m (segment_id, contact_id, is_in, given, place)
 ), opened AS (
     INSERT INTO segments_stay (id, workspace_id, segment_id, contact_id, entered_at)
     SELECT gen_random_uuid(), %s, segment_id, contact_id, at FROM moves WHERE is_in
     ON CONFLICT (workspace_id, segment_id, contact_id) WHERE left_at IS NULL DO NOTHING
-    RETURNING segment_id, contact_id, entered_at
+    RETURNING segment_id, contact_id
 ), closing AS (
-    SELECT s.id, m.segment_id, m.contact_id, GREATEST(s.entered_at, m.at) AS at
+    SELECT s.id, m.place, m.at, GREATEST(s.entered_at, m.at) AS left_at
     FROM moves m CROSS JOIN LATERAL (
         SELECT id, entered_at FROM segments_stay
         WHERE workspace_id = %s AND segment_id = m.segment_id AND contact_id = m.contact_id AND left_at IS NULL
         LIMIT 1
     ) s WHERE NOT m.is_in
 ), closed AS (
-    UPDATE segments_stay stay SET left_at = c.at FROM closing c
+    UPDATE segments_stay stay SET left_at = c.left_at FROM closing c
     WHERE stay.workspace_id = %s AND stay.id = c.id AND stay.id = ANY (ARRAY(SELECT id FROM closing))
         AND stay.left_at IS NULL
-    RETURNING stay.segment_id, stay.contact_id, stay.left_at
+    RETURNING c.place, NULLIF(c.left_at, c.at) AS at
 )
-SELECT segment_id, contact_id, true, entered_at FROM opened
-UNION ALL SELECT segment_id, contact_id, false, left_at FROM closed
+SELECT place::int, NULL::timestamptz FROM opened JOIN moves USING (segment_id, contact_id) WHERE is_in
+UNION ALL SELECT place::int, at FROM closed
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from config.ids import parse_uuid
 from events.models import Event
 from events.rules import MeasureSpec
 from events.services import EffectBatch, EffectEvent, isolate, match_events
-from segments.services.plans import Plan, RulingGroup, Touch
+from segments.services.plans import Plan, RulingGroup, Touch, Trigger
 from segments.services.telling import ENTERED, EXITED
 
 _CHANGES_CONTACT = frozenset(
@@ -30,24 +30,28 @@ class Touched:
     by_segment: Mapping[UUID, set[UUID]]
 
     @property
-    def contacts(self) -> set[UUID]:
-        """All of them."""
-        return self.everywhere.union(
-            *self.by_touch.values(), *self.by_spec.values(), *self.by_segment.values()
+    def is_nobody(self) -> bool:
+        """Whether nothing that any rule could speak of happened to anybody."""
+        return not (
+            self.everywhere
+            or any(self.by_touch.values())
+            or any(self.by_spec.values())
+            or any(self.by_segment.values())
         )
 
-    def of(self, group: RulingGroup, moved: Mapping[UUID, set[UUID]]) -> set[UUID]:
+    def of(self, group: RulingGroup, moved: Mapping[UUID, set[UUID]]) -> Set[UUID]:
         """Return the contacts for which the group's rules may say otherwise now, those of `everywhere` apart."""
-        touched: set[UUID] = set()
-        for trigger in group.triggers:
-            if isinstance(trigger, MeasureSpec):
-                touched |= self.by_spec.get(trigger, _NOBODY)
-            elif isinstance(trigger, Touch):
-                touched |= self.by_touch.get(trigger, _NOBODY)
-            else:
-                touched |= self.by_segment.get(trigger, _NOBODY)
-                touched |= moved.get(trigger, _NOBODY)
-        return touched - self.everywhere if self.everywhere else touched
+        found = [contact_ids for trigger in group.triggers if (contact_ids := self._by(trigger, moved))]
+        if len(found) == 1 and not self.everywhere:
+            return found[0]
+        return frozenset().union(*found) - self.everywhere
+
+    def _by(self, trigger: Trigger, moved: Mapping[UUID, set[UUID]]) -> Set[UUID]:
+        if isinstance(trigger, MeasureSpec):
+            return self.by_spec.get(trigger, _NOBODY)
+        if isinstance(trigger, Touch):
+            return self.by_touch.get(trigger, _NOBODY)
+        return self.by_segment.get(trigger, _NOBODY) | moved.get(trigger, _NOBODY)
 
 
 _NOBODY: frozenset[UUID] = frozenset()

@@ -257,7 +257,7 @@ def test_a_rebuild_that_fails_says_so(workspace, jane, buyers, monkeypatch):
     def fail(*args, **options):
         raise ValueError("no")
 
-    monkeypatch.setattr("segments.services.building.judging_statement", fail)
+    monkeypatch.setattr("segments.services.building.judge_contacts", fail)
     with pytest.raises(CommandError, match="Buyers"):
         run("rebuild_segments", wait=True)
     buyers.refresh_from_db()
