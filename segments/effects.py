@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from events.models import EffectsLevel
 from events.rules import MeasureSpec
 from events.services import (
     EffectBatch,
@@ -212,7 +213,10 @@ class _Run:
         for move in news:
             key = id(move.ruling)
             cause = self._cause(move, names_of[key], events.get(move.contact_id, ()))
-            consequences.append(consequence_of(move, title_of[key], cause=cause))
+            # Who was merged into another, or is gone, has done nothing: no campaign follows.
+            stands = move.contact_id not in self.gone
+            level = EffectsLevel.ALL if stands else EffectsLevel.SCORES_AND_SEGMENTS
+            consequences.append(consequence_of(move, title_of[key], cause=cause, level=level))
         record_consequences(self.batch.workspace_id, consequences, now=self.batch.now)
 
     def _cause(
