@@ -27,7 +27,8 @@ class ContactChange:
     """One thing that happened to a contact, with the old and new values of the changed keys only.
 
     Keys: `first_name`, `last_name`, `attributes` (its changed keys), a kind of identifier (the primary),
-    `identifiers` (a list of `{"kind", "value"}`: added in `new`, gone in `old`), `tags`, `channel`, `status`.
+    `identifiers` (a list of `{"kind", "value"}`: added in `new`, gone in `old`), `tags`, `channel`, `status`,
+    `company` (the id of one that it belongs to now).
     Of a merge: what the survivor took over, and `merge_id`, `survivor_id` and `merged_id` in `new`; of its undo:
     what it gave back in `old`, and the same ids in `new`, told of both.
     """

@@ -3,12 +3,13 @@
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
 from config import clock
 from config.ids import parse_uuid, uuid7
 from contacts.errors import CompanyNotFound, InvalidFieldValue
-from contacts.models import Company, company_name_key
+from contacts.models import Company, Contact, company_name_key
+from contacts.signals import ContactChange, contacts_changed
 from workspaces.models import Workspace
 
 
@@ -37,6 +38,7 @@ def resolve_company(
     return _find_or_insert(workspace.id, company_name_key(values["name"]), values)
 
 
+@transaction.atomic
 def link_company(workspace: Workspace, contact_id: UUID, company_id: UUID) -> None:
     """Note that a contact belongs to a company; if either has just been deleted, nothing happens."""
     with connection.cursor() as cursor:
@@ -50,6 +52,10 @@ def link_company(workspace: Workspace, contact_id: UUID, company_id: UUID) -> No
                 "now": clock.now(),
             },
         )
+        is_new = bool(cursor.rowcount)
+    if is_new:
+        change = ContactChange(contact_id, "updated", {}, {"company": str(company_id)})
+        contacts_changed.send(sender=Contact, workspace_id=workspace.id, changes=[change])
 
 
 def _company(workspace_id: UUID, text: object) -> Company:

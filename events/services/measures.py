@@ -248,7 +248,7 @@ def _recount(
             ) e
             CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
             CROSS JOIN LATERAL (VALUES {branches}) AS m (place, holds, value)
-            WHERE m.holds AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.id = e.id)
+            WHERE m.holds AND e.id NOT IN (SELECT id FROM waiting)
         )
         {_UPSERT}
         """,

@@ -6,6 +6,7 @@ from contacts.models import Company, CompanyMembership
 from contacts.services import (
     ContactChanges,
     delete_contact,
+    link_company,
     set_consent,
     tag_contact,
     untag_contact,
@@ -131,6 +132,16 @@ def test_companies(workspace, jane):
     link.delete()
     apply_effects(workspace.id)
     assert who_is_in(employed) == set()
+
+
+def test_a_company_that_an_event_brings(workspace, jane):
+    employed = a_segment(workspace, {"type": "company", "operator": "exists"})
+    company = Company.objects.create(workspace=workspace, name="Acme")
+    link_company(workspace, jane.id, company.id)
+    link_company(workspace, jane.id, company.id)
+    apply_effects(workspace.id)
+    assert who_is_in(employed) == {jane.id}
+    assert Event.objects.filter(workspace=workspace, name="contact.updated").count() == 1
 
 
 def test_scores(workspace, jane):
