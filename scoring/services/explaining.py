@@ -15,7 +15,7 @@ from config import clock
 from config.ids import parse_uuid
 from scoring.folding import Line, fold
 from scoring.models import ScoreEntry, ScoringRule
-from scoring.services.folded import Pair, entries_of
+from scoring.services.folded import Entry, Pair, entries_of
 
 
 class Place(NamedTuple):
@@ -92,23 +92,25 @@ def explain_score(
 
 def _derived_lines(
     rules: Mapping[UUID, ScoringRule],
-    ledger: Mapping[Pair, Sequence[ScoreEntry]],
+    ledger: Mapping[Pair, Sequence[Entry]],
     moment: datetime,
     at: datetime | None,
 ) -> list[ScoreLine]:
     """Return the lines of the rules whose entries depend on one another."""
     lines: list[ScoreLine] = []
     for (_, rule_id), entries in ledger.items():
-        known = {entry.event_id: entry for entry in entries if at is None or entry.occurred_at <= at}
+        known = {
+            entry.award.event_id: entry for entry in entries if at is None or entry.award.occurred_at <= at
+        }
         outcome = fold(rules[rule_id].terms, (entry.award for entry in known.values()), moment)
         lines += [_derived_line(line, known[line.event_id]) for line in outcome.lines()]
     return lines
 
 
-def _derived_line(line: Line, entry: ScoreEntry) -> ScoreLine:
+def _derived_line(line: Line, entry: Entry) -> ScoreLine:
     suffix = {"decay": f":decay:{line.step}", "clamp": ":clamp"}.get(line.kind, "")
-    place = Place(line.at, line.kind != "decay", entry.event_id, entry.rule_id, line.kind == "clamp")
-    nominal = line.points if suffix else entry.points
+    place = Place(line.at, line.kind != "decay", line.event_id, entry.rule_id, line.kind == "clamp")
+    nominal = line.points if suffix else entry.award.points
     return ScoreLine(f"{entry.id}{suffix}", line.kind, place, line.points, nominal, entry.created_at)
 
 

@@ -17,7 +17,7 @@ from django.db import connection
 
 from events.services import schedule
 from scoring.folding import Award, State, fold, next_decay
-from scoring.models import RuleScore, ScoreEntry, ScoringRule
+from scoring.models import ScoringRule
 
 SCORE_SUBJECT = UUID("5c04e000-0000-4000-8000-000000000000")
 """What the timetable calls a contact's score."""
@@ -33,6 +33,26 @@ class Entered:
     contact_id: UUID
     rule_id: UUID
     award: Award
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as it stands in the ledger."""
+
+    id: UUID
+    contact_id: UUID
+    rule_id: UUID
+    award: Award
+    is_superseded: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a rule gives a contact, and what of it the score has in it."""
+
+    state: State
+    included: Decimal
 
 
 @dataclass(slots=True)
@@ -58,17 +78,17 @@ def settle(
     awards: dict[Pair, list[Award]] = defaultdict(list)
     for one in entered:
         awards[one.contact_id, one.rule_id].append(one.award)
-    scores = _rule_scores(workspace_id, awards)
+    values = _values(workspace_id, {contact for contact, _ in awards}, rules)
     settled, late = [], []
     for pair, new in awards.items():
-        score = scores.get(pair)
+        value, rule = values.get(pair), rules[pair[1]]
         new.sort()
-        if score is None or rules[pair[1]].is_rescoring or not score.state.precedes(new[0]):
+        if value is None or rule.is_rescoring or not value.state.precedes(new[0]):
             late.append(pair)
         else:
-            settled.append(_onto(rules[pair[1]], score, new, now))
-    settled += _anew(workspace_id, rules, late, scores, awards, now)
-    return store(workspace_id, settled, now)
+            settled.append(_onto(rule, pair[0], value, new, now))
+    settled += _anew(workspace_id, rules, late, values, awards, now)
+    return _store(workspace_id, settled, now)
 
 
 def refresh(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
@@ -77,13 +97,12 @@ def refresh(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> s
         rule.id: rule
         for rule in ScoringRule.with_deleted.in_workspace(workspace_id).filter(decay_points__gt=0)
     }
-    scores = RuleScore.objects.filter(
-        workspace_id=workspace_id, contact_id__in=contact_ids, rule_id__in=rules
-    ).order_by("contact_id", "rule_id")
-    return store(workspace_id, [_onto(rules[score.rule_id], score, [], now) for score in scores], now)
+    values = _values(workspace_id, contact_ids, rules)
+    settled = [_onto(rules[rule_id], contact, value, (), now) for (contact, rule_id), value in values.items()]
+    return _store(workspace_id, settled, now)
 
 
-def store(workspace_id: UUID, settled: Sequence[Settled], now: datetime) -> set[UUID]:
+def _store(workspace_id: UUID, settled: Sequence[Settled], now: datetime) -> set[UUID]:
     """Write what rules give, the scores, and when they will be less. Returns the contacts whose score changes."""
     if not settled:
         return set()
@@ -93,31 +112,38 @@ def store(workspace_id: UUID, settled: Sequence[Settled], now: datetime) -> set[
     return _add_to_scores(workspace_id, settled, now)
 
 
-def fold_entries(rule: ScoringRule, entries: Sequence[ScoreEntry], now: datetime) -> Settled:
+def fold_entries(rule: ScoringRule, entries: Sequence[Entry], now: datetime) -> Settled:
     """Fold a contact's entries under a rule, given in (time, event) order, from the first one on."""
     outcome = fold(rule.terms, (entry.award for entry in entries), now)
     if outcome.state is None:
         raise ValueError("An entry always counts if no other does.")
     superseded = outcome.superseded
     marks = {
-        entry.event_id: entry.event_id in superseded
+        entry.award.event_id: not entry.is_superseded
         for entry in entries
-        if (entry.event_id in superseded) is not entry.is_superseded
+        if (entry.award.event_id in superseded) is not entry.is_superseded
     }
     return Settled(rule, entries[0].contact_id, outcome.state, outcome.value, Decimal(0), marks)
 
 
 def entries_of(
     workspace_id: UUID, contact_ids: Collection[UUID], rule_ids: Collection[UUID]
-) -> dict[Pair, list[ScoreEntry]]:
+) -> dict[Pair, list[Entry]]:
     """Return the ledger of contacts under rules, each pair's in (time, event) order."""
-    ledger: dict[Pair, list[ScoreEntry]] = defaultdict(list)
-    if contact_ids and rule_ids:
-        rows = ScoreEntry.objects.filter(
-            workspace_id=workspace_id, contact_id__in=contact_ids, rule_id__in=rule_ids
+    ledger: dict[Pair, list[Entry]] = defaultdict(list)
+    if not contact_ids or not rule_ids:
+        return ledger
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT s.id, s.contact_id, s.rule_id, s.occurred_at, s.event_id, s.points, s.is_superseded,"
+            " s.created_at FROM unnest(%s::uuid[]) AS wanted (contact_id) CROSS JOIN LATERAL ("
+            " SELECT * FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = wanted.contact_id"
+            " AND rule_id = ANY(%s) OFFSET 0) s ORDER BY s.occurred_at, s.event_id",
+            [list(contact_ids), workspace_id, list(rule_ids)],
         )
-        for entry in rows.order_by("occurred_at", "event_id"):
-            ledger[entry.contact_id, entry.rule_id].append(entry)
+        for id_, contact_id, rule_id, occurred_at, event_id, points, mark, created_at in cursor.fetchall():
+            award = Award(occurred_at, event_id, points)
+            ledger[contact_id, rule_id].append(Entry(id_, contact_id, rule_id, award, mark, created_at))
     return ledger
 
 
@@ -145,25 +171,29 @@ def write_rule_scores(workspace_id: UUID, settled: Sequence[Settled]) -> None:
                 " WHERE r.workspace_id = %s AND r.contact_id = plain.contact_id AND r.rule_id = plain.rule_id",
                 [[one.contact_id for one in plain], [one.rule.id for one in plain], workspace_id],
             )
-    RuleScore.objects.bulk_create(
-        [
-            RuleScore(
-                workspace_id=workspace_id,
-                contact_id=one.contact_id,
-                rule=one.rule,
-                folded=one.state.value,
-                last_at=one.state.last_at,
-                last_event_id=one.state.last_event_id,
-                counted=one.state.counted,
-                included=one.included,
-            )
-            for one in settled
-            if not one.rule.terms.are_plain
-        ],
-        update_conflicts=True,
-        unique_fields=["workspace", "contact", "rule"],
-        update_fields=["folded", "last_at", "last_event_id", "counted", "included"],
-    )
+    kept = [one for one in settled if not one.rule.terms.are_plain]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO scoring_rulescore (id, workspace_id, contact_id, rule_id, folded, last_at, last_event_id,"
+            " counted, included)"
+            " SELECT gen_random_uuid(), %s, contact_id, rule_id, folded, last_at, last_event_id, counted, included"
+            " FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[], %s::timestamptz[], %s::uuid[], %s::int[],"
+            " %s::numeric[]) AS v (contact_id, rule_id, folded, last_at, last_event_id, counted, included)"
+            " ORDER BY contact_id, rule_id"
+            " ON CONFLICT (workspace_id, contact_id, rule_id) DO UPDATE SET folded = excluded.folded,"
+            " last_at = excluded.last_at, last_event_id = excluded.last_event_id, counted = excluded.counted,"
+            " included = excluded.included",
+            [
+                workspace_id,
+                [one.contact_id for one in kept],
+                [one.rule.id for one in kept],
+                [one.state.value for one in kept],
+                [one.state.last_at for one in kept],
+                [one.state.last_event_id for one in kept],
+                [one.state.counted for one in kept],
+                [one.included for one in kept],
+            ],
+        )
 
 
 def schedule_decay(workspace_id: UUID, settled: Iterable[Settled], now: datetime) -> None:
@@ -176,27 +206,32 @@ def schedule_decay(workspace_id: UUID, settled: Iterable[Settled], now: datetime
     schedule(workspace_id, [(SCORE_SUBJECT, contact_id, moment) for contact_id, moment in first.items()])
 
 
-def _rule_scores(workspace_id: UUID, pairs: Collection[Pair]) -> dict[Pair, RuleScore]:
-    rows = RuleScore.objects.filter(
-        workspace_id=workspace_id,
-        contact_id__in={contact_id for contact_id, _ in pairs},
-        rule_id__in={rule_id for _, rule_id in pairs},
-    )
-    return {(row.contact_id, row.rule_id): row for row in rows}
+def _values(
+    workspace_id: UUID, contact_ids: Collection[UUID], rule_ids: Collection[UUID]
+) -> dict[Pair, Value]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT contact_id, rule_id, folded, last_at, last_event_id, counted, included FROM scoring_rulescore"
+            " WHERE workspace_id = %s AND contact_id = ANY(%s) AND rule_id = ANY(%s)",
+            [workspace_id, list(contact_ids), list(rule_ids)],
+        )
+        return {
+            (contact_id, rule_id): Value(State(folded, last_at, last_event_id, counted), included)
+            for contact_id, rule_id, folded, last_at, last_event_id, counted, included in cursor.fetchall()
+        }
 
 
-def _onto(rule: ScoringRule, score: RuleScore, new: Sequence[Award], now: datetime) -> Settled:
-    outcome = fold(rule.terms, new, now, score.state)
-    state = outcome.state or score.state
+def _onto(rule: ScoringRule, contact_id: UUID, value: Value, new: Sequence[Award], now: datetime) -> Settled:
+    outcome = fold(rule.terms, new, now, value.state)
     marks = dict.fromkeys(outcome.superseded, True)
-    return Settled(rule, score.contact_id, state, outcome.value, score.included, marks)
+    return Settled(rule, contact_id, outcome.state or value.state, outcome.value, value.included, marks)
 
 
 def _anew(
     workspace_id: UUID,
     rules: Mapping[UUID, ScoringRule],
     pairs: Sequence[Pair],
-    scores: Mapping[Pair, RuleScore],
+    values: Mapping[Pair, Value],
     new: Mapping[Pair, Sequence[Award]],
     now: datetime,
 ) -> list[Settled]:
@@ -204,20 +239,18 @@ def _anew(
     settled = []
     for pair in pairs:
         one = fold_entries(rules[pair[1]], ledger[pair], now)
-        if pair in scores:
-            one.was_included = scores[pair].included
-        else:
-            fresh = {award.event_id for award in new[pair]}
-            one.was_included = sum(
-                (
-                    entry.points
-                    for entry in ledger[pair]
-                    if entry.event_id not in fresh and not entry.is_superseded
-                ),
-                Decimal(0),
-            )
+        one.was_included = (
+            values[pair].included
+            if pair in values
+            else _added_up(ledger[pair], {a.event_id for a in new[pair]})
+        )
         settled.append(one)
     return settled
+
+
+def _added_up(entries: Iterable[Entry], but: Collection[UUID]) -> Decimal:
+    counting = (one for one in entries if not one.is_superseded and one.award.event_id not in but)
+    return sum((one.award.points for one in counting), Decimal(0))
 
 
 def _add_to_scores(workspace_id: UUID, settled: Sequence[Settled], now: datetime) -> set[UUID]:
