@@ -94,7 +94,7 @@ class JudgingStatement:
             *self.compiled.bind(workspace_id, min(moments.values(), default=now)),
             versions,
             workspace_id,
-            versions,
+            *([versions] if len(self.rulings) > _FEW else []),
             workspace_id,
             segments,
             versions,
@@ -114,7 +114,8 @@ def judging_statement(rulings: Sequence[Ruling], built: Collection[MeasureSpec])
     )
     timed = [place for place, ruling in enumerate(rulings) if ruling.goes_with_time]
     next_at = ", ".join(compiled.next_at[place] for place in timed)
-    text = _JUDGE.format(joins=compiled.joins.text, fits=fits, next_at=next_at)
+    held = _HELD_OF_FEW if len(rulings) <= _FEW else _HELD_OF_MANY
+    text = _JUDGE.format(joins=compiled.joins.text, fits=fits, next_at=next_at, held=held)
     text += (_SCHEDULE + _RETURN + _RETURN_AGAIN) if timed else _RETURN
     going = tuple(rulings[place] for place in timed)
     ids = (
@@ -241,8 +242,7 @@ CROSS JOIN LATERAL (
 SELECT COALESCE(array_agg(m.place ORDER BY m.place), '{{}}') AS places,
 COALESCE(array_agg(m.id ORDER BY m.place), '{{}}') AS ids,
 COALESCE(array_agg(m.since ORDER BY m.place), '{{}}') AS since
-FROM (SELECT id, since, array_position(%s::uuid[], version) AS place FROM segments_membership
-WHERE workspace_id = %s AND contact_id = b.contact_id AND version = ANY(%s::uuid[]) OFFSET 0) m
+FROM ({held}) m
 ) held
 ), entered AS (
 INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)
@@ -258,6 +258,14 @@ WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= %s::timestamp
 ), gone AS (
 DELETE FROM segments_membership WHERE workspace_id = %s AND id = ANY (ARRAY(SELECT id FROM going)) RETURNING id
 )"""
+# Of many rules, a contact's memberships are read all at once; of few, they are looked up one by one, for there may
+# be hundreds of others.
+_HELD_OF_MANY = """SELECT id, since, array_position(%s::uuid[], version) AS place FROM segments_membership
+WHERE workspace_id = %s AND contact_id = b.contact_id AND version = ANY(%s::uuid[]) OFFSET 0"""
+_HELD_OF_FEW = """SELECT one.id, one.since, v.place::int FROM unnest(%s::uuid[]) WITH ORDINALITY AS v (version, place)
+CROSS JOIN LATERAL (SELECT id, since FROM segments_membership
+WHERE workspace_id = %s AND version = v.version AND contact_id = b.contact_id OFFSET 0) one"""
+_FEW = 8
 _SCHEDULE = f""", scheduled AS (
 INSERT INTO events_due AS d (id, workspace_id, subject, contact_id, lane, due_at)
 SELECT gen_random_uuid(), %s, n.subject, j.contact_id, {LANE.format("j.contact_id")}, n.at
