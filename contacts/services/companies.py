@@ -38,7 +38,7 @@ def resolve_company(
     return _find_or_insert(workspace.id, company_name_key(values["name"]), values)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def link_company(workspace: Workspace, contact_id: UUID, company_id: UUID) -> None:
     """Note that a contact belongs to a company; if either has just been deleted, nothing happens."""
     with connection.cursor() as cursor:

@@ -78,7 +78,7 @@ def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange])
     for place, change in enumerate(changes):
         event = _system_event(workspace_id, change, received_at, place)
         by_level[_LEVELS.get(change.kind, EffectsLevel.ALL)].append(event)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         for level, events in by_level.items():
             insert_events(workspace_id, events, level=level, received_at=received_at)
 

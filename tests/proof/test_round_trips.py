@@ -83,8 +83,8 @@ FORMS = [
     _suresend("a company's id", {"personId": "{contact}", "company": {"id": "{company}"}}),
     # The company takes one more, and what is recorded inside of its transaction a savepoint.
     _suresend("known, known company", {"person": JANE, "company": {"name": "Acme"}}, 5),
-    _suresend("known, new company", {"person": JANE, "company": {"name": "New {turn}"}}, 6),
-    _suresend("new, new company", {"person": NEW_WITH_MUCH, "company": {"name": "New {turn}"}}, 7),
+    _suresend("known, new company", {"person": JANE, "company": {"name": "New {turn}"}}, 7),
+    _suresend("new, new company", {"person": NEW_WITH_MUCH, "company": {"name": "New {turn}"}}, 8),
     _omnisend("by id", {"id": "{contact}"}),
     _omnisend("known", {"email": "jane@example.test"}),
     _omnisend("known, nothing new", {"email": "jane@example.test", "firstName": "Jane"}),
