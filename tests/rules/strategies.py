@@ -1,5 +1,6 @@
 """Random rules over a small world, and random people in it: small, so that they meet often."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -240,15 +241,15 @@ def _of_field(
     )
 
 
+score_leaves = _of_field("attribute", ("score",), _NUMERIC | _EXISTENCE)
 attribute_leaves = st.one_of(
     _of_field("attribute", ("email", "phone", "externalId", "firstName", "lastName"), _TEXTUAL | _EXISTENCE),
     _of_field("attribute", ("createdAt", "updatedAt"), _of_moments()),
-    _of_field("attribute", ("score",), _NUMERIC | _EXISTENCE),
     _of_field("attribute", ("attributes.due",), _of_moments()),
     _of_field("attribute", tuple(name for name in ATTRIBUTES if name != "attributes.due"), _any()),
 )
 _STATUSES = ["OPTED_IN", "OPTED_OUT", "UNKNOWN", "opted_in"]
-other_leaves = st.one_of(
+contact_leaves = st.one_of(
     st.fixed_dictionaries(
         {"type": st.just("channel"), "channel": st.sampled_from([*CHANNELS, "email"])},
         optional={"status": st.sampled_from(_STATUSES)},
@@ -257,10 +258,20 @@ other_leaves = st.one_of(
         {"type": st.just("tag"), "value": st.sampled_from([*TAGS, "unheard of"])},
         optional={"operator": st.sampled_from(["has", "not_has"])},
     ),
-    st.fixed_dictionaries(
-        {"type": st.just("segment"), "segmentId": st.sampled_from(SEGMENTS)},
+)
+
+
+def segment_leaves(ids: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Being in one of these segments, or not."""
+    return st.fixed_dictionaries(
+        {"type": st.just("segment"), "segmentId": st.sampled_from(ids)},
         optional={"operator": st.sampled_from(["in", "not_in"])},
-    ),
+    )
+
+
+other_leaves = st.one_of(
+    contact_leaves,
+    segment_leaves(SEGMENTS),
     _of_field("company", ("name", "industry"), _TEXTUAL | _EXISTENCE),
     _of_field("company", ("attributes.plan", "attributes.due"), _any(fixed=True)),
     _merged(st.just({"type": "company"}), st.just({}) | _EXISTENCE),
@@ -287,14 +298,18 @@ ticking_leaves = st.one_of(
     _of_field("attribute", ("createdAt", "attributes.due", "attributes.plan"), _clock),
 )
 ticking_rules = trees(ticking_leaves)
-person_leaves = st.one_of(event_leaves, event_leaves, event_leaves, attribute_leaves, other_leaves)
+person_leaves = st.one_of(
+    event_leaves, event_leaves, event_leaves, attribute_leaves, score_leaves, other_leaves
+)
 person_rules = trees(person_leaves)
 
 
-def triggered_rules(event_name: str) -> st.SearchStrategy[dict[str, Any]]:
+def triggered_rules(
+    event_name: str, others: st.SearchStrategy[dict[str, Any]] = person_leaves
+) -> st.SearchStrategy[dict[str, Any]]:
     """Rules that are also about the event that triggers them."""
     own = _property(event_name, fixed=False) | _property(event_name, fixed=True, with_type=True)
-    return trees(own | person_leaves)
+    return trees(own | others)
 
 
 def trigger_only_rules(event_name: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -304,7 +319,7 @@ def trigger_only_rules(event_name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 # People ------------------------------------------------------------------------------------------------------
 
-_properties = st.fixed_dictionaries(
+event_properties = st.fixed_dictionaries(
     {"amount": numbers | values},
     optional={
         "sku": texts | values,
@@ -326,7 +341,7 @@ happenings = st.builds(
     chance=st.integers(0, 1000),
     name=st.sampled_from(EVENT_NAMES),
     occurred_at=moments(ahead=0),
-    properties=_properties,
+    properties=event_properties,
     context=st.fixed_dictionaries({}, optional={"utmSource": texts | st.none()}),
 )
 _companies = st.fixed_dictionaries(

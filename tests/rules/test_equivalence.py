@@ -133,7 +133,7 @@ def test_rules_decided_together_say_what_each_says_alone(some, raws, asked_at):
 @given(
     people,
     st.lists(all_time_leaves | trees(all_time_leaves | ticking_leaves), min_size=4, max_size=8),
-    st.lists(moments(after=0), min_size=2, max_size=3),
+    st.lists(moments(after=1), min_size=2, max_size=3),
     st.booleans(),
     st.data(),
 )
