@@ -39,20 +39,29 @@ def briefs(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]
     }
 
 
+# OFFSET 0 and the laterals keep it to look-ups by key, whatever the planner thinks that there is: without
+# statistics it would read all contacts of the workspace for one.
 _BRIEFS = """
-SELECT wanted.id, c.id, COALESCE(i.value, (
+SELECT wanted.id, c.id, COALESCE(own.value, (
         SELECT of_merged.value FROM contacts_contact merged JOIN contacts_identifier of_merged
             ON of_merged.workspace_id = %(workspace)s AND of_merged.contact_id = merged.id
             AND of_merged.kind = 'email' AND of_merged.is_primary
         WHERE merged.workspace_id = %(workspace)s AND merged.merged_into_id = c.id
         ORDER BY of_merged.id LIMIT 1
     )), c.first_name, c.last_name
-FROM contacts_contact wanted
-JOIN contacts_contact c
-    ON c.workspace_id = %(workspace)s AND c.id = COALESCE(wanted.merged_into_id, wanted.id)
-LEFT JOIN contacts_identifier i
-    ON i.workspace_id = %(workspace)s AND i.contact_id = c.id AND i.kind = 'email' AND i.is_primary
-WHERE wanted.workspace_id = %(workspace)s AND wanted.id = ANY(%(ids)s)
+FROM unnest(%(ids)s::uuid[]) AS asked (id)
+CROSS JOIN LATERAL (
+    SELECT id, merged_into_id FROM contacts_contact
+    WHERE workspace_id = %(workspace)s AND id = asked.id OFFSET 0
+) wanted
+CROSS JOIN LATERAL (
+    SELECT id, first_name, last_name FROM contacts_contact
+    WHERE workspace_id = %(workspace)s AND id = COALESCE(wanted.merged_into_id, wanted.id) OFFSET 0
+) c
+LEFT JOIN LATERAL (
+    SELECT value FROM contacts_identifier
+    WHERE workspace_id = %(workspace)s AND contact_id = c.id AND kind = 'email' AND is_primary OFFSET 0
+) own ON true
 """
 
 
