@@ -5,9 +5,10 @@ import signal
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready
 from kombu.transport import TRANSPORT_ALIASES
 
+from config.memory import settle
 from config.orphans import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -23,3 +24,10 @@ app.autodiscover_tasks()
 def leave_no_orphan(**_: Any) -> None:
     """End with a killed worker; its message comes back to another."""
     die_with_parent(signal.SIGKILL)
+
+
+@worker_process_init.connect(dispatch_uid="config.settle_child")
+@worker_ready.connect(dispatch_uid="config.settle_worker")
+def settle_down(**_: Any) -> None:
+    """Keep the garbage collector off what stays."""
+    settle()

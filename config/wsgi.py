@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
+from django.core.checks.urls import check_resolver
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.urls import get_resolver
 
 from config.bodies import with_body
+from config.memory import settle
 from config.orphans import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -57,3 +60,6 @@ for _ in range(settings.WEB_THREADS):
 
 if settings.IN_WEB:
     die_with_parent(signal.SIGTERM)
+    # The routes bring in all the code that requests need.
+    check_resolver(get_resolver())
+    settle()
