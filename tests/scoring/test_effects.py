@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from config import clock, ids
 from contacts.models import Contact, ContactScore, Tag
 from events.models import Due, Event, ParkedEffect
-from events.services import EffectBatch, EffectEvent, apply_effects, enqueue_events
+from events.services import DueDecision, EffectBatch, EffectEvent, apply_effects, enqueue_events
 from scoring.effects import apply_scoring_rules
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.services import delete_rule, save_rule
@@ -150,8 +150,11 @@ def test_every_contact_whose_score_changes_is_told_of(workspace, time):
         told.append(bool(batch.scores_changed))
     # The last one hit the cap.
     assert told == [True, True, False]
-    time.pass_(days=1)
-    apply_effects(workspace.id)
+    now = time.pass_(days=1)
+    ada = Contact.objects.get()
+    batch = EffectBatch(workspace.id, [], now, [DueDecision(SCORE_SUBJECT, ada.id, now)])
+    apply_scoring_rules(batch)
+    assert batch.scores_changed == {ada.id}
     assert score_of(workspace, "ada") == 5
 
 
@@ -296,10 +299,15 @@ class TestEdits:
         send(workspace, ("ada", None, {}))
         apply_effects(workspace.id)
         assert score_of(workspace, "ada") == 25
-        save_rule(rule, max_score=None)
+        save_rule(rule, max_score=Decimal(100))
+        time.pass_(seconds=1)
         send(workspace, ("ada", None, {}))
         apply_effects(workspace.id)
         assert score_of(workspace, "ada") == 60
+        save_rule(rule, max_score=None)
+        send(workspace, ("ada", None, {}))
+        apply_effects(workspace.id)
+        assert score_of(workspace, "ada") == 70
         assert not RuleScore.objects.exists()
 
 
