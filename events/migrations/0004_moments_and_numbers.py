@@ -4,7 +4,7 @@ from django.db import migrations
 
 CREATE = r"""
 CREATE FUNCTION events_moment(value jsonb) RETURNS timestamptz
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET timezone = 'UTC' AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET timezone = 'UTC' AS $$
 BEGIN
     IF jsonb_typeof(value) = 'string' AND value #>> '{}' ~
         '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$'
