@@ -5,19 +5,21 @@ lane from the stream, without what still waits in the lane's outbox: the effects
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import QuerySet
 
+from config.ids import NO_ID
 from events.conditions import EventConditions, Sql
 from events.models import Measure
 from events.rules.compiling import MeasureSpec, compile_event_rule, join
 from events.rules.nodes import Group, Rule, written
 from events.rules.reading import read_rule
-from events.services.effects import EffectEvent
+from events.services.effects import EffectEvent, bump_rules_version
 from events.services.outbox import LANES
 
 ALL_LANES = (1 << LANES) - 1
@@ -50,18 +52,25 @@ def register_measures(workspace_id: UUID, specs: Collection[MeasureSpec]) -> Non
     )
 
 
-def forget_measures(workspace_id: UUID, wanted: Collection[MeasureSpec]) -> None:
-    """Drop the measures that no rule wants any more, and their aggregates; under the rules' lock."""
-    gone = Measure.objects.filter(workspace_id=workspace_id).exclude(key__in=[spec.key for spec in wanted])
-    gone_ids = list(gone.values_list("id", flat=True))
-    if not gone_ids:
-        return
-    gone.filter(id__in=gone_ids).delete()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM events_aggregate WHERE workspace_id = %s AND measure_id = ANY(%s)",
-            [workspace_id, gone_ids],
-        )
+def forget_measures(workspace_id: UUID, wanted: Callable[[], Collection[MeasureSpec]]) -> int:
+    """Drop the measures that no rule wants any more, and their aggregates. Returns how many aggregates.
+
+    `wanted` is asked again under the rules' lock, for a rule may come to want one meanwhile. A measure is no longer
+    built from the first commit on, so nobody reads or keeps it; its row stays until its aggregates are gone, so that
+    whoever comes after a crash finds them.
+    """
+    if not _unwanted(workspace_id, wanted()).exists():
+        return 0
+    with transaction.atomic(durable=True):
+        bump_rules_version(workspace_id)
+        unwanted = _unwanted(workspace_id, wanted())
+        gone = list(unwanted.values_list("id", flat=True))
+        unwanted.update(lanes_built=0)
+    deleted = _delete_aggregates(workspace_id, gone) if gone else 0
+    with transaction.atomic(durable=True):
+        bump_rules_version(workspace_id)
+        _unwanted(workspace_id, wanted()).filter(id__in=gone).delete()
+    return deleted
 
 
 def built_measures(workspace_id: UUID) -> set[MeasureSpec]:
@@ -194,6 +203,25 @@ def match_events(
     return touched
 
 
+def _unwanted(workspace_id: UUID, wanted: Collection[MeasureSpec]) -> QuerySet[Measure]:
+    return Measure.objects.filter(workspace_id=workspace_id).exclude(key__in=[spec.key for spec in wanted])
+
+
+def _delete_aggregates(workspace_id: UUID, measure_ids: Sequence[UUID]) -> int:
+    """Delete the aggregates of measures, but for those that are built anew by now, page by page along the key."""
+    total, last = 0, (NO_ID, NO_ID)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _DELETE_PAGE, [workspace_id, *last, _PAGE, workspace_id, workspace_id, list(measure_ids)]
+            )
+            rows = cursor.fetchall()
+        if not rows:
+            return total
+        contact_id, measure_id, deleted = rows[0]
+        total, last = total + deleted, (contact_id, measure_id)
+
+
 def _matches(
     workspace_id: UUID, events: Sequence[EffectEvent], specs: Sequence[MeasureSpec]
 ) -> Iterable[tuple[int, list[UUID]]]:
@@ -287,6 +315,20 @@ def _spec(measure: Measure) -> MeasureSpec:
     return MeasureSpec(measure.event_name, group, measure.property)
 
 
+_PAGE = 10_000
+"""Aggregates that are looked at in one transaction."""
+_DELETE_PAGE = """
+WITH page AS MATERIALIZED (
+    SELECT id, contact_id, measure_id FROM events_aggregate
+    WHERE workspace_id = %s AND (contact_id, measure_id) > (%s, %s) ORDER BY contact_id, measure_id LIMIT %s
+), gone AS (
+    DELETE FROM events_aggregate WHERE workspace_id = %s AND id IN (
+        SELECT p.id FROM page p JOIN events_measure m
+            ON m.workspace_id = %s AND m.id = p.measure_id AND m.id = ANY(%s) AND m.lanes_built = 0
+    ) RETURNING id
+)
+SELECT contact_id, measure_id, (SELECT count(*) FROM gone) FROM page ORDER BY contact_id DESC, measure_id DESC LIMIT 1
+"""
 _UPSERT = """
 INSERT INTO events_aggregate AS a (id, workspace_id, measure_id, contact_id, count, numbers, total, minimum, maximum,
     first_at, first_event_id, first_value, last_at, last_event_id, last_value)

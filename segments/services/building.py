@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -16,13 +18,15 @@ from django.db.models import F
 from config import clock, ids
 from config.ids import NO_ID
 from contacts.models import Contact
+from events.errors import InvalidCondition
 from events.models import EffectsLevel
-from events.rules import measures_of, read_rule
+from events.rules import MeasureSpec, measures_of, read_rule
 from events.services import (
     LANES,
     build_measures,
     bump_rules_version,
     forget_due,
+    forget_measures,
     hold_lane,
     isolate,
     record_consequences,
@@ -205,12 +209,13 @@ def unfinished_lanes(workspace_id: UUID, segment_id: UUID) -> tuple[list[int], l
 
 
 def workspaces_with_segments() -> list[UUID]:
-    """Return the workspaces that have, or once had, something in a segment or to be one."""
+    """Return the workspaces that have, or once had, something in a segment, or measured for one."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
             " SELECT 1 FROM segments_membership m WHERE m.workspace_id = w.id) OR EXISTS ("
-            " SELECT 1 FROM segments_stay s WHERE s.workspace_id = w.id)"
+            " SELECT 1 FROM segments_stay s WHERE s.workspace_id = w.id) OR EXISTS ("
+            " SELECT 1 FROM events_measure e WHERE e.workspace_id = w.id)"
         )
         return [workspace_id for (workspace_id,) in cursor.fetchall()]
 
@@ -228,7 +233,19 @@ def forget_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
     with transaction.atomic():
         forget_due(workspace_id, subjects=[*versions, *stale])
     deleted = sum(_delete_in_chunks("segments_membership", "version", workspace_id, one) for one in stale)
-    return deleted + sum(_delete_in_chunks("segments_stay", "segment_id", workspace_id, one) for one in gone)
+    deleted += sum(_delete_in_chunks("segments_stay", "segment_id", workspace_id, one) for one in gone)
+    return deleted + forget_measures(workspace_id, partial(_wanted_measures, workspace_id))
+
+
+def _wanted_measures(workspace_id: UUID) -> set[MeasureSpec]:
+    """Return what the segments' rules read, those of drafts and of parked ones too; no other rules read measures."""
+    wanted: set[MeasureSpec] = set()
+    for rules in Segment.objects.in_workspace(workspace_id).dynamic().values_list("rule", "draft_rule"):
+        for raw in rules:
+            # One that cannot be read any more is judged by nobody.
+            with suppress(InvalidCondition):
+                wanted |= measures_of(read_rule(raw)) if raw is not None else frozenset()
+    return wanted
 
 
 def _segment_with(workspace_id: UUID, segment_id: UUID, **state: Any) -> Segment | None:
