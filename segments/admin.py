@@ -479,11 +479,13 @@ class MembershipAdmin(OfSegmentAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         """Leave out those by rules that do not serve: yet, or any more."""
-        return super().get_queryset(request).filter(version=F("segment__version"))
+        rows: Any = super().get_queryset(request)
+        serving: QuerySet[Membership] = rows.filter(version=F("segment__version")).with_entry()
+        return serving
 
     @admin.display(description="since (UTC)")
-    def since_utc(self, row: Membership) -> str:
-        return f"{row.since:%Y-%m-%d %H:%M:%S}"
+    def since_utc(self, row: Any) -> str:
+        return f"{row.entered_at:%Y-%m-%d %H:%M:%S}"
 
 
 @admin.register(Stay)

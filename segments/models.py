@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from config import clock, ids
 from workspaces.tenancy import TenantModel
@@ -92,6 +93,21 @@ class Segment(TenantModel):
         return self.draft_version is not None
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def with_entry(self) -> models.QuerySet[Any]:
+        """Add `entered_at`, what was told of the entry: another version of the rule makes rows anew, but no entry.
+
+        Until it is told, the row's own moment.
+        """
+        stay = Stay.objects.filter(
+            workspace_id=OuterRef("workspace_id"),
+            segment_id=OuterRef("segment_id"),
+            contact_id=OuterRef("contact_id"),
+            left_at=None,
+        )
+        return self.annotate(entered_at=Coalesce(Subquery(stay.values("entered_at")), "since"))
+
+
 class Membership(models.Model):
     """A contact is in a segment, by one version of its rule. No row: it is not."""
 
@@ -115,6 +131,8 @@ class Membership(models.Model):
         db_index=False,
     )
     since = models.DateTimeField()
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

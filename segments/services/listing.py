@@ -18,7 +18,7 @@ from contacts.models import Contact
 from contacts.services.lookup import find
 from events.rules import explain_contact, read_rule
 from events.services import built_measures
-from segments.models import Membership, Segment, Stay
+from segments.models import Membership, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +52,21 @@ def members(
     workspace_id: UUID, segment: Segment, *, after: UUID | None = None, limit: int = 100
 ) -> list[Member]:
     """Return who is in the segment, by contact id, those after `after` only."""
-    # The rows of a static segment stay with the contact that was put in; who it was merged into is in by them.
-    page = _STATIC_PAGE if segment.is_static else _PAGE
-    with connection.cursor() as cursor:
-        cursor.execute(
-            page,
-            {"workspace": workspace_id, "version": segment.version, "after": after or NO_ID, "limit": limit},
-        )
-        return [Member(*row) for row in cursor.fetchall()]
+    if segment.is_static:
+        return _page(_STATIC_PAGE, workspace_id, segment, after, limit)
+    rows = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+    page = rows.filter(contact_id__gt=after or NO_ID).with_entry().order_by("contact_id")
+    return [Member(*row) for row in page.values_list("contact_id", "entered_at")[:limit]]
 
 
 def members_at(
     workspace_id: UUID, segment: Segment, at: datetime, *, after: UUID | None = None, limit: int = 100
 ) -> list[Member]:
-    """Return who was in the segment at a moment, by contact id, those after `after` only."""
-    stays = (
-        Stay.objects.filter(workspace_id=workspace_id, segment_id=segment.id, contact_id__gt=after or NO_ID)
-        .filter(entered_at__lte=at)
-        .exclude(left_at__lte=at)
-        .order_by("contact_id", "entered_at")
-    )
-    return [Member(*row) for row in stays.values_list("contact_id", "entered_at", "left_at")[:limit]]
+    """Return who was in the segment at a moment, by contact id, those after `after` only.
+
+    Of contacts that are one person now, one is returned: the survivor if it was in the segment itself.
+    """
+    return _page(_PAGE_AT, workspace_id, segment, after, limit, at=at)
 
 
 def count_members(workspace_id: UUID, segments: Sequence[Segment]) -> dict[UUID, int]:
@@ -93,10 +87,11 @@ def segments_of(workspace_id: UUID, contact_id: UUID) -> list[tuple[Segment, dat
         Membership.objects.filter(workspace_id=workspace_id, contact_id__in=_ids(workspace_id, contact_id))
         .filter(segment__workspace_id=workspace_id, segment__version=F("version"))
         .select_related("segment")
-        .order_by("segment__name", "-since")
+        .with_entry()
+        .order_by("segment__name", "-entered_at")
     )
     # Of a contact and those merged into it, each may have been put into a static segment.
-    return list({row.segment_id: (row.segment, row.since) for row in rows}.values())
+    return list({row.segment_id: (row.segment, row.entered_at) for row in rows}.values())
 
 
 def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -> Explanation:
@@ -108,7 +103,8 @@ def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -
     row = (
         Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
         .filter(contact_id__in=_ids(workspace_id, survivor) if segment.is_static else [survivor])
-        .order_by("since")
+        .with_entry()
+        .order_by("entered_at")
         .first()
     )
     tree = None
@@ -119,7 +115,7 @@ def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -
     return Explanation(
         contact_id=survivor,
         is_member=row is not None,
-        since=None if row is None else row.since,
+        since=None if row is None else row.entered_at,
         matches=row is not None if tree is None else tree["matches"],
         changes_at=None
         if tree is None or not tree["changesAt"]
@@ -129,21 +125,38 @@ def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -
     )
 
 
+def _page(
+    statement: str, workspace_id: UUID, segment: Segment, after: UUID | None, limit: int, **more: Any
+) -> list[Member]:
+    place = {"workspace": workspace_id, "segment": segment.id, "version": segment.version}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {**place, "after": after or NO_ID, "limit": limit, **more})
+        return [Member(*row) for row in cursor.fetchall()]
+
+
 def _ids(workspace_id: UUID, contact_id: UUID) -> list[UUID]:
     merged = Contact.objects.in_workspace(workspace_id).filter(merged_into=contact_id)
     return [contact_id, *merged.values_list("id", flat=True)]
 
 
-_PAGE = """
-SELECT contact_id, since FROM segments_membership
-WHERE workspace_id = %(workspace)s AND version = %(version)s AND contact_id > %(after)s
-ORDER BY contact_id LIMIT %(limit)s
-"""
+# The rows of a static segment stay with the contact that was put in; who it was merged into is in by them.
 _STATIC_PAGE = """
 SELECT COALESCE(c.merged_into_id, c.id) AS id, (array_agg(m.since ORDER BY m.since))[1] FROM segments_membership m
 JOIN contacts_contact c ON c.workspace_id = %(workspace)s AND c.id = m.contact_id
 WHERE m.workspace_id = %(workspace)s AND m.version = %(version)s AND COALESCE(c.merged_into_id, c.id) > %(after)s
 GROUP BY 1 ORDER BY 1 LIMIT %(limit)s
+"""
+_WAS_IN = """{stay}.workspace_id = %(workspace)s AND {stay}.segment_id = %(segment)s
+AND {stay}.entered_at <= %(at)s AND ({stay}.left_at IS NULL OR {stay}.left_at > %(at)s)"""
+_PAGE_AT = f"""
+SELECT s.contact_id, s.entered_at, s.left_at FROM segments_stay s
+LEFT JOIN contacts_contact c ON c.workspace_id = %(workspace)s AND c.id = s.contact_id
+WHERE {_WAS_IN.format(stay="s")} AND s.contact_id > %(after)s AND (c.merged_into_id IS NULL OR NOT EXISTS (
+    SELECT 1 FROM contacts_contact other JOIN segments_stay t ON t.contact_id = other.id
+    WHERE other.workspace_id = %(workspace)s AND {_WAS_IN.format(stay="t")} AND (
+        other.id = c.merged_into_id OR (other.merged_into_id = c.merged_into_id AND other.id < c.id))
+))
+ORDER BY s.contact_id, s.entered_at LIMIT %(limit)s
 """
 _COUNT = """
 SELECT segment_id, count(*) FROM segments_membership
