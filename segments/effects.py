@@ -12,6 +12,7 @@ from uuid import UUID
 from events.models import EffectsLevel
 from events.rules import MeasureSpec
 from events.services import (
+    DueDecision,
     EffectBatch,
     EffectEvent,
     isolate,
@@ -19,6 +20,7 @@ from events.services import (
     schedule,
 )
 from segments.models import Segment
+from segments.services.downtime import Pairs, PastMoments, past_moments
 from segments.services.judging import (
     Others,
     Transition,
@@ -61,6 +63,7 @@ class _Run:
     # Contacts that came into segments that others build on, or left them, in this run.
     moved: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     set_aside: set[UUID] = field(default_factory=set)
+    past: PastMoments = field(init=False)
 
     def run(self) -> None:
         touched = touched_by(self.batch, self.plan, self._set_spec_aside)
@@ -68,10 +71,9 @@ class _Run:
         if not due and touched.is_nobody:
             return
         self._meet(touched.by_touch[Touch.SCORE] | {decision.contact_id for decision in due})
-        pairs: _Pairs = defaultdict(dict)
-        for decision in due:
-            pairs[decision.subject][decision.contact_id] = decision.due_at
-        self._decide_due(pairs)
+        self.past = past_moments(self.batch, self.plan)
+        left = self._decide_past()
+        self._decide_round(_as_of_now(due, left, self.batch.now))
         self.waves.append([])
         for groups, everything in zip(self.plan.levels, self.plan.everything, strict=True):
             self._judge_now([(group, touched.of(group, self.moved)) for group in groups])
@@ -89,47 +91,43 @@ class _Run:
         if self.gone:
             self._note(dismiss(self.batch.workspace_id, self.gone, self.plan.rulings, self.batch.now))
 
-    def _decide_due(self, due: _Pairs) -> None:
-        """Decide each pair as of its moment, then as of the next that has passed, and at last as of now.
+    def _decide_past(self) -> Pairs:
+        """Decide each pair as of its moment, then as of the next that has passed. Returns those left for another run.
 
-        As of now too, because events after that moment may have been judged before it was its turn.
+        All are judged as of now afterwards, because events after a moment may have been judged before it was its
+        turn.
         """
-        pairs, decided = due, {version: set(moments) for version, moments in due.items()}
+        pairs = self.past.take_next({})
         for _ in range(_ROUNDS):
             if not pairs:
-                break
-            pairs = self._decide_round(pairs)
-        if pairs:
-            # Still due, at moments that have passed: the next run goes on there.
-            left = [(version, one, at) for version, moments in pairs.items() for one, at in moments.items()]
-            schedule(self.batch.workspace_id, left)
-        self._decide_round(
-            {
-                version: dict.fromkeys(contact_ids - pairs.get(version, {}).keys(), self.batch.now)
-                for version, contact_ids in decided.items()
-            }
-        )
+                return {}
+            pairs = self.past.take_next(self._decide_round(pairs))
+        # Still due, at moments that have passed: the next run goes on there.
+        left = [(version, one, at) for version, moments in pairs.items() for one, at in moments.items()]
+        schedule(self.batch.workspace_id, left)
+        return pairs
 
-    def _decide_round(self, pairs: _Pairs) -> _Pairs:
+    def _decide_round(self, pairs: Pairs) -> Pairs:
         """Judge pairs as of their moments, lower segments first. Returns whom to judge again, and as of when."""
         self.waves.append([])
         pairs = defaultdict(dict, pairs)
-        again: _Pairs = defaultdict(dict)
+        again: Pairs = defaultdict(dict)
         for level in range(len(self.plan.levels)):
             for version in sorted(one for one in pairs if self.plan.level_of[one] == level):
                 self._decide(self.plan.rulings[version], pairs, again)
         return again
 
-    def _decide(self, ruling: Ruling, pairs: _Pairs, again: _Pairs) -> None:
+    def _decide(self, ruling: Ruling, pairs: Pairs, again: Pairs) -> None:
         """Judge the pairs of one rule; who moves is judged by the rules that build on it as of the same moment."""
         noted = len(self.waves[-1])
         moments = pairs[ruling.version]
         judge = partial(self._judge, contact_ids=moments, moments=moments, again=again)
-        isolate([ruling], judge, self._set_aside)
+        with self.past.scores(ruling, moments):
+            isolate([ruling], judge, self._set_aside)
         if ruling.is_serving:
             for dependent in self.plan.dependents.get(ruling.segment_id, ()):
                 for one in self.waves[-1][noted:]:
-                    pairs[dependent.version].setdefault(one.contact_id, one.at)
+                    self.past.add_to(pairs, dependent.version, one.contact_id, one.at)
 
     def _judge_now(self, work: Sequence[tuple[RulingGroup, Collection[UUID]]]) -> None:
         """Judge contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
@@ -153,7 +151,7 @@ class _Run:
         rulings: Sequence[Ruling],
         contact_ids: Collection[UUID],
         moments: Mapping[UUID, datetime] | None = None,
-        again: _Pairs | None = None,
+        again: Pairs | None = None,
     ) -> None:
         self._note(self._transitions(rulings, contact_ids, moments, again))
 
@@ -162,7 +160,7 @@ class _Run:
         rulings: Sequence[Ruling],
         contact_ids: Collection[UUID],
         moments: Mapping[UUID, datetime] | None = None,
-        again: _Pairs | None = None,
+        again: Pairs | None = None,
     ) -> list[Transition]:
         if self.set_aside:
             rulings = [ruling for ruling in rulings if ruling.version not in self.set_aside]
@@ -230,5 +228,9 @@ class _Run:
         return next((event for event in reversed(events) if event.name in named), events[-1])
 
 
-_Pairs = dict[UUID, dict[UUID, datetime]]
-"""By version: the contacts to be judged, and each as of when."""
+def _as_of_now(due: Sequence[DueDecision], left: Pairs, now: datetime) -> Pairs:
+    pairs: Pairs = defaultdict(dict)
+    for decision in due:
+        if decision.contact_id not in left.get(decision.subject, ()):
+            pairs[decision.subject][decision.contact_id] = now
+    return pairs

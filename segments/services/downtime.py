@@ -1,0 +1,104 @@
+"""Moments that passed before their turn came: what is to be decided as of each, with the scores as they were then."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from events.services import EffectBatch
+from scoring.services.folded import SCORE_SUBJECT
+from scoring.services.history import ScoreHistory, score_histories, scores_shown_as
+from segments.services.plans import Plan, Ruling, Touch
+
+PROMPT = timedelta(seconds=5)
+"""What is decided so soon after its moment is decided by what is known now."""
+
+Pairs = dict[UUID, dict[UUID, datetime]]
+"""By version: the contacts to be judged, and each as of when."""
+
+
+@dataclass(slots=True)
+class PastMoments:
+    """The moments at which contacts are to be judged by rules, each once and in order."""
+
+    workspace_id: UUID
+    now: datetime
+    # By version and contact.
+    waiting: dict[tuple[UUID, UUID], set[datetime]] = field(default_factory=lambda: defaultdict(set))
+    histories: Mapping[UUID, ScoreHistory] = field(default_factory=dict)
+
+    def add(self, version: UUID, contact_id: UUID, moment: datetime) -> None:
+        """Have a contact judged by a rule as of a moment."""
+        self.waiting[version, contact_id].add(moment)
+
+    def add_to(self, pairs: Pairs, version: UUID, contact_id: UUID, moment: datetime) -> None:
+        """Have a contact judged as of a moment in this round; if it is its turn for another, the later one waits."""
+        other = pairs[version].setdefault(contact_id, moment)
+        if other != moment:
+            pairs[version][contact_id] = min(other, moment)
+            self.add(version, contact_id, max(other, moment))
+
+    def add_scores(self, plan: Plan) -> None:
+        """Look up what the scores were since, and have each decay judged at its moment."""
+        late = {
+            key: min(moments)
+            for key, moments in self.waiting.items()
+            if plan.rulings[key[0]].rule.reads_score and min(moments) < self.now - PROMPT
+        }
+        if not late:
+            return
+        contact_ids = {contact_id for _, contact_id in late}
+        self.histories = score_histories(
+            self.workspace_id, contact_ids, since=min(late.values()), until=self.now
+        )
+        for (version, contact_id), first in late.items():
+            decays = self.histories[contact_id].decays
+            self.waiting[version, contact_id].update(at for at in decays if at > first)
+
+    def take_next(self, again: Pairs) -> Pairs:
+        """Return the next moment of each pair; `again` has those that judging itself has found."""
+        pairs: Pairs = defaultdict(dict)
+        for version, moments in again.items():
+            pairs[version].update(moments)
+        for (version, contact_id), waiting in list(self.waiting.items()):
+            moment = pairs[version][contact_id] = min(*waiting, pairs[version].get(contact_id, self.now))
+            waiting.discard(moment)
+            if not waiting:
+                del self.waiting[version, contact_id]
+        return pairs
+
+    @contextmanager
+    def scores(self, ruling: Ruling, moments: Mapping[UUID, datetime]) -> Iterator[None]:
+        """Have a rule read the scores of the moments, where they have passed long ago."""
+        past = {
+            contact_id: self.histories[contact_id].at(moment)
+            for contact_id, moment in moments.items()
+            if moment < self.now and contact_id in self.histories
+        }
+        if past and ruling.rule.reads_score:
+            with scores_shown_as(self.workspace_id, past):
+                yield
+        else:
+            yield
+
+
+def past_moments(batch: EffectBatch, plan: Plan) -> PastMoments:
+    """Return what fell due in a batch, scores that decayed among it."""
+    past = PastMoments(batch.workspace_id, batch.now)
+    reading = [
+        version
+        for version, ruling in plan.rulings.items()
+        if ruling.is_serving and Touch.SCORE in ruling.triggers
+    ]
+    for decision in batch.due:
+        if decision.subject == SCORE_SUBJECT and decision.contact_id in batch.scores_changed:
+            for version in reading:
+                past.add(version, decision.contact_id, decision.due_at)
+        elif decision.subject in plan.rulings:
+            past.add(decision.subject, decision.contact_id, decision.due_at)
+    past.add_scores(plan)
+    return past

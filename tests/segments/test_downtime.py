@@ -1,0 +1,104 @@
+"""What happened while no worker ran is decided as of its moments, in their order."""
+
+from datetime import timedelta
+
+import pytest
+
+from events.models import Due
+from events.services import apply_effects
+from events.tasks import wake_due
+from tests.scoring.factories import a_rule
+from tests.segments.factories import (
+    a_segment,
+    attribute,
+    did,
+    every,
+    in_segment,
+    none_of,
+    send,
+    stays,
+    tell,
+    told,
+    who_is_in,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+
+
+def decaying(workspace, name="buy", points=30, lost=10, days=1):
+    return a_rule(workspace, event_name=name, points=points, decay_points=lost, decay_days=days)
+
+
+def score(operator, value):
+    return attribute("score", operator, value)
+
+
+def test_each_threshold_is_passed_at_its_moment(workspace, time, jane):
+    decaying(workspace)
+    at_least = {least: a_segment(workspace, score("gte", least)) for least in (30, 20, 10)}
+    between = a_segment(workspace, score("between", [10, 20]))
+    start = time.now()
+    send(workspace, jane, "buy")
+    time.moment = start + 3 * DAY + 5 * HOUR
+    wake_due()
+    assert {least: stays(segment, jane) for least, segment in at_least.items()} == {
+        30: [(start, start + 1 * DAY)],
+        20: [(start, start + 2 * DAY)],
+        10: [(start, start + 3 * DAY)],
+    }
+    assert stays(between, jane) == [(start + 1 * DAY, start + 3 * DAY)]
+    assert told(between, jane) == ["segment.entered", "segment.exited"]
+    assert not Due.objects.filter(workspace=workspace).exists()
+
+
+def test_a_decay_that_was_put_off_is_told_when_it_came(workspace, time, jane):
+    decaying(workspace, points=10, lost=20, days=2)
+    scored = a_segment(workspace, score("gt", 0))
+    start = time.now()
+    send(workspace, jane, "buy")
+    time.go(days=1)
+    send(workspace, jane, "buy")
+    time.moment = start + 5 * DAY
+    wake_due()
+    assert stays(scored, jane) == [(start, start + 3 * DAY)]
+
+
+def test_a_decay_a_moment_ago_is_told_when_it_came(workspace, time, jane):
+    decaying(workspace)
+    scored = a_segment(workspace, score("gte", 30))
+    start = time.now()
+    send(workspace, jane, "buy")
+    time.moment = start + DAY + SECOND
+    wake_due()
+    assert stays(scored, jane) == [(start, start + DAY)]
+
+
+def test_scores_and_windows_go_together(workspace, time, jane):
+    """At a lapse the score is what it was then, not what it has come to since."""
+    decaying(workspace)
+    lost = a_segment(workspace, every(score("gte", 20), none_of(did("login", timeWindow="36h"))))
+    never = a_segment(workspace, every(score("gte", 30), none_of(did("login", timeWindow="36h"))))
+    other = a_segment(workspace, in_segment(lost))
+    start = time.now()
+    send(workspace, jane, "login", "buy")
+    time.moment = start + 10 * DAY
+    wake_due()
+    assert stays(lost, jane) == [(start + 36 * HOUR, start + 48 * HOUR)]
+    assert stays(other, jane) == stays(lost, jane)
+    assert stays(never, jane) == []
+
+
+def test_what_was_earned_since_does_not_count_before(workspace, time, jane):
+    decaying(workspace, points=10, lost=10, days=2)
+    a_rule(workspace, event_name="visit", points=1)
+    scored = a_segment(workspace, score("gte", 10))
+    start = time.now()
+    send(workspace, jane, "buy")
+    time.moment = start + 3 * DAY
+    tell(workspace, jane, "buy", *["visit"] * 4)
+    time.moment = start + 3 * DAY + HOUR
+    apply_effects(workspace.id)
+    assert who_is_in(scored) == {jane.id}
+    assert stays(scored, jane) == [(start, start + 2 * DAY), (time.now(), None)]
