@@ -71,7 +71,7 @@ class _Run:
         if not due and touched.is_nobody:
             return
         self._meet(touched.by_touch[Touch.SCORE] | {decision.contact_id for decision in due})
-        self.past = past_moments(self.batch, self.plan)
+        self.past = past_moments(self.batch, self.plan, touched)
         left = self._decide_past()
         self._decide_round(_as_of_now(due, left, self.batch.now))
         self.waves.append([])
@@ -221,7 +221,10 @@ class _Run:
         self, move: Transition, named: Collection[str], events: Sequence[EffectEvent]
     ) -> EffectEvent | None:
         """Return the contact's last event that the rule speaks of, else its last; None: it was time that did it."""
-        if not events or move.at < self.batch.now:
+        if move.at < self.batch.now:
+            # What waited was judged as of its receipt.
+            events = [event for event in events if self.past.received.get(event.id) == move.at]
+        if not events:
             return None
         if len(events) == 1:
             return events[0]

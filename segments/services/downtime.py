@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from events.services import EffectBatch
+from config.ids import time_of
+from events.models import Event
+from events.rules import MeasureSpec
+from events.rules.nodes import RelativeWindow
+from events.services import EffectBatch, EffectEvent
 from scoring.services.folded import SCORE_SUBJECT
 from scoring.services.history import ScoreHistory, score_histories, scores_shown_as
 from segments.services.plans import Plan, Ruling, Touch
+from segments.services.touching import Touched
 
 PROMPT = timedelta(seconds=5)
 """What is decided so soon after its moment is decided by what is known now."""
@@ -30,6 +35,8 @@ class PastMoments:
     # By version and contact.
     waiting: dict[tuple[UUID, UUID], set[datetime]] = field(default_factory=lambda: defaultdict(set))
     histories: Mapping[UUID, ScoreHistory] = field(default_factory=dict)
+    # When events that waited long were received: as of then they are judged.
+    received: dict[UUID, datetime] = field(default_factory=dict)
 
     def add(self, version: UUID, contact_id: UUID, moment: datetime) -> None:
         """Have a contact judged by a rule as of a moment."""
@@ -86,9 +93,16 @@ class PastMoments:
             yield
 
 
-def past_moments(batch: EffectBatch, plan: Plan) -> PastMoments:
-    """Return what fell due in a batch, scores that decayed among it."""
+def past_moments(batch: EffectBatch, plan: Plan, touched: Touched) -> PastMoments:
+    """Return the moments at which windows lapsed, scores decayed, and events came that have lapsed meanwhile."""
     past = PastMoments(batch.workspace_id, batch.now)
+    _add_due(past, batch, plan)
+    _add_events(past, batch, plan, touched)
+    past.add_scores(plan)
+    return past
+
+
+def _add_due(past: PastMoments, batch: EffectBatch, plan: Plan) -> None:
     reading = [
         version
         for version, ruling in plan.rulings.items()
@@ -100,5 +114,59 @@ def past_moments(batch: EffectBatch, plan: Plan) -> PastMoments:
                 past.add(version, decision.contact_id, decision.due_at)
         elif decision.subject in plan.rulings:
             past.add(decision.subject, decision.contact_id, decision.due_at)
-    past.add_scores(plan)
-    return past
+
+
+def _add_events(past: PastMoments, batch: EffectBatch, plan: Plan, touched: Touched) -> None:
+    """Have events that waited longer than a rule's window judged as of their receipt: as of now they are no more.
+
+    One that came late was no member at its receipt either. What went before the wheels already has been told.
+    """
+    old = [event for event in batch.events if event.occurred_at < batch.now - PROMPT and not event.is_repeat]
+    if not old or not (shortest := _shortest_windows(plan, batch.now - old[0].occurred_at)):
+        return
+    past.received = _received_before(batch, old, min(shortest.values()))
+    waited: dict[tuple[UUID, str], list[EffectEvent]] = defaultdict(list)
+    for event in old:
+        if event.id in past.received:
+            waited[event.contact_id, event.name].append(event)
+    for version, length in shortest.items():
+        for contact_id, name in _touched_by_name(plan.rulings[version], touched):
+            for event in waited.get((contact_id, name), ()):
+                moment = past.received[event.id]
+                if event.occurred_at <= batch.now - length and moment >= time_of(version):
+                    past.add(version, contact_id, moment)
+
+
+def _touched_by_name(ruling: Ruling, touched: Touched) -> set[tuple[UUID, str]]:
+    return {
+        (contact_id, trigger.event_name)
+        for trigger in ruling.triggers
+        if isinstance(trigger, MeasureSpec)
+        for contact_id in touched.by_spec.get(trigger, ())
+    }
+
+
+def _shortest_windows(plan: Plan, age: timedelta) -> dict[UUID, timedelta]:
+    """Return the serving rules with a window that is over after so long, each with its shortest."""
+    found = {}
+    for version, ruling in plan.rulings.items():
+        windows = [leaf.window for leaf in ruling.rule.event_leaves]
+        lengths = [window.length for window in windows if isinstance(window, RelativeWindow)]
+        if ruling.is_serving and lengths and min(lengths) <= age:
+            found[version] = min(lengths)
+    return found
+
+
+def _received_before(
+    batch: EffectBatch, events: Sequence[EffectEvent], length: timedelta
+) -> dict[UUID, datetime]:
+    """Return when those of the events were received that happened so long ago and have waited."""
+    event_ids = [event.id for event in events if event.occurred_at <= batch.now - length]
+    rows = Event.objects.filter(
+        workspace_id=batch.workspace_id,
+        id__in=event_ids,
+        id__gte=min(event_ids),
+        id__lte=max(event_ids),
+        received_at__lt=batch.now - PROMPT,
+    )
+    return dict(rows.values_list("id", "received_at"))

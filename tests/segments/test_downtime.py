@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from events.models import Due
-from events.services import apply_effects
+from events.models import Due, EffectsLevel, Event, EventBatch
+from events.services import apply_effects, enqueue_events
+from events.services.effects import _apply_some
 from events.tasks import wake_due
+from segments.services import members_at
 from tests.scoring.factories import a_rule
 from tests.segments.factories import (
     a_segment,
@@ -102,3 +104,85 @@ def test_what_was_earned_since_does_not_count_before(workspace, time, jane):
     apply_effects(workspace.id)
     assert who_is_in(scored) == {jane.id}
     assert stays(scored, jane) == [(start, start + 2 * DAY), (time.now(), None)]
+
+
+def test_who_came_and_lapsed_in_one_outage_was_a_member(workspace, time, jane):
+    recent = a_segment(workspace, did("buy", timeWindow="10s"))
+    other = a_segment(workspace, in_segment(recent))
+    came = time.now()
+    tell(workspace, jane, "buy")
+    time.go(minutes=5)
+    apply_effects(workspace.id)
+    assert who_is_in(recent) == set()
+    assert stays(recent, jane) == stays(other, jane) == [(came, came + 10 * SECOND)]
+    assert told(recent, jane) == ["segment.entered", "segment.exited"]
+    was_in = members_at(workspace.id, recent, came + 5 * SECOND)
+    assert [member.contact_id for member in was_in] == [jane.id]
+    # The next runs have nothing to add.
+    apply_effects(workspace.id)
+    wake_due()
+    assert stays(recent, jane) == [(came, came + 10 * SECOND)]
+
+
+def test_every_visit_of_an_outage_counts(workspace, time, jane):
+    recent = a_segment(workspace, did("buy", timeWindow="10s"))
+    silent = a_segment(workspace, every(did("buy"), none_of(did("buy", timeWindow="10s"))))
+    moments = []
+    for pause in (4, 60, 8, 60):
+        moments.append(time.now())
+        tell(workspace, jane, "buy")
+        time.go(seconds=pause)
+    apply_effects(workspace.id)
+    first, second, third, fourth = moments
+    assert stays(recent, jane) == [(first, second + 10 * SECOND), (third, fourth + 10 * SECOND)]
+    assert stays(silent, jane) == [(second + 10 * SECOND, third), (fourth + 10 * SECOND, None)]
+    assert who_is_in(silent) == {jane.id}
+
+
+def test_an_outage_shorter_than_the_window_changes_nothing(workspace, time, jane):
+    active = a_segment(workspace, did("buy", timeWindow="7d"))
+    tell(workspace, jane, "buy")
+    time.go(hours=5)
+    apply_effects(workspace.id)
+    assert stays(active, jane) == [(time.now(), None)]
+
+
+def test_what_was_late_when_it_came_let_nobody_in(workspace, time, jane):
+    recent = a_segment(workspace, did("buy", timeWindow="10s"))
+    happened = time.now()
+    time.go(minutes=5)
+    send(workspace, jane, "buy", at=happened)
+    assert stays(recent, jane) == []
+    tell(workspace, jane, "buy", at=time.now() - 3 * SECOND)
+    came = time.now()
+    time.go(minutes=5)
+    apply_effects(workspace.id)
+    assert stays(recent, jane) == [(came, came + 7 * SECOND)]
+
+
+def test_what_an_outage_let_in_has_its_cause_and_its_level(workspace, time, jane):
+    recent = a_segment(workspace, did("buy", timeWindow="10s"))
+    tell(workspace, jane, "visit", "buy")
+    EventBatch.objects.update(level=EffectsLevel.SCORES_AND_SEGMENTS)
+    time.go(minutes=5)
+    # One pass: what follows waits.
+    _apply_some(workspace.id)
+    entered, exited = Event.objects.filter(name__startswith="segment.").order_by("occurred_at")
+    assert (entered.cause_id, entered.depth) == (Event.objects.get(name="buy").id, 1)
+    assert (exited.cause_id, exited.depth) == (None, 0)
+    levels = {batch.event_ids[0]: batch.level for batch in EventBatch.objects.all()}
+    assert levels[entered.id] == EffectsLevel.SCORES_AND_SEGMENTS
+    assert who_is_in(recent) == set()
+
+
+def test_a_retried_event_is_not_told_again(workspace, time, jane):
+    recent = a_segment(workspace, did("buy", timeWindow="10s"))
+    send(workspace, jane, "buy")
+    time.go(minutes=5)
+    wake_due()
+    before = stays(recent, jane)
+    event = Event.objects.get(name="buy")
+    enqueue_events(workspace.id, [(event.id, jane.id)], level=EffectsLevel.ALL, is_repeat=True)
+    apply_effects(workspace.id)
+    assert len(before) == 1
+    assert stays(recent, jane) == before
