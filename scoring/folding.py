@@ -9,7 +9,7 @@ never past zero otherwise; a value already there does not decay. After each awar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, NamedTuple
@@ -95,15 +95,33 @@ class Decay:
     before: Decimal
     after: Decimal
 
+    @property
+    def first(self) -> int:
+        """The number of the first step, counted from the award on."""
+        return int(self.before // self.points) + 1
+
+    @property
+    def last(self) -> int:
+        """The number of the last step."""
+        return int(self.after // self.points) + bool(self.after % self.points)
+
+    def up_to(self, step: int) -> Decay | None:
+        """Return the part that ends with a step; None if there is none."""
+        return replace(self, after=self._lost_by(step)) if step >= self.first else None
+
+    def line(self, step: int) -> Line:
+        """Return the line of a step."""
+        lost = self._lost_by(step)
+        piece = lost - max((step - 1) * self.points, self.before)
+        at = self.state.last_at + step * self.every
+        return Line("decay", at, self.state.last_event_id, -piece, self.state.value - lost, step)
+
     def lines(self) -> Iterator[Line]:
         """Return a line per step."""
-        lost, step = self.before, int(self.before / self.points)
-        while lost < self.after:
-            step += 1
-            piece = min(self.points, self.after - lost)
-            lost += piece
-            at = self.state.last_at + step * self.every
-            yield Line("decay", at, self.state.last_event_id, -piece, self.state.value - lost, step)
+        return map(self.line, range(self.first, self.last + 1))
+
+    def _lost_by(self, step: int) -> Decimal:
+        return min(step * self.points, self.after)
 
 
 @dataclass(slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,9 +14,12 @@ from django.db.models import Q, QuerySet, Sum
 
 from config import clock
 from config.ids import parse_uuid
-from scoring.folding import Line, fold
+from scoring.folding import Decay, Line, fold
 from scoring.models import ScoreEntry, ScoringRule
 from scoring.services.folded import Entry, Pair, entries_of
+
+_DIGITS = 12
+"""Of a decay's step: no score has more."""
 
 
 class Place(NamedTuple):
@@ -74,44 +78,100 @@ def explain_score(
         if not rule.terms.are_plain
     }
     # Without a moment all that is known counts, also from a sender whose clock is ahead.
-    derived = _derived_lines(rules, entries_of(workspace_id, [contact_id], rules), moment, at)
+    folded = _fold(rules, entries_of(workspace_id, [contact_id], rules), moment, at)
     plain = _plain_entries(workspace_id, contact_id, rules, at)
-    score = _sum(derived) + _total(plain)
-    rest, left = plain, score
+    score = left = _sum(folded) + _total(plain)
+    rest = plain
     if before is not None:
-        place = _place_of(before, derived, plain)
-        derived = [line for line in derived if line.place < place]
+        place = _place_of(before, folded, plain)
+        folded = [one.before(place) for one in folded]
         rest = plain.filter(_comes_before(place))
-        left = _sum(derived) + _total(rest)
+        left = _sum(folded) + _total(rest)
     latest = rest.order_by("-occurred_at", "-event_id", "-rule_id")[: limit + 1]
-    lines = sorted(
-        [*derived, *(_plain_line(entry) for entry in latest)], key=lambda line: line.place, reverse=True
-    )
+    lines = [line for one in folded for line in one.latest(limit + 1)]
+    lines += [_plain_line(entry) for entry in latest]
+    lines.sort(key=lambda line: line.place, reverse=True)
     return Explanation(moment, score, _with_scores(lines[:limit], left), len(lines) > limit)
 
 
-def _derived_lines(
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """What a rule's awards come to. A decay is one step, for it may have millions of lines."""
+
+    steps: list[Line | Decay]
+    # By the event.
+    entries: Mapping[UUID, Entry]
+
+    @property
+    def total(self) -> Decimal:
+        """What all lines add up to."""
+        return sum(
+            (step.points if isinstance(step, Line) else step.before - step.after for step in self.steps),
+            Decimal(0),
+        )
+
+    def before(self, place: Place) -> _Folded:
+        """Leave what comes before a place."""
+        cut = (self._cut(step, place) for step in self.steps)
+        return _Folded([step for step in cut if step is not None], self.entries)
+
+    def latest(self, count: int) -> list[ScoreLine]:
+        """Return so many lines, the latest first."""
+        lines = (line for step in reversed(self.steps) for line in _latest_first(step))
+        return [self.told(line) for line in islice(lines, count)]
+
+    def find(self, line_id: str) -> ScoreLine | None:
+        """Return the line of an id."""
+        name, _, number = line_id.rpartition(":decay:")
+        is_step = bool(name) and number.isascii() and number.isdecimal() and len(number) <= _DIGITS
+        step_number = int(number) if is_step else 0
+        for step in self.steps:
+            if isinstance(step, Line):
+                line = step
+            elif step.first <= step_number <= step.last:
+                line = step.line(step_number)
+            else:
+                continue
+            if (told := self.told(line)).id == line_id:
+                return told
+        return None
+
+    def told(self, line: Line) -> ScoreLine:
+        """Return a line as the score shows it."""
+        entry = self.entries[line.event_id]
+        suffix = {"decay": f":decay:{line.step}", "clamp": ":clamp"}.get(line.kind, "")
+        place = Place(line.at, line.kind != "decay", line.event_id, entry.rule_id, line.kind == "clamp")
+        nominal = line.points if suffix else entry.award.points
+        return ScoreLine(f"{entry.id}{suffix}", line.kind, place, line.points, nominal, entry.created_at)
+
+    def _cut(self, step: Line | Decay, place: Place) -> Line | Decay | None:
+        if isinstance(step, Line):
+            return step if self.told(step).place < place else None
+        last = min((place.at - step.state.last_at) // step.every, step.last)
+        if last >= step.first and self.told(step.line(last)).place >= place:
+            last -= 1
+        return step.up_to(last)
+
+
+def _fold(
     rules: Mapping[UUID, ScoringRule],
     ledger: Mapping[Pair, Sequence[Entry]],
     moment: datetime,
     at: datetime | None,
-) -> list[ScoreLine]:
-    """Return the lines of the rules whose entries depend on one another."""
-    lines: list[ScoreLine] = []
+) -> list[_Folded]:
+    """Fold the rules whose entries depend on one another."""
+    folded = []
     for (_, rule_id), entries in ledger.items():
         known = {
             entry.award.event_id: entry for entry in entries if at is None or entry.award.occurred_at <= at
         }
         outcome = fold(rules[rule_id].terms, (entry.award for entry in known.values()), moment)
-        lines += [_derived_line(line, known[line.event_id]) for line in outcome.lines()]
-    return lines
+        folded.append(_Folded(outcome.steps, known))
+    return folded
 
 
-def _derived_line(line: Line, entry: Entry) -> ScoreLine:
-    suffix = {"decay": f":decay:{line.step}", "clamp": ":clamp"}.get(line.kind, "")
-    place = Place(line.at, line.kind != "decay", line.event_id, entry.rule_id, line.kind == "clamp")
-    nominal = line.points if suffix else entry.award.points
-    return ScoreLine(f"{entry.id}{suffix}", line.kind, place, line.points, nominal, entry.created_at)
+def _latest_first(step: Line | Decay) -> Iterator[Line]:
+    return iter([step]) if isinstance(step, Line) else map(step.line, range(step.last, step.first - 1, -1))
 
 
 def _plain_line(entry: ScoreEntry) -> ScoreLine:
@@ -129,9 +189,9 @@ def _plain_entries(
     return entries if at is None else entries.filter(occurred_at__lte=at)
 
 
-def _place_of(line_id: str, derived: Iterable[ScoreLine], plain: QuerySet[ScoreEntry]) -> Place:
-    for line in derived:
-        if line.id == line_id:
+def _place_of(line_id: str, folded: Iterable[_Folded], plain: QuerySet[ScoreEntry]) -> Place:
+    for one in folded:
+        if (line := one.find(line_id)) is not None:
             return line.place
     entry_id = parse_uuid(line_id)
     entry = plain.filter(id=entry_id).first() if entry_id else None
@@ -163,8 +223,8 @@ def _with_scores(lines: Iterable[ScoreLine], latest: Decimal) -> list[ScoreLine]
     return told
 
 
-def _sum(lines: Iterable[ScoreLine]) -> Decimal:
-    return sum((line.points for line in lines), Decimal(0))
+def _sum(folded: Iterable[_Folded]) -> Decimal:
+    return sum((one.total for one in folded), Decimal(0))
 
 
 def _total(entries: QuerySet[ScoreEntry]) -> Decimal:
