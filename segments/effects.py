@@ -30,6 +30,7 @@ from segments.services.judging import (
     standing,
     statement_of,
 )
+from segments.services.leaving import GONE_SUBJECT, leave_for_good
 from segments.services.parking import set_ruling_aside
 from segments.services.plans import Plan, Ruling, RulingGroup, Touch, plan_of
 from segments.services.telling import consequence_of, tell
@@ -41,6 +42,8 @@ _ROUNDS = 50
 
 def reevaluate_segments(batch: EffectBatch) -> None:
     """Judge the contacts that the batch touches, by the rules that it can touch, and tell what changed."""
+    if gone := [decision.contact_id for decision in batch.due if decision.subject == GONE_SUBJECT]:
+        leave_for_good(batch.workspace_id, gone, now=batch.now)
     plan = plan_of(batch.workspace_id)
     for ruling, error in plan.unreadable:
         set_ruling_aside(batch.workspace_id, ruling, error, batch.now)

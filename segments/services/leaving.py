@@ -17,10 +17,25 @@ from segments.models import Segment, Stay
 from segments.services.plans import plan_of
 from segments.services.telling import Move, consequence_of, tell
 
+GONE_SUBJECT = UUID("90e00000-0000-4000-8000-000000000000")
+"""What the timetable calls the last look at a contact that was deleted."""
+
 
 @transaction.atomic
 def leave_all_segments(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
     """Take contacts that are deleted out of every segment. Returns the segments that they left, all told.
+
+    Whoever judges them at this very moment does not see it, and is not waited for: the runner does it once more
+    when it has their lanes.
+    """
+    left = leave_for_good(workspace_id, contact_ids, now=now)
+    schedule(workspace_id, [(GONE_SUBJECT, contact_id, now) for contact_id in contact_ids])
+    return left
+
+
+@transaction.atomic
+def leave_for_good(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
+    """Take contacts that nobody judges any more out of every segment. Returns the segments that they left.
 
     The stream tells of it, but nothing follows from that any more.
     """

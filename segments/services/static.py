@@ -58,6 +58,12 @@ def add_members(
     found, unknown = _found(workspace.id, contact_ids, identifiers)
     now = clock.now()
     with connection.cursor() as cursor:
+        # Nobody who is found now is deleted before the commit.
+        cursor.execute(
+            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE",
+            [workspace.id, found],
+        )
+        found = [contact_id for (contact_id,) in cursor.fetchall()]
         cursor.execute(
             "INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)"
             " SELECT gen_random_uuid(), %s, %s, %s, wanted.id, %s FROM unnest(%s::uuid[]) AS wanted (id)"

@@ -2,14 +2,19 @@
 
 import threading
 from collections import Counter
+from functools import partial
 
 import pytest
 from django.db import connection, connections
 
 from contacts.models import Contact
-from events.models import Event, EventBatch
+from contacts.services import delete_contact
+from events.models import Due, Event, EventBatch
 from events.services import apply_effects
-from segments.services import create_segment, run_build, update_segment
+from events.tasks import wake_due
+from segments import effects
+from segments.models import Membership, Stay
+from segments.services import add_members, create_segment, judging, run_build, static, update_segment
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, none_of, tell, who_is_in
 
@@ -133,3 +138,78 @@ def test_contacts_that_come_amid_a_build_are_in(workspace, people):
     assert who_is_in(segment) == set(Contact.objects.filter(workspace=workspace).values_list("id", flat=True))
     assert len(made) == 20
     assert connection.is_usable()
+
+
+def paused(monkeypatch, place, name):
+    """Have the first call of a function wait; return the events that it is there, and that it may go on."""
+    arrived, may_go = threading.Event(), threading.Event()
+    real = getattr(place, name)
+
+    def wait(*arguments, **options):
+        if not arrived.is_set():
+            arrived.set()
+            assert may_go.wait(timeout=30)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(place, name, wait)
+    return arrived, may_go
+
+
+def left_of(workspace, contact_id):
+    """Return what segments still hold of a contact."""
+    kept = {"workspace": workspace, "contact_id": contact_id}
+    return (
+        Membership.objects.filter(**kept).count(),
+        Stay.objects.filter(**kept, left_at=None).count(),
+        Due.objects.filter(**kept).count(),
+    )
+
+
+def test_a_contact_that_is_deleted_while_it_is_judged_is_in_no_segment(workspace, jane, monkeypatch):
+    segment = a_segment(workspace, did("buy", timeWindow="7d"))
+    tell(workspace, jane, "buy")
+    arrived, may_go = paused(monkeypatch, effects, "tell")
+
+    def delete():
+        assert arrived.wait(timeout=30)
+        delete_contact(workspace, jane)
+        may_go.set()
+
+    at_once(partial(apply_effects, workspace.id), delete)
+    wake_due()
+    assert left_of(workspace, jane.id) == (0, 0, 0)
+    assert news_of(segment) == {jane.id: 0}
+    assert wake_due() == "nothing"
+
+
+def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspace, jane, monkeypatch):
+    tell(workspace, jane, "buy")
+    apply_effects(workspace.id)
+    segment = create_segment(workspace, name="Built", raw=did("buy", timeWindow="7d"))
+    arrived, may_go = paused(monkeypatch, judging, "others_of")
+
+    def delete():
+        assert arrived.wait(timeout=30)
+        delete_contact(workspace, jane)
+        may_go.set()
+
+    at_once(partial(run_build, workspace.id, segment.id), delete)
+    wake_due()
+    assert who_is_in(segment) == set()
+    assert left_of(workspace, jane.id) == (0, 0, 0)
+
+
+def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(workspace, jane, monkeypatch):
+    segment = create_segment(workspace, name="List", evaluation="STATIC")
+    # Right after it was found, before it is put in.
+    arrived, may_go = paused(monkeypatch, static.clock, "now")
+
+    def delete():
+        assert arrived.wait(timeout=30)
+        delete_contact(workspace, jane)
+        may_go.set()
+
+    at_once(partial(add_members, workspace, segment, contact_ids=[jane.id]), delete)
+    apply_effects(workspace.id)
+    wake_due()
+    assert left_of(workspace, jane.id) == (0, 0, 0)
