@@ -262,6 +262,10 @@ EVENT_EFFECTS = [
 RULE_SOURCES = {
     "segment": "segments.rules.membership",
 }
+# By the type of the condition, what tells which of the rows that it names are there.
+RULE_TARGETS = {
+    "segment": "segments.rules.known_segments",
+}
 # What upper apps add to a contact's page in the admin, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",

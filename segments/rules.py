@@ -1,9 +1,11 @@
 """What segments add to the language of rules: whether a contact is in another segment."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from events.conditions import Sql
 from events.rules.compiling import WORKSPACE
+from segments.models import Segment
 
 # A static segment's rows stay with the contact that was put in; the survivor of a merge is in by them.
 _MEMBER = (
@@ -16,3 +18,9 @@ _MEMBER = (
 def membership(segment_id: UUID) -> Sql:
     """Return the condition that `b` is in a segment by the rule that serves."""
     return Sql(_MEMBER, (WORKSPACE, WORKSPACE, segment_id))
+
+
+def known_segments(workspace_id: UUID, segment_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the segments that the workspace has."""
+    rows = Segment.objects.in_workspace(workspace_id).filter(id__in=segment_ids)
+    return set(rows.values_list("id", flat=True))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, cast
 from uuid import UUID
+
+from django.conf import settings
+from django.utils.module_loading import import_string
 
 from config.ids import parse_uuid
 from contacts.models import Consent, Field
@@ -100,6 +103,29 @@ def declared_types(workspace_id: UUID) -> DeclaredTypes:
         {(event, name): _KIND_OF_TYPE[type_] for event, name, type_ in properties},
         {name: _KIND_OF_TYPE[type_] for name, type_ in fields.values_list("name", "type")},
     )
+
+
+def refuse_unknown_segments(workspace_id: UUID, rule: Rule, raw: object) -> None:
+    """Refuse a rule that builds on a segment which is not there. Raises InvalidCondition."""
+    if not rule.segment_ids:
+        return
+    known = import_string(settings.RULE_TARGETS["segment"])(workspace_id, rule.segment_ids)
+    for path, target in segments_named_in(raw):
+        if target not in known:
+            raise InvalidCondition(path, "There is no such segment.")
+
+
+def segments_named_in(raw: Any, path: str = "") -> Iterator[tuple[str, UUID]]:
+    """Yield the segments that a valid rule builds on, each with the path of its id."""
+    if not isinstance(raw, Mapping):
+        return
+    if "conditions" in raw:
+        for place, child in enumerate(raw["conditions"]):
+            yield from segments_named_in(
+                child, f"{path}.conditions[{place}]" if path else f"conditions[{place}]"
+            )
+    elif raw.get("type") == "segment" and (target := parse_uuid(raw.get("segmentId"))) is not None:
+        yield f"{path}.segmentId" if path else "segmentId", target
 
 
 class _Reader:

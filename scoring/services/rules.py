@@ -13,7 +13,7 @@ from config import clock
 from events.models import Event, ParkedEffect
 from events.rules import read_rule, warnings_of
 from events.rules.nodes import Comparison, EventLeaf, Group, PropertyLeaf, Rule
-from events.rules.reading import declared_types
+from events.rules.reading import declared_types, refuse_unknown_segments
 from events.services import LANES, bump_rules_version
 from scoring.errors import InvalidScoringRule, ScoringRuleNotFound
 from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
@@ -53,9 +53,9 @@ def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> Sco
     """
     for name, value in values.items():
         setattr(rule, name, value)
-    validate_rule(rule)
     # Edits of one workspace's rules wait for one another here, so what stands now stands until the commit.
     bump_rules_version(rule.workspace_id)
+    validate_rule(rule)
     now = rule.updated_at = clock.now()
     if rule._state.adding:
         rule.created_at = rule.effective_from = now
@@ -115,7 +115,9 @@ def validate_rule(rule: ScoringRule) -> Rule:
         raise InvalidScoringRule("max_score", "The cap must not be below the floor.")
     if rule.limit_count == 0:
         raise InvalidScoringRule("limit_count", "Must be at least 1.")
-    return read_rule(rule.condition, about_event=rule.event_name, types=declared_types(rule.workspace_id))
+    tree = read_rule(rule.condition, about_event=rule.event_name, types=declared_types(rule.workspace_id))
+    refuse_unknown_segments(rule.workspace_id, tree, rule.condition)
+    return tree
 
 
 def rule_warnings(rule: ScoringRule) -> list[str]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from config import clock
-from config.ids import parse_uuid
 from events.errors import InvalidCondition
 from events.rules import Rule, read_rule, warnings_of
-from events.rules.reading import declared_types
+from events.rules.reading import declared_types, refuse_unknown_segments, segments_named_in
 from events.services import bump_rules_version
 from scoring.models import ScoringRule
 from segments.errors import (
@@ -120,7 +119,7 @@ def discard_draft(workspace: Workspace, segment: Segment) -> Segment:
 def rebuild_segment(workspace: Workspace, segment: Segment) -> Segment:
     """Build the rule anew: the draft's where there is one, else that which serves, and publish as that said.
 
-    A parked segment serves again once this is published. Raises SegmentIsStatic.
+    A parked segment serves again once this is published. Raises SegmentIsStatic, SegmentHasNoDraft.
     """
     segment = _hold(workspace, segment)
     if segment.is_static:
@@ -128,8 +127,10 @@ def rebuild_segment(workspace: Workspace, segment: Segment) -> Segment:
     raw, publishes = segment.rule, True
     if segment.has_draft:
         raw, publishes = segment.draft_rule, segment.build_publishes
+    if raw is None:  # its only draft was given up
+        raise SegmentHasNoDraft
     check_rule(workspace.id, raw, segment)
-    start_build(segment, dict(raw or {}), publishes=publishes, now=clock.now())
+    start_build(segment, dict(raw), publishes=publishes, now=clock.now())
     return _save(segment)
 
 
@@ -147,13 +148,11 @@ def delete_segment(workspace: Workspace, segment: Segment) -> None:
 def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) -> Rule:
     """Read a rule of a segment, saved or not. Raises InvalidCondition: unknown segments and cycles too."""
     rule = read_rule(raw, types=declared_types(workspace_id))
-    if rule.segment_ids:
+    refuse_unknown_segments(workspace_id, rule, raw)
+    if segment is not None and rule.segment_ids:
         segments = {one.id: one for one in Segment.objects.in_workspace(workspace_id)}
         for path, target in segments_named_in(raw):
-            if target not in segments:
-                raise InvalidCondition(path, "There is no such segment.")
-            chain = None if segment is None else _chain(segments, target, segment.id)
-            if chain is not None and segment is not None:
+            if (chain := _chain(segments, target, segment.id)) is not None:
                 names = " → ".join([segment.name, *(segments[one].name for one in chain)])
                 raise InvalidCondition(path, f"The segment would build on itself: {names}.")
     return rule
@@ -162,19 +161,6 @@ def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) 
 def warnings(workspace_id: UUID, raw: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each thing that a valid rule speaks of and that was never seen."""
     return warnings_of(workspace_id, read_rule(raw))
-
-
-def segments_named_in(raw: Any, path: str = "") -> Iterator[tuple[str, UUID]]:
-    """Yield the segments that a valid rule builds on, each with the path of its id."""
-    if not isinstance(raw, Mapping):
-        return
-    if "conditions" in raw:
-        for place, child in enumerate(raw["conditions"]):
-            yield from segments_named_in(
-                child, f"{path}.conditions[{place}]" if path else f"conditions[{place}]"
-            )
-    elif raw.get("type") == "segment" and (target := parse_uuid(raw.get("segmentId"))) is not None:
-        yield f"{path}.segmentId" if path else "segmentId", target
 
 
 def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UUID] | None:

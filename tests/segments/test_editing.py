@@ -9,6 +9,7 @@ from scoring.models import ScoringRule
 from segments.errors import (
     InvalidSegmentName,
     SegmentExists,
+    SegmentHasNoDraft,
     SegmentInUse,
     SegmentIsStatic,
     SegmentNotFound,
@@ -17,12 +18,14 @@ from segments.models import Segment
 from segments.services import (
     create_segment,
     delete_segment,
+    discard_draft,
     get_segment,
     rebuild_segment,
     run_build,
     update_segment,
     warnings,
 )
+from tests.scoring.factories import a_rule
 from tests.segments.factories import a_segment, did, every, in_segment, none_of
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -129,3 +132,22 @@ def test_a_static_segment_has_no_rule(workspace):
 def test_what_was_never_seen_is_allowed_and_told(workspace):
     assert warnings(workspace.id, did("fly")) == ['The event "fly" has never been seen.']
     assert create_segment(workspace, name="Fliers", raw=did("fly")).draft_rule == did("fly")
+
+
+def test_a_segment_whose_only_draft_was_given_up_has_nothing_to_build(workspace):
+    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    discard_draft(workspace, segment)
+    with pytest.raises(SegmentHasNoDraft):
+        rebuild_segment(workspace, segment)
+    update_segment(workspace, segment, raw=did("buy"))
+    assert rebuild_segment(workspace, segment).has_draft
+
+
+def test_a_scoring_rule_builds_on_segments_of_its_workspace_only(workspace):
+    segment = a_segment(workspace, did("buy"))
+    stranger = a_segment(WorkspaceFactory(), did("buy"))
+    a_rule(workspace, "visit", 5, condition=every(in_segment(segment)))
+    for missing in (in_segment(stranger), {"type": "segment", "segmentId": str(uuid4())}):
+        with pytest.raises(InvalidCondition) as refused:
+            a_rule(workspace, "visit", 5, condition=every(did("look"), missing))
+        assert refused.value.path == "conditions[1].segmentId"
