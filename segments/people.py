@@ -9,8 +9,8 @@ from django.db.models import Q
 
 from contacts.models import CompanyMembership, Consent, Contact, ContactScore, ContactTag, Identifier
 from events.models import Event
+from events.rules.plain import Happening, Person, exact, spelled
 from segments.models import Membership, Segment
-from segments.plain import Happening, Person, exact, spelled
 
 _IDENTIFIERS = {"email": "email", "phone": "phone", "external_id": "externalId"}
 _COMPANY_FIELDS = ("name", "website", "industry", "size")

@@ -22,6 +22,7 @@ from contacts.models import Contact
 from contacts.services.lookup import find
 from events.models import Due, EffectsLevel, Event, EventBatch
 from events.rules import Rule, measures_of
+from events.rules.plain import Person, holds
 from events.services import (
     built_measures,
     hold_lane,
@@ -31,7 +32,6 @@ from events.services import (
 )
 from segments.models import Membership, Segment
 from segments.people import load_people
-from segments.plain import Person, holds
 from segments.services.judging import judge_contacts, others_of
 from segments.services.plans import Ruling, read_ruling
 from segments.services.telling import Move, consequence_of, tell

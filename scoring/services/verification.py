@@ -17,9 +17,8 @@ from django.db import connection, transaction
 
 from config import clock
 from contacts.models import Contact, ContactScore
-from events.conditions import EventConditions
-from events.models import Due, EventBatch, ParkedEffect
-from events.rules.compiling import compile_event_rule
+from events.models import Due, Event, EventBatch, ParkedEffect
+from events.rules.plain import Happening, passes
 from events.services import hold_lane, lane_of
 from events.services.consequences import MAX_DEPTH
 from scoring.folding import fold, next_decay
@@ -58,6 +57,10 @@ def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
     for lane, ids in lanes.items():
         with hold_lane(workspace_id, lane):
             rescore_contacts(workspace_id, ids)
+
+
+def _happening(event: Event) -> Happening:
+    return Happening(event.id, event.name, event.occurred_at, event.properties, event.context)
 
 
 class _Recount:
@@ -142,44 +145,25 @@ class _Recount:
 
     def _events(self, rule: ScoringRule) -> dict[UUID, tuple[UUID, bool]]:
         """Return the events that the rule judges, and those that it awarded: whose they are, whether they match."""
-        conditions = EventConditions()
-        matches = compile_event_rule(read(rule).tree, conditions)
-        columns = conditions.columns
+        root = read(rule).tree.root
         awarded = [entry.event_id for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"""
-                WITH wanted AS MATERIALIZED (
-                    SELECT id FROM events_event WHERE workspace_id = %s AND contact_id = ANY(%s) AND name = %s
-                    UNION SELECT unnest(%s::uuid[])
-                )
-                SELECT e.id, e.contact_id, e.name = %s AND e.depth <= %s AND %s AND {matches.text}
-                FROM wanted
-                CROSS JOIN LATERAL (
-                    SELECT * FROM events_event WHERE workspace_id = %s AND id = wanted.id OFFSET 0
-                ) e
-                CROSS JOIN LATERAL (SELECT e.occurred_at AS as_of) b
-                CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
-                WHERE e.received_at >= %s
-                """,
-                [
-                    self.workspace_id,
-                    list(self.owners),
-                    rule.event_name,
-                    awarded,
-                    rule.event_name,
-                    MAX_DEPTH,
-                    rule.active,
-                    *matches.parameters,
-                    self.workspace_id,
-                    *columns.parameters,
-                    rule.effective_from or ALWAYS,
-                ],
+        events = Event.objects.filter(
+            workspace_id=self.workspace_id, received_at__gte=rule.effective_from or ALWAYS
+        )
+        # Two queries: each has an index of its own.
+        named = events.filter(contact_id__in=self.owners, name=rule.event_name)
+        judged = {event.id: event for some in (named, events.filter(id__in=awarded)) for event in some}
+        return {
+            event.id: (
+                self.owners.get(event.contact_id, event.contact_id),
+                rule.active
+                and event.name == rule.event_name
+                and event.depth <= MAX_DEPTH
+                and passes(root, _happening(event), event.occurred_at),
             )
-            return {
-                event_id: (self.owners.get(contact_id, contact_id), matches)
-                for event_id, contact_id, matches in cursor.fetchall()
-            }
+            for event in judged.values()
+            if event.contact_id is not None
+        }
 
     def _open_events(self) -> set[UUID]:
         batches = EventBatch.objects.filter(workspace_id=self.workspace_id, is_repeat=False)

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 
 from contacts.models import Contact, ContactScore
 from events.models import Due, Event
+from events.rules import compiling
 from events.services import apply_effects
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.services import save_rule, verify_contacts
@@ -224,3 +225,17 @@ def test_a_sample_is_of_the_size_that_was_asked_for(workspace):
 def test_an_option_that_means_nothing_is_refused(db, name, option):
     with pytest.raises(CommandError):
         command(name, option)
+
+
+def test_a_condition_that_the_system_takes_for_another_is_found(workspace, time, monkeypatch):
+    """What is compiled wrongly is judged wrongly everywhere; the verification asks nothing that is compiled."""
+    real = compiling.compile_operator
+
+    def mistaken(operator, column, value):
+        return real("gt" if operator == "gte" else operator, column, value)
+
+    monkeypatch.setattr(compiling, "compile_operator", mistaken)
+    send(workspace, ("ada", time(), {"amount": 5}))
+    apply_effects(workspace.id)
+    (what,) = differences(workspace)
+    assert "earned nothing under rule" in what

@@ -1,4 +1,4 @@
-"""The plain evaluator, which `verify_segments` trusts, agrees with the SQL on whatever can be said."""
+"""The plain evaluator, which the verifications trust, agrees with the SQL on whatever can be said."""
 
 from uuid import UUID
 
@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events.rules import compiling, read_rule
+from events.rules.plain import holds
 from segments.people import load_people
-from segments.plain import holds
 from tests.rules import strategies
 from tests.rules.world import decide, stored_world
 

@@ -82,6 +82,16 @@ def holds(node: Node, person: Person, as_of: datetime, is_member: IsMember) -> b
     return any(answers) == (node.operator == "OR")
 
 
+def passes(node: Node, event: Happening, as_of: datetime) -> bool:
+    """Return whether an event fulfils a node over its own fields."""
+    if isinstance(node, PropertyLeaf):
+        return _fulfils(event.value(node.field), node.comparison, as_of)
+    if not isinstance(node, Group):
+        raise TypeError(node)
+    answers = [passes(child, event, as_of) for child in node.children]
+    return all(answers) if node.operator == "AND" else any(answers) == (node.operator == "OR")
+
+
 def spelled(moment: datetime) -> str:
     """Return a moment as the database spells it in JSON."""
     text = moment.astimezone(UTC).isoformat()
@@ -142,7 +152,7 @@ def _counts(leaf: EventLeaf, event: Happening, as_of: datetime) -> bool:
     return (
         event.occurred_at <= as_of
         and _is_within(leaf.window, event.occurred_at, as_of)
-        and (leaf.filters is None or _passes(leaf.filters, event, as_of))
+        and (leaf.filters is None or passes(leaf.filters, event, as_of))
     )
 
 
@@ -152,15 +162,6 @@ def _is_within(window: Window, moment: datetime, as_of: datetime) -> bool:
     if isinstance(window, RelativeWindow):
         return as_of - window.length < moment
     return (window.start is None or window.start <= moment) and (window.end is None or moment < window.end)
-
-
-def _passes(node: Node, event: Happening, as_of: datetime) -> bool:
-    if isinstance(node, PropertyLeaf):
-        return _fulfils(event.value(node.field), node.comparison, as_of)
-    if not isinstance(node, Group):
-        raise TypeError(node)
-    answers = [_passes(child, event, as_of) for child in node.children]
-    return all(answers) if node.operator == "AND" else any(answers) == (node.operator == "OR")
 
 
 def _aggregate(leaf: EventLeaf, events: Sequence[Happening]) -> Json:
