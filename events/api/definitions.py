@@ -16,6 +16,7 @@ from events.api.serializers import (
 from events.errors import DefinitionNotFound
 from events.models import EventDefinition
 from events.services import create_definition, delete_definition, replace_definition
+from workspaces.api.filters import StrictBooleanFilter
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, integer_parameter, read_body, text_parameter
 
@@ -32,7 +33,7 @@ class DefinitionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it
     """Search by name; only what was declared, or only what was merely seen."""
 
     search = django_filters.CharFilter(field_name="name", lookup_expr="icontains", max_length=255)
-    declared = django_filters.BooleanFilter(field_name="is_declared")
+    declared = StrictBooleanFilter(field_name="is_declared")
 
     class Meta:
         model = EventDefinition

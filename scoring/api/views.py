@@ -1,7 +1,6 @@
 """Scoring rules and scores in the native format."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from config.wire import iso_millis
 from contacts.api.shapes import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
-from events.rules.moments import read_moment
+from events.api.parameters import moment_parameter
 from scoring.api.serializers import (
     RulePreviewBodySerializer,
     RulePreviewSerializer,
@@ -38,6 +37,7 @@ from scoring.services import (
     save_rule,
 )
 from workspaces.api.base import object_body
+from workspaces.api.filters import StrictBooleanFilter
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import (
     READ_REFUSALS,
@@ -63,7 +63,7 @@ class ScoringRuleFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # i
     """The rules of an event type; only the active ones, or only the others."""
 
     eventType = django_filters.CharFilter(field_name="event_name", max_length=255)
-    active = django_filters.BooleanFilter()
+    active = StrictBooleanFilter()
 
     class Meta:
         model = ScoringRule
@@ -216,7 +216,7 @@ class ContactScoreView(NativeAPIView):
     def get(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Return the score at a moment and the lines that add up to it, the latest first."""
         limit = integer_parameter(request, "limit", 50, highest=_MAX_LIMIT)
-        at, before = _moment(request), text_parameter(request, "before")
+        at, before = moment_parameter(request, "at"), text_parameter(request, "before")
         contact = Contact.objects.filter(
             workspace_id=self.workspace.id, id=parse_uuid(contact_id) or NO_ID
         ).first()
@@ -236,17 +236,6 @@ class ContactScoreView(NativeAPIView):
                 "next": found.lines[-1].id if found.has_more else None,
             }
         )
-
-
-def _moment(request: Request) -> datetime | None:
-    text = text_parameter(request, "at")
-    if text is None:
-        return None
-    # A "+" that the sender left as it is arrives as a space.
-    moment = read_moment(text.replace(" ", "+"))
-    if not isinstance(moment, datetime):
-        raise ValidationError({"at": ["Must be a date or a date-time."]})
-    return moment
 
 
 def _lines(workspace_id: UUID, lines: Sequence[ScoreLine]) -> list[dict[str, Any]]:

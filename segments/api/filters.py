@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from config.ids import NO_ID, parse_uuid
 from contacts.models import Contact
 from segments.models import Membership, Segment
+from workspaces.api.filters import StrictBooleanFilter
 
 _BUILDS = [(choice.value.upper(), choice.label) for choice in Segment.Build]
 
@@ -20,7 +21,7 @@ class SegmentFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
     build = django_filters.ChoiceFilter(
         choices=_BUILDS, method="filter_build", help_text="state of the build"
     )
-    parked = django_filters.BooleanFilter(
+    parked = StrictBooleanFilter(
         field_name="parked_at", lookup_expr="isnull", exclude=True, help_text="whether it failed and waits"
     )
 

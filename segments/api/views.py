@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -16,8 +15,8 @@ from config.ids import parse_uuid
 from config.wire import CSVParser, StrictJSONParser
 from contacts.errors import ContactNotFound
 from contacts.models import Identifier
+from events.api.parameters import moment_parameter
 from events.errors import InvalidCondition
-from events.rules.moments import read_moment
 from segments.api import presentation
 from segments.api.filters import SegmentFilterSet
 from segments.api.serializers import (
@@ -315,7 +314,7 @@ class MembersView(NativeAPIView):
         """List who is in the segment, or was at a moment, by the contact's id."""
         segment = segment_of(self.workspace, segment_id)
         limit = integer_parameter(request, "limit", 100, highest=MAX_LIMIT)
-        after, at = _key(request), _moment(request)
+        after, at = _key(request), moment_parameter(request, "at")
         page: dict[str, Any] = {"after": after, "limit": limit + 1}
         found = (
             members(self.workspace.id, segment, **page)
@@ -401,16 +400,6 @@ def _key(request: Request) -> UUID | None:
     if text is not None and key is None:
         raise ValidationError({"after": ["Must be the `next` of a page."]})
     return key
-
-
-def _moment(request: Request) -> datetime | None:
-    text = text_parameter(request, "at")
-    if text is None:
-        return None
-    moment = read_moment(text)
-    if not isinstance(moment, datetime):
-        raise ValidationError({"at": ["Must be a date or a date-time."]})
-    return moment
 
 
 def _member_list(request: Request) -> MemberList:

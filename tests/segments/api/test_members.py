@@ -68,6 +68,9 @@ def test_who_was_in_it_at_a_moment_is_a_question(api, workspace, jane, time):
         rows = api.get(f"segments/{segment.id}/members", at=iso_millis(moment)).json()["data"]
         return [(row["contact"]["email"], row["since"], row["until"]) for row in rows]
 
+    for spelled in ("2026-05-01T15:00:00+02:00", "2026-05-01T15:00:00 02:00", "2026-05-01 13:00"):
+        assert len(api.get(f"segments/{segment.id}/members", at=spelled).json()["data"]) == 1, spelled
+        assert api.get(f"contacts/{jane.id}/score", at=spelled).json()["at"] == "2026-05-01T13:00:00.000Z"
     inside = ("jane@example.test", iso_millis(moments[1]), iso_millis(moments[1] + timedelta(days=1)))
     assert at(moments[0]) == []
     assert at(moments[1]) == [inside]

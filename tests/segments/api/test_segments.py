@@ -238,7 +238,16 @@ def test_a_parked_segment_shows_its_error(api, workspace):
     Segment.objects.filter(id=segment.id).update(parked_at=clock.now(), error="too slow")
     assert api.get(f"segments/{segment.id}").json()["segment"]["error"] == "too slow"
     assert [row["id"] for row in api.get("segments", parked="true").json()] == [str(segment.id)]
-    assert api.get("segments", parked="false").json() == []
+    assert api.get("segments", parked="False").json() == []
+    assert api.get("segments", parked="").json()
+    for wrong in ("x", "1", "yes"):
+        for path, name in (
+            ("segments", "parked"),
+            ("scoring-rules", "active"),
+            ("event-definitions", "declared"),
+        ):
+            answer = api.get(path, **{name: wrong})
+            assert (answer.status_code, list(answer.json()["details"])) == (400, [name])
 
 
 def test_the_list_is_narrowed(api, workspace):
