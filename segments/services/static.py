@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -117,14 +118,14 @@ def remove_members(
 def read_member_list(text: str) -> MemberList:
     """Read an uploaded list: a CSV with a header, or a contact a line.
 
-    The header's columns may be id, contactId, email, phone, externalId; of a line the first that is filled
-    counts. Without a header the first column is an id, an e-mail, a phone (+ and digits) or an external id,
-    by its looks. Raises InvalidMemberList.
+    The header's columns may be id, contactId, email, phone, externalId, divided by commas, semicolons or tabs; of a
+    line the first that is filled counts. Without a header commas divide, and the first column is an id, an e-mail, a
+    phone (+ and digits) or an external id, by its looks. Raises InvalidMemberList.
     """
     rows = _rows(text)
     if not rows:
         return MemberList()
-    kinds = [_COLUMNS.get(cell.lower().replace("_", "").replace(" ", "")) for cell in rows[0]]
+    kinds = [_kind_of_column(cell) for cell in rows[0]]
     if any(kinds):
         return _read(_first_filled(row, kinds) for row in rows[1:])
     return _read((_kind_of(row[0]), row[0]) if row[0] else None for row in rows)
@@ -140,11 +141,15 @@ _COLUMNS: Final = {
 }
 
 
+_MARKS: Final = re.compile(r"[-_ \"]")
+
+
 def _rows(text: str) -> list[list[str]]:
+    lines = text.removeprefix("\ufeff").splitlines()
     try:
         rows = [
             [cell.strip() for cell in row]
-            for row in csv.reader(text.removeprefix("\ufeff").splitlines(), strict=True)
+            for row in csv.reader(lines, delimiter=_delimiter_of(lines), strict=True)
             if any(cell.strip() for cell in row)
         ]
     except csv.Error as error:
@@ -152,6 +157,17 @@ def _rows(text: str) -> list[list[str]]:
     if len(rows) > MAX_ROWS:
         raise InvalidMemberList(f"A list may have at most {MAX_ROWS} rows.")
     return rows
+
+
+def _delimiter_of(lines: Sequence[str]) -> str:
+    """Return what divides the columns of a header; spreadsheets write a semicolon in many countries."""
+    header = lines[0] if lines else ""
+    divides = (mark for mark in ",;\t" if any(map(_kind_of_column, header.split(mark))))
+    return next(divides, ",")
+
+
+def _kind_of_column(name: str) -> str | None:
+    return _COLUMNS.get(_MARKS.sub("", name.lower()))
 
 
 def _first_filled(row: Sequence[str], kinds: Sequence[str | None]) -> tuple[str, str] | None:

@@ -120,3 +120,19 @@ def test_lists_are_read_as_people_write_them(text, contact_ids, identifiers):
 def test_a_list_that_is_none_is_refused(text):
     with pytest.raises(InvalidMemberList):
         read_member_list(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name;E-Mail\nAda;jane@example.test\n",
+        "name\texternal id\te_mail\nAda\t\tjane@example.test\n",
+        '"email";"name"\n"jane@example.test";"Ada, Lady"\n',
+    ],
+)
+def test_spreadsheets_divide_columns_as_their_country_does(text):
+    assert read_member_list(text).identifiers == [("email", "jane@example.test")]
+
+
+def test_without_a_header_only_commas_divide():
+    assert read_member_list("a;b\nc,d\n").identifiers == [("external_id", "a;b"), ("external_id", "c")]
