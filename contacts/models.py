@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock
+from config.fields import JSONField
 from contacts.texts import Parts, folded
 from workspaces.tenancy import TenantModel
 
@@ -24,7 +25,7 @@ class Company(TenantModel):
     website = models.CharField(max_length=2048, blank=True)
     industry = models.CharField(max_length=255, blank=True)
     size = models.CharField(max_length=64, blank=True)
-    attributes = models.JSONField(default=dict, blank=True)
+    attributes = JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
 
@@ -61,7 +62,7 @@ class Contact(TenantModel):
 
     first_name = models.CharField(max_length=255, blank=True)
     last_name = models.CharField(max_length=255, blank=True)
-    attributes = models.JSONField(default=dict, blank=True)
+    attributes = JSONField(default=dict, blank=True)
     merged_into = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="merged", editable=False
     )
@@ -227,7 +228,7 @@ class Field(TenantModel):
 
     name = models.CharField(max_length=64)
     type = models.CharField(max_length=16, choices=Type)
-    format = models.JSONField(
+    format = JSONField(
         null=True, blank=True, help_text='such as {"text": "email"} or {"text": "regex", "pattern": "…"}'
     )
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -336,7 +337,7 @@ class Merge(TenantModel):
 
     survivor = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="merges_into_it")
     merged = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="merges_of_it")
-    restores = models.JSONField(default=dict, editable=False)
+    restores = JSONField(default=dict, editable=False)
     # The contacts that read as `merged` before, and read as `survivor` since.
     followers = ArrayField(models.UUIDField(), default=list, editable=False)
     by = models.CharField(max_length=255, blank=True)

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock, ids
+from config.fields import JSONField
 from workspaces.tenancy import TenantModel
 
 
@@ -132,8 +133,8 @@ class Event(models.Model):
     )
     company_id = models.UUIDField(null=True, blank=True)
     name = models.CharField(max_length=255)
-    properties = models.JSONField(default=dict, blank=True)
-    context = models.JSONField(
+    properties = JSONField(default=dict, blank=True)
+    context = JSONField(
         default=dict, blank=True, help_text="page, session, campaign tags: what came beside the properties"
     )
     occurred_at = models.DateTimeField(default=clock.now)
@@ -216,7 +217,7 @@ class Measure(TenantModel):
 
     key = models.CharField(max_length=64, help_text="a hash of what is measured")
     event_name = models.CharField(max_length=255)
-    filters = models.JSONField(null=True, blank=True, help_text="the events that count; empty: all")
+    filters = JSONField(null=True, blank=True, help_text="the events that count; empty: all")
     property = models.CharField(max_length=255, blank=True, help_text="whose values are summed up, if any")
     lanes_built = models.PositiveIntegerField(
         default=0, help_text="a bit for each lane whose contacts have their aggregates"
@@ -255,10 +256,10 @@ class Aggregate(models.Model):
     # Of the events that have the property, where one is measured.
     first_at = models.DateTimeField(null=True)
     first_event_id = models.UUIDField(null=True)
-    first_value = models.JSONField(null=True)
+    first_value = JSONField(null=True)
     last_at = models.DateTimeField(null=True)
     last_event_id = models.UUIDField(null=True)
-    last_value = models.JSONField(null=True)
+    last_value = JSONField(null=True)
 
     class Meta:
         constraints: ClassVar = [

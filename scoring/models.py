@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from config import clock, ids
+from config.fields import JSONField
 from scoring.folding import Award, State, Terms
 from workspaces.tenancy import TenantModel
 
@@ -49,7 +50,7 @@ class ScoringRule(TenantModel):
     description = models.TextField(blank=True)
     active = models.BooleanField(default=True)
     event_name = models.CharField(max_length=255)
-    condition = models.JSONField(
+    condition = JSONField(
         null=True,
         blank=True,
         help_text='a rule, such as {"field": "metadata.amount", "operator": "gte", "value": 50}; empty: always',

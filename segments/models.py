@@ -10,6 +10,7 @@ from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from config import clock, ids
+from config.fields import JSONField
 from workspaces.tenancy import TenantModel
 
 
@@ -46,10 +47,10 @@ class Segment(TenantModel):
     description = models.TextField(blank=True)
     evaluation = models.CharField(max_length=8, choices=Evaluation, default=Evaluation.DYNAMIC)
     # What serves.
-    rule = models.JSONField(null=True, blank=True)
+    rule = JSONField(null=True, blank=True)
     version = models.UUIDField(default=ids.uuid7, editable=False)
     # What is being built.
-    draft_rule = models.JSONField(null=True, blank=True, editable=False)
+    draft_rule = JSONField(null=True, blank=True, editable=False)
     draft_version = models.UUIDField(null=True, editable=False)
     build = models.CharField(max_length=8, choices=Build, default=Build.NONE, editable=False)
     build_publishes = models.BooleanField(default=True, editable=False)
