@@ -16,7 +16,7 @@ from events.rules.nodes import RelativeWindow
 from events.services import EffectBatch, EffectEvent
 from scoring.services.folded import SCORE_SUBJECT
 from scoring.services.history import ScoreHistory, score_histories, scores_shown_as
-from segments.services.plans import Plan, Ruling, Touch
+from segments.services.plans import Plan, Ruling
 from segments.services.touching import Touched
 
 PROMPT = timedelta(seconds=5)
@@ -103,17 +103,19 @@ def past_moments(batch: EffectBatch, plan: Plan, touched: Touched) -> PastMoment
 
 
 def _add_due(past: PastMoments, batch: EffectBatch, plan: Plan) -> None:
-    reading = [
-        version
-        for version, ruling in plan.rulings.items()
-        if ruling.is_serving and Touch.SCORE in ruling.triggers
-    ]
+    scores = []
     for decision in batch.due:
-        if decision.subject == SCORE_SUBJECT and decision.contact_id in batch.scores_changed:
-            for version in reading:
-                past.add(version, decision.contact_id, decision.due_at)
+        if decision.subject == SCORE_SUBJECT:
+            scores.append(decision)
         elif decision.subject in plan.rulings:
             past.add(decision.subject, decision.contact_id, decision.due_at)
+    if not scores:
+        return
+    reading = [one.version for one in plan.rulings.values() if one.is_serving and one.rule.reads_score]
+    for decision in scores:
+        if decision.contact_id in batch.scores_changed:
+            for version in reading:
+                past.add(version, decision.contact_id, decision.due_at)
 
 
 def _add_events(past: PastMoments, batch: EffectBatch, plan: Plan, touched: Touched) -> None:

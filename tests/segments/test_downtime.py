@@ -8,7 +8,7 @@ from events.models import Due, EffectsLevel, Event, EventBatch
 from events.services import apply_effects, enqueue_events
 from events.services.effects import _apply_some
 from events.tasks import wake_due
-from segments.services import members_at
+from segments.services import downtime, members_at
 from tests.scoring.factories import a_rule
 from tests.segments.factories import (
     a_segment,
@@ -186,3 +186,20 @@ def test_a_retried_event_is_not_told_again(workspace, time, jane):
     apply_effects(workspace.id)
     assert len(before) == 1
     assert stays(recent, jane) == before
+
+
+def test_what_is_applied_at_once_is_not_looked_up_again(workspace, time, jane, monkeypatch):
+    recent = a_segment(workspace, did("buy", timeWindow="10s"))
+    asked = []
+    real = downtime._received_before
+    monkeypatch.setattr(downtime, "_received_before", lambda *given: asked.append(given) or real(*given))
+    send(workspace, jane, "buy")
+    tell(workspace, jane, "buy")
+    time.go(seconds=4)
+    apply_effects(workspace.id)
+    assert who_is_in(recent) == {jane.id}
+    assert asked == []
+    tell(workspace, jane, "buy")
+    time.go(seconds=20)
+    apply_effects(workspace.id)
+    assert len(asked) == 1
