@@ -1,5 +1,6 @@
 """What statements read: so that a test sees a scan that a small table is too quick to show."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,31 @@ def rows_read(call: Callable[[], Any]) -> dict[str, int]:
         call()
     statements = [query["sql"] for query in captured if query["sql"].startswith("SELECT")]
     return {sql: _rows_read(sql) for sql in statements}
+
+
+def entries_read(call: Callable[[], Any]) -> dict[str, Counter[str]]:
+    """Return what each statement of a call read, in the test's transaction, of whole tables and of indexes."""
+    read: dict[str, Counter[str]] = {}
+
+    def measure(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        before = _entries()
+        try:
+            return execute(sql, *rest)
+        finally:
+            read[sql] = read.get(sql, Counter()) + (_entries() - before)
+
+    with connection.execute_wrapper(measure):
+        call()
+    return read
+
+
+def _entries() -> Counter[str]:
+    connection.ensure_connection()
+    rows = connection.connection.execute(
+        "SELECT relname, pg_stat_get_xact_tuples_returned(oid) FROM pg_class"
+        " WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace"
+    )
+    return Counter(dict(rows.fetchall()))
 
 
 def _rows_read(sql: str) -> int:

@@ -46,6 +46,7 @@ from events.rules.nodes import (
 )
 
 _TICK = timedelta(microseconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
 # Python's moments end with the year 9999; what would change after that never does.
 _NEVER = "'9999-12-31'::timestamptz"
 _NOTHING = Sql("NULL::jsonb")
@@ -68,6 +69,13 @@ class Earliest:
 
     length: timedelta | None
     start: datetime | None = None
+
+
+class _Latest:
+    """Stands among the parameters for the first id after every `as_of`."""
+
+
+LATEST = _Latest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +121,9 @@ class CompiledRules:
     leaves: list[list[LeafColumns]]
     groups: dict[int, tuple[str, str]]
 
-    def bind(self, workspace_id: UUID, earliest: datetime) -> list[Any]:
-        """Return the parameters of `joins`; `earliest` is the smallest `as_of` in `b`."""
-        return bind(self.joins, workspace_id, earliest)
+    def bind(self, workspace_id: UUID, earliest: datetime, latest: datetime) -> list[Any]:
+        """Return the parameters of `joins`; no `as_of` in `b` lies before `earliest` or after `latest`."""
+        return bind(self.joins, workspace_id, earliest, latest)
 
 
 def _spelled_alike(value: Any) -> Any:
@@ -128,7 +136,7 @@ def _spelled_alike(value: Any) -> Any:
     return str(Decimal(str(value)).normalize()) if is_number else repr(value)
 
 
-def bind(sql: Sql, workspace_id: UUID, earliest: datetime) -> list[Any]:
+def bind(sql: Sql, workspace_id: UUID, earliest: datetime, latest: datetime) -> list[Any]:
     """Return the parameters with what stood for others put in."""
 
     def value(parameter: Any) -> Any:
@@ -137,6 +145,8 @@ def bind(sql: Sql, workspace_id: UUID, earliest: datetime) -> list[Any]:
         if isinstance(parameter, Earliest):
             start = parameter.start or (earliest - parameter.length if parameter.length else None)
             return first_id_at(start) if start else UUID(int=0)
+        if parameter is LATEST:
+            return first_id_at(latest + _MILLISECOND)
         if isinstance(parameter, MeasureSpec):
             return parameter.id_in(workspace_id)
         return parameter
@@ -404,15 +414,19 @@ class _Scan:
         bound, low = self._bound()
         columns = join(", ", [_sql(f"{{}} AS {name}", sql) for name, sql in self.columns.values()])
         inner = self.conditions.columns
+        # Each id by itself, both ends of the time, and a name that no index has: so the planner sees one short range
+        # of the contact's index, whatever it knows of the stream, and passes over the months outside.
         return _sql(
-            "CROSS JOIN LATERAL (SELECT {} FROM (SELECT e.id, e.occurred_at, {} FROM events_event e"
-            " WHERE e.workspace_id = %s AND e.contact_id = ANY(b.ids) AND e.name = %s AND e.id >= %s::uuid"
-            " AND e.occurred_at <= b.as_of{} OFFSET 0) e) " + self.alias,
+            "CROSS JOIN LATERAL (SELECT {} FROM unnest(b.ids) AS one (id) CROSS JOIN LATERAL ("
+            "SELECT e.id, e.occurred_at, {} FROM events_event e"
+            " WHERE e.workspace_id = %s AND e.contact_id = one.id AND e.name || '' = %s AND e.id >= %s::uuid"
+            " AND e.id < %s::uuid AND e.occurred_at <= b.as_of{} OFFSET 0) e) " + self.alias,
             columns,
             inner,
             WORKSPACE,
             self.event_name,
             low,
+            LATEST,
             bound,
         )
 
@@ -450,12 +464,16 @@ class _Scan:
         number = self._column(_sql("count(*) FILTER (WHERE {})", counted))
         lapse = None
         if isinstance(leaf.window, RelativeWindow) and (left := _count_left(number, leaf.comparison)):
-            # When only `left` of the events are left, the answer changes: the one after them has lapsed then.
-            times = self._column(
-                _sql(f"array_agg(e.occurred_at {_NEWEST_FIRST}) FILTER (WHERE {{}})", counted)
-            )
-            lapse = _sql(f"({times})[{{}} + 1] + %s::interval", left, leaf.window.length)
+            lapse = _sql("{} + %s::interval", self._lapsing(leaf, left, counted), leaf.window.length)
         return _Answer(_number(number, leaf.comparison), lapse, Sql(f"to_jsonb({number})"))
+
+    def _lapsing(self, leaf: EventLeaf, left: Sql, counted: Sql) -> Sql:
+        """Return when the event happened whose lapse leaves `left` of those that count, and another answer."""
+        if _threshold(leaf.comparison) == 1:
+            # Whether there is one at all, the usual question, ends with the newest: nothing need be sorted.
+            return Sql(self._column(_sql("max(e.occurred_at) FILTER (WHERE {})", counted)))
+        times = self._column(_sql(f"array_agg(e.occurred_at {_NEWEST_FIRST}) FILTER (WHERE {{}})", counted))
+        return _sql(f"({times})[{{}} + 1]", left)
 
     def _aggregate(self, leaf: EventLeaf, counted: Sql) -> _Answer:
         value = self._field(leaf.property)
@@ -608,6 +626,13 @@ _MOST_EVENTS = 2**31
 _SYMBOLS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
+def _threshold(comparison: Comparison) -> int | None:
+    """Return n where a count's comparison says "at least n", or the opposite."""
+    if comparison.operator not in ("gt", "gte", "lt", "lte"):
+        return None
+    return floor(comparison.value) + 1 if comparison.operator in ("gt", "lte") else ceil(comparison.value)
+
+
 def _count_left(number: str, comparison: Comparison) -> Sql | None:
     """Return how many of the counted events are left when the answer changes, null or None if it never does.
 
@@ -618,9 +643,7 @@ def _count_left(number: str, comparison: Comparison) -> Sql | None:
         abs(one) < _MOST_EVENTS for one in (value if isinstance(value, tuple) else (value,))
     ):
         return None
-    if operator in ("gt", "gte", "lt", "lte"):
-        # All four hold on one side of a threshold: "at least `low`", or its opposite.
-        low = floor(value) + 1 if operator in ("gt", "lte") else ceil(value)
+    if (low := _threshold(comparison)) is not None:
         return Sql(f"(CASE WHEN {number} >= {low} THEN {low - 1} END)") if low > 0 else None
     if operator in ("eq", "neq"):
         if value != int(value) or value < 0:

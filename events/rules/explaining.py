@@ -49,7 +49,7 @@ def _decide(workspace_id: UUID, compiled: CompiledRules, contact_id: UUID, as_of
         cursor.execute(
             f"SELECT {', '.join(casts)} FROM (SELECT %s::uuid AS contact_id, %s::uuid[] AS ids,"
             f" %s::timestamptz AS as_of) b {compiled.joins.text}",
-            [contact_id, ids, as_of, *compiled.bind(workspace_id, as_of)],
+            [contact_id, ids, as_of, *compiled.bind(workspace_id, as_of, as_of)],
         )
         row = cursor.fetchone()
     return dict(zip(columns, row or [None] * len(columns), strict=True))

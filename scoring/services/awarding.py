@@ -26,8 +26,8 @@ def award(
     source = given_events(
         workspace_id, [event.id for event in events], [event.contact_id for event in events]
     )
-    earliest = min(event.occurred_at for event in events)
-    matched = matches(workspace_id, judges, source, earliest=earliest)
+    times = [event.occurred_at for event in events]
+    matched = matches(workspace_id, judges, source, earliest=min(times), latest=max(times))
     if all(adds_up(judge) for judge in judges):
         return _add_up(workspace_id, judges, matched, now)
     entered = _enter(workspace_id, judges, matched, now)

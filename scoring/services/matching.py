@@ -15,6 +15,7 @@ from scoring.models import ScoringRule
 
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 _BEFORE_ALL_EVENTS = datetime(1970, 1, 1, tzinfo=UTC)
+_AFTER_ALL_EVENTS = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,14 @@ def matches(
     source: Sql,
     *,
     earliest: datetime = _BEFORE_ALL_EVENTS,
+    latest: datetime = _AFTER_ALL_EVENTS,
 ) -> Sql:
     """Return a query of (event_id, contact_id, occurred_at, depth, place): the rules' places, from 1, that match.
 
-    `source` is one of the relations above, `earliest` no later than its events. What rules ask of the contact is
-    judged as of the event's moment, by what is known now.
+    `source` is one of the relations above, with no event before `earliest` or after `latest`. What rules ask of the
+    contact is judged as of the event's moment, by what is known now.
     """
-    joins, answers = _compile(workspace_id, judges, earliest)
+    joins, answers = _compile(workspace_id, judges, earliest, latest)
     places = ", ".join(f"CASE WHEN {answer.text} THEN {place} END" for place, answer in enumerate(answers, 1))
     ids, ids_parameters = _ids_of_contact(workspace_id, judges)
     return Sql(
@@ -115,11 +117,13 @@ def matches(
 _COLUMNS = "id, occurred_at, received_at, depth, properties, context"
 
 
-def _compile(workspace_id: UUID, judges: Sequence[Judge], earliest: datetime) -> tuple[Sql, list[Sql]]:
+def _compile(
+    workspace_id: UUID, judges: Sequence[Judge], earliest: datetime, latest: datetime
+) -> tuple[Sql, list[Sql]]:
     trees = [judge.tree for judge in judges]
     if any(judge.needs_contact for judge in judges):
         compiled = compile_rules(trees)
-        joins = Sql(compiled.joins.text, tuple(compiled.bind(workspace_id, earliest)))
+        joins = Sql(compiled.joins.text, tuple(compiled.bind(workspace_id, earliest, latest)))
         return joins, [Sql(name) for name in compiled.matches]
     conditions = EventConditions("t")
     answers = [compile_event_rule(tree, conditions) for tree in trees]

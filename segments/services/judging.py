@@ -91,7 +91,8 @@ class JudgingStatement:
             array_of(contact_ids),
             [others.get(contact_id) for contact_id in contact_ids] if has_others else "{}",
             [moments.get(contact_id) for contact_id in contact_ids] if moments else "{}",
-            *self.compiled.bind(workspace_id, min(moments.values(), default=now)),
+            # What was due has passed, and who has no moment is judged as of now.
+            *self.compiled.bind(workspace_id, min(moments.values(), default=now), now),
             versions,
             workspace_id,
             *([versions] if len(self.rulings) > _FEW else []),
@@ -228,10 +229,10 @@ _PREPARED = 300
 """Statements that a connection keeps ready."""
 
 # `held` and `fits` are places among the rules, ascending, so equal arrays mean that nothing changed. What goes
-# is deleted by its id: joined freely, a planner may read all memberships of the version instead.
+# is deleted where it was seen to stand: by any key, a planner may read all memberships of the workspace instead.
 _JUDGE = """
 WITH judged AS MATERIALIZED (
-SELECT b.contact_id, b.as_of, held.places AS held, held.ids AS held_ids, held.since AS held_since,
+SELECT b.contact_id, b.as_of, held.places AS held, held.tids AS held_tids, held.since AS held_since,
 array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
 FROM (
 SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of
@@ -240,7 +241,7 @@ FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS w (contact_id, ids, as
 {joins}
 CROSS JOIN LATERAL (
 SELECT COALESCE(array_agg(m.place ORDER BY m.place), '{{}}') AS places,
-COALESCE(array_agg(m.id ORDER BY m.place), '{{}}') AS ids,
+COALESCE(array_agg(m.tid ORDER BY m.place), '{{}}') AS tids,
 COALESCE(array_agg(m.since ORDER BY m.place), '{{}}') AS since
 FROM ({held}) m
 ) held
@@ -252,18 +253,20 @@ WHERE j.fits <> j.held AND f.place <> ALL (j.held)
 ON CONFLICT (workspace_id, version, contact_id) DO NOTHING
 RETURNING version, contact_id, since
 ), going AS (
-SELECT h.id, h.place, j.contact_id, j.as_of
-FROM judged j CROSS JOIN LATERAL unnest(j.held, j.held_ids, j.held_since) AS h (place, id, since)
+SELECT h.tid, h.place, j.contact_id, j.as_of
+FROM judged j CROSS JOIN LATERAL unnest(j.held, j.held_tids, j.held_since) AS h (place, tid, since)
 WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= %s::timestamptz OR h.since <= j.as_of)
 ), gone AS (
-DELETE FROM segments_membership WHERE workspace_id = %s AND id = ANY (ARRAY(SELECT id FROM going)) RETURNING id
+DELETE FROM segments_membership m WHERE m.workspace_id = %s AND m.ctid = ANY (ARRAY(SELECT tid FROM going))
+RETURNING m.ctid AS tid
 )"""
 # Of many rules, a contact's memberships are read all at once; of few, they are looked up one by one, for there may
 # be hundreds of others.
-_HELD_OF_MANY = """SELECT id, since, array_position(%s::uuid[], version) AS place FROM segments_membership
+_HELD_OF_MANY = """SELECT ctid AS tid, since, array_position(%s::uuid[], version) AS place FROM segments_membership
 WHERE workspace_id = %s AND contact_id = b.contact_id AND version = ANY(%s::uuid[]) OFFSET 0"""
-_HELD_OF_FEW = """SELECT one.id, one.since, v.place::int FROM unnest(%s::uuid[]) WITH ORDINALITY AS v (version, place)
-CROSS JOIN LATERAL (SELECT id, since FROM segments_membership
+_HELD_OF_FEW = """SELECT one.tid, one.since, v.place::int
+FROM unnest(%s::uuid[]) WITH ORDINALITY AS v (version, place)
+CROSS JOIN LATERAL (SELECT ctid AS tid, since FROM segments_membership
 WHERE workspace_id = %s AND version = v.version AND contact_id = b.contact_id OFFSET 0) one"""
 _FEW = 8
 _SCHEDULE = f""", scheduled AS (
@@ -279,7 +282,7 @@ WHERE excluded.due_at < d.due_at
 # A moment that is now comes back as null: it is known, and most are.
 _RETURN = f"""
 SELECT {_IN}, array_position(%s::uuid[], version), contact_id, NULLIF(since, %s::timestamptz) FROM entered
-UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, %s::timestamptz) FROM going JOIN gone USING (id)"""
+UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, %s::timestamptz) FROM going JOIN gone USING (tid)"""
 _RETURN_AGAIN = f"""
 UNION ALL SELECT {_AGAIN}, n.place::int, j.contact_id, n.at
 FROM judged j CROSS JOIN LATERAL unnest(%s::uuid[], j.next_at) WITH ORDINALITY AS n (subject, at, place)

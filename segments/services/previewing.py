@@ -202,7 +202,7 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
             now,
             chunk,
             [others.get(contact_id) for contact_id in chunk],
-            *compiled.bind(workspace_id, now),
+            *compiled.bind(workspace_id, now, now),
         ]
         rows = _within(left, statement, parameters) if left > 0 else None
         if rows is None:

@@ -76,7 +76,8 @@ def consequence_of(
 
 
 # A stay never ends before it began, whatever the order in which moments are decided. The lateral keeps it to one
-# look-up by key a move, whatever the planner thinks there is. A moment that stands as given comes back as null.
+# look-up by key a move, whatever the planner thinks there is, and the row is closed where it was seen to stand. A
+# moment that stands as given comes back as null.
 _TELL = """
 WITH moves AS MATERIALIZED (
     SELECT segment_id, contact_id, is_in, COALESCE(given, %s::timestamptz) AS at, place
@@ -88,16 +89,15 @@ WITH moves AS MATERIALIZED (
     ON CONFLICT (workspace_id, segment_id, contact_id) WHERE left_at IS NULL DO NOTHING
     RETURNING segment_id, contact_id
 ), closing AS (
-    SELECT s.id, m.place, m.at, GREATEST(s.entered_at, m.at) AS left_at
+    SELECT s.tid, m.place, m.at, GREATEST(s.entered_at, m.at) AS left_at
     FROM moves m CROSS JOIN LATERAL (
-        SELECT id, entered_at FROM segments_stay
+        SELECT ctid AS tid, entered_at FROM segments_stay
         WHERE workspace_id = %s AND segment_id = m.segment_id AND contact_id = m.contact_id AND left_at IS NULL
         LIMIT 1
     ) s WHERE NOT m.is_in
 ), closed AS (
     UPDATE segments_stay stay SET left_at = c.left_at FROM closing c
-    WHERE stay.workspace_id = %s AND stay.id = c.id AND stay.id = ANY (ARRAY(SELECT id FROM closing))
-        AND stay.left_at IS NULL
+    WHERE stay.workspace_id = %s AND stay.ctid = c.tid
     RETURNING c.place, NULLIF(c.left_at, c.at) AS at
 )
 SELECT place::int, NULL::timestamptz FROM opened JOIN moves USING (segment_id, contact_id) WHERE is_in

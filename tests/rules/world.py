@@ -126,13 +126,19 @@ def decide(
             )
         ),
     )
-    found = _run(workspace, compiled, rows, min(at for _, at in asked), with_trigger=bool(triggers))
+    moments = [at for _, at in asked]
+    found = _run(workspace, compiled, rows, moments, with_trigger=bool(triggers))
     assert len(found) == len(asked)
     return [found[place] for place in range(len(asked))]
 
 
 def _run(
-    workspace: Workspace, compiled: CompiledRules, rows: Sql, earliest: datetime, *, with_trigger: bool
+    workspace: Workspace,
+    compiled: CompiledRules,
+    rows: Sql,
+    moments: Sequence[datetime],
+    *,
+    with_trigger: bool,
 ) -> dict[int, list[Decision]]:
     columns = [name for pair in zip(compiled.matches, compiled.next_at, strict=True) for name in pair]
     trigger = (
@@ -146,7 +152,7 @@ def _run(
             [
                 *rows.parameters,
                 *([workspace.id] if with_trigger else []),
-                *compiled.bind(workspace.id, earliest),
+                *compiled.bind(workspace.id, min(moments), max(moments)),
             ],
         )
         return {

@@ -1,0 +1,120 @@
+"""What a pass of the runner reads is about its events, whatever the planner knows of the workspace."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from config import clock
+from contacts.services import ContactReference
+from events.partitions import ensure_partitions
+from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
+from scoring.models import ScoringRule
+from scoring.services import save_rule
+from tests.contacts.factories import a_contact
+from tests.plans import entries_read
+from tests.segments.factories import VirtualClock, a_segment, did
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = pytest.mark.django_db
+
+MANY = 3_000
+READ_AT_MOST = 1_000
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def time(monkeypatch):
+    virtual = VirtualClock(NOW)
+    monkeypatch.setattr(clock, "now", virtual.now)
+    return virtual
+
+
+@pytest.mark.parametrize("known", ["nothing", "others", "all"])
+def test_a_pass_reads_no_more_where_there_are_many_others(time, known):
+    others = WorkspaceFactory()
+    workspace = WorkspaceFactory()
+    segments = {
+        space.id: [
+            a_segment(space, did("buy", timeWindow="10d")),
+            a_segment(space, did("buy", operator="gte", value=2)),
+        ]
+        for space in (workspace, others)
+    }
+    for limit in (None, 5):
+        save_rule(
+            ScoringRule(
+                workspace=workspace,
+                name="buys",
+                event_name="buy",
+                points=1,
+                limit_count=limit,
+                limit_period="day" if limit else "",
+            ),
+            condition=None,
+        )
+    _fill(others.id, segments[others.id][0])
+    if known == "others":
+        _analyze()
+    _fill(workspace.id, segments[workspace.id][0])
+    if known == "all":
+        _analyze()
+    jane = a_contact(workspace, "jane@example.test")
+    apply_effects(workspace.id)
+
+    for read in (
+        entries_read(lambda: _buy(workspace, jane)),
+        entries_read(lambda: apply_effects(workspace.id)),
+        entries_read(lambda: _lapse(workspace, time)),
+    ):
+        for statement, entries in read.items():
+            assert entries.total() <= READ_AT_MOST, f"{entries} by {statement}"
+
+
+def _buy(workspace, contact):
+    who = ContactReference(id=str(contact.id))
+    events = [IncomingEvent("buy", who, {"amount": 1}) for _ in range(3)]
+    record_events(workspace, events, schema_policy=SchemaPolicy.OPEN)
+
+
+def _lapse(workspace, time):
+    time.go(days=11)
+    apply_effects(workspace.id)
+
+
+def _fill(workspace_id: UUID, segment) -> None:
+    """Have many contacts who bought, are in the segment for now, and have a score."""
+    ensure_partitions({NOW})
+    at = {"workspace": workspace_id, "segment": segment.id, "version": segment.version, "now": NOW}
+    with connection.cursor() as cursor:
+        for statement in _MANY:
+            cursor.execute(statement, {**at, "many": MANY, "due": NOW + timedelta(days=300)})
+
+
+def _analyze() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+_MANY = [
+    "INSERT INTO contacts_contact (id, workspace_id, first_name, last_name, attributes, created_at, updated_at)"
+    " SELECT gen_random_uuid(), %(workspace)s, 'Ada', '', '{}', %(now)s, %(now)s FROM generate_series(1, %(many)s)",
+    "INSERT INTO events_event (id, workspace_id, contact_id, name, properties, context, occurred_at, received_at,"
+    " source, message_id, depth) SELECT (lpad(to_hex((extract(epoch FROM %(now)s::timestamptz) * 1000)::bigint), 12,"
+    " '0') || '7' || substr(md5(c.id::text), 1, 3) || '8' || substr(md5(c.id::text), 4, 15))::uuid, %(workspace)s,"
+    " c.id, 'buy', '{}', '{}', %(now)s, %(now)s, 'import', '', 0 FROM contacts_contact c"
+    " WHERE c.workspace_id = %(workspace)s",
+    "INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)"
+    " SELECT gen_random_uuid(), %(workspace)s, %(segment)s, %(version)s, id, %(now)s FROM contacts_contact"
+    " WHERE workspace_id = %(workspace)s",
+    "INSERT INTO segments_stay (id, workspace_id, segment_id, contact_id, entered_at)"
+    " SELECT gen_random_uuid(), %(workspace)s, %(segment)s, id, %(now)s FROM contacts_contact"
+    " WHERE workspace_id = %(workspace)s",
+    "INSERT INTO events_due (id, workspace_id, subject, contact_id, lane, due_at)"
+    " SELECT gen_random_uuid(), %(workspace)s, %(version)s, id, get_byte(uuid_send(id), 15) & 15, %(due)s"
+    " FROM contacts_contact WHERE workspace_id = %(workspace)s",
+    "INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)"
+    " SELECT gen_random_uuid(), %(workspace)s, id, 1, %(now)s FROM contacts_contact"
+    " WHERE workspace_id = %(workspace)s",
+]
