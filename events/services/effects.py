@@ -245,9 +245,10 @@ def _take_due(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> list[D
     """Take what is due off the timetable, the longest due first."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM events_due WHERE workspace_id = %s AND id IN ("
-            " SELECT id FROM events_due WHERE workspace_id = %s AND due_at <= %s AND lane = ANY(%s)"
-            " ORDER BY due_at LIMIT %s) RETURNING subject, contact_id, due_at",
+            # Where they were seen to stand: by id, the planner may read the workspace's whole timetable.
+            "DELETE FROM events_due WHERE workspace_id = %s AND ctid = ANY (ARRAY("
+            " SELECT ctid FROM events_due WHERE workspace_id = %s AND due_at <= %s AND lane = ANY(%s)"
+            " ORDER BY due_at LIMIT %s)) RETURNING subject, contact_id, due_at",
             [workspace_id, workspace_id, now, list(lanes), settings.EFFECTS_BATCH_SIZE],
         )
         return [DueDecision(*row) for row in cursor.fetchall()]
@@ -255,14 +256,14 @@ def _take_due(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> list[D
 
 # A lane's oldest batches, until they have as many events as there is room for: at least one batch.
 _TAKE = """
-DELETE FROM events_eventbatch WHERE workspace_id = %s AND id IN (
-    SELECT counted.id FROM unnest(%s::int[]) AS taken (lane) CROSS JOIN LATERAL (
-        SELECT id, sum(events) OVER (ORDER BY id) - events AS before FROM (
-            SELECT id, cardinality(event_ids) AS events FROM events_eventbatch
+DELETE FROM events_eventbatch WHERE workspace_id = %s AND ctid = ANY (ARRAY(
+    SELECT counted.ctid FROM unnest(%s::int[]) AS taken (lane) CROSS JOIN LATERAL (
+        SELECT oldest.ctid, sum(events) OVER (ORDER BY id) - events AS before FROM (
+            SELECT ctid, id, cardinality(event_ids) AS events FROM events_eventbatch
             WHERE workspace_id = %s AND lane = taken.lane ORDER BY id LIMIT %s
         ) oldest
     ) counted WHERE counted.before < %s
-) RETURNING event_ids, level, is_repeat
+)) RETURNING event_ids, level, is_repeat
 """
 
 
@@ -274,10 +275,16 @@ def _prepare(workspace_id: UUID) -> None:
 
 
 def _hold_rules(workspace_id: UUID) -> None:
+    held = "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE"
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE", [workspace_id]
-        )
+        cursor.execute(held, [workspace_id])
+        if cursor.fetchone() is None:
+            # Before its first rule a workspace has no version yet, and nothing cannot be held.
+            cursor.execute(
+                "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 0) ON CONFLICT DO NOTHING",
+                [workspace_id],
+            )
+            cursor.execute(held, [workspace_id])
 
 
 def _load(workspace_id: UUID, taken: dict[UUID, tuple[int, bool]]) -> list[EffectEvent]:
