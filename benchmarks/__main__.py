@@ -232,6 +232,10 @@ def django_setup() -> None:
 
     django.setup()
 
+    from config.memory import settle
+
+    settle()  # as in a worker
+
 
 def make_contacts(workspace: str, count: int) -> list[str]:
     """Make contacts by their e-mail addresses."""

@@ -189,7 +189,7 @@ def make_rules(
     from scoring.models import ScoringRule
     from scoring.services import delete_rule, save_rule
     from segments.models import Segment
-    from segments.services import delete_segment, run_build
+    from segments.services import delete_segment, forget_stale_rows, run_build
     from workspaces.models import Workspace
 
     space = Workspace.objects.get(id=workspace)
@@ -197,6 +197,7 @@ def make_rules(
         delete_rule(rule)
     for segment in Segment.objects.filter(workspace_id=workspace):
         delete_segment(space, segment)
+    forget_stale_rows(workspace)
     for place in range(scoring):
         save_rule(
             ScoringRule(workspace=space, name=f"rule {place}", event_name="buy", points=1),

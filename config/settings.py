@@ -173,6 +173,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "workspaces.Application"
 OAUTH2_PROVIDER: dict[str, Any] = {
@@ -282,7 +283,7 @@ CONTACT_FILTERS = {
     "segmentId": "segments.api.filters.ContactsInSegment",
     "minScore": "scoring.api.filters.ContactsWithScore",
 }
-EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=2000)
+EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=5000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 
 
@@ -309,6 +310,7 @@ UNFOLD: dict[str, Any] = {
                 "items": _pages(
                     ("Contacts", "person", "contacts_contact"),
                     ("Companies", "apartment", "contacts_company"),
+                    ("Merges", "merge", "contacts_merge"),
                     ("Tags", "sell", "contacts_tag"),
                     ("Fields", "data_object", "contacts_field"),
                 ),
@@ -319,6 +321,7 @@ UNFOLD: dict[str, Any] = {
                     ("Events", "stream", "events_event"),
                     ("Definitions", "schema", "events_eventdefinition"),
                     ("Parked effects", "report", "events_parkedeffect"),
+                    ("Timetable", "schedule", "events_due"),
                     ("Open batches", "pending_actions", "events_eventbatch"),
                 ),
             },
