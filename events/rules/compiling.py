@@ -630,7 +630,8 @@ def _threshold(comparison: Comparison) -> int | None:
     """Return n where a count's comparison says "at least n", or the opposite."""
     if comparison.operator not in ("gt", "gte", "lt", "lte"):
         return None
-    return floor(comparison.value) + 1 if comparison.operator in ("gt", "lte") else ceil(comparison.value)
+    at: float = comparison.value
+    return floor(at) + 1 if comparison.operator in ("gt", "lte") else ceil(at)
 
 
 def _count_left(number: str, comparison: Comparison) -> Sql | None:
