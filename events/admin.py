@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -392,11 +393,17 @@ class MessageKeyAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Due)
 class DueAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
-    list_display = ["due_at", "contact_id", "subject", "lane"]
+    list_display = ["due_at", "contact_link", "subject", "lane"]
+    fields = ["workspace", "due_at", "contact_link", "subject", "lane"]
+    readonly_fields = ["contact_link"]
     sortable_by = ()
     ordering = ["workspace_id", "due_at"]
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."
+
+    @admin.display(description="contact")
+    def contact_link(self, due: Due) -> SafeString:
+        return _contact_link(due.contact_id)
 
 
 @admin.register(Measure)
@@ -412,14 +419,23 @@ class MeasureAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Aggregate)
 class AggregateAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
-    list_display = ["contact_id", "measure_id", "count", "total", "first_at", "last_at"]
+    list_display = ["count", "contact_link", "measure_id", "total", "first_at", "last_at"]
     sortable_by = ()
     ordering = ["workspace_id", "contact_id", "measure_id"]
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."
+
+    @admin.display(description="contact")
+    def contact_link(self, aggregate: Aggregate) -> SafeString:
+        return _contact_link(aggregate.contact_id)
 
 
 @admin.register(RulesVersion)
 class RulesVersionAdmin(MachineWrittenMixin, TenantAdmin):
     list_display = ["workspace", "version"]
     ordering = ["workspace_id"]
+
+
+def _contact_link(contact_id: UUID) -> SafeString:
+    url = reverse("admin:contacts_contact_change", args=[contact_id])
+    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, contact_id)

@@ -54,6 +54,10 @@ from workspaces.staff import (
 
 SECTION_ROWS = 50
 SEGMENT_CHOICES = 200
+_RULE_HELP = (
+    'such as {"type": "event", "eventType": "purchase", "timeWindow": "7d", "operator": "gte", "value": 1},'
+    ' or a tree: {"operator": "AND", "conditions": […]}; the API\'s document has all; static: null'
+)
 
 
 def contact_segments_section(contact: Contact) -> SafeString:
@@ -101,6 +105,8 @@ class SegmentForm(TenantForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "rule" in self.fields:
+            self.fields["rule"].help_text = _RULE_HELP
         if self.instance.draft_rule is not None:
             self.initial["rule"] = self.instance.draft_rule
 
