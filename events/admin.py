@@ -10,7 +10,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -42,6 +42,7 @@ from events.services import (
     IncomingEvent,
     SchemaPolicy,
     delete_definition,
+    lag_of,
     list_events,
     record_event,
     retry_parked,
@@ -400,6 +401,13 @@ class DueAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     ordering = ["workspace_id", "due_at"]
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list, and how far the workers are behind it."""
+        now = clock.now()
+        lag = lag_of(chosen_workspace(request), now)
+        title = f"Timetable: {lag.overdue:,} overdue, everything done but the last {lag.seconds(now):.1f} s"
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     @admin.display(description="contact")
     def contact_link(self, due: Due) -> SafeString:

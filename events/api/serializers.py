@@ -15,6 +15,17 @@ _MAX_PROPERTIES = 200
 _MAX_SUGGESTED = 100
 
 
+class LagSerializer(serializers.Serializer[Any]):
+    """How far the effects are behind."""
+
+    lagSeconds = serializers.FloatField(help_text="for how long the oldest thing has waited")
+    waitingBatches = serializers.IntegerField(help_text="of events; counted up to 100,000")
+    waitingSince = MillisecondsField(allow_null=True)
+    overdue = serializers.IntegerField(help_text="decisions that time has made due; counted up to 100,000")
+    overdueSince = MillisecondsField(allow_null=True)
+    parked = serializers.IntegerField(help_text="effects that failed and wait for somebody")
+
+
 class EventRowSerializer(serializers.Serializer[Any]):
     """An event as the list shows it."""
 

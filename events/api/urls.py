@@ -3,12 +3,13 @@
 from django.urls import path
 
 from events.api.definitions import DefinitionViewSet
-from events.api.views import EventBatchView, EventsView, EventView
+from events.api.views import EffectsView, EventBatchView, EventsView, EventView
 
 urlpatterns = [
     path("workspaces/<str:workspace_id>/events", EventsView.as_view(), name="events"),
     path("workspaces/<str:workspace_id>/events/batch", EventBatchView.as_view(), name="events-batch"),
     path("workspaces/<str:workspace_id>/events/<str:event_id>", EventView.as_view(), name="event"),
+    path("workspaces/<str:workspace_id>/effects", EffectsView.as_view(), name="effects"),
     path(
         "workspaces/<str:workspace_id>/event-definitions",
         DefinitionViewSet.as_view({"get": "list", "post": "create"}),

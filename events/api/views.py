@@ -8,14 +8,23 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config import clock
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from events.api.ingest import IngestView
 from events.api.presentation import rows, with_contact
-from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer
+from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer, LagSerializer
 from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
 from events.models import Event
-from events.services import IncomingEvent, Outcome, SchemaPolicy, list_events, record_event, record_events
+from events.services import (
+    IncomingEvent,
+    Outcome,
+    SchemaPolicy,
+    lag_of,
+    list_events,
+    record_event,
+    record_events,
+)
 from workspaces.api.base import object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.api.native import NativeAPIView
@@ -124,6 +133,29 @@ class EventView(NativeAPIView):
         if event is None:
             raise NotFound
         return Response(with_contact(event))
+
+
+class EffectsView(NativeAPIView):
+    """What the effects wait for."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="getEffects", tags=["events"], responses={200: LagSerializer, **READ_REFUSALS}
+    )
+    def get(self, request: Request, workspace_id: str) -> Response:
+        """Tell how far scores, segments and campaigns are behind the events and the clock."""
+        now = clock.now()
+        lag = lag_of(self.workspace.id, now)
+        shown = {
+            "lagSeconds": lag.seconds(now),
+            "waitingBatches": lag.waiting_batches,
+            "waitingSince": lag.waiting_since,
+            "overdue": lag.overdue,
+            "overdueSince": lag.overdue_since,
+            "parked": lag.parked,
+        }
+        return Response(LagSerializer(shown).data)
 
 
 def _key(request: Request) -> Any:

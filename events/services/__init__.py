@@ -20,6 +20,7 @@ from events.services.effects import (
     workspaces_with_open_batches,
 )
 from events.services.isolation import isolate
+from events.services.lag import Lag, lag_of
 from events.services.measures import (
     build_measures,
     built_measures,
@@ -43,6 +44,7 @@ __all__ = [
     "EffectBatch",
     "EffectEvent",
     "IncomingEvent",
+    "Lag",
     "Outcome",
     "PropertySpec",
     "RecordedEvent",
@@ -62,6 +64,7 @@ __all__ = [
     "hold_lane",
     "hold_lanes_of",
     "isolate",
+    "lag_of",
     "lane_of",
     "list_events",
     "match_events",

@@ -39,5 +39,14 @@ def test_the_timetable_leads_to_the_contact(staff, rows):
     assert link in staff.get(reverse("admin:events_due_change", args=[due.pk])).text
 
 
+def test_the_timetable_tells_how_far_the_workers_are_behind(staff, rows):
+    contact = rows.contacts[0]
+    at = {"workspace": contact.workspace, "contact_id": contact.pk, "lane": 1}
+    for minutes in (-2, -1, 1):
+        Due.objects.create(**at, subject=uuid7(), due_at=clock.now() + timedelta(minutes=minutes))
+    page = staff.get(reverse("admin:events_due_changelist"), {"workspace": str(contact.workspace_id)}).text
+    assert "2 overdue, everything done but the last 12" in page
+
+
 def test_the_form_of_a_segment_shows_how_a_rule_is_written(staff, rows):
     assert "timeWindow" in staff.get(reverse("admin:segments_segment_add")).text
