@@ -15,9 +15,17 @@ _MEMBER = (
 )
 
 
-def membership(segment_id: UUID) -> Sql:
-    """Return the condition that `b` is in a segment by the rule that serves."""
-    return Sql(_MEMBER, (WORKSPACE, WORKSPACE, segment_id))
+_NEXT_AT = (
+    "(SELECT d.due_at FROM events_due d WHERE d.workspace_id = %s"
+    " AND d.subject = (SELECT s.version FROM segments_segment s WHERE s.workspace_id = %s AND s.id = %s)"
+    " AND d.contact_id = b.contact_id AND d.due_at > b.as_of)"
+)
+
+
+def membership(segment_id: UUID) -> tuple[Sql, Sql]:
+    """Return the condition that `b` is in a segment by the rule that serves, and when time may change that."""
+    parameters = (WORKSPACE, WORKSPACE, segment_id)
+    return Sql(_MEMBER, parameters), Sql(_NEXT_AT, parameters)
 
 
 def known_segments(workspace_id: UUID, segment_ids: Collection[UUID]) -> set[UUID]:

@@ -293,7 +293,13 @@ class _Compiler:
             return _tag(leaf)
         if isinstance(leaf, CompanyLeaf):
             return _company(leaf)
-        return _segment(leaf)
+        return self._segment(leaf)
+
+    def _segment(self, leaf: SegmentLeaf) -> _Answer:
+        member, next_at = _rule_source("segment")(leaf.segment_id)
+        matches = member if leaf.is_wanted else _sql("NOT {}", member)
+        # Whoever comes into that segment or leaves it is judged then, so the timetable needs no row for it.
+        return _Answer(matches, next_at if self.explain else None, _sql("to_jsonb({})", member))
 
     def _attribute(self, name: str) -> str:
         if name not in self.contact_fields:
@@ -834,15 +840,10 @@ def _company_field(name: str) -> Sql:
     return Sql(f"to_jsonb(NULLIF(o.{name or 'name'}, ''))")
 
 
-def _segment(leaf: SegmentLeaf) -> _Answer:
-    member = _rule_source("segment")(leaf.segment_id)
-    return _Answer(member if leaf.is_wanted else _sql("NOT {}", member), None, _sql("to_jsonb({})", member))
-
-
 @cache
-def _rule_source(kind: str) -> Callable[[UUID], Sql]:
-    """Return what an upper app adds to the language (see `settings.RULE_SOURCES`)."""
-    source: Callable[[UUID], Sql] = import_string(settings.RULE_SOURCES[kind])
+def _rule_source(kind: str) -> Callable[[UUID], tuple[Sql, Sql]]:
+    """Return what an upper app adds to the language (see `settings.RULE_SOURCES`): the condition, its next moment."""
+    source: Callable[[UUID], tuple[Sql, Sql]] = import_string(settings.RULE_SOURCES[kind])
     return source
 
 

@@ -63,13 +63,14 @@ def stored_world(
         transaction.set_rollback(True)
 
 
-def membership(segment_id: UUID) -> Sql:
-    """Stand in for the segments, which are floors above: who is in one has a tag that says so."""
-    return Sql(
+def membership(segment_id: UUID) -> tuple[Sql, Sql]:
+    """Stand in for the segments, which are floors above: who is in one has a tag that says so, for ever."""
+    tagged = Sql(
         "EXISTS (SELECT 1 FROM contacts_contacttag ct JOIN contacts_tag tag ON tag.id = ct.tag_id"
         " WHERE ct.contact_id = b.contact_id AND tag.name = %s)",
         (f"in {segment_id}",),
     )
+    return tagged, Sql("NULL::timestamptz")
 
 
 def store_events(workspace: Workspace, events: Sequence[tuple[UUID, Happening]]) -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from config.wire import iso_millis
 from contacts.models import Identifier
+from events.services import apply_effects
 from segments.services import create_segment
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
-from tests.segments.factories import a_segment, did, every, none_of, send, told, who_is_in
+from tests.segments.factories import a_segment, did, every, in_segment, none_of, send, told, who_is_in
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -188,6 +189,21 @@ def test_an_explanation_tells_what_makes_it_so_and_until_when(api, workspace, ja
     assert [event["timestamp"] for event in bought_leaf["events"]] == [iso_millis(bought)]
     assert (never_left["operator"], never_left["matches"]) == ("NOT", True)
     assert never_left["conditions"][0]["matches"] is False
+
+
+def test_an_explanation_tells_until_when_through_another_segment(api, workspace, jane, time):
+    buyers = a_segment(workspace, did("buy", timeWindow="7d"))
+    others = a_segment(workspace, every(in_segment(buyers)))
+    send(workspace, jane, "buy", at=time.now())
+    lapse = iso_millis(time.now() + timedelta(days=7))
+    path = f"segments/{others.id}/contacts/{jane.id}/explanation"
+    body = api.get(path).json()
+    assert (body["isMember"], body["changesAt"]) == (True, lapse)
+    assert body["reasons"]["conditions"][0]["changesAt"] == lapse
+    time.go(days=7)
+    apply_effects(workspace.id)
+    body = api.get(path).json()
+    assert (body["isMember"], body["changesAt"]) == (False, None)
 
 
 def test_an_explanation_of_a_static_segment_has_no_reasons(api, workspace, jane, press):
