@@ -49,6 +49,7 @@ def main() -> None:
             ("fg", segments.runner),
             ("h", segments.history),
             ("j", lambda: segments.visible(headrace)),
+            ("n", lambda: segments.lapses(headrace)),
             ("i", segments.building),
         ):
             if not options.only or set(letters) & set(options.only):
@@ -114,7 +115,7 @@ class Bench:
         ]
 
     def segments(self) -> SegmentBench:
-        """(f) to (j)."""
+        """(f) to (j), and (n)."""
         from events import receivers
 
         receivers.publish = lambda workspace_id: None  # type: ignore[assignment]  # no worker beside us

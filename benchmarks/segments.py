@@ -11,13 +11,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from multiprocessing import get_context
 from typing import Any
 from uuid import UUID
 
 CHUNK = 1_000
 DAYS = 60
+MINUTE = timedelta(minutes=1)
 
 
 class SegmentBench:
@@ -85,6 +86,37 @@ class SegmentBench:
                 list(workers.map(work_on_lane, *zip(*lanes(workspace, segment.id, "announce"), strict=True)))
                 self.show("", "  and until all are told of", [time.perf_counter() - started])
 
+    def lapses(self, headrace: Callable[[], Any]) -> None:
+        """(n): 100,000 memberships that fall due within one minute, and what senders notice of it."""
+        from config import clock
+        from events.services import lag_of
+        from segments.models import Membership
+        from segments.services import run_build
+
+        demo = self.make_workspace("lapses")
+        workspace = UUID(demo["workspace"])
+        begins = clock.now() + timedelta(seconds=120)
+        first = begins - timedelta(hours=1)
+        contacts = fill(workspace, contacts=100_000, events=100_000, first=first, over=MINUTE)
+        run_build(workspace, make_segment(workspace, "lapsing", buys(None, 1, "1h")).id)
+        members = Membership.objects.filter(workspace_id=workspace)
+        with headrace() as port:
+            time.sleep(2)
+            quiet = paced(port, demo, contacts, seconds=15)
+            assert members.count() == len(contacts), "they began to lapse before all was ready"
+            time.sleep(max((begins - clock.now()).total_seconds(), 0))
+            with watched(lambda: lag_of(workspace, clock.now()).seconds(clock.now())) as lags:
+                busy = paced(port, demo, contacts, seconds=60)
+                while lag_of(workspace, clock.now()).overdue:
+                    time.sleep(0.2)
+            late = (clock.now() - begins - MINUTE).total_seconds()
+        ratio = p95(busy) / p95(quiet)
+        self.show("n", "p95 of a send while 100,000 lapse ÷ before", [ratio], goal=2, at_most=True)
+        self.show("", "  p95 before, in ms", [p95(quiet) * 1000])
+        self.show("", "  longest lag, in seconds", [max(lags)])
+        self.show("", "  all were out so many seconds after the last moment", [late])
+        self.show("", "  members left: those who bought meanwhile", [members.count()])
+
     def visible(self, headrace: Callable[[], Any]) -> None:
         """(j): from an event's acceptance until its membership is seen, at 500 events/s."""
         from segments.models import Membership
@@ -111,11 +143,10 @@ class SegmentBench:
                     time.sleep(0.005)
                 delays.append((time.perf_counter() - accepted) * 1000)
                 time.sleep(0.03)
-        delays.sort()
         self.show(
             "j",
             "accepted → member, p95 in ms at 500 events/s",
-            [delays[int(len(delays) * 0.95)]],
+            [p95(delays)],
             goal=250,
             at_most=True,
         )
@@ -149,15 +180,23 @@ def work_on_lane(work: str, workspace: UUID, segment_id: UUID, lane: int) -> str
     return (build_lane if work == "build" else announce_lane)(workspace, segment_id, lane)[0]
 
 
-def fill(workspace: UUID, *, contacts: int, events: int) -> list[UUID]:
-    """Make contacts, and a history of purchases in 50 categories over 60 days."""
+def fill(
+    workspace: UUID,
+    *,
+    contacts: int,
+    events: int,
+    first: datetime | None = None,
+    over: timedelta = timedelta(days=DAYS),
+) -> list[UUID]:
+    """Make contacts, and a history of purchases in 50 categories: by default over the last 60 days."""
     from django.db import connection
 
     from config import clock
     from events.partitions import ensure_partitions
 
     now = clock.now()
-    ensure_partitions({now - timedelta(days=day) for day in range(DAYS + 1)})
+    first = first or now - over
+    ensure_partitions({first + timedelta(days=day) for day in range(over.days + 1)})
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO contacts_contact"
@@ -176,11 +215,11 @@ def fill(workspace: UUID, *, contacts: int, events: int) -> list[UUID]:
                 '{}', at, at, 'import', '', 0
             FROM (
                 SELECT c.id AS contact_id, md5(random()::text || n::text) AS noise,
-                    %s::timestamptz - random() * interval '60 days' AS at
+                    %s::timestamptz + random() * %s::interval AS at
                 FROM contacts_contact c CROSS JOIN generate_series(1, %s) n WHERE c.workspace_id = %s
             ) drawn
             """,
-            [workspace, now, max(events // contacts, 1), workspace],
+            [workspace, first, over, max(events // contacts, 1), workspace],
         )
         cursor.execute("SELECT id FROM contacts_contact WHERE workspace_id = %s", [workspace])
         ids = [contact_id for (contact_id,) in cursor.fetchall()]
@@ -279,6 +318,54 @@ def run(workspace: UUID, contacts: list[UUID], count: int, *, categories: int) -
 def item(contact: UUID, category: str) -> dict[str, Any]:
     """Return a purchase as the batch endpoint takes it."""
     return {"type": "buy", "contactId": str(contact), "metadata": {"category": category, "amount": 10}}
+
+
+def paced(
+    port: int, demo: dict[str, Any], contacts: list[UUID], *, seconds: float, per_second: int = 100
+) -> list[float]:
+    """Send single events at a steady rate, four at a time. Returns how long each took, in seconds."""
+    took: list[float] = []
+    ends = time.perf_counter() + seconds
+
+    def send() -> None:
+        turn = time.perf_counter()
+        while turn < ends:
+            time.sleep(max(turn - time.perf_counter(), 0))
+            started = time.perf_counter()
+            post(port, demo, [item(random.choice(contacts), "c0")])
+            took.append(time.perf_counter() - started)
+            turn += 4 / per_second
+
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    for each in senders:
+        each.start()
+    for each in senders:
+        each.join()
+    return took
+
+
+@contextmanager
+def watched(read: Callable[[], float]) -> Iterator[list[float]]:
+    """Read a figure twice a second until the block ends."""
+    figures = [0.0]
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            figures.append(read())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield figures
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def p95(seconds: list[float]) -> float:
+    """Return the 95th percentile."""
+    return sorted(seconds)[int(len(seconds) * 0.95)]
 
 
 def post(port: int, demo: dict[str, Any], items: list[dict[str, Any]]) -> None:
