@@ -329,7 +329,7 @@ def paced(
 
     def send() -> None:
         turn = time.perf_counter()
-        while turn < ends:
+        while time.perf_counter() < ends:
             time.sleep(max(turn - time.perf_counter(), 0))
             started = time.perf_counter()
             post(port, demo, [item(random.choice(contacts), "c0")])
