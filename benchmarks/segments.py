@@ -223,8 +223,8 @@ def fill(
         )
         cursor.execute("SELECT id FROM contacts_contact WHERE workspace_id = %s", [workspace])
         ids = [contact_id for (contact_id,) in cursor.fetchall()]
-        cursor.execute("ANALYZE contacts_contact")
-        cursor.execute("ANALYZE events_event")
+        cursor.execute("VACUUM (ANALYZE) contacts_contact")
+        cursor.execute("VACUUM (ANALYZE) events_event")
     return ids
 
 

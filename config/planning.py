@@ -21,3 +21,23 @@ def planned_for_its_values() -> Iterator[None]:
         yield
     finally:
         driver.prepare_threshold = threshold
+
+
+_PREPARED = 300
+"""Statements that a connection keeps ready."""
+
+
+@contextmanager
+def planned_once() -> Iterator[None]:
+    """Have the statements of the block planned once for all values, in a transaction.
+
+    For chains of look-ups by key: they cost alike whatever the values, and to plan one takes longer than to run it.
+    """
+    connection.ensure_connection()
+    driver = connection.connection
+    driver.prepared_max = max(driver.prepared_max or 0, _PREPARED)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = auto")

@@ -222,7 +222,8 @@ def _starts_with(column: str, value: Any) -> Sql:
 
 def _ends_with(column: str, value: Any) -> Sql:
     return Sql(
-        f"(jsonb_typeof({column}) = 'string' AND right({column} #>> '{{}}', %s) = %s)", (len(value), value)
+        f"(jsonb_typeof({column}) = 'string' AND right({column} #>> '{{}}', %s::int) = %s)",
+        (len(value), value),
     )
 
 

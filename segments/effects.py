@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -24,9 +24,9 @@ from segments.services.downtime import Pairs, PastMoments, past_moments
 from segments.services.judging import (
     Others,
     Transition,
+    alike_groups,
     dismiss,
     others_of,
-    planned_once,
     standing,
     statement_of,
 )
@@ -34,7 +34,7 @@ from segments.services.leaving import GONE_SUBJECT, leave_for_good
 from segments.services.parking import set_ruling_aside
 from segments.services.plans import Plan, Ruling, RulingGroup, Touch, plan_of
 from segments.services.telling import consequence_of, tell
-from segments.services.touching import touched_by
+from segments.services.touching import Touched, touched_by
 
 _ROUNDS = 50
 """Moments of the past that one run decides for a contact and a rule, one after the other; the rest waits."""
@@ -48,8 +48,7 @@ def reevaluate_segments(batch: EffectBatch) -> None:
     for ruling, error in plan.unreadable:
         set_ruling_aside(batch.workspace_id, ruling, error, batch.now)
     if plan.rulings:
-        with planned_once():
-            _Run(batch, plan).run()
+        _Run(batch, plan).run()
 
 
 @dataclass(slots=True)
@@ -78,8 +77,8 @@ class _Run:
         left = self._decide_past()
         self._decide_round(_as_of_now(due, left, self.batch.now))
         self.waves.append([])
-        for groups, everything in zip(self.plan.levels, self.plan.everything, strict=True):
-            self._judge_now([(group, touched.of(group, self.moved)) for group in groups])
+        for level, everything in enumerate(self.plan.everything):
+            self._judge_touched(level, touched)
             self._judge_now([(group, touched.everywhere) for group in everything])
         self._tell()
 
@@ -132,14 +131,32 @@ class _Run:
                 for one in self.waves[-1][noted:]:
                     self.past.add_to(pairs, dependent.version, one.contact_id, one.at)
 
-    def _judge_now(self, work: Sequence[tuple[RulingGroup, Collection[UUID]]]) -> None:
+    def _judge_touched(self, level: int, touched: Touched) -> None:
+        """Judge the contacts that each group of a level touches, as of now: groups of one shape by one statement."""
+        groups = self.plan.levels[level]
+        work = {place: touched.of(group, self.moved) - self.gone for place, group in enumerate(groups)}
+
+        def judge_alike() -> list[Transition]:
+            workspace_id, now = self.batch.workspace_id, self.batch.now
+            return [
+                transition
+                for alike in alike_groups(workspace_id, self.plan, level)
+                for transition in alike.execute(workspace_id, work, self.others, now)
+            ]
+
+        by_group = [(groups[place], contact_ids) for place, contact_ids in work.items() if contact_ids]
+        # A rule that was set aside in this run is not to be judged along with the others.
+        self._judge_now(by_group, None if self.set_aside else judge_alike)
+
+    def _judge_now(
+        self,
+        work: Sequence[tuple[RulingGroup, Collection[UUID]]],
+        judge: Callable[[], list[Transition]] | None = None,
+    ) -> None:
         """Judge contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
 
         def judge_all(_: object) -> None:
-            found: list[Transition] = []
-            for group, contact_ids in work:
-                found += self._transitions(group.rulings, contact_ids)
-            self._note(found)
+            self._note(judge() if judge else [one for each in work for one in self._of_group(*each)])
 
         def judge_one_by_one(_: object, error: Exception) -> None:
             for group, contact_ids in work:
@@ -148,6 +165,9 @@ class _Run:
 
         if any(contact_ids for _, contact_ids in work):
             isolate([work], judge_all, judge_one_by_one)
+
+    def _of_group(self, group: RulingGroup, contact_ids: Collection[UUID]) -> list[Transition]:
+        return self._transitions(group.rulings, contact_ids)
 
     def _judge(
         self,
@@ -171,7 +191,7 @@ class _Run:
             contact_ids = [contact_id for contact_id in contact_ids if contact_id not in self.gone]
         if not rulings or not contact_ids:
             return []
-        judgement = statement_of(self.plan, rulings).execute(
+        judgement = statement_of(self.batch.workspace_id, self.plan, rulings).execute(
             self.batch.workspace_id, contact_ids, self.others, self.batch.now, moments
         )
         if again is not None:

@@ -10,14 +10,14 @@ from segments.models import Segment
 # A static segment's rows stay with the contact that was put in; the survivor of a merge is in by them.
 _MEMBER = (
     "EXISTS (SELECT 1 FROM segments_membership m WHERE m.workspace_id = %s"
-    " AND m.version = (SELECT s.version FROM segments_segment s WHERE s.workspace_id = %s AND s.id = %s)"
+    " AND m.version = (SELECT s.version FROM segments_segment s WHERE s.workspace_id = %s AND s.id = %s::uuid)"
     " AND m.contact_id = ANY(b.ids))"
 )
 
 
 _NEXT_AT = (
     "(SELECT d.due_at FROM events_due d WHERE d.workspace_id = %s"
-    " AND d.subject = (SELECT s.version FROM segments_segment s WHERE s.workspace_id = %s AND s.id = %s)"
+    " AND d.subject = (SELECT s.version FROM segments_segment s WHERE s.workspace_id = %s AND s.id = %s::uuid)"
     " AND d.contact_id = b.contact_id AND d.due_at > b.as_of)"
 )
 

@@ -20,11 +20,19 @@ from typing import Any
 
 FAST_STOP_SECONDS = 1.0
 FORMER_PROCESSES_SECONDS = 60
+
+
+def shared_megabytes() -> int:
+    """Return how much of the machine's memory the server keeps tables in: an eighth, at most 2 GB."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return max(128, min(memory // 8, 2048))
+
+
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
-    "shared_buffers": "256MB",
+    "shared_buffers": f"{shared_megabytes()}MB",
     "fsync": "on",
     "synchronous_commit": "on",
     "wal_level": "minimal",

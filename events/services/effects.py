@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.utils.module_loading import import_string
 
 from config import clock
+from config.planning import planned_once
 from events.models import EffectsLevel
 from events.services.isolation import isolate
 from events.services.outbox import enqueue_events, lane_of
@@ -178,8 +179,9 @@ def _apply_some(workspace_id: UUID) -> _Pass:
             _prepare(workspace_id)
             events = _hand_over(workspace_id, lanes, _load(workspace_id, taken)) if taken else []
             batch = EffectBatch(workspace_id, events, now, due)
-            for path in settings.EVENT_EFFECTS:
-                _run(path, batch)
+            with planned_once():
+                for path in settings.EVENT_EFFECTS:
+                    _run(path, batch)
     held = len(wanted) - len(lanes)
     applied = len(taken) + len(due)
     expected = sum(waiting[lane] for lane in lanes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from events.rules import CompiledRules, MeasureSpec, compile_rules
+from config.planning import planned_once
+from events.rules import MeasureSpec, compile_rules
+from events.rules.alike import AlikeRules, put_together
+from events.rules.compiling import bind
 from segments.services.plans import Plan, Ruling
 
 Others = Mapping[UUID, str]
@@ -43,14 +46,24 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class JudgingStatement:
-    """Judges contacts by some rules, writes memberships and timetable, and returns what changed."""
+    """Judges contacts by groups of rules, writes memberships and timetable, and returns what changed.
 
-    rulings: tuple[Ruling, ...]
-    compiled: CompiledRules
-    timed: tuple[Ruling, ...]
+    The groups are of one shape, and a contact is judged by the group that it comes with: so what is alike is asked
+    once for all, however many rules there are.
+    """
+
+    groups: tuple[tuple[Ruling, ...], ...]
+    # The places, within a group, of the rules that go with time.
+    timed: tuple[int, ...]
     text: str
-    # Of the rulings: the versions, their segments, and the versions that go with time.
+    rules: AlikeRules
+    # Of the rulings, group by group: the versions, their segments, and the versions that go with time.
     ids: tuple[str, str, str]
+
+    @property
+    def size(self) -> int:
+        """The rules of a group."""
+        return len(self.groups[0])
 
     def execute(
         self,
@@ -59,19 +72,23 @@ class JudgingStatement:
         others: Others,
         now: datetime,
         moments: Mapping[UUID, datetime] | None = None,
+        groups: Sequence[int] = (),
     ) -> Judgement:
-        """Judge each contact as of its moment, or of now where there is none.
+        """Judge each contact as of its moment, or of now where there is none; by its group, or by the only one.
 
-        A moment before now leaves alone who came in after it.
+        A moment before now leaves alone who came in after it. Groups are counted from 1.
         """
         judgement = Judgement([], [])
+        parameters = self._parameters(workspace_id, contact_ids, others, now, moments or {}, groups)
         with connection.cursor() as cursor:
-            cursor.execute(self.text, self._parameters(workspace_id, contact_ids, others, now, moments or {}))
+            cursor.execute(self.text, parameters)
             for kind, place, contact_id, at in cursor.fetchall():
                 if kind == _AGAIN:
-                    judgement.again.append((self.timed[place - 1], contact_id, at))
+                    group, timed = divmod(place - 1, len(self.timed))
+                    judgement.again.append((self.groups[group][self.timed[timed]], contact_id, at))
                 else:
-                    transition = Transition(self.rulings[place - 1], contact_id, kind == _IN, at or now)
+                    group, rule = divmod(place - 1, self.size)
+                    transition = Transition(self.groups[group][rule], contact_id, kind == _IN, at or now)
                     judgement.transitions.append(transition)
         return judgement
 
@@ -82,20 +99,23 @@ class JudgingStatement:
         others: Others,
         now: datetime,
         moments: Mapping[UUID, datetime],
+        groups: Sequence[int],
     ) -> list[Any]:
         versions, segments, timed = self.ids
         # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
         has_others = bool(others) and any(contact_id in others for contact_id in contact_ids)
         parameters = [
             now,
+            *self.rules.columns.parameters,
             array_of(contact_ids),
             [others.get(contact_id) for contact_id in contact_ids] if has_others else "{}",
             [moments.get(contact_id) for contact_id in contact_ids] if moments else "{}",
+            list(groups) or "{}",
             # What was due has passed, and who has no moment is judged as of now.
-            *self.compiled.bind(workspace_id, min(moments.values(), default=now), now),
+            *bind(self.rules.joins, workspace_id, min(moments.values(), default=now), now),
             versions,
             workspace_id,
-            *([versions] if len(self.rulings) > _FEW else []),
+            *([versions] if self.size > _FEW else []),
             workspace_id,
             segments,
             versions,
@@ -107,24 +127,46 @@ class JudgingStatement:
         return [*parameters, versions, now, now]
 
 
-def judging_statement(rulings: Sequence[Ruling], built: Collection[MeasureSpec]) -> JudgingStatement:
-    """Compile rules into one statement. Rules of the same shape give the same text, which is planned once."""
-    compiled = compile_rules([ruling.rule for ruling in rulings], built=built)
+def judging_statement(
+    workspace_id: UUID, groups: Sequence[Sequence[Ruling]], built: Collection[MeasureSpec]
+) -> JudgingStatement:
+    """Compile groups of rules into one statement. They must be of one shape: see `shape_of`."""
+    compiled = [compile_rules([ruling.rule for ruling in group], built=built) for group in groups]
+    first = compiled[0]
+    rules = put_together(workspace_id, compiled)
     fits = ", ".join(
-        f"CASE WHEN {matches} THEN {place} END" for place, matches in enumerate(compiled.matches, 1)
+        f"CASE WHEN {matches} THEN b.before + {place} END" for place, matches in enumerate(first.matches, 1)
     )
-    timed = [place for place, ruling in enumerate(rulings) if ruling.goes_with_time]
-    next_at = ", ".join(compiled.next_at[place] for place in timed)
-    held = _HELD_OF_FEW if len(rulings) <= _FEW else _HELD_OF_MANY
-    text = _JUDGE.format(joins=compiled.joins.text, fits=fits, next_at=next_at, held=held)
-    text += (_SCHEDULE + _RETURN + _RETURN_AGAIN) if timed else _RETURN
-    going = tuple(rulings[place] for place in timed)
+    timed = _timed(groups[0])
+    size, held = len(groups[0]), _HELD_OF_FEW if len(groups[0]) <= _FEW else _HELD_OF_MANY
+    text = _JUDGE.format(
+        columns=rules.columns.text,
+        size=size,
+        joins=rules.joins.text,
+        fits=fits,
+        next_at=", ".join(first.next_at[place] for place in timed),
+        held=held.format(size=size),
+    )
+    if timed:
+        text += "".join(part.format(timed=len(timed)) for part in (_SCHEDULE, _RETURN, _RETURN_AGAIN))
+    else:
+        text += _RETURN
     ids = (
-        array_of([ruling.version for ruling in rulings]),
-        array_of([ruling.segment_id for ruling in rulings]),
-        array_of([ruling.version for ruling in going]),
+        array_of([ruling.version for group in groups for ruling in group]),
+        array_of([ruling.segment_id for group in groups for ruling in group]),
+        array_of([group[place].version for group in groups for place in timed]),
     )
-    return JudgingStatement(tuple(rulings), compiled, going, text, ids)
+    return JudgingStatement(tuple(map(tuple, groups)), timed, text, rules, ids)
+
+
+def shape_of(rulings: Sequence[Ruling], built: Collection[MeasureSpec]) -> object:
+    """Return what groups of rules must have in common to be judged by one statement."""
+    compiled = compile_rules([ruling.rule for ruling in rulings], built=built)
+    return compiled.joins.text, tuple(compiled.matches), tuple(compiled.next_at), _timed(rulings)
+
+
+def _timed(rulings: Sequence[Ruling]) -> tuple[int, ...]:
+    return tuple(place for place, ruling in enumerate(rulings) if ruling.goes_with_time)
 
 
 def array_of(ids: Iterable[UUID]) -> str:
@@ -132,13 +174,54 @@ def array_of(ids: Iterable[UUID]) -> str:
     return "{" + ",".join([one.hex for one in ids]) + "}"
 
 
-def statement_of(plan: Plan, rulings: Sequence[Ruling]) -> JudgingStatement:
+def statement_of(workspace_id: UUID, plan: Plan, rulings: Sequence[Ruling]) -> JudgingStatement:
     """Return the statement for some rules of a plan, compiled once."""
     key = tuple(ruling.version for ruling in rulings)
     statement: JudgingStatement | None = plan.statements.get(key)
     if statement is None:
-        statement = plan.statements[key] = judging_statement(rulings, plan.built)
+        statement = plan.statements[key] = judging_statement(workspace_id, [rulings], plan.built)
     return statement
+
+
+@dataclass(frozen=True, slots=True)
+class AlikeGroups:
+    """Some groups of a level of a plan, by their places there, that one statement judges."""
+
+    places: tuple[int, ...]
+    statement: JudgingStatement
+
+    def execute(
+        self, workspace_id: UUID, touched: Mapping[int, Collection[UUID]], others: Others, now: datetime
+    ) -> list[Transition]:
+        """Judge contacts, by the place of their group in the level, as of now."""
+        contact_ids: list[UUID] = []
+        groups: list[int] = []
+        for number, place in enumerate(self.places, 1):
+            found = touched.get(place, ())
+            contact_ids += found
+            groups += [number] * len(found)
+        if not contact_ids:
+            return []
+        return self.statement.execute(workspace_id, contact_ids, others, now, groups=groups).transitions
+
+
+def alike_groups(workspace_id: UUID, plan: Plan, level: int) -> list[AlikeGroups]:
+    """Return the groups of a level of a plan, those of one shape together, compiled once."""
+    if level not in plan.alike:
+        by_shape: dict[object, list[int]] = defaultdict(list)
+        groups = [group.rulings for group in plan.levels[level]]
+        for place, rulings in enumerate(groups):
+            by_shape[shape_of(rulings, plan.built)].append(place)
+        plan.alike[level] = [
+            AlikeGroups(
+                tuple(some), judging_statement(workspace_id, [groups[place] for place in some], plan.built)
+            )
+            for places in by_shape.values()
+            for start in range(0, len(places), _MOST_ALIKE)
+            for some in [places[start : start + _MOST_ALIKE]]
+        ]
+    alike: list[AlikeGroups] = plan.alike[level]
+    return alike
 
 
 def judge_contacts(
@@ -154,23 +237,8 @@ def judge_contacts(
         return Judgement([], [])
     with planned_once():
         others = others_of(workspace_id, found)
-        return judging_statement([ruling], built).execute(workspace_id, found, others, now)
-
-
-@contextmanager
-def planned_once() -> Iterator[None]:
-    """Have the statements of the block planned once for all values, in a transaction.
-
-    Each is a chain of look-ups by key whatever the values, and to plan it takes longer than to execute it.
-    """
-    connection.ensure_connection()
-    driver = connection.connection
-    driver.prepared_max = max(driver.prepared_max or 0, _PREPARED)
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL plan_cache_mode = auto")
+        statement = judging_statement(workspace_id, [[ruling]], built)
+        return statement.execute(workspace_id, found, others, now)
 
 
 def standing(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
@@ -225,18 +293,16 @@ GROUP BY wanted.id
 
 LANE = "(get_byte(uuid_send({}), 15) & 15)"
 """events.services.lane_of, in SQL."""
-_PREPARED = 300
-"""Statements that a connection keeps ready."""
-
 # `held` and `fits` are places among the rules, ascending, so equal arrays mean that nothing changed. What goes
 # is deleted where it was seen to stand: by any key, a planner may read all memberships of the workspace instead.
 _JUDGE = """
 WITH judged AS MATERIALIZED (
-SELECT b.contact_id, b.as_of, held.places AS held, held.tids AS held_tids, held.since AS held_since,
+SELECT b.contact_id, b.as_of, b.g, held.places AS held, held.tids AS held_tids, held.since AS held_since,
 array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
 FROM (
-SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of
-FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS w (contact_id, ids, as_of) OFFSET 0
+SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of,
+COALESCE(w.g, 1) AS g, (COALESCE(w.g, 1) - 1) * {size} AS before{columns}
+FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::int[]) AS w (contact_id, ids, as_of, g) OFFSET 0
 ) b
 {joins}
 CROSS JOIN LATERAL (
@@ -262,17 +328,22 @@ RETURNING m.ctid AS tid
 )"""
 # Of many rules, a contact's memberships are read all at once; of few, they are looked up one by one, for there may
 # be hundreds of others.
-_HELD_OF_MANY = """SELECT ctid AS tid, since, array_position(%s::uuid[], version) AS place FROM segments_membership
-WHERE workspace_id = %s AND contact_id = b.contact_id AND version = ANY(%s::uuid[]) OFFSET 0"""
-_HELD_OF_FEW = """SELECT one.tid, one.since, v.place::int
-FROM unnest(%s::uuid[]) WITH ORDINALITY AS v (version, place)
+_HELD_OF_MANY = """SELECT ctid AS tid, since,
+b.before + array_position((%s::uuid[])[b.before + 1 : b.before + {size}], version) AS place
+FROM segments_membership WHERE workspace_id = %s AND contact_id = b.contact_id
+AND version = ANY((%s::uuid[])[b.before + 1 : b.before + {size}]) OFFSET 0"""
+_HELD_OF_FEW = """SELECT one.tid, one.since, b.before + v.place::int AS place
+FROM unnest((%s::uuid[])[b.before + 1 : b.before + {size}]) WITH ORDINALITY AS v (version, place)
 CROSS JOIN LATERAL (SELECT ctid AS tid, since FROM segments_membership
 WHERE workspace_id = %s AND version = v.version AND contact_id = b.contact_id OFFSET 0) one"""
 _FEW = 8
+_MOST_ALIKE = 500
+"""Groups of one statement; their parameters go along each time."""
+_OWN_TIMED = "(%s::uuid[])[(j.g - 1) * {timed} + 1 : j.g * {timed}]"
 _SCHEDULE = f""", scheduled AS (
 INSERT INTO events_due AS d (id, workspace_id, subject, contact_id, lane, due_at)
 SELECT gen_random_uuid(), %s, n.subject, j.contact_id, {LANE.format("j.contact_id")}, n.at
-FROM judged j CROSS JOIN LATERAL unnest(%s::uuid[], j.next_at) AS n (subject, at)
+FROM judged j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) AS n (subject, at)
 WHERE n.at > %s::timestamptz AND n.at < COALESCE((
 SELECT due_at FROM events_due WHERE workspace_id = %s AND subject = n.subject AND contact_id = j.contact_id
 ), 'infinity')
@@ -284,6 +355,6 @@ _RETURN = f"""
 SELECT {_IN}, array_position(%s::uuid[], version), contact_id, NULLIF(since, %s::timestamptz) FROM entered
 UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, %s::timestamptz) FROM going JOIN gone USING (tid)"""
 _RETURN_AGAIN = f"""
-UNION ALL SELECT {_AGAIN}, n.place::int, j.contact_id, n.at
-FROM judged j CROSS JOIN LATERAL unnest(%s::uuid[], j.next_at) WITH ORDINALITY AS n (subject, at, place)
+UNION ALL SELECT {_AGAIN}, (j.g - 1) * {{timed}} + n.place::int, j.contact_id, n.at
+FROM judged j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) WITH ORDINALITY AS n (subject, at, place)
 WHERE n.at <= %s::timestamptz AND n.at > j.as_of"""

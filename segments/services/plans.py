@@ -84,6 +84,8 @@ class Plan:
     level_of: dict[UUID, int] = field(default_factory=dict)
     # Compiled statements, by the versions that they judge; kept by whoever compiles them.
     statements: dict[tuple[UUID, ...], Any] = field(default_factory=dict)
+    # By level: the groups that one statement judges; kept likewise.
+    alike: dict[int, list[Any]] = field(default_factory=dict)
 
 
 def plan_of(workspace_id: UUID) -> Plan:
@@ -113,6 +115,8 @@ def make_plan(read: Sequence[Ruling | tuple[Ruling, Exception]], built: Collecti
     depth = max(level_of.values(), default=-1) + 1
     levels: list[list[RulingGroup]] = [[] for _ in range(depth)]
     for (level, triggers), members in groups.items():
+        # In one order everywhere: groups that differ in a value alone are of one shape then.
+        members.sort(key=lambda ruling: repr(ruling.rule.root))
         levels[level] += [RulingGroup(chunk, triggers) for chunk in _chunks(members)]
     plan = Plan(
         rulings={ruling.version: ruling for ruling in rulings},
