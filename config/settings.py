@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "events",
     "scoring",
     "segments",
+    "campaigns",
 ]
 
 MIDDLEWARE = [

@@ -1,0 +1,89 @@
+"""Campaigns and the versions of what they do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.db import models
+
+from config import clock, ids
+from config.fields import JSONField
+from workspaces.tenancy import TenantModel
+
+
+class CampaignQuerySet(models.QuerySet["Campaign"]):
+    def in_workspace(self, workspace_id: UUID) -> CampaignQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def active(self) -> CampaignQuerySet:
+        return self.filter(status=Campaign.Status.ACTIVE)
+
+
+class Campaign(TenantModel):
+    """What happens to contacts because of something; `draft` is being written, `version` is what starts runs."""
+
+    class Type(models.TextChoices):
+        AUTOMATED = "AUTOMATED", "automated"
+        BROADCAST = "BROADCAST", "broadcast"
+
+    class Status(models.TextChoices):
+        DRAFT = "DRAFT", "draft"
+        ACTIVE = "ACTIVE", "active"
+        PAUSED = "PAUSED", "paused"
+        COMPLETED = "COMPLETED", "completed"
+        ARCHIVED = "ARCHIVED", "archived"
+
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    type = models.CharField(max_length=10, choices=Type, default=Type.AUTOMATED)
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT, editable=False)
+    # A definition as campaigns.definition reads it.
+    draft = JSONField(default=dict)
+    version = models.ForeignKey(
+        "campaigns.CampaignVersion", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
+    )
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="no run starts before it")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="no run starts after it")
+    priority = models.SmallIntegerField(
+        default=0, help_text="of its messages, where a cap leaves room for some: the higher first"
+    )
+    activated_at = models.DateTimeField(null=True, editable=False)
+    parked_at = models.DateTimeField(null=True, editable=False)
+    error = models.TextField(blank=True, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    objects = CampaignQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="campaign_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CampaignVersion(TenantModel):
+    """What a campaign did from one activation or edit to the next; a run keeps the version that it began with."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    definition = JSONField()
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["workspace", "campaign", "number"], name="campaign_version_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} version {self.number}"
+
+    @property
+    def seed(self) -> str:
+        """What draws of a random split begin with: the campaign's, so that a contact's arm survives an edit."""
+        return str(self.campaign_id or ids.NO_ID)

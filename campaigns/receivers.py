@@ -1,0 +1,1 @@
+"""What follows for campaigns from what happens elsewhere."""
