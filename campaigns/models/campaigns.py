@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 
 from config import clock, ids
 from config.fields import JSONField
@@ -72,6 +74,8 @@ class CampaignVersion(TenantModel):
     number = models.PositiveIntegerField()
     definition = JSONField()
     created_at = models.DateTimeField(default=clock.now, editable=False)
+    # No run of it is open any more, nor will one start: no event is held against it.
+    retired_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [
@@ -87,3 +91,28 @@ class CampaignVersion(TenantModel):
     def seed(self) -> str:
         """What draws of a random split begin with: the campaign's, so that a contact's arm survives an edit."""
         return str(self.campaign_id or ids.NO_ID)
+
+
+class Broadcast(TenantModel):
+    """A campaign that is to start at a moment for the contacts of a segment, or of a list.
+
+    The contacts are taken in the order of their ids, some at a time; `after` is the last one that was taken.
+    """
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="broadcasts")
+    segment_id = models.UUIDField(null=True)
+    contact_ids = ArrayField(models.UUIDField(), null=True)
+    due_at = models.DateTimeField()
+    after = models.UUIDField(null=True)
+    taken = models.PositiveBigIntegerField(default=0)
+    finished_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "due_at"], condition=Q(finished_at=None), name="broadcast_due"),
+            models.Index(fields=["workspace", "campaign"], name="broadcast_by_campaign"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} at {self.due_at:%Y-%m-%d %H:%M:%S}"

@@ -27,8 +27,11 @@ class RunQuerySet(models.QuerySet["Run"]):
 class Run(models.Model):
     """A contact in a campaign. Reserved by its key in the transaction of the effect that enrolled it.
 
-    `step` is the node that comes next, or that it waits in; `wake_at` when it goes on by itself. While it waits for
-    an event, `awaits` is the event's name, `awaited_value` what correlates it, `resumed_by` the event once it came.
+    `step` is the node that comes next, or that it waits in since `arrived_at`; `wake_at` when it goes on by itself.
+    While it waits for an event, `awaits` is the event's name, `awaited_value` what correlates it, `resumed_by` the
+    event once it came.
+
+    Nothing moves in a merge: the run stays with the contact that it came with, and is the survivor's.
     """
 
     class Status(models.TextChoices):
@@ -68,14 +71,22 @@ class Run(models.Model):
     status = models.CharField(max_length=9, choices=Status, default=Status.OPEN)
     # The event that started it; None: by hand, by the API, or as one of a broadcast.
     event_id = models.UUIDField(null=True)
+    # That event's depth and one: what the run does to the stream goes on counting from there.
+    depth = models.PositiveSmallIntegerField(default=0)
+    # When what started it happened: what follows from there on may be what the run waits for, or its goal.
+    triggered_at = models.DateTimeField(default=clock.now)
     step = models.CharField(max_length=64, blank=True)
+    arrived_at = models.DateTimeField(null=True)
     wake_at = models.DateTimeField(null=True)
+    # When it came out of its last wait: an event that nothing correlates is waited for from there on.
+    since = models.DateTimeField(default=clock.now)
     awaits = models.CharField(max_length=255, blank=True)
     awaited_value = models.CharField(max_length=255, blank=True)
     resumed_by = models.UUIDField(null=True)
     # Steps taken, so that nothing goes round for ever, and each message of a step has its own key.
     steps_taken = models.PositiveIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="failures of the step in a row")
+    error = models.TextField(blank=True)
     started_at = models.DateTimeField(default=clock.now)
     ended_at = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=64, blank=True)
@@ -89,13 +100,15 @@ class Run(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["workspace", "wake_at"],
+                # By campaign: what is due in one that is paused is in nobody's way.
+                fields=["workspace", "campaign", "wake_at"],
                 condition=Q(status="open", wake_at__isnull=False),
                 name="run_due",
             ),
             models.Index(
                 fields=["workspace", "contact", "campaign"], condition=Q(status="open"), name="run_open"
             ),
+            models.Index(fields=["workspace", "version"], condition=Q(status="open"), name="run_of_version"),
             models.Index(fields=["workspace", "campaign", "id"], name="run_by_campaign"),
             models.Index(fields=["workspace", "contact", "id"], name="run_by_contact"),
             models.Index(fields=["workspace", "event_id"], name="run_by_event"),
