@@ -19,6 +19,10 @@ HEADRACE_HOME = Path(env.str("HEADRACE_HOME", default=str(BASE_DIR / "var"))).re
 DEBUG = env.bool("DEBUG", default=False)
 PRODUCTION = env.bool("PRODUCTION", default=False)
 SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="only-for-this-machine")
+# Erased persons are known by hashes under this key: with another one nobody is recognised any more.
+ERASURE_KEY = env.str("ERASURE_KEY", default=hashlib.sha256(f"erasure:{SECRET_KEY}".encode()).hexdigest())
+# After which nothing that was under way when somebody was erased can still be.
+ERASURE_SETTLE_SECONDS = env.int("ERASURE_SETTLE_SECONDS", default=3600)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["*"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -158,6 +162,7 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so 
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
     "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
+    "settle erasures": {"task": "contacts.tasks.settle_erasures", "schedule": 60.0, "options": {"expires": 60}},
     "make partitions": {"task": "events.tasks.make_partitions", "schedule": 24 * 3600.0},
     "forget idempotency keys": {"task": "events.tasks.forget_idempotency_keys", "schedule": 3600.0},
     "sweep re-scores": {"task": "scoring.tasks.sweep_rescores", "schedule": 30.0, "options": {"expires": 30}},
@@ -268,6 +273,13 @@ RULE_SOURCES = {
 RULE_TARGETS = {
     "segment": "segments.rules.known_segments",
 }
+# What each upper app has of a person: erased in this order, exported too (see contacts.services.erasure).
+PERSONAL_DATA = [
+    "campaigns.services.personal.PERSONAL_DATA",
+    "segments.services.personal.PERSONAL_DATA",
+    "scoring.services.personal.PERSONAL_DATA",
+    "events.services.personal.PERSONAL_DATA",
+]
 # What upper apps add to a contact's page in the admin, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",
@@ -284,6 +296,8 @@ CONTACT_FILTERS = {
     "segmentId": "segments.api.filters.ContactsInSegment",
     "minScore": "scoring.api.filters.ContactsWithScore",
 }
+# Where the world reaches this installation: what links in messages begin with.
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000")
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=5000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 

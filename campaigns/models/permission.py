@@ -25,6 +25,9 @@ class ChannelSettings(TenantModel):
     # What the channel needs beside it; secrets are written, never shown. See campaigns.channels.
     options = JSONField(default=dict, blank=True)
     secret = models.CharField(max_length=255, blank=True, editable=False)
+    requires_opt_in = models.BooleanField(
+        default=False, help_text="else whoever has not opted out is written to"
+    )
     cap_count = models.PositiveSmallIntegerField(null=True, blank=True, help_text="messages to a contact")
     cap_hours = models.PositiveSmallIntegerField(default=24, help_text="in so many hours")
     quiet_from = models.TimeField(null=True, blank=True, help_text="in the contact's own time zone")
