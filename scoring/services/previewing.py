@@ -10,8 +10,9 @@ from django.db import connection
 
 from config import clock
 from config.ids import first_id_at
+from events.rules.matching import latest_events, matches
 from scoring.models import ScoringRule
-from scoring.services.matching import Judge, latest_events, matches
+from scoring.services.matching import Judge
 from scoring.services.rules import rule_warnings, validate_rule
 
 LOOKS_BACK = timedelta(days=30)
@@ -36,7 +37,7 @@ class Preview:
 
 def preview_rule(rule: ScoringRule) -> Preview:
     """Judge the latest events by a rule that need not be saved. Raises InvalidCondition or InvalidScoringRule."""
-    judge = Judge(rule, validate_rule(rule))
+    judge = Judge(validate_rule(rule), rule=rule)
     now = clock.now()
     most = MOST_EVENTS_WITH_CONTACTS if judge.needs_contact else MOST_EVENTS
     source = latest_events(rule.workspace_id, rule.event_name, first_id_at(now - LOOKS_BACK), most)
