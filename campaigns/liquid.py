@@ -16,8 +16,8 @@ from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
 from liquid.stringify import to_liquid_string
 from liquid.undefined import FalsyStrictUndefined
 
+from campaigns.errors import TemplateFault, ValueMissing
 from config import clock
-from config.errors import DomainError
 
 Kind = Literal["html", "text", "json"]
 """What comes out: decides how values are escaped. Of "json", values in strings are, and `| json` writes others."""
@@ -30,18 +30,6 @@ MAX_VALUE: Final = 200_000
 """Characters, or bits, of a value on its way; of a list, a hundredth as many elements."""
 MAX_SECONDS: Final = 1.0
 MAX_ITERATIONS: Final = 1_000
-
-
-class TemplateFault(DomainError):
-    """A template that cannot be read, or does what none may."""
-
-    code = "invalid_template"
-
-
-class ValueMissing(DomainError):
-    """A template asks for a value that is not there: what came of it would have a hole."""
-
-    code = "value_missing"
 
 
 def parse(source: str, kind: Kind) -> BoundTemplate:

@@ -31,3 +31,7 @@ class Reason(StrEnum):
     MERGED = "merged"
     ERASED = "erased"
     STEP_FAILED = "step_failed"
+    BOUNCED = "bounced"
+    SEND_FAILED = "send_failed"
+    UNKNOWN = "unknown"
+    ARCHIVED = "campaign_archived"

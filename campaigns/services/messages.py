@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from campaigns.liquid import TemplateFault, ValueMissing
+from campaigns.errors import TemplateFault, ValueMissing
 from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason

@@ -79,9 +79,10 @@ class Permission:
             return Verdict(Reason.QUIET_HOURS, until)
         return Verdict()
 
-    def count(self, person: Person) -> None:
+    def count(self, asked: Asked) -> None:
         """Note that a message leaves now, so that the next one to the person is judged after it."""
-        self.left_at.setdefault(person.id, []).insert(0, self.now)
+        if asked.asks_for_room:
+            self.left_at.setdefault(asked.person.id, []).insert(0, self.now)
 
     def _consent(self, person: Person) -> Reason | None:
         said = person.state.consents.get(self.settings.channel)
@@ -97,8 +98,6 @@ class Permission:
         if count is None:
             return self.now
         window = timedelta(hours=self.settings.cap_hours)
-        if count == 0:
-            return self.now + window
         left = self.left_at.get(person.id, ())
         return left[count - 1] + window if len(left) >= count else self.now
 

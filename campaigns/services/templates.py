@@ -15,7 +15,8 @@ from inscriptis import get_text
 from inscriptis.model.config import ParserConfig
 
 from campaigns import liquid
-from campaigns.liquid import TemplateFault
+from campaigns.channels.webhook import METHOD
+from campaigns.errors import TemplateFault
 from campaigns.models import Campaign, Message, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import preferences_url, unsubscribe_url
@@ -26,8 +27,6 @@ from events.models import Event
 
 MAX_URL: Final = Message._meta.get_field("address").max_length or 2048
 _METHODS: Final = ("POST", "PUT", "PATCH")
-METHOD: Final = ":method"
-"""The method of a call, among its headers under a name that no header has."""
 _OUR_HEADERS: Final = ("webhook-", "host", "content-", "transfer-encoding", "connection")
 
 

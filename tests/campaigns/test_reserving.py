@@ -1,23 +1,10 @@
-from datetime import UTC, datetime
-
-from campaigns.models import Decision, Message, Template
-from campaigns.services.messages import Refused, Reserved, WebhookRequest, reserve_message
-
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+from campaigns.models import Decision, Message
+from campaigns.services.messages import Refused, Reserved, WebhookRequest
+from tests.campaigns.messages import a_template, reserve
 
 
-def a_template(workspace, body="<p>Hello {{ contact.email }}</p>", **more):
-    more = {"name": f"Template {Template.objects.count()}", "subject": "Hello", **more}
-    return Template.objects.create(workspace=workspace, body=body, **more)
-
-
-def reserve(workspace, contact, template, key="one", **more):
-    more = {"channel": "email", "now": NOW, **more}
-    return reserve_message(workspace.id, contact.id, template=template, key=key, **more)
-
-
-def test_a_message_is_rendered_when_it_is_reserved(workspace, jane):
-    reserved = reserve(workspace, jane, a_template(workspace))
+def test_a_message_is_rendered_when_it_is_reserved(workspace, jane, time):
+    reserved = reserve(jane, a_template(workspace))
 
     assert isinstance(reserved, Reserved)
     message = Message.objects.get()
@@ -26,19 +13,19 @@ def test_a_message_is_rendered_when_it_is_reserved(workspace, jane):
     assert message.body == "<p>Hello jane@example.test</p>"
     assert message.text == "Hello jane@example.test"
     assert message.headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    assert message.send_at == NOW
+    assert message.send_at == time.now()
 
 
 def test_a_key_has_one_message(workspace, jane):
-    first = reserve(workspace, jane, a_template(workspace))
-    second = reserve(workspace, jane, a_template(workspace, "<p>Another</p>"))
+    first = reserve(jane, a_template(workspace), key="one")
+    second = reserve(jane, a_template(workspace, "<p>Another</p>"), key="one")
 
     assert second.message == first.message
     assert Message.objects.count() == 1
 
 
 def test_a_hole_is_refused_and_the_reason_is_on_record(workspace, jane):
-    refused = reserve(workspace, jane, a_template(workspace, "Dear {{ contact.firstName }}"))
+    refused = reserve(jane, a_template(workspace, "Dear {{ contact.firstName }}"))
 
     assert isinstance(refused, Refused)
     assert refused.reason == "value_missing"
@@ -50,7 +37,7 @@ def test_a_hole_is_refused_and_the_reason_is_on_record(workspace, jane):
 
 def test_a_call_is_rendered_too(workspace, jane):
     request = WebhookRequest("https://shop.test/{{ contact.id }}", {"mail": "{{ contact.email }}", "n": [1]})
-    reserved = reserve(workspace, jane, request, channel="webhook")
+    reserved = reserve(jane, request)
 
     assert reserved.message.address == f"https://shop.test/{jane.id}"
     assert reserved.message.body == '{"mail": "jane@example.test", "n": [1]}'
