@@ -129,8 +129,8 @@ class Dispatcher:
             claimed = claim_messages(*work, at_most=free)
             for one in claimed:
                 self._send(work, one)
-            if len(claimed) == free:
-                # There may be more, for which others leave room.
+            if claimed:
+                # There may be more: of other hosts, or for which there is room by now.
                 self._tell(partial(self._asked.setdefault, work))
 
     def _free(self, work: Work) -> int:

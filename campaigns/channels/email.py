@@ -25,6 +25,7 @@ from django.core.mail.message import BadHeaderError
 
 from campaigns.channels import Bounced, MaybeSent, NotSent
 from campaigns.models import ChannelSettings, Message
+from campaigns.services.tracked import tracked_html
 
 IDLE_SECONDS: Final = 5.0
 """After which a connection is not trusted any more: servers hang up on the silent."""
@@ -71,7 +72,7 @@ def compose(message: Message, settings: ChannelSettings) -> EmailMultiAlternativ
         headers={"Message-ID": f"<{message.pk}@{domain}>", **message.headers},
     )
     if message.body:
-        mail.attach_alternative(message.body, "text/html")
+        mail.attach_alternative(tracked_html(message, settings), "text/html")
     # By these a provider's later news is about a message of ours; others ignore them.
     mail.metadata = {"message_id": str(message.pk)}  # type: ignore[attr-defined]  # anymail's
     mail.headrace_message = message  # type: ignore[attr-defined]  # the local inbox's

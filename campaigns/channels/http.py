@@ -53,7 +53,11 @@ def call(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answ
     deadline = _Deadline()
     try:
         with deadline, _Session() as session:
-            return _call(session, method, url, body, headers)
+            answer = _call(session, method, url, body, headers)
+        # Who is hung up on in the middle of a header seems to have said all.
+        if deadline.is_over:
+            raise requests.Timeout
+        return answer
     except InvalidIPAddress as error:
         raise ForbiddenAddress(f"{url} leads to a private address") from error
     except requests.RequestException as error:
@@ -107,6 +111,9 @@ class _Session(HTTPSession):  # type: ignore[misc]  # the library has no types
         self.headers["Accept-Encoding"] = "identity"
         for adapter in self.adapters.values():
             adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _EncryptedPool}
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """See no redirect: even one that is not followed would be read to its end."""
 
 
 class _Deadline:
