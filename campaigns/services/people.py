@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from campaigns.models.messages import Channel
 from contacts.models import Identifier
@@ -38,9 +38,9 @@ class Person:
     def time_zone(self, default: str) -> ZoneInfo:
         """Return its own time zone, as an attribute says, else `default`."""
         for name in _TIME_ZONE_ATTRIBUTES:
-            if (zone := _zone(self.state.attributes.get(name))) is not None:
+            if (zone := zone_named(self.state.attributes.get(name))) is not None:
                 return zone
-        return _zone(default) or ZoneInfo("UTC")
+        return zone_named(default) or ZoneInfo("UTC")
 
 
 def people_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Person]:
@@ -53,10 +53,15 @@ def people_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, P
     }
 
 
-def _zone(name: object) -> ZoneInfo | None:
+def zone_named(name: object) -> ZoneInfo | None:
+    """Return the time zone of a name, None if there is none."""
     if not isinstance(name, str) or not name:
         return None
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError):  # unknown, or no name of a zone at all, such as a path
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ):  # unknown, or no name of a zone at all, such as a path
         return None
