@@ -78,7 +78,8 @@ def trace_event(event: Event) -> Trace:
     workspace_id = event.workspace_id
     consequences = _consequences(event)
     ids = [event.id, *(one.id for one in consequences)]
-    runs = list(Run.objects.in_workspace(workspace_id).filter(event_id__in=ids).order_by("id")[:MOST])
+    started = Run.objects.in_workspace(workspace_id).filter(event_id__in=ids).select_related("version")
+    runs = list(started.order_by("id")[:MOST])
     of_runs = Q(event_id__in=ids) | Q(run_id__in=[run.id for run in runs])
     decisions = list(Decision.objects.filter(of_runs, workspace_id=workspace_id).order_by("id")[:MOST])
     messages = list(Message.objects.in_workspace(workspace_id).filter(of_runs).order_by("id")[:MOST])

@@ -1,16 +1,35 @@
 """Rows of campaigns as what ran would have left them, made by the models alone."""
 
+from itertools import count
 from typing import Any
+from uuid import UUID
 
-from campaigns.models import Campaign, CampaignVersion, Decision, Message, Run, Template
+from campaigns.models import (
+    Campaign,
+    CampaignVersion,
+    Decision,
+    Form,
+    FormSubmission,
+    Message,
+    Run,
+    Suppression,
+    Template,
+)
 from config import ids
 from contacts.models import Contact
 from workspaces.models import Workspace
 
+_places = count()
+
+
+def next_id() -> UUID:
+    """Return an id that comes after the one before, also within a millisecond."""
+    return ids.uuid7(sequence=next(_places))
+
 
 def a_campaign_row(workspace: Workspace, name: str = "Welcome", **values: Any) -> Campaign:
     """Return a campaign with one version."""
-    campaign = Campaign.objects.create(workspace=workspace, name=name, **values)
+    campaign = Campaign.objects.create(id=next_id(), workspace=workspace, name=name, **values)
     campaign.version = CampaignVersion.objects.create(
         workspace=workspace, campaign=campaign, number=1, definition=campaign.draft
     )
@@ -21,6 +40,7 @@ def a_campaign_row(workspace: Workspace, name: str = "Welcome", **values: Any) -
 def a_run(campaign: Campaign, contact: Contact, **values: Any) -> Run:
     """Return a run, by default an open one."""
     return Run.objects.create(
+        id=next_id(),
         workspace_id=campaign.workspace_id,
         campaign=campaign,
         version=campaign.version,
@@ -32,6 +52,7 @@ def a_run(campaign: Campaign, contact: Contact, **values: Any) -> Run:
 def a_decision(campaign: Campaign, contact: Contact, kind: str, reason: str = "", **values: Any) -> Decision:
     """Return a decision about a contact."""
     return Decision.objects.create(
+        id=next_id(),
         workspace_id=campaign.workspace_id,
         campaign=campaign,
         contact=contact,
@@ -45,6 +66,7 @@ def a_message(contact: Contact, campaign: Campaign | None = None, **values: Any)
     """Return a message, by default an e-mail in the queue."""
     defaults = {"channel": "email", "address": "jane@example.test", "subject": "Hello", "body": "<p>Hello"}
     return Message.objects.create(
+        id=next_id(),
         workspace_id=contact.workspace_id,
         campaign=campaign,
         contact=contact,
@@ -54,6 +76,22 @@ def a_message(contact: Contact, campaign: Campaign | None = None, **values: Any)
 
 def a_template_row(workspace: Workspace, name: str = "Hello", **values: Any) -> Template:
     """Return a template of an e-mail."""
-    return Template.objects.create(
-        workspace=workspace, name=name, **{"subject": "Hello", "body": "<p>Hello</p>", **values}
+    values = {"subject": "Hello", "body": "<p>Hello</p>", **values}
+    return Template.objects.create(id=next_id(), workspace=workspace, name=name, **values)
+
+
+def a_form_row(workspace: Workspace, name: str = "News", **values: Any) -> Form:
+    """Return a form."""
+    return Form.objects.create(id=next_id(), workspace=workspace, name=name, **values)
+
+
+def a_submission(form: Form, contact: Contact, **values: Any) -> FormSubmission:
+    """Return what somebody sent."""
+    return FormSubmission.objects.create(
+        id=next_id(), workspace_id=form.workspace_id, form=form, contact=contact, **values
     )
+
+
+def a_suppression(workspace: Workspace, address: str = "jane@example.test", **values: Any) -> Suppression:
+    """Return an address to which nothing is sent."""
+    return Suppression.objects.create(id=next_id(), workspace=workspace, address=address, **values)
