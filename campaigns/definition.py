@@ -47,7 +47,7 @@ class EventTrigger:
 class DateTrigger:
     """A moment that lies `offset` from a date of the contact; `at`: the time of day in the contact's zone."""
 
-    field: str
+    attribute: str
     offset: timedelta
     at: time | None
     is_yearly: bool
@@ -119,7 +119,7 @@ class Wait:
 class WaitUntilDate:
     """Until `offset` from a date of the contact, at a time of its day if one is given."""
 
-    field: str
+    attribute: str
     offset: timedelta
     at: time | None = None
 
@@ -347,7 +347,7 @@ class _Reader:
         if repeats not in ("yearly", "never"):
             raise InvalidDefinition(f"{path}.repeats", "Must be yearly or never.")
         return DateTrigger(
-            _contact_field(body.get("field"), f"{path}.field"),
+            _attribute(body.get("field"), f"{path}.field"),
             _offset(body.get("offset"), f"{path}.offset"),
             _time_of_day(body.get("at"), f"{path}.at"),
             repeats == "yearly",
@@ -465,7 +465,7 @@ class _Reader:
         until = _object(data["until"], f"{path}.until")
         _refuse_unknown(until, {"field", "offset", "at"}, f"{path}.until")
         return WaitUntilDate(
-            _contact_field(until.get("field"), f"{path}.until.field"),
+            _attribute(until.get("field"), f"{path}.until.field"),
             _offset(until.get("offset"), f"{path}.until.offset"),
             _time_of_day(until.get("at"), f"{path}.until.at"),
         )
@@ -767,13 +767,21 @@ def _time_of_day(raw: object, path: str) -> time | None:
 
 
 def _contact_field(raw: object, path: str) -> str:
-    is_attribute = isinstance(raw, str) and raw.startswith("attributes.") and raw.count(".") == 1
-    if is_attribute and len(cast(str, raw)) > len("attributes.") and "\x00" not in cast(str, raw):
-        return cast(str, raw)
-    if isinstance(raw, str) and raw in {*_CONTACT_COLUMNS, "createdAt"}:
+    if isinstance(raw, str) and raw in _CONTACT_COLUMNS:
         return raw
-    known = ", ".join(sorted({*_CONTACT_COLUMNS, "createdAt"}))
-    raise InvalidDefinition(path, f'The field must be "attributes.…" or one of {known}.')
+    try:
+        return f"attributes.{_attribute(raw, path)}"
+    except InvalidDefinition:
+        known = ", ".join(sorted(_CONTACT_COLUMNS))
+        raise InvalidDefinition(path, f'The field must be "attributes.…" or one of {known}.') from None
+
+
+def _attribute(raw: object, path: str) -> str:
+    """Return the name of one of the contact's own attributes, without what it begins with."""
+    name = raw.removeprefix("attributes.") if isinstance(raw, str) else ""
+    if not isinstance(raw, str) or not 0 < len(name) < len(raw) <= MAX_TEXT or "." in name:
+        raise InvalidDefinition(path, 'The field must be "attributes.…".')
+    return name
 
 
 def _event_path(raw: object, path: str) -> tuple[str, ...]:

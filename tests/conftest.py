@@ -17,6 +17,8 @@ receivers.publish = _published.append
 segment_receivers.publish = lambda task, *arguments: None
 scoring_receivers.publish = lambda workspace_id, rule_id: None
 campaign_receivers.publish_delivery = lambda channel, workspace_id: None
+campaign_receivers.publish_steps = lambda workspace_id: None
+campaign_receivers.publish_beginning = lambda workspace_id: None
 
 
 @pytest.fixture(autouse=True)

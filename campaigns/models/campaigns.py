@@ -76,6 +76,10 @@ class CampaignVersion(TenantModel):
     created_at = models.DateTimeField(default=clock.now, editable=False)
     # No run of it is open any more, nor will one start: no event is held against it.
     retired_at = models.DateTimeField(null=True, editable=False)
+    # The dates that start it are put on the timetable for all contacts, in the order of their ids, up to this one;
+    # empty `dates_since`: there is nothing to put on it, or all is.
+    dates_after = models.UUIDField(null=True, editable=False)
+    dates_since = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [
