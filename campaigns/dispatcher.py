@@ -38,6 +38,8 @@ Work = tuple[UUID, str]
 class Dispatcher:
     """Sends what is ready, of any number of workspaces and channels."""
 
+    _thread: threading.Thread | None
+
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or settings.DELIVERY_THREADS
         self._start_afresh()
@@ -71,7 +73,7 @@ class Dispatcher:
         self._done: list[tuple[Work, Attempt]] = []
         self._under_way: Counter[Work] = Counter()
         self._senders: dict[str, ThreadPoolExecutor] = {}
-        self._thread: threading.Thread | None = None
+        self._thread = None
         self._news = False
         self._closing = False
 

@@ -81,7 +81,7 @@ def _told(error: Exception) -> str:
     return f"{message}, line {line}"
 
 
-class _Missing(FalsyStrictUndefined):  # type: ignore[misc]  # the library's __eq__ and __bool__ narrow theirs
+class _Missing(FalsyStrictUndefined):
     """A missing value: it may be asked about and be given a default, and not be printed."""
 
     __slots__ = ()

@@ -323,16 +323,18 @@ PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000")
 _EMAIL_URL = env.str("EMAIL_URL", default="")
 EMAIL_TIMEOUT = 15
 ANYMAIL: dict[str, Any] = {"IGNORE_UNSUPPORTED_FEATURES": True, "REQUESTS_TIMEOUT": (5, 15)}
-if not _EMAIL_URL:
-    EMAIL_BACKEND = "campaigns.channels.inbox.InboxBackend"
-elif _EMAIL_URL.startswith("anymail+"):
+EMAIL_BACKEND = "campaigns.channels.inbox.InboxBackend"
+if _EMAIL_URL.startswith("anymail+"):
     _PROVIDER, _, _PROVIDER_SETTINGS = _EMAIL_URL.removeprefix("anymail+").partition("://?")
     EMAIL_BACKEND = f"anymail.backends.{_PROVIDER}.EmailBackend"
     ANYMAIL |= {f"{_PROVIDER}_{name}".upper(): value for name, value in parse_qsl(_PROVIDER_SETTINGS)}
-else:
+elif _EMAIL_URL:
     vars().update(env.email_url("EMAIL_URL"))
     if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":
         EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+# The name and password, name:password, that providers send their news about messages with; none: they may not.
+if _EMAIL_WEBHOOK_SECRET := env.str("EMAIL_WEBHOOK_SECRET", default=""):
+    ANYMAIL["WEBHOOK_SECRET"] = _EMAIL_WEBHOOK_SECRET
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Headrace <headrace@localhost>")
 # Messages of one channel that a worker process sends at a time, and of those the calls to one host by all of them.
 DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=8)

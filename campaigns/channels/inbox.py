@@ -31,7 +31,7 @@ def _row(mail: EmailMessage) -> SentEmail:
         workspace_id=message.workspace_id if message else None,
         sender=mail.from_email[:320],
         recipients=mail.recipients(),
-        subject=mail.subject,
-        source=mail.message().as_bytes(linesep="\r\n"),
+        subject=str(mail.subject),
+        source=mail.message().as_bytes(linesep="\r\n"),  # type: ignore[call-arg]  # Django's own has it
         received_at=clock.now(),
     )

@@ -116,15 +116,15 @@ def send(claimed: Claimed) -> Attempt:
     return Attempt(claimed, Sent(provider_id), clock.now())
 
 
+@transaction.atomic
 def record_attempts(workspace_id: UUID, attempts: Sequence[Attempt]) -> None:
     """Note what became of messages, and tell the stream."""
-    with transaction.atomic(durable=True):
-        record = _Record(workspace_id)
-        standing = _still_ours(workspace_id, attempts)
-        for attempt in attempts:
-            if (message := standing.get(attempt.claimed.message.pk)) is not None:
-                record.add(message, attempt)
-        record.write()
+    record = _Record(workspace_id)
+    standing = _still_ours(workspace_id, attempts)
+    for attempt in attempts:
+        if (message := standing.get(attempt.claimed.message.pk)) is not None:
+            record.add(message, attempt)
+    record.write()
 
 
 def host_limit(channel: str) -> int | None:

@@ -32,6 +32,7 @@ def settle_abandoned(now: datetime) -> int:
     return count
 
 
+@transaction.atomic
 def settle_message(workspace_id: UUID, message_id: UUID, *, was_sent: bool, provider_id: str = "") -> Message:
     """Say what became of an unknown message: it was sent, or it was not and is to be sent again.
 
@@ -54,7 +55,6 @@ def settle_message(workspace_id: UUID, message_id: UUID, *, was_sent: bool, prov
     return message
 
 
-@transaction.atomic
 def _send_again(message: Message) -> None:
     unknown = Message.objects.filter(
         workspace_id=message.workspace_id, pk=message.pk, status=Message.Status.UNKNOWN

@@ -79,8 +79,11 @@ def values_of(
 
 def check_template(template: Template) -> None:
     """Check that a template can be read. Raises TemplateFault, which names the part."""
-    parts = {"subject": (template.subject, "text"), "text": (template.text, "text")}
-    parts["body"] = (template.body, _KINDS[template.channel])
+    parts: dict[str, tuple[str, liquid.Kind]] = {
+        "subject": (template.subject, "text"),
+        "text": (template.text, "text"),
+        "body": (template.body, _KINDS[template.channel]),
+    }
     for name, (source, kind) in parts.items():
         try:
             liquid.parse(source, kind)

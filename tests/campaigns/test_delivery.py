@@ -12,7 +12,7 @@ from campaigns.dispatcher import Dispatcher
 from campaigns.models import Campaign, Message
 from campaigns.services import delivery
 from campaigns.services.delivery import claim_messages, deliver_ready, record_attempts, send, waiting_channels
-from campaigns.services.settling import settle_abandoned
+from campaigns.services.settling import settle_abandoned, settle_message
 from campaigns.services.suppressing import suppress, unsubscribe
 from contacts.services import delete_contact
 from events.models import Event
@@ -170,6 +170,18 @@ def test_a_late_answer_says_nothing_of_a_later_attempt(workspace, jane, time, se
 
     message.refresh_from_db()
     assert message.status == Message.Status.SENDING
+
+
+def test_what_is_settled_is_part_of_its_caller_s_transaction(workspace, jane, time, sent):
+    message = a_message(jane)
+    claim_messages(workspace.id, "email", at_most=1)
+    settle_abandoned(time.go(seconds=400))
+
+    with transaction.atomic():
+        settle_message(workspace.id, message.pk, was_sent=True, provider_id="theirs")
+
+    message.refresh_from_db()
+    assert (message.status, message.provider_id) == (Message.Status.SENT, "theirs")
 
 
 def test_what_breaks_a_channel_leaves_the_message_unknown(workspace, jane, monkeypatch, caplog):
