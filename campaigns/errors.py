@@ -195,3 +195,18 @@ class InvalidSubmission(DomainError):
     def __init__(self, details: Mapping[str, list[str]]) -> None:
         super().__init__("Validation failed")
         self.details = dict(details)
+
+
+class NoBot(DomainError):
+    """The workspace has no token of a bot."""
+
+    code = "no_bot"
+
+    def __init__(self) -> None:
+        super().__init__("The workspace has no Telegram bot")
+
+
+class RegistrationRefused(DomainError):
+    """Telegram did not take the address."""
+
+    code = "registration_refused"
