@@ -138,7 +138,8 @@ def _hang_up() -> None:
 def _provider_id(mail: EmailMultiAlternatives) -> str:
     status = getattr(mail, "anymail_status", None)
     if status is not None:
-        return status.message_id if isinstance(status.message_id, str) else ""
+        # Some number their e-mails; of several recipients it would be a set.
+        return str(status.message_id) if isinstance(status.message_id, str | int) else ""
     return str(mail.extra_headers["Message-ID"]).strip("<>")
 
 
