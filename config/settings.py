@@ -303,6 +303,8 @@ CONTACT_SECTIONS = [
     "events.admin.contact_events_section",
     "scoring.admin.contact_score_section",
     "segments.admin.contact_segments_section",
+    "campaigns.admin.contact_campaigns_section",
+    "campaigns.admin.contact_messages_section",
 ]
 # What upper apps add to a contact's answer in the API, by key.
 CONTACT_ANSWER_SECTIONS = {
@@ -401,6 +403,28 @@ UNFOLD: dict[str, Any] = {
                     ("Segments", "group_work", "segments_segment"),
                     ("Memberships", "person_check", "segments_membership"),
                     ("Stays", "history", "segments_stay"),
+                ),
+            },
+            {
+                "title": "Campaigns",
+                "items": _pages(
+                    ("Campaigns", "campaign", "campaigns_campaign"),
+                    ("Runs", "route", "campaigns_run"),
+                    ("Decisions", "fact_check", "campaigns_decision"),
+                    ("Broadcasts", "cell_tower", "campaigns_broadcast"),
+                    ("Versions", "history_edu", "campaigns_campaignversion"),
+                ),
+            },
+            {
+                "title": "Messages",
+                "items": _pages(
+                    ("Messages", "mail", "campaigns_message"),
+                    ("Templates", "draft", "campaigns_template"),
+                    ("Channels", "settings_input_antenna", "campaigns_channelsettings"),
+                    ("Suppressions", "block", "campaigns_suppression"),
+                    ("Forms", "list_alt", "campaigns_form"),
+                    ("Submissions", "assignment_turned_in", "campaigns_formsubmission"),
+                    ("Local inbox", "inbox", "campaigns_sentemail"),
                 ),
             },
             {
