@@ -14,12 +14,12 @@ from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilt
 
 from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
 from campaigns.errors import TemplateFault
-from campaigns.models import Message, SentEmail, Template
+from campaigns.models import Message, Template
 from campaigns.services.editing import delete_template, save_template
 from campaigns.services.settling import settle_message
 from campaigns.services.templates import check_template
 from config.errors import DomainError
-from workspaces.staff import MachineWrittenMixin, StaffAdmin, TenantAdmin, TenantForm, WorkspaceFilter
+from workspaces.staff import TenantAdmin, TenantForm, WorkspaceFilter
 
 _PARTS = ("subject", "body", "text")
 
@@ -163,26 +163,3 @@ class MessageAdmin(OfCampaignAdmin):
                 messages.error(request, f"{message}: {error.message}.")
         if done:
             messages.success(request, f"{done} message{'' if done == 1 else 's'} settled.")
-
-
-@admin.register(SentEmail)
-class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
-    list_display = ["received_utc", "subject", "recipients", "sender"]
-    sortable_by = ()
-    ordering = ["-received_at"]
-    fields = ["received_utc", "sender", "recipients", "subject", "message_label", "contents"]
-    readonly_fields = ["received_utc", "message_label", "contents"]
-
-    @admin.display(description="received (UTC)")
-    def received_utc(self, email: SentEmail) -> str:
-        return utc(email.received_at)
-
-    @admin.display(description="message")
-    def message_label(self, email: SentEmail) -> SafeString | str:
-        if email.message_id is None:
-            return ""
-        return link("campaigns_message_change", email.message_id, "The message")
-
-    @admin.display(description="source")
-    def contents(self, email: SentEmail) -> str:
-        return bytes(email.source).decode("utf-8", "replace")
