@@ -30,6 +30,7 @@ KIND: Final = "telegram"
 _TIMEOUT_SECONDS: Final = (5.0, 15.0)
 _PROOF_BYTES: Final = 12
 _MAX_TEXT: Final = 5_000
+_LAST_SECOND: Final = 2**33
 _STATUSES: Final = {"/start": Consent.Status.OPTED_IN, "/stop": Consent.Status.OPTED_OUT}
 _CHATS: Final = {"member": Consent.Status.OPTED_IN, "kicked": Consent.Status.OPTED_OUT}
 
@@ -170,6 +171,6 @@ def _word(value: object) -> str | None:
 
 
 def _moment(seconds: object) -> datetime | None:
-    if isinstance(seconds, int) and 0 <= seconds < 2**40:
+    if isinstance(seconds, int) and 0 <= seconds < _LAST_SECOND:
         return datetime.fromtimestamp(seconds, UTC)
     return None

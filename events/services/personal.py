@@ -62,7 +62,8 @@ def _forget_merges(person: Person) -> int:
     if not person.merge_ids:
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(_MERGES, [person.workspace_id, [str(one) for one in person.merge_ids]])
+        merge_ids = [str(one) for one in person.merge_ids]
+        cursor.execute(_MERGES, [person.workspace_id, merge_ids, list(person.contact_ids)])
         return cursor.rowcount
 
 
@@ -105,7 +106,7 @@ GROUP BY p.id HAVING count(e.id) > 0
 _MERGES = """
 DELETE FROM events_event
 WHERE workspace_id = %s AND name IN ('contact.merged', 'contact.unmerged') AND source = 'system'
-    AND properties #>> '{new,merge_id}' = ANY(%s)
+    AND properties #>> '{new,merge_id}' = ANY(%s) AND NOT contact_id = ANY(%s)
 """
 
 PERSONAL_DATA = PersonalData(

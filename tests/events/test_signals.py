@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from anymail.signals import tracking
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from campaigns.signals import message_reserved
@@ -20,6 +21,7 @@ SIGNALS = (
     segment_waits,
     versions_retired,
     message_reserved,
+    tracking,
     pre_save,
     post_save,
     pre_delete,

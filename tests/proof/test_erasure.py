@@ -23,6 +23,7 @@ from campaigns.models import (
     SentEmail,
     Suppression,
 )
+from campaigns.services.delivery import deliver_ready
 from config import clock
 from config.errors import DomainError
 from contacts.errors import PersonErased
@@ -47,6 +48,7 @@ from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_e
 from scoring.models import ScoringRule
 from segments.models import Segment
 from segments.services import add_members, create_segment
+from tests.campaigns.factories import a_campaign, definition, marks, messages_of, node, runs_of, sends, work
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, did, every
@@ -233,7 +235,8 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
 
     assert rows_of_contacts([*full.ids, full.once.id]) == []
     left = rows_that_name(WORD, PHONE, *(str(one) for one in (*full.ids, full.once.id)))
-    assert {table for table, _ in left} == {"contacts_erasure"}  # the ids that the contacts had
+    # The ids that the contacts had: in the receipt, and that staff did something to one.
+    assert {table for table, _ in left} == {"contacts_erasure", "django_admin_log"}
     assert not any(WORD in text for _, text in left)
     assert set(erasure.contact_ids) == set(full.ids)
     assert erasure.removed["contacts"] == 2
@@ -245,7 +248,7 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
     kept = rows_that_name("trillian")
     assert [table for table, _ in kept] == [table for table, _ in strangers]
     assert ParkedEffect.objects.get().event_ids == [full.kept_event]
-    assert apply_effects(workspace.id) == "done"
+    apply_effects(workspace.id)
     assert rows_of_contacts(full.ids) == []
 
 
@@ -492,3 +495,42 @@ def test_staff_erase_after_confirming(workspace, client, admin_client):
     form = {"workspace": str(workspace.id), "contact": str(full.other.id), "kind": "email", "value": EMAIL}
     refused = admin_client.post("/admin/contacts/identifier/add/", form)
     assert b"was erased" in refused.content
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("repetition", range(3))
+def test_erased_while_runs_are_under_way_and_messages_leave(repetition):
+    workspace = WorkspaceFactory.create()
+    tags = node("tag", "tag", add=["x"])
+    campaign = a_campaign(workspace, definition(sends(workspace, body=f"<p>{WORD}"), tags, marks()))
+    people = [a_contact(workspace, EMAIL), *(a_contact(workspace, f"p{n}@earth.test") for n in range(4))]
+
+    def send():
+        incoming = [IncomingEvent("go", by_email(one.email)) for one in people]
+        record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+
+    def leave():
+        for _ in range(3):
+            deliver_ready(workspace.id, "email")
+
+    send()
+    outcomes = in_threads(
+        send,
+        lambda: work(workspace),
+        lambda: work(workspace),
+        leave,
+        lambda: erase_person(workspace, people[0]),
+    )
+
+    assert [one for one in outcomes if isinstance(one, Exception)] == []
+    settle_erasures()
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    settle_erasures()
+    assert rows_of_contacts([people[0].id]) == []
+    assert rows_that_name(EMAIL) == []
+    for one in people[1:]:
+        statuses = [(run.status, run.end_reason) for run in runs_of(campaign, one)]
+        assert statuses == [("completed", "end_of_workflow")] * 2
+    assert {message.status for message in messages_of(campaign)} == {"SENT"}
+    assert len(messages_of(campaign)) == 8
