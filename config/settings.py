@@ -4,6 +4,7 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import environ
 from django.conf import global_settings
@@ -19,6 +20,10 @@ HEADRACE_HOME = Path(env.str("HEADRACE_HOME", default=str(BASE_DIR / "var"))).re
 DEBUG = env.bool("DEBUG", default=False)
 PRODUCTION = env.bool("PRODUCTION", default=False)
 SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="only-for-this-machine")
+# Erased persons are known by hashes under this key: with another one nobody is recognised any more.
+ERASURE_KEY = env.str("ERASURE_KEY", default=hashlib.sha256(f"erasure:{SECRET_KEY}".encode()).hexdigest())
+# After which nothing that was under way when somebody was erased can still be.
+ERASURE_SETTLE_SECONDS = env.int("ERASURE_SETTLE_SECONDS", default=3600)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["*"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -43,6 +48,7 @@ INSTALLED_APPS = [
     "events",
     "scoring",
     "segments",
+    "campaigns",
 ]
 
 MIDDLEWARE = [
@@ -157,10 +163,31 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so 
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
     "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
+    "settle erasures": {
+        "task": "contacts.tasks.settle_erasures",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
+    "sweep messages": {
+        "task": "campaigns.delivery_tasks.sweep_messages",
+        "schedule": 1.0,
+        "options": {"expires": 5},
+    },
+    "settle messages": {
+        "task": "campaigns.delivery_tasks.settle_messages",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     "make partitions": {"task": "events.tasks.make_partitions", "schedule": 24 * 3600.0},
     "forget idempotency keys": {"task": "events.tasks.forget_idempotency_keys", "schedule": 3600.0},
     "sweep re-scores": {"task": "scoring.tasks.sweep_rescores", "schedule": 30.0, "options": {"expires": 30}},
     "sweep segments": {"task": "segments.tasks.sweep_segments", "schedule": 15.0, "options": {"expires": 15}},
+    "sweep runs": {"task": "campaigns.tasks.sweep_runs", "schedule": 1.0, "options": {"expires": 5}},
+    "sweep campaigns": {
+        "task": "campaigns.tasks.sweep_campaigns",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     "sweep stale rows": {"task": "segments.tasks.sweep_stale_rows", "schedule": 3600.0},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -258,6 +285,7 @@ EVENT_EFFECTS = [
     "events.effects.keep_aggregates",
     "scoring.effects.apply_scoring_rules",
     "segments.effects.reevaluate_segments",
+    "campaigns.effects.enrol_contacts",
 ]
 # What upper apps add to the language of rules: by the type of the condition, what makes its SQL.
 RULE_SOURCES = {
@@ -267,22 +295,61 @@ RULE_SOURCES = {
 RULE_TARGETS = {
     "segment": "segments.rules.known_segments",
 }
+# What each upper app has of a person: erased in this order, exported too (see contacts.services.erasure).
+PERSONAL_DATA = [
+    "campaigns.services.personal.PERSONAL_DATA",
+    "segments.services.personal.PERSONAL_DATA",
+    "scoring.services.personal.PERSONAL_DATA",
+    "events.services.personal.PERSONAL_DATA",
+]
 # What upper apps add to a contact's page in the admin, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",
     "scoring.admin.contact_score_section",
     "segments.admin.contact_segments_section",
+    "campaigns.admin.contact_campaigns_section",
+    "campaigns.admin.contact_messages_section",
 ]
 # What upper apps add to a contact's answer in the API, by key.
 CONTACT_ANSWER_SECTIONS = {
     "events": "events.api.presentation.recent_events",
     "segments": "segments.api.presentation.active_segments",
+    "campaigns": "campaigns.api.presentation.recent_runs",
+    "messages": "campaigns.api.presentation.recent_messages",
 }
 # What upper apps let the list of contacts be narrowed by: the parameter's name, and its filter.
 CONTACT_FILTERS = {
     "segmentId": "segments.api.filters.ContactsInSegment",
     "minScore": "scoring.api.filters.ContactsWithScore",
 }
+# Where the world reaches this installation: what links in messages begin with.
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000")
+
+# How e-mail leaves: smtp://…, or anymail+<provider>://?<setting>=<value>… by a provider's API; none: the local inbox.
+_EMAIL_URL = env.str("EMAIL_URL", default="")
+EMAIL_TIMEOUT = 15
+ANYMAIL: dict[str, Any] = {"IGNORE_UNSUPPORTED_FEATURES": True, "REQUESTS_TIMEOUT": (5, 15)}
+EMAIL_BACKEND = "campaigns.channels.inbox.InboxBackend"
+if _EMAIL_URL.startswith("anymail+"):
+    _PROVIDER, _, _PROVIDER_SETTINGS = _EMAIL_URL.removeprefix("anymail+").partition("://?")
+    EMAIL_BACKEND = f"anymail.backends.{_PROVIDER}.EmailBackend"
+    ANYMAIL |= {f"{_PROVIDER}_{name}".upper(): value for name, value in parse_qsl(_PROVIDER_SETTINGS)}
+elif _EMAIL_URL:
+    vars().update(env.email_url("EMAIL_URL"))
+    if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":
+        EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+# The name and password, name:password, that providers send their news about messages with; none: they may not.
+if _EMAIL_WEBHOOK_SECRET := env.str("EMAIL_WEBHOOK_SECRET", default=""):
+    ANYMAIL["WEBHOOK_SECRET"] = _EMAIL_WEBHOOK_SECRET
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Headrace <headrace@localhost>")
+# Messages of one channel that a worker process sends at a time, and of those the calls to one host by all of them.
+DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=8)
+DELIVERIES_PER_HOST = env.int("DELIVERIES_PER_HOST", default=2)
+# After which a message that a worker took and never told of may have left or not.
+DELIVERY_CLAIM_SECONDS = env.int("DELIVERY_CLAIM_SECONDS", default=300)
+# Webhooks may reach private, loopback and link-local addresses: for an installation whose tenants are all trusted.
+WEBHOOK_ALLOW_PRIVATE_ADDRESSES = env.bool("WEBHOOK_ALLOW_PRIVATE_ADDRESSES", default=False)
+TELEGRAM_API_URL = env.str("TELEGRAM_API_URL", default="https://api.telegram.org")
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=5000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 
@@ -311,6 +378,7 @@ UNFOLD: dict[str, Any] = {
                     ("Contacts", "person", "contacts_contact"),
                     ("Companies", "apartment", "contacts_company"),
                     ("Merges", "merge", "contacts_merge"),
+                    ("Erasures", "delete_forever", "contacts_erasure"),
                     ("Tags", "sell", "contacts_tag"),
                     ("Fields", "data_object", "contacts_field"),
                 ),
@@ -339,6 +407,28 @@ UNFOLD: dict[str, Any] = {
                     ("Segments", "group_work", "segments_segment"),
                     ("Memberships", "person_check", "segments_membership"),
                     ("Stays", "history", "segments_stay"),
+                ),
+            },
+            {
+                "title": "Campaigns",
+                "items": _pages(
+                    ("Campaigns", "campaign", "campaigns_campaign"),
+                    ("Runs", "route", "campaigns_run"),
+                    ("Decisions", "fact_check", "campaigns_decision"),
+                    ("Broadcasts", "cell_tower", "campaigns_broadcast"),
+                    ("Versions", "history_edu", "campaigns_campaignversion"),
+                ),
+            },
+            {
+                "title": "Messages",
+                "items": _pages(
+                    ("Messages", "mail", "campaigns_message"),
+                    ("Templates", "draft", "campaigns_template"),
+                    ("Channels", "settings_input_antenna", "campaigns_channelsettings"),
+                    ("Suppressions", "block", "campaigns_suppression"),
+                    ("Forms", "list_alt", "campaigns_form"),
+                    ("Submissions", "assignment_turned_in", "campaigns_formsubmission"),
+                    ("Local inbox", "inbox", "campaigns_sentemail"),
                 ),
             },
             {

@@ -23,6 +23,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("contacts.api.urls")),
     path("api/", include("scoring.api.urls")),
     path("api/", include("segments.api.urls")),
+    path("api/", include("campaigns.api.urls")),
+    path("", include("campaigns.public.urls")),
     path("api/", include("workspaces.api.urls")),
     path("oauth2/", include("workspaces.api.oauth_urls")),
     path("autosend/v1/", include(autosend)),

@@ -13,6 +13,7 @@ from django.db import OperationalError
 from django.db.models import CharField, DecimalField, OuterRef, Q, QuerySet, Subquery
 from django.forms import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.module_loading import import_string
@@ -29,6 +30,7 @@ from contacts.models import (
     Contact,
     ContactScore,
     ContactTag,
+    Erasure,
     Field,
     Identifier,
     Merge,
@@ -38,6 +40,8 @@ from contacts.models import (
 from contacts.services import (
     check_attributes,
     delete_contact,
+    erase_person,
+    erased_among,
     load_schema,
     merge_contacts,
     normalize_identifier,
@@ -145,6 +149,8 @@ class IdentifierForm(TenantForm):
             cleaned["value"] = normalize_identifier(kind, value)
             if cleaned["value"] is None:
                 self.add_error("value", f"This cannot be a contact's {kind}.")
+            elif erased_among(workspace.pk, [(kind, cleaned["value"])]):
+                self.add_error("value", "Whoever has this was erased and is not stored again.")
         return cleaned
 
     def _get_validation_exclusions(self) -> set[str]:
@@ -249,7 +255,7 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
     ]
     readonly_fields = ["merged_into", "merged_contacts", "created_at", "updated_at"]
     inlines = [IdentifierInline, ConsentInline, ContactTagInline, CompanyMembershipInline]
-    actions = ["merge_chosen"]
+    actions = ["merge_chosen", "erase_chosen"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Contact]:
         """Look the columns up for the page's rows alone, in the same statement."""
@@ -285,6 +291,29 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
         with refusals_shown(request):
             merge_contacts(survivor.workspace, survivor, merged, by=str(request.user))
             messages.success(request, f"{merged} is part of {survivor} now.")
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("contacts.delete_contact"))
+
+    @admin.action(description="Erase for good: everything about the persons", permissions=["erase"])
+    def erase_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
+        """Erase the chosen persons, once that was confirmed."""
+        if "confirmed" not in request.POST:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Erase for good",
+                "contacts": queryset,
+                "opts": self.opts,
+            }
+            return TemplateResponse(request, "admin/contacts/contact/erase.html", context)
+        erased = 0
+        for contact in queryset.select_related("workspace"):
+            with refusals_shown(request):
+                erase_person(contact.workspace, contact, by=str(request.user))
+                erased += 1
+        if erased:
+            messages.success(request, f"{erased} person{'' if erased == 1 else 's'} erased.")
+        return None
 
     @admin.display(description="merged into it")
     def merged_contacts(self, contact: Contact) -> str:
@@ -612,3 +641,29 @@ class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
                 undone += 1
         if undone:
             messages.success(request, f"{undone} merge{'' if undone == 1 else 's'} undone.")
+
+
+@admin.register(Erasure)
+class ErasureAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["erased_at", "rows", "by", "settled_at"]
+    list_filter = [WorkspaceFilter]
+    sortable_by = ()
+    ordering = ["-erased_at"]
+    search_fields = ["id"]
+    search_help_text = "The id of a receipt, or of a contact that was."
+    fields = ["workspace", "contact_ids", "removed", "by", "erased_at", "settled_at"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find a receipt by its id, or by that of a contact."""
+        if not search_term.strip():
+            return queryset, False
+        wanted = parse_uuid(search_term.strip())
+        return queryset.filter(
+            Q(id=wanted) | Q(contact_ids__contains=[wanted])
+        ) if wanted else queryset.none(), False
+
+    @admin.display(description="rows removed")
+    def rows(self, erasure: Erasure) -> int:
+        return sum(erasure.removed.values())

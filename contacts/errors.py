@@ -177,3 +177,22 @@ class MergeUndone(DomainError):
 
     def __init__(self) -> None:
         super().__init__("The merge was undone already")
+
+
+class PersonErased(DomainError):
+    """The identifier is one of somebody who was erased, and is not to be stored again."""
+
+    code = "person_erased"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"Whoever has this {kind} was erased and is not stored again")
+        self.kind = kind
+
+
+class ErasureNotFound(DomainError):
+    """The workspace has no such erasure."""
+
+    code = "erasure_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Erasure not found")

@@ -366,3 +366,48 @@ class Merge(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.merged_id} into {self.survivor_id}"
+
+
+class ErasedIdentifier(TenantModel):
+    """What an erased person was known by, as a keyed hash: it stops the person from being stored again."""
+
+    digest = models.BinaryField(max_length=32)
+    erased_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "digest"], name="erased_identifier_once"),
+        ]
+
+    def __str__(self) -> str:
+        return bytes(self.digest).hex()[:16]
+
+
+class ErasureQuerySet(models.QuerySet["Erasure"]):
+    def in_workspace(self, workspace_id: UUID) -> ErasureQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def unsettled(self) -> ErasureQuerySet:
+        """Those after which something may still come in that was under way before."""
+        return self.filter(settled_at=None)
+
+
+class Erasure(TenantModel):
+    """The receipt of an erasure: what was removed where. Of the person it has the ids that the contacts had."""
+
+    contact_ids = ArrayField(models.UUIDField(), editable=False)
+    removed = JSONField(default=dict, editable=False)
+    by = models.CharField(max_length=255, blank=True, editable=False)
+    erased_at = models.DateTimeField(default=clock.now, editable=False)
+    settled_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ErasureQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "erased_at"], name="erasure_by_time"),
+            models.Index(fields=["erased_at"], condition=Q(settled_at=None), name="erasure_unsettled"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{sum(self.removed.values())} rows at {self.erased_at:%Y-%m-%d %H:%M:%S}"

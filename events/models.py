@@ -148,6 +148,12 @@ class Event(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "contact", "id"], name="event_by_contact"),
             models.Index(fields=["workspace", "name", "id"], name="event_by_name"),
+            # What followed from an event; most follow from none, and cost it nothing.
+            models.Index(
+                fields=["workspace", "cause_id"],
+                condition=Q(cause_id__isnull=False),
+                name="event_by_cause",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ from uuid import UUID
 
 import pytest
 
+from campaigns import receivers as campaign_receivers
 from events import receivers
 from events.services import schemas
 from scoring import receivers as scoring_receivers
@@ -15,6 +16,9 @@ receivers.publish = _published.append
 # The background works when a test says so.
 segment_receivers.publish = lambda task, *arguments: None
 scoring_receivers.publish = lambda workspace_id, rule_id: None
+campaign_receivers.publish_delivery = lambda channel, workspace_id: None
+campaign_receivers.publish_steps = lambda workspace_id: None
+campaign_receivers.publish_beginning = lambda workspace_id: None
 
 
 @pytest.fixture(autouse=True)

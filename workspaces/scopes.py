@@ -13,6 +13,10 @@ SCOPES = {
     "scoring:read": "Read scoring rules",
     "segments:write": "Create, change, build and delete segments, and fill static ones",
     "segments:read": "Read segments, who is in them and why",
+    "campaigns:write": "Create, change, start and stop campaigns, templates and forms, and say how channels are used",
+    "campaigns:read": "Read campaigns, what they decided and why, templates, forms and channels",
+    "messages:write": "Send messages, settle them, and suppress addresses",
+    "messages:read": "Read messages and suppressions",
     "keys:write": "Issue and revoke API keys",
     "keys:read": "Read the list of API keys",
 }

@@ -33,11 +33,11 @@ class ContactMergesViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Merge another contact into this one: it reads as this one until the merge is undone."""
         other = read_body(MergeBodySerializer, request)["contactId"]
-        survivor = _survivor(self.workspace, contact_id)
+        kept = survivor(self.workspace, contact_id)
         if parse_uuid(other) is None:
             raise ContactNotFound
         # The very contact of this id: to merge one twice is refused.
-        merge = merge_contacts(self.workspace, survivor, find_part(self.workspace, other), by=_asker(request))
+        merge = merge_contacts(self.workspace, kept, find_part(self.workspace, other), by=asker(request))
         return Response(MergeSerializer(merge).data, status=201)
 
     @extend_schema(
@@ -47,7 +47,7 @@ class ContactMergesViewSet(NativeViewSet):
     )
     def list(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """List the merges of a contact, those that were undone too, the latest first."""
-        merges = merges_of(self.workspace, _survivor(self.workspace, contact_id))
+        merges = merges_of(self.workspace, survivor(self.workspace, contact_id))
         return Response(MergeSerializer(merges, many=True).data)
 
 
@@ -71,14 +71,14 @@ class MergeViewSet(NativeViewSet):
         return Response(MergeSerializer(merge).data)
 
 
-def _survivor(workspace: Workspace, text: str) -> Contact:
+def survivor(workspace: Workspace, text: str) -> Contact:
     """Return the contact that an id means, through what it was merged into. Raises ContactNotFound."""
     if parse_uuid(text) is None:
         raise ContactNotFound
     return find_contact(workspace, text)
 
 
-def _asker(request: Request) -> str:
+def asker(request: Request) -> str:
     """Return who asks: a member by name, else the credential."""
     if isinstance(request.user, User):
         return str(request.user)

@@ -80,6 +80,11 @@ class ContactDetailSerializer(ContactSerializer):
     segments = serializers.ListField(
         child=serializers.DictField(), help_text="those that it is in: id, name and since when"
     )
+    campaigns = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="the last 50 runs, newest first: the campaign, and how it ended",
+    )
+    messages = serializers.ListField(child=serializers.DictField(), help_text="the last 50, newest first")
 
 
 class MergeBodySerializer(serializers.Serializer[Any]):

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from contacts.api.erasure import ErasureViewSet, PersonViewSet
 from contacts.api.merging import ContactMergesViewSet, MergeViewSet
 from contacts.api.views import ContactViewSet
 
@@ -25,6 +26,21 @@ urlpatterns = [
         "workspaces/<str:workspace_id>/contacts/<str:contact_id>/merges",
         ContactMergesViewSet.as_view({"get": "list"}),
         name="contact-merges",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/contacts/<str:contact_id>/export",
+        PersonViewSet.as_view({"get": "export"}),
+        name="contact-export",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/contacts/<str:contact_id>/erase",
+        PersonViewSet.as_view({"post": "erase"}),
+        name="contact-erase",
+    ),
+    path(
+        "workspaces/<str:workspace_id>/erasures/<str:erasure_id>",
+        ErasureViewSet.as_view({"get": "retrieve"}),
+        name="erasure",
     ),
     path(
         "workspaces/<str:workspace_id>/merges/<str:merge_id>/undo",

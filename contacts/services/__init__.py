@@ -17,6 +17,7 @@ from contacts.services.contacts import (
     update_contact,
     upsert_contact,
 )
+from contacts.services.erasure import erase_person, export_person, find_erasure, settle_erasures
 from contacts.services.fields import create_field, find_field, set_identity_field, update_field
 from contacts.services.identifiers import normalize_identifier
 from contacts.services.lookup import ids_of
@@ -24,6 +25,7 @@ from contacts.services.merging import find_merge, find_part, merge_contacts, mer
 from contacts.services.references import ContactChanges, ContactReference, Resolution
 from contacts.services.resolution import resolve_contacts
 from contacts.services.schema import check_attributes, load_schema
+from contacts.services.tombstones import erased_among, lift_tombstones
 
 __all__ = [
     "ContactChanges",
@@ -35,12 +37,17 @@ __all__ = [
     "create_contact",
     "create_field",
     "delete_contact",
+    "erase_person",
+    "erased_among",
+    "export_person",
     "find_contact",
+    "find_erasure",
     "find_field",
     "find_merge",
     "find_part",
     "get_contact",
     "ids_of",
+    "lift_tombstones",
     "link_company",
     "load_schema",
     "merge_contacts",
@@ -51,6 +58,7 @@ __all__ = [
     "resolve_contacts",
     "set_consent",
     "set_identity_field",
+    "settle_erasures",
     "subscribe_contact",
     "tag_contact",
     "undo_merge",

@@ -216,7 +216,7 @@ def _require_identity(workspace: Workspace, changes: ContactChanges) -> None:
 def _edition(
     workspace_id: UUID, schema: ContactSchema, changes: ContactChanges, ids: Iterable[UUID] = ()
 ) -> Edition:
-    found = find(workspace_id, list(ids), identifiers_in(schema, changes), with_states=True)
+    found = find(workspace_id, list(ids), identifiers_in(schema, changes), with_states=True, with_erased=True)
     return Edition(schema, found, mismatches_in(schema, [changes]))
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from config.errors import DomainError
 from config.ids import uuid7
-from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier
+from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier, PersonErased
 from contacts.models import Consent
 from contacts.services.identifiers import BUILT_IN_KINDS, Identification, normalize_all, normalize_identifier
 from contacts.services.lookup import Found
@@ -143,6 +143,8 @@ class Edition:
         return True
 
     def _claim(self, draft: Draft, key: Identification, refuse_taken: bool) -> bool:
+        if key in self.found.erased:
+            raise PersonErased(key[0])
         holder = self.found.by_identifier.setdefault(key, draft.id)
         if holder != draft.id:
             if refuse_taken:

@@ -13,6 +13,7 @@ from contacts.models import Consent
 from contacts.services.identifiers import Identification
 from contacts.services.schema import SCHEMA_COLUMNS, ContactSchema, schema_from
 from contacts.services.states import ContactState
+from contacts.services.tombstones import digests_of
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class Found:
     # Only when asked for, and of survivors, with what those merged into them have.
     states: dict[UUID, ContactState] = field(default_factory=dict)
     schema: ContactSchema = field(default_factory=ContactSchema)
+    # Only when asked for: the identifiers of those not found that nobody is to have any more.
+    erased: set[Identification] = field(default_factory=set)
 
 
 def find(
@@ -35,6 +38,7 @@ def find(
     *,
     with_states: bool = False,
     with_schema: bool = False,
+    with_erased: bool = False,
 ) -> Found:
     """Return the contacts that ids and normalised identifiers lead to, and the schema if it is asked for.
 
@@ -42,8 +46,12 @@ def find(
     """
     found = Found()
     survivors: set[UUID] = set()
-    rows = _rows(workspace_id, ids, identifiers, with_states, with_schema)
+    digests = digests_of(workspace_id, identifiers) if with_erased else {}
+    rows = _rows(workspace_id, ids, identifiers, with_states, with_schema, digests)
     for kind, value, contact_id, merged_into, *state in rows:
+        if contact_id is None and merged_into is not None:
+            found.erased.add(digests[bytes.fromhex(value)])
+            continue
         if contact_id is None:
             found.schema = schema_from(kind, value)
             continue
@@ -79,12 +87,23 @@ def lock(workspace_id: UUID, ids: Collection[UUID]) -> set[UUID]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def lock_persons(workspace_id: UUID, survivors: Collection[UUID]) -> dict[UUID, UUID | None]:
+    """Lock all that some persons are, and return whom each of these contacts was merged into.
+
+    In the order that everybody takes, merged ones too: who thinks that they still stand locks them before it looks.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_PERSONS, {"workspace": workspace_id, "ids": list(survivors)})
+        return dict(cursor.fetchall())
+
+
 def _rows(
     workspace_id: UUID,
     ids: Collection[UUID],
     identifiers: Collection[Identification],
     with_states: bool,
     with_schema: bool = False,
+    digests: Collection[bytes] = (),
 ) -> list[tuple[Any, ...]]:
     parts = []
     parameters: dict[str, Any] = {"workspace": workspace_id}
@@ -101,6 +120,10 @@ def _rows(
         parameters["values"] = [value for _, value in identifiers]
     if with_schema:
         parts.append(_SCHEMA_ROW.replace("/*state*/", ", NULL::text" if with_states else ""))
+    if digests:
+        # In the same statement: whoever was erased is either still there or among these.
+        parts.append(_ERASED.replace("/*state*/", ", NULL::text" if with_states else ""))
+        parameters["digests"] = list(digests)
     if not parts:
         return []
     with connection.cursor() as cursor:
@@ -182,6 +205,12 @@ SELECT {SCHEMA_COLUMNS}, NULL::uuid, NULL::uuid /*state*/
 FROM workspaces_workspace w WHERE w.id = %(workspace)s
 """
 
+_ERASED: Final = """
+SELECT NULL::varchar, encode(e.digest, 'hex'), NULL::uuid, e.id /*state*/
+FROM contacts_erasedidentifier e
+WHERE e.workspace_id = %(workspace)s AND e.digest = ANY(%(digests)s::bytea[])
+"""
+
 _STATE: Final = """, jsonb_build_object(
     'first_name', c.first_name,
     'last_name', c.last_name,
@@ -227,6 +256,13 @@ ORDER BY place, id
 _LOCK: Final = """
 SELECT id FROM contacts_contact
 WHERE workspace_id = %(workspace)s AND id = ANY(%(ids)s::uuid[]) AND merged_into_id IS NULL
+ORDER BY id
+FOR NO KEY UPDATE
+"""
+
+_LOCK_PERSONS: Final = """
+SELECT id, merged_into_id FROM contacts_contact
+WHERE workspace_id = %(workspace)s AND (id = ANY(%(ids)s::uuid[]) OR merged_into_id = ANY(%(ids)s::uuid[]))
 ORDER BY id
 FOR NO KEY UPDATE
 """

@@ -18,7 +18,7 @@ from config.ids import parse_uuid
 from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle, MergeNotFound, MergeUndone, SelfMerge
 from contacts.models import Contact, Merge
 from contacts.services.identifiers import normalize_all
-from contacts.services.lookup import find, ids_of
+from contacts.services.lookup import find, ids_of, lock_persons
 from contacts.services.states import differ
 from contacts.services.writing import LostRace
 from contacts.signals import (
@@ -141,15 +141,10 @@ def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
 
 
 def _hold(workspace_id: UUID, roots: set[UUID], contact_ids: set[UUID]) -> None:
-    """Wait for whoever works on the contacts, then lock all that they are: nobody else regroups them until the end.
-
-    In the order that everybody takes, merged ones too: who thinks that they still stand locks them before it looks.
-    """
+    """Wait for whoever works on the contacts, then lock all that they are: nobody regroups them until the end."""
     regrouping_contacts.send(sender=Merge, workspace_id=workspace_id, contact_ids=contact_ids)
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK_PERSONS, {"workspace": workspace_id, "ids": list(roots)})
-        standing = {contact_id for contact_id, merged_into in cursor.fetchall() if merged_into is None}
-    if standing != roots:
+    locked = lock_persons(workspace_id, roots)
+    if {contact_id for contact_id, merged_into in locked.items() if merged_into is None} != roots:
         raise LostRace
 
 
@@ -318,13 +313,6 @@ def _tell_regrouped(workspace_id: UUID, moved: list[UUID], *, root_before: UUID,
         new_survivor=root_now,
     )
 
-
-_LOCK_PERSONS: Final = """
-SELECT id, merged_into_id FROM contacts_contact
-WHERE workspace_id = %(workspace)s AND (id = ANY(%(ids)s::uuid[]) OR merged_into_id = ANY(%(ids)s::uuid[]))
-ORDER BY id
-FOR NO KEY UPDATE
-"""
 
 _ENSURE_PRIMARIES: Final = """
 UPDATE contacts_identifier SET is_primary = true

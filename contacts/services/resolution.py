@@ -76,6 +76,7 @@ class _Search:
         self.identifiers.update(key for changes in writing for key in normalize_all(changes.identifiers))
         self.with_states = any(each.updates for each in wanted)
         self.with_schema = needs_schema(writing, self.identifiers)
+        self.with_erased = bool(writing)
 
     def add(self, schema: ContactSchema, writing: Sequence[ContactChanges]) -> bool:
         """Take in the attributes that name contacts, and return whether there are any."""
@@ -91,6 +92,7 @@ class _Search:
             self.identifiers,
             with_states=self.with_states,
             with_schema=self.with_schema,
+            with_erased=self.with_erased,
         )
 
 
@@ -249,7 +251,13 @@ def _locked(workspace_id: UUID, contact_ids: set[UUID], found: Found) -> Found:
 
 
 def _copy(found: Found) -> Found:
-    return Found(dict(found.by_id), dict(found.by_identifier), dict(found.owners), dict(found.states))
+    return Found(
+        dict(found.by_id),
+        dict(found.by_identifier),
+        dict(found.owners),
+        dict(found.states),
+        erased=found.erased,
+    )
 
 
 def _holder(found: Found, key: Identification) -> Resolution:

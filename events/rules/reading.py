@@ -80,7 +80,7 @@ def read_rule(rule: object, *, about_event: str | None = None, types: DeclaredTy
     With `about_event`, the name of the triggering event, conditions on that event's own fields are allowed;
     they need no type. None is the rule that always holds. `types` are held against the values.
     """
-    _refuse_unstorable(rule)
+    refuse_unstorable(rule)
     reader = _Reader(about_event, types or DeclaredTypes())
     if rule is None:
         if about_event is None:
@@ -442,7 +442,7 @@ def _object(raw: object, path: str) -> Mapping[str, Any]:
     return raw
 
 
-def _refuse_unstorable(rule: object) -> None:
+def refuse_unstorable(rule: object) -> None:
     """Refuse what no JSON of the database can hold, wherever it stands."""
     waiting: list[tuple[str, object]] = [("", rule)]
     while waiting:

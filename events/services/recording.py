@@ -18,6 +18,7 @@ from contacts.signals import ContactChange, Kind
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
 from events.models import EffectsLevel
 from events.partitions import has_partition
+from events.services.consequences import Consequence, record_consequences
 from events.services.outbox import insert_events
 from events.services.schemas import Checked, check_schemas, is_listed
 from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
@@ -68,8 +69,30 @@ def record_event(
     return outcome
 
 
+@contextmanager
+def caused_by(event_id: UUID | None, depth: int) -> Iterator[None]:
+    """Let what is recorded of contacts meanwhile follow from an event: a loop of causes ends by its depth."""
+    token = _current_cause.set(_Cause(event_id, depth))
+    try:
+        yield
+    finally:
+        _current_cause.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    event_id: UUID | None
+    depth: int
+
+
+_current_cause: ContextVar[_Cause | None] = ContextVar("current_cause", default=None)
+
+
 def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange]) -> None:
     """Record what happened to contacts as system events, beside the events that caused it where some did."""
+    if (cause := _current_cause.get()) is not None:
+        _record_consequent_changes(workspace_id, changes, cause)
+        return
     if (call := _current_call.get()) is not None and call.workspace_id == workspace_id:
         call.changes.extend(changes)
         return
@@ -81,6 +104,24 @@ def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange])
     with transaction.atomic(savepoint=False):
         for level, events in by_level.items():
             insert_events(workspace_id, events, level=level, received_at=received_at)
+
+
+def _record_consequent_changes(workspace_id: UUID, changes: Sequence[ContactChange], cause: _Cause) -> None:
+    now = clock.now()
+    consequences = [
+        Consequence(
+            name=f"contact.{change.kind}",
+            contact_id=change.contact_id,
+            occurred_at=now,
+            properties={"old": dict(change.old), "new": dict(change.new)},
+            level=_LEVELS.get(change.kind, EffectsLevel.ALL),
+            cause_id=cause.event_id,
+            depth=cause.depth,
+        )
+        for change in changes
+    ]
+    with transaction.atomic(savepoint=False):
+        record_consequences(workspace_id, consequences, now=now)
 
 
 # A merge makes nothing happen to the person: its histories start no campaign.

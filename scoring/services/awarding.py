@@ -9,10 +9,11 @@ from uuid import UUID
 from django.db import connection
 
 from events.conditions import Sql
+from events.rules.matching import given_events, matches
 from events.services import EffectEvent
 from scoring.folding import Award
 from scoring.services.folded import Entered, settle
-from scoring.services.matching import Judge, given_events, matches
+from scoring.services.matching import Judge
 
 
 def award(

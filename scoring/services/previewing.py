@@ -10,8 +10,9 @@ from django.db import connection
 
 from config import clock
 from config.ids import first_id_at
+from events.rules.matching import latest_events, matches
 from scoring.models import ScoringRule
-from scoring.services.matching import latest_events, matches, read
+from scoring.services.matching import read
 from scoring.services.rules import rule_warnings, validate_rule
 
 LOOKS_BACK = timedelta(days=30)

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from config import clock
 from contacts.models import Contact
+from events.rules.matching import events_of_contacts, matches
 from events.services import hold_lane, schedule
 from events.services.consequences import MAX_DEPTH
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
@@ -27,7 +28,7 @@ from scoring.services.folded import (
     schedule_decay,
     write_rule_scores,
 )
-from scoring.services.matching import Judge, events_of_contacts, matches, read
+from scoring.services.matching import Judge, read
 from scoring.services.rules import finish_lane
 
 CHUNK = 500

@@ -18,13 +18,14 @@ from django.db import connection, transaction
 from config import clock
 from contacts.models import Contact, ContactScore
 from events.models import Due, Event, EventBatch, ParkedEffect
+from events.rules.matching import ALWAYS
 from events.rules.plain import Happening, passes
 from events.services import hold_lane, lane_of
 from events.services.consequences import MAX_DEPTH
 from scoring.folding import fold, next_decay
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.services.folded import SCORE_SUBJECT
-from scoring.services.matching import ALWAYS, read
+from scoring.services.matching import read
 from scoring.services.rescoring import rescore_contacts
 from scoring.services.rules import EFFECT, subject_of
 

@@ -5,6 +5,20 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from campaigns.models import (
+    Broadcast,
+    Campaign,
+    CampaignVersion,
+    ChannelSettings,
+    Decision,
+    Form,
+    FormSubmission,
+    Message,
+    Run,
+    SentEmail,
+    Suppression,
+    Template,
+)
 from config import clock
 from config.ids import uuid7
 from contacts.models import (
@@ -131,7 +145,39 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
             "last_event_id": events[n].id,
         },
     )
+    _fill_campaigns(workspace, count, of_contact, events)
     return SimpleNamespace(contacts=contacts, tags=tags, companies=companies, events=events, rules=rules)
+
+
+def _fill_campaigns(workspace: Workspace, count: int, of_contact: Any, events: Any) -> None:
+    campaigns = _bulk(Campaign, count, lambda n: {"workspace": workspace, "name": f"c{n}"})
+    of_campaign = [{"workspace": workspace, "campaign": campaign} for campaign in campaigns]
+    versions = _bulk(CampaignVersion, count, lambda n: {**of_campaign[n], "number": 1, "definition": {}})
+    _bulk(Broadcast, count, lambda n: {**of_campaign[n], "contact_ids": [], "due_at": clock.now()})
+    both = [{**of_contact[n], **of_campaign[n], "event_id": events[n].id} for n in range(count)]
+    runs = _bulk(Run, count, lambda n: {**both[n], "version": versions[n], "key": f"k{n}"})
+    sent = _bulk(
+        Message,
+        count,
+        lambda n: {
+            **both[n],
+            "run_id": runs[n].id,
+            "key": f"k{n}",
+            "channel": "email",
+            "address": f"a{n}@b.test",
+        },
+    )
+    _bulk(
+        Decision,
+        count,
+        lambda n: {**both[n], "kind": "sent", "run_id": runs[n].id, "message_id": sent[n].id},
+    )
+    _bulk(SentEmail, count, lambda n: {"workspace_id": workspace.id, "subject": f"s{n}", "source": b"x"})
+    _bulk(Template, count, lambda n: {"workspace": workspace, "name": f"t{n}", "body": "x"})
+    ChannelSettings.objects.get_or_create(workspace=workspace, channel="email")
+    _bulk(Suppression, count, lambda n: {"workspace": workspace, "address": f"a{n}@b.test"})
+    forms = _bulk(Form, count, lambda n: {"workspace": workspace, "name": f"f{n}"})
+    _bulk(FormSubmission, count, lambda n: {**of_contact[n], "form": forms[n], "event_id": events[n].id})
 
 
 def lines(workspace: Workspace, contact: Contact, rule: ScoringRule, count: int) -> list[Event]:

@@ -11,7 +11,7 @@ from tests.admin.rows import fill
 from workspaces.models import Workspace
 from workspaces.staff import TenantAdmin
 
-OURS = ("contacts", "events", "scoring", "segments")
+OURS = ("contacts", "events", "scoring", "segments", "campaigns")
 MODELS = [model for model in apps.get_models() if model._meta.app_label in OURS]
 REGISTERED = [model for model in admin.site._registry if not model._meta.auto_created]
 TENANT_MODELS = [model for model in REGISTERED if isinstance(admin.site._registry[model], TenantAdmin)]

@@ -3,14 +3,16 @@
 import re
 from pathlib import Path
 
+from anymail.signals import tracking
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
+from campaigns.signals import message_reserved
 from contacts.signals import contacts_changed, contacts_regrouped, regrouping_contacts
 from scoring.signals import rescore_wanted
 from segments.signals import segment_waits, versions_retired
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/signals.md"
-OURS = ("contacts.", "events.", "scoring.", "segments.", "workspaces.")
+OURS = ("campaigns.", "contacts.", "events.", "scoring.", "segments.", "workspaces.")
 SIGNALS = (
     contacts_changed,
     regrouping_contacts,
@@ -18,6 +20,8 @@ SIGNALS = (
     rescore_wanted,
     segment_waits,
     versions_retired,
+    message_reserved,
+    tracking,
     pre_save,
     post_save,
     pre_delete,

@@ -1,0 +1,15 @@
+"""Campaigns for staff: what they do, what they decided and why, what was sent, and who may be written to."""
+
+from campaigns.admin import campaigns, forms, inbox, messages, permission, runs
+from campaigns.admin.sections import contact_campaigns_section, contact_messages_section
+
+__all__ = [
+    "campaigns",
+    "contact_campaigns_section",
+    "contact_messages_section",
+    "forms",
+    "inbox",
+    "messages",
+    "permission",
+    "runs",
+]

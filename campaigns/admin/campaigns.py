@@ -1,0 +1,444 @@
+"""Campaigns themselves: written, started and stopped by the services, with what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+
+from campaigns.admin.rows import CampaignFilter, campaign_link, link, utc
+from campaigns.admin.runs import reason_of
+from campaigns.errors import InvalidDefinition
+from campaigns.models import Broadcast, Campaign, CampaignVersion
+from campaigns.services.campaigns import (
+    activate_campaign,
+    archive_campaign,
+    check_definition,
+    create_campaign,
+    delete_campaign,
+    finish_campaign,
+    get_campaign,
+    pause_campaign,
+    resume_campaign,
+    update_campaign,
+)
+from campaigns.services.reporting import Report, report_of
+from campaigns.services.tracing import Trace, trace_event
+from config.errors import DomainError
+from config.ids import NO_ID, parse_uuid
+from config.wire import dumps
+from contacts.models import Contact
+from events.admin import event_link
+from events.models import Event
+from workspaces.models import Workspace
+from workspaces.staff import MachineWrittenMixin, TenantAdmin, TenantForm, WorkspaceFilter
+
+_EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority")
+Section = dict[str, Any]
+
+
+class CampaignForm(TenantForm):
+    """A campaign as the API takes it; the definition is the draft."""
+
+    def clean(self) -> dict[str, Any]:
+        """Check the definition by what reads it, and tell at the field where in it the fault is."""
+        cleaned = super().clean()
+        workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
+        if workspace is not None and "draft" in cleaned:
+            try:
+                check_definition(workspace.pk, cleaned["draft"], whole=False)
+            except InvalidDefinition as error:
+                self.add_error("draft", error.message)
+        return cleaned
+
+
+class ParkedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Campaigns that failed and wait for somebody to look at them."""
+
+    title = "failure"
+    parameter_name = "parked"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Parked"), ("no", "Not parked")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> QuerySet[Campaign]:
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(parked_at__isnull=self.value() == "no")
+
+
+@admin.register(Campaign)
+class CampaignAdmin(TenantAdmin):
+    form = CampaignForm
+    list_display = ["name", "type", "status", "serves", "shortened_error", "updated_at", "report_label"]
+    list_filter = [
+        WorkspaceFilter,
+        ("status", ChoicesDropdownFilter),
+        ("type", ChoicesDropdownFilter),
+        ParkedFilter,
+    ]
+    list_select_related = ["version"]
+    search_fields = ["name"]
+    ordering = ["name", "id"]
+    fields = [
+        *("workspace", "name", "description", "type", "priority", "starts_at", "ends_at", "draft"),
+        *("status", "serves", "error", "led_to", "activated_at", "created_at", "updated_at"),
+    ]
+    readonly_fields = [
+        *("status", "serves", "error", "led_to", "activated_at", "created_at", "updated_at"),
+    ]
+    actions = ["activate", "pause", "resume", "finish", "archive"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        """Leave out of a new campaign's form what it cannot have yet."""
+        shown = list(self.fields)
+        return shown[: shown.index("status")] if obj is None else shown
+
+    def get_urls(self) -> list[URLPattern]:
+        report = path(
+            "<str:campaign_id>/report/",
+            self.admin_site.admin_view(self.report_view),
+            name="campaigns_campaign_report",
+        )
+        trace = path(
+            "trace/<str:event_id>/", self.admin_site.admin_view(self.trace_view), name="campaigns_trace"
+        )
+        return [report, trace, *super().get_urls()]
+
+    @admin.display(description="serves")
+    def serves(self, campaign: Campaign) -> str:
+        if campaign.version is None:
+            return "nothing yet"
+        newer = ", the draft is newer" if campaign.version.definition != campaign.draft else ""
+        return f"version {campaign.version.number}{newer}"
+
+    @admin.display(description="error")
+    def shortened_error(self, campaign: Campaign) -> str:
+        return campaign.error[:80]
+
+    @admin.display(description="report")
+    def report_label(self, campaign: Campaign) -> SafeString:
+        return link("campaigns_campaign_report", campaign.pk, "Report")
+
+    @admin.display(description="what became of it")
+    def led_to(self, campaign: Campaign) -> SafeString:
+        chosen = f"?workspace={campaign.workspace_id}&campaign={campaign.pk}"
+        lists = {"run": "runs", "decision": "decisions", "message": "messages", "broadcast": "broadcasts"}
+        links = [link("campaigns_campaign_report", campaign.pk, "report")]
+        links += [
+            format_html(
+                '<a class="text-primary-600" href="{}">{}</a>',
+                reverse(f"admin:campaigns_{model}_changelist") + chosen,
+                words,
+            )
+            for model, words in lists.items()
+        ]
+        return SafeString(", ".join(links))
+
+    def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
+        """Have the service write what the form says; the row that the form made is never saved itself."""
+        data = form.cleaned_data
+        values = {name: data[name] for name in _EDITABLE}
+        if not change:
+            made = create_campaign(obj.workspace, definition=data["draft"], **values)
+            obj.pk, obj._state.adding = made.pk, False
+            return
+        draft = data["draft"] if "draft" in form.changed_data else None
+        update_campaign(obj.workspace, get_campaign(obj.workspace_id, obj.pk), definition=draft, **values)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Delete a draft; of what has served, say that it is archived."""
+        try:
+            return super().delete_view(request, object_id, extra_context)  # type: ignore[no-any-return]  # untyped
+        except DomainError as error:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(reverse("admin:campaigns_campaign_change", args=[object_id]))
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """List the campaigns alone: the service says which stay."""
+        names = [str(campaign) for campaign in objs]
+        return names, {str(Campaign._meta.verbose_name_plural): len(names)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Campaign) -> None:
+        delete_campaign(obj.workspace, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+        for campaign in queryset.select_related("workspace"):
+            try:
+                delete_campaign(campaign.workspace, campaign)
+            except DomainError as error:
+                messages.error(request, f"{campaign}: {error.message}.")
+
+    def has_start_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("campaigns.change_campaign"))
+
+    @admin.action(description="Activate: let the draft serve", permissions=["start"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+        """Let the drafts of the chosen campaigns serve."""
+        self._each(request, queryset, activate_campaign, "activated")
+
+    @admin.action(description="Pause", permissions=["start"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+        """Let nothing start in the chosen campaigns, and leave their runs where they are."""
+        self._each(request, queryset, pause_campaign, "paused")
+
+    @admin.action(description="Resume", permissions=["start"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+        """Let the chosen campaigns go on."""
+        self._each(request, queryset, resume_campaign, "resumed")
+
+    @admin.action(description="Finish: let nothing start any more", permissions=["start"])
+    def finish(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+        """Let the runs of the chosen campaigns go on to their end, and no more begin."""
+        self._each(request, queryset, finish_campaign, "finished")
+
+    @admin.action(description="Archive: end all runs", permissions=["start"])
+    def archive(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+        """Put the chosen campaigns away for good."""
+        self._each(request, queryset, archive_campaign, "archived")
+
+    def _each(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Campaign],
+        act: Callable[[Workspace, Campaign], Campaign],
+        word: str,
+    ) -> None:
+        done = 0
+        for campaign in queryset.select_related("workspace"):
+            try:
+                act(campaign.workspace, campaign)
+                done += 1
+            except DomainError as error:
+                messages.error(request, f"{campaign}: {error.message}.")
+        if done:
+            messages.success(request, f"{done} campaign{'' if done == 1 else 's'} {word}.")
+
+    def report_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
+        """Show what became of a campaign."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        campaign = Campaign.objects.filter(pk=parse_uuid(campaign_id) or NO_ID).first()
+        if campaign is None:
+            raise Http404
+        lead = format_html("What became of {}. Trials are not counted.", campaign_link(campaign))
+        return self._tables(request, f"Report of {campaign}", lead, report_sections(report_of(campaign)))
+
+    def trace_view(self, request: HttpRequest, event_id: str) -> HttpResponse:
+        """Show what one event caused."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        event = Event.objects.filter(pk=parse_uuid(event_id) or NO_ID).first()
+        if event is None:
+            raise Http404
+        found = trace_event(event)
+        return self._tables(request, f"What {event.name} caused", lead_of(found), trace_sections(found))
+
+    def _tables(
+        self, request: HttpRequest, title: str, lead: SafeString, sections: Iterable[Section]
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "lead": lead,
+            "sections": sections,
+        }
+        return TemplateResponse(request, "admin/campaigns/tables.html", context)
+
+
+@admin.register(CampaignVersion)
+class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["campaign_label", "number", "created_at", "retired_at"]
+    list_filter = [WorkspaceFilter, CampaignFilter]
+    list_select_related = ["campaign"]
+    sortable_by = ()
+    ordering = ["campaign_id", "-number"]
+    fields = ["workspace", "campaign_label", "number", "definition", "created_at", "retired_at"]
+    readonly_fields = ["campaign_label"]
+
+    @admin.display(description="campaign")
+    def campaign_label(self, version: CampaignVersion) -> SafeString | str:
+        return campaign_link(version.campaign)
+
+
+@admin.register(Broadcast)
+class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["campaign_label", "due_at", "addressees", "taken", "finished_at"]
+    list_filter = [WorkspaceFilter, CampaignFilter]
+    list_select_related = ["campaign"]
+    sortable_by = ()
+    ordering = ["campaign_id", "-id"]
+    fields = [
+        *("workspace", "campaign_label", "addressees", "due_at", "taken", "finished_at", "created_at"),
+    ]
+    readonly_fields = ["campaign_label", "addressees"]
+
+    @admin.display(description="campaign")
+    def campaign_label(self, broadcast: Broadcast) -> SafeString | str:
+        return campaign_link(broadcast.campaign)
+
+    @admin.display(description="for")
+    def addressees(self, broadcast: Broadcast) -> SafeString | str:
+        if broadcast.contact_ids is not None:
+            return f"{len(broadcast.contact_ids):,} contacts"
+        return link("segments_segment_change", broadcast.segment_id, "A segment")
+
+
+# Reports and traces ------------------------------------------------------------------------------------------
+
+
+def report_sections(report: Report) -> list[Section]:
+    """Return what a report has, as tables."""
+    return [
+        _section(
+            "Runs",
+            ["Status", "Runs"],
+            [[status, f"{count:,}"] for status, count in report.runs.items()],
+        ),
+        _reasons("How they ended", report.ended),
+        _reasons("Who did not enter, and why", report.not_entered),
+        _section(
+            "Messages",
+            ["Channel", "Status", "Messages"],
+            [
+                [channel, status.lower(), f"{count:,}"]
+                for channel, counts in report.messages.items()
+                for status, count in {
+                    **counts.by_status,
+                    "ever opened": counts.opened,
+                    "ever clicked": counts.clicked,
+                }.items()
+            ],
+        ),
+        _reasons("Not sent, and why", report.not_sent),
+        _reasons("Deferred, and why", report.deferred),
+        _section(
+            "By step",
+            ["Step", "Decided", "Why", "Way", "Times"],
+            [
+                [
+                    one.step,
+                    one.kind.replace("_", " "),
+                    one.reason.replace("_", " "),
+                    one.handle,
+                    f"{one.count:,}",
+                ]
+                for one in report.steps
+            ],
+        ),
+    ]
+
+
+def lead_of(trace: Trace) -> SafeString:
+    """Return whom an event is about and how it was read, in a sentence or two."""
+    contact = "nobody"
+    if trace.contact_id is not None:
+        person = Contact.objects.filter(pk=trace.contact_id).first()
+        contact = link("contacts_contact_change", trace.contact_id, person or trace.contact_id)
+    problems = "; ".join(f"{name} is {fault}" for name, fault in trace.schema.problems.items())
+    return format_html(
+        "{} of {} UTC, received {} UTC, about {} ({}). Its definition: {}. Its effects: {}.",
+        event_link(trace.event),
+        utc(trace.event.occurred_at),
+        utc(trace.event.received_at),
+        contact,
+        trace.resolved.value,
+        problems or ("fits" if trace.schema.definition_id else "none"),
+        trace.state.value,
+    )
+
+
+def trace_sections(trace: Trace) -> list[Section]:
+    """Return what a trace has, as tables, each row with its time."""
+    campaigns = {one: link("campaigns_campaign_change", one, name) for one, name in trace.campaigns.items()}
+    return [
+        _section(
+            "Parked",
+            ["When (UTC)", "Effect", "Culprit", "Error"],
+            [[utc(one.created_at), one.effect, one.subject, one.error[:200]] for one in trace.parked],
+        ),
+        _section(
+            "Scores",
+            ["When (UTC)", "Rule", "Points", ""],
+            [
+                [
+                    utc(entry.created_at),
+                    rule,
+                    f"{entry.points.normalize():+f}",
+                    "past the limit" if entry.is_superseded else "",
+                ]
+                for entry, rule in trace.scores
+            ],
+        ),
+        _section(
+            "Events that followed",
+            ["When (UTC)", "Event", "Properties"],
+            [
+                [utc(one.occurred_at), event_link(one), dumps(one.properties).decode()[:200]]
+                for one in trace.consequences
+            ],
+        ),
+        _section(
+            "Decided",
+            ["When (UTC)", "Campaign", "What", "Why", "Step"],
+            [
+                [
+                    utc(one.decided_at),
+                    campaigns.get(one.campaign_id, "") if one.campaign_id else "",
+                    one.get_kind_display(),
+                    reason_of(one),
+                    one.step,
+                ]
+                for one in trace.decisions
+            ],
+        ),
+        _section(
+            "Runs",
+            ["Started (UTC)", "Campaign", "Run", "How it ended"],
+            [
+                [
+                    utc(run.started_at),
+                    campaigns.get(run.campaign_id, ""),
+                    link("campaigns_run_change", run.pk, run.status),
+                    run.end_reason,
+                ]
+                for run in trace.runs
+            ],
+        ),
+        _section(
+            "Messages",
+            ["Made (UTC)", "Message", "Status", "Sent (UTC)"],
+            [
+                [
+                    utc(message.created_at),
+                    link("campaigns_message_change", message.pk, message),
+                    message.get_status_display(),
+                    utc(message.sent_at),
+                ]
+                for message in trace.messages
+            ],
+        ),
+    ]
+
+
+def _reasons(title: str, counts: dict[str, int]) -> Section:
+    rows = [[reason.replace("_", " "), f"{count:,}"] for reason, count in sorted(counts.items())]
+    return _section(title, ["Why", "Times"], rows)
+
+
+def _section(title: str, headers: list[str], rows: list[list[Any]]) -> Section:
+    return {"title": title, "table": {"headers": headers, "rows": rows}, "nothing": "Nothing."}

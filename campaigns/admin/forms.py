@@ -1,0 +1,111 @@
+"""Forms on other people's pages, and what was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import BooleanRadioFilter
+
+from campaigns.admin.rows import link, trace_link, utc
+from campaigns.models import Form, FormSubmission
+from campaigns.services.forms import FormValues, create_form, delete_form, update_form
+from campaigns.services.links import public_url
+from contacts.admin import ContactSearchMixin, identifier_of
+from contacts.models import Identifier
+from workspaces.staff import MachineWrittenMixin, TenantAdmin, WorkspaceFilter
+
+
+@admin.register(Form)
+class FormAdmin(TenantAdmin):
+    list_display = ["name", "active", "double_opt_in", "updated_at"]
+    list_filter = [WorkspaceFilter, ("active", BooleanRadioFilter)]
+    search_fields = ["name"]
+    ordering = ["name", "id"]
+    fields = [
+        *("workspace", "name", "active", "fields", "allowed_origins", "consents", "double_opt_in"),
+        *("confirmation_template", "redirect_url", "submit_url", "created_at", "updated_at"),
+    ]
+    autocomplete_fields = ["workspace", "confirmation_template"]
+    readonly_fields = ["submit_url", "created_at", "updated_at"]
+
+    @admin.display(description="answers are posted to")
+    def submit_url(self, form: Form) -> str:
+        return "" if form._state.adding else public_url(f"/api/forms/{form.pk}/submit")
+
+    def save_model(self, request: HttpRequest, obj: Form, form: Any, change: bool) -> None:
+        """Have the service write what the form says; the row that the form made is never saved itself."""
+        data = form.cleaned_data
+        template = data["confirmation_template"]
+        values = FormValues(
+            name=data["name"],
+            fields=data["fields"],
+            active=data["active"],
+            allowed_origins=data["allowed_origins"] or [],
+            consents=data["consents"] or [],
+            double_opt_in=data["double_opt_in"],
+            confirmation_template=str(template.pk) if template else "",
+            redirect_url=data["redirect_url"],
+        )
+        if change:
+            update_form(obj.workspace, obj, values)
+            return
+        made = create_form(obj.workspace, values)
+        obj.pk, obj._state.adding = made.pk, False
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """List the forms alone: what they were sent may be a million rows."""
+        names = [str(form) for form in objs]
+        return names, {str(Form._meta.verbose_name_plural): len(names)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Form) -> None:
+        delete_form(obj.workspace, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Form]) -> None:
+        for form in queryset.select_related("workspace"):
+            delete_form(form.workspace, form)
+
+
+@admin.register(FormSubmission)
+class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    list_display = ["created_utc", "contact_label", "form_label", "confirmed_utc", "trace"]
+    list_filter = [WorkspaceFilter]
+    sortable_by = ()
+    search_fields = ["contact_id"]
+    search_help_text = "A contact's id, identifier or name."
+    # The order of the index that finds them: the newest form's first, and of each the newest.
+    ordering = ["-form_id", "-id"]
+    fields = [
+        *("workspace", "form_label", "contact_label", "answers", "created_utc", "confirmed_utc", "trace"),
+    ]
+    readonly_fields = ["form_label", "contact_label", "created_utc", "confirmed_utc", "trace"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Look the columns up for the page's rows alone, in the same statement."""
+        rows: QuerySet[Any] = super().get_queryset(request).select_related("form")
+        return rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+
+    @admin.display(description="sent (UTC)")
+    def created_utc(self, submission: FormSubmission) -> str:
+        return utc(submission.created_at)
+
+    @admin.display(description="confirmed (UTC)")
+    def confirmed_utc(self, submission: FormSubmission) -> str:
+        return utc(submission.confirmed_at)
+
+    @admin.display(description="contact")
+    def contact_label(self, row: Any) -> SafeString:
+        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)
+
+    @admin.display(description="form")
+    def form_label(self, submission: FormSubmission) -> SafeString:
+        return link("campaigns_form_change", submission.form_id, submission.form.name)
+
+    @admin.display(description="event")
+    def trace(self, submission: FormSubmission) -> SafeString | str:
+        return trace_link(submission.event_id)

@@ -1,0 +1,118 @@
+"""The local inbox for staff: e-mails that the embedded default keeps in place of sending them, as they would look."""
+
+from __future__ import annotations
+
+import email
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any
+
+from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from campaigns.models import SentEmail
+from config.ids import NO_ID, parse_uuid
+from workspaces.staff import MachineWrittenMixin, StaffAdmin
+
+SHOWN_HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post")
+
+
+@admin.register(SentEmail)
+class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
+    list_display = ["received_utc", "to", "subject_or_none", "sender"]
+    list_display_links = ["received_utc", "subject_or_none"]
+    search_fields = ["subject", "recipients"]
+    search_help_text = "Words of the subject, or of an address."
+    ordering = ["-received_at"]
+    sortable_by = ()
+    fields = ["headers", "page", "text", "message_link", "source_link"]
+    readonly_fields = fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let staff empty the box: nothing hangs on what is in it."""
+        return StaffAdmin.has_delete_permission(self, request, obj)  # type: ignore[no-any-return]  # untyped
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Leave the e-mails themselves out of the list."""
+        rows = super().get_queryset(request)
+        match = request.resolver_match
+        is_list = match is not None and (match.url_name or "").endswith("_changelist")
+        return rows.defer("source") if is_list else rows
+
+    def get_urls(self) -> list[URLPattern]:
+        source = path(
+            "<str:email_id>/source/",
+            self.admin_site.admin_view(self.source_view),
+            name="campaigns_sentemail_source",
+        )
+        return [source, *super().get_urls()]
+
+    def source_view(self, request: HttpRequest, email_id: str) -> HttpResponse:
+        """Return an e-mail as a server would have got it."""
+        found = SentEmail.objects.filter(pk=parse_uuid(email_id) or NO_ID).first()
+        if found is None or not self.has_view_permission(request, found):
+            raise Http404
+        answer = HttpResponse(bytes(found.source), content_type="text/plain; charset=utf-8")
+        answer["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    @admin.display(description="received (UTC)", ordering="-received_at")
+    def received_utc(self, row: SentEmail) -> str:
+        return f"{row.received_at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="to")
+    def to(self, row: SentEmail) -> str:
+        return ", ".join(row.recipients)
+
+    @admin.display(description="subject")
+    def subject_or_none(self, row: SentEmail) -> str:
+        return row.subject or "(none)"
+
+    @admin.display(description="headers")
+    def headers(self, row: SentEmail) -> SafeString:
+        mail = _mail(row)
+        lines = [(name, str(mail[name]).strip()) for name in SHOWN_HEADERS if mail[name]]
+        return render_to_string("admin/campaigns/email_headers.html", {"lines": lines})
+
+    @admin.display(description="as it looks")
+    def page(self, row: SentEmail) -> SafeString | str:
+        """Show the HTML in a frame that may run nothing and belongs to nobody."""
+        html = _part(_mail(row), "html")
+        return format_html(_FRAME, html) if html else "(no HTML)"
+
+    @admin.display(description="text")
+    def text(self, row: SentEmail) -> SafeString:
+        return format_html(
+            '<pre class="whitespace-pre-wrap text-sm">{}</pre>', _part(_mail(row), "plain") or "(no text)"
+        )
+
+    @admin.display(description="message")
+    def message_link(self, row: SentEmail) -> SafeString | str:
+        if row.message_id is None:
+            return "none of a campaign's"
+        url = reverse("admin:campaigns_message_change", args=[row.message_id])
+        return format_html('<a class="text-primary-600" href="{}">{}</a>', url, row.message_id)
+
+    @admin.display(description="source")
+    def source_link(self, row: SentEmail) -> SafeString:
+        url = reverse("admin:campaigns_sentemail_source", args=[row.pk])
+        return format_html('<a class="text-primary-600" href="{}">as it was sent</a>', url)
+
+
+_FRAME = (
+    '<iframe sandbox title="e-mail" srcdoc="{}" class="w-full rounded border bg-white"'
+    ' style="height: 32rem" referrerpolicy="no-referrer"></iframe>'
+)
+
+
+def _mail(row: SentEmail) -> EmailMessage:
+    return email.message_from_bytes(bytes(row.source), policy=default)
+
+
+def _part(mail: EmailMessage, subtype: str) -> str:
+    part = mail.get_body(preferencelist=(subtype,))
+    return str(part.get_content()) if part is not None else ""

@@ -1,0 +1,165 @@
+"""Templates and the messages that were made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
+
+from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
+from campaigns.errors import TemplateFault
+from campaigns.models import Message, Template
+from campaigns.services.editing import delete_template, save_template
+from campaigns.services.settling import settle_message
+from campaigns.services.templates import check_template
+from config.errors import DomainError
+from workspaces.staff import TenantAdmin, TenantForm, WorkspaceFilter
+
+_PARTS = ("subject", "body", "text")
+
+
+class TemplateForm(TenantForm):
+    """A template: what is no Liquid is refused at its part."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if self.errors:
+            return cleaned
+        parts = {name: cleaned.get(name) or "" for name in _PARTS}
+        channel = cleaned.get("channel") or self.instance.channel
+        try:
+            check_template(Template(channel=channel, **parts))
+        except TemplateFault as error:
+            part, _, fault = error.message.partition(": ")
+            if part in _PARTS:
+                self.add_error(part, fault)
+            else:
+                self.add_error("body", error.message)
+        return cleaned
+
+
+@admin.register(Template)
+class TemplateAdmin(TenantAdmin):
+    form = TemplateForm
+    list_display = ["name", "channel", "subject", "updated_at"]
+    list_filter = [WorkspaceFilter, ("channel", ChoicesDropdownFilter)]
+    search_fields = ["name"]
+    ordering = ["name", "id"]
+    fields = ["workspace", "name", "channel", "subject", "body", "text", "created_at", "updated_at"]
+    readonly_fields = ["created_at", "updated_at"]
+    fixed_fields = ["workspace", "channel"]
+
+    def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
+        save_template(obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Delete; if something sends the template, say what."""
+        try:
+            return super().delete_view(request, object_id, extra_context)  # type: ignore[no-any-return]  # untyped
+        except DomainError as error:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(reverse("admin:campaigns_template_change", args=[object_id]))
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """List the templates alone: the service says what keeps them."""
+        names = [str(template) for template in objs]
+        return names, {str(Template._meta.verbose_name_plural): len(names)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Template) -> None:
+        delete_template(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Template]) -> None:
+        for template in queryset:
+            try:
+                delete_template(template)
+            except DomainError as error:
+                messages.error(request, f"{template}: {error.message}")
+
+
+@admin.register(Message)
+class MessageAdmin(OfCampaignAdmin):
+    list_display = [
+        *("created_utc", "contact_label", "channel", "address", "subject", "status", "campaign_label"),
+        *("sent_utc", "error_shown"),
+    ]
+    list_filter = [
+        WorkspaceFilter,
+        CampaignFilter,
+        ("channel", ChoicesDropdownFilter),
+        ("status", ChoicesDropdownFilter),
+        ("is_test", BooleanRadioFilter),
+    ]
+    by_ids: Sequence[str] = ("id", "run_id", "event_id")
+    fields = [
+        *("workspace", "contact_label", "campaign_label", "run_label", "trace", "step", "channel", "address"),
+        *("status", "error", "attempts", "is_transactional", "is_test", "priority"),
+        *("created_utc", "send_utc", "sent_utc", "opened_utc", "clicked_utc"),
+        *("subject", "text", "body", "headers", "provider_id", "key"),
+    ]
+    readonly_fields = [
+        *("contact_label", "campaign_label", "run_label", "trace"),
+        *("created_utc", "send_utc", "sent_utc", "opened_utc", "clicked_utc"),
+    ]
+    actions = ["were_sent", "send_again"]
+
+    @admin.display(description="made (UTC)")
+    def created_utc(self, message: Message) -> str:
+        return utc(message.created_at)
+
+    @admin.display(description="may leave (UTC)")
+    def send_utc(self, message: Message) -> str:
+        return utc(message.send_at)
+
+    @admin.display(description="sent (UTC)")
+    def sent_utc(self, message: Message) -> str:
+        return utc(message.sent_at)
+
+    @admin.display(description="opened (UTC)")
+    def opened_utc(self, message: Message) -> str:
+        return utc(message.opened_at)
+
+    @admin.display(description="clicked (UTC)")
+    def clicked_utc(self, message: Message) -> str:
+        return utc(message.clicked_at)
+
+    @admin.display(description="error")
+    def error_shown(self, message: Message) -> str:
+        return message.error[:80]
+
+    @admin.display(description="run")
+    def run_label(self, message: Message) -> SafeString | str:
+        return link("campaigns_run_change", message.run_id, "Its way") if message.run_id else ""
+
+    def has_settle_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("campaigns.change_message"))
+
+    @admin.action(description="Unknown: they were sent", permissions=["settle"])
+    def were_sent(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        """Note that the chosen messages, of which nobody knows, left."""
+        self._settle(request, queryset, was_sent=True)
+
+    @admin.action(description="Unknown: send them again", permissions=["settle"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        """Have the chosen messages, of which nobody knows, sent once more."""
+        self._settle(request, queryset, was_sent=False)
+
+    def _settle(self, request: HttpRequest, queryset: QuerySet[Message], *, was_sent: bool) -> None:
+        done = 0
+        for message in queryset:
+            try:
+                settle_message(message.workspace_id, message.pk, was_sent=was_sent)
+                done += 1
+            except DomainError as error:
+                messages.error(request, f"{message}: {error.message}.")
+        if done:
+            messages.success(request, f"{done} message{'' if done == 1 else 's'} settled.")

@@ -1,0 +1,136 @@
+"""What campaigns did: runs, and every decision; written by the system, read by staff."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+
+from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
+from campaigns.models import Decision, Run
+from campaigns.reasons import Reason
+from config.wire import dumps
+from workspaces.staff import WorkspaceFilter
+
+SHOWN_DECISIONS = 200
+
+
+class ReasonFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """One reason."""
+
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(reason.value, reason.value.replace("_", " ")) for reason in Reason]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Decision]) -> QuerySet[Decision]:
+        return queryset.filter(reason=self.value()) if self.value() else queryset
+
+
+@admin.register(Run)
+class RunAdmin(OfCampaignAdmin):
+    list_display = ["started_utc", "contact_label", "campaign_label", "status", "step", "end_reason", "trace"]
+    list_filter = [WorkspaceFilter, CampaignFilter, ("status", ChoicesDropdownFilter)]
+    by_ids: Sequence[str] = ("id", "event_id")
+    fields = [
+        *("workspace", "campaign_label", "version_number", "contact_label", "status", "step", "wake_utc"),
+        *(
+            "awaits",
+            "awaited_value",
+            "started_utc",
+            "ended_utc",
+            "end_reason",
+            "error",
+            "attempts",
+            "is_test",
+        ),
+        *("trace", "way"),
+    ]
+    readonly_fields = [
+        *("campaign_label", "version_number", "contact_label", "started_utc", "ended_utc", "wake_utc"),
+        *("trace", "way"),
+    ]
+
+    @admin.display(description="started (UTC)")
+    def started_utc(self, run: Run) -> str:
+        return utc(run.started_at)
+
+    @admin.display(description="ended (UTC)")
+    def ended_utc(self, run: Run) -> str:
+        return utc(run.ended_at)
+
+    @admin.display(description="goes on at (UTC)")
+    def wake_utc(self, run: Run) -> str:
+        return utc(run.wake_at)
+
+    @admin.display(description="version")
+    def version_number(self, run: Run) -> int:
+        return run.version.number
+
+    @admin.display(description="its way")
+    def way(self, run: Run) -> SafeString:
+        """Show all that was decided on the way, the first first."""
+        decisions = Decision.objects.filter(workspace_id=run.workspace_id, run_id=run.pk).order_by("id")
+        rows = [
+            [
+                utc(decision.decided_at),
+                decision.step,
+                decision.get_kind_display(),
+                reason_of(decision),
+                message_of(decision),
+            ]
+            for decision in decisions[:SHOWN_DECISIONS]
+        ]
+        headers = ["When (UTC)", "Step", "Decided", "Why", "Message"]
+        return render_to_string("admin/campaigns/table.html", {"table": {"headers": headers, "rows": rows}})
+
+
+@admin.register(Decision)
+class DecisionAdmin(OfCampaignAdmin):
+    list_display = [
+        *("decided_utc", "contact_label", "campaign_label", "kind", "why", "step", "run_label", "trace"),
+    ]
+    list_filter = [WorkspaceFilter, CampaignFilter, ("kind", ChoicesDropdownFilter), ReasonFilter]
+    fields = [
+        *("workspace", "campaign_label", "contact_label", "decided_utc", "kind", "why", "step"),
+        *("run_label", "message_label", "trace"),
+    ]
+    readonly_fields = [
+        *("campaign_label", "contact_label", "decided_utc", "why", "run_label", "message_label", "trace"),
+    ]
+
+    @admin.display(description="decided (UTC)")
+    def decided_utc(self, decision: Decision) -> str:
+        return utc(decision.decided_at)
+
+    @admin.display(description="why")
+    def why(self, decision: Decision) -> str:
+        return reason_of(decision)
+
+    @admin.display(description="run")
+    def run_label(self, decision: Decision) -> SafeString | str:
+        return link("campaigns_run_change", decision.run_id, "Its way") if decision.run_id else ""
+
+    @admin.display(description="message")
+    def message_label(self, decision: Decision) -> SafeString | str:
+        return message_of(decision)
+
+
+def reason_of(decision: Decision) -> str:
+    """Return why something was decided, with what more there is to say."""
+    words = decision.reason.replace("_", " ")
+    return f"{words} {dumps(decision.detail).decode()}".strip() if decision.detail else words
+
+
+def message_of(decision: Decision) -> SafeString | str:
+    """Return a link to the message that a decision is about."""
+    if decision.message_id is None:
+        return ""
+    return link("campaigns_message_change", decision.message_id, "The message")

@@ -1,0 +1,83 @@
+"""What campaigns add to a contact's page."""
+
+from __future__ import annotations
+
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from campaigns.admin.rows import campaign_link, link, trace_link, utc
+from campaigns.admin.runs import reason_of
+from campaigns.models import Decision, Message
+from contacts.models import Contact
+from contacts.services import ids_of
+
+SECTION_ROWS = 20
+
+
+def contact_campaigns_section(contact: Contact) -> SafeString:
+    """Return what campaigns decided about a contact lately, each with its reason; in three statements."""
+    ids = ids_of(contact.workspace_id, contact.pk)
+    decisions = Decision.objects.filter(workspace_id=contact.workspace_id, contact_id__in=ids)
+    rows = [
+        [
+            utc(decision.decided_at),
+            campaign_link(decision.campaign),
+            decision.get_kind_display(),
+            reason_of(decision),
+            decision.step,
+            trace_link(decision.event_id),
+        ]
+        for decision in decisions.select_related("campaign").order_by("-id")[:SECTION_ROWS]
+    ]
+    return _section(
+        contact,
+        "Campaigns",
+        ["Decided (UTC)", "Campaign", "What", "Why", "Step", "Event"],
+        rows,
+        ("campaigns_decision_changelist", "All decisions"),
+    )
+
+
+def contact_messages_section(contact: Contact) -> SafeString:
+    """Return a contact's last messages, for its page; in two statements."""
+    ids = ids_of(contact.workspace_id, contact.pk)
+    sent = Message.objects.in_workspace(contact.workspace_id).filter(contact_id__in=ids)
+    rows = [
+        [
+            utc(message.created_at),
+            message.get_channel_display(),
+            link("campaigns_message_change", message.pk, message.subject or message.address),
+            message.get_status_display(),
+            campaign_link(message.campaign),
+            utc(message.sent_at),
+        ]
+        for message in sent.select_related("campaign").order_by("-id")[:SECTION_ROWS]
+    ]
+    return _section(
+        contact,
+        "Messages",
+        ["Made (UTC)", "Channel", "Message", "Status", "Campaign", "Sent (UTC)"],
+        rows,
+        ("campaigns_message_changelist", "All messages"),
+    )
+
+
+def _section(
+    contact: Contact,
+    title: str,
+    headers: list[str],
+    rows: list[list[object]],
+    everything: tuple[str, str],
+) -> SafeString:
+    page, words = everything
+    url = f"{reverse(f'admin:{page}')}?workspace={contact.workspace_id}&q={contact.pk}"
+    return render_to_string(
+        "admin/campaigns/section.html",
+        {
+            "title": title,
+            "table": {"headers": headers, "rows": rows},
+            "footer": format_html('<a class="text-primary-600" href="{}">{}</a>', url, words),
+        },
+    )

@@ -1,0 +1,64 @@
+"""Messages that a request asks for: taken, or refused with the reason."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework.exceptions import ValidationError
+
+from campaigns.api import presentation
+from campaigns.api.paging import contact_of, event_of
+from campaigns.errors import MessageRefused, TemplateFault
+from campaigns.models import Template
+from campaigns.services.messages import Refused, reserve_message
+from config import clock, ids
+from config.wire import iso_millis
+from workspaces.api.serializers import ErrorSerializer
+from workspaces.api.strict import WRITE_REFUSALS
+from workspaces.models import Workspace
+
+# 422: there is no message, and `details.reason` says why.
+DISPATCH_REFUSALS: dict[int, Any] = {**WRITE_REFUSALS, 422: OpenApiResponse(ErrorSerializer)}
+_PARTS = ("subject", "body", "text")
+
+
+@contextmanager
+def faults_at_template() -> Iterator[None]:
+    """Tell which part of the body a fault of Liquid is in. Raises ValidationError."""
+    try:
+        yield
+    except TemplateFault as error:
+        part, _, fault = error.message.partition(": ")
+        where = part if part in _PARTS else "body"
+        raise ValidationError({where: [fault if part in _PARTS else error.message]}) from error
+
+
+def dispatch(
+    workspace: Workspace,
+    wanted: Mapping[str, Any],
+    *,
+    channel: str,
+    template: Template,
+    **more: Any,
+) -> dict[str, Any]:
+    """Reserve a message to whom a body names, and return how it looks. Raises MessageRefused."""
+    contact_id = contact_of(workspace, wanted["contactId"])
+    outcome = reserve_message(
+        workspace.id,
+        contact_id,
+        channel=channel,
+        template=template,
+        # A namespace of their own: no client's key can be a run's.
+        key=f"api:{wanted.get('key') or ids.uuid7()}",
+        now=clock.now(),
+        event=event_of(workspace, wanted.get("eventId")),
+        **more,
+    )
+    if isinstance(outcome, Refused):
+        raise MessageRefused(outcome.reason, outcome.detail)
+    until = outcome.deferred_until
+    return {
+        "message": presentation.message_row(outcome.message),
+        "deferredUntil": iso_millis(until) if until else None,
+    }

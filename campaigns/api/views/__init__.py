@@ -1,0 +1,1 @@
+"""Campaigns and all that they need, in the native format."""

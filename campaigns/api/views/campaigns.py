@@ -1,0 +1,341 @@
+"""Campaigns: written, started, stopped, executed, and what became of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api import presentation
+from campaigns.api.filters import CampaignFilterSet
+from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, event_of, page_of
+from campaigns.api.serializers import (
+    BroadcastBodySerializer,
+    BroadcastPageSerializer,
+    BroadcastSerializer,
+    CampaignBodySerializer,
+    CampaignChangesSerializer,
+    CampaignSerializer,
+    ExecuteBodySerializer,
+    ExecutedSerializer,
+    ReportSerializer,
+)
+from campaigns.errors import InvalidCampaign, InvalidDefinition
+from campaigns.models import Broadcast, Campaign, Run
+from campaigns.services.campaigns import (
+    activate_campaign,
+    archive_campaign,
+    broadcast_campaign,
+    create_campaign,
+    delete_campaign,
+    execute_campaign,
+    finish_campaign,
+    pause_campaign,
+    resume_campaign,
+    update_campaign,
+)
+from campaigns.services.reporting import report_of
+from config.ids import parse_uuid
+from contacts.models import Contact
+from events.api.parameters import moment_parameter
+from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.models import Workspace
+
+_SCOPES = {
+    "GET": "campaigns:read",
+    "POST": "campaigns:write",
+    "PATCH": "campaigns:write",
+    "DELETE": "campaigns:write",
+}
+# The wire's names of what stands beside the definition.
+_NAMES = {
+    "name": "name",
+    "description": "description",
+    "type": "type",
+    "priority": "priority",
+    "startAt": "starts_at",
+    "endAt": "ends_at",
+}
+_PERIOD = [
+    OpenApiParameter(
+        "since", str, description="what began from then on: ISO 8601, UTC unless it names a zone"
+    ),
+    OpenApiParameter("until", str, description="what began before"),
+]
+
+
+class CampaignViewSet(NativeViewSet):
+    """The campaigns of a workspace."""
+
+    queryset = Campaign.objects.none()
+    serializer_class = CampaignSerializer
+    filterset_class = CampaignFilterSet
+    pagination_class = None
+    lookup_url_kwarg = "campaign_id"
+    scopes = _SCOPES
+
+    def get_queryset(self) -> QuerySet[Campaign]:
+        """Return the workspace's campaigns, oldest first."""
+        return Campaign.objects.in_workspace(self.workspace.id).select_related("version").order_by("id")
+
+    @extend_schema(
+        operation_id="listCampaigns",
+        tags=["campaigns"],
+        responses={200: CampaignSerializer(many=True), **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str) -> Response:
+        """List the campaigns, each with the number of its runs and messages."""
+        campaigns = list(self.filter_queryset(self.get_queryset()))
+        return Response(presentation.campaign_rows(self.workspace.id, campaigns))
+
+    @extend_schema(
+        operation_id="createCampaign",
+        tags=["campaigns"],
+        request=CampaignBodySerializer,
+        responses={201: CampaignSerializer, **WRITE_REFUSALS},
+    )
+    def create(self, request: Request, workspace_id: str) -> Response:
+        """Create a campaign; it is a draft, in which something may be missing, until it is activated."""
+        wanted = read_body(CampaignBodySerializer, request)
+        with faults_at_fields():
+            campaign = create_campaign(self.workspace, definition=_definition(wanted, {}), **_values(wanted))
+        return Response(presentation.campaign_row(campaign), status=201)
+
+    @extend_schema(
+        operation_id="getCampaign", tags=["campaigns"], responses={200: CampaignSerializer, **READ_REFUSALS}
+    )
+    def retrieve(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Return a campaign with its definition."""
+        return Response(presentation.campaign_row(campaign_of(self.workspace, campaign_id)))
+
+    @extend_schema(
+        operation_id="updateCampaign",
+        tags=["campaigns"],
+        request=CampaignChangesSerializer,
+        responses={200: CampaignSerializer, **WRITE_REFUSALS},
+    )
+    def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Change what the body names; another definition serves once it is activated, and runs keep theirs."""
+        campaign = campaign_of(self.workspace, campaign_id)
+        wanted = read_body(CampaignChangesSerializer, request)
+        with faults_at_fields():
+            campaign = update_campaign(
+                self.workspace, campaign, definition=_definition(wanted, campaign.draft), **_values(wanted)
+            )
+        return Response(presentation.campaign_row(campaign))
+
+    @extend_schema(operation_id="deleteCampaign", tags=["campaigns"], responses={204: None, **WRITE_REFUSALS})
+    def destroy(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Delete a draft that never served; what has served is archived."""
+        delete_campaign(self.workspace, campaign_of(self.workspace, campaign_id))
+        return Response(status=204)
+
+
+class _StatusView(NativeAPIView):
+    """What starts or stops a campaign."""
+
+    scopes = {"POST": "campaigns:write"}
+
+    def moved(self, campaign_id: str, act: Callable[[Workspace, Campaign], Campaign]) -> Response:
+        """Act on the campaign of the address, and answer with it."""
+        with faults_at_fields():
+            campaign = act(self.workspace, campaign_of(self.workspace, campaign_id))
+        return Response(presentation.campaign_row(campaign))
+
+
+class ActivateView(_StatusView):
+    """Definitions that come to serve."""
+
+    @extend_schema(
+        operation_id="activateCampaign",
+        tags=["campaigns"],
+        request=None,
+        responses={200: CampaignSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Let the definition serve from now on; runs under way keep the one that they began with."""
+        return self.moved(campaign_id, activate_campaign)
+
+
+class PauseView(_StatusView):
+    """Campaigns that stand still."""
+
+    @extend_schema(
+        operation_id="pauseCampaign",
+        tags=["campaigns"],
+        request=None,
+        responses={200: CampaignSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Let nothing start, and leave runs where they are."""
+        return self.moved(campaign_id, pause_campaign)
+
+
+class ResumeView(_StatusView):
+    """Campaigns that go on."""
+
+    @extend_schema(
+        operation_id="resumeCampaign",
+        tags=["campaigns"],
+        request=None,
+        responses={200: CampaignSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Go on as before the pause; what was due meanwhile goes on at once."""
+        return self.moved(campaign_id, resume_campaign)
+
+
+class FinishView(_StatusView):
+    """Campaigns that come to their end."""
+
+    @extend_schema(
+        operation_id="finishCampaign",
+        tags=["campaigns"],
+        request=None,
+        responses={200: CampaignSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Let nothing start any more; runs go on to their end."""
+        return self.moved(campaign_id, finish_campaign)
+
+
+class ArchiveView(_StatusView):
+    """Campaigns that are put away."""
+
+    @extend_schema(
+        operation_id="archiveCampaign",
+        tags=["campaigns"],
+        request=None,
+        responses={200: CampaignSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Put a campaign away for good: nothing starts, and runs end."""
+        return self.moved(campaign_id, archive_campaign)
+
+
+class ExecuteView(NativeAPIView):
+    """Campaigns started for one contact."""
+
+    scopes = {"POST": "campaigns:write"}
+
+    @extend_schema(
+        operation_id="executeCampaign",
+        tags=["campaigns"],
+        request=ExecuteBodySerializer,
+        responses={200: ExecutedSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Start a run for a contact, if the campaign's re-entry lets it in; `isTest` runs beside all others."""
+        campaign = campaign_of(self.workspace, campaign_id)
+        wanted = read_body(ExecuteBodySerializer, request)
+        contact = Contact.objects.get(id=contact_of(self.workspace, wanted["contactId"]))
+        event = event_of(self.workspace, wanted.get("eventId"))
+        entered = execute_campaign(
+            self.workspace,
+            campaign,
+            contact,
+            event=event,
+            key=wanted.get("key"),
+            is_test=wanted["isTest"],
+        )
+        run = None
+        if entered.run_id is not None:
+            runs = Run.objects.in_workspace(self.workspace.id).select_related("version")
+            (run,) = presentation.run_rows(self.workspace.id, [runs.get(id=entered.run_id)])
+        return Response({"entered": run is not None, "reason": entered.reason or None, "run": run})
+
+
+class BroadcastsView(NativeAPIView):
+    """Campaigns started for many."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="listBroadcasts",
+        tags=["campaigns"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: BroadcastPageSerializer, **READ_REFUSALS},
+    )
+    def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """List a campaign's broadcasts, newest first, and how far they are."""
+        campaign = campaign_of(self.workspace, campaign_id)
+        broadcasts = Broadcast.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
+        page, following = page_of(request, broadcasts)
+        return Response({"data": [presentation.broadcast_row(one) for one in page], "next": following})
+
+    @extend_schema(
+        operation_id="broadcastCampaign",
+        tags=["campaigns"],
+        request=BroadcastBodySerializer,
+        responses={202: BroadcastSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Start runs for all who are in a segment, or for a list, now or at a moment; a worker does it."""
+        campaign = campaign_of(self.workspace, campaign_id)
+        wanted = read_body(BroadcastBodySerializer, request)
+        with faults_at_fields():
+            broadcast = broadcast_campaign(self.workspace, campaign, **_addressees(wanted))
+        return Response(presentation.broadcast_row(broadcast), status=202)
+
+
+class ReportView(NativeAPIView):
+    """What became of a campaign."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="getCampaignReport",
+        tags=["campaigns"],
+        parameters=_PERIOD,
+        responses={200: ReportSerializer, **READ_REFUSALS},
+    )
+    def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Count what was decided, by its reason, and what became of runs and messages; trials are left out."""
+        campaign = campaign_of(self.workspace, campaign_id)
+        found = report_of(
+            campaign, since=moment_parameter(request, "since"), until=moment_parameter(request, "until")
+        )
+        return Response(presentation.report(found))
+
+
+@contextmanager
+def faults_at_fields() -> Iterator[None]:
+    """Tell where in the body a fault is. Raises ValidationError."""
+    wire = {field: name for name, field in _NAMES.items()}
+    try:
+        yield
+    except InvalidDefinition as error:
+        raise ValidationError({error.path or "workflow": [error.detail]}) from error
+    except InvalidCampaign as error:
+        raise ValidationError({wire.get(error.field, error.field): [error.message]}) from error
+
+
+def _definition(wanted: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the draft with what a body sets of it, None if it sets nothing."""
+    given = {name: wanted[name] for name in presentation.DEFINITION_KEYS if name in wanted}
+    return {**draft, **given} if given else None
+
+
+def _values(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    values = {field: wanted[name] for name, field in _NAMES.items() if name in wanted}
+    if values.get("description", "") is None:
+        values["description"] = ""
+    return values
+
+
+def _addressees(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return whom a body means. What is no id is nobody's."""
+    more: dict[str, Any] = {"at": wanted.get("at")}
+    if (text := wanted.get("segmentId")) is not None:
+        segment_id = parse_uuid(text)
+        if segment_id is None:
+            raise InvalidCampaign("segmentId", "There is no such segment.")
+        more["segment_id"] = segment_id
+    if (texts := wanted.get("contactIds")) is not None:
+        more["contact_ids"] = [one for text in texts if (one := parse_uuid(text)) is not None]
+    return more

@@ -1,0 +1,151 @@
+"""Forms: what pages may ask their visitors for, and what was sent."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api import presentation
+from campaigns.api.filters import FormFilterSet
+from campaigns.api.paging import PAGE_PARAMETERS, page_of
+from campaigns.api.serializers import (
+    FormBodySerializer,
+    FormChangesSerializer,
+    FormSerializer,
+    SubmissionPageSerializer,
+)
+from campaigns.errors import InvalidForm
+from campaigns.models import Form, FormSubmission
+from campaigns.services.forms import FormValues, create_form, delete_form, find_form, update_form
+from config.ids import parse_uuid
+from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+
+_SCOPES = {
+    "GET": "campaigns:read",
+    "POST": "campaigns:write",
+    "PATCH": "campaigns:write",
+    "DELETE": "campaigns:write",
+}
+_NAMES = {
+    "allowedOrigins": "allowed_origins",
+    "doubleOptIn": "double_opt_in",
+    "confirmationTemplateId": "confirmation_template",
+    "redirectUrl": "redirect_url",
+}
+
+
+class FormViewSet(NativeViewSet):
+    """The forms of a workspace."""
+
+    queryset = Form.objects.none()
+    serializer_class = FormSerializer
+    filterset_class = FormFilterSet
+    pagination_class = None
+    lookup_url_kwarg = "form_id"
+    scopes = _SCOPES
+
+    def get_queryset(self) -> QuerySet[Form]:
+        """Return the workspace's forms, oldest first."""
+        return Form.objects.filter(workspace_id=self.workspace.id).order_by("id")
+
+    @extend_schema(
+        operation_id="listForms",
+        tags=["forms"],
+        responses={200: FormSerializer(many=True), **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str) -> Response:
+        """List the forms, each with the number of what it was sent."""
+        return Response(_rows(self.workspace.id, list(self.filter_queryset(self.get_queryset()))))
+
+    @extend_schema(
+        operation_id="createForm",
+        tags=["forms"],
+        request=FormBodySerializer,
+        responses={201: FormSerializer, **WRITE_REFUSALS},
+    )
+    def create(self, request: Request, workspace_id: str) -> Response:
+        """Create a form; pages post answers to its `submitUrl`."""
+        wanted = read_body(FormBodySerializer, request)
+        with _faults_at_fields():
+            form = create_form(self.workspace, _values(wanted))
+        return Response(_row(form), status=201)
+
+    @extend_schema(operation_id="getForm", tags=["forms"], responses={200: FormSerializer, **READ_REFUSALS})
+    def retrieve(self, request: Request, workspace_id: str, form_id: str) -> Response:
+        """Return a form."""
+        return Response(_row(find_form(self.workspace, parse_uuid(form_id))))
+
+    @extend_schema(
+        operation_id="updateForm",
+        tags=["forms"],
+        request=FormChangesSerializer,
+        responses={200: FormSerializer, **WRITE_REFUSALS},
+    )
+    def partial_update(self, request: Request, workspace_id: str, form_id: str) -> Response:
+        """Change what the body names."""
+        form = find_form(self.workspace, parse_uuid(form_id))
+        wanted = read_body(FormChangesSerializer, request)
+        with _faults_at_fields():
+            form = update_form(self.workspace, form, _values(wanted))
+        return Response(_row(form))
+
+    @extend_schema(operation_id="deleteForm", tags=["forms"], responses={204: None, **WRITE_REFUSALS})
+    def destroy(self, request: Request, workspace_id: str, form_id: str) -> Response:
+        """Delete a form and the list of what it was sent; the events stay."""
+        delete_form(self.workspace, find_form(self.workspace, parse_uuid(form_id)))
+        return Response(status=204)
+
+
+class SubmissionsView(NativeAPIView):
+    """What forms were sent."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="listFormSubmissions",
+        tags=["forms"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: SubmissionPageSerializer, **READ_REFUSALS},
+    )
+    def get(self, request: Request, workspace_id: str, form_id: str) -> Response:
+        """List what a form was sent, newest first."""
+        form = find_form(self.workspace, parse_uuid(form_id))
+        submissions = FormSubmission.objects.filter(workspace_id=self.workspace.id, form_id=form.id)
+        page, following = page_of(request, submissions)
+        return Response({"data": presentation.submission_rows(self.workspace.id, page), "next": following})
+
+
+@contextmanager
+def _faults_at_fields() -> Iterator[None]:
+    """Tell what of a form cannot be so. Raises ValidationError."""
+    try:
+        yield
+    except InvalidForm as error:
+        raise ValidationError({error.field: [error.message]}) from error
+
+
+def _values(wanted: dict[str, Any]) -> FormValues:
+    values = {_NAMES.get(name, name): value for name, value in wanted.items()}
+    if "confirmation_template" in values:
+        values["confirmation_template"] = values["confirmation_template"] or ""
+    return FormValues(**values)
+
+
+def _rows(workspace_id: UUID, forms: Sequence[Form]) -> list[dict[str, Any]]:
+    submissions = FormSubmission.objects.filter(
+        workspace_id=workspace_id, form_id__in=[one.id for one in forms]
+    )
+    counts = dict(submissions.order_by().values_list("form_id").annotate(count=Count("id")))
+    return [presentation.form_row(form, counts.get(form.id, 0)) for form in forms]
+
+
+def _row(form: Form) -> dict[str, Any]:
+    (row,) = _rows(form.workspace_id, [form])
+    return row

@@ -1,0 +1,122 @@
+"""Messages: listed, shown, sent and settled."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api import presentation
+from campaigns.api.dispatching import DISPATCH_REFUSALS, dispatch, faults_at_template
+from campaigns.api.filters import MessageFilterSet
+from campaigns.api.paging import PAGE_PARAMETERS, page_of
+from campaigns.api.serializers import (
+    DispatchSerializer,
+    MessageBodySerializer,
+    MessagePageSerializer,
+    MessageSerializer,
+    SettleBodySerializer,
+)
+from campaigns.api.views.templates import template_of
+from campaigns.errors import MessageNotFound
+from campaigns.models import Message, Template
+from campaigns.services.settling import settle_message
+from campaigns.services.templates import check_template
+from config.ids import NO_ID, parse_uuid
+from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.models import Workspace
+
+_SCOPES = {"GET": "messages:read", "POST": "messages:write"}
+
+
+class MessageViewSet(NativeViewSet):
+    """The messages of a workspace."""
+
+    queryset = Message.objects.none()
+    serializer_class = MessageSerializer
+    filterset_class = MessageFilterSet
+    pagination_class = None
+    lookup_url_kwarg = "message_id"
+    scopes = _SCOPES
+
+    def get_queryset(self) -> QuerySet[Message]:
+        """Return the workspace's messages."""
+        return Message.objects.in_workspace(self.workspace.id)
+
+    @extend_schema(
+        operation_id="listMessages",
+        tags=["messages"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: MessagePageSerializer, **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str) -> Response:
+        """List messages, newest first."""
+        page, following = page_of(request, self.filter_queryset(self.get_queryset()))
+        return Response({"data": presentation.message_rows(self.workspace.id, page), "next": following})
+
+    @extend_schema(
+        operation_id="sendMessage",
+        tags=["messages"],
+        request=MessageBodySerializer,
+        responses={200: DispatchSerializer, **DISPATCH_REFUSALS},
+    )
+    def create(self, request: Request, workspace_id: str) -> Response:
+        """Send a message to one contact, if it may be written to; 422 with the reason if not."""
+        wanted = read_body(MessageBodySerializer, request)
+        channel = wanted["channel"].lower()
+        return Response(
+            dispatch(
+                self.workspace,
+                wanted,
+                channel=channel,
+                template=_template(self.workspace, wanted, channel),
+                is_transactional=wanted["transactional"],
+                priority=wanted["priority"],
+            )
+        )
+
+    @extend_schema(
+        operation_id="getMessage", tags=["messages"], responses={200: MessageSerializer, **READ_REFUSALS}
+    )
+    def retrieve(self, request: Request, workspace_id: str, message_id: str) -> Response:
+        """Return a message with what it says."""
+        message = self.get_queryset().filter(id=parse_uuid(message_id) or NO_ID).first()
+        if message is None:
+            raise MessageNotFound
+        return Response(presentation.message_row(message))
+
+
+class SettleView(NativeAPIView):
+    """Messages of which nobody knows whether they left."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="settleMessage",
+        tags=["messages"],
+        request=SettleBodySerializer,
+        responses={200: MessageSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, message_id: str) -> Response:
+        """Say what became of a message whose status is UNKNOWN: it was sent, or it was not and is sent again."""
+        wanted = read_body(SettleBodySerializer, request)
+        message = settle_message(
+            self.workspace.id,
+            parse_uuid(message_id) or NO_ID,
+            was_sent=wanted["wasSent"],
+            provider_id=wanted.get("providerId", ""),
+        )
+        return Response(presentation.message_row(message))
+
+
+def _template(workspace: Workspace, wanted: dict[str, Any], channel: str) -> Template:
+    """Return the template that a body names, or the one that it is."""
+    if text := wanted.get("templateId"):
+        return template_of(workspace, text)
+    parts = {name: wanted[name] for name in ("subject", "body", "text") if name in wanted}
+    template = Template(id=None, workspace=workspace, channel=channel, **parts)
+    with faults_at_template():
+        check_template(template)
+    return template

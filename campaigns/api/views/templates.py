@@ -1,0 +1,181 @@
+"""Templates: written, shown with a contact's values, and sent as a test."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api.dispatching import DISPATCH_REFUSALS, dispatch, faults_at_template
+from campaigns.api.filters import TemplateFilterSet
+from campaigns.api.paging import contact_of, event_of
+from campaigns.api.serializers import (
+    DispatchSerializer,
+    PreviewBodySerializer,
+    RenderedSerializer,
+    TemplateChangesSerializer,
+    TemplateSerializer,
+    TestBodySerializer,
+    TryOutBodySerializer,
+)
+from campaigns.errors import TemplateNotFound
+from campaigns.models import Template
+from campaigns.services.editing import delete_template, get_template, save_template
+from campaigns.services.previewing import preview_template
+from campaigns.services.templates import Rendered
+from config.ids import parse_uuid
+from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.models import Workspace
+
+# Looking at what would be sent changes nothing, whatever the method.
+_READING = {"POST": "campaigns:read"}
+
+
+class TemplateViewSet(NativeViewSet):
+    """The templates of a workspace."""
+
+    queryset = Template.objects.none()
+    serializer_class = TemplateSerializer
+    filterset_class = TemplateFilterSet
+    pagination_class = None
+    lookup_url_kwarg = "template_id"
+    scopes = {
+        "GET": "campaigns:read",
+        "POST": "campaigns:write",
+        "PATCH": "campaigns:write",
+        "DELETE": "campaigns:write",
+    }
+
+    def get_queryset(self) -> QuerySet[Template]:
+        """Return the workspace's templates, oldest first."""
+        return Template.objects.filter(workspace_id=self.workspace.id).order_by("id")
+
+    @extend_schema(
+        operation_id="listTemplates",
+        tags=["templates"],
+        responses={200: TemplateSerializer(many=True), **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str) -> Response:
+        """List the templates."""
+        return Response(TemplateSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
+
+    @extend_schema(
+        operation_id="createTemplate",
+        tags=["templates"],
+        request=TemplateSerializer,
+        responses={201: TemplateSerializer, **WRITE_REFUSALS},
+    )
+    def create(self, request: Request, workspace_id: str) -> Response:
+        """Create a template; what is no Liquid, or does what none may, is refused."""
+        wanted = read_body(TemplateSerializer, request)
+        with faults_at_template():
+            template = save_template(Template(workspace=self.workspace), **wanted)
+        return Response(TemplateSerializer(template).data, status=201)
+
+    @extend_schema(
+        operation_id="getTemplate", tags=["templates"], responses={200: TemplateSerializer, **READ_REFUSALS}
+    )
+    def retrieve(self, request: Request, workspace_id: str, template_id: str) -> Response:
+        """Return a template."""
+        return Response(TemplateSerializer(template_of(self.workspace, template_id)).data)
+
+    @extend_schema(
+        operation_id="updateTemplate",
+        tags=["templates"],
+        request=TemplateChangesSerializer,
+        responses={200: TemplateSerializer, **WRITE_REFUSALS},
+    )
+    def partial_update(self, request: Request, workspace_id: str, template_id: str) -> Response:
+        """Change what the body names, for messages made from now on."""
+        template = template_of(self.workspace, template_id)
+        wanted = read_body(TemplateChangesSerializer, request, partial=True)
+        with faults_at_template():
+            save_template(template, **wanted)
+        return Response(TemplateSerializer(template).data)
+
+    @extend_schema(operation_id="deleteTemplate", tags=["templates"], responses={204: None, **WRITE_REFUSALS})
+    def destroy(self, request: Request, workspace_id: str, template_id: str) -> Response:
+        """Delete a template, unless a campaign or a form sends it."""
+        delete_template(template_of(self.workspace, template_id))
+        return Response(status=204)
+
+
+class TemplatePreviewView(NativeAPIView):
+    """What a contact would get."""
+
+    scopes = _READING
+
+    @extend_schema(
+        operation_id="previewTemplate",
+        tags=["templates"],
+        request=PreviewBodySerializer,
+        responses={200: RenderedSerializer, **DISPATCH_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, template_id: str) -> Response:
+        """Show what a contact would get of a template; nothing is sent. A value that is missing is a 422."""
+        template = template_of(self.workspace, template_id)
+        wanted = read_body(PreviewBodySerializer, request)
+        return Response(_shown(self.workspace, template, wanted))
+
+
+class TemplateTryOutView(NativeAPIView):
+    """What a contact would get of a template that is not saved."""
+
+    scopes = _READING
+
+    @extend_schema(
+        operation_id="tryOutTemplate",
+        tags=["templates"],
+        request=TryOutBodySerializer,
+        responses={200: RenderedSerializer, **DISPATCH_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str) -> Response:
+        """Show what a contact would get of a template that is not saved."""
+        wanted = read_body(TryOutBodySerializer, request)
+        parts = {name: wanted[name] for name in ("channel", "subject", "body", "text") if name in wanted}
+        return Response(_shown(self.workspace, Template(workspace=self.workspace, **parts), wanted))
+
+
+class TemplateTestView(NativeAPIView):
+    """Templates sent as a test."""
+
+    scopes = {"POST": "messages:write"}
+
+    @extend_schema(
+        operation_id="testTemplate",
+        tags=["templates"],
+        request=TestBodySerializer,
+        responses={200: DispatchSerializer, **DISPATCH_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, template_id: str) -> Response:
+        """Send what a contact would get, to the contact or elsewhere; it is marked as a test, and counts nowhere."""
+        template = template_of(self.workspace, template_id)
+        wanted = read_body(TestBodySerializer, request)
+        return Response(
+            dispatch(
+                self.workspace,
+                wanted,
+                channel=template.channel,
+                template=template,
+                is_test=True,
+                address=wanted.get("to") or "",
+            )
+        )
+
+
+def template_of(workspace: Workspace, text: str) -> Template:
+    """Return the template that an id means. Raises TemplateNotFound."""
+    identifier = parse_uuid(text)
+    if identifier is None:
+        raise TemplateNotFound
+    return get_template(workspace.id, identifier)
+
+
+def _shown(workspace: Workspace, template: Template, wanted: dict[str, Any]) -> dict[str, str]:
+    contact_id = contact_of(workspace, wanted["contactId"])
+    event = event_of(workspace, wanted.get("eventId"))
+    with faults_at_template():
+        rendered: Rendered = preview_template(workspace.id, template, contact_id, event=event)
+    return {"subject": rendered.subject, "body": rendered.body, "text": rendered.text}

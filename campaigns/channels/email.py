@@ -1,0 +1,203 @@
+"""E-mail by whatever backend EMAIL_URL names: any SMTP server, a provider's API, or the local inbox."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import threading
+import time
+from email.utils import formataddr, parseaddr
+from typing import Any, Final
+
+import requests
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailError,
+    AnymailInvalidAddress,
+    AnymailRecipientsRefused,
+    AnymailSerializationError,
+    AnymailUnsupportedFeature,
+)
+from django.conf import settings as django_settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.backends.smtp import EmailBackend
+from django.core.mail.message import BadHeaderError
+
+from campaigns.channels import Bounced, MaybeSent, NotSent
+from campaigns.models import ChannelSettings, Message
+from campaigns.services.tracked import tracked_html
+
+IDLE_SECONDS: Final = 5.0
+"""After which a connection is not trusted any more: servers hang up on the silent."""
+_open = threading.local()
+
+
+def send(message: Message, settings: ChannelSettings) -> str:
+    """Send an e-mail; each thread keeps its connection for the next one."""
+    try:
+        mail = compose(message, settings)
+        # Checked before anything is open: a header that would hold two is no fault of the server.
+        mail.message()
+    except (ValueError, UnicodeError) as error:
+        raise NotSent(f"not an e-mail: {error}", is_permanent=True) from error
+    _send(mail)
+    _open.used_at = time.monotonic()
+    return _provider_id(mail)
+
+
+def _send(mail: EmailMultiAlternatives) -> None:
+    is_kept = getattr(_open, "connection", None) is not None
+    connection = _connection()
+    try:
+        connection.send_messages([mail])
+    except Exception as error:
+        told = _told(error, connection)
+        _hang_up()
+        if is_kept and isinstance(told, _HungUp):
+            # Nobody had told us that the line was dead.
+            _send(mail)
+        else:
+            raise told from error
+
+
+def compose(message: Message, settings: ChannelSettings) -> EmailMultiAlternatives:
+    """Return the e-mail that a message is; its Message-ID stays the same however often it is tried."""
+    sender = settings.sender or django_settings.DEFAULT_FROM_EMAIL
+    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
+    mail = EmailMultiAlternatives(
+        message.subject,
+        message.text,
+        formataddr(parseaddr(sender)),
+        [message.address],
+        headers={"Message-ID": f"<{message.pk}@{domain}>", **message.headers},
+    )
+    if message.body:
+        mail.attach_alternative(tracked_html(message, settings), "text/html")
+    # By these a provider's later news is about a message of ours; others ignore them.
+    mail.metadata = {"message_id": str(message.pk)}  # type: ignore[attr-defined]  # anymail's
+    mail.headrace_message = message  # type: ignore[attr-defined]  # the local inbox's
+    return mail
+
+
+class _HungUp(NotSent):
+    """The line was dead before the text went out."""
+
+
+class _Conversation:
+    """Notes when the text itself goes out: before that nothing has left, whatever breaks."""
+
+    is_sending = False
+
+    def data(self, msg: Any) -> Any:
+        self.is_sending = True
+        answer = super().data(msg)  # type: ignore[misc]  # smtplib's
+        self.is_sending = False
+        return answer
+
+
+class _Plain(_Conversation, smtplib.SMTP):
+    pass
+
+
+class _Encrypted(_Conversation, smtplib.SMTP_SSL):
+    pass
+
+
+class SMTPBackend(EmailBackend):
+    """Django's, which can tell whether a message may have left when the server fell silent."""
+
+    @property
+    def connection_class(self) -> type[smtplib.SMTP]:
+        return _Encrypted if self.use_ssl else _Plain
+
+
+def _connection() -> Any:
+    """Return this thread's open connection. Raises NotSent: the server, not the message, is at fault."""
+    kept = getattr(_open, "connection", None)
+    if kept is not None and time.monotonic() - _open.used_at <= IDLE_SECONDS:
+        return kept
+    _hang_up()
+    try:
+        connection = get_connection()
+        connection.open()
+    except (OSError, smtplib.SMTPException, AnymailError) as error:
+        raise NotSent(f"no connection: {error}", is_permanent=False) from error
+    _open.connection, _open.used_at = connection, time.monotonic()
+    return connection
+
+
+def _hang_up() -> None:
+    connection, _open.connection = getattr(_open, "connection", None), None
+    if connection is not None:
+        try:
+            connection.close()
+        except (OSError, smtplib.SMTPException):
+            return
+
+
+def _provider_id(mail: EmailMultiAlternatives) -> str:
+    status = getattr(mail, "anymail_status", None)
+    if status is not None:
+        # Some number their e-mails; of several recipients it would be a set.
+        return str(status.message_id) if isinstance(status.message_id, str | int) else ""
+    return str(mail.extra_headers["Message-ID"]).strip("<>")
+
+
+def _told(error: Exception, connection: Any) -> Exception:
+    """Return what an error means for the message."""
+    match error:
+        case smtplib.SMTPRecipientsRefused():
+            ((code, reply),) = error.recipients.values()
+            return _refused(code, reply, is_about_recipient=True)
+        case smtplib.SMTPServerDisconnected() | OSError() if isinstance(connection, SMTPBackend):
+            return _fell_silent(error, connection)
+        case smtplib.SMTPResponseException():
+            return _refused(error.smtp_code, error.smtp_error, is_about_recipient=False)
+        case AnymailError():
+            return _refused_by_provider(error)
+        case BadHeaderError() | UnicodeError():
+            return NotSent(f"not an e-mail: {error}", is_permanent=True)
+        case _:
+            return error
+
+
+def _fell_silent(error: Exception, connection: SMTPBackend) -> Exception:
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _refused(error.smtp_code, error.smtp_error, is_about_recipient=False)
+    if getattr(connection.connection, "is_sending", True):
+        return MaybeSent(f"the server fell silent: {error}")
+    return _HungUp(f"the server fell silent: {error}", is_permanent=False)
+
+
+# Of RFC 3463: the mailbox or its host does not exist (5.1.1 to 5.1.6, 5.1.10) or is disabled (5.2.1). Other refusals,
+# such as a policy's, say nothing of the address, and nobody is to be suppressed for them.
+_DEAD: Final = re.compile(r"\b5\.(?:1\.(?:[1-6]|10)|2\.1)\b")
+
+
+def _refused(code: int, reply: bytes | str, *, is_about_recipient: bool) -> NotSent:
+    text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
+    told = f"{code} {text}"
+    if code < 500:
+        return NotSent(told, is_permanent=False)
+    if is_about_recipient:
+        return Bounced(told, is_dead=bool(_DEAD.search(text)))
+    return NotSent(told, is_permanent=True)
+
+
+def _refused_by_provider(error: AnymailError) -> Exception:
+    match error:
+        case AnymailRecipientsRefused():
+            return Bounced(str(error), is_dead=False)
+        case AnymailInvalidAddress() | AnymailSerializationError() | AnymailUnsupportedFeature():
+            return NotSent(str(error), is_permanent=True)
+        case requests.ConnectTimeout():
+            return NotSent(str(error), is_permanent=False)
+        case requests.Timeout() | requests.ConnectionError():
+            return MaybeSent(str(error))
+        case AnymailAPIError():
+            code = error.status_code or 0
+            # What is wrong with the account or the moment will pass; what is wrong with the message will not.
+            is_permanent = 400 <= code < 500 and code not in (401, 402, 403, 408, 429)
+            return NotSent(str(error), is_permanent=is_permanent)
+        case _:
+            return NotSent(str(error), is_permanent=False)

@@ -1,0 +1,42 @@
+"""What the workers do for messages that leave: each task asks, and returns a word."""
+
+from uuid import UUID
+
+from celery import shared_task
+from celery.signals import worker_process_shutdown, worker_shutdown
+
+from campaigns.dispatcher import Dispatcher
+from campaigns.services.delivery import waiting_channels
+from campaigns.services.settling import settle_abandoned
+from config import clock
+
+dispatcher = Dispatcher()
+
+
+@shared_task
+def deliver(workspace_id: str, channel: str) -> str:
+    """Have this worker's threads send what a channel has ready; the task does not wait for them."""
+    dispatcher.ask(UUID(workspace_id), channel)
+    return "asked"
+
+
+@shared_task
+def sweep_messages() -> str:
+    """Have sent what is due by now: deferred, tried in vain, or with a wake-up that was lost."""
+    waiting = waiting_channels(clock.now())
+    for workspace_id, channel in waiting:
+        dispatcher.ask(workspace_id, channel)
+    return "asked" if waiting else "nothing"
+
+
+@shared_task
+def settle_messages() -> str:
+    """Settle what workers that ended have left in the middle."""
+    return "done" if settle_abandoned(clock.now()) else "nothing"
+
+
+@worker_process_shutdown.connect(dispatch_uid="campaigns.close_dispatcher_of_child")
+@worker_shutdown.connect(dispatch_uid="campaigns.close_dispatcher")
+def close_dispatcher(**_: object) -> None:
+    """Record what is under way before the worker ends."""
+    dispatcher.close()

@@ -1,0 +1,183 @@
+"""The third wheel: what happens to contacts starts runs of campaigns, ends them, or lets them go on.
+
+Nothing is done here: it only enrols, and steps run later, in short transactions of their own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from campaigns.definition import EventTrigger
+from campaigns.models import Campaign
+from campaigns.reasons import Reason
+from campaigns.services.correlating import properties_of, value_at
+from campaigns.services.dating import keep_dates
+from campaigns.services.enrolling import Candidate, enrol
+from campaigns.services.noticing import notice
+from campaigns.services.plans import Plan, Starter, plan_of
+from campaigns.services.regrouping import end_runs_of_gone, settle_regrouped
+from events.conditions import Sql
+from events.models import EffectsLevel, Event, EventDefinition
+from events.rules.matching import EventRule, given_events, matches
+from events.services import EffectBatch, EffectEvent, isolate, park
+from segments.services.leaving import GONE_SUBJECT
+
+EFFECT: Final = "campaigns.effects.enrol_contacts"
+_LATE_AFTER: Final = timedelta(hours=72)
+_LONGEST_ERROR: Final = 10_000
+
+Listener = tuple[Starter, list[EventTrigger]]
+
+
+def enrol_contacts(batch: EffectBatch) -> None:
+    """Let what the batch tells of end runs and wake them, then start what it starts."""
+    if gone := [one.contact_id for one in batch.due if one.subject == GONE_SUBJECT]:
+        end_runs_of_gone(batch.workspace_id, gone, batch.now)
+    if batch.regrouped:
+        settle_regrouped(batch.workspace_id, batch.regrouped, batch.now)
+    plan = plan_of(batch.workspace_id)
+    for campaign_id, error in plan.unreadable:
+        set_campaign_aside(batch.workspace_id, campaign_id, error, batch)
+    if plan.is_idle:
+        return
+    notice(batch, plan)
+    keep_dates(batch, plan)
+    _start(batch, plan)
+
+
+def set_campaign_aside(workspace_id: UUID, campaign_id: UUID, error: Exception, batch: EffectBatch) -> None:
+    """Park a campaign that fails; its error is shown, and it starts nothing until it is mended."""
+    # PostgreSQL takes no NUL in a text, and an error may quote one.
+    text = f"{type(error).__name__}: {error}".replace("\x00", "")[:_LONGEST_ERROR]
+    campaigns = Campaign.objects.in_workspace(workspace_id).filter(id=campaign_id, parked_at=None)
+    campaigns.update(parked_at=batch.now, error=text)
+
+
+def _start(batch: EffectBatch, plan: Plan) -> None:
+    events: dict[tuple[str, bool], list[EffectEvent]] = defaultdict(list)
+    for event in batch.events:
+        if event.name in plan.triggers:
+            events[event.name, event.is_repeat].append(event)
+    for (name, _), named in events.items():
+        refusals = _refusals(batch, name, named)
+        for needs_contact, path in _kinds(plan.triggers[name]):
+            listeners = _listeners(plan.triggers[name], needs_contact, path)
+            _enrol_alike(batch, listeners, named, refusals, path)
+
+
+def _kinds(triggers: Sequence[tuple[Starter, EventTrigger]]) -> list[tuple[bool, tuple[str, ...]]]:
+    """Return what tells the statements apart: whether the contact is asked, and where the key is."""
+    kinds = {(_needs_contact(starter, triggers), starter.definition.reentry.path) for starter, _ in triggers}
+    return sorted(kinds)
+
+
+def _needs_contact(starter: Starter, triggers: Sequence[tuple[Starter, EventTrigger]]) -> bool:
+    own = [trigger for one, trigger in triggers if one is starter]
+    return any(EventRule(trigger.rule).needs_contact for trigger in own)
+
+
+def _listeners(
+    triggers: Sequence[tuple[Starter, EventTrigger]], needs_contact: bool, path: tuple[str, ...]
+) -> list[Listener]:
+    found: dict[UUID, Listener] = {}
+    for starter, trigger in triggers:
+        if starter.definition.reentry.path == path and _needs_contact(starter, triggers) is needs_contact:
+            found.setdefault(starter.campaign_id, (starter, []))[1].append(trigger)
+    return list(found.values())
+
+
+def _enrol_alike(
+    batch: EffectBatch,
+    listeners: Sequence[Listener],
+    events: Sequence[EffectEvent],
+    refusals: dict[UUID, Reason],
+    path: tuple[str, ...],
+) -> None:
+    """Hold events of one name against campaigns in one statement; a campaign that fails is parked with them."""
+    properties = properties_of(batch.workspace_id, [event.id for event in events]) if path else {}
+    candidates = [
+        Candidate(
+            contact_id=event.contact_id,
+            source=f"event:{event.id}",
+            occurred_at=event.occurred_at,
+            event_id=event.id,
+            depth=event.depth + 1,
+            refusal=refusals.get(event.id),
+            value=value_at(properties.get(event.id), path) if path else None,
+        )
+        for event in events
+    ]
+
+    def run(some: Sequence[Listener]) -> None:
+        enrol(
+            batch.workspace_id,
+            [starter for starter, _ in some],
+            candidates,
+            batch.now,
+            matched=_matched(batch.workspace_id, some, events),
+            is_repeat=events[0].is_repeat,
+        )
+
+    def set_aside(listener: Listener, error: Exception) -> None:
+        starter = listener[0]
+        park(
+            batch.workspace_id,
+            effect=EFFECT,
+            subject=f"campaign:{starter.campaign_id}",
+            event_ids=[event.id for event in events],
+            level=max(event.level for event in events),
+            error=error,
+        )
+        if not starter.is_parked:
+            set_campaign_aside(batch.workspace_id, starter.campaign_id, error, batch)
+
+    for listener in listeners:
+        if listener[0].is_parked:
+            set_aside(listener, RuntimeError("waits behind an earlier failure of this campaign"))
+    isolate([one for one in listeners if not one[0].is_parked], run, set_aside)
+
+
+def _matched(workspace_id: UUID, listeners: Sequence[Listener], events: Sequence[EffectEvent]) -> Sql:
+    """Return the query of (event_id, place) of the campaigns of which an event is a trigger."""
+    triggers = [(place, one) for place, (_, own) in enumerate(listeners, 1) for one in own]
+    source = given_events(
+        workspace_id, [event.id for event in events], [event.contact_id for event in events]
+    )
+    times = [event.occurred_at for event in events]
+    rules = [EventRule(trigger.rule) for _, trigger in triggers]
+    matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
+    of_system = [event.id for event in events if event.source == Event.Source.SYSTEM]
+    return Sql(
+        f"""SELECT event_id, (%s::int[])[place] AS place FROM ({matched.text}) found
+            WHERE NOT (%s::boolean[])[place] OR event_id = ANY (%s::uuid[])""",
+        (
+            [place for place, _ in triggers],
+            *matched.parameters,
+            [trigger.is_of_system for _, trigger in triggers],
+            of_system,
+        ),
+    )
+
+
+def _refusals(batch: EffectBatch, name: str, events: Sequence[EffectEvent]) -> dict[UUID, Reason]:
+    """Return the events that are history, and those that came too late to start anything."""
+    refusals = {event.id: Reason.HISTORY for event in events if event.level < EffectsLevel.ALL}
+    definition = EventDefinition.objects.in_workspace(batch.workspace_id).active().filter(name=name)
+    hours = definition.values_list("late_after_hours", flat=True).first()
+    limit = _LATE_AFTER if hours is None else timedelta(hours=hours)
+    old = [event for event in events if batch.now - event.occurred_at > limit and event.id not in refusals]
+    if old:
+        # What waited for its effects is not late by that.
+        received = dict(
+            Event.objects.filter(
+                workspace_id=batch.workspace_id, id__in=[event.id for event in old]
+            ).values_list("id", "received_at")
+        )
+        refusals.update(
+            {one.id: Reason.TOO_LATE for one in old if received[one.id] - one.occurred_at > limit}
+        )
+    return refusals

@@ -1,0 +1,64 @@
+"""Prove that what was accepted is stored, and that everything that follows from it has followed."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from campaigns.services.auditing import audit_workspace
+from config import clock
+from config.ids import parse_uuid
+from scoring.management.selection import add_workspaces, chosen_workspaces
+
+
+class Command(BaseCommand):
+    """`audit_effects`: exit 1 where there is a gap."""
+
+    help = (
+        "Hold accepted events against the stream, and the stream against all that follows; print every gap."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        add_workspaces(parser)
+        parser.add_argument(
+            "--accepted", help="A file with the ids of events, one a line, that a client was told were taken."
+        )
+        parser.add_argument(
+            "--grace-seconds", type=int, default=60, help="What came since is still under way, and no gap."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Audit workspace by workspace. Raises CommandError if there is a gap."""
+        workspaces = chosen_workspaces(options)
+        accepted = list(_ids(options["accepted"])) if options["accepted"] else []
+        if accepted and len(workspaces) > 1:
+            raise CommandError("Accepted events are of one workspace: name it with --workspace.")
+        found = 0
+        for workspace in workspaces:
+            audit = audit_workspace(
+                workspace.id,
+                now=clock.now(),
+                grace=timedelta(seconds=options["grace_seconds"]),
+                accepted=accepted,
+            )
+            for gap in audit.gaps:
+                self.stdout.write(f"{workspace.name}: {gap}")
+            counts = ", ".join(f"{count:,} {name}" for name, count in sorted(audit.counts.items()))
+            self.stdout.write(f"{workspace.name}: {counts or 'nothing'}; {len(audit.gaps):,} gaps")
+            found += len(audit.gaps)
+        if found:
+            raise CommandError("There are gaps.", returncode=1)
+
+
+def _ids(path: str) -> Iterator[UUID]:
+    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        if line.strip():
+            event_id = parse_uuid(line.strip())
+            if event_id is None:
+                raise CommandError(f"Line {number} is no id.")
+            yield event_id

@@ -1,0 +1,22 @@
+"""Campaigns, their runs, what was decided, messages and who may get them."""
+
+from campaigns.models.campaigns import Broadcast, Campaign, CampaignVersion
+from campaigns.models.forms import Form, FormSubmission
+from campaigns.models.messages import Message, SentEmail, Template
+from campaigns.models.permission import ChannelSettings, Suppression
+from campaigns.models.runs import Decision, Run
+
+__all__ = [
+    "Broadcast",
+    "Campaign",
+    "CampaignVersion",
+    "ChannelSettings",
+    "Decision",
+    "Form",
+    "FormSubmission",
+    "Message",
+    "Run",
+    "SentEmail",
+    "Suppression",
+    "Template",
+]

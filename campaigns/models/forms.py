@@ -1,0 +1,60 @@
+"""Forms on other people's pages."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from config import clock, ids
+from config.fields import JSONField
+from workspaces.tenancy import TenantModel
+
+
+class Form(TenantModel):
+    """What a page may ask its visitors for; each submission is an event of a contact."""
+
+    name = models.CharField(max_length=255)
+    # [{"name", "label", "type": text|email|phone|number|checkbox|select, "required", "options"?, "maps_to"?}]
+    fields = JSONField(default=list)
+    active = models.BooleanField(default=True)
+    allowed_origins = JSONField(default=list, blank=True, help_text="none: any page may use it")
+    # Channels that a submission opts into; with double opt-in only once the link in the e-mail was followed.
+    consents = JSONField(default=list, blank=True)
+    double_opt_in = models.BooleanField(default=False)
+    confirmation_template = models.ForeignKey(
+        "campaigns.Template", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    redirect_url = models.CharField(max_length=2048, blank=True)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="form_name_unique")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FormSubmission(TenantModel):
+    """What somebody sent, and the event that was made of it."""
+
+    form = models.ForeignKey(Form, on_delete=models.CASCADE, related_name="submissions", db_constraint=False)
+    contact = models.ForeignKey(
+        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    event_id = models.UUIDField(default=ids.uuid7)
+    answers = JSONField(default=dict)
+    confirmed_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "form", "id"], name="submission_by_form"),
+            models.Index(fields=["workspace", "contact"], name="submission_by_contact"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.form_id}: {self.created_at}"

@@ -1,0 +1,170 @@
+"""Templates and the messages that were made of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+
+from config import clock, ids
+from config.fields import JSONField
+from workspaces.tenancy import TenantModel
+
+
+class Channel(models.TextChoices):
+    """The ways by which a message leaves."""
+
+    EMAIL = "email", "e-mail"
+    WEBHOOK = "webhook"
+    TELEGRAM = "telegram", "Telegram"
+
+
+class Template(TenantModel):
+    """A text in Liquid, of which each contact gets its own."""
+
+    name = models.CharField(max_length=255)
+    channel = models.CharField(max_length=10, choices=Channel, default=Channel.EMAIL)
+    subject = models.TextField(blank=True, help_text="e-mail only")
+    # E-mail: HTML, from which the text part is made where there is none. Telegram: HTML as Telegram takes it.
+    # Webhook: JSON.
+    body = models.TextField()
+    text = models.TextField(blank=True, help_text="the text part of an e-mail; blank: made from the body")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="template_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def in_workspace(self, workspace_id: UUID) -> MessageQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def ready(self, at: datetime) -> MessageQuerySet:
+        return self.filter(status=Message.Status.QUEUED, send_at__lte=at)
+
+
+class Message(models.Model):
+    """One message to one contact, rendered when it was reserved; its key makes sure that there is one only."""
+
+    class Status(models.TextChoices):
+        QUEUED = "QUEUED", "queued"
+        SENDING = "SENDING", "sending"
+        SENT = "SENT", "sent"
+        DELIVERED = "DELIVERED", "delivered"
+        OPENED = "OPENED", "opened"
+        CLICKED = "CLICKED", "clicked"
+        BOUNCED = "BOUNCED", "bounced"
+        FAILED = "FAILED", "failed"
+        UNSUBSCRIBED = "UNSUBSCRIBED", "unsubscribed"
+        CANCELLED = "CANCELLED", "cancelled"
+        # A worker died between sending and noting it: it may have left or not.
+        UNKNOWN = "UNKNOWN", "unknown"
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    campaign = models.ForeignKey(
+        "campaigns.Campaign",
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="messages",
+        db_constraint=False,
+        db_index=False,
+    )
+    contact = models.ForeignKey(
+        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    run_id = models.UUIDField(null=True)
+    event_id = models.UUIDField(null=True)
+    step = models.CharField(max_length=64, blank=True)
+    template_id = models.UUIDField(null=True)
+    # Of a run: "<run>:<step>:<how many steps before>"; of the API: the caller's key, or the message's own id.
+    key = models.CharField(max_length=255)
+    channel = models.CharField(max_length=10, choices=Channel)
+    # An e-mail address, a URL or a chat's id: where it goes, as of when it was made.
+    address = models.CharField(max_length=2048)
+    subject = models.TextField(blank=True)
+    body = models.TextField(blank=True)
+    text = models.TextField(blank=True)
+    headers = JSONField(default=dict)
+    # A transactional one (a receipt) asks for no consent, no cap and no quiet hours; suppressions it does ask for.
+    is_transactional = models.BooleanField(default=False)
+    is_test = models.BooleanField(default=False)
+    priority = models.SmallIntegerField(default=0)
+    status = models.CharField(max_length=12, choices=Status, default=Status.QUEUED)
+    # When it may leave: now, or when quiet hours or a cap let it, or after a failure's backoff.
+    send_at = models.DateTimeField(default=clock.now)
+    claimed_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    # The receiver's host, of which a worker serves only a few at a time.
+    host = models.CharField(max_length=255, blank=True)
+    provider_id = models.CharField(max_length=255, blank=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=clock.now)
+    sent_at = models.DateTimeField(null=True)
+    opened_at = models.DateTimeField(null=True)
+    clicked_at = models.DateTimeField(null=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["workspace", "key"], name="message_once")]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["workspace", "channel", "-priority", "send_at"],
+                condition=Q(status="QUEUED"),
+                name="message_ready",
+            ),
+            models.Index(
+                fields=["workspace", "claimed_at"], condition=Q(status="SENDING"), name="message_claimed"
+            ),
+            models.Index(fields=["workspace", "contact", "channel", "sent_at"], name="message_by_contact"),
+            models.Index(fields=["workspace", "campaign", "id"], name="message_by_campaign"),
+            models.Index(
+                fields=["workspace", "event_id"], condition=Q(event_id__isnull=False), name="message_by_event"
+            ),
+            models.Index(
+                fields=["workspace", "run_id"], condition=Q(run_id__isnull=False), name="message_by_run"
+            ),
+            models.Index(fields=["workspace", "provider_id"], name="message_by_provider"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} to {self.address}: {self.status}"
+
+
+class SentEmail(models.Model):
+    """An e-mail that the embedded default keeps in place of sending it: the local inbox."""
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    # Whose message it is; None: not one of ours, such as a password's reset.
+    message_id = models.UUIDField(null=True)
+    workspace_id = models.UUIDField(null=True)
+    sender = models.CharField(max_length=320)
+    recipients = JSONField(default=list)
+    subject = models.TextField(blank=True)
+    # The whole of it, as an SMTP server would have got it.
+    source = models.BinaryField()
+    received_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        verbose_name = "e-mail in the local inbox"
+        verbose_name_plural = "e-mails in the local inbox"
+        indexes: ClassVar = [models.Index(fields=["-received_at"], name="sent_email_by_time")]
+
+    def __str__(self) -> str:
+        return self.subject

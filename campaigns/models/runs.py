@@ -1,0 +1,180 @@
+"""A contact's way through a campaign, and every decision that was taken about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+
+from config import clock, ids
+from config.fields import JSONField
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def in_workspace(self, workspace_id: UUID) -> RunQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def open(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.OPEN)
+
+    def due(self, at: datetime) -> RunQuerySet:
+        return self.open().filter(wake_at__lte=at)
+
+
+class Run(models.Model):
+    """A contact in a campaign. Reserved by its key in the transaction of the effect that enrolled it.
+
+    `step` is the node that comes next, or that it waits in since `arrived_at`; `wake_at` when it goes on by itself.
+    While it waits for an event, `awaits` is the event's name, `awaited_value` what correlates it, `resumed_by` the
+    event once it came.
+
+    Nothing moves in a merge: the run stays with the contact that it came with, and is the survivor's.
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        COMPLETED = "completed"
+        CONVERTED = "converted"
+        EXITED = "exited"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    campaign = models.ForeignKey(
+        "campaigns.Campaign",
+        on_delete=models.CASCADE,
+        related_name="runs",
+        db_constraint=False,
+        db_index=False,
+    )
+    version = models.ForeignKey(
+        "campaigns.CampaignVersion",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    contact = models.ForeignKey(
+        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    # What makes a second run of the contact another one: see Reentry in campaigns.definition.
+    key = models.CharField(max_length=255)
+    status = models.CharField(max_length=9, choices=Status, default=Status.OPEN)
+    # The event that started it; None: by hand, by the API, or as one of a broadcast.
+    event_id = models.UUIDField(null=True)
+    # That event's depth and one: what the run does to the stream goes on counting from there.
+    depth = models.PositiveSmallIntegerField(default=0)
+    # When what started it happened: what follows from there on may be what the run waits for, or its goal.
+    triggered_at = models.DateTimeField(default=clock.now)
+    step = models.CharField(max_length=64, blank=True)
+    arrived_at = models.DateTimeField(null=True)
+    wake_at = models.DateTimeField(null=True)
+    # When it came out of its last wait: an event that nothing correlates is waited for from there on.
+    since = models.DateTimeField(default=clock.now)
+    awaits = models.CharField(max_length=255, blank=True)
+    awaited_value = models.CharField(max_length=255, blank=True)
+    resumed_by = models.UUIDField(null=True)
+    # Steps taken, so that nothing goes round for ever, and each message of a step has its own key.
+    steps_taken = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="failures of the step in a row")
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(default=clock.now)
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=64, blank=True)
+    is_test = models.BooleanField(default=False)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "campaign", "contact", "key"], name="run_once"),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                # By campaign: what is due in one that is paused is in nobody's way.
+                fields=["workspace", "campaign", "wake_at"],
+                condition=Q(status="open", wake_at__isnull=False),
+                name="run_due",
+            ),
+            models.Index(
+                fields=["workspace", "contact", "campaign"], condition=Q(status="open"), name="run_open"
+            ),
+            models.Index(fields=["workspace", "version"], condition=Q(status="open"), name="run_of_version"),
+            models.Index(fields=["workspace", "campaign", "id"], name="run_by_campaign"),
+            models.Index(fields=["workspace", "contact", "id"], name="run_by_contact"),
+            models.Index(fields=["workspace", "event_id"], name="run_by_event"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contact_id} in {self.campaign_id}: {self.status}"
+
+
+class Decision(models.Model):
+    """One thing that was decided about a contact and a campaign, also that nothing was to happen, and why."""
+
+    class Kind(models.TextChoices):
+        ENTERED = "entered"
+        NOT_ENTERED = "not_entered"
+        STEP = "step"
+        WAITS = "waits"
+        RESUMED = "resumed"
+        SENT = "sent"
+        NOT_SENT = "not_sent"
+        DEFERRED = "deferred"
+        ENDED = "ended"
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    campaign = models.ForeignKey(
+        "campaigns.Campaign",
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="decisions",
+        db_constraint=False,
+        db_index=False,
+    )
+    contact = models.ForeignKey(
+        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    run_id = models.UUIDField(null=True)
+    message_id = models.UUIDField(null=True)
+    # The event that it was decided about, or that made it possible.
+    event_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=12, choices=Kind)
+    # One of campaigns.reasons; blank where the kind says all.
+    reason = models.CharField(max_length=40, blank=True)
+    step = models.CharField(max_length=64, blank=True)
+    detail = JSONField(default=dict)
+    decided_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "campaign", "id"], name="decision_by_campaign"),
+            models.Index(fields=["workspace", "contact", "id"], name="decision_by_contact"),
+            models.Index(
+                fields=["workspace", "event_id"],
+                condition=Q(event_id__isnull=False),
+                name="decision_by_event",
+            ),
+            models.Index(
+                fields=["workspace", "run_id"], condition=Q(run_id__isnull=False), name="decision_by_run"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.reason}".strip()

@@ -1,0 +1,63 @@
+"""What others' servers tell us: providers of e-mail about messages, Telegram about its chats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anymail import urls as anymail_urls
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.crypto import constant_time_compare
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.services.telegram_inbound import bot_token, record_update, webhook_secret
+from config.ids import parse_uuid
+from workspaces.api.native import NativePublicView, object_body
+from workspaces.models import Workspace
+
+_SECRET_HEADER = "HTTP_X_TELEGRAM_BOT_API_SECRET_TOKEN"  # noqa: S105  # a header's name
+
+
+class TelegramView(NativePublicView):
+    """The updates of a workspace's bot."""
+
+    @extend_schema(exclude=True)
+    def post(self, request: Request, workspace_id: str) -> Response:
+        """Take one update; whatever it is, it need not be sent again."""
+        workspace = Workspace.objects.filter(pk=parse_uuid(workspace_id)).first()
+        token = bot_token(workspace.pk) if workspace else ""
+        told = request.META.get(_SECRET_HEADER, "")
+        if workspace is None or not token or not _is_ours(told, workspace, token):
+            raise AuthenticationFailed
+        record_update(workspace, object_body(request))
+        return Response({"ok": True})
+
+
+def _is_ours(told: str, workspace: Workspace, token: str) -> bool:
+    return constant_time_compare(told, webhook_secret(workspace.pk, token))
+
+
+def provider_routes() -> list[URLPattern]:
+    """Return a route for each provider that anymail knows, of its news about messages that we sent."""
+    return [
+        path(str(route.pattern), _with_secret(route.callback), name=route.name)
+        for route in anymail_urls.urlpatterns
+        if "tracking" in str(route.name) or "mandrill" in str(route.name)
+    ]
+
+
+def _with_secret(view: Any) -> Any:
+    """Let nobody in while there is no secret: anymail itself would only warn."""
+
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not settings.ANYMAIL.get("WEBHOOK_SECRET"):
+            raise Http404
+        response: HttpResponseBase = view(request, *args, **kwargs)
+        return response
+
+    guarded.csrf_exempt = True  # type: ignore[attr-defined]  # as the view itself
+    return guarded

@@ -1,0 +1,261 @@
+"""Whether everything that was accepted is stored, and whatever follows from it has followed: every gap is named.
+
+Nothing is changed, and nothing waits for it. What came within the grace is still under way, and no gap.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import connection
+
+from campaigns.definition import EventTrigger
+from campaigns.models import Campaign, CampaignVersion, Decision, Message, Run
+from campaigns.services.plans import definition_of
+from config.ids import NO_ID, parse_uuid
+from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
+from scoring.services import standing_contacts, verify_contacts
+from segments.verification import verify_segments
+
+_CHUNK: Final = 1_000
+# Between the moment that a version has for its beginning and the commit that made it so.
+_ACTIVATION: Final = timedelta(seconds=5)
+_DECIDED: Final = (Decision.Kind.ENTERED, Decision.Kind.NOT_ENTERED)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that should be there and is not, or is there twice."""
+
+    check: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.what}"
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was looked at, and what is missing."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    gaps: list[Gap] = field(default_factory=list)
+
+
+def audit_workspace(
+    workspace_id: UUID, *, now: datetime, grace: timedelta, accepted: Iterable[UUID] = ()
+) -> Audit:
+    """Hold what was accepted against the stream, and the stream against scores, segments, runs and messages.
+
+    `accepted`: ids of events that a client was given, besides those in the answers that we keep.
+    """
+    audit = Audit()
+    due = now - grace
+    for check in (_batches, _parked, _decisions, _runs, _messages):
+        check(audit, workspace_id, due)
+    _accepted(audit, workspace_id, accepted)
+    _scores(audit, workspace_id)
+    _segments(audit, workspace_id)
+    return audit
+
+
+def _accepted(audit: Audit, workspace_id: UUID, told: Iterable[UUID]) -> None:
+    """Find events that somebody was told of and that are not in the stream."""
+    given = iter({*told, *_answered(workspace_id)})
+    while chunk := list(islice(given, _CHUNK)):
+        audit.counts["accepted"] += len(chunk)
+        _note(audit, "accepted, not stored", _MISSING, [chunk, workspace_id, min(chunk), max(chunk)])
+    audit.counts["message keys"] += _one(
+        "SELECT count(*) FROM events_messagekey WHERE workspace_id = %s", [workspace_id]
+    )
+    _note(audit, "message key, not stored", _KEYS, [workspace_id, workspace_id])
+    audit.counts["stored"] += Event.objects.filter(workspace_id=workspace_id).count()
+
+
+def _answered(workspace_id: UUID) -> Iterator[UUID]:
+    """Yield the ids of events that kept answers tell of."""
+    answers = IdempotencyKey.objects.filter(workspace_id=workspace_id, status__range=(200, 299))
+    for body in answers.values_list("body", flat=True).iterator():
+        try:
+            yield from _events_in(orjson.loads(bytes(body)))
+        except orjson.JSONDecodeError:
+            continue  # an empty answer tells of none
+
+
+def _events_in(told: Any) -> Iterator[UUID]:
+    """Yield the ids of whatever has an id and a moment: that is how every format shows an event."""
+    if isinstance(told, list):
+        for one in told:
+            yield from _events_in(one)
+    elif isinstance(told, dict):
+        if ("timestamp" in told or "occurredAt" in told) and (event_id := parse_uuid(told.get("id"))):
+            yield event_id
+        for one in told.values():
+            yield from _events_in(one)
+
+
+def _batches(audit: Audit, workspace_id: UUID, due: datetime) -> None:
+    """Find events that wait for their effects for too long."""
+    for batch in EventBatch.objects.filter(workspace_id=workspace_id):
+        audit.counts["waiting"] += len(batch.event_ids)
+        if batch.created_at < due:
+            audit.gaps.append(
+                Gap("not applied", f"{len(batch.event_ids)} events wait since {batch.created_at:%F %T}")
+            )
+
+
+def _parked(audit: Audit, workspace_id: UUID, due: datetime) -> None:
+    for row in ParkedEffect.objects.filter(workspace_id=workspace_id):
+        audit.counts["parked"] += 1
+        audit.gaps.append(Gap("parked", f"{row.effect} of {row.subject}: {row.error.partition(':')[0]}"))
+
+
+def _decisions(audit: Audit, workspace_id: UUID, due: datetime) -> None:
+    """Find events of which a campaign that listens to their name has decided nothing."""
+    versions = CampaignVersion.objects.filter(
+        campaign__workspace_id=workspace_id,
+        workspace_id=workspace_id,
+        campaign__status=Campaign.Status.ACTIVE,
+        campaign__parked_at=None,
+    )
+    for version in versions.filter(id__in=_serving(workspace_id)).select_related("campaign"):
+        names = {one.event_name for one in definition_of(version).triggers if isinstance(one, EventTrigger)}
+        since = max(version.created_at, version.campaign.activated_at or version.created_at) + _ACTIVATION
+        parameters = [workspace_id, list(names), since, due, *[workspace_id] * 3]
+        found = _rows(_UNDECIDED, [*parameters, version.campaign_id, list(_DECIDED)])
+        audit.gaps += [Gap("not decided", f"{version.campaign}: event {event_id}") for (event_id,) in found]
+    audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
+
+
+def _serving(workspace_id: UUID) -> list[UUID]:
+    rows = Campaign.objects.in_workspace(workspace_id).exclude(version=None)
+    return [version for version in rows.values_list("version_id", flat=True) if version]
+
+
+def _runs(audit: Audit, workspace_id: UUID, due: datetime) -> None:
+    """Find runs that nobody takes on, and those that no decision tells of."""
+    audit.counts["runs"] += Run.objects.in_workspace(workspace_id).count()
+    running = Run.objects.in_workspace(workspace_id).open()
+    running = running.filter(campaign__status=Campaign.Status.ACTIVE, campaign__parked_at=None)
+    for run in running.due(due):
+        audit.gaps.append(Gap("stuck", f"run {run.pk} at {run.step} since {run.wake_at:%F %T}"))
+    for run in running.filter(wake_at=None, awaits="", started_at__lt=due):
+        audit.gaps.append(Gap("stuck", f"run {run.pk} at {run.step} waits for nothing"))
+    entered = [workspace_id, Decision.Kind.ENTERED]
+    _note(audit, "run, not told", _UNTOLD_RUNS, [workspace_id, due, *entered])
+    _note(audit, "entered, no run", _NO_RUN, [*entered, workspace_id])
+
+
+def _messages(audit: Audit, workspace_id: UUID, due: datetime) -> None:
+    """Find messages that nobody sends, and those of which the stream tells nothing or twice."""
+    messages = Message.objects.in_workspace(workspace_id)
+    for status in messages.values_list("status", flat=True).iterator():
+        audit.counts[f"messages {status.lower()}"] += 1
+    held = Campaign.objects.in_workspace(workspace_id).exclude(status=Campaign.Status.ACTIVE)
+    for message in messages.ready(due).exclude(
+        campaign_id__in=held.exclude(status=Campaign.Status.COMPLETED)
+    ):
+        audit.gaps.append(Gap("not sent", f"message {message.pk} since {message.send_at:%F %T}"))
+    claimed = due - timedelta(seconds=settings.DELIVERY_CLAIM_SECONDS)
+    for message in messages.filter(status=Message.Status.SENDING, claimed_at__lt=claimed):
+        audit.gaps.append(Gap("not settled", f"message {message.pk} since {message.claimed_at:%F %T}"))
+    _note(audit, "message, no run", _ORPHANS, [workspace_id, workspace_id])
+    _note(audit, "sent, not told once", _UNTOLD, [workspace_id, workspace_id, due])
+
+
+def _scores(audit: Audit, workspace_id: UUID) -> None:
+    after = NO_ID
+    while chunk := standing_contacts(workspace_id, after, _CHUNK):
+        audit.counts["contacts"] += len(chunk)
+        audit.gaps += [Gap("score", str(one)) for one in verify_contacts(workspace_id, chunk)]
+        after = chunk[-1]
+
+
+def _segments(audit: Audit, workspace_id: UUID) -> None:
+    found = verify_segments(workspace_id)
+    audit.counts["segments"] += found.segments
+    audit.gaps += [
+        Gap("membership", f"segment {one.segment_id}: contact {one.contact_id} {one.fault}")
+        for one in found.differences
+    ]
+
+
+def _note(audit: Audit, check: str, sql: str, parameters: Sequence[Any]) -> None:
+    audit.gaps += [Gap(check, str(row[0])) for row in _rows(sql, parameters)]
+
+
+def _one(sql: str, parameters: Sequence[Any]) -> int:
+    return int(_rows(sql, parameters)[0][0])
+
+
+def _rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
+
+
+_MISSING: Final = """
+SELECT one.id FROM unnest(%s::uuid[]) AS one (id)
+WHERE NOT EXISTS (
+    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = one.id AND e.id BETWEEN %s AND %s
+)
+"""
+
+_KEYS: Final = """
+SELECT k.key FROM events_messagekey k
+WHERE k.workspace_id = %s AND NOT EXISTS (
+    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = k.event_id
+)
+"""
+
+# What turned no wheel, since it would have gone round for ever, and what is still to be applied, are no gaps.
+_UNDECIDED: Final = """
+SELECT e.id FROM events_event e
+JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id
+WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.received_at BETWEEN %s AND %s
+    AND NOT e.properties ? 'loopCut'
+    AND NOT EXISTS (SELECT FROM events_eventbatch b WHERE b.workspace_id = %s AND e.id = ANY(b.event_ids))
+    AND NOT EXISTS (SELECT FROM events_parkedeffect p WHERE p.workspace_id = %s AND e.id = ANY(p.event_ids))
+    AND NOT EXISTS (
+        SELECT FROM campaigns_decision d
+        WHERE d.workspace_id = %s AND d.event_id = e.id AND d.campaign_id = %s AND d.kind = ANY(%s)
+    )
+ORDER BY e.id
+"""
+
+_UNTOLD_RUNS: Final = """
+SELECT r.id FROM campaigns_run r
+WHERE r.workspace_id = %s AND r.started_at < %s AND NOT EXISTS (
+    SELECT FROM campaigns_decision d WHERE d.workspace_id = %s AND d.run_id = r.id AND d.kind = %s
+)
+"""
+
+_NO_RUN: Final = """
+SELECT d.id FROM campaigns_decision d
+WHERE d.workspace_id = %s AND d.kind = %s AND NOT EXISTS (
+    SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = d.run_id
+)
+"""
+
+_ORPHANS: Final = """
+SELECT m.id FROM campaigns_message m
+WHERE m.workspace_id = %s AND m.run_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = m.run_id
+)
+"""
+
+_UNTOLD: Final = """
+SELECT m.id FROM campaigns_message m LEFT JOIN (
+    SELECT e.properties ->> 'messageId' AS message_id, count(*) AS times FROM events_event e
+    WHERE e.workspace_id = %s AND e.name = 'message.sent' AND e.source = 'system' GROUP BY 1
+) told ON told.message_id = m.id::text
+WHERE m.workspace_id = %s AND m.sent_at < %s AND NOT m.is_test AND told.times IS DISTINCT FROM 1
+"""

@@ -1,0 +1,143 @@
+"""What a provider reports of an e-mail after it took it: delivered, bounced, complained about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from campaigns.models import Decision, Message, Suppression
+from campaigns.reasons import Reason
+from campaigns.services.delivery import decision_about, tell
+from campaigns.services.settling import settle_message
+from campaigns.services.suppressing import suppress, unsubscribe
+from contacts.errors import ContactNotFound
+from workspaces.models import Workspace
+
+_MAX_WORDS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One piece of a provider's news, in the words of anymail's `EventType` and `RejectReason`."""
+
+    kind: str
+    at: datetime
+    # Ours, which went along with the e-mail; else the provider's own id of it.
+    message_id: UUID | None = None
+    provider_id: str = ""
+    reason: str = ""
+    words: str = ""
+
+
+@transaction.atomic
+def record_report(report: Report) -> str:
+    """Act on a report, as often as it is sent. Returns "done", "unknown" for no message of ours, or "nothing"."""
+    act = _ACTS.get(report.kind)
+    if act is None:
+        return "nothing"
+    message = _message(report)
+    if message is None:
+        return "unknown"
+    if message.status == Message.Status.UNKNOWN and report.kind != "rejected":
+        # Whatever became of it later: the provider had it, so it had left.
+        message = settle_message(
+            message.workspace_id, message.pk, was_sent=True, provider_id=report.provider_id
+        )
+    act(message, report)
+    return "done"
+
+
+def _message(report: Report) -> Message | None:
+    """Return the message, locked: two reports of one come at the same time."""
+    messages = Message.objects.select_for_update()
+    if report.message_id is not None:
+        return messages.filter(pk=report.message_id).first()
+    if not report.provider_id:
+        return None
+    # The report names no workspace, and the index begins with it.
+    everywhere = list(Workspace.objects.values_list("pk", flat=True))
+    return messages.filter(workspace_id__in=everywhere, provider_id=report.provider_id).first()
+
+
+def _sent(message: Message, report: Report) -> None:
+    """Leave it at what the unknown one is now."""
+
+
+def _delivered(message: Message, report: Report) -> None:
+    if message.status == Message.Status.SENT:
+        _set(message, Message.Status.DELIVERED)
+
+
+def _bounced(message: Message, report: Report) -> None:
+    if message.status == Message.Status.BOUNCED:
+        return
+    words = (report.words or report.reason or "bounced").replace("\x00", "")[:_MAX_WORDS]
+    _set(message, Message.Status.BOUNCED, words)
+    _suppress(message, Suppression.Reason.BOUNCE, words)
+    decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, report.at, {"message": words}).save()
+    tell(message.workspace_id, [("message.bounced", message, report.at, {"reason": words})])
+
+
+def _rejected(message: Message, report: Report) -> None:
+    """Note that the provider did not take it after all; what it says of the address holds."""
+    match report.reason:
+        case "bounced" | "invalid":
+            _bounced(message, report)
+        case "spam":
+            _complained(message, report)
+        case "unsubscribed":
+            _unsubscribed(message, report)
+        case _:
+            words = (report.words or report.reason or "rejected").replace("\x00", "")[:_MAX_WORDS]
+            if message.status != Message.Status.FAILED:
+                _set(message, Message.Status.FAILED, words)
+                detail = {"message": words}
+                decision_about(message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, report.at, detail).save()
+
+
+def _complained(message: Message, report: Report) -> None:
+    is_new = _suppress(message, Suppression.Reason.COMPLAINT, report.words[:_MAX_WORDS])
+    _unsubscribed(message, report)
+    if is_new:
+        tell(message.workspace_id, [("message.complained", message, report.at, {})])
+
+
+def _unsubscribed(message: Message, report: Report) -> None:
+    workspace = Workspace.objects.get(pk=message.workspace_id)
+    try:
+        unsubscribe(workspace, message.contact_id, message.channel, message_id=message.pk)
+    except ContactNotFound:
+        return
+
+
+def _suppress(message: Message, reason: str, words: str) -> bool:
+    return suppress(
+        message.workspace_id,
+        message.channel,
+        message.address,
+        reason=reason,
+        note=words,
+        message_id=message.pk,
+    )
+
+
+def _set(message: Message, status: str, error: str | None = None) -> None:
+    message.status = status
+    message.error = message.error if error is None else error
+    message.save(update_fields=["status", "error"])
+
+
+_ACTS: Final[Mapping[str, Callable[[Message, Report], None]]] = {
+    "sent": _sent,
+    "delivered": _delivered,
+    "bounced": _bounced,
+    "rejected": _rejected,
+    "failed": _rejected,
+    "complained": _complained,
+    "unsubscribed": _unsubscribed,
+}

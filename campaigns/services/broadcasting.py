@@ -1,0 +1,109 @@
+"""Campaigns that start for many at a moment: all of a segment, or of a list, some at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from campaigns.models import Broadcast, Campaign
+from campaigns.services.enrolling import Candidate, enrol
+from campaigns.services.plans import starter_of
+from campaigns.signals import campaign_waits
+from config import clock
+from contacts.models import Contact
+from events.services import bump_rules_version
+from segments.models import Membership, Segment
+
+CHUNK: Final = 1_000
+
+
+def plan_broadcast(
+    campaign: Campaign,
+    *,
+    at: datetime,
+    segment_id: UUID | None = None,
+    contact_ids: list[UUID] | None = None,
+) -> Broadcast:
+    """Have a campaign started at a moment for a segment or for contacts."""
+    broadcast = Broadcast.objects.create(
+        workspace_id=campaign.workspace_id,
+        campaign=campaign,
+        segment_id=segment_id,
+        contact_ids=contact_ids,
+        due_at=at,
+    )
+    campaign_waits.send(sender=Campaign, workspace_id=campaign.workspace_id)
+    return broadcast
+
+
+def due_broadcasts() -> list[tuple[UUID, UUID]]:
+    """Return the (workspace, broadcast) that are due in campaigns that are active."""
+    due = Broadcast.objects.filter(
+        finished_at=None, due_at__lte=clock.now(), campaign__status=Campaign.Status.ACTIVE
+    )
+    return list(due.order_by("due_at").values_list("workspace_id", "id"))
+
+
+def take_broadcast(workspace_id: UUID, broadcast_id: UUID) -> bool:
+    """Let in the next contacts of a broadcast. Returns whether there may be more; not so if another has it."""
+    with transaction.atomic(durable=True):
+        broadcast = (
+            Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id, finished_at=None)
+            .select_for_update(skip_locked=True)
+            .first()
+        )
+        if broadcast is None:
+            return False
+        campaign = Campaign.objects.select_related("version").get(
+            workspace_id=workspace_id, id=broadcast.campaign_id
+        )
+        if campaign.status != Campaign.Status.ACTIVE or campaign.version is None:
+            return False
+        now = clock.now()
+        contact_ids, last = _next_contacts(broadcast)
+        source = f"broadcast:{broadcast.id}"
+        candidates = [
+            Candidate(contact_id=one, source=source, occurred_at=now, value=source) for one in contact_ids
+        ]
+        enrol(workspace_id, [starter_of(campaign, campaign.version)], candidates, now)
+        broadcast.taken += len(contact_ids)
+        if last is not None:
+            broadcast.after = last
+        else:
+            broadcast.finished_at = now
+        broadcast.save(update_fields=["taken", "after", "finished_at"])
+        if broadcast.finished_at is not None:
+            _finish(campaign)
+    return last is not None
+
+
+def _next_contacts(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
+    """Return the next contacts, and the last one that was looked at; None: there are no more."""
+    after = broadcast.after or UUID(int=0)
+    if broadcast.contact_ids is not None:
+        wanted = [one for one in broadcast.contact_ids if one > after][:CHUNK]
+        standing = Contact.objects.in_workspace(broadcast.workspace_id).standing().filter(id__in=wanted)
+        return sorted(standing.values_list("id", flat=True)), wanted[-1] if wanted else None
+    segment = Segment.objects.in_workspace(broadcast.workspace_id).filter(id=broadcast.segment_id).first()
+    if segment is None:
+        return [], None
+    members = Membership.objects.filter(
+        workspace_id=broadcast.workspace_id, version=segment.version, contact__gt=after
+    )
+    found = list(members.order_by("contact").values_list("contact_id", flat=True)[:CHUNK])
+    return found, found[-1] if found else None
+
+
+def _finish(campaign: Campaign) -> None:
+    """Complete a campaign that is nothing but broadcasts once the last of them is out."""
+    waiting = Broadcast.objects.filter(
+        workspace_id=campaign.workspace_id, campaign=campaign, finished_at=None
+    )
+    if campaign.type == Campaign.Type.BROADCAST and not waiting.exists():
+        bump_rules_version(campaign.workspace_id)
+        Campaign.objects.filter(id=campaign.id, status=Campaign.Status.ACTIVE).update(
+            status=Campaign.Status.COMPLETED, updated_at=clock.now()
+        )

@@ -1,0 +1,361 @@
+"""Campaigns made, changed, started and stopped, so that no event falls between one version and the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef
+
+from campaigns.definition import Definition, ScheduleTrigger, Send, read_definition, segments_in
+from campaigns.errors import (
+    CampaignExists,
+    CampaignNotFound,
+    InvalidCampaign,
+    InvalidDefinition,
+    WrongStatus,
+)
+from campaigns.models import Broadcast, Campaign, CampaignVersion, Run, Template
+from campaigns.reasons import Reason
+from campaigns.services.broadcasting import plan_broadcast
+from campaigns.services.dating import forget_dates
+from campaigns.services.enrolling import Candidate, Entered, enrol
+from campaigns.services.noticing import end_runs
+from campaigns.services.plans import date_starts, definition_of, starter_of
+from campaigns.signals import campaign_waits, runs_wait
+from config import clock, ids
+from contacts.models import Contact
+from contacts.services.lookup import find
+from events.models import Event
+from events.rules.reading import declared_types
+from events.services import bump_rules_version
+from segments.rules import known_segments
+from workspaces.models import Workspace
+
+EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority")
+_ARCHIVE_CHUNK: Final = 5_000
+
+
+def get_campaign(workspace_id: UUID, campaign_id: UUID) -> Campaign:
+    """Return a campaign. Raises CampaignNotFound."""
+    campaign = Campaign.objects.in_workspace(workspace_id).filter(id=campaign_id).first()
+    if campaign is None:
+        raise CampaignNotFound
+    return campaign
+
+
+@transaction.atomic
+def create_campaign(
+    workspace: Workspace, *, name: str, definition: Mapping[str, Any] | None = None, **values: Any
+) -> Campaign:
+    """Make a draft. `values`: those of EDITABLE. Raises CampaignExists, InvalidCampaign, InvalidDefinition."""
+    campaign = Campaign(workspace=workspace)
+    _set(campaign, {"name": name, **values}, definition if definition is not None else {})
+    return _save(campaign)
+
+
+@transaction.atomic
+def update_campaign(
+    workspace: Workspace, campaign: Campaign, *, definition: Mapping[str, Any] | None = None, **values: Any
+) -> Campaign:
+    """Change a campaign; of what it does, only the draft, until it is activated anew.
+
+    Raises CampaignNotFound, CampaignExists, InvalidCampaign, InvalidDefinition, WrongStatus.
+    """
+    held = _hold(workspace, campaign)
+    if held.status == Campaign.Status.ARCHIVED:
+        raise WrongStatus(held.status, "it can be changed no more")
+    _set(held, values, definition)
+    return _save(held)
+
+
+@transaction.atomic
+def activate_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Let the draft serve from now on: what starts runs is a new version of it, runs under way keep theirs.
+
+    Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    """
+    held = _hold(workspace, campaign)
+    if held.status == Campaign.Status.ARCHIVED:
+        raise WrongStatus(held.status, "it can be started no more")
+    definition = check_definition(workspace.id, held.draft)
+    now = clock.now()
+    if held.version is None or not _is_same(held.version.definition, held.draft):
+        _serve(held, definition, now)
+    _mend(held)
+    held.status = Campaign.Status.ACTIVE
+    held.activated_at = held.activated_at or now
+    _save(held)
+    runs_wait.send(sender=Run, workspace_id=workspace.id)
+    campaign_waits.send(sender=Campaign, workspace_id=workspace.id)
+    return held
+
+
+@transaction.atomic
+def pause_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Let nothing start, and leave runs under way where they are. Raises CampaignNotFound, WrongStatus."""
+    return _move(workspace, campaign, Campaign.Status.PAUSED, (Campaign.Status.ACTIVE,), "it is not active")
+
+
+@transaction.atomic
+def resume_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Go on as before the pause; what is due since then goes on at once. Raises CampaignNotFound, WrongStatus."""
+    held = _move(workspace, campaign, Campaign.Status.ACTIVE, (Campaign.Status.PAUSED,), "it is not paused")
+    runs_wait.send(sender=Run, workspace_id=workspace.id)
+    campaign_waits.send(sender=Campaign, workspace_id=workspace.id)
+    return held
+
+
+@transaction.atomic
+def finish_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Let nothing start any more; runs under way go on to their end. Raises CampaignNotFound, WrongStatus."""
+    standing = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
+    return _move(workspace, campaign, Campaign.Status.COMPLETED, standing, "it has not been started")
+
+
+@transaction.atomic
+def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Put a campaign away for good: nothing starts, and runs under way end. Raises CampaignNotFound."""
+    held = _hold(workspace, campaign)
+    held.status = Campaign.Status.ARCHIVED
+    if held.version is not None:
+        forget_dates(workspace.id, held, held.version)
+    Broadcast.objects.filter(workspace=workspace, campaign=held, finished_at=None).update(
+        finished_at=clock.now()
+    )
+    open_runs = Run.objects.in_workspace(workspace.id).open().filter(campaign=held)
+    while run_ids := list(open_runs.values_list("id", flat=True)[:_ARCHIVE_CHUNK]):
+        end_runs(
+            workspace.id,
+            dict.fromkeys(run_ids),
+            status=Run.Status.EXITED,
+            reason=Reason.ARCHIVED,
+            now=clock.now(),
+        )
+    return _save(held)
+
+
+@transaction.atomic
+def delete_campaign(workspace: Workspace, campaign: Campaign) -> None:
+    """Delete a draft that never served; what has served is archived. Raises CampaignNotFound, WrongStatus."""
+    held = _hold(workspace, campaign)
+    if held.version is not None:
+        raise WrongStatus(held.status, "what has been started is archived, not deleted")
+    held.delete()
+
+
+@transaction.atomic
+def execute_campaign(
+    workspace: Workspace,
+    campaign: Campaign,
+    contact: Contact,
+    *,
+    event: Event | None = None,
+    key: str | None = None,
+    is_test: bool = False,
+) -> Entered:
+    """Start a run for a contact, if its re-entry lets it in; a test runs beside all others, as if alone.
+
+    `key`: of a campaign that has one run a key. Raises CampaignNotFound, WrongStatus.
+    """
+    standing = get_campaign(workspace.id, campaign.id)
+    if standing.status != Campaign.Status.ACTIVE or standing.version is None:
+        raise WrongStatus(standing.status, "only an active one can be executed")
+    now = clock.now()
+    candidate = Candidate(
+        contact_id=find(workspace.id, [contact.id]).by_id.get(contact.id, contact.id),
+        source=f"{'test' if is_test else 'manual'}:{ids.uuid7(now)}",
+        occurred_at=event.occurred_at if event is not None else now,
+        event_id=event.id if event is not None else None,
+        depth=event.depth + 1 if event is not None else 0,
+        value=key,
+    )
+    starter = starter_of(standing, standing.version)
+    (entered,) = enrol(workspace.id, [starter], [candidate], now, is_test=is_test)
+    return entered
+
+
+@transaction.atomic
+def broadcast_campaign(
+    workspace: Workspace,
+    campaign: Campaign,
+    *,
+    segment_id: UUID | None = None,
+    contact_ids: list[UUID] | None = None,
+    at: datetime | None = None,
+) -> Broadcast:
+    """Start runs for all of a segment or of a list, now or at a moment; a worker does it, some at a time.
+
+    Who is in the segment is asked then. Raises CampaignNotFound, InvalidCampaign, WrongStatus.
+    """
+    standing = get_campaign(workspace.id, campaign.id)
+    if standing.status != Campaign.Status.ACTIVE:
+        raise WrongStatus(standing.status, "only an active one can be sent")
+    if (segment_id is None) == (contact_ids is None):
+        raise InvalidCampaign("segmentId", "Either a segment or a list of contacts is needed.")
+    if segment_id is not None and not known_segments(workspace.id, [segment_id]):
+        raise InvalidCampaign("segmentId", "There is no such segment.")
+    if contact_ids is not None:
+        contact_ids = sorted(set(find(workspace.id, contact_ids).by_id.values()))
+    return plan_broadcast(standing, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now())
+
+
+def check_definition(workspace_id: UUID, raw: Mapping[str, Any], *, whole: bool = True) -> Definition:
+    """Return a definition that can serve in this workspace. Raises InvalidDefinition."""
+    definition = read_definition(raw, whole=whole, types=declared_types(workspace_id))
+    named = list(segments_in(raw))
+    known = known_segments(workspace_id, [target for _, target in named]) if named else set()
+    for path, target in named:
+        if target not in known:
+            raise InvalidDefinition(path, "There is no such segment.")
+    _check_templates(workspace_id, definition, raw)
+    return definition
+
+
+def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[str, Any]) -> None:
+    templates = Template.objects.filter(workspace_id=workspace_id, id__in=definition.template_ids)
+    channels = dict(templates.values_list("id", "channel"))
+    for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
+        step = definition.nodes[node["id"]].step
+        if not isinstance(step, Send):
+            continue
+        path = f"workflow.nodes[{place}].data.templateId"
+        if step.template_id not in channels:
+            raise InvalidDefinition(path, "There is no such template.")
+        if channels[step.template_id] != step.channel:
+            raise InvalidDefinition(path, "The template is for another channel.")
+
+
+def retire_versions(workspace_id: UUID) -> int:
+    """Let events no longer be held against versions that serve no more and have no run left. Returns how many."""
+    now = clock.now()
+    runs = Run.objects.filter(workspace_id=workspace_id, version=OuterRef("id"))
+    versions = CampaignVersion.objects.filter(workspace_id=workspace_id, retired_at=None).exclude(
+        campaign__version=F("id")
+    )
+    idle = versions.filter(~Exists(runs.open()))
+    done = [version.id for version in idle if not _may_convert(version, now)]
+    return CampaignVersion.objects.filter(id__in=done).update(retired_at=now)
+
+
+def workspaces_with_campaigns() -> list[UUID]:
+    """Return the workspaces in which several versions of a campaign are held against events."""
+    versions = CampaignVersion.objects.filter(retired_at=None).exclude(campaign__version=F("id"))
+    return list(versions.order_by().values_list("workspace_id", flat=True).distinct())
+
+
+def _may_convert(version: CampaignVersion, now: datetime) -> bool:
+    """Tell whether a run that came to its end could still reach the goal."""
+    try:
+        goal = definition_of(version).goal
+    except InvalidDefinition:
+        return False
+    within = goal.within if goal is not None else timedelta()
+    return (
+        goal is not None
+        and Run.objects.filter(
+            workspace_id=version.workspace_id,
+            campaign_id=version.campaign_id,
+            version=version,
+            status=Run.Status.COMPLETED,
+            started_at__gte=now - within,
+        ).exists()
+    )
+
+
+def _serve(campaign: Campaign, definition: Definition, now: datetime) -> None:
+    """Make the draft the version that serves."""
+    old = campaign.version
+    if old is not None:
+        forget_dates(campaign.workspace_id, campaign, old)
+    version = CampaignVersion(
+        workspace_id=campaign.workspace_id,
+        campaign=campaign,
+        number=old.number + 1 if old is not None else 1,
+        definition=campaign.draft,
+    )
+    version.save(force_insert=True)
+    campaign.version = version
+    if any(True for _ in date_starts(starter_of(campaign, version))):
+        version.dates_since = now
+        version.save(update_fields=["dates_since"])
+    _plan_schedules(campaign, definition, now)
+
+
+def _plan_schedules(campaign: Campaign, definition: Definition, now: datetime) -> None:
+    """Plan the broadcasts of the schedule that are not planned or done yet, and drop the planned ones of before."""
+    broadcasts = Broadcast.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
+    broadcasts.filter(finished_at=None, after=None, due_at__gt=now).delete()
+    for trigger in definition.triggers:
+        if isinstance(trigger, ScheduleTrigger):
+            same = broadcasts.filter(segment_id=trigger.segment_id)
+            if not (same.filter(due_at=trigger.at) if trigger.at is not None else same).exists():
+                plan_broadcast(campaign, segment_id=trigger.segment_id, at=trigger.at or now)
+
+
+def _move(
+    workspace: Workspace, campaign: Campaign, status: str, standing: tuple[str, ...], otherwise: str
+) -> Campaign:
+    held = _hold(workspace, campaign)
+    if held.status not in standing:
+        raise WrongStatus(held.status, otherwise)
+    _mend(held)
+    held.status = status
+    return _save(held)
+
+
+def _mend(campaign: Campaign) -> None:
+    campaign.parked_at, campaign.error = None, ""
+
+
+def _hold(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Wait for the runs of effects under the old campaigns, then lock this one: in this order, as everybody does."""
+    bump_rules_version(workspace.id)
+    held = (
+        Campaign.objects.in_workspace(workspace.id)
+        .select_for_update(of=("self",))
+        .select_related("version")
+        .filter(id=campaign.id)
+        .first()
+    )
+    if held is None:
+        raise CampaignNotFound
+    return held
+
+
+def _set(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str, Any] | None) -> None:
+    if unknown := sorted(set(values) - set(EDITABLE)):
+        raise InvalidCampaign(unknown[0], "This cannot be set.")
+    for name, value in values.items():
+        setattr(campaign, name, value)
+    campaign.name = campaign.name.strip()
+    if not 0 < len(campaign.name) <= 255 or "\x00" in campaign.name:
+        raise InvalidCampaign("name", "The name must be a text of 1 to 255 characters.")
+    if campaign.type not in Campaign.Type.values:
+        raise InvalidCampaign("type", f"The type must be one of {', '.join(Campaign.Type.values)}.")
+    if campaign.starts_at and campaign.ends_at and campaign.starts_at >= campaign.ends_at:
+        raise InvalidCampaign("ends_at", "The campaign must end after it begins.")
+    if definition is not None:
+        check_definition(campaign.workspace_id, definition, whole=False)
+        campaign.draft = dict(definition)
+
+
+def _save(campaign: Campaign) -> Campaign:
+    campaign.updated_at = clock.now()
+    try:
+        with transaction.atomic():
+            campaign.save()
+    except IntegrityError as error:
+        if "campaign_name_unique" not in str(error):
+            raise
+        raise CampaignExists(campaign.name) from error
+    return campaign
+
+
+def _is_same(raw: Any, other: Any) -> bool:
+    """Tell whether two definitions are the same JSON; to Python, 1 is true."""
+    return json.dumps(raw, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -1,0 +1,404 @@
+"""Delivery: claimed in one transaction, sent outside any, recorded in another.
+
+A message is claimed only by who sends it at once, so that of a killed worker no more are unknown than it had in hand.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings as django_settings
+from django.db import connection, transaction
+from django.db.models import Count
+
+from campaigns.channels import Bounced, MaybeSent, NotSent, email, telegram, webhook
+from campaigns.models import Campaign, ChannelSettings, Decision, Message, Suppression
+from campaigns.models.messages import Channel
+from campaigns.reasons import Reason
+from campaigns.services.people import Person, people_of
+from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
+from campaigns.services.suppressing import suppress
+from config import clock
+from events.models import Event
+from events.services import Consequence, record_consequences
+
+logger = logging.getLogger(__name__)
+
+SENDERS: Final[Mapping[str, Callable[[Message, ChannelSettings], str]]] = {
+    Channel.EMAIL: email.send,
+    Channel.WEBHOOK: webhook.send,
+    Channel.TELEGRAM: telegram.send,
+}
+# As Standard Webhooks proposes; the last one stays.
+BACKOFF: Final = tuple(
+    timedelta(seconds=seconds)
+    for seconds in (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
+)
+MAX_RETRY_AFTER: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that is this worker's to send now."""
+
+    message: Message
+    settings: ChannelSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """It left."""
+
+    provider_id: str
+
+
+Outcome = Sent | NotSent | MaybeSent
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of a claimed message."""
+
+    claimed: Claimed
+    outcome: Outcome
+    at: datetime
+
+
+def waiting_channels(now: datetime) -> list[tuple[UUID, str]]:
+    """Return the workspaces and channels that have messages ready to leave."""
+    ready = Message.objects.filter(status=Message.Status.QUEUED, send_at__lte=now)
+    return list(ready.order_by().values_list("workspace_id", "channel").distinct())
+
+
+def deliver_ready(workspace_id: UUID, channel: str, *, at_most: int = 1_000) -> int:
+    """Send what is ready, one after the other, and return how many attempts it took."""
+    for attempts in range(at_most):
+        claimed = claim_messages(workspace_id, channel, at_most=1)
+        if not claimed:
+            return attempts
+        record_attempts(workspace_id, [send(one) for one in claimed])
+    return at_most
+
+
+def claim_messages(workspace_id: UUID, channel: str, *, at_most: int) -> list[Claimed]:
+    """Take messages to send now, the most urgent first, a few per host; none: there is nothing to send.
+
+    Those that may not leave any more are cancelled, and those that may not yet are deferred.
+    """
+    while True:
+        with transaction.atomic(durable=True):
+            settings = _settings_to_send_with(workspace_id, channel)
+            messages = _take(workspace_id, channel, at_most)
+            if not messages:
+                return []
+            claimed = _admit(settings, messages, clock.now())
+        if claimed:
+            return [Claimed(message, settings) for message in claimed]
+
+
+def send(claimed: Claimed) -> Attempt:
+    """Send one message. Takes no part in any transaction, and never raises."""
+    message = claimed.message
+    try:
+        provider_id = SENDERS[message.channel](message, claimed.settings)
+    except (NotSent, MaybeSent) as outcome:
+        return Attempt(claimed, outcome, clock.now())
+    except Exception as error:
+        logger.exception("Message %s broke its channel", message.pk)
+        return Attempt(claimed, MaybeSent(f"{type(error).__name__}: {error}"), clock.now())
+    return Attempt(claimed, Sent(provider_id), clock.now())
+
+
+@transaction.atomic
+def record_attempts(workspace_id: UUID, attempts: Sequence[Attempt]) -> None:
+    """Note what became of messages, and tell the stream."""
+    record = _Record(workspace_id)
+    standing = _still_ours(workspace_id, attempts)
+    for attempt in attempts:
+        if (message := standing.get(attempt.claimed.message.pk)) is not None:
+            record.add(message, attempt)
+    record.write()
+
+
+def host_limit(channel: str) -> int | None:
+    """Return how many messages to one host may be under way; None: all go by way of one that we chose ourselves."""
+    return django_settings.DELIVERIES_PER_HOST if channel == Channel.WEBHOOK else None
+
+
+# Claiming ------------------------------------------------------------------------------------------------------
+
+
+def _settings_to_send_with(workspace_id: UUID, channel: str) -> ChannelSettings:
+    """Return how the workspace uses the channel; with the first webhook it gets a secret to sign with."""
+    settings = settings_of(workspace_id, channel)
+    if channel == Channel.WEBHOOK and not settings.secret:
+        ChannelSettings.objects.bulk_create([settings], ignore_conflicts=True)
+        row = ChannelSettings.objects.filter(workspace_id=workspace_id, channel=channel, secret="")
+        row.update(secret=webhook.new_secret())
+        settings = settings_of(workspace_id, channel)
+    return settings
+
+
+def _take(workspace_id: UUID, channel: str, at_most: int) -> list[Message]:
+    """Lock some that are ready; those of paused campaigns stay where they are."""
+    ready = Message.objects.in_workspace(workspace_id).ready(clock.now()).filter(channel=channel)
+    paused = Campaign.objects.in_workspace(workspace_id).filter(status=Campaign.Status.PAUSED)
+    if ids := list(paused.values_list("id", flat=True)):
+        ready = ready.exclude(campaign_id__in=ids)
+    limit = host_limit(channel)
+    under_way: Counter[str] = Counter()
+    if limit is not None:
+        under_way = _under_way(workspace_id, channel)
+        ready = ready.exclude(host__in=[host for host, count in under_way.items() if count >= limit])
+    rows = ready.order_by("-priority", "send_at")[:at_most].select_for_update(skip_locked=True)
+    taken = []
+    for message in rows:
+        if limit is None or under_way[message.host] < limit:
+            under_way[message.host] += 1
+            taken.append(message)
+    return taken
+
+
+def _under_way(workspace_id: UUID, channel: str) -> Counter[str]:
+    sending = Message.objects.in_workspace(workspace_id).filter(
+        status=Message.Status.SENDING, channel=channel
+    )
+    return Counter(dict(sending.order_by().values_list("host").annotate(count=Count("id"))))
+
+
+def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime) -> list[Message]:
+    """Judge messages, in this order, by what holds now, and mark those that leave."""
+    workspace_id = settings.workspace_id
+    people = people_of(workspace_id, {message.contact_id for message in messages})
+    if settings.cap_count is not None:
+        held = _hold_people(workspace_id, people.values())
+        messages = [
+            one for one in messages if one.contact_id not in people or people[one.contact_id].id in held
+        ]
+    permission = permission_for(settings, people.values(), [one.address for one in messages], now=now)
+    archived = _archived(workspace_id, messages)
+    leaving, decisions = [], []
+    for message in messages:
+        verdict = _judge(message, people.get(message.contact_id), permission, archived)
+        if verdict.reason is None:
+            leaving.append(message)
+        else:
+            decisions.append(_put_off(message, verdict, now))
+    _mark(leaving, now)
+    Decision.objects.bulk_create(decisions)
+    return leaving
+
+
+def _judge(message: Message, person: Person | None, permission: Permission, archived: set[UUID]) -> Verdict:
+    if person is None:
+        return Verdict(Reason.ERASED)
+    if message.campaign_id in archived:
+        return Verdict(Reason.ARCHIVED)
+    asked = Asked(person, message.address, message.is_transactional, message.is_test)
+    verdict = permission.judge(asked)
+    if verdict.reason is None:
+        permission.count(asked)
+    return verdict
+
+
+def _archived(workspace_id: UUID, messages: Sequence[Message]) -> set[UUID]:
+    ids = {message.campaign_id for message in messages if message.campaign_id}
+    rows = Campaign.objects.in_workspace(workspace_id).filter(id__in=ids, status=Campaign.Status.ARCHIVED)
+    return set(rows.values_list("id", flat=True)) if ids else set()
+
+
+def _hold_people(workspace_id: UUID, people: Iterable[Person]) -> set[UUID]:
+    """Return those whom nobody else is claiming messages for: two that count for one cap are claimed one by one."""
+    ids = sorted({person.id for person in people})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM unnest(%s::uuid[]) AS one (id)"
+            " WHERE pg_try_advisory_xact_lock(hashtextextended('message cap ' || %s || id, 0))",
+            [ids, str(workspace_id)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _mark(messages: Sequence[Message], now: datetime) -> None:
+    for message in messages:
+        message.status = Message.Status.SENDING
+        message.claimed_at = now
+        message.attempts += 1
+    Message.objects.bulk_update(messages, ["status", "claimed_at", "attempts"])
+
+
+def _put_off(message: Message, verdict: Verdict, now: datetime) -> Decision:
+    if verdict.until is None:
+        message.status = Message.Status.CANCELLED
+        message.error = verdict.reason or ""
+        message.save(update_fields=["status", "error"])
+        return decision_about(message, Decision.Kind.NOT_SENT, verdict.reason, now)
+    message.send_at = verdict.until
+    message.save(update_fields=["send_at"])
+    detail = {"until": verdict.until.isoformat()}
+    return decision_about(message, Decision.Kind.DEFERRED, verdict.reason, now, detail)
+
+
+# Recording -----------------------------------------------------------------------------------------------------
+
+
+def _still_ours(workspace_id: UUID, attempts: Sequence[Attempt]) -> dict[UUID, Message]:
+    """Lock the messages that nobody has settled otherwise: a late answer still settles what became unknown."""
+    claims = {one.claimed.message.pk: one.claimed.message.claimed_at for one in attempts}
+    rows = Message.objects.in_workspace(workspace_id).filter(
+        id__in=claims, status__in=[Message.Status.SENDING, Message.Status.UNKNOWN]
+    )
+    found = {message.pk: message for message in rows.order_by("id").select_for_update()}
+    return {pk: message for pk, message in found.items() if message.claimed_at == claims[pk]}
+
+
+class _Record:
+    """What is to be written of some attempts."""
+
+    def __init__(self, workspace_id: UUID) -> None:
+        self.workspace_id = workspace_id
+        self.messages: list[Message] = []
+        self.decisions: list[Decision] = []
+        self.told: list[tuple[str, Message, datetime, Mapping[str, str]]] = []
+        self.dead: list[Message] = []
+
+    def add(self, message: Message, attempt: Attempt) -> None:
+        """Note what became of one message."""
+        self.messages.append(message)
+        outcome = attempt.outcome
+        match outcome:
+            case Sent():
+                self._sent(message, outcome, attempt.at)
+            case Bounced():
+                self._bounced(message, outcome, attempt.at)
+            case NotSent():
+                self._not_sent(message, outcome, attempt)
+            case MaybeSent():
+                self._maybe_sent(message, outcome, attempt)
+
+    def write(self) -> None:
+        """Write it all."""
+        fields = ["status", "sent_at", "send_at", "provider_id", "error"]
+        Message.objects.bulk_update(self.messages, fields)
+        Decision.objects.bulk_create(self.decisions)
+        for message in self.dead:
+            suppress(
+                self.workspace_id,
+                message.channel,
+                message.address,
+                reason=Suppression.Reason.BOUNCE,
+                note=message.error,
+                message_id=message.pk,
+            )
+        tell(self.workspace_id, self.told)
+
+    def _sent(self, message: Message, outcome: Sent, at: datetime) -> None:
+        message.status, message.sent_at, message.error = Message.Status.SENT, at, ""
+        message.provider_id = outcome.provider_id[:255]
+        self.decisions.append(decision_about(message, Decision.Kind.SENT, None, at))
+        self.told.append(("message.sent", message, at, {}))
+
+    def _bounced(self, message: Message, outcome: Bounced, at: datetime) -> None:
+        message.status, message.error = Message.Status.BOUNCED, _told(outcome)
+        self.decisions.append(
+            decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, at, {"message": message.error})
+        )
+        self.told.append(("message.bounced", message, at, {"reason": message.error}))
+        if outcome.is_dead:
+            self.dead.append(message)
+
+    def _not_sent(self, message: Message, outcome: NotSent, attempt: Attempt) -> None:
+        message.error = _told(outcome)
+        if not outcome.is_permanent and message.attempts < attempt.claimed.settings.max_attempts:
+            message.status = Message.Status.QUEUED
+            message.send_at = attempt.at + _pause(message.attempts, outcome.retry_after)
+            return
+        message.status = Message.Status.FAILED
+        self.decisions.append(
+            decision_about(
+                message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, attempt.at, {"message": message.error}
+            )
+        )
+
+    def _maybe_sent(self, message: Message, outcome: MaybeSent, attempt: Attempt) -> None:
+        if attempt.claimed.settings.on_unknown == ChannelSettings.OnUnknown.RETRY:
+            self._not_sent(message, NotSent(_told(outcome), is_permanent=False), attempt)
+            return
+        message.status, message.error = Message.Status.UNKNOWN, _told(outcome)
+        self.decisions.append(
+            decision_about(
+                message, Decision.Kind.NOT_SENT, Reason.UNKNOWN, attempt.at, {"message": message.error}
+            )
+        )
+
+
+def _told(outcome: Exception) -> str:
+    """Return what a receiver said, as far as a row can have it."""
+    return str(outcome).replace("\x00", "")[:2_000]
+
+
+def _pause(attempts: int, retry_after: float | None) -> timedelta:
+    """Return how long to wait before another attempt: some more than planned, so that not all come at once."""
+    planned = BACKOFF[min(attempts, len(BACKOFF)) - 1] * random.uniform(1.0, 1.2)  # noqa: S311  # no secret
+    asked = min(timedelta(seconds=retry_after or 0.0), MAX_RETRY_AFTER)
+    return max(planned, asked)
+
+
+def decision_about(
+    message: Message,
+    kind: Decision.Kind,
+    reason: Reason | None,
+    at: datetime,
+    detail: Mapping[str, str] | None = None,
+) -> Decision:
+    """Return the row that says what was decided about a message."""
+    return Decision(
+        workspace_id=message.workspace_id,
+        campaign_id=message.campaign_id,
+        contact_id=message.contact_id,
+        run_id=message.run_id,
+        message_id=message.pk,
+        event_id=message.event_id,
+        kind=kind,
+        reason=reason or "",
+        step=message.step,
+        detail=dict(detail or {}),
+        decided_at=at,
+    )
+
+
+def tell(workspace_id: UUID, news: Sequence[tuple[str, Message, datetime, Mapping[str, str]]]) -> None:
+    """Record what happened to messages as events of the stream; of tests nothing is told."""
+    news = [one for one in news if not one[1].is_test]
+    depths = _depths(workspace_id, {message.event_id for _, message, _, _ in news if message.event_id})
+    consequences = [
+        Consequence(
+            name,
+            message.contact_id,
+            at,
+            {**properties_of(message), **more},
+            cause_id=message.event_id,
+            depth=depths.get(message.event_id, 0) + 1 if message.event_id else 0,
+        )
+        for name, message, at, more in news
+    ]
+    if consequences:
+        record_consequences(workspace_id, consequences, now=clock.now())
+
+
+def properties_of(message: Message) -> dict[str, str]:
+    """Return what events say of a message."""
+    campaign = {"campaignId": str(message.campaign_id)} if message.campaign_id else {}
+    return {"messageId": str(message.pk), **campaign, "channel": message.channel}
+
+
+def _depths(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID, int]:
+    events = Event.objects.filter(workspace_id=workspace_id, id__in=event_ids)
+    return dict(events.values_list("id", "depth")) if event_ids else {}

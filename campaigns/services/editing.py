@@ -1,0 +1,165 @@
+"""What people write beside campaigns: templates, suppressions, and how channels are used."""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from campaigns.channels.webhook import new_secret
+from campaigns.errors import (
+    InvalidAddress,
+    InvalidChannelSettings,
+    SuppressionNotFound,
+    TemplateExists,
+    TemplateInUse,
+    TemplateNotFound,
+)
+from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Template
+from campaigns.models.messages import Channel
+from campaigns.services.people import ADDRESS_KINDS, zone_named
+from campaigns.services.suppressing import normalized_address, suppress
+from campaigns.services.templates import check_template
+from config import clock
+from contacts.services import normalize_identifier
+from workspaces.models import Workspace
+
+# Templates ---------------------------------------------------------------------------------------------------
+
+
+def get_template(workspace_id: UUID, template_id: UUID) -> Template:
+    """Return a template. Raises TemplateNotFound."""
+    template = Template.objects.filter(workspace_id=workspace_id, id=template_id).first()
+    if template is None:
+        raise TemplateNotFound
+    return template
+
+
+@transaction.atomic
+def save_template(template: Template, **values: Any) -> Template:
+    """Set values of a template, new or not, and save it; what is reserved already stays as it was rendered.
+
+    Raises TemplateExists, TemplateFault.
+    """
+    for name, value in values.items():
+        setattr(template, name, value)
+    check_template(template)
+    template.updated_at = clock.now()
+    try:
+        with transaction.atomic():
+            template.save()
+    except IntegrityError as error:
+        if "template_name_unique" not in str(error):
+            raise
+        raise TemplateExists(template.name) from error
+    return template
+
+
+@transaction.atomic
+def delete_template(template: Template) -> None:
+    """Delete a template that nothing sends. Raises TemplateInUse."""
+    if users := _users_of(template):
+        raise TemplateInUse(users)
+    template.delete()
+
+
+def _users_of(template: Template) -> list[str]:
+    """Return the names of the campaigns that send it, by what is written or what runs, and of the forms."""
+    sends = [{"data": {"templateId": str(template.pk)}}]
+    is_sent = Q(draft__workflow__nodes__contains=sends) | Q(
+        versions__retired_at=None, versions__definition__workflow__nodes__contains=sends
+    )
+    campaigns = Campaign.objects.in_workspace(template.workspace_id).filter(is_sent).distinct()
+    forms = Form.objects.filter(workspace_id=template.workspace_id, confirmation_template=template)
+    return sorted([*campaigns.values_list("name", flat=True), *forms.values_list("name", flat=True)])
+
+
+# Suppressions ------------------------------------------------------------------------------------------------
+
+
+def add_suppression(
+    workspace: Workspace, *, channel: str, address: str, note: str = ""
+) -> tuple[Suppression, bool]:
+    """Have nothing more sent to an address. Returns the row, and whether it is new. Raises InvalidAddress."""
+    kind = ADDRESS_KINDS.get(channel)
+    if not address.strip() or (kind is not None and normalize_identifier(kind, address) is None):
+        raise InvalidAddress(channel)
+    is_new = suppress(workspace.id, channel, address, note=note)
+    kept = Suppression.objects.in_workspace(workspace.id).filter(channel=channel)
+    return kept.get(address=normalized_address(channel, address)), is_new
+
+
+def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
+    """Let an address be written to again, as far as consent goes. Raises SuppressionNotFound."""
+    deleted, _ = Suppression.objects.in_workspace(workspace_id).filter(id=suppression_id).delete()
+    if not deleted:
+        raise SuppressionNotFound
+
+
+# Channels ----------------------------------------------------------------------------------------------------
+
+MOST_HOURS: Final = 24 * 31
+MOST_ATTEMPTS: Final = 50
+
+
+def channels_of(workspace_id: UUID) -> list[ChannelSettings]:
+    """Return how each channel is used; where nothing was said, the defaults, which are not saved."""
+    said = {row.channel: row for row in ChannelSettings.objects.filter(workspace_id=workspace_id)}
+    return [
+        said.get(channel) or ChannelSettings(workspace_id=workspace_id, channel=channel)
+        for channel in Channel.values
+    ]
+
+
+@transaction.atomic
+def save_channel(workspace: Workspace, channel: str, **values: Any) -> ChannelSettings:
+    """Set how a workspace uses a channel. Raises InvalidChannelSettings."""
+    settings = _held(workspace, channel)
+    for name, value in values.items():
+        setattr(settings, name, value)
+    check_channel(settings)
+    settings.save()
+    return settings
+
+
+@transaction.atomic
+def renew_signing_secret(workspace: Workspace) -> str:
+    """Return a new secret that webhooks are signed with; beside it the last one signs until the next renewal."""
+    settings = _held(workspace, Channel.WEBHOOK)
+    secret = new_secret()
+    settings.secret = " ".join([secret, *settings.secret.split()[:1]])
+    settings.save(update_fields=["secret"])
+    return secret
+
+
+def check_channel(settings: ChannelSettings) -> None:
+    """Check how a channel is to be used. Raises InvalidChannelSettings, which names the field."""
+    if settings.channel == Channel.EMAIL and settings.sender and not _is_sender(settings.sender):
+        raise InvalidChannelSettings("sender", "Must be an e-mail address, with a name or without.")
+    if (settings.quiet_from is None) != (settings.quiet_until is None):
+        raise InvalidChannelSettings("quiet_from", "Quiet hours have a beginning and an end.")
+    if settings.quiet_from is not None and settings.quiet_from == settings.quiet_until:
+        raise InvalidChannelSettings("quiet_from", "Quiet hours end at another time than they begin.")
+    if settings.cap_count is not None and settings.cap_count < 1:
+        raise InvalidChannelSettings("cap_count", "Must be at least 1.")
+    if not 1 <= settings.cap_hours <= MOST_HOURS:
+        raise InvalidChannelSettings("cap_hours", f"Must be 1 to {MOST_HOURS}.")
+    if not 1 <= settings.max_attempts <= MOST_ATTEMPTS:
+        raise InvalidChannelSettings("max_attempts", f"Must be 1 to {MOST_ATTEMPTS}.")
+    if zone_named(settings.time_zone) is None:
+        raise InvalidChannelSettings("time_zone", "Must be the name of a time zone, such as Europe/Paris.")
+
+
+def _held(workspace: Workspace, channel: str) -> ChannelSettings:
+    """Return the row, made with the defaults where there was none, and locked."""
+    ChannelSettings.objects.get_or_create(workspace=workspace, channel=channel)
+    return ChannelSettings.objects.select_for_update().get(workspace=workspace, channel=channel)
+
+
+def _is_sender(text: str) -> bool:
+    _, address = parseaddr(text)
+    local, _, domain = address.rpartition("@")
+    return bool(local and domain) and text.isprintable()

@@ -1,0 +1,205 @@
+"""Who comes into a campaign and who does not, and why: runs and decisions, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+from campaigns.models import Decision, Run
+from campaigns.reasons import Reason
+from campaigns.services.plans import Starter
+from campaigns.signals import runs_wait
+from events.conditions import Sql
+
+NEW_ID: Final = """encode(
+    set_byte(
+        substring(int8send((extract(epoch FROM %s::timestamptz) * 1000)::bigint) FROM 3)
+            || substring(uuid_send(gen_random_uuid()) FROM 7),
+        6,
+        get_byte(uuid_send(gen_random_uuid()), 6) & 15 | 112
+    ), 'hex')::uuid"""
+"""A UUIDv7 of a moment, made by the database: PostgreSQL 15 has none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A contact to whom something happened that may start a run.
+
+    `source` names what happened, so that it starts one run at most. `refusal`: it starts none, unless the campaign
+    takes history too. `value` is the key of a campaign that has one run a key.
+    """
+
+    contact_id: UUID
+    source: str
+    occurred_at: datetime
+    event_id: UUID | None = None
+    depth: int = 0
+    refusal: Reason | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What was decided of one candidate; `run_id` None: it did not come in, because of `reason`."""
+
+    contact_id: UUID
+    campaign_id: UUID
+    run_id: UUID | None
+    reason: str
+
+
+def enrol(
+    workspace_id: UUID,
+    starters: Sequence[Starter],
+    candidates: Sequence[Candidate],
+    now: datetime,
+    *,
+    matched: Sql | None = None,
+    is_repeat: bool = False,
+    is_test: bool = False,
+) -> list[Entered]:
+    """Decide for each campaign and candidate, in their order, and write the runs and the decisions.
+
+    `matched` is a query of (event_id, place): the campaigns, counted from 1, of which an event is a trigger; None:
+    each candidate is one of each. With `is_repeat` what was decided before is not decided again.
+    Returns those that came in, and of a single candidate why it did not.
+    """
+    if not starters or not candidates:
+        return []
+    text, parameters = _statement(workspace_id, starters, candidates, now, matched, is_repeat, is_test)
+    with connection.cursor() as cursor:
+        cursor.execute(text, parameters)
+        rows = [Entered(*row) for row in cursor.fetchall()]
+    if any(row.run_id for row in rows):
+        runs_wait.send(sender=Run, workspace_id=workspace_id)
+    return rows
+
+
+def _statement(
+    workspace_id: UUID,
+    starters: Sequence[Starter],
+    candidates: Sequence[Candidate],
+    now: datetime,
+    matched: Sql | None,
+    is_repeat: bool,
+    is_test: bool,
+) -> tuple[str, list[Any]]:
+    text = _ENROL.format(
+        matched=f", matched AS MATERIALIZED (SELECT DISTINCT event_id, place FROM ({matched.text}) m)"
+        if matched
+        else "",
+        join="LEFT JOIN matched m ON m.event_id = g.event_id AND m.place = c.place" if matched else "",
+        is_matched="m.place IS NOT NULL" if matched else "true",
+        undecided=_UNDECIDED if is_repeat else "",
+        new_id=NEW_ID,
+        returned="true" if len(candidates) == 1 else "entered.id IS NOT NULL",
+    )
+    reentries = [one.definition.reentry for one in starters]
+    return text, [
+        [one.contact_id for one in candidates],
+        [one.source for one in candidates],
+        [one.occurred_at for one in candidates],
+        [one.event_id for one in candidates],
+        [one.depth for one in candidates],
+        [one.refusal for one in candidates],
+        [one.value for one in candidates],
+        *(matched.parameters if matched else ()),
+        [one.campaign_id for one in starters],
+        [one.version_id for one in starters],
+        [one.definition.start for one in starters],
+        ["every" if is_test else reentry.mode for reentry in reentries],
+        [reentry.days for reentry in reentries],
+        [one.refusal(now) for one in starters],
+        [one.definition.includes_history for one in starters],
+        *([workspace_id] if is_repeat else ()),
+        now,
+        now,
+        workspace_id,
+        workspace_id,
+        workspace_id,
+        now,
+        now,
+        is_test,
+        now,
+        workspace_id,
+        now,
+    ]
+
+
+_UNDECIDED: Final = f"""WHERE NOT EXISTS (
+    SELECT FROM campaigns_decision d WHERE d.workspace_id = %s AND d.event_id = g.event_id
+    AND d.campaign_id = c.campaign_id AND d.kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
+)"""
+
+# Of what happened to one contact in this very batch, the first may start a run and the others come too late for it.
+# A run that follows another has that one's id in its key, so of two that would follow it one only is let in.
+_ENROL: Final = f"""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::text[], %s::text[]
+    ) AS g (contact_id, source, occurred_at, event_id, depth, refusal, value)
+){{matched}}, candidate AS MATERIALIZED (
+    SELECT g.contact_id, g.source, g.occurred_at, g.event_id, g.depth, g.value,
+        c.campaign_id, c.version_id, c.start, c.mode, c.days,
+        CASE WHEN c.refusal IS NOT NULL THEN c.refusal
+            WHEN NOT c.takes_history AND g.refusal IS NOT NULL THEN g.refusal
+            WHEN NOT ({{is_matched}}) THEN '{Reason.NOT_MATCHED}'
+            WHEN c.mode = 'key' AND g.value IS NULL THEN '{Reason.VALUE_MISSING}' END AS refusal
+    FROM given g
+    CROSS JOIN unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::boolean[])
+        WITH ORDINALITY AS c (campaign_id, version_id, start, mode, days, refusal, takes_history, place)
+    {{join}} {{undecided}}
+), ranked AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY campaign_id, contact_id,
+            CASE mode WHEN 'key' THEN value WHEN 'every' THEN source ELSE '' END, refusal IS NULL
+        ORDER BY occurred_at, event_id
+    ) AS turn FROM candidate
+), judged AS MATERIALIZED (
+    SELECT r.*, last.id AS last_id,
+        CASE WHEN r.refusal IS NOT NULL THEN r.refusal
+            WHEN r.turn = 1 AND last.id IS NULL THEN NULL
+            WHEN r.mode IN ('once', 'key', 'every') THEN '{Reason.ALREADY_ENTERED}'
+            WHEN r.mode = 'interval' THEN CASE WHEN r.turn > 1 OR last.is_recent THEN '{Reason.TOO_SOON}' END
+            WHEN r.turn > 1 OR last.status = '{Run.Status.OPEN}' THEN '{Reason.ALREADY_RUNNING}' END AS reason,
+        {{new_id}} AS run_id
+    FROM ranked r LEFT JOIN LATERAL (
+        SELECT run.id, run.status, run.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
+        FROM campaigns_run run
+        WHERE run.workspace_id = %s AND run.campaign_id = r.campaign_id AND run.contact_id = ANY (
+            r.contact_id || ARRAY(
+                SELECT one.id FROM contacts_contact one
+                WHERE one.workspace_id = %s AND one.merged_into_id = r.contact_id
+            )
+        ) AND NOT run.is_test AND CASE r.mode WHEN 'key' THEN run.key = 'key:' || r.value
+            WHEN 'every' THEN run.key = r.source ELSE true END
+        ORDER BY run.id DESC LIMIT 1
+    ) last ON r.refusal IS NULL AND r.turn = 1
+), entered AS (
+    INSERT INTO campaigns_run (id, workspace_id, campaign_id, version_id, contact_id, key, status, event_id, depth,
+        triggered_at, step, wake_at, since, awaits, awaited_value, steps_taken, attempts, error, started_at,
+        end_reason, is_test)
+    SELECT run_id, %s, campaign_id, version_id, contact_id,
+        CASE mode WHEN 'once' THEN 'once' WHEN 'key' THEN 'key:' || value WHEN 'every' THEN source
+            ELSE 'after:' || COALESCE(last_id::text, '') END,
+        '{Run.Status.OPEN}', event_id, depth, occurred_at, start, %s, occurred_at, '', '', 0, 0, '', %s, '', %s
+    FROM judged WHERE reason IS NULL ORDER BY campaign_id, contact_id
+    ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
+    RETURNING id
+), decided AS (
+    INSERT INTO campaigns_decision (id, workspace_id, campaign_id, contact_id, run_id, event_id, kind, reason,
+        step, detail, decided_at)
+    SELECT {{new_id}}, %s, j.campaign_id, j.contact_id, entered.id, j.event_id,
+        CASE WHEN entered.id IS NULL THEN '{Decision.Kind.NOT_ENTERED}' ELSE '{Decision.Kind.ENTERED}' END,
+        COALESCE(j.reason, CASE WHEN entered.id IS NULL THEN '{Reason.ALREADY_RUNNING}' END, ''),
+        '', '{{{{}}}}', %s
+    FROM judged j LEFT JOIN entered ON entered.id = j.run_id
+)
+SELECT j.contact_id, j.campaign_id, entered.id, COALESCE(j.reason, '')
+FROM judged j LEFT JOIN entered ON entered.id = j.run_id WHERE {{returned}}
+"""

@@ -1,0 +1,482 @@
+"""Forms on other people's pages: what they ask for, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from campaigns.errors import FormExists, FormNotFound, InvalidForm, InvalidSubmission
+from campaigns.models import Form, FormSubmission, Template
+from campaigns.models.messages import Channel
+from campaigns.services.links import public_url, read_token, token_for
+from campaigns.services.messages import reserve_message
+from config import clock, ids
+from config.errors import DomainError
+from config.ids import parse_uuid
+from contacts.errors import PersonErased
+from contacts.models import Consent, Identifier
+from contacts.services import (
+    ContactChanges,
+    ContactReference,
+    check_attributes,
+    load_schema,
+    normalize_identifier,
+    set_consent,
+)
+from contacts.services.identifiers import normalize_all
+from contacts.services.lookup import find
+from events.models import Event
+from events.services import IncomingEvent, SchemaPolicy, record_event
+from workspaces.models import Workspace
+
+EVENT: Final = "form.submitted"
+TYPES: Final = ("text", "email", "phone", "number", "checkbox", "select")
+TRAP: Final = "_website"
+"""A field that no person sees; who fills it in is a machine."""
+MAX_FIELDS: Final = 100
+MAX_ANSWER: Final = 5_000
+_MAX_WORD: Final = 255
+_MAX_OPTIONS: Final = 500
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_CONFIRM: Final = "form-confirmation"
+_IDENTITIES: Final = {"email": Identifier.EMAIL, "phone": Identifier.PHONE}
+_OWN_NAMES: Final = ("email", "phone", "firstName", "lastName")
+_ATTRIBUTE: Final = "attributes."
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A field of a form."""
+
+    name: str
+    type: str = "text"
+    label: str = ""
+    required: bool = False
+    options: tuple[str, ...] = ()
+    # email, phone, firstName, lastName or attributes.<name>; "": the answer is only told in the event.
+    maps_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a visitor is told; without a submission, nothing was kept, and the visitor is not told that."""
+
+    form: Form
+    id: UUID
+    submission: FormSubmission | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FormValues:
+    """What of a form is to be set; None leaves it as it is."""
+
+    name: str | None = None
+    fields: Sequence[Mapping[str, Any]] | None = None
+    active: bool | None = None
+    allowed_origins: Sequence[str] | None = None
+    consents: Sequence[str] | None = None
+    double_opt_in: bool | None = None
+    # The template's id; "" takes it away.
+    confirmation_template: str | None = None
+    redirect_url: str | None = None
+
+
+def create_form(workspace: Workspace, values: FormValues) -> Form:
+    """Make a form. Raises InvalidForm, FormExists."""
+    return _save(Form(workspace=workspace), values)
+
+
+def update_form(workspace: Workspace, form: Form, values: FormValues) -> Form:
+    """Change a form. Raises InvalidForm, FormExists."""
+    form = find_form(workspace, form.pk)
+    form.updated_at = clock.now()
+    return _save(form, values)
+
+
+def delete_form(workspace: Workspace, form: Form) -> None:
+    """Delete a form and the list of what it was sent; the events stay."""
+    Form.objects.filter(workspace=workspace, pk=form.pk).delete()
+
+
+def find_form(workspace: Workspace, form_id: UUID | None) -> Form:
+    """Return a form of the workspace. Raises FormNotFound."""
+    form = Form.objects.filter(workspace=workspace, pk=form_id).first() if form_id else None
+    if form is None:
+        raise FormNotFound
+    return form
+
+
+def public_form(text: str) -> Form:
+    """Return the form of this id that takes answers. Raises FormNotFound."""
+    form_id = parse_uuid(text)
+    forms = Form.objects.select_related("workspace", "confirmation_template")
+    form = forms.filter(pk=form_id, active=True).first() if form_id else None
+    if form is None:
+        raise FormNotFound
+    return form
+
+
+def asked_of(form: Form) -> list[Asked]:
+    """Return the fields of a form. Raises InvalidForm."""
+    return read_fields(form.fields)
+
+
+def read_fields(raw: object) -> list[Asked]:
+    """Return fields as they are written. Raises InvalidForm, which names the first that cannot be."""
+    if not isinstance(raw, Sequence) or isinstance(raw, str) or not 0 < len(raw) <= MAX_FIELDS:
+        raise InvalidForm("fields", f"Must be a list of 1 to {MAX_FIELDS} fields")
+    asked = [_read_field(f"fields.{place}", one) for place, one in enumerate(raw)]
+    names = [one.name for one in asked]
+    if len(set(names)) < len(names):
+        raise InvalidForm("fields", "Two fields have the same name")
+    if not any(one.maps_to in _IDENTITIES and one.required for one in asked):
+        raise InvalidForm(
+            "fields", "One required field must map to email or phone: it says whose answers they are"
+        )
+    return asked
+
+
+def submit_form(form: Form, answers: Mapping[str, Any], *, page_url: str = "", now: datetime) -> Submitted:
+    """Take answers: the contact is found or made, and the stream told. Raises InvalidSubmission.
+
+    Answers of a machine that walked into the trap, and of somebody who was erased, are not kept.
+    """
+    submission_id = ids.uuid7(now)
+    if answers.get(TRAP):
+        return Submitted(form, submission_id)
+    taken = _check_answers(form, answers)
+    try:
+        with transaction.atomic():
+            submission = _record(form, submission_id, taken, page_url, now)
+    except PersonErased:
+        return Submitted(form, submission_id)
+    except DomainError as error:
+        raise InvalidSubmission({"body": [error.message]}) from error
+    return Submitted(form, submission_id, submission)
+
+
+def pending_confirmation(token: str) -> FormSubmission | None:
+    """Return the submission that a link in an e-mail confirms; None: it is no link of ours, or all of it is gone."""
+    parts = read_token(_CONFIRM, token)
+    submission_id = parse_uuid(parts[0]) if parts else None
+    if submission_id is None:
+        return None
+    return FormSubmission.objects.select_related("form__workspace").filter(pk=submission_id).first()
+
+
+@transaction.atomic
+def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
+    """Opt in to what the form is for; return whether that was not done before. Raises ContactNotFound."""
+    unconfirmed = FormSubmission.objects.filter(
+        workspace_id=submission.workspace_id, pk=submission.pk, confirmed_at=None
+    )
+    if not unconfirmed.update(confirmed_at=now):
+        return False
+    workspace = submission.form.workspace
+    for channel in submission.form.consents:
+        set_consent(workspace, submission.contact, channel, Consent.Status.OPTED_IN)
+    return True
+
+
+def _save(form: Form, values: FormValues) -> Form:
+    for name, check in _CHECKS.items():
+        given = getattr(values, name)
+        if given is not None:
+            setattr(form, name, check(given))
+    if values.confirmation_template is not None:
+        form.confirmation_template = _template(form.workspace_id, values.confirmation_template)
+    if not form.fields:
+        raise InvalidForm("fields", "This is required")
+    if not form.name:
+        raise InvalidForm("name", "This is required")
+    if form.double_opt_in and form.confirmation_template is None:
+        raise InvalidForm("confirmationTemplateId", "Double opt-in needs a template for the e-mail")
+    try:
+        with transaction.atomic():
+            form.save()
+    except IntegrityError as error:
+        raise FormExists(form.name) from error
+    return form
+
+
+def _template(workspace_id: UUID, text: str) -> Template | None:
+    if not text:
+        return None
+    found = Template.objects.filter(
+        workspace_id=workspace_id, channel=Channel.EMAIL, pk=parse_uuid(text) or ids.NO_ID
+    )
+    template = found.first()
+    if template is None:
+        raise InvalidForm("confirmationTemplateId", "There is no such e-mail template")
+    return template
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not 0 < len(name.strip()) <= _MAX_WORD or "\x00" in name:
+        raise InvalidForm("name", f"Must be a text of at most {_MAX_WORD} characters")
+    return name.strip()
+
+
+def _checked_fields(raw: object) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": one.name,
+            "label": one.label,
+            "type": one.type,
+            "required": one.required,
+            "options": list(one.options),
+            "mapsTo": one.maps_to,
+        }
+        for one in read_fields(raw)
+    ]
+
+
+def _checked_origins(origins: Sequence[str]) -> list[str]:
+    for origin in origins:
+        parts = urlsplit(origin if isinstance(origin, str) else "")
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+            raise InvalidForm("allowedOrigins", 'Each must be an origin, such as "https://example.com"')
+    return [origin.lower() for origin in origins]
+
+
+def _checked_consents(channels: Sequence[str]) -> list[str]:
+    wanted = [str(channel).lower() for channel in channels]
+    if not set(wanted) <= set(Consent.Channel.values):
+        raise InvalidForm("consents", f"Each must be one of {', '.join(Consent.Channel.values)}")
+    return list(dict.fromkeys(wanted))
+
+
+def _checked_redirect(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.netloc or len(url) > 2048):
+        raise InvalidForm("redirectUrl", "Must be an address of http or https")
+    return url
+
+
+def _as_it_is(value: bool) -> bool:
+    return value
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "name": _checked_name,
+    "fields": _checked_fields,
+    "active": _as_it_is,
+    "allowed_origins": _checked_origins,
+    "consents": _checked_consents,
+    "double_opt_in": _as_it_is,
+    "redirect_url": _checked_redirect,
+}
+
+
+def _read_field(path: str, raw: object) -> Asked:
+    if not isinstance(raw, Mapping):
+        raise InvalidForm(path, "Must be an object")
+    name, type_ = raw.get("name"), raw.get("type", "text")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == TRAP:
+        raise InvalidForm(f"{path}.name", "Must begin with a letter and have letters, digits, _ . - only")
+    if type_ not in TYPES:
+        raise InvalidForm(f"{path}.type", f"Must be one of {', '.join(TYPES)}")
+    maps_to = raw.get("mapsTo", raw.get("maps_to"))
+    maps_to = (type_ if type_ in _IDENTITIES else "") if maps_to is None else maps_to
+    if not _is_target(maps_to):
+        raise InvalidForm(f"{path}.mapsTo", f"Must be one of {', '.join(_OWN_NAMES)}, or attributes.<name>")
+    options = raw.get("options") or ()
+    if (
+        not isinstance(options, list | tuple)
+        or len(options) > _MAX_OPTIONS
+        or not all(map(_is_word, options))
+    ):
+        raise InvalidForm(f"{path}.options", f"Must be a list of at most {_MAX_OPTIONS} texts")
+    if type_ == "select" and not options:
+        raise InvalidForm(f"{path}.options", "This is required")
+    label = raw.get("label") or name
+    if not _is_word(label):
+        raise InvalidForm(f"{path}.label", f"Must be a text of at most {_MAX_WORD} characters")
+    return Asked(name, type_, label, bool(raw.get("required")), tuple(options), maps_to)
+
+
+def _is_target(maps_to: object) -> bool:
+    return isinstance(maps_to, str) and (
+        maps_to in ("", *_OWN_NAMES)
+        or (
+            maps_to.startswith(_ATTRIBUTE)
+            and 0 < len(maps_to) - len(_ATTRIBUTE) <= 64
+            and "\x00" not in maps_to
+        )
+    )
+
+
+def _is_word(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= _MAX_WORD and "\x00" not in text
+
+
+def _check_answers(form: Form, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answers in their types; what was not asked for is left out. Raises InvalidSubmission."""
+    taken: dict[str, Any] = {}
+    faults: dict[str, list[str]] = {}
+    for asked in asked_of(form):
+        try:
+            value = _READERS[asked.type](asked, answers.get(asked.name))
+        except ValueError as error:
+            faults[asked.name] = [str(error)]
+            continue
+        if value is not None:
+            taken[asked.name] = value
+        elif asked.required:
+            faults[asked.name] = ["This field is required."]
+    if faults:
+        raise InvalidSubmission(faults)
+    return taken
+
+
+def _text(asked: Asked, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > MAX_ANSWER or "\x00" in value or _has_surrogates(value):
+        raise ValueError(f"Must be a text of at most {MAX_ANSWER} characters.")
+    return value.strip() or None
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _identity(asked: Asked, value: object) -> str | None:
+    text = _text(asked, value)
+    if text is not None and normalize_identifier(_IDENTITIES[asked.type], text) is None:
+        raise ValueError("Must be an e-mail address." if asked.type == "email" else "Must be a phone number.")
+    return text
+
+
+def _number(asked: Asked, value: object) -> float | int | None:
+    if value is None or value == "":
+        return None
+    try:
+        number = (
+            float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        )
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("Must be a number.")
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _checkbox(asked: Asked, value: object) -> bool | None:
+    is_on = value in (True, "on", "true", "1", 1)
+    if not is_on and value not in (None, False, "", "off", "false", "0", 0):
+        raise ValueError("Must be true or false.")
+    # A box that has to be ticked and is not is no answer.
+    return None if asked.required and not is_on else is_on
+
+
+def _choice(asked: Asked, value: object) -> str | None:
+    text = _text(asked, value)
+    if text is not None and text not in asked.options:
+        raise ValueError("Must be one of the options.")
+    return text
+
+
+_READERS: Final[Mapping[str, Callable[[Asked, Any], Any]]] = {
+    "text": _text,
+    "email": _identity,
+    "phone": _identity,
+    "number": _number,
+    "checkbox": _checkbox,
+    "select": _choice,
+}
+
+
+def _record(
+    form: Form, submission_id: UUID, answers: Mapping[str, Any], page_url: str, now: datetime
+) -> FormSubmission:
+    incoming = IncomingEvent(
+        EVENT,
+        _reference(form, answers),
+        properties={
+            **answers,
+            "formId": str(form.pk),
+            "formName": form.name,
+            "submissionId": str(submission_id),
+        },
+        context={"pageUrl": page_url} if page_url else {},
+    )
+    outcome = record_event(form.workspace, incoming, schema_policy=SchemaPolicy.OPEN, source="system")
+    told = outcome.event
+    assert told is not None  # noqa: S101  # strict: a refusal is raised
+    submission = FormSubmission.objects.create(
+        id=submission_id,
+        workspace_id=form.workspace_id,
+        form=form,
+        contact_id=told.survivor_id,
+        event_id=told.id,
+        answers=dict(answers),
+        created_at=now,
+    )
+    if form.double_opt_in and form.confirmation_template is not None:
+        _ask_to_confirm(form, submission, told.occurred_at, now)
+    return submission
+
+
+def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
+    """Return whose answers they are: whom the first identity finds, else somebody new who has them all.
+
+    A visitor says who they are, and nobody checks it: so whom the first one finds gets no second one by it.
+    """
+    asked = asked_of(form)
+    told = {one.maps_to: answers[one.name] for one in asked if one.maps_to and one.name in answers}
+    identities = tuple((kind, told[name]) for name, kind in _IDENTITIES.items() if name in told)
+    attributes = {
+        name.removeprefix(_ATTRIBUTE): value for name, value in told.items() if name.startswith(_ATTRIBUTE)
+    }
+    schema = load_schema(form.workspace_id)
+    opted_in = {} if form.double_opt_in else dict.fromkeys(form.consents, Consent.Status.OPTED_IN)
+    is_known = bool(find(form.workspace_id, (), normalize_all(identities[:1])).by_identifier)
+    return ContactReference(
+        identifiers=identities[:1],
+        if_missing="create",
+        update_matched=True,
+        changes=ContactChanges(
+            first_name=_name(told.get("firstName")),
+            last_name=_name(told.get("lastName")),
+            attributes=check_attributes(schema, attributes) if attributes else {},
+            identifiers=() if is_known else identities[1:],
+            consents={channel: str(status) for channel, status in opted_in.items()},
+        ),
+    )
+
+
+def _name(value: object) -> str | None:
+    return None if value is None else str(value)[:_MAX_WORD]
+
+
+def _ask_to_confirm(form: Form, submission: FormSubmission, occurred_at: datetime, now: datetime) -> None:
+    """Have the e-mail sent whose link opts in; only there the link is."""
+    link = public_url(f"/forms/confirm/{token_for(_CONFIRM, submission.pk.hex)}")
+    event = Event(
+        id=submission.event_id,
+        workspace_id=form.workspace_id,
+        name=EVENT,
+        properties={**submission.answers, "formId": str(form.pk), "formName": form.name, "confirmUrl": link},
+        occurred_at=occurred_at,
+    )
+    template = form.confirmation_template
+    assert template is not None  # noqa: S101  # the caller looked
+    reserve_message(
+        form.workspace_id,
+        submission.contact_id,
+        channel=Channel.EMAIL,
+        template=template,
+        key=f"form:{submission.pk.hex}",
+        event=event,
+        is_transactional=True,
+        now=now,
+    )

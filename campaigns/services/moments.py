@@ -1,0 +1,71 @@
+"""When it is time, where a contact lives: dates of contacts, and times of day."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from campaigns.definition import DateTrigger
+from events.rules.moments import read_moment
+
+_DAY = timedelta(days=1)
+
+
+def moment_of(value: object, offset: timedelta, at: time | None, zone: ZoneInfo) -> datetime | None:
+    """Return the moment that lies `offset` from a contact's date, None if the value is no date.
+
+    A date without a time begins with the day where the contact lives; `at` is a time of that day. Whole days of
+    the offset are days of the calendar, whatever the clocks do.
+    """
+    local = _local(value, zone)
+    return None if local is None else _moved(local, offset, at, zone)
+
+
+def occurrence_after(value: object, trigger: DateTrigger, zone: ZoneInfo, after: datetime) -> datetime | None:
+    """Return the first moment after `after` at which a contact's date starts something, None if there is none."""
+    local = _local(value, zone)
+    if local is None:
+        return None
+    if not trigger.is_yearly:
+        moment = _moved(local, trigger.offset, trigger.at, zone)
+        return moment if moment is not None and moment > after else None
+    first = (after - trigger.offset).astimezone(zone).year - 1
+    for year in range(first, first + 4):
+        moment = _moved(_in_year(local, year), trigger.offset, trigger.at, zone)
+        if moment is not None and moment > after:
+            return moment
+    return None
+
+
+def next_time_of_day(at: time, zone: ZoneInfo, after: datetime) -> datetime:
+    """Return the first moment from `after` on at which it is that time of day."""
+    day = after.astimezone(zone).date()
+    moment = datetime.combine(day, at, zone).astimezone(UTC)
+    return moment if moment >= after else datetime.combine(day + _DAY, at, zone).astimezone(UTC)
+
+
+def _local(value: object, zone: ZoneInfo) -> datetime | None:
+    if isinstance(value, str) and len(value) == 10:
+        try:
+            return datetime.combine(date.fromisoformat(value), time())
+        except ValueError:
+            return None
+    moment = read_moment(value) if isinstance(value, str) and value[:1].isdigit() else None
+    return moment.astimezone(zone).replace(tzinfo=None) if isinstance(moment, datetime) else None
+
+
+def _in_year(local: datetime, year: int) -> datetime:
+    try:
+        return local.replace(year=year)
+    except ValueError:  # the 29th of February
+        return local.replace(year=year, day=28)
+
+
+def _moved(local: datetime, offset: timedelta, at: time | None, zone: ZoneInfo) -> datetime | None:
+    days = timedelta(days=offset.days if offset >= timedelta() else -(-offset).days)
+    try:
+        local += days
+        day = local if at is None else datetime.combine(local.date(), at)
+        return day.replace(tzinfo=zone).astimezone(UTC) + (offset - days)
+    except OverflowError:
+        return None

@@ -1,0 +1,252 @@
+"""What happens to a contact while runs of it are under way: goals, exits, and events that are waited for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from campaigns.models import Decision, Run
+from campaigns.reasons import Reason
+from campaigns.services.correlating import properties_of, value_at
+from campaigns.services.plans import Meaning, Notice, Plan
+from campaigns.signals import runs_wait
+from events.rules.matching import EventRule, given_events, matches
+from events.services import EffectBatch, EffectEvent
+from segments.services.judging import others_of
+
+
+def notice(batch: EffectBatch, plan: Plan) -> None:
+    """Let the batch's events end runs, or wake them. History starts no run, but one under way takes note of it."""
+    events = [event for event in batch.events if event.name in plan.notices]
+    if events:
+        _Noticing(batch, plan, events).run()
+    if plan.date_waits:
+        _look_again_at_dates(batch, plan)
+
+
+@dataclass(slots=True)
+class _Noticing:
+    batch: EffectBatch
+    plan: Plan
+    events: Sequence[EffectEvent]
+    # By event, the notices that it fulfils.
+    fulfilled: dict[UUID, list[Notice]] = field(default_factory=lambda: defaultdict(list))
+    properties: Mapping[UUID, Any] = field(default_factory=dict)
+    ended: dict[UUID, tuple[Run, EffectEvent, Reason]] = field(default_factory=dict)
+    resumed: dict[UUID, EffectEvent] = field(default_factory=dict)
+
+    def run(self) -> None:
+        runs = self._runs()
+        if not runs:
+            return
+        versions = {run.version_id for of_person in runs.values() for run in of_person}
+        self._match(versions)
+        for event in self.events:
+            for run in runs.get(event.contact_id, ()):
+                self._hold_against(run, event)
+        self._end()
+        self._resume()
+
+    def _runs(self) -> dict[UUID, list[Run]]:
+        """Return the runs that may take note of an event, by the contact that stands."""
+        persons = person_ids(self.batch.workspace_id, {event.contact_id for event in self.events})
+        of_person = {one: survivor for survivor, ids in persons.items() for one in ids}
+        names = {event.name for event in self.events}
+        notices = [one for name in names for one in self.plan.notices[name]]
+        runs: dict[UUID, list[Run]] = defaultdict(list)
+        for run in self._candidates(notices, list(of_person)):
+            runs[of_person[run.contact_id]].append(run)
+        return runs
+
+    def _candidates(self, notices: Sequence[Notice], contact_ids: Sequence[UUID]) -> QuerySet[Run]:
+        versions = {one.version_id for one in notices}
+        wanted = Q(status=Run.Status.OPEN, version__in=versions)
+        goals = {
+            one.version_id: one.definition.goal.within
+            for one in notices
+            if one.meaning is Meaning.GOAL and one.definition.goal is not None
+        }
+        if goals:
+            # A run that came to its end is converted too, if the goal comes in time.
+            since = min(event.occurred_at for event in self.events) - max(goals.values())
+            wanted |= Q(status=Run.Status.COMPLETED, version__in=goals, started_at__gte=since)
+        return Run.objects.in_workspace(self.batch.workspace_id).filter(wanted, contact__in=contact_ids)
+
+    def _match(self, versions: Collection[UUID]) -> None:
+        """Find the notices that each event fulfils, all rules of a name in one statement."""
+        by_name: dict[str, list[EffectEvent]] = defaultdict(list)
+        for event in self.events:
+            by_name[event.name].append(event)
+        for name, events in by_name.items():
+            notices = [one for one in self.plan.notices[name] if one.version_id in versions]
+            for needs_contact in (False, True):
+                alike = [one for one in notices if EventRule(one.match.rule).needs_contact is needs_contact]
+                self._match_alike(alike, events)
+        awaited = [
+            event_id
+            for event_id, notices in self.fulfilled.items()
+            if any(one.wait is not None and one.wait.path for one in notices)
+        ]
+        self.properties = properties_of(self.batch.workspace_id, awaited)
+
+    def _match_alike(self, notices: Sequence[Notice], events: Sequence[EffectEvent]) -> None:
+        if not notices:
+            return
+        source = given_events(
+            self.batch.workspace_id, [event.id for event in events], [event.contact_id for event in events]
+        )
+        times = [event.occurred_at for event in events]
+        matched = matches(
+            self.batch.workspace_id,
+            [EventRule(one.match.rule) for one in notices],
+            source,
+            earliest=min(times),
+            latest=max(times),
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
+            for event_id, place in cursor.fetchall():
+                self.fulfilled[event_id].append(notices[place - 1])
+
+    def _hold_against(self, run: Run, event: EffectEvent) -> None:
+        if run.id in self.ended or event.id == run.event_id or event.occurred_at < run.triggered_at:
+            return
+        notices = [one for one in self.fulfilled[event.id] if one.version_id == run.version_id]
+        meanings = {one.meaning: one for one in notices if one.meaning is not Meaning.AWAITED}
+        if (goal := meanings.get(Meaning.GOAL)) is not None and _is_in_time(run, goal, event):
+            self.ended[run.id] = (run, event, Reason.GOAL)
+        elif run.status == Run.Status.OPEN and Meaning.EXIT in meanings:
+            self.ended[run.id] = (run, event, Reason.EXIT_RULE)
+        elif run.id not in self.resumed and any(self._is_awaited(run, one, event) for one in notices):
+            self.resumed[run.id] = event
+
+    def _is_awaited(self, run: Run, notice: Notice, event: EffectEvent) -> bool:
+        wait = notice.wait
+        if wait is None or notice.node_id != run.step or not run.awaits or event.id == run.resumed_by:
+            return False
+        if not wait.path:
+            return event.occurred_at >= run.since
+        return value_at(self.properties.get(event.id), wait.path) == run.awaited_value
+
+    def _end(self) -> None:
+        """End runs. One that a worker is about to take on is waited for: it ends after the step."""
+        for status, reason in ((Run.Status.CONVERTED, Reason.GOAL), (Run.Status.EXITED, Reason.EXIT_RULE)):
+            wanted = {run_id: event for run_id, (_, event, why) in self.ended.items() if why is reason}
+            standing = (
+                (Run.Status.OPEN, Run.Status.COMPLETED) if reason is Reason.GOAL else (Run.Status.OPEN,)
+            )
+            end_runs(
+                self.batch.workspace_id,
+                {run_id: event.id for run_id, event in wanted.items()},
+                status=status,
+                reason=reason,
+                now=self.batch.now,
+                standing=standing,
+            )
+
+    def _resume(self) -> None:
+        if not self.resumed:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE campaigns_run r SET resumed_by = w.event_id, since = GREATEST(r.since, w.occurred_at),"
+                " awaits = '', wake_at = %s"
+                " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::text[])"
+                " AS w (id, event_id, occurred_at, name)"
+                " WHERE r.workspace_id = %s AND r.id = w.id AND r.status = 'open' AND r.awaits = w.name",
+                [
+                    self.batch.now,
+                    list(self.resumed),
+                    [event.id for event in self.resumed.values()],
+                    [event.occurred_at for event in self.resumed.values()],
+                    [event.name for event in self.resumed.values()],
+                    self.batch.workspace_id,
+                ],
+            )
+        runs_wait.send(sender=Run, workspace_id=self.batch.workspace_id)
+
+
+def _is_in_time(run: Run, goal: Notice, event: EffectEvent) -> bool:
+    wanted = goal.definition.goal
+    return wanted is not None and event.occurred_at <= run.started_at + wanted.within
+
+
+def person_ids(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
+    """Return the ids of persons by the contact that stands: its own, and those of who was merged into it."""
+    others = others_of(workspace_id, contact_ids)
+    return {
+        contact_id: [UUID(one) for one in others[contact_id][1:-1].split(",")]
+        if contact_id in others
+        else [contact_id]
+        for contact_id in contact_ids
+    }
+
+
+def end_runs(
+    workspace_id: UUID,
+    events: Mapping[UUID, UUID | None],
+    *,
+    status: str,
+    reason: str,
+    now: datetime,
+    standing: Sequence[str] = (Run.Status.OPEN,),
+) -> list[UUID]:
+    """End runs, each because of an event if there was one, and note why. Returns those that had not ended yet."""
+    if not events:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE campaigns_run SET status = %s, end_reason = %s, ended_at = COALESCE(ended_at, %s),"
+            " wake_at = NULL, awaits = '' WHERE workspace_id = %s AND id = ANY(%s) AND status = ANY(%s)"
+            " RETURNING id, campaign_id, contact_id, step",
+            [status, reason, now, workspace_id, list(events), list(standing)],
+        )
+        rows = cursor.fetchall()
+    Decision.objects.bulk_create(
+        [
+            Decision(
+                workspace_id=workspace_id,
+                campaign_id=campaign_id,
+                contact_id=contact_id,
+                run_id=run_id,
+                event_id=events[run_id],
+                kind=Decision.Kind.ENDED,
+                reason=reason,
+                step=step,
+                decided_at=now,
+            )
+            for run_id, campaign_id, contact_id, step in rows
+        ]
+    )
+    return [row[0] for row in rows]
+
+
+def _look_again_at_dates(batch: EffectBatch, plan: Plan) -> None:
+    """Wake the runs that wait until a date of their contact, where the contact has changed."""
+    changed = {
+        event.contact_id
+        for event in batch.events
+        if event.source == "system"
+        and event.name in ("contact.updated", "contact.merged", "contact.unmerged")
+    }
+    if not changed:
+        return
+    persons = person_ids(batch.workspace_id, changed)
+    woken = (
+        Run.objects.in_workspace(batch.workspace_id)
+        .open()
+        .filter(
+            contact__in=[one for ids in persons.values() for one in ids],
+            version__in=plan.date_waits,
+            step__in={node_id for nodes in plan.date_waits.values() for node_id in nodes},
+        )
+    )
+    if woken.update(wake_at=batch.now):
+        runs_wait.send(sender=Run, workspace_id=batch.workspace_id)

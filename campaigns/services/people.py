@@ -1,0 +1,67 @@
+"""Who a message is for: all that is known of a person, merged contacts included, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from campaigns.models.messages import Channel
+from contacts.models import Identifier
+from contacts.services.lookup import find
+from contacts.services.states import ContactState
+
+ADDRESS_KINDS: Final[dict[str, str]] = {Channel.EMAIL: Identifier.EMAIL, Channel.TELEGRAM: "telegram"}
+"""The kind of identifier that is a person's address on a channel. A webhook's is nobody's."""
+_TIME_ZONE_ATTRIBUTES: Final = ("timeZone", "time_zone", "timezone")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A contact that stands, with what those merged into it have."""
+
+    id: UUID
+    state: ContactState
+
+    @property
+    def ids(self) -> list[UUID]:
+        """Its id, then those of the contacts merged into it."""
+        return [self.id, *self.state.merged]
+
+    def address(self, channel: str) -> str:
+        """Return where it is written to; "": nowhere."""
+        kind = ADDRESS_KINDS.get(channel)
+        return (self.state.primary(kind) or "") if kind else ""
+
+    def time_zone(self, default: str) -> ZoneInfo:
+        """Return its own time zone, as an attribute says, else `default`."""
+        for name in _TIME_ZONE_ATTRIBUTES:
+            if (zone := zone_named(self.state.attributes.get(name))) is not None:
+                return zone
+        return zone_named(default) or ZoneInfo("UTC")
+
+
+def people_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Person]:
+    """Return the persons that ids lead to; those of contacts that are gone lead to nobody."""
+    found = find(workspace_id, contact_ids, with_states=True)
+    return {
+        contact_id: Person(survivor, found.states[survivor])
+        for contact_id, survivor in found.by_id.items()
+        if survivor in found.states
+    }
+
+
+def zone_named(name: object) -> ZoneInfo | None:
+    """Return the time zone of a name, None if there is none."""
+    if not isinstance(name, str) or not name:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ):  # unknown, or no name of a zone at all, such as a path
+        return None

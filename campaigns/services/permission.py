@@ -1,0 +1,166 @@
+"""Who may be written to, when, and how often: judged when a message is reserved, and again when it leaves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+
+from campaigns.models import ChannelSettings, Message, Suppression
+from campaigns.reasons import Reason
+from campaigns.services.people import Person
+from contacts.models import Consent
+
+_LEFT: Final = (
+    Message.Status.SENT,
+    Message.Status.DELIVERED,
+    Message.Status.OPENED,
+    Message.Status.CLICKED,
+    Message.Status.BOUNCED,
+    Message.Status.UNSUBSCRIBED,
+)
+_LEAVING: Final = (Message.Status.SENDING, Message.Status.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a message may leave now, later, or never."""
+
+    reason: Reason | None = None
+    # None: never, where there is a reason.
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message that asks to leave."""
+
+    person: Person
+    address: str
+    is_transactional: bool = False
+    is_test: bool = False
+
+    @property
+    def asks_for_room(self) -> bool:
+        """Whether consent, quiet hours and caps are for it."""
+        return not (self.is_transactional or self.is_test)
+
+
+@dataclass(slots=True)
+class Permission:
+    """What decides for some messages of one channel; read in two statements, whatever their number."""
+
+    settings: ChannelSettings
+    now: datetime
+    suppressed: set[str]
+    # Of each person, when what counts for the cap left, the latest first.
+    left_at: dict[UUID, list[datetime]] = field(default_factory=dict)
+
+    def judge(self, asked: Asked) -> Verdict:
+        """Tell whether a message may leave; what may never is told before what may not yet."""
+        if not asked.address:
+            return Verdict(Reason.NO_ADDRESS)
+        if asked.address in self.suppressed:
+            return Verdict(Reason.SUPPRESSED)
+        if not asked.asks_for_room:
+            return Verdict()
+        if refusal := self._consent(asked.person):
+            return Verdict(refusal)
+        if (until := self._room_at(asked.person)) > self.now:
+            later = self._quiet_until(asked.person, until)
+            return Verdict(Reason.CAPPED, later)
+        if (until := self._quiet_until(asked.person, self.now)) > self.now:
+            return Verdict(Reason.QUIET_HOURS, until)
+        return Verdict()
+
+    def count(self, asked: Asked) -> None:
+        """Note that a message leaves now, so that the next one to the person is judged after it."""
+        if asked.asks_for_room:
+            self.left_at.setdefault(asked.person.id, []).insert(0, self.now)
+
+    def _consent(self, person: Person) -> Reason | None:
+        said = person.state.consents.get(self.settings.channel)
+        if said == Consent.Status.OPTED_OUT:
+            return Reason.OPTED_OUT
+        if self.settings.requires_opt_in and said != Consent.Status.OPTED_IN:
+            return Reason.NO_CONSENT
+        return None
+
+    def _room_at(self, person: Person) -> datetime:
+        """Return when the cap lets another one through."""
+        count = self.settings.cap_count
+        if count is None:
+            return self.now
+        window = timedelta(hours=self.settings.cap_hours)
+        left = self.left_at.get(person.id, ())
+        return left[count - 1] + window if len(left) >= count else self.now
+
+    def _quiet_until(self, person: Person, at: datetime) -> datetime:
+        """Return `at`, or the end of the quiet hours that it is in."""
+        start, end = self.settings.quiet_from, self.settings.quiet_until
+        if start is None or end is None or start == end:
+            return at
+        zone = person.time_zone(self.settings.time_zone)
+        local = at.astimezone(zone)
+        if not _is_within(local.time(), start, end):
+            return at
+        day = local.date() + timedelta(days=1 if local.time() >= end else 0)
+        return datetime.combine(day, end, zone).astimezone(at.tzinfo)
+
+
+def settings_of(workspace_id: UUID, channel: str) -> ChannelSettings:
+    """Return how a workspace uses a channel; where it says nothing, the defaults."""
+    row = ChannelSettings.objects.filter(workspace_id=workspace_id, channel=channel).first()
+    return row or ChannelSettings(workspace_id=workspace_id, channel=channel)
+
+
+def permission_for(
+    settings: ChannelSettings, people: Collection[Person], addresses: Collection[str], *, now: datetime
+) -> Permission:
+    """Read what decides for messages to these people and addresses."""
+    workspace_id = settings.workspace_id
+    suppressions = Suppression.objects.in_workspace(workspace_id).filter(
+        channel=settings.channel, address__in=set(addresses)
+    )
+    return Permission(
+        settings,
+        now,
+        set(suppressions.values_list("address", flat=True)),
+        _left_at(settings, people, now) if settings.cap_count else {},
+    )
+
+
+def _left_at(
+    settings: ChannelSettings, people: Collection[Person], now: datetime
+) -> dict[UUID, list[datetime]]:
+    """Return when messages left that count for the cap: the transactional and the tests do not."""
+    since = now - timedelta(hours=settings.cap_hours)
+    person_of: Mapping[UUID, UUID] = {one: person.id for person in people for one in person.ids}
+    rows: Sequence[tuple[UUID, datetime]] = list(
+        Message.objects.in_workspace(settings.workspace_id)
+        .filter(
+            Q(status__in=_LEFT, sent_at__gt=since) | Q(status__in=_LEAVING, claimed_at__gt=since),
+            contact_id__in=person_of,
+            channel=settings.channel,
+            is_transactional=False,
+            is_test=False,
+        )
+        .annotate(at=Coalesce(F("sent_at"), F("claimed_at")))
+        .order_by("-at")
+        .values_list("contact_id", "at")
+    )
+    left: dict[UUID, list[datetime]] = defaultdict(list)
+    for contact_id, at in rows:
+        left[person_of[contact_id]].append(at)
+    return left
+
+
+def _is_within(moment: time, start: time, end: time) -> bool:
+    """Tell whether a time of day is in hours that may go past midnight."""
+    return start <= moment < end if start < end else moment >= start or moment < end

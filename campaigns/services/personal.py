@@ -1,0 +1,64 @@
+"""What campaigns have of a person."""
+
+from typing import Any
+
+from django.db import connection
+
+from campaigns.models import Decision, FormSubmission, Message, Run, SentEmail, Suppression
+from contacts.services.erasure import Person, PersonalData, Removed, exported_rows
+
+
+def _hold(person: Person) -> None:
+    """Wait for the steps that are under way: they lock their run first, the contact then."""
+    runs = Run.objects.in_workspace(person.workspace_id).open().filter(contact_id__in=person.contact_ids)
+    list(runs.order_by("id").select_for_update().values_list("id", flat=True))
+
+
+def _erase_first(person: Person) -> Removed:
+    """Remove what knows the person by an address."""
+    suppressed, _ = _suppressions(person).delete()
+    return {"suppressions": suppressed, "sentEmails": _forget_inbox(person)}
+
+
+def _forget_inbox(person: Person) -> int:
+    """Delete e-mails in the local inbox that are the person's, by the message or by the address.
+
+    One whose message is gone was under way when somebody was erased.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INBOX,
+            [person.workspace_id, list(person.contact_ids), person.workspace_id, person.addresses("email")],
+        )
+        return cursor.rowcount
+
+
+def _export_more(person: Person) -> dict[str, Any]:
+    return {"suppressions": exported_rows(_suppressions(person))}
+
+
+def _suppressions(person: Person) -> Any:
+    addresses = [value for _, value in person.identifiers]
+    return Suppression.objects.in_workspace(person.workspace_id).filter(address__in=addresses)
+
+
+_INBOX = f"""
+DELETE FROM {SentEmail._meta.db_table} s
+WHERE NOT EXISTS (
+        SELECT FROM {Message._meta.db_table} m
+        WHERE m.workspace_id = %s AND m.id = s.message_id AND NOT m.contact_id = ANY(%s)
+    )
+    AND s.workspace_id = %s
+    AND (s.message_id IS NOT NULL OR EXISTS (
+        SELECT FROM unnest(%s::text[]) AS one (address)
+        WHERE position(one.address IN lower(s.recipients::text)) > 0
+    ))
+"""
+
+PERSONAL_DATA = PersonalData(
+    # Runs first: a step that is under way is waited for, and then there is none that could make a message.
+    {"runs": Run, "decisions": Decision, "messages": Message, "formSubmissions": FormSubmission},
+    erase_first=_erase_first,
+    export_more=_export_more,
+    hold=_hold,
+)

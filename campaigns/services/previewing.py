@@ -1,0 +1,32 @@
+"""What a contact would get of a template, without a message of it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from campaigns.models import Campaign, Template
+from campaigns.services.links import unsubscribe_token
+from campaigns.services.people import people_of
+from campaigns.services.templates import Rendered, check_template, render_template, values_of
+from contacts.errors import ContactNotFound
+from events.models import Event
+
+
+def preview_template(
+    workspace_id: UUID,
+    template: Template,
+    contact_id: UUID,
+    *,
+    event: Event | None = None,
+    campaign: Campaign | None = None,
+) -> Rendered:
+    """Render a template, saved or not, for a contact, by what renders messages.
+
+    The links in it are the contact's own: they work. Raises ContactNotFound, TemplateFault, ValueMissing.
+    """
+    check_template(template)
+    person = people_of(workspace_id, [contact_id]).get(contact_id)
+    if person is None:
+        raise ContactNotFound
+    token = unsubscribe_token(workspace_id, person.id, template.channel, None)
+    return render_template(template, values_of(person, event=event, campaign=campaign, token=token))

@@ -1,0 +1,146 @@
+"""What became of a campaign: every decision counted by its reason, runs, and messages by what happened to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+
+from campaigns.models import Campaign, Decision, Message, Run
+from config.ids import first_id_at
+from config.planning import planned_for_its_values
+
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StepCount:
+    """How often one thing was decided at one step; `handle` is the way that a branch or a split sent runs."""
+
+    step: str
+    kind: str
+    reason: str
+    handle: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCounts:
+    """Messages of one channel; `opened` and `clicked` count messages, not openings."""
+
+    total: int
+    by_status: Counts
+    opened: int
+    clicked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a campaign, all of it or what began in a period. Trials are not counted."""
+
+    entered: int
+    not_entered: Counts
+    runs: Counts
+    ended: Counts
+    messages: dict[str, MessageCounts]
+    not_sent: Counts
+    deferred: Counts
+    steps: list[StepCount]
+
+
+@planned_for_its_values()
+def report_of(campaign: Campaign, *, since: datetime | None = None, until: datetime | None = None) -> Report:
+    """Count in three statements. A decision counts when it was taken, a run and a message when they began."""
+    steps = _decided(campaign, since, until)
+    return Report(
+        entered=sum(step.count for step in steps if step.kind == Decision.Kind.ENTERED),
+        not_entered=_by_reason(steps, Decision.Kind.NOT_ENTERED),
+        **_runs(campaign, since, until),
+        messages=_messages(campaign, since, until),
+        not_sent=_by_reason(steps, Decision.Kind.NOT_SENT),
+        deferred=_by_reason(steps, Decision.Kind.DEFERRED),
+        steps=[step for step in steps if step.step],
+    )
+
+
+def counts_of(workspace_id: UUID, campaign_ids: list[UUID]) -> dict[UUID, tuple[int, int]]:
+    """Return how many runs and messages campaigns have, trials left out, in two statements for any number."""
+    runs = _each(Run.objects.in_workspace(workspace_id), campaign_ids)
+    messages = _each(Message.objects.in_workspace(workspace_id), campaign_ids)
+    return {one: (runs.get(one, 0), messages.get(one, 0)) for one in campaign_ids}
+
+
+def _each(rows: QuerySet[Any], campaign_ids: list[UUID]) -> dict[UUID, int]:
+    of_campaigns = rows.filter(campaign_id__in=campaign_ids, is_test=False)
+    return dict(of_campaigns.order_by().values_list("campaign_id").annotate(count=Count("id")))
+
+
+def _in_period(
+    rows: QuerySet[Any], campaign: Campaign, since: datetime | None, until: datetime | None
+) -> QuerySet[Any]:
+    """Leave a campaign's rows of a period, by their ids, whose time is that of the row."""
+    rows = rows.filter(workspace_id=campaign.workspace_id, campaign_id=campaign.id)
+    if since is not None:
+        rows = rows.filter(id__gte=first_id_at(since))
+    return rows if until is None else rows.filter(id__lt=first_id_at(until))
+
+
+def _decided(campaign: Campaign, since: datetime | None, until: datetime | None) -> list[StepCount]:
+    trials = Run.objects.filter(workspace_id=campaign.workspace_id, campaign_id=campaign.id, is_test=True)
+    rows = _in_period(Decision.objects.exclude(run_id__in=trials.values("id")), campaign, since, until)
+    ways = rows.order_by().values_list("step", "kind", "reason", "detail__handle")
+    grouped = ways.annotate(count=Count("id"))
+    counted = [
+        StepCount(step, kind, reason, handle if isinstance(handle, str) else "", count)
+        for step, kind, reason, handle, count in grouped
+    ]
+    return sorted(counted, key=lambda one: (one.step, one.kind, one.reason, one.handle))
+
+
+def _by_reason(steps: list[StepCount], kind: str) -> Counts:
+    counts: Counts = {}
+    for step in steps:
+        if step.kind == kind:
+            counts[step.reason] = counts.get(step.reason, 0) + step.count
+    return counts
+
+
+def _runs(campaign: Campaign, since: datetime | None, until: datetime | None) -> Mapping[str, Any]:
+    rows = _in_period(Run.objects.filter(is_test=False), campaign, since, until)
+    runs: Counts = dict.fromkeys(Run.Status.values, 0)
+    ended: Counts = {}
+    ends = rows.order_by().values_list("status", "end_reason")
+    for status, reason, count in ends.annotate(count=Count("id")):
+        runs[status] += count
+        if reason:
+            ended[reason] = ended.get(reason, 0) + count
+    return {"runs": runs, "ended": ended}
+
+
+def _messages(campaign: Campaign, since: datetime | None, until: datetime | None) -> dict[str, MessageCounts]:
+    rows = _in_period(Message.objects.filter(is_test=False), campaign, since, until)
+    grouped = (
+        rows.order_by()
+        .values_list("channel", "status")
+        .annotate(
+            count=Count("id"),
+            opened=Count("id", filter=Q(opened_at__isnull=False)),
+            clicked=Count("id", filter=Q(clicked_at__isnull=False)),
+        )
+    )
+    channels: dict[str, list[tuple[str, int, int, int]]] = {}
+    for channel, *counted in grouped:
+        channels.setdefault(channel, []).append(tuple(counted))
+    return {
+        channel: MessageCounts(
+            total=sum(count for _, count, _, _ in counted),
+            by_status={status: count for status, count, _, _ in counted},
+            opened=sum(opened for *_, opened, _ in counted),
+            clicked=sum(clicked for *_, clicked in counted),
+        )
+        for channel, counted in sorted(channels.items())
+    }

@@ -1,0 +1,101 @@
+"""What people and their providers say about being written to: suppressions, unsubscribing, preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from django.db import transaction
+
+from campaigns.models import Message, Suppression
+from campaigns.services.people import ADDRESS_KINDS
+from contacts.models import Consent, Contact
+from contacts.services import ContactChanges, get_contact, normalize_identifier, update_contact
+from workspaces.models import Workspace
+
+PREFERENCES = (Consent.Channel.EMAIL, Consent.Channel.TELEGRAM)
+"""The channels that a person can choose, of those by which messages leave."""
+
+
+def suppress(
+    workspace_id: UUID,
+    channel: str,
+    address: str,
+    *,
+    reason: str = Suppression.Reason.MANUAL,
+    note: str = "",
+    message_id: UUID | None = None,
+) -> bool:
+    """Send nothing to an address any more, whoever has it; return whether that is new. The first reason stays."""
+    row = Suppression(
+        workspace_id=workspace_id,
+        channel=channel,
+        address=normalized_address(channel, address),
+        reason=reason,
+        note=note,
+        message_id=message_id,
+    )
+    Suppression.objects.bulk_create([row], ignore_conflicts=True)
+    return Suppression.objects.filter(pk=row.pk).exists()
+
+
+def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
+    """Let messages go to an address again; return whether they might not."""
+    rows = Suppression.objects.in_workspace(workspace_id).filter(
+        channel=channel, address=normalized_address(channel, address)
+    )
+    return bool(rows.delete()[0])
+
+
+def normalized_address(channel: str, address: str) -> str:
+    """Return an address as contacts and suppressions have it."""
+    return normalize_identifier(ADDRESS_KINDS.get(channel, ""), address) or address.strip()
+
+
+@transaction.atomic
+def unsubscribe(
+    workspace: Workspace, contact_id: UUID, channel: str, *, message_id: UUID | None = None
+) -> Contact:
+    """Note that a person wants nothing on a channel any more, by a message of it if one is named.
+
+    May be said any number of times. Raises ContactNotFound.
+    """
+    contact = set_preferences(workspace, contact_id, {channel: False})
+    if message_id is not None:
+        messages = Message.objects.in_workspace(workspace.id).filter(
+            pk=message_id, contact_id__in=_ids(contact)
+        )
+        messages.filter(status__in=_AFTER_SENDING).update(status=Message.Status.UNSUBSCRIBED)
+    return contact
+
+
+def preferences_of(workspace_id: UUID, contact_id: UUID) -> dict[str, bool]:
+    """Return, by channel, whether a person may be written to. Raises ContactNotFound."""
+    contact = get_contact(workspace_id, contact_id)
+    if contact.merged_into_id is not None:
+        contact = get_contact(workspace_id, contact.merged_into_id)
+    return {channel: contact.consent(channel) != Consent.Status.OPTED_OUT for channel in PREFERENCES}
+
+
+@transaction.atomic
+def set_preferences(workspace: Workspace, contact_id: UUID, wanted: Mapping[str, bool]) -> Contact:
+    """Note what a person wants on some channels; the stream says so. Raises ContactNotFound."""
+    consents = {
+        channel: Consent.Status.OPTED_IN if wants else Consent.Status.OPTED_OUT
+        for channel, wants in wanted.items()
+    }
+    contact = get_contact(workspace.id, contact_id)
+    return update_contact(workspace, contact, ContactChanges(consents=consents))
+
+
+_AFTER_SENDING = (
+    Message.Status.SENT,
+    Message.Status.DELIVERED,
+    Message.Status.OPENED,
+    Message.Status.CLICKED,
+    Message.Status.UNKNOWN,
+)
+
+
+def _ids(contact: Contact) -> list[UUID]:
+    return [contact.pk, *(one.pk for one in contact.merged.all())]

@@ -1,0 +1,206 @@
+"""Making a contact's own message of a template: what templates know, and what comes out for each channel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import css_inline
+import msgspec
+from inscriptis import get_text
+from inscriptis.model.config import ParserConfig
+
+from campaigns import liquid
+from campaigns.channels.webhook import METHOD
+from campaigns.errors import TemplateFault
+from campaigns.models import Campaign, Message, Template
+from campaigns.models.messages import Channel
+from campaigns.services.links import preferences_url, unsubscribe_url
+from campaigns.services.people import Person
+from config.wire import iso_millis
+from contacts.models import ContactScore
+from events.models import Event
+
+MAX_URL: Final = Message._meta.get_field("address").max_length or 2048
+_METHODS: Final = ("POST", "PUT", "PATCH")
+_OUR_HEADERS: Final = ("webhook-", "host", "content-", "transfer-encoding", "connection")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """A call that a step makes; address, body and values of headers are Liquid.
+
+    `body` is JSON as text in Liquid, or JSON whose strings are Liquid.
+    """
+
+    url: str
+    body: Any = "{}"
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a message says."""
+
+    subject: str = ""
+    body: str = ""
+    text: str = ""
+    # A webhook's only: where it goes, and how.
+    address: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    template_id: UUID | None = None
+
+
+def values_of(
+    person: Person, *, event: Event | None = None, campaign: Campaign | None = None, token: str = ""
+) -> dict[str, Any]:
+    """Return what templates can speak of; `token` leads to the person's own pages."""
+    values: dict[str, Any] = {"contact": _contact(person)}
+    if event is not None:
+        values["event"] = {
+            "id": str(event.id),
+            "type": event.name,
+            "properties": event.properties,
+            "context": event.context,
+            "timestamp": iso_millis(event.occurred_at),
+        }
+    if campaign is not None:
+        values["campaign"] = {"id": str(campaign.id), "name": campaign.name}
+    if token:
+        values["unsubscribeUrl"] = unsubscribe_url(token)
+        values["preferencesUrl"] = preferences_url(token)
+    return values
+
+
+def check_template(template: Template) -> None:
+    """Check that a template can be read. Raises TemplateFault, which names the part."""
+    parts: dict[str, tuple[str, liquid.Kind]] = {
+        "subject": (template.subject, "text"),
+        "text": (template.text, "text"),
+        "body": (template.body, _KINDS[template.channel]),
+    }
+    for name, (source, kind) in parts.items():
+        try:
+            liquid.parse(source, kind)
+        except TemplateFault as error:
+            raise TemplateFault(f"{name}: {error.message}") from error
+
+
+def render_template(template: Template, values: Mapping[str, Any]) -> Rendered:
+    """Return what a template says to a contact. Raises ValueMissing, TemplateFault."""
+    body = liquid.render(template.body, values, _KINDS[template.channel])
+    match template.channel:
+        case Channel.EMAIL:
+            return _email(template, values, body)
+        case Channel.WEBHOOK:
+            return Rendered(body=_checked_json(body), template_id=template.pk)
+        case _:
+            return Rendered(body=body, template_id=template.pk)
+
+
+def render_request(request: WebhookRequest, values: Mapping[str, Any]) -> Rendered:
+    """Return the call that a step makes for a contact. Raises ValueMissing, TemplateFault."""
+    if request.method.upper() not in _METHODS:
+        raise TemplateFault(f"method: one of {', '.join(_METHODS)}")
+    return Rendered(
+        address=_checked_url(liquid.render(request.url, values, "text").strip()),
+        body=_request_body(request.body, values),
+        headers=_request_headers(request, values),
+    )
+
+
+_KINDS: Final[dict[str, liquid.Kind]] = {
+    Channel.EMAIL: "html",
+    Channel.TELEGRAM: "html",
+    Channel.WEBHOOK: "json",
+}
+
+
+def _contact(person: Person) -> dict[str, Any]:
+    state = person.state
+    scores = ContactScore.objects.filter(contact_id=person.id).values_list("points", flat=True)
+    return {
+        "id": str(person.id),
+        "firstName": state.first_name,
+        "lastName": state.last_name,
+        "email": state.primary("email"),
+        "phone": state.primary("phone"),
+        "externalId": state.primary("external_id"),
+        "attributes": state.attributes,
+        "tags": list(state.tags),
+        "score": float(next(iter(scores), 0)),
+    }
+
+
+def _email(template: Template, values: Mapping[str, Any], body: str) -> Rendered:
+    subject = " ".join(liquid.render(template.subject, values, "text").split())
+    if template.text:
+        text = liquid.render(template.text, values, "text")
+    else:
+        text = get_text(body, _TEXT_CONFIG).strip() if body.strip() else ""
+    return Rendered(subject, _inlined(body), text, template_id=template.pk)
+
+
+_TEXT_CONFIG: Final = ParserConfig(display_links=True)
+# Nothing is fetched for it: a style sheet elsewhere stays a link.
+_INLINER: Final = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True)
+
+
+def _inlined(html: str) -> str:
+    if "<style" not in html.lower():
+        return html
+    try:
+        return _INLINER.inline(html)
+    except css_inline.InlineError as error:
+        raise TemplateFault(f"body: {error}") from error
+
+
+def _checked_json(text: str) -> str:
+    try:
+        return msgspec.json.encode(msgspec.json.decode(text)).decode()
+    except msgspec.DecodeError as error:
+        raise TemplateFault(f"body: not JSON: {error}") from error
+
+
+def _request_body(body: Any, values: Mapping[str, Any]) -> str:
+    if isinstance(body, str):
+        return _checked_json(liquid.render(body, values, "json"))
+    return json.dumps(_filled(body, values), ensure_ascii=False)
+
+
+def _filled(body: Any, values: Mapping[str, Any]) -> Any:
+    match body:
+        case str():
+            return liquid.render(body, values, "text")
+        case Mapping():
+            return {key: _filled(one, values) for key, one in body.items()}
+        case list():
+            return [_filled(one, values) for one in body]
+        case _:
+            return body
+
+
+def _request_headers(request: WebhookRequest, values: Mapping[str, Any]) -> dict[str, str]:
+    headers = {METHOD: request.method.upper()}
+    for name, source in request.headers.items():
+        value = liquid.render(source, values, "text").strip()
+        if not name.isascii() or name.lower().startswith(_OUR_HEADERS) or not value.isprintable():
+            raise TemplateFault(f"headers: {name} cannot be set")
+        headers[name] = value
+    return headers
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound or len(url) > MAX_URL or not url.isprintable():
+        raise TemplateFault("url: not an address that can be called")
+    return url

@@ -1,0 +1,103 @@
+"""What a step is given, and what can become of a run in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from campaigns.definition import NEXT, Definition, Node
+from campaigns.models import Campaign, Run
+from campaigns.models.messages import Channel
+from campaigns.services.people import Person
+from campaigns.services.permission import settings_of
+from events.models import Event
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The step is done; the run leaves it by a handle. `since`: when what it waited for was so."""
+
+    handle: str = NEXT
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    since: datetime | None = None
+    event_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """The run waits in the step, for an event if `awaits` has its name, and is looked at again at `until`."""
+
+    until: datetime
+    awaits: str = ""
+    awaited_value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The run ends here."""
+
+    status: str
+    reason: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    event_id: UUID | None = None
+
+
+Outcome = GoOn | Stay | End
+
+
+@dataclass(slots=True)
+class Chunk:
+    """The runs that one transaction takes on, and what is known of all of them."""
+
+    workspace_id: UUID
+    now: datetime
+    runs: Sequence[Run]
+    campaigns: Mapping[UUID, Campaign]
+    # By the contact that a run came with.
+    people: Mapping[UUID, Person]
+    # Events that started runs, read when a step asks for them.
+    _events: dict[UUID, Event] | None = None
+    _zone: str | None = None
+
+    def event_of(self, run: Run) -> Event | None:
+        """Return the event that started a run, if one did and it is still there."""
+        if self._events is None:
+            ids = [one.event_id for one in self.runs if one.event_id is not None]
+            events = Event.objects.filter(workspace_id=self.workspace_id, id__in=ids)
+            bounded = events.filter(id__gte=min(ids), id__lte=max(ids)) if ids else events.none()
+            self._events = {event.id: event for event in bounded}
+        return None if run.event_id is None else self._events.get(run.event_id)
+
+    @property
+    def default_zone(self) -> str:
+        """The time zone of contacts that have none of their own."""
+        if self._zone is None:
+            self._zone = settings_of(self.workspace_id, Channel.EMAIL).time_zone
+        return self._zone
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Runs of one version that are at one of its nodes."""
+
+    chunk: Chunk
+    definition: Definition
+    node: Node
+
+    @property
+    def now(self) -> datetime:
+        """The moment that it is for the whole chunk."""
+        return self.chunk.now
+
+    @cached_property
+    def workspace_id(self) -> UUID:
+        """The workspace."""
+        return self.chunk.workspace_id
+
+    def person(self, run: Run) -> Person:
+        """Return whose run it is: the contact that stands, with all that is known of it."""
+        return self.chunk.people[run.contact_id]

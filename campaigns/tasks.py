@@ -1,0 +1,78 @@
+"""What the workers do for campaigns: each task loads, calls one service and returns a word."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from campaigns.delivery_tasks import deliver, settle_messages, sweep_messages
+from campaigns.services.broadcasting import due_broadcasts, take_broadcast
+from campaigns.services.campaigns import retire_versions, workspaces_with_campaigns
+from campaigns.services.dating import schedule_dates, versions_with_dates
+from campaigns.services.stepping import run_due, workspaces_with_due_runs
+
+__all__ = [
+    "begin_campaigns",
+    "deliver",
+    "run_steps",
+    "settle_messages",
+    "sweep_campaigns",
+    "sweep_messages",
+    "sweep_runs",
+]
+
+TURN_SECONDS = 5.0
+"""How long one workspace may keep a worker before the others have their turn."""
+SLICE_CHUNKS = 20
+"""Chunks of contacts that one task takes before what else waits has its turn."""
+
+
+@shared_task
+def run_steps(workspace_id: str) -> str:
+    """Take on a workspace's due runs; with more left than a turn takes, queue up again."""
+    done = run_due(UUID(workspace_id), at_most_seconds=TURN_SECONDS)
+    if done == "more":
+        run_steps.apply_async(args=(workspace_id,), retry=False)
+    return done
+
+
+@shared_task
+def sweep_runs() -> str:
+    """Take on what time has made due, and what no wake-up came for; begin the broadcasts that are due."""
+    waiting = workspaces_with_due_runs()
+    for workspace_id in waiting:
+        run_due(workspace_id, at_most_seconds=TURN_SECONDS)
+    return "done" if _broadcast() or waiting else "nothing"
+
+
+@shared_task
+def begin_campaigns() -> str:
+    """Start broadcasts that are due, and put dates on the timetable."""
+    return "done" if _broadcast() + _schedule() else "nothing"
+
+
+@shared_task
+def sweep_campaigns() -> str:
+    """Go on with what a killed process has left, and let versions go that no run has any more."""
+    done = _broadcast() + _schedule()
+    done += sum(retire_versions(workspace_id) for workspace_id in workspaces_with_campaigns())
+    return "done" if done else "nothing"
+
+
+def _broadcast() -> int:
+    done = 0
+    for workspace_id, broadcast_id in due_broadcasts():
+        for _ in range(SLICE_CHUNKS):
+            if not (taken := take_broadcast(workspace_id, broadcast_id)):
+                break
+            done += taken
+    return done
+
+
+def _schedule() -> int:
+    done = 0
+    for workspace_id, version_id in versions_with_dates():
+        for _ in range(SLICE_CHUNKS):
+            if not (taken := schedule_dates(workspace_id, version_id)):
+                break
+            done += taken
+    return done

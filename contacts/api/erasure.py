@@ -1,0 +1,81 @@
+"""Erasing persons, and giving out what is known of them, in the native format."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config.ids import parse_uuid
+from contacts.api.merging import asker, survivor
+from contacts.models import Contact, Erasure, ErasureQuerySet
+from contacts.services import erase_person, export_person, find_erasure
+from workspaces.api.fields import MillisecondsField
+from workspaces.api.native import NativeViewSet
+from workspaces.api.strict import READ_REFUSALS
+
+
+class ErasureSerializer(serializers.Serializer[Any]):
+    """The receipt of an erasure."""
+
+    id = serializers.UUIDField()
+    contactIds = serializers.ListField(child=serializers.UUIDField(), source="contact_ids")
+    removed = serializers.DictField(
+        child=serializers.IntegerField(), help_text="how many rows of what were removed"
+    )
+    erasedAt = MillisecondsField(source="erased_at")
+    settledAt = MillisecondsField(
+        source="settled_at", allow_null=True, help_text="when nothing could come in any more"
+    )
+
+
+class PersonViewSet(NativeViewSet):
+    """All that is stored about a person."""
+
+    queryset = Contact.objects.none()
+    serializer_class = ErasureSerializer
+    lookup_url_kwarg = "contact_id"
+    scopes = {"GET": "contacts:read", "POST": "contacts:write"}
+
+    @extend_schema(
+        operation_id="exportContact",
+        tags=["contacts"],
+        responses={200: OpenApiResponse({"type": "object"}, "table by table"), **READ_REFUSALS},
+    )
+    def export(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """Return all that is stored about a person, whoever was merged into it too."""
+        return Response(export_person(self.workspace, survivor(self.workspace, contact_id)))
+
+    @extend_schema(
+        operation_id="eraseContact",
+        tags=["contacts"],
+        request=None,
+        responses={200: ErasureSerializer, **READ_REFUSALS},
+    )
+    def erase(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """Remove everything about a person for good; its identifiers are not stored again."""
+        contact = survivor(self.workspace, contact_id)
+        return Response(ErasureSerializer(erase_person(self.workspace, contact, by=asker(request))).data)
+
+
+class ErasureViewSet(NativeViewSet):
+    """The receipts."""
+
+    queryset = Erasure.objects.none()
+    serializer_class = ErasureSerializer
+    lookup_url_kwarg = "erasure_id"
+    scopes = {"GET": "contacts:read"}
+
+    def get_queryset(self) -> ErasureQuerySet:
+        """Return the workspace's receipts."""
+        return Erasure.objects.in_workspace(self.workspace.id)
+
+    @extend_schema(
+        operation_id="getErasure",
+        tags=["contacts"],
+        responses={200: ErasureSerializer, **READ_REFUSALS},
+    )
+    def retrieve(self, request: Request, workspace_id: str, erasure_id: str) -> Response:
+        """Return a receipt: what was removed where."""
+        return Response(ErasureSerializer(find_erasure(self.workspace, parse_uuid(erasure_id))).data)

@@ -1,0 +1,60 @@
+"""Remove everything about persons."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, transaction
+
+from config.errors import DomainError
+from config.ids import NO_ID, parse_uuid
+from contacts.services import erase_person, find_contact, lift_tombstones, normalize_identifier
+from workspaces.models import Workspace
+
+
+class Command(BaseCommand):
+    """`erase_person`: by ids or identity; prints a receipt each."""
+
+    help = "Remove everything about persons, for good; their identifiers are not stored again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("persons", nargs="+", metavar="PERSON", help="A contact's id, or its identity.")
+        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        parser.add_argument("--by", default="erase_person", help="Who erases, for the record.")
+        parser.add_argument("--dry-run", action="store_true", help="Tell what would be removed.")
+        parser.add_argument(
+            "--lift",
+            metavar="KIND",
+            help="Erase nobody: let the persons with these identifiers, emails say, be stored again.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Erase each person in a transaction of its own. Raises CommandError if any was refused."""
+        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
+        if workspace is None:
+            raise CommandError("There is no such workspace.")
+        if options["lift"]:
+            self._lift(workspace, options["lift"], options["persons"])
+            return
+        refused = 0
+        for text in options["persons"]:
+            try:
+                with transaction.atomic():
+                    erasure = erase_person(workspace, find_contact(workspace, text), by=options["by"])
+                    transaction.set_rollback(options["dry_run"])
+            except (DomainError, OperationalError) as error:
+                refused += 1
+                self.stderr.write(f"{text}: {error}".strip())
+                continue
+            counts = ", ".join(f"{count:,} {name}" for name, count in sorted(erasure.removed.items()))
+            self.stdout.write(f"{text}: {counts}" if options["dry_run"] else f"{erasure.id}: {counts}")
+        done = "would be erased" if options["dry_run"] else "erased"
+        self.stdout.write(f"{len(options['persons']) - refused:,} {done}, {refused:,} refused")
+        if refused:
+            raise CommandError("Some persons were not erased.", returncode=1)
+
+    def _lift(self, workspace: Workspace, kind: str, texts: list[str]) -> None:
+        keys = [(kind, value) for text in texts if (value := normalize_identifier(kind, text))]
+        lifted = lift_tombstones(workspace.id, keys)
+        self.stdout.write(f"{lifted:,} may be stored again, {len(texts) - lifted:,} were never erased")

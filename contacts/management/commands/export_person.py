@@ -1,0 +1,36 @@
+"""Give out all that is stored about a person."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from config.errors import DomainError
+from config.ids import NO_ID, parse_uuid
+from config.wire import dumps
+from contacts.services import export_person, find_contact
+from workspaces.models import Workspace
+
+
+class Command(BaseCommand):
+    """`export_person`: JSON on the standard output."""
+
+    help = "Print all that is stored about a person as JSON."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("person", help="A contact's id, or its identity.")
+        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Export one person. Raises CommandError if there is none."""
+        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
+        if workspace is None:
+            raise CommandError("There is no such workspace.")
+        try:
+            known = export_person(workspace, find_contact(workspace, options["person"]))
+        except DomainError as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(dumps(known).decode())
+        tables = sum(isinstance(rows, list) for rows in known.values())
+        self.stderr.write(f"{tables:,} tables")

@@ -1,0 +1,275 @@
+"""Erase a person from every table, keep a receipt, and give out all that is known of one.
+
+Each app says in its `PERSONAL_DATA` what it has of a person; the settings list them, the uppermost app first.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.db import connection, models, transaction
+from django.db.models import Q
+from django.utils.module_loading import import_string
+
+from config import clock
+from config.errors import TryAgain
+from contacts.errors import ContactNotFound, ErasureNotFound
+from contacts.models import (
+    CompanyMembership,
+    Consent,
+    Contact,
+    ContactScore,
+    ContactTag,
+    Erasure,
+    Identifier,
+    Merge,
+)
+from contacts.services.identifiers import Identification
+from contacts.services.lookup import find, ids_of, lock_persons
+from contacts.services.tombstones import add_tombstones
+from contacts.services.writing import LostRace
+from contacts.signals import regrouping_contacts
+from workspaces.models import Workspace
+
+_ATTEMPTS: Final = 20
+# Where a person was named in words: a shorter identifier may be part of anything.
+_SHORTEST_WORD: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose rows are meant: all contacts that read as one, and what they are known by.
+
+    Of somebody erased before only the ids are known; `since` then says from when on rows may have come in.
+    """
+
+    workspace_id: UUID
+    contact_ids: tuple[UUID, ...]
+    identifiers: tuple[Identification, ...] = ()
+    # Every merge in which one of them was a part, undone ones too.
+    merge_ids: tuple[UUID, ...] = ()
+    since: datetime | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """The identifiers that mean this person wherever they stand."""
+        return [value for _, value in self.identifiers if len(value) >= _SHORTEST_WORD]
+
+    def addresses(self, kind: str) -> list[str]:
+        """Return the identifiers of a kind."""
+        return [value for of_kind, value in self.identifiers if of_kind == kind]
+
+
+Removed = Mapping[str, int]
+"""How many rows of which table were removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalData:
+    """What an app has of a person.
+
+    `tables` have a `contact_id`, and go in this order. `erase_first` removes what hangs on them, before they go.
+    `hold` waits for whoever writes such rows at this moment, before the contacts are locked.
+    """
+
+    tables: Mapping[str, type[models.Model]]
+    erase_first: Callable[[Person], Removed] | None = None
+    export_more: Callable[[Person], Mapping[str, Any]] | None = None
+    hold: Callable[[Person], None] | None = None
+    # Columns that are the machine's own.
+    hidden: Collection[str] = field(default_factory=tuple)
+
+
+def erase_person(workspace: Workspace, contact: Contact, *, by: str = "") -> Erasure:
+    """Remove everything about a person, whoever was merged into it too, and keep it from being stored again.
+
+    What is under way at this moment and comes in later is removed by `settle_erasures`. Raises ContactNotFound;
+    TryAgain if others win every race; OperationalError where effects are applied to the person for too long.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            with transaction.atomic():
+                return _erase(workspace.id, contact.id, by)
+        except LostRace:
+            continue
+    raise TryAgain
+
+
+def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
+    """Return all that is stored about a person, table by table, as JSON values. Raises ContactNotFound."""
+    person = _person(workspace.id, _root(workspace.id, contact.id))
+    known: dict[str, Any] = {
+        "exportedAt": clock.now(),
+        "contactIds": list(person.contact_ids),
+        **_own(person),
+    }
+    for data in reversed(_personal_data()):
+        for name, model in data.tables.items():
+            known[name] = exported_rows(_rows_of(person, model), data.hidden)
+        known.update(data.export_more(person) if data.export_more else {})
+    return known
+
+
+def settle_erasures() -> int:
+    """Remove what came in after its person was erased, for as long as anything can. Returns the rows removed."""
+    removed = 0
+    for erasure in Erasure.objects.unsettled().order_by("erased_at"):
+        with transaction.atomic():
+            removed += _settle(erasure, clock.now())
+    return removed
+
+
+def find_erasure(workspace: Workspace, erasure_id: UUID | None) -> Erasure:
+    """Return a receipt of the workspace. Raises ErasureNotFound."""
+    erasure = Erasure.objects.in_workspace(workspace.id).filter(id=erasure_id).first() if erasure_id else None
+    if erasure is None:
+        raise ErasureNotFound
+    return erasure
+
+
+def exported_rows(rows: models.QuerySet[Any], hidden: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return rows as an export has them: every column under its camelCase name, but for the workspace."""
+    return [
+        {_camel(name): value for name, value in row.items() if name != "workspace_id" and name not in hidden}
+        for row in rows.order_by("id").values()
+    ]
+
+
+def removed_of_contacts(person: Person, model: type[models.Model], column: str = "contact_id") -> int:
+    """Delete a person's rows of a table, without loading any. Returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM {model._meta.db_table} WHERE workspace_id = %s AND {column} = ANY(%s)",
+            [person.workspace_id, list(person.contact_ids)],
+        )
+        return cursor.rowcount
+
+
+def _erase(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
+    root = _root(workspace_id, contact_id)
+    person = _person(workspace_id, root)
+    regrouping_contacts.send(sender=Erasure, workspace_id=workspace_id, contact_ids=person.contact_ids)
+    for data in _personal_data():
+        if data.hold:
+            data.hold(person)
+    if lock_persons(workspace_id, [root]).keys() != set(person.contact_ids):
+        raise LostRace
+    # Again: only now does nobody change who the person is, and by what it is known.
+    person = _person(workspace_id, root)
+    add_tombstones(workspace_id, person.identifiers)
+    return Erasure.objects.create(
+        workspace_id=workspace_id,
+        contact_ids=list(person.contact_ids),
+        removed=dict(_remove(person)),
+        by=by,
+    )
+
+
+def _root(workspace_id: UUID, contact_id: UUID) -> UUID:
+    root = find(workspace_id, [contact_id]).by_id.get(contact_id)
+    if root is None:
+        raise ContactNotFound
+    return root
+
+
+def _person(workspace_id: UUID, root: UUID) -> Person:
+    ids = ids_of(workspace_id, root)
+    known = Identifier.objects.filter(workspace_id=workspace_id, contact_id__in=ids)
+    merges = Merge.objects.filter(Q(survivor__in=ids) | Q(merged__in=ids), workspace_id=workspace_id)
+    return Person(
+        workspace_id,
+        tuple(ids),
+        tuple(known.order_by("id").values_list("kind", "value")),
+        tuple(merges.values_list("id", flat=True)),
+    )
+
+
+def _settle(erasure: Erasure, now: datetime) -> int:
+    margin = timedelta(seconds=settings.ERASURE_SETTLE_SECONDS)
+    person = Person(erasure.workspace_id, tuple(erasure.contact_ids), since=erasure.erased_at - margin)
+    removed = _remove(person)
+    if removed or now >= erasure.erased_at + margin:
+        erasure.removed = dict(Counter(erasure.removed) + removed)
+        erasure.settled_at = now if now >= erasure.erased_at + margin else None
+        erasure.save(update_fields=["removed", "settled_at"])
+    return removed.total()
+
+
+def _remove(person: Person) -> Counter[str]:
+    """Delete all rows of a person from the uppermost app down. Returns how many of which table."""
+    removed: Counter[str] = Counter()
+    for data in _personal_data():
+        removed.update(data.erase_first(person) if data.erase_first else {})
+        for name, model in data.tables.items():
+            removed[name] += removed_of_contacts(person, model)
+    removed.update(_remove_own(person))
+    return +removed
+
+
+def _remove_own(person: Person) -> Removed:
+    return {
+        "adminLog": _blank_admin_log(person),
+        "merges": removed_of_contacts(person, Merge, "survivor_id")
+        + removed_of_contacts(person, Merge, "merged_id"),
+        **{name: removed_of_contacts(person, model) for name, model in _OWN_TABLES.items()},
+        "contacts": removed_of_contacts(person, Contact, "id"),
+    }
+
+
+def _blank_admin_log(person: Person) -> int:
+    """Take the person's names out of the log of what staff did; that they did something stays."""
+    objects = [*person.contact_ids, *person.merge_ids]
+    for model in (Identifier, CompanyMembership):
+        objects += _rows_of(person, model).values_list("id", flat=True)
+    named = Q(object_id__in=[str(one) for one in objects])
+    for word in person.words:
+        named |= Q(object_repr__icontains=word) | Q(change_message__icontains=word)
+    return (
+        LogEntry.objects.filter(named)
+        .exclude(object_repr=_ERASED)
+        .update(object_repr=_ERASED, change_message="")
+    )
+
+
+def _own(person: Person) -> dict[str, Any]:
+    contacts = Contact.objects.in_workspace(person.workspace_id).filter(id__in=person.contact_ids)
+    merges = Merge.objects.filter(workspace_id=person.workspace_id, id__in=person.merge_ids)
+    return {
+        "contacts": exported_rows(contacts),
+        **{name: exported_rows(_rows_of(person, model)) for name, model in _OWN_TABLES.items()},
+        "tags": _names(_rows_of(person, ContactTag), "tag__name"),
+        "companies": _names(_rows_of(person, CompanyMembership), "company__name"),
+        "merges": exported_rows(merges),
+    }
+
+
+def _names(rows: models.QuerySet[Any], column: str) -> list[str]:
+    return list(dict.fromkeys(rows.order_by("id").values_list(column, flat=True)))
+
+
+def _rows_of(person: Person, model: type[models.Model]) -> models.QuerySet[Any]:
+    return model._base_manager.filter(workspace_id=person.workspace_id, contact_id__in=person.contact_ids)
+
+
+def _personal_data() -> list[PersonalData]:
+    return [import_string(path) for path in settings.PERSONAL_DATA]
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+_ERASED: Final = "erased"
+_OWN_TABLES: Final[Mapping[str, type[models.Model]]] = {
+    "scores": ContactScore,
+    "companies": CompanyMembership,
+    "consents": Consent,
+    "tags": ContactTag,
+    "identifiers": Identifier,
+}

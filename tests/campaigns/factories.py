@@ -1,0 +1,96 @@
+"""Campaigns that serve, with the least data, and workers that take their runs on."""
+
+import itertools
+from typing import Any
+
+from campaigns.models import Campaign, Decision, Message, Run
+from campaigns.services.campaigns import activate_campaign, create_campaign
+from campaigns.services.stepping import run_due
+from config import ids
+from contacts.models import Contact
+from events.services import apply_effects
+from tests.campaigns.messages import a_template
+from workspaces.models import Workspace
+
+
+def on_event(name: str, condition: Any = None) -> dict[str, Any]:
+    """Return the trigger by an event."""
+    return {"type": "EVENT", "eventType": name, **({"condition": condition} if condition else {})}
+
+
+def node(id_: str, type_: str, **data: Any) -> dict[str, Any]:
+    """Return a node."""
+    return {"id": id_, "type": type_, "data": data}
+
+
+def workflow(*nodes: dict[str, Any], edges: Any = None) -> dict[str, Any]:
+    """Return a graph: a chain of the nodes, unless edges (source, target, handle) are given."""
+    if edges is None:
+        ids_ = [one["id"] for one in nodes]
+        edges = list(itertools.pairwise(ids_))
+    return {
+        "nodes": list(nodes),
+        "edges": [dict(zip(("source", "target", "sourceHandle"), one, strict=False)) for one in edges],
+    }
+
+
+def marks(id_: str = "mark") -> dict[str, Any]:
+    """Return a node that leaves a mark in the stream: an event called as it is."""
+    return node(id_, "record", eventType=id_)
+
+
+def definition(*nodes: dict[str, Any], edges: Any = None, trigger: Any = None, **more: Any) -> dict[str, Any]:
+    """Return a definition, started by `go`, once for each such event, unless it says otherwise."""
+    return {
+        "triggers": [trigger or on_event("go")],
+        "reentry": {"mode": "every"},
+        "workflow": workflow(*(nodes or (marks(),)), edges=edges),
+        **more,
+    }
+
+
+def a_campaign(workspace: Workspace, raw: dict[str, Any] | None = None, **values: Any) -> Campaign:
+    """Return a campaign that is active."""
+    name = values.pop("name", f"Campaign {ids.uuid7()}")
+    campaign = create_campaign(workspace, name=name, definition=raw or definition(), **values)
+    return activate_campaign(workspace, campaign)
+
+
+def sends(workspace: Workspace, id_: str = "send", body: str = "<p>Hello") -> dict[str, Any]:
+    """Return a node that sends an e-mail of a template of its own."""
+    template = a_template(workspace, body)
+    return node(id_, "send", channel="email", templateId=str(template.id), transactional=True)
+
+
+def work(workspace: Workspace) -> None:
+    """Do what the workers would: effects, then due runs, until nothing follows any more."""
+    while apply_effects(workspace.id) == "done" or run_due(workspace.id, at_most_seconds=60) == "done":
+        pass
+
+
+def runs_of(campaign: Campaign, contact: Contact | None = None) -> list[Run]:
+    """Return the runs of a campaign, the oldest first."""
+    runs = Run.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
+    return list((runs.filter(contact=contact) if contact else runs).order_by("started_at", "id"))
+
+
+def ends(campaign: Campaign) -> list[tuple[str, str]]:
+    """Return how the runs of a campaign stand: status and reason, the oldest first."""
+    return [(run.status, run.end_reason) for run in runs_of(campaign)]
+
+
+def decided(campaign: Campaign, *kinds: str) -> list[tuple[str, str]]:
+    """Return what was decided in a campaign, in order: kind and reason."""
+    decisions = Decision.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
+    found = decisions.filter(kind__in=kinds) if kinds else decisions
+    return list(found.order_by("decided_at", "id").values_list("kind", "reason"))
+
+
+def admissions(campaign: Campaign) -> list[tuple[str, str]]:
+    """Return who was let in and who was not, and why, in any order."""
+    return sorted(decided(campaign, "entered", "not_entered"))
+
+
+def messages_of(campaign: Campaign) -> list[Message]:
+    """Return the messages of a campaign, the oldest first."""
+    return list(Message.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign).order_by("id"))

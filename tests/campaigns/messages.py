@@ -1,0 +1,95 @@
+"""Templates, messages and receivers of them, with the least data."""
+
+import socket
+from typing import Any
+
+from aiosmtpd.controller import Controller
+
+from campaigns.models import ChannelSettings, Decision, Message, Template
+from campaigns.services.messages import Refused, Reserved, WebhookRequest, reserve_message
+from config import clock, ids
+from contacts.models import Contact
+from workspaces.models import Workspace
+
+
+def a_template(workspace: Workspace, body: str = "<p>Hello {{ contact.email }}</p>", **more: Any) -> Template:
+    """Return a template, of an e-mail unless it says otherwise."""
+    values = {"name": f"Template {ids.uuid7()}", "subject": "Hello", **more}
+    return Template.objects.create(workspace=workspace, body=body, **values)
+
+
+def reserve(
+    contact: Contact, template: Template | WebhookRequest | None = None, **more: Any
+) -> Reserved | Refused:
+    """Reserve a message to a contact, by e-mail unless its template is of another channel."""
+    template = template or a_template(contact.workspace)
+    channel = template.channel if isinstance(template, Template) else "webhook"
+    values = {"channel": channel, "key": str(ids.uuid7()), "now": clock.now(), **more}
+    return reserve_message(contact.workspace_id, contact.id, template=template, **values)
+
+
+def a_message(contact: Contact, template: Template | WebhookRequest | None = None, **more: Any) -> Message:
+    """Return a message that is reserved."""
+    outcome = reserve(contact, template, **more)
+    assert isinstance(outcome, Reserved), outcome
+    return outcome.message
+
+
+def use_channel(workspace: Workspace, channel: str, **values: Any) -> ChannelSettings:
+    """Say how a workspace uses a channel."""
+    row, _ = ChannelSettings.objects.update_or_create(workspace=workspace, channel=channel, defaults=values)
+    return row
+
+
+def decided(message: Message) -> list[tuple[str, str]]:
+    """Return what was decided about a message, in order."""
+    decisions = Decision.objects.filter(workspace_id=message.workspace_id, message_id=message.pk)
+    return list(decisions.order_by("id").values_list("kind", "reason"))
+
+
+class Mailbox:
+    """Takes e-mail as a real server does; what it answers to a recipient, or to the text, a test may set."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[Any] = []
+        self.connections = 0
+        self.to_recipient = ""
+        self.to_text = ""
+        self.hangs_up = False
+
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        self.connections += 1
+        session.host_name = hostname
+        return responses
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if self.to_recipient:
+            return self.to_recipient
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        if self.hangs_up:
+            server.transport.abort()
+            return "250 never heard"
+        if self.to_text:
+            return self.to_text
+        self.envelopes.append(envelope)
+        return "250 OK"
+
+
+class MailServer:
+    """A real SMTP server on a port of its own."""
+
+    def __init__(self) -> None:
+        self.mailbox = Mailbox()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._controller = Controller(self.mailbox, hostname="127.0.0.1", port=self.port)
+
+    def __enter__(self) -> "MailServer":
+        self._controller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._controller.stop()

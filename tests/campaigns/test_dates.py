@@ -1,0 +1,187 @@
+"""Dates of contacts that start runs, and broadcasts."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from campaigns.errors import WrongStatus
+from campaigns.models import Broadcast, Campaign
+from campaigns.services import broadcasting, dating
+from campaigns.services.campaigns import (
+    activate_campaign,
+    archive_campaign,
+    broadcast_campaign,
+    create_campaign,
+    pause_campaign,
+    resume_campaign,
+    update_campaign,
+)
+from campaigns.tasks import begin_campaigns, sweep_campaigns, sweep_runs
+from contacts.models import Contact
+from contacts.services import update_contact
+from contacts.services.references import ContactChanges
+from events.models import Due
+from tests.campaigns.factories import a_campaign, admissions, definition, ends, runs_of, work
+from tests.contacts.factories import a_contact
+from tests.segments.factories import a_segment, did, send
+
+pytestmark = pytest.mark.django_db
+
+BIRTHDAY = {"type": "DATE", "field": "attributes.birthday", "at": "09:00", "repeats": "yearly"}
+RENEWAL = {"type": "DATE", "field": "attributes.renewal", "offset": "-3d"}
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def born(workspace, day, name="jane"):
+    return a_contact(workspace, f"{name}@example.test", attributes={"birthday": day})
+
+
+def pass_days(workspace, time, days):
+    """Let days pass, a clock's tick in each."""
+    for _ in range(days):
+        time.go(days=1)
+        work(workspace)
+
+
+def started(campaign):
+    return [(run.contact_id, run.triggered_at) for run in runs_of(campaign)]
+
+
+def test_a_birthday_starts_a_run_every_year(workspace, time):
+    jane = born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    begin_campaigns()
+    john = born(workspace, "1991-05-03", "john")
+    work(workspace)
+    pass_days(workspace, time, 30)
+    assert started(campaign) == [
+        (john.id, datetime(2026, 5, 3, 9, tzinfo=UTC)),
+        (jane.id, datetime(2026, 5, 20, 9, tzinfo=UTC)),
+    ]
+    time.go(days=330)
+    pass_days(workspace, time, 35)
+    assert [moment.year for _, moment in started(campaign)] == [2026, 2026, 2027, 2027]
+
+
+def test_a_date_that_moves_starts_at_what_it_is_then(workspace, time):
+    jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
+    campaign = a_campaign(workspace, definition(trigger=RENEWAL))
+    begin_campaigns()
+    update_contact(workspace, jane, ContactChanges(attributes={"renewal": "2026-05-20"}))
+    work(workspace)
+    pass_days(workspace, time, 10)
+    assert runs_of(campaign) == []
+    pass_days(workspace, time, 10)
+    assert started(campaign) == [(jane.id, datetime(2026, 5, 17, tzinfo=UTC))]
+    update_contact(workspace, jane, ContactChanges(attributes={"renewal": "2026-05-30"}))
+    pass_days(workspace, time, 20)
+    assert len(runs_of(campaign)) == 2
+
+
+def test_a_date_that_is_gone_starts_nothing(workspace, time):
+    jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
+    campaign = a_campaign(workspace, definition(trigger=RENEWAL))
+    begin_campaigns()
+    update_contact(workspace, jane, ContactChanges(attributes={"renewal": None}))
+    pass_days(workspace, time, 10)
+    assert runs_of(campaign) == []
+
+
+def test_a_date_that_downtime_kept_for_too_long_starts_nothing_and_says_so(workspace, time):
+    born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    begin_campaigns()
+    time.go(days=25)
+    work(workspace)
+    assert admissions(campaign) == [("not_entered", "late_event")]
+    assert Due.objects.get().due_at == datetime(2027, 5, 20, 9, tzinfo=UTC)
+
+
+def test_all_contacts_are_put_on_the_timetable_some_at_a_time(workspace, time, monkeypatch):
+    monkeypatch.setattr(dating, "CHUNK", 2)
+    for number in range(5):
+        born(workspace, "1990-05-20", f"p{number}")
+    a_contact(workspace, "nobody@example.test")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    assert Due.objects.count() == 0
+    sweep_campaigns()
+    assert Due.objects.count() == 5
+    archive_campaign(workspace, campaign)
+    assert Due.objects.count() == 0
+
+
+def test_an_edit_takes_the_old_dates_off(workspace, time):
+    born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    begin_campaigns()
+    update_campaign(workspace, campaign, definition=definition(trigger={**BIRTHDAY, "at": "18:00"}))
+    activate_campaign(workspace, campaign)
+    begin_campaigns()
+    pass_days(workspace, time, 30)
+    assert [moment.hour for _, moment in started(campaign)] == [18]
+
+
+# Broadcasts
+
+
+@pytest.fixture
+def buyers(workspace):
+    people = [a_contact(workspace, f"buyer{number}@example.test") for number in range(7)]
+    for person in people:
+        send(workspace, person, "buy")
+    return people
+
+
+def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monkeypatch):
+    monkeypatch.setattr(broadcasting, "CHUNK", 3)
+    segment = a_segment(workspace, did("buy"))
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    at = time.moment + timedelta(hours=1)
+    broadcast_campaign(workspace, campaign, segment_id=segment.id, at=at)
+    assert begin_campaigns() == "nothing"
+    time.go(hours=1)
+    begin_campaigns()
+    begin_campaigns()
+    assert sorted(run.contact_id for run in runs_of(campaign)) == sorted(one.id for one in buyers)
+    (broadcast,) = Broadcast.objects.all()
+    assert (broadcast.taken, broadcast.finished_at) == (7, time.moment)
+
+
+def test_a_broadcast_to_a_list_leaves_out_who_is_gone(workspace, buyers):
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers] * 2)
+    Contact.objects.filter(id=buyers[0].id).delete()
+    begin_campaigns()
+    assert sorted(run.contact_id for run in runs_of(campaign)) == sorted(one.id for one in buyers[1:])
+
+
+def test_a_broadcast_of_a_paused_campaign_waits(workspace, buyers):
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    broadcast_campaign(workspace, campaign, contact_ids=[buyers[0].id])
+    pause_campaign(workspace, campaign)
+    begin_campaigns()
+    assert runs_of(campaign) == []
+    resume_campaign(workspace, campaign)
+    begin_campaigns()
+    sweep_runs()
+    assert ends(campaign) == [("completed", "end_of_workflow")]
+
+
+def test_a_scheduled_campaign_starts_by_itself_and_is_complete_then(workspace, buyers, time):
+    segment = a_segment(workspace, did("buy"))
+    trigger = {"type": "SCHEDULE", "segmentId": str(segment.id), "at": "2026-05-01T13:00:00Z"}
+    campaign = a_campaign(workspace, definition(trigger=trigger), type=Campaign.Type.BROADCAST)
+    begin_campaigns()
+    assert runs_of(campaign) == []
+    time.go(hours=1)
+    begin_campaigns()
+    work(workspace)
+    campaign.refresh_from_db()
+    assert campaign.status == Campaign.Status.COMPLETED
+    assert ends(campaign) == [("completed", "end_of_workflow")] * 7
+
+
+def test_only_what_is_active_can_be_sent(workspace, jane):
+    campaign = create_campaign(workspace, name="Draft", definition=definition())
+    with pytest.raises(WrongStatus):
+        broadcast_campaign(workspace, campaign, contact_ids=[jane.id])

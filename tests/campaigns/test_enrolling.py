@@ -1,0 +1,271 @@
+"""Who comes into a campaign, who does not, and why."""
+
+import pytest
+
+from campaigns import effects
+from campaigns.services.campaigns import (
+    activate_campaign,
+    execute_campaign,
+    pause_campaign,
+    resume_campaign,
+    update_campaign,
+)
+from contacts.services import ContactReference, delete_contact, tag_contact, untag_contact, update_contact
+from contacts.services.references import ContactChanges
+from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
+from events.services import (
+    IncomingEvent,
+    SchemaPolicy,
+    apply_effects,
+    enqueue_events,
+    record_events,
+    retry_parked,
+)
+from tests.campaigns.factories import (
+    a_campaign,
+    admissions,
+    definition,
+    ends,
+    on_event,
+    runs_of,
+    work,
+)
+from tests.contacts.factories import a_contact
+from tests.segments.factories import a_segment, did, send, tell
+
+pytestmark = pytest.mark.django_db
+
+MORE_THAN_TEN = {"field": "properties.amount", "operator": "gt", "value": 10}
+ENTERED = ("entered", "")
+
+
+def refused(reason):
+    return ("not_entered", reason)
+
+
+def test_an_event_starts_a_run(workspace, jane):
+    campaign = a_campaign(workspace)
+    send(workspace, jane, "go", "other")
+    work(workspace)
+    assert ends(campaign) == [("completed", "end_of_workflow")]
+    assert admissions(campaign) == [ENTERED]
+    assert Event.objects.filter(workspace=workspace, name="mark", contact=jane, source="system").count() == 1
+
+
+def test_a_condition_that_does_not_hold_is_on_record(workspace, jane):
+    campaign = a_campaign(workspace, definition(trigger=on_event("go", MORE_THAN_TEN)))
+    send(workspace, jane, "go", amount=5)
+    send(workspace, jane, "go", amount=50)
+    assert admissions(campaign) == [ENTERED, refused("condition_not_met")]
+
+
+def test_a_condition_may_ask_about_the_contact(workspace, jane):
+    rule = {"operator": "AND", "conditions": [MORE_THAN_TEN, {"type": "tag", "value": "vip"}]}
+    campaign = a_campaign(workspace, definition(trigger=on_event("go", rule)))
+    send(workspace, jane, "go", amount=50)
+    tag_contact(workspace, jane, "vip")
+    send(workspace, jane, "go", amount=50)
+    assert admissions(campaign) == [ENTERED, refused("condition_not_met")]
+
+
+def test_the_same_event_twice_starts_one_run(workspace, jane):
+    campaign = a_campaign(workspace)
+    event = IncomingEvent("go", ContactReference(id=str(jane.id)), {}, message_id="m1")
+    for _ in range(2):
+        record_events(workspace, [event], schema_policy=SchemaPolicy.OPEN)
+        work(workspace)
+    assert len(runs_of(campaign)) == 1
+    (recorded,) = Event.objects.filter(workspace=workspace, name="go").values_list("id", "contact_id")
+    enqueue_events(workspace.id, [recorded], level=EffectsLevel.ALL, is_repeat=True)
+    work(workspace)
+    assert len(runs_of(campaign)) == 1
+    assert admissions(campaign) == [ENTERED]
+
+
+@pytest.mark.parametrize(
+    ("reentry", "at_once", "after_the_end"),
+    [
+        ({"mode": "once"}, [ENTERED, refused("already_entered")], refused("already_entered")),
+        ({"mode": "afterwards"}, [ENTERED, refused("already_running")], ENTERED),
+        ({"mode": "every"}, [ENTERED, ENTERED], ENTERED),
+        ({"mode": "interval", "days": 2}, [ENTERED, refused("too_soon")], refused("too_soon")),
+        (
+            {"mode": "key", "property": "order"},
+            [ENTERED, refused("already_entered")],
+            refused("already_entered"),
+        ),
+    ],
+)
+def test_two_events_in_one_instant_and_a_third_after_the_end(
+    workspace, jane, time, reentry, at_once, after_the_end
+):
+    campaign = a_campaign(workspace, definition(reentry=reentry))
+    tell(workspace, jane, "go", "go", order="A")
+    apply_effects(workspace.id)
+    assert admissions(campaign) == sorted(at_once)
+    work(workspace)
+    time.go(minutes=1)
+    send(workspace, jane, "go", order="A")
+    assert admissions(campaign) == sorted([*at_once, after_the_end])
+
+
+def test_another_key_and_another_day_come_in(workspace, jane, time):
+    by_key = a_campaign(workspace, definition(reentry={"mode": "key", "property": "order.id"}))
+    by_day = a_campaign(workspace, definition(reentry={"mode": "interval", "days": 2}))
+    send(workspace, jane, "go", order={"id": 7})
+    send(workspace, jane, "go", order={"id": "7"})
+    send(workspace, jane, "go", order={"id": 8})
+    send(workspace, jane, "go")
+    assert admissions(by_key) == sorted(
+        [ENTERED, ENTERED, refused("already_entered"), refused("value_missing")]
+    )
+    time.go(days=2, seconds=1)
+    send(workspace, jane, "go")
+    assert len(runs_of(by_day)) == 2
+
+
+def test_history_starts_nothing_unless_it_is_ticked(workspace, jane):
+    campaign = a_campaign(workspace)
+    with_history = a_campaign(workspace, definition(includesHistory=True))
+    record_events(
+        workspace,
+        [IncomingEvent("go", ContactReference(id=str(jane.id)))],
+        schema_policy=SchemaPolicy.OPEN,
+        level=EffectsLevel.SCORES_AND_SEGMENTS,
+    )
+    work(workspace)
+    assert admissions(campaign) == [refused("history")]
+    assert admissions(with_history) == [ENTERED]
+
+
+def test_an_event_that_came_too_late_starts_nothing(workspace, jane, time):
+    campaign = a_campaign(workspace)
+    EventDefinition.objects.create(workspace=workspace, name="go", late_after_hours=1)
+    early = time.moment
+    time.go(hours=2)
+    send(workspace, jane, "go", at=early)
+    tell(workspace, jane, "go")
+    # What waits for its effects is not late by that.
+    time.go(hours=2)
+    work(workspace)
+    assert admissions(campaign) == [ENTERED, refused("late_event")]
+
+
+def test_a_segment_a_tag_an_attribute_and_a_new_contact_are_triggers(workspace, jane):
+    segment = a_segment(workspace, did("buy"))
+    campaigns = {
+        "in": {"type": "SEGMENT_ENTER", "segmentId": str(segment.id)},
+        "made": {"type": "CONTACT_CREATED"},
+        "tagged": {"type": "TAG_ADDED", "tag": "vip"},
+        "untagged": {"type": "TAG_REMOVED", "tag": "vip"},
+        "moved": {"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"},
+        "to Bern": {
+            "type": "ATTRIBUTE_CHANGED",
+            "field": "attributes.city",
+            "condition": {"type": "attribute", "field": "attributes.city", "operator": "eq", "value": "Bern"},
+        },
+    }
+    campaigns = {name: a_campaign(workspace, definition(trigger=one)) for name, one in campaigns.items()}
+    send(workspace, jane, "buy")
+    john = a_contact(workspace, "john@example.test")
+    tag_contact(workspace, jane, "vip", "other")
+    untag_contact(workspace, jane, "vip")
+    for city in ("Basel", "Bern"):
+        update_contact(workspace, jane, ContactChanges(attributes={"city": city}))
+        work(workspace)
+    update_contact(workspace, jane, ContactChanges(attributes={"town": "Bern"}))
+    work(workspace)
+    entered = {name: [run.contact_id for run in runs_of(campaign)] for name, campaign in campaigns.items()}
+    assert entered.pop("made")[-1] == john.id
+    assert entered == {
+        "in": [jane.id],
+        "tagged": [jane.id],
+        "untagged": [jane.id],
+        "moved": [jane.id, jane.id],
+        "to Bern": [jane.id],
+    }
+
+
+def test_nobody_can_forge_what_only_the_system_tells(workspace, jane):
+    campaign = a_campaign(workspace, definition(trigger={"type": "CONTACT_CREATED"}))
+    work(workspace)
+    before = len(runs_of(campaign))
+    send(workspace, jane, "contact.created")
+    assert len(runs_of(campaign)) == before
+
+
+def test_a_paused_campaign_lets_nobody_in_and_goes_on_afterwards(workspace, jane):
+    campaign = a_campaign(workspace, definition())
+    tell(workspace, jane, "go")
+    apply_effects(workspace.id)
+    pause_campaign(workspace, campaign)
+    send(workspace, jane, "go")
+    work(workspace)
+    assert ends(campaign) == [("open", "")]
+    resume_campaign(workspace, campaign)
+    work(workspace)
+    assert ends(campaign) == [("completed", "end_of_workflow")]
+    assert admissions(campaign) == [ENTERED, refused("paused")]
+
+
+def test_outside_its_period_it_lets_nobody_in(workspace, jane, time):
+    opens = time.moment.replace(hour=13)
+    campaign = a_campaign(workspace, starts_at=opens, ends_at=opens.replace(hour=14))
+    for _ in range(3):
+        send(workspace, jane, "go")
+        time.go(hours=1)
+    assert admissions(campaign) == [ENTERED, refused("outside_period"), refused("outside_period")]
+
+
+def test_a_run_keeps_the_version_on_which_it_started(workspace, jane):
+    raw = definition()
+    campaign = a_campaign(workspace, raw)
+    tell(workspace, jane, "go")
+    apply_effects(workspace.id)
+    edited = definition({"id": "mark", "type": "record", "data": {"eventType": "edited"}})
+    update_campaign(workspace, campaign, definition=edited)
+    send(workspace, jane, "go")
+    activate_campaign(workspace, campaign)
+    send(workspace, jane, "go")
+    work(workspace)
+    marks = Event.objects.filter(workspace=workspace, name__in=("mark", "edited"))
+    assert sorted(marks.values_list("name", flat=True)) == ["edited", "mark", "mark"]
+
+
+def test_somebody_may_start_it_for_a_contact(workspace, jane):
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}, reentry={"mode": "once"}))
+    first = execute_campaign(workspace, campaign, jane)
+    assert first.run_id is not None
+    again = execute_campaign(workspace, campaign, jane)
+    assert (again.run_id, again.reason) == (None, "already_entered")
+    assert execute_campaign(workspace, campaign, jane, is_test=True).run_id is not None
+
+
+def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):
+    campaign = a_campaign(workspace)
+    tell(workspace, jane, "go")
+    delete_contact(workspace, jane)
+    work(workspace)
+    assert runs_of(campaign) == []
+
+
+def test_a_campaign_that_fails_is_parked_alone_and_decides_later_what_it_missed(workspace, jane, monkeypatch):
+    fine, broken = a_campaign(workspace), a_campaign(workspace)
+    real = effects.enrol
+
+    def fail(workspace_id, starters, *arguments, **options):
+        if any(one.campaign_id == broken.id for one in starters):
+            raise ValueError("no")
+        return real(workspace_id, starters, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(effects, "enrol", fail)
+        send(workspace, jane, "go")
+    send(workspace, jane, "go")
+    broken.refresh_from_db()
+    assert (len(runs_of(fine)), len(runs_of(broken))) == (2, 0)
+    assert (broken.error, broken.parked_at is None) == ("ValueError: no", False)
+    activate_campaign(workspace, broken)
+    assert retry_parked(ParkedEffect.objects.all()) == 2
+    work(workspace)
+    assert (len(runs_of(fine)), len(runs_of(broken))) == (2, 2)

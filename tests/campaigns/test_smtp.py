@@ -1,0 +1,217 @@
+"""E-mail through a real SMTP server."""
+
+import email
+from email import policy
+
+import pytest
+
+from campaigns.channels import email as channel
+from campaigns.models import Message, Suppression
+from campaigns.services.delivery import deliver_ready
+from campaigns.services.settling import settle_message
+from events.models import Event
+from tests.campaigns.messages import MailServer, a_message, a_template, decided, use_channel
+from tests.contacts.factories import a_contact
+
+
+@pytest.fixture
+def server(settings):
+    with MailServer() as server:
+        settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+        yield server
+        channel._hang_up()
+
+
+def test_an_email_is_whole(workspace, jane, server):
+    use_channel(workspace, "email", sender="Shop <shop@shop.test>")
+    body = '<style>p { color: red }</style><p>Grüße, {{ contact.email }} <a href="https://shop.test">Shop</a></p>'
+    message = a_message(jane, a_template(workspace, body, subject="Grüße an {{ contact.email }}"))
+
+    assert deliver_ready(workspace.id, "email") == 1
+
+    (envelope,) = server.mailbox.envelopes
+    assert envelope.rcpt_tos == ["jane@example.test"]
+    mail = email.message_from_bytes(envelope.content, policy=policy.default)
+    assert mail["Subject"] == "Grüße an jane@example.test"
+    assert mail["From"] == "Shop <shop@shop.test>"
+    assert mail["Message-ID"] == f"<{message.pk}@shop.test>"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert mail["List-Unsubscribe"].strip().startswith("<http://localhost:8000/unsubscribe/")
+    assert [part.get_content_type() for part in mail.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+    text, html = (part.get_content() for part in mail.iter_parts())
+    assert "Grüße, jane@example.test [Shop](https://shop.test)" in text
+    assert 'style="color: red' in html
+
+
+def test_a_sent_message_is_on_record_and_on_the_stream(workspace, jane, server):
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.SENT
+    assert message.sent_at is not None
+    assert message.provider_id == f"{message.pk}@localhost"
+    assert decided(message) == [("sent", "")]
+    event = Event.objects.get(name="message.sent")
+    assert (event.contact_id, event.source) == (jane.id, "system")
+    assert event.properties == {"messageId": str(message.pk), "channel": "email"}
+
+
+def test_a_test_message_is_no_event(workspace, jane, server):
+    message = a_message(jane, is_test=True, address="staff@example.test")
+
+    deliver_ready(workspace.id, "email")
+
+    assert server.mailbox.envelopes[0].rcpt_tos == ["staff@example.test"]
+    assert decided(message) == [("sent", "")]
+    assert not Event.objects.filter(name="message.sent").exists()
+
+
+def test_one_connection_serves_many(workspace, jane, server):
+    for _ in range(3):
+        a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    assert len(server.mailbox.envelopes) == 3
+    assert server.mailbox.connections == 1
+
+
+def test_an_unknown_mailbox_is_suppressed(workspace, jane, server):
+    server.mailbox.to_recipient = "550 5.1.1 no such user here"
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.BOUNCED
+    assert "no such user" in message.error
+    assert decided(message) == [("not_sent", "bounced")]
+    suppression = Suppression.objects.get()
+    assert (suppression.address, suppression.reason) == ("jane@example.test", "bounce")
+    assert suppression.message_id == message.pk
+    assert Event.objects.get(name="message.bounced").properties["messageId"] == str(message.pk)
+
+
+def test_a_policy_s_refusal_suppresses_nobody(workspace, jane, server):
+    server.mailbox.to_recipient = "550 5.7.1 relaying denied"
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.BOUNCED
+    assert not Suppression.objects.exists()
+
+
+@pytest.mark.parametrize("answer", ["451 4.3.0 try later", "421 4.7.0 too many"])
+def test_a_passing_refusal_is_tried_again(workspace, jane, server, time, answer):
+    server.mailbox.to_text = answer
+    message = a_message(jane)
+    deliver_ready(workspace.id, "email")
+    message.refresh_from_db()
+    assert message.status == Message.Status.QUEUED
+    assert 5 <= (message.send_at - time.now()).total_seconds() <= 6
+    assert deliver_ready(workspace.id, "email") == 0
+
+    server.mailbox.to_text = ""
+    time.go(seconds=6)
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == (Message.Status.SENT, 2)
+    assert len(server.mailbox.envelopes) == 1
+
+
+def test_a_text_that_is_refused_for_good_fails(workspace, jane, server):
+    server.mailbox.to_text = "554 5.6.0 not this"
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.FAILED
+    assert decided(message) == [("not_sent", "send_failed")]
+
+
+def test_after_its_last_attempt_a_message_fails(workspace, jane, server, time):
+    use_channel(workspace, "email", max_attempts=2)
+    server.mailbox.to_text = "451 4.3.0 try later"
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+    time.go(hours=1)
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == (Message.Status.FAILED, 2)
+
+
+def test_a_server_that_falls_silent_after_the_text_leaves_the_message_unknown(workspace, jane, server):
+    server.mailbox.hangs_up = True
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.UNKNOWN
+    assert decided(message) == [("not_sent", "unknown")]
+    assert deliver_ready(workspace.id, "email") == 0
+
+
+def test_unknown_is_sent_again_where_the_workspace_says_so(workspace, jane, server, time):
+    use_channel(workspace, "email", on_unknown="retry")
+    server.mailbox.hangs_up = True
+    message = a_message(jane)
+    deliver_ready(workspace.id, "email")
+
+    server.mailbox.hangs_up = False
+    time.go(seconds=10)
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.SENT
+
+
+@pytest.mark.parametrize("was_sent", [True, False])
+def test_somebody_who_knows_settles_what_is_unknown(workspace, jane, server, was_sent):
+    server.mailbox.hangs_up = True
+    message = a_message(jane)
+    deliver_ready(workspace.id, "email")
+    server.mailbox.hangs_up = False
+
+    settled = settle_message(workspace.id, message.pk, was_sent=was_sent)
+
+    assert settled.status == (Message.Status.SENT if was_sent else Message.Status.QUEUED)
+    deliver_ready(workspace.id, "email")
+    assert len(server.mailbox.envelopes) == (0 if was_sent else 1)
+
+
+def test_no_server_is_no_fault_of_the_message(workspace, jane, settings):
+    settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.QUEUED
+    assert "no connection" in message.error
+
+
+def test_a_server_that_hung_up_between_two_is_called_again(workspace, jane, server):
+    a_message(jane)
+    deliver_ready(workspace.id, "email")
+    channel._open.connection.connection.sock.shutdown(2)
+    message = a_message(a_contact(workspace, "joe@example.test"))
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == (Message.Status.SENT, 1)

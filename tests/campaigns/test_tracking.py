@@ -1,0 +1,201 @@
+"""Opens, clicks, unsubscribing: what a link in a message does, and what nobody can make it do."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+
+from campaigns.channels.email import compose
+from campaigns.models import ChannelSettings, Message
+from campaigns.services.links import token_for, unsubscribe_token
+from campaigns.services.tracked import click_url, open_url, tracked_html
+from config import clock
+from contacts.services import erase_person, get_contact
+from events.models import Event
+from events.services import apply_effects
+from workspaces.throttles import reset_limits
+
+BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+TARGET = "https://shop.test/?a=1&b=2"
+HTML = """<html><body><a class="x" href="https://shop.test/?a=1&amp;b=2">Shop</a>
+<a href='http://plain.test/'>Plain</a> <a href="mailto:us@ours.test">Us</a>
+<a href="http://localhost:8000/unsubscribe/xyz">No more</a> <img src="https://shop.test/logo.png"></body></html>"""
+
+
+@pytest.fixture(autouse=True)
+def _no_limits_left():
+    reset_limits()
+
+
+@pytest.fixture
+def message(workspace, jane):
+    return Message.objects.create(
+        workspace=workspace,
+        contact=jane,
+        key="1",
+        channel="email",
+        address="jane@example.test",
+        body=HTML,
+        status=Message.Status.SENT,
+        sent_at=clock.now() - timedelta(minutes=5),
+    )
+
+
+def path(url):
+    return url.removeprefix("http://localhost:8000")
+
+
+def follow(url, **headers):
+    return Client().get(path(url), **{**BROWSER, **headers})
+
+
+def told(name):
+    return list(Event.objects.filter(name=name, source="system").order_by("id"))
+
+
+def test_an_e_mail_tells_by_its_image_and_links(message):
+    html = tracked_html(message, ChannelSettings())
+
+    links = re.findall(r'<a[^>]*href="([^"]*)"', html)
+    assert [follow(link)["Location"] for link in links[:2]] == [TARGET, "http://plain.test/"]
+    assert links[2:] == ["mailto:us@ours.test", "http://localhost:8000/unsubscribe/xyz"]
+    assert 'src="https://shop.test/logo.png"' in html
+    pixel = re.search(r'<img src="(http://localhost:8000/o/[^"]*)"[^>]*></body>', html).group(1)
+    assert follow(pixel)["Content-Type"] == "image/gif"
+    assert "/o/" in compose(message, ChannelSettings()).alternatives[0][0]
+
+
+def test_a_test_and_who_wishes_so_get_it_as_it_is(message):
+    assert tracked_html(message, ChannelSettings(options={"trackOpens": False, "trackClicks": False})) == HTML
+    message.is_test = True
+    assert tracked_html(message, ChannelSettings()) == HTML
+
+
+def test_an_open_and_a_click_are_told_with_their_ids(workspace, jane, message):
+    follow(open_url(message.id))
+    message.refresh_from_db()
+    assert message.status == "OPENED"
+    first = message.opened_at
+    follow(click_url(message.id, TARGET))
+    follow(open_url(message.id))
+
+    message.refresh_from_db()
+    assert (message.status, message.opened_at) == ("CLICKED", first)
+    assert message.clicked_at is not None
+    opened, again = told("message.open")
+    assert opened.contact_id == again.contact_id == jane.id
+    assert opened.properties == {"messageId": str(message.id), "channel": "email", "isMachine": False}
+    (click,) = told("message.click")
+    assert click.properties["url"] == TARGET
+    assert apply_effects(workspace.id) == "done"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"HTTP_USER_AGENT": "Mozilla/5.0"},
+        {"HTTP_USER_AGENT": ""},
+        {"HTTP_USER_AGENT": "Barracuda Sentinel (EE)"},
+        {"HTTP_USER_AGENT": "python-requests/2.32"},
+        {"HTTP_SEC_PURPOSE": "prefetch;prerender"},
+    ],
+)
+def test_what_a_machine_does_is_marked_and_counts_for_nothing(message, headers):
+    follow(open_url(message.id), **headers)
+    assert follow(click_url(message.id, TARGET), **headers)["Location"] == TARGET
+
+    message.refresh_from_db()
+    assert (message.status, message.opened_at, message.clicked_at) == ("SENT", None, None)
+    assert [event.properties["isMachine"] for event in (*told("message.open"), *told("message.click"))] == [
+        True,
+        True,
+    ]
+
+
+def test_gmail_shows_images_by_its_proxy_to_people(message):
+    agent = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
+    follow(open_url(message.id), HTTP_USER_AGENT=agent)
+    assert [event.properties["isMachine"] for event in told("message.open")] == [False]
+
+
+def test_who_is_quicker_than_any_reader_is_a_machine(message):
+    Message.objects.update(sent_at=clock.now())
+    follow(open_url(message.id))
+    assert [event.properties["isMachine"] for event in told("message.open")] == [True]
+
+
+def test_no_link_of_ours_leads_where_we_did_not_say(message):
+    good = path(click_url(message.id, TARGET)).removeprefix("/c/")
+    other = path(click_url(message.id, "https://evil.test/")).removeprefix("/c/")
+    forged = ":".join([*other.split(":")[:2], good.split(":")[2]])
+
+    for token in (forged, good[:-1], "x", "https://evil.test/", token_for("open", message.id.hex)):
+        answer = follow(f"/c/{token}")
+        assert answer.status_code == 404
+        assert "Location" not in answer
+    assert follow("/o/x").status_code == 200
+    assert not told("message.click")
+    assert not told("message.open")
+
+
+def test_a_message_tells_only_so_often(message):
+    for _ in range(63):
+        assert follow(open_url(message.id)).status_code == 200
+    assert len(told("message.open")) == 60
+
+
+def test_links_of_an_erased_person_lead_on_and_tell_nothing(workspace, jane, message):
+    erase_person(workspace, jane)
+
+    assert follow(click_url(message.id, TARGET))["Location"] == TARGET
+    assert follow(open_url(message.id)).status_code == 200
+    assert not Event.objects.filter(name__startswith="message.").exists()
+    token = unsubscribe_token(workspace.id, jane.id, "email", message.id)
+    assert Client().get(f"/unsubscribe/{token}").status_code == 404
+    assert Client().post(f"/unsubscribe/{token}").status_code == 200
+
+
+def test_one_click_unsubscribes_and_a_look_does_not(workspace, jane, message):
+    url = f"/unsubscribe/{unsubscribe_token(workspace.id, jane.id, 'email', message.id)}"
+    assert b"Unsubscribe" in Client().get(url).content
+    assert get_contact(workspace.id, jane.id).subscribed
+
+    client = Client(enforce_csrf_checks=True)
+    for _ in range(2):
+        answer = client.post(
+            url, "List-Unsubscribe=One-Click", content_type="application/x-www-form-urlencoded"
+        )
+        assert answer.status_code == 200
+
+    assert not get_contact(workspace.id, jane.id).subscribed
+    assert len(told("contact.unsubscribed")) == 1
+    message.refresh_from_db()
+    assert message.status == "UNSUBSCRIBED"
+    assert Client().post(url[:-1]).status_code == 404
+
+
+def test_the_preference_page_keeps_what_is_ticked(workspace, jane):
+    url = f"/preferences/{unsubscribe_token(workspace.id, jane.id, 'email', None)}"
+    assert Client().get(url).content.count(b"checked") == 2
+
+    answer = Client().post(url, {"channel": ["telegram"]})
+
+    assert answer.content.count(b"checked") == 1
+    contact = get_contact(workspace.id, jane.id)
+    assert (contact.consent("email"), contact.consent("telegram")) == ("opted_out", "opted_in")
+
+
+def test_programs_read_and_set_preferences(workspace, jane):
+    token = unsubscribe_token(workspace.id, jane.id, "email", None)
+    client = Client()
+
+    assert client.get("/api/unsubscribe", {"token": token}).json() == {"channel": "email", "subscribed": True}
+    assert client.post(f"/api/unsubscribe?token={token}").json() == {"channel": "email", "subscribed": False}
+    url = f"/api/preferences?token={token}"
+    assert client.get(url).json() == {"email": False, "telegram": True}
+    put = client.put(url, {"email": True}, content_type="application/json")
+    assert put.json() == {"email": True, "telegram": True}
+    assert client.put(url, {"email": "yes"}, content_type="application/json").status_code == 400
+    for bad in ("", "?token=x", "?token=%00"):
+        assert client.get(f"/api/preferences{bad}").status_code in (400, 404)

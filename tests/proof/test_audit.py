@@ -1,0 +1,184 @@
+"""`audit_effects` finds nothing missing where nothing is, and names each thing that was taken away."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from campaigns.models import Campaign, Decision, Message, Run
+from campaigns.services.auditing import audit_workspace
+from campaigns.services.delivery import deliver_ready
+from config import clock, ids
+from contacts.models import ContactScore
+from contacts.services import erase_person
+from events.models import Event, EventBatch, MessageKey, ParkedEffect
+from events.services import IncomingEvent, SchemaPolicy, record_events
+from scoring.models import ScoringRule
+from segments.models import Membership
+from tests.campaigns.factories import a_campaign, definition, marks, node, sends, work
+from tests.contacts.factories import a_contact, by_email
+from tests.native import NativeClient
+from tests.segments.factories import a_segment, did
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LATER = timedelta(minutes=10)
+
+
+@pytest.fixture
+def house():
+    """A workspace in which everything has followed from everything."""
+    workspace = WorkspaceFactory.create()
+    ScoringRule.objects.create(workspace=workspace, name="Go", event_name="go", points=1)
+    a_segment(workspace, did("go"))
+    # Its versions hold for what comes; what came in the same instant is not looked at.
+    campaign = a_campaign(
+        workspace, definition(sends(workspace), marks(), node("rest", "wait", duration="2d"))
+    )
+    long_ago = clock.now() - LATER
+    campaign.versions.update(created_at=long_ago)
+    Campaign.objects.update(activated_at=long_ago)
+    client = NativeClient(workspace)
+    joe = a_contact(workspace, "joe@example.test")
+    client.post("events", {"type": "go", "contactId": str(joe.id)}, HTTP_IDEMPOTENCY_KEY="1")
+    client.post("contacts", {"email": "kim@example.test"}, HTTP_IDEMPOTENCY_KEY="2")
+    incoming = [IncomingEvent("go", by_email(f"p{n}@example.test"), message_id=f"m{n}") for n in range(3)]
+    record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    work(workspace)
+    return workspace
+
+
+def audit(workspace, **more):
+    return audit_workspace(workspace.id, now=clock.now() + LATER, grace=timedelta(minutes=1), **more)
+
+
+def checks(workspace, **more):
+    return {gap.check for gap in audit(workspace, **more).gaps}
+
+
+def test_nothing_is_missing_where_all_has_followed(house, capsys):
+    found = audit(house)
+
+    assert found.gaps == []
+    expected = {"accepted": 1, "message keys": 3, "runs": 4, "messages sent": 4, "segments": 1}
+    assert {name: found.counts[name] for name in expected} == expected
+    assert found.counts["stored"] == Event.objects.count()
+    call_command("audit_effects", workspace=str(house.id))
+    assert "0 gaps" in capsys.readouterr().out
+
+
+def _lost_event(house):
+    event = Event.objects.filter(name="go").earliest("received_at", "id")
+    Event.objects.filter(pk=event.pk).delete()
+
+
+def _lost_key(house):
+    MessageKey.objects.filter(key="m1").update(event_id=ids.uuid7())
+
+
+def _open_batch(house):
+    EventBatch.objects.create(workspace=house, lane=0, event_ids=[ids.uuid7()])
+
+
+def _parked(house):
+    ParkedEffect.objects.create(workspace=house, effect="x", subject="rule:1", event_ids=[], error="E: x")
+
+
+def _lost_decision(house):
+    Decision.objects.filter(kind="entered").first().delete()
+
+
+def _lost_run(house):
+    Run.objects.first().delete()
+
+
+def _stuck_run(house):
+    Run.objects.update(wake_at=clock.now())
+
+
+def _idle_run(house):
+    Run.objects.update(wake_at=None)
+
+
+def _unsent(house):
+    Message.objects.update(status="QUEUED")
+
+
+def _unsettled(house):
+    Message.objects.update(status="SENDING", claimed_at=clock.now() - timedelta(hours=1))
+
+
+def _untold(house):
+    Event.objects.filter(name="message.sent").delete()
+
+
+def _told_twice(house):
+    event = Event.objects.filter(name="message.sent").first()
+    event.pk = ids.uuid7()
+    Event.objects.bulk_create([event])
+
+
+def _wrong_score(house):
+    ContactScore.objects.update(points=7)
+
+
+def _lost_member(house):
+    Membership.objects.all().delete()
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (_lost_event, "accepted, not stored"),
+        (_lost_key, "message key, not stored"),
+        (_open_batch, "not applied"),
+        (_parked, "parked"),
+        (_lost_decision, "not decided"),
+        (_lost_decision, "run, not told"),
+        (_lost_run, "entered, no run"),
+        (_lost_run, "message, no run"),
+        (_stuck_run, "stuck"),
+        (_idle_run, "stuck"),
+        (_unsent, "not sent"),
+        (_unsettled, "not settled"),
+        (_untold, "sent, not told once"),
+        (_told_twice, "sent, not told once"),
+        (_wrong_score, "score"),
+        (_lost_member, "membership"),
+    ],
+    ids=lambda one: getattr(one, "__name__", one),
+)
+def test_each_gap_is_named(house, damage, expected):
+    damage(house)
+    assert expected in checks(house)
+
+
+def test_a_clients_own_list_counts_too(house, tmp_path, capsys):
+    event_ids = list(Event.objects.filter(name="go").values_list("id", flat=True))
+    assert checks(house, accepted=event_ids) == set()
+    lost = ids.uuid7()
+    told = tmp_path / "told"
+    told.write_text("\n".join(map(str, [*event_ids, lost])))
+
+    with pytest.raises(CommandError):
+        call_command("audit_effects", workspace=str(house.id), accepted=str(told))
+
+    assert f"accepted, not stored: {lost}" in capsys.readouterr().out
+
+
+def test_an_erased_person_leaves_no_gap(house):
+    erase_person(house, Run.objects.first().contact)
+    work(house)
+    assert audit(house).gaps == []
+
+
+def test_what_is_under_way_is_no_gap():
+    workspace = WorkspaceFactory.create()
+    a_campaign(workspace)
+    record_events(
+        workspace, [IncomingEvent("go", by_email("p@example.test"))], schema_policy=SchemaPolicy.OPEN
+    )
+    assert audit_workspace(workspace.id, now=clock.now(), grace=timedelta(minutes=1)).gaps == []
+    assert checks(workspace) == {"not applied"}
