@@ -30,7 +30,7 @@ def _forget_inbox(person: Person) -> int:
             _INBOX,
             [person.workspace_id, list(person.contact_ids), person.workspace_id, person.addresses("email")],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _export_more(person: Person) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def removed_of_contacts(person: Person, model: type[models.Model], column: str =
             f"DELETE FROM {model._meta.db_table} WHERE workspace_id = %s AND {column} = ANY(%s)",
             [person.workspace_id, list(person.contact_ids)],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _erase(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
