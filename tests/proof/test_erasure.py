@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 
 from campaigns.models import (
+    Broadcast,
     Campaign,
     CampaignVersion,
     Decision,
@@ -144,6 +145,9 @@ class Full:
         version = CampaignVersion.objects.create(
             workspace=workspace, campaign=campaign, number=1, definition={}
         )
+        Broadcast.objects.create(
+            workspace=workspace, campaign=campaign, due_at=clock.now(), contact_ids=[*self.ids, self.other.id]
+        )
         run = Run.objects.create(
             workspace=workspace, campaign=campaign, version=version, contact=self.merged, key="1"
         )
@@ -248,6 +252,7 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
     kept = rows_that_name("trillian")
     assert [table for table, _ in kept] == [table for table, _ in strangers]
     assert ParkedEffect.objects.get().event_ids == [full.kept_event]
+    assert Broadcast.objects.get().contact_ids == [full.other.id]
     apply_effects(workspace.id)
     assert rows_of_contacts(full.ids) == []
 
@@ -341,6 +346,7 @@ def test_an_export_has_all_that_an_erasure_removes(workspace, client):
     removed = erase_person(workspace, full.contact).removed
 
     names_no_rows = {
+        "broadcasts",
         "adminLog",
         "eventsOfOthers",
         "idempotencyKeys",
