@@ -200,7 +200,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=config.ids.uuid7, editable=False, primary_key=True, serialize=False
+                        default=config.ids.ordered_uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("run_id", models.UUIDField(null=True)),
