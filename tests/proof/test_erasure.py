@@ -44,6 +44,7 @@ from contacts.services import (
     update_contact,
     upsert_contact,
 )
+from contacts.services.tombstones import digests_of
 from events.models import Event, ParkedEffect
 from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_event, record_events
 from scoring.models import ScoringRule
@@ -501,6 +502,12 @@ def test_staff_erase_after_confirming(workspace, client, admin_client):
     form = {"workspace": str(workspace.id), "contact": str(full.other.id), "kind": "email", "value": EMAIL}
     refused = admin_client.post("/admin/contacts/identifier/add/", form)
     assert b"was erased" in refused.content
+    erased = "/admin/contacts/erasedidentifier/"
+    tombstone = ErasedIdentifier.objects.get(digest=next(iter(digests_of(workspace.id, [("email", EMAIL)]))))
+    assert str(tombstone.id) in admin_client.get(erased, {"q": EMAIL.upper()}).content.decode()
+    assert str(tombstone.id) not in admin_client.get(erased, {"q": "ford@earth.test"}).content.decode()
+    admin_client.post(erased, {"action": "lift", "_selected_action": [str(tombstone.id)]})
+    assert a_contact(workspace, EMAIL).email == EMAIL
 
 
 @pytest.mark.django_db(transaction=True)
