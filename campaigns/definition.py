@@ -485,7 +485,7 @@ class _Reader:
         )
 
     def branch(self, data: Mapping[str, Any], path: str) -> Step:
-        branches = []
+        branches: list[tuple[str, Rule]] = []
         for one, at in _items(data.get("branches"), f"{path}.branches", MAX_EXITS):
             body = _object(one, at)
             _refuse_unknown(body, {"handle", "condition", "label"}, at)
@@ -607,8 +607,7 @@ def asks_the_event(rule: Rule) -> bool:
     return any(isinstance(leaf, PropertyLeaf) for leaf in rule.root.leaves())
 
 
-_Read = Callable[[_Reader, Mapping[str, Any], str], Any]
-_TRIGGERS: dict[str, tuple[_Read, set[str]]] = {
+_TRIGGERS: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Trigger], set[str]]] = {
     "EVENT": (_Reader.event_trigger, {"eventType", "condition"}),
     "SEGMENT_ENTER": (_Reader.segment_trigger, {"segmentId"}),
     "SEGMENT_EXIT": (_Reader.segment_trigger, {"segmentId"}),
@@ -620,7 +619,7 @@ _TRIGGERS: dict[str, tuple[_Read, set[str]]] = {
     "MANUAL": (_Reader.manual_trigger, set()),
     "SCHEDULE": (_Reader.schedule_trigger, {"segmentId", "at"}),
 }
-_STEPS: dict[str, tuple[_Read, set[str] | None]] = {
+_STEPS: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Step], set[str] | None]] = {
     "trigger": (_Reader.start_step, None),
     "send": (_Reader.send, {"channel", "templateId", "transactional", "priority"}),
     "wait": (_Reader.wait, {"duration", "until", "timeOfDay"}),

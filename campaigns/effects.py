@@ -12,12 +12,12 @@ from typing import Final
 from uuid import UUID
 
 from campaigns.definition import EventTrigger
-from campaigns.models import Campaign
 from campaigns.reasons import Reason
 from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.dating import keep_dates
 from campaigns.services.enrolling import Candidate, enrol
 from campaigns.services.noticing import notice
+from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import Plan, Starter, plan_of
 from campaigns.services.regrouping import end_runs_of_gone, settle_regrouped
 from events.conditions import Sql
@@ -28,7 +28,6 @@ from segments.services.leaving import GONE_SUBJECT
 
 EFFECT: Final = "campaigns.effects.enrol_contacts"
 _LATE_AFTER: Final = timedelta(hours=72)
-_LONGEST_ERROR: Final = 10_000
 
 Listener = tuple[Starter, list[EventTrigger]]
 
@@ -41,20 +40,12 @@ def enrol_contacts(batch: EffectBatch) -> None:
         settle_regrouped(batch.workspace_id, batch.regrouped, batch.now)
     plan = plan_of(batch.workspace_id)
     for campaign_id, error in plan.unreadable:
-        set_campaign_aside(batch.workspace_id, campaign_id, error, batch)
+        set_campaign_aside(batch.workspace_id, campaign_id, error, batch.now)
     if plan.is_idle:
         return
     notice(batch, plan)
     keep_dates(batch, plan)
     _start(batch, plan)
-
-
-def set_campaign_aside(workspace_id: UUID, campaign_id: UUID, error: Exception, batch: EffectBatch) -> None:
-    """Park a campaign that fails; its error is shown, and it starts nothing until it is mended."""
-    # PostgreSQL takes no NUL in a text, and an error may quote one.
-    text = f"{type(error).__name__}: {error}".replace("\x00", "")[:_LONGEST_ERROR]
-    campaigns = Campaign.objects.in_workspace(workspace_id).filter(id=campaign_id, parked_at=None)
-    campaigns.update(parked_at=batch.now, error=text)
 
 
 def _start(batch: EffectBatch, plan: Plan) -> None:
@@ -133,7 +124,7 @@ def _enrol_alike(
             error=error,
         )
         if not starter.is_parked:
-            set_campaign_aside(batch.workspace_id, starter.campaign_id, error, batch)
+            set_campaign_aside(batch.workspace_id, starter.campaign_id, error, batch.now)
 
     for listener in listeners:
         if listener[0].is_parked:

@@ -1,5 +1,6 @@
 """What follows for campaigns from what happens elsewhere."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -35,11 +36,11 @@ wake_ups = {channel: _wake_ups_for(channel) for channel in Channel.values}
 
 
 @receiver(message_reserved, dispatch_uid="campaigns.call_deliverers")
-def call_deliverers(message: Message, **_: Any) -> None:
-    """Have a message sent once it is committed, if it may leave; the clock sees to the others."""
-    if message.send_at <= clock.now():
-        request = partial(wake_ups[message.channel].request, message.workspace_id)
-        transaction.on_commit(request, robust=True)
+def call_deliverers(messages: Sequence[Message], **_: Any) -> None:
+    """Have messages sent once they are committed, those that may leave; the clock sees to the others."""
+    now = clock.now()
+    for workspace_id, channel in {(one.workspace_id, one.channel) for one in messages if one.send_at <= now}:
+        transaction.on_commit(partial(wake_ups[channel].request, workspace_id), robust=True)
 
 
 def publish_steps(workspace_id: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from django.dispatch import Signal
 
-# Sent when a message was reserved; sender=Message, message: Message.
+# Messages were reserved; sender=Message, messages: Sequence[Message], all of one workspace.
 message_reserved = Signal()
 
 # There are runs to take on, now or with the clock; sender=Run, workspace_id: UUID.

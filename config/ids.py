@@ -2,11 +2,14 @@
 
 import hashlib
 import random
+import threading
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from config import clock
 
+_order = threading.Lock()
+_last_moment = _last_place = 0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _RANDOM_BITS = (1 << 80) - 1
@@ -24,6 +27,17 @@ def uuid7(at: datetime | None = None, sequence: int | None = None) -> UUID:
     if sequence is not None:
         chance = (chance & _BELOW_SEQUENCE) | (sequence & 0xFFF) << 64
     return _with_time(at or clock.now(), chance)
+
+
+def ordered_uuid7() -> UUID:
+    """Return a new UUIDv7 whose time is now, after those that this process made in the same millisecond (4,096)."""
+    global _last_moment, _last_place
+    with _order:
+        now = clock.now()
+        moment = _milliseconds(now)
+        _last_place = _last_place + 1 if moment == _last_moment else 0
+        _last_moment = moment
+        return uuid7(now, _last_place)
 
 
 def keyed_id(workspace_id: UUID, key: str, at: datetime) -> UUID:

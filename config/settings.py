@@ -253,6 +253,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "docExpansion": "none", "filter": True},
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "CampaignTypeEnum": "campaigns.models.Campaign.Type",
+        "CampaignStatusEnum": "campaigns.models.Campaign.Status",
+        "ConsentChannelEnum": "contacts.api.serializers._CHANNELS",
+        "DecisionKindEnum": "campaigns.api.serializers.DECISION_KINDS",
+        "MessageChannelEnum": "campaigns.api.serializers.CHANNELS",
+        "MessageStatusEnum": "campaigns.models.Message.Status",
+        "RunStatusEnum": "campaigns.api.serializers.RUN_STATUSES",
+    },
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
@@ -343,7 +352,7 @@ if _EMAIL_WEBHOOK_SECRET := env.str("EMAIL_WEBHOOK_SECRET", default=""):
     ANYMAIL["WEBHOOK_SECRET"] = _EMAIL_WEBHOOK_SECRET
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Headrace <headrace@localhost>")
 # Messages of one channel that a worker process sends at a time, and of those the calls to one host by all of them.
-DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=8)
+DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=16)
 DELIVERIES_PER_HOST = env.int("DELIVERIES_PER_HOST", default=2)
 # After which a message that a worker took and never told of may have left or not.
 DELIVERY_CLAIM_SECONDS = env.int("DELIVERY_CLAIM_SECONDS", default=300)
@@ -379,6 +388,7 @@ UNFOLD: dict[str, Any] = {
                     ("Companies", "apartment", "contacts_company"),
                     ("Merges", "merge", "contacts_merge"),
                     ("Erasures", "delete_forever", "contacts_erasure"),
+                    ("Erased identifiers", "person_off", "contacts_erasedidentifier"),
                     ("Tags", "sell", "contacts_tag"),
                     ("Fields", "data_object", "contacts_field"),
                 ),

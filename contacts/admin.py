@@ -30,6 +30,7 @@ from contacts.models import (
     Contact,
     ContactScore,
     ContactTag,
+    ErasedIdentifier,
     Erasure,
     Field,
     Identifier,
@@ -49,6 +50,7 @@ from contacts.services import (
 )
 from contacts.services.lookup import find
 from contacts.services.states import ContactState, Draft, changes_of
+from contacts.services.tombstones import digests_of
 from contacts.signals import contacts_changed
 from contacts.texts import LAST_CHARACTER, begins_with
 from workspaces.models import Workspace
@@ -641,6 +643,41 @@ class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
                 undone += 1
         if undone:
             messages.success(request, f"{undone} merge{'' if undone == 1 else 's'} undone.")
+
+
+@admin.register(ErasedIdentifier)
+class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
+    """What erased persons were known by: nobody can read it, but who knows an identifier can ask for it."""
+
+    list_display = ["__str__", "erased_at"]
+    list_filter = [WorkspaceFilter]
+    sortable_by = ()
+    ordering = ["-id"]
+    search_fields = ["id"]
+    search_help_text = "A whole e-mail address, phone number or other identifier."
+    fields = ["workspace", "erased_at"]
+    actions = ["lift"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find the rows that this identifier would have, of whatever kind it is."""
+        if not search_term.strip():
+            return queryset, False
+        workspaces = list(workspaces_searched(request))
+        kinds = {*_BUILT_IN_KINDS, *(workspace.identity_field for workspace in workspaces)}
+        keys = [(kind, value) for kind in kinds if (value := normalize_identifier(kind, search_term))]
+        digests = [digest for workspace in workspaces for digest in digests_of(workspace.pk, keys)]
+        return queryset.filter(digest__in=digests), False
+
+    def has_lift_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("contacts.delete_contact"))
+
+    @admin.action(description="Let them be stored again", permissions=["lift"])
+    def lift(self, request: HttpRequest, queryset: QuerySet[ErasedIdentifier]) -> None:
+        """Let the chosen identifiers be stored again, because the persons wish so."""
+        lifted, _ = queryset.delete()
+        messages.success(request, f"{lifted} identifier{'' if lifted == 1 else 's'} may be stored again.")
 
 
 @admin.register(Erasure)

@@ -13,8 +13,8 @@ Kind = Literal["created", "updated", "deleted", "subscribed", "unsubscribed", "t
 # changes: list[ContactChange].
 contacts_changed = Signal()
 
-# Sent before contacts are locked for a merge, its undo or an erasure, inside the transaction, so that whoever works on
-# them can be waited for; sender=Merge or Erasure, workspace_id: UUID, contact_ids: Collection[UUID].
+# Sent before contacts are locked for a merge, its undo or an erasure, inside the transaction, so that whoever works
+# on them can be waited for; sender=Merge or Erasure, workspace_id: UUID, contact_ids: Collection[UUID].
 regrouping_contacts = Signal()
 
 # Sent when contacts read as another one than before, inside the transaction; sender=Merge, workspace_id: UUID,

@@ -88,7 +88,8 @@ class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Look the columns up for the page's rows alone, in the same statement."""
         rows: QuerySet[Any] = super().get_queryset(request).select_related("form")
-        return rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+        return listed
 
     @admin.display(description="sent (UTC)")
     def created_utc(self, submission: FormSubmission) -> str:

@@ -100,6 +100,7 @@ class MessageAdmin(OfCampaignAdmin):
         ("is_test", BooleanRadioFilter),
     ]
     by_ids: Sequence[str] = ("id", "run_id", "event_id")
+    ordering = ["-id"]
     fields = [
         *("workspace", "contact_label", "campaign_label", "run_label", "trace", "step", "channel", "address"),
         *("status", "error", "attempts", "is_transactional", "is_test", "priority"),

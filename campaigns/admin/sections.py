@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -68,7 +70,7 @@ def _section(
     contact: Contact,
     title: str,
     headers: list[str],
-    rows: list[list[object]],
+    rows: Sequence[Sequence[object]],
     everything: tuple[str, str],
 ) -> SafeString:
     page, words = everything

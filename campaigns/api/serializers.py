@@ -14,6 +14,8 @@ from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import ObjectField, StrictBooleanField, StrictIntegerField
 
 CHANNELS = upper(Channel)
+RUN_STATUSES = upper(Run.Status)
+DECISION_KINDS = upper(Decision.Kind)
 MAX_SOURCE = 500_000
 MAX_CONTACTS = 10_000
 _SMALLEST, _GREATEST = -(2**15), 2**15 - 1
@@ -177,7 +179,7 @@ class StepCountSerializer(serializers.Serializer[Any]):
     """How often one thing was decided at a step."""
 
     step = serializers.CharField()
-    kind = serializers.ChoiceField(choices=upper(Decision.Kind))
+    kind = serializers.ChoiceField(choices=DECISION_KINDS)
     reason = serializers.CharField(allow_null=True)
     handle = serializers.CharField(allow_null=True, help_text="the way that a branch or a split sent them")
     count = serializers.IntegerField()
@@ -219,7 +221,7 @@ class RunSerializer(serializers.Serializer[Any]):
     campaignId = serializers.UUIDField()
     version = serializers.IntegerField(help_text="of the definition that it keeps to")
     contact = ContactBriefSerializer()
-    status = serializers.ChoiceField(choices=upper(Run.Status))
+    status = serializers.ChoiceField(choices=RUN_STATUSES)
     eventId = serializers.UUIDField(allow_null=True, help_text="what started it; null: somebody did")
     step = serializers.CharField(allow_null=True, help_text="what comes next, or what it waits in")
     wakeAt = MillisecondsField(allow_null=True, help_text="when it goes on by itself")
@@ -235,7 +237,7 @@ class DecisionSerializer(serializers.Serializer[Any]):
     """One thing that was decided, also that nothing was to happen, and why."""
 
     id = serializers.UUIDField()
-    kind = serializers.ChoiceField(choices=upper(Decision.Kind))
+    kind = serializers.ChoiceField(choices=DECISION_KINDS)
     reason = serializers.CharField(allow_null=True)
     detail = ObjectField()
     step = serializers.CharField(allow_null=True)

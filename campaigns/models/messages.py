@@ -133,6 +133,7 @@ class Message(models.Model):
                 fields=["workspace", "claimed_at"], condition=Q(status="SENDING"), name="message_claimed"
             ),
             models.Index(fields=["workspace", "contact", "channel", "sent_at"], name="message_by_contact"),
+            models.Index(fields=["workspace", "id"], name="message_by_time"),
             models.Index(fields=["workspace", "campaign", "id"], name="message_by_campaign"),
             models.Index(
                 fields=["workspace", "event_id"], condition=Q(event_id__isnull=False), name="message_by_event"

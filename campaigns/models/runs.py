@@ -132,7 +132,8 @@ class Decision(models.Model):
         DEFERRED = "deferred"
         ENDED = "ended"
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    # What one pass decides of a run is told in its order.
+    id = models.UUIDField(primary_key=True, default=ids.ordered_uuid7, editable=False)
     workspace = models.ForeignKey(
         "workspaces.Workspace",
         on_delete=models.CASCADE,

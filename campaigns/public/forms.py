@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -65,7 +65,7 @@ class SubmitFormView(NativePublicView):
     """Answers to a form, from anybody."""
 
     serializer_class = SubmittedSerializer
-    parser_classes: ClassVar[Any] = (StrictJSONParser, FormParser)
+    parser_classes = (StrictJSONParser, FormParser)
 
     @extend_schema(
         operation_id="submitForm",
@@ -89,9 +89,9 @@ class SubmitFormView(NativePublicView):
             return _thanks(request._request, form)
         return Response({"success": True, "submissionId": str(submitted.id)}, status=201)
 
-    def options(self, request: Request, form_id: str) -> Response:
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Tell a browser that the page may send the form."""
-        _form(request, form_id)
+        _form(request, kwargs["form_id"])
         return Response(status=204)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:

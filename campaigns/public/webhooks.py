@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.services.telegram_inbound import bot_token, record_update, webhook_secret
-from config.ids import parse_uuid
+from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativePublicView, object_body
 from workspaces.models import Workspace
 
@@ -28,7 +28,7 @@ class TelegramView(NativePublicView):
     @extend_schema(exclude=True)
     def post(self, request: Request, workspace_id: str) -> Response:
         """Take one update; whatever it is, it need not be sent again."""
-        workspace = Workspace.objects.filter(pk=parse_uuid(workspace_id)).first()
+        workspace = Workspace.objects.filter(pk=parse_uuid(workspace_id) or NO_ID).first()
         token = bot_token(workspace.pk) if workspace else ""
         told = request.META.get(_SECRET_HEADER, "")
         if workspace is None or not token or not _is_ours(told, workspace, token):

@@ -129,7 +129,7 @@ def _decisions(audit: Audit, workspace_id: UUID, due: datetime) -> None:
     for version in versions.filter(id__in=_serving(workspace_id)).select_related("campaign"):
         names = {one.event_name for one in definition_of(version).triggers if isinstance(one, EventTrigger)}
         since = max(version.created_at, version.campaign.activated_at or version.created_at) + _ACTIVATION
-        parameters = [workspace_id, list(names), since, due, *[workspace_id] * 3]
+        parameters = [*[workspace_id] * 3, list(names), since, due, workspace_id]
         found = _rows(_UNDECIDED, [*parameters, version.campaign_id, list(_DECIDED)])
         audit.gaps += [Gap("not decided", f"{version.campaign}: event {event_id}") for (event_id,) in found]
     audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
@@ -199,7 +199,8 @@ def _one(sql: str, parameters: Sequence[Any]) -> int:
 def _rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 _MISSING: Final = """
@@ -218,12 +219,15 @@ WHERE k.workspace_id = %s AND NOT EXISTS (
 
 # What turned no wheel, since it would have gone round for ever, and what is still to be applied, are no gaps.
 _UNDECIDED: Final = """
+WITH waiting AS MATERIALIZED (
+    SELECT unnest(event_ids) AS id FROM events_eventbatch WHERE workspace_id = %s
+    UNION SELECT unnest(event_ids) FROM events_parkedeffect WHERE workspace_id = %s
+)
 SELECT e.id FROM events_event e
 JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id
 WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.received_at BETWEEN %s AND %s
     AND NOT e.properties ? 'loopCut'
-    AND NOT EXISTS (SELECT FROM events_eventbatch b WHERE b.workspace_id = %s AND e.id = ANY(b.event_ids))
-    AND NOT EXISTS (SELECT FROM events_parkedeffect p WHERE p.workspace_id = %s AND e.id = ANY(p.event_ids))
+    AND NOT EXISTS (SELECT FROM waiting w WHERE w.id = e.id)
     AND NOT EXISTS (
         SELECT FROM campaigns_decision d
         WHERE d.workspace_id = %s AND d.event_id = e.id AND d.campaign_id = %s AND d.kind = ANY(%s)

@@ -12,7 +12,7 @@ from campaigns.models import Broadcast, Campaign
 from campaigns.services.enrolling import Candidate, enrol
 from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
-from config import clock
+from config import clock, ids
 from contacts.models import Contact
 from events.services import bump_rules_version
 from segments.models import Membership, Segment
@@ -87,7 +87,8 @@ def _next_contacts(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
         wanted = [one for one in broadcast.contact_ids if one > after][:CHUNK]
         standing = Contact.objects.in_workspace(broadcast.workspace_id).standing().filter(id__in=wanted)
         return sorted(standing.values_list("id", flat=True)), wanted[-1] if wanted else None
-    segment = Segment.objects.in_workspace(broadcast.workspace_id).filter(id=broadcast.segment_id).first()
+    segments = Segment.objects.in_workspace(broadcast.workspace_id)
+    segment = segments.filter(id=broadcast.segment_id or ids.NO_ID).first()
     if segment is None:
         return [], None
     members = Membership.objects.filter(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings as django_settings
@@ -374,7 +374,7 @@ def decision_about(
     )
 
 
-def tell(workspace_id: UUID, news: Sequence[tuple[str, Message, datetime, Mapping[str, str]]]) -> None:
+def tell(workspace_id: UUID, news: Sequence[tuple[str, Message, datetime, Mapping[str, Any]]]) -> None:
     """Record what happened to messages as events of the stream; of tests nothing is told."""
     news = [one for one in news if not one[1].is_test]
     depths = _depths(workspace_id, {message.event_id for _, message, _, _ in news if message.event_id})

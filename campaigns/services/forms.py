@@ -411,7 +411,8 @@ def _record(
     )
     outcome = record_event(form.workspace, incoming, schema_policy=SchemaPolicy.OPEN, source="system")
     told = outcome.event
-    assert told is not None  # noqa: S101  # strict: a refusal is raised
+    # Strict: a refusal is raised, and the event has a contact.
+    assert told is not None and told.survivor_id is not None  # noqa: S101, PT018
     submission = FormSubmission.objects.create(
         id=submission_id,
         workspace_id=form.workspace_id,

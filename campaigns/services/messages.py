@@ -1,30 +1,57 @@
-"""Reserving messages: one row under its key, made of a template for a contact that may be written to."""
+"""Reserving messages: one row each under its key, made of a template for a contact that may be written to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from campaigns.errors import TemplateFault, ValueMissing
-from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run, Template
+from campaigns.models import Campaign, Decision, Message, Run, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.links import unsubscribe_token, unsubscribe_url
 from campaigns.services.people import Person, people_of
-from campaigns.services.permission import Asked, Verdict, permission_for, settings_of
-from campaigns.services.templates import Rendered, WebhookRequest, render_request, render_template, values_of
+from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
+from campaigns.services.suppressing import normalized_address
+from campaigns.services.templates import (
+    Rendered,
+    WebhookRequest,
+    render_request,
+    render_template,
+    scores_of,
+    values_of,
+)
 from campaigns.signals import message_reserved
 from config import ids
-from contacts.services import normalize_identifier
 from events.models import Event
 
-__all__ = ["Refused", "Reserved", "WebhookRequest", "reserve_message"]
+__all__ = ["Order", "Refused", "Reserved", "WebhookRequest", "reserve_message", "reserve_messages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A message that is asked for. `address` sends a test elsewhere than to the contact."""
+
+    contact_id: UUID
+    channel: str
+    template: Template | WebhookRequest
+    key: str
+    campaign: Campaign | None = None
+    run: Run | None = None
+    event: Event | None = None
+    step: str = ""
+    priority: int = 0
+    is_transactional: bool = False
+    is_test: bool = False
+    address: str = ""
+    message_id: UUID = field(default_factory=ids.uuid7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +70,6 @@ class Refused:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What is asked for."""
-
-    workspace_id: UUID
-    contact_id: UUID
-    channel: str
-    template: Template | WebhookRequest
-    key: str
-    now: datetime
-    campaign: Campaign | None
-    run: Run | None
-    event: Event | None
-    step: str
-    priority: int
-    is_transactional: bool
-    is_test: bool
-    address: str
-    message_id: UUID
-
-
-@transaction.atomic
 def reserve_message(
     workspace_id: UUID,
     contact_id: UUID,
@@ -82,131 +87,44 @@ def reserve_message(
     is_test: bool = False,
     address: str = "",
 ) -> Reserved | Refused:
-    """Render a message and reserve it under its key, or tell why there is none.
-
-    A key that has its message gets that again. A refusal and a deferral are written as decisions here; that it
-    was sent, once it was. `address` sends a test elsewhere than to the contact. The message leaves after the commit.
-    """
-    existing = Message.objects.in_workspace(workspace_id).filter(key=key).first()
-    if existing is not None:
-        return _again(existing, now)
-    order = _Order(
-        workspace_id,
+    """Reserve one message, or tell why there is none: see `reserve_messages`."""
+    order = Order(
         contact_id,
         channel,
         template,
         key,
-        now,
-        campaign,
-        run,
-        event,
-        step,
-        priority,
-        is_transactional,
-        is_test,
-        address,
-        ids.uuid7(now),
-    )
-    outcome = _reserve(order)
-    if isinstance(outcome, Refused):
-        _decide(order, Decision.Kind.NOT_SENT, outcome.reason, outcome.detail)
-    return outcome
-
-
-def _reserve(order: _Order) -> Reserved | Refused:
-    person = people_of(order.workspace_id, [order.contact_id]).get(order.contact_id)
-    if person is None:
-        return Refused(Reason.ERASED)
-    settings = settings_of(order.workspace_id, order.channel)
-    # A webhook's address is known once it is rendered; of a person's, one that may not be used needs no rendering.
-    address = _address(order, person)
-    if order.channel != Channel.WEBHOOK:
-        verdict = _judge(order, settings, person, address)
-        if verdict.reason is not None and verdict.until is None:
-            return _refused(verdict.reason, address)
-    try:
-        rendered = _render(order, person)
-    except ValueMissing as error:
-        return Refused(Reason.VALUE_MISSING, {"message": error.message})
-    except TemplateFault as error:
-        return Refused(Reason.TEMPLATE_BROKEN, {"message": error.message})
-    if order.channel == Channel.WEBHOOK:
-        address = rendered.address or str(settings.options.get("url", ""))
-        verdict = _judge(order, settings, person, address)
-        if verdict.reason is not None and verdict.until is None:
-            return _refused(verdict.reason, address)
-    return _insert(order, person, address, rendered, verdict)
-
-
-def _address(order: _Order, person: Person) -> str:
-    if order.address:
-        return normalize_identifier(order.channel, order.address) or ""
-    return person.address(order.channel)
-
-
-def _judge(order: _Order, settings: ChannelSettings, person: Person, address: str) -> Verdict:
-    permission = permission_for(settings, [person], [address], now=order.now)
-    return permission.judge(Asked(person, address, order.is_transactional, order.is_test))
-
-
-def _refused(reason: Reason, address: str) -> Refused:
-    return Refused(reason, {"address": address} if address else {})
-
-
-def _render(order: _Order, person: Person) -> Rendered:
-    token = unsubscribe_token(order.workspace_id, person.id, order.channel, order.message_id)
-    values = values_of(person, event=order.event, campaign=order.campaign, token=token)
-    if isinstance(order.template, WebhookRequest):
-        return render_request(order.template, values)
-    if order.template.channel != order.channel:
-        raise TemplateFault(f"a template for {order.template.channel}")
-    rendered = render_template(order.template, values)
-    if order.channel == Channel.EMAIL and not order.is_transactional:
-        headers = {
-            "List-Unsubscribe": f"<{unsubscribe_url(token)}>",
-            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-        }
-        return Rendered(rendered.subject, rendered.body, rendered.text, "", headers, rendered.template_id)
-    return rendered
-
-
-def _insert(
-    order: _Order, person: Person, address: str, rendered: Rendered, verdict: Verdict
-) -> Reserved | Refused:
-    message = Message(
-        id=order.message_id,
-        workspace_id=order.workspace_id,
-        campaign_id=order.campaign.pk if order.campaign else None,
-        contact_id=person.id,
-        run_id=order.run.pk if order.run else None,
-        event_id=order.event.pk if order.event else None,
-        step=order.step,
-        template_id=rendered.template_id,
-        key=order.key,
-        channel=order.channel,
+        campaign=campaign,
+        run=run,
+        event=event,
+        step=step,
+        priority=priority,
+        is_transactional=is_transactional,
+        is_test=is_test,
         address=address,
-        subject=rendered.subject,
-        body=rendered.body,
-        text=rendered.text,
-        headers=dict(rendered.headers),
-        is_transactional=order.is_transactional,
-        is_test=order.is_test,
-        priority=order.priority,
-        send_at=verdict.until or order.now,
-        host=_host(order.channel, address),
-        created_at=order.now,
     )
-    try:
-        with transaction.atomic():
-            message.save(force_insert=True)
-    except IntegrityError:
-        # Somebody reserved it in this moment.
-        return _again(Message.objects.get(workspace_id=order.workspace_id, key=order.key), order.now)
-    if verdict.reason is not None and verdict.until is not None:
-        detail = {"until": verdict.until.isoformat()}
-        _decide(order, Decision.Kind.DEFERRED, verdict.reason, detail, message_id=message.pk)
-    message_reserved.send(sender=Message, message=message)
-    return Reserved(message, verdict.until)
+    return reserve_messages(workspace_id, [order], now=now)[0]
+
+
+@transaction.atomic
+def reserve_messages(
+    workspace_id: UUID, orders: Sequence[Order], *, now: datetime
+) -> list[Reserved | Refused]:
+    """Render messages and reserve each under its key, or tell why there is none; a fixed number of statements.
+
+    A key that has its message gets that again. Refusals and deferrals are written as decisions here; that a message
+    was sent, once it was. They leave after the commit.
+    """
+    found = _by_key(workspace_id, orders)
+    new = {order.key: order for order in orders if order.key not in found}
+    reserving = _Reserving(workspace_id, now)
+    reserving.take(list(new.values()))
+    reserving.write()
+    return [reserving.outcomes.get(order.key) or _again(found[order.key], now) for order in orders]
+
+
+def _by_key(workspace_id: UUID, orders: Sequence[Order]) -> dict[str, Message]:
+    messages = Message.objects.in_workspace(workspace_id).filter(key__in=[order.key for order in orders])
+    return {message.key: message for message in messages}
 
 
 def _again(message: Message, now: datetime) -> Reserved:
@@ -214,28 +132,177 @@ def _again(message: Message, now: datetime) -> Reserved:
     return Reserved(message, message.send_at if is_deferred else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Addressed:
+    """An order of which is known whom it goes to, and where."""
+
+    order: Order
+    person: Person
+    address: str
+    # Of a call only: the others are rendered once they may leave.
+    rendered: Rendered | None = None
+
+
+class _Reserving:
+    """Some orders of a workspace on their way."""
+
+    def __init__(self, workspace_id: UUID, now: datetime) -> None:
+        self.workspace_id = workspace_id
+        self.now = now
+        # By key.
+        self.outcomes: dict[str, Reserved | Refused] = {}
+        self.messages: list[Message] = []
+        self.decisions: list[Decision] = []
+        self.people: dict[UUID, Person] = {}
+        self.scores: dict[UUID, float] = {}
+
+    def take(self, orders: Sequence[Order]) -> None:
+        """Judge and render."""
+        self.people = people_of(self.workspace_id, {order.contact_id for order in orders})
+        self.scores = scores_of(self.workspace_id, [person.id for person in self.people.values()])
+        by_channel: dict[str, list[Order]] = defaultdict(list)
+        for order in orders:
+            if order.contact_id in self.people:
+                by_channel[order.channel].append(order)
+            else:
+                self._refuse(order, Reason.ERASED)
+        for channel, of_channel in by_channel.items():
+            self._take_channel(channel, of_channel)
+
+    def write(self) -> None:
+        """Insert what is new; who was quicker under a key has reserved its message."""
+        Message.objects.bulk_create(self.messages, ignore_conflicts=True)
+        keys = [message.key for message in self.messages]
+        rows = Message.objects.in_workspace(self.workspace_id).filter(key__in=keys)
+        standing = {message.key: message for message in rows.only("key", "status", "send_at")} if keys else {}
+        reserved = [one for one in self.messages if standing[one.key].pk == one.pk]
+        ours = {message.pk for message in reserved}
+        for message in self.messages:
+            if message.pk not in ours:
+                self.outcomes[message.key] = _again(standing[message.key], self.now)
+        Decision.objects.bulk_create(
+            one for one in self.decisions if one.message_id is None or one.message_id in ours
+        )
+        if reserved:
+            message_reserved.send(sender=Message, messages=reserved)
+
+    def _take_channel(self, channel: str, orders: Sequence[Order]) -> None:
+        settings = settings_of(self.workspace_id, channel)
+        addressed = [one for order in orders if (one := self._addressed(order, settings.options.get("url")))]
+        people = {one.person.id: one.person for one in addressed}
+        addresses = [one.address for one in addressed]
+        permission = permission_for(settings, people.values(), addresses, now=self.now)
+        for one in addressed:
+            self._take_one(one, permission)
+
+    def _addressed(self, order: Order, default_url: object) -> _Addressed | None:
+        person = self.people[order.contact_id]
+        if order.channel == Channel.WEBHOOK:
+            rendered = self._render(order, person)
+            return rendered and _Addressed(
+                order, person, rendered.address or str(default_url or ""), rendered
+            )
+        address = normalized_address(order.channel, order.address) if order.address else ""
+        return _Addressed(order, person, address or person.address(order.channel))
+
+    def _take_one(self, one: _Addressed, permission: Permission) -> None:
+        order = one.order
+        asked = Asked(one.person, one.address, order.is_transactional, order.is_test)
+        verdict = permission.judge(asked)
+        if verdict.reason is not None and verdict.until is None:
+            self._refuse(order, verdict.reason, {"address": one.address} if one.address else {})
+        elif rendered := one.rendered or self._render(order, one.person):
+            self._reserve(one, rendered, verdict)
+
+    def _render(self, order: Order, person: Person) -> Rendered | None:
+        try:
+            return self._rendered(order, person)
+        except ValueMissing as error:
+            self._refuse(order, Reason.VALUE_MISSING, {"message": error.message})
+        except TemplateFault as error:
+            self._refuse(order, Reason.TEMPLATE_BROKEN, {"message": error.message})
+        return None
+
+    def _rendered(self, order: Order, person: Person) -> Rendered:
+        token = unsubscribe_token(self.workspace_id, person.id, order.channel, order.message_id)
+        score = self.scores.get(person.id, 0.0)
+        values = values_of(person, score=score, event=order.event, campaign=order.campaign, token=token)
+        if isinstance(order.template, WebhookRequest):
+            return render_request(order.template, values)
+        if order.template.channel != order.channel:
+            raise TemplateFault(f"a template for {order.template.channel}")
+        rendered = render_template(order.template, values)
+        if order.channel == Channel.EMAIL and not order.is_transactional:
+            return replace(rendered, headers=_list_headers(token))
+        return rendered
+
+    def _reserve(self, one: _Addressed, rendered: Rendered, verdict: Verdict) -> None:
+        order = one.order
+        message = Message(
+            id=order.message_id,
+            workspace_id=self.workspace_id,
+            campaign_id=order.campaign.pk if order.campaign else None,
+            contact_id=one.person.id,
+            run_id=order.run.pk if order.run else None,
+            event_id=order.event.pk if order.event else None,
+            step=order.step,
+            template_id=rendered.template_id,
+            key=order.key,
+            channel=order.channel,
+            address=one.address,
+            subject=rendered.subject,
+            body=rendered.body,
+            text=rendered.text,
+            headers=dict(rendered.headers),
+            is_transactional=order.is_transactional,
+            is_test=order.is_test,
+            priority=order.priority,
+            send_at=verdict.until or self.now,
+            host=_host(order.channel, one.address),
+            created_at=self.now,
+        )
+        self.messages.append(message)
+        self.outcomes[order.key] = Reserved(message, verdict.until)
+        if verdict.reason is not None and verdict.until is not None:
+            detail = {"until": verdict.until.isoformat()}
+            self._decide(order, Decision.Kind.DEFERRED, verdict.reason, detail, message_id=message.pk)
+
+    def _refuse(self, order: Order, reason: Reason, detail: Mapping[str, Any] | None = None) -> None:
+        self.outcomes[order.key] = Refused(reason, detail or {})
+        self._decide(order, Decision.Kind.NOT_SENT, reason, detail or {})
+
+    def _decide(
+        self,
+        order: Order,
+        kind: Decision.Kind,
+        reason: Reason,
+        detail: Mapping[str, Any],
+        message_id: UUID | None = None,
+    ) -> None:
+        decision = Decision(
+            workspace_id=self.workspace_id,
+            campaign_id=order.campaign.pk if order.campaign else None,
+            contact_id=order.contact_id,
+            run_id=order.run.pk if order.run else None,
+            message_id=message_id,
+            event_id=order.event.pk if order.event else None,
+            kind=kind,
+            reason=reason,
+            step=order.step,
+            detail=dict(detail),
+            decided_at=self.now,
+        )
+        self.decisions.append(decision)
+
+
+def _list_headers(token: str) -> dict[str, str]:
+    """Return what lets a mail program unsubscribe with one click (RFC 8058)."""
+    return {
+        "List-Unsubscribe": f"<{unsubscribe_url(token)}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+
+
 def _host(channel: str, address: str) -> str:
     """Return the receiver's own host; e-mail and Telegram go by way of somebody who serves them all."""
     return (urlsplit(address).hostname or "")[:255] if channel == Channel.WEBHOOK else ""
-
-
-def _decide(
-    order: _Order,
-    kind: Decision.Kind,
-    reason: Reason,
-    detail: Mapping[str, Any],
-    message_id: UUID | None = None,
-) -> None:
-    Decision.objects.create(
-        workspace_id=order.workspace_id,
-        campaign_id=order.campaign.pk if order.campaign else None,
-        contact_id=order.contact_id,
-        run_id=order.run.pk if order.run else None,
-        message_id=message_id,
-        event_id=order.event.pk if order.event else None,
-        kind=kind,
-        reason=reason,
-        step=order.step,
-        detail=dict(detail),
-        decided_at=order.now,
-    )

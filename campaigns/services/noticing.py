@@ -15,10 +15,11 @@ from django.db.models import Q, QuerySet
 from campaigns.models import Decision, Run
 from campaigns.reasons import Reason
 from campaigns.services.correlating import properties_of, value_at
+from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import Meaning, Notice, Plan
 from campaigns.signals import runs_wait
 from events.rules.matching import EventRule, given_events, matches
-from events.services import EffectBatch, EffectEvent
+from events.services import EffectBatch, EffectEvent, isolate
 from segments.services.judging import others_of
 
 
@@ -103,17 +104,19 @@ class _Noticing:
             self.batch.workspace_id, [event.id for event in events], [event.contact_id for event in events]
         )
         times = [event.occurred_at for event in events]
-        matched = matches(
-            self.batch.workspace_id,
-            [EventRule(one.match.rule) for one in notices],
-            source,
-            earliest=min(times),
-            latest=max(times),
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
-            for event_id, place in cursor.fetchall():
-                self.fulfilled[event_id].append(notices[place - 1])
+
+        def match(some: Sequence[Notice]) -> None:
+            rules = [EventRule(one.match.rule) for one in some]
+            matched = matches(self.batch.workspace_id, rules, source, earliest=min(times), latest=max(times))
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
+                for event_id, place in cursor.fetchall():
+                    self.fulfilled[event_id].append(some[place - 1])
+
+        def set_aside(failed: Notice, error: Exception) -> None:
+            set_campaign_aside(self.batch.workspace_id, failed.campaign_id, error, self.batch.now)
+
+        isolate(notices, match, set_aside)
 
     def _hold_against(self, run: Run, event: EffectEvent) -> None:
         if run.id in self.ended or event.id == run.event_id or event.occurred_at < run.triggered_at:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import connection
 
-from campaigns.models import Decision, FormSubmission, Message, Run, SentEmail, Suppression
+from campaigns.models import Broadcast, Decision, FormSubmission, Message, Run, SentEmail, Suppression
 from contacts.services.erasure import Person, PersonalData, Removed, exported_rows
 
 
@@ -17,7 +17,19 @@ def _hold(person: Person) -> None:
 def _erase_first(person: Person) -> Removed:
     """Remove what knows the person by an address."""
     suppressed, _ = _suppressions(person).delete()
-    return {"suppressions": suppressed, "sentEmails": _forget_inbox(person)}
+    return {
+        "suppressions": suppressed,
+        "sentEmails": _forget_inbox(person),
+        "broadcasts": _take_off_lists(person),
+    }
+
+
+def _take_off_lists(person: Person) -> int:
+    """Take the person off the lists of contacts that broadcasts are for."""
+    with connection.cursor() as cursor:
+        ids = list(person.contact_ids)
+        cursor.execute(_LISTS, [ids, person.workspace_id, ids])
+        return int(cursor.rowcount)
 
 
 def _forget_inbox(person: Person) -> int:
@@ -30,7 +42,7 @@ def _forget_inbox(person: Person) -> int:
             _INBOX,
             [person.workspace_id, list(person.contact_ids), person.workspace_id, person.addresses("email")],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _export_more(person: Person) -> dict[str, Any]:
@@ -41,6 +53,14 @@ def _suppressions(person: Person) -> Any:
     addresses = [value for _, value in person.identifiers]
     return Suppression.objects.in_workspace(person.workspace_id).filter(address__in=addresses)
 
+
+_LISTS = f"""
+UPDATE {Broadcast._meta.db_table} SET contact_ids = ARRAY(
+    SELECT one.id FROM unnest(contact_ids) WITH ORDINALITY AS one (id, place)
+    WHERE NOT one.id = ANY(%s::uuid[]) ORDER BY one.place
+)
+WHERE workspace_id = %s AND contact_ids && %s::uuid[]
+"""
 
 _INBOX = f"""
 DELETE FROM {SentEmail._meta.db_table} s

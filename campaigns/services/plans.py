@@ -66,6 +66,7 @@ class Meaning(Enum):
 class Notice:
     """An event that runs of a version take note of; `node_id` of one that is waited for."""
 
+    campaign_id: UUID
     version_id: UUID
     definition: Definition
     meaning: Meaning
@@ -192,7 +193,7 @@ def _make_plan(workspace_id: UUID) -> Plan:
             continue
         if version.id == campaign.version_id and campaign.status != Campaign.Status.COMPLETED:
             _add_starter(plan, starter_of(campaign, version))
-        for notice in _notices(version.id, definition):
+        for notice in _notices(version, definition):
             plan.notices[notice.match.event_name].append(notice)
         if waits := [one.id for one in definition.nodes.values() if isinstance(one.step, WaitUntilDate)]:
             plan.date_waits[version.id] = waits
@@ -210,11 +211,12 @@ def _add_starter(plan: Plan, starter: Starter) -> None:
     plan.dates.update({start.subject: start for start in date_starts(starter)})
 
 
-def _notices(version_id: UUID, definition: Definition) -> Iterator[Notice]:
+def _notices(version: CampaignVersion, definition: Definition) -> Iterator[Notice]:
+    ids = version.campaign_id, version.id
     if definition.goal is not None:
-        yield Notice(version_id, definition, Meaning.GOAL, definition.goal.match)
+        yield Notice(*ids, definition, Meaning.GOAL, definition.goal.match)
     for match in definition.event_exits:
-        yield Notice(version_id, definition, Meaning.EXIT, match)
+        yield Notice(*ids, definition, Meaning.EXIT, match)
     for node in definition.nodes.values():
         if isinstance(node.step, WaitForEvent):
-            yield Notice(version_id, definition, Meaning.AWAITED, node.step.match, node.id)
+            yield Notice(*ids, definition, Meaning.AWAITED, node.step.match, node.id)

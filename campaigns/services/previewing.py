@@ -7,7 +7,7 @@ from uuid import UUID
 from campaigns.models import Campaign, Template
 from campaigns.services.links import unsubscribe_token
 from campaigns.services.people import people_of
-from campaigns.services.templates import Rendered, check_template, render_template, values_of
+from campaigns.services.templates import Rendered, check_template, render_template, scores_of, values_of
 from contacts.errors import ContactNotFound
 from events.models import Event
 
@@ -29,4 +29,6 @@ def preview_template(
     if person is None:
         raise ContactNotFound
     token = unsubscribe_token(workspace_id, person.id, template.channel, None)
-    return render_template(template, values_of(person, event=event, campaign=campaign, token=token))
+    score = scores_of(workspace_id, [person.id]).get(person.id, 0.0)
+    values = values_of(person, score=score, event=event, campaign=campaign, token=token)
+    return render_template(template, values)

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from campaigns.definition import HOLDOUT, Definition, Start
+from campaigns.definition import HOLDOUT, NEXT, Definition, Start
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion, Decision, Run
 from campaigns.reasons import Reason
@@ -208,7 +208,9 @@ class _Taking:
         if not isinstance(node.step, Start):
             has_waited = run.arrived_at is not None
             kind = Decision.Kind.RESUMED if has_waited else Decision.Kind.STEP
-            self._decide(run, kind, detail=outcome.detail, event_id=outcome.event_id)
+            # Of a step with several ways on, which one it was: reports count by it.
+            way = {"handle": outcome.handle} if outcome.handle != NEXT else {}
+            self._decide(run, kind, detail={**outcome.detail, **way}, event_id=outcome.event_id)
         run.steps_taken += 1
         run.arrived_at = None
         run.awaits = run.awaited_value = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -57,10 +57,15 @@ class Rendered:
 
 
 def values_of(
-    person: Person, *, event: Event | None = None, campaign: Campaign | None = None, token: str = ""
+    person: Person,
+    *,
+    score: float,
+    event: Event | None = None,
+    campaign: Campaign | None = None,
+    token: str = "",
 ) -> dict[str, Any]:
     """Return what templates can speak of; `token` leads to the person's own pages."""
-    values: dict[str, Any] = {"contact": _contact(person)}
+    values: dict[str, Any] = {"contact": {**_contact(person), "score": score}}
     if event is not None:
         values["event"] = {
             "id": str(event.id),
@@ -75,6 +80,12 @@ def values_of(
         values["unsubscribeUrl"] = unsubscribe_url(token)
         values["preferencesUrl"] = preferences_url(token)
     return values
+
+
+def scores_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, float]:
+    """Return the lead scores of contacts; who has none is at zero."""
+    rows = ContactScore.objects.filter(workspace_id=workspace_id, contact_id__in=contact_ids)
+    return {contact_id: float(points) for contact_id, points in rows.values_list("contact_id", "points")}
 
 
 def check_template(template: Template) -> None:
@@ -123,7 +134,6 @@ _KINDS: Final[dict[str, liquid.Kind]] = {
 
 def _contact(person: Person) -> dict[str, Any]:
     state = person.state
-    scores = ContactScore.objects.filter(contact_id=person.id).values_list("points", flat=True)
     return {
         "id": str(person.id),
         "firstName": state.first_name,
@@ -133,7 +143,6 @@ def _contact(person: Person) -> dict[str, Any]:
         "externalId": state.primary("external_id"),
         "attributes": state.attributes,
         "tags": list(state.tags),
-        "score": float(next(iter(scores), 0)),
     }
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -83,5 +83,5 @@ def _is_machine(message: Message, visit: Visit) -> bool:
     )
 
 
-def _tell(name: str, message: Message, visit: Visit, is_machine: bool, more: Mapping[str, str]) -> None:
+def _tell(name: str, message: Message, visit: Visit, is_machine: bool, more: Mapping[str, Any]) -> None:
     tell(message.workspace_id, [(name, message, visit.at, {**more, "isMachine": is_machine})])

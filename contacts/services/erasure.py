@@ -4,8 +4,8 @@ Each app says in its `PERSONAL_DATA` what it has of a person; the settings list 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -81,8 +81,6 @@ class PersonalData:
     erase_first: Callable[[Person], Removed] | None = None
     export_more: Callable[[Person], Mapping[str, Any]] | None = None
     hold: Callable[[Person], None] | None = None
-    # Columns that are the machine's own.
-    hidden: Collection[str] = field(default_factory=tuple)
 
 
 def erase_person(workspace: Workspace, contact: Contact, *, by: str = "") -> Erasure:
@@ -110,7 +108,7 @@ def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
     }
     for data in reversed(_personal_data()):
         for name, model in data.tables.items():
-            known[name] = exported_rows(_rows_of(person, model), data.hidden)
+            known[name] = exported_rows(_rows_of(person, model))
         known.update(data.export_more(person) if data.export_more else {})
     return known
 
@@ -132,10 +130,10 @@ def find_erasure(workspace: Workspace, erasure_id: UUID | None) -> Erasure:
     return erasure
 
 
-def exported_rows(rows: models.QuerySet[Any], hidden: Collection[str] = ()) -> list[dict[str, Any]]:
+def exported_rows(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
     """Return rows as an export has them: every column under its camelCase name, but for the workspace."""
     return [
-        {_camel(name): value for name, value in row.items() if name != "workspace_id" and name not in hidden}
+        {_camel(name): value for name, value in row.items() if name != "workspace_id"}
         for row in rows.order_by("id").values()
     ]
 
@@ -147,7 +145,7 @@ def removed_of_contacts(person: Person, model: type[models.Model], column: str =
             f"DELETE FROM {model._meta.db_table} WHERE workspace_id = %s AND {column} = ANY(%s)",
             [person.workspace_id, list(person.contact_ids)],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _erase(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:

@@ -26,7 +26,7 @@ def _blank_answers(person: Person) -> int:
     texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
     with connection.cursor() as cursor:
         cursor.execute(_ANSWERS, [person.workspace_id, person.since, person.since, texts])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _forget_named_keys(person: Person) -> int:
@@ -35,7 +35,7 @@ def _forget_named_keys(person: Person) -> int:
         return 0
     with connection.cursor() as cursor:
         cursor.execute(_NAMED_KEYS, [person.workspace_id, [word.lower() for word in person.words]])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _clean_parked(person: Person) -> int:
@@ -64,13 +64,13 @@ def _forget_merges(person: Person) -> int:
     with connection.cursor() as cursor:
         merge_ids = [str(one) for one in person.merge_ids]
         cursor.execute(_MERGES, [person.workspace_id, merge_ids, list(person.contact_ids)])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _of_events(sql: str, person: Person) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, [person.workspace_id, person.workspace_id, list(person.contact_ids)])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 _ANSWERS = """

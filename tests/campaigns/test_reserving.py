@@ -1,6 +1,17 @@
+from threading import Barrier, Thread
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
 from campaigns.models import Decision, Message
-from campaigns.services.messages import Refused, Reserved, WebhookRequest
+from campaigns.services import messages
+from campaigns.services.messages import Order, Refused, Reserved, WebhookRequest, reserve_messages
+from config import clock, ids
+from contacts.services import set_consent
 from tests.campaigns.messages import a_template, reserve
+from tests.contacts.factories import a_contact
+from tests.workspaces.factories import WorkspaceFactory
 
 
 def test_a_message_is_rendered_when_it_is_reserved(workspace, jane, time):
@@ -42,3 +53,83 @@ def test_a_call_is_rendered_too(workspace, jane):
     assert reserved.message.address == f"https://shop.test/{jane.id}"
     assert reserved.message.body == '{"mail": "jane@example.test", "n": [1]}'
     assert reserved.message.host == "shop.test"
+
+
+def test_many_cost_no_more_statements_than_one(workspace):
+    template = a_template(workspace)
+    people = [a_contact(workspace, f"person{number}@example.test") for number in range(20)]
+    orders = [Order(one.id, "email", template, key=f"run:{one.id}") for one in people]
+
+    for some in (orders[:1], orders[1:]):
+        with CaptureQueriesContext(connection) as queries:
+            outcomes = reserve_messages(workspace.id, some, now=clock.now())
+        assert all(isinstance(one, Reserved) for one in outcomes)
+        assert len(queries) <= 9
+
+    assert [one.message.contact_id for one in outcomes] == [one.id for one in people[1:]]
+    assert Message.objects.count() == 20
+
+
+def test_each_has_its_own_outcome(workspace, jane):
+    nobody = a_contact(workspace)
+    set_consent(workspace, out := a_contact(workspace, "out@example.test"), "email", "opted_out")
+    sound, holed = a_template(workspace), a_template(workspace, "{{ contact.firstName }}")
+    request = WebhookRequest("https://shop.test/", '{"a": 1}')
+    before = reserve(jane, key="before").message
+
+    outcomes = reserve_messages(
+        workspace.id,
+        [
+            Order(jane.id, "email", sound, key="a"),
+            Order(nobody.id, "email", sound, key="b"),
+            Order(out.id, "email", sound, key="c"),
+            Order(jane.id, "email", holed, key="d"),
+            Order(jane.id, "webhook", request, key="e"),
+            Order(ids.uuid7(), "email", sound, key="f"),
+            Order(jane.id, "email", holed, key="before"),
+            Order(jane.id, "email", sound, key="a"),
+        ],
+        now=clock.now(),
+    )
+
+    told = [one.message.key if isinstance(one, Reserved) else str(one.reason) for one in outcomes]
+    assert told == ["a", "no_address", "opted_out", "value_missing", "e", "erased", "before", "a"]
+    assert outcomes[6].message == before
+    assert Message.objects.count() == 3
+    assert sorted(Decision.objects.values_list("reason", flat=True)) == [
+        "erased",
+        "no_address",
+        "opted_out",
+        "value_missing",
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_reserve_under_one_key_at_once_get_one_message(monkeypatch):
+    workspace = WorkspaceFactory()
+    jane = a_contact(workspace, "jane@example.test")
+    template = a_template(workspace)
+    together = Barrier(2)
+    find = messages._by_key
+
+    def find_together(*arguments):
+        """Let both see that there is none yet."""
+        found = find(*arguments)
+        together.wait(10)
+        return found
+
+    monkeypatch.setattr(messages, "_by_key", find_together)
+    outcomes = []
+
+    def race():
+        outcomes.append(reserve(jane, template, key="one"))
+        connections.close_all()
+
+    threads = [Thread(target=race) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Message.objects.count() == 1
+    assert {one.message.pk for one in outcomes} == {Message.objects.get().pk}

@@ -47,6 +47,7 @@ SAME_ORDER = {"match": {"property": "order_id", "trigger": "order_id"}}
 def test_a_duration_begins_when_the_run_comes_to_it(workspace, jane, time):
     campaign = a_campaign(workspace, definition(node("wait", "wait", duration="2d"), marks()))
     send(workspace, jane, "go")
+    time.go(milliseconds=1)
     work(workspace)
     time.go(days=2, seconds=-1)
     work(workspace)

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 
 from campaigns.models import (
+    Broadcast,
     Campaign,
     CampaignVersion,
     Decision,
@@ -43,6 +44,7 @@ from contacts.services import (
     update_contact,
     upsert_contact,
 )
+from contacts.services.tombstones import digests_of
 from events.models import Event, ParkedEffect
 from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_event, record_events
 from scoring.models import ScoringRule
@@ -143,6 +145,9 @@ class Full:
         campaign = Campaign.objects.create(workspace=workspace, name="Welcome")
         version = CampaignVersion.objects.create(
             workspace=workspace, campaign=campaign, number=1, definition={}
+        )
+        Broadcast.objects.create(
+            workspace=workspace, campaign=campaign, due_at=clock.now(), contact_ids=[*self.ids, self.other.id]
         )
         run = Run.objects.create(
             workspace=workspace, campaign=campaign, version=version, contact=self.merged, key="1"
@@ -248,6 +253,7 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
     kept = rows_that_name("trillian")
     assert [table for table, _ in kept] == [table for table, _ in strangers]
     assert ParkedEffect.objects.get().event_ids == [full.kept_event]
+    assert Broadcast.objects.get().contact_ids == [full.other.id]
     apply_effects(workspace.id)
     assert rows_of_contacts(full.ids) == []
 
@@ -341,6 +347,7 @@ def test_an_export_has_all_that_an_erasure_removes(workspace, client):
     removed = erase_person(workspace, full.contact).removed
 
     names_no_rows = {
+        "broadcasts",
         "adminLog",
         "eventsOfOthers",
         "idempotencyKeys",
@@ -495,6 +502,12 @@ def test_staff_erase_after_confirming(workspace, client, admin_client):
     form = {"workspace": str(workspace.id), "contact": str(full.other.id), "kind": "email", "value": EMAIL}
     refused = admin_client.post("/admin/contacts/identifier/add/", form)
     assert b"was erased" in refused.content
+    erased = "/admin/contacts/erasedidentifier/"
+    tombstone = ErasedIdentifier.objects.get(digest=next(iter(digests_of(workspace.id, [("email", EMAIL)]))))
+    assert str(tombstone.id) in admin_client.get(erased, {"q": EMAIL.upper()}).content.decode()
+    assert str(tombstone.id) not in admin_client.get(erased, {"q": "ford@earth.test"}).content.decode()
+    admin_client.post(erased, {"action": "lift", "_selected_action": [str(tombstone.id)]})
+    assert a_contact(workspace, EMAIL).email == EMAIL
 
 
 @pytest.mark.django_db(transaction=True)

@@ -17,6 +17,7 @@ from schemathesis.specs.openapi import checks
 
 from config import wsgi
 from segments.services import create_segment, run_build
+from tests.campaigns.rows import a_campaign_row, a_form_row, a_message, a_run, a_template_row
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory, a_key
 
@@ -98,12 +99,20 @@ def test_no_request_makes_an_error_of_ours(mode):
     contact = a_contact(workspace, "jane@example.test")
     segment = create_segment(workspace, name="Buyers", raw={"type": "event", "eventType": "buy"})
     run_build(workspace.id, segment.id)
+    campaign = a_campaign_row(workspace)
+    message = a_message(contact, campaign)
     own = {
         "workspace_id": workspace.id,
         "workspace": workspace.id,
         "contact_id": contact.id,
         "contact": contact.id,
         "segment_id": segment.id,
+        "campaign_id": campaign.id,
+        "run_id": a_run(campaign, contact).id,
+        "message_id": message.id,
+        "template_id": a_template_row(workspace).id,
+        "form_id": a_form_row(workspace).id,
+        "channel": "email",
     }
     headers = {"Authorization": f"Bearer {a_key(workspace).secret}"}
     schema = schemathesis.openapi.from_wsgi("/api/openapi", wsgi.application)

@@ -9,6 +9,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.crypto import get_random_string
 from oauth2_provider.models import get_access_token_model
 
+from campaigns.models import Campaign, ChannelSettings, Form, Message, Run, Suppression, Template
+from campaigns.services.forms import FormValues, create_form
 from config import clock
 from contacts.models import Contact, ContactScore, Tag
 from contacts.services import create_field
@@ -18,12 +20,26 @@ from scoring.models import ScoringRule
 from segments.models import Membership as InSegment
 from segments.models import Segment
 from segments.services import add_members, create_segment
+from tests.campaigns.rows import (
+    a_campaign_row,
+    a_decision,
+    a_message,
+    a_run,
+    a_submission,
+    a_suppression,
+    a_template_row,
+)
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import PASSWORD, MembershipFactory, WorkspaceFactory, a_key, an_application
 from workspaces.models import ApiKey
 from workspaces.tokens import issue_tokens
 
 pytestmark = pytest.mark.django_db
+
+_MODELS = (
+    *(Contact, Tag, Event, EventDefinition, ScoringRule, Segment, InSegment, ApiKey),
+    *(Campaign, Run, Message, Template, Form, Suppression, ChannelSettings),
+)
 
 METHODS = ("get", "post", "put", "patch", "delete")
 SECRET = "tellnobody"
@@ -73,6 +89,17 @@ class Victim:
         # By hand: whatever changes who is in it would show at once.
         self.segment = create_segment(self.workspace, name=SECRET, evaluation=Segment.Evaluation.STATIC)
         add_members(self.workspace, self.segment, contact_ids=[self.contact.id])
+        # Drafts and drafts' things: whatever starts, stops or changes them would show.
+        self.campaign = a_campaign_row(self.workspace, SECRET)
+        self.run = a_run(self.campaign, self.contact, step=SECRET)
+        a_decision(self.campaign, self.contact, "entered", SECRET, run_id=self.run.id, event_id=self.event_id)
+        self.message = a_message(self.contact, self.campaign, subject=SECRET, status="UNKNOWN")
+        self.template = a_template_row(self.workspace, SECRET)
+        asked = [{"name": "mail", "type": "email", "required": True}]
+        self.form = create_form(self.workspace, FormValues(name=SECRET, fields=asked))
+        a_submission(self.form, self.contact, answers={"word": SECRET})
+        self.suppression = a_suppression(self.workspace, f"{SECRET}@b.test")
+        ChannelSettings.objects.create(workspace=self.workspace, channel="email", sender=f"{SECRET}@b.test")
         self.key = a_key(self.workspace)
 
     def urls(self, route: str) -> Iterator[str]:
@@ -84,6 +111,13 @@ class Victim:
             "definition": [self.definition.id],
             "rule": [self.rule.id],
             "segment": [self.segment.id],
+            "campaign": [self.campaign.id],
+            "run": [self.run.id],
+            "message": [self.message.id],
+            "template": [self.template.id],
+            "form": [self.form.id],
+            "suppression": [self.suppression.id],
+            "channel": ["email"],
             "field": [SECRET],
             "name": [f"{SECRET}_event"],
             "user": [f"{SECRET}-1"],
@@ -101,7 +135,7 @@ class Victim:
         """All rows that a request could change."""
         return {
             model.__name__: list(model.objects.filter(workspace=self.workspace).order_by("pk").values())
-            for model in (Contact, Tag, Event, EventDefinition, ScoringRule, Segment, InSegment, ApiKey)
+            for model in _MODELS
         }
 
     def body(self) -> dict[str, object]:
@@ -194,7 +228,7 @@ def test_the_same_refusal_whether_a_workspace_exists_or_not(victim, stranger):
 
 def _assert_refused(what, answer, *, names_workspace):
     assert answer.status_code < 500, what
-    echoed = answer.content.decode()
+    echoed = answer.content.decode(errors="replace")
     assert f'"word":"{SECRET}"' not in echoed.replace(" ", ""), what
     assert f"{SECRET} inc" not in echoed, what
     if names_workspace:

@@ -9,7 +9,7 @@ from campaigns.definition import CallWebhook, Record, Send, TagStep, Update
 from campaigns.models import Run, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
-from campaigns.services.messages import Refused, Reserved, WebhookRequest, reserve_message
+from campaigns.services.messages import Order, Refused, Reserved, WebhookRequest, reserve_messages
 from campaigns.services.turns import End, GoOn, Outcome, Turn
 from contacts.services import ContactChanges, get_contact, untag_contact, update_contact
 from events.services import Consequence, caused_by, record_consequences
@@ -24,12 +24,13 @@ def send(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     if template is None:
         detail = {"templateId": str(step.template_id)}
         return {run.id: End(Run.Status.FAILED, Reason.TEMPLATE_BROKEN, detail) for run in runs}
-    return {
-        run.id: _reserve(
+    orders = [
+        _order(
             turn, run, step.channel, template, priority=step.priority, is_transactional=step.is_transactional
         )
         for run in runs
-    }
+    ]
+    return _reserve(turn, runs, orders)
 
 
 def call_webhook(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
@@ -37,13 +38,13 @@ def call_webhook(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     step = turn.node.step
     assert isinstance(step, CallWebhook)  # noqa: S101  # as above
     request = WebhookRequest(step.url, step.body or "{}", step.method, step.headers)
-    return {
-        run.id: _reserve(turn, run, Channel.WEBHOOK, request, priority=None, is_transactional=True)
-        for run in runs
-    }
+    orders = [
+        _order(turn, run, Channel.WEBHOOK, request, priority=None, is_transactional=True) for run in runs
+    ]
+    return _reserve(turn, runs, orders)
 
 
-def _reserve(
+def _order(
     turn: Turn,
     run: Run,
     channel: str,
@@ -51,15 +52,13 @@ def _reserve(
     *,
     priority: int | None,
     is_transactional: bool,
-) -> Outcome:
+) -> Order:
     campaign = turn.chunk.campaigns[run.campaign_id]
-    answer = reserve_message(
-        turn.workspace_id,
+    return Order(
         turn.person(run).id,
-        channel=channel,
-        template=template,
+        channel,
+        template,
         key=f"{run.id}:{turn.node.id}:{run.steps_taken}",
-        now=turn.now,
         campaign=campaign,
         run=run,
         event=turn.chunk.event_of(run),
@@ -68,7 +67,11 @@ def _reserve(
         is_transactional=is_transactional,
         is_test=run.is_test,
     )
-    return _told(answer)
+
+
+def _reserve(turn: Turn, runs: Sequence[Run], orders: Sequence[Order]) -> dict[UUID, Outcome]:
+    answers = reserve_messages(turn.workspace_id, orders, now=turn.now)
+    return {run.id: _told(answer) for run, answer in zip(runs, answers, strict=True)}
 
 
 def _told(answer: Reserved | Refused) -> Outcome:

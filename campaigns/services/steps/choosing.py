@@ -24,7 +24,7 @@ def branch(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     outcomes: dict[UUID, Outcome] = {}
     for run in runs:
         held = [handle for handle, holds in zip(handles, answers[run.id], strict=True) if holds]
-        outcomes[run.id] = GoOn(held[0] if held else ELSE, {"branch": held[0] if held else ELSE})
+        outcomes[run.id] = GoOn(held[0] if held else ELSE)
     return outcomes
 
 
@@ -35,7 +35,7 @@ def split(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     outcomes: dict[UUID, Outcome] = {}
     for run in runs:
         arm = arm_of(step, run.campaign_id, run.contact_id, turn.node.id)
-        outcomes[run.id] = GoOn(arm, {"arm": arm})
+        outcomes[run.id] = GoOn(arm)
     return outcomes
 
 

@@ -1,0 +1,28 @@
+"""Have Telegram send a bot's updates here."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from campaigns.services.telegram_inbound import register_webhook
+from config.errors import DomainError
+from scoring.management.selection import chosen_workspaces
+
+
+class Command(BaseCommand):
+    """`register_telegram_webhook`: once for each bot, and again when PUBLIC_URL or the token changes."""
+
+    help = "Tell Telegram where it sends what people write to a workspace's bot."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Register one workspace's bot. Raises CommandError if it cannot be."""
+        (workspace,) = chosen_workspaces(options)
+        try:
+            self.stdout.write(register_webhook(workspace))
+        except DomainError as error:
+            raise CommandError(error.message) from error
