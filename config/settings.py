@@ -315,6 +315,8 @@ CONTACT_SECTIONS = [
     "campaigns.admin.contact_campaigns_section",
     "campaigns.admin.contact_messages_section",
 ]
+# What upper apps add to an event's page in the admin, in this order.
+EVENT_SECTIONS = ["campaigns.admin.event_trace_section"]
 # What upper apps add to a contact's answer in the API, by key.
 CONTACT_ANSWER_SECTIONS = {
     "events": "events.api.presentation.recent_events",
