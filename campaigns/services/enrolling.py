@@ -136,6 +136,7 @@ _UNDECIDED: Final = f"""WHERE NOT EXISTS (
     AND d.campaign_id = c.campaign_id AND d.kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
 )"""
 
+# What is asked of a candidate stands within the lateral, so that nothing is looked up for the many that are refused.
 # Of what happened to one contact in this very batch, the first may start a run and the others come too late for it.
 # A run that follows another has that one's id in its key, so of two that would follow it one only is let in.
 _ENROL: Final = f"""
@@ -171,7 +172,8 @@ WITH given AS MATERIALIZED (
     FROM ranked r LEFT JOIN LATERAL (
         SELECT run.id, run.status, run.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
         FROM campaigns_run run
-        WHERE run.workspace_id = %s AND run.campaign_id = r.campaign_id AND run.contact_id = ANY (
+        WHERE r.refusal IS NULL AND r.turn = 1
+        AND run.workspace_id = %s AND run.campaign_id = r.campaign_id AND run.contact_id = ANY (
             r.contact_id || ARRAY(
                 SELECT one.id FROM contacts_contact one
                 WHERE one.workspace_id = %s AND one.merged_into_id = r.contact_id
@@ -179,7 +181,7 @@ WITH given AS MATERIALIZED (
         ) AND NOT run.is_test AND CASE r.mode WHEN 'key' THEN run.key = 'key:' || r.value
             WHEN 'every' THEN run.key = r.source ELSE true END
         ORDER BY run.id DESC LIMIT 1
-    ) last ON r.refusal IS NULL AND r.turn = 1
+    ) last ON true
 ), entered AS (
     INSERT INTO campaigns_run (id, workspace_id, campaign_id, version_id, contact_id, key, status, event_id, depth,
         triggered_at, step, wake_at, since, awaits, awaited_value, steps_taken, attempts, error, started_at,
