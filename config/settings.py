@@ -165,7 +165,11 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so 
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
     "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
-    "settle erasures": {"task": "contacts.tasks.settle_erasures", "schedule": 60.0, "options": {"expires": 60}},
+    "settle erasures": {
+        "task": "contacts.tasks.settle_erasures",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "sweep messages": {
         "task": "campaigns.delivery_tasks.sweep_messages",
         "schedule": 1.0,
