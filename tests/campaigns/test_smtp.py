@@ -20,7 +20,6 @@ def server(settings):
         settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
         yield server
-        channel._hang_up()
 
 
 def test_an_email_is_whole(workspace, jane, server):
