@@ -28,6 +28,8 @@ from segments.services.leaving import GONE_SUBJECT
 
 EFFECT: Final = "campaigns.effects.enrol_contacts"
 _LATE_AFTER: Final = timedelta(hours=72)
+_MOST_PAIRS: Final = 50_000
+"""Of events and campaigns that one statement decides."""
 
 Listener = tuple[Starter, list[EventTrigger]]
 
@@ -96,14 +98,17 @@ def _enrol_alike(
     ]
 
     def run(some: Sequence[Listener]) -> None:
-        enrol(
-            batch.workspace_id,
-            [starter for starter, _ in some],
-            candidates,
-            batch.now,
-            matched=_matched(batch.workspace_id, some, events),
-            is_repeat=events[0].is_repeat,
-        )
+        size = max(_MOST_PAIRS // len(some), 1)
+        for start in range(0, len(events), size):
+            chunk = slice(start, start + size)
+            enrol(
+                batch.workspace_id,
+                [starter for starter, _ in some],
+                candidates[chunk],
+                batch.now,
+                matched=_matched(batch.workspace_id, some, events[chunk]),
+                is_repeat=events[0].is_repeat,
+            )
 
     def set_aside(listener: Listener, error: Exception) -> None:
         starter = listener[0]
