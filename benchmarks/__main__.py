@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.campaigns import CampaignBench
 from benchmarks.segments import SegmentBench
 
 CONTACTS = 1_000
@@ -41,7 +42,7 @@ def main() -> None:
         if options.only == "e":
             return
         bench = Bench(options.rounds, options.seconds)
-        segments = bench.segments()
+        segments, campaigns = bench.segments(), bench.campaigns()
         for letters, measure in (
             ("d", bench.effects),
             ("cb", bench.single_sends),
@@ -50,6 +51,9 @@ def main() -> None:
             ("h", segments.history),
             ("j", lambda: segments.visible(headrace)),
             ("n", lambda: segments.lapses(headrace)),
+            ("k", campaigns.runner),
+            ("l", lambda: campaigns.ready(headrace)),
+            ("m", campaigns.deliveries),
             ("i", segments.building),
         ):
             if not options.only or set(letters) & set(options.only):
@@ -121,6 +125,19 @@ class Bench:
         receivers.publish = lambda workspace_id: None  # type: ignore[assignment]  # no worker beside us
         return SegmentBench(
             self.rounds, show, lambda name: json.loads(manage("create_workspace", name, "--json"))
+        )
+
+    def campaigns(self) -> CampaignBench:
+        """(k) to (m)."""
+        from campaigns import receivers
+
+        receivers.publish_steps = lambda workspace_id: None  # type: ignore[assignment]  # no worker beside us
+        receivers.publish_beginning = lambda workspace_id: None  # type: ignore[assignment]  # as above
+        return CampaignBench(
+            self.rounds,
+            show,
+            lambda name: json.loads(manage("create_workspace", name, "--json")),
+            free_port,
         )
 
     def load(self, port: int, path: str, key: str, contact_field: str) -> dict[str, float]:

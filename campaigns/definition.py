@@ -445,6 +445,8 @@ class _Reader:
 
     def send(self, data: Mapping[str, Any], path: str) -> Step:
         channel = data.get("channel", "email")
+        # The wire spells channels in capitals elsewhere.
+        channel = channel.lower() if isinstance(channel, str) else channel
         if channel not in CHANNELS:
             raise InvalidDefinition(f"{path}.channel", f"The channel must be one of {', '.join(CHANNELS)}.")
         return Send(

@@ -28,6 +28,8 @@ from segments.services.leaving import GONE_SUBJECT
 
 EFFECT: Final = "campaigns.effects.enrol_contacts"
 _LATE_AFTER: Final = timedelta(hours=72)
+_MOST_PAIRS: Final = 50_000
+"""Of events and campaigns that one statement decides."""
 
 Listener = tuple[Starter, list[EventTrigger]]
 
@@ -55,30 +57,22 @@ def _start(batch: EffectBatch, plan: Plan) -> None:
             events[event.name, event.is_repeat].append(event)
     for (name, _), named in events.items():
         refusals = _refusals(batch, name, named)
-        for needs_contact, path in _kinds(plan.triggers[name]):
-            listeners = _listeners(plan.triggers[name], needs_contact, path)
+        for (_, path), listeners in _alike(plan.triggers[name]).items():
             _enrol_alike(batch, listeners, named, refusals, path)
 
 
-def _kinds(triggers: Sequence[tuple[Starter, EventTrigger]]) -> list[tuple[bool, tuple[str, ...]]]:
-    """Return what tells the statements apart: whether the contact is asked, and where the key is."""
-    kinds = {(_needs_contact(starter, triggers), starter.definition.reentry.path) for starter, _ in triggers}
-    return sorted(kinds)
-
-
-def _needs_contact(starter: Starter, triggers: Sequence[tuple[Starter, EventTrigger]]) -> bool:
-    own = [trigger for one, trigger in triggers if one is starter]
-    return any(EventRule(trigger.rule).needs_contact for trigger in own)
-
-
-def _listeners(
-    triggers: Sequence[tuple[Starter, EventTrigger]], needs_contact: bool, path: tuple[str, ...]
-) -> list[Listener]:
-    found: dict[UUID, Listener] = {}
+def _alike(
+    triggers: Sequence[tuple[Starter, EventTrigger]],
+) -> dict[tuple[bool, tuple[str, ...]], list[Listener]]:
+    """Return campaigns that share a statement, by whether they ask the contact, and where their key is."""
+    listeners: dict[UUID, Listener] = {}
     for starter, trigger in triggers:
-        if starter.definition.reentry.path == path and _needs_contact(starter, triggers) is needs_contact:
-            found.setdefault(starter.campaign_id, (starter, []))[1].append(trigger)
-    return list(found.values())
+        listeners.setdefault(starter.campaign_id, (starter, []))[1].append(trigger)
+    alike: dict[tuple[bool, tuple[str, ...]], list[Listener]] = defaultdict(list)
+    for starter, own in listeners.values():
+        needs_contact = any(EventRule(trigger.rule).needs_contact for trigger in own)
+        alike[needs_contact, starter.definition.reentry.path].append((starter, own))
+    return alike
 
 
 def _enrol_alike(
@@ -104,14 +98,17 @@ def _enrol_alike(
     ]
 
     def run(some: Sequence[Listener]) -> None:
-        enrol(
-            batch.workspace_id,
-            [starter for starter, _ in some],
-            candidates,
-            batch.now,
-            matched=_matched(batch.workspace_id, some, events),
-            is_repeat=events[0].is_repeat,
-        )
+        size = max(_MOST_PAIRS // len(some), 1)
+        for start in range(0, len(events), size):
+            chunk = slice(start, start + size)
+            enrol(
+                batch.workspace_id,
+                [starter for starter, _ in some],
+                candidates[chunk],
+                batch.now,
+                matched=_matched(batch.workspace_id, some, events[chunk]),
+                is_repeat=events[0].is_repeat,
+            )
 
     def set_aside(listener: Listener, error: Exception) -> None:
         starter = listener[0]

@@ -25,6 +25,8 @@ ERASURE_KEY = env.str("ERASURE_KEY", default=hashlib.sha256(f"erasure:{SECRET_KE
 # After which nothing that was under way when somebody was erased can still be.
 ERASURE_SETTLE_SECONDS = env.int("ERASURE_SETTLE_SECONDS", default=3600)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["*"])
+# Proxies of ours in front, each of which adds the address that it saw to X-Forwarded-For.
+PROXY_COUNT = env.int("PROXY_COUNT", default=0)
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
@@ -319,6 +321,8 @@ CONTACT_SECTIONS = [
     "campaigns.admin.contact_campaigns_section",
     "campaigns.admin.contact_messages_section",
 ]
+# What upper apps add to an event's page in the admin, in this order.
+EVENT_SECTIONS = ["campaigns.admin.event_trace_section"]
 # What upper apps add to a contact's answer in the API, by key.
 CONTACT_ANSWER_SECTIONS = {
     "events": "events.api.presentation.recent_events",

@@ -8,12 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.contrib.filters.admin import DropdownFilter
@@ -178,7 +180,7 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
     search_fields = ["name"]
     search_help_text = "An event's or contact's id, the exact name, or a contact's identifier or name."
     autocomplete_fields = ["workspace", "contact"]
-    fixed_fields = ["properties_as_sent", "context_as_sent"]
+    fixed_fields = ["properties_as_sent", "context_as_sent", "led_to"]
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         """Allow adding: the form records the event as every way in does."""
@@ -188,7 +190,7 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
         if obj is None:
             return ["workspace", "name", "contact", "email", "properties", "occurred_at"]
         facts = ["workspace", "name", "contact", "occurred_at", "received_at", "source", "message_id"]
-        return [*facts, "properties_as_sent", "context_as_sent", "company_id", "cause_id", "depth"]
+        return [*facts, "properties_as_sent", "context_as_sent", "company_id", "cause_id", "depth", "led_to"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         rows: QuerySet[Event] = super().get_queryset(request).select_related("contact")
@@ -226,6 +228,11 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
         if outcome.event:
             obj.pk = outcome.event.id
             obj.occurred_at = outcome.event.occurred_at
+
+    @admin.display(description="what became of it")
+    def led_to(self, event: Event) -> SafeString:
+        """Show what upper apps know of an event: see `settings.EVENT_SECTIONS`."""
+        return format_html_join(" ", "{}", ((import_string(one)(event),) for one in settings.EVENT_SECTIONS))
 
     @admin.display(description="occurred (UTC)")
     def occurred(self, event: Event) -> str:

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib.auth import authenticate
 from django.http import HttpRequest
 
+from config.addresses import client_address
 from workspaces.errors import InvalidCredentials
 from workspaces.models import User
 from workspaces.throttles import hit, throttled
@@ -16,9 +17,7 @@ def user_signing_in(request: HttpRequest, identifier: str, password: str) -> Use
 
     Raises InvalidCredentials, or Throttled after too many attempts from one address.
     """
-    attempt = hit(
-        f"login:{request.META.get('REMOTE_ADDR')}:{identifier.lower()}", settings.LOGIN_RATE_LIMIT, ""
-    )
+    attempt = hit(f"login:{client_address(request)}:{identifier.lower()}", settings.LOGIN_RATE_LIMIT, "")
     if attempt is not None and attempt.wait_seconds:
         raise throttled(attempt)
     user: Any = authenticate(request, username=_username(identifier), password=password)

@@ -241,7 +241,9 @@ class CampaignAdmin(TenantAdmin):
         """Show what one event caused."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        event = Event.objects.filter(pk=parse_uuid(event_id) or NO_ID).first()
+        # The stream's primary key begins with the workspace.
+        everywhere = list(Workspace.objects.order_by().values_list("pk", flat=True))
+        event = Event.objects.filter(workspace_id__in=everywhere, pk=parse_uuid(event_id) or NO_ID).first()
         if event is None:
             raise Http404
         found = trace_event(event)

@@ -14,6 +14,7 @@ from campaigns.admin.runs import reason_of
 from campaigns.models import Decision, Message
 from contacts.models import Contact
 from contacts.services import ids_of
+from events.models import Event
 
 SECTION_ROWS = 20
 
@@ -64,6 +65,11 @@ def contact_messages_section(contact: Contact) -> SafeString:
         rows,
         ("campaigns_message_changelist", "All messages"),
     )
+
+
+def event_trace_section(event: Event) -> SafeString | str:
+    """Return the way from an event's page to what it caused."""
+    return trace_link(event.pk)
 
 
 def _section(

@@ -21,7 +21,6 @@ from anymail.exceptions import (
 from django.conf import settings as django_settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.smtp import EmailBackend
-from django.core.mail.message import BadHeaderError
 
 from campaigns.channels import Bounced, MaybeSent, NotSent
 from campaigns.models import ChannelSettings, Message
@@ -36,8 +35,6 @@ def send(message: Message, settings: ChannelSettings) -> str:
     """Send an e-mail; each thread keeps its connection for the next one."""
     try:
         mail = compose(message, settings)
-        # Checked before anything is open: a header that would hold two is no fault of the server.
-        mail.message()
     except (ValueError, UnicodeError) as error:
         raise NotSent(f"not an e-mail: {error}", is_permanent=True) from error
     _send(mail)
@@ -155,7 +152,8 @@ def _told(error: Exception, connection: Any) -> Exception:
             return _refused(error.smtp_code, error.smtp_error, is_about_recipient=False)
         case AnymailError():
             return _refused_by_provider(error)
-        case BadHeaderError() | UnicodeError():
+        # It is put together before anything of it goes out.
+        case ValueError():
             return NotSent(f"not an e-mail: {error}", is_permanent=True)
         case _:
             return error

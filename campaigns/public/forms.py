@@ -22,6 +22,7 @@ from campaigns.models import Form
 from campaigns.services.forms import TRAP, asked_of, public_form, submit_form
 from campaigns.services.links import public_url
 from config import clock
+from config.addresses import client_address
 from config.wire import StrictJSONParser, read_whole
 from workspaces.api.native import NativePublicView, object_body
 from workspaces.api.serializers import ErrorSerializer
@@ -80,7 +81,7 @@ class SubmitFormView(NativePublicView):
     def post(self, request: Request, form_id: str) -> Any:
         """Take a visitor's answers: the contact is found or made, and `form.submitted` recorded."""
         form = _form(request, form_id)
-        attempt = hit(f"form:{form.pk}:{request.META.get('REMOTE_ADDR')}", RATE, "")
+        attempt = hit(f"form:{form.pk}:{client_address(request._request)}", RATE, "")
         if attempt is not None and attempt.wait_seconds:
             raise throttled(attempt)
         page_url = request.META.get("HTTP_REFERER", "")[:_MAX_PAGE_URL]

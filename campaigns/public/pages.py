@@ -152,7 +152,10 @@ class ConfirmView(PublicPage):
         submission = pending_confirmation(token)
         if submission is None:
             return self.no_such_link()
-        confirm_submission(submission, now=clock.now())
+        try:
+            confirm_submission(submission, now=clock.now())
+        except ContactNotFound:
+            return self.no_such_link()
         if submission.form.redirect_url:
             return HttpResponseRedirect(submission.form.redirect_url)
         return self.page("Thank you", text="It is confirmed.")

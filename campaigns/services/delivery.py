@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.conf import settings as django_settings
 from django.db import connection, transaction
-from django.db.models import Count
+from django.db.models import Count, F
 
 from campaigns.channels import Bounced, MaybeSent, NotSent, email, telegram, webhook
 from campaigns.models import Campaign, ChannelSettings, Decision, Message, Suppression
@@ -120,10 +120,10 @@ def send(claimed: Claimed) -> Attempt:
 def record_attempts(workspace_id: UUID, attempts: Sequence[Attempt]) -> None:
     """Note what became of messages, and tell the stream."""
     record = _Record(workspace_id)
-    standing = _still_ours(workspace_id, attempts)
+    ours = _still_ours(workspace_id, attempts)
     for attempt in attempts:
-        if (message := standing.get(attempt.claimed.message.pk)) is not None:
-            record.add(message, attempt)
+        if attempt.claimed.message.pk in ours:
+            record.add(attempt.claimed.message, attempt)
     record.write()
 
 
@@ -192,7 +192,8 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
         else:
             decisions.append(_put_off(message, verdict, now))
     _mark(leaving, now)
-    Decision.objects.bulk_create(decisions)
+    if decisions:
+        Decision.objects.bulk_create(decisions)
     return leaving
 
 
@@ -227,11 +228,14 @@ def _hold_people(workspace_id: UUID, people: Iterable[Person]) -> set[UUID]:
 
 
 def _mark(messages: Sequence[Message], now: datetime) -> None:
+    if not messages:
+        return
+    rows = Message.objects.in_workspace(messages[0].workspace_id).filter(id__in=[one.pk for one in messages])
+    rows.update(status=Message.Status.SENDING, claimed_at=now, attempts=F("attempts") + 1)
     for message in messages:
         message.status = Message.Status.SENDING
         message.claimed_at = now
         message.attempts += 1
-    Message.objects.bulk_update(messages, ["status", "claimed_at", "attempts"])
 
 
 def _put_off(message: Message, verdict: Verdict, now: datetime) -> Decision:
@@ -249,14 +253,14 @@ def _put_off(message: Message, verdict: Verdict, now: datetime) -> Decision:
 # Recording -----------------------------------------------------------------------------------------------------
 
 
-def _still_ours(workspace_id: UUID, attempts: Sequence[Attempt]) -> dict[UUID, Message]:
+def _still_ours(workspace_id: UUID, attempts: Sequence[Attempt]) -> set[UUID]:
     """Lock the messages that nobody has settled otherwise: a late answer still settles what became unknown."""
     claims = {one.claimed.message.pk: one.claimed.message.claimed_at for one in attempts}
     rows = Message.objects.in_workspace(workspace_id).filter(
         id__in=claims, status__in=[Message.Status.SENDING, Message.Status.UNKNOWN]
     )
-    found = {message.pk: message for message in rows.order_by("id").select_for_update()}
-    return {pk: message for pk, message in found.items() if message.claimed_at == claims[pk]}
+    found = rows.order_by("id").select_for_update().values_list("id", "claimed_at")
+    return {pk for pk, claimed_at in found if claimed_at == claims[pk]}
 
 
 class _Record:
@@ -285,8 +289,9 @@ class _Record:
 
     def write(self) -> None:
         """Write it all."""
-        fields = ["status", "sent_at", "send_at", "provider_id", "error"]
-        Message.objects.bulk_update(self.messages, fields)
+        if not self.messages:
+            return
+        _write(self.workspace_id, self.messages)
         Decision.objects.bulk_create(self.decisions)
         for message in self.dead:
             suppress(
@@ -337,6 +342,29 @@ class _Record:
                 message, Decision.Kind.NOT_SENT, Reason.UNKNOWN, attempt.at, {"message": message.error}
             )
         )
+
+
+def _write(workspace_id: UUID, messages: Sequence[Message]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _WRITE,
+            [
+                *([getattr(one, name) for one in messages] for name in ("pk", *_WRITTEN)),
+                workspace_id,
+            ],
+        )
+
+
+# The order of the columns in the statement.
+_WRITTEN: Final = ("status", "sent_at", "send_at", "provider_id", "error")
+_WRITE: Final = """
+UPDATE campaigns_message m
+SET status = new.status, sent_at = new.sent_at, send_at = new.send_at, provider_id = new.provider_id,
+    error = new.error
+FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[])
+    AS new (id, status, sent_at, send_at, provider_id, error)
+WHERE m.workspace_id = %s AND m.id = new.id
+"""
 
 
 def _told(outcome: Exception) -> str:

@@ -27,6 +27,7 @@ from contacts.services import (
     ContactChanges,
     ContactReference,
     check_attributes,
+    get_contact,
     load_schema,
     normalize_identifier,
     set_consent,
@@ -181,8 +182,9 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
     if not unconfirmed.update(confirmed_at=now):
         return False
     workspace = submission.form.workspace
+    contact = get_contact(workspace.pk, submission.contact_id)
     for channel in submission.form.consents:
-        set_consent(workspace, submission.contact, channel, Consent.Status.OPTED_IN)
+        set_consent(workspace, contact, channel, Consent.Status.OPTED_IN)
     return True
 
 

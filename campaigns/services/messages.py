@@ -199,9 +199,9 @@ class _Reserving:
         person = self.people[order.contact_id]
         if order.channel == Channel.WEBHOOK:
             rendered = self._render(order, person)
-            return rendered and _Addressed(
-                order, person, rendered.address or str(default_url or ""), rendered
-            )
+            if rendered is None:
+                return None
+            return _Addressed(order, person, rendered.address or str(default_url or ""), rendered)
         address = normalized_address(order.channel, order.address) if order.address else ""
         return _Addressed(order, person, address or person.address(order.channel))
 

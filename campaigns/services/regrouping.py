@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from campaigns.errors import InvalidDefinition
 from campaigns.models import Run
 from campaigns.reasons import Reason
 from campaigns.services.noticing import end_runs, person_ids
@@ -18,8 +19,8 @@ def settle_regrouped(workspace_id: UUID, survivors: Collection[UUID], now: datet
     ended = 0
     for ids in person_ids(workspace_id, survivors).values():
         if len(ids) > 1:
-            runs = list(Run.objects.in_workspace(workspace_id).open().filter(contact__in=ids, is_test=False))
-            doubles = {run.id: None for run in doubles_among(runs)}
+            runs = Run.objects.in_workspace(workspace_id).open().filter(contact__in=ids, is_test=False)
+            doubles = {run.id: None for run in doubles_among(runs.select_related("version"))}
             ended += len(
                 end_runs(workspace_id, doubles, status=Run.Status.EXITED, reason=Reason.MERGED, now=now)
             )
@@ -30,10 +31,18 @@ def doubles_among(runs: Iterable[Run]) -> list[Run]:
     """Return those of one person's open runs beside which an older one is in the same campaign, as it may not be."""
     alike: dict[tuple[UUID, str], list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda one: (one.started_at, one.id)):
-        mode = definition_of(run.version).reentry.mode
+        mode = _mode_of(run)
         key = run.key if mode in ("every", "key") else mode
         alike[run.campaign_id, key].append(run)
     return [run for same in alike.values() for run in same[1:]]
+
+
+def _mode_of(run: Run) -> str:
+    try:
+        return definition_of(run.version).reentry.mode
+    except InvalidDefinition:
+        # It goes nowhere any more: whoever takes it on ends it.
+        return "every"
 
 
 def end_runs_of_gone(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> int:

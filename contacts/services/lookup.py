@@ -13,7 +13,7 @@ from contacts.models import Consent
 from contacts.services.identifiers import Identification
 from contacts.services.schema import SCHEMA_COLUMNS, ContactSchema, schema_from
 from contacts.services.states import ContactState
-from contacts.services.tombstones import digests_of
+from contacts.services.tombstones import erased_among
 
 
 @dataclass(slots=True)
@@ -42,15 +42,16 @@ def find(
 ) -> Found:
     """Return the contacts that ids and normalised identifiers lead to, and the schema if it is asked for.
 
-    Costs one statement, up to two more for the states of merged contacts.
+    Costs one statement, up to two more for the states of merged contacts, and one for identifiers that are not
+    found where anybody was ever erased.
     """
     found = Found()
     survivors: set[UUID] = set()
-    digests = digests_of(workspace_id, identifiers) if with_erased else {}
-    rows = _rows(workspace_id, ids, identifiers, with_states, with_schema, digests)
+    has_erased = False
+    rows = _rows(workspace_id, ids, identifiers, with_states, with_schema, with_erased)
     for kind, value, contact_id, merged_into, *state in rows:
         if contact_id is None and merged_into is not None:
-            found.erased.add(digests[bytes.fromhex(value)])
+            has_erased = True
             continue
         if contact_id is None:
             found.schema = schema_from(kind, value)
@@ -70,6 +71,9 @@ def find(
         found.states.update({row[2]: _state(row[4]) for row in own if row[3] is None})
     if has_merged := [contact_id for contact_id, state in found.states.items() if state.merged]:
         _take_in(workspace_id, found, has_merged)
+    if has_erased:
+        # Whoever was erased before the look-up is not in it, and is among these.
+        found.erased = erased_among(workspace_id, set(identifiers) - found.by_identifier.keys())
     return found
 
 
@@ -103,7 +107,7 @@ def _rows(
     identifiers: Collection[Identification],
     with_states: bool,
     with_schema: bool = False,
-    digests: Collection[bytes] = (),
+    with_erased: bool = False,
 ) -> list[tuple[Any, ...]]:
     parts = []
     parameters: dict[str, Any] = {"workspace": workspace_id}
@@ -120,10 +124,8 @@ def _rows(
         parameters["values"] = [value for _, value in identifiers]
     if with_schema:
         parts.append(_SCHEMA_ROW.replace("/*state*/", ", NULL::text" if with_states else ""))
-    if digests:
-        # In the same statement: whoever was erased is either still there or among these.
-        parts.append(_ERASED.replace("/*state*/", ", NULL::text" if with_states else ""))
-        parameters["digests"] = list(digests)
+    if with_erased and identifiers:
+        parts.append(_ANY_ERASED.replace("/*state*/", ", NULL::text" if with_states else ""))
     if not parts:
         return []
     with connection.cursor() as cursor:
@@ -207,10 +209,10 @@ SELECT {SCHEMA_COLUMNS}, NULL::uuid, NULL::uuid /*state*/
 FROM workspaces_workspace w WHERE w.id = %(workspace)s
 """
 
-_ERASED: Final = """
-SELECT NULL::varchar, encode(e.digest, 'hex'), NULL::uuid, e.id /*state*/
-FROM contacts_erasedidentifier e
-WHERE e.workspace_id = %(workspace)s AND e.digest = ANY(%(digests)s::bytea[])
+# A row where anybody was ever erased.
+_ANY_ERASED: Final = """
+(SELECT NULL::varchar, NULL::varchar, NULL::uuid, e.id /*state*/
+FROM contacts_erasedidentifier e WHERE e.workspace_id = %(workspace)s LIMIT 1)
 """
 
 _STATE: Final = """, jsonb_build_object(

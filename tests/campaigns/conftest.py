@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from campaigns.channels import email
 from config import clock
 from tests.contacts.factories import a_contact
 from tests.segments.factories import VirtualClock
@@ -24,3 +25,11 @@ def time(monkeypatch):
     virtual = VirtualClock(datetime(2026, 5, 1, 12, tzinfo=UTC))
     monkeypatch.setattr(clock, "now", virtual.now)
     return virtual
+
+
+@pytest.fixture(autouse=True)
+def _no_line_stands():
+    """Hang up on the mail server of the test before: a thread keeps its connection for the next e-mail."""
+    email._hang_up()
+    yield
+    email._hang_up()

@@ -143,6 +143,7 @@ def test_a_trace_is_a_page_with_every_time(staff, workspace, jane):
     event = Event.objects.get(workspace=workspace, name="buy")
     url = reverse("admin:campaigns_trace", args=[event.pk])
     assert "Its effects: waiting" in text_of(staff.get(url))
+    assert url in staff.get(reverse("admin:events_event_change", args=[event.pk])).content.decode()
     apply_effects(workspace.id)
     campaign = a_campaign_row(workspace)
     run = a_run(campaign, jane, event_id=event.pk)

@@ -339,7 +339,7 @@ def test_a_workspace_that_waits_for_its_receivers_leaves_room_for_others(dispatc
     message = a_message(a_contact(quick, "joe@example.test"))
 
     dispatcher.ask(slow.id, "email")
-    wait_for(lambda: Message.objects.filter(status=Message.Status.SENDING).count() == 2)
+    wait_for(lambda: Message.objects.filter(status=Message.Status.SENDING).count() == 3)
     dispatcher.ask(quick.id, "email")
 
     wait_for(lambda: Message.objects.filter(pk=message.pk, status=Message.Status.SENT).exists())

@@ -109,6 +109,15 @@ def test_two_events_in_one_instant_and_a_third_after_the_end(
     assert admissions(campaign) == sorted([*at_once, after_the_end])
 
 
+def test_many_events_are_decided_some_at_a_time_and_alike(workspace, jane, monkeypatch):
+    monkeypatch.setattr(effects, "_MOST_PAIRS", 4)
+    modes = ({"mode": "once"}, {"mode": "every"})
+    once, every = (a_campaign(workspace, definition(reentry=mode)) for mode in modes)
+    send(workspace, jane, *["go"] * 7)
+    assert admissions(once) == [ENTERED, *[refused("already_entered")] * 6]
+    assert admissions(every) == [ENTERED] * 7
+
+
 def test_another_key_and_another_day_come_in(workspace, jane, time):
     by_key = a_campaign(workspace, definition(reentry={"mode": "key", "property": "order.id"}))
     by_day = a_campaign(workspace, definition(reentry={"mode": "interval", "days": 2}))

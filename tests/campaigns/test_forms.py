@@ -10,7 +10,7 @@ from campaigns.errors import FormExists, InvalidForm
 from campaigns.models import Form, FormSubmission, Message, Template
 from campaigns.services.forms import TRAP, FormValues, create_form, update_form
 from contacts.models import Contact
-from contacts.services import erase_person, get_contact
+from contacts.services import delete_contact, erase_person, get_contact
 from events.models import Event
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
@@ -112,6 +112,17 @@ def test_the_eleventh_in_a_minute_is_refused(form):
     assert submit(form, {"mail": "p@example.test"}, REMOTE_ADDR="10.9.8.7").status_code == 201
 
 
+def test_visitors_behind_our_proxy_are_told_apart(form, settings):
+    def send(number, forwarded):
+        return submit(form, {"mail": f"p{number}@example.test"}, HTTP_X_FORWARDED_FOR=forwarded).status_code
+
+    assert [send(n, f"10.0.0.{n}") for n in range(11)][-1] == 429  # nobody's word, without a proxy
+    reset_limits()
+    settings.PROXY_COUNT = 1
+    assert {send(n, f"10.0.0.{n}") for n in range(11)} == {201}
+    assert [send(n, f"6.6.6.{n}, 10.1.1.1") for n in range(11)] == [201] * 10 + [429]
+
+
 def test_any_page_may_use_it_unless_some_are_named(workspace, form):
     answer = submit(form, {"mail": "a@example.test"}, HTTP_ORIGIN="https://any.test")
     assert answer["Access-Control-Allow-Origin"] == "*"
@@ -176,6 +187,10 @@ def test_double_opt_in_is_a_post_after_the_link(workspace):
     assert get_contact(workspace.id, contact_id).consent("email") == "opted_in"
     assert Event.objects.filter(name="contact.subscribed").count() == 1
     assert Client().post(path[:-3]).status_code == 404
+    submit(form, {"mail": "joe@example.test"})
+    other = Message.objects.latest("id")
+    delete_contact(workspace, get_contact(workspace.id, other.contact_id))
+    assert Client().post(re.search(r"/forms/confirm/[^\"]+", other.body).group()).status_code == 404
     erase_person(workspace, get_contact(workspace.id, contact_id))
     assert Client().get(path).status_code == 404
 

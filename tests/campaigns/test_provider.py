@@ -16,7 +16,6 @@ PATH = "/api/v1/send/message"
 @pytest.fixture
 def provider(settings, httpserver):
     """Let e-mail leave by the API of a server that one can run oneself."""
-    channel._hang_up()
     settings.EMAIL_BACKEND = "anymail.backends.postal.EmailBackend"
     url = httpserver.url_for("/")
     settings.ANYMAIL = {**settings.ANYMAIL, "POSTAL_API_KEY": "key", "POSTAL_API_URL": url}
@@ -27,8 +26,7 @@ def provider(settings, httpserver):
 
     answer({"status": "success", "data": {"message_id": "theirs", "messages": {}}})
     httpserver.answer = answer
-    yield httpserver
-    channel._hang_up()
+    return httpserver
 
 
 def deliver(jane):

@@ -20,7 +20,6 @@ def server(settings):
         settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
         yield server
-        channel._hang_up()
 
 
 def test_an_email_is_whole(workspace, jane, server):
@@ -138,6 +137,23 @@ def test_a_text_that_is_refused_for_good_fails(workspace, jane, server):
     message.refresh_from_db()
     assert message.status == Message.Status.FAILED
     assert decided(message) == [("not_sent", "send_failed")]
+
+
+@pytest.mark.parametrize(
+    ("address", "subject"),
+    [("jane@example.test", "two\nlines"), ("jane@example.test\nBcc: all@example.test", "Hello")],
+)
+def test_what_is_no_email_fails_and_the_next_one_leaves(workspace, jane, server, address, subject):
+    message = a_message(jane, priority=1)
+    Message.objects.update(address=address, subject=subject)
+    a_message(a_contact(workspace, "joe@example.test"))
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.FAILED
+    assert "not an e-mail" in message.error
+    assert [one.rcpt_tos for one in server.mailbox.envelopes] == [["joe@example.test"]]
 
 
 def test_after_its_last_attempt_a_message_fails(workspace, jane, server, time):

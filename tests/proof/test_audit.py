@@ -10,7 +10,7 @@ from campaigns.services.auditing import audit_workspace
 from campaigns.services.delivery import deliver_ready
 from config import clock, ids
 from contacts.models import ContactScore
-from contacts.services import erase_person
+from contacts.services import erase_person, merge_contacts
 from events.models import Event, EventBatch, MessageKey, ParkedEffect
 from events.services import IncomingEvent, SchemaPolicy, record_events
 from scoring.models import ScoringRule
@@ -172,6 +172,24 @@ def test_an_erased_person_leaves_no_gap(house):
     erase_person(house, Run.objects.first().contact)
     work(house)
     assert audit(house).gaps == []
+
+
+def test_a_merge_leaves_no_gap():
+    workspace = WorkspaceFactory.create()
+    segment = a_segment(workspace, did("go"))
+    leaving = {"type": "SEGMENT_EXIT", "segmentId": str(segment.id)}
+    campaign = a_campaign(workspace, definition(trigger=leaving))
+    campaign.versions.update(created_at=clock.now() - LATER)
+    Campaign.objects.update(activated_at=clock.now() - LATER)
+    people = [a_contact(workspace, f"p{n}@example.test") for n in range(2)]
+    incoming = [IncomingEvent("go", by_email(one.email)) for one in people]
+    record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+    work(workspace)
+    merge_contacts(workspace, *people)
+    work(workspace)
+
+    assert Event.objects.filter(name="segment.exited").exists()
+    assert audit(workspace).gaps == []
 
 
 def test_what_is_under_way_is_no_gap():

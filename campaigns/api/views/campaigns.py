@@ -40,7 +40,7 @@ from campaigns.services.campaigns import (
 )
 from campaigns.services.reporting import report_of
 from config.ids import parse_uuid
-from contacts.models import Contact
+from contacts.services import get_contact
 from events.api.parameters import moment_parameter
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
@@ -233,7 +233,7 @@ class ExecuteView(NativeAPIView):
         """Start a run for a contact, if the campaign's re-entry lets it in; `isTest` runs beside all others."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(ExecuteBodySerializer, request)
-        contact = Contact.objects.get(id=contact_of(self.workspace, wanted["contactId"]))
+        contact = get_contact(self.workspace.id, contact_of(self.workspace, wanted["contactId"]))
         event = event_of(self.workspace, wanted.get("eventId"))
         entered = execute_campaign(
             self.workspace,

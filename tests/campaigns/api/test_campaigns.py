@@ -233,6 +233,15 @@ def test_a_template_of_another_channel_or_workspace_is_refused(api, workspace, m
         assert list(answer.json()["details"]) == ["workflow.nodes[0].data.templateId"], answer.json()
 
 
+@pytest.mark.parametrize("channel", ["EMAIL", "email"])
+def test_a_channel_is_spelled_as_elsewhere_or_small(api, workspace, made, channel):
+    template = a_template_row(workspace)
+    node = {"id": "m", "type": "send", "data": {"channel": channel, "templateId": str(template.id)}}
+    path = f"campaigns/{made['id']}"
+    assert api.patch(path, {"workflow": {"nodes": [node], "edges": []}}).status_code == 200
+    assert api.post(f"{path}/activate", {}).status_code == 200
+
+
 def test_what_is_not_there_is_a_404(api, jane):
     theirs = a_campaign_row(WorkspaceFactory())
     for unknown in ("x", uuid4(), theirs.id):

@@ -1,0 +1,198 @@
+"""(k) to (m): campaigns beside scores and segments, how long a message takes to be ready, and how fast they leave."""
+
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from benchmarks.segments import fill, item, load, make_rules, post, run
+
+CAMPAIGNS = 50
+SLOWEST_SECONDS = 10.0
+"""Longer than that nobody waits for one message."""
+PATIENCE_SECONDS = 60.0
+"""Nor longer than that for all of them: where they are so slow, some are enough."""
+_SMTP = """
+import sys, time
+from aiosmtpd.controller import Controller
+
+class Sink:
+    async def handle_DATA(self, server, session, envelope):
+        return "250 taken"
+
+controller = Controller(Sink(), hostname="127.0.0.1", port=int(sys.argv[1]))
+controller.start()
+sys.stdin.read()
+"""
+
+
+class CampaignBench:
+    """Measurements on workspaces of their own, in the database of the run."""
+
+    def __init__(
+        self,
+        rounds: int,
+        show: Callable[..., None],
+        make_workspace: Callable[[str], dict[str, Any]],
+        free_port: Callable[[], int],
+    ) -> None:
+        self.rounds, self.show = rounds, show
+        self.make_workspace, self.free_port = make_workspace, free_port
+
+    def runner(self) -> None:
+        """(k): 50 campaigns on one name of event, beside 100 segments and 100 scoring rules."""
+        workspace = UUID(self.make_workspace("campaigns")["workspace"])
+        contacts = fill(workspace, contacts=100_000, events=1_000_000)
+        make_rules(workspace, scoring=100, segments=100, matching=2)
+        without = [run(workspace, contacts, 10_000, categories=50) for _ in range(self.rounds)]
+        # Each event starts runs in one of them, and the 49 others look at it.
+        for place in range(CAMPAIGNS):
+            make_campaign(workspace, f"campaign {place}", f"c{place}", WAIT)
+        rates = [run(workspace, contacts, 10_000, categories=50) for _ in range(self.rounds)]
+        self.show("", "events/s, 100 rules and 100 segments", without)
+        self.show("k", "events/s, and 50 campaigns, one of which each starts", rates)
+
+    def ready(self, headrace: Callable[[], Any]) -> None:
+        """(l): from an event's acceptance until its message is ready for delivery, at 500 events/s."""
+        from campaigns.models import Message
+
+        demo = self.make_workspace("ready")
+        workspace = UUID(demo["workspace"])
+        contacts = fill(workspace, contacts=20_000, events=100_000)
+        make_rules(workspace, scoring=100, segments=100, matching=2)
+        for place in range(CAMPAIGNS - 1):
+            make_campaign(workspace, f"campaign {place}", f"c{place}", WAIT)
+        give_addresses(workspace, contacts[10_000:10_200])
+        make_campaign(workspace, "probe", "probe", mail(workspace))
+        delays = []
+        with headrace() as port, load(port, demo, contacts[:10_000]):
+            time.sleep(2)
+            for contact in contacts[10_000:10_200]:
+                post(port, demo, [item(contact, "probe")])
+                accepted = time.perf_counter()
+                messages = Message.objects.filter(workspace_id=workspace, contact_id=contact)
+                while not messages.exists() and time.perf_counter() - accepted < SLOWEST_SECONDS:
+                    time.sleep(0.005)
+                delays.append((time.perf_counter() - accepted) * 1000)
+                if sum(delays) > PATIENCE_SECONDS * 1000:
+                    break
+                time.sleep(0.03)
+        delays.sort()
+        self.show("", "accepted → message ready, p50 in ms at 500 events/s", [statistics.median(delays)])
+        self.show("l", "  its p95 in ms", [delays[int(len(delays) * 0.95)]], goal=500, at_most=True)
+        self.show("", "  its p99 in ms", [delays[int(len(delays) * 0.99)]])
+
+    def deliveries(self) -> None:
+        """(m): messages that leave for a local SMTP server, one worker's way."""
+        from django.conf import settings
+
+        from campaigns.dispatcher import Dispatcher
+
+        workspace = UUID(self.make_workspace("deliveries")["workspace"])
+        contacts = fill(workspace, contacts=2_000, events=0)
+        port = self.free_port()
+        settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+        rates = []
+        with smtp_server(port):
+            dispatcher = Dispatcher()
+            for _ in range(self.rounds):
+                rates.append(deliver(dispatcher, workspace, contacts))
+            dispatcher.close()
+        self.show("m", "deliveries/s to a local SMTP server, one worker", rates)
+
+
+WAIT = {"nodes": [{"id": "wait", "type": "wait", "data": {"duration": "30d"}}], "edges": []}
+
+
+def mail(workspace: UUID) -> dict[str, Any]:
+    """Return a workflow that sends an e-mail at once."""
+    from campaigns.models import Template
+    from campaigns.services.editing import save_template
+    from workspaces.models import Workspace
+
+    template = save_template(
+        Template(workspace=Workspace.objects.get(id=workspace)),
+        name="probe",
+        subject="Thank you",
+        body="<p>For {{ event.properties.amount }}. <a href='{{ unsubscribeUrl }}'>No more</a></p>",
+    )
+    data = {"channel": "email", "templateId": str(template.id)}
+    return {"nodes": [{"id": "mail", "type": "send", "data": data}], "edges": []}
+
+
+def make_campaign(workspace: UUID, name: str, category: str, workflow: dict[str, Any]) -> None:
+    """Make an active campaign on purchases of a category."""
+    from campaigns.services.campaigns import activate_campaign, create_campaign
+    from workspaces.models import Workspace
+
+    space = Workspace.objects.get(id=workspace)
+    condition = {"field": "metadata.category", "operator": "eq", "value": category}
+    definition = {
+        "triggers": [{"type": "EVENT", "eventType": "buy", "condition": condition}],
+        "workflow": workflow,
+    }
+    activate_campaign(space, create_campaign(space, name=name, definition=definition))
+
+
+def give_addresses(workspace: UUID, contacts: list[UUID]) -> None:
+    """Give contacts an e-mail address each."""
+    from contacts.models import Identifier
+
+    Identifier.objects.bulk_create(
+        Identifier(
+            workspace_id=workspace,
+            contact_id=contact,
+            kind="email",
+            value=f"{contact}@example.test",
+            is_primary=True,
+        )
+        for contact in contacts
+    )
+
+
+def deliver(dispatcher: Any, workspace: UUID, contacts: list[UUID]) -> float:
+    """Return messages/s from the first claim until the last one is recorded."""
+    from campaigns.models import Message
+    from config import ids
+
+    Message.objects.bulk_create(
+        Message(
+            workspace_id=workspace,
+            contact_id=contact,
+            key=str(ids.uuid7()),
+            channel="email",
+            address=f"{random.randrange(10**9)}@example.test",
+            subject="Thank you",
+            body="<p>For your order.</p>" * 50,
+            text="For your order. " * 50,
+        )
+        for contact in contacts
+    )
+    open_ones = Message.objects.filter(workspace_id=workspace, status__in=["QUEUED", "SENDING"])
+    started = time.perf_counter()
+    dispatcher.ask(workspace, "email")
+    while open_ones.exists():
+        time.sleep(0.01)
+    elapsed = time.perf_counter() - started
+    lost = Message.objects.filter(workspace_id=workspace).exclude(status="SENT").count()
+    if lost:
+        sys.exit(f"{lost} messages did not leave")
+    return len(contacts) / elapsed
+
+
+@contextmanager
+def smtp_server(port: int) -> Iterator[None]:
+    """Run an SMTP server that takes everything, in a process of its own."""
+    process = subprocess.Popen([sys.executable, "-c", _SMTP, str(port)], stdin=subprocess.PIPE)
+    try:
+        time.sleep(2)
+        yield
+    finally:
+        process.kill()
+        process.wait()
