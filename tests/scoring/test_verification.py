@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from contacts.models import Contact, ContactScore
 from events.models import Due, Event
-from events.rules import compiling
+from events.rules import compiling, matching
 from events.services import apply_effects
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.services import save_rule, verify_contacts
@@ -235,7 +235,10 @@ def test_a_condition_that_the_system_takes_for_another_is_found(workspace, time,
         return real("gt" if operator == "gte" else operator, column, value)
 
     monkeypatch.setattr(compiling, "compile_operator", mistaken)
+    # What was compiled before is kept.
+    matching._compiled.cache_clear()
     send(workspace, ("ada", time(), {"amount": 5}))
     apply_effects(workspace.id)
+    matching._compiled.cache_clear()
     (what,) = differences(workspace)
     assert "earned nothing under rule" in what
