@@ -55,6 +55,7 @@ from contacts.signals import contacts_changed
 from contacts.texts import LAST_CHARACTER, begins_with
 from workspaces.models import Workspace
 from workspaces.staff import (
+    DeletedByServiceMixin,
     FixedRowsMixin,
     MachineWrittenMixin,
     TenantAdmin,
@@ -237,7 +238,7 @@ class MergedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
 
 
 @admin.register(Contact)
-class ContactAdmin(ContactSearchMixin, TenantAdmin):
+class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
     form = ContactForm
     list_display = ["__str__", "email", "phone", "score", "created_at"]
     list_filter = [WorkspaceFilter, MergedFilter, ("contact_tags__tag", AutocompleteSelectFilter)]
@@ -368,13 +369,6 @@ class ContactAdmin(ContactSearchMixin, TenantAdmin):
             row.save()
         for row in formset.deleted_objects:
             row.delete()
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the contacts alone: what hangs on them may be a million rows, and goes by the service."""
-        contacts = [str(contact) for contact in objs]
-        return contacts, {str(Contact._meta.verbose_name_plural): len(contacts)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Contact) -> None:
         delete_contact(obj.workspace, obj)

@@ -52,6 +52,7 @@ from events.services import (
 from events.services.measures import ALL_LANES
 from workspaces.models import Workspace
 from workspaces.staff import (
+    DeletedByServiceMixin,
     MachineWrittenMixin,
     TenantAdmin,
     TenantForm,
@@ -285,7 +286,7 @@ class DeletedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no type
 
 
 @admin.register(EventDefinition)
-class EventDefinitionAdmin(TenantAdmin):
+class EventDefinitionAdmin(DeletedByServiceMixin, TenantAdmin):
     list_display = ["name", "description", "is_declared", "property_count", "updated_at"]
     list_filter = [WorkspaceFilter, DeletedFilter]
     search_fields = ["name"]
@@ -316,13 +317,6 @@ class EventDefinitionAdmin(TenantAdmin):
     def save_model(self, request: HttpRequest, obj: EventDefinition, form: Any, change: bool) -> None:
         obj.updated_at = clock.now()
         super().save_model(request, obj, form, change)
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the definitions alone: they are deleted softly, and their properties with them."""
-        names = [str(definition) for definition in objs]
-        return names, {str(EventDefinition._meta.verbose_name_plural): len(names)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: EventDefinition) -> None:
         delete_definition(obj)

@@ -45,7 +45,9 @@ from segments.wording import as_text, worded
 from workspaces.models import Workspace
 from workspaces.staff import (
     COUNT_LIMIT,
+    DeletedByServiceMixin,
     MachineWrittenMixin,
+    ParkedFilter,
     TenantAdmin,
     TenantForm,
     WorkspaceFilter,
@@ -131,23 +133,8 @@ class SegmentForm(TenantForm):
         return None
 
 
-class ParkedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Segments that failed and wait for somebody to look at them."""
-
-    title = "failure"
-    parameter_name = "parked"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Parked"), ("no", "Not parked")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Segment]) -> QuerySet[Segment]:
-        if self.value() not in ("yes", "no"):
-            return queryset
-        return queryset.filter(parked_at__isnull=self.value() == "no")
-
-
 @admin.register(Segment)
-class SegmentAdmin(TenantAdmin):
+class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
     form = SegmentForm
     list_display = ["name", "evaluation", "state", "member_count", "shortened_error", "updated_at"]
     list_filter = [
@@ -260,16 +247,6 @@ class SegmentAdmin(TenantAdmin):
         rule = data.get("rule") if "rule" in form.changed_data else None
         update_segment(obj.workspace, get_segment(obj.workspace_id, obj.pk), raw=rule, **values)
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Delete; if other rules build on the segment, say so."""
-        try:
-            return super().delete_view(request, object_id, extra_context)  # type: ignore[no-any-return]  # untyped
-        except DomainError as error:
-            messages.error(request, error.message)
-            return HttpResponseRedirect(reverse("admin:segments_segment_change", args=[object_id]))
-
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -280,13 +257,6 @@ class SegmentAdmin(TenantAdmin):
         except DomainError as error:
             messages.error(request, error.message)
             return HttpResponseRedirect(request.get_full_path())
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the segments alone: their memberships may be a million rows, and go in the background."""
-        names = [str(segment) for segment in objs]
-        return names, {str(Segment._meta.verbose_name_plural): len(names)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Segment) -> None:
         delete_segment(obj.workspace, obj)

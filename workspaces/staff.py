@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.contrib.admin.widgets import AutocompleteSelect
@@ -15,6 +16,7 @@ from django.core.exceptions import FieldDoesNotExist, PermissionDenied, Validati
 from django.core.paginator import Paginator
 from django.db import DataError, IntegrityError, models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.functional import cached_property
 from rest_framework.exceptions import ParseError
 from unfold.admin import ModelAdmin, TabularInline
@@ -272,6 +274,43 @@ class TenantAdmin(StaffAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Start a new row in the workspace that the lists show."""
         return {"workspace": chosen_workspace(request), **super().get_changeform_initial_data(request)}
+
+
+class ParkedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Those that failed and wait for somebody to look at them."""
+
+    title = "failure"
+    parameter_name = "parked"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Parked"), ("no", "Not parked")]
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(parked_at__isnull=self.value() == "no")
+
+
+class DeletedByServiceMixin:
+    """Rows that a service deletes: it may refuse, and sees itself to what hangs on them."""
+
+    model: type[models.Model]
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Delete; if the service refuses, say why on the row's page."""
+        try:
+            return super().delete_view(request, object_id, extra_context)  # type: ignore[misc, no-any-return]
+        except DomainError as error:
+            messages.error(request, error.message)
+            page = f"admin:{self.model._meta.label_lower.replace('.', '_')}_change"
+            return HttpResponseRedirect(reverse(page, args=[object_id]))
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """List the rows alone: what hangs on them may be a million rows, and goes by the service."""
+        names = [str(one) for one in objs]
+        return names, {str(self.model._meta.verbose_name_plural): len(names)}, set(), []
 
 
 class MachineWrittenMixin:

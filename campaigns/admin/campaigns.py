@@ -8,12 +8,12 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from campaigns.admin.rows import CampaignFilter, campaign_link, link, utc
 from campaigns.admin.runs import reason_of
@@ -40,7 +40,14 @@ from contacts.models import Contact
 from events.admin import event_link
 from events.models import Event
 from workspaces.models import Workspace
-from workspaces.staff import MachineWrittenMixin, TenantAdmin, TenantForm, WorkspaceFilter
+from workspaces.staff import (
+    DeletedByServiceMixin,
+    MachineWrittenMixin,
+    ParkedFilter,
+    TenantAdmin,
+    TenantForm,
+    WorkspaceFilter,
+)
 
 _EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority")
 Section = dict[str, Any]
@@ -61,23 +68,8 @@ class CampaignForm(TenantForm):
         return cleaned
 
 
-class ParkedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Campaigns that failed and wait for somebody to look at them."""
-
-    title = "failure"
-    parameter_name = "parked"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Parked"), ("no", "Not parked")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> QuerySet[Campaign]:
-        if self.value() not in ("yes", "no"):
-            return queryset
-        return queryset.filter(parked_at__isnull=self.value() == "no")
-
-
 @admin.register(Campaign)
-class CampaignAdmin(TenantAdmin):
+class CampaignAdmin(DeletedByServiceMixin, TenantAdmin):
     form = CampaignForm
     list_display = ["name", "type", "status", "serves", "shortened_error", "updated_at", "report_label"]
     list_filter = [
@@ -154,23 +146,6 @@ class CampaignAdmin(TenantAdmin):
             return
         draft = data["draft"] if "draft" in form.changed_data else None
         update_campaign(obj.workspace, get_campaign(obj.workspace_id, obj.pk), definition=draft, **values)
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Delete a draft; of what has served, say that it is archived."""
-        try:
-            return super().delete_view(request, object_id, extra_context)  # type: ignore[no-any-return]  # untyped
-        except DomainError as error:
-            messages.error(request, error.message)
-            return HttpResponseRedirect(reverse("admin:campaigns_campaign_change", args=[object_id]))
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the campaigns alone: the service says which stay."""
-        names = [str(campaign) for campaign in objs]
-        return names, {str(Campaign._meta.verbose_name_plural): len(names)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Campaign) -> None:
         delete_campaign(obj.workspace, obj)

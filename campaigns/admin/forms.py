@@ -16,11 +16,11 @@ from campaigns.services.forms import FormValues, create_form, delete_form, updat
 from campaigns.services.links import public_url
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
-from workspaces.staff import MachineWrittenMixin, TenantAdmin, WorkspaceFilter
+from workspaces.staff import DeletedByServiceMixin, MachineWrittenMixin, TenantAdmin, WorkspaceFilter
 
 
 @admin.register(Form)
-class FormAdmin(TenantAdmin):
+class FormAdmin(DeletedByServiceMixin, TenantAdmin):
     list_display = ["name", "active", "double_opt_in", "updated_at"]
     list_filter = [WorkspaceFilter, ("active", BooleanRadioFilter)]
     search_fields = ["name"]
@@ -55,13 +55,6 @@ class FormAdmin(TenantAdmin):
             return
         made = create_form(obj.workspace, values)
         obj.pk, obj._state.adding = made.pk, False
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the forms alone: what they were sent may be a million rows."""
-        names = [str(form) for form in objs]
-        return names, {str(Form._meta.verbose_name_plural): len(names)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Form) -> None:
         delete_form(obj.workspace, obj)

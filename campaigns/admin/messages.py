@@ -7,8 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
@@ -19,7 +18,7 @@ from campaigns.services.editing import delete_template, save_template
 from campaigns.services.settling import settle_message
 from campaigns.services.templates import check_template
 from config.errors import DomainError
-from workspaces.staff import TenantAdmin, TenantForm, WorkspaceFilter
+from workspaces.staff import DeletedByServiceMixin, TenantAdmin, TenantForm, WorkspaceFilter
 
 _PARTS = ("subject", "body", "text")
 
@@ -45,7 +44,7 @@ class TemplateForm(TenantForm):
 
 
 @admin.register(Template)
-class TemplateAdmin(TenantAdmin):
+class TemplateAdmin(DeletedByServiceMixin, TenantAdmin):
     form = TemplateForm
     list_display = ["name", "channel", "subject", "updated_at"]
     list_filter = [WorkspaceFilter, ("channel", ChoicesDropdownFilter)]
@@ -57,23 +56,6 @@ class TemplateAdmin(TenantAdmin):
 
     def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
         save_template(obj)
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Delete; if something sends the template, say what."""
-        try:
-            return super().delete_view(request, object_id, extra_context)  # type: ignore[no-any-return]  # untyped
-        except DomainError as error:
-            messages.error(request, error.message)
-            return HttpResponseRedirect(reverse("admin:campaigns_template_change", args=[object_id]))
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the templates alone: the service says what keeps them."""
-        names = [str(template) for template in objs]
-        return names, {str(Template._meta.verbose_name_plural): len(names)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Template) -> None:
         delete_template(obj)
