@@ -5,7 +5,7 @@ Read once for each version of the rules, and kept.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,8 +28,8 @@ from campaigns.definition import (
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reasons import Reason
+from events.services.keeping import KeptPlans
 
-_MOST_PLANS = 64
 _MOST_DEFINITIONS = 1_000
 
 
@@ -110,19 +110,10 @@ class Plan:
 
 def plan_of(workspace_id: UUID) -> Plan:
     """Return the plan for the campaigns as they are; the caller holds the rules."""
-    fingerprint = _fingerprint(workspace_id)
-    kept = _plans.get(workspace_id)
-    if kept is not None and kept[0] == fingerprint:
-        _plans.move_to_end(workspace_id)
-        return kept[1]
-    plan = _make_plan(workspace_id)
-    _plans[workspace_id] = (fingerprint, plan)
-    if len(_plans) > _MOST_PLANS:
-        _plans.popitem(last=False)
-    return plan
+    return _plans.get(workspace_id, _fingerprint(workspace_id), lambda: _make_plan(workspace_id))
 
 
-_plans: OrderedDict[UUID, tuple[tuple[Any, ...], Plan]] = OrderedDict()
+_plans: KeptPlans[Plan] = KeptPlans()
 
 
 def starter_of(campaign: Campaign, version: CampaignVersion) -> Starter:

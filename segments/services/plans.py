@@ -5,7 +5,7 @@ Read once for each version of the rules, and kept with the statements that were 
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,13 +19,13 @@ from events.rules import MeasureSpec, Rule, read_rule
 from events.rules.moments import Offset, read_moment
 from events.rules.nodes import AttributeLeaf, Comparison, EventLeaf, RelativeWindow
 from events.services import built_measures
+from events.services.keeping import KeptPlans
 from events.services.measures import ALL_LANES
 from segments.models import Segment
 
 _MOST_RULINGS = 50
 _MOST_LEAVES = 300
 """Of one statement: PostgreSQL returns at most 1,664 columns from a subselect, and a leaf takes up to five."""
-_MOST_PLANS = 64
 
 
 class Touch(Enum):
@@ -90,19 +90,14 @@ class Plan:
 
 def plan_of(workspace_id: UUID) -> Plan:
     """Return the plan for the rules as they are; the caller holds them."""
-    fingerprint = _fingerprint(workspace_id)
-    kept = _plans.get(workspace_id)
-    if kept is not None and kept[0] == fingerprint:
-        _plans.move_to_end(workspace_id)
-        return kept[1]
-    plan = make_plan(_rulings(workspace_id), built_measures(workspace_id))
-    _plans[workspace_id] = (fingerprint, plan)
-    if len(_plans) > _MOST_PLANS:
-        _plans.popitem(last=False)
-    return plan
+
+    def make() -> Plan:
+        return make_plan(_rulings(workspace_id), built_measures(workspace_id))
+
+    return _plans.get(workspace_id, _fingerprint(workspace_id), make)
 
 
-_plans: OrderedDict[UUID, tuple[tuple[Any, ...], Plan]] = OrderedDict()
+_plans: KeptPlans[Plan] = KeptPlans()
 
 
 def make_plan(read: Sequence[Ruling | tuple[Ruling, Exception]], built: Collection[MeasureSpec]) -> Plan:
