@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection
 
 from config.planning import planned_once
-from events.rules import MeasureSpec, compile_rules
+from events.rules import CompiledRules, MeasureSpec, compile_rules
 from events.rules.alike import AlikeRules, put_together
 from events.rules.compiling import bind
 from segments.services.plans import Plan, Ruling
@@ -130,8 +130,13 @@ class JudgingStatement:
 def judging_statement(
     workspace_id: UUID, groups: Sequence[Sequence[Ruling]], built: Collection[MeasureSpec]
 ) -> JudgingStatement:
-    """Compile groups of rules into one statement. They must be of one shape: see `shape_of`."""
-    compiled = [compile_rules([ruling.rule for ruling in group], built=built) for group in groups]
+    """Compile groups of rules into one statement. They must be of one shape: see `alike_groups`."""
+    return _statement(workspace_id, groups, [_compiled(group, built) for group in groups])
+
+
+def _statement(
+    workspace_id: UUID, groups: Sequence[Sequence[Ruling]], compiled: Sequence[CompiledRules]
+) -> JudgingStatement:
     first = compiled[0]
     rules = put_together(workspace_id, compiled)
     fits = ", ".join(
@@ -159,9 +164,12 @@ def judging_statement(
     return JudgingStatement(tuple(map(tuple, groups)), timed, text, rules, ids)
 
 
-def shape_of(rulings: Sequence[Ruling], built: Collection[MeasureSpec]) -> object:
+def _compiled(rulings: Sequence[Ruling], built: Collection[MeasureSpec]) -> CompiledRules:
+    return compile_rules([ruling.rule for ruling in rulings], built=built)
+
+
+def _shape_of(rulings: Sequence[Ruling], compiled: CompiledRules) -> object:
     """Return what groups of rules must have in common to be judged by one statement."""
-    compiled = compile_rules([ruling.rule for ruling in rulings], built=built)
     return compiled.joins.text, tuple(compiled.matches), tuple(compiled.next_at), _timed(rulings)
 
 
@@ -210,11 +218,15 @@ def alike_groups(workspace_id: UUID, plan: Plan, level: int) -> list[AlikeGroups
     if level not in plan.alike:
         by_shape: dict[object, list[int]] = defaultdict(list)
         groups = [group.rulings for group in plan.levels[level]]
+        compiled = [_compiled(rulings, plan.built) for rulings in groups]
         for place, rulings in enumerate(groups):
-            by_shape[shape_of(rulings, plan.built)].append(place)
+            by_shape[_shape_of(rulings, compiled[place])].append(place)
         plan.alike[level] = [
             AlikeGroups(
-                tuple(some), judging_statement(workspace_id, [groups[place] for place in some], plan.built)
+                tuple(some),
+                _statement(
+                    workspace_id, [groups[place] for place in some], [compiled[place] for place in some]
+                ),
             )
             for places in by_shape.values()
             for start in range(0, len(places), _MOST_ALIKE)
