@@ -9,10 +9,15 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import requests
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+needs_chromium = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="needs chromium and chromedriver: apt-get install chromium chromium-driver",
+)
 _FLAGS = [
     "--headless=new",
     "--no-sandbox",

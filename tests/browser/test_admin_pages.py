@@ -11,16 +11,10 @@ from django.urls import reverse
 
 from contacts.models import ContactScore
 from tests.admin.rows import fill, lines
-from tests.browser.chromium import CHROMIUM, DRIVER, Chromium
+from tests.browser.chromium import Chromium, needs_chromium
 from workspaces.models import User, Workspace
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="needs chromium and chromedriver: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture

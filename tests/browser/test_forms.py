@@ -7,17 +7,11 @@ import pytest
 from campaigns.models import FormSubmission
 from campaigns.public.forms import snippet
 from campaigns.services.forms import FormValues, create_form
-from tests.browser.chromium import CHROMIUM, DRIVER, Chromium
+from tests.browser.chromium import Chromium, needs_chromium
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.throttles import reset_limits
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="needs chromium and chromedriver: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 FIELDS = [
     {"name": "mail", "type": "email", "required": True, "label": "E-mail <b>"},
     {"name": "plan", "type": "select", "options": ["free", "pro"], "mapsTo": "attributes.plan"},
