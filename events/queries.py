@@ -58,12 +58,6 @@ def list_events(
     return found[offset : offset + limit]
 
 
-def count_events(workspace_id: UUID, *, contact_id: UUID | None = None, search: str = "") -> int:
-    """Count events: exactly up to 10,000, above that by the planner's estimate, a minute old at most."""
-    events = events_of(workspace_id, contact_id=contact_id, search=search)
-    return bounded_count(events, f"events:{workspace_id}:{contact_id}:{search.casefold()[:64]}")
-
-
 @planned_for_its_values()
 def bounded_count(rows: QuerySet[Event], cache_key: str) -> int:
     """Count rows exactly up to 10,000; above that return an estimate, kept for a minute under `cache_key`."""

@@ -1,6 +1,6 @@
 """Every write to the event stream, and the runner of what follows from it."""
 
-from events.queries import count_events, list_events
+from events.queries import list_events
 from events.services.consequences import Consequence, record_consequences
 from events.services.definitions import (
     PropertySpec,
@@ -56,7 +56,6 @@ __all__ = [
     "bump_rules_version",
     "caused_by",
     "contacts_of_lane",
-    "count_events",
     "create_definition",
     "delete_definition",
     "enqueue_events",
