@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from campaigns.admin.rows import CampaignFilter, campaign_link, link, utc
+from campaigns.admin.rows import CampaignFilter, campaign_link, campaign_links, link, utc
 from campaigns.admin.runs import reason_of
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Broadcast, Campaign, CampaignVersion
@@ -375,7 +375,7 @@ def trace_sections(trace: Trace) -> list[Section]:
             [
                 [
                     utc(one.decided_at),
-                    campaigns.get(one.campaign_id, "") if one.campaign_id else "",
+                    campaign_links({id_: trace.campaigns.get(id_, str(id_)) for id_ in one.campaign_ids}),
                     one.get_kind_display(),
                     reason_of(one),
                     one.step,

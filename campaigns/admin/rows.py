@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,11 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 
-from campaigns.models import Campaign
+from campaigns.models import Campaign, Decision
 from config.ids import parse_uuid
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
@@ -33,6 +33,17 @@ def link(page: str, identifier: object, text: object) -> SafeString:
 def campaign_link(campaign: Campaign | None) -> SafeString | str:
     """Return a campaign's name, linked to its page."""
     return "" if campaign is None else link("campaigns_campaign_change", campaign.pk, campaign.name)
+
+
+def campaign_links(names: Mapping[UUID, str]) -> SafeString:
+    """Return campaigns' names, each linked to its page."""
+    links = ((link("campaigns_campaign_change", one, name),) for one, name in names.items())
+    return format_html_join(", ", "{}", links)
+
+
+def about_label(decision: Decision) -> SafeString | str:
+    """Return the campaign that something was decided about, or how many they are."""
+    return campaign_link(decision.campaign) if decision.campaign_set is None else str(decision.campaign_set)
 
 
 def trace_link(event_id: UUID | None) -> SafeString | str:
@@ -61,7 +72,11 @@ class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no typ
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen = parse_uuid(self.value())
-        return queryset if chosen is None else queryset.filter(campaign_id=chosen)
+        return queryset if chosen is None else self.about(request, queryset, chosen)
+
+    def about(self, request: HttpRequest, queryset: QuerySet[Any], campaign_id: UUID) -> QuerySet[Any]:
+        """Leave the campaign's rows."""
+        return queryset.filter(campaign_id=campaign_id)
 
 
 class OfCampaignAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -12,11 +13,13 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
-from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
-from campaigns.models import Decision, Run
+from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, about_label, campaign_links, link, utc
+from campaigns.models import CampaignSet, Decision, Run
+from campaigns.models.runs import DecisionQuerySet
 from campaigns.reasons import Reason
+from campaigns.services.decisions import names_of_campaigns
 from config.wire import dumps
-from workspaces.staff import WorkspaceFilter
+from workspaces.staff import MachineWrittenMixin, TenantAdmin, WorkspaceFilter, chosen_workspace
 
 SHOWN_DECISIONS = 200
 
@@ -92,19 +95,37 @@ class RunAdmin(OfCampaignAdmin):
         return render_to_string("admin/campaigns/table.html", {"table": {"headers": headers, "rows": rows}})
 
 
+class AboutFilter(CampaignFilter):
+    """One campaign of the workspace, alone or with others."""
+
+    def about(self, request: HttpRequest, queryset: QuerySet[Any], campaign_id: UUID) -> QuerySet[Any]:
+        return cast(DecisionQuerySet, queryset).about(chosen_workspace(request), campaign_id)
+
+
 @admin.register(Decision)
 class DecisionAdmin(OfCampaignAdmin):
     list_display = [
-        *("decided_utc", "contact_label", "campaign_label", "kind", "why", "step", "run_label", "trace"),
+        *("decided_utc", "contact_label", "about", "kind", "why", "step", "run_label", "trace"),
     ]
-    list_filter = [WorkspaceFilter, CampaignFilter, ("kind", ChoicesDropdownFilter), ReasonFilter]
+    list_filter = [WorkspaceFilter, AboutFilter, ("kind", ChoicesDropdownFilter), ReasonFilter]
     fields = [
-        *("workspace", "campaign_label", "contact_label", "decided_utc", "kind", "why", "step"),
+        *("workspace", "campaigns", "contact_label", "decided_utc", "kind", "why", "step"),
         *("run_label", "message_label", "trace"),
     ]
     readonly_fields = [
-        *("campaign_label", "contact_label", "decided_utc", "why", "run_label", "message_label", "trace"),
+        *("campaigns", "contact_label", "decided_utc", "why", "run_label", "message_label", "trace"),
     ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("campaign_set")
+
+    @admin.display(description="campaign")
+    def about(self, decision: Decision) -> SafeString | str:
+        return about_label(decision)
+
+    @admin.display(description="campaigns")
+    def campaigns(self, decision: Decision) -> SafeString:
+        return campaign_links(names_of_campaigns(decision.workspace_id, decision.campaign_ids))
 
     @admin.display(description="decided (UTC)")
     def decided_utc(self, decision: Decision) -> str:
@@ -121,6 +142,19 @@ class DecisionAdmin(OfCampaignAdmin):
     @admin.display(description="message")
     def message_label(self, decision: Decision) -> SafeString | str:
         return message_of(decision)
+
+
+@admin.register(CampaignSet)
+class CampaignSetAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["id", "__str__"]
+    list_filter = [WorkspaceFilter]
+    ordering = ["id"]
+    fields = ["workspace", "campaigns"]
+    readonly_fields = ["campaigns"]
+
+    @admin.display(description="campaigns")
+    def campaigns(self, row: CampaignSet) -> SafeString:
+        return campaign_links(names_of_campaigns(row.workspace_id, row.campaign_ids))
 
 
 def reason_of(decision: Decision) -> str:

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from campaigns.admin.rows import campaign_link, link, trace_link, utc
+from campaigns.admin.rows import about_label, campaign_link, link, trace_link, utc
 from campaigns.admin.runs import reason_of
 from campaigns.models import Decision, Message
 from contacts.models import Contact
@@ -26,13 +26,13 @@ def contact_campaigns_section(contact: Contact) -> SafeString:
     rows = [
         [
             utc(decision.decided_at),
-            campaign_link(decision.campaign),
+            about_label(decision),
             decision.get_kind_display(),
             reason_of(decision),
             decision.step,
             trace_link(decision.event_id),
         ]
-        for decision in decisions.select_related("campaign").order_by("-id")[:SECTION_ROWS]
+        for decision in decisions.select_related("campaign", "campaign_set").order_by("-id")[:SECTION_ROWS]
     ]
     return _section(
         contact,

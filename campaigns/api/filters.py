@@ -1,6 +1,6 @@
 """What the lists of campaigns, runs, decisions, messages and what they need can be narrowed by."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import django_filters
@@ -8,6 +8,7 @@ from django.db.models import QuerySet, TextChoices
 
 from campaigns.models import Campaign, Decision, Form, Message, Run, Suppression, Template
 from campaigns.models.messages import Channel
+from campaigns.models.runs import DecisionQuerySet
 from campaigns.services.suppressing import normalized_address
 from config.ids import parse_uuid
 from contacts.services import ids_of
@@ -51,6 +52,15 @@ class PersonFilter(IdFilter):
         return rows.filter(contact_id__in=ids_of(workspace_id, identifier))
 
 
+class AboutFilter(IdFilter):
+    """The decisions about a campaign."""
+
+    def narrowed(self, rows: QuerySet[Any], identifier: UUID) -> QuerySet[Any]:
+        """Return the decisions about the campaign, alone or with others."""
+        workspace_id: UUID = self.parent.request.parser_context["view"].workspace.id
+        return cast(DecisionQuerySet, rows).about(workspace_id, identifier)
+
+
 class CampaignFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
     """Campaigns by name, type, status, and whether they fail."""
 
@@ -84,7 +94,7 @@ class DecisionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it h
     reason = django_filters.CharFilter(max_length=40)
     step = django_filters.CharFilter(max_length=64)
     contactId = PersonFilter(help_text="only decisions about this contact")
-    campaignId = IdFilter(field_name="campaign_id")
+    campaignId = AboutFilter(help_text="only decisions about this campaign, alone or with others")
     runId = IdFilter(field_name="run_id")
     eventId = IdFilter(field_name="event_id")
 

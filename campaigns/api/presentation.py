@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, time
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from campaigns.models import (
     Run,
     Suppression,
 )
+from campaigns.services.decisions import names_of_campaigns
 from campaigns.services.links import public_url
 from campaigns.services.reporting import MessageCounts, Report, StepCount, counts_of
 from campaigns.services.tracing import Trace
@@ -136,13 +138,9 @@ def run_rows(workspace_id: UUID, runs: Sequence[Run]) -> list[Row]:
 
 
 def decision_rows(workspace_id: UUID, decisions: Sequence[Decision]) -> list[Row]:
-    """Return decisions; two statements for the campaigns and the contacts of all."""
+    """Return decisions that came with their `campaign_set`; one statement for the campaigns, one for the contacts."""
     contacts = _People(workspace_id, decisions)
-    ids = {decision.campaign_id for decision in decisions if decision.campaign_id}
-    campaigns = (
-        Campaign.objects.in_workspace(workspace_id).filter(id__in=ids) if ids else Campaign.objects.none()
-    )
-    names = dict(campaigns.values_list("id", "name"))
+    names = names_of_campaigns(workspace_id, chain.from_iterable(one.campaign_ids for one in decisions))
     return [_decision(decision, contacts.of(decision), names) for decision in decisions]
 
 
@@ -195,14 +193,13 @@ def _run(run: Run, contact: Row) -> Row:
 
 
 def _decision(decision: Decision, contact: Row, names: dict[UUID, str]) -> Row:
-    campaign_id = decision.campaign_id
     return {
         "id": str(decision.id),
         "kind": decision.kind.upper(),
         "reason": decision.reason or None,
         "detail": decision.detail,
         "step": decision.step or None,
-        "campaign": campaign_id and {"id": str(campaign_id), "name": names.get(campaign_id)},
+        "campaigns": [{"id": str(one), "name": names.get(one)} for one in decision.campaign_ids],
         "contact": contact,
         "runId": _id(decision.run_id),
         "messageId": _id(decision.message_id),

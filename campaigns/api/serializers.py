@@ -241,7 +241,10 @@ class DecisionSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True)
     detail = ObjectField()
     step = serializers.CharField(allow_null=True)
-    campaign = NamedSerializer(allow_null=True)
+    campaigns = NamedSerializer(
+        many=True,
+        help_text="one, but for what one event means alike to several; none of a message that is nobody's",
+    )
     contact = ContactBriefSerializer()
     runId = serializers.UUIDField(allow_null=True)
     messageId = serializers.UUIDField(allow_null=True)

@@ -4,11 +4,12 @@ from campaigns.models.campaigns import Broadcast, Campaign, CampaignVersion
 from campaigns.models.forms import Form, FormSubmission
 from campaigns.models.messages import Message, SentEmail, Template
 from campaigns.models.permission import ChannelSettings, Suppression
-from campaigns.models.runs import Decision, Run
+from campaigns.models.runs import CampaignSet, Decision, Run
 
 __all__ = [
     "Broadcast",
     "Campaign",
+    "CampaignSet",
     "CampaignVersion",
     "ChannelSettings",
     "Decision",

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -118,8 +119,54 @@ class Run(models.Model):
         return f"{self.contact_id} in {self.campaign_id}: {self.status}"
 
 
+class CampaignSetQuerySet(models.QuerySet["CampaignSet"]):
+    def in_workspace(self, workspace_id: UUID) -> CampaignSetQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def holding(self, campaign_id: UUID) -> CampaignSetQuerySet:
+        return self.filter(campaign_ids__contains=[campaign_id])
+
+    def ids(self) -> list[UUID]:
+        return list(self.values_list("id", flat=True))
+
+
+class CampaignSet(models.Model):
+    """Campaigns of which the same was decided at once. There is one row for each such set, and it never changes.
+
+    Most events mean nothing to most campaigns that look at them: without it that would be a row for each pair.
+    """
+
+    # A hash of the workspace and the campaigns: whoever comes to the same set has the same id.
+    id = models.UUIDField(primary_key=True, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace", on_delete=models.CASCADE, related_name="+", db_constraint=False
+    )
+    # In their order.
+    campaign_ids = ArrayField(models.UUIDField())
+
+    objects = CampaignSetQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{len(self.campaign_ids)} campaigns"
+
+
+class DecisionQuerySet(models.QuerySet["Decision"]):
+    def in_workspace(self, workspace_id: UUID) -> DecisionQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def about(self, workspace_id: UUID, campaign_id: UUID) -> DecisionQuerySet:
+        """Leave those about a campaign, alone or with others."""
+        sets = CampaignSet.objects.in_workspace(workspace_id).holding(campaign_id)
+        return self.filter(
+            Q(campaign_id=campaign_id) | Q(campaign_set_id__in=list(sets.values_list("id", flat=True)))
+        )
+
+
 class Decision(models.Model):
-    """One thing that was decided about a contact and a campaign, also that nothing was to happen, and why."""
+    """One thing that was decided about a contact and a campaign, also that nothing was to happen, and why.
+
+    What is decided alike of one event by several campaigns is one row: it has a `campaign_set` and no `campaign`.
+    """
 
     class Kind(models.TextChoices):
         ENTERED = "entered"
@@ -149,6 +196,14 @@ class Decision(models.Model):
         db_constraint=False,
         db_index=False,
     )
+    campaign_set = models.ForeignKey(
+        CampaignSet,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
     contact = models.ForeignKey(
         "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
     )
@@ -163,9 +218,18 @@ class Decision(models.Model):
     detail = JSONField(default=dict)
     decided_at = models.DateTimeField(default=clock.now)
 
+    objects = DecisionQuerySet.as_manager()
+
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["workspace", "campaign", "id"], name="decision_by_campaign"),
+            models.Index(
+                # With what reports count by.
+                fields=["workspace", "campaign_set", "id"],
+                condition=Q(campaign_set__isnull=False),
+                include=["kind", "reason"],
+                name="decision_by_set",
+            ),
             models.Index(fields=["workspace", "contact", "id"], name="decision_by_contact"),
             models.Index(
                 fields=["workspace", "event_id"],
@@ -179,3 +243,10 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reason}".strip()
+
+    @property
+    def campaign_ids(self) -> list[UUID]:
+        """The campaigns that it is about; of a message that is nobody's there is none."""
+        if self.campaign_set is not None:
+            return self.campaign_set.campaign_ids
+        return [self.campaign_id] if self.campaign_id else []

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection
 
 from campaigns.definition import EventTrigger
-from campaigns.models import Campaign, CampaignVersion, Decision, Message, Run
+from campaigns.models import Campaign, CampaignSet, CampaignVersion, Decision, Message, Run
 from campaigns.services.plans import definition_of
 from config.ids import NO_ID, parse_uuid
 from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
@@ -130,7 +130,9 @@ def _decisions(audit: Audit, workspace_id: UUID, due: datetime) -> None:
         names = {one.event_name for one in definition_of(version).triggers if isinstance(one, EventTrigger)}
         since = max(version.created_at, version.campaign.activated_at or version.created_at) + _ACTIVATION
         parameters = [*[workspace_id] * 3, list(names), since, due, workspace_id]
-        found = _rows(_UNDECIDED, [*parameters, version.campaign_id, list(_DECIDED)])
+        sets = CampaignSet.objects.in_workspace(workspace_id).holding(version.campaign_id)
+        parameters += [list(_DECIDED), version.campaign_id, sets.ids()]
+        found = _rows(_UNDECIDED, parameters)
         audit.gaps += [Gap("not decided", f"{version.campaign}: event {event_id}") for (event_id,) in found]
     audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
 
@@ -230,7 +232,8 @@ WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.received_at BETWEEN %s AND 
     AND NOT EXISTS (SELECT FROM waiting w WHERE w.id = e.id)
     AND NOT EXISTS (
         SELECT FROM campaigns_decision d
-        WHERE d.workspace_id = %s AND d.event_id = e.id AND d.campaign_id = %s AND d.kind = ANY(%s)
+        WHERE d.workspace_id = %s AND d.event_id = e.id AND d.kind = ANY(%s)
+            AND (d.campaign_id = %s OR d.campaign_set_id = ANY(%s))
     )
 ORDER BY e.id
 """

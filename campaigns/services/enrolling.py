@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from campaigns.models import Decision, Run
+from campaigns.models import CampaignSet, Decision, Run
 from campaigns.reasons import Reason
 from campaigns.services.plans import Starter
 from campaigns.signals import runs_wait
@@ -92,7 +92,7 @@ def _statement(
         is_matched="m.place IS NOT NULL" if matched else "true",
         undecided=_UNDECIDED if is_repeat else "",
         run_id=_NEW_ID.format(row="r.row::text"),
-        decision_id=_NEW_ID.format(row="a.row::text"),
+        decision_id=_NEW_ID.format(row="d.row::text"),
         returned="true" if len(candidates) == 1 else "run_id IS NOT NULL",
     )
     reentries = [one.definition.reentry for one in starters]
@@ -121,6 +121,8 @@ def _statement(
         now,
         now,
         is_test,
+        workspace_id.hex,
+        workspace_id,
         *_id_parameters(now),
         workspace_id,
         now,
@@ -134,29 +136,32 @@ def _id_parameters(now: datetime) -> list[str]:
 
 
 _UNDECIDED: Final = f"""WHERE NOT EXISTS (
-    SELECT FROM campaigns_decision d WHERE d.workspace_id = %s AND d.event_id = g.event_id
-    AND d.campaign_id = c.campaign_id AND d.kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
+    SELECT FROM campaigns_decision d LEFT JOIN {CampaignSet._meta.db_table} s ON s.id = d.campaign_set_id
+    WHERE d.workspace_id = %s AND d.event_id = g.event_id
+    AND (d.campaign_id = c.campaign_id OR c.campaign_id = ANY (s.campaign_ids))
+    AND d.kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
 )"""
 
 # Most are refused: they are neither ranked nor looked up.
 # Of what happened to one contact in this very batch, the first may start a run and the others come too late for it.
 # A run that follows another has that one's id in its key, so of two that would follow it one only is let in.
+# Campaigns that refuse a candidate for the same reason are named by their places until each such set is known once.
 _ENROL: Final = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(
         %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::text[], %s::text[]
-    ) AS g (contact_id, source, occurred_at, event_id, depth, refusal, value)
-){{matched}}, candidate AS MATERIALIZED (
-    SELECT g.contact_id, g.source, g.occurred_at, g.event_id, g.depth, g.value,
-        c.campaign_id, c.version_id, c.start, c.mode, c.days,
+    ) WITH ORDINALITY AS g (contact_id, source, occurred_at, event_id, depth, refusal, value, number)
+){{matched}}, starter AS MATERIALIZED (
+    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::boolean[])
+        WITH ORDINALITY AS c (campaign_id, version_id, start, mode, days, refusal, takes_history, place)
+), candidate AS MATERIALIZED (
+    SELECT g.number, g.contact_id, g.source, g.occurred_at, g.event_id, g.depth, g.value,
+        c.place, c.campaign_id, c.version_id, c.start, c.mode, c.days,
         CASE WHEN c.refusal IS NOT NULL THEN c.refusal
             WHEN NOT c.takes_history AND g.refusal IS NOT NULL THEN g.refusal
             WHEN NOT ({{is_matched}}) THEN '{Reason.NOT_MATCHED}'
             WHEN c.mode = 'key' AND g.value IS NULL THEN '{Reason.VALUE_MISSING}' END AS refusal
-    FROM given g
-    CROSS JOIN unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::boolean[])
-        WITH ORDINALITY AS c (campaign_id, version_id, start, mode, days, refusal, takes_history, place)
-    {{join}} {{undecided}}
+    FROM given g CROSS JOIN starter c {{join}} {{undecided}}
 ), ranked AS (
     SELECT *, row_number() OVER () AS row, row_number() OVER (
         PARTITION BY campaign_id, contact_id,
@@ -195,18 +200,43 @@ WITH given AS MATERIALIZED (
     ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
     RETURNING id
 ), answer AS MATERIALIZED (
-    SELECT j.contact_id, j.campaign_id, j.event_id, entered.id AS run_id,
+    SELECT j.number, j.contact_id, j.place, j.campaign_id, j.event_id, entered.id AS run_id,
         COALESCE(j.reason, CASE WHEN entered.id IS NULL THEN '{Reason.ALREADY_RUNNING}' END, '') AS reason
     FROM judged j LEFT JOIN entered ON entered.id = j.run_id
     UNION ALL
-    SELECT contact_id, campaign_id, event_id, NULL, refusal FROM candidate WHERE refusal IS NOT NULL
+    SELECT number, contact_id, place, campaign_id, event_id, NULL, refusal FROM candidate
+    WHERE refusal IS NOT NULL
+), refused AS MATERIALIZED (
+    SELECT number, reason, array_agg(place ORDER BY place) AS places
+    FROM answer WHERE run_id IS NULL GROUP BY number, reason
+), refusing AS MATERIALIZED (
+    SELECT d.places, ids[1] AS campaign_id,
+        CASE WHEN cardinality(ids) > 1 THEN md5(%s || ids::text)::uuid END AS campaign_set_id, ids
+    FROM (SELECT DISTINCT places FROM refused) d CROSS JOIN LATERAL (
+        SELECT array_agg(c.campaign_id ORDER BY c.campaign_id) AS ids FROM starter c WHERE c.place = ANY (d.places)
+    ) named
+), sets AS (
+    INSERT INTO {CampaignSet._meta.db_table} (id, workspace_id, campaign_ids)
+    SELECT n.campaign_set_id, %s, n.ids FROM refusing n
+    WHERE n.campaign_set_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM {CampaignSet._meta.db_table} s WHERE s.id = n.campaign_set_id)
+    ORDER BY 1 ON CONFLICT (id) DO NOTHING
 ), decided AS (
-    INSERT INTO campaigns_decision (id, workspace_id, campaign_id, contact_id, run_id, event_id, kind, reason,
-        step, detail, decided_at)
-    SELECT {{decision_id}}, %s, a.campaign_id, a.contact_id, a.run_id, a.event_id,
-        CASE WHEN a.run_id IS NULL THEN '{Decision.Kind.NOT_ENTERED}' ELSE '{Decision.Kind.ENTERED}' END,
-        a.reason, '', '{{{{}}}}', %s
-    FROM (SELECT *, row_number() OVER () AS row FROM answer) a
+    INSERT INTO campaigns_decision (id, workspace_id, campaign_id, campaign_set_id, contact_id, run_id, event_id,
+        kind, reason, step, detail, decided_at)
+    SELECT {{decision_id}}, %s, d.campaign_id, d.campaign_set_id, d.contact_id, d.run_id, d.event_id,
+        CASE WHEN d.run_id IS NULL THEN '{Decision.Kind.NOT_ENTERED}' ELSE '{Decision.Kind.ENTERED}' END,
+        d.reason, '', '{{{{}}}}', %s
+    FROM (
+        SELECT row_number() OVER () AS row, * FROM (
+            SELECT contact_id, event_id, campaign_id, NULL::uuid AS campaign_set_id, run_id, reason
+            FROM answer WHERE run_id IS NOT NULL
+            UNION ALL
+            SELECT g.contact_id, g.event_id, CASE WHEN n.campaign_set_id IS NULL THEN n.campaign_id END,
+                n.campaign_set_id, NULL, r.reason
+            FROM refused r JOIN refusing n USING (places) JOIN given g USING (number)
+        ) one
+    ) d
 )
 SELECT contact_id, campaign_id, run_id, reason FROM answer WHERE {{returned}}
 """

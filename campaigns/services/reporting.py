@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
-from campaigns.models import Campaign, Decision, Message, Run
+from campaigns.models import Campaign, CampaignSet, Decision, Message, Run
 from config.ids import first_id_at
 from config.planning import planned_for_its_values
 
@@ -54,7 +54,7 @@ class Report:
 
 @planned_for_its_values()
 def report_of(campaign: Campaign, *, since: datetime | None = None, until: datetime | None = None) -> Report:
-    """Count in three statements. A decision counts when it was taken, a run and a message when they began."""
+    """Count in a few statements. A decision counts when it was taken, a run and a message when they began."""
     steps = _decided(campaign, since, until)
     return Report(
         entered=sum(step.count for step in steps if step.kind == Decision.Kind.ENTERED),
@@ -82,8 +82,13 @@ def _each(rows: QuerySet[Any], campaign_ids: list[UUID]) -> dict[UUID, int]:
 def _in_period(
     rows: QuerySet[Any], campaign: Campaign, since: datetime | None, until: datetime | None
 ) -> QuerySet[Any]:
-    """Leave a campaign's rows of a period, by their ids, whose time is that of the row."""
-    rows = rows.filter(workspace_id=campaign.workspace_id, campaign_id=campaign.id)
+    """Leave a campaign's rows of a period."""
+    of_campaign = rows.filter(workspace_id=campaign.workspace_id, campaign_id=campaign.id)
+    return _between(of_campaign, since, until)
+
+
+def _between(rows: QuerySet[Any], since: datetime | None, until: datetime | None) -> QuerySet[Any]:
+    """Leave rows of a period, by their ids, whose time is that of the row."""
     if since is not None:
         rows = rows.filter(id__gte=first_id_at(since))
     return rows if until is None else rows.filter(id__lt=first_id_at(until))
@@ -98,7 +103,18 @@ def _decided(campaign: Campaign, since: datetime | None, until: datetime | None)
         StepCount(step, kind, reason, handle if isinstance(handle, str) else "", count)
         for step, kind, reason, handle, count in grouped
     ]
+    counted += _decided_with_others(campaign, since, until)
     return sorted(counted, key=lambda one: (one.step, one.kind, one.reason, one.handle))
+
+
+def _decided_with_others(
+    campaign: Campaign, since: datetime | None, until: datetime | None
+) -> list[StepCount]:
+    sets = CampaignSet.objects.in_workspace(campaign.workspace_id).holding(campaign.id)
+    decisions = Decision.objects.in_workspace(campaign.workspace_id)
+    rows = _between(decisions.filter(campaign_set_id__in=sets.ids()), since, until)
+    ways = rows.order_by().values_list("kind", "reason").annotate(count=Count("id"))
+    return [StepCount("", kind, reason, "", count) for kind, reason, count in ways]
 
 
 def _by_reason(steps: list[StepCount], kind: str) -> Counts:

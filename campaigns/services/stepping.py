@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -121,12 +120,8 @@ class _Taking:
         self.going = [run for run in self.chunk.runs if not self._is_over(run)]
         self._end_doubles()
         while self.going:
-            groups: dict[tuple[UUID, str], list[Run]] = defaultdict(list)
-            for run in self.going:
-                groups[run.version_id, run.step].append(run)
-            self.going = []
-            for (version_id, node_id), runs in groups.items():
-                isolate(runs, partial(self._take, version_id, node_id), self._set_aside)
+            going, self.going = self.going, []
+            isolate(going, self._take, self._set_aside)
         self._save()
 
     def _is_over(self, run: Run) -> bool:
@@ -164,16 +159,26 @@ class _Taking:
                 self._apply(run, End(Run.Status.EXITED, Reason.MERGED))
         self.going = [run for run in self.going if run.status == Run.Status.OPEN]
 
-    def _take(self, version_id: UUID, node_id: str, runs: Sequence[Run]) -> None:
-        """Take runs through one step. Nothing is noted of a step that failed: its savepoint is rolled back."""
+    def _take(self, runs: Sequence[Run]) -> None:
+        """Take runs through the step that each is at. Nothing is noted where one fails: all is rolled back."""
+        groups: dict[tuple[UUID, str], list[Run]] = defaultdict(list)
+        for run in runs:
+            groups[run.version_id, run.step].append(run)
+        outcomes: dict[UUID, Outcome] = {}
+        for (version_id, node_id), group in groups.items():
+            outcomes |= self._outcomes(version_id, node_id, group)
+        for run in runs:
+            self._apply(run, outcomes[run.id])
+
+    def _outcomes(self, version_id: UUID, node_id: str, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+        """Take runs of one version through one of its steps."""
         definition = self._definition(version_id)
         node = definition.nodes[node_id]
         outcomes = self._exits(definition, runs)
         staying = [run for run in runs if run.id not in outcomes]
         if staying:
             outcomes |= STEPS[type(node.step)](Turn(self.chunk, definition, node), staying)
-        for run in runs:
-            self._apply(run, outcomes[run.id])
+        return outcomes
 
     def _exits(self, definition: Definition, runs: Sequence[Run]) -> dict[UUID, Outcome]:
         if not definition.state_exits:

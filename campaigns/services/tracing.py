@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from campaigns.models import Campaign, Decision, Message, Run
+from campaigns.models import Decision, Message, Run
+from campaigns.services.decisions import names_of_campaigns
 from config.ids import first_id_at
 from contacts.models import Contact
 from events.models import Event, EventBatch, EventDefinition, EventProperty, ParkedEffect
@@ -81,7 +82,8 @@ def trace_event(event: Event) -> Trace:
     started = Run.objects.in_workspace(workspace_id).filter(event_id__in=ids).select_related("version")
     runs = list(started.order_by("id")[:MOST])
     of_runs = Q(event_id__in=ids) | Q(run_id__in=[run.id for run in runs])
-    decisions = list(Decision.objects.filter(of_runs, workspace_id=workspace_id).order_by("id")[:MOST])
+    decided = Decision.objects.in_workspace(workspace_id).filter(of_runs).select_related("campaign_set")
+    decisions = list(decided.order_by("id")[:MOST])
     messages = list(Message.objects.in_workspace(workspace_id).filter(of_runs).order_by("id")[:MOST])
     parked = list(
         ParkedEffect.objects.filter(workspace_id=workspace_id, event_ids__contains=[event.id])[:MOST]
@@ -99,7 +101,7 @@ def trace_event(event: Event) -> Trace:
         runs=runs,
         decisions=decisions,
         messages=messages,
-        campaigns=_names_of_campaigns(workspace_id, [*runs, *decisions, *messages]),
+        campaigns=names_of_campaigns(workspace_id, _campaigns_of([*runs, *messages], decisions)),
     )
 
 
@@ -184,7 +186,7 @@ def _scores(event: Event) -> list[tuple[ScoreEntry, str]]:
     return [(entry, names.get(entry.rule_id, "")) for entry in entries]
 
 
-def _names_of_campaigns(workspace_id: UUID, rows: Iterable[Run | Decision | Message]) -> dict[UUID, str]:
-    ids = {row.campaign_id for row in rows if row.campaign_id}
-    campaigns = Campaign.objects.in_workspace(workspace_id).filter(id__in=ids)
-    return dict(campaigns.values_list("id", "name"))
+def _campaigns_of(rows: Iterable[Run | Message], decisions: Iterable[Decision]) -> Iterator[UUID]:
+    yield from (row.campaign_id for row in rows if row.campaign_id)
+    for decision in decisions:
+        yield from decision.campaign_ids

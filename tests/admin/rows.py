@@ -8,6 +8,7 @@ from typing import Any
 from campaigns.models import (
     Broadcast,
     Campaign,
+    CampaignSet,
     CampaignVersion,
     ChannelSettings,
     Decision,
@@ -166,6 +167,11 @@ def _fill_campaigns(workspace: Workspace, count: int, of_contact: Any, events: A
             "channel": "email",
             "address": f"a{n}@b.test",
         },
+    )
+    _bulk(
+        CampaignSet,
+        count,
+        lambda n: {"id": uuid7(), "workspace": workspace, "campaign_ids": [campaigns[n].id]},
     )
     _bulk(
         Decision,

@@ -81,7 +81,8 @@ def ends(campaign: Campaign) -> list[tuple[str, str]]:
 
 def decided(campaign: Campaign, *kinds: str) -> list[tuple[str, str]]:
     """Return what was decided in a campaign, in order: kind and reason."""
-    decisions = Decision.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
+    of_workspace = Decision.objects.in_workspace(campaign.workspace_id)
+    decisions = of_workspace.about(campaign.workspace_id, campaign.id)
     found = decisions.filter(kind__in=kinds) if kinds else decisions
     return list(found.order_by("decided_at", "id").values_list("kind", "reason"))
 

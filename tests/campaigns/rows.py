@@ -6,6 +6,7 @@ from uuid import UUID
 
 from campaigns.models import (
     Campaign,
+    CampaignSet,
     CampaignVersion,
     Decision,
     Form,
@@ -49,12 +50,21 @@ def a_run(campaign: Campaign, contact: Contact, **values: Any) -> Run:
     )
 
 
-def a_decision(campaign: Campaign, contact: Contact, kind: str, reason: str = "", **values: Any) -> Decision:
-    """Return a decision about a contact."""
+def a_campaign_set(*campaigns: Campaign) -> CampaignSet:
+    """Return several campaigns as what a decision may be about."""
+    campaign_ids = sorted(campaign.id for campaign in campaigns)
+    workspace_id = campaigns[0].workspace_id
+    return CampaignSet.objects.create(id=next_id(), workspace_id=workspace_id, campaign_ids=campaign_ids)
+
+
+def a_decision(
+    about: Campaign | CampaignSet, contact: Contact, kind: str, reason: str = "", **values: Any
+) -> Decision:
+    """Return a decision about a contact, and a campaign or several."""
     return Decision.objects.create(
         id=next_id(),
-        workspace_id=campaign.workspace_id,
-        campaign=campaign,
+        workspace_id=contact.workspace_id,
+        **{"campaign_set" if isinstance(about, CampaignSet) else "campaign": about},
         contact=contact,
         kind=kind,
         reason=reason,

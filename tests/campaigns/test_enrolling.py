@@ -3,6 +3,7 @@
 import pytest
 
 from campaigns import effects
+from campaigns.models import CampaignSet, Decision
 from campaigns.services.campaigns import (
     activate_campaign,
     execute_campaign,
@@ -57,6 +58,49 @@ def test_a_condition_that_does_not_hold_is_on_record(workspace, jane):
     send(workspace, jane, "go", amount=5)
     send(workspace, jane, "go", amount=50)
     assert admissions(campaign) == [ENTERED, refused("condition_not_met")]
+
+
+def test_campaigns_to_which_an_event_means_nothing_share_a_row(workspace, jane):
+    listening = [a_campaign(workspace, definition(trigger=on_event("go", MORE_THAN_TEN))) for _ in range(3)]
+    every = a_campaign(workspace, definition(reentry={"mode": "every"}))
+    send(workspace, jane, "go", amount=5)
+    send(workspace, jane, "go", amount=6)
+    refusals = Decision.objects.filter(workspace=workspace, kind="not_entered").select_related("campaign_set")
+    assert [set(one.campaign_ids) for one in refusals] == [{one.id for one in listening}] * 2
+    assert {one.contact_id for one in refusals} == {jane.id}
+    assert len({one.event_id for one in refusals}) == 2
+    assert CampaignSet.objects.get().campaign_ids == sorted(one.id for one in listening)
+    for campaign in listening:
+        assert admissions(campaign) == [refused("condition_not_met")] * 2
+    assert admissions(every) == [ENTERED] * 2
+
+
+def test_each_reason_has_a_row_of_its_own(workspace, jane):
+    small = a_campaign(workspace, definition(trigger=on_event("go", MORE_THAN_TEN)))
+    first, second = (a_campaign(workspace, definition(reentry={"mode": "once"})) for _ in range(2))
+    paused = a_campaign(workspace)
+    pause_campaign(workspace, paused)
+    for _ in range(2):
+        send(workspace, jane, "go", amount=5)
+    event = Event.objects.filter(workspace=workspace, name="go").latest("received_at")
+    rows = Decision.objects.filter(workspace=workspace, event_id=event.id, kind="not_entered")
+    assert {row.reason: set(row.campaign_ids) for row in rows} == {
+        "condition_not_met": {small.id},
+        "already_entered": {first.id, second.id},
+        "paused": {paused.id},
+    }
+    assert rows.filter(campaign_set=None).count() == 2
+
+
+def test_what_was_refused_with_others_is_not_decided_again(workspace, jane):
+    both = [a_campaign(workspace, definition(trigger=on_event("go", MORE_THAN_TEN))) for _ in range(2)]
+    send(workspace, jane, "go", amount=5)
+    late = a_campaign(workspace, definition(trigger=on_event("go", MORE_THAN_TEN)))
+    (recorded,) = Event.objects.filter(workspace=workspace, name="go").values_list("id", "contact_id")
+    enqueue_events(workspace.id, [recorded], level=EffectsLevel.ALL, is_repeat=True)
+    work(workspace)
+    for campaign in (*both, late):
+        assert admissions(campaign) == [refused("condition_not_met")]
 
 
 def test_a_condition_may_ask_about_the_contact(workspace, jane):

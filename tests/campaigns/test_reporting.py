@@ -1,10 +1,12 @@
 """A report counts what was decided, by its reason, and what became of runs and messages."""
 
+from datetime import timedelta
+
 import pytest
 
 from campaigns.services.reporting import MessageCounts, StepCount, counts_of, report_of
 from config import clock
-from tests.campaigns.rows import a_campaign_row, a_decision, a_message, a_run
+from tests.campaigns.rows import a_campaign_row, a_campaign_set, a_decision, a_message, a_run
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -101,8 +103,21 @@ def test_a_period_has_what_began_in_it(campaign, jane, time):
     assert report_of(campaign).entered == 2
 
 
-def test_it_takes_three_statements(campaign, jane, django_assert_num_queries):
+def test_what_was_decided_with_other_campaigns_counts_for_each(workspace, campaign, jane):
+    other = a_campaign_row(workspace, "Other")
+    both = a_campaign_set(campaign, other)
+    for reason in ("too_soon", "too_soon", "history"):
+        a_decision(both, jane, "not_entered", reason)
+    a_decision(other, jane, "not_entered", "too_soon")
+    assert report_of(campaign).not_entered == {"too_soon": 2, "history": 1}
+    assert report_of(other).not_entered == {"too_soon": 3, "history": 1}
+    assert report_of(campaign, until=clock.now() - timedelta(seconds=60)).not_entered == {}
+    assert report_of(campaign, since=clock.now() - timedelta(seconds=60)) == report_of(campaign)
+
+
+def test_it_takes_five_statements(campaign, jane, django_assert_num_queries):
     for number in range(3):
         a_decision(campaign, jane, "not_entered", f"reason {number}")
-    with django_assert_num_queries(3):
+        a_decision(a_campaign_set(campaign), jane, "not_entered")
+    with django_assert_num_queries(5):
         report_of(campaign)

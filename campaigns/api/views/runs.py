@@ -1,5 +1,7 @@
 """What campaigns did: runs, decisions, and what one event caused."""
 
+from functools import partial
+
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -19,6 +21,8 @@ from campaigns.api.serializers import (
 )
 from campaigns.errors import RunNotFound
 from campaigns.models import Decision, Run
+from campaigns.models.runs import DecisionQuerySet
+from campaigns.services.decisions import newest_about
 from campaigns.services.tracing import trace_event
 from config.ids import NO_ID, parse_uuid
 from contacts.services import ids_of
@@ -67,7 +71,7 @@ class RunViewSet(NativeViewSet):
         run = self.get_queryset().filter(id=parse_uuid(run_id) or NO_ID).first()
         if run is None:
             raise RunNotFound
-        decisions = Decision.objects.filter(workspace_id=self.workspace.id, run_id=run.id).order_by("id")
+        decisions = Decision.objects.in_workspace(self.workspace.id).filter(run_id=run.id).order_by("id")
         (row,) = presentation.run_rows(self.workspace.id, [run])
         decided = presentation.decision_rows(self.workspace.id, list(decisions[:MOST_DECISIONS]))
         return Response({**row, "decisions": decided})
@@ -80,19 +84,13 @@ class _DecisionViewSet(NativeViewSet):
     pagination_class = None
     scopes = _SCOPES
 
-    def page(self, request: Request) -> Response:
-        """Answer with a page of the decisions that are asked for."""
-        page, following = page_of(request, self.filter_queryset(self.get_queryset()))
-        return Response({"data": presentation.decision_rows(self.workspace.id, page), "next": following})
+    def get_queryset(self) -> DecisionQuerySet:
+        """Return the workspace's decisions."""
+        return Decision.objects.in_workspace(self.workspace.id).select_related("campaign_set")
 
 
 class CampaignDecisionViewSet(_DecisionViewSet):
     """What was decided about a campaign."""
-
-    def get_queryset(self) -> QuerySet[Decision]:
-        """Return the campaign's decisions."""
-        campaign = campaign_of(self.workspace, self.kwargs["campaign_id"])
-        return Decision.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
 
     @extend_schema(
         operation_id="listCampaignDecisions",
@@ -102,16 +100,13 @@ class CampaignDecisionViewSet(_DecisionViewSet):
     )
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List what was decided about a campaign, newest first: also who did not get in or got nothing, and why."""
-        return self.page(request)
+        newest = partial(newest_about, campaign_of(self.workspace, campaign_id))
+        page, following = page_of(request, self.filter_queryset(self.get_queryset()), newest)
+        return Response({"data": presentation.decision_rows(self.workspace.id, page), "next": following})
 
 
 class ContactDecisionViewSet(_DecisionViewSet):
     """What was decided about a contact."""
-
-    def get_queryset(self) -> QuerySet[Decision]:
-        """Return the decisions about the contact, by any of its ids."""
-        ids = ids_of(self.workspace.id, contact_of(self.workspace, self.kwargs["contact_id"]))
-        return Decision.objects.filter(workspace_id=self.workspace.id, contact_id__in=ids)
 
     @extend_schema(
         operation_id="listContactDecisions",
@@ -121,7 +116,10 @@ class ContactDecisionViewSet(_DecisionViewSet):
     )
     def list(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """List what campaigns decided about a contact, newest first."""
-        return self.page(request)
+        ids = ids_of(self.workspace.id, contact_of(self.workspace, contact_id))
+        rows = self.filter_queryset(self.get_queryset()).filter(contact_id__in=ids)
+        page, following = page_of(request, rows)
+        return Response({"data": presentation.decision_rows(self.workspace.id, page), "next": following})
 
 
 class TraceView(NativeAPIView):

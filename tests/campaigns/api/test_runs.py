@@ -8,7 +8,7 @@ from contacts.services import merge_contacts
 from events.models import EventBatch
 from scoring.models import ScoringRule
 from scoring.services import save_rule
-from tests.campaigns.rows import a_campaign_row, a_decision, a_message, a_run
+from tests.campaigns.rows import a_campaign_row, a_campaign_set, a_decision, a_message, a_run
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.workspaces.factories import WorkspaceFactory, a_key
@@ -41,7 +41,7 @@ def test_runs_are_listed_and_shown_with_their_decisions(api, campaign, jane):
     assert decisions[0]["eventId"] == str(first.event_id)
     assert (decisions[1]["kind"], decisions[1]["reason"]) == ("NOT_SENT", "suppressed")
     assert (decisions[1]["step"], decisions[1]["detail"]) == ("mail", {"address": "a@b.test"})
-    assert decisions[1]["campaign"] == {"id": str(campaign.id), "name": "Welcome"}
+    assert decisions[1]["campaigns"] == [{"id": str(campaign.id), "name": "Welcome"}]
 
 
 def test_runs_are_narrowed_and_paged(api, workspace, campaign, jane):
@@ -80,11 +80,38 @@ def test_decisions_are_listed_by_campaign_and_by_contact(api, workspace, campaig
     assert api.get(by_campaign, kind="x").status_code == 400
 
 
+def test_what_is_about_several_campaigns_is_listed_for_each(api, workspace, campaign, jane):
+    other, third = (a_campaign_row(workspace, name) for name in ("Other", "Third"))
+    sets = [
+        a_campaign_set(campaign, other),
+        a_campaign_set(campaign, other, third),
+        a_campaign_set(other, third),
+    ]
+    made = [a_decision(one, jane, "not_entered", "too_soon") for one in sets]
+    made += [a_decision(campaign, jane, "entered")]
+    made += [a_decision(one, jane, "not_entered", "too_soon") for one in sets]
+    ids = [str(one.id) for one in made]
+
+    def found(path, **parameters):
+        return api.get(path, **parameters).json()
+
+    by_campaign = f"campaigns/{campaign.id}/decisions"
+    assert [one["id"] for one in found(by_campaign)["data"]] == [ids[n] for n in (5, 4, 3, 1, 0)]
+    page = found(by_campaign, limit=2)
+    assert [one["id"] for one in page["data"]] == [ids[5], ids[4]]
+    rest = found(by_campaign, before=page["next"], kind="NOT_ENTERED")
+    assert [one["id"] for one in rest["data"]] == [ids[1], ids[0]]
+    names = {one["name"] for one in rest["data"][0]["campaigns"]}
+    assert names == {"Welcome", "Other", "Third"}
+    of_jane = found(f"contacts/{jane.id}/decisions", campaignId=str(third.id))
+    assert [one["id"] for one in of_jane["data"]] == [ids[n] for n in (6, 5, 2, 1)]
+
+
 def test_lists_take_the_same_statements_for_any_number(api, campaign, jane, django_assert_max_num_queries):
     for _ in range(5):
         a_decision(campaign, jane, "entered")
         a_run(campaign, jane)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         assert len(api.get(f"campaigns/{campaign.id}/decisions").json()["data"]) == 5
     with django_assert_max_num_queries(6):
         assert len(api.get(f"campaigns/{campaign.id}/runs").json()["data"]) == 5
