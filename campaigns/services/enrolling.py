@@ -1,24 +1,24 @@
-"""Who comes into a campaign and who does not, and why: runs and decisions, in one statement."""
+"""Who comes into a campaign and who does not, and why: runs and decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
-from django.db import connection
+from django.db import connection, transaction
 
+from campaigns.definition import Reentry
 from campaigns.models import CampaignSet, Decision, Run
 from campaigns.reasons import Reason
 from campaigns.services.plans import Starter
 from campaigns.signals import runs_wait
 from config import ids
 from events.conditions import Sql
-
-_NEW_ID: Final = "(%s || substr(md5(%s || {row}), 1, 3) || '8' || substr(md5(%s || {row}), 4, 15))::uuid"
-"""A UUIDv7, the hash of a row's number under a secret of the statement's own: by far cheaper than chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,127 +66,194 @@ def enrol(
     """
     if not starters or not candidates:
         return []
-    text, parameters = _statement(workspace_id, starters, candidates, now, matched, is_repeat, is_test)
-    with connection.cursor() as cursor:
-        cursor.execute(text, parameters)
-        rows = [Entered(*row) for row in cursor.fetchall()]
-    if any(row.run_id for row in rows):
+    sifted = _sift(workspace_id, starters, candidates, now, matched, is_repeat)
+    runs = _write_runs(workspace_id, sifted.wanted, now, is_test)
+    refused = [*sifted.refused, *_too_late(workspace_id, sifted.wanted, runs)]
+    _write_decisions(workspace_id, sifted.wanted, runs, refused, now)
+    entered = [
+        Entered(one.contact_id, starter.campaign_id, run_id, "")
+        for (one, starter), (run_id, _) in zip(sifted.wanted, runs, strict=True)
+        if run_id
+    ]
+    if entered:
         runs_wait.send(sender=Run, workspace_id=workspace_id)
-    return rows
+    if len(candidates) == 1:
+        entered += [Entered(one.contact_id, id_, None, why) for one, why, of in refused for id_ in of.ids]
+    return entered
 
 
-def _statement(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Campaigns:
+    """Campaigns of which one decision is; made once for all that it is made of. `set_id`: there are several."""
+
+    ids: list[UUID]
+    set_id: UUID | None
+
+
+Wanted = list[tuple[Candidate, Starter]]
+Refused = list[tuple[Candidate, str, _Campaigns]]
+"""Candidates, each with a reason and the campaigns that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sifted:
+    wanted: Wanted
+    refused: Refused
+
+
+def _sift(
     workspace_id: UUID,
     starters: Sequence[Starter],
     candidates: Sequence[Candidate],
     now: datetime,
     matched: Sql | None,
     is_repeat: bool,
-    is_test: bool,
-) -> tuple[str, list[Any]]:
-    text = _ENROL.format(
-        matched=f", matched AS MATERIALIZED (SELECT DISTINCT event_id, place FROM ({matched.text}) m)"
-        if matched
-        else "",
-        join="LEFT JOIN matched m ON m.event_id = g.event_id AND m.place = c.place" if matched else "",
-        is_matched="m.place IS NOT NULL" if matched else "true",
-        undecided=_UNDECIDED if is_repeat else "",
-        run_id=_NEW_ID.format(row="r.row::text"),
-        decision_id=_NEW_ID.format(row="d.row::text"),
-        returned="true" if len(candidates) == 1 else "run_id IS NOT NULL",
+) -> _Sifted:
+    """Part the campaigns that a candidate may come into from those that refuse it whatever it did there before."""
+    standing = [starter.refusal(now) for starter in starters]
+    hits = None if matched is None else _places(matched)
+    seen = _places(_seen(workspace_id, starters, candidates)) if is_repeat else {}
+
+    @cache
+    def shape(
+        refusal: Reason | None, own_hits: frozenset[int] | None, own_seen: frozenset[int]
+    ) -> tuple[list[Starter], list[tuple[str, _Campaigns]]]:
+        wanted = []
+        refused: dict[str, list[UUID]] = defaultdict(list)
+        for place, starter in enumerate(starters, 1):
+            if place in own_seen:
+                continue
+            is_hit = own_hits is None or place in own_hits
+            if why := standing[place - 1] or _refusal(starter, refusal, is_hit=is_hit):
+                refused[why].append(starter.campaign_id)
+            else:
+                wanted.append(starter)
+        return wanted, [(why, _campaigns(workspace_id, of)) for why, of in refused.items()]
+
+    sifted = _Sifted([], [])
+    for one in candidates:
+        own_hits = None if hits is None else hits.get(one.event_id, _NONE)
+        wanted, refused = shape(one.refusal, own_hits, seen.get(one.event_id, _NONE))
+        sifted.refused.extend((one, why, of) for why, of in refused)
+        if one.value is None and (
+            lacking := [starter.campaign_id for starter in wanted if _is_by_key(starter)]
+        ):
+            sifted.refused.append((one, Reason.VALUE_MISSING, _campaigns(workspace_id, lacking)))
+            wanted = [starter for starter in wanted if not _is_by_key(starter)]
+        sifted.wanted.extend((one, starter) for starter in wanted)
+    return sifted
+
+
+_NONE: Final = frozenset[int]()
+
+
+def _refusal(starter: Starter, refusal: Reason | None, *, is_hit: bool) -> Reason | None:
+    if refusal is not None and not starter.definition.includes_history:
+        return refusal
+    return None if is_hit else Reason.NOT_MATCHED
+
+
+def _is_by_key(starter: Starter) -> bool:
+    return starter.definition.reentry.mode == "key"
+
+
+def _places(query: Sql) -> Mapping[UUID | None, frozenset[int]]:
+    """Return the places of a query of (event_id, place), by event."""
+    places: dict[UUID | None, set[int]] = defaultdict(set)
+    with connection.cursor() as cursor:
+        cursor.execute(query.text, query.parameters)
+        for event_id, place in cursor.fetchall():
+            places[event_id].add(place)
+    return {event_id: frozenset(found) for event_id, found in places.items()}
+
+
+def _seen(workspace_id: UUID, starters: Sequence[Starter], candidates: Sequence[Candidate]) -> Sql:
+    """Return the query of (event_id, place) of the campaigns that have decided about an event already."""
+    return Sql(
+        _SEEN,
+        (
+            [one.event_id for one in candidates],
+            workspace_id,
+            [starter.campaign_id for starter in starters],
+        ),
     )
-    reentries = [one.definition.reentry for one in starters]
-    return text, [
-        [one.contact_id for one in candidates],
-        [one.source for one in candidates],
-        [one.occurred_at for one in candidates],
-        [one.event_id for one in candidates],
-        [one.depth for one in candidates],
-        [one.refusal for one in candidates],
-        [one.value for one in candidates],
-        *(matched.parameters if matched else ()),
-        [one.campaign_id for one in starters],
-        [one.version_id for one in starters],
-        [one.definition.start for one in starters],
-        ["every" if is_test else reentry.mode for reentry in reentries],
+
+
+_SEEN: Final = f"""
+SELECT d.event_id, c.place FROM unnest(%s::uuid[]) AS g (event_id)
+CROSS JOIN LATERAL (
+    SELECT event_id, campaign_id, campaign_set_id FROM campaigns_decision
+    WHERE workspace_id = %s AND event_id = g.event_id
+    AND kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
+) d
+LEFT JOIN {CampaignSet._meta.db_table} s ON s.id = d.campaign_set_id
+JOIN unnest(%s::uuid[]) WITH ORDINALITY AS c (campaign_id, place)
+    ON c.campaign_id = d.campaign_id OR c.campaign_id = ANY (s.campaign_ids)
+"""
+
+
+Told = tuple[UUID | None, str]
+"""The run that somebody wanted, or why there is none."""
+
+
+def _write_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) -> list[Told]:
+    """Start a run for each that no earlier one of the contact in the campaign forbids. Returns both for each."""
+    if not wanted:
+        return []
+    reentries = [Reentry("every") if is_test else starter.definition.reentry for _, starter in wanted]
+    parameters: list[Any] = [
+        [ids.uuid7() for _ in wanted],
+        [one.contact_id for one, _ in wanted],
+        [one.source for one, _ in wanted],
+        [one.occurred_at for one, _ in wanted],
+        [one.event_id for one, _ in wanted],
+        [one.depth for one, _ in wanted],
+        [one.value for one, _ in wanted],
+        [starter.campaign_id for _, starter in wanted],
+        [starter.version_id for _, starter in wanted],
+        [starter.definition.start for _, starter in wanted],
+        [reentry.mode for reentry in reentries],
         [reentry.days for reentry in reentries],
-        [one.refusal(now) for one in starters],
-        [one.definition.includes_history for one in starters],
-        *([workspace_id] if is_repeat else ()),
-        *_id_parameters(now),
-        now,
-        workspace_id,
-        workspace_id,
-        workspace_id,
-        now,
-        now,
-        is_test,
-        workspace_id.hex,
-        workspace_id,
-        *_id_parameters(now),
-        workspace_id,
-        now,
+        *(now, workspace_id, workspace_id, workspace_id, now, now, is_test),
     ]
+    with connection.cursor() as cursor:
+        cursor.execute(_ENTER, parameters)
+        rows: list[Told] = cursor.fetchall()
+    return rows
 
 
-def _id_parameters(now: datetime) -> list[str]:
-    """Return what the ids of one kind begin with, up to the version, and the secret that makes them their own."""
-    secret = ids.uuid7().hex
-    return [f"{ids.first_id_at(now).hex[:12]}7", secret, secret]
-
-
-_UNDECIDED: Final = f"""WHERE NOT EXISTS (
-    SELECT FROM campaigns_decision d LEFT JOIN {CampaignSet._meta.db_table} s ON s.id = d.campaign_set_id
-    WHERE d.workspace_id = %s AND d.event_id = g.event_id
-    AND (d.campaign_id = c.campaign_id OR c.campaign_id = ANY (s.campaign_ids))
-    AND d.kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
-)"""
-
-# Most are refused: they are neither ranked nor looked up.
 # Of what happened to one contact in this very batch, the first may start a run and the others come too late for it.
 # A run that follows another has that one's id in its key, so of two that would follow it one only is let in.
-# Campaigns that refuse a candidate for the same reason are named by their places until each such set is known once.
-_ENROL: Final = f"""
-WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(
-        %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::text[], %s::text[]
-    ) WITH ORDINALITY AS g (contact_id, source, occurred_at, event_id, depth, refusal, value, number)
-){{matched}}, starter AS MATERIALIZED (
-    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::boolean[])
-        WITH ORDINALITY AS c (campaign_id, version_id, start, mode, days, refusal, takes_history, place)
-), candidate AS MATERIALIZED (
-    SELECT g.number, g.contact_id, g.source, g.occurred_at, g.event_id, g.depth, g.value,
-        c.place, c.campaign_id, c.version_id, c.start, c.mode, c.days,
-        CASE WHEN c.refusal IS NOT NULL THEN c.refusal
-            WHEN NOT c.takes_history AND g.refusal IS NOT NULL THEN g.refusal
-            WHEN NOT ({{is_matched}}) THEN '{Reason.NOT_MATCHED}'
-            WHEN c.mode = 'key' AND g.value IS NULL THEN '{Reason.VALUE_MISSING}' END AS refusal
-    FROM given g CROSS JOIN starter c {{join}} {{undecided}}
-), ranked AS (
-    SELECT *, row_number() OVER () AS row, row_number() OVER (
+_ENTER: Final = f"""
+WITH ranked AS (
+    SELECT *, row_number() OVER (
         PARTITION BY campaign_id, contact_id,
             CASE mode WHEN 'key' THEN value WHEN 'every' THEN source ELSE '' END
         ORDER BY occurred_at, event_id
-    ) AS turn FROM candidate WHERE refusal IS NULL
+    ) AS turn
+    FROM unnest(
+        %s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::text[],
+        %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[]
+    ) WITH ORDINALITY AS g (run_id, contact_id, source, occurred_at, event_id, depth, value,
+        campaign_id, version_id, start, mode, days, number)
 ), judged AS MATERIALIZED (
     SELECT r.*, last.id AS last_id,
         CASE WHEN r.turn = 1 AND last.id IS NULL THEN NULL
             WHEN r.mode IN ('once', 'key', 'every') THEN '{Reason.ALREADY_ENTERED}'
             WHEN r.mode = 'interval' THEN CASE WHEN r.turn > 1 OR last.is_recent THEN '{Reason.TOO_SOON}' END
-            WHEN r.turn > 1 OR last.status = '{Run.Status.OPEN}' THEN '{Reason.ALREADY_RUNNING}' END AS reason,
-        {{run_id}} AS run_id
+            WHEN r.turn > 1 OR last.status = '{Run.Status.OPEN}' THEN '{Reason.ALREADY_RUNNING}' END AS reason
     FROM ranked r LEFT JOIN LATERAL (
         SELECT run.id, run.status, run.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
-        FROM campaigns_run run
-        WHERE r.turn = 1
-        AND run.workspace_id = %s AND run.campaign_id = r.campaign_id AND run.contact_id = ANY (
-            r.contact_id || ARRAY(
-                SELECT one.id FROM contacts_contact one
-                WHERE one.workspace_id = %s AND one.merged_into_id = r.contact_id
-            )
-        ) AND NOT run.is_test AND CASE r.mode WHEN 'key' THEN run.key = 'key:' || r.value
-            WHEN 'every' THEN run.key = r.source ELSE true END
-        ORDER BY run.id DESC LIMIT 1
+        FROM unnest(r.contact_id || ARRAY(
+            SELECT one.id FROM contacts_contact one
+            WHERE one.workspace_id = %s AND one.merged_into_id = r.contact_id
+        )) AS one (id) CROSS JOIN LATERAL (
+            SELECT id, status, started_at FROM campaigns_run
+            WHERE workspace_id = %s AND campaign_id = r.campaign_id AND contact_id = one.id
+            AND r.turn = 1 AND NOT is_test AND CASE r.mode WHEN 'key' THEN key = 'key:' || r.value
+                WHEN 'every' THEN key = r.source ELSE true END
+            OFFSET 0  -- else the runs of the whole campaign may be read in their order, for one of the contact
+        ) run ORDER BY run.id DESC LIMIT 1
     ) last ON true
 ), entered AS (
     INSERT INTO campaigns_run (id, workspace_id, campaign_id, version_id, contact_id, key, status, event_id, depth,
@@ -199,44 +266,84 @@ WITH given AS MATERIALIZED (
     FROM judged WHERE reason IS NULL ORDER BY campaign_id, contact_id
     ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
     RETURNING id
-), answer AS MATERIALIZED (
-    SELECT j.number, j.contact_id, j.place, j.campaign_id, j.event_id, entered.id AS run_id,
-        COALESCE(j.reason, CASE WHEN entered.id IS NULL THEN '{Reason.ALREADY_RUNNING}' END, '') AS reason
-    FROM judged j LEFT JOIN entered ON entered.id = j.run_id
-    UNION ALL
-    SELECT number, contact_id, place, campaign_id, event_id, NULL, refusal FROM candidate
-    WHERE refusal IS NOT NULL
-), refused AS MATERIALIZED (
-    SELECT number, reason, array_agg(place ORDER BY place) AS places
-    FROM answer WHERE run_id IS NULL GROUP BY number, reason
-), refusing AS MATERIALIZED (
-    SELECT d.places, ids[1] AS campaign_id,
-        CASE WHEN cardinality(ids) > 1 THEN md5(%s || ids::text)::uuid END AS campaign_set_id, ids
-    FROM (SELECT DISTINCT places FROM refused) d CROSS JOIN LATERAL (
-        SELECT array_agg(c.campaign_id ORDER BY c.campaign_id) AS ids FROM starter c WHERE c.place = ANY (d.places)
-    ) named
-), sets AS (
-    INSERT INTO {CampaignSet._meta.db_table} (id, workspace_id, campaign_ids)
-    SELECT n.campaign_set_id, %s, n.ids FROM refusing n
-    WHERE n.campaign_set_id IS NOT NULL
-        AND NOT EXISTS (SELECT FROM {CampaignSet._meta.db_table} s WHERE s.id = n.campaign_set_id)
-    ORDER BY 1 ON CONFLICT (id) DO NOTHING
-), decided AS (
-    INSERT INTO campaigns_decision (id, workspace_id, campaign_id, campaign_set_id, contact_id, run_id, event_id,
-        kind, reason, step, detail, decided_at)
-    SELECT {{decision_id}}, %s, d.campaign_id, d.campaign_set_id, d.contact_id, d.run_id, d.event_id,
-        CASE WHEN d.run_id IS NULL THEN '{Decision.Kind.NOT_ENTERED}' ELSE '{Decision.Kind.ENTERED}' END,
-        d.reason, '', '{{{{}}}}', %s
-    FROM (
-        SELECT row_number() OVER () AS row, * FROM (
-            SELECT contact_id, event_id, campaign_id, NULL::uuid AS campaign_set_id, run_id, reason
-            FROM answer WHERE run_id IS NOT NULL
-            UNION ALL
-            SELECT g.contact_id, g.event_id, CASE WHEN n.campaign_set_id IS NULL THEN n.campaign_id END,
-                n.campaign_set_id, NULL, r.reason
-            FROM refused r JOIN refusing n USING (places) JOIN given g USING (number)
-        ) one
-    ) d
 )
-SELECT contact_id, campaign_id, run_id, reason FROM answer WHERE {{returned}}
+SELECT entered.id, COALESCE(j.reason, CASE WHEN entered.id IS NULL THEN '{Reason.ALREADY_RUNNING}' END, '')
+FROM judged j LEFT JOIN entered ON entered.id = j.run_id ORDER BY j.number
 """
+
+
+def _too_late(workspace_id: UUID, wanted: Wanted, runs: Sequence[Told]) -> Refused:
+    """Return those for whom there is no run, by candidate and reason."""
+    refused: dict[tuple[str, str], tuple[Candidate, list[UUID]]] = {}
+    for (one, starter), (run_id, why) in zip(wanted, runs, strict=True):
+        if run_id is None:
+            refused.setdefault((one.source, why), (one, []))[1].append(starter.campaign_id)
+    return [(one, why, _campaigns(workspace_id, of)) for (_, why), (one, of) in refused.items()]
+
+
+def _write_decisions(
+    workspace_id: UUID, wanted: Wanted, runs: Sequence[Told], refused: Refused, now: datetime
+) -> None:
+    """Note a row for each run, and one for each candidate and reason, however many campaigns have it."""
+    started = [
+        (one, starter.campaign_id, run_id)
+        for (one, starter), (run_id, _) in zip(wanted, runs, strict=True)
+        if run_id
+    ]
+    _store_sets(workspace_id, {of for _, _, of in refused})
+    entered, not_entered = str(Decision.Kind.ENTERED), str(Decision.Kind.NOT_ENTERED)
+    count = len(started) + len(refused)
+    parameters: list[Any] = [
+        workspace_id,
+        now,
+        [ids.ordered_uuid7() for _ in range(count)],
+        [id_ for _, id_, _ in started] + [None if of.set_id else of.ids[0] for _, _, of in refused],
+        [None] * len(started) + [of.set_id for _, _, of in refused],
+        [one.contact_id for one, *_ in (*started, *refused)],
+        [run_id for *_, run_id in started] + [None] * len(refused),
+        [one.event_id for one, *_ in (*started, *refused)],
+        [entered] * len(started) + [not_entered] * len(refused),
+        [""] * len(started) + [str(why) for _, why, _ in refused],
+    ]
+    if count:
+        with connection.cursor() as cursor:
+            cursor.execute(_DECIDE, parameters)
+
+
+_DECIDE: Final = """
+INSERT INTO campaigns_decision (workspace_id, decided_at, step, detail, id, campaign_id, campaign_set_id, contact_id,
+    run_id, event_id, kind, reason)
+SELECT %s, %s, '', '{}', * FROM unnest(
+    %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[]
+)
+"""
+
+
+def _campaigns(workspace_id: UUID, campaign_ids: Sequence[UUID]) -> _Campaigns:
+    """Return what a decision is about. The same campaigns have the same id wherever they are refused."""
+    if len(campaign_ids) == 1:
+        return _Campaigns(list(campaign_ids), None)
+    in_order = sorted(campaign_ids)
+    return _Campaigns(in_order, uuid5(workspace_id, ",".join(map(str, in_order))))
+
+
+_MOST_STORED: Final = 100_000
+_stored: set[UUID] = set()
+"""Sets that this process knows to be in the database."""
+
+
+def _store_sets(workspace_id: UUID, found: Collection[_Campaigns]) -> None:
+    """Insert the sets that may not be there yet."""
+    fresh = {one.set_id: one.ids for one in found if one.set_id and one.set_id not in _stored}
+    if fresh:
+        rows = [
+            CampaignSet(id=id_, workspace_id=workspace_id, campaign_ids=fresh[id_]) for id_ in sorted(fresh)
+        ]
+        CampaignSet.objects.bulk_create(rows, ignore_conflicts=True)
+        transaction.on_commit(partial(_remember, list(fresh)))
+
+
+def _remember(set_ids: Sequence[UUID]) -> None:
+    if len(_stored) > _MOST_STORED:
+        _stored.clear()
+    _stored.update(set_ids)

@@ -27,6 +27,7 @@ from campaigns.services.regrouping import doubles_among
 from campaigns.services.steps import STEPS
 from campaigns.services.turns import Chunk, End, GoOn, Outcome, Stay, Turn
 from config import clock
+from config.planning import planned_for_its_values
 from events.services import isolate
 
 CHUNK: Final = 200
@@ -72,6 +73,15 @@ def take_some(workspace_id: UUID) -> int:
     return len(runs)
 
 
+_DUE: Final = """
+SELECT c.id FROM campaigns_campaign c CROSS JOIN LATERAL (
+    SELECT FROM campaigns_run
+    WHERE workspace_id = %s AND campaign_id = c.id AND status = 'open' AND wake_at <= %s
+    ORDER BY wake_at LIMIT 1
+) r
+WHERE c.workspace_id = %s AND c.status = ANY(%s)
+"""
+
 # Some of each campaign, so that none waits for another's many; those that another worker has are left to it.
 _CLAIM: Final = """
 SELECT r.id FROM unnest(%s::uuid[]) AS c (id) CROSS JOIN LATERAL (
@@ -82,14 +92,11 @@ SELECT r.id FROM unnest(%s::uuid[]) AS c (id) CROSS JOIN LATERAL (
 """
 
 
+@planned_for_its_values()
 def _claim(workspace_id: UUID, now: datetime) -> list[Run]:
+    """Lock due runs. A plan kept from when there were a few runs would go on reading all of them."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT c.id FROM campaigns_campaign c WHERE c.workspace_id = %s AND c.status = ANY(%s) AND EXISTS ("
-            " SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.campaign_id = c.id"
-            " AND r.status = 'open' AND r.wake_at <= %s)",
-            [workspace_id, list(_GOING), workspace_id, now],
-        )
+        cursor.execute(_DUE, [workspace_id, now, workspace_id, list(_GOING)])
         campaigns = [campaign_id for (campaign_id,) in cursor.fetchall()]
         if not campaigns:
             return []
@@ -268,6 +275,7 @@ class _Taking:
             )
         )
 
+    @planned_for_its_values()
     def _save(self) -> None:
         Decision.objects.bulk_create(self.decisions)
         runs = self.chunk.runs
