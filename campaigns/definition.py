@@ -273,14 +273,18 @@ class _Reader:
         self.whole = whole
         # The name of the event that triggers, if it can be one only: branches may ask about its fields then.
         self.about_event: str | None = None
+        # A contact that comes with a value has changed from nothing: what its creation triggers besides.
+        self.at_creation: list[EventTrigger] = []
 
     def definition(self, raw: object) -> Definition:
         body = _object(raw, "")
         known = {"triggers", "reentry", "workflow", "goal", "exits", "includesHistory"}
         _refuse_unknown(body, known, "")
-        triggers = tuple(
+        listed = [
             self.trigger(one, path) for one, path in _items(body.get("triggers"), "triggers", MAX_TRIGGERS)
-        )
+        ]
+        # These last: the timetable knows dates by their place in the list.
+        triggers = (*listed, *self.at_creation)
         if self.whole and not triggers:
             raise InvalidDefinition("triggers", "At least one trigger is needed.")
         names = {one.event_name for one in triggers if isinstance(one, EventTrigger)}
@@ -323,15 +327,13 @@ class _Reader:
     def attribute_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         name = _contact_field(body.get("field"), f"{path}.field")
         column = _CONTACT_COLUMNS.get(name, name)
-        changed = {
-            "operator": "OR",
-            "conditions": [_property(f"properties.{side}.{column}", "exists") for side in ("new", "old")],
-        }
         condition = body.get("condition")
         if condition is not None:
             self._rule(condition, f"{path}.condition", "contact.updated")
-            changed = {"operator": "AND", "conditions": [changed, condition]}
-        return self._system_trigger("contact.updated", changed)
+        new, old = (_property(f"properties.{side}.{column}", "exists") for side in ("new", "old"))
+        changed = {"operator": "OR", "conditions": [new, old]}
+        self.at_creation.append(self._system_trigger("contact.created", _both(new, condition)))
+        return self._system_trigger("contact.updated", _both(changed, condition))
 
     def tag_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         tag = _text(body.get("tag"), f"{path}.tag")
@@ -681,6 +683,10 @@ def _reached(nodes: Mapping[str, Node], start: str) -> set[str]:
 def _property(name: str, operator: str, value: object = None) -> dict[str, Any]:
     leaf: dict[str, Any] = {"type": "property", "field": name, "operator": operator}
     return leaf if value is None else {**leaf, "value": value}
+
+
+def _both(rule: dict[str, Any], condition: object) -> dict[str, Any]:
+    return rule if condition is None else {"operator": "AND", "conditions": [rule, condition]}
 
 
 def _items(raw: object, path: str, most: int) -> Iterator[tuple[object, str]]:

@@ -24,8 +24,8 @@ _DEFINITION = {
     "triggers": """\
 What starts a run, any of: `{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
 `{"type": "SEGMENT_ENTER"|"SEGMENT_EXIT", "segmentId"}`, `{"type": "CONTACT_CREATED"}`,
-`{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}`,
-`{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}`,
+`{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}` and `{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}`
+(also of a contact that is created with the value or the tag),
 `{"type": "DATE", "field": "attributes.birthday", "offset": "-3d", "at": "09:00", "repeats": "yearly"|"never"}`,
 `{"type": "MANUAL"}`, `{"type": "SCHEDULE", "segmentId", "at": moment|null}`.""",
     "reentry": """\
