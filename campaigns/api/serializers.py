@@ -24,8 +24,8 @@ _DEFINITION = {
     "triggers": """\
 What starts a run, any of: `{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
 `{"type": "SEGMENT_ENTER"|"SEGMENT_EXIT", "segmentId"}`, `{"type": "CONTACT_CREATED"}`,
-`{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}` and `{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}`
-(also of a contact that is created with the value or the tag),
+`{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}` (also of a new contact that comes with it),
+`{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}` (likewise),
 `{"type": "DATE", "field": "attributes.birthday", "offset": "-3d", "at": "09:00", "repeats": "yearly"|"never"}`,
 `{"type": "MANUAL"}`, `{"type": "SCHEDULE", "segmentId", "at": moment|null}`.""",
     "reentry": """\
@@ -219,7 +219,9 @@ class RunSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField()
     campaignId = serializers.UUIDField()
-    version = serializers.IntegerField(help_text="of the definition that it keeps to")
+    version = serializers.IntegerField(
+        allow_null=True, help_text="of the definition that it keeps to; null: a draft that is tried out"
+    )
     contact = ContactBriefSerializer()
     status = serializers.ChoiceField(choices=RUN_STATUSES)
     eventId = serializers.UUIDField(allow_null=True, help_text="what started it; null: somebody did")
@@ -285,8 +287,24 @@ class ExecuteBodySerializer(serializers.Serializer[Any]):
         help_text="of a campaign that has one run for each value of a property: the value",
     )
     isTest = StrictBooleanField(
-        required=False, default=False, help_text="a trial: beside all other runs, and counted nowhere"
+        required=False,
+        default=False,
+        help_text="a trial of the definition as it is written now, whether or not it serves: beside all other runs,"
+        " and counted nowhere",
     )
+    skipWaits = StrictBooleanField(
+        required=False,
+        default=False,
+        help_text="of a trial: no time passes in it, and what it waits for has come already or does not come",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what only a trial can have, and what it has no use for."""
+        if attrs["skipWaits"] and not attrs["isTest"]:
+            raise serializers.ValidationError({"skipWaits": ["Only of a trial."]})
+        if attrs["isTest"] and attrs.get("key") is not None:
+            raise serializers.ValidationError({"key": ["A trial has none."]})
+        return attrs
 
 
 class ExecutedSerializer(serializers.Serializer[Any]):

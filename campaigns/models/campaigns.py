@@ -68,10 +68,13 @@ class Campaign(TenantModel):
 
 
 class CampaignVersion(TenantModel):
-    """What a campaign did from one activation or edit to the next; a run keeps the version that it began with."""
+    """What a campaign did from one activation to the next; a run keeps the version that it began with.
+
+    One without a number never served: runs that try a draft out keep to it.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="versions")
-    number = models.PositiveIntegerField()
+    number = models.PositiveIntegerField(null=True)
     definition = JSONField()
     created_at = models.DateTimeField(default=clock.now, editable=False)
     # No run of it is open any more, nor will one start: no event is held against it.
@@ -89,7 +92,7 @@ class CampaignVersion(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.campaign_id} version {self.number}"
+        return f"{self.campaign_id} version {self.number or 'on trial'}"
 
     @property
     def seed(self) -> str:

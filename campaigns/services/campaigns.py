@@ -25,7 +25,7 @@ from campaigns.services.broadcasting import plan_broadcast
 from campaigns.services.dating import forget_dates
 from campaigns.services.enrolling import Candidate, Entered, enrol
 from campaigns.services.noticing import end_runs
-from campaigns.services.plans import date_starts, definition_of, starter_of
+from campaigns.services.plans import Starter, date_starts, definition_of, starter_of
 from campaigns.signals import campaign_waits, runs_wait
 from config import clock, ids
 from contacts.models import Contact
@@ -156,27 +156,76 @@ def execute_campaign(
     *,
     event: Event | None = None,
     key: str | None = None,
-    is_test: bool = False,
 ) -> Entered:
-    """Start a run for a contact, if its re-entry lets it in; a test runs beside all others, as if alone.
+    """Start a run for a contact, if its re-entry lets it in.
 
     `key`: of a campaign that has one run a key. Raises CampaignNotFound, WrongStatus.
     """
     standing = get_campaign(workspace.id, campaign.id)
     if standing.status != Campaign.Status.ACTIVE or standing.version is None:
         raise WrongStatus(standing.status, "only an active one can be executed")
+    candidate = _candidate(workspace, contact, "manual", event, key)
+    (entered,) = enrol(workspace.id, [starter_of(standing, standing.version)], [candidate], clock.now())
+    return entered
+
+
+@transaction.atomic
+def try_campaign(
+    workspace: Workspace,
+    campaign: Campaign,
+    contact: Contact,
+    *,
+    event: Event | None = None,
+    skips_waits: bool = False,
+) -> Entered:
+    """Start a run of the draft as it is written now, served or not: beside all others, and counted nowhere.
+
+    `skips_waits`: no time passes in it. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    """
+    held = _hold(workspace, campaign)
+    if held.status in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED):
+        raise WrongStatus(held.status, "nothing goes on in it")
+    definition = check_definition(workspace.id, held.draft)
+    # Neither a pause nor a period keeps a trial out.
+    starter = Starter(held.id, _version_on_trial(held).id, definition, Campaign.Status.ACTIVE)
+    candidate = _candidate(workspace, contact, "test", event, None)
+    (entered,) = enrol(workspace.id, [starter], [candidate], clock.now(), is_test=True)
+    if skips_waits:
+        Run.objects.in_workspace(workspace.id).filter(id=entered.run_id).update(skips_waits=True)
+    return entered
+
+
+def _candidate(
+    workspace: Workspace, contact: Contact, kind: str, event: Event | None, key: str | None
+) -> Candidate:
     now = clock.now()
-    candidate = Candidate(
+    return Candidate(
         contact_id=find(workspace.id, [contact.id]).by_id.get(contact.id, contact.id),
-        source=f"{'test' if is_test else 'manual'}:{ids.uuid7(now)}",
+        source=f"{kind}:{ids.uuid7(now)}",
         occurred_at=event.occurred_at if event is not None else now,
         event_id=event.id if event is not None else None,
         depth=event.depth + 1 if event is not None else 0,
         value=key,
     )
-    starter = starter_of(standing, standing.version)
-    (entered,) = enrol(workspace.id, [starter], [candidate], now, is_test=is_test)
-    return entered
+
+
+def _version_on_trial(campaign: Campaign) -> CampaignVersion:
+    """Return the version that is as the draft: the one that serves, or else one without a number."""
+    if campaign.version is not None and _is_same(campaign.version.definition, campaign.draft):
+        return campaign.version
+    trials = CampaignVersion.objects.filter(
+        workspace_id=campaign.workspace_id, campaign=campaign, number=None
+    )
+    for version in trials.order_by("-id")[:1]:
+        if _is_same(version.definition, campaign.draft):
+            version.retired_at = None
+            version.save(update_fields=["retired_at"])
+            return version
+    version = CampaignVersion(
+        workspace_id=campaign.workspace_id, campaign=campaign, definition=campaign.draft
+    )
+    version.save(force_insert=True)
+    return version
 
 
 @transaction.atomic

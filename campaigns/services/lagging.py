@@ -98,11 +98,13 @@ def _find(chunk: Chunk, runs: Sequence[Run], ending: Mapping[UUID, Sequence[Noti
     """Return events that may end the runs, in order of time.
 
     Those that wait for their effects; and of runs that begin, all since the trigger: the effects have looked at
-    these before there was a run.
+    these before there was a run. A trial is not ended by what came before it.
     """
     people = [chunk.people[run.contact_id] for run in runs]
     beginning = [
-        chunk.people[run.contact_id] for run in runs if not run.steps_taken and run.arrived_at is None
+        chunk.people[run.contact_id]
+        for run in runs
+        if not run.steps_taken and run.arrived_at is None and not run.is_test
     ]
     names = {one.match.event_name for run in runs for one in ending[run.version_id]}
     bounds = [first_id_at(min(run.triggered_at for run in runs)), first_id_at(chunk.now + _AHEAD)]

@@ -197,7 +197,13 @@ def _make_plan(workspace_id: UUID) -> Plan:
     return plan
 
 
-_LISTENING: Sequence[str] = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED, Campaign.Status.COMPLETED)
+# A draft starts nothing: what is tried out of it listens.
+_LISTENING: Sequence[str] = (
+    Campaign.Status.DRAFT,
+    Campaign.Status.ACTIVE,
+    Campaign.Status.PAUSED,
+    Campaign.Status.COMPLETED,
+)
 
 
 def _add_starter(plan: Plan, starter: Starter) -> None:

@@ -37,7 +37,8 @@ MOST_ATTEMPTS: Final = 6
 FIRST_PAUSE: Final = timedelta(seconds=10)
 """After a step that failed; each further failure doubles it."""
 _LONGEST_ERROR: Final = 10_000
-_GOING: Final = (Campaign.Status.ACTIVE, Campaign.Status.COMPLETED)
+_GOING: Final = (Campaign.Status.DRAFT, Campaign.Status.ACTIVE, Campaign.Status.COMPLETED)
+"""Campaigns whose runs go on; a draft's are those that try it out."""
 
 
 def run_due(workspace_id: UUID, *, at_most_seconds: float) -> str:

@@ -8,6 +8,7 @@ from campaigns.services.campaigns import (
     execute_campaign,
     pause_campaign,
     resume_campaign,
+    try_campaign,
     update_campaign,
 )
 from contacts.services import (
@@ -327,7 +328,7 @@ def test_somebody_may_start_it_for_a_contact(workspace, jane):
     assert first.run_id is not None
     again = execute_campaign(workspace, campaign, jane)
     assert (again.run_id, again.reason) == (None, "already_entered")
-    assert execute_campaign(workspace, campaign, jane, is_test=True).run_id is not None
+    assert try_campaign(workspace, campaign, jane).run_id is not None
 
 
 def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):

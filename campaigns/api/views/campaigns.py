@@ -36,6 +36,7 @@ from campaigns.services.campaigns import (
     finish_campaign,
     pause_campaign,
     resume_campaign,
+    try_campaign,
     update_campaign,
 )
 from campaigns.services.reporting import report_of
@@ -230,19 +231,18 @@ class ExecuteView(NativeAPIView):
         responses={200: ExecutedSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Start a run for a contact, if the campaign's re-entry lets it in; `isTest` runs beside all others."""
+        """Start a run for a contact, if the re-entry lets it in; `isTest` tries out what is written now."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(ExecuteBodySerializer, request)
         contact = get_contact(self.workspace.id, contact_of(self.workspace, wanted["contactId"]))
         event = event_of(self.workspace, wanted.get("eventId"))
-        entered = execute_campaign(
-            self.workspace,
-            campaign,
-            contact,
-            event=event,
-            key=wanted.get("key"),
-            is_test=wanted["isTest"],
-        )
+        if wanted["isTest"]:
+            with faults_at_fields():
+                entered = try_campaign(
+                    self.workspace, campaign, contact, event=event, skips_waits=wanted["skipWaits"]
+                )
+        else:
+            entered = execute_campaign(self.workspace, campaign, contact, event=event, key=wanted.get("key"))
         run = None
         if entered.run_id is not None:
             runs = Run.objects.in_workspace(self.workspace.id).select_related("version")

@@ -161,6 +161,25 @@ def test_a_contact_is_let_in_by_hand_as_the_reentry_says(api, workspace, active,
     assert Run.objects.count() == 2
 
 
+def test_a_draft_is_tried_out(api, made, jane):
+    path = f"campaigns/{made['id']}/execute"
+    tried = api.post(path, {"contactId": str(jane.id), "isTest": True, "skipWaits": True})
+    assert tried.status_code == 200, tried.json()
+    assert (tried.json()["run"]["isTest"], tried.json()["run"]["version"]) == (True, None)
+    assert Run.objects.get().skips_waits
+    assert api.get(f"campaigns/{made['id']}").json() == made
+    for wrong, field in (
+        ({"skipWaits": True}, "skipWaits"),
+        ({"isTest": True, "skipWaits": "yes"}, "skipWaits"),
+        ({"isTest": True, "key": "1"}, "key"),
+    ):
+        answer = api.post(path, {"contactId": str(jane.id), **wrong})
+        assert (answer.status_code, list(answer.json()["details"])) == (400, [field])
+    empty = api.post("campaigns", {"name": "Empty", "type": "AUTOMATED"}).json()
+    answer = api.post(f"campaigns/{empty['id']}/execute", {"contactId": str(jane.id), "isTest": True})
+    assert (answer.status_code, list(answer.json()["details"])) == (400, ["triggers"])
+
+
 def test_a_draft_is_not_executed(api, made, jane):
     assert api.post(f"campaigns/{made['id']}/execute", {"contactId": str(jane.id)}).status_code == 409
     assert api.post(f"campaigns/{made['id']}/broadcasts", {"contactIds": []}).status_code == 409
