@@ -141,7 +141,7 @@ class CampaignBodySerializer(CampaignChangesSerializer):
 
 
 class CampaignCountSerializer(serializers.Serializer[Any]):
-    """What a campaign did, trials left out."""
+    """What a campaign did, trials left out; persons who were erased stay counted here."""
 
     enrollments = serializers.IntegerField(help_text="runs that began")
     messages = serializers.IntegerField()
@@ -173,6 +173,40 @@ class CampaignSerializer(serializers.Serializer[Any]):
     createdAt = MillisecondsField()
     updatedAt = MillisecondsField()
     _count = CampaignCountSerializer()
+
+
+class DefinitionSerializer(serializers.Serializer[Any]):
+    """What a campaign does."""
+
+    triggers = serializers.ListField(child=ObjectField())
+    reentry = ObjectField(allow_null=True)
+    workflow = ObjectField()
+    goal = ObjectField(allow_null=True)
+    exits = serializers.ListField(child=ObjectField())
+    includesHistory = serializers.BooleanField()
+
+
+class VersionSerializer(serializers.Serializer[Any]):
+    """What a campaign did from one activation to the next, or what was tried out of a draft."""
+
+    id = serializers.UUIDField()
+    version = serializers.IntegerField(allow_null=True, help_text="null: a draft that was tried out")
+    serves = serializers.BooleanField(help_text="whether it is what starts runs")
+    createdAt = MillisecondsField()
+    by = serializers.CharField(
+        allow_null=True, help_text="who activated it or tried it out, if that is known"
+    )
+    retiredAt = MillisecondsField(allow_null=True, help_text="since when no event means anything to it")
+    openRuns = serializers.IntegerField(help_text="runs under way that keep to it, trials too")
+    definition = DefinitionSerializer()
+
+
+@extend_schema_serializer(many=False)  # a page is one object
+class VersionPageSerializer(serializers.Serializer[Any]):
+    """A page of versions."""
+
+    data = VersionSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
+    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
 class StepCountSerializer(serializers.Serializer[Any]):

@@ -51,6 +51,10 @@ class Campaign(TenantModel):
         default=0, help_text="of its messages, where a cap leaves room for some: the higher first"
     )
     activated_at = models.DateTimeField(null=True, editable=False)
+    # How many runs and messages began before a moment, trials left out, so that nobody counts them again.
+    counted_until = models.DateTimeField(null=True, editable=False)
+    counted_runs = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
+    counted_messages = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     parked_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -77,6 +81,13 @@ class CampaignVersion(TenantModel):
     number = models.PositiveIntegerField(null=True)
     definition = JSONField()
     created_at = models.DateTimeField(default=clock.now, editable=False)
+    by = models.CharField(
+        max_length=255,
+        blank=True,
+        db_default="",
+        editable=False,
+        help_text="who let it serve, or tried it out",
+    )
     # No run of it is open any more, nor will one start: no event is held against it.
     retired_at = models.DateTimeField(null=True, editable=False)
     # The dates that start it are put on the timetable for all contacts, in the order of their ids, up to this one;

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Count, Exists, F, OuterRef
 
 from campaigns.definition import Definition, ScheduleTrigger, Send, read_definition, segments_in
 from campaigns.errors import (
@@ -74,10 +74,10 @@ def update_campaign(
 
 
 @transaction.atomic
-def activate_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+def activate_campaign(workspace: Workspace, campaign: Campaign, *, by: str = "") -> Campaign:
     """Let the draft serve from now on: what starts runs is a new version of it, runs under way keep theirs.
 
-    Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    `by`: who did it, for the record. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
     held = _hold(workspace, campaign)
     if held.status == Campaign.Status.ARCHIVED:
@@ -85,7 +85,7 @@ def activate_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
     definition = check_definition(workspace.id, held.draft)
     now = clock.now()
     if held.version is None or not _is_same(held.version.definition, held.draft):
-        _serve(held, definition, now)
+        _serve(held, definition, now, by)
     _mend(held)
     held.status = Campaign.Status.ACTIVE
     held.activated_at = held.activated_at or now
@@ -177,20 +177,22 @@ def try_campaign(
     *,
     event: Event | None = None,
     skips_waits: bool = False,
+    by: str = "",
 ) -> Entered:
     """Start a run of the draft as it is written now, served or not: beside all others, and counted nowhere.
 
-    `skips_waits`: no time passes in it. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    `skips_waits`: no time passes in it. `by`: who did it, for the record.
+    Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
     held = _hold(workspace, campaign)
     if held.status in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED):
         raise WrongStatus(held.status, "nothing goes on in it")
     definition = check_definition(workspace.id, held.draft)
     # Neither a pause nor a period keeps a trial out.
-    starter = Starter(held.id, _version_on_trial(held).id, definition, Campaign.Status.ACTIVE)
+    starter = Starter(held.id, _version_on_trial(held, by).id, definition, Campaign.Status.ACTIVE)
     candidate = _candidate(workspace, contact, "test", event, None)
     (entered,) = enrol(workspace.id, [starter], [candidate], clock.now(), is_test=True)
-    if skips_waits:
+    if skips_waits and entered.run_id is not None:
         Run.objects.in_workspace(workspace.id).filter(id=entered.run_id).update(skips_waits=True)
     return entered
 
@@ -209,7 +211,7 @@ def _candidate(
     )
 
 
-def _version_on_trial(campaign: Campaign) -> CampaignVersion:
+def _version_on_trial(campaign: Campaign, by: str) -> CampaignVersion:
     """Return the version that is as the draft: the one that serves, or else one without a number."""
     if campaign.version is not None and _is_same(campaign.version.definition, campaign.draft):
         return campaign.version
@@ -222,7 +224,7 @@ def _version_on_trial(campaign: Campaign) -> CampaignVersion:
             version.save(update_fields=["retired_at"])
             return version
     version = CampaignVersion(
-        workspace_id=campaign.workspace_id, campaign=campaign, definition=campaign.draft
+        workspace_id=campaign.workspace_id, campaign=campaign, definition=campaign.draft, by=by
     )
     version.save(force_insert=True)
     return version
@@ -279,6 +281,12 @@ def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[st
             raise InvalidDefinition(path, "The template is for another channel.")
 
 
+def open_runs_of(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return how many runs are under way on versions, those on trial too; a version that has none is left out."""
+    runs = Run.objects.in_workspace(workspace_id).open().filter(version__in=version_ids)
+    return dict(runs.order_by().values_list("version_id").annotate(count=Count("id")))
+
+
 def retire_versions(workspace_id: UUID) -> int:
     """Let events no longer be held against versions that serve no more and have no run left. Returns how many."""
     now = clock.now()
@@ -316,7 +324,7 @@ def _may_convert(version: CampaignVersion, now: datetime) -> bool:
     )
 
 
-def _serve(campaign: Campaign, definition: Definition, now: datetime) -> None:
+def _serve(campaign: Campaign, definition: Definition, now: datetime, by: str) -> None:
     """Make the draft the version that serves."""
     old = campaign.version
     if old is not None:
@@ -324,8 +332,9 @@ def _serve(campaign: Campaign, definition: Definition, now: datetime) -> None:
     version = CampaignVersion(
         workspace_id=campaign.workspace_id,
         campaign=campaign,
-        number=old.number + 1 if old is not None else 1,
+        number=((old and old.number) or 0) + 1,
         definition=campaign.draft,
+        by=by,
     )
     version.save(force_insert=True)
     campaign.version = version

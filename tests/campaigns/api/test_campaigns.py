@@ -55,6 +55,26 @@ def test_the_documents_examples_can_be_activated(api, body):
     assert api.post(f"campaigns/{made['id']}/activate", {}).json()["status"] == "ACTIVE"
 
 
+def test_the_versions_are_listed(api, workspace, active, jane):
+    path = f"campaigns/{active['id']}"
+    api.post(f"{path}/execute", {"contactId": str(jane.id)})
+    api.patch(path, {"workflow": wait("two")})
+    api.post(f"{path}/execute", {"contactId": str(jane.id), "isTest": True})
+    tried, first = api.get(f"{path}/versions").json()["data"]
+    assert (tried["version"], tried["serves"], tried["openRuns"]) == (None, False, 1)
+    assert (first["version"], first["serves"], first["openRuns"]) == (1, True, 1)
+    assert first["definition"] == {name: active[name] for name in first["definition"]}
+    assert first["by"]
+    assert first["by"] == tried["by"]
+    assert (first["retiredAt"], bool(first["createdAt"])) == (None, True)
+    api.post(f"{path}/activate", {})
+    page = api.get(f"{path}/versions", limit=1).json()
+    assert (page["data"][0]["version"], page["data"][0]["serves"]) == (2, True)
+    following = api.get(f"{path}/versions", limit=5, before=page["next"]).json()
+    assert [one["version"] for one in following["data"]] == [None, 1]
+    assert api.get(f"{path}/versions", limit="x").status_code == 400
+
+
 def test_a_draft_may_be_incomplete_but_not_activated(api):
     made = api.post("campaigns", {"name": "Empty", "type": "AUTOMATED"}).json()
     assert (made["triggers"], made["workflow"]) == ([], {"nodes": [], "edges": []})
@@ -270,6 +290,7 @@ def test_what_is_not_there_is_a_404(api, jane):
             api.delete(f"campaigns/{unknown}"),
             api.get(f"campaigns/{unknown}/report"),
             api.get(f"campaigns/{unknown}/broadcasts"),
+            api.get(f"campaigns/{unknown}/versions"),
             api.post(f"campaigns/{unknown}/execute", {"contactId": str(jane.id)}),
             api.post(f"campaigns/{unknown}/broadcasts", {"contactIds": []}),
         ]
