@@ -175,7 +175,7 @@ class CampaignSerializer(serializers.Serializer[Any]):
     _count = CampaignCountSerializer()
 
 
-class DefinitionSerializer(serializers.Serializer[Any]):
+class CampaignDefinitionSerializer(serializers.Serializer[Any]):
     """What a campaign does."""
 
     triggers = serializers.ListField(child=ObjectField())
@@ -198,7 +198,7 @@ class VersionSerializer(serializers.Serializer[Any]):
     )
     retiredAt = MillisecondsField(allow_null=True, help_text="since when no event means anything to it")
     openRuns = serializers.IntegerField(help_text="runs under way that keep to it, trials too")
-    definition = DefinitionSerializer()
+    definition = CampaignDefinitionSerializer()
 
 
 @extend_schema_serializer(many=False)  # a page is one object

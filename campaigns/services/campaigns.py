@@ -11,17 +11,20 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, F, OuterRef
 
-from campaigns.definition import Definition, ScheduleTrigger, Send, read_definition, segments_in
+from campaigns import liquid
+from campaigns.definition import CallWebhook, Definition, ScheduleTrigger, Send, read_definition, segments_in
 from campaigns.errors import (
     CampaignExists,
     CampaignNotFound,
     InvalidCampaign,
     InvalidDefinition,
+    TemplateFault,
     WrongStatus,
 )
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Run, Template
 from campaigns.reasons import Reason
 from campaigns.services.broadcasting import plan_broadcast
+from campaigns.services.correlating import value_at
 from campaigns.services.dating import forget_dates
 from campaigns.services.enrolling import Candidate, Entered, enrol
 from campaigns.services.noticing import end_runs
@@ -37,6 +40,8 @@ from segments.rules import known_segments
 from workspaces.models import Workspace
 
 EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority")
+MAX_DEFINITION: Final = 1_000_000
+"""Characters of JSON."""
 _ARCHIVE_CHUNK: Final = 5_000
 
 
@@ -207,7 +212,8 @@ def _candidate(
         occurred_at=event.occurred_at if event is not None else now,
         event_id=event.id if event is not None else None,
         depth=event.depth + 1 if event is not None else 0,
-        value=key,
+        # As an event's property spells it: a long one is hashed.
+        value=None if key is None else value_at({"key": key}, ("key",)),
     )
 
 
@@ -258,12 +264,15 @@ def broadcast_campaign(
 def check_definition(workspace_id: UUID, raw: Mapping[str, Any], *, whole: bool = True) -> Definition:
     """Return a definition that can serve in this workspace. Raises InvalidDefinition."""
     definition = read_definition(raw, whole=whole, types=declared_types(workspace_id))
+    if len(json.dumps(raw)) > MAX_DEFINITION:
+        raise InvalidDefinition("workflow", f"A definition has at most {MAX_DEFINITION:,} characters.")
     named = list(segments_in(raw))
     known = known_segments(workspace_id, [target for _, target in named]) if named else set()
     for path, target in named:
         if target not in known:
             raise InvalidDefinition(path, "There is no such segment.")
     _check_templates(workspace_id, definition, raw)
+    _check_calls(definition, raw)
     return definition
 
 
@@ -279,6 +288,25 @@ def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[st
             raise InvalidDefinition(path, "There is no such template.")
         if channels[step.template_id] != step.channel:
             raise InvalidDefinition(path, "The template is for another channel.")
+
+
+def _check_calls(definition: Definition, raw: Mapping[str, Any]) -> None:
+    """Check that the Liquid of calls can be read."""
+    for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
+        step = definition.nodes[node["id"]].step
+        if not isinstance(step, CallWebhook):
+            continue
+        path = f"workflow.nodes[{place}].data"
+        sources: list[tuple[str, str, liquid.Kind]] = [
+            (f"{path}.url", step.url, "text"),
+            (f"{path}.body", step.body, "json"),
+            *((f"{path}.headers.{name}", value, "text") for name, value in step.headers.items()),
+        ]
+        for at, source, kind in sources:
+            try:
+                liquid.parse(source, kind)
+            except TemplateFault as error:
+                raise InvalidDefinition(at, error.message) from error
 
 
 def open_runs_of(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, int]:

@@ -79,6 +79,16 @@ def test_a_draft_may_lack_what_it_needs_to_be_started(workspace):
             "workflow.nodes[0].data.branches[0].condition.segmentId",
         ),
         (definition(node("send", "send", templateId=NOBODY)), "workflow.nodes[0].data.templateId"),
+        (
+            definition(node("call", "webhook", url="https://a.test", body="{% if")),
+            "workflow.nodes[0].data.body",
+        ),
+        (definition(node("call", "webhook", url="https://a.test/{{ a")), "workflow.nodes[0].data.url"),
+        (
+            definition(node("call", "webhook", url="https://a.test", headers={"X-A": "{{ a"})),
+            "workflow.nodes[0].data.headers.X-A",
+        ),
+        (definition(node("tell", "record", eventType="a", properties={"a": "b" * 1_000_000})), "workflow"),
     ],
 )
 def test_what_it_speaks_of_must_be_there(workspace, raw, path):

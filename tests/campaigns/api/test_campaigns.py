@@ -113,6 +113,32 @@ def test_what_cannot_be_is_refused_with_its_path(api, workspace, made, changes, 
     assert api.get("campaigns").json() == [made]
 
 
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"reentry": {"mode": ["once"]}}, "reentry.mode"),
+        ({"workflow": {"nodes": [None], "edges": []}}, "workflow.nodes[0]"),
+        ({"workflow": {"nodes": [], "edges": [{"source": [], "target": {}}]}}, "workflow.edges[0].source"),
+        ({"workflow": {"nodes": [{"id": "a", "type": "exit"}] * 10_000, "edges": []}}, "workflow.nodes"),
+        ({"goal": {"eventType": "x", "within": 7}}, "goal.within"),
+        ({"triggers": [{"type": {"a": 1}}]}, "triggers[0].type"),
+        ({"description": "x" * 10_001}, "description"),
+    ],
+)
+def test_what_makes_no_sense_at_all_is_refused_with_its_path_too(api, made, changes, path):
+    answer = api.patch(f"campaigns/{made['id']}", changes)
+    assert (answer.status_code, list(answer.json()["details"])) == (400, [path])
+
+
+def test_a_key_of_any_length_is_one(api, jane):
+    body = {"name": "Keys", "type": "AUTOMATED", "triggers": [{"type": "MANUAL"}], "workflow": wait()}
+    made = api.post("campaigns", {**body, "reentry": {"mode": "key", "property": "order_id"}}).json()
+    api.post(f"campaigns/{made['id']}/activate", {})
+    for key, entered in (("k" * 255, True), ("k" * 255, False), ("k" * 254, True)):
+        answer = api.post(f"campaigns/{made['id']}/execute", {"contactId": str(jane.id), "key": key})
+        assert (answer.status_code, answer.json()["entered"]) == (200, entered)
+
+
 def test_a_type_is_needed_and_known(api):
     for wrong in ("SOMETIMES", None, 5):
         assert list(create(api, type=wrong).json()["details"]) == ["type"]
