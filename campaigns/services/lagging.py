@@ -82,7 +82,7 @@ def _outcome(
     event = found.event
     if not concerns(run, event):
         return None
-    # Of a contact not all is known before the effects: what it did over all time, say, and its segments.
+    # Of a contact not all is known before the effects: its segments, say, and its score.
     if found.waits and any(one.match.event_name == event.name and one.needs_contact for one in ending):
         return Later(chunk.now + PAUSE)
     own = [one for one in fulfilled.get(event.id, ()) if one.version_id == run.version_id]

@@ -30,6 +30,8 @@ from campaigns.services.reporting import report_of
 from campaigns.tasks import sweep_campaigns
 from config import ids
 from events.models import Event
+from segments.models import Segment
+from segments.services import create_segment
 from tests.campaigns.factories import (
     a_campaign,
     decided,
@@ -105,6 +107,15 @@ def test_a_template_of_another_channel_or_workspace_is_refused(workspace):
     telegram["data"]["channel"] = "telegram"
     with pytest.raises(InvalidDefinition, match="another channel"):
         create_campaign(workspace, name="Welcome", definition=definition(telegram))
+
+
+def test_a_segment_of_another_workspace_is_refused(workspace):
+    theirs = create_segment(WorkspaceFactory(), name="Press", evaluation=Segment.Evaluation.STATIC)
+    for kind in ("SEGMENT_ENTER", "SEGMENT_EXIT", "SCHEDULE"):
+        raw = definition(trigger={"type": kind, "segmentId": str(theirs.id)})
+        with pytest.raises(InvalidDefinition) as refusal:
+            create_campaign(workspace, name="Welcome", definition=raw)
+        assert refusal.value.path == "triggers[0].segmentId"
 
 
 @pytest.mark.parametrize(
