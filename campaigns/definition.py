@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from campaigns.errors import InvalidDefinition
@@ -23,8 +25,14 @@ MAX_TRIGGERS = 20
 MAX_EXITS = 20
 MAX_TEXT = 255
 MAX_ID = 64
+MAX_REASON = 40
 CHANNELS = ("email", "webhook", "telegram")
-METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")
+METHODS = ("POST", "PUT", "PATCH")
+OUR_HEADERS = ("webhook-", "host", "content-", "transfer-encoding", "connection")
+"""What headers begin with that no campaign sets."""
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)
+_TIME_OF_DAY = re.compile(r"\d\d:\d\d", re.ASCII)
+_LIQUID = re.compile(r"\{[{%]")
 NEXT, ELSE, EVENT, TIMEOUT, HOLDOUT = "", "else", "event", "timeout", "holdout"
 """Handles: where an edge leaves a node. Most nodes have one way on, which has no name."""
 WHOLE = 100
@@ -273,14 +281,18 @@ class _Reader:
         self.whole = whole
         # The name of the event that triggers, if it can be one only: branches may ask about its fields then.
         self.about_event: str | None = None
+        # A contact that comes with a value has changed from nothing: what its creation triggers besides.
+        self.at_creation: list[EventTrigger] = []
 
     def definition(self, raw: object) -> Definition:
         body = _object(raw, "")
         known = {"triggers", "reentry", "workflow", "goal", "exits", "includesHistory"}
         _refuse_unknown(body, known, "")
-        triggers = tuple(
+        listed = [
             self.trigger(one, path) for one, path in _items(body.get("triggers"), "triggers", MAX_TRIGGERS)
-        )
+        ]
+        # These last: the timetable knows dates by their place in the list.
+        triggers = (*listed, *self.at_creation)
         if self.whole and not triggers:
             raise InvalidDefinition("triggers", "At least one trigger is needed.")
         names = {one.event_name for one in triggers if isinstance(one, EventTrigger)}
@@ -323,15 +335,13 @@ class _Reader:
     def attribute_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         name = _contact_field(body.get("field"), f"{path}.field")
         column = _CONTACT_COLUMNS.get(name, name)
-        changed = {
-            "operator": "OR",
-            "conditions": [_property(f"properties.{side}.{column}", "exists") for side in ("new", "old")],
-        }
         condition = body.get("condition")
         if condition is not None:
             self._rule(condition, f"{path}.condition", "contact.updated")
-            changed = {"operator": "AND", "conditions": [changed, condition]}
-        return self._system_trigger("contact.updated", changed)
+        new, old = (_property(f"properties.{side}.{column}", "exists") for side in ("new", "old"))
+        changed = {"operator": "OR", "conditions": [new, old]}
+        self.at_creation.append(self._system_trigger("contact.created", _both(new, condition)))
+        return self._system_trigger("contact.updated", _both(changed, condition))
 
     def tag_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         tag = _text(body.get("tag"), f"{path}.tag")
@@ -368,7 +378,7 @@ class _Reader:
             return Reentry()
         body = _object(raw, "reentry")
         mode = body.get("mode", "afterwards")
-        if mode not in _REENTRY:
+        if mode not in tuple(_REENTRY):
             raise InvalidDefinition("reentry.mode", f"The mode must be one of {', '.join(_REENTRY)}.")
         _refuse_unknown(body, {"mode", *_REENTRY[mode]}, "reentry")
         days = body.get("days", 0)
@@ -520,6 +530,8 @@ class _Reader:
         attributes = _object(data.get("attributes"), f"{path}.attributes")
         if not attributes:
             raise InvalidDefinition(f"{path}.attributes", "At least one attribute is needed.")
+        if not all(0 < len(name.strip()) <= len(name) <= MAX_TEXT for name in attributes):
+            raise InvalidDefinition(f"{path}.attributes", f"A name has 1 to {MAX_TEXT} characters.")
         return Update(attributes)
 
     def tag(self, data: Mapping[str, Any], path: str) -> Step:
@@ -539,23 +551,26 @@ class _Reader:
 
     def webhook(self, data: Mapping[str, Any], path: str) -> Step:
         url, method, body = data.get("url"), data.get("method", "POST"), data.get("body", "")
-        if not isinstance(url, str) or not url.startswith(("http://", "https://")) or len(url) > 2048:
+        if not isinstance(url, str) or not _is_address(url):
             raise InvalidDefinition(f"{path}.url", "Must be an http or https address.")
         if method not in METHODS:
             raise InvalidDefinition(f"{path}.method", f"The method must be one of {', '.join(METHODS)}.")
         if not isinstance(body, str):
             raise InvalidDefinition(f"{path}.body", "Must be a text: a template of JSON.")
         headers = _object(data.get("headers") or {}, f"{path}.headers")
-        if not all(isinstance(value, str) for value in headers.values()):
-            raise InvalidDefinition(f"{path}.headers", "The values are texts.")
+        for name, value in headers.items():
+            if not _HEADER.fullmatch(name) or name.lower().startswith(OUR_HEADERS):
+                raise InvalidDefinition(f"{path}.headers.{name}", "This header cannot be set.")
+            if not isinstance(value, str) or not value.isprintable():
+                raise InvalidDefinition(f"{path}.headers.{name}", "Must be a text of one line.")
         return CallWebhook(url, method, body, headers)
 
     def exit(self, data: Mapping[str, Any], path: str) -> Step:
         reason = data.get("reason")
         if reason is None or reason == "":
             return Exit("")
-        if not isinstance(reason, str) or len(reason) > MAX_ID:
-            raise InvalidDefinition(f"{path}.reason", f"Must be a text of up to {MAX_ID} characters.")
+        if not isinstance(reason, str) or len(reason) > MAX_REASON:
+            raise InvalidDefinition(f"{path}.reason", f"Must be a text of up to {MAX_REASON} characters.")
         return Exit(reason)
 
     def _edges(self, raw: object, steps: Mapping[str, Step]) -> dict[str, dict[str, str]]:
@@ -563,10 +578,10 @@ class _Reader:
         for one, path in _items(raw, "workflow.edges", MAX_NODES * 4):
             body = _object(one, path)
             for key in ("source", "target"):
-                if body.get(key) not in steps:
+                if not isinstance(body.get(key), str) or body[key] not in steps:
                     raise InvalidDefinition(f"{path}.{key}", "There is no such node.")
             source, handle = body["source"], body.get("sourceHandle") or NEXT
-            if handle not in handles_of(steps[source]):
+            if not isinstance(handle, str) or handle not in handles_of(steps[source]):
                 raise InvalidDefinition(f"{path}.sourceHandle", "The node has no such handle.")
             if handle in ways.setdefault(source, {}):
                 raise InvalidDefinition(path, "Another edge leaves the node there.")
@@ -683,6 +698,10 @@ def _property(name: str, operator: str, value: object = None) -> dict[str, Any]:
     return leaf if value is None else {**leaf, "value": value}
 
 
+def _both(rule: dict[str, Any], condition: object) -> dict[str, Any]:
+    return rule if condition is None else {"operator": "AND", "conditions": [rule, condition]}
+
+
 def _items(raw: object, path: str, most: int) -> Iterator[tuple[object, str]]:
     if raw is None:
         return
@@ -760,7 +779,7 @@ def _time_of_day(raw: object, path: str) -> time | None:
     if raw is None:
         return None
     try:
-        if isinstance(raw, str) and len(raw) == 5:
+        if isinstance(raw, str) and _TIME_OF_DAY.fullmatch(raw):
             return time.fromisoformat(raw)
     except ValueError:
         pass
@@ -785,10 +804,21 @@ def _attribute(raw: object, path: str) -> str:
     return name
 
 
+def _is_address(url: str) -> bool:
+    """Tell whether a call can be made to an address; one that Liquid completes is judged when it has."""
+    if not url.startswith(("http://", "https://")) or len(url) > 2048 or not url.isprintable():
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(_LIQUID.search(url)) or (bool(parts.hostname) and parts.port != 0 and " " not in url)
+    except ValueError:
+        return bool(_LIQUID.search(url))
+
+
 def _event_path(raw: object, path: str) -> tuple[str, ...]:
     """Return the keys below the event's properties that lead to a value."""
-    if not isinstance(raw, str):
-        raise InvalidDefinition(path, "The name of a property is needed.")
+    if not isinstance(raw, str) or len(raw) > MAX_TEXT:
+        raise InvalidDefinition(path, f"The name of a property is needed, of up to {MAX_TEXT} characters.")
     name = raw if raw.startswith(("metadata.", "properties.")) else f"properties.{raw}"
     if (fault := fault_of_field(name)) is not None:
         raise InvalidDefinition(path, fault)

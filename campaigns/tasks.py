@@ -9,6 +9,7 @@ from campaigns.services.broadcasting import due_broadcasts, take_broadcast
 from campaigns.services.campaigns import retire_versions, workspaces_with_campaigns
 from campaigns.services.dating import schedule_dates, versions_with_dates
 from campaigns.services.stepping import run_due, workspaces_with_due_runs
+from campaigns.services.tallying import tally_campaigns
 
 __all__ = [
     "begin_campaigns",
@@ -52,10 +53,10 @@ def begin_campaigns() -> str:
 
 @shared_task
 def sweep_campaigns() -> str:
-    """Go on with what a killed process has left, and let versions go that no run has any more."""
+    """Go on with what a killed process has left, let versions go that no run has any more, and keep the counts."""
     done = _broadcast() + _schedule()
     done += sum(retire_versions(workspace_id) for workspace_id in workspaces_with_campaigns())
-    return "done" if done else "nothing"
+    return "done" if done + tally_campaigns() else "nothing"
 
 
 def _broadcast() -> int:

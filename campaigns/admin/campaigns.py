@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -27,6 +28,7 @@ from campaigns.services.campaigns import (
     delete_campaign,
     finish_campaign,
     get_campaign,
+    open_runs_of,
     pause_campaign,
     resume_campaign,
     update_campaign,
@@ -124,7 +126,13 @@ class CampaignAdmin(DeletedByServiceMixin, TenantAdmin):
     @admin.display(description="what became of it")
     def led_to(self, campaign: Campaign) -> SafeString:
         chosen = f"?workspace={campaign.workspace_id}&campaign={campaign.pk}"
-        lists = {"run": "runs", "decision": "decisions", "message": "messages", "broadcast": "broadcasts"}
+        lists = {
+            "run": "runs",
+            "decision": "decisions",
+            "message": "messages",
+            "broadcast": "broadcasts",
+            "campaignversion": "versions",
+        }
         links = [link("campaigns_campaign_report", campaign.pk, "report")]
         links += [
             format_html(
@@ -163,7 +171,7 @@ class CampaignAdmin(DeletedByServiceMixin, TenantAdmin):
     @admin.action(description="Activate: let the draft serve", permissions=["start"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
         """Let the drafts of the chosen campaigns serve."""
-        self._each(request, queryset, activate_campaign, "activated")
+        self._each(request, queryset, partial(activate_campaign, by=str(request.user)), "activated")
 
     @admin.action(description="Pause", permissions=["start"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
@@ -239,13 +247,25 @@ class CampaignAdmin(DeletedByServiceMixin, TenantAdmin):
 
 @admin.register(CampaignVersion)
 class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
-    list_display = ["campaign_label", "number", "created_at", "retired_at"]
+    list_display = ["campaign_label", "version_label", "created_at", "by", "retired_at"]
     list_filter = [WorkspaceFilter, CampaignFilter]
     list_select_related = ["campaign"]
     sortable_by = ()
-    ordering = ["campaign_id", "-number"]
-    fields = ["workspace", "campaign_label", "number", "definition", "created_at", "retired_at"]
-    readonly_fields = ["campaign_label"]
+    ordering = ["campaign_id", "-id"]
+    fields = [
+        *("workspace", "campaign_label", "version_label", "definition", "created_at", "by", "open_runs"),
+        "retired_at",
+    ]
+    readonly_fields = ["campaign_label", "version_label", "open_runs"]
+
+    @admin.display(description="version")
+    def version_label(self, version: CampaignVersion) -> str:
+        serves = ", serves" if version.pk == version.campaign.version_id else ""
+        return "on trial" if version.number is None else f"{version.number}{serves}"
+
+    @admin.display(description="runs under way")
+    def open_runs(self, version: CampaignVersion) -> str:
+        return f"{open_runs_of(version.workspace_id, [version.pk]).get(version.pk, 0):,}"
 
     @admin.display(description="campaign")
     def campaign_label(self, version: CampaignVersion) -> SafeString | str:

@@ -74,7 +74,7 @@ class RunAdmin(OfCampaignAdmin):
         return utc(run.wake_at)
 
     @admin.display(description="version")
-    def version_number(self, run: Run) -> int:
+    def version_number(self, run: Run) -> int | None:
         return run.version.number
 
     @admin.display(description="its way")

@@ -11,6 +11,7 @@ from uuid import UUID
 from campaigns.models import (
     Broadcast,
     Campaign,
+    CampaignVersion,
     ChannelSettings,
     Decision,
     Form,
@@ -19,9 +20,11 @@ from campaigns.models import (
     Run,
     Suppression,
 )
+from campaigns.services.campaigns import open_runs_of
 from campaigns.services.decisions import names_of_campaigns
 from campaigns.services.links import public_url
-from campaigns.services.reporting import MessageCounts, Report, StepCount, counts_of
+from campaigns.services.reporting import MessageCounts, Report, StepCount
+from campaigns.services.tallying import counts_of
 from campaigns.services.tracing import Trace
 from config.wire import iso_millis
 from contacts.api.shapes import Row, briefs
@@ -48,8 +51,8 @@ DEFINITION_KEYS = tuple(_DEFAULTS)
 
 
 def campaign_rows(workspace_id: UUID, campaigns: Sequence[Campaign]) -> list[Row]:
-    """Return campaigns that came with their `version`; two statements for the counts of all."""
-    counts = counts_of(workspace_id, [campaign.id for campaign in campaigns])
+    """Return campaigns that came with their `version`; one statement for the counts of all."""
+    counts = counts_of(workspace_id, campaigns)
     return [_campaign(campaign, *counts[campaign.id]) for campaign in campaigns]
 
 
@@ -57,6 +60,26 @@ def campaign_row(campaign: Campaign) -> Row:
     """Return one campaign."""
     (row,) = campaign_rows(campaign.workspace_id, [campaign])
     return row
+
+
+def version_rows(campaign: Campaign, versions: Sequence[CampaignVersion]) -> list[Row]:
+    """Return versions of a campaign; one statement for the open runs of all."""
+    runs = open_runs_of(campaign.workspace_id, [version.id for version in versions])
+    return [
+        {
+            "id": str(version.id),
+            "version": version.number,
+            "serves": version.id == campaign.version_id,
+            "createdAt": iso_millis(version.created_at),
+            "by": version.by or None,
+            "retiredAt": _moment(version.retired_at),
+            "openRuns": runs.get(version.id, 0),
+            "definition": {
+                name: version.definition.get(name, default) for name, default in _DEFAULTS.items()
+            },
+        }
+        for version in versions
+    ]
 
 
 def broadcast_row(broadcast: Broadcast) -> Row:

@@ -24,8 +24,8 @@ _DEFINITION = {
     "triggers": """\
 What starts a run, any of: `{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
 `{"type": "SEGMENT_ENTER"|"SEGMENT_EXIT", "segmentId"}`, `{"type": "CONTACT_CREATED"}`,
-`{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}`,
-`{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}`,
+`{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}` (also of a new contact that comes with it),
+`{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}` (likewise),
 `{"type": "DATE", "field": "attributes.birthday", "offset": "-3d", "at": "09:00", "repeats": "yearly"|"never"}`,
 `{"type": "MANUAL"}`, `{"type": "SCHEDULE", "segmentId", "at": moment|null}`.""",
     "reentry": """\
@@ -141,7 +141,7 @@ class CampaignBodySerializer(CampaignChangesSerializer):
 
 
 class CampaignCountSerializer(serializers.Serializer[Any]):
-    """What a campaign did, trials left out."""
+    """What a campaign did, trials left out; persons who were erased stay counted here."""
 
     enrollments = serializers.IntegerField(help_text="runs that began")
     messages = serializers.IntegerField()
@@ -173,6 +173,40 @@ class CampaignSerializer(serializers.Serializer[Any]):
     createdAt = MillisecondsField()
     updatedAt = MillisecondsField()
     _count = CampaignCountSerializer()
+
+
+class CampaignDefinitionSerializer(serializers.Serializer[Any]):
+    """What a campaign does."""
+
+    triggers = serializers.ListField(child=ObjectField())
+    reentry = ObjectField(allow_null=True)
+    workflow = ObjectField()
+    goal = ObjectField(allow_null=True)
+    exits = serializers.ListField(child=ObjectField())
+    includesHistory = serializers.BooleanField()
+
+
+class VersionSerializer(serializers.Serializer[Any]):
+    """What a campaign did from one activation to the next, or what was tried out of a draft."""
+
+    id = serializers.UUIDField()
+    version = serializers.IntegerField(allow_null=True, help_text="null: a draft that was tried out")
+    serves = serializers.BooleanField(help_text="whether it is what starts runs")
+    createdAt = MillisecondsField()
+    by = serializers.CharField(
+        allow_null=True, help_text="who activated it or tried it out, if that is known"
+    )
+    retiredAt = MillisecondsField(allow_null=True, help_text="since when no event means anything to it")
+    openRuns = serializers.IntegerField(help_text="runs under way that keep to it, trials too")
+    definition = CampaignDefinitionSerializer()
+
+
+@extend_schema_serializer(many=False)  # a page is one object
+class VersionPageSerializer(serializers.Serializer[Any]):
+    """A page of versions."""
+
+    data = VersionSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
+    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
 class StepCountSerializer(serializers.Serializer[Any]):
@@ -219,7 +253,9 @@ class RunSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField()
     campaignId = serializers.UUIDField()
-    version = serializers.IntegerField(help_text="of the definition that it keeps to")
+    version = serializers.IntegerField(
+        allow_null=True, help_text="of the definition that it keeps to; null: a draft that is tried out"
+    )
     contact = ContactBriefSerializer()
     status = serializers.ChoiceField(choices=RUN_STATUSES)
     eventId = serializers.UUIDField(allow_null=True, help_text="what started it; null: somebody did")
@@ -288,8 +324,24 @@ class ExecuteBodySerializer(serializers.Serializer[Any]):
         help_text="of a campaign that has one run for each value of a property: the value",
     )
     isTest = StrictBooleanField(
-        required=False, default=False, help_text="a trial: beside all other runs, and counted nowhere"
+        required=False,
+        default=False,
+        help_text="a trial of the definition as it is written now, whether or not it serves: beside all other runs,"
+        " and counted nowhere",
     )
+    skipWaits = StrictBooleanField(
+        required=False,
+        default=False,
+        help_text="of a trial: no time passes in it, and what it waits for has come already or does not come",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what only a trial can have, and what it has no use for."""
+        if attrs["skipWaits"] and not attrs["isTest"]:
+            raise serializers.ValidationError({"skipWaits": ["Only of a trial."]})
+        if attrs["isTest"] and attrs.get("key") is not None:
+            raise serializers.ValidationError({"key": ["A trial has none."]})
+        return attrs
 
 
 class ExecutedSerializer(serializers.Serializer[Any]):

@@ -12,6 +12,7 @@ from campaigns.api.views.campaigns import (
     PauseView,
     ReportView,
     ResumeView,
+    VersionsView,
 )
 from campaigns.api.views.forms import FormViewSet, SubmissionsView
 from campaigns.api.views.messages import MessageViewSet, SettleView
@@ -59,6 +60,7 @@ urlpatterns = [
     path(f"{_CAMPAIGN}/archive", ArchiveView.as_view(), name="campaign-archive"),
     path(f"{_CAMPAIGN}/execute", ExecuteView.as_view(), name="campaign-execute"),
     path(f"{_CAMPAIGN}/broadcasts", BroadcastsView.as_view(), name="campaign-broadcasts"),
+    path(f"{_CAMPAIGN}/versions", VersionsView.as_view(), name="campaign-versions"),
     path(f"{_CAMPAIGN}/report", ReportView.as_view(), name="campaign-report"),
     path(f"{_CAMPAIGN}/runs", RunViewSet.as_view({"get": "list"}), name="campaign-runs"),
     path(f"{_CAMPAIGN}/runs/<str:run_id>", RunViewSet.as_view({"get": "retrieve"}), name="campaign-run"),

@@ -51,6 +51,10 @@ class Campaign(TenantModel):
         default=0, help_text="of its messages, where a cap leaves room for some: the higher first"
     )
     activated_at = models.DateTimeField(null=True, editable=False)
+    # How many runs and messages began before a moment, trials left out, so that nobody counts them again.
+    counted_until = models.DateTimeField(null=True, editable=False)
+    counted_runs = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
+    counted_messages = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     parked_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -68,12 +72,22 @@ class Campaign(TenantModel):
 
 
 class CampaignVersion(TenantModel):
-    """What a campaign did from one activation or edit to the next; a run keeps the version that it began with."""
+    """What a campaign did from one activation to the next; a run keeps the version that it began with.
+
+    One without a number never served: runs that try a draft out keep to it.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="versions")
-    number = models.PositiveIntegerField()
+    number = models.PositiveIntegerField(null=True)
     definition = JSONField()
     created_at = models.DateTimeField(default=clock.now, editable=False)
+    by = models.CharField(
+        max_length=255,
+        blank=True,
+        db_default="",
+        editable=False,
+        help_text="who let it serve, or tried it out",
+    )
     # No run of it is open any more, nor will one start: no event is held against it.
     retired_at = models.DateTimeField(null=True, editable=False)
     # The dates that start it are put on the timetable for all contacts, in the order of their ids, up to this one;
@@ -89,7 +103,7 @@ class CampaignVersion(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.campaign_id} version {self.number}"
+        return f"{self.campaign_id} version {self.number or 'on trial'}"
 
     @property
     def seed(self) -> str:

@@ -92,6 +92,8 @@ class Run(models.Model):
     ended_at = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=64, blank=True)
     is_test = models.BooleanField(default=False)
+    # Of a trial: what it waits for is over, or has not come, at once.
+    skips_waits = models.BooleanField(default=False, db_default=False)
 
     objects = RunQuerySet.as_manager()
 

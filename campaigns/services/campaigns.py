@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Count, Exists, F, OuterRef
 
-from campaigns.definition import Definition, ScheduleTrigger, Send, read_definition, segments_in
+from campaigns import liquid
+from campaigns.definition import CallWebhook, Definition, ScheduleTrigger, Send, read_definition, segments_in
 from campaigns.errors import (
     CampaignExists,
     CampaignNotFound,
     InvalidCampaign,
     InvalidDefinition,
+    TemplateFault,
     WrongStatus,
 )
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Run, Template
 from campaigns.reasons import Reason
 from campaigns.services.broadcasting import plan_broadcast
+from campaigns.services.correlating import value_at
 from campaigns.services.dating import forget_dates
 from campaigns.services.enrolling import Candidate, Entered, enrol
 from campaigns.services.noticing import end_runs
-from campaigns.services.plans import date_starts, definition_of, starter_of
+from campaigns.services.plans import Starter, date_starts, definition_of, starter_of
 from campaigns.signals import campaign_waits, runs_wait
 from config import clock, ids
 from contacts.models import Contact
@@ -37,6 +40,8 @@ from segments.rules import known_segments
 from workspaces.models import Workspace
 
 EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority")
+MAX_DEFINITION: Final = 1_000_000
+"""Characters of JSON."""
 _ARCHIVE_CHUNK: Final = 5_000
 
 
@@ -74,10 +79,10 @@ def update_campaign(
 
 
 @transaction.atomic
-def activate_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+def activate_campaign(workspace: Workspace, campaign: Campaign, *, by: str = "") -> Campaign:
     """Let the draft serve from now on: what starts runs is a new version of it, runs under way keep theirs.
 
-    Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    `by`: who did it, for the record. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
     held = _hold(workspace, campaign)
     if held.status == Campaign.Status.ARCHIVED:
@@ -85,7 +90,7 @@ def activate_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
     definition = check_definition(workspace.id, held.draft)
     now = clock.now()
     if held.version is None or not _is_same(held.version.definition, held.draft):
-        _serve(held, definition, now)
+        _serve(held, definition, now, by)
     _mend(held)
     held.status = Campaign.Status.ACTIVE
     held.activated_at = held.activated_at or now
@@ -156,27 +161,79 @@ def execute_campaign(
     *,
     event: Event | None = None,
     key: str | None = None,
-    is_test: bool = False,
 ) -> Entered:
-    """Start a run for a contact, if its re-entry lets it in; a test runs beside all others, as if alone.
+    """Start a run for a contact, if its re-entry lets it in.
 
     `key`: of a campaign that has one run a key. Raises CampaignNotFound, WrongStatus.
     """
     standing = get_campaign(workspace.id, campaign.id)
     if standing.status != Campaign.Status.ACTIVE or standing.version is None:
         raise WrongStatus(standing.status, "only an active one can be executed")
+    candidate = _candidate(workspace, contact, "manual", event, key)
+    (entered,) = enrol(workspace.id, [starter_of(standing, standing.version)], [candidate], clock.now())
+    return entered
+
+
+@transaction.atomic
+def try_campaign(
+    workspace: Workspace,
+    campaign: Campaign,
+    contact: Contact,
+    *,
+    event: Event | None = None,
+    skips_waits: bool = False,
+    by: str = "",
+) -> Entered:
+    """Start a run of the draft as it is written now, served or not: beside all others, and counted nowhere.
+
+    `skips_waits`: no time passes in it. `by`: who did it, for the record.
+    Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    """
+    held = _hold(workspace, campaign)
+    if held.status in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED):
+        raise WrongStatus(held.status, "nothing goes on in it")
+    definition = check_definition(workspace.id, held.draft)
+    # Neither a pause nor a period keeps a trial out.
+    starter = Starter(held.id, _version_on_trial(held, by).id, definition, Campaign.Status.ACTIVE)
+    candidate = _candidate(workspace, contact, "test", event, None)
+    (entered,) = enrol(workspace.id, [starter], [candidate], clock.now(), is_test=True)
+    if skips_waits and entered.run_id is not None:
+        Run.objects.in_workspace(workspace.id).filter(id=entered.run_id).update(skips_waits=True)
+    return entered
+
+
+def _candidate(
+    workspace: Workspace, contact: Contact, kind: str, event: Event | None, key: str | None
+) -> Candidate:
     now = clock.now()
-    candidate = Candidate(
+    return Candidate(
         contact_id=find(workspace.id, [contact.id]).by_id.get(contact.id, contact.id),
-        source=f"{'test' if is_test else 'manual'}:{ids.uuid7(now)}",
+        source=f"{kind}:{ids.uuid7(now)}",
         occurred_at=event.occurred_at if event is not None else now,
         event_id=event.id if event is not None else None,
         depth=event.depth + 1 if event is not None else 0,
-        value=key,
+        # As an event's property spells it: a long one is hashed.
+        value=None if key is None else value_at({"key": key}, ("key",)),
     )
-    starter = starter_of(standing, standing.version)
-    (entered,) = enrol(workspace.id, [starter], [candidate], now, is_test=is_test)
-    return entered
+
+
+def _version_on_trial(campaign: Campaign, by: str) -> CampaignVersion:
+    """Return the version that is as the draft: the one that serves, or else one without a number."""
+    if campaign.version is not None and _is_same(campaign.version.definition, campaign.draft):
+        return campaign.version
+    trials = CampaignVersion.objects.filter(
+        workspace_id=campaign.workspace_id, campaign=campaign, number=None
+    )
+    for version in trials.order_by("-id")[:1]:
+        if _is_same(version.definition, campaign.draft):
+            version.retired_at = None
+            version.save(update_fields=["retired_at"])
+            return version
+    version = CampaignVersion(
+        workspace_id=campaign.workspace_id, campaign=campaign, definition=campaign.draft, by=by
+    )
+    version.save(force_insert=True)
+    return version
 
 
 @transaction.atomic
@@ -207,12 +264,15 @@ def broadcast_campaign(
 def check_definition(workspace_id: UUID, raw: Mapping[str, Any], *, whole: bool = True) -> Definition:
     """Return a definition that can serve in this workspace. Raises InvalidDefinition."""
     definition = read_definition(raw, whole=whole, types=declared_types(workspace_id))
+    if len(json.dumps(raw)) > MAX_DEFINITION:
+        raise InvalidDefinition("workflow", f"A definition has at most {MAX_DEFINITION:,} characters.")
     named = list(segments_in(raw))
     known = known_segments(workspace_id, [target for _, target in named]) if named else set()
     for path, target in named:
         if target not in known:
             raise InvalidDefinition(path, "There is no such segment.")
     _check_templates(workspace_id, definition, raw)
+    _check_calls(definition, raw)
     return definition
 
 
@@ -228,6 +288,31 @@ def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[st
             raise InvalidDefinition(path, "There is no such template.")
         if channels[step.template_id] != step.channel:
             raise InvalidDefinition(path, "The template is for another channel.")
+
+
+def _check_calls(definition: Definition, raw: Mapping[str, Any]) -> None:
+    """Check that the Liquid of calls can be read."""
+    for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
+        step = definition.nodes[node["id"]].step
+        if not isinstance(step, CallWebhook):
+            continue
+        path = f"workflow.nodes[{place}].data"
+        sources: list[tuple[str, str, liquid.Kind]] = [
+            (f"{path}.url", step.url, "text"),
+            (f"{path}.body", step.body, "json"),
+            *((f"{path}.headers.{name}", value, "text") for name, value in step.headers.items()),
+        ]
+        for at, source, kind in sources:
+            try:
+                liquid.parse(source, kind)
+            except TemplateFault as error:
+                raise InvalidDefinition(at, error.message) from error
+
+
+def open_runs_of(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return how many runs are under way on versions, those on trial too; a version that has none is left out."""
+    runs = Run.objects.in_workspace(workspace_id).open().filter(version__in=version_ids)
+    return dict(runs.order_by().values_list("version_id").annotate(count=Count("id")))
 
 
 def retire_versions(workspace_id: UUID) -> int:
@@ -267,7 +352,7 @@ def _may_convert(version: CampaignVersion, now: datetime) -> bool:
     )
 
 
-def _serve(campaign: Campaign, definition: Definition, now: datetime) -> None:
+def _serve(campaign: Campaign, definition: Definition, now: datetime, by: str) -> None:
     """Make the draft the version that serves."""
     old = campaign.version
     if old is not None:
@@ -275,8 +360,9 @@ def _serve(campaign: Campaign, definition: Definition, now: datetime) -> None:
     version = CampaignVersion(
         workspace_id=campaign.workspace_id,
         campaign=campaign,
-        number=old.number + 1 if old is not None else 1,
+        number=((old and old.number) or 0) + 1,
         definition=campaign.draft,
+        by=by,
     )
     version.save(force_insert=True)
     campaign.version = version

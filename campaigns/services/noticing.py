@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 
 from campaigns.models import Decision, Run
 from campaigns.reasons import Reason
+from campaigns.services.cancelling import CANCELLING, cancel_messages
 from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import Meaning, Notice, Plan
@@ -38,7 +39,7 @@ class _Noticing:
     plan: Plan
     events: Sequence[EffectEvent]
     # By event, the notices that it fulfils.
-    fulfilled: dict[UUID, list[Notice]] = field(default_factory=lambda: defaultdict(list))
+    fulfilled: Mapping[UUID, Sequence[Notice]] = field(default_factory=dict)
     properties: Mapping[UUID, Any] = field(default_factory=dict)
     ended: dict[UUID, tuple[Run, EffectEvent, Reason]] = field(default_factory=dict)
     resumed: dict[UUID, EffectEvent] = field(default_factory=dict)
@@ -81,52 +82,26 @@ class _Noticing:
         return Run.objects.in_workspace(self.batch.workspace_id).filter(wanted, contact__in=contact_ids)
 
     def _match(self, versions: Collection[UUID]) -> None:
-        """Find the notices that each event fulfils, all rules of a name in one statement."""
-        by_name: dict[str, list[EffectEvent]] = defaultdict(list)
-        for event in self.events:
-            by_name[event.name].append(event)
-        for name, events in by_name.items():
-            notices = [one for one in self.plan.notices[name] if one.version_id in versions]
-            for needs_contact in (False, True):
-                alike = [one for one in notices if EventRule(one.match.rule).needs_contact is needs_contact]
-                self._match_alike(alike, events)
+        notices = [
+            one
+            for name in {event.name for event in self.events}
+            for one in self.plan.notices[name]
+            if one.version_id in versions
+        ]
+        self.fulfilled = match_notices(self.batch.workspace_id, notices, self.events, self.batch.now)
         awaited = [
             event_id
-            for event_id, notices in self.fulfilled.items()
-            if any(one.wait is not None and one.wait.path for one in notices)
+            for event_id, those in self.fulfilled.items()
+            if any(one.wait is not None and one.wait.path for one in those)
         ]
         self.properties = properties_of(self.batch.workspace_id, awaited)
 
-    def _match_alike(self, notices: Sequence[Notice], events: Sequence[EffectEvent]) -> None:
-        if not notices:
-            return
-        source = given_events(
-            self.batch.workspace_id, [event.id for event in events], [event.contact_id for event in events]
-        )
-        times = [event.occurred_at for event in events]
-
-        def match(some: Sequence[Notice]) -> None:
-            rules = [EventRule(one.match.rule) for one in some]
-            matched = matches(self.batch.workspace_id, rules, source, earliest=min(times), latest=max(times))
-            with connection.cursor() as cursor:
-                cursor.execute(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
-                for event_id, place in cursor.fetchall():
-                    self.fulfilled[event_id].append(some[place - 1])
-
-        def set_aside(failed: Notice, error: Exception) -> None:
-            set_campaign_aside(self.batch.workspace_id, failed.campaign_id, error, self.batch.now)
-
-        isolate(notices, match, set_aside)
-
     def _hold_against(self, run: Run, event: EffectEvent) -> None:
-        if run.id in self.ended or event.id == run.event_id or event.occurred_at < run.triggered_at:
+        if run.id in self.ended or not concerns(run, event):
             return
-        notices = [one for one in self.fulfilled[event.id] if one.version_id == run.version_id]
-        meanings = {one.meaning: one for one in notices if one.meaning is not Meaning.AWAITED}
-        if (goal := meanings.get(Meaning.GOAL)) is not None and _is_in_time(run, goal, event):
-            self.ended[run.id] = (run, event, Reason.GOAL)
-        elif run.status == Run.Status.OPEN and Meaning.EXIT in meanings:
-            self.ended[run.id] = (run, event, Reason.EXIT_RULE)
+        notices = [one for one in self.fulfilled.get(event.id, ()) if one.version_id == run.version_id]
+        if (reason := end_by(run, event, notices)) is not None:
+            self.ended[run.id] = (run, event, reason)
         elif run.id not in self.resumed and any(self._is_awaited(run, one, event) for one in notices):
             self.resumed[run.id] = event
 
@@ -176,6 +151,66 @@ class _Noticing:
         runs_wait.send(sender=Run, workspace_id=self.batch.workspace_id)
 
 
+def match_notices(
+    workspace_id: UUID, notices: Sequence[Notice], events: Sequence[EffectEvent], now: datetime
+) -> dict[UUID, list[Notice]]:
+    """Return by event the notices that it fulfils, all rules of a name in one statement or two.
+
+    A campaign whose rule fails is parked.
+    """
+    fulfilled: dict[UUID, list[Notice]] = defaultdict(list)
+    for name in {event.name for event in events}:
+        named = [event for event in events if event.name == name]
+        for needs_contact in (False, True):
+            alike = [
+                one for one in notices if one.match.event_name == name and one.needs_contact is needs_contact
+            ]
+            for event_id, those in _match_alike(workspace_id, alike, named, now).items():
+                fulfilled[event_id] += those
+    return fulfilled
+
+
+def _match_alike(
+    workspace_id: UUID, notices: Sequence[Notice], events: Sequence[EffectEvent], now: datetime
+) -> dict[UUID, list[Notice]]:
+    fulfilled: dict[UUID, list[Notice]] = defaultdict(list)
+    if not notices:
+        return fulfilled
+    source = given_events(
+        workspace_id, [event.id for event in events], [event.contact_id for event in events]
+    )
+    times = [event.occurred_at for event in events]
+
+    def match(some: Sequence[Notice]) -> None:
+        rules = [EventRule(one.match.rule) for one in some]
+        matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
+            for event_id, place in cursor.fetchall():
+                fulfilled[event_id].append(some[place - 1])
+
+    def set_aside(failed: Notice, error: Exception) -> None:
+        set_campaign_aside(workspace_id, failed.campaign_id, error, now)
+
+    isolate(notices, match, set_aside)
+    return fulfilled
+
+
+def concerns(run: Run, event: EffectEvent) -> bool:
+    """Tell whether an event may mean anything to a run of its contact: one that came with the trigger or after it."""
+    return event.id != run.event_id and event.occurred_at >= run.triggered_at
+
+
+def end_by(run: Run, event: EffectEvent, fulfilled: Sequence[Notice]) -> Reason | None:
+    """Return why an event that concerns a run and fulfils these notices of its version ends it; None: it does not."""
+    meanings = {one.meaning: one for one in fulfilled}
+    if (goal := meanings.get(Meaning.GOAL)) is not None and _is_in_time(run, goal, event):
+        return Reason.GOAL
+    if run.status == Run.Status.OPEN and Meaning.EXIT in meanings:
+        return Reason.EXIT_RULE
+    return None
+
+
 def _is_in_time(run: Run, goal: Notice, event: EffectEvent) -> bool:
     wanted = goal.definition.goal
     return wanted is not None and event.occurred_at <= run.started_at + wanted.within
@@ -212,6 +247,8 @@ def end_runs(
             [status, reason, now, workspace_id, list(events), list(standing)],
         )
         rows = cursor.fetchall()
+    if reason in CANCELLING:
+        cancel_messages(workspace_id, {row[0]: reason for row in rows}, now)
     Decision.objects.bulk_create(
         [
             Decision(

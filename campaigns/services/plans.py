@@ -28,6 +28,7 @@ from campaigns.definition import (
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reasons import Reason
+from events.rules.matching import EventRule
 from events.services.keeping import KeptPlans
 
 _MOST_DEFINITIONS = 1_000
@@ -78,6 +79,11 @@ class Notice:
         """The step that waits for it."""
         step = self.definition.nodes[self.node_id].step if self.node_id else None
         return step if isinstance(step, WaitForEvent) else None
+
+    @property
+    def needs_contact(self) -> bool:
+        """Whether more than the event itself decides."""
+        return EventRule(self.match.rule).needs_contact
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +190,20 @@ def _make_plan(workspace_id: UUID) -> Plan:
             continue
         if version.id == campaign.version_id and campaign.status != Campaign.Status.COMPLETED:
             _add_starter(plan, starter_of(campaign, version))
-        for notice in _notices(version, definition):
+        for notice in notices_of(version, definition):
             plan.notices[notice.match.event_name].append(notice)
         if waits := [one.id for one in definition.nodes.values() if isinstance(one.step, WaitUntilDate)]:
             plan.date_waits[version.id] = waits
     return plan
 
 
-_LISTENING: Sequence[str] = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED, Campaign.Status.COMPLETED)
+# A draft starts nothing: what is tried out of it listens.
+_LISTENING: Sequence[str] = (
+    Campaign.Status.DRAFT,
+    Campaign.Status.ACTIVE,
+    Campaign.Status.PAUSED,
+    Campaign.Status.COMPLETED,
+)
 
 
 def _add_starter(plan: Plan, starter: Starter) -> None:
@@ -202,7 +214,8 @@ def _add_starter(plan: Plan, starter: Starter) -> None:
     plan.dates.update({start.subject: start for start in date_starts(starter)})
 
 
-def _notices(version: CampaignVersion, definition: Definition) -> Iterator[Notice]:
+def notices_of(version: CampaignVersion, definition: Definition) -> Iterator[Notice]:
+    """Yield what the runs of a version take note of."""
     ids = version.campaign_id, version.id
     if definition.goal is not None:
         yield Notice(*ids, definition, Meaning.GOAL, definition.goal.match)

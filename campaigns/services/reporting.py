@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
@@ -65,18 +64,6 @@ def report_of(campaign: Campaign, *, since: datetime | None = None, until: datet
         deferred=_by_reason(steps, Decision.Kind.DEFERRED),
         steps=[step for step in steps if step.step],
     )
-
-
-def counts_of(workspace_id: UUID, campaign_ids: list[UUID]) -> dict[UUID, tuple[int, int]]:
-    """Return how many runs and messages campaigns have, trials left out, in two statements for any number."""
-    runs = _each(Run.objects.in_workspace(workspace_id), campaign_ids)
-    messages = _each(Message.objects.in_workspace(workspace_id), campaign_ids)
-    return {one: (runs.get(one, 0), messages.get(one, 0)) for one in campaign_ids}
-
-
-def _each(rows: QuerySet[Any], campaign_ids: list[UUID]) -> dict[UUID, int]:
-    of_campaigns = rows.filter(campaign_id__in=campaign_ids, is_test=False)
-    return dict(of_campaigns.order_by().values_list("campaign_id").annotate(count=Count("id")))
 
 
 def _in_period(

@@ -20,12 +20,14 @@ from campaigns.definition import HOLDOUT, NEXT, Definition, Start
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion, Decision, Run
 from campaigns.reasons import Reason
+from campaigns.services.cancelling import CANCELLING, cancel_messages
 from campaigns.services.holding import holding
+from campaigns.services.lagging import outcomes_of_lag
 from campaigns.services.people import people_of
-from campaigns.services.plans import definition_of
+from campaigns.services.plans import definition_of, notices_of
 from campaigns.services.regrouping import doubles_among
 from campaigns.services.steps import STEPS
-from campaigns.services.turns import Chunk, End, GoOn, Outcome, Stay, Turn
+from campaigns.services.turns import Chunk, End, GoOn, Later, Outcome, Stay, Turn
 from config import clock
 from config.planning import planned_for_its_values
 from events.services import isolate
@@ -35,7 +37,8 @@ MOST_ATTEMPTS: Final = 6
 FIRST_PAUSE: Final = timedelta(seconds=10)
 """After a step that failed; each further failure doubles it."""
 _LONGEST_ERROR: Final = 10_000
-_GOING: Final = (Campaign.Status.ACTIVE, Campaign.Status.COMPLETED)
+_GOING: Final = (Campaign.Status.DRAFT, Campaign.Status.ACTIVE, Campaign.Status.COMPLETED)
+"""Campaigns whose runs go on; a draft's are those that try it out."""
 
 
 def run_due(workspace_id: UUID, *, at_most_seconds: float) -> str:
@@ -119,6 +122,8 @@ class _Taking:
     versions: dict[UUID, CampaignVersion] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     going: list[Run] = field(default_factory=list)
+    # Runs whose messages shall not leave any more, and why.
+    cancelled: dict[UUID, str] = field(default_factory=dict)
 
     def run(self) -> None:
         self.versions = CampaignVersion.objects.filter(workspace_id=self.chunk.workspace_id).in_bulk(
@@ -126,6 +131,7 @@ class _Taking:
         )
         self.going = [run for run in self.chunk.runs if not self._is_over(run)]
         self._end_doubles()
+        self._heed_the_stream()
         while self.going:
             going, self.going = self.going, []
             isolate(going, self._take, self._set_aside)
@@ -166,6 +172,16 @@ class _Taking:
                 self._apply(run, End(Run.Status.EXITED, Reason.MERGED))
         self.going = [run for run in self.going if run.status == Run.Status.OPEN]
 
+    def _heed_the_stream(self) -> None:
+        """Take no run past an event that ends it, or may, before the effects come to it."""
+        versions = {run.version_id for run in self.going}
+        notices = {one: list(notices_of(self.versions[one], self._definition(one))) for one in versions}
+        outcomes = outcomes_of_lag(self.chunk, self.going, notices)
+        for run in self.going:
+            if (outcome := outcomes.get(run.id)) is not None:
+                self._apply(run, outcome)
+        self.going = [run for run in self.going if run.id not in outcomes]
+
     def _take(self, runs: Sequence[Run]) -> None:
         """Take runs through the step that each is at. Nothing is noted where one fails: all is rolled back."""
         groups: dict[tuple[UUID, str], list[Run]] = defaultdict(list)
@@ -198,6 +214,9 @@ class _Taking:
         }
 
     def _apply(self, run: Run, outcome: Outcome) -> None:
+        if isinstance(outcome, Later):
+            run.wake_at = outcome.until
+            return
         run.attempts, run.error = 0, ""
         match outcome:
             case Stay():
@@ -239,6 +258,9 @@ class _Taking:
         run.status, run.end_reason = outcome.status, str(outcome.reason)
         run.ended_at, run.wake_at = self.chunk.now, None
         run.awaits = run.awaited_value = ""
+        # What a step gives as its own reason is a text like any other.
+        if isinstance(outcome.reason, Reason) and outcome.reason in CANCELLING:
+            self.cancelled[run.id] = outcome.reason
         self._decide(run, Decision.Kind.ENDED, str(outcome.reason), outcome.detail, outcome.event_id)
 
     def _set_aside(self, run: Run, error: Exception) -> None:
@@ -282,6 +304,7 @@ class _Taking:
         columns = [[getattr(run, name) for run in runs] for name, _ in _COLUMNS]
         with connection.cursor() as cursor:
             cursor.execute(_SAVE, [[run.id for run in runs], *columns, self.chunk.workspace_id])
+        cancel_messages(self.chunk.workspace_id, self.cancelled, self.chunk.now)
 
 
 _COLUMNS: Final = (

@@ -46,7 +46,14 @@ class End:
     event_id: UUID | None = None
 
 
-Outcome = GoOn | Stay | End
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The run is left as it is, and looked at again at `until`."""
+
+    until: datetime
+
+
+Outcome = GoOn | Stay | End | Later
 
 
 @dataclass(slots=True)

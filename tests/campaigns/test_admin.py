@@ -82,6 +82,10 @@ def test_a_campaign_is_made_changed_and_started_by_the_services(staff, workspace
     campaign.refresh_from_db()
     assert (campaign.name, campaign.draft, campaign.version.definition) == ("Hello", changed, DRAFT)
     assert "version 1, the draft is newer" in text_of(staff.get(url))
+    version = text_of(staff.get(page("campaignversion", "change", campaign.version_id)))
+    assert "1, serves" in version
+    assert campaign.version.by in version
+    assert campaign.version.by
     for action, word, status in (
         ("pause", "paused", "PAUSED"),
         ("resume", "resumed", "ACTIVE"),

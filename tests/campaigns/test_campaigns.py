@@ -9,7 +9,7 @@ from campaigns.errors import (
     InvalidDefinition,
     WrongStatus,
 )
-from campaigns.models import Campaign, CampaignVersion, Template
+from campaigns.models import Campaign, CampaignVersion, Decision, Run, Template
 from campaigns.services import plans
 from campaigns.services.campaigns import (
     activate_campaign,
@@ -23,10 +23,15 @@ from campaigns.services.campaigns import (
     pause_campaign,
     resume_campaign,
     retire_versions,
+    try_campaign,
     update_campaign,
 )
+from campaigns.services.reporting import report_of
 from campaigns.tasks import sweep_campaigns
 from config import ids
+from events.models import Event
+from segments.models import Segment
+from segments.services import create_segment
 from tests.campaigns.factories import (
     a_campaign,
     decided,
@@ -39,6 +44,7 @@ from tests.campaigns.factories import (
     sends,
     work,
 )
+from tests.contacts.factories import a_contact
 from tests.segments.factories import send
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -75,6 +81,16 @@ def test_a_draft_may_lack_what_it_needs_to_be_started(workspace):
             "workflow.nodes[0].data.branches[0].condition.segmentId",
         ),
         (definition(node("send", "send", templateId=NOBODY)), "workflow.nodes[0].data.templateId"),
+        (
+            definition(node("call", "webhook", url="https://a.test", body="{% if")),
+            "workflow.nodes[0].data.body",
+        ),
+        (definition(node("call", "webhook", url="https://a.test/{{ a")), "workflow.nodes[0].data.url"),
+        (
+            definition(node("call", "webhook", url="https://a.test", headers={"X-A": "{{ a"})),
+            "workflow.nodes[0].data.headers.X-A",
+        ),
+        (definition(node("tell", "record", eventType="a", properties={"a": "b" * 1_000_000})), "workflow"),
     ],
 )
 def test_what_it_speaks_of_must_be_there(workspace, raw, path):
@@ -91,6 +107,15 @@ def test_a_template_of_another_channel_or_workspace_is_refused(workspace):
     telegram["data"]["channel"] = "telegram"
     with pytest.raises(InvalidDefinition, match="another channel"):
         create_campaign(workspace, name="Welcome", definition=definition(telegram))
+
+
+def test_a_segment_of_another_workspace_is_refused(workspace):
+    theirs = create_segment(WorkspaceFactory(), name="Press", evaluation=Segment.Evaluation.STATIC)
+    for kind in ("SEGMENT_ENTER", "SEGMENT_EXIT", "SCHEDULE"):
+        raw = definition(trigger={"type": kind, "segmentId": str(theirs.id)})
+        with pytest.raises(InvalidDefinition) as refusal:
+            create_campaign(workspace, name="Welcome", definition=raw)
+        assert refusal.value.path == "triggers[0].segmentId"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +190,129 @@ def test_what_is_finished_starts_nothing_and_lets_runs_end(workspace, jane, time
     time.go(days=1)
     work(workspace)
     assert ends(campaign) == [("completed", "end_of_workflow")]
+
+
+TWO_DAYS = node("wait", "wait", duration="2d")
+
+
+def test_a_draft_is_tried_out_before_it_serves(workspace, jane, time):
+    draft = create_campaign(workspace, name="Draft", definition=definition(TWO_DAYS, sends(workspace)))
+    for _ in range(2):
+        assert try_campaign(workspace, draft, jane).run_id is not None
+    work(workspace)
+    time.go(days=2)
+    work(workspace)
+    assert ends(draft) == [("completed", "end_of_workflow")] * 2
+    assert [one.is_test for one in messages_of(draft)] == [True, True]
+    draft.refresh_from_db()
+    assert (draft.status, draft.version) == ("DRAFT", None)
+    # One row for what is the same; events are held against it for no longer than it is tried.
+    (trial,) = CampaignVersion.objects.all()
+    assert (trial.number, retire_versions(workspace.id)) == (None, 1)
+    found = report_of(draft)
+    assert (found.entered, found.messages, found.not_entered, found.steps) == (0, {}, {}, [])
+    assert activate_campaign(workspace, draft).version.number == 1
+    send(workspace, jane, "go")
+    assert [run.is_test for run in runs_of(draft)] == [True, True, False]
+
+
+def test_a_trial_is_of_what_is_written_now(workspace, jane):
+    campaign = a_campaign(workspace, definition(marks("mark 1")))
+    served = try_campaign(workspace, campaign, jane).run_id
+    update_campaign(workspace, campaign, definition=definition(marks("mark 2")))
+    tried = try_campaign(workspace, campaign, jane).run_id
+    update_campaign(workspace, campaign, definition=definition(marks("mark 3")))
+    again = try_campaign(workspace, campaign, jane).run_id
+    work(workspace)
+    numbers = {run.id: run.version.number for run in runs_of(campaign)}
+    assert numbers == {served: 1, tried: None, again: None}
+    assert sorted(Event.objects.filter(name__startswith="mark").values_list("name", flat=True)) == [
+        "mark 1",
+        "mark 2",
+        "mark 3",
+    ]
+    assert activate_campaign(workspace, campaign).version.number == 2
+
+
+def test_neither_a_period_nor_a_missing_key_keeps_a_trial_out(workspace, jane, time):
+    raw = definition(reentry={"mode": "key", "property": "order_id"})
+    campaign = create_campaign(workspace, name="Later", definition=raw, starts_at=time.go(days=1))
+    time.go(days=-1)
+    assert try_campaign(workspace, campaign, jane).run_id is not None
+
+
+def test_what_is_tried_out_hears_of_events(workspace, jane):
+    awaits = node("await", "waitForEvent", eventType="paid", timeout="2d")
+    goal = {"eventType": "buy", "within": "7d"}
+    draft = create_campaign(
+        workspace,
+        name="Draft",
+        definition=definition(awaits, TWO_DAYS, edges=[("await", "wait", "event")], goal=goal),
+    )
+    try_campaign(workspace, draft, jane)
+    work(workspace)
+    send(workspace, jane, "paid")
+    work(workspace)
+    assert [run.step for run in runs_of(draft)] == ["wait"]
+    send(workspace, jane, "buy")
+    assert ends(draft) == [("converted", "goal")]
+
+
+def test_what_came_before_a_trial_does_not_end_it(workspace, jane, time):
+    goal = {"eventType": "buy", "within": "7d"}
+    draft = create_campaign(workspace, name="Draft", definition=definition(sends(workspace), goal=goal))
+    send(workspace, jane, "go")
+    send(workspace, jane, "buy")
+    time.go(days=1)
+    try_campaign(workspace, draft, jane, event=Event.objects.get(name="go"))
+    work(workspace)
+    assert ends(draft) == [("completed", "end_of_workflow")]
+
+
+@pytest.mark.parametrize(("has_paid", "mark"), [(True, "mark paid"), (False, "mark unpaid")])
+def test_no_time_passes_in_a_trial_that_skips_its_waits(workspace, time, has_paid, mark):
+    jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2030-01-01"})
+    steps = [
+        TWO_DAYS,
+        node("nine", "wait", timeOfDay="09:00"),
+        node("renewal", "wait", until={"field": "attributes.renewal"}),
+        node("await", "waitForEvent", eventType="paid", timeout="30d"),
+        marks("mark paid"),
+        marks("mark unpaid"),
+    ]
+    edges = [
+        ("wait", "nine"),
+        ("nine", "renewal"),
+        ("renewal", "await"),
+        ("await", "mark paid", "event"),
+        ("await", "mark unpaid", "timeout"),
+    ]
+    draft = create_campaign(workspace, name="Draft", definition=definition(*steps, edges=edges))
+    send(workspace, jane, "go", *(["paid"] if has_paid else []))
+    try_campaign(workspace, draft, jane, event=Event.objects.get(name="go"), skips_waits=True)
+    work(workspace)
+    assert ends(draft) == [("completed", "end_of_workflow")]
+    assert Event.objects.filter(name__startswith="mark").get().name == mark
+
+
+def test_what_cannot_be_tried_out_says_why(workspace, jane):
+    empty = create_campaign(workspace, name="Empty")
+    with pytest.raises(InvalidDefinition):
+        try_campaign(workspace, empty, jane)
+    campaign = a_campaign(workspace)
+    pause_campaign(workspace, campaign)
+    with pytest.raises(WrongStatus):
+        try_campaign(workspace, campaign, jane)
+    archive_campaign(workspace, campaign)
+    with pytest.raises(WrongStatus):
+        try_campaign(workspace, campaign, jane)
+
+
+def test_a_draft_goes_with_its_trials(workspace, jane):
+    draft = create_campaign(workspace, name="Draft", definition=definition(TWO_DAYS))
+    try_campaign(workspace, draft, jane)
+    delete_campaign(workspace, draft)
+    assert (Run.objects.count(), CampaignVersion.objects.count(), Decision.objects.count()) == (0, 0, 0)
 
 
 def test_old_versions_retire_once_no_run_is_left(workspace, jane, time):

@@ -89,6 +89,59 @@ NODES, EDGES = ("workflow", "nodes"), ("workflow", "edges")
         ((*NODES, 3), node("end", "tag"), "workflow.nodes[3].data"),
         ((*NODES, 3), node("end", "update", attributes={}), "workflow.nodes[3].data.attributes"),
         ((*NODES, 3), node("end", "update", attributes={"a": "\x00"}), "workflow.nodes[3].data.attributes.a"),
+        ((*NODES, 3), node("end", "webhook", url="http://[::1"), "workflow.nodes[3].data.url"),
+        ((*NODES, 3), node("end", "webhook", url="https:// a"), "workflow.nodes[3].data.url"),
+        ((*NODES, 3), node("end", "webhook", url="https://"), "workflow.nodes[3].data.url"),
+        ((*NODES, 3), node("end", "webhook", url="https://a.test\n/"), "workflow.nodes[3].data.url"),
+        ((*NODES, 3), node("end", "webhook", url="https://a.test:0/"), "workflow.nodes[3].data.url"),
+        ((*NODES, 3), node("end", "webhook", url="https://a.test/{{ contact.id }}?b={{ event.type }}"), None),
+        (
+            (*NODES, 3),
+            node("end", "webhook", url="https://a.test", method="GET"),
+            "workflow.nodes[3].data.method",
+        ),
+        (
+            (*NODES, 3),
+            node("end", "webhook", url="https://a.test", method=[]),
+            "workflow.nodes[3].data.method",
+        ),
+        (
+            (*NODES, 3),
+            node("end", "webhook", url="https://a.test", headers={"Host": "b.test"}),
+            "workflow.nodes[3].data.headers.Host",
+        ),
+        (
+            (*NODES, 3),
+            node("end", "webhook", url="https://a.test", headers={"X-A": "b\r\nX-B: c"}),
+            "workflow.nodes[3].data.headers.X-A",
+        ),
+        (
+            (*NODES, 3),
+            node("end", "webhook", url="https://a.test", headers={"X A": "b"}),
+            "workflow.nodes[3].data.headers.X A",
+        ),
+        ((*NODES, 3), node("end", "update", attributes={" ": 1}), "workflow.nodes[3].data.attributes"),
+        ((*NODES, 3), node("end", "update", attributes={"a" * 256: 1}), "workflow.nodes[3].data.attributes"),
+        ((*NODES, 3), node("end", "exit", reason="a" * 41), "workflow.nodes[3].data.reason"),
+        *(
+            ((*NODES, 3), node("end", "wait", timeOfDay=text), "workflow.nodes[3].data.timeOfDay")
+            for text in ("24:00", "9:00", "T0900", "09+02", "０９:00")
+        ),
+        *(
+            ((*NODES, 3), node("end", "wait", duration=text), "workflow.nodes[3].data.duration")
+            for text in ("0d", "-1d", "36500d", "100y", "1.5d", " 1d", 1, True, [], {})
+        ),
+        (("reentry",), {"mode": []}, "reentry.mode"),
+        (("reentry",), {"mode": {}}, "reentry.mode"),
+        (("reentry",), {"mode": "interval", "days": "7"}, "reentry.days"),
+        (("reentry",), {"mode": "key", "property": "a" * 256}, "reentry.property"),
+        ((*NODES, 2, "data", "arms", 1, "weight"), "40", "workflow.nodes[2].data.arms[1].weight"),
+        ((*NODES, 2, "data", "arms", 1, "weight"), float("nan"), "workflow.nodes[2].data.arms[1].weight"),
+        ((*NODES, 2, "data", "arms", 1, "weight"), 10, None),
+        ((*EDGES, 0, "source"), [], "workflow.edges[0].source"),
+        ((*EDGES, 0, "target"), {}, "workflow.edges[0].target"),
+        ((*EDGES, 0, "sourceHandle"), ["a"], "workflow.edges[0].sourceHandle"),
+        ((*EDGES, 0, "sourceHandle"), {"a": 1}, "workflow.edges[0].sourceHandle"),
         ((*EDGES, 0, "target"), "nowhere", "workflow.edges[0].target"),
         ((*EDGES, 0, "sourceHandle"), "b", "workflow.edges[0].sourceHandle"),
         ((*EDGES, 1), edge("which", "ab", "a"), "workflow.edges[1]"),

@@ -9,9 +9,17 @@ from campaigns.services.campaigns import (
     execute_campaign,
     pause_campaign,
     resume_campaign,
+    try_campaign,
     update_campaign,
 )
-from contacts.services import ContactReference, delete_contact, tag_contact, untag_contact, update_contact
+from contacts.services import (
+    ContactReference,
+    delete_contact,
+    merge_contacts,
+    tag_contact,
+    untag_contact,
+    update_contact,
+)
 from contacts.services.references import ContactChanges
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
 from events.services import (
@@ -239,6 +247,79 @@ def test_a_segment_a_tag_an_attribute_and_a_new_contact_are_triggers(workspace, 
     }
 
 
+@pytest.mark.parametrize(
+    ("trigger", "values", "enters"),
+    [
+        ({"type": "TAG_ADDED", "tag": "vip"}, {"tags": ("vip",)}, True),
+        ({"type": "TAG_ADDED", "tag": "vip"}, {"tags": ("vip-gold",)}, False),
+        ({"type": "TAG_REMOVED", "tag": "vip"}, {"tags": ("vip",)}, False),
+        ({"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"}, {"attributes": {"city": "Bern"}}, True),
+        ({"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"}, {"attributes": {"town": "Bern"}}, False),
+        ({"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"}, {"attributes": {"city": None}}, False),
+        ({"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"}, {"attributes": {"city": False}}, True),
+        ({"type": "ATTRIBUTE_CHANGED", "field": "firstName"}, {"first_name": "John"}, True),
+        ({"type": "ATTRIBUTE_CHANGED", "field": "email"}, {}, True),
+        (
+            {
+                "type": "ATTRIBUTE_CHANGED",
+                "field": "attributes.city",
+                "condition": {"field": "properties.old.attributes.city", "operator": "exists"},
+            },
+            {"attributes": {"city": "Bern"}},
+            False,
+        ),
+        (
+            {
+                "type": "ATTRIBUTE_CHANGED",
+                "field": "attributes.city",
+                "condition": {"field": "properties.new.attributes.city", "operator": "eq", "value": "Bern"},
+            },
+            {"attributes": {"city": "Bern"}},
+            True,
+        ),
+    ],
+)
+def test_what_a_new_contact_comes_with_has_changed_from_nothing(workspace, trigger, values, enters):
+    campaign = a_campaign(workspace, definition(trigger=trigger))
+    a_contact(workspace, "john@example.test", **values)
+    work(workspace)
+    assert len(runs_of(campaign)) == enters
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "enters"),
+    [
+        ({"city": "Bern"}, {"city": "Basel"}, True),
+        ({"city": "Bern"}, {"city": None}, True),
+        ({"city": "Bern"}, {"city": "Bern"}, False),
+        ({}, {"city": None}, False),
+        ({"city": None}, {"city": "Bern"}, True),
+        ({"city": 1}, {"city": True}, True),
+    ],
+)
+def test_an_attribute_has_changed_if_it_reads_otherwise(workspace, before, after, enters):
+    jane = a_contact(workspace, "jane@example.test", attributes=before)
+    work(workspace)
+    trigger = {"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"}
+    campaign = a_campaign(workspace, definition(trigger=trigger))
+    update_contact(workspace, jane, ContactChanges(attributes=after))
+    work(workspace)
+    assert len(runs_of(campaign)) == enters
+
+
+def test_what_a_merge_brings_together_has_not_changed(workspace, jane):
+    john = a_contact(workspace, "john@example.test", attributes={"city": "Bern"}, tags=("vip",))
+    work(workspace)
+    triggers = (
+        {"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"},
+        {"type": "TAG_ADDED", "tag": "vip"},
+    )
+    campaigns = [a_campaign(workspace, definition(trigger=one)) for one in triggers]
+    merge_contacts(workspace, jane, john)
+    work(workspace)
+    assert [runs_of(campaign) for campaign in campaigns] == [[], []]
+
+
 def test_nobody_can_forge_what_only_the_system_tells(workspace, jane):
     campaign = a_campaign(workspace, definition(trigger={"type": "CONTACT_CREATED"}))
     work(workspace)
@@ -291,7 +372,7 @@ def test_somebody_may_start_it_for_a_contact(workspace, jane):
     assert first.run_id is not None
     again = execute_campaign(workspace, campaign, jane)
     assert (again.run_id, again.reason) == (None, "already_entered")
-    assert execute_campaign(workspace, campaign, jane, is_test=True).run_id is not None
+    assert try_campaign(workspace, campaign, jane).run_id is not None
 
 
 def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):

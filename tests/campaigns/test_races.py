@@ -6,16 +6,38 @@ from time import sleep
 
 import pytest
 
-from campaigns.models import Message
+from campaigns.models import (
+    Broadcast,
+    CampaignVersion,
+    Decision,
+    Message,
+    Run,
+    SentEmail,
+    Template,
+)
 from campaigns.services import stepping
-from campaigns.services.campaigns import activate_campaign, execute_campaign, update_campaign
+from campaigns.services.campaigns import (
+    activate_campaign,
+    archive_campaign,
+    create_campaign,
+    execute_campaign,
+    pause_campaign,
+    resume_campaign,
+    update_campaign,
+)
+from campaigns.services.delivery import deliver_ready
 from campaigns.services.stepping import run_due
-from contacts.services import delete_contact, merge_contacts, undo_merge
+from config import clock
+from contacts.services import ContactReference, delete_contact, erase_person, merge_contacts, undo_merge
+from contacts.services.erasure import settle_erasures
 from events.models import Event
-from events.services import apply_effects
+from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
 from events.tasks import wake_due
+from segments.models import Segment
+from segments.services import create_segment
 from tests.campaigns.factories import (
     a_campaign,
+    decided,
     definition,
     ends,
     marks,
@@ -92,6 +114,232 @@ def test_two_that_would_start_the_same_run_start_one(workspace, jane, mode):
 
     at_once(*[start] * 6)
     assert len(runs_of(campaign)) == 1
+
+
+@transactional
+@pytest.mark.parametrize(
+    ("mode", "more", "wanted"),
+    [
+        ("once", {}, 1),
+        ("afterwards", {}, 1),
+        ("interval", {"days": 1}, 1),
+        ("key", {"property": "order"}, 2),
+        ("every", {}, 12),
+    ],
+)
+def test_events_of_one_instant_from_everywhere_start_what_the_reentry_lets_in(
+    workspace, jane, mode, more, wanted
+):
+    raw = definition(node("wait", "wait", duration="1d"), reentry={"mode": mode, **more})
+    campaign = a_campaign(workspace, raw)
+    instant = clock.now()
+    done = threading.Event()
+    barrier = threading.Barrier(3)
+
+    def produce(number):
+        barrier.wait(timeout=30)
+        for place in range(4):
+            tell(workspace, jane, "go", at=instant, order=(number + place) % 2)
+
+    def effects():
+        while apply_effects(workspace.id) == "done" or not done.is_set():
+            sleep(0.01)
+
+    def all_producers():
+        at_once(*(partial(produce, number) for number in range(3)))
+        done.set()
+
+    at_once(all_producers, effects, effects, partial(steps, workspace, done))
+    work(workspace)
+    assert len(runs_of(campaign)) == wanted
+    assert len(decided(campaign, "entered")) == wanted
+    assert len(decided(campaign, "entered", "not_entered")) == 12
+
+
+@transactional
+def test_an_event_that_comes_twice_at_once_starts_one_run(workspace, jane):
+    campaign = a_campaign(workspace)
+    barrier = threading.Barrier(4)
+    who, instant = ContactReference(id=str(jane.id)), clock.now()
+
+    def post():
+        barrier.wait(timeout=30)
+        record_events(
+            workspace,
+            [IncomingEvent("go", who, {}, occurred_at=instant, message_id="the same")],
+            schema_policy=SchemaPolicy.OPEN,
+        )
+        apply_effects(workspace.id)
+        run_due(workspace.id, at_most_seconds=30)
+
+    at_once(*[post] * 4)
+    work(workspace)
+    assert len(runs_of(campaign)) == 1
+    assert Event.objects.filter(workspace=workspace, name="mark").count() == 1
+
+
+@transactional
+def test_a_campaign_that_is_paused_during_a_step_goes_no_further_until_it_is_resumed(
+    workspace, jane, monkeypatch
+):
+    awaits = node("await", "waitForEvent", eventType="paid", timeout="2d")
+    raw = definition(sends(workspace), awaits, marks(), edges=[("send", "await"), ("await", "mark", "event")])
+    campaign = a_campaign(workspace, raw)
+    send(workspace, jane, "go")
+    arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")
+
+    def pause():
+        assert arrived.wait(timeout=30)
+        # It does not wait for the worker.
+        pause_campaign(workspace, campaign)
+        may_go.set()
+
+    at_once(partial(run_due, workspace.id, at_most_seconds=30), pause)
+    send(workspace, jane, "paid")
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    assert [
+        (one.status, run.step) for one, run in zip(messages_of(campaign), runs_of(campaign), strict=True)
+    ] == [("QUEUED", "await")]
+    resume_campaign(workspace, campaign)
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    assert ends(campaign) == [("completed", "end_of_workflow")]
+    assert [one.status for one in messages_of(campaign)] == ["SENT"]
+
+
+@transactional
+def test_a_campaign_that_is_archived_during_a_step_sends_nothing_of_it(workspace, jane, monkeypatch):
+    campaign = a_campaign(workspace, definition(sends(workspace), node("wait", "wait", duration="1d")))
+    send(workspace, jane, "go")
+    arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")
+
+    def archive():
+        assert arrived.wait(timeout=30)
+        # It waits for the worker, who goes on meanwhile.
+        threading.Timer(0.5, may_go.set).start()
+        archive_campaign(workspace, campaign)
+
+    at_once(partial(run_due, workspace.id, at_most_seconds=30), archive)
+    deliver_ready(workspace.id, "email")
+    assert ends(campaign) == [("exited", "campaign_archived")]
+    assert [(one.status, one.error) for one in messages_of(campaign)] == [("CANCELLED", "campaign_archived")]
+
+
+@transactional
+def test_messages_that_are_cancelled_while_they_are_claimed_leave_or_do_not(workspace, mailoutbox):
+    people = [a_contact(workspace, f"p{number}@example.test") for number in range(PEOPLE)]
+    goal = {"eventType": "buy", "within": "7d"}
+    campaign = a_campaign(
+        workspace, definition(sends(workspace), node("wait", "wait", duration="1d"), goal=goal)
+    )
+    for person in people:
+        tell(workspace, person, "go")
+    work(workspace)
+    for person in people:
+        tell(workspace, person, "buy")
+    at_once(
+        partial(apply_effects, workspace.id),
+        partial(deliver_ready, workspace.id, "email"),
+        partial(apply_effects, workspace.id),
+        partial(deliver_ready, workspace.id, "email"),
+    )
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    assert set(ends(campaign)) == {("converted", "goal")}
+    messages = messages_of(campaign)
+    assert {one.status for one in messages} <= {"SENT", "CANCELLED"}
+    told = decided(campaign, "sent", "not_sent")
+    assert sorted(kind for kind, _ in told) == sorted(
+        "sent" if one.status == "SENT" else "not_sent" for one in messages
+    )
+    assert len(mailoutbox) == sum(one.status == "SENT" for one in messages)
+
+
+@transactional
+def test_two_that_activate_at_once_make_one_version_and_one_broadcast(workspace, jane):
+    segment = create_segment(workspace, name="Press", evaluation=Segment.Evaluation.STATIC)
+    raw = definition(trigger={"type": "SCHEDULE", "segmentId": str(segment.id), "at": None})
+    campaign = create_campaign(workspace, name="Press", definition=raw, type="BROADCAST")
+    barrier = threading.Barrier(4)
+
+    def activate():
+        barrier.wait(timeout=30)
+        activate_campaign(workspace, campaign)
+
+    at_once(*[activate] * 4)
+    assert list(CampaignVersion.objects.values_list("number", flat=True)) == [1]
+    assert Broadcast.objects.count() == 1
+
+
+@transactional
+def test_a_contact_that_is_merged_during_a_step_is_written_to_once(workspace, jane, monkeypatch, mailoutbox):
+    john = a_contact(workspace, "john@example.test")
+    raw = definition(sends(workspace), node("wait", "wait", duration="1d"), reentry={"mode": "once"})
+    campaign = a_campaign(workspace, raw)
+    for person in (jane, john):
+        send(workspace, person, "go")
+    arrived, may_go = paused(monkeypatch, stepping._Taking, "_heed_the_stream")
+    monkeypatch.setattr(stepping, "CHUNK", 1)
+
+    def merge():
+        assert arrived.wait(timeout=30)
+        merge_contacts(workspace, jane, john)
+        may_go.set()
+
+    at_once(partial(run_due, workspace.id, at_most_seconds=30), merge)
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    assert sorted(ends(campaign)) == [("exited", "merged"), ("open", "")]
+    # What the younger run had in the queue is cancelled, if it had any.
+    assert len(mailoutbox) == 1
+
+
+@transactional
+def test_of_a_person_who_is_erased_during_a_step_nothing_is_left(workspace, jane, monkeypatch):
+    a_campaign(workspace, definition(sends(workspace), marks(), node("wait", "wait", duration="1d")))
+    send(workspace, jane, "go")
+    arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")
+
+    def erase():
+        assert arrived.wait(timeout=30)
+        # It waits for the worker, who goes on meanwhile.
+        threading.Timer(0.5, may_go.set).start()
+        erase_person(workspace, jane)
+
+    at_once(partial(run_due, workspace.id, at_most_seconds=30), erase)
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    settle_erasures()
+    for model in (Run, Message, Decision, SentEmail):
+        assert not model.objects.exists(), model
+    assert not Event.objects.filter(contact_id=jane.id).exists()
+
+
+@transactional
+def test_a_template_that_is_broken_during_a_step_does_not_change_what_is_reserved(
+    workspace, jane, monkeypatch
+):
+    second = sends(workspace, "second")
+    campaign = a_campaign(
+        workspace, definition(sends(workspace), node("wait", "wait", duration="1s"), second)
+    )
+    send(workspace, jane, "go")
+    arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")
+
+    def break_():
+        assert arrived.wait(timeout=30)
+        Template.objects.update(body="{% if %}")
+        may_go.set()
+
+    at_once(partial(run_due, workspace.id, at_most_seconds=30), break_)
+    sleep(1.1)
+    work(workspace)
+    deliver_ready(workspace.id, "email")
+    assert [(one.step, one.status, one.body) for one in messages_of(campaign)] == [
+        ("send", "SENT", "<p>Hello")
+    ]
+    assert decided(campaign, "not_sent") == [("not_sent", "template_broken")]
 
 
 @transactional

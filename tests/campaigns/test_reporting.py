@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from campaigns.services.reporting import MessageCounts, StepCount, counts_of, report_of
+from campaigns.services.reporting import MessageCounts, StepCount, report_of
+from campaigns.services.tallying import counts_of
 from config import clock
 from tests.campaigns.rows import a_campaign_row, a_campaign_set, a_decision, a_message, a_run
 from tests.contacts.factories import a_contact
@@ -80,7 +81,7 @@ def test_another_campaign_and_another_workspace_are_not_counted(campaign, jane):
     a_run(theirs, a_contact(elsewhere))
     report = report_of(campaign)
     assert (report.entered, report.runs["open"], report.messages) == (0, 0, {})
-    assert counts_of(campaign.workspace_id, [campaign.id, other.id, theirs.id]) == {
+    assert counts_of(campaign.workspace_id, [campaign, other, theirs]) == {
         campaign.id: (0, 0),
         other.id: (1, 0),
         theirs.id: (0, 0),

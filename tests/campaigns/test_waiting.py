@@ -8,7 +8,7 @@ import pytest
 
 from campaigns.definition import DateTrigger
 from campaigns.services import stepping
-from campaigns.services.campaigns import activate_campaign, update_campaign
+from campaigns.services.campaigns import activate_campaign, execute_campaign, update_campaign
 from campaigns.services.moments import moment_of, next_time_of_day, occurrence_after
 from contacts.services import update_contact
 from contacts.services.references import ContactChanges
@@ -295,6 +295,37 @@ def test_history_starts_no_run_but_one_under_way_takes_note_of_it(workspace, jan
 def test_a_date_becomes_a_moment(value, offset, at, moment):
     found = moment_of(value, timedelta(days=offset), at and time_of_day.fromisoformat(at), BERN)
     assert found == (moment and datetime.fromisoformat(moment))
+
+
+def test_in_the_hour_that_the_clocks_skip_it_is_as_if_they_had_not_yet():
+    half_past_two = time_of_day(2, 30)
+    # 2 o'clock becomes 3 o'clock.
+    day = datetime(2026, 3, 28, 23, tzinfo=UTC)
+    assert next_time_of_day(half_past_two, BERN, day) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    assert moment_of("2026-03-29", timedelta(), half_past_two, BERN) == datetime(
+        2026, 3, 29, 1, 30, tzinfo=UTC
+    )
+
+
+def test_in_the_hour_that_comes_twice_the_first_counts():
+    half_past_two = time_of_day(2, 30)
+    # 3 o'clock becomes 2 o'clock.
+    first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert next_time_of_day(half_past_two, BERN, first - timedelta(hours=5)) == first
+    assert next_time_of_day(half_past_two, BERN, first) == first
+    tomorrow = datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
+    assert next_time_of_day(half_past_two, BERN, first + timedelta(minutes=1)) == tomorrow
+    assert moment_of("2026-10-25", timedelta(), half_past_two, BERN) == first
+
+
+@pytest.mark.parametrize("more", [{}, {"trigger": {"type": "MANUAL"}}])
+def test_who_waits_for_what_its_beginning_does_not_name_leaves(workspace, jane, more):
+    campaign = a_campaign(
+        workspace, {**paid_or_not(**SAME_ORDER), **({"triggers": [more["trigger"]]} if more else {})}
+    )
+    execute_campaign(workspace, campaign, jane)
+    work(workspace)
+    assert ends(campaign) == [("exited", "value_missing")]
 
 
 def test_a_yearly_date_comes_every_year():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from campaigns.services.campaigns import execute_campaign
+from campaigns.services.campaigns import try_campaign
 from campaigns.services.delivery import deliver_ready
 from campaigns.services.reporting import report_of
 from campaigns.services.tracing import State, trace_event
@@ -88,7 +88,7 @@ def test_the_ways_that_runs_took_are_counted(workspace):
 
 def test_a_trial_is_in_no_report(workspace, jane):
     campaign = a_campaign(workspace, definition(sends(workspace)))
-    execute_campaign(workspace, campaign, jane, is_test=True)
+    try_campaign(workspace, campaign, jane)
     work(workspace)
     (message,) = messages_of(campaign)
     assert message.is_test

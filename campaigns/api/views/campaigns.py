@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.db.models import QuerySet
@@ -23,9 +24,10 @@ from campaigns.api.serializers import (
     ExecuteBodySerializer,
     ExecutedSerializer,
     ReportSerializer,
+    VersionPageSerializer,
 )
 from campaigns.errors import InvalidCampaign, InvalidDefinition
-from campaigns.models import Broadcast, Campaign, Run
+from campaigns.models import Broadcast, Campaign, CampaignVersion, Run
 from campaigns.services.campaigns import (
     activate_campaign,
     archive_campaign,
@@ -36,10 +38,12 @@ from campaigns.services.campaigns import (
     finish_campaign,
     pause_campaign,
     resume_campaign,
+    try_campaign,
     update_campaign,
 )
 from campaigns.services.reporting import report_of
 from config.ids import parse_uuid
+from contacts.api.merging import asker
 from contacts.services import get_contact
 from events.api.parameters import moment_parameter
 from workspaces.api.native import NativeAPIView, NativeViewSet
@@ -148,6 +152,25 @@ class _StatusView(NativeAPIView):
         return Response(presentation.campaign_row(campaign))
 
 
+class VersionsView(NativeAPIView):
+    """What a campaign did, from one activation to the next."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="listCampaignVersions",
+        tags=["campaigns"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: VersionPageSerializer, **READ_REFUSALS},
+    )
+    def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """List a campaign's versions with their definitions, newest first, and the runs under way on each."""
+        campaign = campaign_of(self.workspace, campaign_id)
+        versions = CampaignVersion.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
+        page, following = page_of(request, versions)
+        return Response({"data": presentation.version_rows(campaign, page), "next": following})
+
+
 class ActivateView(_StatusView):
     """Definitions that come to serve."""
 
@@ -159,7 +182,7 @@ class ActivateView(_StatusView):
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Let the definition serve from now on; runs under way keep the one that they began with."""
-        return self.moved(campaign_id, activate_campaign)
+        return self.moved(campaign_id, partial(activate_campaign, by=asker(request)))
 
 
 class PauseView(_StatusView):
@@ -230,19 +253,23 @@ class ExecuteView(NativeAPIView):
         responses={200: ExecutedSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Start a run for a contact, if the campaign's re-entry lets it in; `isTest` runs beside all others."""
+        """Start a run for a contact, if the re-entry lets it in; `isTest` tries out what is written now."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(ExecuteBodySerializer, request)
         contact = get_contact(self.workspace.id, contact_of(self.workspace, wanted["contactId"]))
         event = event_of(self.workspace, wanted.get("eventId"))
-        entered = execute_campaign(
-            self.workspace,
-            campaign,
-            contact,
-            event=event,
-            key=wanted.get("key"),
-            is_test=wanted["isTest"],
-        )
+        if wanted["isTest"]:
+            with faults_at_fields():
+                entered = try_campaign(
+                    self.workspace,
+                    campaign,
+                    contact,
+                    event=event,
+                    skips_waits=wanted["skipWaits"],
+                    by=asker(request),
+                )
+        else:
+            entered = execute_campaign(self.workspace, campaign, contact, event=event, key=wanted.get("key"))
         run = None
         if entered.run_id is not None:
             runs = Run.objects.in_workspace(self.workspace.id).select_related("version")

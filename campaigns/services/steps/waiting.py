@@ -23,7 +23,7 @@ def wait(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     """Wait for a time that begins when the run comes here."""
     step = turn.node.step
     assert isinstance(step, Wait)  # noqa: S101  # the table of steps sees to it
-    return {run.id: _until(turn, (run.arrived_at or turn.now) + step.duration) for run in runs}
+    return {run.id: _until(turn, run, (run.arrived_at or turn.now) + step.duration) for run in runs}
 
 
 def wait_for_time(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
@@ -33,6 +33,7 @@ def wait_for_time(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     return {
         run.id: _until(
             turn,
+            run,
             next_time_of_day(
                 step.at,
                 turn.person(run).time_zone(turn.chunk.default_zone),
@@ -56,10 +57,12 @@ def _until_date(turn: Turn, run: Run) -> Outcome:
     moment = moment_of(value, step.offset, step.at, person.time_zone(turn.chunk.default_zone))
     if moment is None:
         return End(Run.Status.EXITED, Reason.VALUE_MISSING, {"field": f"attributes.{step.attribute}"})
-    return _until(turn, moment)
+    return _until(turn, run, moment)
 
 
-def _until(turn: Turn, moment: datetime) -> Outcome:
+def _until(turn: Turn, run: Run, moment: datetime) -> Outcome:
+    if run.skips_waits:
+        return GoOn(since=min(moment, turn.now))
     return Stay(moment) if moment > turn.now else GoOn(since=moment)
 
 
@@ -107,7 +110,7 @@ def _still(turn: Turn, run: Run) -> Outcome:
 
 def _deadline(step: WaitForEvent, run: Run) -> datetime:
     assert run.arrived_at is not None  # noqa: S101  # only who has come here is asked
-    return run.arrived_at + step.timeout
+    return run.arrived_at if run.skips_waits else run.arrived_at + step.timeout
 
 
 def _look_back(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:

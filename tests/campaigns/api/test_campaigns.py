@@ -55,6 +55,26 @@ def test_the_documents_examples_can_be_activated(api, body):
     assert api.post(f"campaigns/{made['id']}/activate", {}).json()["status"] == "ACTIVE"
 
 
+def test_the_versions_are_listed(api, workspace, active, jane):
+    path = f"campaigns/{active['id']}"
+    api.post(f"{path}/execute", {"contactId": str(jane.id)})
+    api.patch(path, {"workflow": wait("two")})
+    api.post(f"{path}/execute", {"contactId": str(jane.id), "isTest": True})
+    tried, first = api.get(f"{path}/versions").json()["data"]
+    assert (tried["version"], tried["serves"], tried["openRuns"]) == (None, False, 1)
+    assert (first["version"], first["serves"], first["openRuns"]) == (1, True, 1)
+    assert first["definition"] == {name: active[name] for name in first["definition"]}
+    assert first["by"]
+    assert first["by"] == tried["by"]
+    assert (first["retiredAt"], bool(first["createdAt"])) == (None, True)
+    api.post(f"{path}/activate", {})
+    page = api.get(f"{path}/versions", limit=1).json()
+    assert (page["data"][0]["version"], page["data"][0]["serves"]) == (2, True)
+    following = api.get(f"{path}/versions", limit=5, before=page["next"]).json()
+    assert [one["version"] for one in following["data"]] == [None, 1]
+    assert api.get(f"{path}/versions", limit="x").status_code == 400
+
+
 def test_a_draft_may_be_incomplete_but_not_activated(api):
     made = api.post("campaigns", {"name": "Empty", "type": "AUTOMATED"}).json()
     assert (made["triggers"], made["workflow"]) == ([], {"nodes": [], "edges": []})
@@ -91,6 +111,32 @@ def test_what_cannot_be_is_refused_with_its_path(api, workspace, made, changes, 
         assert answer.status_code == 400
         assert list(answer.json()["details"]) == [path], answer.json()
     assert api.get("campaigns").json() == [made]
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"reentry": {"mode": ["once"]}}, "reentry.mode"),
+        ({"workflow": {"nodes": [None], "edges": []}}, "workflow.nodes[0]"),
+        ({"workflow": {"nodes": [], "edges": [{"source": [], "target": {}}]}}, "workflow.edges[0].source"),
+        ({"workflow": {"nodes": [{"id": "a", "type": "exit"}] * 10_000, "edges": []}}, "workflow.nodes"),
+        ({"goal": {"eventType": "x", "within": 7}}, "goal.within"),
+        ({"triggers": [{"type": {"a": 1}}]}, "triggers[0].type"),
+        ({"description": "x" * 10_001}, "description"),
+    ],
+)
+def test_what_makes_no_sense_at_all_is_refused_with_its_path_too(api, made, changes, path):
+    answer = api.patch(f"campaigns/{made['id']}", changes)
+    assert (answer.status_code, list(answer.json()["details"])) == (400, [path])
+
+
+def test_a_key_of_any_length_is_one(api, jane):
+    body = {"name": "Keys", "type": "AUTOMATED", "triggers": [{"type": "MANUAL"}], "workflow": wait()}
+    made = api.post("campaigns", {**body, "reentry": {"mode": "key", "property": "order_id"}}).json()
+    api.post(f"campaigns/{made['id']}/activate", {})
+    for key, entered in (("k" * 255, True), ("k" * 255, False), ("k" * 254, True)):
+        answer = api.post(f"campaigns/{made['id']}/execute", {"contactId": str(jane.id), "key": key})
+        assert (answer.status_code, answer.json()["entered"]) == (200, entered)
 
 
 def test_a_type_is_needed_and_known(api):
@@ -159,6 +205,25 @@ def test_a_contact_is_let_in_by_hand_as_the_reentry_says(api, workspace, active,
     assert api.post(path, {}).status_code == 400
     assert api.post(path, {"contactId": str(jane.id), "eventId": UNKNOWN}).status_code == 400
     assert Run.objects.count() == 2
+
+
+def test_a_draft_is_tried_out(api, made, jane):
+    path = f"campaigns/{made['id']}/execute"
+    tried = api.post(path, {"contactId": str(jane.id), "isTest": True, "skipWaits": True})
+    assert tried.status_code == 200, tried.json()
+    assert (tried.json()["run"]["isTest"], tried.json()["run"]["version"]) == (True, None)
+    assert Run.objects.get().skips_waits
+    assert api.get(f"campaigns/{made['id']}").json() == made
+    for wrong, field in (
+        ({"skipWaits": True}, "skipWaits"),
+        ({"isTest": True, "skipWaits": "yes"}, "skipWaits"),
+        ({"isTest": True, "key": "1"}, "key"),
+    ):
+        answer = api.post(path, {"contactId": str(jane.id), **wrong})
+        assert (answer.status_code, list(answer.json()["details"])) == (400, [field])
+    empty = api.post("campaigns", {"name": "Empty", "type": "AUTOMATED"}).json()
+    answer = api.post(f"campaigns/{empty['id']}/execute", {"contactId": str(jane.id), "isTest": True})
+    assert (answer.status_code, list(answer.json()["details"])) == (400, ["triggers"])
 
 
 def test_a_draft_is_not_executed(api, made, jane):
@@ -251,6 +316,7 @@ def test_what_is_not_there_is_a_404(api, jane):
             api.delete(f"campaigns/{unknown}"),
             api.get(f"campaigns/{unknown}/report"),
             api.get(f"campaigns/{unknown}/broadcasts"),
+            api.get(f"campaigns/{unknown}/versions"),
             api.post(f"campaigns/{unknown}/execute", {"contactId": str(jane.id)}),
             api.post(f"campaigns/{unknown}/broadcasts", {"contactIds": []}),
         ]

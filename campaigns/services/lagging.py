@@ -1,0 +1,161 @@
+"""What has happened to contacts, though its effects are still to come: no run is taken past it.
+
+A message after the purchase is what nobody forgives. So before runs are taken on, the stream is asked for the goals
+and exits that their contacts have fulfilled already; what these mean is what the effects would say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+
+from campaigns.models import Run
+from campaigns.reasons import Reason
+from campaigns.services.noticing import concerns, end_by, match_notices
+from campaigns.services.people import Person
+from campaigns.services.plans import Meaning, Notice
+from campaigns.services.turns import Chunk, End, Later, Outcome
+from config.ids import first_id_at
+from events.models import EffectsLevel
+from events.services import EffectEvent, lane_of
+
+PAUSE: Final = timedelta(seconds=1)
+"""How soon a run is looked at again whose end only the effects can decide."""
+_AHEAD: Final = timedelta(hours=1)
+"""No event is further ahead than some minutes: what bounds its id keeps the months to come out of the search."""
+
+
+def outcomes_of_lag(
+    chunk: Chunk, runs: Sequence[Run], notices: Mapping[UUID, Sequence[Notice]]
+) -> dict[UUID, Outcome]:
+    """Return what becomes of the runs that must not go on: because an event ends them, or may do so.
+
+    `notices`: by version. Costs one statement, and two more where something is found.
+    """
+    ending = {
+        version_id: [one for one in those if one.meaning is not Meaning.AWAITED]
+        for version_id, those in notices.items()
+    }
+    runs = [run for run in runs if ending.get(run.version_id)]
+    found = _find(chunk, runs, ending) if runs else []
+    if not found:
+        return {}
+    versions = {run.version_id for run in runs}
+    fulfilled = match_notices(
+        chunk.workspace_id,
+        [one for version_id in versions for one in ending[version_id]],
+        [one.event for one in found],
+        chunk.now,
+    )
+    of_person: dict[UUID, list[_Found]] = defaultdict(list)
+    for one in found:
+        of_person[one.event.contact_id].append(one)
+    outcomes: dict[UUID, Outcome] = {}
+    for run in runs:
+        for one in of_person[chunk.people[run.contact_id].id]:
+            if (outcome := _outcome(chunk, run, one, ending[run.version_id], fulfilled)) is not None:
+                outcomes[run.id] = outcome
+                break
+    return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    event: EffectEvent
+    # Whether it waits for its effects.
+    waits: bool
+
+
+def _outcome(
+    chunk: Chunk,
+    run: Run,
+    found: _Found,
+    ending: Sequence[Notice],
+    fulfilled: Mapping[UUID, Sequence[Notice]],
+) -> Outcome | None:
+    event = found.event
+    if not concerns(run, event):
+        return None
+    # Of a contact not all is known before the effects: its segments, say, and its score.
+    if found.waits and any(one.match.event_name == event.name and one.needs_contact for one in ending):
+        return Later(chunk.now + PAUSE)
+    own = [one for one in fulfilled.get(event.id, ()) if one.version_id == run.version_id]
+    match end_by(run, event, own):
+        case Reason.GOAL:
+            return End(Run.Status.CONVERTED, Reason.GOAL, event_id=event.id)
+        case Reason.EXIT_RULE:
+            return End(Run.Status.EXITED, Reason.EXIT_RULE, event_id=event.id)
+    return None
+
+
+def _find(chunk: Chunk, runs: Sequence[Run], ending: Mapping[UUID, Sequence[Notice]]) -> list[_Found]:
+    """Return events that may end the runs, in order of time.
+
+    Those that wait for their effects; and of runs that begin, all since the trigger: the effects have looked at
+    these before there was a run. A trial is not ended by what came before it.
+    """
+    people = [chunk.people[run.contact_id] for run in runs]
+    beginning = [
+        chunk.people[run.contact_id]
+        for run in runs
+        if not run.steps_taken and run.arrived_at is None and not run.is_test
+    ]
+    names = {one.match.event_name for run in runs for one in ending[run.version_id]}
+    bounds = [first_id_at(min(run.triggered_at for run in runs)), first_id_at(chunk.now + _AHEAD)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FIND,
+            [
+                chunk.workspace_id,
+                *bounds,
+                *_columns(people),
+                chunk.workspace_id,
+                sorted({lane_of(one) for person in people for one in person.ids}),
+                *bounds,
+                list(names),
+                *_columns(beginning),
+                chunk.workspace_id,
+                list(names),
+                *bounds,
+            ],
+        )
+        rows = cursor.fetchall()
+    waiting = {row[0] for row in rows if row[4]}
+    events = {
+        id_: EffectEvent(id_, contact_id, name, occurred_at, "", 0, EffectsLevel.ALL)
+        for id_, contact_id, name, occurred_at, _ in rows
+    }
+    return [_Found(event, event.id in waiting) for event in events.values()]
+
+
+def _columns(people: Iterable[Person]) -> tuple[list[UUID], list[UUID]]:
+    """Return the contacts that events came with, and beside each the one that stands for it."""
+    owners = {one: person.id for person in people for one in person.ids}
+    return list(owners), list(owners.values())
+
+
+_FIND: Final = """
+SELECT e.id, w.owner, e.name, e.occurred_at, true
+FROM events_eventbatch b
+CROSS JOIN LATERAL unnest(b.event_ids) AS one (id)
+CROSS JOIN LATERAL (
+    SELECT id, contact_id, name, occurred_at FROM events_event
+    WHERE workspace_id = %s AND id = one.id AND id BETWEEN %s AND %s OFFSET 0
+) e
+JOIN unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner) ON w.origin = e.contact_id
+WHERE b.workspace_id = %s AND b.lane = ANY(%s) AND one.id BETWEEN %s AND %s AND e.name = ANY(%s)
+UNION ALL
+SELECT e.id, w.owner, e.name, e.occurred_at, false
+FROM unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner)
+CROSS JOIN LATERAL (
+    SELECT id, name, occurred_at FROM events_event
+    WHERE workspace_id = %s AND contact_id = w.origin AND name = ANY(%s) AND id BETWEEN %s AND %s OFFSET 0
+) e
+ORDER BY occurred_at, id
+"""
