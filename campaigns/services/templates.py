@@ -26,6 +26,10 @@ from contacts.models import ContactScore
 from events.models import Event
 
 MAX_URL: Final = Message._meta.get_field("address").max_length or 2048
+MAX_TAGS: Final = 5_000
+"""Of an e-mail, for which styles and the text part take time that grows with their square."""
+MAX_STYLED: Final = 1_000_000
+"""Tags multiplied by the rules of its styles."""
 _METHODS: Final = ("POST", "PUT", "PATCH")
 _OUR_HEADERS: Final = ("webhook-", "host", "content-", "transfer-encoding", "connection")
 
@@ -147,12 +151,21 @@ def _contact(person: Person) -> dict[str, Any]:
 
 
 def _email(template: Template, values: Mapping[str, Any], body: str) -> Rendered:
+    _refuse_excess(body)
     subject = " ".join(liquid.render(template.subject, values, "text").split())
     if template.text:
         text = liquid.render(template.text, values, "text")
     else:
         text = get_text(body, _TEXT_CONFIG).strip() if body.strip() else ""
     return Rendered(subject, _inlined(body), text, template_id=template.pk)
+
+
+def _refuse_excess(html: str) -> None:
+    tags = html.count("<") - html.count("</")
+    if tags > MAX_TAGS or tags * html.count("{") > MAX_STYLED:
+        raise TemplateFault(
+            f"body: more than {MAX_TAGS} tags, or more than {MAX_STYLED} tags times rules of style"
+        )
 
 
 _TEXT_CONFIG: Final = ParserConfig(display_links=True)
