@@ -13,11 +13,13 @@ from werkzeug import Response
 from campaigns.channels import http
 from campaigns.dispatcher import Dispatcher
 from campaigns.models import ChannelSettings, Message
+from campaigns.services import delivery
 from campaigns.services.delivery import deliver_ready
 from campaigns.services.messages import WebhookRequest
 from tests.campaigns.messages import a_message, a_template, decided, use_channel
 from tests.campaigns.test_delivery import wait_for
 from tests.contacts.factories import a_contact
+from tests.segments.test_races import at_once, paused
 from tests.workspaces.factories import WorkspaceFactory
 
 
@@ -421,6 +423,28 @@ def test_a_slow_host_holds_up_no_other(threaded_server, settings, internet):
     finally:
         goes_on.set()
         dispatcher.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_claim_at_once_do_not_exceed_a_host_s_limit(settings, monkeypatch):
+    settings.DELIVERIES_PER_HOST = 2
+    workspace = WorkspaceFactory()
+    jane = a_contact(workspace, "jane@example.test")
+    messages = [a_message(jane, WebhookRequest("http://receiver.test/hook")) for _ in range(6)]
+    arrived, may_go = paused(monkeypatch, delivery, "_admit")
+    claimed = []
+
+    def claim():
+        claimed.extend(delivery.claim_messages(workspace.id, "webhook", at_most=2))
+
+    def claim_meanwhile():
+        assert arrived.wait(30)
+        threading.Timer(0.5, may_go.set).start()
+        claim()
+
+    at_once(claim, claim_meanwhile)
+
+    assert len(claimed) == _count(messages, Message.Status.SENDING) == 2
 
 
 def _count(messages, status):
