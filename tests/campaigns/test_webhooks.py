@@ -11,6 +11,7 @@ from standardwebhooks.webhooks import Webhook
 from werkzeug import Response
 
 from campaigns.channels import http
+from campaigns.channels.webhook import new_secret
 from campaigns.dispatcher import Dispatcher
 from campaigns.models import ChannelSettings, Message
 from campaigns.services import delivery
@@ -430,6 +431,7 @@ def test_two_that_claim_at_once_do_not_exceed_a_host_s_limit(settings, monkeypat
     settings.DELIVERIES_PER_HOST = 2
     workspace = WorkspaceFactory()
     jane = a_contact(workspace, "jane@example.test")
+    use_channel(workspace, "webhook", secret=new_secret())
     messages = [a_message(jane, WebhookRequest("http://receiver.test/hook")) for _ in range(6)]
     arrived, may_go = paused(monkeypatch, delivery, "_admit")
     claimed = []
