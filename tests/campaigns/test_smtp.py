@@ -47,6 +47,18 @@ def test_an_email_is_whole(workspace, jane, server):
     assert 'style="color: red' in html
 
 
+def test_what_comes_back_goes_where_it_is_read(jane, server, settings):
+    settings.BOUNCE_ADDRESS = "bounces@shop.test"
+    use_channel(jane.workspace, "email", sender="Shop <shop@shop.test>")
+    a_message(jane)
+
+    deliver_ready(jane.workspace_id, "email")
+
+    (envelope,) = server.mailbox.envelopes
+    assert envelope.mail_from == "bounces@shop.test"
+    assert email.message_from_bytes(envelope.content)["From"] == "Shop <shop@shop.test>"
+
+
 def test_a_sent_message_is_on_record_and_on_the_stream(workspace, jane, server):
     message = a_message(jane)
 
