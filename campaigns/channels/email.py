@@ -166,6 +166,8 @@ def _told(error: Exception, connection: Any) -> Exception:
 
 def _fell_silent(error: Exception, connection: SMTPBackend) -> Exception:
     if isinstance(error, smtplib.SMTPResponseException):
+        if isinstance(error, smtplib.SMTPDataError) and not 400 <= error.smtp_code < 600:
+            return MaybeSent(f"the server's answer to the text is none: {error}")
         return _refused(error.smtp_code, error.smtp_error, is_about_recipient=False)
     if getattr(connection.connection, "is_sending", True):
         return MaybeSent(f"the server fell silent: {error}")
