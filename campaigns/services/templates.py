@@ -123,7 +123,7 @@ def render_request(request: WebhookRequest, values: Mapping[str, Any]) -> Render
     if request.method.upper() not in _METHODS:
         raise TemplateFault(f"method: one of {', '.join(_METHODS)}")
     return Rendered(
-        address=_checked_url(liquid.render(request.url, values, "text").strip()),
+        address=checked_url(liquid.render(request.url, values, "text").strip()),
         body=_request_body(request.body, values),
         headers=_request_headers(request, values),
     )
@@ -217,7 +217,8 @@ def _request_headers(request: WebhookRequest, values: Mapping[str, Any]) -> dict
     return headers
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return an address if it can be called, as far as its spelling tells. Raises TemplateFault."""
     try:
         parts = urlsplit(url)
         is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
