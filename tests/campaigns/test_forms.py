@@ -123,6 +123,24 @@ def test_visitors_behind_our_proxy_are_told_apart(form, settings):
     assert [send(n, f"6.6.6.{n}, 10.1.1.1") for n in range(11)] == [201] * 10 + [429]
 
 
+@pytest.mark.parametrize(
+    ("address", "is_one"),
+    [
+        ("2001:db8:1:2::{}", True),
+        ("2001:db8:1:2:{0}:{0}:{0}:{0}%eth0", True),
+        ("2001:db8:1:{}::1", False),
+        ("::ffff:192.0.2.{}", False),
+    ],
+)
+def test_who_has_a_network_is_one_visitor(form, address, is_one):
+    answers = [
+        submit(form, {"mail": "jane@example.test"}, REMOTE_ADDR=address.format(number)).status_code
+        for number in range(1, 13)
+    ]
+
+    assert (answers[-1] == 429) is is_one
+
+
 def test_any_page_may_use_it_unless_some_are_named(workspace, form):
     answer = submit(form, {"mail": "a@example.test"}, HTTP_ORIGIN="https://any.test")
     assert answer["Access-Control-Allow-Origin"] == "*"
