@@ -14,6 +14,7 @@ from campaigns.errors import InvalidDefinition
 from config.ids import parse_uuid
 from events.conditions import fault_of_field, path_of
 from events.errors import InvalidCondition
+from events.models import Event
 from events.rules import Rule, read_rule
 from events.rules.moments import read_duration, read_moment
 from events.rules.nodes import PropertyLeaf
@@ -37,6 +38,33 @@ NEXT, ELSE, EVENT, TIMEOUT, HOLDOUT = "", "else", "event", "timeout", "holdout"
 """Handles: where an edge leaves a node. Most nodes have one way on, which has no name."""
 WHOLE = 100
 """What the weights of a split come to together with its hold-out."""
+SYSTEM_EVENTS = frozenset(
+    {
+        "contact.created",
+        "contact.updated",
+        "contact.tagged",
+        "contact.subscribed",
+        "contact.unsubscribed",
+        "contact.merged",
+        "contact.unmerged",
+        "segment.entered",
+        "segment.exited",
+        "message.sent",
+        "message.bounced",
+        "message.complained",
+        "message.open",
+        "message.click",
+        "form.submitted",
+        "telegram.message_received",
+        "telegram.chat_changed",
+    }
+)
+"""What the system tells of: whatever else comes under such a name, from a client or an import, is not believed."""
+
+
+def is_believed(event_name: str, source: str) -> bool:
+    """Whether campaigns may act on an event that came from there."""
+    return event_name not in SYSTEM_EVENTS or source == Event.Source.SYSTEM
 
 
 # Triggers ----------------------------------------------------------------------------------------------------
@@ -44,11 +72,10 @@ WHOLE = 100
 
 @dataclass(frozen=True, slots=True)
 class EventTrigger:
-    """Events of a name of which a rule holds. What the system tells of, only the system can tell."""
+    """Events of a name of which a rule holds."""
 
     event_name: str
     rule: Rule
-    is_of_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +377,7 @@ class _Reader:
         return self._system_trigger("contact.updated", _property("properties.old.tags", "contains", tag))
 
     def _system_trigger(self, name: str, rule: object) -> EventTrigger:
-        return EventTrigger(name, read_rule(rule, about_event=name), is_of_system=True)
+        return EventTrigger(name, read_rule(rule, about_event=name))
 
     def date_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         repeats = body.get("repeats", "never")

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from campaigns.definition import EventTrigger
+from campaigns.definition import EventTrigger, is_believed
 from campaigns.reasons import Reason
 from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.dating import keep_dates
@@ -138,16 +138,10 @@ def _matched(workspace_id: UUID, listeners: Sequence[Listener], events: Sequence
     times = [event.occurred_at for event in events]
     rules = [EventRule(trigger.rule) for _, trigger in triggers]
     matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
-    of_system = [event.id for event in events if event.source == Event.Source.SYSTEM]
+    believed = [event.id for event in events if is_believed(event.name, event.source)]
     return Sql(
-        f"""SELECT event_id, (%s::int[])[place] AS place FROM ({matched.text}) found
-            WHERE NOT (%s::boolean[])[place] OR event_id = ANY (%s::uuid[])""",
-        (
-            [place for place, _ in triggers],
-            *matched.parameters,
-            [trigger.is_of_system for _, trigger in triggers],
-            of_system,
-        ),
+        f"SELECT event_id, (%s::int[])[place] AS place FROM ({matched.text}) found WHERE event_id = ANY (%s::uuid[])",
+        ([place for place, _ in triggers], *matched.parameters, believed),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, wraps
@@ -12,6 +13,8 @@ from typing import Any, ClassVar, Final, Literal
 import nh3
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.capture_tag import CaptureNode, CaptureTag
+from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
 from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
 from liquid.stringify import to_liquid_string
@@ -38,6 +41,7 @@ def parse(source: str, kind: Kind) -> BoundTemplate:
     """Read a template. Raises TemplateFault."""
     if len(source) > MAX_SOURCE:
         raise TemplateFault(f"A template has at most {MAX_SOURCE} characters")
+    _refuse_unclosed(source)
     return _parse(source, kind)
 
 
@@ -72,6 +76,26 @@ def _parse(source: str, kind: Kind) -> BoundTemplate:
         return _environment(kind).from_string(source)
     except (LiquidError, ValueError, RecursionError) as error:
         raise TemplateFault(_told(error)) from error
+
+
+_OPENING: Final = re.compile(r"\{[{%]")
+_VERBATIM: Final = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
+_ENDS: Final = {name: re.compile(rf"\{{%-?\s*end{name}\s*-?%\}}") for name in ("raw", "doc")}
+_VOID: Final = re.compile(r"\s{200}")
+
+
+def _refuse_unclosed(source: str) -> None:
+    """Refuse what has no end, and wide voids in tags: the lexer's patterns take quadratic time on either."""
+    place = 0
+    while opening := _OPENING.search(source, place):
+        if verbatim := _VERBATIM.match(source, opening.start()):
+            end = _ENDS[verbatim[1]].search(source, verbatim.end())
+            place = end.end() if end else -1
+        else:
+            place = source.find("}}" if opening[0] == "{{" else "%}", opening.end()) + 2
+        if place < opening.end() or (not verbatim and _VOID.search(source, opening.end(), place)):
+            line = source.count("\n", 0, opening.start()) + 1
+            raise TemplateFault(f"{opening[0]} is never closed, or wider than a tag may be, line {line}")
 
 
 def _told(error: Exception) -> str:
@@ -144,14 +168,20 @@ class _Environment(Environment):
 class _JsonEnvironment(_Environment):
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
         super().setup_tags_and_filters(extra=extra)
-        self.add_tag(_JsonOutput)
-        self.add_tag(_JsonEcho)
+        for tag in (_JsonOutput, _JsonEcho, _JsonCapture, _JsonCycle):
+            self.add_tag(tag)
 
 
 class _Written(str):
-    """JSON already."""
+    """A text that is `json` already as it is printed; what filters make of it is a text like any other."""
 
-    __slots__ = ()
+    __slots__ = ("json",)
+    json: str
+
+    def __new__(cls, text: str, json: str) -> _Written:
+        written = super().__new__(cls, text)
+        written.json = json
+        return written
 
 
 class _JsonNode(OutputNode):
@@ -159,14 +189,31 @@ class _JsonNode(OutputNode):
 
     def render_to_output(self, context: RenderContext, buffer: Any) -> int:
         value = self.expression.evaluate(context)
-        text = to_liquid_string(value, False)
-        if not isinstance(value, _Written) and not isinstance(value, bool | int | float):
-            text = json.dumps(text)[1:-1]
+        text = value.json if isinstance(value, _Written) else _inside(to_liquid_string(value, False))
         return int(buffer.write(text))
 
 
 class _JsonEchoNode(EchoNode):
     render_to_output = _JsonNode.render_to_output
+
+
+class _JsonCaptureNode(CaptureNode):
+    """Keeps what was printed, whose values are escaped, and what it says."""
+
+    def _assign(self, context: RenderContext, buf: Any) -> None:
+        printed = buf.getvalue()
+        try:
+            text = json.loads(f'"{printed}"', strict=False)
+        except ValueError:  # no inside of a string: a piece of JSON
+            text = printed
+        context.assign(self.name, _Written(text, printed))
+
+
+class _JsonCycleNode(CycleNode):
+    def render_to_output(self, context: RenderContext, buffer: Any) -> int:
+        printed = context.get_buffer()
+        super().render_to_output(context, printed)
+        return int(buffer.write(_inside(printed.getvalue())))
 
 
 class _JsonOutput(Output):
@@ -177,6 +224,19 @@ class _JsonEcho(EchoTag):
     node_class = _JsonEchoNode
 
 
+class _JsonCapture(CaptureTag):
+    node_class = _JsonCaptureNode
+
+
+class _JsonCycle(CycleTag):
+    node_class = _JsonCycleNode
+
+
+def _inside(text: str) -> str:
+    """Return a text as it stands between the quotes of JSON."""
+    return json.dumps(text)[1:-1]
+
+
 @lru_cache
 def _environment(kind: Kind) -> Environment:
     make = _JsonEnvironment if kind == "json" else _Environment
@@ -184,7 +244,8 @@ def _environment(kind: Kind) -> Environment:
 
 
 def _json(value: object) -> str:
-    return _Written(json.dumps(value, default=str))
+    written = json.dumps(value, default=str)
+    return _Written(written, written)
 
 
 def _strip_html(value: object) -> str:

@@ -64,9 +64,14 @@ def compose(message: Message, settings: ChannelSettings) -> EmailMultiAlternativ
     mail = EmailMultiAlternatives(
         message.subject,
         message.text,
-        formataddr(parseaddr(sender)),
+        # Of the envelope: what comes back goes there.
+        django_settings.BOUNCE_ADDRESS or formataddr(parseaddr(sender)),
         [message.address],
-        headers={"Message-ID": f"<{message.pk}@{domain}>", **message.headers},
+        headers={
+            "From": formataddr(parseaddr(sender)),
+            "Message-ID": f"<{message.pk}@{domain}>",
+            **message.headers,
+        },
     )
     if message.body:
         mail.attach_alternative(tracked_html(message, settings), "text/html")
@@ -161,6 +166,8 @@ def _told(error: Exception, connection: Any) -> Exception:
 
 def _fell_silent(error: Exception, connection: SMTPBackend) -> Exception:
     if isinstance(error, smtplib.SMTPResponseException):
+        if isinstance(error, smtplib.SMTPDataError) and not 400 <= error.smtp_code < 600:
+            return MaybeSent(f"the server's answer to the text is none: {error}")
         return _refused(error.smtp_code, error.smtp_error, is_about_recipient=False)
     if getattr(connection.connection, "is_sending", True):
         return MaybeSent(f"the server fell silent: {error}")
@@ -172,13 +179,18 @@ def _fell_silent(error: Exception, connection: SMTPBackend) -> Exception:
 _DEAD: Final = re.compile(r"\b5\.(?:1\.(?:[1-6]|10)|2\.1)\b")
 
 
+def is_dead(reply: str) -> bool:
+    """Whether a server's words mean that the address will never take anything."""
+    return _DEAD.search(reply) is not None
+
+
 def _refused(code: int, reply: bytes | str, *, is_about_recipient: bool) -> NotSent:
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
     told = f"{code} {text}"
     if code < 500:
         return NotSent(told, is_permanent=False)
     if is_about_recipient:
-        return Bounced(told, is_dead=bool(_DEAD.search(text)))
+        return Bounced(told, is_dead=is_dead(text))
     return NotSent(told, is_permanent=True)
 
 

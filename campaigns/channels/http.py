@@ -6,18 +6,20 @@ import os
 import socket
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from django.conf import settings
-from requests_hardened import Config, HTTPSession
-from requests_hardened.ip_filter import InvalidIPAddress
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+LOOK_UP_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
 """Of silence."""
@@ -26,13 +28,14 @@ TOTAL_SECONDS: Final = 20.0
 MAX_ANSWER: Final = 16_384
 """Bytes of an answer that are read."""
 MAX_REDIRECTS: Final = 3
-# The others would turn the call into a GET without its body.
+# Standard Webhooks would have a redirect be a failure. These two repeat the call as it is, signature and all, as a
+# receiver that has moved means it; the others would turn it into a GET without its body.
 _FOLLOWED: Final = (307, 308)
 _USER_AGENT: Final = "Headrace/0.1"
 
 
 class ForbiddenAddress(Exception):  # not an error of ours
-    """The address, or one that it leads to, is private."""
+    """The address, or one that it leads to, is private or none at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,6 @@ def call(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answ
         if deadline.is_over:
             raise requests.Timeout
         return answer
-    except InvalidIPAddress as error:
-        raise ForbiddenAddress(f"{url} leads to a private address") from error
     except requests.RequestException as error:
         raise _timeout(error) if deadline.is_over else error from None
 
@@ -73,14 +74,24 @@ def _call(
     hops: int = MAX_REDIRECTS,
 ) -> Answer:
     with session.request(
-        method, url, data=body, headers=dict(headers), stream=True, allow_redirects=False
+        method,
+        url,
+        data=body,
+        headers={name: value.encode() for name, value in headers.items()},
+        stream=True,
+        allow_redirects=False,
+        timeout=(CONNECT_SECONDS, READ_SECONDS),
     ) as got:
         location = got.headers.get("Location")
         if got.status_code not in _FOLLOWED or not location or not hops:
             text = got.raw.read(MAX_ANSWER, decode_content=False)
             return Answer(got.status_code, text.decode(errors="replace"), got.headers)
-    there = urljoin(url, location)
-    if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
+    try:
+        there = urljoin(url, location)
+        is_encrypted = urlsplit(there).scheme == "https"
+    except ValueError:
+        return Answer(got.status_code, "a redirect to no address", got.headers)
+    if urlsplit(url).scheme == "https" and not is_encrypted:
         return Answer(got.status_code, "a redirect that would not be encrypted", got.headers)
     if urlsplit(there).netloc != urlsplit(url).netloc:
         headers = {name: value for name, value in headers.items() if name.lower().startswith(_NOT_SECRET)}
@@ -94,23 +105,16 @@ def _timeout(error: requests.RequestException) -> requests.Timeout:
     return requests.Timeout(f"no answer in {TOTAL_SECONDS:.0f} s", request=error.request)
 
 
-class _Session(HTTPSession):  # type: ignore[misc]  # the library has no types
+class _Session(requests.Session):
     def __init__(self) -> None:
-        super().__init__(
-            Config(
-                ip_filter_enable=not settings.WEBHOOK_ALLOW_PRIVATE_ADDRESSES,
-                ip_filter_allow_loopback_ips=False,
-                never_redirect=True,
-                default_timeout=(CONNECT_SECONDS, READ_SECONDS),
-                user_agent_override=_USER_AGENT,
-            )
-        )
+        super().__init__()
         # A proxy of the environment would look names up by itself, and reach what it likes.
         self.trust_env = False
         # Nothing is unpacked, so nothing can be packed small and be big.
-        self.headers["Accept-Encoding"] = "identity"
+        self.headers.update({"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"})
         for adapter in self.adapters.values():
-            adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _EncryptedPool}
+            pools = {"http": _Pool, "https": _EncryptedPool}
+            adapter.poolmanager.pool_classes_by_scheme = pools  # type: ignore[attr-defined]  # of each HTTPAdapter
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """See no redirect: even one that is not followed would be read to its end."""
@@ -153,9 +157,65 @@ _current = threading.local()
 
 class _Watched(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        line = super()._new_conn()
-        _current.deadline.watch(line)
-        return line
+        """Connect to the first address that answers; encryption goes on asking for the name."""
+        name, addresses = self._dns_host, self._addresses()
+        while True:
+            self._dns_host = addresses.pop(0)
+            try:
+                line = super()._new_conn()
+            except (NewConnectionError, ConnectTimeoutError):
+                if not addresses or _current.deadline.is_over:
+                    raise
+            else:
+                _current.deadline.watch(line)
+                return line
+            finally:
+                self._dns_host = name
+
+    def _addresses(self) -> list[str]:
+        """Return what the name leads to. Raises ForbiddenAddress, if any of it is private too."""
+        try:
+            found = _look_up(self._dns_host, self.port)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except UnicodeError as error:
+            raise ForbiddenAddress(f"{self.host} is no name of a host") from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(
+                self, f"{self.host} was not looked up in {LOOK_UP_SECONDS:.0f} s"
+            ) from error
+        addresses = list(dict.fromkeys(one[4][0] for one in found))
+        if not settings.WEBHOOK_ALLOW_PRIVATE_ADDRESSES and not all(map(_is_public, addresses)):
+            raise ForbiddenAddress(f"{self.host} leads to a private address")
+        return addresses
+
+
+def _look_up(name: str, port: int) -> list[Any]:
+    """Return what the resolver says; it knows no time-out of its own. Raises TimeoutError, OSError, UnicodeError."""
+    answer: Future[list[Any]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    return answer.result(LOOK_UP_SECONDS)
+
+
+def _is_public(address: str) -> bool:
+    ip = ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return (
+        ip.is_global
+        and not (ip.is_multicast or ip.is_reserved or getattr(ip, "is_site_local", False))
+        and not any(ip in network for network in _NOT_PUBLIC)
+    )
+
+
+# What the standard library takes for public: ways into IPv4, of which some lead to private addresses, and examples.
+_NOT_PUBLIC: Final = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2002::/16", "3fff::/20")))
 
 
 class _EncryptedWatched(_Watched, HTTPSConnection):

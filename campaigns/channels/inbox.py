@@ -29,7 +29,7 @@ def _row(mail: EmailMessage) -> SentEmail:
     return SentEmail(
         message_id=message.pk if message else None,
         workspace_id=message.workspace_id if message else None,
-        sender=mail.from_email[:320],
+        sender=str(mail.extra_headers.get("From", mail.from_email))[:320],
         recipients=mail.recipients(),
         subject=str(mail.subject),
         source=mail.message().as_bytes(linesep="\r\n"),  # type: ignore[call-arg]  # Django's own has it

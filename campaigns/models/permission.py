@@ -75,6 +75,7 @@ class Suppression(TenantModel):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["workspace", "channel", "address"], name="suppression_once"),
         ]
+        indexes: ClassVar = [models.Index(fields=["workspace", "id"], name="suppression_by_time")]
 
     def __str__(self) -> str:
         return f"{self.address}: {self.reason}"

@@ -18,7 +18,7 @@ from campaigns.services.forms import confirm_submission, pending_confirmation
 from campaigns.services.links import read_unsubscribe_token
 from campaigns.services.suppressing import PREFERENCES, preferences_of, set_preferences, unsubscribe
 from campaigns.services.tracked import read_click, read_open
-from campaigns.services.tracking import Visit, record_click, record_open
+from campaigns.services.tracking import Visit, record_visit
 from config import clock
 from contacts.errors import ContactNotFound
 from workspaces.models import Workspace
@@ -58,7 +58,7 @@ class OpenView(PublicPage):
         """Return one transparent point, whatever the token is."""
         message_id = read_open(token)
         if message_id is not None and _may_tell(message_id):
-            record_open(message_id, _visit(request))
+            record_visit(message_id, _visit(request))
         return HttpResponse(_PIXEL, content_type="image/gif")
 
 
@@ -74,7 +74,7 @@ class ClickView(PublicPage):
             return self.no_such_link()
         message_id, target = read
         if _may_tell(message_id):
-            record_click(message_id, target, _visit(request))
+            record_visit(message_id, _visit(request, target))
         response = HttpResponseRedirect(target)
         response["Referrer-Policy"] = "no-referrer"
         return response
@@ -185,10 +185,11 @@ def _may_tell(message_id: object) -> bool:
     return state is None or not state.wait_seconds
 
 
-def _visit(request: HttpRequest) -> Visit:
+def _visit(request: HttpRequest, target: str = "") -> Visit:
     purposes = " ".join(request.META.get(name, "") for name in _PREFETCH_HEADERS).lower()
     return Visit(
         clock.now(),
         request.META.get("HTTP_USER_AGENT", ""),
         is_prefetch=request.method == "HEAD" or "prefetch" in purposes or "preview" in purposes,
+        target=target,
     )

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import transaction
 
 from campaigns.models import Decision, Message, Suppression
+from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.delivery import decision_about, tell
 from campaigns.services.settling import settle_message
@@ -54,14 +55,19 @@ def record_report(report: Report) -> str:
 
 def _message(report: Report) -> Message | None:
     """Return the message, locked: two reports of one come at the same time."""
-    messages = Message.objects.select_for_update()
+    messages = Message.objects.filter(channel=Channel.EMAIL)
     if report.message_id is not None:
-        return messages.filter(pk=report.message_id).first()
-    if not report.provider_id:
+        messages = messages.filter(pk=report.message_id)
+    elif report.provider_id:
+        # The report names no workspace, and the index begins with it.
+        everywhere = list(Workspace.objects.values_list("pk", flat=True))
+        messages = messages.filter(workspace_id__in=everywhere, provider_id=report.provider_id)
+    else:
         return None
-    # The report names no workspace, and the index begins with it.
-    everywhere = list(Workspace.objects.values_list("pk", flat=True))
-    return messages.filter(workspace_id__in=everywhere, provider_id=report.provider_id).first()
+    found = messages.values_list("workspace_id", "pk").first()
+    if found is None:
+        return None
+    return Message.objects.in_workspace(found[0]).select_for_update().filter(pk=found[1]).first()
 
 
 def _sent(message: Message, report: Report) -> None:

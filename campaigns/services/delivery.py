@@ -155,6 +155,7 @@ def _take(workspace_id: UUID, channel: str, at_most: int) -> list[Message]:
     limit = host_limit(channel)
     under_way: Counter[str] = Counter()
     if limit is not None:
+        _hold_hosts(workspace_id)
         under_way = _under_way(workspace_id, channel)
         ready = ready.exclude(host__in=[host for host, count in under_way.items() if count >= limit])
     rows = ready.order_by("-priority", "send_at")[:at_most].select_for_update(skip_locked=True)
@@ -164,6 +165,14 @@ def _take(workspace_id: UUID, channel: str, at_most: int) -> list[Message]:
             under_way[message.host] += 1
             taken.append(message)
     return taken
+
+
+def _hold_hosts(workspace_id: UUID) -> None:
+    """Let nobody else claim until the commit: two that count a host's messages at once would exceed its limit."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('message hosts ' || %s, 0))", [str(workspace_id)]
+        )
 
 
 def _under_way(workspace_id: UUID, channel: str) -> Counter[str]:

@@ -15,6 +15,7 @@ from campaigns.errors import (
     InvalidChannelSettings,
     SuppressionNotFound,
     TemplateExists,
+    TemplateFault,
     TemplateInUse,
     TemplateNotFound,
 )
@@ -22,7 +23,7 @@ from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Templ
 from campaigns.models.messages import Channel
 from campaigns.services.people import ADDRESS_KINDS, zone_named
 from campaigns.services.suppressing import normalized_address, suppress
-from campaigns.services.templates import check_template
+from campaigns.services.templates import check_template, checked_url
 from config import clock
 from contacts.services import normalize_identifier
 from workspaces.models import Workspace
@@ -139,6 +140,10 @@ def check_channel(settings: ChannelSettings) -> None:
     """Check how a channel is to be used. Raises InvalidChannelSettings, which names the field."""
     if settings.channel == Channel.EMAIL and settings.sender and not _is_sender(settings.sender):
         raise InvalidChannelSettings("sender", "Must be an e-mail address, with a name or without.")
+    if not isinstance(settings.options, dict):
+        raise InvalidChannelSettings("options", "Must be an object.")
+    if settings.channel == Channel.WEBHOOK and not _can_be_called(settings.options.get("url", "")):
+        raise InvalidChannelSettings("options", "Their url must be an address of http or https.")
     if (settings.quiet_from is None) != (settings.quiet_until is None):
         raise InvalidChannelSettings("quiet_from", "Quiet hours have a beginning and an end.")
     if settings.quiet_from is not None and settings.quiet_from == settings.quiet_until:
@@ -157,6 +162,15 @@ def _held(workspace: Workspace, channel: str) -> ChannelSettings:
     """Return the row, made with the defaults where there was none, and locked."""
     ChannelSettings.objects.get_or_create(workspace=workspace, channel=channel)
     return ChannelSettings.objects.select_for_update().get(workspace=workspace, channel=channel)
+
+
+def _can_be_called(url: object) -> bool:
+    if not isinstance(url, str):
+        return False
+    try:
+        return url == "" or bool(checked_url(url))
+    except TemplateFault:
+        return False
 
 
 def _is_sender(text: str) -> bool:

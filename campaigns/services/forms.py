@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -243,8 +243,8 @@ def _checked_fields(raw: object) -> list[dict[str, Any]]:
 
 def _checked_origins(origins: Sequence[str]) -> list[str]:
     for origin in origins:
-        parts = urlsplit(origin if isinstance(origin, str) else "")
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+        parts = _web_address(origin)
+        if parts is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
             raise InvalidForm("allowedOrigins", 'Each must be an origin, such as "https://example.com"')
     return [origin.lower() for origin in origins]
 
@@ -257,10 +257,21 @@ def _checked_consents(channels: Sequence[str]) -> list[str]:
 
 
 def _checked_redirect(url: str) -> str:
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.netloc or len(url) > 2048):
+    if url and (_web_address(url) is None or len(url) > 2048):
         raise InvalidForm("redirectUrl", "Must be an address of http or https")
     return url
+
+
+def _web_address(url: object) -> SplitResult | None:
+    """Return the parts of an address that a header can hold and a browser can go to; None: it is not one."""
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        return None
+    try:
+        parts = urlsplit(url)
+        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_sound else None
 
 
 def _as_it_is(value: bool) -> bool:

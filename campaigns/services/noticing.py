@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q, QuerySet
 
+from campaigns.definition import is_believed
 from campaigns.models import Decision, Run
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING, cancel_messages
@@ -26,7 +27,11 @@ from segments.services.judging import others_of
 
 def notice(batch: EffectBatch, plan: Plan) -> None:
     """Let the batch's events end runs, or wake them. History starts no run, but one under way takes note of it."""
-    events = [event for event in batch.events if event.name in plan.notices]
+    events = [
+        event
+        for event in batch.events
+        if event.name in plan.notices and is_believed(event.name, event.source)
+    ]
     if events:
         _Noticing(batch, plan, events).run()
     if plan.date_waits:

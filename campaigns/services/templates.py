@@ -26,6 +26,10 @@ from contacts.models import ContactScore
 from events.models import Event
 
 MAX_URL: Final = Message._meta.get_field("address").max_length or 2048
+MAX_TAGS: Final = 5_000
+"""Of an e-mail, for which styles and the text part take time that grows with their square."""
+MAX_STYLED: Final = 1_000_000
+"""Tags multiplied by the rules of its styles."""
 _METHODS: Final = ("POST", "PUT", "PATCH")
 _OUR_HEADERS: Final = ("webhook-", "host", "content-", "transfer-encoding", "connection")
 
@@ -119,7 +123,7 @@ def render_request(request: WebhookRequest, values: Mapping[str, Any]) -> Render
     if request.method.upper() not in _METHODS:
         raise TemplateFault(f"method: one of {', '.join(_METHODS)}")
     return Rendered(
-        address=_checked_url(liquid.render(request.url, values, "text").strip()),
+        address=checked_url(liquid.render(request.url, values, "text").strip()),
         body=_request_body(request.body, values),
         headers=_request_headers(request, values),
     )
@@ -147,12 +151,21 @@ def _contact(person: Person) -> dict[str, Any]:
 
 
 def _email(template: Template, values: Mapping[str, Any], body: str) -> Rendered:
+    _refuse_excess(body)
     subject = " ".join(liquid.render(template.subject, values, "text").split())
     if template.text:
         text = liquid.render(template.text, values, "text")
     else:
         text = get_text(body, _TEXT_CONFIG).strip() if body.strip() else ""
     return Rendered(subject, _inlined(body), text, template_id=template.pk)
+
+
+def _refuse_excess(html: str) -> None:
+    tags = html.count("<") - html.count("</")
+    if tags > MAX_TAGS or tags * html.count("{") > MAX_STYLED:
+        raise TemplateFault(
+            f"body: more than {MAX_TAGS} tags, or more than {MAX_STYLED} tags times rules of style"
+        )
 
 
 _TEXT_CONFIG: Final = ParserConfig(display_links=True)
@@ -204,7 +217,8 @@ def _request_headers(request: WebhookRequest, values: Mapping[str, Any]) -> dict
     return headers
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return an address if it can be called, as far as its spelling tells. Raises TemplateFault."""
     try:
         parts = urlsplit(url)
         is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -14,8 +14,9 @@ from config.ids import parse_uuid
 
 _OPEN: Final = "open"
 _CLICK: Final = "click"
+# Up to the next bracket: a search for the end of each tag that has none would take quadratic time.
 _LINK: Final = re.compile(
-    r"""(<a\b[^>]*?\shref\s*=\s*)(?:"(https?://[^"]*)"|'(https?://[^']*)')""", re.IGNORECASE
+    r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"(https?://[^"]*)"|'(https?://[^']*)')""", re.IGNORECASE
 )
 _END: Final = re.compile(r"</body\s*>", re.IGNORECASE)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -14,6 +13,8 @@ from django.db.models.functions import Coalesce
 
 from campaigns.models import Message
 from campaigns.services.delivery import tell
+from config.ids import first_id_at
+from events.models import Event
 
 _MACHINES: Final = re.compile(
     r"bot\b|crawl|spider|preview|scan|(?<!googleimage)proxy|barracuda|mimecast|proofpoint|symantec"
@@ -23,8 +24,9 @@ _MACHINES: Final = re.compile(
 # By Apple's privacy proxy, which fetches every image whether or not anybody looks.
 _BARE: Final = frozenset({"", "Mozilla/5.0"})
 _TOO_QUICK: Final = timedelta(seconds=2)
+_AT_ONCE: Final = timedelta(seconds=1)
+"""Nobody follows two links of a message in less."""
 _BEFORE_OPEN: Final = (Message.Status.SENT, Message.Status.DELIVERED, Message.Status.UNKNOWN)
-_BEFORE_CLICK: Final = (*_BEFORE_OPEN, Message.Status.OPENED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +37,53 @@ class Visit:
     user_agent: str = ""
     # A browser that loads ahead says so.
     is_prefetch: bool = False
+    # Where a click leads; "": the image that tells of an open.
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a visit is told as, and what it does to the message."""
+
+    event_name: str
+    status: Message.Status
+    before: tuple[Message.Status, ...]
+    columns: tuple[str, ...]
+
+
+_OPEN: Final = _Kind("message.open", Message.Status.OPENED, _BEFORE_OPEN, ("opened_at",))
+# Who clicks has opened it, images or not.
+_CLICK: Final = _Kind(
+    "message.click",
+    Message.Status.CLICKED,
+    (*_BEFORE_OPEN, Message.Status.OPENED),
+    ("clicked_at", "opened_at"),
+)
 
 
 @transaction.atomic
-def record_open(message_id: UUID, visit: Visit) -> bool:
-    """Note that a message was opened; return whether by a person, as far as one can tell."""
+def record_visit(message_id: UUID, visit: Visit) -> None:
+    """Note that a message was opened or a link of it followed, and whether by a machine, as far as one can tell."""
     message = _message(message_id)
     if message is None:
-        return False
+        return
+    kind = _CLICK if visit.target else _OPEN
     is_machine = _is_machine(message, visit)
     if not is_machine:
         rows = Message.objects.in_workspace(message.workspace_id).filter(pk=message.pk)
-        rows.update(opened_at=Coalesce("opened_at", visit.at))
-        rows.filter(status__in=_BEFORE_OPEN).update(status=Message.Status.OPENED)
-    _tell("message.open", message, visit, is_machine, {})
-    return not is_machine
-
-
-@transaction.atomic
-def record_click(message_id: UUID, target: str, visit: Visit) -> bool:
-    """Note that a link of a message was followed; return whether by a person, as far as one can tell."""
-    message = _message(message_id)
-    if message is None:
-        return False
-    is_machine = _is_machine(message, visit)
-    if not is_machine:
-        rows = Message.objects.in_workspace(message.workspace_id).filter(pk=message.pk)
-        # Who clicks has opened it, images or not.
-        rows.update(clicked_at=Coalesce("clicked_at", visit.at), opened_at=Coalesce("opened_at", visit.at))
-        rows.filter(status__in=_BEFORE_CLICK).update(status=Message.Status.CLICKED)
-    _tell("message.click", message, visit, is_machine, {"url": target})
-    return not is_machine
+        rows.update(**{column: Coalesce(column, visit.at) for column in kind.columns})
+        rows.filter(status__in=kind.before).update(status=kind.status)
+    url = {"url": visit.target} if visit.target else {}
+    tell(message.workspace_id, [(kind.event_name, message, visit.at, {**url, "isMachine": is_machine})])
 
 
 def _message(message_id: UUID) -> Message | None:
-    # By the signed id alone: the link names no workspace.
-    return Message.objects.filter(pk=message_id).first()
+    """Return a message, locked: who follows all links does so at the same time."""
+    # The signed id is all that the link has.
+    workspace_id = Message.objects.filter(pk=message_id).values_list("workspace_id", flat=True).first()
+    if workspace_id is None:
+        return None
+    return Message.objects.in_workspace(workspace_id).select_for_update().filter(pk=message_id).first()
 
 
 def _is_machine(message: Message, visit: Visit) -> bool:
@@ -80,8 +93,17 @@ def _is_machine(message: Message, visit: Visit) -> bool:
         or is_quick
         or visit.user_agent.strip() in _BARE
         or _MACHINES.search(visit.user_agent) is not None
+        or (visit.target != "" and _follows_all(message, visit))
     )
 
 
-def _tell(name: str, message: Message, visit: Visit, is_machine: bool, more: Mapping[str, Any]) -> None:
-    tell(message.workspace_id, [(name, message, visit.at, {**more, "isMachine": is_machine})])
+def _follows_all(message: Message, visit: Visit) -> bool:
+    """Whether another link of the message was followed a moment ago."""
+    clicks = Event.objects.filter(
+        workspace_id=message.workspace_id,
+        contact_id=message.contact_id,
+        name=_CLICK.event_name,
+        id__gte=first_id_at(visit.at - _AT_ONCE),
+        properties__messageId=str(message.pk),
+    )
+    return clicks.exclude(properties__url=visit.target).exists()

@@ -3,6 +3,7 @@
 import pytest
 
 from campaigns import effects
+from campaigns.definition import SYSTEM_EVENTS
 from campaigns.models import CampaignSet, Decision
 from campaigns.services.campaigns import (
     activate_campaign,
@@ -12,6 +13,7 @@ from campaigns.services.campaigns import (
     try_campaign,
     update_campaign,
 )
+from config import clock
 from contacts.services import (
     ContactReference,
     delete_contact,
@@ -23,10 +25,12 @@ from contacts.services import (
 from contacts.services.references import ContactChanges
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
 from events.services import (
+    Consequence,
     IncomingEvent,
     SchemaPolicy,
     apply_effects,
     enqueue_events,
+    record_consequences,
     record_events,
     retry_parked,
 )
@@ -326,6 +330,33 @@ def test_nobody_can_forge_what_only_the_system_tells(workspace, jane):
     before = len(runs_of(campaign))
     send(workspace, jane, "contact.created")
     assert len(runs_of(campaign)) == before
+
+
+@pytest.mark.parametrize("name", ["message.click", "form.submitted", "telegram.message_received"])
+def test_a_trigger_believes_of_the_system_what_the_system_tells(workspace, jane, name):
+    campaign = a_campaign(workspace, definition(trigger=on_event(name)))
+    send(workspace, jane, name)
+    assert admissions(campaign) == [refused("condition_not_met")]
+    record_consequences(
+        workspace.id, [Consequence(name, jane.id, clock.now(), {}, cause_id=None, depth=0)], now=clock.now()
+    )
+    apply_effects(workspace.id)
+    assert sorted(admissions(campaign)) == [ENTERED, refused("condition_not_met")]
+
+
+def test_a_name_that_only_looks_like_the_system_s_is_anybody_s(workspace, jane):
+    campaign = a_campaign(workspace, definition(trigger=on_event("form.abandoned")))
+    send(workspace, jane, "form.abandoned")
+    assert admissions(campaign) == [ENTERED]
+
+
+def test_what_the_system_tells_of_is_listed(workspace, jane):
+    """Every name that events of the system have had in a rich day is among those that only it is believed in."""
+    tag_contact(workspace, jane, "vip")
+    update_contact(workspace, jane, ContactChanges(first_name="Jane", consents={"email": "opted_out"}))
+    names = set(Event.objects.filter(workspace=workspace, source="system").values_list("name", flat=True))
+    assert names
+    assert names <= SYSTEM_EVENTS
 
 
 def test_a_paused_campaign_lets_nobody_in_and_goes_on_afterwards(workspace, jane):

@@ -123,6 +123,24 @@ def test_visitors_behind_our_proxy_are_told_apart(form, settings):
     assert [send(n, f"6.6.6.{n}, 10.1.1.1") for n in range(11)] == [201] * 10 + [429]
 
 
+@pytest.mark.parametrize(
+    ("address", "is_one"),
+    [
+        ("2001:db8:1:2::{}", True),
+        ("2001:db8:1:2:{0}:{0}:{0}:{0}%eth0", True),
+        ("2001:db8:1:{}::1", False),
+        ("::ffff:192.0.2.{}", False),
+    ],
+)
+def test_who_has_a_network_is_one_visitor(form, address, is_one):
+    answers = [
+        submit(form, {"mail": "jane@example.test"}, REMOTE_ADDR=address.format(number)).status_code
+        for number in range(1, 13)
+    ]
+
+    assert (answers[-1] == 429) is is_one
+
+
 def test_any_page_may_use_it_unless_some_are_named(workspace, form):
     answer = submit(form, {"mail": "a@example.test"}, HTTP_ORIGIN="https://any.test")
     assert answer["Access-Control-Allow-Origin"] == "*"
@@ -232,6 +250,13 @@ def test_a_form_that_is_not_there_or_not_active_takes_nothing(workspace, form):
         ({"allowed_origins": ["example.com"]}, "allowedOrigins"),
         ({"consents": ["fax"]}, "consents"),
         ({"redirect_url": "javascript:alert(1)"}, "redirectUrl"),
+        ({"redirect_url": "https://ours.test/\r\nSet-Cookie: a=b"}, "redirectUrl"),
+        ({"redirect_url": "https://[ours"}, "redirectUrl"),
+        ({"redirect_url": "https://ours.test:x/"}, "redirectUrl"),
+        ({"redirect_url": "https://:80/"}, "redirectUrl"),
+        ({"allowed_origins": ["https://[ours"]}, "allowedOrigins"),
+        ({"allowed_origins": ["https://ours.test@theirs.test"]}, "allowedOrigins"),
+        ({"allowed_origins": ["https://ours.test#x"]}, "allowedOrigins"),
         ({"double_opt_in": True}, "confirmationTemplateId"),
         ({"name": " "}, "name"),
     ],

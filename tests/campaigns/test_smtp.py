@@ -1,6 +1,8 @@
 """E-mail through a real SMTP server."""
 
 import email
+import socket
+import threading
 from email import policy
 
 import pytest
@@ -45,6 +47,18 @@ def test_an_email_is_whole(workspace, jane, server):
     text, html = (part.get_content() for part in mail.iter_parts())
     assert "Grüße, jane@example.test [Shop](https://shop.test)" in text
     assert 'style="color: red' in html
+
+
+def test_what_comes_back_goes_where_it_is_read(jane, server, settings):
+    settings.BOUNCE_ADDRESS = "bounces@shop.test"
+    use_channel(jane.workspace, "email", sender="Shop <shop@shop.test>")
+    a_message(jane)
+
+    deliver_ready(jane.workspace_id, "email")
+
+    (envelope,) = server.mailbox.envelopes
+    assert envelope.mail_from == "bounces@shop.test"
+    assert email.message_from_bytes(envelope.content)["From"] == "Shop <shop@shop.test>"
 
 
 def test_a_sent_message_is_on_record_and_on_the_stream(workspace, jane, server):
@@ -179,6 +193,69 @@ def test_a_server_that_falls_silent_after_the_text_leaves_the_message_unknown(wo
     assert message.status == Message.Status.UNKNOWN
     assert decided(message) == [("not_sent", "unknown")]
     assert deliver_ready(workspace.id, "email") == 0
+
+
+@pytest.mark.parametrize("answer", ["thanks a lot", "354 go on", "199 hm"])
+def test_an_answer_that_means_nothing_leaves_the_message_unknown(workspace, jane, server, answer):
+    server.mailbox.to_text = answer
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.UNKNOWN
+
+
+class Raw:
+    """A server that says what a test has it say, whatever it is told, and then falls silent or hangs up."""
+
+    def __init__(self, says, *, hangs_up):
+        self.says, self.hangs_up = says, hangs_up
+        self.line = socket.create_server(("127.0.0.1", 0))
+        self.port = self.line.getsockname()[1]
+        self.goes_on = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with self.line, self.line.accept()[0] as caller:
+            for answer in self.says:
+                caller.sendall(answer)
+                caller.recv(65_536)
+            if not self.hangs_up:
+                self.goes_on.wait(10)
+
+
+UP_TO_TEXT = [b"220 hi\r\n", b"250 hi\r\n", b"250 ok\r\n", b"250 ok\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("says", "hangs_up", "status"),
+    [
+        ([], False, Message.Status.QUEUED),
+        ([], True, Message.Status.QUEUED),
+        ([b"220 "], False, Message.Status.QUEUED),
+        ([b"554 go away\r\n"], True, Message.Status.QUEUED),
+        (UP_TO_TEXT[:2], False, Message.Status.QUEUED),
+        (UP_TO_TEXT[:3], True, Message.Status.QUEUED),
+        ([*UP_TO_TEXT, b"354 go on\r\n"], False, Message.Status.UNKNOWN),
+        ([*UP_TO_TEXT, b"354 go on\r\n"], True, Message.Status.UNKNOWN),
+        ([*UP_TO_TEXT, b"354 go on\r\n", b"25"], True, Message.Status.UNKNOWN),
+        ([*UP_TO_TEXT, b"354 go on\r\n", b"421 not now\r\n"], True, Message.Status.QUEUED),
+    ],
+)
+def test_wherever_a_server_falls_silent_only_what_may_have_left_is_unknown(
+    workspace, jane, settings, says, hangs_up, status
+):
+    server = Raw(says, hangs_up=hangs_up)
+    settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", server.port, 0.5
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email", at_most=1)
+    server.goes_on.set()
+
+    message.refresh_from_db()
+    assert message.status == status
 
 
 def test_unknown_is_sent_again_where_the_workspace_says_so(workspace, jane, server, time):

@@ -156,6 +156,56 @@ def test_values_in_json_stay_in_their_strings():
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ('{% capture one %}Say {{ quoted }}{% endcapture %}"{{ one }}"', 'Say a "b" \\ c'),
+        ('{% capture one %}{{ quoted }}{% endcapture %}"{{ one | upcase }}"', 'A "B" \\ C'),
+        ("{% capture one %}{{ quoted }}{% endcapture %}{{ one | json }}", 'a "b" \\ c'),
+        (
+            '{% capture one %}{% capture two %}{{ quoted }}{% endcapture %}{{ two }}{% endcapture %}"{{ one }}"',
+            'a "b" \\ c',
+        ),
+        (
+            '{% capture one %}{"a": "{{ quoted }}"}{% endcapture %}[{{ one }}, {{ one }}]',
+            [{"a": 'a "b" \\ c'}] * 2,
+        ),
+        ('{% capture one %}two\nlines{% endcapture %}"{{ one | strip_newlines }}"', "twolines"),
+        ('"{% cycle quoted, "x" %}"', 'a "b" \\ c'),
+        ('"{% liquid echo quoted %}"', 'a "b" \\ c'),
+    ],
+)
+def test_what_is_kept_for_later_is_escaped_once(source, said):
+    assert json.loads(liquid.render(source, VALUES, "json")) == said
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% raw %}" * 20_000,
+        "{% doc %}" * 20_000,
+        "{{" * 90_000,
+        "{%" * 90_000,
+        "{{ x }} {{ '" * 15_000,
+        "{{" + " " * 150_000 + "}}",
+        "{% if" + " " * 150_000 + "%}",
+    ],
+)
+def test_what_has_no_end_is_refused_at_once(source):
+    begun = real_time.thread_time()
+
+    with pytest.raises(TemplateFault):
+        liquid.parse(source, "text")
+
+    assert real_time.thread_time() - begun < 5
+
+
+def test_what_is_verbatim_may_be_anything():
+    source = "{% raw %}{{ {%" + " " * 1_000 + "{% endraw %}{% doc %} {{ {% enddoc %}{{ 1 }}"
+
+    assert liquid.render(source, {}, "text") == "{{ {%" + " " * 1_000 + "1"
+
+
 # Of contacts ---------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +260,24 @@ def test_a_subject_is_one_line(workspace, jane):
     message = a_message(jane, a_template(workspace, subject="Hi {{ contact.firstName }}"))
 
     assert message.subject == "Hi Jane Bcc: all@example.test"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% for i in (1..1000) %}" + "<div>" * 100 + "{% endfor %}",
+        "<style>" + "p ~ p { color: red }" * 5_000 + "</style>" + "<p>" * 4_000,
+        "<table><tr>" + "<td>x" * 30_000,
+    ],
+)
+def test_an_e_mail_is_not_more_than_can_be_laid_out(workspace, jane, body):
+    begun = real_time.thread_time()
+
+    refused = reserve(jane, a_template(workspace, body))
+
+    assert refused.reason == "template_broken"
+    assert "tags" in refused.detail["message"]
+    assert real_time.thread_time() - begun < 5
 
 
 def test_a_receipt_has_no_list_header(workspace, jane):

@@ -1,6 +1,7 @@
 """Opens, clicks, unsubscribing: what a link in a message does, and what nobody can make it do."""
 
 import re
+import time as real_time
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from campaigns.channels.email import compose
 from campaigns.models import ChannelSettings, Message
 from campaigns.services.links import token_for, unsubscribe_token
 from campaigns.services.tracked import click_url, open_url, tracked_html
-from config import clock
+from config import clock, ids
 from contacts.services import erase_person, get_contact
 from events.models import Event
 from events.services import apply_effects
@@ -70,6 +71,40 @@ def test_a_test_and_who_wishes_so_get_it_as_it_is(message):
     assert tracked_html(message, ChannelSettings(options={"trackOpens": False, "trackClicks": False})) == HTML
     message.is_test = True
     assert tracked_html(message, ChannelSettings()) == HTML
+
+
+def test_links_without_an_end_are_looked_through_at_once(message):
+    message.body = "<a " * 4_000 + "x " * 400_000
+    begun = real_time.thread_time()
+
+    tracked_html(message, ChannelSettings())
+
+    assert real_time.thread_time() - begun < 5
+
+
+def test_who_follows_all_links_at_once_is_a_machine(time, message):
+    for target in (TARGET, "https://shop.test/2", "https://shop.test/3", TARGET):
+        follow(click_url(message.id, target))
+
+    clicks = told("message.click")
+    assert [click.properties["url"] for click in clicks if not click.properties["isMachine"]] == [TARGET]
+    assert len(clicks) == 4
+    time.go(seconds=2)
+    follow(click_url(message.id, "https://shop.test/2"))
+    follow(click_url(message.id, "https://shop.test/2"))
+    assert sum(not click.properties["isMachine"] for click in told("message.click")) == 3
+
+
+def test_links_of_two_messages_are_followed_as_they_come(workspace, jane, message):
+    other = Message.objects.get(pk=message.pk)
+    other.pk, other.key = None, "2"
+    other.id = ids.uuid7()
+    other.save(force_insert=True)
+
+    follow(click_url(message.id, TARGET))
+    follow(click_url(other.id, "https://shop.test/2"))
+
+    assert [click.properties["isMachine"] for click in told("message.click")] == [False, False]
 
 
 def test_an_open_and_a_click_are_told_with_their_ids(workspace, jane, message):

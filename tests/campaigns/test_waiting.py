@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from campaigns.definition import DateTrigger
+from campaigns.models import Run
 from campaigns.services import stepping
 from campaigns.services.campaigns import activate_campaign, execute_campaign, update_campaign
 from campaigns.services.moments import moment_of, next_time_of_day, occurrence_after
@@ -42,6 +43,29 @@ def paid_or_not(**more):
 
 
 SAME_ORDER = {"match": {"property": "order_id", "trigger": "order_id"}}
+
+
+@pytest.mark.parametrize("is_there_already", [True, False])
+def test_nobody_else_ends_a_wait_for_what_the_system_tells(workspace, jane, time, is_there_already):
+    a_campaign(
+        workspace,
+        definition(
+            awaits("message.click"),
+            marks("mark clicked"),
+            edges=[("await", "mark clicked", "event")],
+            goal={"eventType": "form.submitted", "within": "7d"},
+        ),
+    )
+    send(workspace, jane, "go")
+    if not is_there_already:
+        work(workspace)
+    time.go(milliseconds=1)
+    send(workspace, jane, "message.click", "form.submitted")
+    work(workspace)
+    time.go(hours=1)
+    work(workspace)
+    (run,) = Run.objects.filter(workspace=workspace)
+    assert (run.status, marked(workspace)) == ("open", [])
 
 
 def test_a_duration_begins_when_the_run_comes_to_it(workspace, jane, time):

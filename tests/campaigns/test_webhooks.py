@@ -11,13 +11,16 @@ from standardwebhooks.webhooks import Webhook
 from werkzeug import Response
 
 from campaigns.channels import http
+from campaigns.channels.webhook import new_secret
 from campaigns.dispatcher import Dispatcher
 from campaigns.models import ChannelSettings, Message
+from campaigns.services import delivery
 from campaigns.services.delivery import deliver_ready
 from campaigns.services.messages import WebhookRequest
 from tests.campaigns.messages import a_message, a_template, decided, use_channel
 from tests.campaigns.test_delivery import wait_for
 from tests.contacts.factories import a_contact
+from tests.segments.test_races import at_once, paused
 from tests.workspaces.factories import WorkspaceFactory
 
 
@@ -158,6 +161,24 @@ def test_who_is_gone_is_not_called_again(jane, httpserver, allowed):
         "[fe80::1]",
         "[fc00::1]",
         "100.64.0.1",
+        "0177.0.0.1",
+        "127.1",
+        "192.0.0.9",
+        "198.18.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "somebody:secret@127.0.0.1",
+        "93.184.215.14@127.0.0.1",
+        "[::]",
+        "[::127.0.0.1]",
+        "[::ffff:0a00:1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2002:7f00:1::]",
+        "[2001:0:7f00:1::]",
+        "[fec0::1]",
+        "[ff02::1]",
     ],
 )
 def test_no_call_reaches_a_private_address(jane, httpserver, host):
@@ -210,6 +231,75 @@ def test_a_name_that_changes_to_a_private_address_is_refused(jane, httpserver, i
     message.refresh_from_db()
     assert message.status == Message.Status.FAILED
     assert len(httpserver.log) == 1
+
+
+def test_a_name_with_a_private_address_among_others_is_refused(jane, httpserver, internet, monkeypatch):
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 80)) for one in ("93.184.215.14", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+
+    message = deliver(jane, f"http://receiver.test:{httpserver.port}/hook")
+
+    assert message.status == Message.Status.FAILED
+    assert "private address" in message.error
+
+
+def test_a_resolver_that_is_silent_holds_nobody_up(jane, monkeypatch):
+    monkeypatch.setattr(http, "LOOK_UP_SECONDS", 0.3)
+    goes_on = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: goes_on.wait(10))
+    begun = real_time.monotonic()
+
+    message = deliver(jane, "http://receiver.test/hook")
+
+    goes_on.set()
+    assert message.status == Message.Status.QUEUED
+    assert "looked up" in message.error
+    assert real_time.monotonic() - begun < 3
+
+
+def test_a_name_that_nobody_has_is_tried_again(jane, monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    assert deliver(jane, "http://receiver.test/hook").status == Message.Status.QUEUED
+
+
+def test_a_name_that_none_can_have_is_not_tried_again(jane):
+    message = deliver(jane, f"http://{'a' * 64}.test/hook")
+
+    assert message.status == Message.Status.FAILED
+
+
+@pytest.mark.parametrize("location", ["http://[", "https://[::1", "//:99999999/", "\u00e9//"])
+def test_a_redirect_to_no_address_is_a_failure(jane, httpserver, allowed, location):
+    headers = {"Location": location}
+    httpserver.expect_request("/hook").respond_with_data("", status=307, headers=headers)
+
+    message = deliver(jane, httpserver.url_for("/hook"))
+
+    assert message.status in (Message.Status.QUEUED, Message.Status.FAILED)
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://receiver.test/", "gopher://receiver.test/"]
+)
+def test_a_redirect_leaves_no_way_but_http(jane, httpserver, allowed, location):
+    headers = {"Location": location}
+    httpserver.expect_request("/hook").respond_with_data("", status=308, headers=headers)
+
+    assert deliver(jane, httpserver.url_for("/hook")).status == Message.Status.FAILED
+
+
+def test_a_header_is_utf_8(workspace, httpserver, allowed):
+    zofie = a_contact(workspace, "zofie@example.test", first_name="Žofie")
+    httpserver.expect_request("/hook").respond_with_data("")
+
+    message = deliver(zofie, httpserver.url_for("/hook"), headers={"X-Name": "{{ contact.firstName }}"})
+
+    assert message.status == Message.Status.SENT
+    assert httpserver.log[0][0].headers["X-Name"].encode("latin-1").decode() == "Žofie"
 
 
 def test_a_redirect_repeats_the_call_without_what_is_secret_to_others(jane, httpserver, internet):
@@ -334,6 +424,29 @@ def test_a_slow_host_holds_up_no_other(threaded_server, settings, internet):
     finally:
         goes_on.set()
         dispatcher.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_claim_at_once_do_not_exceed_a_host_s_limit(settings, monkeypatch):
+    settings.DELIVERIES_PER_HOST = 2
+    workspace = WorkspaceFactory()
+    jane = a_contact(workspace, "jane@example.test")
+    use_channel(workspace, "webhook", secret=new_secret())
+    messages = [a_message(jane, WebhookRequest("http://receiver.test/hook")) for _ in range(6)]
+    arrived, may_go = paused(monkeypatch, delivery, "_admit")
+    claimed = []
+
+    def claim():
+        claimed.extend(delivery.claim_messages(workspace.id, "webhook", at_most=2))
+
+    def claim_meanwhile():
+        assert arrived.wait(30)
+        threading.Timer(0.5, may_go.set).start()
+        claim()
+
+    at_once(claim, claim_meanwhile)
+
+    assert len(claimed) == _count(messages, Message.Status.SENDING) == 2
 
 
 def _count(messages, status):

@@ -10,12 +10,13 @@ from uuid import UUID
 
 from django.db import connection
 
-from campaigns.definition import EVENT, TIMEOUT, Wait, WaitForEvent, WaitForTime, WaitUntilDate
+from campaigns.definition import EVENT, SYSTEM_EVENTS, TIMEOUT, Wait, WaitForEvent, WaitForTime, WaitUntilDate
 from campaigns.models import Run
 from campaigns.reasons import Reason
 from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.moments import moment_of, next_time_of_day
 from campaigns.services.turns import End, GoOn, Outcome, Stay, Turn
+from events.models import Event
 from events.rules.matching import EventRule, events_of_contacts, matches
 
 
@@ -130,6 +131,8 @@ def _look_back(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
             matched.parameters,
         )
         rows = cursor.fetchall()
+    if step.match.event_name in SYSTEM_EVENTS:
+        rows = _believed(turn.workspace_id, rows)
     properties = properties_of(turn.workspace_id, [row[0] for row in rows]) if step.path else {}
     events: dict[UUID, list[tuple[UUID, datetime]]] = defaultdict(list)
     for event_id, contact_id, occurred_at in rows:
@@ -141,6 +144,16 @@ def _look_back(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
                 outcomes[run.id] = GoOn(EVENT, since=occurred_at, event_id=event_id)
                 break
     return outcomes
+
+
+def _believed(
+    workspace_id: UUID, rows: Sequence[tuple[UUID, UUID, datetime]]
+) -> list[tuple[UUID, UUID, datetime]]:
+    told = Event.objects.filter(
+        workspace_id=workspace_id, id__in=[row[0] for row in rows], source=Event.Source.SYSTEM
+    )
+    ids = set(told.values_list("id", flat=True))
+    return [row for row in rows if row[0] in ids]
 
 
 def _is_it(step: WaitForEvent, run: Run, event_id: UUID, occurred_at: datetime, properties: Any) -> bool:

@@ -112,6 +112,23 @@ def test_what_a_channel_cannot_be_is_refused_by_name(api, wrong, field):
     assert not ChannelSettings.objects.filter(sender="nobody").exists()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://shop.test/",
+        "https://",
+        "https://[shop",
+        ["https://shop.test"],
+        "https://shop.test/" + "a" * 2_048,
+    ],
+)
+def test_calls_go_to_an_address_that_can_be_called(api, url):
+    answer = api.patch("channels/WEBHOOK", {"options": {"url": url}})
+    assert (answer.status_code, list(answer.json()["details"])) == (400, ["options"])
+    for fine in ("https://shop.test/hook", ""):
+        assert api.patch("channels/WEBHOOK", {"options": {"url": fine}}).status_code == 200
+
+
 def test_secrets_are_written_and_never_shown(api, workspace):
     answer = api.patch("channels/TELEGRAM", {"secret": "123:token"})
     assert answer.json()["hasSecret"] is True

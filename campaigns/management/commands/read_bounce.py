@@ -1,0 +1,20 @@
+"""Take an e-mail that a mail server has sent back."""
+
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from campaigns.services.bounces import record_report
+from campaigns.services.returned import MAX_BYTES, read_returned
+
+
+class Command(BaseCommand):
+    """`read_bounce < e-mail`: what the mail server pipes the address of BOUNCE_ADDRESS into."""
+
+    help = "Read an e-mail from the standard input, and act on what it reports of a message of ours."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print what was done. Whatever it is, it succeeds: a failure would be sent back in its turn."""
+        report = read_returned(sys.stdin.buffer.read(MAX_BYTES))
+        self.stdout.write(record_report(report) if report else "nothing")
