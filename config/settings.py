@@ -360,6 +360,8 @@ DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=16)
 DELIVERIES_PER_HOST = env.int("DELIVERIES_PER_HOST", default=2)
 # After which a message that a worker took and never told of may have left or not.
 DELIVERY_CLAIM_SECONDS = env.int("DELIVERY_CLAIM_SECONDS", default=300)
+# For which a worker that is told to stop waits for receivers to answer; longer than any of them may take.
+DELIVERY_GRACE_SECONDS = env.int("DELIVERY_GRACE_SECONDS", default=25)
 # Webhooks may reach private, loopback and link-local addresses: for an installation whose tenants are all trusted.
 WEBHOOK_ALLOW_PRIVATE_ADDRESSES = env.bool("WEBHOOK_ALLOW_PRIVATE_ADDRESSES", default=False)
 TELEGRAM_API_URL = env.str("TELEGRAM_API_URL", default="https://api.telegram.org")
