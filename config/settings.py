@@ -165,6 +165,11 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so 
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
     "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
+    "continue erasures": {
+        "task": "contacts.tasks.continue_erasures",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     "settle erasures": {
         "task": "contacts.tasks.settle_erasures",
         "schedule": 60.0,
