@@ -177,14 +177,16 @@ WITH given AS MATERIALIZED (
         {{run_id}} AS run_id
     FROM ranked r LEFT JOIN LATERAL (
         SELECT run.id, run.status, run.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
-        FROM campaigns_run run
-        WHERE r.turn = 1
-        AND run.workspace_id = %s AND run.campaign_id = r.campaign_id AND run.contact_id = ANY (
-            r.contact_id || ARRAY(
-                SELECT one.id FROM contacts_contact one
-                WHERE one.workspace_id = %s AND one.merged_into_id = r.contact_id
-            )
-        ) AND NOT run.is_test AND CASE r.mode WHEN 'key' THEN run.key = 'key:' || r.value
+        FROM unnest(r.contact_id || ARRAY(
+            SELECT one.id FROM contacts_contact one
+            WHERE one.workspace_id = %s AND one.merged_into_id = r.contact_id
+        )) AS person (id)
+        CROSS JOIN LATERAL (
+            -- Fenced off: by the campaign, a planner without fresh statistics would go through all of its runs.
+            SELECT * FROM campaigns_run WHERE workspace_id = %s AND contact_id = person.id OFFSET 0
+        ) run
+        WHERE r.turn = 1 AND run.campaign_id = r.campaign_id
+        AND NOT run.is_test AND CASE r.mode WHEN 'key' THEN run.key = 'key:' || r.value
             WHEN 'every' THEN run.key = r.source ELSE true END
         ORDER BY run.id DESC LIMIT 1
     ) last ON true
@@ -200,9 +202,12 @@ WITH given AS MATERIALIZED (
     ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
     RETURNING id
 ), answer AS MATERIALIZED (
-    SELECT j.number, j.contact_id, j.place, j.campaign_id, j.event_id, entered.id AS run_id,
-        COALESCE(j.reason, CASE WHEN entered.id IS NULL THEN '{Reason.ALREADY_RUNNING}' END, '') AS reason
-    FROM judged j LEFT JOIN entered ON entered.id = j.run_id
+    SELECT number, contact_id, place, campaign_id, event_id, CASE WHEN has_entered THEN run_id END AS run_id,
+        COALESCE(reason, CASE WHEN NOT has_entered THEN '{Reason.ALREADY_RUNNING}' END, '') AS reason
+    FROM (
+        -- Not joined, for the planner takes both for a handful and would compare each with each.
+        SELECT *, run_id IN (SELECT id FROM entered) AS has_entered FROM judged OFFSET 0
+    ) j
     UNION ALL
     SELECT number, contact_id, place, campaign_id, event_id, NULL, refusal FROM candidate
     WHERE refusal IS NOT NULL
