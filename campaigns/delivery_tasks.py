@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from celery import shared_task
-from celery.signals import worker_process_shutdown, worker_shutdown
+from celery.signals import worker_process_shutdown, worker_shutdown, worker_shutting_down
 
 from campaigns.dispatcher import Dispatcher
 from campaigns.services.delivery import waiting_channels
@@ -33,6 +33,12 @@ def sweep_messages() -> str:
 def settle_messages() -> str:
     """Settle what workers that ended have left in the middle."""
     return "done" if settle_abandoned(clock.now()) else "nothing"
+
+
+@worker_shutting_down.connect(dispatch_uid="campaigns.claim_no_more")
+def claim_no_more(**_: object) -> None:
+    """Begin no delivery while the worker still finishes its task."""
+    dispatcher.claim_no_more()
 
 
 @worker_process_shutdown.connect(dispatch_uid="campaigns.close_dispatcher_of_child")

@@ -31,8 +31,6 @@ RETRY_SECONDS: Final = 1.0
 """When to try again to record what a database that is away could not take."""
 GATHER_SECONDS: Final = 0.005
 """How long to wait for more that is done, or asked for: many are recorded and claimed as cheaply as one."""
-CLOSING_SECONDS: Final = 30.0
-"""How long a process that ends waits for what it has sent to be answered and recorded."""
 
 Work = tuple[UUID, str]
 """A workspace and a channel."""
@@ -59,15 +57,20 @@ class Dispatcher:
                 self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
                 self._thread.start()
 
-    def close(self) -> None:
-        """Claim nothing more, and record what is under way as far as it is answered in time."""
+    def claim_no_more(self) -> None:
+        """Send nothing but what is claimed already. Returns at once; a signal's handler may call it."""
         with self._changed:
             self._closing = True
             self._news = True
             self._changed.notify()
+
+    def close(self) -> None:
+        """Claim nothing more, and record what is under way as far as it is answered in time."""
+        self.claim_no_more()
+        with self._changed:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(CLOSING_SECONDS)
+            thread.join(settings.DELIVERY_GRACE_SECONDS)
 
     def _start_afresh(self) -> None:
         # Threads do not survive a fork, and a lock may have been held in the parent.

@@ -165,6 +165,11 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so 
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
     "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
+    "continue erasures": {
+        "task": "contacts.tasks.continue_erasures",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     "settle erasures": {
         "task": "contacts.tasks.settle_erasures",
         "schedule": 60.0,
@@ -362,6 +367,8 @@ DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=16)
 DELIVERIES_PER_HOST = env.int("DELIVERIES_PER_HOST", default=2)
 # After which a message that a worker took and never told of may have left or not.
 DELIVERY_CLAIM_SECONDS = env.int("DELIVERY_CLAIM_SECONDS", default=300)
+# For which a worker that is told to stop waits for receivers to answer; longer than any of them may take.
+DELIVERY_GRACE_SECONDS = env.int("DELIVERY_GRACE_SECONDS", default=25)
 # Webhooks may reach private, loopback and link-local addresses: for an installation whose tenants are all trusted.
 WEBHOOK_ALLOW_PRIVATE_ADDRESSES = env.bool("WEBHOOK_ALLOW_PRIVATE_ADDRESSES", default=False)
 TELEGRAM_API_URL = env.str("TELEGRAM_API_URL", default="https://api.telegram.org")

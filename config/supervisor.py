@@ -16,6 +16,8 @@ STOP_SECONDS = 1.8
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 10.0
 LIVED_WELL_SECONDS = 10.0
+# A terminal and a wrapper may both pass on one and the same Ctrl-C.
+SAME_SIGNAL_SECONDS = 0.5
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Program:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    stop_seconds: float = STOP_SECONDS
+    """How long it may take to stop before it is killed."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
@@ -39,10 +43,15 @@ class Supervisor:
         self.programs = programs
         self.write = write
         self.is_stopping = False
+        self.is_hurried = False
+        self._stop_asked_at = 0.0
         self._selector = selectors.DefaultSelector()
 
     def run(self, every_turn: Callable[[], object] = lambda: None) -> None:
-        """Run until SIGINT, SIGTERM or SIGHUP; call `every_turn` a few times a second."""
+        """Run until SIGINT, SIGTERM or SIGHUP, of which a second one kills what is slow to stop.
+
+        `every_turn` is called a few times a second.
+        """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
         while not self.is_stopping:
@@ -53,7 +62,11 @@ class Supervisor:
         self._stop()
 
     def _ask_to_stop(self, *_: object) -> None:
-        self.is_stopping = True
+        now = time.monotonic()
+        if self.is_stopping:
+            self.is_hurried |= now - self._stop_asked_at > SAME_SIGNAL_SECONDS
+        else:
+            self.is_stopping, self._stop_asked_at = True, now
 
     def _tend(self, program: Program) -> None:
         now = time.monotonic()
@@ -111,15 +124,29 @@ class Supervisor:
             self.write(f"{program.name:<7}| {line.decode(errors='replace')}\n")
 
     def _stop(self) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
+        began = time.monotonic()
         running = [program for program in self.programs if program.process is not None]
         for program in running:
             if program.process is not None:
                 program.process.terminate()
-        while time.monotonic() < deadline and any(p.process and p.process.poll() is None for p in running):
+        is_told = False
+        while running := self._still_stopping(running, time.monotonic() - began):
             self._show_output(timeout_seconds=0.05)
-        for program in running:
-            self._bury(program)
+            if not is_told and time.monotonic() - began > STOP_SECONDS:
+                names = ", ".join(dict.fromkeys(program.name for program in running))
+                self.write(f"Waiting for {names} to finish what is begun; Ctrl-C again ends it at once ...\n")
+                is_told = True
+
+    def _still_stopping(self, programs: Sequence[Program], seconds: float) -> list[Program]:
+        """Bury those that have stopped, and those whose time is over; return the others."""
+        left = []
+        for program in programs:
+            has_ended = program.process is None or program.process.poll() is not None
+            if has_ended or self.is_hurried or seconds > program.stop_seconds:
+                self._bury(program)
+            else:
+                left.append(program)
+        return left
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -387,9 +387,13 @@ class ErasureQuerySet(models.QuerySet["Erasure"]):
     def in_workspace(self, workspace_id: UUID) -> ErasureQuerySet:
         return self.filter(workspace_id=workspace_id)
 
+    def unfinished(self) -> ErasureQuerySet:
+        """Those that have rows left to remove."""
+        return self.filter(finished_at=None)
+
     def unsettled(self) -> ErasureQuerySet:
         """Those after which something may still come in that was under way before."""
-        return self.filter(settled_at=None)
+        return self.filter(settled_at=None).exclude(finished_at=None)
 
 
 class Erasure(TenantModel):
@@ -397,8 +401,11 @@ class Erasure(TenantModel):
 
     contact_ids = ArrayField(models.UUIDField(), editable=False)
     removed = JSONField(default=dict, editable=False)
+    unfinished = JSONField(null=True, editable=False)
+    """While rows are left: by what the person was known, and what is done."""
     by = models.CharField(max_length=255, blank=True, editable=False)
     erased_at = models.DateTimeField(default=clock.now, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
     settled_at = models.DateTimeField(null=True, editable=False)
 
     objects = ErasureQuerySet.as_manager()
@@ -407,7 +414,13 @@ class Erasure(TenantModel):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "erased_at"], name="erasure_by_time"),
             models.Index(fields=["erased_at"], condition=Q(settled_at=None), name="erasure_unsettled"),
+            models.Index(fields=["erased_at"], condition=Q(finished_at=None), name="erasure_unfinished"),
         ]
 
     def __str__(self) -> str:
         return f"{sum(self.removed.values())} rows at {self.erased_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def status(self) -> str:
+        """`running` as long as rows are left to remove, then `done`."""
+        return "done" if self.finished_at else "running"

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("campaigns", "0006_kept_counts"),
-        ("workspaces", "0006_kept_counts"),
+        ("workspaces", "0001_initial"),
     ]
 
     operations = [

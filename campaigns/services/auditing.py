@@ -6,21 +6,23 @@ Nothing is changed, and nothing waits for it. What came within the grace is stil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from django.conf import settings
 from django.db import connection
+from django.db.models import Count
 
 from campaigns.definition import EventTrigger
 from campaigns.models import Campaign, CampaignSet, CampaignVersion, Decision, Message, Run
 from campaigns.services.plans import definition_of
 from config.ids import NO_ID, parse_uuid
+from contacts.services import being_erased
 from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
 from scoring.services import standing_contacts, verify_contacts
 from segments.verification import verify_segments
@@ -44,33 +46,49 @@ class Gap:
 
 @dataclass(slots=True)
 class Audit:
-    """What was looked at, and what is missing."""
+    """What was looked at, and how much is missing; each gap is told as it is found, for there may be millions."""
 
+    tell: Callable[[Gap], object]
     counts: Counter[str] = field(default_factory=Counter)
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: int = 0
+
+    def add(self, check: str, what: object) -> None:
+        """Tell of a gap."""
+        self.gaps += 1
+        self.tell(Gap(check, str(what)))
 
 
 def audit_workspace(
-    workspace_id: UUID, *, now: datetime, grace: timedelta, accepted: Iterable[UUID] = ()
+    workspace_id: UUID,
+    *,
+    now: datetime,
+    grace: timedelta,
+    tell: Callable[[Gap], object],
+    accepted: Iterable[UUID] = (),
 ) -> Audit:
     """Hold what was accepted against the stream, and the stream against scores, segments, runs and messages.
 
-    `accepted`: ids of events that a client was given, besides those in the answers that we keep.
+    `accepted`: ids of events that a client was given, besides those in the answers that we keep. Whatever the size of
+    the workspace, some thousand rows are in memory at a time. Persons who are being erased are passed over.
     """
-    audit = Audit()
+    audit = Audit(tell)
     due = now - grace
-    for check in (_batches, _parked, _decisions, _runs, _messages):
+    gone = being_erased(workspace_id)
+    for check in (_batches, _parked, _decisions):
         check(audit, workspace_id, due)
+    for check_people in (_runs, _messages):
+        check_people(audit, workspace_id, due, gone)
     _accepted(audit, workspace_id, accepted)
     _scores(audit, workspace_id)
-    _segments(audit, workspace_id)
+    _segments(audit, workspace_id, gone)
     return audit
 
 
 def _accepted(audit: Audit, workspace_id: UUID, told: Iterable[UUID]) -> None:
     """Find events that somebody was told of and that are not in the stream."""
-    given = iter({*told, *_answered(workspace_id)})
-    while chunk := list(islice(given, _CHUNK)):
+    given = chain(told, _answered(workspace_id))
+    # What two answers tell of counts twice, unless they are kept side by side.
+    while chunk := list(set(islice(given, _CHUNK))):
         audit.counts["accepted"] += len(chunk)
         _note(audit, "accepted, not stored", _MISSING, [chunk, workspace_id, min(chunk), max(chunk)])
     audit.counts["message keys"] += _one(
@@ -82,12 +100,14 @@ def _accepted(audit: Audit, workspace_id: UUID, told: Iterable[UUID]) -> None:
 
 def _answered(workspace_id: UUID) -> Iterator[UUID]:
     """Yield the ids of events that kept answers tell of."""
-    answers = IdempotencyKey.objects.filter(workspace_id=workspace_id, status__range=(200, 299))
-    for body in answers.values_list("body", flat=True).iterator():
-        try:
-            yield from _events_in(orjson.loads(bytes(body)))
-        except orjson.JSONDecodeError:
-            continue  # an empty answer tells of none
+    answers = IdempotencyKey.objects.filter(workspace_id=workspace_id).order_by("key")
+    after = ""
+    while chunk := list(answers.filter(key__gt=after).values_list("key", "status", "body")[:_CHUNK]):
+        for _, status, body in chunk:
+            # An empty answer tells of none.
+            if 200 <= status < 300 and body:
+                yield from _events_in(orjson.loads(bytes(body)))
+        after = chunk[-1][0]
 
 
 def _events_in(told: Any) -> Iterator[UUID]:
@@ -104,18 +124,16 @@ def _events_in(told: Any) -> Iterator[UUID]:
 
 def _batches(audit: Audit, workspace_id: UUID, due: datetime) -> None:
     """Find events that wait for their effects for too long."""
-    for batch in EventBatch.objects.filter(workspace_id=workspace_id):
+    for batch in EventBatch.objects.filter(workspace_id=workspace_id).iterator(_CHUNK):
         audit.counts["waiting"] += len(batch.event_ids)
         if batch.created_at < due:
-            audit.gaps.append(
-                Gap("not applied", f"{len(batch.event_ids)} events wait since {batch.created_at:%F %T}")
-            )
+            audit.add("not applied", f"{len(batch.event_ids)} events wait since {batch.created_at:%F %T}")
 
 
 def _parked(audit: Audit, workspace_id: UUID, due: datetime) -> None:
-    for row in ParkedEffect.objects.filter(workspace_id=workspace_id):
+    for row in ParkedEffect.objects.filter(workspace_id=workspace_id).iterator(_CHUNK):
         audit.counts["parked"] += 1
-        audit.gaps.append(Gap("parked", f"{row.effect} of {row.subject}: {row.error.partition(':')[0]}"))
+        audit.add("parked", f"{row.effect} of {row.subject}: {row.error.partition(':')[0]}")
 
 
 def _decisions(audit: Audit, workspace_id: UUID, due: datetime) -> None:
@@ -133,7 +151,8 @@ def _decisions(audit: Audit, workspace_id: UUID, due: datetime) -> None:
         sets = CampaignSet.objects.in_workspace(workspace_id).holding(version.campaign_id)
         parameters += [list(_DECIDED), version.campaign_id, sets.ids()]
         found = _rows(_UNDECIDED, parameters)
-        audit.gaps += [Gap("not decided", f"{version.campaign}: event {event_id}") for (event_id,) in found]
+        for (event_id,) in found:
+            audit.add("not decided", f"{version.campaign}: event {event_id}")
     audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
 
 
@@ -142,67 +161,71 @@ def _serving(workspace_id: UUID) -> list[UUID]:
     return [version for version in rows.values_list("version_id", flat=True) if version]
 
 
-def _runs(audit: Audit, workspace_id: UUID, due: datetime) -> None:
+def _runs(audit: Audit, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
     """Find runs that nobody takes on, and those that no decision tells of."""
     audit.counts["runs"] += Run.objects.in_workspace(workspace_id).count()
-    running = Run.objects.in_workspace(workspace_id).open()
+    running = Run.objects.in_workspace(workspace_id).open().exclude(contact_id__in=gone)
     running = running.filter(campaign__status=Campaign.Status.ACTIVE, campaign__parked_at=None)
-    for run in running.due(due):
-        audit.gaps.append(Gap("stuck", f"run {run.pk} at {run.step} since {run.wake_at:%F %T}"))
-    for run in running.filter(wake_at=None, awaits="", started_at__lt=due):
-        audit.gaps.append(Gap("stuck", f"run {run.pk} at {run.step} waits for nothing"))
+    for run in running.due(due).iterator(_CHUNK):
+        audit.add("stuck", f"run {run.pk} at {run.step} since {run.wake_at:%F %T}")
+    for run in running.filter(wake_at=None, awaits="", started_at__lt=due).iterator(_CHUNK):
+        audit.add("stuck", f"run {run.pk} at {run.step} waits for nothing")
     entered = [workspace_id, Decision.Kind.ENTERED]
-    _note(audit, "run, not told", _UNTOLD_RUNS, [workspace_id, due, *entered])
-    _note(audit, "entered, no run", _NO_RUN, [*entered, workspace_id])
+    _note(audit, "run, not told", _UNTOLD_RUNS, [workspace_id, gone, due, *entered])
+    _note(audit, "entered, no run", _NO_RUN, [*entered, gone, workspace_id])
 
 
-def _messages(audit: Audit, workspace_id: UUID, due: datetime) -> None:
+def _messages(audit: Audit, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
     """Find messages that nobody sends, and those of which the stream tells nothing or twice."""
     messages = Message.objects.in_workspace(workspace_id)
-    for status in messages.values_list("status", flat=True).iterator():
-        audit.counts[f"messages {status.lower()}"] += 1
+    for status, count in messages.order_by().values_list("status").annotate(count=Count("pk")):
+        audit.counts[f"messages {status.lower()}"] += count
     held = Campaign.objects.in_workspace(workspace_id).exclude(status=Campaign.Status.ACTIVE)
-    for message in messages.ready(due).exclude(
-        campaign_id__in=held.exclude(status=Campaign.Status.COMPLETED)
-    ):
-        audit.gaps.append(Gap("not sent", f"message {message.pk} since {message.send_at:%F %T}"))
+    leaving = messages.exclude(contact_id__in=gone)
+    ready = leaving.ready(due).exclude(campaign_id__in=held.exclude(status=Campaign.Status.COMPLETED))
+    for message in ready.iterator(_CHUNK):
+        audit.add("not sent", f"message {message.pk} since {message.send_at:%F %T}")
     claimed = due - timedelta(seconds=settings.DELIVERY_CLAIM_SECONDS)
-    for message in messages.filter(status=Message.Status.SENDING, claimed_at__lt=claimed):
-        audit.gaps.append(Gap("not settled", f"message {message.pk} since {message.claimed_at:%F %T}"))
-    _note(audit, "message, no run", _ORPHANS, [workspace_id, workspace_id])
-    _note(audit, "sent, not told once", _UNTOLD, [workspace_id, workspace_id, due])
+    taken = leaving.filter(status=Message.Status.SENDING, claimed_at__lt=claimed)
+    for message in taken.iterator(_CHUNK):
+        audit.add("not settled", f"message {message.pk} since {message.claimed_at:%F %T}")
+    _note(audit, "message, no run", _ORPHANS, [workspace_id, gone, workspace_id])
+    _note(audit, "sent, not told once", _UNTOLD, [workspace_id, workspace_id, gone, due])
 
 
 def _scores(audit: Audit, workspace_id: UUID) -> None:
     after = NO_ID
     while chunk := standing_contacts(workspace_id, after, _CHUNK):
         audit.counts["contacts"] += len(chunk)
-        audit.gaps += [Gap("score", str(one)) for one in verify_contacts(workspace_id, chunk)]
+        for one in verify_contacts(workspace_id, chunk):
+            audit.add("score", one)
         after = chunk[-1]
 
 
-def _segments(audit: Audit, workspace_id: UUID) -> None:
+def _segments(audit: Audit, workspace_id: UUID, gone: Sequence[UUID]) -> None:
     found = verify_segments(workspace_id)
     audit.counts["segments"] += found.segments
-    audit.gaps += [
-        Gap("membership", f"segment {one.segment_id}: contact {one.contact_id} {one.fault}")
-        for one in found.differences
-    ]
+    for one in found.differences:
+        if one.contact_id not in gone:
+            audit.add("membership", f"segment {one.segment_id}: contact {one.contact_id} {one.fault}")
 
 
 def _note(audit: Audit, check: str, sql: str, parameters: Sequence[Any]) -> None:
-    audit.gaps += [Gap(check, str(row[0])) for row in _rows(sql, parameters)]
+    for row in _rows(sql, parameters):
+        audit.add(check, row[0])
 
 
 def _one(sql: str, parameters: Sequence[Any]) -> int:
-    return int(_rows(sql, parameters)[0][0])
+    ((count,),) = _rows(sql, parameters)
+    return int(count)
 
 
-def _rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
+def _rows(sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows, of which some are here at a time and the others with the server."""
+    with connection.chunked_cursor() as cursor:
         cursor.execute(sql, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+        while rows := cursor.fetchmany(_CHUNK):
+            yield from rows
 
 
 _MISSING: Final = """
@@ -240,21 +263,21 @@ ORDER BY e.id
 
 _UNTOLD_RUNS: Final = """
 SELECT r.id FROM campaigns_run r
-WHERE r.workspace_id = %s AND r.started_at < %s AND NOT EXISTS (
+WHERE r.workspace_id = %s AND NOT r.contact_id = ANY(%s::uuid[]) AND r.started_at < %s AND NOT EXISTS (
     SELECT FROM campaigns_decision d WHERE d.workspace_id = %s AND d.run_id = r.id AND d.kind = %s
 )
 """
 
 _NO_RUN: Final = """
 SELECT d.id FROM campaigns_decision d
-WHERE d.workspace_id = %s AND d.kind = %s AND NOT EXISTS (
+WHERE d.workspace_id = %s AND d.kind = %s AND NOT d.contact_id = ANY(%s::uuid[]) AND NOT EXISTS (
     SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = d.run_id
 )
 """
 
 _ORPHANS: Final = """
 SELECT m.id FROM campaigns_message m
-WHERE m.workspace_id = %s AND m.run_id IS NOT NULL AND NOT EXISTS (
+WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.run_id IS NOT NULL AND NOT EXISTS (
     SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = m.run_id
 )
 """
@@ -264,5 +287,6 @@ SELECT m.id FROM campaigns_message m LEFT JOIN (
     SELECT e.properties ->> 'messageId' AS message_id, count(*) AS times FROM events_event e
     WHERE e.workspace_id = %s AND e.name = 'message.sent' AND e.source = 'system' GROUP BY 1
 ) told ON told.message_id = m.id::text
-WHERE m.workspace_id = %s AND m.sent_at < %s AND NOT m.is_test AND told.times IS DISTINCT FROM 1
+WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.sent_at < %s AND NOT m.is_test
+    AND told.times IS DISTINCT FROM 1
 """

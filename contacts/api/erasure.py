@@ -1,6 +1,6 @@
 """Erasing persons, and giving out what is known of them, in the native format."""
 
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -15,6 +15,9 @@ from workspaces.api.fields import MillisecondsField
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS
 
+ANSWER_SECONDS: Final = 5.0
+"""How long an answer waits for the rows to be removed."""
+
 
 class ErasureSerializer(serializers.Serializer[Any]):
     """The receipt of an erasure."""
@@ -24,7 +27,11 @@ class ErasureSerializer(serializers.Serializer[Any]):
     removed = serializers.DictField(
         child=serializers.IntegerField(), help_text="how many rows of what were removed"
     )
+    status = serializers.ChoiceField(
+        choices=["running", "done"], help_text="running: the person is gone, and rows are still being removed"
+    )
     erasedAt = MillisecondsField(source="erased_at")
+    finishedAt = MillisecondsField(source="finished_at", allow_null=True)
     settledAt = MillisecondsField(
         source="settled_at", allow_null=True, help_text="when nothing could come in any more"
     )
@@ -54,9 +61,13 @@ class PersonViewSet(NativeViewSet):
         responses={200: ErasureSerializer, **READ_REFUSALS},
     )
     def erase(self, request: Request, workspace_id: str, contact_id: str) -> Response:
-        """Remove everything about a person for good; its identifiers are not stored again."""
+        """Remove everything about a person for good; its identifiers are not stored again.
+
+        Whoever has very many rows is gone with the answer, and the rows some moments later.
+        """
         contact = survivor(self.workspace, contact_id)
-        return Response(ErasureSerializer(erase_person(self.workspace, contact, by=asker(request))).data)
+        erasure = erase_person(self.workspace, contact, by=asker(request), at_most_seconds=ANSWER_SECONDS)
+        return Response(ErasureSerializer(erasure).data)
 
 
 class ErasureViewSet(NativeViewSet):

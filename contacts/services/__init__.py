@@ -17,7 +17,14 @@ from contacts.services.contacts import (
     update_contact,
     upsert_contact,
 )
-from contacts.services.erasure import erase_person, export_person, find_erasure, settle_erasures
+from contacts.services.erasure import (
+    being_erased,
+    continue_erasures,
+    erase_person,
+    export_person,
+    find_erasure,
+    settle_erasures,
+)
 from contacts.services.fields import create_field, find_field, set_identity_field, update_field
 from contacts.services.identifiers import normalize_identifier
 from contacts.services.lookup import ids_of
@@ -31,9 +38,11 @@ __all__ = [
     "ContactChanges",
     "ContactReference",
     "Resolution",
+    "being_erased",
     "check_attributes",
     "clear_tags",
     "contact_exists_elsewhere",
+    "continue_erasures",
     "create_contact",
     "create_field",
     "delete_contact",

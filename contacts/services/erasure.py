@@ -1,12 +1,18 @@
 """Erase a person from every table, keep a receipt, and give out all that is known of one.
 
 Each app says in its `PERSONAL_DATA` what it has of a person; the settings list them, the uppermost app first.
+
+One transaction takes the contacts away and leaves the tombstones, so that nothing comes in any more, and the receipt.
+What hangs on the contacts goes in short ones of their own, which note in the receipt what they removed: so nobody
+waits for it, and whoever comes later goes on where a killed process stopped.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
@@ -37,6 +43,8 @@ from contacts.signals import regrouping_contacts
 from workspaces.models import Workspace
 
 _ATTEMPTS: Final = 20
+CHUNK_ROWS: Final = 5_000
+"""Rows of one table that one transaction removes."""
 # Where a person was named in words: a shorter identifier may be part of anything.
 _SHORTEST_WORD: Final = 6
 
@@ -53,6 +61,8 @@ class Person:
     identifiers: tuple[Identification, ...] = ()
     # Every merge in which one of them was a part, undone ones too.
     merge_ids: tuple[UUID, ...] = ()
+    # What staff's log names: the contacts, and what they had.
+    object_ids: tuple[str, ...] = ()
     since: datetime | None = None
 
     @property
@@ -73,29 +83,48 @@ Removed = Mapping[str, int]
 class PersonalData:
     """What an app has of a person.
 
-    `tables` have a `contact_id`, and go in this order. `erase_first` removes what hangs on them, before they go.
+    `tables` have a `contact_id`, and go in this order. `erase_first` removes what else there is, before they go;
+    `erase_with`, by table, what hangs on rows of it that are about to go, given the workspace and their ids.
     `hold` waits for whoever writes such rows at this moment, before the contacts are locked.
     """
 
     tables: Mapping[str, type[models.Model]]
     erase_first: Callable[[Person], Removed] | None = None
+    erase_with: Mapping[str, Callable[[UUID, Sequence[UUID]], Removed]] = field(default_factory=dict)
     export_more: Callable[[Person], Mapping[str, Any]] | None = None
     hold: Callable[[Person], None] | None = None
 
 
-def erase_person(workspace: Workspace, contact: Contact, *, by: str = "") -> Erasure:
+def erase_person(
+    workspace: Workspace, contact: Contact, *, by: str = "", at_most_seconds: float | None = None
+) -> Erasure:
     """Remove everything about a person, whoever was merged into it too, and keep it from being stored again.
 
+    What is not removed within `at_most_seconds` is left to `continue_erasures`: the receipt is `running` then.
     What is under way at this moment and comes in later is removed by `settle_erasures`. Raises ContactNotFound;
     TryAgain if others win every race; OperationalError where effects are applied to the person for too long.
     """
+    deadline = _deadline(at_most_seconds)
     for _ in range(_ATTEMPTS):
         try:
             with transaction.atomic():
-                return _erase(workspace.id, contact.id, by)
+                erasure = _begin(workspace.id, contact.id, by)
         except LostRace:
             continue
+        _go_on(erasure, deadline)
+        erasure.refresh_from_db()
+        return erasure
     raise TryAgain
+
+
+def continue_erasures(*, at_most_seconds: float | None = None) -> str:
+    """Go on with what was begun and has not come to its end. Returns "done", "nothing" or "more"."""
+    deadline = _deadline(at_most_seconds)
+    begun = list(Erasure.objects.unfinished().order_by("erased_at"))
+    for erasure in begun:
+        if not _go_on(erasure, deadline):
+            return "more"
+    return "done" if begun else "nothing"
 
 
 def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
@@ -111,6 +140,12 @@ def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
             known[name] = exported_rows(_rows_of(person, model))
         known.update(data.export_more(person) if data.export_more else {})
     return known
+
+
+def being_erased(workspace_id: UUID) -> list[UUID]:
+    """Return the ids that contacts had of which rows are still being removed."""
+    begun = Erasure.objects.in_workspace(workspace_id).unfinished()
+    return [one for ids in begun.values_list("contact_ids", flat=True) for one in ids]
 
 
 def settle_erasures() -> int:
@@ -148,7 +183,8 @@ def removed_of_contacts(person: Person, model: type[models.Model], column: str =
         return int(cursor.rowcount)
 
 
-def _erase(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
+def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
+    """Take the contacts away, with what says who they are; what hangs on them is still to go."""
     root = _root(workspace_id, contact_id)
     person = _person(workspace_id, root)
     regrouping_contacts.send(sender=Erasure, workspace_id=workspace_id, contact_ids=person.contact_ids)
@@ -163,9 +199,66 @@ def _erase(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
     return Erasure.objects.create(
         workspace_id=workspace_id,
         contact_ids=list(person.contact_ids),
-        removed=dict(_remove(person)),
+        unfinished={
+            "identifiers": [list(one) for one in person.identifiers],
+            "mergeIds": [str(one) for one in person.merge_ids],
+            "objectIds": _objects_of(person),
+            "done": [],
+        },
+        removed=dict(+Counter(_remove_own(person))),
         by=by,
     )
+
+
+def _go_on(erasure: Erasure, deadline: float) -> bool:
+    """Remove what is left, some rows a transaction. Returns whether it came to the end in time."""
+    while True:
+        with transaction.atomic():
+            if not _take_step(erasure):
+                return True
+        if monotonic() > deadline:
+            return False
+
+
+def _take_step(erasure: Erasure) -> bool:
+    """Remove some more and note it in the receipt; with nothing left, finish it. Returns whether it went on."""
+    row = (
+        Erasure.objects.in_workspace(erasure.workspace_id)
+        .unfinished()
+        .select_for_update()
+        .filter(id=erasure.id)
+        .first()
+    )
+    if row is None:
+        return False
+    person = _remembered(row)
+    for name, remove in _pieces(person):
+        if name not in row.unfinished["done"]:
+            removed = +Counter(remove())
+            if removed.total() < CHUNK_ROWS:
+                row.unfinished["done"].append(name)
+            row.removed = dict(Counter(row.removed) + removed)
+            row.save(update_fields=["removed", "unfinished"])
+            return True
+    row.unfinished, row.finished_at = None, clock.now()
+    row.save(update_fields=["unfinished", "finished_at"])
+    return False
+
+
+def _remembered(erasure: Erasure) -> Person:
+    """Return whom an erasure that is under way is about."""
+    known = erasure.unfinished
+    return Person(
+        erasure.workspace_id,
+        tuple(erasure.contact_ids),
+        tuple((kind, value) for kind, value in known["identifiers"]),
+        tuple(UUID(one) for one in known["mergeIds"]),
+        tuple(known["objectIds"]),
+    )
+
+
+def _deadline(at_most_seconds: float | None) -> float:
+    return float("inf") if at_most_seconds is None else monotonic() + at_most_seconds
 
 
 def _root(workspace_id: UUID, contact_id: UUID) -> UUID:
@@ -201,17 +294,51 @@ def _settle(erasure: Erasure, now: datetime) -> int:
 def _remove(person: Person) -> Counter[str]:
     """Delete all rows of a person from the uppermost app down. Returns how many of which table."""
     removed: Counter[str] = Counter()
-    for data in _personal_data():
-        removed.update(data.erase_first(person) if data.erase_first else {})
+    for _, remove in _pieces(person):
+        while some := +Counter(remove()):
+            removed += some
+            if some.total() < CHUNK_ROWS:
+                break
+    return removed
+
+
+def _pieces(person: Person) -> Iterator[tuple[str, Callable[[], Removed]]]:
+    """Yield what is to be done, in its order, each under a name of its own.
+
+    Each removes all there is or CHUNK_ROWS rows, and may be done again.
+    """
+    for path, data in zip(settings.PERSONAL_DATA, _personal_data(), strict=True):
+        if data.erase_first:
+            yield f"{path} first", partial(data.erase_first, person)
         for name, model in data.tables.items():
-            removed[name] += removed_of_contacts(person, model)
-    removed.update(_remove_own(person))
-    return +removed
+            yield name, partial(_remove_some, person, name, model, data.erase_with.get(name))
+    yield "adminLog", partial(_blank_admin_log, person)
+    yield "contacts", partial(_remove_own, person)
+
+
+def _remove_some(
+    person: Person,
+    name: str,
+    model: type[models.Model],
+    erase_with: Callable[[UUID, Sequence[UUID]], Removed] | None,
+) -> Removed:
+    """Delete some of a person's rows of a table, and what hangs on them."""
+    ids = list(_rows_of(person, model).order_by().values_list("pk", flat=True)[:CHUNK_ROWS])
+    if not ids:
+        return {}
+    hanging = erase_with(person.workspace_id, ids) if erase_with else {}
+    with connection.cursor() as cursor:
+        # The bounds are for the planner, which so leaves out most partitions.
+        cursor.execute(
+            f"DELETE FROM {model._meta.db_table}"
+            " WHERE workspace_id = %s AND id = ANY(%s) AND id BETWEEN %s AND %s",
+            [person.workspace_id, ids, min(ids), max(ids)],
+        )
+        return {**hanging, name: int(cursor.rowcount)}
 
 
 def _remove_own(person: Person) -> Removed:
     return {
-        "adminLog": _blank_admin_log(person),
         "merges": removed_of_contacts(person, Merge, "survivor_id")
         + removed_of_contacts(person, Merge, "merged_id"),
         **{name: removed_of_contacts(person, model) for name, model in _OWN_TABLES.items()},
@@ -219,19 +346,21 @@ def _remove_own(person: Person) -> Removed:
     }
 
 
-def _blank_admin_log(person: Person) -> int:
-    """Take the person's names out of the log of what staff did; that they did something stays."""
+def _objects_of(person: Person) -> list[str]:
+    """Return the ids under which staff's log may have the person's rows."""
     objects = [*person.contact_ids, *person.merge_ids]
     for model in (Identifier, CompanyMembership):
         objects += _rows_of(person, model).values_list("id", flat=True)
-    named = Q(object_id__in=[str(one) for one in objects])
+    return [str(one) for one in objects]
+
+
+def _blank_admin_log(person: Person) -> Removed:
+    """Take the person's names out of the log of what staff did; that they did something stays."""
+    named = Q(object_id__in=person.object_ids or [str(one) for one in person.contact_ids])
     for word in person.words:
         named |= Q(object_repr__icontains=word) | Q(change_message__icontains=word)
-    return (
-        LogEntry.objects.filter(named)
-        .exclude(object_repr=_ERASED)
-        .update(object_repr=_ERASED, change_message="")
-    )
+    rows = LogEntry.objects.filter(named).exclude(object_repr=_ERASED)
+    return {"adminLog": rows.update(object_repr=_ERASED, change_message="")}
 
 
 def _own(person: Person) -> dict[str, Any]:

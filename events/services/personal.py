@@ -14,7 +14,6 @@ def _erase_first(person: Person) -> Removed:
     return {
         "idempotencyKeys": _forget_named_keys(person),
         "idempotencyAnswers": _blank_answers(person),
-        "messageKeys": _of_events(_MESSAGE_KEYS, person),
         "parkedEffects": _clean_parked(person),
         "eventsOfOthers": _forget_merges(person),
     }
@@ -67,10 +66,12 @@ def _forget_merges(person: Person) -> int:
         return int(cursor.rowcount)
 
 
-def _of_events(sql: str, person: Person) -> int:
+def _forget_message_keys(workspace_id: UUID, event_ids: Sequence[UUID]) -> Removed:
+    """Delete senders' keys of events, which are found by the event's own note of its key."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, [person.workspace_id, person.workspace_id, list(person.contact_ids)])
-        return int(cursor.rowcount)
+        bounds = [min(event_ids), max(event_ids)]
+        cursor.execute(_MESSAGE_KEYS, [workspace_id, workspace_id, list(event_ids), *bounds])
+        return {"messageKeys": int(cursor.rowcount)}
 
 
 _ANSWERS = """
@@ -92,7 +93,7 @@ WHERE workspace_id = %s AND EXISTS (
 _MESSAGE_KEYS = """
 DELETE FROM events_messagekey k USING events_event e
 WHERE k.workspace_id = %s AND k.key = e.message_id AND k.event_id = e.id
-    AND e.workspace_id = %s AND e.contact_id = ANY(%s) AND e.message_id <> ''
+    AND e.workspace_id = %s AND e.id = ANY(%s) AND e.id BETWEEN %s AND %s AND e.message_id <> ''
 """
 
 _PARKED = """
@@ -110,5 +111,7 @@ WHERE workspace_id = %s AND name IN ('contact.merged', 'contact.unmerged') AND s
 """
 
 PERSONAL_DATA = PersonalData(
-    {"events": Event, "aggregates": Aggregate, "timetable": Due}, erase_first=_erase_first
+    {"events": Event, "aggregates": Aggregate, "timetable": Due},
+    erase_first=_erase_first,
+    erase_with={"events": _forget_message_keys},
 )

@@ -1,5 +1,6 @@
 """Templates, messages and receivers of them, with the least data."""
 
+import asyncio
 import socket
 from typing import Any
 
@@ -48,7 +49,7 @@ def decided(message: Message) -> list[tuple[str, str]]:
 
 
 class Mailbox:
-    """Takes e-mail as a real server does; what it answers to a recipient, or to the text, a test may set."""
+    """Takes e-mail as a real server does; what and when it answers, a test may set."""
 
     def __init__(self) -> None:
         self.envelopes: list[Any] = []
@@ -56,6 +57,8 @@ class Mailbox:
         self.to_recipient = ""
         self.to_text = ""
         self.hangs_up = False
+        self.texts = 0
+        self.answer_seconds = 0.0
 
     async def handle_EHLO(self, server, session, envelope, hostname, responses):
         self.connections += 1
@@ -69,6 +72,8 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
+        self.texts += 1
+        await asyncio.sleep(self.answer_seconds)
         if self.hangs_up:
             server.transport.abort()
             return "250 never heard"

@@ -1,4 +1,4 @@
-"""Makes a campaign in a running Headrace, and the events that start its runs."""
+"""Makes many contacts in a running Headrace, and a campaign that their events start runs of."""
 
 import json
 
@@ -6,17 +6,25 @@ from django.conf import settings
 
 from campaigns.models import Template
 from campaigns.services.campaigns import activate_campaign, create_campaign
-from contacts.services import ContactReference
-from events.services import IncomingEvent, SchemaPolicy, record_events
+from contacts.models import Contact, Identifier
 from workspaces.models import Workspace
 
-BATCH = 500
 
-
-def start_runs(number: int) -> None:
-    """Let `number` contacts each do what starts a run that waits, and then sends an e-mail."""
+def prepare_runs(number: int) -> None:
+    """Make `number` contacts, and a campaign whose runs wait, and then send an e-mail."""
     demo = json.loads((settings.HEADRACE_HOME / "demo.json").read_text())
     workspace = Workspace.objects.get(id=demo["workspace"])
+    contacts = Contact.objects.bulk_create(Contact(workspace=workspace) for _ in range(number))
+    Identifier.objects.bulk_create(
+        Identifier(
+            workspace=workspace,
+            contact=contact,
+            kind="email",
+            value=f"p{place}@example.com",
+            is_primary=True,
+        )
+        for place, contact in enumerate(contacts)
+    )
     template = Template.objects.create(
         workspace=workspace, name="Hello", subject="Hello", body="<p>Hello {{ contact.email }}"
     )
@@ -33,13 +41,3 @@ def start_runs(number: int) -> None:
         "workflow": {"nodes": nodes, "edges": edges},
     }
     activate_campaign(workspace, create_campaign(workspace, name="Many", definition=raw))
-    for start in range(0, number, BATCH):
-        events = [
-            IncomingEvent(
-                "go",
-                ContactReference(identifiers=(("email", f"p{place}@example.com"),), if_missing="create"),
-            )
-            for place in range(start, min(start + BATCH, number))
-        ]
-        # Each of them twice: the second one must find the first.
-        record_events(workspace, [*events, *events[::2]], schema_policy=SchemaPolicy.OPEN)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import threading
 import time
 from collections import defaultdict
@@ -24,7 +25,11 @@ class System(Run):
 
     def __init__(self, home: Path, starts: int = 1, **settings: str) -> None:
         super().__init__(home, **settings)
-        self.wait_until_ready(starts)
+        try:
+            self.wait_until_ready(starts)
+        except AssertionError:
+            self.stop(signal.SIGKILL)
+            raise
         demo = json.loads((home / "demo.json").read_text())
         self.workspace: str = demo["workspace"]
         self.key: str = demo["api_key"]

@@ -1,9 +1,14 @@
 """Nothing of an erased person is left in any table, and the person does not come back."""
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from urllib.parse import quote
 
 import pytest
 from django.apps import apps
@@ -28,9 +33,10 @@ from campaigns.services.delivery import deliver_ready
 from config import clock
 from config.errors import DomainError
 from contacts.errors import PersonErased
-from contacts.models import Contact, ErasedIdentifier, Erasure
+from contacts.models import Contact, ContactScore, ErasedIdentifier, Erasure
 from contacts.services import (
     ContactChanges,
+    continue_erasures,
     create_contact,
     erase_person,
     export_person,
@@ -44,13 +50,16 @@ from contacts.services import (
     update_contact,
     upsert_contact,
 )
+from contacts.services import erasure as erasure_service
 from contacts.services.tombstones import digests_of
 from events.models import Event, ParkedEffect
 from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_event, record_events
+from events.services.outbox import lane_of
 from scoring.models import ScoringRule
 from segments.models import Segment
 from segments.services import add_members, create_segment
 from tests.campaigns.factories import a_campaign, definition, marks, messages_of, node, runs_of, sends, work
+from tests.config.test_supervisor import ROOT, wait_for
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, did, every
@@ -388,6 +397,120 @@ def test_what_was_under_way_is_removed_when_it_comes_in(workspace, client, monke
     erasure.refresh_from_db()
     assert erasure.settled_at == later
     assert erasure.removed["sentEmails"] == 3
+
+
+@pytest.mark.django_db
+def test_many_rows_go_some_at_a_time_and_the_receipt_counts_all(workspace, client, monkeypatch):
+    full = Full(workspace, client)
+    erase_person(workspace, full.once)
+    known = export_person(workspace, full.contact)
+    monkeypatch.setattr(erasure_service, "CHUNK_ROWS", 2)
+
+    erasure = erase_person(workspace, full.contact)
+
+    assert (erasure.status, erasure.unfinished) == ("done", None)
+    assert {name: erasure.removed[name] for name in ("events", "decisions", "contacts", "identifiers")} == {
+        name: len(known[name]) for name in ("events", "decisions", "contacts", "identifiers")
+    }
+    assert erasure.removed["events"] > 4
+    assert rows_of_contacts(full.ids) == []
+    assert not any(WORD in text for _, text in rows_that_name(WORD, EMAIL))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_for_a_long_erasure_and_nothing_comes_in(client, workspace, monkeypatch):
+    full = Full(workspace, client)
+    erase_person(workspace, full.once)
+    monkeypatch.setattr(erasure_service, "CHUNK_ROWS", 2)
+
+    receipt = erase_person(workspace, full.contact, at_most_seconds=0)
+
+    assert receipt.status == "running"
+    assert client.get(f"erasures/{receipt.id}").json()["status"] == "running"
+    assert settle_erasures() == 0
+    assert client.get(f"contacts/{full.contact.id}").status_code == 404
+    with pytest.raises(PersonErased):
+        send_once(workspace)
+    neighbour = next(one for one in iter(partial(a_contact, workspace), None) if same_lane(one, full.contact))
+    client.post("events", {"type": "purchase", "contactId": str(neighbour.id)})
+    apply_effects(workspace.id)
+    assert ContactScore.objects.get(contact=neighbour).points == 5
+
+    assert continue_erasures(at_most_seconds=0) == "more"
+    assert continue_erasures() == "done"
+    assert continue_erasures() == "nothing"
+    receipt.refresh_from_db()
+    assert (receipt.status, receipt.unfinished) == ("done", None)
+    assert rows_of_contacts(full.ids) == []
+    assert not any(WORD in text for _, text in rows_that_name(WORD, EMAIL))
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_erasure_is_gone_on_with(workspace):
+    contact = a_contact(workspace, EMAIL)
+    rows = 40_000
+    with connection.cursor() as cursor:
+        cursor.execute(_MANY_EVENTS, [workspace.id, contact.id, rows])
+    kills = 0
+    while kills < 3:
+        command = ["erase_person", EMAIL] if not kills else ["shell", "--no-imports", "-c", CONTINUE]
+        options = [f"--workspace={workspace.id}"] if not kills else []
+        environment = {**os.environ, "DATABASE_URL": address_of_database()}
+        before = removed_so_far()
+        with subprocess.Popen(
+            [sys.executable, "manage.py", *command, *options],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        ) as erasing:
+            wait_for(lambda before=before: removed_so_far() > before, 60)
+            erasing.kill()
+        kills += 1
+    receipt = Erasure.objects.get()
+    left = Event.objects.filter(contact_id=contact.id).count()
+    assert receipt.status == "running"
+    assert 0 < left == rows + 1 - receipt.removed["events"]
+
+    assert continue_erasures() == "done"
+
+    receipt.refresh_from_db()
+    assert (receipt.status, receipt.unfinished) == ("done", None)
+    # Its own creation is an event too.
+    assert receipt.removed == {"events": rows + 1, "messageKeys": rows, "identifiers": 1, "contacts": 1}
+    assert rows_of_contacts([contact.id]) == []
+    assert rows_that_name(EMAIL) == []
+
+
+CONTINUE = "from contacts.services import continue_erasures; continue_erasures()"
+_MANY_EVENTS = """
+WITH event AS (
+    INSERT INTO events_event (id, workspace_id, contact_id, name, properties, context, occurred_at, received_at,
+        source, message_id, depth)
+    SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+        || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
+        %s, %s, 'seen', '{}', '{}', now(), now(), 'api', 'm' || n, 0
+    FROM generate_series(1, %s) n
+    RETURNING id, workspace_id, message_id
+)
+INSERT INTO events_messagekey (id, workspace_id, key, event_id)
+SELECT gen_random_uuid(), workspace_id, message_id, id FROM event
+"""
+
+
+def address_of_database():
+    """Return where the test's database is, for a process of its own."""
+    at = connection.get_connection_params()
+    user, password, host = (quote(str(at.get(name) or ""), safe="") for name in ("user", "password", "host"))
+    return f"postgres://{user}:{password}@/{at['dbname']}?host={host}&port={at.get('port') or 5432}"
+
+
+def removed_so_far():
+    return sum(Erasure.objects.get().removed.values()) if Erasure.objects.exists() else 0
+
+
+def same_lane(one, other):
+    return lane_of(one.id) == lane_of(other.id)
 
 
 @pytest.mark.django_db(transaction=True)

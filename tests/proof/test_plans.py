@@ -6,12 +6,14 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from campaigns.models import Run
 from config import clock
 from contacts.services import ContactReference
 from events.partitions import ensure_partitions
 from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
 from scoring.models import ScoringRule
 from scoring.services import save_rule
+from tests.campaigns.factories import a_campaign
 from tests.contacts.factories import a_contact
 from tests.plans import entries_read
 from tests.segments.factories import VirtualClock, a_segment, did
@@ -73,6 +75,25 @@ def test_a_pass_reads_no_more_where_there_are_many_others(time, known):
             assert entries.total() <= READ_AT_MOST, f"{entries} by {statement}"
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_who_enters_a_campaign_costs_no_look_at_the_runs_of_others(time, is_known):
+    workspace = WorkspaceFactory()
+    campaign = a_campaign(workspace)
+    _run_statements(_RUNS, workspace=workspace.id, campaign=campaign.id, version=campaign.version_id)
+    if is_known:
+        _analyze()
+    jane = a_contact(workspace, "jane@example.test")
+    apply_effects(workspace.id)
+    incoming = [IncomingEvent("go", ContactReference(id=str(jane.id))) for _ in range(3)]
+    record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+
+    read = entries_read(lambda: apply_effects(workspace.id))
+
+    assert Run.objects.filter(contact=jane).count() == 3
+    for statement, entries in read.items():
+        assert entries.total() <= READ_AT_MOST, f"{entries} by {statement}"
+
+
 def _buy(workspace, contact):
     who = ContactReference(id=str(contact.id))
     events = [IncomingEvent("buy", who, {"amount": 1}) for _ in range(3)]
@@ -87,10 +108,14 @@ def _lapse(workspace, time):
 def _fill(workspace_id: UUID, segment) -> None:
     """Have many contacts who bought, are in the segment for now, and have a score."""
     ensure_partitions({NOW})
-    at = {"workspace": workspace_id, "segment": segment.id, "version": segment.version, "now": NOW}
+    due = NOW + timedelta(days=300)
+    _run_statements(_MANY, workspace=workspace_id, segment=segment.id, version=segment.version, due=due)
+
+
+def _run_statements(statements, **values) -> None:
     with connection.cursor() as cursor:
-        for statement in _MANY:
-            cursor.execute(statement, {**at, "many": MANY, "due": NOW + timedelta(days=300)})
+        for statement in statements:
+            cursor.execute(statement, {**values, "many": MANY, "now": NOW})
 
 
 def _analyze() -> None:
@@ -98,9 +123,21 @@ def _analyze() -> None:
         cursor.execute("ANALYZE")
 
 
-_MANY = [
+_CONTACTS = (
     "INSERT INTO contacts_contact (id, workspace_id, first_name, last_name, attributes, created_at, updated_at)"
-    " SELECT gen_random_uuid(), %(workspace)s, 'Ada', '', '{}', %(now)s, %(now)s FROM generate_series(1, %(many)s)",
+    " SELECT gen_random_uuid(), %(workspace)s, 'Ada', '', '{}', %(now)s, %(now)s FROM generate_series(1, %(many)s)"
+)
+_RUNS = [
+    _CONTACTS,
+    "INSERT INTO campaigns_run (id, workspace_id, campaign_id, version_id, contact_id, key, status, depth,"
+    " triggered_at, step, since, awaits, awaited_value, steps_taken, attempts, error, started_at, end_reason,"
+    " is_test)"
+    " SELECT gen_random_uuid(), %(workspace)s, %(campaign)s, %(version)s, id, 'once', 'completed', 0, %(now)s,"
+    " '', %(now)s, '', '', 1, 0, '', %(now)s, 'end_of_workflow', false FROM contacts_contact"
+    " WHERE workspace_id = %(workspace)s",
+]
+_MANY = [
+    _CONTACTS,
     "INSERT INTO events_event (id, workspace_id, contact_id, name, properties, context, occurred_at, received_at,"
     " source, message_id, depth) SELECT (lpad(to_hex((extract(epoch FROM %(now)s::timestamptz) * 1000)::bigint), 12,"
     " '0') || '7' || substr(md5(c.id::text), 1, 3) || '8' || substr(md5(c.id::text), 4, 15))::uuid, %(workspace)s,"

@@ -3,16 +3,18 @@
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns.services.auditing import audit_workspace
+from campaigns.services.auditing import Gap, audit_workspace
 from config import clock
 from config.ids import parse_uuid
 from scoring.management.selection import add_workspaces, chosen_workspaces
+from workspaces.models import Workspace
 
 
 class Command(BaseCommand):
@@ -35,8 +37,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Audit workspace by workspace. Raises CommandError if there is a gap."""
         workspaces = chosen_workspaces(options)
-        accepted = list(_ids(options["accepted"])) if options["accepted"] else []
-        if accepted and len(workspaces) > 1:
+        if options["accepted"] and len(workspaces) > 1:
             raise CommandError("Accepted events are of one workspace: name it with --workspace.")
         found = 0
         for workspace in workspaces:
@@ -44,21 +45,24 @@ class Command(BaseCommand):
                 workspace.id,
                 now=clock.now(),
                 grace=timedelta(seconds=options["grace_seconds"]),
-                accepted=accepted,
+                tell=partial(self._tell, workspace),
+                accepted=_ids(options["accepted"]) if options["accepted"] else (),
             )
-            for gap in audit.gaps:
-                self.stdout.write(f"{workspace.name}: {gap}")
             counts = ", ".join(f"{count:,} {name}" for name, count in sorted(audit.counts.items()))
-            self.stdout.write(f"{workspace.name}: {counts or 'nothing'}; {len(audit.gaps):,} gaps")
-            found += len(audit.gaps)
+            self.stdout.write(f"{workspace.name}: {counts or 'nothing'}; {audit.gaps:,} gaps")
+            found += audit.gaps
         if found:
             raise CommandError("There are gaps.", returncode=1)
 
+    def _tell(self, workspace: Workspace, gap: Gap) -> None:
+        self.stdout.write(f"{workspace.name}: {gap}")
+
 
 def _ids(path: str) -> Iterator[UUID]:
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
-        if line.strip():
-            event_id = parse_uuid(line.strip())
-            if event_id is None:
-                raise CommandError(f"Line {number} is no id.")
-            yield event_id
+    with Path(path).open() as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                event_id = parse_uuid(line.strip())
+                if event_id is None:
+                    raise CommandError(f"Line {number} is no id.")
+                yield event_id

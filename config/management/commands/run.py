@@ -22,6 +22,8 @@ from config.supervisor import Program, Supervisor
 from workspaces.models import Workspace
 
 STOP_SECONDS = 4.8
+# After its grace a worker still notes what was answered at the last moment.
+RECORDING_SECONDS = 2.0
 DEMO_USER = "demo@example.com"
 # Most threads of a web process only wait for bodies: see config.bodies.
 THREADS_PER_REQUEST = 8
@@ -158,7 +160,10 @@ def _programs(options: dict[str, Any]) -> list[Program]:
     worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
     return [
         Program("web", web, _web_environment(options)),
-        *(Program("worker", worker) for _ in range(options["worker_processes"])),
+        *(
+            Program("worker", worker, stop_seconds=settings.DELIVERY_GRACE_SECONDS + RECORDING_SECONDS)
+            for _ in range(options["worker_processes"])
+        ),
         Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
 

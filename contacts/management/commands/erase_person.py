@@ -8,6 +8,7 @@ from django.db import OperationalError, transaction
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
+from contacts.models import Erasure
 from contacts.services import erase_person, find_contact, lift_tombstones, normalize_identifier
 from workspaces.models import Workspace
 
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Erase each person in a transaction of its own. Raises CommandError if any was refused."""
+        """Erase one person after the other. Raises CommandError if any was refused."""
         workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
         if workspace is None:
             raise CommandError("There is no such workspace.")
@@ -40,9 +41,7 @@ class Command(BaseCommand):
         refused = 0
         for text in options["persons"]:
             try:
-                with transaction.atomic():
-                    erasure = erase_person(workspace, find_contact(workspace, text), by=options["by"])
-                    transaction.set_rollback(options["dry_run"])
+                erasure = _erase(workspace, text, by=options["by"], dry_run=options["dry_run"])
             except (DomainError, OperationalError) as error:
                 refused += 1
                 self.stderr.write(f"{text}: {error}".strip())
@@ -58,3 +57,12 @@ class Command(BaseCommand):
         keys = [(kind, value) for text in texts if (value := normalize_identifier(kind, text))]
         lifted = lift_tombstones(workspace.id, keys)
         self.stdout.write(f"{lifted:,} may be stored again, {len(texts) - lifted:,} were never erased")
+
+
+def _erase(workspace: Workspace, text: str, *, by: str, dry_run: bool) -> Erasure:
+    if not dry_run:
+        return erase_person(workspace, find_contact(workspace, text), by=by)
+    with transaction.atomic():
+        erasure = erase_person(workspace, find_contact(workspace, text), by=by)
+        transaction.set_rollback(True)
+    return erasure
