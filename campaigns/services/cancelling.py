@@ -35,7 +35,7 @@ def cancel_messages(workspace_id: UUID, reasons: Mapping[UUID, str], now: dateti
     with connection.cursor() as cursor:
         cursor.execute(_CANCEL, [list(reasons), list(reasons.values()), workspace_id])
         rows = cursor.fetchall()
-    Decision.objects.bulk_create(
+    Decision.objects.write(
         [
             Decision(
                 workspace_id=workspace_id,

@@ -202,7 +202,7 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
             decisions.append(_put_off(message, verdict, now))
     _mark(leaving, now)
     if decisions:
-        Decision.objects.bulk_create(decisions)
+        Decision.objects.write(decisions)
     return leaving
 
 
@@ -301,7 +301,7 @@ class _Record:
         if not self.messages:
             return
         _write(self.workspace_id, self.messages)
-        Decision.objects.bulk_create(self.decisions)
+        Decision.objects.write(self.decisions)
         for message in self.dead:
             suppress(
                 self.workspace_id,

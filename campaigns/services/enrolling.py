@@ -201,8 +201,9 @@ def _write_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool
     if not wanted:
         return []
     reentries = [Reentry("every") if is_test else starter.definition.reentry for _, starter in wanted]
+    run_ids = [ids.uuid7() for _ in wanted]
     parameters: list[Any] = [
-        [ids.uuid7() for _ in wanted],
+        run_ids,
         [one.contact_id for one, _ in wanted],
         [one.source for one, _ in wanted],
         [one.occurred_at for one, _ in wanted],
@@ -218,8 +219,10 @@ def _write_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool
     ]
     with connection.cursor() as cursor:
         cursor.execute(_ENTER, parameters)
-        rows: list[Told] = cursor.fetchall()
-    return rows
+        told = dict(cursor.fetchall())
+    # Of neither kind is who has just lost to another with the same key.
+    reasons = [told.get(run_id, Reason.ALREADY_RUNNING) for run_id in run_ids]
+    return [(None if why else run_id, why) for run_id, why in zip(run_ids, reasons, strict=True)]
 
 
 # Of what happened to one contact in this very batch, the first may start a run and the others come too late for it.
@@ -234,8 +237,8 @@ WITH ranked AS (
     FROM unnest(
         %s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::text[],
         %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[]
-    ) WITH ORDINALITY AS g (run_id, contact_id, source, occurred_at, event_id, depth, value,
-        campaign_id, version_id, start, mode, days, number)
+    ) AS g (run_id, contact_id, source, occurred_at, event_id, depth, value,
+        campaign_id, version_id, start, mode, days)
 ), judged AS MATERIALIZED (
     SELECT r.*, last.id AS last_id,
         CASE WHEN r.turn = 1 AND last.id IS NULL THEN NULL
@@ -267,18 +270,18 @@ WITH ranked AS (
     ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
     RETURNING id
 )
-SELECT entered.id, COALESCE(j.reason, CASE WHEN entered.id IS NULL THEN '{Reason.ALREADY_RUNNING}' END, '')
-FROM judged j LEFT JOIN entered ON entered.id = j.run_id ORDER BY j.number
+SELECT id, '' FROM entered UNION ALL SELECT run_id, reason FROM judged WHERE reason IS NOT NULL
 """
 
 
 def _too_late(workspace_id: UUID, wanted: Wanted, runs: Sequence[Told]) -> Refused:
     """Return those for whom there is no run, by candidate and reason."""
-    refused: dict[tuple[str, str], tuple[Candidate, list[UUID]]] = {}
+    refused: dict[tuple[UUID, str, str], tuple[Candidate, list[UUID]]] = {}
     for (one, starter), (run_id, why) in zip(wanted, runs, strict=True):
         if run_id is None:
-            refused.setdefault((one.source, why), (one, []))[1].append(starter.campaign_id)
-    return [(one, why, _campaigns(workspace_id, of)) for (_, why), (one, of) in refused.items()]
+            key = one.contact_id, one.source, why
+            refused.setdefault(key, (one, []))[1].append(starter.campaign_id)
+    return [(one, why, _campaigns(workspace_id, of)) for (*_, why), (one, of) in refused.items()]
 
 
 def _write_decisions(
@@ -291,32 +294,31 @@ def _write_decisions(
         if run_id
     ]
     _store_sets(workspace_id, {of for _, _, of in refused})
-    entered, not_entered = str(Decision.Kind.ENTERED), str(Decision.Kind.NOT_ENTERED)
-    count = len(started) + len(refused)
-    parameters: list[Any] = [
-        workspace_id,
-        now,
-        [ids.ordered_uuid7() for _ in range(count)],
-        [id_ for _, id_, _ in started] + [None if of.set_id else of.ids[0] for _, _, of in refused],
-        [None] * len(started) + [of.set_id for _, _, of in refused],
-        [one.contact_id for one, *_ in (*started, *refused)],
-        [run_id for *_, run_id in started] + [None] * len(refused),
-        [one.event_id for one, *_ in (*started, *refused)],
-        [entered] * len(started) + [not_entered] * len(refused),
-        [""] * len(started) + [str(why) for _, why, _ in refused],
+    common = {"workspace_id": workspace_id, "decided_at": now}
+    decisions = [
+        Decision(
+            kind=Decision.Kind.ENTERED,
+            campaign_id=campaign_id,
+            contact_id=one.contact_id,
+            event_id=one.event_id,
+            run_id=run_id,
+            **common,
+        )
+        for one, campaign_id, run_id in started
     ]
-    if count:
-        with connection.cursor() as cursor:
-            cursor.execute(_DECIDE, parameters)
-
-
-_DECIDE: Final = """
-INSERT INTO campaigns_decision (workspace_id, decided_at, step, detail, id, campaign_id, campaign_set_id, contact_id,
-    run_id, event_id, kind, reason)
-SELECT %s, %s, '', '{}', * FROM unnest(
-    %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[]
-)
-"""
+    decisions += [
+        Decision(
+            kind=Decision.Kind.NOT_ENTERED,
+            reason=why,
+            campaign_id=None if of.set_id else of.ids[0],
+            campaign_set_id=of.set_id,
+            contact_id=one.contact_id,
+            event_id=one.event_id,
+            **common,
+        )
+        for one, why, of in refused
+    ]
+    Decision.objects.write(decisions)
 
 
 def _campaigns(workspace_id: UUID, campaign_ids: Sequence[UUID]) -> _Campaigns:

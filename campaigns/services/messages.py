@@ -180,7 +180,7 @@ class _Reserving:
         for message in self.messages:
             if message.pk not in ours:
                 self.outcomes[message.key] = _again(standing[message.key], self.now)
-        Decision.objects.bulk_create(
+        Decision.objects.write(
             one for one in self.decisions if one.message_id is None or one.message_id in ours
         )
         if reserved:

@@ -254,7 +254,7 @@ def end_runs(
         rows = cursor.fetchall()
     if reason in CANCELLING:
         cancel_messages(workspace_id, {row[0]: reason for row in rows}, now)
-    Decision.objects.bulk_create(
+    Decision.objects.write(
         [
             Decision(
                 workspace_id=workspace_id,

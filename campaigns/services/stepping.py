@@ -299,7 +299,7 @@ class _Taking:
 
     @planned_for_its_values()
     def _save(self) -> None:
-        Decision.objects.bulk_create(self.decisions)
+        Decision.objects.write(self.decisions)
         runs = self.chunk.runs
         columns = [[getattr(run, name) for run in runs] for name, _ in _COLUMNS]
         with connection.cursor() as cursor:
