@@ -82,10 +82,11 @@ _OPENING: Final = re.compile(r"\{[{%]")
 _VERBATIM: Final = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
 _ENDS: Final = {name: re.compile(rf"\{{%-?\s*end{name}\s*-?%\}}") for name in ("raw", "doc")}
 _VOID: Final = re.compile(r"\s{200}")
+_MAX_BRACKETS: Final = 100
 
 
 def _refuse_unclosed(source: str) -> None:
-    """Refuse what has no end, and wide voids in tags: the lexer's patterns take quadratic time on either."""
+    """Refuse what has no end, and tags that are mostly void or brackets: lexers take quadratic time on them."""
     place = 0
     while opening := _OPENING.search(source, place):
         if verbatim := _VERBATIM.match(source, opening.start()):
@@ -93,9 +94,14 @@ def _refuse_unclosed(source: str) -> None:
             place = end.end() if end else -1
         else:
             place = source.find("}}" if opening[0] == "{{" else "%}", opening.end()) + 2
-        if place < opening.end() or (not verbatim and _VOID.search(source, opening.end(), place)):
+        if place < opening.end() or (not verbatim and _is_odd(source, opening.end(), place)):
             line = source.count("\n", 0, opening.start()) + 1
-            raise TemplateFault(f"{opening[0]} is never closed, or wider than a tag may be, line {line}")
+            raise TemplateFault(f"{opening[0]} is never closed, or is no tag, line {line}")
+
+
+def _is_odd(source: str, start: int, end: int) -> bool:
+    brackets = source.count("(", start, end) + source.count("[", start, end)
+    return brackets > _MAX_BRACKETS or _VOID.search(source, start, end) is not None
 
 
 def _told(error: Exception) -> str:

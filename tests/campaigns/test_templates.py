@@ -189,6 +189,9 @@ def test_what_is_kept_for_later_is_escaped_once(source, said):
         "{{ x }} {{ '" * 15_000,
         "{{" + " " * 150_000 + "}}",
         "{% if" + " " * 150_000 + "%}",
+        "{{ " + "(" * 150_000 + " }}",
+        "{{ x" + "['a' " * 30_000 + " }}",
+        "{% liquid\necho " + "(" * 150_000 + "%}",
     ],
 )
 def test_what_has_no_end_is_refused_at_once(source):
