@@ -7,7 +7,7 @@ and exits that their contacts have fulfilled already; what these mean is what th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -18,7 +18,6 @@ from django.db import connection
 from campaigns.models import Run
 from campaigns.reasons import Reason
 from campaigns.services.noticing import concerns, end_by, match_notices
-from campaigns.services.people import Person
 from campaigns.services.plans import Meaning, Notice
 from campaigns.services.turns import Chunk, End, Later, Outcome
 from config.ids import first_id_at
@@ -100,29 +99,25 @@ def _find(chunk: Chunk, runs: Sequence[Run], ending: Mapping[UUID, Sequence[Noti
     Those that wait for their effects; and of runs that begin, all since the trigger: the effects have looked at
     these before there was a run. A trial is not ended by what came before it.
     """
-    people = [chunk.people[run.contact_id] for run in runs]
-    beginning = [
-        chunk.people[run.contact_id]
-        for run in runs
-        if not run.steps_taken and run.arrived_at is None and not run.is_test
-    ]
-    names = {one.match.event_name for run in runs for one in ending[run.version_id]}
-    bounds = [first_id_at(min(run.triggered_at for run in runs)), first_id_at(chunk.now + _AHEAD)]
+    beginning = [run for run in runs if not run.steps_taken and run.arrived_at is None and not run.is_test]
+    names = list({one.match.event_name for run in runs for one in ending[run.version_id]})
+    people = _people(chunk, runs)
+    bounds = _bounds(chunk, runs)
     with connection.cursor() as cursor:
         cursor.execute(
             _FIND,
             [
                 chunk.workspace_id,
                 *bounds,
-                *_columns(people),
+                *people,
                 chunk.workspace_id,
-                sorted({lane_of(one) for person in people for one in person.ids}),
+                sorted({lane_of(one) for ids in people for one in ids}),
                 *bounds,
-                list(names),
-                *_columns(beginning),
+                names,
+                *_people(chunk, beginning),
                 chunk.workspace_id,
-                list(names),
-                *bounds,
+                names,
+                *_bounds(chunk, beginning),
             ],
         )
         rows = cursor.fetchall()
@@ -134,10 +129,17 @@ def _find(chunk: Chunk, runs: Sequence[Run], ending: Mapping[UUID, Sequence[Noti
     return [_Found(event, event.id in waiting) for event in events.values()]
 
 
-def _columns(people: Iterable[Person]) -> tuple[list[UUID], list[UUID]]:
+def _people(chunk: Chunk, runs: Sequence[Run]) -> tuple[list[UUID], list[UUID]]:
     """Return the contacts that events came with, and beside each the one that stands for it."""
+    people = [chunk.people[run.contact_id] for run in runs]
     owners = {one: person.id for person in people for one in person.ids}
     return list(owners), list(owners.values())
+
+
+def _bounds(chunk: Chunk, runs: Sequence[Run]) -> tuple[UUID, UUID]:
+    """Return between which ids the events of runs are that came with their triggers or after them."""
+    since = min((run.triggered_at for run in runs), default=chunk.now)
+    return first_id_at(since), first_id_at(chunk.now + _AHEAD)
 
 
 _FIND: Final = """
