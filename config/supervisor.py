@@ -132,8 +132,9 @@ class Supervisor:
         is_told = False
         while running := self._still_stopping(running, time.monotonic() - began):
             self._show_output(timeout_seconds=0.05)
-            if not is_told and time.monotonic() - began > STOP_SECONDS:
-                names = ", ".join(dict.fromkeys(program.name for program in running))
+            patient = [program.name for program in running if program.stop_seconds > STOP_SECONDS]
+            if patient and not is_told and time.monotonic() - began > STOP_SECONDS:
+                names = ", ".join(dict.fromkeys(patient))
                 self.write(f"Waiting for {names} to finish what is begun; Ctrl-C again ends it at once ...\n")
                 is_told = True
 

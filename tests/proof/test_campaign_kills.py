@@ -16,8 +16,7 @@ import pytest
 
 from tests.campaigns.messages import MailServer
 from tests.config.test_supervisor import ROOT, wait_for
-from tests.proof.system import GIVE_UP_SECONDS as ONE_ANSWER_SECONDS
-from tests.proof.system import Client, System
+from tests.proof.system import RECOVERY_SECONDS, Client, System
 from tests.proof.test_kills import WORKER, child_of, lives
 
 pytestmark = pytest.mark.slow
@@ -124,7 +123,7 @@ class Starter:
                 for start in range(0, len(self.events), BATCH):
                     chosen = self.events[start : start + BATCH]
                     body = {"events": [{"type": "go", "contactId": contact} for contact in chosen]}
-                    answer = self.client.post("events/batch", body, attempts_seconds=ONE_ANSWER_SECONDS)
+                    answer = self.client.post("events/batch", body, attempts_seconds=RECOVERY_SECONDS)
                     assert {one["status"] for one in answer["results"]} == {"recorded"}
         except BaseException as error:  # shown by the test's own thread
             self.error = error
@@ -192,10 +191,10 @@ def received(mail: MailServer) -> Counter[str]:
     return Counter(envelope.rcpt_tos[0] for envelope in mail.mailbox.envelopes)
 
 
-def manage(system: System, *arguments: str) -> None:
+def manage(system: System, *arguments: str, **settings: str) -> None:
     """Run one of Headrace's commands beside it."""
     command = [sys.executable, "manage.py", *arguments]
-    environment = {**os.environ, "HEADRACE_HOME": str(system.home)}
+    environment = {**os.environ, "HEADRACE_HOME": str(system.home), **settings}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
