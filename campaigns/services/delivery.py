@@ -19,9 +19,10 @@ from django.db import connection, transaction
 from django.db.models import Count, F
 
 from campaigns.channels import Bounced, MaybeSent, NotSent, email, telegram, webhook
-from campaigns.models import Campaign, ChannelSettings, Decision, Message, Suppression
+from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run, Suppression
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
+from campaigns.services.cancelling import CANCELLING
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.suppressing import suppress
@@ -193,9 +194,13 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
         ]
     permission = permission_for(settings, people.values(), [one.address for one in messages], now=now)
     archived = _archived(workspace_id, messages)
+    overtaken = _overtaken(workspace_id, messages)
     leaving, decisions = [], []
     for message in messages:
-        verdict = _judge(message, people.get(message.contact_id), permission, archived)
+        if (why := overtaken.get(message.run_id)) is not None:
+            verdict = Verdict(Reason(why))
+        else:
+            verdict = _judge(message, people.get(message.contact_id), permission, archived)
         if verdict.reason is None:
             leaving.append(message)
         else:
@@ -222,6 +227,15 @@ def _archived(workspace_id: UUID, messages: Sequence[Message]) -> set[UUID]:
     ids = {message.campaign_id for message in messages if message.campaign_id}
     rows = Campaign.objects.in_workspace(workspace_id).filter(id__in=ids, status=Campaign.Status.ARCHIVED)
     return set(rows.values_list("id", flat=True)) if ids else set()
+
+
+def _overtaken(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID | None, str]:
+    """Return why runs have ended of which a message failed: while it was under way nobody could cancel it."""
+    run_ids = {
+        one.run_id for one in messages if one.attempts and one.run_id and one.channel != Channel.WEBHOOK
+    }
+    runs = Run.objects.in_workspace(workspace_id).filter(id__in=run_ids, end_reason__in=CANCELLING)
+    return dict(runs.values_list("id", "end_reason")) if run_ids else {}
 
 
 def _hold_people(workspace_id: UUID, people: Iterable[Person]) -> set[UUID]:

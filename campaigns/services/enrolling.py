@@ -66,7 +66,7 @@ def enrol(
     """
     if not starters or not candidates:
         return []
-    sifted = _sift(workspace_id, starters, candidates, now, matched, is_repeat)
+    sifted = _sift(workspace_id, starters, candidates, now, matched, is_repeat=is_repeat, is_test=is_test)
     runs = _write_runs(workspace_id, sifted.wanted, now, is_test)
     refused = [*sifted.refused, *_too_late(workspace_id, sifted.wanted, runs)]
     _write_decisions(workspace_id, sifted.wanted, runs, refused, now)
@@ -107,7 +107,9 @@ def _sift(
     candidates: Sequence[Candidate],
     now: datetime,
     matched: Sql | None,
+    *,
     is_repeat: bool,
+    is_test: bool,
 ) -> _Sifted:
     """Part the campaigns that a candidate may come into from those that refuse it whatever it did there before."""
     standing = [starter.refusal(now) for starter in starters]
@@ -135,10 +137,10 @@ def _sift(
         own_hits = None if hits is None else hits.get(one.event_id, _NONE)
         wanted, refused = shape(one.refusal, own_hits, seen.get(one.event_id, _NONE))
         sifted.refused.extend((one, why, of) for why, of in refused)
-        if one.value is None and (
-            lacking := [starter.campaign_id for starter in wanted if _is_by_key(starter)]
-        ):
-            sifted.refused.append((one, Reason.VALUE_MISSING, _campaigns(workspace_id, lacking)))
+        # A trial is beside all other runs, so it needs no key.
+        if one.value is None and not is_test:
+            if lacking := [starter.campaign_id for starter in wanted if _is_by_key(starter)]:
+                sifted.refused.append((one, Reason.VALUE_MISSING, _campaigns(workspace_id, lacking)))
             wanted = [starter for starter in wanted if not _is_by_key(starter)]
         sifted.wanted.extend((one, starter) for starter in wanted)
     return sifted

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from campaigns.definition import is_believed
 from campaigns.models import Run
 from campaigns.reasons import Reason
 from campaigns.services.noticing import concerns, end_by, match_notices
@@ -121,10 +122,11 @@ def _find(chunk: Chunk, runs: Sequence[Run], ending: Mapping[UUID, Sequence[Noti
             ],
         )
         rows = cursor.fetchall()
-    waiting = {row[0] for row in rows if row[4]}
+    waiting = {row[0] for row in rows if row[5]}
     events = {
-        id_: EffectEvent(id_, contact_id, name, occurred_at, "", 0, EffectsLevel.ALL)
-        for id_, contact_id, name, occurred_at, _ in rows
+        id_: EffectEvent(id_, contact_id, name, occurred_at, source, 0, EffectsLevel.ALL)
+        for id_, contact_id, name, occurred_at, source, _ in rows
+        if is_believed(name, source)
     }
     return [_Found(event, event.id in waiting) for event in events.values()]
 
@@ -143,20 +145,20 @@ def _bounds(chunk: Chunk, runs: Sequence[Run]) -> tuple[UUID, UUID]:
 
 
 _FIND: Final = """
-SELECT e.id, w.owner, e.name, e.occurred_at, true
+SELECT e.id, w.owner, e.name, e.occurred_at, e.source, true
 FROM events_eventbatch b
 CROSS JOIN LATERAL unnest(b.event_ids) AS one (id)
 CROSS JOIN LATERAL (
-    SELECT id, contact_id, name, occurred_at FROM events_event
+    SELECT id, contact_id, name, occurred_at, source FROM events_event
     WHERE workspace_id = %s AND id = one.id AND id BETWEEN %s AND %s OFFSET 0
 ) e
 JOIN unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner) ON w.origin = e.contact_id
 WHERE b.workspace_id = %s AND b.lane = ANY(%s) AND one.id BETWEEN %s AND %s AND e.name = ANY(%s)
 UNION ALL
-SELECT e.id, w.owner, e.name, e.occurred_at, false
+SELECT e.id, w.owner, e.name, e.occurred_at, e.source, false
 FROM unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner)
 CROSS JOIN LATERAL (
-    SELECT id, name, occurred_at FROM events_event
+    SELECT id, name, occurred_at, source FROM events_event
     WHERE workspace_id = %s AND contact_id = w.origin AND name = ANY(%s) AND id BETWEEN %s AND %s OFFSET 0
 ) e
 ORDER BY occurred_at, id

@@ -16,6 +16,7 @@ from inscriptis.model.config import ParserConfig
 
 from campaigns import liquid
 from campaigns.channels.webhook import METHOD
+from campaigns.definition import OUR_HEADERS
 from campaigns.errors import TemplateFault
 from campaigns.models import Campaign, Message, Template
 from campaigns.models.messages import Channel
@@ -31,7 +32,6 @@ MAX_TAGS: Final = 5_000
 MAX_STYLED: Final = 1_000_000
 """Tags multiplied by the rules of its styles."""
 _METHODS: Final = ("POST", "PUT", "PATCH")
-_OUR_HEADERS: Final = ("webhook-", "host", "content-", "transfer-encoding", "connection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def _request_headers(request: WebhookRequest, values: Mapping[str, Any]) -> dict
     headers = {METHOD: request.method.upper()}
     for name, source in request.headers.items():
         value = liquid.render(source, values, "text").strip()
-        if not name.isascii() or name.lower().startswith(_OUR_HEADERS) or not value.isprintable():
+        if not name.isascii() or name.lower().startswith(OUR_HEADERS) or not value.isprintable():
             raise TemplateFault(f"headers: {name} cannot be set")
         headers[name] = value
     return headers

@@ -9,7 +9,7 @@ from django.db import connections, transaction
 
 from campaigns.channels import NotSent
 from campaigns.dispatcher import Dispatcher
-from campaigns.models import Campaign, Message
+from campaigns.models import Campaign, Message, Run
 from campaigns.services import delivery
 from campaigns.services.delivery import claim_messages, deliver_ready, record_attempts, send, waiting_channels
 from campaigns.services.settling import settle_abandoned, settle_message
@@ -17,7 +17,7 @@ from campaigns.services.suppressing import suppress, unsubscribe
 from contacts.services import delete_contact
 from events.models import Event
 from tests.campaigns.messages import a_message, a_template, decided, use_channel
-from tests.campaigns.rows import a_campaign_row
+from tests.campaigns.rows import a_campaign_row, a_run
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -119,6 +119,32 @@ def test_an_archived_campaign_sends_nothing_any_more(workspace, jane, sent):
 
     assert sent == []
     assert decided(message) == [("not_sent", "campaign_archived")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "leaves"),
+    [("goal", "converted", False), ("exit_rule", "exited", False), ("end_of_workflow", "completed", True)],
+)
+def test_what_failed_while_its_run_ended_does_not_leave_any_more(
+    workspace, jane, time, monkeypatch, sent, reason, status, leaves
+):
+    campaign = a_campaign_row(workspace, "Cart", status="ACTIVE")
+    run = a_run(campaign, jane)
+    message = a_message(jane, campaign=campaign, run=run)
+    with monkeypatch.context() as failing:
+        refuse(failing, NotSent("later", is_permanent=False))
+        (claimed,) = claim_messages(workspace.id, "email", at_most=5)
+        attempt = send(claimed)
+    Run.objects.filter(id=run.id).update(status=status, end_reason=reason)
+    record_attempts(workspace.id, [attempt])
+    time.go(days=1)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert [one.pk for one in sent] == ([message.pk] if leaves else [])
+    assert message.status == ("SENT" if leaves else "CANCELLED")
+    assert leaves or decided(message)[-1] == ("not_sent", reason)
 
 
 def test_a_worker_that_died_leaves_the_message_unknown(workspace, jane, time, sent):
