@@ -5,7 +5,8 @@ import signal
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_ready
+from celery.signals import task_prerun, worker_process_init, worker_ready
+from django.db import close_old_connections
 from kombu.transport import TRANSPORT_ALIASES
 
 from config.memory import settle
@@ -17,7 +18,15 @@ TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
 
 app = Celery("headrace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+# Celery would hang up after each task: the next one would pay for a new connection, on which nothing is planned yet.
+app.conf["CELERY_DB_REUSE_MAX"] = TASKS_PER_CONNECTION = 1_000
 app.autodiscover_tasks()
+
+
+@task_prerun.connect(dispatch_uid="config.leave_broken_connections")
+def leave_broken_connections(**_: Any) -> None:
+    """Let go of a connection that failed in the task before: the database may have been restarted."""
+    close_old_connections()
 
 
 @worker_process_init.connect(dispatch_uid="config.leave_no_orphan")
