@@ -414,6 +414,29 @@ def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):
     assert runs_of(campaign) == []
 
 
+def test_history_that_is_parked_beside_what_happens_stays_history(workspace, jane, monkeypatch):
+    john = a_contact(workspace, "john@example.test")
+    campaign = a_campaign(workspace)
+
+    def fail(*_, **__):
+        raise ValueError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(effects, "enrol", fail)
+        who = [ContactReference(id=str(one.id)) for one in (jane, john)]
+        events = [IncomingEvent("go", one) for one in who]
+        record_events(workspace, events[:1], schema_policy=SchemaPolicy.OPEN)
+        record_events(
+            workspace, events[1:], schema_policy=SchemaPolicy.OPEN, level=EffectsLevel.SCORES_AND_SEGMENTS
+        )
+        apply_effects(workspace.id)
+    activate_campaign(workspace, campaign)
+    retry_parked(ParkedEffect.objects.all())
+    work(workspace)
+    assert [run.contact_id for run in runs_of(campaign)] == [jane.id]
+    assert admissions(campaign) == [ENTERED, refused("history")]
+
+
 def test_a_campaign_that_fails_is_parked_alone_and_decides_later_what_it_missed(workspace, jane, monkeypatch):
     fine, broken = a_campaign(workspace), a_campaign(workspace)
     real = effects.enrol
