@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -10,10 +11,11 @@ from django.db import transaction
 
 from campaigns.models import Broadcast, Campaign
 from campaigns.services.enrolling import Candidate, enrol
+from campaigns.services.noticing import person_ids
 from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
 from config import clock, ids
-from contacts.models import Contact
+from contacts.services.lookup import find
 from events.services import bump_rules_version
 from segments.models import Membership, Segment
 
@@ -85,8 +87,7 @@ def _next_contacts(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
     after = broadcast.after or UUID(int=0)
     if broadcast.contact_ids is not None:
         wanted = [one for one in broadcast.contact_ids if one > after][:CHUNK]
-        standing = Contact.objects.in_workspace(broadcast.workspace_id).standing().filter(id__in=wanted)
-        return sorted(standing.values_list("id", flat=True)), wanted[-1] if wanted else None
+        return _persons_on(broadcast, wanted), wanted[-1] if wanted else None
     segments = Segment.objects.in_workspace(broadcast.workspace_id)
     segment = segments.filter(id=broadcast.segment_id or ids.NO_ID).first()
     if segment is None:
@@ -96,6 +97,16 @@ def _next_contacts(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
     )
     found = list(members.order_by("contact").values_list("contact_id", flat=True)[:CHUNK])
     return found, found[-1] if found else None
+
+
+def _persons_on(broadcast: Broadcast, wanted: Sequence[UUID]) -> list[UUID]:
+    """Return who stands for these of the list; of several that were merged since, the first on it brings them in."""
+    listed = set(broadcast.contact_ids or ())
+    survivors = set(find(broadcast.workspace_id, wanted).by_id.values())
+    persons = person_ids(broadcast.workspace_id, survivors)
+    earliest = {survivor: min(listed.intersection(ids)) for survivor, ids in persons.items()}
+    here = set(wanted)
+    return sorted(survivor for survivor, first in earliest.items() if first in here)
 
 
 def _finish(campaign: Campaign) -> None:

@@ -50,9 +50,12 @@ def schedule_dates(workspace_id: UUID, version_id: UUID) -> int:
     """
     with transaction.atomic(durable=True):
         version = (
-            CampaignVersion.objects.filter(workspace_id=workspace_id, id=version_id)
+            CampaignVersion.objects.filter(
+                workspace_id=workspace_id, id=version_id, campaign__workspace_id=workspace_id
+            )
             .exclude(dates_since=None)
-            .select_for_update(skip_locked=True, of=("self",))
+            # The campaign too: whoever takes its dates off has it.
+            .select_for_update(skip_locked=True, of=("self", "campaign"))
             .select_related("campaign")
             .first()
         )
@@ -83,8 +86,17 @@ def versions_with_dates() -> list[tuple[UUID, UUID]]:
     return list(versions.values_list("workspace_id", "id"))
 
 
+def begin_dates(campaign: Campaign, version: CampaignVersion, now: datetime) -> None:
+    """Have the dates of all contacts put on the timetable for a version that begins to serve, or does so again."""
+    if any(True for _ in date_starts(starter_of(campaign, version))):
+        version.dates_since, version.dates_after = now, None
+        version.save(update_fields=["dates_since", "dates_after"])
+
+
 def forget_dates(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:
-    """Take a version's dates off the timetable."""
+    """Take a version's dates off the timetable, and put no more of them there."""
+    version.dates_since = None
+    version.save(update_fields=["dates_since"])
     if subjects := [start.subject for start in date_starts(starter_of(campaign, version))]:
         forget_due(workspace_id, subjects=subjects)
 
