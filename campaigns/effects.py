@@ -161,7 +161,12 @@ def _refusals(batch: EffectBatch, name: str, events: Sequence[EffectEvent]) -> d
                 workspace_id=batch.workspace_id, id__in=[event.id for event in old]
             ).values_list("id", "received_at")
         )
+        # Whose row is gone was erased meanwhile.
         refusals.update(
-            {one.id: Reason.TOO_LATE for one in old if received[one.id] - one.occurred_at > limit}
+            {
+                one.id: Reason.TOO_LATE
+                for one in old
+                if received.get(one.id, batch.now) - one.occurred_at > limit
+            }
         )
     return refusals

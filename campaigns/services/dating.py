@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
 
+from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
@@ -97,8 +99,9 @@ def forget_dates(workspace_id: UUID, campaign: Campaign, version: CampaignVersio
     """Take a version's dates off the timetable, and put no more of them there."""
     version.dates_since = None
     version.save(update_fields=["dates_since"])
-    if subjects := [start.subject for start in date_starts(starter_of(campaign, version))]:
-        forget_due(workspace_id, subjects=subjects)
+    with suppress(InvalidDefinition):  # of what nobody can read any more none is kept
+        if subjects := [start.subject for start in date_starts(starter_of(campaign, version))]:
+            forget_due(workspace_id, subjects=subjects)
 
 
 def _default_zone(workspace_id: UUID) -> str:

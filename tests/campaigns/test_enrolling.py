@@ -1,6 +1,9 @@
 """Who comes into a campaign, who does not, and why."""
 
+from datetime import timedelta
+
 import pytest
+from django.db import transaction
 
 from campaigns import effects
 from campaigns.definition import SYSTEM_EVENTS
@@ -26,6 +29,8 @@ from contacts.services.references import ContactChanges
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
 from events.services import (
     Consequence,
+    EffectBatch,
+    EffectEvent,
     IncomingEvent,
     SchemaPolicy,
     apply_effects,
@@ -411,6 +416,23 @@ def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):
     tell(workspace, jane, "go")
     delete_contact(workspace, jane)
     work(workspace)
+    assert runs_of(campaign) == []
+
+
+def test_an_old_event_that_is_erased_while_its_effects_are_applied_holds_nobody_up(workspace, jane, time):
+    john = a_contact(workspace, "john@example.test")
+    campaign = a_campaign(workspace)
+    old = clock.now() - timedelta(days=30)
+    for one in (jane, john):
+        tell(workspace, one, "go", at=old)
+    events = [
+        EffectEvent(one.id, one.contact_id, one.name, one.occurred_at, one.source, 0, EffectsLevel.ALL)
+        for one in Event.objects.filter(name="go").order_by("id")
+    ]
+    Event.objects.filter(id=events[0].id).delete()
+    with transaction.atomic():
+        effects.enrol_contacts(EffectBatch(workspace.id, events, clock.now()))
+    assert refused("late_event") in admissions(campaign)
     assert runs_of(campaign) == []
 
 
