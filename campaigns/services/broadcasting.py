@@ -9,9 +9,11 @@ from uuid import UUID
 
 from django.db import transaction
 
+from campaigns.errors import InvalidDefinition
 from campaigns.models import Broadcast, Campaign
 from campaigns.services.enrolling import Candidate, enrol
 from campaigns.services.noticing import person_ids
+from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
 from config import clock, ids
@@ -65,12 +67,17 @@ def take_broadcast(workspace_id: UUID, broadcast_id: UUID) -> bool:
         if campaign.status != Campaign.Status.ACTIVE or campaign.version is None:
             return False
         now = clock.now()
+        try:
+            starter = starter_of(campaign, campaign.version)
+        except InvalidDefinition as error:
+            set_campaign_aside(workspace_id, campaign.id, error, now)
+            return False
         contact_ids, last = _next_contacts(broadcast)
         source = f"broadcast:{broadcast.id}"
         candidates = [
             Candidate(contact_id=one, source=source, occurred_at=now, value=source) for one in contact_ids
         ]
-        enrol(workspace_id, [starter_of(campaign, campaign.version)], candidates, now)
+        enrol(workspace_id, [starter], candidates, now)
         broadcast.taken += len(contact_ids)
         if last is not None:
             broadcast.after = last

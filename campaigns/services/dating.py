@@ -17,6 +17,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.enrolling import Candidate, enrol
 from campaigns.services.moments import occurrence_after
+from campaigns.services.parking import set_campaign_aside
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import settings_of
 from campaigns.services.plans import DateStart, Plan, date_starts, starter_of
@@ -63,7 +64,12 @@ def schedule_dates(workspace_id: UUID, version_id: UUID) -> int:
         )
         if version is None:
             return 0
-        starts = list(date_starts(starter_of(version.campaign, version)))
+        try:
+            starts = list(date_starts(starter_of(version.campaign, version)))
+        except InvalidDefinition as error:
+            set_campaign_aside(workspace_id, version.campaign_id, error, clock.now())
+            forget_dates(workspace_id, version.campaign, version)
+            return 0
         contact_ids = _contacts_with(workspace_id, starts, version.dates_after)
         people = people_of(workspace_id, contact_ids)
         _plan_next(

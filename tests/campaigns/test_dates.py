@@ -6,7 +6,7 @@ import pytest
 
 from campaigns.errors import WrongStatus
 from campaigns.models import Broadcast, Campaign, CampaignVersion
-from campaigns.services import broadcasting, dating
+from campaigns.services import broadcasting, dating, plans
 from campaigns.services.broadcasting import take_broadcast
 from campaigns.services.campaigns import (
     activate_campaign,
@@ -245,6 +245,22 @@ def test_a_scheduled_campaign_starts_by_itself_and_is_complete_then(workspace, b
     campaign.refresh_from_db()
     assert campaign.status == Campaign.Status.COMPLETED
     assert ends(campaign) == [("completed", "end_of_workflow")] * 7
+
+
+def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace, buyers):
+    unreadable = [
+        a_campaign(workspace, definition(trigger=BIRTHDAY)),
+        a_campaign(workspace, definition(trigger={"type": "MANUAL"})),
+    ]
+    broadcast_campaign(workspace, unreadable[1], contact_ids=[buyers[0].id])
+    CampaignVersion.objects.update(definition={"triggers": "none"})
+    plans._read.cache_clear()
+    fine = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    broadcast_campaign(workspace, fine, contact_ids=[buyers[0].id])
+    begin_campaigns()
+    assert [run.contact_id for run in runs_of(fine)] == [buyers[0].id]
+    aside = Campaign.objects.exclude(parked_at=None)
+    assert set(aside.values_list("id", flat=True)) == {one.id for one in unreadable}
 
 
 def test_only_what_is_active_can_be_sent(workspace, jane):
