@@ -112,14 +112,16 @@ def _enrol_alike(
 
     def set_aside(listener: Listener, error: Exception) -> None:
         starter = listener[0]
-        park(
-            batch.workspace_id,
-            effect=EFFECT,
-            subject=f"campaign:{starter.campaign_id}",
-            event_ids=[event.id for event in events],
-            level=max(event.level for event in events),
-            error=error,
-        )
+        # Apart by level: what is history stays so when it is retried.
+        for level in sorted({event.level for event in events}):
+            park(
+                batch.workspace_id,
+                effect=EFFECT,
+                subject=f"campaign:{starter.campaign_id}",
+                event_ids=[event.id for event in events if event.level == level],
+                level=level,
+                error=error,
+            )
         if not starter.is_parked:
             set_campaign_aside(batch.workspace_id, starter.campaign_id, error, batch.now)
 
@@ -159,7 +161,12 @@ def _refusals(batch: EffectBatch, name: str, events: Sequence[EffectEvent]) -> d
                 workspace_id=batch.workspace_id, id__in=[event.id for event in old]
             ).values_list("id", "received_at")
         )
+        # Whose row is gone was erased meanwhile.
         refusals.update(
-            {one.id: Reason.TOO_LATE for one in old if received[one.id] - one.occurred_at > limit}
+            {
+                one.id: Reason.TOO_LATE
+                for one in old
+                if received.get(one.id, batch.now) - one.occurred_at > limit
+            }
         )
     return refusals

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
 
+from campaigns.errors import InvalidDefinition
 from campaigns.models import Broadcast, Campaign
 from campaigns.services.enrolling import Candidate, enrol
+from campaigns.services.noticing import person_ids
+from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
 from config import clock, ids
-from contacts.models import Contact
+from contacts.services.lookup import find
 from events.services import bump_rules_version
 from segments.models import Membership, Segment
 
@@ -63,12 +67,17 @@ def take_broadcast(workspace_id: UUID, broadcast_id: UUID) -> bool:
         if campaign.status != Campaign.Status.ACTIVE or campaign.version is None:
             return False
         now = clock.now()
+        try:
+            starter = starter_of(campaign, campaign.version)
+        except InvalidDefinition as error:
+            set_campaign_aside(workspace_id, campaign.id, error, now)
+            return False
         contact_ids, last = _next_contacts(broadcast)
         source = f"broadcast:{broadcast.id}"
         candidates = [
             Candidate(contact_id=one, source=source, occurred_at=now, value=source) for one in contact_ids
         ]
-        enrol(workspace_id, [starter_of(campaign, campaign.version)], candidates, now)
+        enrol(workspace_id, [starter], candidates, now)
         broadcast.taken += len(contact_ids)
         if last is not None:
             broadcast.after = last
@@ -85,8 +94,7 @@ def _next_contacts(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
     after = broadcast.after or UUID(int=0)
     if broadcast.contact_ids is not None:
         wanted = [one for one in broadcast.contact_ids if one > after][:CHUNK]
-        standing = Contact.objects.in_workspace(broadcast.workspace_id).standing().filter(id__in=wanted)
-        return sorted(standing.values_list("id", flat=True)), wanted[-1] if wanted else None
+        return _persons_on(broadcast, wanted), wanted[-1] if wanted else None
     segments = Segment.objects.in_workspace(broadcast.workspace_id)
     segment = segments.filter(id=broadcast.segment_id or ids.NO_ID).first()
     if segment is None:
@@ -96,6 +104,16 @@ def _next_contacts(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
     )
     found = list(members.order_by("contact").values_list("contact_id", flat=True)[:CHUNK])
     return found, found[-1] if found else None
+
+
+def _persons_on(broadcast: Broadcast, wanted: Sequence[UUID]) -> list[UUID]:
+    """Return who stands for these of the list; of several that were merged since, the first on it brings them in."""
+    listed = set(broadcast.contact_ids or ())
+    survivors = set(find(broadcast.workspace_id, wanted).by_id.values())
+    persons = person_ids(broadcast.workspace_id, survivors)
+    earliest = {survivor: min(listed.intersection(ids)) for survivor, ids in persons.items()}
+    here = set(wanted)
+    return sorted(survivor for survivor, first in earliest.items() if first in here)
 
 
 def _finish(campaign: Campaign) -> None:

@@ -25,10 +25,10 @@ from campaigns.models import Broadcast, Campaign, CampaignVersion, Run, Template
 from campaigns.reasons import Reason
 from campaigns.services.broadcasting import plan_broadcast
 from campaigns.services.correlating import value_at
-from campaigns.services.dating import forget_dates
+from campaigns.services.dating import begin_dates, forget_dates
 from campaigns.services.enrolling import Candidate, Entered, enrol
 from campaigns.services.noticing import end_runs
-from campaigns.services.plans import Starter, date_starts, definition_of, starter_of
+from campaigns.services.plans import Starter, definition_of, starter_of
 from campaigns.signals import campaign_waits, runs_wait
 from config import clock, ids
 from contacts.models import Contact
@@ -91,6 +91,9 @@ def activate_campaign(workspace: Workspace, campaign: Campaign, *, by: str = "")
     now = clock.now()
     if held.version is None or not _is_same(held.version.definition, held.draft):
         _serve(held, definition, now, by)
+    elif held.status == Campaign.Status.COMPLETED:
+        # Nobody has kept them meanwhile.
+        begin_dates(held, held.version, now)
     _mend(held)
     held.status = Campaign.Status.ACTIVE
     held.activated_at = held.activated_at or now
@@ -366,9 +369,7 @@ def _serve(campaign: Campaign, definition: Definition, now: datetime, by: str) -
     )
     version.save(force_insert=True)
     campaign.version = version
-    if any(True for _ in date_starts(starter_of(campaign, version))):
-        version.dates_since = now
-        version.save(update_fields=["dates_since"])
+    begin_dates(campaign, version, now)
     _plan_schedules(campaign, definition, now)
 
 

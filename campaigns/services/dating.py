@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
 
+from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.enrolling import Candidate, enrol
 from campaigns.services.moments import occurrence_after
+from campaigns.services.parking import set_campaign_aside
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import settings_of
 from campaigns.services.plans import DateStart, Plan, date_starts, starter_of
@@ -50,15 +53,23 @@ def schedule_dates(workspace_id: UUID, version_id: UUID) -> int:
     """
     with transaction.atomic(durable=True):
         version = (
-            CampaignVersion.objects.filter(workspace_id=workspace_id, id=version_id)
+            CampaignVersion.objects.filter(
+                workspace_id=workspace_id, id=version_id, campaign__workspace_id=workspace_id
+            )
             .exclude(dates_since=None)
-            .select_for_update(skip_locked=True, of=("self",))
+            # The campaign too: whoever takes its dates off has it.
+            .select_for_update(skip_locked=True, of=("self", "campaign"))
             .select_related("campaign")
             .first()
         )
         if version is None:
             return 0
-        starts = list(date_starts(starter_of(version.campaign, version)))
+        try:
+            starts = list(date_starts(starter_of(version.campaign, version)))
+        except InvalidDefinition as error:
+            set_campaign_aside(workspace_id, version.campaign_id, error, clock.now())
+            forget_dates(workspace_id, version.campaign, version)
+            return 0
         contact_ids = _contacts_with(workspace_id, starts, version.dates_after)
         people = people_of(workspace_id, contact_ids)
         _plan_next(
@@ -83,10 +94,20 @@ def versions_with_dates() -> list[tuple[UUID, UUID]]:
     return list(versions.values_list("workspace_id", "id"))
 
 
+def begin_dates(campaign: Campaign, version: CampaignVersion, now: datetime) -> None:
+    """Have the dates of all contacts put on the timetable for a version that begins to serve, or does so again."""
+    if any(True for _ in date_starts(starter_of(campaign, version))):
+        version.dates_since, version.dates_after = now, None
+        version.save(update_fields=["dates_since", "dates_after"])
+
+
 def forget_dates(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:
-    """Take a version's dates off the timetable."""
-    if subjects := [start.subject for start in date_starts(starter_of(campaign, version))]:
-        forget_due(workspace_id, subjects=subjects)
+    """Take a version's dates off the timetable, and put no more of them there."""
+    version.dates_since = None
+    version.save(update_fields=["dates_since"])
+    with suppress(InvalidDefinition):  # of what nobody can read any more none is kept
+        if subjects := [start.subject for start in date_starts(starter_of(campaign, version))]:
+            forget_due(workspace_id, subjects=subjects)
 
 
 def _default_zone(workspace_id: UUID) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from campaigns.definition import is_believed
+from campaigns.definition import WaitForEvent, is_believed
 from campaigns.models import Decision, Run
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING, cancel_messages
@@ -47,7 +47,7 @@ class _Noticing:
     fulfilled: Mapping[UUID, Sequence[Notice]] = field(default_factory=dict)
     properties: Mapping[UUID, Any] = field(default_factory=dict)
     ended: dict[UUID, tuple[Run, EffectEvent, Reason]] = field(default_factory=dict)
-    resumed: dict[UUID, EffectEvent] = field(default_factory=dict)
+    resumed: dict[UUID, tuple[Run, EffectEvent]] = field(default_factory=dict)
 
     def run(self) -> None:
         runs = self._runs()
@@ -108,11 +108,13 @@ class _Noticing:
         if (reason := end_by(run, event, notices)) is not None:
             self.ended[run.id] = (run, event, reason)
         elif run.id not in self.resumed and any(self._is_awaited(run, one, event) for one in notices):
-            self.resumed[run.id] = event
+            self.resumed[run.id] = (run, event)
 
     def _is_awaited(self, run: Run, notice: Notice, event: EffectEvent) -> bool:
         wait = notice.wait
         if wait is None or notice.node_id != run.step or not run.awaits or event.id == run.resumed_by:
+            return False
+        if event.occurred_at > deadline_of(wait, run):
             return False
         if not wait.path:
             return event.occurred_at >= run.since
@@ -141,15 +143,17 @@ class _Noticing:
             cursor.execute(
                 "UPDATE campaigns_run r SET resumed_by = w.event_id, since = GREATEST(r.since, w.occurred_at),"
                 " awaits = '', wake_at = %s"
-                " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::text[])"
-                " AS w (id, event_id, occurred_at, name)"
-                " WHERE r.workspace_id = %s AND r.id = w.id AND r.status = 'open' AND r.awaits = w.name",
+                " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::int[])"
+                " AS w (id, event_id, occurred_at, steps_taken)"
+                " WHERE r.workspace_id = %s AND r.id = w.id AND r.status = 'open' AND r.awaits <> ''"
+                # One that a worker has taken on meanwhile has found the event by itself, or waits for another.
+                " AND r.steps_taken = w.steps_taken",
                 [
                     self.batch.now,
                     list(self.resumed),
-                    [event.id for event in self.resumed.values()],
-                    [event.occurred_at for event in self.resumed.values()],
-                    [event.name for event in self.resumed.values()],
+                    [event.id for _, event in self.resumed.values()],
+                    [event.occurred_at for _, event in self.resumed.values()],
+                    [run.steps_taken for run, _ in self.resumed.values()],
                     self.batch.workspace_id,
                 ],
             )
@@ -204,6 +208,12 @@ def _match_alike(
 def concerns(run: Run, event: EffectEvent) -> bool:
     """Tell whether an event may mean anything to a run of its contact: one that came with the trigger or after it."""
     return event.id != run.event_id and event.occurred_at >= run.triggered_at
+
+
+def deadline_of(step: WaitForEvent, run: Run) -> datetime:
+    """Return when a run that has come to a wait for an event waits no longer."""
+    assert run.arrived_at is not None  # noqa: S101  # only who has come there is asked
+    return run.arrived_at if run.skips_waits else run.arrived_at + step.timeout
 
 
 def end_by(run: Run, event: EffectEvent, fulfilled: Sequence[Notice]) -> Reason | None:

@@ -371,3 +371,14 @@ def test_a_definition_that_nobody_can_read_any_more_parks_its_campaign_alone(wor
     assert broken.parked_at is not None
     assert broken.error.startswith("InvalidDefinition: triggers")
     assert (len(runs_of(broken)), len(runs_of(fine))) == (0, 1)
+
+
+def test_what_nobody_can_read_any_more_is_mended_by_an_edit_or_put_away(workspace, jane):
+    mended, archived = a_campaign(workspace), a_campaign(workspace)
+    CampaignVersion.objects.update(definition={"triggers": "none"})
+    plans._read.cache_clear()
+    update_campaign(workspace, mended, definition=definition(marks("anew")))
+    activate_campaign(workspace, mended)
+    archive_campaign(workspace, archived)
+    send(workspace, jane, "go")
+    assert (len(runs_of(mended)), len(runs_of(archived))) == (1, 0)

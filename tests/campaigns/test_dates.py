@@ -5,20 +5,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from campaigns.errors import WrongStatus
-from campaigns.models import Broadcast, Campaign
-from campaigns.services import broadcasting, dating
+from campaigns.models import Broadcast, Campaign, CampaignVersion
+from campaigns.services import broadcasting, dating, plans
+from campaigns.services.broadcasting import take_broadcast
 from campaigns.services.campaigns import (
     activate_campaign,
     archive_campaign,
     broadcast_campaign,
     create_campaign,
+    finish_campaign,
     pause_campaign,
     resume_campaign,
     update_campaign,
 )
 from campaigns.tasks import begin_campaigns, sweep_campaigns, sweep_runs
 from contacts.models import Contact
-from contacts.services import update_contact
+from contacts.services import merge_contacts, update_contact
 from contacts.services.references import ContactChanges
 from events.models import Due
 from tests.campaigns.factories import a_campaign, admissions, definition, ends, runs_of, work
@@ -121,6 +123,41 @@ def test_an_edit_takes_the_old_dates_off(workspace, time):
     assert [moment.hour for _, moment in started(campaign)] == [18]
 
 
+def test_an_edit_before_all_dates_are_on_the_timetable_leaves_only_its_own(workspace, time):
+    jane = a_contact(
+        workspace, "jane@example.test", attributes={"renewal": "2026-05-10", "birthday": "1990-05-20"}
+    )
+    campaign = a_campaign(workspace, definition(trigger=RENEWAL))
+    update_campaign(workspace, campaign, definition=definition(trigger=BIRTHDAY))
+    activate_campaign(workspace, campaign)
+    begin_campaigns()
+    due = Due.objects.values_list("contact_id", "due_at")
+    assert list(due) == [(jane.id, datetime(2026, 5, 20, 9, tzinfo=UTC))]
+
+
+def test_what_is_archived_before_all_dates_are_on_the_timetable_puts_none_there(workspace, time):
+    born(workspace, "1990-05-20")
+    archive_campaign(workspace, a_campaign(workspace, definition(trigger=BIRTHDAY)))
+    assert begin_campaigns() == "nothing"
+    assert Due.objects.count() == 0
+    assert not CampaignVersion.objects.exclude(dates_since=None).exists()
+
+
+def test_dates_that_pass_or_come_while_a_campaign_is_finished_are_back_once_it_serves_again(workspace, time):
+    born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    begin_campaigns()
+    finish_campaign(workspace, campaign)
+    john = born(workspace, "1991-06-20", "john")
+    time.go(days=25)
+    work(workspace)
+    activate_campaign(workspace, campaign)
+    begin_campaigns()
+    pass_days(workspace, time, 30)
+    assert started(campaign) == [(john.id, datetime(2026, 6, 20, 9, tzinfo=UTC))]
+    assert sorted(due.year for due in Due.objects.values_list("due_at", flat=True)) == [2027, 2027]
+
+
 # Broadcasts
 
 
@@ -155,6 +192,35 @@ def test_a_broadcast_to_a_list_leaves_out_who_is_gone(workspace, buyers):
     assert sorted(run.contact_id for run in runs_of(campaign)) == sorted(one.id for one in buyers[1:])
 
 
+def test_a_broadcast_to_a_list_reaches_whoever_was_merged_since(workspace, buyers, time):
+    survivor = a_contact(workspace, "survivor@example.test")
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    at = time.moment + timedelta(hours=1)
+    broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers], at=at)
+    merge_contacts(workspace, survivor, buyers[0])
+    merge_contacts(workspace, buyers[1], buyers[2])
+    time.go(hours=1)
+    begin_campaigns()
+    reached = [survivor.id, buyers[1].id, *(one.id for one in buyers[3:])]
+    assert sorted(run.contact_id for run in runs_of(campaign)) == sorted(reached)
+
+
+def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
+    workspace, buyers, time, monkeypatch
+):
+    monkeypatch.setattr(broadcasting, "CHUNK", 3)
+    raw = definition(trigger={"type": "MANUAL"}, reentry={"mode": "afterwards"})
+    campaign = a_campaign(workspace, raw)
+    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers])
+    take_broadcast(workspace.id, broadcast.id)
+    work(workspace)
+    people = sorted(buyers, key=lambda one: one.id)
+    merge_contacts(workspace, people[6], people[0])
+    merge_contacts(workspace, people[1], people[5])
+    begin_campaigns()
+    assert sorted(run.contact_id for run in runs_of(campaign)) == [one.id for one in people[:5]]
+
+
 def test_a_broadcast_of_a_paused_campaign_waits(workspace, buyers):
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     broadcast_campaign(workspace, campaign, contact_ids=[buyers[0].id])
@@ -179,6 +245,22 @@ def test_a_scheduled_campaign_starts_by_itself_and_is_complete_then(workspace, b
     campaign.refresh_from_db()
     assert campaign.status == Campaign.Status.COMPLETED
     assert ends(campaign) == [("completed", "end_of_workflow")] * 7
+
+
+def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace, buyers):
+    unreadable = [
+        a_campaign(workspace, definition(trigger=BIRTHDAY)),
+        a_campaign(workspace, definition(trigger={"type": "MANUAL"})),
+    ]
+    broadcast_campaign(workspace, unreadable[1], contact_ids=[buyers[0].id])
+    CampaignVersion.objects.update(definition={"triggers": "none"})
+    plans._read.cache_clear()
+    fine = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    broadcast_campaign(workspace, fine, contact_ids=[buyers[0].id])
+    begin_campaigns()
+    assert [run.contact_id for run in runs_of(fine)] == [buyers[0].id]
+    aside = Campaign.objects.exclude(parked_at=None)
+    assert set(aside.values_list("id", flat=True)) == {one.id for one in unreadable}
 
 
 def test_only_what_is_active_can_be_sent(workspace, jane):

@@ -1,6 +1,9 @@
 """Who comes into a campaign, who does not, and why."""
 
+from datetime import timedelta
+
 import pytest
+from django.db import transaction
 
 from campaigns import effects
 from campaigns.definition import SYSTEM_EVENTS
@@ -26,6 +29,8 @@ from contacts.services.references import ContactChanges
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
 from events.services import (
     Consequence,
+    EffectBatch,
+    EffectEvent,
     IncomingEvent,
     SchemaPolicy,
     apply_effects,
@@ -412,6 +417,46 @@ def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):
     delete_contact(workspace, jane)
     work(workspace)
     assert runs_of(campaign) == []
+
+
+def test_an_old_event_that_is_erased_while_its_effects_are_applied_holds_nobody_up(workspace, jane, time):
+    john = a_contact(workspace, "john@example.test")
+    campaign = a_campaign(workspace)
+    old = clock.now() - timedelta(days=30)
+    for one in (jane, john):
+        tell(workspace, one, "go", at=old)
+    events = [
+        EffectEvent(one.id, one.contact_id, one.name, one.occurred_at, one.source, 0, EffectsLevel.ALL)
+        for one in Event.objects.filter(name="go").order_by("id")
+    ]
+    Event.objects.filter(id=events[0].id).delete()
+    with transaction.atomic():
+        effects.enrol_contacts(EffectBatch(workspace.id, events, clock.now()))
+    assert refused("late_event") in admissions(campaign)
+    assert runs_of(campaign) == []
+
+
+def test_history_that_is_parked_beside_what_happens_stays_history(workspace, jane, monkeypatch):
+    john = a_contact(workspace, "john@example.test")
+    campaign = a_campaign(workspace)
+
+    def fail(*_, **__):
+        raise ValueError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(effects, "enrol", fail)
+        who = [ContactReference(id=str(one.id)) for one in (jane, john)]
+        events = [IncomingEvent("go", one) for one in who]
+        record_events(workspace, events[:1], schema_policy=SchemaPolicy.OPEN)
+        record_events(
+            workspace, events[1:], schema_policy=SchemaPolicy.OPEN, level=EffectsLevel.SCORES_AND_SEGMENTS
+        )
+        apply_effects(workspace.id)
+    activate_campaign(workspace, campaign)
+    retry_parked(ParkedEffect.objects.all())
+    work(workspace)
+    assert [run.contact_id for run in runs_of(campaign)] == [jane.id]
+    assert admissions(campaign) == [ENTERED, refused("history")]
 
 
 def test_a_campaign_that_fails_is_parked_alone_and_decides_later_what_it_missed(workspace, jane, monkeypatch):

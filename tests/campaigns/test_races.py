@@ -15,7 +15,7 @@ from campaigns.models import (
     SentEmail,
     Template,
 )
-from campaigns.services import stepping
+from campaigns.services import noticing, stepping
 from campaigns.services.campaigns import (
     activate_campaign,
     archive_campaign,
@@ -293,6 +293,33 @@ def test_a_contact_that_is_merged_during_a_step_is_written_to_once(workspace, ja
     assert sorted(ends(campaign)) == [("exited", "merged"), ("open", "")]
     # What the younger run had in the queue is cancelled, if it had any.
     assert len(mailoutbox) == 1
+
+
+@transactional
+def test_two_waits_want_two_events_also_where_a_worker_finds_the_first_beside_the_effects(
+    workspace, jane, monkeypatch
+):
+    first, second = (node(id_, "waitForEvent", eventType="paid", timeout="2d") for id_ in ("first", "second"))
+    edges = [("first", "second", "event"), ("second", "mark", "event")]
+    a_campaign(workspace, definition(first, second, marks(), edges=edges))
+    send(workspace, jane, "go")
+    work(workspace)
+    tell(workspace, jane, "paid")
+    Run.objects.update(wake_at=clock.now())
+    arrived, may_go = paused(monkeypatch, noticing._Noticing, "_resume")
+
+    def step():
+        assert arrived.wait(timeout=30)
+        run_due(workspace.id, at_most_seconds=30)
+        may_go.set()
+
+    at_once(partial(apply_effects, workspace.id), step)
+    work(workspace)
+    (run,) = Run.objects.all()
+    assert (run.status, run.step) == ("open", "second")
+    send(workspace, jane, "paid")
+    work(workspace)
+    assert ends(run.campaign) == [("completed", "end_of_workflow")]
 
 
 @transactional

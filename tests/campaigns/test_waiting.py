@@ -222,6 +222,19 @@ def test_two_waits_for_one_name_want_two_events(workspace, jane, time):
     assert marked(workspace) == ["mark"]
 
 
+@pytest.mark.parametrize("is_correlated", [True, False])
+def test_an_event_after_the_time_out_is_too_late_though_no_worker_has_come_yet(
+    workspace, jane, time, is_correlated
+):
+    a_campaign(workspace, paid_or_not(**(SAME_ORDER if is_correlated else {})))
+    send(workspace, jane, "go", order_id=1)
+    work(workspace)
+    time.go(days=2, seconds=1)
+    send(workspace, jane, "paid", order_id=1)
+    work(workspace)
+    assert marked(workspace) == ["mark unpaid"]
+
+
 def test_a_run_that_lacks_what_it_is_to_be_told_by_leaves(workspace, jane):
     campaign = a_campaign(workspace, paid_or_not(**SAME_ORDER))
     send(workspace, jane, "go")

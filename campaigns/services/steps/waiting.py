@@ -15,6 +15,7 @@ from campaigns.models import Run
 from campaigns.reasons import Reason
 from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.moments import moment_of, next_time_of_day
+from campaigns.services.noticing import deadline_of
 from campaigns.services.turns import End, GoOn, Outcome, Stay, Turn
 from events.models import Event
 from events.rules.matching import EventRule, events_of_contacts, matches
@@ -103,15 +104,10 @@ def _begin(turn: Turn, run: Run) -> Outcome:
 def _still(turn: Turn, run: Run) -> Outcome:
     step = turn.node.step
     assert isinstance(step, WaitForEvent)  # noqa: S101  # as above
-    deadline = _deadline(step, run)
+    deadline = deadline_of(step, run)
     if deadline > turn.now:
         return Stay(deadline, run.awaits, run.awaited_value)
     return GoOn(TIMEOUT, {"reason": str(Reason.TIMED_OUT)}, since=deadline)
-
-
-def _deadline(step: WaitForEvent, run: Run) -> datetime:
-    assert run.arrived_at is not None  # noqa: S101  # only who has come here is asked
-    return run.arrived_at if run.skips_waits else run.arrived_at + step.timeout
 
 
 def _look_back(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
@@ -157,7 +153,7 @@ def _believed(
 
 
 def _is_it(step: WaitForEvent, run: Run, event_id: UUID, occurred_at: datetime, properties: Any) -> bool:
-    if event_id in (run.event_id, run.resumed_by) or occurred_at > _deadline(step, run):
+    if event_id in (run.event_id, run.resumed_by) or occurred_at > deadline_of(step, run):
         return False
     if occurred_at < _counts_from(step, run):
         return False
