@@ -14,6 +14,7 @@ class Reason(StrEnum):
     HISTORY = "history"
     OUTSIDE_PERIOD = "outside_period"
     PAUSED = "paused"
+    PARKED = "campaign_parked"
     NO_ADDRESS = "no_address"
     OPTED_OUT = "opted_out"
     NO_CONSENT = "no_consent"

@@ -18,7 +18,7 @@ from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
 from config import clock, ids
 from contacts.services.lookup import find
-from events.services import bump_rules_version
+from events.services import bump_rules_version, hold_rules
 from segments.models import Membership, Segment
 
 CHUNK: Final = 1_000
@@ -46,7 +46,10 @@ def plan_broadcast(
 def due_broadcasts() -> list[tuple[UUID, UUID]]:
     """Return the (workspace, broadcast) that are due in campaigns that are active."""
     due = Broadcast.objects.filter(
-        finished_at=None, due_at__lte=clock.now(), campaign__status=Campaign.Status.ACTIVE
+        finished_at=None,
+        due_at__lte=clock.now(),
+        campaign__status=Campaign.Status.ACTIVE,
+        campaign__parked_at=None,
     )
     return list(due.order_by("due_at").values_list("workspace_id", "id"))
 
@@ -54,39 +57,38 @@ def due_broadcasts() -> list[tuple[UUID, UUID]]:
 def take_broadcast(workspace_id: UUID, broadcast_id: UUID) -> bool:
     """Let in the next contacts of a broadcast. Returns whether there may be more; not so if another has it."""
     with transaction.atomic(durable=True):
-        broadcast = (
-            Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id, finished_at=None)
-            .select_for_update(skip_locked=True)
-            .first()
-        )
+        hold_rules(workspace_id)
+        broadcast = _lock(workspace_id, broadcast_id)
         if broadcast is None:
             return False
-        campaign = Campaign.objects.select_related("version").get(
-            workspace_id=workspace_id, id=broadcast.campaign_id
-        )
-        if campaign.status != Campaign.Status.ACTIVE or campaign.version is None:
+        campaign, now = broadcast.campaign, clock.now()
+        if campaign.status != Campaign.Status.ACTIVE or campaign.parked_at or campaign.version is None:
             return False
-        now = clock.now()
         try:
             starter = starter_of(campaign, campaign.version)
         except InvalidDefinition as error:
             set_campaign_aside(workspace_id, campaign.id, error, now)
             return False
         contact_ids, last = _next_contacts(broadcast)
-        source = f"broadcast:{broadcast.id}"
-        candidates = [
-            Candidate(contact_id=one, source=source, occurred_at=now, value=source) for one in contact_ids
-        ]
-        enrol(workspace_id, [starter], candidates, now)
-        broadcast.taken += len(contact_ids)
         if last is not None:
+            source = f"broadcast:{broadcast.id}"
+            candidates = [
+                Candidate(contact_id=one, source=source, occurred_at=now, value=source) for one in contact_ids
+            ]
+            enrol(workspace_id, [starter], candidates, now)
+            broadcast.taken += len(contact_ids)
             broadcast.after = last
-        else:
-            broadcast.finished_at = now
-        broadcast.save(update_fields=["taken", "after", "finished_at"])
-        if broadcast.finished_at is not None:
-            _finish(campaign)
-    return last is not None
+            broadcast.save(update_fields=["taken", "after"])
+            return True
+    _finish(workspace_id, broadcast_id)
+    return False
+
+
+def _lock(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
+    """Lock a broadcast that is not finished, unless another has it."""
+    broadcasts = Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id, finished_at=None)
+    rows = broadcasts.select_related("campaign__version")
+    return rows.select_for_update(of=("self",), skip_locked=True).first()
 
 
 def _next_contacts(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
@@ -116,13 +118,20 @@ def _persons_on(broadcast: Broadcast, wanted: Sequence[UUID]) -> list[UUID]:
     return sorted(survivor for survivor, first in earliest.items() if first in here)
 
 
-def _finish(campaign: Campaign) -> None:
-    """Complete a campaign that is nothing but broadcasts once the last of them is out."""
-    waiting = Broadcast.objects.filter(
-        workspace_id=campaign.workspace_id, campaign=campaign, finished_at=None
-    )
-    if campaign.type == Campaign.Type.BROADCAST and not waiting.exists():
-        bump_rules_version(campaign.workspace_id)
-        Campaign.objects.filter(id=campaign.id, status=Campaign.Status.ACTIVE).update(
-            status=Campaign.Status.COMPLETED, updated_at=clock.now()
-        )
+def _finish(workspace_id: UUID, broadcast_id: UUID) -> None:
+    """Finish a broadcast, and with the last one a campaign that is nothing but broadcasts.
+
+    The rules first, the broadcast then: in this order, as who archives a campaign.
+    """
+    with transaction.atomic(durable=True):
+        bump_rules_version(workspace_id)
+        broadcast = _lock(workspace_id, broadcast_id)
+        if broadcast is None:
+            return
+        broadcast.finished_at = clock.now()
+        broadcast.save(update_fields=["finished_at"])
+        of_campaign = Broadcast.objects.filter(workspace_id=workspace_id, campaign=broadcast.campaign_id)
+        if not of_campaign.filter(finished_at=None).exists():
+            Campaign.objects.in_workspace(workspace_id).active().filter(
+                id=broadcast.campaign_id, type=Campaign.Type.BROADCAST
+            ).update(status=Campaign.Status.COMPLETED, updated_at=clock.now())

@@ -35,7 +35,7 @@ from contacts.models import Contact
 from contacts.services.lookup import find
 from events.models import Event
 from events.rules.reading import declared_types
-from events.services import bump_rules_version
+from events.services import bump_rules_version, hold_rules
 from segments.rules import known_segments
 from workspaces.models import Workspace
 
@@ -169,6 +169,7 @@ def execute_campaign(
 
     `key`: of a campaign that has one run a key. Raises CampaignNotFound, WrongStatus.
     """
+    hold_rules(workspace.id)
     standing = get_campaign(workspace.id, campaign.id)
     if standing.status != Campaign.Status.ACTIVE or standing.version is None:
         raise WrongStatus(standing.status, "only an active one can be executed")
@@ -320,14 +321,23 @@ def open_runs_of(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID
 
 def retire_versions(workspace_id: UUID) -> int:
     """Let events no longer be held against versions that serve no more and have no run left. Returns how many."""
+    if not _idle_versions(workspace_id):
+        return 0
+    with transaction.atomic():
+        # Whoever starts a run holds the rules: none begins between the look and the deed.
+        bump_rules_version(workspace_id)
+        done = CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=_idle_versions(workspace_id))
+        return done.update(retired_at=clock.now())
+
+
+def _idle_versions(workspace_id: UUID) -> list[UUID]:
     now = clock.now()
     runs = Run.objects.filter(workspace_id=workspace_id, version=OuterRef("id"))
     versions = CampaignVersion.objects.filter(workspace_id=workspace_id, retired_at=None).exclude(
         campaign__version=F("id")
     )
     idle = versions.filter(~Exists(runs.open()))
-    done = [version.id for version in idle if not _may_convert(version, now)]
-    return CampaignVersion.objects.filter(id__in=done).update(retired_at=now)
+    return [version.id for version in idle if not _may_convert(version, now)]
 
 
 def workspaces_with_campaigns() -> list[UUID]:

@@ -170,13 +170,18 @@ def _places(query: Sql) -> Mapping[UUID | None, frozenset[int]]:
 
 
 def _seen(workspace_id: UUID, starters: Sequence[Starter], candidates: Sequence[Candidate]) -> Sql:
-    """Return the query of (event_id, place) of the campaigns that have decided about an event already."""
+    """Return the query of (event_id, place) of the campaigns that have decided about an event already.
+
+    And of those that did not serve yet when it was received: what is repeated is no news to them.
+    """
+    event_ids = [one.event_id for one in candidates if one.event_id is not None]
+    campaign_ids = [starter.campaign_id for starter in starters]
     return Sql(
         _SEEN,
         (
-            [one.event_id for one in candidates],
-            workspace_id,
-            [starter.campaign_id for starter in starters],
+            *(event_ids, workspace_id, workspace_id, campaign_ids),
+            *(event_ids, workspace_id, min(event_ids), max(event_ids)),
+            [starter.activated_at for starter in starters],
         ),
     )
 
@@ -188,9 +193,16 @@ CROSS JOIN LATERAL (
     WHERE workspace_id = %s AND event_id = g.event_id
     AND kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
 ) d
-LEFT JOIN {CampaignSet._meta.db_table} s ON s.id = d.campaign_set_id
+LEFT JOIN {CampaignSet._meta.db_table} s ON s.workspace_id = %s AND s.id = d.campaign_set_id
 JOIN unnest(%s::uuid[]) WITH ORDINALITY AS c (campaign_id, place)
     ON c.campaign_id = d.campaign_id OR c.campaign_id = ANY (s.campaign_ids)
+UNION ALL
+SELECT e.id, c.place FROM unnest(%s::uuid[]) AS g (event_id)
+CROSS JOIN LATERAL (
+    SELECT id, received_at FROM events_event
+    WHERE workspace_id = %s AND id = g.event_id AND id BETWEEN %s AND %s OFFSET 0
+) e
+JOIN unnest(%s::timestamptz[]) WITH ORDINALITY AS c (activated_at, place) ON e.received_at < c.activated_at
 """
 
 

@@ -45,11 +45,15 @@ class Starter:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     is_parked: bool = False
+    # What was received before it has never been the campaign's.
+    activated_at: datetime | None = None
 
     def refusal(self, now: datetime) -> Reason | None:
         """Return why nothing starts now, whatever happens; None: something may."""
         if self.status == Campaign.Status.PAUSED:
             return Reason.PAUSED
+        if self.is_parked:
+            return Reason.PARKED
         too_early = self.starts_at is not None and now < self.starts_at
         too_late = self.ends_at is not None and now >= self.ends_at
         return Reason.OUTSIDE_PERIOD if too_early or too_late else None
@@ -132,6 +136,7 @@ def starter_of(campaign: Campaign, version: CampaignVersion) -> Starter:
         campaign.starts_at,
         campaign.ends_at,
         campaign.parked_at is not None,
+        campaign.activated_at,
     )
 
 

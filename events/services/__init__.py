@@ -16,6 +16,7 @@ from events.services.effects import (
     apply_effects,
     bump_rules_version,
     hold_lane,
+    hold_rules,
     workspaces_with_due,
     workspaces_with_open_batches,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "forget_measures",
     "hold_lane",
     "hold_lanes_of",
+    "hold_rules",
     "isolate",
     "lag_of",
     "lane_of",

@@ -130,7 +130,7 @@ def hold_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float = 0) -> I
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}")
         cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
-        _hold_rules(workspace_id)
+        hold_rules(workspace_id)
         yield
 
 
@@ -144,7 +144,7 @@ def hold_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: f
         for lane in sorted(lanes):
             cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
         cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
-    _hold_rules(workspace_id)
+    hold_rules(workspace_id)
 
 
 def bump_rules_version(workspace_id: UUID) -> None:
@@ -273,10 +273,11 @@ def _prepare(workspace_id: UUID) -> None:
     """Bound the time of every statement, and hold the rules as they are until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {int(settings.EFFECT_TIMEOUT_SECONDS * 1000)}")
-    _hold_rules(workspace_id)
+    hold_rules(workspace_id)
 
 
-def _hold_rules(workspace_id: UUID) -> None:
+def hold_rules(workspace_id: UUID) -> None:
+    """Keep the rules as they are until the transaction ends."""
     held = "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE"
     with connection.cursor() as cursor:
         cursor.execute(held, [workspace_id])

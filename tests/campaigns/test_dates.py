@@ -99,6 +99,15 @@ def test_a_date_that_downtime_kept_for_too_long_starts_nothing_and_says_so(works
     assert Due.objects.get().due_at == datetime(2027, 5, 20, 9, tzinfo=UTC)
 
 
+def test_a_date_of_a_campaign_that_failed_says_so(workspace, time):
+    born(workspace, "1990-05-02")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    begin_campaigns()
+    Campaign.objects.filter(id=campaign.id).update(parked_at=time.now())
+    pass_days(workspace, time, 2)
+    assert admissions(campaign) == [("not_entered", "campaign_parked")]
+
+
 def test_all_contacts_are_put_on_the_timetable_some_at_a_time(workspace, time, monkeypatch):
     monkeypatch.setattr(dating, "CHUNK", 2)
     for number in range(5):
@@ -231,6 +240,18 @@ def test_a_broadcast_of_a_paused_campaign_waits(workspace, buyers):
     begin_campaigns()
     sweep_runs()
     assert ends(campaign) == [("completed", "end_of_workflow")]
+
+
+def test_a_broadcast_of_a_campaign_that_failed_waits_too(workspace, buyers):
+    campaign = a_campaign(workspace)
+    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[buyers[0].id])
+    Campaign.objects.filter(id=campaign.id).update(parked_at=NOW)
+    begin_campaigns()
+    assert not take_broadcast(workspace.id, broadcast.id)
+    assert admissions(campaign) == []
+    Campaign.objects.filter(id=campaign.id).update(parked_at=None)
+    begin_campaigns()
+    assert admissions(campaign) == [("entered", "")]
 
 
 def test_a_scheduled_campaign_starts_by_itself_and_is_complete_then(workspace, buyers, time):
