@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -118,6 +119,12 @@ class StrictJSONField(forms.JSONField):
             except ParseError as error:
                 raise ValidationError(str(error.detail), code="invalid") from error
         return super().to_python(value)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return JSON as people read and write it: a line for each key."""
+        if isinstance(value, forms.fields.InvalidJSONInput):
+            return value
+        return json.dumps(value, ensure_ascii=False, indent=2, cls=self.encoder)
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         try:

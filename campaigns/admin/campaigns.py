@@ -52,11 +52,26 @@ from workspaces.staff import (
 )
 
 _EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority")
+_DRAFT_HELP = (
+    'such as {"triggers": [{"type": "EVENT", "eventType": "signup"}], "reentry": {"mode": "once"}, "workflow":'
+    ' {"nodes": [{"id": "a-day", "type": "wait", "data": {"duration": "1d"}}, {"id": "welcome", "type": "send",'
+    ' "data": {"channel": "email", "templateId": "…"}}], "edges": [{"source": "a-day", "target": "welcome"}]},'
+    ' "goal": {"eventType": "purchase", "within": "7d"}}; the API\'s document (/docs) has all. It serves once'
+    " it is activated: an action of the list."
+)
 Section = dict[str, Any]
 
 
 class CampaignForm(TenantForm):
     """A campaign as the API takes it; the definition is the draft."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "description" in self.fields:
+            self.fields["description"].widget.attrs["rows"] = 2
+        if "draft" in self.fields:
+            self.fields["draft"].widget.attrs["rows"] = 30
+            self.fields["draft"].help_text = _DRAFT_HELP
 
     def clean(self) -> dict[str, Any]:
         """Check the definition by what reads it, and tell at the field where in it the fault is."""

@@ -16,25 +16,61 @@ from campaigns.services.forms import FormValues, create_form, delete_form, updat
 from campaigns.services.links import public_url
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
-from workspaces.staff import DeletedByServiceMixin, MachineWrittenMixin, TenantAdmin, WorkspaceFilter
+from workspaces.staff import (
+    DeletedByServiceMixin,
+    MachineWrittenMixin,
+    TenantAdmin,
+    TenantForm,
+    WorkspaceFilter,
+)
+
+
+class FormForm(TenantForm):
+    """A form as the API takes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, (rows, help_text) in _HELP.items():
+            if name in self.fields:
+                self.fields[name].widget.attrs["rows"] = rows
+                self.fields[name].help_text = help_text
+
+
+_HELP = {
+    "fields": (
+        12,
+        'such as [{"name": "email", "type": "email", "label": "E-mail", "required": true}, {"name": "first", "label":'
+        ' "First name", "mapsTo": "firstName"}]; the API\'s document (/docs) has all',
+    ),
+    "allowed_origins": (2, 'such as ["https://shop.example"]; none: any page may use it'),
+    "consents": (2, 'what whoever sends it agrees to, such as ["EMAIL"]'),
+}
 
 
 @admin.register(Form)
 class FormAdmin(DeletedByServiceMixin, TenantAdmin):
+    form = FormForm
     list_display = ["name", "active", "double_opt_in", "updated_at"]
     list_filter = [WorkspaceFilter, ("active", BooleanRadioFilter)]
     search_fields = ["name"]
     ordering = ["name", "id"]
     fields = [
         *("workspace", "name", "active", "fields", "allowed_origins", "consents", "double_opt_in"),
-        *("confirmation_template", "redirect_url", "submit_url", "created_at", "updated_at"),
+        *("confirmation_template", "redirect_url", "submit_url", "snippet", "created_at", "updated_at"),
     ]
     autocomplete_fields = ["workspace", "confirmation_template"]
-    readonly_fields = ["submit_url", "created_at", "updated_at"]
+    readonly_fields = ["submit_url", "snippet", "created_at", "updated_at"]
 
     @admin.display(description="answers are posted to")
     def submit_url(self, form: Form) -> str:
         return "" if form._state.adding else public_url(f"/api/forms/{form.pk}/submit")
+
+    @admin.display(description="for a page")
+    def snippet(self, form: Form) -> str:
+        """Show what puts the form into a page."""
+        if form._state.adding:
+            return ""
+        return f'<script async src="{public_url(f"/api/forms/{form.pk}/embed.js")}"></script>'
 
     def save_model(self, request: HttpRequest, obj: Form, form: Any, change: bool) -> None:
         """Have the service write what the form says; the row that the form made is never saved itself."""

@@ -87,7 +87,8 @@ class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
     @admin.display(description="text")
     def text(self, row: SentEmail) -> SafeString:
         return format_html(
-            '<pre class="whitespace-pre-wrap text-sm">{}</pre>', _part(_mail(row), "plain") or "(no text)"
+            '<pre class="whitespace-pre-wrap text-sm" style="max-width: calc(100vw - 4rem)">{}</pre>',
+            _part(_mail(row), "plain") or "(no text)",
         )
 
     @admin.display(description="message")
@@ -105,7 +106,7 @@ class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
 
 _FRAME = (
     '<iframe sandbox title="e-mail" srcdoc="{}" class="w-full rounded border bg-white"'
-    ' style="height: 32rem" referrerpolicy="no-referrer"></iframe>'
+    ' style="height: 32rem; max-width: calc(100vw - 4rem)" referrerpolicy="no-referrer"></iframe>'
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
@@ -21,10 +22,24 @@ from config.errors import DomainError
 from workspaces.staff import DeletedByServiceMixin, TenantAdmin, TenantForm, WorkspaceFilter
 
 _PARTS = ("subject", "body", "text")
+_BODY_HELP = (
+    "HTML for e-mail and Telegram, JSON for a webhook, in Liquid. It knows contact (firstName, lastName, email,"
+    " attributes.…, tags, score), event (type, properties.…, timestamp) where one is the cause, campaign.name,"
+    " unsubscribeUrl and preferencesUrl. A value that is missing leaves no hole: the message is not sent,"
+    ' unless {{ contact.firstName | default: "there" }} fills it.'
+)
 
 
 class TemplateForm(TenantForm):
     """A template: what is no Liquid is refused at its part."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "subject" in self.fields:
+            self.fields["subject"].widget.attrs["rows"] = 2
+        if "body" in self.fields:
+            self.fields["body"].widget.attrs["rows"] = 20
+            self.fields["body"].help_text = _BODY_HELP
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -87,11 +102,11 @@ class MessageAdmin(OfCampaignAdmin):
         *("workspace", "contact_label", "campaign_label", "run_label", "trace", "step", "channel", "address"),
         *("status", "error", "attempts", "is_transactional", "is_test", "priority"),
         *("created_utc", "send_utc", "sent_utc", "opened_utc", "clicked_utc"),
-        *("subject", "text", "body", "headers", "provider_id", "key"),
+        *("subject", "text", "body", "headers_shown", "provider_id", "key"),
     ]
     readonly_fields = [
         *("contact_label", "campaign_label", "run_label", "trace"),
-        *("created_utc", "send_utc", "sent_utc", "opened_utc", "clicked_utc"),
+        *("created_utc", "send_utc", "sent_utc", "opened_utc", "clicked_utc", "headers_shown"),
     ]
     actions = ["were_sent", "send_again"]
 
@@ -118,6 +133,11 @@ class MessageAdmin(OfCampaignAdmin):
     @admin.display(description="error")
     def error_shown(self, message: Message) -> str:
         return message.error[:80]
+
+    @admin.display(description="headers")
+    def headers_shown(self, message: Message) -> SafeString:
+        lines = list(message.headers.items())
+        return render_to_string("admin/campaigns/email_headers.html", {"lines": lines})
 
     @admin.display(description="run")
     def run_label(self, message: Message) -> SafeString | str:

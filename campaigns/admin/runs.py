@@ -159,8 +159,14 @@ class CampaignSetAdmin(MachineWrittenMixin, TenantAdmin):
 
 def reason_of(decision: Decision) -> str:
     """Return why something was decided, with what more there is to say."""
-    words = decision.reason.replace("_", " ")
-    return f"{words} {dumps(decision.detail).decode()}".strip() if decision.detail else words
+    words = [decision.reason.replace("_", " ")] if decision.reason else []
+    # The message has a link of its own.
+    words += [f"{name}: {_spelled(value)}" for name, value in decision.detail.items() if name != "messageId"]
+    return ", ".join(words)
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else dumps(value).decode()
 
 
 def message_of(decision: Decision) -> SafeString | str:

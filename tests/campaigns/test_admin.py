@@ -106,6 +106,20 @@ def test_a_definition_that_is_wrong_shows_its_fault_at_the_field(staff, workspac
     assert not Campaign.objects.exists()
 
 
+def test_a_draft_is_shown_with_a_line_for_each_key(staff, workspace):
+    campaign = a_campaign_row(workspace, draft=DRAFT)
+    shown = staff.get(page("campaign", "change", campaign.pk)).context["adminform"].form["draft"].value()
+    assert json.loads(shown) == DRAFT
+    assert '\n  "goal": {\n' in shown
+
+
+def test_a_message_shows_its_headers_one_by_one(staff, workspace, jane):
+    message = a_message(jane, headers={"List-Unsubscribe": "<https://ours.test/u>"})
+    assert "List-Unsubscribe: &lt;https://ours.test/u&gt;" in text_of(
+        staff.get(page("message", "change", message.pk))
+    )
+
+
 def test_what_has_served_is_not_deleted(staff, workspace):
     served = a_campaign_row(workspace)
     draft = Campaign.objects.create(workspace=workspace, name="Draft")
@@ -221,8 +235,11 @@ def test_a_run_shows_its_way(staff, workspace, jane):
         message_id=message.pk,
         detail={"until": "08:00"},
     )
+    a_decision(campaign, jane, "step", run_id=run.pk, step="arms", detail={"handle": "blue"})
     response = staff.get(page("run", "change", run.pk))
     text = text_of(response)
+    assert "quiet hours, until: 08:00" in text
+    assert "handle: blue" in text
     assert "Entered" in text
     assert "quiet hours" in text
     assert "08:00" in text
@@ -320,7 +337,9 @@ def test_a_form_is_made_by_the_service(staff, workspace):
     made = Form.objects.get()
     assert made.fields[0]["mapsTo"] == "email"
     url = page("form", "change", made.pk)
-    assert f"/api/forms/{made.pk}/submit" in text_of(staff.get(url))
+    shown = staff.get(url)
+    assert f"/api/forms/{made.pk}/submit" in text_of(shown)
+    assert f"/api/forms/{made.pk}/embed.js&quot;&gt;&lt;/script&gt;" in shown.content.decode()
     template = a_template_row(workspace)
     changed = {**data, "double_opt_in": "on", "confirmation_template": str(template.pk)}
     assert staff.post(url, changed).status_code == 302

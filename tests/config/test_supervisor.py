@@ -167,6 +167,12 @@ def test_the_printed_curl_lines_work(run: Run) -> None:
     assert run.stop() < 5
 
 
+def test_links_lead_to_where_it_listens(run: Run) -> None:
+    run.wait_until_ready()
+    for word in ("granian", "config worker"):
+        assert run.child(word).environ()["PUBLIC_URL"] == f"http://localhost:{run.port}"
+
+
 def test_a_killed_supervisor_leaves_no_process(run: Run) -> None:
     run.wait_until_ready()
     run.stop(signal.SIGKILL)

@@ -158,10 +158,11 @@ def _programs(options: dict[str, Any]) -> list[Program]:
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     # As many workers as processes are wanted, so that each is restarted alone, whatever the broker.
     worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
+    links = {"PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://localhost:{options['port']}"}
     return [
-        Program("web", web, _web_environment(options)),
+        Program("web", web, {**_web_environment(options), **links}),
         *(
-            Program("worker", worker, stop_seconds=settings.DELIVERY_GRACE_SECONDS + RECORDING_SECONDS)
+            Program("worker", worker, links, settings.DELIVERY_GRACE_SECONDS + RECORDING_SECONDS)
             for _ in range(options["worker_processes"])
         ),
         Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
