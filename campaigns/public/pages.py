@@ -118,13 +118,14 @@ class PreferencesView(PublicPage):
         return self.no_such_link() if wanted is None else self._choices("Your preferences", wanted)
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Keep the choices."""
-        read = read_unsubscribe_token(token)
-        if read is None or _preferences(token) is None:
+        """Keep what was changed: a box that is left as it was shown is no consent."""
+        read, shown = read_unsubscribe_token(token), _preferences(token)
+        if read is None or shown is None:
             return self.no_such_link()
         chosen = request.POST.getlist("channel")
         wanted = {str(channel): channel in chosen for channel in PREFERENCES}
-        set_preferences(_workspace(read[0]), read[1], wanted)
+        changed = {channel: wants for channel, wants in wanted.items() if wants != shown[channel]}
+        set_preferences(_workspace(read[0]), read[1], changed)
         return self._choices("Your preferences are kept", wanted)
 
     def _choices(self, title: str, wanted: dict[str, bool]) -> HttpResponse:

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from campaigns.models import Message, Suppression
 from campaigns.services.people import ADDRESS_KINDS
+from campaigns.services.permission import settings_of
 from contacts.models import Consent, Contact
 from contacts.services import ContactChanges, get_contact, normalize_identifier, update_contact
 from workspaces.models import Workspace
@@ -74,7 +75,13 @@ def preferences_of(workspace_id: UUID, contact_id: UUID) -> dict[str, bool]:
     contact = get_contact(workspace_id, contact_id)
     if contact.merged_into_id is not None:
         contact = get_contact(workspace_id, contact.merged_into_id)
-    return {channel: contact.consent(channel) != Consent.Status.OPTED_OUT for channel in PREFERENCES}
+    return {channel: _is_open(workspace_id, channel, contact.consent(channel)) for channel in PREFERENCES}
+
+
+def _is_open(workspace_id: UUID, channel: str, said: str | None) -> bool:
+    if settings_of(workspace_id, channel).requires_opt_in:
+        return said == Consent.Status.OPTED_IN
+    return said != Consent.Status.OPTED_OUT
 
 
 @transaction.atomic

@@ -15,6 +15,7 @@ from config import clock, ids
 from contacts.services import erase_person, get_contact
 from events.models import Event
 from events.services import apply_effects
+from tests.campaigns.messages import use_channel
 from workspaces.throttles import reset_limits
 
 BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
@@ -218,7 +219,23 @@ def test_the_preference_page_keeps_what_is_ticked(workspace, jane):
 
     assert answer.content.count(b"checked") == 1
     contact = get_contact(workspace.id, jane.id)
-    assert (contact.consent("email"), contact.consent("telegram")) == ("opted_out", "opted_in")
+    # What was ticked before and is left so is nothing that anybody said.
+    assert (contact.consent("email"), contact.consent("telegram")) == ("opted_out", None)
+
+    assert Client().post(url, {"channel": ["email", "telegram"]}).content.count(b"checked") == 2
+    assert get_contact(workspace.id, jane.id).consent("email") == "opted_in"
+
+
+def test_a_channel_that_asks_for_a_yes_is_not_ticked_before_it_is_said(workspace, jane):
+    use_channel(workspace, "telegram", requires_opt_in=True)
+    url = f"/preferences/{unsubscribe_token(workspace.id, jane.id, 'email', None)}"
+    assert Client().get(url).content.count(b"checked") == 1
+
+    Client().post(url, {"channel": ["email"]})
+    assert get_contact(workspace.id, jane.id).consent("telegram") is None
+
+    Client().post(url, {"channel": ["email", "telegram"]})
+    assert get_contact(workspace.id, jane.id).consent("telegram") == "opted_in"
 
 
 def test_programs_read_and_set_preferences(workspace, jane):
