@@ -30,6 +30,8 @@ def test_sends_do_not_wait_and_effects_catch_up(
     kind: str, silent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{1 if kind == 'refused' else silent}/0")
+    # A worker that hangs at a silent broker is given all of it when it is to stop.
+    monkeypatch.setenv("DELIVERY_GRACE_SECONDS", "3")
     broken = System(tmp_path / "home")
     try:
         with Senders(broken, broken.prepare(20), count=2) as senders:
