@@ -216,6 +216,12 @@ def moves_of(campaign: Campaign) -> list[Move]:
 def _start_run(request: HttpRequest, campaign: Campaign, form: RunForm, *, is_trial: bool) -> bool:
     """Start a run for a contact, and tell what came of it; False with the refusal in the form."""
     wanted = form.cleaned_data
+    if wanted["skip_waits"] and not is_trial:
+        form.add_error("skip_waits", "Only a trial skips them.")
+    if wanted["key"] and is_trial:
+        form.add_error("key", "A trial has none.")
+    if form.errors:
+        return False
     workspace = campaign.workspace
     try:
         contact = get_contact(workspace.id, wanted["contact"])

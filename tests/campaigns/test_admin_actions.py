@@ -227,6 +227,14 @@ def test_a_campaign_is_started_for_a_contact_as_its_reentry_says(staff, campaign
     assert Run.objects.filter(is_test=False).count() == 1
 
 
+def test_what_only_the_other_way_to_start_knows_is_refused(staff, campaign, jane):
+    move(staff, campaign, "activate")
+    for how, name in (("execute", "skip_waits"), ("try", "key")):
+        response = start(staff, campaign, how, contact="jane@example.test", **{name: "on"})
+        assert name in response.context["for_contact"].errors
+    assert not Run.objects.exists()
+
+
 def test_a_campaign_is_started_for_a_segment_now_or_at_a_moment(staff, workspace, campaign):
     segment = a_segment(workspace, attribute("email", "exists"), name="All")
     refused = text_of(start(staff, campaign, "broadcast", segment=str(segment.pk)))
