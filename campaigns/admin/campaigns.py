@@ -18,6 +18,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from campaigns.admin.rows import CampaignFilter, campaign_link, campaign_links, link, utc
 from campaigns.admin.runs import reason_of
+from campaigns.admin.starting import StartedMixin
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Broadcast, Campaign, CampaignVersion
 from campaigns.services.campaigns import (
@@ -57,7 +58,7 @@ _DRAFT_HELP = (
     ' {"nodes": [{"id": "a-day", "type": "wait", "data": {"duration": "1d"}}, {"id": "welcome", "type": "send",'
     ' "data": {"channel": "email", "templateId": "…"}}], "edges": [{"source": "a-day", "target": "welcome"}]},'
     ' "goal": {"eventType": "purchase", "within": "7d"}}; the API\'s document (/docs) has all. It serves once'
-    " it is activated: an action of the list."
+    " it is activated, by the button above."
 )
 Section = dict[str, Any]
 
@@ -86,7 +87,7 @@ class CampaignForm(TenantForm):
 
 
 @admin.register(Campaign)
-class CampaignAdmin(DeletedByServiceMixin, TenantAdmin):
+class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
     form = CampaignForm
     list_display = ["name", "type", "status", "serves", "shortened_error", "updated_at", "report_label"]
     list_filter = [
@@ -179,9 +180,6 @@ class CampaignAdmin(DeletedByServiceMixin, TenantAdmin):
                 delete_campaign(campaign.workspace, campaign)
             except DomainError as error:
                 messages.error(request, f"{campaign}: {error.message}.")
-
-    def has_start_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("campaigns.change_campaign"))
 
     @admin.action(description="Activate: let the draft serve", permissions=["start"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:

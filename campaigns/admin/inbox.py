@@ -82,7 +82,7 @@ class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
     def page(self, row: SentEmail) -> SafeString | str:
         """Show the HTML in a frame that may run nothing and belongs to nobody."""
         html = _part(_mail(row), "html")
-        return format_html(_FRAME, html) if html else "(no HTML)"
+        return framed(html) if html else "(no HTML)"
 
     @admin.display(description="text")
     def text(self, row: SentEmail) -> SafeString:
@@ -108,6 +108,11 @@ _FRAME = (
     '<iframe sandbox title="e-mail" srcdoc="{}" class="w-full rounded border bg-white"'
     ' style="height: 32rem; max-width: calc(100vw - 4rem)" referrerpolicy="no-referrer"></iframe>'
 )
+
+
+def framed(html: str) -> SafeString:
+    """Return a page in a frame that may run nothing and belongs to nobody."""
+    return format_html(_FRAME, html)
 
 
 def _mail(row: SentEmail) -> EmailMessage:

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
+from campaigns.admin.previewing import PreviewedMixin
 from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
 from campaigns.errors import TemplateFault
 from campaigns.models import Message, Template
@@ -59,8 +60,9 @@ class TemplateForm(TenantForm):
 
 
 @admin.register(Template)
-class TemplateAdmin(DeletedByServiceMixin, TenantAdmin):
+class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
     form = TemplateForm
+    change_form_outer_before_template = "admin/campaigns/template_links.html"
     list_display = ["name", "channel", "subject", "updated_at"]
     list_filter = [WorkspaceFilter, ("channel", ChoicesDropdownFilter)]
     search_fields = ["name"]
@@ -68,6 +70,14 @@ class TemplateAdmin(DeletedByServiceMixin, TenantAdmin):
     fields = ["workspace", "name", "channel", "subject", "body", "text", "created_at", "updated_at"]
     readonly_fields = ["created_at", "updated_at"]
     fixed_fields = ["workspace", "channel"]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Lead from a template that stands to its preview."""
+        stands = context.get("original") is not None
+        context["may_preview"] = stands and self.has_preview_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
 
     def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
         save_template(obj)

@@ -1,0 +1,262 @@
+"""A campaign moved from its page, and started: for one contact, as a trial of its draft, or for a segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from campaigns.admin.chosen import ForContactForm
+from campaigns.admin.rows import campaign_link, link, utc
+from campaigns.models import Campaign
+from campaigns.services.campaigns import (
+    activate_campaign,
+    archive_campaign,
+    broadcast_campaign,
+    execute_campaign,
+    finish_campaign,
+    pause_campaign,
+    resume_campaign,
+    try_campaign,
+)
+from config.errors import DomainError
+from config.ids import NO_ID, parse_uuid
+from contacts.services import get_contact
+from segments.models import Segment
+from workspaces.models import Workspace
+
+SEGMENT_CHOICES = 1_000
+_ACTIVE, _PAUSED = Campaign.Status.ACTIVE, Campaign.Status.PAUSED
+_CLOSED = Campaign.Status.ARCHIVED
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a button on a campaign's page does, in the words of its hint."""
+
+    name: str
+    words: str
+
+
+_ACTIVATE = Move("activate", "Let the draft serve from now on")
+_PAUSE = Move("pause", "Let nothing start, and leave runs where they are")
+_RESUME = Move("resume", "Go on as before the pause")
+_FINISH = Move("finish", "Let nothing start any more; runs go on to their end")
+_SERVICES: dict[str, tuple[Callable[[Workspace, Campaign], Campaign], str]] = {
+    "activate": (activate_campaign, "activated"),
+    "pause": (pause_campaign, "paused"),
+    "resume": (resume_campaign, "resumed"),
+    "finish": (finish_campaign, "finished"),
+    "archive": (archive_campaign, "archived"),
+}
+
+
+class RunForm(ForContactForm):
+    """One contact to start a campaign for."""
+
+    key = forms.CharField(
+        max_length=255,
+        required=False,
+        help_text="Of a campaign that has one run a key. A trial has none.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+    skip_waits = forms.BooleanField(
+        required=False,
+        label="Skip waits",
+        help_text="Of a trial: no time passes in it.",
+        widget=UnfoldBooleanSwitchWidget,
+    )
+
+
+class SegmentForm(forms.Form):
+    """A segment to start a campaign for, and when."""
+
+    segment = forms.ChoiceField(widget=UnfoldAdminSelectWidget)
+    at = forms.DateTimeField(
+        required=False,
+        label="At (UTC)",
+        help_text="Nothing: now.",
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+
+    def __init__(self, workspace_id: UUID, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        segments = Segment.objects.in_workspace(workspace_id).order_by("name")
+        self.fields["segment"].choices = [  # type: ignore[attr-defined]  # a ChoiceField
+            (str(pk), name) for pk, name in segments.values_list("pk", "name")[:SEGMENT_CHOICES]
+        ]
+
+
+class StartedMixin:
+    """Buttons on a campaign's page, and a page beside it that starts runs; all by the services."""
+
+    admin_site: Any
+    opts: Any
+    change_form_outer_before_template = "admin/campaigns/campaign_moves.html"
+
+    def has_start_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("campaigns.change_campaign")
+
+    def get_urls(self) -> list[URLPattern]:
+        move = path(
+            "<str:campaign_id>/move/",
+            self.admin_site.admin_view(self.move_view),
+            name="campaigns_campaign_move",
+        )
+        start = path(
+            "<str:campaign_id>/start/",
+            self.admin_site.admin_view(self.start_view),
+            name="campaigns_campaign_start",
+        )
+        return [move, start, *super().get_urls()]  # type: ignore[misc]  # a mixin
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offer what can be done to a campaign as it stands."""
+        campaign = context.get("original")
+        context["may_start"] = campaign is not None and self.has_start_permission(request)
+        if campaign is not None:
+            context["moves"] = moves_of(campaign)
+            context["can_start"] = campaign.status not in (_PAUSED, _CLOSED)
+            context["can_archive"] = campaign.status != _CLOSED
+        return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc, no-any-return]
+
+    def move_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
+        """Do what a button says, and show the campaign again; a refusal is shown there."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        campaign = self._startable(request, campaign_id)
+        name = request.POST.get("move", "")
+        if name not in _SERVICES:
+            raise Http404
+        act, word = _SERVICES[name]
+        if act is activate_campaign:
+            act = partial(activate_campaign, by=str(request.user))
+        try:
+            act(campaign.workspace, campaign)
+            messages.success(request, f"The campaign is {word}.")
+        except DomainError as error:
+            messages.error(request, f"{error.message}.")
+        return HttpResponseRedirect(reverse("admin:campaigns_campaign_change", args=[campaign.pk]))
+
+    def start_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
+        """Ask for whom a campaign is to start, and start it."""
+        campaign = self._startable(request, campaign_id)
+        how = request.POST.get("start", "") if request.method == "POST" else ""
+        data = request.POST if how else None
+        for_contact = RunForm(campaign.workspace_id, data if how in ("try", "execute") else None)
+        for_segment = SegmentForm(campaign.workspace_id, data if how == "broadcast" else None)
+        if for_contact.is_valid():
+            is_done = _start_run(request, campaign, for_contact, is_trial=how == "try")
+        else:
+            is_done = for_segment.is_valid() and _start_broadcast(request, campaign, for_segment)
+        if is_done:
+            return HttpResponseRedirect(request.path)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Start {campaign}",
+            "opts": self.opts,
+            "back": campaign_link(campaign),
+            "campaign": campaign,
+            "for_contact": for_contact,
+            "for_segment": for_segment,
+        }
+        return TemplateResponse(request, "admin/campaigns/start.html", context)
+
+    def _startable(self, request: HttpRequest, campaign_id: str) -> Campaign:
+        """Return the campaign of an address, with its workspace. Raises PermissionDenied, Http404."""
+        if not self.has_start_permission(request):
+            raise PermissionDenied
+        campaigns = Campaign.objects.select_related("workspace")
+        campaign = campaigns.filter(pk=parse_uuid(campaign_id) or NO_ID).first()
+        if campaign is None:
+            raise Http404
+        return campaign
+
+
+def moves_of(campaign: Campaign) -> list[Move]:
+    """Return what can be done to a campaign as it stands, archiving aside."""
+    if campaign.status == _CLOSED:
+        return []
+    moves = []
+    is_newer = campaign.version is None or campaign.version.definition != campaign.draft
+    if campaign.status not in (_ACTIVE, _PAUSED) or is_newer or campaign.parked_at:
+        moves.append(_ACTIVATE)
+    if campaign.status == _ACTIVE:
+        moves.append(_PAUSE)
+    if campaign.status == _PAUSED:
+        moves.append(_RESUME)
+    if campaign.status in (_ACTIVE, _PAUSED):
+        moves.append(_FINISH)
+    return moves
+
+
+def _start_run(request: HttpRequest, campaign: Campaign, form: RunForm, *, is_trial: bool) -> bool:
+    """Start a run for a contact, and tell what came of it; False with the refusal in the form."""
+    wanted = form.cleaned_data
+    if wanted["skip_waits"] and not is_trial:
+        form.add_error("skip_waits", "Only a trial skips them.")
+    if wanted["key"] and is_trial:
+        form.add_error("key", "A trial has none.")
+    if form.errors:
+        return False
+    workspace = campaign.workspace
+    try:
+        contact = get_contact(workspace.id, wanted["contact"])
+        if is_trial:
+            entered = try_campaign(
+                workspace,
+                campaign,
+                contact,
+                event=wanted["event"],
+                skips_waits=wanted["skip_waits"],
+                by=str(request.user),
+            )
+        else:
+            key = wanted["key"] or None
+            entered = execute_campaign(workspace, campaign, contact, event=wanted["event"], key=key)
+    except DomainError as error:
+        form.add_error(None, error.message)
+        return False
+    if entered.run_id is None:
+        form.add_error(None, f"The contact did not enter: {entered.reason.replace('_', ' ')}.")
+        return False
+    way = link("campaigns_run_change", entered.run_id, "its way")
+    messages.success(request, format_html("A {} has begun: {}.", "trial" if is_trial else "run", way))
+    return True
+
+
+def _start_broadcast(request: HttpRequest, campaign: Campaign, form: SegmentForm) -> bool:
+    """Plan a broadcast, and tell when it starts; False with the refusal in the form."""
+    wanted = form.cleaned_data
+    segment_id = parse_uuid(wanted["segment"])
+    try:
+        broadcast = broadcast_campaign(campaign.workspace, campaign, segment_id=segment_id, at=wanted["at"])
+    except DomainError as error:
+        form.add_error(None, error.message)
+        return False
+    row = link("campaigns_broadcast_change", broadcast.pk, "A broadcast")
+    messages.success(request, format_html("{} starts at {} UTC.", row, utc(broadcast.due_at)))
+    return True
