@@ -1,5 +1,6 @@
 """Celery's embedded broker: kombu's PGMQ transport over the database that Django uses."""
 
+import warnings
 from typing import Any
 
 import psycopg
@@ -9,6 +10,9 @@ from pgmq import PGMQueue
 from pgmq.install import get_embedded_install_sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
+
+# kombu silences it around each call, which in a process with threads does not always hold.
+warnings.filterwarnings("ignore", message=r"list_queues\(\) now returns", category=UserWarning)
 
 INSTALL_LOCK = 0x68656164  # any number that nothing else uses
 LONGEST_WAIT_SECONDS = 0.5
