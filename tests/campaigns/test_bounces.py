@@ -11,6 +11,7 @@ from campaigns.models import Decision, Message, Suppression
 from config import clock
 from contacts.services import get_contact
 from events.models import Event
+from tests.campaigns.rows import a_message
 
 SECRET = "provider:secret"
 
@@ -21,16 +22,9 @@ def _settings(settings):
 
 
 @pytest.fixture
-def message(workspace, jane):
-    return Message.objects.create(
-        workspace=workspace,
-        contact=jane,
-        key="1",
-        channel="email",
-        address="jane@example.test",
-        status=Message.Status.SENT,
-        provider_id="<theirs@provider.test>",
-        sent_at=clock.now(),
+def message(jane):
+    return a_message(
+        jane, provider_id="<theirs@provider.test>", status=Message.Status.SENT, sent_at=clock.now()
     )
 
 

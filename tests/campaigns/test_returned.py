@@ -10,6 +10,7 @@ from campaigns.models import Message, Suppression
 from config import clock, ids
 from contacts.services import get_contact
 from events.models import Event
+from tests.campaigns.rows import a_message
 
 RETURNED = """\
 Return-Path: <>
@@ -75,16 +76,8 @@ Hello
 
 
 @pytest.fixture
-def message(workspace, jane):
-    return Message.objects.create(
-        workspace=workspace,
-        contact=jane,
-        key="1",
-        channel="email",
-        address="jane@example.test",
-        status=Message.Status.SENT,
-        sent_at=clock.now(),
-    )
+def message(jane):
+    return a_message(jane, status=Message.Status.SENT, sent_at=clock.now())
 
 
 @pytest.fixture
