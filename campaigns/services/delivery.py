@@ -197,10 +197,7 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
     overtaken = _overtaken(workspace_id, messages)
     leaving, decisions = [], []
     for message in messages:
-        if (why := overtaken.get(message.run_id)) is not None:
-            verdict = Verdict(Reason(why))
-        else:
-            verdict = _judge(message, people.get(message.contact_id), permission, archived)
+        verdict = _judge(message, people.get(message.contact_id), permission, archived, overtaken)
         if verdict.reason is None:
             leaving.append(message)
         else:
@@ -211,7 +208,15 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
     return leaving
 
 
-def _judge(message: Message, person: Person | None, permission: Permission, archived: set[UUID]) -> Verdict:
+def _judge(
+    message: Message,
+    person: Person | None,
+    permission: Permission,
+    archived: set[UUID],
+    overtaken: Mapping[UUID | None, str],
+) -> Verdict:
+    if (why := overtaken.get(message.run_id)) is not None:
+        return Verdict(Reason(why))
     if person is None:
         return Verdict(Reason.ERASED)
     if message.campaign_id in archived:
