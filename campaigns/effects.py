@@ -112,16 +112,13 @@ def _enrol_alike(
 
     def set_aside(listener: Listener, error: Exception) -> None:
         starter = listener[0]
-        # Apart by level: what is history stays so when it is retried.
-        for level in sorted({event.level for event in events}):
-            park(
-                batch.workspace_id,
-                effect=EFFECT,
-                subject=f"campaign:{starter.campaign_id}",
-                event_ids=[event.id for event in events if event.level == level],
-                level=level,
-                error=error,
-            )
+        park(
+            batch.workspace_id,
+            effect=EFFECT,
+            subject=f"campaign:{starter.campaign_id}",
+            levels={event.id: event.level for event in events},
+            error=error,
+        )
         if not starter.is_parked:
             set_campaign_aside(batch.workspace_id, starter.campaign_id, error, batch.now)
 

@@ -57,8 +57,7 @@ def _apply(batch: EffectBatch, rules: Sequence[ScoringRule], events: Sequence[Ef
             batch.workspace_id,
             effect=EFFECT,
             subject=subject_of(rule.id),
-            event_ids=[event.id for event in events],
-            level=max(event.level for event in events),
+            levels={event.id: event.level for event in events},
             error=error,
         )
 

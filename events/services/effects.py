@@ -339,10 +339,10 @@ def _run(path: str, batch: EffectBatch) -> None:
 
     def set_aside(item: EffectEvent | DueDecision, error: Exception) -> None:
         if isinstance(item, EffectEvent):
-            subject, event_ids, level = f"event:{item.id}", [item.id], item.level
+            subject, levels = f"event:{item.id}", {item.id: item.level}
         else:
-            subject, event_ids, level = f"due:{item.subject}:{item.contact_id}", [], EffectsLevel.ALL
-        park(batch.workspace_id, effect=path, subject=subject, event_ids=event_ids, level=level, error=error)
+            subject, levels = f"due:{item.subject}:{item.contact_id}", {}
+        park(batch.workspace_id, effect=path, subject=subject, levels=levels, error=error)
 
     items: list[EffectEvent | DueDecision] = [*batch.due, *batch.events]
     isolate(items, run, set_aside)

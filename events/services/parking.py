@@ -1,30 +1,40 @@
 """Effects that failed: set aside with their error, shown, and tried again when somebody says so."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
 
-from events.models import Event, ParkedEffect
+from events.models import EffectsLevel, Event, ParkedEffect
 from events.services.outbox import enqueue_events
 
 _LONGEST_ERROR = 10_000
 
 
 def park(
-    workspace_id: UUID, *, effect: str, subject: str, event_ids: Sequence[UUID], level: int, error: Exception
+    workspace_id: UUID, *, effect: str, subject: str, levels: Mapping[UUID, int], error: Exception
 ) -> None:
-    """Set aside what failed; its events go before the effect again when it is retried."""
-    ParkedEffect.objects.create(
-        workspace_id=workspace_id,
-        effect=effect,
-        subject=subject,
-        event_ids=list(event_ids),
-        level=level,
-        # PostgreSQL takes no NUL in a text, and an error may quote one.
-        error=f"{type(error).__name__}: {error}".replace("\x00", "")[:_LONGEST_ERROR],
-    )
+    """Set aside what failed; its events go before the effect again when it is retried.
+
+    `levels`: by event. Those of one level have a row of their own: what is history stays so in a retry.
+    """
+    # PostgreSQL takes no NUL in a text, and an error may quote one.
+    text = f"{type(error).__name__}: {error}".replace("\x00", "")[:_LONGEST_ERROR]
+    by_level: dict[int, list[UUID]] = defaultdict(list)
+    for event_id, level in levels.items():
+        by_level[level].append(event_id)
+    # What is due is about no event.
+    for level, event_ids in sorted(by_level.items()) or [(EffectsLevel.ALL, [])]:
+        ParkedEffect.objects.create(
+            workspace_id=workspace_id,
+            effect=effect,
+            subject=subject,
+            event_ids=event_ids,
+            level=level,
+            error=text,
+        )
 
 
 def parked_subjects(workspace_id: UUID, effect: str, subjects: Collection[str]) -> set[str]:

@@ -11,12 +11,23 @@ from hypothesis import strategies as st
 
 from config import clock, ids
 from contacts.models import Contact, ContactScore, Tag
-from events.models import Due, Event, ParkedEffect
-from events.services import DueDecision, EffectBatch, EffectEvent, apply_effects, enqueue_events
+from contacts.services import ContactReference
+from events.models import Due, EffectsLevel, Event, ParkedEffect
+from events.services import (
+    DueDecision,
+    EffectBatch,
+    EffectEvent,
+    IncomingEvent,
+    SchemaPolicy,
+    apply_effects,
+    enqueue_events,
+    record_events,
+)
 from scoring.effects import apply_scoring_rules
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.services import delete_rule, save_rule
 from scoring.services.folded import SCORE_SUBJECT
+from tests.contacts.factories import a_contact
 from tests.scoring.conftest import VirtualClock
 from tests.scoring.factories import a_rule
 from tests.scoring.histories import (
@@ -319,3 +330,15 @@ def test_a_rule_that_fails_is_parked_whatever_its_terms(workspace, time):
     apply_effects(workspace.id)
     assert score_of(workspace, "ada") == good.points
     assert ParkedEffect.objects.get().subject == f"rule:{bad.id}"
+
+
+def test_history_that_is_parked_with_a_rule_beside_what_happens_stays_history(workspace, time):
+    bad = a_rule(workspace, "buy", 3)
+    ScoringRule.objects.filter(id=bad.id).update(condition={"field": "metadata.a", "operator": "gone"})
+    levels = (EffectsLevel.SCORES_AND_SEGMENTS, EffectsLevel.ALL)
+    who = [IncomingEvent("buy", ContactReference(id=str(a_contact(workspace).id))) for _ in levels]
+    for event, level in zip(who, levels, strict=True):
+        record_events(workspace, [event], schema_policy=SchemaPolicy.OPEN, level=level)
+    apply_effects(workspace.id)
+    parked = ParkedEffect.objects.filter(subject=f"rule:{bad.id}")
+    assert {(row.level, len(row.event_ids)) for row in parked} == {(level, 1) for level in levels}
