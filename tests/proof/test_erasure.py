@@ -449,7 +449,7 @@ def test_nobody_waits_for_a_long_erasure_and_nothing_comes_in(client, workspace,
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_erasure_is_gone_on_with(workspace):
     contact = a_contact(workspace, EMAIL)
-    rows = 40_000
+    rows = 120_000  # enough for a process to be killed three times before it is done
     with connection.cursor() as cursor:
         cursor.execute(_MANY_EVENTS, [workspace.id, contact.id, rows])
     kills = 0
