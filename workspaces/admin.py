@@ -23,6 +23,8 @@ from workspaces.services import KEY_PREFIX, issue_api_key, revoke_api_key
 from workspaces.staff import (
     MachineWrittenMixin,
     StaffAdmin,
+    StaffForm,
+    StaffInlineFormSet,
     StrictFieldsMixin,
     TenantAdmin,
     TenantForm,
@@ -51,6 +53,8 @@ class MembershipInline(StrictFieldsMixin, TabularInline):  # type: ignore[misc] 
     """Who is in a workspace, and which workspaces a user is in."""
 
     model = Membership
+    form = StaffForm
+    formset = StaffInlineFormSet
     extra = 0
     autocomplete_fields = ["user", "workspace"]
 

@@ -146,16 +146,35 @@ class StrictJSONObjectField(StrictJSONField):
         return cleaned
 
 
-class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic when it runs
+class StaffForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic when it runs
+    """A form that leaves no error unseen: those of hidden fields are shown with those of the whole form."""
+
+    def non_field_errors(self) -> Any:
+        errors = self.error_class(super().non_field_errors(), error_class="nonfield", renderer=self.renderer)
+        for field in self.hidden_fields():
+            errors.extend(f"{field.label}: {error}" for error in field.errors)
+        return errors
+
+
+class TenantForm(StaffForm):
     """A row of one workspace: its uniqueness is checked there, and what it points to is there too."""
 
     refusal: str | None = None
+    # The row whose page this row's form is a part of; it gets its own workspace when it is validated.
+    parent: Any = None
+
+    def full_clean(self) -> None:
+        """Validate in the workspace of the row that this is a row of."""
+        if self.parent is not None and self.parent.workspace_id is not None:
+            self.instance.workspace = self.parent.workspace
+        super().full_clean()
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         workspace = cleaned.get("workspace")
         workspace_id = workspace.pk if workspace else getattr(self.instance, "workspace_id", None)
-        for name, value in list(cleaned.items()):
+        # Without a workspace there is nothing to compare with; the form that asks for it says so.
+        for name, value in list(cleaned.items()) if workspace_id else ():
             if (
                 isinstance(value, models.Model)
                 and getattr(value, "workspace_id", workspace_id) != workspace_id
@@ -333,12 +352,22 @@ class MachineWrittenMixin:
         return False
 
 
-class TenantInlineFormSet(TabularInline.formset):  # type: ignore[misc]  # unfold has no types
+class StaffInlineFormSet(TabularInline.formset):  # type: ignore[misc]  # unfold has no types
+    """Rows of a row; what went wrong with one that is gone by now is told above the others."""
+
+    def non_form_errors(self) -> Any:
+        errors = self.error_class(super().non_form_errors(), error_class="nonform", renderer=self.renderer)
+        for form in self.initial_forms[len(self.get_queryset()) :]:
+            errors.extend(error for field in form.hidden_fields() for error in field.errors)
+        return errors
+
+
+class TenantInlineFormSet(StaffInlineFormSet):
     """Rows of a row: they are in its workspace."""
 
     def _construct_form(self, index: int, **kwargs: Any) -> Any:
         form = super()._construct_form(index, **kwargs)
-        form.instance.workspace_id = self.instance.workspace_id
+        form.parent = self.instance
         return form
 
 
