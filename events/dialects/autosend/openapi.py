@@ -19,12 +19,12 @@ _VALUES: dict[str, Any] = {
 
 
 def _object(properties: dict[str, Any], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    schema = {"type": "object", "properties": properties}
     return {**schema, "required": list(required)} if required else schema
 
 
 def _all(properties: dict[str, Any]) -> dict[str, Any]:
-    return _object(properties, required=tuple(properties))
+    return {**_object(properties, required=tuple(properties)), "additionalProperties": False}
 
 
 def _list(items: dict[str, Any], **limits: int) -> dict[str, Any]:

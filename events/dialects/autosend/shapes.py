@@ -70,9 +70,9 @@ def read_definition(body: Mapping[str, Any]) -> SentDefinition:
     return _definition(body)
 
 
-def read_definition_changes(body: Mapping[str, Any]) -> SentDefinition:
-    """Return what `body` changes of a definition: never the name. Raises InvalidBody."""
-    _raise_for(_DEFINITION_CHANGES("", body))
+def read_definition_changes(body: Mapping[str, Any], name: str) -> SentDefinition:
+    """Return what `body` changes of the definition called `name`: never that. Raises InvalidBody."""
+    _raise_for(record({"eventName": _fixed(name), **_CHANGEABLE})("", body))
     return _definition(body)
 
 
@@ -217,6 +217,16 @@ def _one_of(choices: Mapping[str, object]) -> Check:
     return check
 
 
+def _fixed(name: str) -> Check:
+    """Let a name pass that is the one it has already: clients send back what they were shown."""
+
+    def check(path: str, value: Any) -> Iterator[Problem]:
+        if value != name:
+            yield Problem(path, "unsupported", "cannot be changed")
+
+    return check
+
+
 def _definition_property(path: str, value: Any) -> Iterator[Problem]:
     problems = list(_PROPERTY_FIELDS(path, value))
     yield from problems
@@ -283,7 +293,7 @@ _SEND = record(
         "eventName": text(is_blank_allowed=False),
         "email": _unless_empty(_EMAIL),
         "contactId": _unless_empty(text()),
-        "eventProperties": optional(record({}, is_open=True)),
+        "eventProperties": optional(record({})),
     },
     required=("eventName",),
 )
@@ -301,7 +311,6 @@ _CHANGEABLE: dict[str, Check] = {
     "properties": optional(_definition_properties),
 }
 _DEFINITION = record({"eventName": _named, **_CHANGEABLE}, required=("eventName",))
-_DEFINITION_CHANGES = record(_CHANGEABLE)
 _CONTACT = record(
     {
         "email": _EMAIL,

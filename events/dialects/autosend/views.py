@@ -125,7 +125,7 @@ class DefinitionView(DefinitionsAccess):
 
     def patch(self, request: Request, name: str) -> Response:
         """Set the description, replace the properties, or both."""
-        sent = read_definition_changes(object_body(request))
+        sent = read_definition_changes(object_body(request), name)
         definition = _definition(self.workspace, name)
         replace_definition(
             definition,

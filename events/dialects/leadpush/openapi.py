@@ -12,15 +12,13 @@ _INTEGER: dict[str, Any] = {"type": "integer"}
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 
 
-def _object(
-    properties: dict[str, Any], *, required: tuple[str, ...] = (), is_open: bool = False
-) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "additionalProperties": is_open}
+def _object(properties: dict[str, Any], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
     return {**schema, "required": list(required)} if required else schema
 
 
 def _all(properties: dict[str, Any]) -> dict[str, Any]:
-    return _object(properties, required=tuple(properties))
+    return {**_object(properties, required=tuple(properties)), "additionalProperties": False}
 
 
 _ATTRIBUTES: dict[str, Any] = {

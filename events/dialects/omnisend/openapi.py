@@ -13,7 +13,7 @@ _NAME = "^[A-Za-z0-9_]{1,128}$"
 
 
 def _object(properties: dict[str, Any], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    schema = {"type": "object", "properties": properties}
     return {**schema, "required": list(required)} if required else schema
 
 

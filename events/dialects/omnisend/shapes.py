@@ -164,26 +164,48 @@ _EVENT: dict[str, Check] = {
     "eventTime": optional(form(_is_moment, "must be an RFC 3339 time, or YYYY-MM-DD HH:MM:SS±HH:MM")),
     "eventID": optional(text(255)),
 }
-_BODY = record(_EVENT | {"contact": _CONTACT}, required=("eventName",))
-_BODY_WITHOUT_CONTACT = record(_EVENT | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",))
+_BODY = record(_EVENT | {"contact": optional(_CONTACT)}, required=("eventName",))
+_BODY_WITH_IDENTITY = record(_EVENT | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",))
 
 
 def _problems(body: dict[str, Any]) -> Iterator[Problem]:
-    is_wrapped = body.get("contact") is not None
-    yield from (_BODY if is_wrapped else _BODY_WITHOUT_CONTACT)("", body)
-    contact = body["contact"] if is_wrapped else body
-    if isinstance(contact, dict):
-        yield from _problems_of_identity(contact, "contact." if is_wrapped else "")
+    contact = body.get("contact")
+    if contact is not None and not isinstance(contact, dict):
+        yield from _BODY("", body)
+    elif contact is not None and _names_somebody(contact):
+        yield from _BODY("", body)
+        yield from _conflicts(contact, "contact.")
+        yield from _contradictions(body, contact)
         yield from _problems_of_consent(contact)
+    else:
+        yield from _BODY_WITH_IDENTITY("", body)
+        if not _names_somebody(body):
+            yield Problem("contact", "required", "id, email or phoneNumber is required")
+        yield from _conflicts(body, "")
+        yield from _problems_of_consent(contact or {})
 
 
-def _problems_of_identity(contact: dict[str, Any], prefix: str) -> Iterator[Problem]:
+def _names_somebody(contact: dict[str, Any]) -> bool:
     # What is there but malformed has its own problem already.
-    if not any(map(_is_given, map(contact.get, (*ID_FIELDS, *IDENTIFIER_FIELDS)))):
-        yield Problem("contact", "required", "id, email or phoneNumber is required")
+    return any(map(_is_given, map(contact.get, (*ID_FIELDS, *IDENTIFIER_FIELDS))))
+
+
+def _conflicts(contact: dict[str, Any], prefix: str) -> Iterator[Problem]:
     for first, second in (ID_FIELDS, ("phoneNumber", "phone")):
         if None not in (one := contact.get(first), other := contact.get(second)) and one != other:
             yield Problem(prefix + second, "conflict", f"differs from {first}")
+
+
+def _contradictions(body: dict[str, Any], contact: dict[str, Any]) -> Iterator[Problem]:
+    """What stands beside the contact is ignored, unless it names somebody else."""
+    for name, kind in IDENTIFIER_FIELDS.items():
+        beside, inside = body.get(name), contact.get(name)
+        if (
+            isinstance(beside, str)
+            and isinstance(inside, str)
+            and normalize_identifier(kind, beside) != normalize_identifier(kind, inside)
+        ):
+            yield Problem(name, "conflict", f"differs from contact.{name}")
 
 
 def _is_given(value: Any) -> bool:
@@ -208,10 +230,11 @@ def _consents(contact: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], st
 
 
 def _contact_of(body: dict[str, Any]) -> dict[str, Any]:
-    if body.get("contact") is not None:
-        contact: dict[str, Any] = body["contact"]
+    """Return the contact; one without an identity has what stands beside `eventName` (O1)."""
+    contact: dict[str, Any] = body.get("contact") or {}
+    if _names_somebody(contact):
         return contact
-    return {name: body[name] for name in _IDENTITY if name in body}
+    return contact | {name: body[name] for name in _IDENTITY if name in body}
 
 
 def _reference(contact: dict[str, Any]) -> ContactReference:

@@ -19,3 +19,7 @@ PERSON_ATTRIBUTES = ("companyName", "stage", "source", "addresses", "assignedUse
 # The person's lists of identifiers in order of precedence (R4): the core's kind, and the attribute that keeps
 # the `type` of each (work, mobile), for which an identifier has no place.
 IDENTIFIER_LISTS = {"emails": ("email", "emailTypes"), "phones": ("phone", "phoneTypes")}
+# What senders write flat, in the person or beside `type`, and the list that it is an item of.
+FLAT_IDENTIFIERS = {"email": "emails", "phone": "phones"}
+# Names that count as the person's where they stand beside such a flat one.
+FLAT_NAMES = ("firstName", "lastName", "name")

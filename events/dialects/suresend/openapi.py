@@ -11,10 +11,8 @@ _NUMBER: dict[str, Any] = {"type": ["number", "null"]}
 _OPTIONAL_TEXT: dict[str, Any] = {"type": ["string", "null"]}
 
 
-def _object(
-    properties: dict[str, Any], *, required: tuple[str, ...] = (), is_open: bool = False
-) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "additionalProperties": is_open}
+def _object(properties: dict[str, Any], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
     return {**schema, "required": list(required)} if required else schema
 
 
@@ -41,7 +39,7 @@ _PERSON = _object(
         "stage": _NAME,
         "source": _NAME,
         "tags": {"type": ["array", "null"], "items": _TEXT},
-        "addresses": {"type": ["array", "null"], "items": {"oneOf": [_TEXT, _object({}, is_open=True)]}},
+        "addresses": {"type": ["array", "null"], "items": {"oneOf": [_TEXT, _object({})]}},
         "assignedUserId": {"type": ["string", "number", "null"]},
         "averagePrice": _NUMBER,
     }
@@ -66,7 +64,6 @@ _PROPERTY = _object(
         "url": _OPTIONAL_TEXT,
         "imageUrl": _OPTIONAL_TEXT,
     },
-    is_open=True,
 )
 _PROPERTY_SEARCH = _object(
     {
@@ -76,7 +73,6 @@ _PROPERTY_SEARCH = _object(
         "location": _OPTIONAL_TEXT,
         "propertyType": _OPTIONAL_TEXT,
     },
-    is_open=True,
 )
 _EVENT_FIELDS: dict[str, Any] = {
     "pageUrl": _OPTIONAL_TEXT,
@@ -114,8 +110,8 @@ _ANSWER = _object(
                 "createdAt": _TEXT,
             }
         ),
-        "person": _object({"id": _TEXT}, is_open=True),
-        "company": _object({"id": _TEXT}, is_open=True),
+        "person": _object({"id": _TEXT}),
+        "company": _object({"id": _TEXT}),
         "wasPersonCreated": {"type": "boolean"},
         "wasCompanyCreated": {"type": "boolean"},
     },

@@ -9,6 +9,7 @@ from config.wire import iso_millis
 from contacts.models import Company
 from contacts.services import ContactChanges, ContactReference, normalize_identifier
 from events.dialects.checks import (
+    Check,
     Problem,
     anything,
     boolean,
@@ -24,6 +25,8 @@ from events.dialects.suresend.errors import InvalidBody
 from events.dialects.suresend.mapping import (
     CONTEXT_OF_FIELD,
     ECHOED_PAGE_FIELDS,
+    FLAT_IDENTIFIERS,
+    FLAT_NAMES,
     IDENTIFIER_LISTS,
     PERSON_ATTRIBUTES,
     PROPERTY_BLOCKS,
@@ -55,12 +58,13 @@ class SentEvent:
 
 def read_event(body: dict[str, Any]) -> SentEvent:
     """Return what `body` says. Raises InvalidBody with every problem of its shape."""
-    problems = [*_BODY("", body), *_problems_of_person(body), *_problems_of_company(body)]
+    person = _person(body)
+    problems = [*_BODY("", body), *_problems_of_person(body, person), *_problems_of_company(body)]
     if problems:
         raise InvalidBody(problems)
     event = IncomingEvent(
         name=body["type"].strip(),
-        contact=_reference(body),
+        contact=_reference(body, person),
         properties={name: body[name] for name in PROPERTY_BLOCKS if body.get(name) is not None},
         context={key: body[name] for name, key in CONTEXT_OF_FIELD.items() if body.get(name) is not None},
         occurred_at=_moment(body.get("occurredAt")),
@@ -120,12 +124,26 @@ def _phone(value: str) -> str | None:
     return normalize_identifier("phone", value) if len(value) <= 64 else None
 
 
-def _entries(value_check: Any) -> Any:
+def _entry(value_check: Check) -> Check:
     as_object = record(
         {"value": value_check, "type": optional(text(64)), "isPrimary": optional(boolean)},
         required=("value",),
     )
-    return optional(listed(either(str, value_check, as_object), _MOST_IDENTIFIERS))
+    return either(str, value_check, as_object)
+
+
+def _flat(entry: Check) -> Check:
+    """Let null and a blank pass: forms send the field that nobody filled in."""
+
+    def check_unless_blank(path: str, value: Any) -> Iterator[Problem]:
+        if _is_sent(value):
+            yield from entry(path, value)
+
+    return check_unless_blank
+
+
+def _is_sent(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 def _filled(value: Any) -> bool:
@@ -133,6 +151,9 @@ def _filled(value: Any) -> bool:
 
 
 _NAME = optional(text(255))
+_EMAIL = _entry(form(_email, "must be an email address"))
+_PHONE = _entry(form(_phone, "must be a phone number"))
+_FLAT: dict[str, Check] = {"email": _flat(_EMAIL), "phone": _flat(_PHONE)}
 _ANY_TEXT = optional(text())
 _NUMBER = optional(number)
 _PERSON = record(
@@ -140,13 +161,14 @@ _PERSON = record(
         "firstName": _NAME,
         "lastName": _NAME,
         "name": _NAME,
-        "emails": _entries(form(_email, "must be an email address")),
-        "phones": _entries(form(_phone, "must be a phone number")),
+        "emails": optional(listed(_EMAIL, _MOST_IDENTIFIERS)),
+        "phones": optional(listed(_PHONE, _MOST_IDENTIFIERS)),
+        **_FLAT,
         "companyName": _NAME,
         "stage": _NAME,
         "source": _NAME,
         "tags": optional(listed(text(255, is_blank_allowed=False), 100)),
-        "addresses": optional(listed(either(str, anything, record({}, is_open=True)), 100)),
+        "addresses": optional(listed(either(str, anything, record({})), 100)),
         "assignedUserId": optional(either(str, text(255), number)),
         "averagePrice": _NUMBER,
     }
@@ -170,8 +192,7 @@ _PROPERTY = record(
         "sqft": _NUMBER,
         "url": _ANY_TEXT,
         "imageUrl": _ANY_TEXT,
-    },
-    is_open=True,
+    }
 )
 _PROPERTY_SEARCH = record(
     {
@@ -180,14 +201,14 @@ _PROPERTY_SEARCH = record(
         "beds": _NUMBER,
         "location": _ANY_TEXT,
         "propertyType": _ANY_TEXT,
-    },
-    is_open=True,
+    }
 )
 _BODY = record(
     {
         "type": text(255, is_blank_allowed=False),
         "personId": _ANY_TEXT,
         "person": optional(_PERSON),
+        **_FLAT,
         "company": optional(_COMPANY),
         "pageUrl": _ANY_TEXT,
         "pageTitle": _ANY_TEXT,
@@ -196,7 +217,7 @@ _BODY = record(
         "property": optional(_PROPERTY),
         "propertySearch": optional(_PROPERTY_SEARCH),
         "message": _ANY_TEXT,
-        "metadata": optional(record({}, is_open=True)),
+        "metadata": optional(record({})),
         "ipAddress": _ANY_TEXT,
         "userAgent": _ANY_TEXT,
         "occurredAt": optional(form(is_datetime, "must be an ISO 8601 time with its zone")),
@@ -205,8 +226,31 @@ _BODY = record(
 )
 
 
-def _problems_of_person(body: dict[str, Any]) -> Iterator[Problem]:
-    person, person_id = body.get("person"), body.get("personId")
+def _person(body: dict[str, Any]) -> Any:
+    """Return the person with what is written flat among its lists; what is no object stays, for its problem."""
+    person = body.get("person")
+    if person is not None and not isinstance(person, dict):
+        return person
+    flat = [
+        (name, level[key])
+        for level in (person or {}, body)
+        for key, name in FLAT_IDENTIFIERS.items()
+        if _is_sent(level.get(key))
+    ]
+    if not flat:
+        return person
+    whole = dict(person or {})
+    if not any(map(_filled, _names(whole))):
+        whole |= {name: body[name] for name in FLAT_NAMES if _filled(body.get(name))}
+    for name, entry in flat:
+        listed_ones = whole.get(name)
+        if listed_ones is None or isinstance(listed_ones, list):
+            whole[name] = [*(listed_ones or []), entry]
+    return whole
+
+
+def _problems_of_person(body: dict[str, Any], person: Any) -> Iterator[Problem]:
+    person_id = body.get("personId")
     if person_id is not None and (not isinstance(person_id, str) or person_id.strip()):
         return
     if person is None:
@@ -215,6 +259,10 @@ def _problems_of_person(body: dict[str, Any]) -> Iterator[Problem]:
         person.get("emails") or person.get("phones") or any(map(_filled, _names(person)))
     ):
         yield Problem("person", "required", "needs an email, a phone or a name")
+    elif isinstance(person, dict):
+        for name in FLAT_NAMES:
+            if name in person and name not in (body.get("person") or {}):
+                yield from _NAME(name, person[name])
 
 
 def _names(person: dict[str, Any]) -> list[Any]:
@@ -231,13 +279,12 @@ def _problems_of_company(body: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("company", "required_choice", "company.id or company.name is required")
 
 
-def _reference(body: dict[str, Any]) -> ContactReference:
+def _reference(body: dict[str, Any], person: Any) -> ContactReference:
     person_id = (body.get("personId") or "").strip()
     if person_id:
         # R1: the id is the strongest claim, and the person beside it changes nothing.
         return ContactReference(id=person_id)
     # One who has a name only is made each time (R7): there is nothing to match by.
-    person = body["person"]
     return ContactReference(identifiers=_values(person), if_missing="create", changes=_changes(person))
 
 

@@ -108,7 +108,6 @@ def test_an_upsert_sets_another_user_id_unless_it_is_taken(project):
         ({"email": "a@b.example", "customFields": {"": 1}}, "customFields."),
         ({"email": "a@b.example", "listIds": "a"}, "listIds"),
         ({"email": "a@b.example", "listIds": ["507f1f77bcf86cd799439011"]}, "listIds[0]"),
-        ({"email": "a@b.example", "phone": "+15551234567"}, "phone"),
     ],
 )
 def test_a_wrong_shape(project, path, body, field):
@@ -221,7 +220,6 @@ def test_bulk_update_tells_what_failed(project, jane):
         {"contacts": {}},
         {"contacts": [{"email": "a@b.example"}] * 101},
         {"contacts": [JOHN], "runWorkflow": "no"},
-        {"contacts": [JOHN], "other": 1},
     ],
 )
 def test_bulk_update_of_a_wrong_shape(project, body):
@@ -232,3 +230,13 @@ def test_bulk_update_of_a_wrong_shape(project, body):
 def test_there_are_no_unsubscribe_groups(project, jane):
     response = project.get(f"/contacts/{jane.id}/unsubscribe-groups")
     assert (response.status_code, response.json()) == (200, {"success": True, "data": []})
+
+
+def test_fields_that_the_api_does_not_know_are_ignored(project):
+    sent = {**JOHN, "phone": "+15551234567", "channels": [{}]}
+    assert project.post("/contacts", sent).status_code == 201
+    assert project.post("/contacts/email", sent).status_code == 200
+    bulk = project.post("/contacts/bulk-update", {"contacts": [sent], "mode": "fast"}).json()["data"]
+    assert (bulk["successCount"], bulk["failedCount"]) == (1, 0)
+    found = project.post("/contacts/search/emails", {"emails": [JOHN["email"]], "limit": 1}).json()["data"]
+    assert [each["email"] for each in found["contacts"]] == [JOHN["email"].lower()]

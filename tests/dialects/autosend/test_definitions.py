@@ -108,7 +108,6 @@ def test_a_hundred_at_most(project):
             },
             "properties[0].suggestedValues[0]",
         ),
-        ({"eventName": "e", "tags": []}, "tags"),
     ],
 )
 def test_a_wrong_shape(project, body, field):
@@ -201,3 +200,15 @@ def test_the_list_costs_the_same_whatever_its_length(project, django_assert_max_
         project.post("/events", {"eventName": f"e{n}", "properties": ORDER["properties"]})
     with django_assert_max_num_queries(4):
         project.get("/events")
+
+
+def test_fields_that_the_api_does_not_know_are_ignored(project):
+    declared = {
+        "eventName": "e",
+        "tags": [],
+        "properties": [{"propertyName": "p", "type": "string", "label": "P"}],
+    }
+    shown = project.post("/events", declared).json()["data"]
+    assert "tags" not in shown
+    assert project.patch("/events/eventName/e", shown).json()["data"]["properties"] == shown["properties"]
+    assert code_of(project.patch("/events/eventName/e", {"eventName": "f"})) == (400, "VALIDATION_FAILED")

@@ -144,7 +144,6 @@ def test_the_order_of_refusals(project, jane):
         ({"eventName": "e", "contactId": 5}, "contactId"),
         ({"eventName": "e", "eventProperties": []}, "eventProperties"),
         ({"eventName": "e", "eventProperties": "{}"}, "eventProperties"),
-        ({"eventName": "e", "timestamp": "2026-01-01"}, "timestamp"),
     ],
 )
 def test_a_wrong_shape(project, body, field):
@@ -205,3 +204,13 @@ def test_the_rate(project, order, jane):
 
 def test_no_limit_by_default(project):
     assert "X-RateLimit-Limit" not in project.get("/events").headers
+
+
+def test_fields_that_the_api_does_not_know_are_ignored(project, order, jane):
+    answer = project.send(
+        email=jane.email, eventProperties={"order_total": 1}, timestamp="now", source={"a": []}
+    )
+    assert answer.status_code == 201
+    assert answer.json()["data"]["properties"] == {"order_total": 1}
+    undeclared = project.send(email=jane.email, eventProperties={"foo": 1}, timestamp="now")
+    assert undeclared.json()["error"]["code"] == "UNKNOWN_PROPERTY"

@@ -60,7 +60,6 @@ def test_create_takes_subscribed(either, subscribed):
         ({"attributes": {"email": "a@example.com", "x": {}}}, "attributes.x"),
         ({"attributes": {"email": "a@example.com", "": 1}}, "attributes."),
         ({"attributes": {"email": "a@example.com"}, "subscribed": "yes"}, "subscribed"),
-        ({"attributes": {"email": "a@example.com"}, "tags": []}, "tags"),
         ([], "body"),
         (b"{", "body"),
     ],
@@ -205,3 +204,10 @@ def test_other_workspaces_contacts_are_404(either, foreign_contact, method, suff
         answer = either.request(method, f"contacts/{path}{suffix}", {} if method == "POST" else None)
         assert (answer.status_code, answer.json()) == (404, {"message": "Not found."})
     assert Contact.objects.filter(id=foreign_contact.id).exists()
+
+
+def test_fields_that_the_api_does_not_know_are_ignored(either):
+    body = {"attributes": {"email": "a@example.com"}, "tags": [], "provider": "mailchimp"}
+    assert either.post("contacts", body).status_code == 201
+    assert either.post("contacts/upsert", body).status_code in (200, 201)
+    assert either.post("contacts/a@example.com", body).status_code == 200

@@ -70,10 +70,39 @@ def test_a_known_id_is_enough(send, workspace, field, is_wrapped):
     assert only_event(workspace).contact_id == contact.id
 
 
-def test_an_identity_beside_a_contact_is_refused(send, problems):
+def test_an_identity_that_contradicts_the_contacts_is_refused(send, problems):
     assert problems(send({"eventName": "x", "contact": JANE, "email": "eve@example.com"})) == [
-        ("email", "unknown_field")
+        ("email", "conflict")
     ]
+
+
+@pytest.mark.parametrize("beside", [{"email": "JANE@example.com"}, {"id": 7}, {"phone": "+15551234567"}])
+def test_what_else_stands_beside_a_contact_is_ignored(send, workspace, beside):
+    assert send({"eventName": "x", "contact": JANE, **beside}).status_code == 202
+    assert Contact.objects.get(workspace=workspace).email == "jane@example.com"
+
+
+def test_a_contact_without_identity_has_the_one_beside_it(send, workspace):
+    contact = {"id": None, "tags": ["vip"], "firstName": "Jane"}
+    assert send({"eventName": "x", "contact": contact, **JANE}).status_code == 202
+    made = Contact.objects.get(workspace=workspace)
+    assert (made.email, made.first_name) == ("jane@example.com", "Jane")
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"origin": "api", "eventVersion": "v2", "brandID": "5f1e", "ipAddress": "203.0.113.5"},
+        {"contactProperties": {"plan": "pro", "deep": [{"er": None}]}},
+        {"contact": {**JANE, "shoeSize": 43, "identifiers": []}},
+        {"contact": {**JANE, "optIns": [{"channel": "email", "legalBasis": "consent"}]}},
+        {"x" * 300: 1, "": None, "é": []},
+    ],
+)
+def test_fields_that_the_api_does_not_know_are_ignored(send, workspace, unknown):
+    assert send({"eventName": "x", "contact": JANE, "properties": {"total": 1}, **unknown}).status_code == 202
+    assert only_event(workspace).properties == {"total": 1}
+    assert Contact.objects.get(workspace=workspace).attributes == {}
 
 
 @pytest.mark.parametrize("contact_id", ["01234567-89ab-7def-8123-456789abcdef", "5f1e", "é", "x" * 1000])
@@ -306,7 +335,6 @@ def test_a_bad_contact_is_refused_by_name(send, problems, contact, expected):
         ({"eventTime": "2999-01-01T00:00:00Z"}, ("eventTime", "invalid_format")),
         ({"eventTime": 1}, ("eventTime", "unsupported_type")),
         ({"eventID": "x" * 256}, ("eventID", "too_long")),
-        ({"origin": "api"}, ("origin", "unknown_field")),
     ],
 )
 def test_a_bad_event_is_refused_by_name(send, problems, fields, expected):

@@ -317,3 +317,52 @@ def test_an_identifier_is_stored_once_for_a_contact(send, workspace):
         }
     )
     assert Identifier.objects.filter(workspace=workspace).count() == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"email": "Jane@example.com"},
+        {"email": " jane@example.com ", "phone": "", "source": "web", "system": "forms"},
+        {"email": {"value": "jane@example.com", "label": "work"}},
+        {"person": {"email": "jane@example.com"}},
+        {"person": {"firstName": "Eve"}, "email": "jane@example.com"},
+        {
+            "person": {"emails": [{"value": "jane@example.com", "label": "home"}]},
+            "email": "other@example.com",
+        },
+        {"person": None, "email": "jane@example.com", "message": "Hello"},
+    ],
+)
+def test_an_email_beside_the_type_or_flat_in_the_person_is_the_persons(send, workspace, jane, body):
+    answer = send({"type": "inquiry", **body})
+    assert (answer.status_code, answer.json()["person"]["id"]) == (200, str(jane.id))
+    assert posted(workspace).get().contact_id == jane.id
+
+
+def test_a_flat_phone_and_names_make_the_person(send):
+    body = {"type": "inquiry", "email": "new@example.com", "phone": "+1-555-1234", "name": "Ada King"}
+    person = send(body).json()["person"]
+    assert (person["firstName"], person["lastName"]) == ("Ada", "King")
+    assert [one["value"] for one in person["emails"]] == ["new@example.com"]
+    assert [one["value"] for one in person["phones"]] == ["+15551234"]
+
+
+def test_a_flat_email_is_the_last_of_the_persons(send):
+    body = {"type": "x", "person": {"emails": ["one@example.com"]}, "email": "two@example.com"}
+    emails = send(body).json()["person"]["emails"]
+    assert [(one["value"], one["isPrimary"]) for one in emails] == [
+        ("one@example.com", True),
+        ("two@example.com", False),
+    ]
+
+
+def test_a_known_id_wins_over_a_flat_email(send, jane):
+    answer = send({"type": "x", "personId": str(jane.id), "email": "other@example.com"})
+    assert (answer.status_code, answer.json()["person"]["id"]) == (200, str(jane.id))
+
+
+def test_fields_that_the_api_does_not_know_are_ignored(send, jane):
+    person = {"emails": [{"value": "jane@example.com", "label": "home", "n": 1}], "shoeSize": 43}
+    answer = send({"type": "x", "person": person, "colour": "red", "company": {"name": "Acme", "vat": "X"}})
+    assert (answer.status_code, answer.json()["person"]["id"]) == (201, str(jane.id))
