@@ -15,6 +15,8 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
+from config.encodings import CorruptBody, InflatedTooLarge, UnknownEncoding
+
 MAX_DEPTH = 100
 # Of a whole body, in which `MAX_BODY_BYTES` leave room for an array or object of 50 bytes and a value of 20.
 MAX_CONTAINERS = 100_000
@@ -37,6 +39,14 @@ class BodyOverdue(APIException):
     status_code = status.HTTP_408_REQUEST_TIMEOUT
     default_detail = "The request body did not arrive in time."
     default_code = "body_overdue"
+
+
+class UnsupportedEncoding(APIException):
+    """The request's body has a `Content-Encoding` that is not supported."""
+
+    status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
+    default_detail = "Unsupported content encoding."
+    default_code = "unsupported_encoding"
 
 
 class StrictJSONParser(BaseParser):
@@ -94,17 +104,33 @@ class LeanJSONRenderer(BaseRenderer):
 
 
 def read_whole(stream: IO[bytes]) -> bytes:
-    """Return a request's body. Raises BodyTooLarge or BodyOverdue."""
+    """Return a request's body. Raises BodyTooLarge, BodyOverdue, UnsupportedEncoding or ParseError."""
     limit: int = settings.MAX_BODY_BYTES
     try:
         body = stream.read(limit + 1)
     except UnreadablePostError as error:
-        if isinstance(error.__cause__, TimeoutError):
-            raise BodyOverdue from error
-        raise
+        raise refusal_of(error) from error
     if len(body) > limit:
         raise BodyTooLarge
     return body
+
+
+def refusal_of(error: UnreadablePostError) -> Exception:
+    """Return what a body that cannot be read is to its sender; the error itself, if that is not known."""
+    cause: BaseException | None = error
+    # Django wraps once when it reads, and again when it reads all.
+    while isinstance(cause, UnreadablePostError):
+        cause = cause.__cause__
+    match cause:
+        case TimeoutError():
+            return BodyOverdue()
+        case UnknownEncoding():
+            return UnsupportedEncoding()
+        case InflatedTooLarge():
+            return BodyTooLarge()
+        case CorruptBody():
+            return ParseError("The body is not what its Content-Encoding says.")
+    return error
 
 
 def parse_json(body: bytes | str) -> Any:

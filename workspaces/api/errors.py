@@ -15,7 +15,8 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from config.errors import DomainError
-from config.wire import BodyOverdue, BodyTooLarge, dumps
+from config.encodings import SUPPORTED
+from config.wire import BodyOverdue, BodyTooLarge, UnsupportedEncoding, dumps, refusal_of
 
 Details = Mapping[str, list[str]]
 RETRY_SECONDS = 2
@@ -64,6 +65,7 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (BodyOverdue, "body_overdue", 408),
     (BodyTooLarge, "body_too_large", 413),
     (RequestDataTooBig, "body_too_large", 413),
+    (UnsupportedEncoding, "unsupported_encoding", 415),
     (exceptions.UnsupportedMediaType, "unsupported_media_type", 415),
     (exceptions.Throttled, "throttled", 429),
     (NotAnObject, "not_an_object", 400),
@@ -78,6 +80,7 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (InterfaceError, "unavailable", 503),
 )
 _MESSAGES = {
+    "unsupported_encoding": f"Unsupported content encoding; supported are {' and '.join(SUPPORTED)}",
     "unauthenticated": "Unauthorized",
     "access_denied": "Forbidden",
     "not_found": "Not found",
@@ -119,6 +122,8 @@ class ErrorTable:
 
     def problem(self, error: Exception) -> Problem | None:
         """Return the refusal that `error` is, None for an exception that is a fault of ours."""
+        if isinstance(error, UnreadablePostError):
+            error = refusal_of(error)
         if isinstance(error, DomainError):
             return self._domain_problem(error)
         for kind, code, status in _CODES:
@@ -217,6 +222,8 @@ def _headers(problem: Problem) -> dict[str, str]:
     headers = {}
     if auth_header := getattr(problem.error, "auth_header", None):
         headers["WWW-Authenticate"] = str(auth_header)
+    if problem.code == "unsupported_encoding":
+        headers["Accept-Encoding"] = ", ".join(SUPPORTED)
     if problem.wait_seconds is not None:
         headers["Retry-After"] = str(problem.wait_seconds)
     return headers

@@ -50,6 +50,7 @@ _CODES = {
     "method_not_allowed": "METHOD_NOT_ALLOWED",
     "body_too_large": "PAYLOAD_TOO_LARGE",
     "unsupported_media_type": "UNSUPPORTED_MEDIA_TYPE",
+    "unsupported_encoding": "UNSUPPORTED_MEDIA_TYPE",
     "throttled": "RATE_LIMIT_EXCEEDED",
     "body_overdue": "REQUEST_TIMEOUT",
     "unavailable": "SERVICE_UNAVAILABLE",

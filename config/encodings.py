@@ -1,0 +1,117 @@
+"""Bodies that arrive compressed: inflated as they are read, and never further than a body may be long."""
+
+import io
+import zlib
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+
+SUPPORTED = ("gzip", "deflate")
+MOST_MEMBERS = 1_000
+"""Of one gzip stream: tools that concatenate need some, an attacker as many as fit."""
+_PIECE_BYTES = 16 * 1024
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+_ALIASES = {"x-gzip": "gzip"}
+_ZLIB_METHOD = 8
+
+
+class UnknownEncoding(OSError):
+    """The body is encoded in a way that is not supported."""
+
+
+class CorruptBody(OSError):
+    """The body is not what its encoding says, or ends early."""
+
+
+class InflatedTooLarge(OSError):
+    """The body is larger than is allowed, packed or inflated."""
+
+
+class InflatingMiddleware:
+    """Gives requests with a `Content-Encoding` a body that inflates as it is read, after authentication that is."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        encodings = _encodings(request.META.get("HTTP_CONTENT_ENCODING", ""))
+        if encodings:
+            # What reads a request, Django's body and DRF's parsers, reads this.
+            request._stream = InflatedBody(request._stream, encodings)  # type: ignore[attr-defined]  # Django's own
+        return self._get_response(request)
+
+
+class InflatedBody(io.RawIOBase):
+    """A body as it was before its encoding. Reading raises UnknownEncoding, CorruptBody or InflatedTooLarge."""
+
+    def __init__(self, packed: io.IOBase, encodings: list[str]) -> None:
+        super().__init__()
+        self._packed = packed
+        self._encodings = encodings
+        self._bytes: io.BytesIO | None = None
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to `size` bytes, by default all."""
+        return self._inflated().read(size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Return a line."""
+        return self._inflated().readline(size)
+
+    def _inflated(self) -> io.BytesIO:
+        if self._bytes is None:
+            if len(self._encodings) > 1 or self._encodings[0] not in SUPPORTED:
+                raise UnknownEncoding
+            limit: int = settings.MAX_BODY_BYTES
+            packed = self._packed.read(limit + 1)
+            if len(packed) > limit:
+                raise InflatedTooLarge
+            self._bytes = io.BytesIO(inflate(packed, self._encodings[0], limit))
+        return self._bytes
+
+
+def inflate(packed: bytes, encoding: str, limit: int) -> bytes:
+    """Return what was packed. Raises CorruptBody, or InflatedTooLarge beyond `limit` bytes."""
+    window = _GZIP if encoding == "gzip" else _ZLIB if _is_zlib(packed) else _RAW
+    inflated = bytearray()
+    decoder, members = zlib.decompressobj(window), 1
+    rest, position = b"", 0
+    try:
+        while True:
+            if not rest:
+                rest = packed[position : position + _PIECE_BYTES]
+                position += len(rest)
+            if decoder.eof:
+                # Another member may follow, and padding with zeros.
+                rest = rest.lstrip(b"\0")
+                if not rest and position >= len(packed):
+                    return bytes(inflated)
+                if rest and (window != _GZIP or members == MOST_MEMBERS):
+                    raise CorruptBody
+                if rest:
+                    decoder, members = zlib.decompressobj(window), members + 1
+                continue
+            if not rest and position >= len(packed):
+                raise CorruptBody
+            inflated += decoder.decompress(rest, limit + 1 - len(inflated))
+            if len(inflated) > limit:
+                raise InflatedTooLarge
+            rest = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+    except zlib.error as error:
+        raise CorruptBody from error
+
+
+def _is_zlib(packed: bytes) -> bool:
+    """Tell the format that the name means from bare deflate, which some clients send under it."""
+    return len(packed) > 1 and packed[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(packed[:2]) % 31 == 0
+
+
+def _encodings(header: str) -> list[str]:
+    names = (name.strip().lower() for name in header.split(","))
+    return [_ALIASES.get(name, name) for name in names if name not in ("", "identity")]
