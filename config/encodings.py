@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Callable
+from typing import IO
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
@@ -39,14 +40,14 @@ class InflatingMiddleware:
         encodings = _encodings(request.META.get("HTTP_CONTENT_ENCODING", ""))
         if encodings:
             # What reads a request, Django's body and DRF's parsers, reads this.
-            request._stream = InflatedBody(request._stream, encodings)  # type: ignore[attr-defined]  # Django's own
+            request._stream = InflatedBody(request._stream, encodings)  # type: ignore[assignment]  # it only reads
         return self._get_response(request)
 
 
 class InflatedBody(io.RawIOBase):
     """A body as it was before its encoding. Reading raises UnknownEncoding, CorruptBody or InflatedTooLarge."""
 
-    def __init__(self, packed: io.IOBase, encodings: list[str]) -> None:
+    def __init__(self, packed: IO[bytes], encodings: list[str]) -> None:
         super().__init__()
         self._packed = packed
         self._encodings = encodings

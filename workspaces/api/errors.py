@@ -14,8 +14,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from config.errors import DomainError
 from config.encodings import SUPPORTED
+from config.errors import DomainError
 from config.wire import BodyOverdue, BodyTooLarge, UnsupportedEncoding, dumps, refusal_of
 
 Details = Mapping[str, list[str]]
