@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache, wraps
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal
 
-import nh3
-from liquid import BoundTemplate, Environment, RenderContext
+from liquid import BoundTemplate, Environment, RenderContext, escape
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.capture_tag import CaptureNode, CaptureTag
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
 from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
-from liquid.stringify import to_liquid_string
-from liquid.undefined import FalsyStrictUndefined
+from liquid.token import Token
+from liquid.undefined import UNDEFINED, Undefined
 
 from campaigns.errors import TemplateFault, ValueMissing
+from campaigns.liquid.conditions import make_strict
+from campaigns.liquid.filters import Written, registered
+from campaigns.liquid.region import Region, locale_named
+from campaigns.liquid.values import MAX_VALUE, Missing, is_missing, marked, refuse_missing, text_of
 from config import clock
+
+__all__ = ["MAX_VALUE", "Region", "locale_named", "parse", "render"]
 
 Kind = Literal["html", "text", "json"]
 """What comes out: decides how values are escaped. Of "json", values in strings are, and `| json` writes others."""
@@ -30,8 +34,6 @@ MAX_SOURCE: Final = 200_000
 """Characters of a template."""
 MAX_OUTPUT: Final = 1_000_000
 """Bytes of what is made of it."""
-MAX_VALUE: Final = 200_000
-"""Characters, or bits, of a value on its way; of a list, a hundredth as many elements."""
 MAX_SECONDS: Final = 1.0
 """Of the processor, not of the clock: a template is not to blame for a machine that has much else to do."""
 MAX_ITERATIONS: Final = 1_000
@@ -45,37 +47,54 @@ def parse(source: str, kind: Kind) -> BoundTemplate:
     return _parse(source, kind)
 
 
-def render(source: str, values: Mapping[str, Any], kind: Kind) -> str:
-    """Return what a template makes of values; null and blank ones count as missing.
+_BROKEN: Final = (
+    LiquidError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What the library lets through of a template that asks for what cannot be."""
+
+
+def render(source: str, values: Mapping[str, Any], kind: Kind, region: Region | None = None) -> str:
+    """Return what a template makes of values for a reader; null and blank ones count as missing.
 
     Raises TemplateFault, ValueMissing.
     """
     template = parse(source, kind)
+    now = clock.now()
+    known = {"now": now, "today": now.date(), **marked(values)}
+    context = _Context(template, globals=template.make_globals(known))
+    context.region = region
+    buffer = context.get_buffer()
     try:
-        return template.render(present(values))
+        template.render_with_context(context, buffer)
     except UndefinedError as error:
         raise ValueMissing(_told(error)) from error
-    except (LiquidError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
+    except (
+        LiquidError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise TemplateFault(_told(error)) from error
-
-
-def present(value: Any) -> Any:
-    """Return JSON without what is null or blank, so that a template that prints it is not sent with a hole."""
-    match value:
-        case Mapping():
-            return {key: present(one) for key, one in value.items() if one is not None and one != ""}
-        case list() | tuple():
-            return [present(one) for one in value]
-        case _:
-            return value
+    return buffer.getvalue()
 
 
 @lru_cache(maxsize=512)
 def _parse(source: str, kind: Kind) -> BoundTemplate:
     try:
-        return _environment(kind).from_string(source)
+        template = _environment(kind).from_string(source)
+        make_strict(template.nodes)
     except (LiquidError, ValueError, RecursionError) as error:
         raise TemplateFault(_told(error)) from error
+    return template
 
 
 _OPENING: Final = re.compile(r"\{[{%]")
@@ -113,20 +132,14 @@ def _told(error: Exception) -> str:
     return f"{message}, line {line}"
 
 
-class _Missing(FalsyStrictUndefined):
-    """A missing value: it may be asked about and be given a default, and not be printed."""
-
-    __slots__ = ()
-    force_liquid_default = True
-
-
 class _Context(RenderContext):
     """What one rendering knows; it stops when its time is over."""
 
-    __slots__ = ("_deadline", "_disabled_tags")
+    __slots__ = ("_deadline", "_disabled_tags", "region")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._deadline = time.thread_time() + MAX_SECONDS
+        self.region: Region | None = None
         super().__init__(*args, **kwargs)
 
     @property
@@ -147,6 +160,35 @@ class _Context(RenderContext):
         if time.thread_time() > self._deadline:
             raise ResourceLimitError("rendering takes too long", token=None)
 
+    def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
+        """Return what a path leads to; null and blank ones are missing."""
+        for segment in path:
+            if isinstance(segment, Undefined):
+                refuse_missing(segment, "index")
+        value = super().get(path, token=token, default=_NOWHERE)
+        if value is _NOWHERE:
+            if default is not UNDEFINED:
+                return default
+            return Missing(str(path[0]), hint=f"{_spelled(path)} is undefined", token=token)
+        if is_missing(value) and not isinstance(value, Undefined):
+            return Missing(str(path[0]), hint=f"{_spelled(path)} is undefined", token=token, value=value)
+        return value
+
+    def get_item(self, obj: Any, key: Any) -> Any:
+        """Return what is in a value under a name or a number; in what is missing there is nothing."""
+        if is_missing(obj):
+            raise KeyError(key)
+        found = super().get_item(obj, key)
+        return list(found) if isinstance(found, tuple) else found
+
+
+_NOWHERE: Final = object()
+
+
+def _spelled(path: list[object]) -> str:
+    root, *others = path
+    return str(root) + "".join(f".{one}" if isinstance(one, str) else f"[{one}]" for one in others)
+
 
 class _Template(BoundTemplate):
     context_class = _Context
@@ -162,45 +204,43 @@ class _Environment(Environment):
         super().setup_tags_and_filters(extra=extra)
         for name in ("include", "render"):
             del self.tags[name]
-        # Markup is made by escaping, never by a tenant's word for it.
-        del self.filters["safe"]
-        self.filters["strip_html"] = _strip_html
-        self.filters["json"] = _json
-        self.filters["date"] = _dated(self.filters["date"])
-        self.filters["replace"] = _checked_replace(self.filters["replace"])
-        self.filters = {name: _bounded(function) for name, function in self.filters.items()}
+        for tag in (_Output, _Echo, _Cycle):
+            self.add_tag(tag)
+        self.filters = registered(self.filters)
 
 
 class _JsonEnvironment(_Environment):
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
         super().setup_tags_and_filters(extra=extra)
-        for tag in (_JsonOutput, _JsonEcho, _JsonCapture, _JsonCycle):
-            self.add_tag(tag)
+        self.add_tag(_JsonCapture)
 
 
-class _Written(str):
-    """A text that is `json` already as it is printed; what filters make of it is a text like any other."""
-
-    __slots__ = ("json",)
-    json: str
-
-    def __new__(cls, text: str, json: str) -> _Written:
-        written = super().__new__(cls, text)
-        written.json = json
-        return written
+def _printed(context: RenderContext, value: object) -> str:
+    """Return a value as it is printed: escaped for HTML, or for a JSON string unless it is JSON already."""
+    if isinstance(context.env, _JsonEnvironment):
+        return value.json if isinstance(value, Written) else _inside(text_of(value))
+    return escape(text_of(value)) if context.autoescape else text_of(value)
 
 
-class _JsonNode(OutputNode):
-    """Prints a value for the inside of a JSON string, unless it is JSON already."""
+class _OutputNode(OutputNode):
+    def render_to_output(self, context: RenderContext, buffer: Any) -> int:
+        return int(buffer.write(_printed(context, self.expression.evaluate(context))))
+
+
+class _EchoNode(EchoNode):
+    render_to_output = _OutputNode.render_to_output
+
+
+class _CycleNode(CycleNode):
+    """Prints its values in turn; none of them may be missing, whosever turn it is."""
 
     def render_to_output(self, context: RenderContext, buffer: Any) -> int:
-        value = self.expression.evaluate(context)
-        text = value.json if isinstance(value, _Written) else _inside(to_liquid_string(value, False))
-        return int(buffer.write(text))
-
-
-class _JsonEchoNode(EchoNode):
-    render_to_output = _JsonNode.render_to_output
+        group = text_of(self.group.evaluate(context)) if self.group else ""
+        values = [one.evaluate(context) for one in self.args]
+        for value in values:
+            refuse_missing(value, "cycle")
+        index = context.cycle(group or str(values), len(values))
+        return int(buffer.write(_printed(context, values[index]))) if index < len(values) else 0
 
 
 class _JsonCaptureNode(CaptureNode):
@@ -212,30 +252,23 @@ class _JsonCaptureNode(CaptureNode):
             text = json.loads(f'"{printed}"', strict=False)
         except ValueError:  # no inside of a string: a piece of JSON
             text = printed
-        context.assign(self.name, _Written(text, printed))
+        context.assign(self.name, Written(text, printed))
 
 
-class _JsonCycleNode(CycleNode):
-    def render_to_output(self, context: RenderContext, buffer: Any) -> int:
-        printed = context.get_buffer()
-        super().render_to_output(context, printed)
-        return int(buffer.write(_inside(printed.getvalue())))
+class _Output(Output):
+    node_class = _OutputNode
 
 
-class _JsonOutput(Output):
-    node_class = _JsonNode
+class _Echo(EchoTag):
+    node_class = _EchoNode
 
 
-class _JsonEcho(EchoTag):
-    node_class = _JsonEchoNode
+class _Cycle(CycleTag):
+    node_class = _CycleNode
 
 
 class _JsonCapture(CaptureTag):
     node_class = _JsonCaptureNode
-
-
-class _JsonCycle(CycleTag):
-    node_class = _JsonCycleNode
 
 
 def _inside(text: str) -> str:
@@ -246,68 +279,4 @@ def _inside(text: str) -> str:
 @lru_cache
 def _environment(kind: Kind) -> Environment:
     make = _JsonEnvironment if kind == "json" else _Environment
-    return make(undefined=_Missing, autoescape=kind == "html")
-
-
-def _json(value: object) -> str:
-    written = json.dumps(value, default=str)
-    return _Written(written, written)
-
-
-def _strip_html(value: object) -> str:
-    return html.unescape(nh3.clean(str(value), tags=set()))
-
-
-def _dated(date: Callable[..., Any]) -> Callable[..., Any]:
-    """Take "now" from our clock."""
-
-    @wraps(date)
-    def dated(value: object, *args: Any, **kwargs: Any) -> Any:
-        return date(clock.now() if value in ("now", "today") else value, *args, **kwargs)
-
-    return dated
-
-
-def _checked_replace(replace: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse a replacement before it is made: what comes out may be as long as both texts multiplied."""
-
-    @wraps(replace)
-    def checked(value: object, sought: object, replacement: object = "", **kwargs: Any) -> Any:
-        text, sought_text = str(value), str(sought)
-        _bound(len(text) + (text.count(sought_text) * len(str(replacement)) if text else 0))
-        return replace(value, sought, replacement, **kwargs)
-
-    return checked
-
-
-def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse what is too big, before and after a filter."""
-
-    @wraps(function)
-    def bounded(*args: Any, **kwargs: Any) -> Any:
-        for one in args:
-            _bound(_size(one))
-        result = function(*args, **kwargs)
-        _bound(_size(result))
-        return result
-
-    return bounded
-
-
-def _size(value: object) -> int:
-    match value:
-        case str():
-            return len(value)
-        case bool():
-            return 1
-        case int():
-            return value.bit_length() * 100
-        case list() | tuple() | range():
-            return len(value) * 100
-        case _:
-            return 1
-
-
-def _bound(size: int) -> None:
-    if size > MAX_VALUE:
-        raise ResourceLimitError("a value is too big", token=None)
+    return make(undefined=Missing, autoescape=kind == "html")
