@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
+from django.utils.http import MAX_URL_REDIRECT_LENGTH
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -17,7 +18,7 @@ from campaigns.models.messages import Channel
 from campaigns.services.forms import confirm_submission, pending_confirmation
 from campaigns.services.links import read_unsubscribe_token
 from campaigns.services.suppressing import PREFERENCES, preferences_of, set_preferences, unsubscribe
-from campaigns.services.tracked import read_click, read_open
+from campaigns.services.tracked import location_of, read_click, read_open
 from campaigns.services.tracking import Visit, record_visit
 from config import clock
 from contacts.errors import ContactNotFound
@@ -73,9 +74,12 @@ class ClickView(PublicPage):
         if read is None:
             return self.no_such_link()
         message_id, target = read
+        location = location_of(target)
+        if location is None or len(location) > MAX_URL_REDIRECT_LENGTH:
+            return self.no_such_link()
         if _may_tell(message_id):
             record_visit(message_id, _visit(request, target))
-        response = HttpResponseRedirect(target)
+        response = HttpResponseRedirect(location)
         response["Referrer-Policy"] = "no-referrer"
         return response
 

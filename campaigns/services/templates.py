@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,13 +12,16 @@ from uuid import UUID
 
 import css_inline
 import msgspec
-from inscriptis import get_text
+from inscriptis.html_engine import Inscriptis
 from inscriptis.model.config import ParserConfig
+from lxml.etree import ParserError
+from lxml.html import document_fromstring
 
 from campaigns import liquid
 from campaigns.channels.webhook import METHOD
 from campaigns.definition import OUR_HEADERS
 from campaigns.errors import TemplateFault
+from campaigns.markup import address_in, with_attributes
 from campaigns.models import Campaign, Message, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import preferences_url, unsubscribe_url
@@ -156,8 +160,31 @@ def _email(template: Template, values: Mapping[str, Any], body: str) -> Rendered
     if template.text:
         text = liquid.render(template.text, values, "text")
     else:
-        text = get_text(body, _TEXT_CONFIG).strip() if body.strip() else ""
+        text = _text_of(body)
     return Rendered(subject, _inlined(body), text, template_id=template.pk)
+
+
+def _text_of(html: str) -> str:
+    """Return an e-mail's text part."""
+    # Its reader of HTML takes `&copy=` in a link for a sign: links are handed over escaped.
+    source = with_attributes(_DECLARATION.sub("", html), "href", lambda _, value: address_in(value))
+    if not source.strip():
+        return ""
+    try:
+        tree = document_fromstring(source)
+    except ParserError:  # nothing in it but comments, say
+        return ""
+    # Inscriptis takes what is left of references, in words and links alike, for references again.
+    for node in tree.iter():
+        if isinstance(node.tag, str):
+            node.text = node.text and node.text.replace("&", "&amp;")
+            if "&" in node.get("href", ""):
+                node.set("href", node.get("href").replace("&", "&amp;"))
+        node.tail = node.tail and node.tail.replace("&", "&amp;")
+    return str(Inscriptis(tree, _TEXT_CONFIG).get_text()).strip()
+
+
+_DECLARATION: Final = re.compile(r"^\s*<\?xml\b[^>]*>")
 
 
 def _refuse_excess(html: str) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import base64
-import html
-import re
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import idna
+from django.utils.encoding import iri_to_uri
+
+from campaigns.markup import Tag, address_in, tags_of, with_attributes
 from campaigns.models import ChannelSettings, Message
 from campaigns.services.links import public_url, read_token, token_for
 from config.ids import parse_uuid
 
 _OPEN: Final = "open"
 _CLICK: Final = "click"
-# Up to the next bracket: a search for the end of each tag that has none would take quadratic time.
-_LINK: Final = re.compile(
-    r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"(https?://[^"]*)"|'(https?://[^']*)')""", re.IGNORECASE
-)
-_END: Final = re.compile(r"</body\s*>", re.IGNORECASE)
+_LINKS: Final = ("a", "area")
+_OUTLOOK: Final = "v:"
+"""Shapes that Outlook draws in place of buttons have links of their own."""
 
 
 def tracked_html(message: Message, settings: ChannelSettings) -> str:
@@ -30,11 +31,12 @@ def tracked_html(message: Message, settings: ChannelSettings) -> str:
     if message.is_test or not text:
         return text
     if settings.options.get("trackClicks", True):
-        text = _LINK.sub(lambda link: f'{link[1]}"{_click_url(message.pk, link[2] or link[3])}"', text)
+        text = with_attributes(text, "href", lambda tag, value: _tracked(message.pk, tag, value))
     if settings.options.get("trackOpens", True):
         image = f'<img src="{open_url(message.pk)}" width="1" height="1" alt="" style="border:0">'
-        end = next(iter(_END.finditer(text)), None)
-        text = f"{text[: end.start()]}{image}{text[end.start() :]}" if end else text + image
+        ends = [tag.start for tag in tags_of(text) if tag.is_end and tag.name == "body"]
+        end = ends[-1] if ends else len(text)
+        text = text[:end] + image + text[end:]
     return text
 
 
@@ -65,7 +67,30 @@ def read_click(token: str) -> tuple[UUID, str] | None:
     return (message_id, target) if message_id else None
 
 
-def _click_url(message_id: UUID, written: str) -> str:
-    """Return the tracked address of one as HTML has it; our own pages need no telling."""
-    target = html.unescape(written)
-    return written if target.startswith(public_url("/")) else html.escape(click_url(message_id, target))
+def location_of(target: str) -> str | None:
+    """Return an address as a header has it, in ASCII; None: it is none that a browser could go to."""
+    try:
+        parts = urlsplit(target)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        return None
+    if host.isascii():
+        return iri_to_uri(target)
+    user, at, place = parts.netloc.rpartition("@")
+    named, colon, number = place.partition(":")
+    try:
+        ascii_host = idna.encode(named, uts46=True).decode()
+    except idna.IDNAError:
+        return None
+    return iri_to_uri(target.replace(parts.netloc, f"{user}{at}{ascii_host}{colon}{number}", 1))
+
+
+def _tracked(message_id: UUID, tag: Tag, value: str) -> str | None:
+    """Return the tracked address of a link; None: it stays, as does one to our own pages, which need no telling."""
+    target = address_in(value)
+    is_link = tag.name in _LINKS or tag.name.startswith(_OUTLOOK)
+    if not is_link or target.startswith(public_url("/")) or location_of(target) is None:
+        return None
+    return click_url(message_id, target)
