@@ -1,7 +1,7 @@
 """Celery's embedded broker: kombu's PGMQ transport over the database that Django uses."""
 
 import warnings
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from django.db import connections
@@ -14,30 +14,52 @@ from psycopg_pool import ConnectionPool
 # kombu silences it around each call, which in a process with threads does not always hold.
 warnings.filterwarnings("ignore", message=r"list_queues\(\) now returns", category=UserWarning)
 
-INSTALL_LOCK = 0x68656164  # any number that nothing else uses
+SET_UP_LOCK = 0x68656164  # any number that nothing else uses
 LONGEST_WAIT_SECONDS = 0.5
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
 
 
+# `to_regclass` may answer from a cache that does not know yet what another process just made; a table does not.
+_TABLES: LiteralString = """
+SELECT count(*) FROM pg_class
+WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pgmq') AND relname = ANY(%s)
+"""
+_IS_NOTIFYING: LiteralString = """
+SELECT EXISTS (
+    SELECT FROM pg_trigger
+    WHERE tgrelid = format('pgmq.%%I', 'q_' || %(queue)s::text)::regclass
+      AND tgname = 'trigger_notify_queue_insert_listeners'
+) AND EXISTS (
+    SELECT FROM pgmq.notify_insert_throttle
+    WHERE queue_name = %(queue)s AND throttle_interval_ms = %(interval)s
+)
+"""
+
+
 class Channel(kombu_pgmq.Channel):
-    """A channel of which only consumers listen for notifications."""
+    """A channel that sets a queue up once for all processes, and of which only consumers listen."""
+
+    def _new_queue(self, queue: str, **_: Any) -> None:
+        with self.pgmq.pool.connection() as connection:  # type: ignore[union-attr]  # the transport gives it one
+            set_up(connection, self._queue_name(queue), self.notify_throttle_interval_ms)
 
     def _maybe_enable_notify(self, queue: str, queue_name: str | None = None) -> None:
-        # The parent calls it with a name for every queue that a publisher declares, too: that would keep a
-        # listening connection in each, and rebuild the trigger under an exclusive lock.
-        if queue_name is None:
-            super()._maybe_enable_notify(queue)  # type: ignore[no-untyped-call]  # kombu
+        # What the parent does here each process would do anew: it rebuilds the queue's trigger under an exclusive
+        # lock, and two of them fail on each other.
+        self._new_queue(queue)
+        self.connection._register_notify_queue(self._queue_name(queue))  # type: ignore[attr-defined]  # kombu's own
 
 
 class Transport(kombu_pgmq.Transport):
-    """PGMQ in Django's database, its SQL installed at the first use."""
+    """PGMQ in Django's database."""
 
     Channel = Channel
 
     def _create_pgmq_client(self) -> PGMQueue:
         options: dict[str, Any] = self.client.transport_options  # type: ignore[union-attr, assignment]  # it has both
         conninfo = django_conninfo()
-        install(conninfo)
+        with psycopg.connect(conninfo) as connection:
+            install(connection)
         return PGMQueue(
             pool=ConnectionPool(
                 conninfo,
@@ -79,13 +101,46 @@ def django_conninfo() -> str:
     return make_conninfo(**{"connect_timeout": 2, **usable, "options": options})
 
 
-def install(conninfo: str) -> None:
-    """Create PGMQ's schema unless it is there."""
-    with psycopg.connect(conninfo) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [INSTALL_LOCK])
-        found = connection.execute("SELECT to_regclass('pgmq.meta')").fetchone()
-        if found == (None,):
+def set_up(connection: psycopg.Connection[Any], queue: str, notify_interval_milliseconds: int) -> None:
+    """Make sure of PGMQ's schema, of a queue and of its notifications, in a transaction of its own.
+
+    What is there already costs two look-ups and no lock; of many processes that find something missing one makes it.
+    """
+    with connection.transaction():
+        if _is_set_up(connection, queue, notify_interval_milliseconds):
+            return
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [SET_UP_LOCK])
+        if _is_set_up(connection, queue, notify_interval_milliseconds):
+            return
+        install(connection)
+        connection.execute("SELECT pgmq.create(%s)", [queue])
+        connection.execute("SELECT pgmq.enable_notify_insert(%s, %s)", [queue, notify_interval_milliseconds])
+
+
+def install(connection: psycopg.Connection[Any]) -> None:
+    """Make sure of PGMQ's schema."""
+    with connection.transaction():
+        if _has_tables(connection, "meta"):
+            return
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [SET_UP_LOCK])
+        if not _has_tables(connection, "meta"):
             connection.execute(get_embedded_install_sql().encode())
+
+
+def queue_in_database(name: str) -> str:
+    """Return what a queue of Celery's is called in PGMQ."""
+    return name.translate(kombu_pgmq.CHARS_REPLACE_TABLE)
+
+
+def _is_set_up(connection: psycopg.Connection[Any], queue: str, interval: int) -> bool:
+    if not _has_tables(connection, "meta", f"q_{queue}"):
+        return False
+    # A crash of the server empties the table of intervals, without which nothing is notified.
+    return connection.execute(_IS_NOTIFYING, {"queue": queue, "interval": interval}).fetchone() == (True,)
+
+
+def _has_tables(connection: psycopg.Connection[Any], *names: str) -> bool:
+    return connection.execute(_TABLES, [list(names)]).fetchone() == (len(names),)
 
 
 def _connection_class() -> type[psycopg.Connection[Any]]:

@@ -28,6 +28,7 @@ class Broker:
 
     def __init__(self, home: Path) -> None:
         self.notes = home / "notes"
+        self.output = home / "output"
         self.environment = {**os.environ, "HEADRACE_HOME": str(home)}
         for name in ("DATABASE_URL", "CELERY_BROKER_URL"):
             self.environment.pop(name, None)
@@ -38,14 +39,15 @@ class Broker:
     def start_worker(self) -> psutil.Popen:
         command = [sys.executable, "-m", "celery", "-A", "config", "worker", "-I", "tests.config.probe"]
         quiet = ["--concurrency=1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-        worker = psutil.Popen(
-            [*command, *quiet],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with self.output.open("ab") as output:
+            worker = psutil.Popen(
+                [*command, *quiet],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.workers.append(worker)
         return worker
 
@@ -112,3 +114,13 @@ def test_a_restarted_database_loses_no_task(broker: Broker) -> None:
     broker.server.ensure_running(check=True)
     broker.publish("after")
     broker.wait_for("done", {"after"}, 40)
+
+
+def test_workers_that_start_at_once_find_a_queue_that_one_of_them_made(broker: Broker) -> None:
+    for _ in range(3):
+        broker.start_worker()
+    broker.publish("first")
+    broker.wait_for("done", {"first"}, 60)
+    assert "ERROR" not in (broker.server.folder / "log").read_text()
+    assert "Traceback" not in broker.output.read_text()
+    assert "Error" not in broker.output.read_text()

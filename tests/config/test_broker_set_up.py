@@ -1,0 +1,95 @@
+"""The set-up of PGMQ's queue, by many processes at once."""
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from kombu import Queue
+
+from config import broker
+from config.celery import app
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WORKERS = 4
+ROUNDS = 5
+MILLISECONDS = 10
+
+
+@pytest.fixture
+def queue():
+    """Name a queue that is not there."""
+    name = f"race_{uuid.uuid4().hex[:12]}"
+    yield name
+    with psycopg.connect(broker.django_conninfo()) as connection:
+        connection.execute("SELECT pgmq.drop_queue(%s)", [name])
+
+
+def set_up_at_once(queue: str) -> None:
+    barrier = threading.Barrier(WORKERS)
+
+    def set_up() -> None:
+        with psycopg.connect(broker.django_conninfo(), autocommit=True) as connection:
+            barrier.wait(30)
+            broker.set_up(connection, queue, MILLISECONDS)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for done in [pool.submit(set_up) for _ in range(WORKERS)]:
+            done.result()
+
+
+def notifies(queue: str) -> bool:
+    with psycopg.connect(broker.django_conninfo(), autocommit=True) as connection:
+        connection.execute(f'LISTEN "pgmq.q_{queue}.INSERT"')
+        connection.execute("SELECT pgmq.send(%s, '{}')", [queue])
+        return any(True for _ in connection.notifies(timeout=5, stop_after=1))
+
+
+def test_with_nothing_there(queue):
+    for _ in range(ROUNDS):
+        with psycopg.connect(broker.django_conninfo()) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS pgmq CASCADE")
+        set_up_at_once(queue)
+    assert notifies(queue)
+
+
+def test_with_a_queue_that_notifies_nobody(queue):
+    set_up_at_once(queue)
+    for _ in range(ROUNDS):
+        with psycopg.connect(broker.django_conninfo()) as connection:
+            connection.execute("SELECT pgmq.disable_notify_insert(%s)", [queue])
+        set_up_at_once(queue)
+    assert notifies(queue)
+
+
+def test_after_a_crash_that_emptied_the_table_of_intervals(queue):
+    set_up_at_once(queue)
+    with psycopg.connect(broker.django_conninfo()) as connection:
+        connection.execute("DELETE FROM pgmq.notify_insert_throttle WHERE queue_name = %s", [queue])
+    set_up_at_once(queue)
+    assert notifies(queue)
+
+
+def test_what_is_there_is_found_without_a_lock(queue):
+    set_up_at_once(queue)
+    with (
+        psycopg.connect(broker.django_conninfo(), autocommit=True) as other,
+        psycopg.connect(broker.django_conninfo()) as holder,
+    ):
+        holder.execute(f"LOCK TABLE pgmq.q_{queue} IN ROW EXCLUSIVE MODE")
+        holder.execute("SELECT pg_advisory_xact_lock(%s)", [broker.SET_UP_LOCK])
+        other.execute("SET lock_timeout = '2s'")
+        broker.set_up(other, queue, MILLISECONDS)
+
+
+def test_a_channel_declares_a_queue_that_notifies_with_the_interval_of_the_settings(queue, settings):
+    with app.connection_for_write() as connection:
+        for _ in range(2):
+            Queue(queue)(connection.default_channel).declare()
+    with psycopg.connect(broker.django_conninfo()) as connection:
+        found = connection.execute(
+            "SELECT throttle_interval_ms FROM pgmq.notify_insert_throttle WHERE queue_name = %s", [queue]
+        ).fetchall()
+    wanted = settings.CELERY_BROKER_TRANSPORT_OPTIONS["notify_throttle_interval_ms"]
+    assert found == [(wanted,)]
