@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from config.documentation import DocumentationView, DocumentView
 from config.fallback import NoSuchRoute
+from config.probes import LiveView, ReadyView
 from events.dialects.autosend import urls as autosend
 from events.dialects.leadpush import urls as leadpush
 from events.dialects.omnisend import urls as omnisend
@@ -15,6 +16,8 @@ handler404 = "config.fallback.page_not_found"
 handler500 = "config.fallback.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("livez", LiveView.as_view(), name="livez"),
+    path("readyz", ReadyView.as_view(), name="readyz"),
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),
     path("api/openapi", DocumentView.as_view(), name="openapi"),

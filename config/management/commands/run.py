@@ -5,7 +5,8 @@ import json
 import os
 import socket
 import sys
-import urllib.error
+import threading
+import time
 import urllib.request
 from argparse import ArgumentParser
 from io import StringIO
@@ -22,6 +23,10 @@ from config.supervisor import Program, Supervisor
 from workspaces.models import Workspace
 
 STOP_SECONDS = 4.8
+# On a busy machine an answer takes its time; to ask again meanwhile would make it busier.
+ANSWER_SECONDS = 30.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
 # After its grace a worker still notes what was answered at the last moment.
 RECORDING_SECONDS = 2.0
 DEMO_USER = "demo@example.com"
@@ -50,7 +55,8 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=0)
         demo = find_or_create_demo(settings.HEADRACE_HOME / "demo.json")
         connections.close_all()
-        announcement = Announcement(f"http://127.0.0.1:{options['port']}", demo)
+        address = f"http://127.0.0.1:{options['port']}"
+        announcement = Announcement(address, demo, Wait(address))
         supervisor = Supervisor(_programs(options), self.write)
         supervisor.run(lambda: announcement.make_once(self.write))
         self.write("Stopping ...\n")
@@ -88,16 +94,37 @@ def find_or_create_demo(path: Path) -> dict[str, Any] | None:
     return dict(json.loads(output.getvalue()))
 
 
-class Announcement:
-    """What the user is told once the port answers."""
+class Wait:
+    """Waits in a thread of its own until an address is ready: one question at a time, ever more seldom."""
 
-    def __init__(self, address: str, demo: dict[str, Any] | None) -> None:
+    def __init__(self, address: str) -> None:
+        self.is_over = threading.Event()
+        self._address = address
+
+    def begin(self) -> None:
+        """Begin to ask."""
+        threading.Thread(target=self._run, name="wait", daemon=True).start()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not _is_ready(self._address):
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        self.is_over.set()
+
+
+class Announcement:
+    """What the user is told once the installation is ready."""
+
+    def __init__(self, address: str, demo: dict[str, Any] | None, wait: Wait) -> None:
         self.address = address
         self.demo = demo
+        self.wait = wait
         self.is_made = False
+        wait.begin()
 
     def make_once(self, write: Any) -> None:
-        if not self.is_made and _answers(self.address):
+        if not self.is_made and self.wait.is_over.is_set():
             self.is_made = True
             write(self.text())
 
@@ -188,12 +215,10 @@ def _require_free_port(host: str, port: int) -> None:
             ) from error
 
 
-def _answers(address: str) -> bool:
+def _is_ready(address: str) -> bool:
     try:
-        urllib.request.urlopen(f"{address}/api/openapi", timeout=1).close()  # noqa: S310  # our own address
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
+        urllib.request.urlopen(f"{address}/readyz", timeout=ANSWER_SECONDS).close()  # noqa: S310  # our own address
+    except OSError:  # an answer of 503 is one, too
         return False
     return True
 
