@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -11,14 +10,21 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.services.links import read_unsubscribe_token
-from campaigns.services.suppressing import PREFERENCES, preferences_of, set_preferences, unsubscribe
+from campaigns.services.suppressing import (
+    PREFERENCES,
+    Addressee,
+    addressee_of,
+    preferences_of,
+    set_preferences,
+    unsubscribe,
+)
 from workspaces.api.native import NativePublicView
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.api.strict import StrictBooleanField, read_body, text_parameter
 from workspaces.models import Workspace
 
 _TOKEN = OpenApiParameter("token", str, required=True, description="of a link in a message")
+_OF_A_TEST = {**dict.fromkeys(map(str, PREFERENCES), True), "test": True}
 _REFUSALS = {status: OpenApiResponse(ErrorSerializer) for status in (400, 404)}
 
 
@@ -29,23 +35,34 @@ class PreferencesSerializer(serializers.Serializer[Any]):
     telegram = StrictBooleanField(required=False)
 
 
+class KeptPreferencesSerializer(PreferencesSerializer):
+    """What a person wants now."""
+
+    test = serializers.BooleanField(
+        required=False, help_text="true: the link is from a test message, and acts on nobody"
+    )
+
+
 class UnsubscribedSerializer(serializers.Serializer[Any]):
     """Whether a channel is open to us."""
 
     channel = serializers.CharField()
     subscribed = serializers.BooleanField()
+    test = serializers.BooleanField(
+        required=False, help_text="true: the link is from a test message, and acts on nobody"
+    )
 
 
 class _TokenView(NativePublicView):
     """A view of whom a token names."""
 
-    def read_token(self, request: Request) -> tuple[Workspace, UUID, str, UUID | None]:
-        """Return workspace, contact, channel and message. Raises NotFound."""
-        read = read_unsubscribe_token(text_parameter(request, "token") or "")
-        workspace = Workspace.objects.filter(pk=read[0]).first() if read else None
+    def addressee(self, request: Request) -> tuple[Workspace, Addressee]:
+        """Return whom the token names, and the workspace. Raises NotFound."""
+        read = addressee_of(text_parameter(request, "token") or "")
+        workspace = Workspace.objects.filter(pk=read.workspace_id).first() if read else None
         if read is None or workspace is None:
             raise NotFound
-        return workspace, *read[1:]
+        return workspace, read
 
 
 class UnsubscribeAPIView(_TokenView):
@@ -62,9 +79,11 @@ class UnsubscribeAPIView(_TokenView):
     )
     def get(self, request: Request) -> Response:
         """Tell whether the person may be written to on the message's channel."""
-        workspace, contact_id, channel, _ = self.read_token(request)
-        wanted = preferences_of(workspace.pk, contact_id)
-        return Response({"channel": channel, "subscribed": wanted.get(channel, False)})
+        workspace, told = self.addressee(request)
+        if told.contact_id is None:
+            return Response({"channel": told.channel, "subscribed": True, "test": True})
+        wanted = preferences_of(workspace.pk, told.contact_id)
+        return Response({"channel": told.channel, "subscribed": wanted.get(told.channel, False)})
 
     @extend_schema(
         operation_id="unsubscribe",
@@ -76,9 +95,11 @@ class UnsubscribeAPIView(_TokenView):
     )
     def post(self, request: Request) -> Response:
         """Unsubscribe the person from the message's channel; it may be said again."""
-        workspace, contact_id, channel, message_id = self.read_token(request)
-        unsubscribe(workspace, contact_id, channel, message_id=message_id)
-        return Response({"channel": channel, "subscribed": False})
+        workspace, told = self.addressee(request)
+        if told.contact_id is None:
+            return Response({"channel": told.channel, "subscribed": True, "test": True})
+        unsubscribe(workspace, told.contact_id, told.channel, message_id=told.message_id)
+        return Response({"channel": told.channel, "subscribed": False})
 
 
 class PreferencesAPIView(_TokenView):
@@ -91,12 +112,14 @@ class PreferencesAPIView(_TokenView):
         tags=["preferences"],
         auth=[],
         parameters=[_TOKEN],
-        responses={200: PreferencesSerializer, **_REFUSALS},
+        responses={200: KeptPreferencesSerializer, **_REFUSALS},
     )
     def get(self, request: Request) -> Response:
         """Tell what the person wants, by channel."""
-        workspace, contact_id, _, _ = self.read_token(request)
-        return Response(preferences_of(workspace.pk, contact_id))
+        workspace, told = self.addressee(request)
+        if told.contact_id is None:
+            return Response(_OF_A_TEST)
+        return Response(preferences_of(workspace.pk, told.contact_id))
 
     @extend_schema(
         operation_id="setPreferences",
@@ -104,12 +127,14 @@ class PreferencesAPIView(_TokenView):
         auth=[],
         parameters=[_TOKEN],
         request=PreferencesSerializer,
-        responses={200: PreferencesSerializer, **_REFUSALS},
+        responses={200: KeptPreferencesSerializer, **_REFUSALS},
     )
     def put(self, request: Request) -> Response:
         """Keep what the person wants; a channel that is not named stays as it is."""
-        workspace, contact_id, _, _ = self.read_token(request)
-        told = read_body(PreferencesSerializer, request)
-        wanted = {str(one): told[one] for one in PREFERENCES if one in told}
-        contact = set_preferences(workspace, contact_id, wanted)
+        workspace, told = self.addressee(request)
+        body = read_body(PreferencesSerializer, request)
+        if told.contact_id is None:
+            return Response(_OF_A_TEST)
+        wanted = {str(one): body[one] for one in PREFERENCES if one in body}
+        contact = set_preferences(workspace, told.contact_id, wanted)
         return Response(preferences_of(workspace.pk, contact.pk))

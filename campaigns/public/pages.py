@@ -16,8 +16,15 @@ from django.views.decorators.csrf import csrf_exempt
 
 from campaigns.models.messages import Channel
 from campaigns.services.forms import confirm_submission, pending_confirmation
-from campaigns.services.links import read_unsubscribe_token
-from campaigns.services.suppressing import PREFERENCES, preferences_of, set_preferences, unsubscribe
+from campaigns.services.links import is_test_confirmation
+from campaigns.services.suppressing import (
+    PREFERENCES,
+    Addressee,
+    addressee_of,
+    preferences_of,
+    set_preferences,
+    unsubscribe,
+)
 from campaigns.services.tracked import location_of, read_click, read_open
 from campaigns.services.tracking import Visit, record_visit
 from config import clock
@@ -27,6 +34,7 @@ from workspaces.throttles import hit
 
 TOLD_PER_MESSAGE: Final = "60/hour"
 """How often one message may tell that it was opened or clicked."""
+TEST_NOTICE: Final = "This link is from a test message or a preview. It acts on nobody."
 _PIXEL: Final = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
@@ -91,23 +99,31 @@ class UnsubscribeView(PublicPage):
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """Ask."""
-        if _preferences(token) is None:
+        addressee = addressee_of(token)
+        if addressee is None or _preferences(addressee) is None:
             return self.no_such_link()
         return self.page(
             "Unsubscribe",
             text="You will get no more of these messages.",
             button="Unsubscribe",
             link=_other(token),
+            notice=_notice(addressee),
         )
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         """Unsubscribe from the channel of the message, again if need be."""
-        read = read_unsubscribe_token(token)
-        if read is None:
+        addressee = addressee_of(token)
+        if addressee is None:
             return self.no_such_link()
-        workspace_id, contact_id, channel, message_id = read
+        if addressee.contact_id is None:
+            return self.page("Nobody is unsubscribed", notice=_notice(addressee))
         with suppress(ContactNotFound):  # who is gone gets nothing any more
-            unsubscribe(_workspace(workspace_id), contact_id, channel, message_id=message_id)
+            unsubscribe(
+                _workspace(addressee.workspace_id),
+                addressee.contact_id,
+                addressee.channel,
+                message_id=addressee.message_id,
+            )
         return self.page("You are unsubscribed", text="You will get no more of these messages.")
 
 
@@ -118,27 +134,39 @@ class PreferencesView(PublicPage):
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """Show the choices as they are."""
-        wanted = _preferences(token)
-        return self.no_such_link() if wanted is None else self._choices("Your preferences", wanted)
+        addressee = addressee_of(token)
+        wanted = None if addressee is None else _preferences(addressee)
+        if addressee is None or wanted is None:
+            return self.no_such_link()
+        return self._choices("Your preferences", wanted, _notice(addressee))
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         """Keep what was changed: a box that is left as it was shown is no consent."""
-        read, shown = read_unsubscribe_token(token), _preferences(token)
-        if read is None or shown is None:
+        addressee = addressee_of(token)
+        shown = None if addressee is None else _preferences(addressee)
+        if addressee is None or shown is None:
             return self.no_such_link()
         chosen = request.POST.getlist("channel")
         wanted = {str(channel): channel in chosen for channel in PREFERENCES}
+        if addressee.contact_id is None:
+            return self._choices("Nobody's preferences are changed", wanted, _notice(addressee))
         changed = {channel: wants for channel, wants in wanted.items() if wants != shown[channel]}
-        set_preferences(_workspace(read[0]), read[1], changed)
+        set_preferences(_workspace(addressee.workspace_id), addressee.contact_id, changed)
         return self._choices("Your preferences are kept", wanted)
 
-    def _choices(self, title: str, wanted: dict[str, bool]) -> HttpResponse:
+    def _choices(self, title: str, wanted: dict[str, bool], notice: str = "") -> HttpResponse:
         labels = dict(Channel.choices)
         choices = [
             {"channel": channel, "label": str(labels[channel]).capitalize(), "wanted": is_wanted}
             for channel, is_wanted in wanted.items()
         ]
-        return self.page(title, text="Choose where you want to hear from us.", choices=choices, button="Save")
+        return self.page(
+            title,
+            text="Choose where you want to hear from us.",
+            choices=choices,
+            button="Save",
+            notice=notice,
+        )
 
 
 class ConfirmView(PublicPage):
@@ -148,12 +176,16 @@ class ConfirmView(PublicPage):
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """Ask."""
-        if pending_confirmation(token) is None:
+        is_test = is_test_confirmation(token)
+        if not is_test and pending_confirmation(token) is None:
             return self.no_such_link()
-        return self.page("Confirm", text="Yes, I want to hear from you.", button="Confirm")
+        notice = TEST_NOTICE if is_test else ""
+        return self.page("Confirm", notice=notice, text="Yes, I want to hear from you.", button="Confirm")
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         """Opt in."""
+        if is_test_confirmation(token):
+            return self.page("Nothing is confirmed", notice=TEST_NOTICE)
         submission = pending_confirmation(token)
         if submission is None:
             return self.no_such_link()
@@ -166,12 +198,18 @@ class ConfirmView(PublicPage):
         return self.page("Thank you", text="It is confirmed.")
 
 
-def _preferences(token: str) -> dict[str, bool] | None:
-    read = read_unsubscribe_token(token)
+def _preferences(addressee: Addressee) -> dict[str, bool] | None:
+    """Return what a person wants, None if it is gone; a test shows how the page looks to somebody who wants all."""
+    if addressee.contact_id is None:
+        return dict.fromkeys(map(str, PREFERENCES), True)
     try:
-        return None if read is None else preferences_of(read[0], read[1])
+        return preferences_of(addressee.workspace_id, addressee.contact_id)
     except ContactNotFound:
         return None
+
+
+def _notice(addressee: Addressee) -> str:
+    return TEST_NOTICE if addressee.contact_id is None else ""
 
 
 def _workspace(workspace_id: Any) -> Workspace:

@@ -11,6 +11,8 @@ from django.core import signing
 from config.ids import parse_uuid
 
 _UNSUBSCRIBE: Final = "unsubscribe"
+_TEST: Final = "test"
+_TEST_CONFIRMATION: Final = "test-confirmation"
 
 
 def public_url(path: str) -> str:
@@ -47,6 +49,28 @@ def read_unsubscribe_token(token: str) -> tuple[UUID, UUID, str, UUID | None] | 
     if workspace_id is None or contact_id is None:
         return None
     return workspace_id, contact_id, parts[2], parse_uuid(parts[3])
+
+
+def token_of_test(workspace_id: UUID, channel: str) -> str:
+    """Return what stands in the links of a test message or a preview: it names nobody."""
+    return token_for(_TEST, workspace_id.hex, channel)
+
+
+def read_test_token(token: str) -> tuple[UUID, str] | None:
+    """Return workspace and channel of such a token; None: it is not one."""
+    parts = read_token(_TEST, token)
+    workspace_id = parse_uuid(parts[0]) if parts and len(parts) == 2 else None
+    return (workspace_id, parts[1]) if parts and workspace_id else None
+
+
+def confirmation_url_of_test(workspace_id: UUID) -> str:
+    """Return what stands for the link of a double opt-in in a test message or a preview."""
+    return public_url(f"/forms/confirm/{token_for(_TEST_CONFIRMATION, workspace_id.hex)}")
+
+
+def is_test_confirmation(token: str) -> bool:
+    """Tell whether a token is of such a link."""
+    return read_token(_TEST_CONFIRMATION, token) is not None
 
 
 def unsubscribe_url(token: str) -> str:

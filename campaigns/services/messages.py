@@ -16,7 +16,7 @@ from campaigns.errors import TemplateFault, ValueMissing
 from campaigns.models import Campaign, Decision, Message, Run, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
-from campaigns.services.links import unsubscribe_token, unsubscribe_url
+from campaigns.services.links import token_of_test, unsubscribe_token, unsubscribe_url
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.suppressing import normalized_address
@@ -224,9 +224,19 @@ class _Reserving:
         return None
 
     def _rendered(self, order: Order, person: Person) -> Rendered:
-        token = unsubscribe_token(self.workspace_id, person.id, order.channel, order.message_id)
-        score = self.scores.get(person.id, 0.0)
-        values = values_of(person, score=score, event=order.event, campaign=order.campaign, token=token)
+        token = (
+            token_of_test(self.workspace_id, order.channel)
+            if order.is_test
+            else unsubscribe_token(self.workspace_id, person.id, order.channel, order.message_id)
+        )
+        values = values_of(
+            person,
+            score=self.scores.get(person.id, 0.0),
+            event=order.event,
+            campaign=order.campaign,
+            token=token,
+            is_test=order.is_test,
+        )
         if isinstance(order.template, WebhookRequest):
             return render_request(order.template, values)
         if order.template.channel != order.channel:

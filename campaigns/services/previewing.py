@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from campaigns.models import Campaign, Template
-from campaigns.services.links import unsubscribe_token
+from campaigns.services.links import token_of_test
 from campaigns.services.people import people_of
 from campaigns.services.templates import Rendered, check_template, render_template, scores_of, values_of
 from contacts.errors import ContactNotFound
@@ -22,13 +22,13 @@ def preview_template(
 ) -> Rendered:
     """Render a template, saved or not, for a contact, by what renders messages.
 
-    The links in it are the contact's own: they work. Raises ContactNotFound, TemplateFault, ValueMissing.
+    The links in it are as in a test: they act on nobody. Raises ContactNotFound, TemplateFault, ValueMissing.
     """
     check_template(template)
     person = people_of(workspace_id, [contact_id]).get(contact_id)
     if person is None:
         raise ContactNotFound
-    token = unsubscribe_token(workspace_id, person.id, template.channel, None)
+    token = token_of_test(workspace_id, template.channel)
     score = scores_of(workspace_id, [person.id]).get(person.id, 0.0)
-    values = values_of(person, score=score, event=event, campaign=campaign, token=token)
+    values = values_of(person, score=score, event=event, campaign=campaign, token=token, is_test=True)
     return render_template(template, values)

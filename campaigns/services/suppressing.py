@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
 
 from campaigns.models import Message, Suppression
+from campaigns.services.links import read_test_token, read_unsubscribe_token
 from campaigns.services.people import ADDRESS_KINDS
 from campaigns.services.permission import settings_of
 from contacts.models import Consent, Contact
@@ -51,6 +53,33 @@ def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
 def normalized_address(channel: str, address: str) -> str:
     """Return an address as contacts and suppressions have it."""
     return normalize_identifier(ADDRESS_KINDS.get(channel, ""), address) or address.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """Whom a link in a message names; `contact_id` None: nobody, since the message was a test or a preview."""
+
+    workspace_id: UUID
+    channel: str
+    contact_id: UUID | None = None
+    message_id: UUID | None = None
+
+
+def addressee_of(token: str) -> Addressee | None:
+    """Return whom the token of a link names, None if it is no such token."""
+    if (test := read_test_token(token)) is not None:
+        return Addressee(*test)
+    read = read_unsubscribe_token(token)
+    if read is None:
+        return None
+    workspace_id, contact_id, channel, message_id = read
+    if message_id is not None and _is_test(workspace_id, message_id):
+        return Addressee(workspace_id, channel)
+    return Addressee(workspace_id, channel, contact_id, message_id)
+
+
+def _is_test(workspace_id: UUID, message_id: UUID) -> bool:
+    return Message.objects.in_workspace(workspace_id).filter(pk=message_id, is_test=True).exists()
 
 
 @transaction.atomic

@@ -24,7 +24,7 @@ from campaigns.errors import TemplateFault
 from campaigns.markup import address_in, with_attributes
 from campaigns.models import Campaign, Message, Template
 from campaigns.models.messages import Channel
-from campaigns.services.links import preferences_url, unsubscribe_url
+from campaigns.services.links import confirmation_url_of_test, preferences_url, unsubscribe_url
 from campaigns.services.people import Person
 from config.wire import iso_millis
 from contacts.models import ContactScore
@@ -71,14 +71,15 @@ def values_of(
     event: Event | None = None,
     campaign: Campaign | None = None,
     token: str = "",
+    is_test: bool = False,
 ) -> dict[str, Any]:
-    """Return what templates can speak of; `token` leads to the person's own pages."""
+    """Return what templates can speak of; `token` leads to the person's own pages, or to nobody's in a test."""
     values: dict[str, Any] = {"contact": {**_contact(person), "score": score}}
     if event is not None:
         values["event"] = {
             "id": str(event.id),
             "type": event.name,
-            "properties": event.properties,
+            "properties": {**_only_in_tests(event), **event.properties} if is_test else event.properties,
             "context": event.context,
             "timestamp": iso_millis(event.occurred_at),
         }
@@ -88,6 +89,13 @@ def values_of(
         values["unsubscribeUrl"] = unsubscribe_url(token)
         values["preferencesUrl"] = preferences_url(token)
     return values
+
+
+def _only_in_tests(event: Event) -> dict[str, str]:
+    """Return what stands for the link of a form's confirmation, which is in no event that is kept."""
+    if event.name != "form.submitted":
+        return {}
+    return {"confirmUrl": confirmation_url_of_test(event.workspace_id)}
 
 
 def scores_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, float]:

@@ -65,7 +65,7 @@ _CLICK: Final = _Kind(
 def record_visit(message_id: UUID, visit: Visit) -> None:
     """Note that a message was opened or a link of it followed, and whether by a machine, as far as one can tell."""
     message = _message(message_id)
-    if message is None:
+    if message is None or message.is_test:
         return
     kind = _CLICK if visit.target else _OPEN
     is_machine = _is_machine(message, visit)
