@@ -5,11 +5,18 @@ from typing import Any
 
 from django.urls import reverse_lazy
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
 
 from workspaces.scopes import SCOPES, to_oauth
 
 Document = dict[str, Any]
 _METHODS = {"get", "put", "post", "delete", "patch"}
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="The same key and body again gets the first answer again; with another body, 409.",
+)
 
 
 class Schema(AutoSchema):
@@ -20,6 +27,11 @@ class Schema(AutoSchema):
         path = re.sub(r"{(\w+)}", r"by_\1", self.path)
         words = re.findall(r"\w+", path)
         return "_".join([*words, self.method.lower()])
+
+    def get_override_parameters(self) -> list[Any]:
+        """Return the header that a POST is answered once by, unless its view says that it needs none."""
+        is_answered_once = self.method == "POST" and getattr(self.view, "repeats_harmlessly", None) == ""
+        return [*super().get_override_parameters(), *([_IDEMPOTENCY_KEY] if is_answered_once else [])]
 
 
 def add_oauth(result: Document, generator: Any, request: Any, public: bool) -> Document:

@@ -298,6 +298,8 @@ RATE_LIMIT_STORAGE_URL = env.str("RATE_LIMIT_STORAGE_URL", default="memory://")
 # Without a shared storage each web process grants its share of a limit.
 RATE_LIMIT_PROCESSES = env.int("RATE_LIMIT_PROCESSES", default=1)
 
+# What gives the first answer to a POST with an Idempotency-Key again (see workspaces.api.base).
+ANSWER_ONCE = "events.api.idempotency.answer_once"
 # What an event turns, in this order, inside one transaction (see events.services.effects).
 EVENT_EFFECTS = [
     "events.effects.keep_aggregates",
@@ -374,6 +376,8 @@ DELIVERY_GRACE_SECONDS = env.int("DELIVERY_GRACE_SECONDS", default=25)
 # Webhooks may reach private, loopback and link-local addresses: for an installation whose tenants are all trusted.
 WEBHOOK_ALLOW_PRIVATE_ADDRESSES = env.bool("WEBHOOK_ALLOW_PRIVATE_ADDRESSES", default=False)
 TELEGRAM_API_URL = env.str("TELEGRAM_API_URL", default="https://api.telegram.org")
+# How long ago a start may lie that somebody asks for; further back it is a mistake, and is refused.
+PAST_START_SECONDS = env.int("PAST_START_SECONDS", default=300)
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=5000)
 EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 

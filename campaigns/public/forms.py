@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -24,6 +26,8 @@ from campaigns.services.links import public_url
 from config import clock
 from config.addresses import client_address
 from config.wire import StrictJSONParser, read_whole
+from events.api.idempotency import answer_once
+from events.services.idempotency import is_key
 from workspaces.api.native import NativePublicView, object_body
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.throttles import hit, throttled
@@ -67,6 +71,8 @@ class SubmitFormView(NativePublicView):
 
     serializer_class = SubmittedSerializer
     parser_classes = (StrictJSONParser, FormParser)
+    # Answered once under a key, too; see workspaces.api.base.
+    repeats_harmlessly = ""
 
     @extend_schema(
         operation_id="submitForm",
@@ -84,11 +90,12 @@ class SubmitFormView(NativePublicView):
         attempt = hit(f"form:{form.pk}:{client_address(request._request)}", RATE, "")
         if attempt is not None and attempt.wait_seconds:
             raise throttled(attempt)
-        page_url = request.META.get("HTTP_REFERER", "")[:_MAX_PAGE_URL]
-        submitted = submit_form(form, object_body(request), page_url=page_url, now=clock.now())
+        act = partial(_submit, request, form)
+        key = request.headers.get("Idempotency-Key")
+        answer = act() if key is None else answer_once(request, form.workspace_id, _own_key(form, key), act)
         if request.content_type == FormParser.media_type:
             return _thanks(request._request, form)
-        return Response({"success": True, "submissionId": str(submitted.id)}, status=201)
+        return answer
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Tell a browser that the page may send the form."""
@@ -102,7 +109,7 @@ class SubmitFormView(NativePublicView):
             response["Access-Control-Allow-Origin"] = allowed
             response["Vary"] = "Origin"
             response["Access-Control-Allow-Methods"] = "POST, OPTIONS"
-            response["Access-Control-Allow-Headers"] = "Content-Type"
+            response["Access-Control-Allow-Headers"] = "Content-Type, Idempotency-Key"
             response["Access-Control-Max-Age"] = "3600"
         return response
 
@@ -129,6 +136,17 @@ _SCRIPT: Final = "text/javascript; charset=utf-8"
 def snippet(form: Form) -> str:
     """Return the HTML that puts a form where it is pasted."""
     return f'<script async src="{public_url(f"/api/forms/{form.pk}/embed.js")}"></script>'
+
+
+def _submit(request: Request, form: Form) -> Response:
+    page_url = request.META.get("HTTP_REFERER", "")[:_MAX_PAGE_URL]
+    submitted = submit_form(form, object_body(request), page_url=page_url, now=clock.now())
+    return Response({"success": True, "submissionId": str(submitted.id)}, status=201)
+
+
+def _own_key(form: Form, key: str) -> str:
+    """Return a visitor's key as one that no client of the workspace can have, nor visitors of another form."""
+    return f"form:{form.pk.hex}:{sha256(key.encode()).hexdigest()}" if is_key(key) else ""
 
 
 def _form(request: Request, form_id: str) -> Form:

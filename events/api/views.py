@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
@@ -11,7 +10,6 @@ from rest_framework.response import Response
 from config import clock
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from events.api.ingest import IngestView
 from events.api.presentation import rows, with_contact
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer, LagSerializer
 from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
@@ -32,12 +30,6 @@ from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, integer_paramet
 
 MAX_LIMIT = 200
 _SCOPES = {"GET": "events:read", "POST": "events:write"}
-_IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="The same key and body again gets the first answer again; with another body, 409.",
-)
 _LIST_PARAMETERS = [
     OpenApiParameter("contactId", str, description="Filter by contact"),
     OpenApiParameter("type", str, description="Filter by event type"),
@@ -46,7 +38,7 @@ _LIST_PARAMETERS = [
 ]
 
 
-class EventsView(IngestView, NativeAPIView):
+class EventsView(NativeAPIView):
     """The stream of a workspace."""
 
     scopes = _SCOPES
@@ -76,23 +68,18 @@ class EventsView(IngestView, NativeAPIView):
     @extend_schema(
         operation_id="ingestEvent",
         tags=["events"],
-        parameters=[_IDEMPOTENCY_KEY],
         request={"application/json": json_schema(EventBody)},
         responses={201: EventSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, **kwargs: Any) -> Response | HttpResponse:
+    def post(self, request: Request, **kwargs: Any) -> Response:
         """Record an event; what it turns (the lead score) follows a moment later."""
-        return super().post(request, **kwargs)
-
-    def ingest(self, request: Request, **kwargs: Any) -> Response:
-        """Record the event of the body."""
         incoming = read(object_body(request), EventBody).to_incoming()
         outcome = record_event(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
         assert outcome.event is not None  # noqa: S101  (a refusal would have been raised)
         return Response(with_contact(outcome.event), status=201)
 
 
-class EventBatchView(IngestView, NativeAPIView):
+class EventBatchView(NativeAPIView):
     """Many events in one request."""
 
     scopes = _SCOPES
@@ -100,16 +87,11 @@ class EventBatchView(IngestView, NativeAPIView):
     @extend_schema(
         operation_id="ingestEvents",
         tags=["events"],
-        parameters=[_IDEMPOTENCY_KEY],
         request={"application/json": batch_schema()},
         responses={200: BatchResultSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, **kwargs: Any) -> Response | HttpResponse:
+    def post(self, request: Request, **kwargs: Any) -> Response:
         """Record up to 1,000 events; a bad one is refused by itself, the others are recorded."""
-        return super().post(request, **kwargs)
-
-    def ingest(self, request: Request, **kwargs: Any) -> Response:
-        """Record the events of the body."""
         items = [_item(item) for item in read(object_body(request), BatchBody).events]
         sound = [item for item in items if isinstance(item, IncomingEvent)]
         outcomes = iter(record_events(self.workspace, sound, schema_policy=SchemaPolicy.OPEN))

@@ -28,12 +28,17 @@ def request_hash(method: str, path: str, body: bytes) -> bytes:
     return hashlib.sha256(b"\x00".join((method.encode(), path.encode(), body))).digest()
 
 
+def is_key(text: str) -> bool:
+    """Whether a text can be a key."""
+    return 0 < len(text) <= _MAX_KEY and text.isprintable()
+
+
 def claim_key(workspace_id: UUID, key: str, digest: bytes) -> Answer | None:
     """Claim the key for this request, in the caller's transaction, or return the answer of the first one.
 
     Whoever comes second waits for the first to commit. Raises IdempotencyConflict when that was another request.
     """
-    if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
+    if not is_key(key):
         raise InvalidIdempotencyKey
     with connection.cursor() as cursor:
         cursor.execute(
@@ -59,6 +64,14 @@ def keep_answer(workspace_id: UUID, key: str, answer: Answer) -> None:
         cursor.execute(
             "UPDATE events_idempotencykey SET status = %s, body = %s WHERE workspace_id = %s AND key = %s",
             [answer.status, answer.body, workspace_id, key],
+        )
+
+
+def release_key(workspace_id: UUID, key: str) -> None:
+    """Forget a key that was claimed in this transaction: its request was refused."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM events_idempotencykey WHERE workspace_id = %s AND key = %s", [workspace_id, key]
         )
 
 

@@ -166,6 +166,7 @@ class RulePreviewView(NativeAPIView):
     """Rules that are tried out before they are saved."""
 
     scopes = {"POST": "scoring:read"}
+    repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
         operation_id="previewScoringRule",

@@ -198,6 +198,7 @@ class PreviewView(NativeAPIView):
     """Rules tried out."""
 
     scopes = _READING
+    repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
         operation_id="previewSegment",
@@ -217,6 +218,7 @@ class ImpactView(NativeAPIView):
     """What a rule would change."""
 
     scopes = _READING
+    repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
         operation_id="getSegmentImpact",

@@ -1,8 +1,12 @@
 """What the views of every wire format share: who asks, for which workspace, within which limits."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
+from django.conf import settings
+from django.http.response import HttpResponseBase
+from django.utils.module_loading import import_string
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import BaseContentNegotiation
@@ -56,11 +60,15 @@ class WorkspaceAccess(RefusalsInOwnFormat):
 
     `scopes` maps a method to the scope it needs. The workspace is named by the URL's `workspace_kwarg`; a
     route without it means the credential's own. `vendor_rate` is what `rate_limit="vendor"` stands for.
+    A POST with an Idempotency-Key is answered once, unless `repeats_harmlessly` says why that needs no key.
     """
 
     scopes: ClassVar[Mapping[str, str]] = {}
     workspace_kwarg: ClassVar[str] = "workspace_id"
     vendor_rate: ClassVar[str] = ""
+    repeats_harmlessly: ClassVar[str] = ""
+    # Fields of an answer to POST that are shown this once, and kept nowhere.
+    secrets_shown: ClassVar[tuple[str, ...]] = ()
 
     workspace: Workspace
     throttle_state: ThrottleState | None = None
@@ -74,6 +82,20 @@ class WorkspaceAccess(RefusalsInOwnFormat):
         if any("\x00" in str(part) for part in kwargs.values()):
             # A text that cannot be stored names nothing, and the database would not even look for it.
             raise NotFound
+        key = request.headers.get("Idempotency-Key")
+        if request.method == "POST" and key is not None and not self.repeats_harmlessly:
+            # What handles the request is looked up only after this, on the instance.
+            self.__dict__["post"] = partial(self._answer_once, key, getattr(self, "post", None))
+
+    def _answer_once(
+        self, key: str, act: Callable[..., Any] | None, request: Request, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        act = partial(act or self.http_method_not_allowed, request, *args, **kwargs)
+        answer_once = import_string(settings.ANSWER_ONCE)
+        answer: HttpResponseBase = answer_once(
+            request, self.workspace.id, key, act, secrets=self.secrets_shown
+        )
+        return answer
 
     def required_scope(self, request: Request) -> str | None:
         """Return the scope that this request needs, None for any credential of the workspace."""

@@ -139,6 +139,7 @@ class KeysView(NativeAPIView):
     """The API keys of a workspace."""
 
     scopes = {"GET": "keys:read", "POST": "keys:write", "DELETE": "keys:write"}
+    secrets_shown = ("key",)
 
     @extend_schema(
         operation_id="listKeys", tags=["keys"], responses={200: ApiKeySerializer(many=True), **_REFUSALS}

@@ -145,6 +145,7 @@ class SigningSecretView(NativeAPIView):
     """What webhooks are signed with."""
 
     scopes = _CHANNEL_SCOPES
+    secrets_shown = ("secret",)
 
     @extend_schema(
         operation_id="renewSigningSecret",

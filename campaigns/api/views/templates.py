@@ -106,6 +106,7 @@ class TemplatePreviewView(NativeAPIView):
     """What a contact would get."""
 
     scopes = _READING
+    repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
         operation_id="previewTemplate",
@@ -124,6 +125,7 @@ class TemplateTryOutView(NativeAPIView):
     """What a contact would get of a template that is not saved."""
 
     scopes = _READING
+    repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
         operation_id="tryOutTemplate",

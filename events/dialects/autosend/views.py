@@ -23,7 +23,6 @@ from contacts.services import (
     normalize_identifier,
     upsert_contact,
 )
-from events.api.ingest import IngestView
 from events.dialects.autosend import openapi
 from events.dialects.autosend.errors import error_table, send_error_table
 from events.dialects.autosend.mapping import MAX_DEFINITIONS, WIRE_OF_TYPE
@@ -58,7 +57,7 @@ VENDOR_RATE = "120/minute"
 
 
 @openapi.SEND_EVENT
-class SendEventView(IngestView):
+class SendEventView(WorkspaceAPIView):
     """Records an event for a contact who is known already."""
 
     authentication_classes = (BearerAuthentication,)
@@ -66,7 +65,7 @@ class SendEventView(IngestView):
     vendor_rate = VENDOR_RATE
     scopes = {"POST": "events:write"}
 
-    def ingest(self, request: Request, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> Response:
         """Record the event and return it with its values as they were coerced."""
         incoming = read_send(object_body(request))
         outcome = record_event(self.workspace, incoming, schema_policy=SchemaPolicy.DECLARED)
@@ -215,6 +214,7 @@ class SearchContactsView(ContactsAccess):
     """Finds contacts by address."""
 
     scopes = {"POST": "contacts:read"}
+    repeats_harmlessly = "finds, and changes nothing"
 
     def post(self, request: Request) -> Response:
         """Return those of the contacts that exist."""

@@ -30,7 +30,6 @@ from contacts.services import (
     update_field,
     upsert_contact,
 )
-from events.api.ingest import IngestView
 from events.dialects.leadpush import openapi
 from events.dialects.leadpush.errors import LEADPUSH_ERRORS, invalid
 from events.dialects.leadpush.mapping import (
@@ -97,12 +96,12 @@ class LeadpushView(LeadpushAccess, WorkspaceAPIView):
 
 
 @extend_schema_view(post=openapi.SEND_EVENT, get=openapi.LIST_EVENTS)
-class EventsView(LeadpushAccess, IngestView):
+class EventsView(LeadpushAccess, WorkspaceAPIView):
     """Records an event on a contact; lists a contact's events."""
 
     scopes = {"POST": "events:write", "GET": "events:read"}
 
-    def ingest(self, request: Request, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> Response:
         """Record the event and answer nothing."""
         contact: str = kwargs["contact"]
         try:

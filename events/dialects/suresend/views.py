@@ -12,7 +12,6 @@ from rest_framework.views import APIView
 
 from contacts.models import Company
 from contacts.services import link_company, resolve_company
-from events.api.ingest import IngestView
 from events.dialects.suresend.errors import error_table
 from events.dialects.suresend.openapi import CREATE_EVENT
 from events.dialects.suresend.queries import person_of
@@ -24,13 +23,13 @@ from events.dialects.suresend.shapes import (
     render_person,
 )
 from events.services import IncomingEvent, SchemaPolicy, record_event
-from workspaces.api.base import RefusalsInOwnFormat, object_body
+from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAPIView, object_body
 from workspaces.authentication import BearerAuthentication
 from workspaces.models import Workspace
 
 
 @extend_schema_view(post=CREATE_EVENT)
-class EventsView(IngestView):
+class EventsView(WorkspaceAPIView):
     """Records an event for a person and, if one is named, a company."""
 
     authentication_classes = (BearerAuthentication,)
@@ -41,7 +40,7 @@ class EventsView(IngestView):
         """Return the documented limit: a system that names itself may send twice as much."""
         return "600/minute" if request.headers.get("X-System-Id", "").strip() else "300/minute"
 
-    def ingest(self, request: Request, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> Response:
         """Record the event; 201 if that made a person or a company, else 200."""
         sent = read_event(object_body(request))
         if sent.company is None:
