@@ -50,6 +50,36 @@ class WrongStatus(DomainError):
         self.status = status
 
 
+class BroadcastNotFound(DomainError):
+    code = "broadcast_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Broadcast not found")
+
+
+class BroadcastFinished(DomainError):
+    code = "broadcast_finished"
+
+    def __init__(self) -> None:
+        super().__init__("The broadcast is finished or cancelled")
+
+
+class BroadcastBegun(DomainError):
+    code = "broadcast_begun"
+
+    def __init__(self) -> None:
+        super().__init__("The broadcast has begun; it can only be cancelled")
+
+
+class InvalidStart(DomainError):
+    """Nothing can be started so long ago."""
+
+    code = "invalid_start"
+
+    def __init__(self) -> None:
+        super().__init__("It lies in the past")
+
+
 class TemplateNotFound(DomainError):
     code = "template_not_found"
 

@@ -12,15 +12,16 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from campaigns.admin.rows import CampaignFilter, campaign_link, campaign_links, link, utc
 from campaigns.admin.runs import reason_of
 from campaigns.admin.starting import StartedMixin
-from campaigns.errors import InvalidDefinition
+from campaigns.errors import BroadcastFinished, InvalidDefinition
 from campaigns.models import Broadcast, Campaign, CampaignVersion
+from campaigns.services.broadcasting import cancel_broadcast, move_broadcast
 from campaigns.services.campaigns import (
     activate_campaign,
     archive_campaign,
@@ -293,9 +294,53 @@ class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
     sortable_by = ()
     ordering = ["campaign_id", "-id"]
     fields = [
-        *("workspace", "campaign_label", "addressees", "due_at", "taken", "finished_at", "created_at"),
+        *("workspace", "campaign_label", "addressees", "due_at", "taken", "finished_at", "cancelled_at"),
+        *("what_was_done", "created_at"),
     ]
-    readonly_fields = ["campaign_label", "addressees"]
+    readonly_fields = [
+        *("workspace", "campaign_label", "addressees", "taken", "finished_at", "cancelled_at"),
+        *("what_was_done", "created_at"),
+    ]
+    actions = ["cancel"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Broadcast | None = None) -> bool:
+        """Let staff move what has not begun, and cancel."""
+        may = request.user.has_perm("campaigns.change_campaign")
+        return may and (obj is None or (obj.finished_at is None and obj.after is None))
+
+    def save_model(self, request: HttpRequest, obj: Broadcast, form: Any, change: bool) -> None:
+        """Move it to the moment that was written; a refusal is told."""
+        try:
+            move_broadcast(obj.workspace_id, obj.pk, obj.due_at, by=str(request.user))
+        except DomainError as error:
+            messages.set_level(request, messages.ERROR)
+            messages.error(request, f"{error.message}.")
+
+    @admin.action(description="Cancel the selected broadcasts", permissions=["change"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Broadcast]) -> None:
+        """Let them take nobody any more; those that are finished stay as they are."""
+        cancelled = finished = 0
+        for broadcast in queryset:
+            try:
+                cancel_broadcast(broadcast.workspace_id, broadcast.pk, by=str(request.user))
+            except BroadcastFinished:
+                finished += 1
+            else:
+                self.log_change(request, broadcast, "Cancelled.")
+                cancelled += 1
+        words = f" {finished} were finished already." if finished else ""
+        self.message_user(request, f"Cancelled: {cancelled}.{words}")
+
+    @admin.display(description="what was done")
+    def what_was_done(self, broadcast: Broadcast) -> SafeString | str:
+        return format_html_join(
+            "",
+            "<div>{}: {} by {}{}</div>",
+            (
+                (one["at"], one["kind"], one["by"] or "nobody known", _until(one["dueAt"]))
+                for one in broadcast.changes
+            ),
+        )
 
     @admin.display(description="campaign")
     def campaign_label(self, broadcast: Broadcast) -> SafeString | str:
@@ -306,6 +351,10 @@ class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
         if broadcast.contact_ids is not None:
             return f"{len(broadcast.contact_ids):,} contacts"
         return link("segments_segment_change", broadcast.segment_id, "A segment")
+
+
+def _until(due_at: str | None) -> str:
+    return f", for {due_at}" if due_at else ""
 
 
 # Reports and traces ------------------------------------------------------------------------------------------

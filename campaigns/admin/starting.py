@@ -253,7 +253,9 @@ def _start_broadcast(request: HttpRequest, campaign: Campaign, form: SegmentForm
     wanted = form.cleaned_data
     segment_id = parse_uuid(wanted["segment"])
     try:
-        broadcast = broadcast_campaign(campaign.workspace, campaign, segment_id=segment_id, at=wanted["at"])
+        broadcast = broadcast_campaign(
+            campaign.workspace, campaign, segment_id=segment_id, at=wanted["at"], by=str(request.user)
+        )
     except DomainError as error:
         form.add_error(None, error.message)
         return False

@@ -92,6 +92,8 @@ def broadcast_row(broadcast: Broadcast) -> Row:
         "at": iso_millis(broadcast.due_at),
         "taken": broadcast.taken,
         "finishedAt": _moment(broadcast.finished_at),
+        "cancelledAt": _moment(broadcast.cancelled_at),
+        "changes": broadcast.changes,
         "createdAt": iso_millis(broadcast.created_at),
     }
 

@@ -362,6 +362,21 @@ class BroadcastBodySerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField(required=False, allow_null=True, help_text="null: now")
 
 
+class BroadcastChangesSerializer(serializers.Serializer[Any]):
+    """When a broadcast is to start instead."""
+
+    at = serializers.DateTimeField(allow_null=True, help_text="null: now")
+
+
+class BroadcastChangeSerializer(serializers.Serializer[Any]):
+    """What somebody did to a broadcast."""
+
+    kind = serializers.ChoiceField(choices=["planned", "moved", "cancelled"])
+    at = MillisecondsField()
+    by = serializers.CharField(allow_null=True, help_text="who, if that is known")
+    dueAt = MillisecondsField(allow_null=True, help_text="when it was to start from then on")
+
+
 class BroadcastSerializer(serializers.Serializer[Any]):
     """A start for many, and how far it is."""
 
@@ -371,6 +386,8 @@ class BroadcastSerializer(serializers.Serializer[Any]):
     at = MillisecondsField()
     taken = serializers.IntegerField(help_text="contacts that were let in, or not, so far")
     finishedAt = MillisecondsField(allow_null=True)
+    cancelledAt = MillisecondsField(allow_null=True)
+    changes = BroadcastChangeSerializer(many=True)
     createdAt = MillisecondsField()
 
 

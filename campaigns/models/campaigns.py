@@ -115,15 +115,21 @@ class Broadcast(TenantModel):
     """A campaign that is to start at a moment for the contacts of a segment, or of a list.
 
     The contacts are taken in the order of their ids, some at a time; `after` is the last one that was taken.
+    One that is cancelled is finished.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="broadcasts")
     segment_id = models.UUIDField(null=True)
     contact_ids = ArrayField(models.UUIDField(), null=True)
     due_at = models.DateTimeField()
+    # The moment of the schedule that planned it, which stays when it is moved; None: somebody did, or it has none.
+    scheduled_at = models.DateTimeField(null=True)
     after = models.UUIDField(null=True)
     taken = models.PositiveBigIntegerField(default=0)
     finished_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
+    # [{"kind": "planned" | "moved" | "cancelled", "at": when that was done, "by": who, "dueAt": …}]
+    changes = JSONField(default=list)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 
-from campaigns.errors import InvalidDefinition
+from campaigns.errors import (
+    BroadcastBegun,
+    BroadcastFinished,
+    BroadcastNotFound,
+    InvalidDefinition,
+    InvalidStart,
+)
 from campaigns.models import Broadcast, Campaign
 from campaigns.services.enrolling import Candidate, enrol
 from campaigns.services.noticing import person_ids
@@ -17,6 +24,7 @@ from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
 from config import clock, ids
+from config.wire import iso_millis
 from contacts.services.lookup import find
 from events.services import bump_rules_version, hold_rules
 from segments.models import Membership, Segment
@@ -30,17 +38,76 @@ def plan_broadcast(
     at: datetime,
     segment_id: UUID | None = None,
     contact_ids: list[UUID] | None = None,
+    scheduled_at: datetime | None = None,
+    by: str = "",
 ) -> Broadcast:
-    """Have a campaign started at a moment for a segment or for contacts."""
+    """Have a campaign started at a moment for a segment or for contacts.
+
+    `scheduled_at`: the moment as a schedule has it. `by`: who did it, for the record.
+    """
     broadcast = Broadcast.objects.create(
         workspace_id=campaign.workspace_id,
         campaign=campaign,
         segment_id=segment_id,
         contact_ids=contact_ids,
         due_at=at,
+        scheduled_at=scheduled_at,
+        changes=[_change("planned", by, at)],
     )
     campaign_waits.send(sender=Campaign, workspace_id=campaign.workspace_id)
     return broadcast
+
+
+def is_past(moment: datetime) -> bool:
+    """Whether a moment is too long gone for something to be started at it; what is under way counts as now."""
+    return moment < clock.now() - timedelta(seconds=settings.PAST_START_SECONDS)
+
+
+@transaction.atomic
+def move_broadcast(workspace_id: UUID, broadcast_id: UUID, at: datetime, *, by: str = "") -> Broadcast:
+    """Have a broadcast that has not begun start at another moment.
+
+    Raises BroadcastNotFound, BroadcastFinished, BroadcastBegun, InvalidStart.
+    """
+    broadcast = _hold(workspace_id, broadcast_id)
+    if broadcast.after is not None:
+        raise BroadcastBegun
+    if is_past(at):
+        raise InvalidStart
+    broadcast.due_at = at
+    broadcast.changes = [*broadcast.changes, _change("moved", by, at)]
+    broadcast.save(update_fields=["due_at", "changes"])
+    campaign_waits.send(sender=Campaign, workspace_id=workspace_id)
+    return broadcast
+
+
+@transaction.atomic
+def cancel_broadcast(workspace_id: UUID, broadcast_id: UUID, *, by: str = "") -> Broadcast:
+    """Have a broadcast take nobody any more; runs of those whom it took go on.
+
+    Raises BroadcastNotFound, BroadcastFinished.
+    """
+    broadcast = _hold(workspace_id, broadcast_id)
+    broadcast.finished_at = broadcast.cancelled_at = clock.now()
+    broadcast.changes = [*broadcast.changes, _change("cancelled", by)]
+    broadcast.save(update_fields=["finished_at", "cancelled_at", "changes"])
+    return broadcast
+
+
+def _hold(workspace_id: UUID, broadcast_id: UUID) -> Broadcast:
+    """Wait for who takes contacts of a broadcast, and lock it."""
+    broadcasts = Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id)
+    broadcast = broadcasts.select_for_update().first()
+    if broadcast is None:
+        raise BroadcastNotFound
+    if broadcast.finished_at is not None:
+        raise BroadcastFinished
+    return broadcast
+
+
+def _change(kind: str, by: str, due_at: datetime | None = None) -> dict[str, str | None]:
+    due = iso_millis(due_at) if due_at is not None else None
+    return {"kind": kind, "at": iso_millis(clock.now()), "by": by or None, "dueAt": due}
 
 
 def due_broadcasts() -> list[tuple[UUID, UUID]]:
@@ -85,8 +152,10 @@ def take_broadcast(workspace_id: UUID, broadcast_id: UUID) -> bool:
 
 
 def _lock(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
-    """Lock a broadcast that is not finished, unless another has it."""
-    broadcasts = Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id, finished_at=None)
+    """Lock a broadcast that is due and not finished, unless another has it: it may just have been moved."""
+    broadcasts = Broadcast.objects.filter(
+        workspace_id=workspace_id, id=broadcast_id, finished_at=None, due_at__lte=clock.now()
+    )
     rows = broadcasts.select_related("campaign__version")
     return rows.select_for_update(of=("self",), skip_locked=True).first()
 

@@ -9,10 +9,18 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, F, OuterRef
+from django.db.models import Count, Exists, F, OuterRef, Q
 
 from campaigns import liquid
-from campaigns.definition import CallWebhook, Definition, ScheduleTrigger, Send, read_definition, segments_in
+from campaigns.definition import (
+    CallWebhook,
+    Definition,
+    ScheduleTrigger,
+    Send,
+    Trigger,
+    read_definition,
+    segments_in,
+)
 from campaigns.errors import (
     CampaignExists,
     CampaignNotFound,
@@ -23,7 +31,7 @@ from campaigns.errors import (
 )
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Run, Template
 from campaigns.reasons import Reason
-from campaigns.services.broadcasting import plan_broadcast
+from campaigns.services.broadcasting import is_past, plan_broadcast
 from campaigns.services.correlating import value_at
 from campaigns.services.dating import begin_dates, forget_dates
 from campaigns.services.enrolling import Candidate, Entered, enrol
@@ -43,6 +51,7 @@ EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "prior
 MAX_DEFINITION: Final = 1_000_000
 """Characters of JSON."""
 _ARCHIVE_CHUNK: Final = 5_000
+_PAST: Final = "It lies in the past."
 
 
 def get_campaign(workspace_id: UUID, campaign_id: UUID) -> Campaign:
@@ -248,6 +257,7 @@ def broadcast_campaign(
     segment_id: UUID | None = None,
     contact_ids: list[UUID] | None = None,
     at: datetime | None = None,
+    by: str = "",
 ) -> Broadcast:
     """Start runs for all of a segment or of a list, now or at a moment; a worker does it, some at a time.
 
@@ -256,13 +266,17 @@ def broadcast_campaign(
     standing = get_campaign(workspace.id, campaign.id)
     if standing.status != Campaign.Status.ACTIVE:
         raise WrongStatus(standing.status, "only an active one can be sent")
+    if at is not None and is_past(at):
+        raise InvalidCampaign("at", _PAST)
     if (segment_id is None) == (contact_ids is None):
         raise InvalidCampaign("segmentId", "Either a segment or a list of contacts is needed.")
     if segment_id is not None and not known_segments(workspace.id, [segment_id]):
         raise InvalidCampaign("segmentId", "There is no such segment.")
     if contact_ids is not None:
         contact_ids = sorted(set(find(workspace.id, contact_ids).by_id.values()))
-    return plan_broadcast(standing, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now())
+    return plan_broadcast(
+        standing, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now(), by=by
+    )
 
 
 def check_definition(workspace_id: UUID, raw: Mapping[str, Any], *, whole: bool = True) -> Definition:
@@ -380,18 +394,36 @@ def _serve(campaign: Campaign, definition: Definition, now: datetime, by: str) -
     version.save(force_insert=True)
     campaign.version = version
     begin_dates(campaign, version, now)
-    _plan_schedules(campaign, definition, now)
+    _plan_schedules(campaign, definition, now, by)
 
 
-def _plan_schedules(campaign: Campaign, definition: Definition, now: datetime) -> None:
-    """Plan the broadcasts of the schedule that are not planned or done yet, and drop the planned ones of before."""
+def _plan_schedules(campaign: Campaign, definition: Definition, now: datetime, by: str) -> None:
+    """Plan the broadcasts of the schedule that are not planned or done yet, and drop the planned ones of before.
+
+    One that was moved or cancelled stays so. Raises InvalidDefinition where one would begin in the past.
+    """
     broadcasts = Broadcast.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
-    broadcasts.filter(finished_at=None, after=None, due_at__gt=now).delete()
-    for trigger in definition.triggers:
-        if isinstance(trigger, ScheduleTrigger):
-            same = broadcasts.filter(segment_id=trigger.segment_id)
-            if not (same.filter(due_at=trigger.at) if trigger.at is not None else same).exists():
-                plan_broadcast(campaign, segment_id=trigger.segment_id, at=trigger.at or now)
+    planned: set[UUID] = set()
+    for place, trigger in enumerate(definition.triggers):
+        if not isinstance(trigger, ScheduleTrigger):
+            continue
+        same = broadcasts.filter(segment_id=trigger.segment_id)
+        if trigger.at is not None:
+            same = same.filter(Q(scheduled_at=trigger.at) | Q(scheduled_at=None, due_at=trigger.at))
+        if found := list(same.values_list("id", flat=True)):
+            planned.update(found)
+        elif trigger.at is not None and is_past(trigger.at):
+            raise InvalidDefinition(f"triggers[{place}].at", _PAST)
+        else:
+            new = plan_broadcast(
+                campaign,
+                segment_id=trigger.segment_id,
+                at=trigger.at or now,
+                scheduled_at=trigger.at,
+                by=by,
+            )
+            planned.add(new.id)
+    broadcasts.filter(finished_at=None, after=None, due_at__gt=now).exclude(id__in=planned).delete()
 
 
 def _move(
@@ -427,6 +459,10 @@ def _hold(workspace: Workspace, campaign: Campaign) -> Campaign:
 def _set(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str, Any] | None) -> None:
     if unknown := sorted(set(values) - set(EDITABLE)):
         raise InvalidCampaign(unknown[0], "This cannot be set.")
+    starts_at = values.get("starts_at")
+    # What is sent back as it was read is no wish.
+    if starts_at is not None and starts_at != campaign.starts_at and is_past(starts_at):
+        raise InvalidCampaign("starts_at", _PAST)
     for name, value in values.items():
         setattr(campaign, name, value)
     campaign.name = campaign.name.strip()
@@ -437,8 +473,24 @@ def _set(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str,
     if campaign.starts_at and campaign.ends_at and campaign.starts_at >= campaign.ends_at:
         raise InvalidCampaign("ends_at", "The campaign must end after it begins.")
     if definition is not None:
-        check_definition(campaign.workspace_id, definition, whole=False)
+        _refuse_past_schedules(campaign, check_definition(campaign.workspace_id, definition, whole=False))
         campaign.draft = dict(definition)
+
+
+def _refuse_past_schedules(campaign: Campaign, definition: Definition) -> None:
+    """Refuse a schedule that has passed, unless the draft had it before. Raises InvalidDefinition."""
+    for place, trigger in enumerate(definition.triggers):
+        if not isinstance(trigger, ScheduleTrigger) or trigger.at is None or not is_past(trigger.at):
+            continue
+        if trigger not in _triggers_before(campaign):
+            raise InvalidDefinition(f"triggers[{place}].at", _PAST)
+
+
+def _triggers_before(campaign: Campaign) -> tuple[Trigger, ...]:
+    try:
+        return read_definition(campaign.draft, whole=False).triggers
+    except InvalidDefinition:
+        return ()
 
 
 def _save(campaign: Campaign) -> Campaign:

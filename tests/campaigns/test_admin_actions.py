@@ -248,6 +248,28 @@ def test_a_campaign_is_started_for_a_segment_now_or_at_a_moment(staff, workspace
     assert {now.segment_id, later.segment_id} == {segment.pk}
 
 
+def test_a_broadcast_is_moved_on_its_page_and_cancelled_in_the_list(staff, workspace, campaign):
+    segment = a_segment(workspace, attribute("email", "exists"), name="All")
+    move(staff, campaign, "activate")
+    start(staff, campaign, "broadcast", segment=str(segment.pk), at="2030-01-02T03:04")
+    broadcast = Broadcast.objects.get()
+    page = url("broadcast", "change", broadcast)
+    for day, told in (("2020-01-01", "It lies in the past"), ("2031-01-01", "changed successfully")):
+        assert told in text_of(staff.post(page, {"due_at_0": day, "due_at_1": "00:00:00"}, follow=True))
+    broadcast.refresh_from_db()
+    assert broadcast.due_at.year == 2031
+
+    chosen = {"action": "cancel", "_selected_action": [str(broadcast.pk)]}
+    listed = reverse("admin:campaigns_broadcast_changelist")
+    for told in ("Cancelled: 1.", "Cancelled: 0. 1 were finished already."):
+        assert told in text_of(staff.post(listed, chosen, follow=True))
+    broadcast.refresh_from_db()
+    assert [(one["kind"], one["by"]) for one in broadcast.changes] == [
+        (kind, "staff") for kind in ("planned", "moved", "cancelled")
+    ]
+    assert "cancelled by staff" in text_of(staff.get(page))
+
+
 def test_another_workspaces_segment_is_no_choice(staff, campaign):
     theirs = a_segment(WorkspaceFactory(), attribute("email", "exists"), name="Theirs")
     move(staff, campaign, "activate")

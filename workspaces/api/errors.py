@@ -240,6 +240,7 @@ NATIVE_ERRORS = ErrorTable(
     _native_body,
     statuses={
         "api_key_not_found": 404,
+        "broadcast_not_found": 404,
         "campaign_not_found": 404,
         "contact_not_found": 404,
         "definition_not_found": 404,
@@ -257,6 +258,8 @@ NATIVE_ERRORS = ErrorTable(
         "invalid_credentials": 401,
         "invalid_token": 401,
         "already_merged": 409,
+        "broadcast_begun": 409,
+        "broadcast_finished": 409,
         "campaign_exists": 409,
         "conflict": 409,
         "definition_exists": 409,

@@ -16,6 +16,7 @@ from campaigns.api.filters import CampaignFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, event_of, page_of
 from campaigns.api.serializers import (
     BroadcastBodySerializer,
+    BroadcastChangesSerializer,
     BroadcastPageSerializer,
     BroadcastSerializer,
     CampaignBodySerializer,
@@ -26,8 +27,9 @@ from campaigns.api.serializers import (
     ReportSerializer,
     VersionPageSerializer,
 )
-from campaigns.errors import InvalidCampaign, InvalidDefinition
+from campaigns.errors import BroadcastNotFound, InvalidCampaign, InvalidDefinition, InvalidStart
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Run
+from campaigns.services.broadcasting import cancel_broadcast, move_broadcast
 from campaigns.services.campaigns import (
     activate_campaign,
     archive_campaign,
@@ -42,7 +44,8 @@ from campaigns.services.campaigns import (
     update_campaign,
 )
 from campaigns.services.reporting import report_of
-from config.ids import parse_uuid
+from config import clock
+from config.ids import NO_ID, parse_uuid
 from contacts.api.merging import asker
 from contacts.services import get_contact
 from events.api.parameters import moment_parameter
@@ -306,8 +309,57 @@ class BroadcastsView(NativeAPIView):
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(BroadcastBodySerializer, request)
         with faults_at_fields():
-            broadcast = broadcast_campaign(self.workspace, campaign, **_addressees(wanted))
+            broadcast = broadcast_campaign(self.workspace, campaign, **_addressees(wanted), by=asker(request))
         return Response(presentation.broadcast_row(broadcast), status=202)
+
+
+class BroadcastView(NativeAPIView):
+    """One start for many."""
+
+    scopes = _SCOPES
+
+    @extend_schema(
+        operation_id="getBroadcast",
+        tags=["campaigns"],
+        responses={200: BroadcastSerializer, **READ_REFUSALS},
+    )
+    def get(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
+        """Return a broadcast, how far it is, and what was done to it."""
+        return Response(presentation.broadcast_row(_broadcast_of(self.workspace, campaign_id, broadcast_id)))
+
+    @extend_schema(
+        operation_id="moveBroadcast",
+        tags=["campaigns"],
+        request=BroadcastChangesSerializer,
+        responses={200: BroadcastSerializer, **WRITE_REFUSALS},
+    )
+    def patch(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
+        """Have a broadcast that has not begun start at another moment; one that has is a 409."""
+        broadcast = _broadcast_of(self.workspace, campaign_id, broadcast_id)
+        at = read_body(BroadcastChangesSerializer, request)["at"] or clock.now()
+        try:
+            broadcast = move_broadcast(self.workspace.id, broadcast.id, at, by=asker(request))
+        except InvalidStart as error:
+            raise ValidationError({"at": [f"{error.message}."]}) from error
+        return Response(presentation.broadcast_row(broadcast))
+
+
+class CancelBroadcastView(NativeAPIView):
+    """Starts for many that are called off."""
+
+    scopes = {"POST": "campaigns:write"}
+
+    @extend_schema(
+        operation_id="cancelBroadcast",
+        tags=["campaigns"],
+        request=None,
+        responses={200: BroadcastSerializer, **WRITE_REFUSALS},
+    )
+    def post(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
+        """Let a broadcast take nobody any more; runs that it started go on. A finished one is a 409."""
+        broadcast = _broadcast_of(self.workspace, campaign_id, broadcast_id)
+        broadcast = cancel_broadcast(self.workspace.id, broadcast.id, by=asker(request))
+        return Response(presentation.broadcast_row(broadcast))
 
 
 class ReportView(NativeAPIView):
@@ -353,6 +405,16 @@ def _values(wanted: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("description", "") is None:
         values["description"] = ""
     return values
+
+
+def _broadcast_of(workspace: Workspace, campaign_id: str, broadcast_id: str) -> Broadcast:
+    """Return a campaign's broadcast. Raises CampaignNotFound, BroadcastNotFound."""
+    campaign = campaign_of(workspace, campaign_id)
+    broadcasts = Broadcast.objects.filter(workspace_id=workspace.id, campaign_id=campaign.id)
+    broadcast = broadcasts.filter(id=parse_uuid(broadcast_id) or NO_ID).first()
+    if broadcast is None:
+        raise BroadcastNotFound
+    return broadcast
 
 
 def _addressees(wanted: Mapping[str, Any]) -> dict[str, Any]:
