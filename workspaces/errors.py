@@ -33,6 +33,15 @@ class WorkspaceRequired(DomainError):
         super().__init__("Name the workspace: you are a member of several, or of none.")
 
 
+class InvalidEmail(DomainError):
+    """It is no e-mail address."""
+
+    code = "invalid_email"
+
+    def __init__(self) -> None:
+        super().__init__("This is no e-mail address.")
+
+
 class InvalidCredentials(DomainError):
     """No active user has this name or address with this password."""
 

@@ -10,6 +10,7 @@ from oauth2_provider.models import AbstractApplication
 
 from config import clock
 from config.ids import uuid7
+from config.mailboxes import canonical_email
 from workspaces.rates import validate_rate
 from workspaces.scopes import ALL_SCOPES, EDIT_SCOPES, READ_SCOPES
 
@@ -24,6 +25,11 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # the library
             # An address signs in as well as a user name does, so it must name one person.
             models.UniqueConstraint(Lower("email"), condition=~models.Q(email=""), name="user_email_unique"),
         ]
+
+    def clean(self) -> None:
+        """Spell the address in the form that signs in."""
+        super().clean()
+        self.email = canonical_email(self.email) or self.email
 
 
 class Workspace(models.Model):  # type: ignore[django-manager-missing]  # as above

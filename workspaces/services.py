@@ -12,7 +12,8 @@ from django.db import connection, transaction
 from oauth2_provider.generators import generate_client_secret
 
 from config import clock
-from workspaces.errors import ApiKeyNotFound, ExpiryInPast, UnknownScopes
+from config.mailboxes import canonical_email
+from workspaces.errors import ApiKeyNotFound, ExpiryInPast, InvalidEmail, UnknownScopes
 from workspaces.models import ApiKey, Application, Membership, Role, User, Workspace
 from workspaces.scopes import ALL_SCOPES, unknown_scopes
 
@@ -50,17 +51,25 @@ def create_workspace(name: str, *, owner: User | None = None, identity_field: st
 def create_user(
     *, username: str, email: str = "", password: str | None = None, staff: bool = False
 ) -> tuple[User, str]:
-    """Create a user and return it with its password, made up where none is given."""
+    """Create a user and return it with its password, made up where none is given. Raises InvalidEmail."""
     password = password or secrets.token_urlsafe(12)
     user = User(
         username=username,
-        email=User.objects.normalize_email(email),
+        email=checked_email(email) if email else "",
         password=make_password(password),
         is_staff=staff,
         is_superuser=staff,
     )
     user.save(force_insert=True)
     return user, password
+
+
+def checked_email(text: str) -> str:
+    """Return an address in the form that users are known by. Raises InvalidEmail."""
+    email = canonical_email(text)
+    if email is None:
+        raise InvalidEmail
+    return email
 
 
 def add_member(workspace: Workspace, user: User, *, role: str = Role.VIEWER) -> Membership:

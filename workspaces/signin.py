@@ -7,6 +7,7 @@ from django.contrib.auth import authenticate
 from django.http import HttpRequest
 
 from config.addresses import client_address
+from config.mailboxes import canonical_email
 from workspaces.errors import InvalidCredentials
 from workspaces.models import User
 from workspaces.throttles import hit, throttled
@@ -29,5 +30,9 @@ def user_signing_in(request: HttpRequest, identifier: str, password: str) -> Use
 def _username(identifier: str) -> str:
     if "@" not in identifier or User.objects.filter(username=identifier).exists():
         return identifier
-    username = User.objects.filter(email__iexact=identifier).values_list("username", flat=True).first()
+    username = (
+        User.objects.filter(email__iexact=canonical_email(identifier) or identifier)
+        .values_list("username", flat=True)
+        .first()
+    )
     return username or identifier

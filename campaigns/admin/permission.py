@@ -6,13 +6,16 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from campaigns.errors import InvalidChannelSettings
+from campaigns.errors import InvalidAddress, InvalidChannelSettings
 from campaigns.models import ChannelSettings, Suppression
 from campaigns.services.editing import add_suppression, check_channel, save_channel
+from campaigns.services.suppressing import checked_address
+from config.mailboxes import canonical_email
 from workspaces.staff import TenantAdmin, TenantForm, WorkspaceFilter
 
 _WRITTEN = (
@@ -86,11 +89,27 @@ class ChannelSettingsAdmin(TenantAdmin):
         obj.pk, obj._state.adding = saved.pk, False
 
 
+class SuppressionForm(TenantForm):
+    """An address is kept as contacts have it."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        channel, address = cleaned.get("channel"), cleaned.get("address")
+        if channel and address:
+            try:
+                cleaned["address"] = checked_address(channel, address)
+            except InvalidAddress as error:
+                self.add_error("address", error.message)
+        return cleaned
+
+
 @admin.register(Suppression)
 class SuppressionAdmin(TenantAdmin):
+    form = SuppressionForm
     list_display = ["address", "channel", "reason", "note", "created_at"]
     list_filter = [WorkspaceFilter, ("channel", ChoicesDropdownFilter), ("reason", ChoicesDropdownFilter)]
     search_fields = ["address"]
+    search_help_text = "Part of an address, or all of it, spelled in any way."
     fields = ["workspace", "channel", "address", "reason", "note", "message_id", "created_at"]
     readonly_fields = ["reason", "message_id", "created_at"]
 
@@ -98,7 +117,13 @@ class SuppressionAdmin(TenantAdmin):
         """Let a suppression be made and deleted; why it was made stays as it is."""
         return False
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find an address by any spelling of it."""
+        return super().get_search_results(request, queryset, canonical_email(search_term) or search_term)
+
     def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
-        """Have the service spell the address as contacts have it."""
+        """Have the service write it, unless there is one."""
         saved, _ = add_suppression(obj.workspace, channel=obj.channel, address=obj.address, note=obj.note)
         obj.pk, obj._state.adding = saved.pk, False

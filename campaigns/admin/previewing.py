@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -17,10 +17,12 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from campaigns.admin.chosen import ForContactForm
 from campaigns.admin.inbox import framed
 from campaigns.admin.rows import link, utc
+from campaigns.errors import InvalidAddress
 from campaigns.models import Template
 from campaigns.models.messages import Channel
 from campaigns.services.messages import Refused, Reserved, reserve_message
 from campaigns.services.previewing import preview_template
+from campaigns.services.suppressing import checked_address
 from campaigns.services.templates import Rendered
 from config import clock, ids
 from config.errors import DomainError
@@ -37,6 +39,17 @@ class PreviewForm(ForContactForm):
         help_text="Elsewhere than to the contact; nothing: to the contact.",
         widget=UnfoldAdminTextInputWidget,
     )
+
+    def __init__(self, template: Template, *args: Any, **kwargs: Any) -> None:
+        super().__init__(template.workspace_id, *args, **kwargs)
+        self.channel = template.channel
+
+    def clean_to(self) -> str:
+        text: str = self.cleaned_data["to"]
+        try:
+            return checked_address(self.channel, text) if text else ""
+        except InvalidAddress as error:
+            raise ValidationError(error.message) from error
 
 
 class PreviewedMixin:
@@ -67,7 +80,7 @@ class PreviewedMixin:
         template = Template.objects.filter(pk=parse_uuid(template_id) or NO_ID).first()
         if template is None:
             raise Http404
-        form = PreviewForm(template.workspace_id, request.POST if request.method == "POST" else None)
+        form = PreviewForm(template, request.POST if request.method == "POST" else None)
         rendered = None
         if form.is_valid():
             if "send" in request.POST:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from email.utils import parseaddr
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,7 +10,6 @@ from django.db.models import Q
 
 from campaigns.channels.webhook import new_secret
 from campaigns.errors import (
-    InvalidAddress,
     InvalidChannelSettings,
     SuppressionNotFound,
     TemplateExists,
@@ -21,11 +19,11 @@ from campaigns.errors import (
 )
 from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Template
 from campaigns.models.messages import Channel
-from campaigns.services.people import ADDRESS_KINDS, zone_named
-from campaigns.services.suppressing import normalized_address, suppress
+from campaigns.services.people import zone_named
+from campaigns.services.suppressing import checked_address, suppress
 from campaigns.services.templates import check_template, checked_url
 from config import clock
-from contacts.services import normalize_identifier
+from config.mailboxes import check_mailbox
 from workspaces.models import Workspace
 
 # Templates ---------------------------------------------------------------------------------------------------
@@ -85,12 +83,9 @@ def add_suppression(
     workspace: Workspace, *, channel: str, address: str, note: str = ""
 ) -> tuple[Suppression, bool]:
     """Have nothing more sent to an address. Returns the row, and whether it is new. Raises InvalidAddress."""
-    kind = ADDRESS_KINDS.get(channel)
-    if not address.strip() or (kind is not None and normalize_identifier(kind, address) is None):
-        raise InvalidAddress(channel)
-    is_new = suppress(workspace.id, channel, address, note=note)
-    kept = Suppression.objects.in_workspace(workspace.id).filter(channel=channel)
-    return kept.get(address=normalized_address(channel, address)), is_new
+    checked = checked_address(channel, address)
+    is_new = suppress(workspace.id, channel, checked, note=note)
+    return Suppression.objects.in_workspace(workspace.id).get(channel=channel, address=checked), is_new
 
 
 def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
@@ -138,8 +133,8 @@ def renew_signing_secret(workspace: Workspace) -> str:
 
 def check_channel(settings: ChannelSettings) -> None:
     """Check how a channel is to be used. Raises InvalidChannelSettings, which names the field."""
-    if settings.channel == Channel.EMAIL and settings.sender and not _is_sender(settings.sender):
-        raise InvalidChannelSettings("sender", "Must be an e-mail address, with a name or without.")
+    if settings.channel == Channel.EMAIL and settings.sender:
+        check_sender(settings.sender)
     if not isinstance(settings.options, dict):
         raise InvalidChannelSettings("options", "Must be an object.")
     if settings.channel == Channel.WEBHOOK and not _can_be_called(settings.options.get("url", "")):
@@ -173,7 +168,9 @@ def _can_be_called(url: object) -> bool:
         return False
 
 
-def _is_sender(text: str) -> bool:
-    _, address = parseaddr(text)
-    local, _, domain = address.rpartition("@")
-    return bool(local and domain) and text.isprintable()
+def check_sender(text: str) -> None:
+    """Check who e-mail is to be from. Raises InvalidChannelSettings."""
+    try:
+        check_mailbox(text)
+    except ValueError as error:
+        raise InvalidChannelSettings("sender", str(error)) from error

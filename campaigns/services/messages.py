@@ -19,7 +19,7 @@ from campaigns.reasons import Reason
 from campaigns.services.links import token_of_test, unsubscribe_token, unsubscribe_url
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
-from campaigns.services.suppressing import normalized_address
+from campaigns.services.suppressing import checked_address
 from campaigns.services.templates import (
     Rendered,
     WebhookRequest,
@@ -112,7 +112,7 @@ def reserve_messages(
     """Render messages and reserve each under its key, or tell why there is none; a fixed number of statements.
 
     A key that has its message gets that again. Refusals and deferrals are written as decisions here; that a message
-    was sent, once it was. They leave after the commit.
+    was sent, once it was. They leave after the commit. Raises InvalidAddress for a test to what is none.
     """
     found = _by_key(workspace_id, orders)
     new = {order.key: order for order in orders if order.key not in found}
@@ -202,7 +202,7 @@ class _Reserving:
             if rendered is None:
                 return None
             return _Addressed(order, person, rendered.address or str(default_url or ""), rendered)
-        address = normalized_address(order.channel, order.address) if order.address else ""
+        address = checked_address(order.channel, order.address) if order.address.strip() else ""
         return _Addressed(order, person, address or person.address(order.channel))
 
     def _take_one(self, one: _Addressed, permission: Permission) -> None:

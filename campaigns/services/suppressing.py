@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from campaigns.errors import InvalidAddress
 from campaigns.models import Message, Suppression
 from campaigns.services.links import read_test_token, read_unsubscribe_token
 from campaigns.services.people import ADDRESS_KINDS
@@ -51,7 +52,7 @@ def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
 
 
 def normalized_address(channel: str, address: str) -> str:
-    """Return an address as contacts and suppressions have it."""
+    """Return an address as contacts and suppressions have it; what is none is nobody's, and stays as it is."""
     return normalize_identifier(ADDRESS_KINDS.get(channel, ""), address) or address.strip()
 
 
@@ -80,6 +81,14 @@ def addressee_of(token: str) -> Addressee | None:
 
 def _is_test(workspace_id: UUID, message_id: UUID) -> bool:
     return Message.objects.in_workspace(workspace_id).filter(pk=message_id, is_test=True).exists()
+
+
+def checked_address(channel: str, address: str) -> str:
+    """Return an address as contacts and suppressions have it. Raises InvalidAddress."""
+    kind = ADDRESS_KINDS.get(channel)
+    if not address.strip() or (kind is not None and normalize_identifier(kind, address) is None):
+        raise InvalidAddress(channel)
+    return normalized_address(channel, address)
 
 
 @transaction.atomic

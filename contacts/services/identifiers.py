@@ -1,10 +1,10 @@
 """How identifiers are spelled: one function serves storing and look-up, and it never raises."""
 
+import unicodedata
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 
-import phonenumbers
-
+from config.mailboxes import canonical_email
+from config.phones import canonical_phone
 from contacts.models import Identifier
 
 MAX_LENGTH = 512
@@ -22,7 +22,7 @@ def normalize_identifier(kind: str, text: object) -> str | None:
     spelled = _spell(text)
     if not spelled or len(spelled) > MAX_LENGTH or len(kind) > MAX_KIND_LENGTH:
         return None
-    normalized = _NORMALIZERS.get(kind, _as_it_is)(spelled)
+    normalized = _NORMALIZERS.get(kind, _composed)(spelled)
     return normalized if normalized and len(normalized) <= MAX_LENGTH else None
 
 
@@ -50,30 +50,12 @@ def _is_storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _email(text: str) -> str | None:
-    local, at, domain = text.lower().partition("@")
-    if not (local and at and domain) or "@" in domain or any(map(str.isspace, text)):
-        return None
-    return f"{local}@{domain}"
-
-
-@lru_cache(maxsize=8192)
-def _phone(text: str) -> str | None:
-    try:
-        number = phonenumbers.parse(text)
-        if phonenumbers.is_possible_number(number):
-            return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
-    except phonenumbers.NumberParseException:
-        pass
-    digits = "".join(str(int(character)) for character in text if character.isdecimal())
-    return ("+" if text[0] in "+\uff0b" else "") + digits if digits else None
-
-
-def _as_it_is(text: str) -> str:
-    return text
+def _composed(text: str) -> str:
+    """Return a name of another system in NFC: however its accents are encoded, it is the same name."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 _NORMALIZERS: dict[str, Callable[[str], str | None]] = {
-    Identifier.EMAIL: _email,
-    Identifier.PHONE: _phone,
+    Identifier.EMAIL: canonical_email,
+    Identifier.PHONE: canonical_phone,
 }

@@ -35,6 +35,17 @@ def test_the_owner_may_be_staff_and_has_an_address(capsys):
     assert user.is_superuser
 
 
+def test_an_owner_has_one_address_however_it_is_spelled(client, capsys):
+    made = json.loads(created(capsys, "Demo", "--json", "--owner-email", "Ann@Straße.test"))
+    assert made["user"]["username"] == User.objects.get().email == "ann@xn--strae-oqa.test"
+    signing_in = {"email": "ann@straße.test.", "password": made["user"]["password"]}
+    assert client.post("/api/auth/login", signing_in, content_type="application/json").status_code == 200
+    with pytest.raises(CommandError, match="already"):
+        created(capsys, "Demo", "--owner-email", '"ann"@xn--strae-oqa.test')
+    with pytest.raises(CommandError, match="no e-mail address"):
+        created(capsys, "Demo", "--owner-email", "Ann <ann@example.test>")
+
+
 def test_text_for_people(capsys):
     text = created(capsys, "Demo")
     assert str(Workspace.objects.get().id) in text

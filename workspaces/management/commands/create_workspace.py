@@ -8,10 +8,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DataError, IntegrityError, transaction
 
 from config.ids import uuid7
+from workspaces.errors import InvalidEmail
 from workspaces.models import Role
 from workspaces.services import (
     KEY_PREFIX,
     add_member,
+    checked_email,
     create_application,
     create_user,
     create_workspace,
@@ -45,6 +47,8 @@ class Command(BaseCommand):
                 created = _create(options)
         except IntegrityError as error:
             raise CommandError("There is a user with this address already.") from error
+        except InvalidEmail as error:
+            raise CommandError(error.message) from error
         except DataError as error:
             raise CommandError("The name is too long.") from error
         self.stdout.write(json.dumps(created) if options["json"] else _readable(created))
@@ -53,6 +57,8 @@ class Command(BaseCommand):
 def _create(options: dict[str, Any]) -> dict[str, Any]:
     workspace = create_workspace(options["name"], identity_field=options["identity_field"])
     email: str = options["owner_email"]
+    if email:
+        email = checked_email(email)
     user, password = create_user(
         username=email or f"owner-{uuid7().hex[-12:]}",
         email=email,

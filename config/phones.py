@@ -1,0 +1,55 @@
+"""How a phone number is spelled: every spelling of one line has one form."""
+
+import re
+import unicodedata
+from contextlib import suppress
+from functools import lru_cache
+from typing import Final
+
+import phonenumbers
+
+from config.characters import JOINERS, VISIBLE
+
+_EXTENSION: Final = re.compile(
+    r"\s*(?:;ext=|,,+|[;#]|\b(?:ext|extn|extension|int|anexo|доб)\b[.:]?|(?<=[\d\s])x[.:]?)\s*\d{1,9}\s*#?\s*$",
+    re.IGNORECASE,
+)
+# As most of the world dials abroad, sometimes behind the "+" that stands for just that.
+_DIALLED_ABROAD: Final = re.compile(r"\A(?:tel:)?[^\w+]*\+?[^\w+]*00[^\w+]*(?=[1-9])", re.IGNORECASE)
+# Fewer digits are the beginning of one that goes on in letters.
+_FULL_NUMBER: Final = 7
+
+
+@lru_cache(maxsize=8192)
+def canonical_phone(text: str) -> str | None:
+    """Return E.164 where the number is possible, else its `+` and digits; None if there is no digit.
+
+    An extension is dropped: it is not dialled, and two of them are one line.
+    """
+    spelled = unicodedata.normalize("NFKC", text.translate(VISIBLE)).strip(f"{JOINERS} \t\r\n")
+    spelled = "".join(str(int(one)) if one.isdecimal() else one for one in spelled)
+    for candidate in (spelled, _DIALLED_ABROAD.sub("+", spelled)):
+        if (number := _possible_number(candidate)) is not None:
+            return number
+    dialled = _without_remark(_EXTENSION.sub("", spelled))
+    if phonenumbers.is_alpha_number(dialled):
+        dialled = phonenumbers.convert_alpha_characters_in_number(dialled)
+    digits = "".join(filter(str.isdecimal, dialled))
+    return ("+" if dialled.startswith("+") else "") + digits if digits else None
+
+
+def _without_remark(text: str) -> str:
+    """Return a number without words behind it: "555-1234 (home)" has some, "1-800 FLOWERS" is dialled by its own."""
+    digits = [place for place, character in enumerate(text) if character.isdecimal()]
+    if len(digits) < _FULL_NUMBER:
+        return text
+    behind = text[digits[-1] + 1 :]
+    return text if behind[:1].isalpha() or behind[:1] == "-" else text[: digits[-1] + 1]
+
+
+def _possible_number(text: str) -> str | None:
+    with suppress(phonenumbers.NumberParseException):
+        number = phonenumbers.parse(text)
+        if phonenumbers.is_possible_number(number):
+            return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    return None

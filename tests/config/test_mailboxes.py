@@ -1,0 +1,78 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.mailboxes import canonical_email, read_mailbox
+from config.phones import canonical_phone
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "address", "header"),
+    [
+        ("news@acme.com", "", "news@acme.com", "news@acme.com"),
+        (" <News@ACME.com> ", "", "News@ACME.com", "News@ACME.com"),
+        ("Acme Inc. <news@acme.com>", "Acme Inc.", "news@acme.com", '"Acme Inc." <news@acme.com>'),
+        ('"Acme: News" <news@acme.com>', "Acme: News", "news@acme.com", '"Acme: News" <news@acme.com>'),
+        (r'"The \"A\"" <news@acme.com>', 'The "A"', "news@acme.com", r'"The \"A\"" <news@acme.com>'),
+        ("Café <news@straße.tld>", "Café", "news@xn--strae-oqa.tld", None),
+        ('"q"@acme.com', "", "q@acme.com", "q@acme.com"),
+    ],
+)
+def test_a_mailbox_has_a_name_and_one_address(text, name, address, header):
+    mailbox = read_mailbox(text)
+    assert (mailbox.name, mailbox.address) == (name, address)
+    assert header is None or str(mailbox) == header
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Acme: News <news@acme.com>", "must be in quotes"),
+        ("Acme, Inc. <news@acme.com>", "must be in quotes"),
+        ("Acme (News) <news@acme.com>", "must be in quotes"),
+        ("a@acme.com, b@acme.com", "not several"),
+        ("A <a@acme.com>, B <b@acme.com>", "not several"),
+        ("a@acme.com; b@acme.com", "not several"),
+        ("a@acme.com b@acme.com", "no e-mail address"),
+        ("a@acme.com <b@acme.com>", "not several"),
+        ("Acme", "no e-mail address"),
+        ("", "must be an e-mail address"),
+        ("Acme <news>", "no e-mail address"),
+        ("Acme <news@acme.com", "must be an e-mail address"),
+        ("Acme\n <news@acme.com>", "cannot be printed"),
+    ],
+)
+def test_what_is_no_mailbox_says_why(text, why):
+    with pytest.raises(ValueError, match=why):
+        read_mailbox(text)
+
+
+@given(
+    st.from_regex(r"[a-z0-9]{1,9}(\.[a-z0-9]{1,9})?@[a-z0-9]{1,9}\.(com|example)", fullmatch=True), st.data()
+)
+def test_every_spelling_of_a_mailbox_has_one_form(address, data):
+    invisible = st.sampled_from("\u00ad\u200b\u200e\u2060\ufeff\u202e\u034f\U000e0030")
+    spelled = "".join(
+        data.draw(
+            st.sampled_from([one, one.upper(), _wide(one), unicodedata.normalize("NFD", one)])
+            | invisible.map(lambda seen, one=one: one + seen)
+        )
+        for one in address
+    )
+    end = data.draw(st.sampled_from(["", ".", "。", " "]))
+    assert canonical_email(spelled + end) == address
+
+
+@given(st.from_regex(r"\+4930[0-9]{6,8}", fullmatch=True), st.data())
+def test_every_spelling_of_a_number_has_one_form(number, data):
+    between = st.sampled_from(["", " ", "-", "\u200b", "\u00a0", "."])
+    spelled = "".join(
+        data.draw(st.sampled_from([one, _wide(one)])) + data.draw(between) for one in number[1:]
+    )
+    assert canonical_phone(data.draw(st.sampled_from(["+", "00", "tel:+", "＋"])) + spelled) == number
+
+
+def _wide(character: str) -> str:
+    return chr(ord(character) + 0xFEE0)
