@@ -57,5 +57,6 @@ def add_oauth(result: Document, generator: Any, request: Any, public: bool) -> D
 def _complete(security: list[Document], method: str) -> None:
     if {"bearer": []} in security:
         security.append({"oauth2": []})
-    if {"queryKey": []} in security and method != "get":
-        security.remove({"queryKey": []})
+    for name, only in (("queryKey", "get"), ("pageKey", "post")):
+        if {name: []} in security and method != only:
+            security.remove({name: []})

@@ -14,10 +14,11 @@ from oauth2_provider.models import AccessToken, Grant, IDToken, RefreshToken
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from config import clock
 from workspaces.models import ApiKey, Application, Membership, User, Workspace
+from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
 from workspaces.scopes import SCOPES
 from workspaces.services import KEY_PREFIX, issue_api_key, revoke_api_key
 from workspaces.staff import (
@@ -85,6 +86,43 @@ class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  #
         return self.inlines if obj else []
 
 
+class OriginsField(forms.CharField):
+    """Origins, one a line."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show a list as lines."""
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[str]:
+        """Return the origins. Raises ValidationError."""
+        try:
+            origins = read_origins(super().clean(value).split())
+        except NotAnOrigin as error:
+            raise forms.ValidationError(str(error)) from error
+        if len(origins) > MOST_ORIGINS:
+            raise forms.ValidationError(f"At most {MOST_ORIGINS} origins")
+        return origins
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare lines."""
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class WorkspaceForm(StaffForm):
+    """What staff decides about a workspace."""
+
+    allowed_origins = OriginsField(
+        required=False,
+        help_text="Sites whose pages may send events from a browser, one a line: https://shop.example",
+    )
+
+    class Meta:
+        model = Workspace
+        fields = ["name", "identity_field", "allowed_origins"]
+
+
 @admin.register(Workspace)
 class WorkspaceAdmin(StaffAdmin):
     """Tenants and their members."""
@@ -93,8 +131,9 @@ class WorkspaceAdmin(StaffAdmin):
     list_display = ["name", "identity_field", "member_count", "created_at"]
     search_fields = ["name", "id"]
     search_help_text = "Name or id"
+    form = WorkspaceForm
     readonly_fields = ["id", "created_at"]
-    fields = ["name", "identity_field", "id", "created_at"]
+    fields = ["name", "identity_field", "allowed_origins", "id", "created_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
         """Read the members of all rows in one statement."""

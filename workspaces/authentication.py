@@ -21,6 +21,7 @@ from workspaces.tokens import WorkspaceAccessToken, decode, member_of
 
 _MAX_SECRET_LENGTH = 512
 _MAX_JWT_LENGTH = 4096
+_PAGE_SCOPES = frozenset({"events:write"})
 # One for all: a key stands for a workspace, not for a person.
 _NO_ONE = AnonymousUser()
 
@@ -82,6 +83,28 @@ class QueryKeyAuthentication(BaseAuthentication):
         if secret is None or request.method != "GET":
             return None
         return authenticate_key(secret) or refuse()
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make an unauthenticated answer a 401."""
+        return 'Bearer realm="api"'
+
+
+class PageKeyAuthentication(BaseAuthentication):
+    """`?key=…` on a POST from a page of one of the workspace's origins: `sendBeacon` has no headers.
+
+    Anybody can read such a key, so it counts only if it can do nothing but record events.
+    """
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        """Return the key's credential; None without the parameter. Raises AuthenticationFailed."""
+        secret = request.GET.get("key")
+        if secret is None or request.method != "POST":
+            return None
+        user, credential = authenticate_key(secret) or refuse()
+        origins = credential.workspace.allowed_origins if credential.workspace else []
+        if credential.scopes != _PAGE_SCOPES or request.META.get("HTTP_ORIGIN", "").lower() not in origins:
+            refuse()
+        return user, credential
 
     def authenticate_header(self, request: Request) -> str:
         """Make an unauthenticated answer a 401."""
@@ -199,16 +222,17 @@ def _workspace(columns: list[Any]) -> Workspace:
     return Workspace.from_db(connection.alias, _WORKSPACE_FIELDS, columns)
 
 
-_WORKSPACE_FIELDS = ["id", "name", "identity_field", "created_at"]
+_WORKSPACE_FIELDS = ["id", "name", "identity_field", "allowed_origins", "created_at"]
 _FIND_KEY = """
-    SELECT k.id, k.scopes, k.rate_limit, k.last_used_at, w.id, w.name, w.identity_field, w.created_at
+    SELECT k.id, k.scopes, k.rate_limit, k.last_used_at, w.id, w.name, w.identity_field,
+           w.allowed_origins, w.created_at
     FROM workspaces_apikey k JOIN workspaces_workspace w ON w.id = k.workspace_id
     WHERE k.key_hash = %s AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > %s)
 """
 # A token that a user authorized dies with the user's membership.
 _FIND_OAUTH_TOKEN = """
     SELECT t.scope, t.resource::text, t.user_id, m.role, a.id, a.scopes, a.rate_limit,
-           w.id, w.name, w.identity_field, w.created_at
+           w.id, w.name, w.identity_field, w.allowed_origins, w.created_at
     FROM oauth2_provider_accesstoken t
     JOIN workspaces_application a ON a.id = t.application_id
     JOIN workspaces_workspace w ON w.id = a.workspace_id

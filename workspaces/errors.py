@@ -70,6 +70,16 @@ class UnknownScopes(DomainError):
         self.scopes = list(scopes)
 
 
+class InvalidOrigins(DomainError):
+    """An origin is none, or there are too many."""
+
+    code = "invalid_origins"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("Validation failed")
+        self.details = {"allowedOrigins": [message]}
+
+
 class ApiKeyNotFound(DomainError):
     """The workspace has no such API key."""
 

@@ -42,6 +42,12 @@ class Workspace(models.Model):  # type: ignore[django-manager-missing]  # as abo
         default="email",
         help_text="What names a contact besides its id: email, phone, or a declared text or integer field.",
     )
+    allowed_origins = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="Sites whose pages may send events from a browser, such as https://shop.example.",
+    )
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:

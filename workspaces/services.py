@@ -13,8 +13,9 @@ from oauth2_provider.generators import generate_client_secret
 
 from config import clock
 from config.mailboxes import canonical_email
-from workspaces.errors import ApiKeyNotFound, ExpiryInPast, InvalidEmail, UnknownScopes
+from workspaces.errors import ApiKeyNotFound, ExpiryInPast, InvalidEmail, InvalidOrigins, UnknownScopes
 from workspaces.models import ApiKey, Application, Membership, Role, User, Workspace
+from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
 from workspaces.scopes import ALL_SCOPES, unknown_scopes
 
 KEY_PREFIX = "hr_"
@@ -45,6 +46,19 @@ def create_workspace(name: str, *, owner: User | None = None, identity_field: st
     workspace = Workspace.objects.create(name=name, identity_field=identity_field)
     if owner is not None:
         add_member(workspace, owner, role=Role.OWNER)
+    return workspace
+
+
+def set_allowed_origins(workspace: Workspace, origins: Iterable[object]) -> Workspace:
+    """Say which sites' pages may send events from a browser. Raises InvalidOrigins."""
+    try:
+        allowed = read_origins(origins)
+    except NotAnOrigin as error:
+        raise InvalidOrigins(str(error)) from error
+    if len(allowed) > MOST_ORIGINS:
+        raise InvalidOrigins(f"At most {MOST_ORIGINS} origins")
+    workspace.allowed_origins = allowed
+    workspace.save(update_fields=["allowed_origins"])
     return workspace
 
 

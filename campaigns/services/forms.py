@@ -37,6 +37,7 @@ from contacts.services.lookup import find
 from events.models import Event
 from events.services import IncomingEvent, SchemaPolicy, record_event
 from workspaces.models import Workspace
+from workspaces.origins import NotAnOrigin, read_origins
 
 EVENT: Final = "form.submitted"
 TYPES: Final = ("text", "email", "phone", "number", "checkbox", "select")
@@ -242,11 +243,12 @@ def _checked_fields(raw: object) -> list[dict[str, Any]]:
 
 
 def _checked_origins(origins: Sequence[str]) -> list[str]:
-    for origin in origins:
-        parts = _web_address(origin)
-        if parts is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
-            raise InvalidForm("allowedOrigins", 'Each must be an origin, such as "https://example.com"')
-    return [origin.lower() for origin in origins]
+    try:
+        return read_origins(origins)
+    except NotAnOrigin as error:
+        raise InvalidForm(
+            "allowedOrigins", 'Each must be an origin, such as "https://example.com"'
+        ) from error
 
 
 def _checked_consents(channels: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from config import clock
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
+from events.api.ingest import IngestView
 from events.api.presentation import rows, with_contact
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer, LagSerializer
 from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
@@ -38,7 +39,7 @@ _LIST_PARAMETERS = [
 ]
 
 
-class EventsView(NativeAPIView):
+class EventsView(IngestView, NativeAPIView):
     """The stream of a workspace."""
 
     scopes = _SCOPES
@@ -79,7 +80,7 @@ class EventsView(NativeAPIView):
         return Response(with_contact(outcome.event), status=201)
 
 
-class EventBatchView(NativeAPIView):
+class EventBatchView(IngestView, NativeAPIView):
     """Many events in one request."""
 
     scopes = _SCOPES

@@ -32,6 +32,18 @@ class QueryKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
         return {"type": "apiKey", "in": "query", "name": "key", "description": "An API key, for GET only."}
 
 
+class PageKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """API keys in the address that a page posts to."""
+
+    target_class = "workspaces.authentication.PageKeyAuthentication"
+    name = "pageKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the scheme."""
+        told = "A key with no scope but events:write, in a POST from a page of the workspace's origins."
+        return {"type": "apiKey", "in": "query", "name": "key", "description": told}
+
+
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """The session cookie."""
 

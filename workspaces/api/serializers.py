@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.models import ApiKey, Role
+from workspaces.origins import MOST_ORIGINS
 from workspaces.rates import validate_rate
 from workspaces.scopes import SCOPES, unknown_scopes
 
@@ -52,6 +53,28 @@ class AccessTokenSerializer(serializers.Serializer[Any]):
     """A new access token."""
 
     access = serializers.CharField()
+
+
+class WorkspaceSerializer(serializers.Serializer[Any]):
+    """A workspace."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    identityField = serializers.CharField(
+        source="identity_field", help_text="What names a contact besides its id."
+    )
+    allowedOrigins = serializers.ListField(
+        source="allowed_origins",
+        child=serializers.CharField(),
+        help_text="Sites whose pages may send events from a browser.",
+    )
+    createdAt = MillisecondsField(source="created_at")
+
+
+class WorkspaceChangeSerializer(serializers.Serializer[Any]):
+    """What of a workspace can be changed by its API."""
+
+    allowedOrigins = serializers.ListField(child=StrictCharField(max_length=300), max_length=MOST_ORIGINS)
 
 
 class UserSerializer(serializers.Serializer[Any]):

@@ -13,5 +13,6 @@ urlpatterns = [
     path("auth/session", views.SessionView.as_view(), name="session"),
     path("auth/token", views.TokenView.as_view(), name="token"),
     path("auth/token/refresh", views.TokenRefreshView.as_view(), name="token-refresh"),
+    path("workspaces/<str:workspace_id>", views.WorkspaceView.as_view(), name="workspace"),
     path("workspaces/<str:workspace_id>/keys", views.KeysView.as_view(), name="keys"),
 ]

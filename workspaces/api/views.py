@@ -29,11 +29,14 @@ from workspaces.api.serializers import (
     TokenPairSerializer,
     TokenRefreshSerializer,
     TokenRequestSerializer,
+    WorkspaceChangeSerializer,
+    WorkspaceSerializer,
 )
+from workspaces.api.strict import read_body
 from workspaces.authentication import SessionAuthentication
 from workspaces.errors import AccessDenied
 from workspaces.models import ApiKey, User
-from workspaces.services import issue_api_key, revoke_api_key
+from workspaces.services import issue_api_key, revoke_api_key, set_allowed_origins
 from workspaces.signin import user_signing_in
 from workspaces.tokens import issue_tokens, refresh_access
 
@@ -133,6 +136,32 @@ class HealthView(NativePublicView):
         """Return a sign of life; it touches nothing but the process itself."""
         version = settings.SPECTACULAR_SETTINGS["VERSION"]
         return Response({"status": "ok", "timestamp": iso_millis(clock.now()), "version": version})
+
+
+class WorkspaceView(NativeAPIView):
+    """A workspace itself."""
+
+    scopes = {"PATCH": "keys:write"}
+
+    @extend_schema(
+        operation_id="getWorkspace", tags=["workspace"], responses={200: WorkspaceSerializer, **_REFUSALS}
+    )
+    def get(self, request: Request, workspace_id: str) -> Response:
+        """Return the workspace."""
+        return Response(WorkspaceSerializer(self.workspace).data)
+
+    @extend_schema(
+        operation_id="updateWorkspace",
+        tags=["workspace"],
+        request=WorkspaceChangeSerializer,
+        responses={200: WorkspaceSerializer, **_REFUSALS},
+    )
+    def patch(self, request: Request, workspace_id: str) -> Response:
+        """Replace the origins whose pages may send events; it needs the scope that issues keys."""
+        changes = read_body(WorkspaceChangeSerializer, request)
+        return Response(
+            WorkspaceSerializer(set_allowed_origins(self.workspace, changes["allowedOrigins"])).data
+        )
 
 
 class KeysView(NativeAPIView):

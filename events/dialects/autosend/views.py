@@ -23,6 +23,7 @@ from contacts.services import (
     normalize_identifier,
     upsert_contact,
 )
+from events.api.ingest import IngestView
 from events.dialects.autosend import openapi
 from events.dialects.autosend.errors import error_table, send_error_table
 from events.dialects.autosend.mapping import MAX_DEFINITIONS, WIRE_OF_TYPE
@@ -57,7 +58,7 @@ VENDOR_RATE = "120/minute"
 
 
 @openapi.SEND_EVENT
-class SendEventView(WorkspaceAPIView):
+class SendEventView(IngestView):
     """Records an event for a contact who is known already."""
 
     authentication_classes = (BearerAuthentication,)

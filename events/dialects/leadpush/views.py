@@ -30,6 +30,7 @@ from contacts.services import (
     update_field,
     upsert_contact,
 )
+from events.api.ingest import IngestView
 from events.dialects.leadpush import openapi
 from events.dialects.leadpush.errors import LEADPUSH_ERRORS, invalid
 from events.dialects.leadpush.mapping import (
@@ -96,10 +97,11 @@ class LeadpushView(LeadpushAccess, WorkspaceAPIView):
 
 
 @extend_schema_view(post=openapi.SEND_EVENT, get=openapi.LIST_EVENTS)
-class EventsView(LeadpushAccess, WorkspaceAPIView):
+class EventsView(LeadpushAccess, IngestView):
     """Records an event on a contact; lists a contact's events."""
 
     scopes = {"POST": "events:write", "GET": "events:read"}
+    request_headers = ("X-Leadpush-API-Version", "X-Leadpush-SDK", "X-Leadpush-SDK-Version")
 
     def post(self, request: Request, **kwargs: Any) -> Response:
         """Record the event and answer nothing."""

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from contacts.services import clear_tags
+from events.api.ingest import IngestView
 from events.dialects.checks import Problem
 from events.dialects.omnisend.errors import InvalidTrack, error_table
 from events.dialects.omnisend.openapi import TRACK
@@ -18,14 +19,14 @@ from events.models import EventProperty
 from events.services import IncomingEvent, SchemaPolicy, record_event
 from events.services.coercion import accepts, learned_type
 from workspaces.access import Credential
-from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAPIView, object_body
+from workspaces.api.base import RefusalsInOwnFormat, object_body
 from workspaces.authentication import BearerAuthentication
 from workspaces.models import Workspace
 from workspaces.throttles import ThrottleState
 
 
 @extend_schema_view(post=TRACK)
-class TrackView(WorkspaceAPIView):
+class TrackView(IngestView):
     """Records an event, and creates or updates its contact."""
 
     authentication_classes = (BearerAuthentication,)

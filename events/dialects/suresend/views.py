@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from contacts.models import Company
 from contacts.services import link_company, resolve_company
+from events.api.ingest import IngestView
 from events.dialects.suresend.errors import error_table
 from events.dialects.suresend.openapi import CREATE_EVENT
 from events.dialects.suresend.queries import person_of
@@ -23,18 +24,19 @@ from events.dialects.suresend.shapes import (
     render_person,
 )
 from events.services import IncomingEvent, SchemaPolicy, record_event
-from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAPIView, object_body
+from workspaces.api.base import RefusalsInOwnFormat, object_body
 from workspaces.authentication import BearerAuthentication
 from workspaces.models import Workspace
 
 
 @extend_schema_view(post=CREATE_EVENT)
-class EventsView(WorkspaceAPIView):
+class EventsView(IngestView):
     """Records an event for a person and, if one is named, a company."""
 
     authentication_classes = (BearerAuthentication,)
     error_table = error_table
     scopes = {"POST": "events:write"}
+    request_headers = ("X-System-Id",)
 
     def vendor_rate_of(self, request: Request) -> str:
         """Return the documented limit: a system that names itself may send twice as much."""

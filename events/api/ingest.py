@@ -1,0 +1,113 @@
+"""What every endpoint that takes events in has in common: pages of other sites send them, too."""
+
+from collections.abc import Mapping
+from typing import IO, Any, ClassVar
+
+from django.db import Error
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.request import Request
+
+from config.ids import NO_ID, parse_uuid
+from config.wire import StrictJSONParser, parse_json, read_whole
+from workspaces.access import Credential
+from workspaces.api.base import OneFormat, WorkspaceAPIView
+from workspaces.authentication import PageKeyAuthentication
+from workspaces.models import Workspace
+
+PREFLIGHT_SECONDS = 600
+_REQUEST_HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key")
+_ANSWER_HEADERS = (
+    "Idempotent-Replayed",
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+)
+# As what JSON arrives from senders that name it otherwise, or not: `sendBeacon` sends a string as text/plain and a
+# Blob as what its maker said or as nothing, which spares a browser the preflight; curl and some clients send a form.
+_UNNAMED = ("", "text/plain", "text/json", "application/octet-stream", "application/x-www-form-urlencoded")
+
+
+class UnnamedJSONParser(StrictJSONParser):
+    """Parse JSON that is not called so; what does not even begin like JSON is of another media type."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the parsed body. Raises UnsupportedMediaType besides what StrictJSONParser does."""
+        body = read_whole(stream)
+        if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+            raise UnsupportedMediaType(media_type or "")
+        return parse_json(body)
+
+
+class AnyName(OneFormat):
+    """Take JSON whatever it is called."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """Return the parser of JSON that is called so, of JSON that is not, or None for another type."""
+        media_type = (request.content_type or "").partition(";")[0].strip().lower()
+        if media_type == StrictJSONParser.media_type:
+            return StrictJSONParser()
+        is_json = media_type in _UNNAMED or media_type.endswith("+json")
+        return UnnamedJSONParser() if is_json else None
+
+
+class IngestView(WorkspaceAPIView):
+    """An endpoint whose POST records events.
+
+    Pages of the workspace's origins may post from a browser, and read every answer, but never by a cookie.
+    """
+
+    content_negotiation_class = AnyName
+    # What a page may send besides, by the wire format.
+    request_headers: ClassVar[tuple[str, ...]] = ()
+
+    def get_authenticators(self) -> list[Any]:
+        """Take a page's key in the address besides what the wire format takes."""
+        bearer, *others = super().get_authenticators()
+        # Before the session, whose cookie a browser may add, and which then misses its CSRF token.
+        return [bearer, PageKeyAuthentication(), *others]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer a browser's preflight without a credential, and tell it who may read the other answers."""
+        origin = request.META.get("HTTP_ORIGIN", "")
+        is_preflight = request.method == "OPTIONS" and bool(origin)
+        response = HttpResponse(status=204) if is_preflight else super().dispatch(request, *args, **kwargs)
+        if not is_preflight and request.method != "POST":
+            return response
+        patch_vary_headers(response, ["Origin"])
+        if origin and self._is_allowed(origin, kwargs):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            if is_preflight:
+                response.headers["Access-Control-Allow-Methods"] = "POST"
+                response.headers["Access-Control-Allow-Headers"] = ", ".join(
+                    (*_REQUEST_HEADERS, *self.request_headers)
+                )
+                response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+            else:
+                response.headers["Access-Control-Expose-Headers"] = ", ".join(_ANSWER_HEADERS)
+        return response
+
+    def _is_allowed(self, origin: str, kwargs: Mapping[str, Any]) -> bool:
+        """Tell whether the workspace lists the origin: the credential's, else the path's, else any.
+
+        A preflight has no credential, and a refused one has no workspace.
+        """
+        credential = getattr(getattr(self, "request", None), "_auth", None)
+        workspace = credential.workspace if isinstance(credential, Credential) else None
+        if workspace is not None:
+            return origin.lower() in workspace.allowed_origins
+        listing = Workspace.objects.filter(allowed_origins__contains=[origin.lower()])
+        if self.workspace_kwarg in kwargs:
+            listing = listing.filter(id=parse_uuid(kwargs[self.workspace_kwarg]) or NO_ID)
+        try:
+            return "\x00" not in origin and listing.exists()
+        except Error:
+            # The answer that is there tells what is wrong.
+            return False

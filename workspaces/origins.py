@@ -1,0 +1,42 @@
+"""Origins: the sites whose pages may do something from a browser."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+MOST_ORIGINS = 100
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class NotAnOrigin(ValueError):
+    """A text names no origin; `text` has it."""
+
+    def __init__(self, text: object) -> None:
+        super().__init__(f'"{text}" is no origin, such as "https://shop.example"')
+        self.text = text
+
+
+def read_origins(texts: Iterable[object]) -> list[str]:
+    """Return origins as browsers send them, each once. Raises NotAnOrigin."""
+    return list(dict.fromkeys(map(read_origin, texts)))
+
+
+def read_origin(text: object) -> str:
+    """Return an origin as browsers send it: scheme, host, and a port that is not the scheme's. Raises NotAnOrigin."""
+    if not isinstance(text, str) or not text.isprintable() or " " in text.strip():
+        raise NotAnOrigin(text)
+    try:
+        parts = urlsplit(text.strip())
+        port, host = parts.port, parts.hostname
+        # What is not ASCII, browsers send in its other spelling.
+        host = host and host.encode("idna").decode() if host and not host.isascii() else host
+    except ValueError as error:
+        raise NotAnOrigin(text) from error
+    is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in _DEFAULT_PORTS or not host or port == 0 or not is_bare or "*" in host:
+        raise NotAnOrigin(text)
+    host = f"[{host}]" if ":" in host else host
+    return (
+        f"{parts.scheme}://{host}"
+        if port in (None, _DEFAULT_PORTS[parts.scheme])
+        else f"{parts.scheme}://{host}:{port}"
+    )
