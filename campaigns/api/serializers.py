@@ -403,7 +403,8 @@ class BroadcastPageSerializer(serializers.Serializer[Any]):
 
 _LIQUID = """Liquid. It knows `contact` (`firstName`, `email`, `attributes.…`, `tags`, `score`), `event` (`type`,
 `properties.…`, `timestamp`) where one is the cause, `campaign.name`, `unsubscribeUrl` and `preferencesUrl`. A value
-that is missing makes no hole: the message is not sent, and the decision says so; `| default: "…"` fills it."""
+that is missing makes no hole: the message is not sent, and the decision says so; `| default: "…"` fills it. `money: "EUR"`, `number: 2`,
+`date: "long"`, `time` and `datetime` write as the contact does, by its `locale` and `timezone`."""
 
 
 class TemplateSerializer(serializers.Serializer[Any]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
@@ -25,6 +26,8 @@ DEFAULT_LOCALE: Final = "en"
 MAX_DIGITS: Final = 20
 _LENGTHS: Final = ("short", "medium", "long", "full")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TOUCHING: Final = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+"""Where a currency's letters meet the digits: CLDR has them apart."""
 _WORD: Final = re.compile(r"%([-_0^#]*)([aAbBhp%])")
 
 
@@ -63,7 +66,7 @@ def money(value: object, currency: object, *, locale: object = None, context: Re
     if not is_currency(code):
         raise LiquidValueError(f"money: no currency: {code[:20]}", token=None)
     amount = _rounded(_decimal(value, "money"), get_currency_precision(code))
-    return format_currency(amount, code, locale=_locale(locale, context))
+    return _TOUCHING.sub("\xa0", format_currency(amount, code, locale=_locale(locale, context)))
 
 
 def number(value: object, digits: object = None, *, locale: object = None, context: RenderContext) -> str:
@@ -75,8 +78,9 @@ def number(value: object, digits: object = None, *, locale: object = None, conte
     wanted = int(number_of(digits, "number"))
     if not 0 <= wanted <= MAX_DIGITS:
         raise LiquidValueError(f"number: not between 0 and {MAX_DIGITS} digits", token=None)
-    pattern = chosen.decimal_formats[None]
-    return str(pattern.apply(_rounded(amount, wanted), chosen, force_frac=(wanted, wanted)))
+    pattern = copy(chosen.decimal_formats[None])
+    pattern.frac_prec = (wanted, wanted)
+    return str(pattern.apply(_rounded(amount, wanted), chosen))
 
 
 def date_of(
@@ -195,11 +199,11 @@ def _moment(value: object, zone: tzinfo) -> datetime | None:
         case bool():
             read = None
         case int() | float():
-            return datetime.fromtimestamp(value, zone)
+            return _since_1970(value, zone)
         case str() if value.strip() in ("now", "today"):
             read = clock.now()
         case str() if value.strip().isdecimal():
-            return datetime.fromtimestamp(int(value), zone)
+            return _since_1970(int(value), zone)
         case str():
             read = _read(value.strip(), zone)
             if read is None:
@@ -209,6 +213,13 @@ def _moment(value: object, zone: tzinfo) -> datetime | None:
     if read is None:
         raise LiquidTypeError("date: not a moment", token=None)
     return read.astimezone(zone) if read.tzinfo is not None else read
+
+
+def _since_1970(seconds: int | float, zone: tzinfo) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, zone)
+    except (OverflowError, OSError, ValueError) as error:
+        raise LiquidValueError("date: no such year", token=None) from error
 
 
 def _read(text: str, zone: tzinfo) -> datetime | None:

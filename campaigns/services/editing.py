@@ -17,6 +17,7 @@ from campaigns.errors import (
     TemplateInUse,
     TemplateNotFound,
 )
+from campaigns.liquid import locale_named
 from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Template
 from campaigns.models.messages import Channel
 from campaigns.services.people import zone_named
@@ -137,6 +138,9 @@ def check_channel(settings: ChannelSettings) -> None:
         check_sender(settings.sender)
     if not isinstance(settings.options, dict):
         raise InvalidChannelSettings("options", "Must be an object.")
+    locale = settings.options.get("locale", "")
+    if not isinstance(locale, str) or (locale and locale_named(locale) is None):
+        raise InvalidChannelSettings("options", "Their locale must be the name of one, such as en or de-AT.")
     if settings.channel == Channel.WEBHOOK and not _can_be_called(settings.options.get("url", "")):
         raise InvalidChannelSettings("options", "Their url must be an address of http or https.")
     if (settings.quiet_from is None) != (settings.quiet_until is None):

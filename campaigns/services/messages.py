@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 
 from campaigns.errors import TemplateFault, ValueMissing
-from campaigns.models import Campaign, Decision, Message, Run, Template
+from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.links import token_of_test, unsubscribe_token, unsubscribe_url
@@ -23,6 +23,7 @@ from campaigns.services.suppressing import checked_address
 from campaigns.services.templates import (
     Rendered,
     WebhookRequest,
+    region_of,
     render_request,
     render_template,
     scores_of,
@@ -155,6 +156,8 @@ class _Reserving:
         self.decisions: list[Decision] = []
         self.people: dict[UUID, Person] = {}
         self.scores: dict[UUID, float] = {}
+        # By channel.
+        self.settings: dict[str, ChannelSettings] = {}
 
     def take(self, orders: Sequence[Order]) -> None:
         """Judge and render."""
@@ -187,7 +190,7 @@ class _Reserving:
             message_reserved.send(sender=Message, messages=reserved)
 
     def _take_channel(self, channel: str, orders: Sequence[Order]) -> None:
-        settings = settings_of(self.workspace_id, channel)
+        settings = self.settings[channel] = settings_of(self.workspace_id, channel)
         addressed = [one for order in orders if (one := self._addressed(order, settings.options.get("url")))]
         people = {one.person.id: one.person for one in addressed}
         addresses = [one.address for one in addressed]
@@ -237,11 +240,12 @@ class _Reserving:
             token=token,
             is_test=order.is_test,
         )
+        region = region_of(person, self.settings[order.channel])
         if isinstance(order.template, WebhookRequest):
-            return render_request(order.template, values)
+            return render_request(order.template, values, region)
         if order.template.channel != order.channel:
             raise TemplateFault(f"a template for {order.template.channel}")
-        rendered = render_template(order.template, values)
+        rendered = render_template(order.template, values, region)
         if order.channel == Channel.EMAIL and not order.is_transactional:
             return replace(rendered, headers=_list_headers(token))
         return rendered

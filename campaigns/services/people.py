@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from campaigns import liquid
 from campaigns.models.messages import Channel
 from contacts.models import Identifier
 from contacts.services.lookup import find
@@ -16,6 +17,7 @@ from contacts.services.states import ContactState
 ADDRESS_KINDS: Final[dict[str, str]] = {Channel.EMAIL: Identifier.EMAIL, Channel.TELEGRAM: "telegram"}
 """The kind of identifier that is a person's address on a channel. A webhook's is nobody's."""
 _TIME_ZONE_ATTRIBUTES: Final = ("timeZone", "time_zone", "timezone")
+_LOCALE_ATTRIBUTES: Final = ("locale", "language")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class Person:
             if (zone := zone_named(self.state.attributes.get(name))) is not None:
                 return zone
         return zone_named(default) or ZoneInfo("UTC")
+
+    def region(self, time_zone: str, locale: object) -> liquid.Region:
+        """Return where it lives and how it writes there, as attributes say, else as is given."""
+        said = [*(self.state.attributes.get(name) for name in _LOCALE_ATTRIBUTES), locale]
+        named = (liquid.locale_named(one) for one in said if isinstance(one, str))
+        known = next((one for one in named if one is not None), None)
+        zone = self.time_zone(time_zone)
+        return liquid.Region(zone=zone) if known is None else liquid.Region(known, zone)
 
 
 def people_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Person]:

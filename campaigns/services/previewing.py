@@ -7,7 +7,15 @@ from uuid import UUID
 from campaigns.models import Campaign, Template
 from campaigns.services.links import token_of_test
 from campaigns.services.people import people_of
-from campaigns.services.templates import Rendered, check_template, render_template, scores_of, values_of
+from campaigns.services.permission import settings_of
+from campaigns.services.templates import (
+    Rendered,
+    check_template,
+    region_of,
+    render_template,
+    scores_of,
+    values_of,
+)
 from contacts.errors import ContactNotFound
 from events.models import Event
 
@@ -31,4 +39,5 @@ def preview_template(
     token = token_of_test(workspace_id, template.channel)
     score = scores_of(workspace_id, [person.id]).get(person.id, 0.0)
     values = values_of(person, score=score, event=event, campaign=campaign, token=token, is_test=True)
-    return render_template(template, values)
+    region = region_of(person, settings_of(workspace_id, template.channel))
+    return render_template(template, values, region)

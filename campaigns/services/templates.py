@@ -22,7 +22,7 @@ from campaigns.channels.webhook import METHOD
 from campaigns.definition import OUR_HEADERS
 from campaigns.errors import TemplateFault
 from campaigns.markup import address_in, with_attributes
-from campaigns.models import Campaign, Message, Template
+from campaigns.models import Campaign, ChannelSettings, Message, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import confirmation_url_of_test, preferences_url, unsubscribe_url
 from campaigns.services.people import Person
@@ -118,26 +118,38 @@ def check_template(template: Template) -> None:
             raise TemplateFault(f"{name}: {error.message}") from error
 
 
-def render_template(template: Template, values: Mapping[str, Any]) -> Rendered:
-    """Return what a template says to a contact. Raises ValueMissing, TemplateFault."""
-    body = liquid.render(template.body, values, _KINDS[template.channel])
+def region_of(person: Person, settings: ChannelSettings) -> liquid.Region:
+    """Return where a person lives; where it does not say, where the channel's settings say."""
+    return person.region(settings.time_zone, settings.options.get("locale"))
+
+
+def render_template(
+    template: Template, values: Mapping[str, Any], region: liquid.Region | None = None
+) -> Rendered:
+    """Return what a template says to a contact, to whom money, numbers and dates are written as in a region.
+
+    Raises ValueMissing, TemplateFault.
+    """
+    body = liquid.render(template.body, values, _KINDS[template.channel], region)
     match template.channel:
         case Channel.EMAIL:
-            return _email(template, values, body)
+            return _email(template, values, body, region)
         case Channel.WEBHOOK:
             return Rendered(body=_checked_json(body), template_id=template.pk)
         case _:
             return Rendered(body=body, template_id=template.pk)
 
 
-def render_request(request: WebhookRequest, values: Mapping[str, Any]) -> Rendered:
+def render_request(
+    request: WebhookRequest, values: Mapping[str, Any], region: liquid.Region | None = None
+) -> Rendered:
     """Return the call that a step makes for a contact. Raises ValueMissing, TemplateFault."""
     if request.method.upper() not in _METHODS:
         raise TemplateFault(f"method: one of {', '.join(_METHODS)}")
     return Rendered(
-        address=checked_url(liquid.render(request.url, values, "text").strip()),
-        body=_request_body(request.body, values),
-        headers=_request_headers(request, values),
+        address=checked_url(liquid.render(request.url, values, "text", region).strip()),
+        body=_request_body(request.body, values, region),
+        headers=_request_headers(request, values, region),
     )
 
 
@@ -162,11 +174,13 @@ def _contact(person: Person) -> dict[str, Any]:
     }
 
 
-def _email(template: Template, values: Mapping[str, Any], body: str) -> Rendered:
+def _email(
+    template: Template, values: Mapping[str, Any], body: str, region: liquid.Region | None
+) -> Rendered:
     _refuse_excess(body)
-    subject = " ".join(liquid.render(template.subject, values, "text").split())
+    subject = " ".join(liquid.render(template.subject, values, "text", region).split())
     if template.text:
-        text = liquid.render(template.text, values, "text")
+        text = liquid.render(template.text, values, "text", region)
     else:
         text = _text_of(body)
     return Rendered(subject, _inlined(body), text, template_id=template.pk)
@@ -224,28 +238,30 @@ def _checked_json(text: str) -> str:
         raise TemplateFault(f"body: not JSON: {error}") from error
 
 
-def _request_body(body: Any, values: Mapping[str, Any]) -> str:
+def _request_body(body: Any, values: Mapping[str, Any], region: liquid.Region | None) -> str:
     if isinstance(body, str):
-        return _checked_json(liquid.render(body, values, "json"))
-    return json.dumps(_filled(body, values), ensure_ascii=False)
+        return _checked_json(liquid.render(body, values, "json", region))
+    return json.dumps(_filled(body, values, region), ensure_ascii=False)
 
 
-def _filled(body: Any, values: Mapping[str, Any]) -> Any:
+def _filled(body: Any, values: Mapping[str, Any], region: liquid.Region | None) -> Any:
     match body:
         case str():
-            return liquid.render(body, values, "text")
+            return liquid.render(body, values, "text", region)
         case Mapping():
-            return {key: _filled(one, values) for key, one in body.items()}
+            return {key: _filled(one, values, region) for key, one in body.items()}
         case list():
-            return [_filled(one, values) for one in body]
+            return [_filled(one, values, region) for one in body]
         case _:
             return body
 
 
-def _request_headers(request: WebhookRequest, values: Mapping[str, Any]) -> dict[str, str]:
+def _request_headers(
+    request: WebhookRequest, values: Mapping[str, Any], region: liquid.Region | None
+) -> dict[str, str]:
     headers = {METHOD: request.method.upper()}
     for name, source in request.headers.items():
-        value = liquid.render(source, values, "text").strip()
+        value = liquid.render(source, values, "text", region).strip()
         if not name.isascii() or name.lower().startswith(OUR_HEADERS) or not value.isprintable():
             raise TemplateFault(f"headers: {name} cannot be set")
         headers[name] = value
