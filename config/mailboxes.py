@@ -31,6 +31,24 @@ def canonical_email(text: str) -> str | None:
     return _canonical_email(text)
 
 
+def canonical_email_part(text: str, *, starts: bool = False, ends: bool = False) -> str | None:
+    """Return a part of addresses as it stands in their one form, such as `@straße.tld`; None if it is in none.
+
+    Labels of a domain are taken as whole ones. Without its "@", one that DNS spells otherwise is only known for a
+    domain where the part `ends` the address.
+    """
+    spelled = unicodedata.normalize("NFC", _visible(text).strip().lower())
+    local, at, domain = spelled.rpartition("@")
+    if not at and not ends:
+        return spelled if spelled and (starts or spelled.isascii()) else None
+    if (quoted := _QUOTED_PART.fullmatch(local)) is not None:
+        local = _quoted_local(_ESCAPED.sub(r"\1", quoted[1]))
+    host = _host_of(domain)
+    if host is None or not (local or at or host):
+        return None
+    return local + at + (host.removesuffix(".") if ends else host)
+
+
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     """Who an e-mail is from: an address with a name, or without."""
@@ -88,6 +106,7 @@ _PLAIN: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*"
 _DOT_ATOM: Final = re.compile(rf"(?:{_ATEXT}|[^\x00-\x7f])+(?:\.(?:{_ATEXT}|[^\x00-\x7f])+)*")
 _HOST_LABEL: Final = re.compile(_LABEL)
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)+)"@([^@]+)')
+_QUOTED_PART: Final = re.compile(r'"((?:[^"\\]|\\.)+)"')
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
@@ -142,15 +161,23 @@ def _is_sound(local: str) -> bool:
 def _canonical_host(domain: str) -> str | None:
     if domain.startswith("[") and domain.endswith("]"):
         return _canonical_literal(domain[1:-1])
+    host = _host_of(domain)
+    if host is None or len(host := host.removesuffix(".")) > _LONGEST_DOMAIN:
+        return None
+    return host if all(map(_HOST_LABEL.fullmatch, host.split("."))) else None
+
+
+def _host_of(domain: str) -> str | None:
+    """Return a domain, or a part of one, with each label as DNS has it; None if one cannot be."""
+    if domain.isascii():
+        return domain
     try:
-        mapped = idna.uts46_remap(domain, std3_rules=False, transitional=False).removesuffix(".")
-        labels = [
+        mapped = idna.uts46_remap(domain, std3_rules=False, transitional=False)
+        return ".".join(
             label if label.isascii() else idna.alabel(label).decode("ascii") for label in mapped.split(".")
-        ]
+        )
     except UnicodeError:  # idna's own are, too
         return None
-    host = ".".join(labels)
-    return host if len(host) <= _LONGEST_DOMAIN and all(map(_HOST_LABEL.fullmatch, labels)) else None
 
 
 def _canonical_literal(text: str) -> str | None:

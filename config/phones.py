@@ -26,8 +26,7 @@ def canonical_phone(text: str) -> str | None:
 
     An extension is dropped: it is not dialled, and two of them are one line.
     """
-    spelled = unicodedata.normalize("NFKC", text.translate(VISIBLE)).strip(f"{JOINERS} \t\r\n")
-    spelled = "".join(str(int(one)) if one.isdecimal() else one for one in spelled)
+    spelled = _spelled(text)
     for candidate in (spelled, _DIALLED_ABROAD.sub("+", spelled)):
         if (number := _possible_number(candidate)) is not None:
             return number
@@ -36,6 +35,22 @@ def canonical_phone(text: str) -> str | None:
         dialled = phonenumbers.convert_alpha_characters_in_number(dialled)
     digits = "".join(filter(str.isdecimal, dialled))
     return ("+" if dialled.startswith("+") else "") + digits if digits else None
+
+
+def canonical_phone_part(text: str, *, starts: bool = False) -> str | None:
+    """Return a part of numbers as it stands in their one form, such as `+49 (0)30`; None if it is in none."""
+    spelled = _spelled(text)
+    if starts:
+        spelled = _DIALLED_ABROAD.sub("+", spelled)
+    if spelled.startswith("+"):
+        spelled = spelled.replace("(0)", "")
+    digits = "".join(filter(str.isdecimal, spelled))
+    return ("+" if spelled.startswith("+") else "") + digits if digits or spelled == "+" else None
+
+
+def _spelled(text: str) -> str:
+    spelled = unicodedata.normalize("NFKC", text.translate(VISIBLE)).strip(f"{JOINERS} \t\r\n")
+    return "".join(str(int(one)) if one.isdecimal() else one for one in spelled)
 
 
 def _without_remark(text: str) -> str:

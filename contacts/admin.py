@@ -23,6 +23,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from config import clock
 from config.errors import DomainError
 from config.ids import parse_uuid
+from config.mailboxes import canonical_email_part
 from contacts.models import (
     Company,
     CompanyMembership,
@@ -94,7 +95,8 @@ def _with_merged(ids: list[UUID]) -> list[UUID]:
 
 def _ids_by_identifier(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
     kinds = {*_BUILT_IN_KINDS, *workspaces.order_by().values_list("identity_field", flat=True).distinct()}
-    starts = {text, text.lower(), normalize_identifier(Identifier.PHONE, text) or text}
+    starts = {text, text.lower(), canonical_email_part(text, starts=True) or text}
+    starts.add(normalize_identifier(Identifier.PHONE, text) or text)
     values = Q()
     for start in starts:
         values |= Q(value__gte=start, value__lt=start + LAST_CHARACTER)

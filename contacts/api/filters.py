@@ -1,5 +1,6 @@
 """What the list of contacts can be narrowed by, each way by an index."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from django.utils.module_loading import import_string
 from rest_framework.exceptions import ValidationError
 
 from config.ids import parse_uuid
+from config.mailboxes import canonical_email
+from config.phones import canonical_phone
 from config.planning import planned_for_its_values
 from contacts.models import Contact, ContactTag, Identifier, Merge
 from contacts.queries import planned_rows
@@ -19,6 +22,7 @@ from contacts.texts import PART_LENGTH, with_parts
 from workspaces.api.strict import integer_parameter, text_parameter
 
 _MAX_WORDS = 8
+_INTERNATIONAL = re.compile(r"\s*(?:\+|00|tel:)[\d\s().\-/]+")
 _SURVIVOR = "contact__merged_into_id"
 _DEEP = 10_000
 _FREQUENT = 20
@@ -47,7 +51,7 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
 
     def filter_search(self, contacts: QuerySet[Contact], name: str, text: str) -> QuerySet[Contact]:
         """Leave the contacts in whose names or identifiers every word occurs."""
-        words = text.split()
+        words = [canonical_email(word) or word for word in _phone_together(text).split()]
         if len(words) > _MAX_WORDS:
             raise ValidationError({name: [f"At most {_MAX_WORDS} words."]})
         for word in words:
@@ -71,6 +75,11 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
         """The workspace whose contacts are listed."""
         found: UUID = self.request.parser_context["view"].workspace.id
         return found
+
+
+def _phone_together(text: str) -> str:
+    """Return a phone number with the code of its country as it is stored; other texts stay as they are."""
+    return (canonical_phone(text) or text) if _INTERNATIONAL.fullmatch(text) else text
 
 
 def tagged(workspace_id: UUID, tag_id: UUID, **narrower: Any) -> QuerySet[ContactTag, Any]:

@@ -37,6 +37,7 @@ from events.rules.nodes import (
     TagLeaf,
     Window,
 )
+from events.rules.spelling import field_changed, spelled_as_stored
 
 MAX_DEPTH = 10
 MAX_LEAVES = 100
@@ -72,6 +73,8 @@ class DeclaredTypes:
 
     properties: Mapping[tuple[str, str], str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    # Whether they were looked up, as they are where a rule is saved; one that stands is read as well as it can be.
+    are_known: bool = False
 
 
 def read_rule(rule: object, *, about_event: str | None = None, types: DeclaredTypes | None = None) -> Rule:
@@ -102,6 +105,7 @@ def declared_types(workspace_id: UUID) -> DeclaredTypes:
     return DeclaredTypes(
         {(event, name): _KIND_OF_TYPE[type_] for event, name, type_ in properties},
         {name: _KIND_OF_TYPE[type_] for name, type_ in fields.values_list("name", "type")},
+        are_known=True,
     )
 
 
@@ -180,7 +184,8 @@ class _Reader:
         comparison = _comparison(node, path, self._kind_of(event_name, node["field"]))
         if self.is_filter and comparison.goes_with_the_clock:
             raise InvalidCondition(_at(path, "value"), "A filter compares with fixed moments only.")
-        return PropertyLeaf(node["field"], comparison)
+        changed = field_changed(event_name, node["field"])
+        return PropertyLeaf(node["field"], self._as_stored(changed, comparison, path))
 
     def _kind_of(self, event_name: str, field: str) -> str:
         return self.types.properties.get((event_name, field.partition(".")[2]), "any")
@@ -189,12 +194,21 @@ class _Reader:
         name = node.get("field")
         if isinstance(name, str) and name in CONTACT_FIELDS:
             kind = {"createdAt": "moment", "updatedAt": "moment", "score": "number"}.get(name, "text")
-            return AttributeLeaf(name, _comparison(node, path, kind))
+            return AttributeLeaf(name, self._as_stored(name, _comparison(node, path, kind), path))
         if not isinstance(name, str) or not _is_path(name, "attributes."):
             known = ", ".join(sorted(CONTACT_FIELDS))
             raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
         kind = self.types.attributes.get(name.removeprefix("attributes."), "any")
         return AttributeLeaf(name, _comparison(node, path, kind))
+
+    def _as_stored(self, field: str, comparison: Comparison, path: str) -> Comparison:
+        """Return a comparison with values as the store spells them. Raises InvalidCondition where none can be."""
+        spelled = spelled_as_stored(field, comparison)
+        if isinstance(spelled, Comparison):
+            return spelled
+        if self.types.are_known:
+            raise InvalidCondition(_at(path, "value"), spelled)
+        return comparison
 
     def event(self, node: Mapping[str, Any], path: str) -> Leaf:
         name = _text(node.get("eventType"), _at(path, "eventType"))

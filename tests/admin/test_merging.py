@@ -61,7 +61,7 @@ def test_merged_contacts_are_listed_apart_and_only_shown(staff, pair, merge):
     assert staff.post(reverse("admin:contacts_contact_delete", args=[merged.pk])).status_code == 403
 
 
-@pytest.mark.parametrize("text", ["other@example.com", "Lovelace", "id"])
+@pytest.mark.parametrize("text", ["other@example.com", "Other@Example。com", "other@", "Lovelace", "id"])
 def test_a_search_finds_the_person_by_what_a_merged_contact_has(staff, pair, merge, text):
     survivor, merged = pair
     found = staff.get(LIST, {"q": str(merged.id) if text == "id" else text}).content.decode()

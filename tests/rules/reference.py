@@ -10,6 +10,7 @@ from uuid import UUID
 
 Json = Any
 Node = Mapping[str, Any]
+_OF_PARTS = ("contains", "not_contains", "starts_with", "ends_with")
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 TICK = timedelta(microseconds=1)
 
@@ -62,7 +63,11 @@ def holds(node: Node, person: Person, at: datetime, trigger: Happening | None = 
         return (node["value"] in person.tags) == (node.get("operator", "has") == "has")
     if kind == "segment":
         return (str(node["segmentId"]) in person.segments) == (node.get("operator", "in") == "in")
-    return fulfils(actual(node, person, at), *_wanted(node), at)
+    operator, wanted, when_missing = _wanted(node)
+    if node.get("field") == "email" and operator in _OF_PARTS and str(wanted).strip():
+        # As the store has them: of these texts no more is to be done than this.
+        wanted = str(wanted).lower()
+    return fulfils(actual(node, person, at), operator, wanted, when_missing, at)
 
 
 def actual(node: Node, person: Person, at: datetime) -> Json:
