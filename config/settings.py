@@ -364,6 +364,8 @@ elif _EMAIL_URL:
 if _EMAIL_WEBHOOK_SECRET := env.str("EMAIL_WEBHOOK_SECRET", default=""):
     ANYMAIL["WEBHOOK_SECRET"] = _EMAIL_WEBHOOK_SECRET
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Headrace <headrace@localhost>")
+# Who gets the answers where neither campaign nor template nor channel says; none: the sender.
+DEFAULT_REPLY_TO = env.str("DEFAULT_REPLY_TO", default="")
 # Where e-mail that cannot be delivered is sent back to, for `read_bounce`; none: to who sent it.
 BOUNCE_ADDRESS = env.str("BOUNCE_ADDRESS", default="")
 # Messages of one channel that a worker process sends at a time, and of those the calls to one host by all of them.

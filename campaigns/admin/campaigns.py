@@ -21,6 +21,7 @@ from campaigns.admin.runs import reason_of
 from campaigns.admin.starting import StartedMixin
 from campaigns.errors import BroadcastFinished, InvalidDefinition
 from campaigns.models import Broadcast, Campaign, CampaignVersion
+from campaigns.models.messages import Channel
 from campaigns.services.broadcasting import cancel_broadcast, move_broadcast
 from campaigns.services.campaigns import (
     activate_campaign,
@@ -36,6 +37,7 @@ from campaigns.services.campaigns import (
     update_campaign,
 )
 from campaigns.services.reporting import Report, report_of
+from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.tracing import Trace, trace_event
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
@@ -53,7 +55,7 @@ from workspaces.staff import (
     WorkspaceFilter,
 )
 
-_EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority")
+_EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
 _DRAFT_HELP = (
     'such as {"triggers": [{"type": "EVENT", "eventType": "signup"}], "reentry": {"mode": "once"}, "workflow":'
     ' {"nodes": [{"id": "a-day", "type": "wait", "data": {"duration": "1d"}}, {"id": "welcome", "type": "send",'
@@ -84,6 +86,9 @@ class CampaignForm(TenantForm):
                 check_definition(workspace.pk, cleaned["draft"], whole=False)
             except InvalidDefinition as error:
                 self.add_error("draft", error.message)
+        for field in SENDERS:
+            if fault := sender_fault(Channel.EMAIL, cleaned.get(field)):
+                self.add_error(field, fault)
         return cleaned
 
 
@@ -101,7 +106,7 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
     search_fields = ["name"]
     ordering = ["name", "id"]
     fields = [
-        *("workspace", "name", "description", "type", "priority", "starts_at", "ends_at", "draft"),
+        *("workspace", "name", "description", "type", "priority", "starts_at", "ends_at", *SENDERS, "draft"),
         *("status", "serves", "error", "led_to", "activated_at", "created_at", "updated_at"),
     ]
     readonly_fields = [

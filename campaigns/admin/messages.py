@@ -17,6 +17,7 @@ from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
 from campaigns.errors import TemplateFault
 from campaigns.models import Message, Template
 from campaigns.services.editing import delete_template, save_template
+from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.settling import settle_message
 from campaigns.services.templates import check_template
 from config.errors import DomainError
@@ -26,7 +27,8 @@ _PARTS = ("subject", "body", "text")
 _BODY_HELP = (
     "HTML for e-mail and Telegram, JSON for a webhook, in Liquid. It knows contact (firstName, lastName, email,"
     " attributes.…, tags, score), event (type, properties.…, timestamp) where one is the cause, campaign.name,"
-    " unsubscribeUrl and preferencesUrl. A value that is missing leaves no hole: the message is not sent,"
+    " unsubscribeUrl and preferencesUrl. Filters money, number, date, time and datetime write as the contact does."
+    " A value that is missing leaves no hole: the message is not sent,"
     ' unless {{ contact.firstName | default: "there" }} fills it.'
 )
 
@@ -56,6 +58,9 @@ class TemplateForm(TenantForm):
                 self.add_error(part, fault)
             else:
                 self.add_error("body", error.message)
+        for field in SENDERS:
+            if fault := sender_fault(channel, cleaned.get(field)):
+                self.add_error(field, fault)
         return cleaned
 
 
@@ -67,7 +72,10 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
     list_filter = [WorkspaceFilter, ("channel", ChoicesDropdownFilter)]
     search_fields = ["name"]
     ordering = ["name", "id"]
-    fields = ["workspace", "name", "channel", "subject", "body", "text", "created_at", "updated_at"]
+    fields = [
+        *("workspace", "name", "channel", "subject", "body", "text"),
+        *("sender", "reply_to", "created_at", "updated_at"),
+    ]
     readonly_fields = ["created_at", "updated_at"]
     fixed_fields = ["workspace", "channel"]
 

@@ -20,7 +20,8 @@ from workspaces.models import Workspace
 
 # 422: there is no message, and `details.reason` says why.
 DISPATCH_REFUSALS: dict[int, Any] = {**WRITE_REFUSALS, 422: OpenApiResponse(ErrorSerializer)}
-_PARTS = ("subject", "body", "text")
+# By the names that they have here.
+_PARTS = {"subject": "subject", "body": "body", "text": "text", "sender": "sender", "reply_to": "replyTo"}
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def faults_at_template() -> Iterator[None]:
         yield
     except TemplateFault as error:
         part, _, fault = error.message.partition(": ")
-        where = part if part in _PARTS else "body"
+        where = _PARTS.get(part, "body")
         raise ValidationError({where: [fault if part in _PARTS else error.message]}) from error
 
 

@@ -121,6 +121,8 @@ def _campaign(campaign: Campaign, runs: int, messages: int) -> Row:
         "type": campaign.type,
         "status": campaign.status,
         "priority": campaign.priority,
+        "sender": campaign.sender,
+        "replyTo": campaign.reply_to,
         **{name: draft.get(name, default) for name, default in _DEFAULTS.items()},
         "version": version and version.number,
         "hasChanges": version is None or version.definition != draft,

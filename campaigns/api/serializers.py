@@ -110,6 +110,18 @@ class CampaignChangesSerializer(_DefinitionSerializer):
         max_value=_GREATEST,
         help_text="of its messages, where a cap leaves room for some: the higher first",
     )
+    sender = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="who its e-mails are from, such as `Acme <news@acme.com>`; blank: the template's, or the channel's",
+    )
+    replyTo = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="who gets the answers; blank: the template's, or the channel's `options.replyTo`, or the sender",
+    )
     startAt = serializers.DateTimeField(required=False, allow_null=True, help_text="no run starts before it")
     endAt = serializers.DateTimeField(required=False, allow_null=True, help_text="no run starts after it")
     settings = ObjectField(
@@ -156,6 +168,8 @@ class CampaignSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=Campaign.Type.choices)
     status = serializers.ChoiceField(choices=Campaign.Status.choices)
     priority = serializers.IntegerField()
+    sender = serializers.CharField()
+    replyTo = serializers.CharField()
     triggers = serializers.ListField(child=ObjectField())
     reentry = ObjectField(allow_null=True)
     workflow = ObjectField()
@@ -403,8 +417,9 @@ class BroadcastPageSerializer(serializers.Serializer[Any]):
 
 _LIQUID = """Liquid. It knows `contact` (`firstName`, `email`, `attributes.…`, `tags`, `score`), `event` (`type`,
 `properties.…`, `timestamp`) where one is the cause, `campaign.name`, `unsubscribeUrl` and `preferencesUrl`. A value
-that is missing makes no hole: the message is not sent, and the decision says so; `| default: "…"` fills it. `money: "EUR"`, `number: 2`,
-`date: "long"`, `time` and `datetime` write as the contact does, by its `locale` and `timezone`."""
+that is missing makes no hole: the message is not sent, and the decision says so; `| default: "…"` fills it.
+`money: "EUR"`, `number: 2`, `date: "long"`, `time` and `datetime` write as the contact does, by its `locale` and
+`timezone`."""
 
 
 class TemplateSerializer(serializers.Serializer[Any]):
@@ -427,6 +442,20 @@ class TemplateSerializer(serializers.Serializer[Any]):
         trim_whitespace=False,
         max_length=MAX_SOURCE,
         help_text="Liquid; the text part of an e-mail, blank: made from the body",
+    )
+    sender = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="e-mail only: who it is from, such as `Acme <news@acme.com>`; a campaign's comes first, blank: the"
+        " channel's",
+    )
+    replyTo = StrictCharField(
+        source="reply_to",
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="e-mail only: who gets the answers; blank: the channel's `options.replyTo`, or the sender",
     )
     createdAt = MillisecondsField(source="created_at", read_only=True)
     updatedAt = MillisecondsField(source="updated_at", read_only=True)

@@ -59,7 +59,9 @@ def _send(mail: EmailMultiAlternatives) -> None:
 
 def compose(message: Message, settings: ChannelSettings) -> EmailMultiAlternatives:
     """Return the e-mail that a message is; its Message-ID stays the same however often it is tried."""
-    sender = settings.sender or django_settings.DEFAULT_FROM_EMAIL
+    said = dict(message.headers)
+    sender = said.pop("From", "") or settings.sender or django_settings.DEFAULT_FROM_EMAIL
+    reply_to = said.pop("Reply-To", "") or settings.options.get("replyTo") or django_settings.DEFAULT_REPLY_TO
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
     mail = EmailMultiAlternatives(
         message.subject,
@@ -70,7 +72,8 @@ def compose(message: Message, settings: ChannelSettings) -> EmailMultiAlternativ
         headers={
             "From": formataddr(parseaddr(sender)),
             "Message-ID": f"<{message.pk}@{domain}>",
-            **message.headers,
+            **({"Reply-To": formataddr(parseaddr(str(reply_to)))} if reply_to else {}),
+            **said,
         },
     )
     if message.body:

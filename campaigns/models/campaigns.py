@@ -50,6 +50,12 @@ class Campaign(TenantModel):
     priority = models.SmallIntegerField(
         default=0, help_text="of its messages, where a cap leaves room for some: the higher first"
     )
+    sender = models.CharField(
+        max_length=320, blank=True, help_text="of its e-mails: name and address; blank: the template's"
+    )
+    reply_to = models.CharField(
+        max_length=320, blank=True, help_text="who gets answers to its e-mails; blank: the template's"
+    )
     activated_at = models.DateTimeField(null=True, editable=False)
     # How many runs and messages began before a moment, trials left out, so that nobody counts them again.
     counted_until = models.DateTimeField(null=True, editable=False)

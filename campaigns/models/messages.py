@@ -32,6 +32,14 @@ class Template(TenantModel):
     # Webhook: JSON.
     body = models.TextField()
     text = models.TextField(blank=True, help_text="the text part of an e-mail; blank: made from the body")
+    sender = models.CharField(
+        max_length=320, blank=True, help_text="e-mail only: name and address; blank: the channel's"
+    )
+    reply_to = models.CharField(
+        max_length=320,
+        blank=True,
+        help_text="e-mail only: who gets answers; blank: the channel's, or the sender",
+    )
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
 

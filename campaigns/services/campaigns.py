@@ -30,6 +30,7 @@ from campaigns.errors import (
     WrongStatus,
 )
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Run, Template
+from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.broadcasting import is_past, plan_broadcast
 from campaigns.services.correlating import value_at
@@ -37,6 +38,7 @@ from campaigns.services.dating import begin_dates, forget_dates
 from campaigns.services.enrolling import Candidate, Entered, enrol
 from campaigns.services.noticing import end_runs
 from campaigns.services.plans import Starter, definition_of, starter_of
+from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.signals import campaign_waits, runs_wait
 from config import clock, ids
 from contacts.models import Contact
@@ -47,7 +49,7 @@ from events.services import bump_rules_version, hold_rules
 from segments.rules import known_segments
 from workspaces.models import Workspace
 
-EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority")
+EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
 MAX_DEFINITION: Final = 1_000_000
 """Characters of JSON."""
 _ARCHIVE_CHUNK: Final = 5_000
@@ -472,6 +474,9 @@ def _set(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str,
         raise InvalidCampaign("type", f"The type must be one of {', '.join(Campaign.Type.values)}.")
     if campaign.starts_at and campaign.ends_at and campaign.starts_at >= campaign.ends_at:
         raise InvalidCampaign("ends_at", "The campaign must end after it begins.")
+    for field in SENDERS:
+        if fault := sender_fault(Channel.EMAIL, getattr(campaign, field)):
+            raise InvalidCampaign(field, fault)
     if definition is not None:
         _refuse_past_schedules(campaign, check_definition(campaign.workspace_id, definition, whole=False))
         campaign.draft = dict(definition)

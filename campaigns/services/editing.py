@@ -21,6 +21,7 @@ from campaigns.liquid import locale_named
 from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Template
 from campaigns.models.messages import Channel
 from campaigns.services.people import zone_named
+from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.suppressing import checked_address, suppress
 from campaigns.services.templates import check_template, checked_url
 from config import clock
@@ -47,6 +48,9 @@ def save_template(template: Template, **values: Any) -> Template:
     for name, value in values.items():
         setattr(template, name, value)
     check_template(template)
+    for field in SENDERS:
+        if fault := sender_fault(template.channel, getattr(template, field)):
+            raise TemplateFault(f"{field}: {fault}")
     template.updated_at = clock.now()
     try:
         with transaction.atomic():
@@ -138,6 +142,8 @@ def check_channel(settings: ChannelSettings) -> None:
         check_sender(settings.sender)
     if not isinstance(settings.options, dict):
         raise InvalidChannelSettings("options", "Must be an object.")
+    if fault := sender_fault(Channel.EMAIL, settings.options.get("replyTo")):
+        raise InvalidChannelSettings("options", f"Their replyTo: {fault}")
     locale = settings.options.get("locale", "")
     if not isinstance(locale, str) or (locale and locale_named(locale) is None):
         raise InvalidChannelSettings("options", "Their locale must be the name of one, such as en or de-AT.")

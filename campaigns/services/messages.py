@@ -19,6 +19,7 @@ from campaigns.reasons import Reason
 from campaigns.services.links import token_of_test, unsubscribe_token, unsubscribe_url
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
+from campaigns.services.senders import sender_headers
 from campaigns.services.suppressing import checked_address
 from campaigns.services.templates import (
     Rendered,
@@ -246,9 +247,12 @@ class _Reserving:
         if order.template.channel != order.channel:
             raise TemplateFault(f"a template for {order.template.channel}")
         rendered = render_template(order.template, values, region)
-        if order.channel == Channel.EMAIL and not order.is_transactional:
-            return replace(rendered, headers=_list_headers(token))
-        return rendered
+        if order.channel != Channel.EMAIL:
+            return rendered
+        headers = sender_headers(order.campaign, order.template)
+        if not order.is_transactional:
+            headers |= _list_headers(token)
+        return replace(rendered, headers=headers)
 
     def _reserve(self, one: _Addressed, rendered: Rendered, verdict: Verdict) -> None:
         order = one.order

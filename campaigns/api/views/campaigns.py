@@ -65,6 +65,8 @@ _NAMES = {
     "description": "description",
     "type": "type",
     "priority": "priority",
+    "sender": "sender",
+    "replyTo": "reply_to",
     "startAt": "starts_at",
     "endAt": "ends_at",
 }
