@@ -17,8 +17,8 @@ class InvalidEventTime(DomainError):
 
     code = "invalid_event_time"
 
-    def __init__(self) -> None:
-        super().__init__("The event time must be a moment in the past.")
+    def __init__(self, what: str = "must be a moment in the past") -> None:
+        super().__init__(f"The event time {what}.")
 
 
 class InvalidMessageId(DomainError):

@@ -10,7 +10,7 @@ from campaigns.models import Campaign, Decision, Message, Run, Suppression
 from campaigns.models.messages import Channel
 from contacts.api.serializers import ContactBriefSerializer
 from contacts.models import Consent
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
 from workspaces.api.strict import ObjectField, StrictBooleanField, StrictIntegerField
 
 CHANNELS = upper(Channel)
@@ -122,8 +122,8 @@ class CampaignChangesSerializer(_DefinitionSerializer):
         max_length=320,
         help_text="who gets the answers; blank: the template's, or the channel's `options.replyTo`, or the sender",
     )
-    startAt = serializers.DateTimeField(required=False, allow_null=True, help_text="no run starts before it")
-    endAt = serializers.DateTimeField(required=False, allow_null=True, help_text="no run starts after it")
+    startAt = MomentField(required=False, allow_null=True, help_text="no run starts before it")
+    endAt = MomentField(required=False, allow_null=True, help_text="no run starts after it")
     settings = ObjectField(
         required=False,
         help_text="for clients of the format; `frequencyCap` and `quietHours` belong to a channel here, and are"
@@ -373,13 +373,13 @@ class BroadcastBodySerializer(serializers.Serializer[Any]):
     contactIds = serializers.ListField(
         child=StrictCharField(max_length=64), required=False, allow_null=True, max_length=MAX_CONTACTS
     )
-    at = serializers.DateTimeField(required=False, allow_null=True, help_text="null: now")
+    at = MomentField(required=False, allow_null=True, help_text="null: now")
 
 
 class BroadcastChangesSerializer(serializers.Serializer[Any]):
     """When a broadcast is to start instead."""
 
-    at = serializers.DateTimeField(allow_null=True, help_text="null: now")
+    at = MomentField(allow_null=True, help_text="null: now")
 
 
 class BroadcastChangeSerializer(serializers.Serializer[Any]):

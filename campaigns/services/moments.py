@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from campaigns.definition import DateTrigger
-from events.rules.moments import read_moment
+from config.moments import parse_moment
 
 _DAY = timedelta(days=1)
 
@@ -46,12 +46,10 @@ def next_time_of_day(at: time, zone: ZoneInfo, after: datetime) -> datetime:
 
 def _local(value: object, zone: ZoneInfo) -> datetime | None:
     if isinstance(value, str) and len(value) == 10:
-        try:
-            return datetime.combine(date.fromisoformat(value), time())
-        except ValueError:
-            return None
-    moment = read_moment(value) if isinstance(value, str) and value[:1].isdigit() else None
-    return moment.astimezone(zone).replace(tzinfo=None) if isinstance(moment, datetime) else None
+        day = parse_moment(value)
+        return None if day is None else day.replace(tzinfo=None)
+    moment = parse_moment(value)
+    return None if moment is None else moment.astimezone(zone).replace(tzinfo=None)
 
 
 def _in_year(local: datetime, year: int) -> datetime:

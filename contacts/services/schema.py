@@ -4,7 +4,6 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -12,6 +11,8 @@ from uuid import UUID
 import orjson
 from django.db import DatabaseError, connection, transaction
 
+from config.moments import parse_moment, spells_moment
+from config.wire import iso_millis
 from contacts.errors import InvalidFieldValue
 from contacts.models import Field, Identifier
 from contacts.services.identifiers import normalize_identifier
@@ -154,21 +155,12 @@ def _boolean(value: Any) -> bool | None:
 def _date(value: Any) -> str | None:
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value.strip()):
         return None
-    try:
-        return date.fromisoformat(value.strip()).isoformat()
-    except ValueError:
-        return None
+    return value.strip() if parse_moment(value.strip()) is not None else None
 
 
 def _datetime(value: Any) -> str | None:
-    if not isinstance(value, str) or not re.match(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-        aware = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
-    return aware.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = parse_moment(value.strip()) if isinstance(value, str) and spells_moment(value.strip()) else None
+    return None if moment is None else iso_millis(moment)
 
 
 def _is_uuid(text: str) -> bool:

@@ -1,12 +1,13 @@
 """What the ingest endpoints take: typed envelopes, read without coercion, around whatever the sender put inside."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 from rest_framework.exceptions import ValidationError
 
+from config.moments import parse_moment
 from contacts.services import ContactReference
 from events.errors import InvalidEventTime
 from events.services import IncomingEvent
@@ -14,6 +15,7 @@ from events.services import IncomingEvent
 MAX_BATCH = 1000
 CONTEXT_FIELDS = ("sessionId", "pageUrl", "referrer", "utmSource", "utmMedium", "utmCampaign")
 
+_NO_MOMENT = "must be a date or a date-time of ISO 8601 that exists, such as 2026-01-31T12:00:00Z"
 ShortText = Annotated[str, Meta(max_length=1024)]
 Address = Annotated[str, Meta(max_length=8192)]
 
@@ -80,7 +82,11 @@ class BatchItem(EventBody, frozen=True, kw_only=True, rename="camel"):
 
     def moment(self) -> datetime | None:
         """Return when it happened, as the sender says. Raises InvalidEventTime."""
-        return None if self.timestamp is None else _moment(self.timestamp)
+        if self.timestamp is None:
+            return None
+        if (moment := parse_moment(self.timestamp.strip())) is None:
+            raise InvalidEventTime(_NO_MOMENT)
+        return moment
 
     def key(self) -> str:
         """Return the sender's own key."""
@@ -118,17 +124,11 @@ def batch_schema() -> dict[str, Any]:
     return {"type": "object", "required": ["events"], "properties": {"events": items}}
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidEventTime from error
-
-
 def _details(message: str) -> dict[str, list[str]]:
     """msgspec says `Expected `str`, got `int` - at `$.metadata``, or names a missing field in quotes."""
     what, _, where = message.partition(" - at `$.")
+    if where == "timestamp`":
+        return {"timestamp": [f"It {_NO_MOMENT}."]}
     if field := where.rstrip("`"):
         return {field: [what.replace("`", "")]}
     missing = what.removeprefix("Object missing required field `")

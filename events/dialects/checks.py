@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from config.moments import names_zone, parse_moment
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -12,6 +14,11 @@ class Problem:
     field: str
     code: str
     message: str
+
+
+def names_moment(value: str) -> bool:
+    """Tell whether a text is a date-time with its zone."""
+    return names_zone(value) and parse_moment(value) is not None
 
 
 Check = Callable[[str, Any], Iterator[Problem]]

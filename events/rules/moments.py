@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
+
+from config.moments import parse_moment, spells_moment
+
+__all__ = ["LONGEST", "Offset", "read_duration", "read_moment", "spells_moment"]
 
 LONGEST = timedelta(days=3660)
 _DURATION = re.compile(r"([+-]?)(\d{1,7})([smhdw])", re.ASCII)
-# The same that the database's events_moment reads.
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _UNITS = {
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
@@ -45,19 +47,4 @@ def read_moment(text: object) -> datetime | Offset | None:
     if text[:1] in ("+", "-"):
         length = read_duration(text)
         return None if length is None else Offset(length)
-    return _read_absolute(text)
-
-
-def spells_moment(value: object) -> bool:
-    """Tell whether a value is a date or a date-time as people and systems exchange them: `2026-01-31T12:00:00Z`."""
-    return isinstance(value, str) and _MOMENT.fullmatch(value) is not None and read_moment(value) is not None
-
-
-def _read_absolute(text: str) -> datetime | None:
-    try:
-        if len(text) == 10:
-            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+    return parse_moment(text)

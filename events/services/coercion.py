@@ -4,10 +4,11 @@ import json
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from config.moments import parse_moment
 from config.wire import iso_millis
 from events.errors import InvalidPropertyValue
 from events.models import EventProperty
@@ -77,12 +78,12 @@ def round_half_up_6(number: float) -> float:
 
 def is_date(text: str) -> bool:
     """Tell whether `text` is a day that exists, as YYYY-MM-DD."""
-    return bool(_DATE.fullmatch(text)) and _parses(date.fromisoformat, text)
+    return bool(_DATE.fullmatch(text)) and parse_moment(text) is not None
 
 
 def is_datetime(text: str) -> bool:
     """Tell whether `text` is a moment of RFC 3339: with seconds, and `Z` or an offset."""
-    return bool(_RFC_3339.fullmatch(text)) and _parses(_moment, text)
+    return bool(_RFC_3339.fullmatch(text)) and parse_moment(text) is not None
 
 
 def is_url(text: str) -> bool:
@@ -104,30 +105,14 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-# datetime.fromisoformat takes any character between day and time: "1731010100000" would be a time in 1731.
-_ISO_8601 = re.compile(
-    r"[0-9]{4}-?([0-9]{2}-?[0-9]{2}|W[0-9]{2}-?[0-9]?)([Tt ][0-9:.,]+([Zz]|[+-][0-9:]+)?)?"
-)
+# Numbers are milliseconds since 1970. What is nearer to it than this, 1973, is as good as certainly seconds.
+_LEAST_MILLISECONDS = 10**11
 _URL = re.compile(r"https?://[^\s/?#@]+(?:@[^\s/?#@]+)?(?:[/?#]\S*)?", re.IGNORECASE)
 _EMAIL = re.compile(r"[^\s@<>(),;:\"\[\]\\]+@[^\s@<>(),;:\"\[\]\\./]+(?:\.[^\s@<>(),;:\"\[\]\\./]+)+")
 _INTEGER_TEXT = re.compile(r"[+-]?[0-9]+")
 _NUMBER_TEXT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _LONGEST_NUMBER = 400
 _BOOLEAN_WORDS = {"true": True, "false": False, "1": True, "0": False}
-
-
-def _parses(parse: Callable[[str], object], text: str) -> bool:
-    try:
-        parse(text)
-    except (ValueError, OverflowError):
-        return False
-    return True
-
-
-def _moment(text: str) -> datetime:
-    """Return the moment that ISO 8601 text spells, UTC where it names no zone."""
-    moment = datetime.fromisoformat(text.upper())
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _stored_integer(number: int) -> int:
@@ -204,10 +189,10 @@ def _read_moment(value: Any) -> datetime:
     match value:
         case bool():
             raise NotCoercible
-        case int() | float():
+        case int() | float() if abs(value) >= _LEAST_MILLISECONDS:
             return _EPOCH + timedelta(milliseconds=value)
-        case str() if _ISO_8601.fullmatch(text := value.strip()):
-            return _moment(text)
+        case str() if (moment := parse_moment(value.strip())) is not None:
+            return moment
         case _:
             raise NotCoercible
 

@@ -340,8 +340,11 @@ def _sound(event: IncomingEvent, received_at: datetime) -> IncomingEvent:
     if len(event.message_id) > MAX_MESSAGE_ID:
         raise InvalidMessageId
     moment = event.occurred_at
-    if moment is not None and not FIRST_MOMENT <= moment <= received_at + CLOCK_TOLERANCE:
-        raise InvalidEventTime
+    if moment is not None and moment < FIRST_MOMENT:
+        raise InvalidEventTime("must not be before 1970")
+    if moment is not None and moment > received_at + CLOCK_TOLERANCE:
+        minutes = CLOCK_TOLERANCE // timedelta(minutes=1)
+        raise InvalidEventTime(f"must be a moment in the past; it is more than {minutes} minutes ahead")
     return event if name == event.name else replace(event, name=name)
 
 

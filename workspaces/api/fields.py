@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from config.moments import names_hour, parse_moment
 from config.wire import iso_millis
 
 
@@ -17,7 +18,16 @@ class StrictCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class MillisecondsField(serializers.DateTimeField):
+class MomentField(serializers.DateTimeField):
+    """A moment, read as everywhere."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        """Return the moment. Raises ValidationError for what spells none."""
+        moment = parse_moment(value.strip()) if isinstance(value, str) and names_hour(value.strip()) else None
+        return super().to_internal_value(value) if moment is None else self.enforce_timezone(moment)
+
+
+class MillisecondsField(MomentField):
     """A moment, written as the native format writes it: UTC, milliseconds, `Z`."""
 
     def to_representation(self, value: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
 from workspaces.models import ApiKey, Role
 from workspaces.origins import MOST_ORIGINS
 from workspaces.rates import validate_rate
@@ -139,7 +139,7 @@ class IssueKeySerializer(serializers.Serializer[Any]):
 
     name = StrictCharField(max_length=200)
     scopes = serializers.ListField(child=StrictCharField(), allow_empty=False, max_length=len(SCOPES))
-    expiresAt = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    expiresAt = MomentField(required=False, allow_null=True, default=None)
     rateLimit = StrictCharField(required=False, allow_blank=True, default="", max_length=40)
 
     def validate_scopes(self, value: list[str]) -> list[str]:

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from config.moments import parse_moment
 from contacts.services import ContactChanges, ContactReference, normalize_identifier
-from events.dialects.checks import Check, Problem, form, listed, optional, record, text
+from events.dialects.checks import Check, Problem, form, listed, names_moment, optional, record, text
 from events.dialects.omnisend.errors import InvalidTrack
 from events.dialects.omnisend.mapping import (
     ATTRIBUTE_FIELDS,
@@ -20,7 +20,7 @@ from events.dialects.omnisend.mapping import (
     PROOF_FIELDS,
 )
 from events.services import IncomingEvent
-from events.services.coercion import is_date, is_datetime
+from events.services.coercion import is_date
 
 MOST_PROPERTIES = 100
 LONGEST_NAME = 128
@@ -51,7 +51,7 @@ def read_track(body: dict[str, Any]) -> Track:
         properties={
             name: value for name, value in (body.get("properties") or {}).items() if value is not None
         },
-        occurred_at=_moment(body.get("eventTime")),
+        occurred_at=parse_moment(body.get("eventTime")),
         message_id=(body.get("eventID") or "").strip(),
     )
     return Track(event, removes_tags="tags" in contact and contact["tags"] is None)
@@ -59,21 +59,6 @@ def read_track(body: dict[str, Any]) -> Track:
 
 def _email(value: str) -> str | None:
     return normalize_identifier("email", value) if len(value) <= 320 else None
-
-
-def _spelled_moment(value: str) -> str:
-    """Return a time of either documented form as RFC 3339 spells it."""
-    return value.replace(" ", "T", 1) if value[10:11] == " " else value
-
-
-def _is_moment(value: str) -> bool:
-    return is_datetime(_spelled_moment(value))
-
-
-def _moment(value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    return datetime.fromisoformat(_spelled_moment(value).upper()).astimezone(UTC)
 
 
 def _not_removable(check: Check, hint: str) -> Check:
@@ -125,7 +110,7 @@ def _custom_property(path: str, value: Any) -> Iterator[Problem]:
 _CONSENT = record(
     {
         "channel": form(CHANNELS.get, f"must be one of {', '.join(CHANNELS)}"),
-        "createdAt": optional(form(_is_moment, "must be an RFC 3339 time")),
+        "createdAt": optional(form(names_moment, "must be an RFC 3339 time")),
         "source": optional(text(255)),
         "ip": optional(text(64)),
         "userAgent": optional(text(LONGEST_TEXT)),
@@ -161,7 +146,7 @@ _CONTACT = record(
 _EVENT: dict[str, Check] = {
     "eventName": text(255, is_blank_allowed=False),
     "properties": optional(_named(_scalar, MOST_PROPERTIES)),
-    "eventTime": optional(form(_is_moment, "must be an RFC 3339 time, or YYYY-MM-DD HH:MM:SS±HH:MM")),
+    "eventTime": optional(form(names_moment, "must be an RFC 3339 time, or YYYY-MM-DD HH:MM:SS±HH:MM")),
     "eventID": optional(text(255)),
 }
 _BODY = record(_EVENT | {"contact": optional(_CONTACT)}, required=("eventName",))

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from config.moments import parse_moment
 from config.wire import iso_millis
 from contacts.models import Company
 from contacts.services import ContactChanges, ContactReference, normalize_identifier
@@ -16,6 +17,7 @@ from events.dialects.checks import (
     either,
     form,
     listed,
+    names_moment,
     number,
     optional,
     record,
@@ -32,7 +34,6 @@ from events.dialects.suresend.mapping import (
     PROPERTY_BLOCKS,
 )
 from events.services import IncomingEvent, RecordedEvent
-from events.services.coercion import is_datetime
 
 _MOST_IDENTIFIERS = 100
 
@@ -220,7 +221,7 @@ _BODY = record(
         "metadata": optional(record({})),
         "ipAddress": _ANY_TEXT,
         "userAgent": _ANY_TEXT,
-        "occurredAt": optional(form(is_datetime, "must be an ISO 8601 time with its zone")),
+        "occurredAt": optional(form(names_moment, "must be an ISO 8601 time with its zone")),
     },
     required=("type",),
 )
@@ -345,7 +346,7 @@ def _company(company: dict[str, Any] | None) -> SentCompany | None:
 
 
 def _moment(text_: str | None) -> datetime | None:
-    return None if text_ is None else datetime.fromisoformat(text_.upper()).astimezone(UTC)
+    return None if text_ is None else parse_moment(text_)
 
 
 def _id(value: object) -> str | None:

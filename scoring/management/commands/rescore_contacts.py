@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from django.utils.dateparse import parse_datetime
 
 from config.ids import first_id_at, parse_uuid
+from config.moments import names_zone, parse_moment
 from contacts.models import Contact
 from events.models import Event
 from events.services import hold_lane, lane_of
@@ -64,11 +64,8 @@ class Command(BaseCommand):
 
 
 def _moment(text: str) -> datetime:
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = parse_moment(text)
+    if moment is None or not names_zone(text):
         raise CommandError("--since must be a moment such as 2026-11-02T12:00:00Z.")
     return moment
 

@@ -282,3 +282,41 @@ def test_a_key_in_the_address_reads_only(api, workspace):
     assert client.get(f"{api.base}/events?key={secret}").status_code == 200
     answer = client.post(f"{api.base}/events?key={secret}", {"type": "x"}, content_type="application/json")
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "told"),
+    [
+        ("yesterday", "ISO 8601"),
+        ("2026-02-30T00:00:00Z", "ISO 8601 that exists"),
+        ("1768471200", "ISO 8601"),
+        (1768471200, "ISO 8601"),
+        (1768471200000, "ISO 8601"),
+        (True, "ISO 8601"),
+        ("1969-12-31T23:59:59Z", "before 1970"),
+        ("2999-01-01T00:00:00Z", "more than 5 minutes ahead"),
+    ],
+)
+def test_a_wrong_time_in_a_batch_says_what_is_wrong_with_it(api, timestamp, told):
+    (result,) = api.post("events/batch", {"events": [{"type": "x", "timestamp": timestamp}]}).json()[
+        "results"
+    ]
+    error = result["error"]
+    assert result["status"] == "refused"
+    assert told in " ".join([error["message"], *error.get("details", {}).get("timestamp", [])])
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        "2026-01-15t10:00:00z",
+        "2026-01-15 10:00:00 +0000",
+        "2026-01-15T10:00:00.000000000Z",
+        "2026-01-15T09:59:60Z",
+    ],
+)
+def test_a_time_of_any_spelling_is_the_same_event(api, timestamp):
+    item = {"type": "x", "messageId": "m", "timestamp": "2026-01-15T10:00:00Z"}
+    sent = {"events": [item, {**item, "timestamp": timestamp}]}
+    first, second = api.post("events/batch", sent).json()["results"]
+    assert (second["status"], second["id"]) == ("duplicate", first["id"])
