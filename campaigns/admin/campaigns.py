@@ -39,6 +39,7 @@ from campaigns.services.campaigns import (
 from campaigns.services.reporting import Report, report_of
 from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.tracing import Trace, trace_event
+from campaigns.services.warnings import campaign_warnings
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from config.wire import dumps
@@ -171,11 +172,14 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
         data = form.cleaned_data
         values = {name: data[name] for name in _EDITABLE}
         if not change:
-            made = create_campaign(obj.workspace, definition=data["draft"], **values)
-            obj.pk, obj._state.adding = made.pk, False
-            return
-        draft = data["draft"] if "draft" in form.changed_data else None
-        update_campaign(obj.workspace, get_campaign(obj.workspace_id, obj.pk), definition=draft, **values)
+            saved = create_campaign(obj.workspace, definition=data["draft"], **values)
+            obj.pk, obj._state.adding = saved.pk, False
+        else:
+            draft = data["draft"] if "draft" in form.changed_data else None
+            standing = get_campaign(obj.workspace_id, obj.pk)
+            saved = update_campaign(obj.workspace, standing, definition=draft, **values)
+        for warning in campaign_warnings(obj.workspace_id, [saved])[saved.pk]:
+            messages.warning(request, f"{obj}: {warning}.")
 
     def delete_model(self, request: HttpRequest, obj: Campaign) -> None:
         delete_campaign(obj.workspace, obj)

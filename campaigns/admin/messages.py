@@ -20,6 +20,7 @@ from campaigns.services.editing import delete_template, save_template
 from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.settling import settle_message
 from campaigns.services.templates import check_template
+from campaigns.services.warnings import template_warnings
 from config.errors import DomainError
 from workspaces.staff import DeletedByServiceMixin, TenantAdmin, TenantForm, WorkspaceFilter
 
@@ -74,9 +75,9 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
     ordering = ["name", "id"]
     fields = [
         *("workspace", "name", "channel", "subject", "body", "text"),
-        *("sender", "reply_to", "created_at", "updated_at"),
+        *("sender", "reply_to", "warnings", "created_at", "updated_at"),
     ]
-    readonly_fields = ["created_at", "updated_at"]
+    readonly_fields = ["warnings", "created_at", "updated_at"]
     fixed_fields = ["workspace", "channel"]
 
     def render_change_form(
@@ -89,6 +90,17 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
 
     def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
         save_template(obj)
+        for warning in template_warnings(obj.workspace_id, [obj])[obj.pk]:
+            messages.warning(request, f"{obj}: {warning}.")
+
+    @admin.display(description="warnings")
+    def warnings(self, template: Template) -> str:
+        """Tell what is odd about a template that stands."""
+        if template.pk is None or template._state.adding:
+            return ""
+        return " ".join(
+            f"{one}." for one in template_warnings(template.workspace_id, [template])[template.pk]
+        )
 
     def delete_model(self, request: HttpRequest, obj: Template) -> None:
         delete_template(obj)

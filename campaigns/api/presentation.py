@@ -26,6 +26,7 @@ from campaigns.services.links import public_url
 from campaigns.services.reporting import MessageCounts, Report, StepCount
 from campaigns.services.tallying import counts_of
 from campaigns.services.tracing import Trace
+from campaigns.services.warnings import campaign_warnings
 from config.wire import iso_millis
 from contacts.api.shapes import Row, briefs
 from contacts.models import Contact
@@ -51,9 +52,13 @@ DEFINITION_KEYS = tuple(_DEFAULTS)
 
 
 def campaign_rows(workspace_id: UUID, campaigns: Sequence[Campaign]) -> list[Row]:
-    """Return campaigns that came with their `version`; one statement for the counts of all."""
+    """Return campaigns that came with their `version`; one statement for the counts of all, one for warnings."""
     counts = counts_of(workspace_id, campaigns)
-    return [_campaign(campaign, *counts[campaign.id]) for campaign in campaigns]
+    warnings = campaign_warnings(workspace_id, campaigns)
+    return [
+        {**_campaign(campaign, *counts[campaign.id]), "warnings": warnings[campaign.id]}
+        for campaign in campaigns
+    ]
 
 
 def campaign_row(campaign: Campaign) -> Row:

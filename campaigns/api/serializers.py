@@ -186,6 +186,10 @@ class CampaignSerializer(serializers.Serializer[Any]):
     activatedAt = MillisecondsField(allow_null=True)
     createdAt = MillisecondsField()
     updatedAt = MillisecondsField()
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="such as a step whose e-mail, no transactional one, has no link to unsubscribe",
+    )
     _count = CampaignCountSerializer()
 
 
@@ -459,6 +463,11 @@ class TemplateSerializer(serializers.Serializer[Any]):
     )
     createdAt = MillisecondsField(source="created_at", read_only=True)
     updatedAt = MillisecondsField(source="updated_at", read_only=True)
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="such as that there is no link to unsubscribe, unless all that sends it is transactional",
+    )
 
     def validate_channel(self, value: str) -> str:
         """Spell it as rows do."""

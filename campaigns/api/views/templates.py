@@ -1,5 +1,6 @@
 """Templates: written, shown with a contact's values, and sent as a test."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
@@ -24,6 +25,7 @@ from campaigns.models import Template
 from campaigns.services.editing import delete_template, get_template, save_template
 from campaigns.services.previewing import preview_template
 from campaigns.services.templates import Rendered
+from campaigns.services.warnings import template_warnings
 from config.ids import parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
@@ -59,7 +61,7 @@ class TemplateViewSet(NativeViewSet):
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the templates."""
-        return Response(TemplateSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
+        return Response(_rows(self.workspace, list(self.filter_queryset(self.get_queryset()))))
 
     @extend_schema(
         operation_id="createTemplate",
@@ -72,14 +74,14 @@ class TemplateViewSet(NativeViewSet):
         wanted = read_body(TemplateSerializer, request)
         with faults_at_template():
             template = save_template(Template(workspace=self.workspace), **wanted)
-        return Response(TemplateSerializer(template).data, status=201)
+        return Response(_row(self.workspace, template), status=201)
 
     @extend_schema(
         operation_id="getTemplate", tags=["templates"], responses={200: TemplateSerializer, **READ_REFUSALS}
     )
     def retrieve(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Return a template."""
-        return Response(TemplateSerializer(template_of(self.workspace, template_id)).data)
+        return Response(_row(self.workspace, template_of(self.workspace, template_id)))
 
     @extend_schema(
         operation_id="updateTemplate",
@@ -93,7 +95,7 @@ class TemplateViewSet(NativeViewSet):
         wanted = read_body(TemplateChangesSerializer, request, partial=True)
         with faults_at_template():
             save_template(template, **wanted)
-        return Response(TemplateSerializer(template).data)
+        return Response(_row(self.workspace, template))
 
     @extend_schema(operation_id="deleteTemplate", tags=["templates"], responses={204: None, **WRITE_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, template_id: str) -> Response:
@@ -173,6 +175,16 @@ def template_of(workspace: Workspace, text: str) -> Template:
     if identifier is None:
         raise TemplateNotFound
     return get_template(workspace.id, identifier)
+
+
+def _row(workspace: Workspace, template: Template) -> dict[str, Any]:
+    (row,) = _rows(workspace, [template])
+    return row
+
+
+def _rows(workspace: Workspace, templates: Sequence[Template]) -> list[dict[str, Any]]:
+    warnings = template_warnings(workspace.id, templates)
+    return [{**TemplateSerializer(one).data, "warnings": warnings[one.pk]} for one in templates]
 
 
 def _shown(workspace: Workspace, template: Template, wanted: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,95 @@
+"""A marketing e-mail without a link to unsubscribe is told of, wherever it is saved."""
+
+import pytest
+from django.contrib.messages import get_messages
+from django.urls import reverse
+
+from campaigns.models import Campaign, Template
+from campaigns.services.warnings import campaign_warnings, template_warnings
+from tests.campaigns.factories import a_campaign, definition, node
+from tests.campaigns.messages import a_template
+from tests.campaigns.rows import a_form_row
+from tests.native import NativeClient
+
+
+def warned(template):
+    found = template_warnings(template.workspace_id, [template])[template.pk]
+    assert all("unsubscribe" in one for one in found)
+    return [one.partition(":")[0] for one in found]
+
+
+def a_sender(workspace, template, **data):
+    data = {"channel": "email", "templateId": str(template.pk), **data}
+    return a_campaign(workspace, definition(node("send", "send", **data)))
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"body": "<p>Hi"}, ["body"]),
+        ({"body": "<p>unsubscribeUrl"}, ["body"]),
+        ({"body": "<a href='{{ unsubscribeUrl }}'>"}, []),
+        ({"body": "<a href='{{ preferencesUrl | escape }}'>"}, []),
+        ({"body": "{%- assign leave = unsubscribeUrl %}<a href='{{ leave }}'>"}, []),
+        ({"body": "{{ unsubscribeUrl }}", "text": "Hi"}, ["text"]),
+        ({"body": "Hi", "text": "{{ unsubscribeUrl }}"}, ["body"]),
+        ({"body": "Hi", "channel": "telegram"}, []),
+        ({"body": "{}", "channel": "webhook"}, []),
+    ],
+)
+def test_an_e_mail_without_the_link_is_told_of(workspace, parts, expected):
+    assert warned(a_template(workspace, **parts)) == expected
+
+
+def test_what_is_only_ever_transactional_needs_none(workspace):
+    template = a_template(workspace, "<p>Hi")
+    assert warned(template) == ["body"]
+
+    receipt = a_sender(workspace, template, transactional=True)
+    assert warned(template) == []
+    assert campaign_warnings(workspace.id, [receipt])[receipt.pk] == []
+
+    news = a_sender(workspace, template)
+    assert warned(template) == ["body"]
+    (told,) = campaign_warnings(workspace.id, [news])[news.pk]
+    assert told.startswith(f"workflow.nodes[0]: {template.name}: there is no link to unsubscribe")
+
+
+def test_a_confirmation_needs_none(workspace):
+    template = a_template(workspace, "{{ event.properties.confirmUrl }}")
+    a_form_row(workspace, confirmation_template=template)
+
+    assert warned(template) == []
+
+
+@pytest.mark.parametrize("workflow", [None, {}, {"nodes": 5}, {"nodes": [5, {}]}])
+def test_a_draft_may_be_anything(workspace, workflow):
+    template = a_template(workspace, "<p>Hi")
+    campaign = Campaign.objects.create(workspace=workspace, name="Odd", draft={"workflow": workflow})
+
+    assert campaign_warnings(workspace.id, [campaign]) == {campaign.pk: []}
+    assert warned(template) == ["body"]
+
+
+def test_the_api_tells_in_every_answer(workspace):
+    api = NativeClient(workspace)
+    made = api.post("templates", {"name": "Hi", "body": "<p>Hi"}).json()
+    steps = [node("send", "send", channel="email", templateId=made["id"])]
+    campaign = api.post("campaigns", {"name": "Hi", "type": "AUTOMATED", **definition(*steps)}).json()
+
+    assert (len(made["warnings"]), len(campaign["warnings"])) == (1, 1)
+    assert api.get("templates").json() == [made]
+    assert api.get("campaigns").json() == [campaign]
+    assert len(api.post(f"campaigns/{campaign['id']}/activate", {}).json()["warnings"]) == 1
+    mended = api.patch(f"templates/{made['id']}", {"body": "{{ unsubscribeUrl }}"}).json()
+    assert mended["warnings"] == api.get(f"campaigns/{campaign['id']}").json()["warnings"] == []
+
+
+def test_the_admin_tells(admin_client, workspace):
+    data = {"workspace": str(workspace.pk), "name": "Hi", "channel": "email", "subject": "", "text": ""}
+    answer = admin_client.post(reverse("admin:campaigns_template_add"), {**data, "body": "<p>Hi"})
+    assert answer.status_code == 302
+    assert any("unsubscribe" in str(one) for one in get_messages(answer.wsgi_request))
+
+    page = reverse("admin:campaigns_template_change", args=[Template.objects.get().pk])
+    assert "no link to unsubscribe" in admin_client.get(page).content.decode()
