@@ -3,6 +3,9 @@
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.core.checks import register
+
+from campaigns import checks
 
 
 class CampaignsConfig(AppConfig):
@@ -11,5 +14,6 @@ class CampaignsConfig(AppConfig):
     name = "campaigns"
 
     def ready(self) -> None:
-        """Connect the receivers."""
+        """Connect the receivers, and register the checks of this app."""
         import_module("campaigns.receivers")
+        register(checks.check_email_backend)

@@ -1,6 +1,7 @@
 """What follows for campaigns from what happens elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from django.db import transaction
 from django.dispatch import receiver
 
 from campaigns import delivery_tasks, tasks
+from campaigns.channels.providers import classify, message_id_of
 from campaigns.models import Message
 from campaigns.models.messages import Channel
 from campaigns.services.bounces import Report, record_report
@@ -70,15 +72,32 @@ def call_beginners(workspace_id: UUID, **_: Any) -> None:
 
 
 @receiver(tracking, dispatch_uid="campaigns.hear_provider")
-def hear_provider(event: AnymailTrackingEvent, **_: Any) -> None:
+def hear_provider(event: AnymailTrackingEvent, esp_name: str = "", **_: Any) -> None:
     """Act on what a provider reports of an e-mail that it took."""
-    words = event.mta_response or event.description or ""
+    told = [_text(one) for one in (event.mta_response, event.description) if one]
+    metadata = event.metadata if isinstance(event.metadata, Mapping) else {}
+    provider_id = _text(event.message_id or "")
     report = Report(
         kind=event.event_type or "",
-        at=min(event.timestamp or clock.now(), clock.now()),
-        message_id=parse_uuid((event.metadata or {}).get("message_id")),
-        provider_id=event.message_id or "",
+        at=_moment(event.timestamp),
+        message_id=parse_uuid(metadata.get("message_id"))
+        or message_id_of(esp_name, event.esp_event, provider_id),
+        provider_id=provider_id,
         reason=event.reject_reason or "",
-        words=words,
+        words=next(iter(told), ""),
+        bounce=classify(esp_name, event.esp_event, " ".join(told)),
     )
     record_report(report)
+
+
+def _text(value: object) -> str:
+    """Return what a row can have of a value, whatever it is."""
+    return str(value).replace("\x00", "").encode(errors="replace").decode()
+
+
+def _moment(told: datetime | None) -> datetime:
+    """Return when something happened, as a provider says; never later than now."""
+    now = clock.now()
+    if told is None:
+        return now
+    return min(told.replace(tzinfo=UTC) if told.tzinfo is None else told, now)

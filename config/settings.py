@@ -378,6 +378,9 @@ DELIVERY_GRACE_SECONDS = env.int("DELIVERY_GRACE_SECONDS", default=25)
 # Webhooks may reach private, loopback and link-local addresses: for an installation whose tenants are all trusted.
 WEBHOOK_ALLOW_PRIVATE_ADDRESSES = env.bool("WEBHOOK_ALLOW_PRIVATE_ADDRESSES", default=False)
 TELEGRAM_API_URL = env.str("TELEGRAM_API_URL", default="https://api.telegram.org")
+# After how many messages in so many days that came back softly (a full mailbox) an address is suppressed.
+SOFT_BOUNCE_LIMIT = env.int("SOFT_BOUNCE_LIMIT", default=5)
+SOFT_BOUNCE_DAYS = env.int("SOFT_BOUNCE_DAYS", default=30)
 # How long ago a start may lie that somebody asks for; further back it is a mistake, and is refused.
 PAST_START_SECONDS = env.int("PAST_START_SECONDS", default=300)
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=5000)

@@ -3,22 +3,47 @@
 What went wrong is one of these; nothing here reads or writes our rows but the local inbox.
 """
 
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Bounce(StrEnum):
+    """What a refusal says of the address."""
+
+    HARD = "hard"
+    """It will never take anything."""
+    SOFT = "soft"
+    """It takes nothing now: its mailbox is full, for instance."""
+    REFUSED = "refused"
+    """Nothing: the message, its sender or its way was not to somebody's liking."""
+
 
 class NotSent(Exception):  # not an error of ours
-    """It surely did not leave. `retry_after`: seconds that the receiver asked for."""
+    """It surely did not leave. `retry_after`: seconds that the receiver asked for.
 
-    def __init__(self, message: str, *, is_permanent: bool, retry_after: float | None = None) -> None:
+    `bounce`: what it says of the address, once no further attempt is made.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_permanent: bool,
+        retry_after: float | None = None,
+        bounce: Bounce = Bounce.REFUSED,
+    ) -> None:
         super().__init__(message)
         self.is_permanent = is_permanent
         self.retry_after = retry_after
+        self.bounce = bounce
 
 
 class Bounced(NotSent):
-    """The address does not take it; `is_dead`: nor will it take any other."""
+    """The address does not take it."""
 
-    def __init__(self, message: str, *, is_dead: bool) -> None:
-        super().__init__(message, is_permanent=True)
-        self.is_dead = is_dead
+    def __init__(self, message: str, bounce: Bounce) -> None:
+        super().__init__(message, is_permanent=True, bounce=bounce)
 
 
 class MaybeSent(Exception):  # not an error of ours

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import smtplib
 import threading
 import time
@@ -22,7 +21,8 @@ from django.conf import settings as django_settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.smtp import EmailBackend
 
-from campaigns.channels import Bounced, MaybeSent, NotSent
+from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent
+from campaigns.channels.bounces import diagnose
 from campaigns.models import ChannelSettings, Message
 from campaigns.services.tracked import tracked_html
 
@@ -157,7 +157,7 @@ def _told(error: Exception, connection: Any) -> Exception:
         case smtplib.SMTPServerDisconnected() | OSError() if isinstance(connection, SMTPBackend):
             return _fell_silent(error, connection)
         case smtplib.SMTPResponseException():
-            return _refused(error.smtp_code, error.smtp_error, is_about_recipient=False)
+            return _refused_before(error)
         case AnymailError():
             return _refused_by_provider(error)
         # It is put together before anything of it goes out.
@@ -171,36 +171,37 @@ def _fell_silent(error: Exception, connection: SMTPBackend) -> Exception:
     if isinstance(error, smtplib.SMTPResponseException):
         if isinstance(error, smtplib.SMTPDataError) and not 400 <= error.smtp_code < 600:
             return MaybeSent(f"the server's answer to the text is none: {error}")
-        return _refused(error.smtp_code, error.smtp_error, is_about_recipient=False)
+        return _refused_before(error)
     if getattr(connection.connection, "is_sending", True):
         return MaybeSent(f"the server fell silent: {error}")
     return _HungUp(f"the server fell silent: {error}", is_permanent=False)
 
 
-# Of RFC 3463: the mailbox or its host does not exist (5.1.1 to 5.1.6, 5.1.10) or is disabled (5.2.1). Other refusals,
-# such as a policy's, say nothing of the address, and nobody is to be suppressed for them.
-_DEAD: Final = re.compile(r"\b5\.(?:1\.(?:[1-6]|10)|2\.1)\b")
+def _refused_before(error: smtplib.SMTPResponseException) -> NotSent:
+    is_about_text = isinstance(error, smtplib.SMTPDataError)
+    return _refused(error.smtp_code, error.smtp_error, is_about_text=is_about_text)
 
 
-def is_dead(reply: str) -> bool:
-    """Whether a server's words mean that the address will never take anything."""
-    return _DEAD.search(reply) is not None
-
-
-def _refused(code: int, reply: bytes | str, *, is_about_recipient: bool) -> NotSent:
+def _refused(
+    code: int, reply: bytes | str, *, is_about_recipient: bool = False, is_about_text: bool = False
+) -> NotSent:
+    """Return what an answer means; one to the text is of its only recipient, if it says so."""
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
     told = f"{code} {text}"
+    said = diagnose(told) if is_about_recipient or is_about_text else None
     if code < 500:
-        return NotSent(told, is_permanent=False)
-    if is_about_recipient:
-        return Bounced(told, is_dead=is_dead(text))
+        return NotSent(
+            told, is_permanent=False, bounce=Bounce.SOFT if said is Bounce.SOFT else Bounce.REFUSED
+        )
+    if is_about_recipient or said in (Bounce.HARD, Bounce.SOFT):
+        return Bounced(told, said or Bounce.REFUSED)
     return NotSent(told, is_permanent=True)
 
 
 def _refused_by_provider(error: AnymailError) -> Exception:
     match error:
         case AnymailRecipientsRefused():
-            return Bounced(str(error), is_dead=False)
+            return Bounced(str(error), diagnose(str(error)) or Bounce.REFUSED)
         case AnymailInvalidAddress() | AnymailSerializationError() | AnymailUnsupportedFeature():
             return NotSent(str(error), is_permanent=True)
         case requests.ConnectTimeout():

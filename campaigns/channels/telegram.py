@@ -7,7 +7,7 @@ from typing import Any, Final
 import requests
 from django.conf import settings as django_settings
 
-from campaigns.channels import Bounced, MaybeSent, NotSent
+from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent
 from campaigns.models import ChannelSettings, Message
 
 TIMEOUT_SECONDS: Final = (5.0, 15.0)
@@ -62,6 +62,6 @@ def _refused(status: int, told: Any) -> NotSent:
         wait = told.get("parameters", {}).get("retry_after")
         return NotSent(description, is_permanent=False, retry_after=float(wait) if wait else None)
     if any(words in description for words in _DEAD):
-        return Bounced(description, is_dead=True)
+        return Bounced(description, Bounce.HARD)
     # 401 and 404 are of a wrong token: somebody may mend it.
     return NotSent(description, is_permanent=400 <= status < 500 and status not in (401, 404))

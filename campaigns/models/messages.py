@@ -122,6 +122,8 @@ class Message(models.Model):
     host = models.CharField(max_length=255, blank=True)
     provider_id = models.CharField(max_length=255, blank=True)
     error = models.TextField(blank=True)
+    # When it came back from a mailbox that took nothing just then; None: it did not, or that has been counted.
+    soft_bounced_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=clock.now)
     sent_at = models.DateTimeField(null=True)
     opened_at = models.DateTimeField(null=True)

@@ -5,7 +5,8 @@ from django.urls import include, path
 from campaigns.public.consents import PreferencesAPIView, UnsubscribeAPIView
 from campaigns.public.forms import EmbedView, SubmitFormView
 from campaigns.public.pages import ClickView, ConfirmView, OpenView, PreferencesView, UnsubscribeView
-from campaigns.public.webhooks import TelegramView, provider_routes
+from campaigns.public.providers import provider_routes
+from campaigns.public.webhooks import TelegramView
 
 urlpatterns = [
     path("o/<str:token>", OpenView.as_view(), name="open"),

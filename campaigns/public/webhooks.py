@@ -1,13 +1,7 @@
-"""What others' servers tell us: providers of e-mail about messages, Telegram about its chats."""
+"""What Telegram tells us of its chats."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from anymail import urls as anymail_urls
-from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponseBase
-from django.urls import URLPattern, path
 from django.utils.crypto import constant_time_compare
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import AuthenticationFailed
@@ -39,25 +33,3 @@ class TelegramView(NativePublicView):
 
 def _is_ours(told: str, workspace: Workspace, token: str) -> bool:
     return constant_time_compare(told, webhook_secret(workspace.pk, token))
-
-
-def provider_routes() -> list[URLPattern]:
-    """Return a route for each provider that anymail knows, of its news about messages that we sent."""
-    return [
-        path(str(route.pattern), _with_secret(route.callback), name=route.name)
-        for route in anymail_urls.urlpatterns
-        if "tracking" in str(route.name) or "mandrill" in str(route.name)
-    ]
-
-
-def _with_secret(view: Any) -> Any:
-    """Let nobody in while there is no secret: anymail itself would only warn."""
-
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not settings.ANYMAIL.get("WEBHOOK_SECRET"):
-            raise Http404
-        response: HttpResponseBase = view(request, *args, **kwargs)
-        return response
-
-    guarded.csrf_exempt = True  # type: ignore[attr-defined]  # as the view itself
-    return guarded

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
 
+from campaigns.channels import Bounce
 from campaigns.models import Decision, Message, Suppression
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.delivery import decision_about, tell
 from campaigns.services.settling import settle_message
-from campaigns.services.suppressing import suppress, unsubscribe
+from campaigns.services.suppressing import note_bounces, suppress_address_of, unsubscribe
 from contacts.errors import ContactNotFound
 from workspaces.models import Workspace
 
@@ -33,6 +34,8 @@ class Report:
     provider_id: str = ""
     reason: str = ""
     words: str = ""
+    # What it says of the address; None: nothing that one could go by.
+    bounce: Bounce | None = None
 
 
 @transaction.atomic
@@ -49,7 +52,8 @@ def record_report(report: Report) -> str:
         message = settle_message(
             message.workspace_id, message.pk, was_sent=True, provider_id=report.provider_id
         )
-    act(message, report)
+    # Nothing happened to it before it was made, whatever a provider's clock says.
+    act(message, replace(report, at=max(report.at, message.created_at)))
     return "done"
 
 
@@ -80,34 +84,48 @@ def _delivered(message: Message, report: Report) -> None:
 
 
 def _bounced(message: Message, report: Report) -> None:
-    if message.status == Message.Status.BOUNCED:
-        return
-    words = (report.words or report.reason or "bounced").replace("\x00", "")[:_MAX_WORDS]
-    _set(message, Message.Status.BOUNCED, words)
-    _suppress(message, Suppression.Reason.BOUNCE, words)
-    decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, report.at, {"message": words}).save()
-    tell(message.workspace_id, [("message.bounced", message, report.at, {"reason": words})])
+    """Note that it came back. Who says nothing but that means for good; other words are no proof that it is."""
+    bounce = report.bounce or (Bounce.SOFT if report.words else Bounce.HARD)
+    words = _words(report, "bounced")
+    if message.status != Message.Status.BOUNCED:
+        _set(message, Message.Status.BOUNCED, words)
+        note_bounces([(message, bounce)], report.at)
+        decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, report.at, {"message": words}).save()
+        tell(message.workspace_id, [("message.bounced", message, report.at, {"reason": words})])
+    elif message.soft_bounced_at is not None and bounce is Bounce.HARD:
+        # Some providers tell of a passing failure first.
+        note_bounces([(message, bounce)], report.at)
 
 
 def _rejected(message: Message, report: Report) -> None:
     """Note that the provider did not take it after all; what it says of the address holds."""
     match report.reason:
-        case "bounced" | "invalid":
-            _bounced(message, report)
-        case "spam":
-            _complained(message, report)
         case "unsubscribed":
             _unsubscribed(message, report)
+        case "spam" if report.bounce is None:
+            _complained(message, report)
+        case _ if report.bounce in (Bounce.HARD, Bounce.SOFT):
+            _bounced(message, report)
+        case "bounced" | "invalid" if report.bounce is None:
+            _bounced(message, report)
         case _:
-            words = (report.words or report.reason or "rejected").replace("\x00", "")[:_MAX_WORDS]
+            words = _words(report, "rejected")
             if message.status != Message.Status.FAILED:
                 _set(message, Message.Status.FAILED, words)
                 detail = {"message": words}
                 decision_about(message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, report.at, detail).save()
 
 
+def _words(report: Report, otherwise: str) -> str:
+    return (report.words or report.reason or otherwise).replace("\x00", "")[:_MAX_WORDS]
+
+
 def _complained(message: Message, report: Report) -> None:
-    is_new = _suppress(message, Suppression.Reason.COMPLAINT, report.words[:_MAX_WORDS])
+    if report.bounce is Bounce.REFUSED:
+        # A filter's complaint, and no reader's.
+        _bounced(message, report)
+        return
+    is_new = suppress_address_of(message, Suppression.Reason.COMPLAINT, report.words[:_MAX_WORDS])
     _unsubscribed(message, report)
     if is_new:
         tell(message.workspace_id, [("message.complained", message, report.at, {})])
@@ -121,17 +139,6 @@ def _unsubscribed(message: Message, report: Report) -> None:
         unsubscribe(workspace, message.contact_id, message.channel, message_id=message.pk)
     except ContactNotFound:
         return
-
-
-def _suppress(message: Message, reason: str, words: str) -> bool:
-    return suppress(
-        message.workspace_id,
-        message.channel,
-        message.address,
-        reason=reason,
-        note=words,
-        message_id=message.pk,
-    )
 
 
 def _set(message: Message, status: str, error: str | None = None) -> None:

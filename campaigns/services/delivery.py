@@ -18,14 +18,14 @@ from django.conf import settings as django_settings
 from django.db import connection, transaction
 from django.db.models import Count, F
 
-from campaigns.channels import Bounced, MaybeSent, NotSent, email, telegram, webhook
-from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run, Suppression
+from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent, email, telegram, webhook
+from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
-from campaigns.services.suppressing import suppress
+from campaigns.services.suppressing import note_bounces
 from config import clock
 from events.models import Event
 from events.services import Consequence, record_consequences
@@ -299,7 +299,7 @@ class _Record:
         self.messages: list[Message] = []
         self.decisions: list[Decision] = []
         self.told: list[tuple[str, Message, datetime, Mapping[str, str]]] = []
-        self.dead: list[Message] = []
+        self.bounced: list[tuple[Message, Bounce]] = []
 
     def add(self, message: Message, attempt: Attempt) -> None:
         """Note what became of one message."""
@@ -321,15 +321,7 @@ class _Record:
             return
         _write(self.workspace_id, self.messages)
         Decision.objects.write(self.decisions)
-        for message in self.dead:
-            suppress(
-                self.workspace_id,
-                message.channel,
-                message.address,
-                reason=Suppression.Reason.BOUNCE,
-                note=message.error,
-                message_id=message.pk,
-            )
+        note_bounces(self.bounced, clock.now())
         tell(self.workspace_id, self.told)
 
     def _sent(self, message: Message, outcome: Sent, at: datetime) -> None:
@@ -338,20 +330,22 @@ class _Record:
         self.decisions.append(decision_about(message, Decision.Kind.SENT, None, at))
         self.told.append(("message.sent", message, at, {}))
 
-    def _bounced(self, message: Message, outcome: Bounced, at: datetime) -> None:
+    def _bounced(self, message: Message, outcome: NotSent, at: datetime) -> None:
         message.status, message.error = Message.Status.BOUNCED, _told(outcome)
         self.decisions.append(
             decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, at, {"message": message.error})
         )
         self.told.append(("message.bounced", message, at, {"reason": message.error}))
-        if outcome.is_dead:
-            self.dead.append(message)
+        self.bounced.append((message, outcome.bounce))
 
     def _not_sent(self, message: Message, outcome: NotSent, attempt: Attempt) -> None:
         message.error = _told(outcome)
         if not outcome.is_permanent and message.attempts < attempt.claimed.settings.max_attempts:
             message.status = Message.Status.QUEUED
             message.send_at = attempt.at + _pause(message.attempts, outcome.retry_after)
+            return
+        if outcome.bounce is Bounce.SOFT:
+            self._bounced(message, outcome, attempt.at)
             return
         message.status = Message.Status.FAILED
         self.decisions.append(

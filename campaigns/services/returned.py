@@ -9,7 +9,8 @@ from email.message import Message as Mail
 from typing import Final
 from uuid import UUID
 
-from campaigns.channels.email import is_dead
+from campaigns.channels import Bounce
+from campaigns.channels.bounces import diagnose
 from campaigns.services.bounces import Report
 from config import clock
 from config.ids import parse_uuid
@@ -60,8 +61,9 @@ def _of_recipient(block: Mail, message_id: UUID | None) -> Report | None:
     action = str(block["Action"] or "").strip().lower()
     words = " ".join(str(block[name] or "") for name in ("Status", "Diagnostic-Code")).strip()
     if action == "failed":
-        kind = "bounced" if is_dead(words) else "failed"
-        return Report(kind, clock.now(), message_id, words=" ".join(words.split()))
+        bounce = diagnose(words)
+        kind = "bounced" if bounce in (Bounce.HARD, Bounce.SOFT) else "failed"
+        return Report(kind, clock.now(), message_id, words=" ".join(words.split()), bounce=bounce)
     return Report(_KINDS[action], clock.now(), message_id) if action in _KINDS else None
 
 

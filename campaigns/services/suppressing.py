@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max, QuerySet
 
+from campaigns.channels import Bounce
 from campaigns.errors import InvalidAddress
 from campaigns.models import Message, Suppression
 from campaigns.services.links import read_test_token, read_unsubscribe_token
@@ -41,6 +45,71 @@ def suppress(
     )
     Suppression.objects.bulk_create([row], ignore_conflicts=True)
     return Suppression.objects.filter(pk=row.pk).exists()
+
+
+def note_bounces(bounced: Sequence[tuple[Message, Bounce]], at: datetime) -> None:
+    """Suppress addresses that are dead, and those that took nothing for too long.
+
+    An address has taken nothing for too long once SOFT_BOUNCE_LIMIT messages to its contact came back softly in
+    SOFT_BOUNCE_DAYS, and none since is known to have arrived. The count begins anew after that.
+    """
+    for message, bounce in sorted(bounced, key=lambda one: (one[0].address, one[0].pk)):
+        if bounce is Bounce.SOFT:
+            message.soft_bounced_at = at
+            message.save(update_fields=["soft_bounced_at"])
+            is_enough = _is_too_often(message, at)
+        else:
+            is_enough = bounce is Bounce.HARD
+        if is_enough:
+            _soft_bounces(message).update(soft_bounced_at=None)
+            suppress_address_of(message, Suppression.Reason.BOUNCE, message.error)
+
+
+def suppress_address_of(message: Message, reason: str, note: str) -> bool:
+    """Send nothing to a message's address any more; return whether that is new.
+
+    An address of before, which none would take now, cannot be written to anyway.
+    """
+    try:
+        return suppress(
+            message.workspace_id,
+            message.channel,
+            message.address,
+            reason=reason,
+            note=note,
+            message_id=message.pk,
+        )
+    except InvalidAddress:
+        return False
+
+
+def _is_too_often(message: Message, at: datetime) -> bool:
+    with connection.cursor() as cursor:
+        # Two that count at once would each see one too few.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('soft bounces ' || %s || %s, 0))",
+            [str(message.workspace_id), message.address],
+        )
+    recent = _soft_bounces(message).filter(soft_bounced_at__gt=at - timedelta(days=settings.SOFT_BOUNCE_DAYS))
+    arrived = _messages_to(message).filter(status__in=_ARRIVED).aggregate(at=Max("sent_at"))["at"]
+    if arrived is not None:
+        recent = recent.filter(created_at__gt=arrived)
+    count: int = recent.count()
+    return count >= int(settings.SOFT_BOUNCE_LIMIT)
+
+
+def _messages_to(message: Message) -> QuerySet[Message]:
+    """Return the messages to an address of a contact."""
+    return Message.objects.in_workspace(message.workspace_id).filter(
+        contact_id=message.contact_id, channel=message.channel, address=message.address
+    )
+
+
+def _soft_bounces(message: Message) -> QuerySet[Message]:
+    return _messages_to(message).exclude(soft_bounced_at=None)
+
+
+_ARRIVED = (Message.Status.DELIVERED, Message.Status.OPENED, Message.Status.CLICKED)
 
 
 def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:

@@ -106,7 +106,15 @@ def test_an_address_that_is_none_is_suppressed(message, read, original):
     assert Event.objects.filter(name="message.bounced", source="system").count() == 1
 
 
-@pytest.mark.parametrize("status", ["4.4.7", "5.7.1", "5.2.2"])
+def test_a_full_mailbox_bounces_and_is_written_to_again(message, read):
+    assert read(returned(message.pk, status="5.2.2")) == "done"
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.BOUNCED
+    assert not Suppression.objects.exists()
+
+
+@pytest.mark.parametrize("status", ["4.4.7", "5.7.1", "5.6.0"])
 def test_what_says_nothing_of_the_address_suppresses_nobody(message, read, status):
     assert read(returned(message.pk, status=status)) == "done"
 
