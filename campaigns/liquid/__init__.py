@@ -176,7 +176,7 @@ class _Context(RenderContext):
 
     def get_item(self, obj: Any, key: Any) -> Any:
         """Return what is in a value under a name or a number; in what is missing there is nothing."""
-        if is_missing(obj):
+        if is_missing(obj) or isinstance(key, bool):  # to Python, true is an index
             raise KeyError(key)
         found = super().get_item(obj, key)
         return list(found) if isinstance(found, tuple) else found

@@ -57,7 +57,11 @@ def registered(library: Mapping[str, Filter]) -> dict[str, Filter]:
     ours = {name: function for name, function in library.items() if name != "safe"}
     ours |= {
         "compact": _compact,
+        "find": _find,
+        "find_index": _find_index,
+        "has": _has,
         "map": _map,
+        "reject": _reject,
         "replace": _checked_replace(library["replace"]),
         "size": _size,
         "slice": _slice(library["slice"]),
@@ -65,6 +69,7 @@ def registered(library: Mapping[str, Filter]) -> dict[str, Filter]:
         "sort_natural": _sort_natural,
         "strip_html": _strip_html,
         "sum": _sum,
+        "where": _where,
         "join": _join(library["join"]),
         **{name: with_context(function) for name, function in region.FILTERS.items()},
     }
@@ -219,6 +224,41 @@ def _map(value: object, key: object) -> list[Any]:
 
 def _compact(value: object, key: object = None) -> list[Any]:
     return [one for one, under in _of_each(value, key, "compact") if not is_missing(under)]
+
+
+def _where(value: object, key: object, *wanted: object) -> list[Any]:
+    return [one for one, fits in _fitting(value, key, wanted, "where") if fits]
+
+
+def _reject(value: object, key: object, *wanted: object) -> list[Any]:
+    return [one for one, fits in _fitting(value, key, wanted, "reject") if not fits]
+
+
+def _find(value: object, key: object, *wanted: object) -> object:
+    return next((one for one, fits in _fitting(value, key, wanted, "find") if fits), None)
+
+
+def _find_index(value: object, key: object, *wanted: object) -> int | None:
+    fitting = enumerate(_fitting(value, key, wanted, "find_index"))
+    return next((place for place, (_, fits) in fitting if fits), None)
+
+
+def _has(value: object, key: object, *wanted: object) -> bool:
+    return any(fits for _, fits in _fitting(value, key, wanted, "has"))
+
+
+def _fitting(value: object, key: object, wanted: tuple[object, ...], user: str) -> list[tuple[Any, bool]]:
+    """Return the elements of a list, each with whether what it has under a name is as wanted, or else is there."""
+    if len(wanted) > 1:
+        raise LiquidTypeError(f"{user}: takes a name and a value", token=None)
+    pairs = _of_each(value, key, user)
+    if not wanted:
+        return [(one, not is_missing(under) and under is not False) for one, under in pairs]
+    # To Python, 1 is true.
+    return [
+        (one, isinstance(under, bool) == isinstance(wanted[0], bool) and under == wanted[0])
+        for one, under in pairs
+    ]
 
 
 def _sum(value: object, key: object = None) -> int | float:
