@@ -13,6 +13,11 @@ class DomainError(Exception):
         super().__init__(message)
         self.message = message
 
+    @property
+    def sentence(self) -> str:
+        """The message as a sentence, with one full stop."""
+        return f"{self.message.rstrip('.')}."
+
 
 class TryAgain(DomainError):
     """Others changed the same things at the same time, again and again; nothing was done."""

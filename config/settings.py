@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl
 import environ
 from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -74,6 +76,8 @@ APPEND_SLASH = False
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Before unfold's: what of its templates is replaced.
+        "DIRS": [Path(__file__).parent / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -330,6 +334,8 @@ CONTACT_SECTIONS = [
     "campaigns.admin.contact_campaigns_section",
     "campaigns.admin.contact_messages_section",
 ]
+# What upper apps add to the filters of contacts in the admin.
+ADMIN_CONTACT_FILTERS = ["segments.admin.MemberFilter"]
 # What upper apps add to an event's page in the admin, in this order.
 EVENT_SECTIONS = ["campaigns.admin.event_trace_section"]
 # What upper apps add to a contact's answer in the API, by key.
@@ -389,9 +395,20 @@ EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 
 def _pages(*pages: tuple[str, str, str]) -> list[dict[str, Any]]:
     return [
-        {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+        {
+            "title": title,
+            "icon": icon,
+            "link": reverse_lazy(f"admin:{model}_changelist"),
+            "permission": partial(_may_view, model.replace("_", ".view_")),
+        }
         for title, icon, model in pages
     ]
+
+
+def _may_view(permission: str, request: HttpRequest) -> bool:
+    """Whether a list is one that the user may open: who may change rows may see them."""
+    user = request.user
+    return user.has_perm(permission) or user.has_perm(permission.replace(".view_", ".change_"))
 
 
 UNFOLD: dict[str, Any] = {
@@ -401,6 +418,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("headrace/icon.svg")}
     ],
+    "STYLES": [lambda request: static("headrace/admin.css")],
     "SITE_URL": None,
     "BORDER_RADIUS": "6px",
     "SIDEBAR": {
@@ -473,6 +491,7 @@ UNFOLD: dict[str, Any] = {
                     ("Users", "group", "workspaces_user"),
                     ("API keys", "key", "workspaces_apikey"),
                     ("OAuth applications", "apps", "workspaces_application"),
+                    ("Audit log", "manage_history", "admin_logentry"),
                 ),
             },
         ],

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db import OperationalError
-from django.db.models import CharField, DecimalField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    CharField,
+    DecimalField,
+    Exists,
+    FilteredRelation,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
+from django.db.models.functions import Coalesce
 from django.forms import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RangeNumericListFilter,
+)
 
 from config import clock
 from config.errors import DomainError
@@ -39,6 +56,7 @@ from contacts.models import (
     Tag,
     company_name_key,
 )
+from contacts.queries import with_details
 from contacts.services import (
     check_attributes,
     delete_contact,
@@ -54,6 +72,7 @@ from contacts.services.states import ContactState, Draft, changes_of
 from contacts.services.tombstones import digests_of
 from contacts.signals import contacts_changed
 from contacts.texts import LAST_CHARACTER, begins_with
+from workspaces.confirmation import SAMPLES, Concerned, Question, ask
 from workspaces.models import Workspace
 from workspaces.staff import (
     DeletedByServiceMixin,
@@ -64,6 +83,7 @@ from workspaces.staff import (
     TenantInline,
     TenantInlineFormSet,
     WorkspaceFilter,
+    chosen_workspace,
     workspaces_searched,
 )
 
@@ -72,6 +92,8 @@ ERASING_SECONDS = 2.0
 # A search shows the first so many; who wants another types more of it.
 SEARCH_LIMIT = 200
 SHOWN_MERGED = 100
+# Of a score, before the point.
+_SCORE_DIGITS = 24
 _BUILT_IN_KINDS = (Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID, Identifier.ANONYMOUS_ID)
 
 
@@ -241,12 +263,74 @@ class MergedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
         return queryset.filter(merged_into__isnull=self.value() != "yes")
 
 
+class ConsentFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Who agreed to a channel, who refused it, and who was never asked."""
+
+    title = "consent"
+    parameter_name = "consent"
+    _NEVER = "never"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        statuses = [*Consent.Status.choices, (self._NEVER, "no consent known")]
+        return [
+            (f"{channel}:{status}", f"{channel}: {words}")
+            for channel in Consent.Channel.values
+            for status, words in statuses
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> QuerySet[Contact]:
+        if self.value() not in {value for value, _ in self.lookup_choices}:
+            return queryset
+        channel, _, status = self.value().partition(":")
+        own = Consent.objects.filter(
+            workspace_id=chosen_workspace(request), contact_id=OuterRef("pk"), channel=channel
+        )
+        return queryset.filter(~Exists(own) if status == self._NEVER else Exists(own.filter(status=status)))
+
+
+class ScoreFilter(RangeNumericListFilter):  # type: ignore[misc]  # unfold has no types
+    """Whose score lies between two values, both included; who has none has 0."""
+
+    title = "score"
+    parameter_name = "score"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> QuerySet[Contact]:
+        lowest, highest = (
+            _number(self.used_parameters.get(f"{self.parameter_name}_{end}")) for end in ("from", "to")
+        )
+        if lowest is None and highest is None:
+            return queryset
+        scores = ContactScore.objects.filter(workspace_id=chosen_workspace(request))
+        below = Q(points__lt=lowest) if lowest is not None else Q()
+        above = Q(points__gt=highest) if highest is not None else Q()
+        outside = scores.filter(below | above)
+        if (lowest is None or lowest <= 0) and (highest is None or highest >= 0):
+            return queryset.exclude(pk__in=outside.values("contact_id"))
+        inside = scores.exclude(below | above)
+        return queryset.filter(pk__in=inside.values("contact_id"))
+
+
+def _number(text: Any) -> Decimal | None:
+    """Return what a filter holds as a number that a score can be compared with, None if it is none."""
+    try:
+        number = Decimal(text)
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    return number if number.is_finite() and number.adjusted() < _SCORE_DIGITS else None
+
+
 @admin.register(Contact)
 class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
     form = ContactForm
-    list_display = ["__str__", "email", "phone", "score", "created_at"]
-    list_filter = [WorkspaceFilter, MergedFilter, ("contact_tags__tag", AutocompleteSelectFilter)]
-    sortable_by = ()
+    list_display = ["__str__", "email", "phone", "score", "created"]
+    list_filter = [
+        WorkspaceFilter,
+        MergedFilter,
+        ("contact_tags__tag", AutocompleteSelectFilter),
+        ConsentFilter,
+        ScoreFilter,
+    ]
+    sortable_by = ("score", "created")
     search_fields = ["last_name"]
     search_help_text = "An id, the beginning of an e-mail, phone or other identifier, or of a last name."
     contact_field = "id"
@@ -272,7 +356,14 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
             listed_email=identifier_of(Identifier.EMAIL, contact="pk"),
             listed_phone=identifier_of(Identifier.PHONE, contact="pk"),
             listed_score=Subquery(scores.values("points")[:1], output_field=DecimalField()),
+        ).alias(
+            # By a join, for who sorts by it: who has no score has 0.
+            own_score=FilteredRelation("scores", condition=Q(scores__workspace_id=chosen_workspace(request)))
         )
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """Add what other apps filter contacts by: see `settings.ADMIN_CONTACT_FILTERS`."""
+        return [*super().get_list_filter(request), *map(import_string, settings.ADMIN_CONTACT_FILTERS)]
 
     def has_change_permission(self, request: HttpRequest, obj: Contact | None = None) -> bool:
         """Show a merged contact only: what changes is the person, on the survivor's page."""
@@ -288,16 +379,28 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
         return bool(request.user.has_perm("contacts.change_contact"))
 
     @admin.action(description="Merge two contacts into the older one", permissions=["merge"])
-    def merge_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
-        """Merge the younger of two chosen contacts into the older."""
+    def merge_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
+        """Merge the younger of two chosen contacts into the older, once that was confirmed."""
         chosen = list(queryset.select_related("workspace").order_by("id")[:3])
         if len(chosen) != 2:
             messages.error(request, "Choose two contacts.")
-            return
+            return None
         survivor, merged = chosen
+        question = Question(
+            title="Merge two contacts",
+            button="Merge",
+            happens=[
+                f"{merged} becomes part of {survivor}: events, scores, segments and messages read as one person's.",
+                "The record of the merge can be undone.",
+            ],
+            concerned=[concerned_contacts(queryset)],
+        )
+        if (page := ask(request, self, lambda: question)) is not None:
+            return page
         with refusals_shown(request):
             merge_contacts(survivor.workspace, survivor, merged, by=str(request.user))
             messages.success(request, f"{merged} is part of {survivor} now.")
+        return None
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("contacts.delete_contact"))
@@ -305,14 +408,8 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
     @admin.action(description="Erase for good: everything about the persons", permissions=["erase"])
     def erase_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
         """Erase the chosen persons, once that was confirmed."""
-        if "confirmed" not in request.POST:
-            context = {
-                **self.admin_site.each_context(request),
-                "title": "Erase for good",
-                "contacts": queryset,
-                "opts": self.opts,
-            }
-            return TemplateResponse(request, "admin/contacts/contact/erase.html", context)
+        if (page := ask(request, self, partial(_erasure_question, queryset))) is not None:
+            return page
         erased = 0
         for contact in queryset.select_related("workspace"):
             with refusals_shown(request):
@@ -338,7 +435,11 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
     def phone(self, contact: Any) -> str | None:
         return contact.listed_phone  # type: ignore[no-any-return]  # an annotation
 
-    @admin.display(description="score")
+    @admin.display(description="created", ordering="id")
+    def created(self, contact: Contact) -> datetime:
+        return contact.created_at
+
+    @admin.display(description="score", ordering=Coalesce("own_score__points", Decimal(0)))
     def score(self, contact: Any) -> str:
         return f"{contact.listed_score.normalize():f}" if contact.listed_score else "0"
 
@@ -376,6 +477,12 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
         for row in formset.deleted_objects:
             row.delete()
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """List the contacts with their e-mail addresses."""
+        _, *rest = super().get_deleted_objects(objs, request)
+        contacts = with_details(Contact.objects.filter(pk__in=[one.pk for one in objs]).order_by("id"))
+        return [f"{one} ({one.email})" if one.email else str(one) for one in contacts], *rest
+
     def delete_model(self, request: HttpRequest, obj: Contact) -> None:
         delete_contact(obj.workspace, obj)
 
@@ -384,13 +491,41 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
             delete_contact(contact.workspace, contact)
 
 
+def _erasure_question(contacts: QuerySet[Contact]) -> Question:
+    return Question(
+        title="Erase for good",
+        button="Erase for good",
+        happens=[
+            "Everything about these persons is removed: events, scores, memberships, runs and messages, and that of"
+            " all contacts merged into them. Whoever has their identifiers is not stored again."
+        ],
+        concerned=[concerned_contacts(contacts, "person")],
+        is_final=True,
+    )
+
+
+def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note: str = "") -> Concerned:
+    """Return how many contacts something is about, and the first of them with their e-mail addresses."""
+    some = with_details(contacts.order_by("id"))[:SAMPLES]
+    rows = [
+        [
+            format_html(
+                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', _page_of(one), one
+            ),
+            one.email or "-",
+        ]
+        for one in some
+    ]
+    return Concerned(contacts.order_by().count(), noun, ["Contact", "E-mail"], rows, note)
+
+
 @contextmanager
 def refusals_shown(request: HttpRequest) -> Iterator[None]:
     """Show what a service refuses, or could not do now, as a message."""
     try:
         yield
     except DomainError as error:
-        messages.error(request, f"{error.message}.")
+        messages.error(request, error.sentence)
     except OperationalError:
         messages.error(request, "The contacts are being worked on. Try again in a moment.")
 
@@ -634,8 +769,10 @@ class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
         return bool(request.user.has_perm("contacts.change_contact"))
 
     @admin.action(description="Undo: part the contacts again", permissions=["undo"])
-    def undo(self, request: HttpRequest, queryset: QuerySet[Merge]) -> None:
-        """Undo the chosen merges, each by itself."""
+    def undo(self, request: HttpRequest, queryset: QuerySet[Merge]) -> HttpResponse | None:
+        """Undo the chosen merges, each by itself, once that was confirmed."""
+        if (page := ask(request, self, partial(_undo_question, queryset))) is not None:
+            return page
         undone = 0
         for merge in queryset.select_related("workspace").order_by("-merged_at", "-id"):
             with refusals_shown(request):
@@ -643,6 +780,25 @@ class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
                 undone += 1
         if undone:
             messages.success(request, f"{undone} merge{'' if undone == 1 else 's'} undone.")
+        return None
+
+
+def _undo_question(merges: QuerySet[Merge]) -> Question:
+    # The columns of the list are not looked up for the sub-select.
+    of_merges = Merge.objects.filter(pk__in=merges.order_by().values("pk"))
+    merged = Contact.objects.filter(pk__in=of_merges.values("merged"))
+    survivors = Contact.objects.filter(pk__in=of_merges.values("survivor"))
+    return Question(
+        title="Undo merges",
+        button="Part them",
+        happens=[
+            "Each contact has again what it came with, and what the survivor took over from it goes back."
+        ],
+        concerned=[
+            concerned_contacts(merged, note="of their own again"),
+            concerned_contacts(survivors, note="that they were part of"),
+        ],
+    )
 
 
 @admin.register(ErasedIdentifier)
@@ -674,10 +830,20 @@ class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
         return bool(request.user.has_perm("contacts.delete_contact"))
 
     @admin.action(description="Let them be stored again", permissions=["lift"])
-    def lift(self, request: HttpRequest, queryset: QuerySet[ErasedIdentifier]) -> None:
-        """Let the chosen identifiers be stored again, because the persons wish so."""
+    def lift(self, request: HttpRequest, queryset: QuerySet[ErasedIdentifier]) -> HttpResponse | None:
+        """Let the chosen identifiers be stored again, because the persons wish so, once that was confirmed."""
+        question = Question(
+            title="Let erased identifiers be stored again",
+            button="Let them be stored",
+            happens=["Whoever comes in with one of these identifiers is stored as anybody is."],
+            concerned=[Concerned(queryset.count(), "identifier")],
+            is_final=True,
+        )
+        if (page := ask(request, self, lambda: question)) is not None:
+            return page
         lifted, _ = queryset.delete()
         messages.success(request, f"{lifted} identifier{'' if lifted == 1 else 's'} may be stored again.")
+        return None
 
 
 @admin.register(Erasure)

@@ -84,7 +84,9 @@ def contact_events_section(contact: Contact) -> SafeString:
         "admin/events/contact_events.html",
         {
             "table": {"headers": ["Event", "Occurred (UTC)", "Source", "Properties"], "rows": rows},
-            "footer": format_html('<a class="text-primary-600" href="{}">All events</a>', everything),
+            "footer": format_html(
+                '<a class="text-primary-600 dark:text-primary-500" href="{}">All events</a>', everything
+            ),
         },
     )
 
@@ -92,7 +94,7 @@ def contact_events_section(contact: Contact) -> SafeString:
 def event_link(event: Event) -> SafeString:
     """Return the event's name, linked to its page."""
     url = reverse("admin:events_event_change", args=[event.pk])
-    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, event.name)
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, event.name)
 
 
 def summary(event: Event) -> str:
@@ -179,7 +181,7 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
     list_filter = [WorkspaceFilter, NameFilter, AgeFilter]
     sortable_by = ()
     search_fields = ["name"]
-    search_help_text = "An event's or contact's id, the exact name, or a contact's identifier or name."
+    search_help_text = "An event's or contact's id, the whole name, or a contact's identifier or name."
     autocomplete_fields = ["workspace", "contact"]
     fixed_fields = ["properties_as_sent", "context_as_sent", "led_to"]
 
@@ -217,8 +219,8 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
             of_contact = queryset.filter(contact_id__in=find_contact_ids(workspaces_searched(request), text))
             return of_contact if of_contact.exists() else queryset.filter(pk=identifier), False
         searched = workspaces_searched(request)
-        if EventDefinition.objects.filter(workspace__in=searched.order_by(), name=text).exists():
-            return queryset.filter(name=text), False
+        if names := _names_spelled(searched, text):
+            return queryset.filter(name__in=names), False
         return queryset.filter(contact_id__in=find_contact_ids(searched, text)), False
 
     def save_model(self, request: HttpRequest, obj: Event, form: Any, change: bool) -> None:
@@ -254,6 +256,21 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
     @admin.display(description="context")
     def context_as_sent(self, event: Event) -> str:
         return dumps(event.context).decode()
+
+
+def _names_spelled(workspaces: QuerySet[Workspace], text: str) -> list[str]:
+    """Return the names of events that are spelled so, whatever their case.
+
+    What the system tells of has no definition; its names are in small letters.
+    """
+    defined = EventDefinition.objects.filter(workspace__in=workspaces.order_by(), name__iexact=text)
+    names = set(defined.values_list("name", flat=True))
+    ids = list(workspaces.order_by().values_list("pk", flat=True))
+    for name in {text, text.lower()} - names:
+        # By the index that begins with workspace and name, in each month.
+        if Event.objects.filter(workspace_id__in=ids, name=name).exists():
+            names.add(name)
+    return sorted(names)
 
 
 class EventPropertyInline(TenantInline):
@@ -447,4 +464,4 @@ class RulesVersionAdmin(MachineWrittenMixin, TenantAdmin):
 
 def _contact_link(contact_id: UUID) -> SafeString:
     url = reverse("admin:contacts_contact_change", args=[contact_id])
-    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, contact_id)
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, contact_id)

@@ -81,12 +81,14 @@ def _rule_link(rule: ScoringRule | None) -> str:
     if rule is None:
         return _DELETED_RULE
     url = reverse("admin:scoring_scoringrule_change", args=[rule.pk])
-    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, rule.name)
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, rule.name)
 
 
 def _whole_ledger(workspace_id: UUID, contact_id: UUID) -> SafeString:
     ledger = f"{reverse('admin:scoring_scoreentry_changelist')}?workspace={workspace_id}&q={contact_id}"
-    return format_html('<a class="text-primary-600" href="{}">The whole ledger</a>', ledger)
+    return format_html(
+        '<a class="text-primary-600 dark:text-primary-500" href="{}">The whole ledger</a>', ledger
+    )
 
 
 class ScoringRuleForm(TenantForm):
@@ -192,13 +194,16 @@ class OfContactMixin(ContactSearchMixin):
     @admin.display(description="contact")
     def contact_label(self, row: Any) -> str:
         url = reverse("admin:contacts_contact_change", args=[row.contact_id])
-        return format_html('<a class="text-primary-600" href="{}">{}</a>', url, self.email(row))
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, self.email(row)
+        )
 
 
 @admin.register(ScoreEntry)
 class ScoreEntryAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
     list_display = ["__str__", "email", "rule_name", "counts", "occurred_at"]
     sortable_by = ()
+    ordering = ["-occurred_at", "-id"]
     search_fields = ["contact_id"]
     search_help_text = "An event's or contact's id, or a contact's identifier or name."
     fields = [

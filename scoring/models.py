@@ -180,6 +180,7 @@ class ScoreEntry(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["workspace", "contact", "occurred_at"], name="score_entry_by_contact"),
+            models.Index(fields=["workspace", "occurred_at", "id"], name="score_entry_by_time"),
         ]
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,10 +24,11 @@ from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from contacts.admin import ContactSearchMixin, identifier_of
+from contacts.admin import ContactSearchMixin, concerned_contacts, identifier_of
 from contacts.errors import ContactNotFound
 from contacts.models import Contact, Identifier
 from events.errors import InvalidCondition
+from segments.filling import FilledMixin
 from segments.models import Membership, Segment, Stay
 from segments.services import (
     check_rule,
@@ -42,6 +44,7 @@ from segments.services import (
     warnings,
 )
 from segments.wording import as_text, worded
+from workspaces.confirmation import Concerned, Question, ask
 from workspaces.models import Workspace
 from workspaces.staff import (
     COUNT_LIMIT,
@@ -76,19 +79,22 @@ def contact_segments_section(contact: Contact) -> SafeString:
         "admin/segments/contact_segments.html",
         {
             "table": {"headers": ["Segment", "Since (UTC)", "Reasons"], "rows": rows},
-            "footer": format_html("Why not in: {}", links) if links else "",
+            # One element: the footer sets what stands in it side by side, without the spaces between.
+            "footer": format_html("<span>Why not in: {}</span>", links) if links else "",
         },
     )
 
 
 def _segment_link(segment: Segment) -> SafeString:
     url = reverse("admin:segments_segment_change", args=[segment.pk])
-    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, segment.name)
+    return format_html(
+        '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, segment.name
+    )
 
 
 def _why(segment_id: UUID, contact_id: UUID, text: str = "Why") -> SafeString:
     url = reverse("admin:segments_segment_explanation", args=[segment_id, contact_id])
-    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, text)
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
 
 
 # Segments ----------------------------------------------------------------------------------------------------
@@ -134,8 +140,9 @@ class SegmentForm(TenantForm):
 
 
 @admin.register(Segment)
-class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
+class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
     form = SegmentForm
+    change_form_outer_before_template = "admin/segments/segment_links.html"
     list_display = ["name", "evaluation", "state", "member_count", "shortened_error", "updated_at"]
     list_filter = [
         WorkspaceFilter,
@@ -195,6 +202,14 @@ class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
             return [name for name in shown if name not in ("rule", "publishes", "reads", "oddities")]
         return shown
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Lead from a static segment to where it is filled."""
+        segment = context.get("original")
+        context["may_fill"] = segment is not None and segment.is_static and self.has_fill_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
+
     @admin.display(description="state")
     def state(self, segment: Segment) -> str:
         return state_of(segment)
@@ -212,8 +227,8 @@ class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
     def members(self, segment: Any) -> SafeString:
         chosen = f"?workspace={segment.workspace_id}&segment={segment.pk}"
         return format_html(
-            '{}: <a class="text-primary-600" href="{}">who is in it</a>,'
-            ' <a class="text-primary-600" href="{}">who was</a>',
+            '{}: <a class="text-primary-600 dark:text-primary-500" href="{}">who is in it</a>,'
+            ' <a class="text-primary-600 dark:text-primary-500" href="{}">who was</a>',
             self.member_count(segment),
             reverse("admin:segments_membership_changelist") + chosen,
             reverse("admin:segments_stay_changelist") + chosen,
@@ -255,8 +270,14 @@ class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
             with transaction.atomic():
                 return super().changelist_view(request, extra_context)
         except DomainError as error:
-            messages.error(request, error.message)
+            messages.error(request, error.sentence)
             return HttpResponseRedirect(request.get_full_path())
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """List the segments with how many are in them."""
+        _, *rest = super().get_deleted_objects(objs, request)
+        counted = self.get_queryset(request).filter(pk__in=[one.pk for one in objs])
+        return [f"{one}: {self.member_count(one)} members" for one in counted.order_by("name")], *rest
 
     def delete_model(self, request: HttpRequest, obj: Segment) -> None:
         delete_segment(obj.workspace, obj)
@@ -275,9 +296,12 @@ class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
         self._each(request, queryset, rebuild_segment, "is built anew", "are built anew")
 
     @admin.action(description="Publish what is built", permissions=["build"])
-    def publish(self, request: HttpRequest, queryset: QuerySet[Segment]) -> None:
-        """Let the drafts of the chosen segments serve."""
+    def publish(self, request: HttpRequest, queryset: QuerySet[Segment]) -> HttpResponse | None:
+        """Let the drafts of the chosen segments serve, once that was confirmed."""
+        if (page := ask(request, self, partial(_publication_question, queryset))) is not None:
+            return page
         self._each(request, queryset, publish_segment, "is published", "are published")
+        return None
 
     def _each(
         self,
@@ -293,7 +317,7 @@ class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
                 act(segment.workspace, segment)
                 done += 1
             except DomainError as error:
-                messages.error(request, f"{segment}: {error.message}.")
+                messages.error(request, f"{segment}: {error.sentence}")
         if done:
             messages.success(
                 request, f"{done} segment{'' if done == 1 else 's'} {one if done == 1 else many}."
@@ -321,6 +345,33 @@ class SegmentAdmin(DeletedByServiceMixin, TenantAdmin):
             "node": node_of(found.tree, segment.workspace_id) if found.tree else None,
         }
         return TemplateResponse(request, "admin/segments/explanation.html", context)
+
+
+def concerned_members(workspace_id: UUID, segment_id: UUID) -> Concerned:
+    """Return how many are in a segment by what serves, and the first of them with their e-mail addresses."""
+    segment = Segment.objects.in_workspace(workspace_id).filter(pk=segment_id).first()
+    if segment is None:
+        return Concerned(0, "contact")
+    members = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+    contacts = Contact.objects.in_workspace(workspace_id).filter(pk__in=members.values("contact_id"))
+    return concerned_contacts(contacts, note=f"in {segment} now")
+
+
+def _publication_question(segments: QuerySet[Segment]) -> Question | None:
+    """Return what publishing asks; None if nothing is built."""
+    built = [one for one in segments if one.draft_version and one.build == Segment.Build.DONE]
+    if not built:
+        return None
+    concerned = []
+    for one in built:
+        members = Membership.objects.filter(workspace_id=one.workspace_id, version=one.draft_version or NO_ID)
+        contacts = Contact.objects.in_workspace(one.workspace_id).filter(pk__in=members.values("contact_id"))
+        concerned.append(concerned_contacts(contacts, note=f"will be in {one}"))
+    starting = [str(one) for one in built if one.starts_campaigns]
+    happens = ["Who is in it by the new rule is in it from then on; who is not, leaves."]
+    if starting:
+        happens.append(f"Entries and exits may start campaigns, of {', '.join(starting)}.")
+    return Question("Publish what is built", "Publish", happens, concerned)
 
 
 def state_of(segment: Segment) -> str:
@@ -407,6 +458,21 @@ class SegmentFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no type
         return {"segment_id": segment_id}
 
 
+class MemberFilter(SegmentFilter):
+    """Contacts that are in a segment by what serves: see `settings.ADMIN_CONTACT_FILTERS`."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = parse_uuid(self.value())
+        if chosen is None:
+            return queryset
+        workspace_id = chosen_workspace(request)
+        segment = Segment.objects.in_workspace(workspace_id).filter(pk=chosen).first()
+        if segment is None:
+            return queryset.none()
+        members = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+        return queryset.filter(pk__in=members.values("contact_id"))
+
+
 class ServingSegmentFilter(SegmentFilter):
     """Who is in a segment by what serves: memberships are indexed by the rule's version."""
 
@@ -432,7 +498,9 @@ class OfSegmentAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     def contact_label(self, row: Any) -> SafeString:
         url = reverse("admin:contacts_contact_change", args=[row.contact_id])
         return format_html(
-            '<a class="text-primary-600" href="{}">{}</a>', url, row.listed_email or row.contact_id
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
+            url,
+            row.listed_email or row.contact_id,
         )
 
     @admin.display(description="segment")
@@ -468,7 +536,7 @@ class MembershipAdmin(OfSegmentAdmin):
 class StayAdmin(OfSegmentAdmin):
     list_display = ["entered_utc", "left_utc", "contact_label", "segment_label", "why"]
     list_filter = [WorkspaceFilter, SegmentFilter]
-    ordering = ["segment_id", "contact_id", "entered_at"]
+    ordering = ["-entered_at", "-id"]
     fields = ["workspace", "segment_label", "contact_label", "entered_utc", "left_utc", "why"]
     readonly_fields = ["segment_label", "contact_label", "entered_utc", "left_utc", "why"]
 

@@ -182,6 +182,7 @@ class Stay(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "segment", "contact", "entered_at"], name="stay_by_segment"),
             models.Index(fields=["workspace", "contact", "entered_at"], name="stay_by_contact"),
+            models.Index(fields=["workspace", "entered_at", "id"], name="stay_by_time"),
         ]
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -12,6 +13,7 @@ from django.http import HttpRequest
 from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.models import AccessToken, Grant, IDToken, RefreshToken
 from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
@@ -298,3 +300,27 @@ class AccessTokenAdmin(MachineWrittenMixin, StaffAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let staff revoke a token."""
         return bool(request.user.has_perm("oauth2_provider.delete_accesstoken"))
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(MachineWrittenMixin, StaffAdmin):
+    """What members of staff changed by hand, the newest first."""
+
+    list_display = ["action_time", "user", "action", "content_type", "object_repr", "change"]
+    list_filter = [("action_flag", ChoicesDropdownFilter)]
+    list_select_related = ["user", "content_type"]
+    sortable_by = ()
+    search_fields = ["object_id__exact", "user__username"]
+    search_help_text = "The whole id of what was changed, or who changed it."
+    fields = ["action_time", "user", "action", "content_type", "object_id", "object_repr", "change"]
+    ordering = ["-action_time", "-id"]
+
+    @admin.display(description="action")
+    def action(self, entry: LogEntry) -> str:
+        """Return whether something was added, changed or deleted."""
+        return str(entry.get_action_flag_display())
+
+    @admin.display(description="what")
+    def change(self, entry: LogEntry) -> str:
+        """Return what was changed, in words."""
+        return entry.get_change_message()

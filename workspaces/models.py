@@ -149,3 +149,15 @@ class Application(AbstractApplication):  # type: ignore[misc]  # the library has
 
     class Meta(AbstractApplication.Meta):  # type: ignore[misc]  # the library has no types
         verbose_name = "OAuth application"
+
+
+class Confirmation(models.Model):
+    """What a member of staff was asked and has not answered: who says yes takes the row away, so it counts once."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    asked = models.BinaryField(max_length=32)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"asked at {self.created_at:%Y-%m-%d %H:%M:%S}"

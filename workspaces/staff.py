@@ -10,6 +10,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.postgres.fields import ArrayField
@@ -238,6 +239,12 @@ class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold
                 raise
             return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
+    def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
+        """Show a row's history as all that has a time: the newest first."""
+        if isinstance(queryset, models.QuerySet) and queryset.model is LogEntry:
+            queryset = queryset.order_by("-action_time", "-id")
+        return super().get_paginator(request, queryset, *args, **kwargs)
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Return what the address fills in, as far as its field can hold it."""
         initial = super().get_changeform_initial_data(request)
@@ -327,7 +334,7 @@ class DeletedByServiceMixin:
         try:
             return super().delete_view(request, object_id, extra_context)  # type: ignore[misc, no-any-return]
         except DomainError as error:
-            messages.error(request, error.message)
+            messages.error(request, error.sentence)
             page = f"admin:{self.model._meta.label_lower.replace('.', '_')}_change"
             return HttpResponseRedirect(reverse(page, args=[object_id]))
 
@@ -354,6 +361,14 @@ class MachineWrittenMixin:
 
 class StaffInlineFormSet(TabularInline.formset):  # type: ignore[misc]  # unfold has no types
     """Rows of a row; what went wrong with one that is gone by now is told above the others."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """Name each field for who does not see the head of its column."""
+        super().add_fields(form, index)
+        for bound in form.visible_fields():
+            # Django's wrapper draws the widget in it.
+            widget = getattr(bound.field.widget, "widget", bound.field.widget)
+            widget.attrs.setdefault("aria-label", str(bound.label))
 
     def non_form_errors(self) -> Any:
         errors = self.error_class(super().non_form_errors(), error_class="nonform", renderer=self.renderer)

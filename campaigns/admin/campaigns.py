@@ -16,6 +16,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
+from campaigns.admin.questions import (
+    activation_question,
+    archive_question,
+    finish_question,
+    resumption_question,
+)
 from campaigns.admin.rows import CampaignFilter, campaign_link, campaign_links, link, utc
 from campaigns.admin.runs import reason_of
 from campaigns.admin.starting import StartedMixin
@@ -46,6 +52,7 @@ from config.wire import dumps
 from contacts.models import Contact
 from events.admin import event_link
 from events.models import Event
+from workspaces.confirmation import Question, ask
 from workspaces.models import Workspace
 from workspaces.staff import (
     DeletedByServiceMixin,
@@ -159,7 +166,7 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
         links = [link("campaigns_campaign_report", campaign.pk, "report")]
         links += [
             format_html(
-                '<a class="text-primary-600" href="{}">{}</a>',
+                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
                 reverse(f"admin:campaigns_{model}_changelist") + chosen,
                 words,
             )
@@ -189,12 +196,18 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
             try:
                 delete_campaign(campaign.workspace, campaign)
             except DomainError as error:
-                messages.error(request, f"{campaign}: {error.message}.")
+                messages.error(request, f"{campaign}: {error.sentence}")
 
     @admin.action(description="Activate: let the draft serve", permissions=["start"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+    def activate(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Let the drafts of the chosen campaigns serve."""
-        self._each(request, queryset, partial(activate_campaign, by=str(request.user)), "activated")
+        return self._each(
+            request,
+            queryset,
+            partial(activate_campaign, by=str(request.user)),
+            "activated",
+            activation_question,
+        )
 
     @admin.action(description="Pause", permissions=["start"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
@@ -202,19 +215,19 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
         self._each(request, queryset, pause_campaign, "paused")
 
     @admin.action(description="Resume", permissions=["start"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+    def resume(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Let the chosen campaigns go on."""
-        self._each(request, queryset, resume_campaign, "resumed")
+        return self._each(request, queryset, resume_campaign, "resumed", resumption_question)
 
     @admin.action(description="Finish: let nothing start any more", permissions=["start"])
-    def finish(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+    def finish(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Let the runs of the chosen campaigns go on to their end, and no more begin."""
-        self._each(request, queryset, finish_campaign, "finished")
+        return self._each(request, queryset, finish_campaign, "finished", finish_question)
 
     @admin.action(description="Archive: end all runs", permissions=["start"])
-    def archive(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
+    def archive(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Put the chosen campaigns away for good."""
-        self._each(request, queryset, archive_campaign, "archived")
+        return self._each(request, queryset, archive_campaign, "archived", archive_question)
 
     def _each(
         self,
@@ -222,16 +235,20 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
         queryset: QuerySet[Campaign],
         act: Callable[[Workspace, Campaign], Campaign],
         word: str,
-    ) -> None:
+        question: Callable[[QuerySet[Campaign]], Question | None] | None = None,
+    ) -> HttpResponse | None:
+        if question and (page := ask(request, self, partial(question, queryset))) is not None:
+            return page
         done = 0
         for campaign in queryset.select_related("workspace"):
             try:
                 act(campaign.workspace, campaign)
                 done += 1
             except DomainError as error:
-                messages.error(request, f"{campaign}: {error.message}.")
+                messages.error(request, f"{campaign}: {error.sentence}")
         if done:
             messages.success(request, f"{done} campaign{'' if done == 1 else 's'} {word}.")
+        return None
 
     def report_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Show what became of a campaign."""
@@ -270,11 +287,11 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
 
 @admin.register(CampaignVersion)
 class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
-    list_display = ["campaign_label", "version_label", "created_at", "by", "retired_at"]
+    list_display = ["created_at", "campaign_label", "version_label", "by", "retired_at"]
+    list_display_links = ["created_at", "version_label"]
     list_filter = [WorkspaceFilter, CampaignFilter]
     list_select_related = ["campaign"]
     sortable_by = ()
-    ordering = ["campaign_id", "-id"]
     fields = [
         *("workspace", "campaign_label", "version_label", "definition", "created_at", "by", "open_runs"),
         "retired_at",
@@ -297,11 +314,11 @@ class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Broadcast)
 class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
-    list_display = ["campaign_label", "due_at", "addressees", "taken", "finished_at"]
+    list_display = ["due_at", "campaign_label", "addressees", "taken", "finished_at"]
     list_filter = [WorkspaceFilter, CampaignFilter]
     list_select_related = ["campaign"]
     sortable_by = ()
-    ordering = ["campaign_id", "-id"]
+    ordering = ["-due_at", "-id"]
     fields = [
         *("workspace", "campaign_label", "addressees", "due_at", "taken", "finished_at", "cancelled_at"),
         *("what_was_done", "created_at"),
@@ -323,7 +340,7 @@ class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
             move_broadcast(obj.workspace_id, obj.pk, obj.due_at, by=str(request.user))
         except DomainError as error:
             messages.set_level(request, messages.ERROR)
-            messages.error(request, f"{error.message}.")
+            messages.error(request, error.sentence)
 
     @admin.action(description="Cancel the selected broadcasts", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Broadcast]) -> None:

@@ -107,8 +107,6 @@ class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     sortable_by = ()
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."
-    # The order of the index that finds them: the newest form's first, and of each the newest.
-    ordering = ["-form_id", "-id"]
     fields = [
         *("workspace", "form_label", "contact_label", "answers", "created_utc", "confirmed_utc", "trace"),
     ]

@@ -96,12 +96,16 @@ class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
         if row.message_id is None:
             return "none of a campaign's"
         url = reverse("admin:campaigns_message_change", args=[row.message_id])
-        return format_html('<a class="text-primary-600" href="{}">{}</a>', url, row.message_id)
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, row.message_id
+        )
 
     @admin.display(description="source")
     def source_link(self, row: SentEmail) -> SafeString:
         url = reverse("admin:campaigns_sentemail_source", args=[row.pk])
-        return format_html('<a class="text-primary-600" href="{}">as it was sent</a>', url)
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">as it was sent</a>', url
+        )
 
 
 _FRAME = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,6 +14,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
 from campaigns.admin.previewing import PreviewedMixin
+from campaigns.admin.questions import sending_question
 from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
 from campaigns.errors import TemplateFault
 from campaigns.models import Message, Template
@@ -22,6 +24,7 @@ from campaigns.services.settling import settle_message
 from campaigns.services.templates import check_template
 from campaigns.services.warnings import template_warnings
 from config.errors import DomainError
+from workspaces.confirmation import ask
 from workspaces.staff import DeletedByServiceMixin, TenantAdmin, TenantForm, WorkspaceFilter
 
 _PARTS = ("subject", "body", "text")
@@ -110,7 +113,7 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
             try:
                 delete_template(template)
             except DomainError as error:
-                messages.error(request, f"{template}: {error.message}")
+                messages.error(request, f"{template}: {error.sentence}")
 
 
 @admin.register(Message)
@@ -127,7 +130,6 @@ class MessageAdmin(OfCampaignAdmin):
         ("is_test", BooleanRadioFilter),
     ]
     by_ids: Sequence[str] = ("id", "run_id", "event_id")
-    ordering = ["-id"]
     fields = [
         *("workspace", "contact_label", "campaign_label", "run_label", "trace", "step", "channel", "address"),
         *("status", "error", "attempts", "is_transactional", "is_test", "priority"),
@@ -182,9 +184,14 @@ class MessageAdmin(OfCampaignAdmin):
         self._settle(request, queryset, was_sent=True)
 
     @admin.action(description="Unknown: send them again", permissions=["settle"])
-    def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
-        """Have the chosen messages, of which nobody knows, sent once more."""
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> HttpResponse | None:
+        """Have the chosen messages, of which nobody knows, sent once more, once that was confirmed."""
+        unknown = queryset.filter(status=Message.Status.UNKNOWN)
+        question = partial(sending_question, unknown) if unknown.exists() else lambda: None
+        if (page := ask(request, self, question)) is not None:
+            return page
         self._settle(request, queryset, was_sent=False)
+        return None
 
     def _settle(self, request: HttpRequest, queryset: QuerySet[Message], *, was_sent: bool) -> None:
         done = 0
@@ -193,6 +200,6 @@ class MessageAdmin(OfCampaignAdmin):
                 settle_message(message.workspace_id, message.pk, was_sent=was_sent)
                 done += 1
             except DomainError as error:
-                messages.error(request, f"{message}: {error.message}.")
+                messages.error(request, f"{message}: {error.sentence}")
         if done:
             messages.success(request, f"{done} message{'' if done == 1 else 's'} settled.")

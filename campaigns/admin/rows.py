@@ -27,7 +27,7 @@ CAMPAIGN_CHOICES = 200
 def link(page: str, identifier: object, text: object) -> SafeString:
     """Return a link to the page of a row."""
     url = reverse(f"admin:{page}", args=[identifier])
-    return format_html('<a class="text-primary-600" href="{}">{}</a>', url, text)
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
 
 
 def campaign_link(campaign: Campaign | None) -> SafeString | str:
@@ -38,7 +38,8 @@ def campaign_link(campaign: Campaign | None) -> SafeString | str:
 def campaign_links(names: Mapping[UUID, str]) -> SafeString:
     """Return campaigns' names, each linked to its page."""
     links = ((link("campaigns_campaign_change", one, name),) for one, name in names.items())
-    return format_html_join(", ", "{}", links)
+    # One element: a cell of a narrow page sets what stands in it side by side, without the spaces between.
+    return format_html("<span>{}</span>", format_html_join(", ", "{}", links))
 
 
 def about_label(decision: Decision) -> SafeString | str:
@@ -85,8 +86,6 @@ class OfCampaignAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     sortable_by = ()
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name, or the id of a run or of an event."
-    # The order of the index that finds them: the newest campaign's first, and of each the newest rows.
-    ordering = ["-campaign_id", "-id"]
     by_ids: Sequence[str] = ("run_id", "event_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

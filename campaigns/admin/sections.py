@@ -86,6 +86,8 @@ def _section(
         {
             "title": title,
             "table": {"headers": headers, "rows": rows},
-            "footer": format_html('<a class="text-primary-600" href="{}">{}</a>', url, words),
+            "footer": format_html(
+                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, words
+            ),
         },
     )

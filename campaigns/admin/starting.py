@@ -11,6 +11,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -28,6 +29,14 @@ from unfold.widgets import (
 )
 
 from campaigns.admin.chosen import ForContactForm
+from campaigns.admin.questions import (
+    activation_question,
+    archive_question,
+    broadcast_question,
+    finish_question,
+    resumption_question,
+    start_question,
+)
 from campaigns.admin.rows import campaign_link, link, utc
 from campaigns.models import Campaign
 from campaigns.services.campaigns import (
@@ -44,6 +53,7 @@ from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from contacts.services import get_contact
 from segments.models import Segment
+from workspaces.confirmation import Question, ask
 from workspaces.models import Workspace
 
 SEGMENT_CHOICES = 1_000
@@ -63,6 +73,12 @@ _ACTIVATE = Move("activate", "Let the draft serve from now on")
 _PAUSE = Move("pause", "Let nothing start, and leave runs where they are")
 _RESUME = Move("resume", "Go on as before the pause")
 _FINISH = Move("finish", "Let nothing start any more; runs go on to their end")
+_QUESTIONS: dict[str, Callable[[QuerySet[Campaign]], Question | None]] = {
+    "activate": activation_question,
+    "resume": resumption_question,
+    "finish": finish_question,
+    "archive": archive_question,
+}
 _SERVICES: dict[str, tuple[Callable[[Workspace, Campaign], Campaign], str]] = {
     "activate": (activate_campaign, "activated"),
     "pause": (pause_campaign, "paused"),
@@ -154,12 +170,18 @@ class StartedMixin:
         act, word = _SERVICES[name]
         if act is activate_campaign:
             act = partial(activate_campaign, by=str(request.user))
+        back = reverse("admin:campaigns_campaign_change", args=[campaign.pk])
+        if name in _QUESTIONS:
+            chosen = Campaign.objects.select_related("version").filter(pk=campaign.pk)
+            page = ask(request, self, partial(_QUESTIONS[name], chosen), back=back)
+            if page is not None:
+                return page
         try:
             act(campaign.workspace, campaign)
             messages.success(request, f"The campaign is {word}.")
         except DomainError as error:
-            messages.error(request, f"{error.message}.")
-        return HttpResponseRedirect(reverse("admin:campaigns_campaign_change", args=[campaign.pk]))
+            messages.error(request, error.sentence)
+        return HttpResponseRedirect(back)
 
     def start_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Ask for whom a campaign is to start, and start it."""
@@ -168,10 +190,20 @@ class StartedMixin:
         data = request.POST if how else None
         for_contact = RunForm(campaign.workspace_id, data if how in ("try", "execute") else None)
         for_segment = SegmentForm(campaign.workspace_id, data if how == "broadcast" else None)
-        if for_contact.is_valid():
-            is_done = _start_run(request, campaign, for_contact, is_trial=how == "try")
-        else:
-            is_done = for_segment.is_valid() and _start_broadcast(request, campaign, for_segment)
+        is_done, question = False, None
+        if _is_startable(for_contact, is_trial=how == "try"):
+            contact_id = for_contact.cleaned_data["contact"]
+            question = partial(start_question, campaign, contact_id, is_trial=how == "try")
+        elif for_segment.is_valid():
+            segment_id, at = parse_uuid(for_segment.cleaned_data["segment"]), for_segment.cleaned_data["at"]
+            question = partial(broadcast_question, campaign, segment_id or NO_ID, at)
+        if question is not None:
+            if (page := ask(request, self, question)) is not None:
+                return page
+            if how == "broadcast":
+                is_done = _start_broadcast(request, campaign, for_segment)
+            else:
+                is_done = _start_run(request, campaign, for_contact, is_trial=how == "try")
         if is_done:
             return HttpResponseRedirect(request.path)
         context = {
@@ -189,7 +221,7 @@ class StartedMixin:
         """Return the campaign of an address, with its workspace. Raises PermissionDenied, Http404."""
         if not self.has_start_permission(request):
             raise PermissionDenied
-        campaigns = Campaign.objects.select_related("workspace")
+        campaigns = Campaign.objects.select_related("workspace", "version")
         campaign = campaigns.filter(pk=parse_uuid(campaign_id) or NO_ID).first()
         if campaign is None:
             raise Http404
@@ -213,15 +245,20 @@ def moves_of(campaign: Campaign) -> list[Move]:
     return moves
 
 
+def _is_startable(form: RunForm, *, is_trial: bool) -> bool:
+    """Return whether the form says what to start and how; the fault is in the form."""
+    if not form.is_valid():
+        return False
+    if form.cleaned_data["skip_waits"] and not is_trial:
+        form.add_error("skip_waits", "Only a trial skips them.")
+    if form.cleaned_data["key"] and is_trial:
+        form.add_error("key", "A trial has none.")
+    return not form.errors
+
+
 def _start_run(request: HttpRequest, campaign: Campaign, form: RunForm, *, is_trial: bool) -> bool:
     """Start a run for a contact, and tell what came of it; False with the refusal in the form."""
     wanted = form.cleaned_data
-    if wanted["skip_waits"] and not is_trial:
-        form.add_error("skip_waits", "Only a trial skips them.")
-    if wanted["key"] and is_trial:
-        form.add_error("key", "A trial has none.")
-    if form.errors:
-        return False
     workspace = campaign.workspace
     try:
         contact = get_contact(workspace.id, wanted["contact"])

@@ -53,6 +53,7 @@ class FormSubmission(TenantModel):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["workspace", "form", "id"], name="submission_by_form"),
+            models.Index(fields=["workspace", "id"], name="submission_by_time"),
             models.Index(fields=["workspace", "contact"], name="submission_by_contact"),
         ]
 

@@ -115,6 +115,7 @@ class Run(models.Model):
             ),
             models.Index(fields=["workspace", "version"], condition=Q(status="open"), name="run_of_version"),
             models.Index(fields=["workspace", "campaign", "id"], name="run_by_campaign"),
+            models.Index(fields=["workspace", "id"], name="run_by_time"),
             models.Index(fields=["workspace", "contact", "id"], name="run_by_contact"),
             models.Index(fields=["workspace", "event_id"], name="run_by_event"),
         ]
@@ -248,6 +249,7 @@ class Decision(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["workspace", "campaign", "id"], name="decision_by_campaign"),
+            models.Index(fields=["workspace", "id"], name="decision_by_time"),
             models.Index(
                 # With what reports count by.
                 fields=["workspace", "campaign_set", "id"],

@@ -5,6 +5,7 @@ from django.urls import reverse
 
 from contacts.models import Contact, Merge
 from contacts.services import merge_contacts
+from tests.admin.confirming import post_and_confirm
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -26,7 +27,7 @@ def merge(workspace, pair):
 
 def act(client, url, action, *rows):
     body = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
-    return client.post(url, body, follow=True).content.decode()
+    return post_and_confirm(client, url, body, follow=True).content.decode()
 
 
 def page_of(contact):

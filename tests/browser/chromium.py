@@ -18,6 +18,8 @@ needs_chromium = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="needs chromium and chromedriver: apt-get install chromium chromium-driver",
 )
+PHONE = 600
+"""Pixels: what is narrower is one."""
 _FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -61,6 +63,21 @@ class Chromium:
     def run(self, script: str) -> Any:
         """Return what JavaScript returns."""
         return self._call("POST", "/execute/sync", {"script": script, "args": []})
+
+    def wait_for(self, script: str) -> Any:
+        """Return what JavaScript gives to the function that it gets as its last argument."""
+        return self._call("POST", "/execute/async", {"script": script, "args": []})
+
+    def size(self, width: int, height: int) -> None:
+        """Show pages as a window of that many pixels does, a telephone's too."""
+        self._call(
+            "POST",
+            "/goog/cdp/execute",
+            {
+                "cmd": "Emulation.setDeviceMetricsOverride",
+                "params": {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < PHONE},
+            },
+        )
 
     def screenshot(self, path: Path) -> None:
         """Save what the window shows."""

@@ -18,6 +18,7 @@ from events.models import Event
 from events.services import apply_effects
 from scoring.models import ScoringRule
 from scoring.services import save_rule
+from tests.admin.confirming import post_and_confirm
 from tests.campaigns.rows import (
     a_campaign_row,
     a_decision,
@@ -61,7 +62,7 @@ def form(**values):
 
 def act(staff, model, action, *rows):
     data = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
-    return staff.post(page(model, "changelist"), data, follow=True)
+    return post_and_confirm(staff, page(model, "changelist"), data, follow=True)
 
 
 def found(staff, model, **parameters):

@@ -13,6 +13,7 @@ from campaigns.api.serializers import WELCOME
 from campaigns.models import Broadcast, Campaign, Message, Run
 from config import clock
 from events.models import Event
+from tests.admin.confirming import post_and_confirm
 from tests.campaigns.rows import a_template_row
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, attribute, tell
@@ -68,11 +69,12 @@ def text_of(response):
 
 
 def move(client, campaign, name):
-    return client.post(url("campaign", "move", campaign), {"move": name}, follow=True)
+    return post_and_confirm(client, url("campaign", "move", campaign), {"move": name}, follow=True)
 
 
 def start(client, campaign, how, **values):
-    return client.post(url("campaign", "start", campaign), {"start": how, **values}, follow=True)
+    address = url("campaign", "start", campaign)
+    return post_and_confirm(client, address, {"start": how, **values}, follow=True)
 
 
 def preview(client, template, button="show", **values):

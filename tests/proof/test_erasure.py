@@ -58,6 +58,7 @@ from events.services.outbox import lane_of
 from scoring.models import ScoringRule
 from segments.models import Segment
 from segments.services import add_members, create_segment
+from tests.admin.confirming import confirm, post_and_confirm
 from tests.campaigns.factories import a_campaign, definition, marks, messages_of, node, runs_of, sends, work
 from tests.config.test_supervisor import ROOT, wait_for
 from tests.contacts.factories import a_contact, by_email
@@ -613,7 +614,10 @@ def test_staff_erase_after_confirming(workspace, client, admin_client):
     asked = admin_client.post(page, chosen)
     assert b"cannot be undone" in asked.content
     assert Contact.objects.filter(id=full.contact.id).exists()
+    assert EMAIL.encode() in asked.content
     admin_client.post(page, {**chosen, "confirmed": "yes"})
+    assert Contact.objects.filter(id=full.contact.id).exists()
+    confirm(admin_client, asked)
 
     assert not Contact.objects.filter(id__in=full.ids).exists()
     receipt = Erasure.objects.get()
@@ -629,7 +633,7 @@ def test_staff_erase_after_confirming(workspace, client, admin_client):
     tombstone = ErasedIdentifier.objects.get(digest=next(iter(digests_of(workspace.id, [("email", EMAIL)]))))
     assert str(tombstone.id) in admin_client.get(erased, {"q": EMAIL.upper()}).content.decode()
     assert str(tombstone.id) not in admin_client.get(erased, {"q": "ford@earth.test"}).content.decode()
-    admin_client.post(erased, {"action": "lift", "_selected_action": [str(tombstone.id)]})
+    post_and_confirm(admin_client, erased, {"action": "lift", "_selected_action": [str(tombstone.id)]})
     assert a_contact(workspace, EMAIL).email == EMAIL
 
 

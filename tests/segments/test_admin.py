@@ -13,6 +13,7 @@ from django.urls import reverse
 from config import clock
 from segments.models import Membership, Segment
 from segments.services import add_members, create_segment, run_build, update_segment
+from tests.admin.confirming import post_and_confirm
 from tests.contacts.factories import a_contact
 from tests.segments.factories import (
     a_segment,
@@ -72,7 +73,7 @@ def form(**values):
 
 def act(staff, action, *segments):
     data = {"action": action, "_selected_action": [str(segment.pk) for segment in segments]}
-    return staff.post(reverse(LIST), data, follow=True)
+    return post_and_confirm(staff, reverse(LIST), data, follow=True)
 
 
 def test_a_segment_is_made_by_the_service(staff, workspace, jane):

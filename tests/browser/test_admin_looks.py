@@ -1,0 +1,156 @@
+"""The admin can be read: by a screen reader, in the dark, on a telephone, whatever senders write."""
+
+import json
+import shutil
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+
+from campaigns.models import Campaign, Decision, Message, Run, SentEmail, Template
+from config import clock
+from contacts.models import Contact, ContactScore, Identifier
+from events.models import Event, EventDefinition
+from segments.models import Segment
+from tests.admin.rows import fill, lines
+from tests.browser.chromium import Chromium, needs_chromium
+from workspaces.models import User, Workspace
+
+HERE = Path(__file__).parent
+WIDE, NARROW = (1440, 1000), (390, 844)
+UNBROKEN = "https://shop.example/" + "a-very-long-path-without-any-space" * 12
+SERIOUS = """
+const done = arguments[arguments.length - 1];
+axe.run(document, {resultTypes: ["violations"]}).then(found => done(found.violations
+  .filter(one => ["serious", "critical"].includes(one.impact) || MODERATE.includes(one.id))
+  .map(one => one.id + ": " + one.nodes.slice(0, 5).map(node => node.html.slice(0, 250)).join(" | "))));
+""".replace("MODERATE", '["landmark-one-main", "heading-order", "page-has-heading-one", "label"]')
+# What reaches over the window's edge, and lies in nothing that scrolls by itself.
+OVER_THE_EDGE = """
+const width = document.documentElement.clientWidth;
+const scrolls = one => one && one !== document.body && (
+  ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(one).overflowX) || scrolls(one.parentElement));
+return [...document.querySelectorAll("body *")]
+  .filter(one => one.checkVisibility() && one.getBoundingClientRect().right > width + 1)
+  .filter(one => !scrolls(one.parentElement))
+  .slice(0, 5).map(one => one.outerHTML.slice(0, 250));
+"""
+
+pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Install axe-core, once for each version of it, outside the repository; return its script."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not on this machine, and axe-core comes by it")
+    home = Path(settings.HEADRACE_HOME) / "test-axe"
+    script = home / "node_modules" / "axe-core" / "axe.min.js"
+    manifest = (HERE / "package.json").read_text()
+    if not script.exists() or (home / "package.json").read_text() != manifest:
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HERE / "package.json", home)
+        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+        installed = subprocess.run(
+            command, cwd=home, capture_output=True, text=True, timeout=180, check=False
+        )
+        if installed.returncode:
+            pytest.skip(f"npm could not install axe-core: {installed.stderr.strip()[-300:]}")
+    return script.read_text()
+
+
+@pytest.fixture
+def pages(live_server):
+    """Return the main pages by name, of a site where senders wrote long things without a space."""
+    workspace = Workspace.objects.create(name="Mill")
+    rows = fill(workspace, 4)
+    contact = rows.contacts[0]
+    lines(workspace, contact, rows.rules[0], 3)
+    ContactScore.objects.filter(contact=contact).update(points=47)
+    Contact.objects.filter(pk=contact.pk).update(last_name="L" * 120, attributes={"page": UNBROKEN})
+    Identifier.objects.filter(contact=contact).update(value=f"{'a' * 60}@{'long-domain.' * 10}example")
+    Event.objects.filter(pk=rows.events[0].pk).update(properties={"page": UNBROKEN})
+    EventDefinition.objects.filter(name="e0").update(description=UNBROKEN)
+    Message.objects.update(subject=UNBROKEN, body=UNBROKEN, text=UNBROKEN, error=UNBROKEN)
+    SentEmail.objects.update(subject=UNBROKEN, recipients=[f"{'b' * 60}@{'long-domain.' * 10}example"])
+    Segment.objects.filter(name="s0").update(name="S" * 120, error=UNBROKEN)
+    Campaign.objects.filter(name="c0").update(name="C" * 120, error=UNBROKEN, activated_at=clock.now())
+    Decision.objects.update(reason="webhook_refused", detail={"url": UNBROKEN})
+    Run.objects.update(ended_at=clock.now() - timedelta(hours=1))
+    segment, campaign = Segment.objects.get(name="S" * 120), Campaign.objects.get(name="C" * 120)
+
+    def of(page, *args):
+        return reverse(f"admin:{page}", args=args)
+
+    paths = {
+        "home": of("index"),
+        "contacts": of("contacts_contact_changelist"),
+        "contact": of("contacts_contact_change", contact.pk),
+        "contact-add": of("contacts_contact_add"),
+        "events": of("events_event_changelist"),
+        "event": of("events_event_change", rows.events[0].pk),
+        "definition": of("events_eventdefinition_change", EventDefinition.objects.get(name="e0").pk),
+        "rules": of("scoring_scoringrule_changelist"),
+        "rule": of("scoring_scoringrule_change", rows.rules[0].pk),
+        "ledger": of("scoring_scoreentry_changelist"),
+        "segments": of("segments_segment_changelist"),
+        "segment": of("segments_segment_change", segment.pk),
+        "explanation": of("segments_segment_explanation", segment.pk, contact.pk),
+        "campaigns": of("campaigns_campaign_changelist"),
+        "campaign": of("campaigns_campaign_change", campaign.pk),
+        "report": of("campaigns_campaign_report", campaign.pk),
+        "start": of("campaigns_campaign_start", campaign.pk),
+        "decisions": of("campaigns_decision_changelist"),
+        "trace": of("campaigns_trace", rows.events[0].pk),
+        "messages": of("campaigns_message_changelist"),
+        "message": of("campaigns_message_change", Message.objects.first().pk),
+        "preview": of("campaigns_template_preview", Template.objects.first().pk),
+        "inbox": of("campaigns_sentemail_changelist"),
+        "issue-key": of("workspaces_apikey_add"),
+    }
+    return {name: live_server.url + path for name, path in paths.items()}
+
+
+@pytest.fixture
+def browser(live_server):
+    client = Client()
+    client.force_login(User.objects.create(username="staff", is_staff=True, is_superuser=True))
+    with Chromium() as browser:
+        browser.open(live_server.url + reverse("admin:login"))
+        browser.cookie(settings.SESSION_COOKIE_NAME, client.cookies[settings.SESSION_COOKIE_NAME].value)
+        yield browser
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_serious_stands_in_a_readers_way(browser, pages, axe, theme):
+    browser.size(*WIDE)
+    browser.open(pages["home"])
+    browser.run(f"localStorage.setItem('adminTheme', JSON.stringify('{theme}'))")
+    found = {}
+    for name, url in pages.items():
+        browser.open(url)
+        assert browser.run("return document.documentElement.classList.contains('dark')") == (theme == "dark")
+        browser.run(axe)
+        if complaints := browser.wait_for(SERIOUS):
+            found[name] = complaints
+    assert not found, json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("window", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_no_page_is_wider_than_its_window(browser, pages, window):
+    browser.size(*window)
+    found = {}
+    for name, url in pages.items():
+        browser.open(url)
+        browser.screenshot(Path(settings.HEADRACE_HOME) / "screenshots" / f"{name}-{window[0]}.png")
+        width = browser.run(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        over = browser.run(OVER_THE_EDGE)
+        if width > 0 or over:
+            found[name] = (width, over)
+    assert not found, json.dumps(found, indent=1)
