@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("campaigns", "0008_broadcasts_that_are_moved"),
         ("contacts", "0006_erasures_in_chunks"),
-        ("workspaces", "0002_confirmation"),
+        ("workspaces", "0001_initial"),
     ]
 
     operations = [

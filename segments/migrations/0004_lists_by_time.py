@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("contacts", "0006_erasures_in_chunks"),
         ("segments", "0003_plans_for_any_workspace"),
-        ("workspaces", "0002_confirmation"),
+        ("workspaces", "0001_initial"),
     ]
 
     operations = [

@@ -17,6 +17,8 @@ from tests.admin.test_every_page import REGISTERED, url_of
 
 # Two full stops, a comma or a colon with a word right behind it, a space before them.
 WRONG = re.compile(r"(?<!\.)\.\.(?!\.)|[a-z\d)][,:][A-Za-z]|\w +[,.;:](?:\s|$)|\(\s|\s\)")
+# Times, addresses, and what names culprits and scopes.
+MEANT = re.compile(r"\d\d:\d\d(:\d\d)?|https?:\S+|\S+@\S+|[\w-]+:<[\w ]+>|\b[a-z_.]+:[a-z_]+ ·")
 _SILENT = {"script", "style", "textarea", "pre", "code", "title"}
 _INLINE = {"a", "span", "strong", "b", "em", "i"}
 
@@ -61,8 +63,7 @@ class Spoken(HTMLParser):
 def wrong_in(response):
     page = Spoken()
     page.feed(response.text)
-    # Icons are words of a font of their own; times and addresses have colons.
-    lines = [re.sub(r"\d\d:\d\d(:\d\d)?|https?:\S+|\S+@\S+|[\w-]+:<[\w ]+>|\b[a-z_.]+:[a-z_]+ ·", "", one) for one in page.lines]
+    lines = [MEANT.sub("", line) for line in page.lines]
     return [line for line in lines if WRONG.search(line)]
 
 
