@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def pages(live_server):
     Campaign.objects.filter(name="c0").update(name="C" * 120, error=UNBROKEN, activated_at=clock.now())
     Decision.objects.update(reason="webhook_refused", detail={"url": UNBROKEN})
     Run.objects.update(ended_at=clock.now() - timedelta(hours=1))
+    press = Segment.objects.create(workspace=workspace, name="Press", evaluation="STATIC")
     segment, campaign = Segment.objects.get(name="S" * 120), Campaign.objects.get(name="C" * 120)
 
     def of(page, *args):
@@ -110,6 +112,7 @@ def pages(live_server):
         "message": of("campaigns_message_change", Message.objects.first().pk),
         "preview": of("campaigns_template_preview", Template.objects.first().pk),
         "inbox": of("campaigns_sentemail_changelist"),
+        "members": of("segments_segment_members", press.pk),
         "issue-key": of("workspaces_apikey_add"),
     }
     return {name: live_server.url + path for name, path in paths.items()}
@@ -125,14 +128,30 @@ def browser(live_server):
         yield browser
 
 
+def ask(browser):
+    """Go on from the list of contacts to the page that asks before they are erased."""
+    browser.run(
+        "const form = document.querySelector('#changelist-form');"
+        "form.querySelector('[name=_selected_action]').checked = true;"
+        "form.querySelector('[name=action]').value = 'erase_chosen'; form.submit()"
+    )
+    for _ in range(100):
+        if browser.run("return document.querySelector('[name=confirmed]') !== null"):
+            return
+        time.sleep(0.1)
+    raise AssertionError("It does not ask.")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_serious_stands_in_a_readers_way(browser, pages, axe, theme):
     browser.size(*WIDE)
     browser.open(pages["home"])
     browser.run(f"localStorage.setItem('adminTheme', JSON.stringify('{theme}'))")
     found = {}
-    for name, url in pages.items():
+    for name, url in [*pages.items(), ("confirmation", pages["contacts"])]:
         browser.open(url)
+        if name == "confirmation":
+            ask(browser)
         assert browser.run("return document.documentElement.classList.contains('dark')") == (theme == "dark")
         browser.run(axe)
         if complaints := browser.wait_for(SERIOUS):
@@ -144,8 +163,10 @@ def test_nothing_serious_stands_in_a_readers_way(browser, pages, axe, theme):
 def test_no_page_is_wider_than_its_window(browser, pages, window):
     browser.size(*window)
     found = {}
-    for name, url in pages.items():
+    for name, url in [*pages.items(), ("confirmation", pages["contacts"])]:
         browser.open(url)
+        if name == "confirmation":
+            ask(browser)
         browser.screenshot(Path(settings.HEADRACE_HOME) / "screenshots" / f"{name}-{window[0]}.png")
         width = browser.run(
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
