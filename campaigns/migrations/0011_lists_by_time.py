@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("campaigns", "0009_senders"),
+        ("campaigns", "0010_soft_bounces"),
         ("contacts", "0006_erasures_in_chunks"),
         ("workspaces", "0001_initial"),
     ]
