@@ -12,6 +12,7 @@ from uuid import UUID
 
 from campaigns.errors import InvalidDefinition
 from config.ids import parse_uuid
+from config.texts import composed
 from events.conditions import fault_of_field, path_of
 from events.errors import InvalidCondition
 from events.models import Event
@@ -754,7 +755,7 @@ def _refuse_unknown(body: Mapping[str, Any], known: set[str], path: str) -> None
 def _text(raw: object, path: str) -> str:
     if not isinstance(raw, str) or not 0 < len(raw.strip()) <= MAX_TEXT or "\x00" in raw:
         raise InvalidDefinition(path, f"Must be a text of 1 to {MAX_TEXT} characters.")
-    return raw.strip()
+    return composed(raw.strip())
 
 
 def _uuid(body: Mapping[str, Any], key: str, path: str) -> UUID:
@@ -825,7 +826,7 @@ def _contact_field(raw: object, path: str) -> str:
 
 def _attribute(raw: object, path: str) -> str:
     """Return the name of one of the contact's own attributes, without what it begins with."""
-    name = raw.removeprefix("attributes.") if isinstance(raw, str) else ""
+    name = composed(raw.removeprefix("attributes.")) if isinstance(raw, str) else ""
     if not isinstance(raw, str) or not 0 < len(name) < len(raw) <= MAX_TEXT or "." in name:
         raise InvalidDefinition(path, 'The field must be "attributes.…".')
     return name

@@ -16,6 +16,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
 from config.encodings import CorruptBody, InflatedTooLarge, UnknownEncoding
+from config.texts import composed
 
 MAX_DEPTH = 100
 # Of a whole body, in which `MAX_BODY_BYTES` leave room for an array or object of 50 bytes and a value of 20.
@@ -186,6 +187,9 @@ def _default(value: Any) -> Any:
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
+    if not all(map(str.isascii, result)):
+        # Two spellings of one name are that name twice.
+        result = {composed(name): value for name, value in pairs}
     if len(result) != len(pairs):
         raise ParseError("The body repeats a key of an object.")
     return result

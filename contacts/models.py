@@ -12,7 +12,8 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock
-from config.fields import JSONField
+from config.fields import JSONField, NameField
+from config.texts import composed
 from contacts.texts import Parts, folded
 from workspaces.tenancy import TenantModel
 
@@ -45,7 +46,7 @@ class Company(TenantModel):
 
 def company_name_key(name: str) -> str:
     """Return what two spellings of one company's name have in common."""
-    return " ".join(name.split()).casefold()[:255]
+    return composed(" ".join(name.split()).casefold())[:255]
 
 
 class ContactQuerySet(models.QuerySet["Contact"]):
@@ -238,7 +239,7 @@ class Field(TenantModel):
         DATETIME = "datetime"
         BOOLEAN = "boolean"
 
-    name = models.CharField(max_length=64)
+    name = NameField(max_length=64)
     type = models.CharField(max_length=16, choices=Type)
     format = JSONField(
         null=True, blank=True, help_text='such as {"text": "email"} or {"text": "regex", "pattern": "…"}'
@@ -257,7 +258,7 @@ class Field(TenantModel):
 class Tag(TenantModel):
     """A word that staff and systems put on contacts."""
 
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
 
     class Meta:
         constraints: ClassVar = [

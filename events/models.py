@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock, ids
-from config.fields import JSONField
+from config.fields import JSONField, NameField
 from workspaces.tenancy import TenantModel
 
 
@@ -29,7 +29,7 @@ class EventDefinitionQuerySet(models.QuerySet["EventDefinition"]):
 class EventDefinition(TenantModel):
     """A name of events and the properties that they carry; deleted softly, for its events stay."""
 
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
     description = models.TextField(blank=True)
     is_declared = models.BooleanField(
         default=True, help_text="declared by a person, not merely seen in the stream"
@@ -70,7 +70,7 @@ class EventProperty(TenantModel):
         URL = "url"
 
     definition = models.ForeignKey(EventDefinition, on_delete=models.CASCADE, related_name="properties")
-    name = models.CharField(max_length=128)
+    name = NameField(max_length=128)
     type = models.CharField(max_length=16, choices=Type)
     description = models.TextField(blank=True)
     suggested_values = ArrayField(models.CharField(max_length=2048), default=list, blank=True)
@@ -132,7 +132,7 @@ class Event(models.Model):
         db_index=False,
     )
     company_id = models.UUIDField(null=True, blank=True)
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
     properties = JSONField(default=dict, blank=True)
     context = JSONField(
         default=dict, blank=True, help_text="page, session, campaign tags: what came beside the properties"

@@ -10,7 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from config import clock, ids
-from config.fields import JSONField
+from config.fields import JSONField, NameField
 from scoring.folding import Award, State, Terms
 from workspaces.tenancy import TenantModel
 
@@ -49,7 +49,7 @@ class ScoringRule(TenantModel):
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     active = models.BooleanField(default=True)
-    event_name = models.CharField(max_length=255)
+    event_name = NameField(max_length=255)
     condition = JSONField(
         null=True,
         blank=True,

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from contacts.models import Consent, Identifier
 from contacts.services import ContactChanges
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import NumberField, ObjectField
 
 _CHANNELS = [(channel.value.upper(), channel.label) for channel in Consent.Channel]
@@ -143,7 +143,7 @@ class ContactBodySerializer(serializers.Serializer[Any]):
         required=False, allow_null=True, help_text="Set key by key; the value null removes a key."
     )
     tags = serializers.ListField(
-        child=StrictCharField(max_length=255), required=False, allow_null=True, max_length=_MAX_TAGS
+        child=NameCharField(max_length=255), required=False, allow_null=True, max_length=_MAX_TAGS
     )
     consents = ConsentSerializer(many=True, required=False, allow_null=True)
 

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from config.errors import DomainError, TryAgain
 from config.ids import parse_uuid
+from config.texts import composed
 from contacts.errors import ContactNotFound, IdentifierTaken, InvalidIdentifier, NoIdentity
 from contacts.models import Consent, Contact
 from contacts.queries import with_details
@@ -168,7 +169,7 @@ def untag_contact(workspace: Workspace, contact: Contact, *tags: str) -> Contact
     edition = _edition(workspace.id, ContactSchema(), ContactChanges(), [survivor])
     draft = edition.edit(survivor)
     for tag in tags:
-        draft.after.tags.pop(tag.strip(), None)
+        draft.after.tags.pop(composed(tag.strip()), None)
     write(workspace.id, [draft])
     return get_contact(workspace.id, survivor)
 

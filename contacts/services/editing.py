@@ -7,6 +7,7 @@ from uuid import UUID
 
 from config.errors import DomainError
 from config.ids import uuid7
+from config.texts import composed
 from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier, PersonErased
 from contacts.models import Consent
 from contacts.services.identifiers import BUILT_IN_KINDS, Identification, normalize_all, normalize_identifier
@@ -207,7 +208,7 @@ def _checked_tags(tags: Iterable[object]) -> Iterable[str]:
         if not isinstance(tag, str) or "\x00" in tag or len(tag.strip()) > MAX_NAME:
             raise InvalidFieldValue("tags", f"texts of at most {MAX_NAME} characters")
         if tag.strip():
-            yield tag.strip()
+            yield composed(tag.strip())
 
 
 def _checked_consents(consents: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from django.db import transaction
 
 from config.ids import parse_uuid
+from config.texts import composed
 from contacts.errors import (
     FieldNameTaken,
     FieldNotFound,
@@ -99,7 +100,7 @@ def set_identity_field(workspace: Workspace, name: str) -> Workspace:
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or "\x00" in name:
         raise InvalidFieldName(name)
-    checked = name.strip()
+    checked = composed(name.strip())
     if not checked or len(checked) > MAX_NAME_LENGTH or checked.lower() in RESERVED_NAMES:
         raise InvalidFieldName(checked)
     return checked

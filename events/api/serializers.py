@@ -8,7 +8,7 @@ from rest_framework import serializers
 from contacts.api.serializers import ContactBriefSerializer
 from events.models import EventDefinition, EventProperty
 from events.services import PropertySpec
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import ObjectField
 
 _MAX_PROPERTIES = 200
@@ -78,7 +78,7 @@ class BatchResultSerializer(serializers.Serializer[Any]):
 class PropertySerializer(serializers.Serializer[Any]):
     """A property of a definition."""
 
-    name = StrictCharField(max_length=128)
+    name = NameCharField(max_length=128)
     type = serializers.ChoiceField(choices=EventProperty.Type.choices)
     description = StrictCharField(required=False, allow_blank=True, default="", max_length=10_000)
     suggestedValues = serializers.ListField(
@@ -93,7 +93,7 @@ class PropertySerializer(serializers.Serializer[Any]):
 class DefinitionBodySerializer(serializers.Serializer[Any]):
     """An event to declare."""
 
-    name = StrictCharField(max_length=255)
+    name = NameCharField(max_length=255)
     description = StrictCharField(required=False, allow_blank=True, max_length=10_000)
     properties = PropertySerializer(
         many=True,

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from config.ids import parse_uuid
+from config.texts import composed
 from contacts.models import Consent, Field
 from events.conditions import OPERATORS, fault_of_field, fault_of_value
 from events.errors import InvalidCondition
@@ -181,17 +182,18 @@ class _Reader:
     def _property(self, node: Mapping[str, Any], path: str, event_name: str) -> PropertyLeaf:
         if (fault := fault_of_field(node.get("field"))) is not None:
             raise InvalidCondition(_at(path, "field"), fault)
-        comparison = _comparison(node, path, self._kind_of(event_name, node["field"]))
+        field = composed(node["field"])
+        comparison = _comparison(node, path, self._kind_of(event_name, field))
         if self.is_filter and comparison.goes_with_the_clock:
             raise InvalidCondition(_at(path, "value"), "A filter compares with fixed moments only.")
-        changed = field_changed(event_name, node["field"])
-        return PropertyLeaf(node["field"], self._as_stored(changed, comparison, path))
+        changed = field_changed(event_name, field)
+        return PropertyLeaf(field, self._as_stored(changed, comparison, path))
 
     def _kind_of(self, event_name: str, field: str) -> str:
         return self.types.properties.get((event_name, field.partition(".")[2]), "any")
 
     def attribute(self, node: Mapping[str, Any], path: str) -> Leaf:
-        name = node.get("field")
+        name = _composed(node.get("field"))
         if isinstance(name, str) and name in CONTACT_FIELDS:
             kind = {"createdAt": "moment", "updatedAt": "moment", "score": "number"}.get(name, "text")
             return AttributeLeaf(name, self._as_stored(name, _comparison(node, path, kind), path))
@@ -228,7 +230,7 @@ class _Reader:
 
     def _measured(self, node: Mapping[str, Any], path: str, aggregation: str) -> str:
         """Return the property that is aggregated, "" where the events themselves are."""
-        name = node.get("property")
+        name = _composed(node.get("property"))
         if name is None and aggregation in ("count", "first", "last"):
             return ""
         if aggregation == "count":
@@ -243,7 +245,7 @@ class _Reader:
         if aggregation in ("count", "distinct"):
             return _counted(node, path)
         if aggregation in ("first", "last"):
-            name = node.get("property")
+            name = _composed(node.get("property"))
             kind = "moment only" if name is None else self._kind_of(event_name, name)
             return _comparison(node, path, kind)
         return _comparison(node, path, "number")
@@ -276,7 +278,7 @@ class _Reader:
         return TagLeaf(_text(node.get("value"), _at(path, "value")), operator == "has")
 
     def company(self, node: Mapping[str, Any], path: str) -> Leaf:
-        name = node.get("field", "")
+        name = _composed(node.get("field", ""))
         if name == "":
             comparison = _comparison({"operator": "exists", **node}, path, "any")
             if comparison.operator not in _EXISTENCE:
@@ -438,7 +440,11 @@ def _moment(raw: object, path: str) -> datetime | None:
 def _text(raw: object, path: str) -> str:
     if not isinstance(raw, str) or not 0 < len(raw.strip()) <= MAX_TEXT:
         raise InvalidCondition(path, f"Must be a text of 1 to {MAX_TEXT} characters.")
-    return raw.strip()
+    return composed(raw.strip())
+
+
+def _composed(raw: Any) -> Any:
+    return composed(raw) if isinstance(raw, str) else raw
 
 
 def _is_path(name: object, prefix: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.db import IntegrityError, transaction
 
 from config import clock
+from config.texts import composed
 from events.errors import DefinitionExists, DefinitionLimitReached, PropertyTypeLocked
 from events.models import EventDefinition, EventProperty
 from workspaces.models import Workspace
@@ -35,6 +36,7 @@ def create_definition(
     Raises DefinitionExists, DefinitionLimitReached where `limit` declared ones exist already, and
     PropertyTypeLocked where a property was learned with another type.
     """
+    name = composed(name)
     # Holding the workspace's row keeps two requests from passing the limit together.
     Workspace.objects.select_for_update(no_key=True).get(id=workspace.id)
     active = EventDefinition.objects.in_workspace(workspace.id).active()

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from config import clock, ids
 from config.errors import DomainError
+from config.texts import composed
 from contacts.services import Resolution, resolve_contacts
 from contacts.signals import ContactChange, Kind
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
@@ -334,7 +335,7 @@ def _system_event(
 
 def _sound(event: IncomingEvent, received_at: datetime) -> IncomingEvent:
     """Return the event with a trimmed name. Raises what is wrong with it whatever its schema."""
-    name = event.name.strip() if isinstance(event.name, str) else ""
+    name = composed(event.name.strip()) if isinstance(event.name, str) else ""
     if not 0 < len(name) <= MAX_NAME:
         raise InvalidEventName
     if len(event.message_id) > MAX_MESSAGE_ID:
@@ -345,7 +346,9 @@ def _sound(event: IncomingEvent, received_at: datetime) -> IncomingEvent:
     if moment is not None and moment > received_at + CLOCK_TOLERANCE:
         minutes = CLOCK_TOLERANCE // timedelta(minutes=1)
         raise InvalidEventTime(f"must be a moment in the past; it is more than {minutes} minutes ahead")
-    return event if name == event.name else replace(event, name=name)
+    key = composed(event.message_id)
+    is_so_spelled = name == event.name and key == event.message_id
+    return event if is_so_spelled else replace(event, name=name, message_id=key)
 
 
 def _refuse(error: DomainError, terms: _Terms) -> Outcome:

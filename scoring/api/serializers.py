@@ -13,7 +13,7 @@ from events.services import LANES
 from scoring.errors import InvalidScoringRule
 from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
 from scoring.services import validate_rule
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import NumberField, ObjectField, StrictBooleanField, StrictIntegerField
 
 _MOST_COUNTED = 2**31 - 1
@@ -79,7 +79,7 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
     name = StrictCharField(max_length=255)
     description = StrictCharField(required=False, allow_blank=True, allow_null=True, max_length=10_000)
     active = StrictBooleanField(required=False)
-    eventType = StrictCharField(source="event_name", max_length=255)
+    eventType = NameCharField(source="event_name", max_length=255)
     condition = ObjectField(required=False, allow_null=True, help_text=_CONDITION)
     delta = NumberField(source="points", help_text="points that a match gives; negative ones subtract")
     decayPoints = NumberField(

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from config.moments import names_hour, parse_moment
+from config.texts import composed
 from config.wire import iso_millis
 
 
@@ -16,6 +17,14 @@ class StrictCharField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class NameCharField(StrictCharField):
+    """A name: a string in NFC."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the name. Raises ValidationError for any other type."""
+        return composed(super().to_internal_value(data))
 
 
 class MomentField(serializers.DateTimeField):

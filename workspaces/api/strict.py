@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from config.texts import composed
 from workspaces.api.base import object_body
 from workspaces.api.serializers import ErrorSerializer
 
@@ -105,7 +106,7 @@ def text_parameter(request: Request, name: str) -> str | None:
     text = request.query_params.get(name, "")
     if "\x00" in text:
         raise ValidationError({name: ["Null characters are not allowed."]})
-    return text or None
+    return composed(text) or None
 
 
 def integer_parameter(
