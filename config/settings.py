@@ -14,6 +14,8 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from config.mailboxes import read_mailbox
+
 env = environ.Env()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -353,6 +355,16 @@ CONTACT_FILTERS = {
 # Where the world reaches this installation: what links in messages begin with.
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000")
 
+
+def _mailbox(name: str, default: str) -> str:
+    """Return an e-mail address of the environment, with a name or without, its domain as DNS has it."""
+    text: str = env.str(name, default=default)
+    try:
+        return str(read_mailbox(text)) if text else ""
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+
 # How e-mail leaves: smtp://…, or anymail+<provider>://?<setting>=<value>… by a provider's API; none: the local inbox.
 _EMAIL_URL = env.str("EMAIL_URL", default="")
 EMAIL_TIMEOUT = 15
@@ -369,11 +381,11 @@ elif _EMAIL_URL:
 # The name and password, name:password, that providers send their news about messages with; none: they may not.
 if _EMAIL_WEBHOOK_SECRET := env.str("EMAIL_WEBHOOK_SECRET", default=""):
     ANYMAIL["WEBHOOK_SECRET"] = _EMAIL_WEBHOOK_SECRET
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Headrace <headrace@localhost>")
+DEFAULT_FROM_EMAIL = _mailbox("DEFAULT_FROM_EMAIL", "Headrace <headrace@localhost>")
 # Who gets the answers where neither campaign nor template nor channel says; none: the sender.
-DEFAULT_REPLY_TO = env.str("DEFAULT_REPLY_TO", default="")
+DEFAULT_REPLY_TO = _mailbox("DEFAULT_REPLY_TO", "")
 # Where e-mail that cannot be delivered is sent back to, for `read_bounce`; none: to who sent it.
-BOUNCE_ADDRESS = env.str("BOUNCE_ADDRESS", default="")
+BOUNCE_ADDRESS = _mailbox("BOUNCE_ADDRESS", "")
 # Messages of one channel that a worker process sends at a time, and of those the calls to one host by all of them.
 DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=16)
 DELIVERIES_PER_HOST = env.int("DELIVERIES_PER_HOST", default=2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import smtplib
 import threading
 import time
-from email.utils import formataddr, parseaddr
 from typing import Any, Final
 
 import requests
@@ -18,13 +17,15 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from django.conf import settings as django_settings
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.smtp import EmailBackend
 
 from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent
 from campaigns.channels.bounces import diagnose
+from campaigns.channels.mail import Mail
 from campaigns.models import ChannelSettings, Message
 from campaigns.services.tracked import tracked_html
+from config.mailboxes import canonical_email, read_mailbox
 
 IDLE_SECONDS: Final = 5.0
 """After which a connection is not trusted any more: servers hang up on the silent."""
@@ -42,7 +43,7 @@ def send(message: Message, settings: ChannelSettings) -> str:
     return _provider_id(mail)
 
 
-def _send(mail: EmailMultiAlternatives) -> None:
+def _send(mail: Mail) -> None:
     is_kept = getattr(_open, "connection", None) is not None
     connection = _connection()
     try:
@@ -57,22 +58,24 @@ def _send(mail: EmailMultiAlternatives) -> None:
             raise told from error
 
 
-def compose(message: Message, settings: ChannelSettings) -> EmailMultiAlternatives:
-    """Return the e-mail that a message is; its Message-ID stays the same however often it is tried."""
+def compose(message: Message, settings: ChannelSettings) -> Mail:
+    """Return the e-mail that a message is; its Message-ID stays the same however often it is tried.
+
+    Raises ValueError where one of its addresses is none.
+    """
     said = dict(message.headers)
-    sender = said.pop("From", "") or settings.sender or django_settings.DEFAULT_FROM_EMAIL
+    sender = read_mailbox(said.pop("From", "") or settings.sender or django_settings.DEFAULT_FROM_EMAIL)
     reply_to = said.pop("Reply-To", "") or settings.options.get("replyTo") or django_settings.DEFAULT_REPLY_TO
-    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
-    mail = EmailMultiAlternatives(
+    mail = Mail(
         message.subject,
         message.text,
         # Of the envelope: what comes back goes there.
-        django_settings.BOUNCE_ADDRESS or formataddr(parseaddr(sender)),
-        [message.address],
+        str(read_mailbox(django_settings.BOUNCE_ADDRESS)) if django_settings.BOUNCE_ADDRESS else str(sender),
+        [_recipient(message.address)],
         headers={
-            "From": formataddr(parseaddr(sender)),
-            "Message-ID": f"<{message.pk}@{domain}>",
-            **({"Reply-To": formataddr(parseaddr(str(reply_to)))} if reply_to else {}),
+            "From": str(sender),
+            "Message-ID": f"<{message.pk}@{sender.domain}>",
+            **({"Reply-To": str(read_mailbox(str(reply_to)))} if reply_to else {}),
             **said,
         },
     )
@@ -82,6 +85,13 @@ def compose(message: Message, settings: ChannelSettings) -> EmailMultiAlternativ
     mail.metadata = {"message_id": str(message.pk)}  # type: ignore[attr-defined]  # anymail's
     mail.headrace_message = message  # type: ignore[attr-defined]  # the local inbox's
     return mail
+
+
+def _recipient(text: str) -> str:
+    address = canonical_email(text)
+    if address is None:
+        raise ValueError(f'"{text}" is no e-mail address.')
+    return address
 
 
 class _HungUp(NotSent):
@@ -109,11 +119,27 @@ class _Encrypted(_Conversation, smtplib.SMTP_SSL):
 
 
 class SMTPBackend(EmailBackend):
-    """Django's, which can tell whether a message may have left when the server fell silent."""
+    """Django's, which can tell whether a message may have left when the server fell silent.
+
+    It speaks SMTPUTF8 (RFC 6531) for addresses beyond ASCII, as Django does not.
+    """
 
     @property
     def connection_class(self) -> type[smtplib.SMTP]:
         return _Encrypted if self.use_ssl else _Plain
+
+    def _send(self, email_message: EmailMessage) -> bool:
+        if not isinstance(email_message, Mail) or not email_message.international_addresses:
+            return bool(super()._send(email_message))
+        line: Any = self.connection
+        line.ehlo_or_helo_if_needed()
+        if not line.has_extn("smtputf8"):
+            beyond = ", ".join(email_message.international_addresses)
+            raise NotSent(f"the server takes ASCII addresses only (no SMTPUTF8): {beyond}", is_permanent=True)
+        options = ["SMTPUTF8", *(["BODY=8BITMIME"] if line.has_extn("8bitmime") else [])]
+        envelope = read_mailbox(str(email_message.from_email)).address
+        line.sendmail(envelope, email_message.recipients(), email_message.source(), options)
+        return True
 
 
 def _connection() -> Any:
@@ -140,7 +166,7 @@ def _hang_up() -> None:
             return
 
 
-def _provider_id(mail: EmailMultiAlternatives) -> str:
+def _provider_id(mail: Mail) -> str:
     status = getattr(mail, "anymail_status", None)
     if status is not None:
         # Some number their e-mails; of several recipients it would be a set.

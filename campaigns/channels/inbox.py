@@ -6,6 +6,7 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from campaigns.channels.mail import source_of
 from campaigns.models import SentEmail
 from config import clock
 
@@ -32,6 +33,6 @@ def _row(mail: EmailMessage) -> SentEmail:
         sender=str(mail.extra_headers.get("From", mail.from_email))[:320],
         recipients=mail.recipients(),
         subject=str(mail.subject),
-        source=mail.message().as_bytes(linesep="\r\n"),  # type: ignore[call-arg]  # Django's own has it
+        source=source_of(mail),
         received_at=clock.now(),
     )

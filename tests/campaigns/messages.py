@@ -86,11 +86,13 @@ class Mailbox:
 class MailServer:
     """A real SMTP server on a port of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_international: bool = True) -> None:
         self.mailbox = Mailbox()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self._controller = Controller(self.mailbox, hostname="127.0.0.1", port=self.port)
+        self._controller = Controller(
+            self.mailbox, hostname="127.0.0.1", port=self.port, enable_SMTPUTF8=is_international
+        )
 
     def __enter__(self) -> "MailServer":
         self._controller.start()

@@ -8,6 +8,7 @@ from campaigns.channels import inbox
 from campaigns.models import Message, SentEmail
 from campaigns.services.delivery import deliver_ready
 from tests.campaigns.messages import a_message, a_template
+from tests.contacts.factories import a_contact
 from workspaces.models import User
 
 pytestmark = pytest.mark.django_db
@@ -95,3 +96,11 @@ def test_others_see_nothing(client, jane):
 
     assert client.get(reverse("admin:campaigns_sentemail_source", args=[kept.pk])).status_code == 302
     assert client.get(reverse("admin:campaigns_sentemail_changelist")).status_code == 302
+
+
+def test_an_address_beyond_ascii_is_kept_as_it_is(workspace):
+    message = a_message(a_contact(workspace, "zoë@straße.test"))
+    deliver_ready(workspace.id, "email")
+    message.refresh_from_db()
+    assert message.status == Message.Status.SENT
+    assert "\r\nTo: zoë@xn--strae-oqa.test\r\n" in bytes(SentEmail.objects.get().source).decode()

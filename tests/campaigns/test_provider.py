@@ -10,6 +10,7 @@ from campaigns.channels import email as channel
 from campaigns.models import Message
 from campaigns.services.delivery import deliver_ready
 from tests.campaigns.messages import a_message, decided
+from tests.contacts.factories import a_contact
 
 PATH = "/api/v1/send/message"
 
@@ -107,3 +108,10 @@ def test_an_address_says_how_email_leaves(url, backend, more):
             assert f"'{key}': '{one}'" in value
     elif more:
         assert value == str(more[1])
+
+
+def test_an_address_beyond_ascii_is_the_providers_as_it_is(workspace, provider):
+    deliver(a_contact(workspace, "zoë@straße.test"))
+
+    ((request, _),) = provider.log
+    assert request.json["to"] == ["zoë@xn--strae-oqa.test"]

@@ -16,9 +16,9 @@ from tests.campaigns.messages import MailServer, a_message, a_template, decided,
 from tests.contacts.factories import a_contact
 
 
-@pytest.fixture
-def server(settings):
-    with MailServer() as server:
+@pytest.fixture(params=[True])
+def server(settings, request):
+    with MailServer(is_international=request.param) as server:
         settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
         yield server
@@ -308,3 +308,96 @@ def test_a_server_that_hung_up_between_two_is_called_again(workspace, jane, serv
 
     message.refresh_from_db()
     assert (message.status, message.attempts) == (Message.Status.SENT, 1)
+
+
+def zoe(workspace):
+    return a_contact(workspace, "Zoë@Straße.test")
+
+
+def test_an_address_beyond_ascii_goes_as_it_is_to_a_server_that_takes_it(workspace, server):
+    use_channel(workspace, "email", sender="Café <Café@shop.test>")
+    body = f"<p>Grüße, {{{{ contact.email }}}} {'x' * 2000}</p>"
+    message = a_message(zoe(workspace), a_template(workspace, body, subject="Grüße"))
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert (message.status, message.error) == (Message.Status.SENT, "")
+    (envelope,) = server.mailbox.envelopes
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("Café@shop.test", ["zoë@xn--strae-oqa.test"])
+    assert "SMTPUTF8" in envelope.mail_options
+    head = envelope.content.partition(b"\r\n\r\n")[0].decode()
+    assert "\r\nTo: zoë@xn--strae-oqa.test\r\n" in head
+    assert "<Café@shop.test>" in head
+    mail = email.message_from_bytes(envelope.content, policy=policy.default)
+    assert mail["Subject"] == "Grüße"
+    text, html = (part.get_content() for part in mail.iter_parts())
+    assert "Grüße, zoë@xn--strae-oqa.test" in text
+    assert "x" * 2000 in html
+
+
+@pytest.mark.parametrize("server", [False], indirect=True)
+def test_a_server_that_does_not_take_it_gets_nothing_and_the_message_says_why(workspace, jane, server):
+    message = a_message(zoe(workspace))
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.FAILED
+    assert "no SMTPUTF8" in message.error
+    assert "zoë@xn--strae-oqa.test" in message.error
+    assert decided(message) == [("not_sent", "send_failed")]
+    assert not Suppression.objects.exists()
+    # Others go by the same server.
+    a_message(jane)
+    deliver_ready(workspace.id, "email")
+    assert [one.rcpt_tos for one in server.mailbox.envelopes] == [["jane@example.test"]]
+
+
+@pytest.mark.parametrize("server", [True, False], indirect=True)
+@pytest.mark.parametrize(
+    "address", ["ann@straße.test", '"ann b"@example.test', "ann@[192.0.2.1]", "o'neil+x@a_b.test"]
+)
+def test_an_ascii_local_part_needs_nothing_of_the_server(workspace, server, address):
+    contact = a_contact(workspace, address)
+    a_message(contact)
+
+    deliver_ready(workspace.id, "email")
+
+    (envelope,) = server.mailbox.envelopes
+    assert envelope.rcpt_tos == [contact.email]
+    assert "SMTPUTF8" not in envelope.mail_options
+    mail = email.message_from_bytes(envelope.content, policy=policy.default)
+    assert mail["To"].addresses[0].addr_spec == contact.email
+
+
+@pytest.mark.parametrize(
+    ("sender", "header"),
+    [
+        ("Käse <news@straße.test>", "Käse <news@xn--strae-oqa.test>"),
+        ('"Acme: News" <news@acme.test>', '"Acme: News" <news@acme.test>'),
+        ("Acme Inc. <News@ACME.test>", '"Acme Inc." <News@ACME.test>'),
+    ],
+)
+def test_a_sender_leaves_as_it_is_with_the_domain_as_dns_has_it(workspace, jane, server, sender, header):
+    use_channel(workspace, "email", sender=sender)
+    a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    (envelope,) = server.mailbox.envelopes
+    mail = email.message_from_bytes(envelope.content, policy=policy.default)
+    assert mail["From"] == header
+    assert f"<{envelope.mail_from}>" in header
+
+
+def test_a_sender_that_was_saved_and_is_none_stops_the_message(workspace, jane, server):
+    use_channel(workspace, "email", sender="Acme: News <news@acme.test>")
+    message = a_message(jane)
+
+    deliver_ready(workspace.id, "email")
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.FAILED
+    assert "in quotes" in message.error
+    assert not server.mailbox.envelopes

@@ -35,6 +35,15 @@ def test_a_database_other_than_postgresql_is_refused() -> None:
     assert "db.example" not in done.stderr
 
 
+def test_a_sender_that_is_no_mailbox_is_refused_and_an_international_one_is_as_dns_has_it() -> None:
+    done = run(SHOW, DEFAULT_FROM_EMAIL="Acme: News <news@acme.test>")
+    assert done.returncode != 0
+    assert "DEFAULT_FROM_EMAIL: A name with" in done.stderr
+    show = "from config import settings as s; print(s.DEFAULT_FROM_EMAIL, s.BOUNCE_ADDRESS)"
+    done = run(show, DEFAULT_FROM_EMAIL="News <news@straße.test>", BOUNCE_ADDRESS="b@straße.test")
+    assert done.stdout.strip() == "News <news@xn--strae-oqa.test> b@xn--strae-oqa.test"
+
+
 def test_only_over_pgmq_is_a_pool_of_children_ruled_out() -> None:
     assert shown(CELERY_BROKER_URL="pgmq://localhost")["pool"] == "solo"
     assert shown(CELERY_BROKER_URL="redis://broker.example/0")["pool"] == "prefork"

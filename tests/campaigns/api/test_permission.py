@@ -93,6 +93,10 @@ def test_channels_have_their_defaults_until_somebody_says_otherwise(api, workspa
     ("wrong", "field"),
     [
         ({"sender": "nobody"}, "sender"),
+        ({"sender": "News <news@straße.test>"}, "sender"),
+        ({"sender": "Acme: News <news@acme.test>"}, "sender"),
+        ({"sender": "a@acme.test, b@acme.test"}, "sender"),
+        ({"sender": "A <a@acme.test>; B <b@acme.test>"}, "sender"),
         ({"sender": "a@b.test\nBcc: c@d.test"}, "sender"),
         ({"timeZone": "Moon/Tranquility"}, "timeZone"),
         ({"timeZone": "../etc/passwd"}, "timeZone"),

@@ -1,0 +1,45 @@
+"""E-mails as bytes: with addresses beyond ASCII as RFC 6532 has them, never as encoded words."""
+
+from __future__ import annotations
+
+import email
+from email import policy
+from email.utils import getaddresses
+
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+
+_OF_ADDRESSES = ("From", "Sender", "Reply-To", "To", "Cc")
+
+
+class Mail(EmailMultiAlternatives):
+    """An e-mail whose addresses stay what they are."""
+
+    @property
+    def international_addresses(self) -> list[str]:
+        """Those of the envelope and of the headers that ASCII cannot spell."""
+        texts = [str(self.from_email), *self.recipients(), *self._address_headers().values()]
+        addresses = [address for _, address in getaddresses(texts) if not address.isascii()]
+        return list(dict.fromkeys(addresses))
+
+    def source(self) -> bytes:
+        """Return the e-mail as it goes out."""
+        source = self.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]  # Django's own has it
+        if not self.international_addresses:
+            return source
+        # Django's message has encoded words within the addresses, which nobody may read as such (RFC 2047, 5).
+        mail = email.message_from_bytes(source, policy=policy.SMTPUTF8)
+        for name, value in self._address_headers().items():
+            mail.replace_header(name, value)
+        return mail.as_bytes()
+
+    def _address_headers(self) -> dict[str, str]:
+        told = {"To": ", ".join(map(str, self.to)), "Cc": ", ".join(map(str, self.cc))}
+        own = {name: str(value) for name, value in self.extra_headers.items() if name in _OF_ADDRESSES}
+        return {name: value for name, value in {**told, **own}.items() if value}
+
+
+def source_of(mail: EmailMessage) -> bytes:
+    """Return an e-mail of ours, or of Django itself, as it goes out."""
+    if isinstance(mail, Mail):
+        return mail.source()
+    return mail.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]  # Django's own has it
