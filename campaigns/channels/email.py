@@ -130,7 +130,7 @@ class SMTPBackend(EmailBackend):
 
     def _send(self, email_message: EmailMessage) -> bool:
         if not isinstance(email_message, Mail) or not email_message.international_addresses:
-            return bool(super()._send(email_message))
+            return bool(super()._send(email_message))  # type: ignore[misc]  # the stubs leave it out
         line: Any = self.connection
         line.ehlo_or_helo_if_needed()
         if not line.has_extn("smtputf8"):

@@ -23,7 +23,7 @@ from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING
-from campaigns.services.people import Person, people_of
+from campaigns.services.people import ADDRESS_KINDS, Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.suppressing import note_bounces
 from config import clock
@@ -192,13 +192,16 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
         messages = [
             one for one in messages if one.contact_id not in people or people[one.contact_id].id in held
         ]
-    permission = permission_for(settings, people.values(), [one.address for one in messages], now=now)
+    addresses = {one.pk: _address_now(one, people.get(one.contact_id)) for one in messages}
+    permission = permission_for(settings, people.values(), addresses.values(), now=now)
     archived = _archived(workspace_id, messages)
     overtaken = _overtaken(workspace_id, messages)
     leaving, decisions = [], []
     for message in messages:
-        verdict = _judge(message, people.get(message.contact_id), permission, archived, overtaken)
+        address = addresses[message.pk]
+        verdict = _judge(message, address, people.get(message.contact_id), permission, archived, overtaken)
         if verdict.reason is None:
+            _readdress(message, address)
             leaving.append(message)
         else:
             decisions.append(_put_off(message, verdict, now))
@@ -208,8 +211,25 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
     return leaving
 
 
+def _address_now(message: Message, person: Person | None) -> str:
+    """Return where a message goes: a contact may have another address than when it was reserved, or none.
+
+    A test goes where it was to go, and a call to the address that its body was made for.
+    """
+    if person is None or message.is_test or message.channel not in ADDRESS_KINDS:
+        return message.address
+    return person.address(message.channel)
+
+
+def _readdress(message: Message, address: str) -> None:
+    if message.address != address:
+        message.address = address
+        message.save(update_fields=["address"])
+
+
 def _judge(
     message: Message,
+    address: str,
     person: Person | None,
     permission: Permission,
     archived: set[UUID],
@@ -221,7 +241,7 @@ def _judge(
         return Verdict(Reason.ERASED)
     if message.campaign_id in archived:
         return Verdict(Reason.ARCHIVED)
-    asked = Asked(person, message.address, message.is_transactional, message.is_test)
+    asked = Asked(person, address, message.is_transactional, message.is_test)
     verdict = permission.judge(asked)
     if verdict.reason is None:
         permission.count(asked)

@@ -26,10 +26,10 @@ from contacts.errors import ContactNotFound
 from contacts.models import Contact, ContactQuerySet
 from contacts.queries import with_details
 from contacts.services import (
+    clear_identifier,
     create_contact,
     delete_contact,
     find_contact,
-    remove_identifier,
     untag_contact,
     update_contact,
 )
@@ -144,9 +144,7 @@ def _change(workspace: Workspace, contact: Contact, attrs: dict[str, Any]) -> Co
         gone = set(contact.tag_names) - set(attrs["tags"] or ())
         contact = untag_contact(workspace, contact, *gone)
     for kind in emptied_identifiers(attrs):
-        for identifier in contact.known_identifiers:
-            if identifier.kind == kind and identifier.is_primary:
-                contact = remove_identifier(workspace, contact, kind, identifier.value)
+        contact = clear_identifier(workspace, contact, kind)
     return contact
 
 

@@ -2,6 +2,7 @@
 
 from contacts.services.companies import link_company, resolve_company
 from contacts.services.contacts import (
+    clear_identifier,
     clear_tags,
     contact_exists_elsewhere,
     create_contact,
@@ -40,6 +41,7 @@ __all__ = [
     "Resolution",
     "being_erased",
     "check_attributes",
+    "clear_identifier",
     "clear_tags",
     "contact_exists_elsewhere",
     "continue_erasures",

@@ -10,7 +10,7 @@ from config.errors import DomainError, TryAgain
 from config.ids import parse_uuid
 from config.texts import composed
 from contacts.errors import ContactNotFound, IdentifierTaken, InvalidIdentifier, NoIdentity
-from contacts.models import Consent, Contact
+from contacts.models import Consent, Contact, Identifier
 from contacts.queries import with_details
 from contacts.services.editing import Edition, identifiers_in, mismatches_in, schema_for
 from contacts.services.identifiers import BUILT_IN_KINDS, normalize_all, normalize_identifier
@@ -196,6 +196,26 @@ def remove_identifier(workspace: Workspace, contact: Contact, kind: str, value: 
     if was_primary and heir:
         identifiers[heir] = True
     write(workspace.id, [draft])
+    return get_contact(workspace.id, survivor)
+
+
+@transaction.atomic
+def clear_identifier(workspace: Workspace, contact: Contact, kind: str) -> Contact:
+    """Forget the primary identifier of a kind, and put none in its place.
+
+    The others stay what the contact is found by; but what was replaced long ago is not written to again.
+    """
+    survivor = _lock(workspace.id, contact.id)
+    edition = _edition(workspace.id, ContactSchema(), ContactChanges(), [survivor])
+    draft = edition.edit(survivor)
+    identifiers = draft.after.identifiers
+    identifiers.pop((kind, draft.after.primary(kind) or ""), None)
+    write(workspace.id, [draft])
+    # Of a merged contact too, which would be the person's as soon as that has none of its own.
+    known = Identifier.objects.filter(
+        workspace_id=workspace.id, contact_id__in=ids_of(workspace.id, survivor)
+    )
+    known.filter(kind=kind, is_primary=True).update(is_primary=False)
     return get_contact(workspace.id, survivor)
 
 

@@ -134,7 +134,7 @@ def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
     person.point(moved[:1], None)
     person.save()
     for ids in (moved, person.tree_of(root)):
-        _ensure_primaries(workspace_id, ids)
+        _ensure_primaries(workspace_id, ids, list(person.contacts))
     _announce(merge, "unmerged", [(root, given_back, {}), (merge.merged_id, {}, {})])
     _tell_regrouped(workspace_id, moved, root_before=root, root_now=merge.merged_id)
     return merge
@@ -288,10 +288,13 @@ def _written(facts: dict[_Fact, Any]) -> dict[str, Any]:
     return dict(written)
 
 
-def _ensure_primaries(workspace_id: UUID, contact_ids: list[UUID]) -> None:
-    """Make the oldest identifier of a kind the primary one, where the person's primary one has gone elsewhere."""
+def _ensure_primaries(workspace_id: UUID, contact_ids: list[UUID], before: list[UUID]) -> None:
+    """Make the oldest identifier of a kind the primary one, where the person's primary one has gone elsewhere.
+
+    `before`: all that the person was. One that had none of a kind, because it was taken away, gets none.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_ENSURE_PRIMARIES, {"workspace": workspace_id, "ids": contact_ids})
+        cursor.execute(_ENSURE_PRIMARIES, {"workspace": workspace_id, "ids": contact_ids, "before": before})
 
 
 def _announce(merge: Merge, kind: Kind, told: Iterable[tuple[UUID, dict[str, Any], dict[str, Any]]]) -> None:
@@ -322,6 +325,10 @@ WHERE workspace_id = %(workspace)s AND id IN (
     WHERE i.workspace_id = %(workspace)s AND i.contact_id = ANY(%(ids)s::uuid[]) AND NOT EXISTS (
         SELECT FROM contacts_identifier known
         WHERE known.workspace_id = %(workspace)s AND known.contact_id = ANY(%(ids)s::uuid[])
+            AND known.kind = i.kind AND known.is_primary
+    ) AND EXISTS (
+        SELECT FROM contacts_identifier known
+        WHERE known.workspace_id = %(workspace)s AND known.contact_id = ANY(%(before)s::uuid[])
             AND known.kind = i.kind AND known.is_primary
     )
     ORDER BY i.kind, array_position(%(ids)s::uuid[], i.contact_id), i.id

@@ -172,7 +172,8 @@ def _rearrange_identifiers(workspace_id: UUID, drafts: list[Draft]) -> None:
     for draft in drafts:
         old, new = draft.old, draft.after
         for key, is_primary in new.identifiers.items():
-            if is_primary and old.primary(key[0]) not in (None, key[1]):
+            # A new one of a kind that had no primary one came in as that already.
+            if is_primary and not old.identifiers.get(key, old.primary(key[0]) is None):
                 promoted.append((draft.owner_of(key), *key))
         # An own primary one goes before those of merged contacts, which therefore stay what they are.
         foreign = {kind for owner, kind, _ in promoted if owner != draft.id}

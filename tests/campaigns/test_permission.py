@@ -5,6 +5,7 @@ from datetime import time as time_of_day
 
 import pytest
 
+from campaigns.errors import InvalidAddress
 from campaigns.models import Decision, Message, Suppression
 from campaigns.services.delivery import deliver_ready
 from campaigns.services.links import read_unsubscribe_token, unsubscribe_token
@@ -17,7 +18,14 @@ from campaigns.services.suppressing import (
 )
 from config import ids
 from contacts.errors import ContactNotFound
-from contacts.services import ContactChanges, merge_contacts, set_consent, update_contact
+from contacts.services import (
+    ContactChanges,
+    clear_identifier,
+    merge_contacts,
+    remove_identifier,
+    set_consent,
+    update_contact,
+)
 from events.models import Event
 from tests.campaigns.messages import a_message, a_template, decided, reserve, use_channel
 from tests.campaigns.test_delivery import sent  # noqa: F401  # a fixture
@@ -341,3 +349,100 @@ def test_a_template_is_not_rendered_for_who_gets_nothing(workspace, jane):
     set_consent(workspace, jane, "email", "opted_out")
 
     assert reserve(jane, a_template(workspace, "{{ contact.firstName }}")).reason == "opted_out"
+
+
+# Addresses that change on the way ------------------------------------------------------------------------------
+
+
+def waiting(jane, **more):
+    """Return a message that waits for the end of the quiet hours, and let these end."""
+    use_channel(jane.workspace, "email", quiet_from=time_of_day(0), quiet_until=time_of_day(23, 59, 59))
+    message = a_message(jane, **more)
+    assert message.status == Message.Status.QUEUED
+    use_channel(jane.workspace, "email", quiet_from=None, quiet_until=None)
+    Message.objects.filter(pk=message.pk).update(send_at=message.created_at)
+    return message
+
+
+def test_a_message_goes_to_the_address_of_the_moment_at_which_it_leaves(workspace, jane, sent):  # noqa: F811
+    message = waiting(jane)
+    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    remove_identifier(workspace, jane, "email", "jane@example.test")
+    a_contact(workspace, "jane@example.test")
+
+    deliver_ready(workspace.id, "email")
+
+    assert [one.address for one in sent] == ["new@example.test"]
+    message.refresh_from_db()
+    assert (message.address, message.status) == ("new@example.test", Message.Status.SENT)
+
+
+def test_and_is_judged_for_that_address(workspace, jane, sent):  # noqa: F811
+    message = waiting(jane)
+    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    suppress(workspace.id, "email", "New@Example。test")
+
+    deliver_ready(workspace.id, "email")
+
+    assert sent == []
+    assert decided(message)[-1] == ("not_sent", "suppressed")
+
+
+def test_a_suppression_of_the_address_before_is_none_of_the_one_after(workspace, jane, sent):  # noqa: F811
+    waiting(jane)
+    suppress(workspace.id, "email", "jane@example.test")
+    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+
+    deliver_ready(workspace.id, "email")
+
+    assert [one.address for one in sent] == ["new@example.test"]
+
+
+def test_who_has_no_address_any_more_gets_nothing(workspace, jane, sent):  # noqa: F811
+    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    message = waiting(jane, is_transactional=True)
+    clear_identifier(workspace, jane, "email")
+
+    deliver_ready(workspace.id, "email")
+
+    assert sent == []
+    assert decided(message)[-1] == ("not_sent", "no_address")
+
+
+def test_whoever_is_merged_gets_it_where_the_survivor_is_written_to(workspace, jane, sent):  # noqa: F811
+    waiting(jane)
+    merge_contacts(workspace, a_contact(workspace, "survivor@example.test"), jane)
+
+    deliver_ready(workspace.id, "email")
+
+    assert [one.address for one in sent] == ["survivor@example.test"]
+
+
+def test_a_test_goes_where_it_was_to_go(workspace, jane, sent):  # noqa: F811
+    a_message(jane, is_test=True, address="Boss@Example。test")
+
+    deliver_ready(workspace.id, "email")
+
+    assert [one.address for one in sent] == ["boss@example.test"]
+
+
+def test_a_test_to_no_address_is_refused(jane):
+    with pytest.raises(InvalidAddress):
+        reserve(jane, is_test=True, address="Boss <boss@example.test>")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "JANE@example.test",
+        '"jane"@example.test',
+        "ja\u00adne@ｅｘａｍｐｌｅ。ｔｅｓｔ.",
+        " jane@example.test ",
+    ],
+)
+def test_a_suppression_holds_however_it_is_spelled(workspace, jane, spelling):
+    suppress(workspace.id, "email", spelling)
+
+    assert reserve(jane).reason == "suppressed"
+    assert unsuppress(workspace.id, "email", spelling)
+    assert reserve(jane).deferred_until is None

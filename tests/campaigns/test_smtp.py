@@ -11,6 +11,7 @@ from campaigns.channels import email as channel
 from campaigns.models import Message, Suppression
 from campaigns.services.delivery import deliver_ready
 from campaigns.services.settling import settle_message
+from contacts.models import Identifier
 from events.models import Event
 from tests.campaigns.messages import MailServer, a_message, a_template, decided, use_channel
 from tests.contacts.factories import a_contact
@@ -159,7 +160,8 @@ def test_a_text_that_is_refused_for_good_fails(workspace, jane, server):
 )
 def test_what_is_no_email_fails_and_the_next_one_leaves(workspace, jane, server, address, subject):
     message = a_message(jane, priority=1)
-    Message.objects.update(address=address, subject=subject)
+    Message.objects.update(subject=subject)
+    Identifier.objects.filter(contact=jane).update(value=address)
     a_message(a_contact(workspace, "joe@example.test"))
 
     deliver_ready(workspace.id, "email")

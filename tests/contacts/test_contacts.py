@@ -11,16 +11,19 @@ from contacts.models import Consent, Contact, ContactScore, ContactTag, Identifi
 from contacts.queries import with_details
 from contacts.services import (
     ContactChanges,
+    clear_identifier,
     contact_exists_elsewhere,
     create_contact,
     create_field,
     delete_contact,
     find_contact,
     get_contact,
+    merge_contacts,
     remove_identifier,
     set_consent,
     set_identity_field,
     tag_contact,
+    undo_merge,
     untag_contact,
     update_contact,
     upsert_contact,
@@ -120,6 +123,33 @@ def test_an_old_address_can_become_primary_again(workspace):
     removed = remove_identifier(workspace, updated, "email", "Second@example.test")
     assert removed.identifier_values("email") == ["jane@example.test"]
     assert removed.email == "jane@example.test"
+
+
+def test_an_address_that_is_taken_away_leaves_no_older_one_in_its_place(workspace, announced):
+    contact = a_contact(workspace, "jane@example.test")
+    update_contact(workspace, contact, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    announced.clear()
+    cleared = clear_identifier(workspace, contact, "email")
+    assert cleared.email is None
+    assert cleared.identifier_values("email") == ["jane@example.test"]
+    ((change,),) = announced
+    assert change.old == {
+        "email": "new@example.test",
+        "identifiers": [{"kind": "email", "value": "new@example.test"}],
+    }
+    assert change.new == {"email": None}
+    announced.clear()
+    assert clear_identifier(workspace, contact, "email").email is None
+    assert announced == []
+
+
+def test_nor_that_of_a_merged_contact_nor_after_the_undo(workspace):
+    jane, other = a_contact(workspace, "jane@example.test"), a_contact(workspace, "other@example.test")
+    merge = merge_contacts(workspace, jane, other)
+    assert clear_identifier(workspace, jane, "email").email is None
+    assert get_contact(workspace.id, jane.id).email is None
+    undo_merge(workspace, merge)
+    assert get_contact(workspace.id, jane.id).email is get_contact(workspace.id, other.id).email is None
 
 
 def test_an_update_with_the_identifier_of_another_is_refused_or_ignored(workspace):

@@ -265,3 +265,18 @@ def test_totals_above_the_bound_are_estimated(api, workspace, monkeypatch):
 
     assert pagination["total"] >= 3
     assert pagination["next"]
+
+
+def test_a_null_takes_the_address_away_and_brings_none_back(api, workspace):
+    contact = a_contact(workspace, "jane@example.com")
+    assert (
+        api.patch(f"contacts/{contact.id}", {"email": "new@example.com"}).json()["email"] == "new@example.com"
+    )
+    body = api.patch(f"contacts/{contact.id}", {"email": None}).json()
+    assert body["email"] is None
+    assert body["identities"] == [{"type": "email", "value": "jane@example.com", "primary": False}]
+    assert api.get(f"contacts/{contact.id}").json()["email"] is None
+    assert (
+        api.patch(f"contacts/{contact.id}", {"email": "jane@example.com"}).json()["email"]
+        == "jane@example.com"
+    )
