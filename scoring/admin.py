@@ -31,6 +31,7 @@ from scoring.services import (
     delete_rule,
     explain_score,
     rescore_rule,
+    rule_warnings,
     save_rule,
     validate_rule,
 )
@@ -155,6 +156,8 @@ class ScoringRuleAdmin(TenantAdmin):
 
     def save_model(self, request: HttpRequest, obj: ScoringRule, form: Any, change: bool) -> None:
         save_rule(obj, rescore=form.cleaned_data["rescore"])
+        for warning in rule_warnings(obj):
+            messages.warning(request, warning)
 
     def delete_model(self, request: HttpRequest, obj: ScoringRule) -> None:
         delete_rule(obj)

@@ -241,7 +241,7 @@ class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
             return SafeString()
         return render_to_string("admin/segments/tree.html", {"node": node_of(rule, segment.workspace_id)})
 
-    @admin.display(description="never seen", empty_value="-")
+    @admin.display(description="warnings", empty_value="-")
     def oddities(self, segment: Segment) -> str:
         rule = segment.draft_rule or segment.rule
         return " ".join(warnings(segment.workspace_id, rule)) if rule else ""
@@ -258,9 +258,12 @@ class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
         if not change:
             made = create_segment(obj.workspace, evaluation=obj.evaluation, raw=data["rule"], **values)
             obj.pk, obj._state.adding = made.pk, False
-            return
-        rule = data.get("rule") if "rule" in form.changed_data else None
-        update_segment(obj.workspace, get_segment(obj.workspace_id, obj.pk), raw=rule, **values)
+            rule = data["rule"]
+        else:
+            rule = data.get("rule") if "rule" in form.changed_data else None
+            update_segment(obj.workspace, get_segment(obj.workspace_id, obj.pk), raw=rule, **values)
+        for warning in warnings(obj.workspace_id, rule) if rule else ():
+            messages.warning(request, warning)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -45,7 +45,7 @@ from campaigns.services.campaigns import (
 from campaigns.services.reporting import Report, report_of
 from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.tracing import Trace, trace_event
-from campaigns.services.warnings import campaign_warnings
+from campaigns.services.warnings import campaign_warnings, rule_warnings
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from config.wire import dumps
@@ -187,6 +187,8 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
             saved = update_campaign(obj.workspace, standing, definition=draft, **values)
         for warning in campaign_warnings(obj.workspace_id, [saved])[saved.pk]:
             messages.warning(request, f"{obj}: {warning}.")
+        for warning in rule_warnings(saved):
+            messages.warning(request, warning)
 
     def delete_model(self, request: HttpRequest, obj: Campaign) -> None:
         delete_campaign(obj.workspace, obj)

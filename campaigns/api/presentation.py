@@ -26,7 +26,7 @@ from campaigns.services.links import public_url
 from campaigns.services.reporting import MessageCounts, Report, StepCount
 from campaigns.services.tallying import counts_of
 from campaigns.services.tracing import Trace
-from campaigns.services.warnings import campaign_warnings
+from campaigns.services.warnings import campaign_warnings, rule_warnings
 from config.wire import iso_millis
 from contacts.api.shapes import Row, briefs
 from contacts.models import Contact
@@ -64,7 +64,7 @@ def campaign_rows(workspace_id: UUID, campaigns: Sequence[Campaign]) -> list[Row
 def campaign_row(campaign: Campaign) -> Row:
     """Return one campaign."""
     (row,) = campaign_rows(campaign.workspace_id, [campaign])
-    return row
+    return {**row, "warnings": [*row["warnings"], *rule_warnings(campaign)]}
 
 
 def version_rows(campaign: Campaign, versions: Sequence[CampaignVersion]) -> list[Row]:

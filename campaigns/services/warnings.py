@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
 
+from campaigns.definition import Branch, Definition, EventMatch, EventTrigger, WaitForEvent, read_definition
+from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion, Form, Template
 from campaigns.models.messages import Channel
 from config.ids import parse_uuid
+from events.rules import Rule, warnings_of
 
 # Python and PostgreSQL read it alike.
 _LINKED: Final = r"\{[{%][^{}]*(unsubscribeUrl|preferencesUrl)"
@@ -50,6 +54,40 @@ def campaign_warnings(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict
         ]
         for campaign_id, of_campaign in steps.items()
     }
+
+
+def rule_warnings(campaign: Campaign) -> list[str]:
+    """Return what the rules of what is written speak of that was never seen, or is of another kind than they take."""
+    try:
+        definition = read_definition(campaign.draft, whole=False)
+    except InvalidDefinition:
+        return []
+    rules: dict[str, list[Rule]] = defaultdict(list)
+    for name, rule in _rules_of(definition):
+        rules[name].append(rule)
+    told = (warnings_of(campaign.workspace_id, *some, about=name) for name, some in sorted(rules.items()))
+    return list(dict.fromkeys(warning for warnings in told for warning in warnings))
+
+
+def _rules_of(definition: Definition) -> Iterator[tuple[str, Rule]]:
+    """Yield the rules of a definition, each with the name of the event that it is about, if it is about one."""
+    matches: list[EventTrigger | EventMatch] = [
+        one for one in definition.triggers if isinstance(one, EventTrigger)
+    ]
+    matches += definition.event_exits
+    if definition.goal is not None:
+        matches.append(definition.goal.match)
+    names = {one.event_name for one in definition.triggers if isinstance(one, EventTrigger)}
+    # A branch may ask of the run's event where there is one that it can be.
+    about = names.pop() if len(names) == 1 else ""
+    for node in definition.nodes.values():
+        match node.step:
+            case WaitForEvent():
+                matches.append(node.step.match)
+            case Branch():
+                yield from ((about, rule) for _, rule in node.step.branches)
+    yield from ((one.event_name, one.rule) for one in matches)
+    yield from (("", rule) for rule in definition.state_exits)
 
 
 def _parts_without_link(template: Template) -> list[str]:

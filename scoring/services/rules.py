@@ -12,7 +12,7 @@ from django.db.models import F, Min
 from config import clock
 from events.models import Event, ParkedEffect
 from events.rules import read_rule, warnings_of
-from events.rules.nodes import Comparison, EventLeaf, Group, PropertyLeaf, Rule
+from events.rules.nodes import Rule
 from events.rules.reading import declared_types, refuse_unknown_segments
 from events.services import LANES, bump_rules_version
 from scoring.errors import InvalidScoringRule, ScoringRuleNotFound
@@ -121,16 +121,9 @@ def validate_rule(rule: ScoringRule) -> Rule:
 
 
 def rule_warnings(rule: ScoringRule) -> list[str]:
-    """Return a sentence for each event and property that the rule speaks of and the workspace has never seen."""
+    """Return a sentence for each thing that the rule speaks of and that was never seen, or is of another kind."""
     tree = read_rule(rule.condition, about_event=rule.event_name)
-    leaves = tuple(tree.root.leaves())
-    own = tuple(leaf for leaf in leaves if isinstance(leaf, PropertyLeaf))
-    # What is asked of the triggering event is what is asked of any event of its name.
-    trigger = EventLeaf(
-        rule.event_name, "count", "", None, Group("AND", own) if own else None, Comparison("gte", 1)
-    )
-    others = tuple(leaf for leaf in leaves if not isinstance(leaf, PropertyLeaf))
-    return warnings_of(rule.workspace_id, Rule(Group("AND", (trigger, *others))))
+    return warnings_of(rule.workspace_id, tree, about=rule.event_name)
 
 
 def _standing(rule: ScoringRule) -> ScoringRule:

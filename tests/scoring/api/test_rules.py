@@ -187,6 +187,7 @@ def test_the_condition_may_ask_for_whatever_a_segment_may(api):
     assert answer.json()["warnings"] == [
         'The event "login" has never been seen.',
         'The event "purchase" has never been seen.',
+        'The tag "vip" has never been seen.',
     ]
 
 
