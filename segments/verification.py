@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -20,6 +20,7 @@ from config import clock
 from config.ids import NO_ID
 from contacts.models import Contact
 from contacts.services.lookup import find
+from events.bounds import known_until
 from events.models import Due, EffectsLevel, Event, EventBatch
 from events.rules import Rule, measures_of
 from events.rules.plain import Person, holds
@@ -218,9 +219,11 @@ class _Rulebook:
         judged = [segment for segment_id, segment in self.segments.items() if segment_id in self.rules]
         stored = self._stored(contact_ids)
         names = {name for rule in self.rules.values() for name in rule.event_names}
+        people = load_people(self.workspace_id, contact_ids, names) if judged else []
         now = clock.now()
         found = []
-        for person in load_people(self.workspace_id, contact_ids, names) if judged else ():
+        for person in people:
+            _date_by(person, now)
             answers = _Answers(self.rules, person, now)
             for segment in judged:
                 is_stored, is_right = (segment.version, person.id) in stored, answers.is_member(segment.id)
@@ -321,6 +324,14 @@ class _Answers:
             if rule is not None:
                 self.given[segment_id] = holds(rule.root, self.person, self.as_of, self.is_member)
         return self.given[segment_id]
+
+
+def _date_by(person: Person, now: datetime) -> None:
+    """Have happened now what was recorded by a clock that is ahead of this one."""
+    for events in person.events.values():
+        for place, event in enumerate(events):
+            if now < event.occurred_at <= known_until(now):
+                events[place] = replace(event, occurred_at=now)
 
 
 def _rule_of(segment: Segment) -> Rule | None:

@@ -9,6 +9,7 @@ from django.db import connection
 
 from campaigns.models import Run
 from campaigns.services.turns import Chunk
+from events.bounds import known_until
 from events.rules import Rule, compile_rules
 
 
@@ -18,12 +19,14 @@ def holding(chunk: Chunk, runs: Sequence[Run], rules: Sequence[Rule]) -> dict[UU
     Rules may ask about the event that started the run; where none did, what they ask for is missing.
     """
     compiled = compile_rules(rules)
+    until = known_until(chunk.now)
     people = [chunk.people[run.contact_id] for run in runs]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT b.run_id, ARRAY[{", ".join(compiled.matches)}] FROM (
-                SELECT w.run_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id, %s::timestamptz AS as_of
+                SELECT w.run_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id, %s::timestamptz AS as_of,
+                    %s::timestamptz AS until
                 FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[]) AS w (run_id, contact_id, ids, event_id)
                 OFFSET 0
             ) b
@@ -34,12 +37,13 @@ def holding(chunk: Chunk, runs: Sequence[Run], rules: Sequence[Rule]) -> dict[UU
             """,
             [
                 chunk.now,
+                until,
                 [run.id for run in runs],
                 [person.id for person in people],
                 [f"{{{','.join(map(str, person.ids))}}}" for person in people],
                 [run.event_id for run in runs],
                 chunk.workspace_id,
-                *compiled.bind(chunk.workspace_id, chunk.now, chunk.now),
+                *compiled.bind(chunk.workspace_id, chunk.now, until),
             ],
         )
         return dict(cursor.fetchall())

@@ -1,9 +1,11 @@
 """Rule → SQL: whether it holds for a contact at a moment, and when that can next change without an event.
 
 The SQL hangs on a relation `b` with the columns `contact_id`, `ids` (uuid[]: the contact and those merged into
-it) and `as_of`, which the caller puts before it:
+it), `as_of` and `until`, which the caller puts before it:
 
     SELECT b.contact_id, {matches[0]}, {next_at[0]} FROM b {joins} …
+
+`until` is the last moment whose events count: `as_of` itself for one that has passed, `known_until` for now.
 
 A rule about a triggering event also reads the alias `t`, a row of the stream.
 """
@@ -24,7 +26,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from config.ids import first_id_at
+from events.bounds import end_id_of_events, first_id_of_events
 from events.conditions import EventConditions, Sql, compile_operator
 from events.rules.moments import Offset, read_duration, read_moment
 from events.rules.nodes import (
@@ -46,7 +48,6 @@ from events.rules.nodes import (
 )
 
 _TICK = timedelta(microseconds=1)
-_MILLISECOND = timedelta(milliseconds=1)
 # Python's moments end with the year 9999; what would change after that never does.
 _NEVER = "'9999-12-31'::timestamptz"
 _NOTHING = Sql("NULL::jsonb")
@@ -72,7 +73,7 @@ class Earliest:
 
 
 class _Latest:
-    """Stands among the parameters for the first id after every `as_of`."""
+    """Stands among the parameters for the first id after those of events up to every `until`."""
 
 
 LATEST = _Latest()
@@ -122,7 +123,7 @@ class CompiledRules:
     groups: dict[int, tuple[str, str]]
 
     def bind(self, workspace_id: UUID, earliest: datetime, latest: datetime) -> list[Any]:
-        """Return the parameters of `joins`; no `as_of` in `b` lies before `earliest` or after `latest`."""
+        """Return the parameters of `joins`; no `as_of` in `b` lies before `earliest`, no `until` after `latest`."""
         return bind(self.joins, workspace_id, earliest, latest)
 
 
@@ -144,9 +145,9 @@ def bind(sql: Sql, workspace_id: UUID, earliest: datetime, latest: datetime) -> 
             return workspace_id
         if isinstance(parameter, Earliest):
             start = parameter.start or (earliest - parameter.length if parameter.length else None)
-            return first_id_at(start) if start else UUID(int=0)
+            return first_id_of_events(start) if start else UUID(int=0)
         if parameter is LATEST:
-            return first_id_at(latest + _MILLISECOND)
+            return end_id_of_events(latest)
         if isinstance(parameter, MeasureSpec):
             return parameter.id_in(workspace_id)
         return parameter
@@ -426,7 +427,7 @@ class _Scan:
             "CROSS JOIN LATERAL (SELECT {} FROM unnest(b.ids) AS one (id) CROSS JOIN LATERAL ("
             "SELECT e.id, e.occurred_at, {} FROM events_event e"
             " WHERE e.workspace_id = %s AND e.contact_id = one.id AND e.name || '' = %s AND e.id >= %s::uuid"
-            " AND e.id < %s::uuid AND e.occurred_at <= b.as_of{} OFFSET 0) e) " + self.alias,
+            " AND e.id < %s::uuid AND e.occurred_at <= b.until{} OFFSET 0) e) " + self.alias,
             columns,
             inner,
             WORKSPACE,
@@ -462,7 +463,8 @@ class _Scan:
             return self._count(leaf, counted)
         if leaf.aggregation in ("first", "last") and not leaf.property:
             edge = "max" if leaf.aggregation == "last" else "min"
-            moment = self._column(_sql(f"to_jsonb({edge}(e.occurred_at) FILTER (WHERE {{}}))", counted))
+            moment = _sql(f"{edge}(e.occurred_at) FILTER (WHERE {{}})", counted)
+            moment = self._column(_sql(_BY_NOW, moment, moment, moment))
             return _with_lapse(_compared(moment, leaf.comparison), self._oldest(leaf, counted))
         return self._aggregate(leaf, counted)
 
@@ -575,6 +577,8 @@ class _Aggregates:
         return self.names[template, spec]
 
 
+# What another process's clock puts a little ahead has happened by now.
+_BY_NOW = "to_jsonb(CASE WHEN {} > b.as_of AND {} <= b.until THEN b.as_of ELSE {} END)"
 _ALL_TIME = {
     ("sum", True): "to_jsonb(sum(g.total) FILTER (WHERE {} AND g.numbers > 0))",
     ("avg", True): (
@@ -583,8 +587,8 @@ _ALL_TIME = {
     ),
     ("min", True): "to_jsonb(min(g.minimum) FILTER (WHERE {}))",
     ("max", True): "to_jsonb(max(g.maximum) FILTER (WHERE {}))",
-    ("first", False): "to_jsonb(min(g.first_at) FILTER (WHERE {}))",
-    ("last", False): "to_jsonb(max(g.last_at) FILTER (WHERE {}))",
+    ("first", False): _BY_NOW.replace("{}", "min(g.first_at) FILTER (WHERE {})"),
+    ("last", False): _BY_NOW.replace("{}", "max(g.last_at) FILTER (WHERE {})"),
     ("first", True): (
         "(array_agg(g.first_value ORDER BY g.first_at, g.first_event_id)"
         " FILTER (WHERE {} AND g.first_at IS NOT NULL))[1]"

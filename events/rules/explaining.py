@@ -21,19 +21,24 @@ def explain_contact(
     contact_id: UUID,
     as_of: datetime,
     built: Collection[MeasureSpec] = (),
+    *,
+    until: datetime | None = None,
 ) -> dict[str, Any]:
     """Return the rule's tree as it was written, each node with `matches` and `changesAt`.
 
     A leaf also has `actual`, what was compared, and an event condition its latest `events` (at most 20), each
     with id, timestamp and value. `changesAt` is the earliest moment at which time alone can change the node.
+    `until`: the last moment whose events count, by default the one that is asked about.
     """
     compiled = compile_rules([rule], built=built, explain=True)
-    row = _decide(workspace_id, compiled, contact_id, as_of)
+    row = _decide(workspace_id, compiled, contact_id, as_of, until or as_of)
     written = raw if "conditions" in raw else {"operator": "AND", "conditions": [raw]}
     return _explain(rule.root, written, iter(compiled.leaves[0]), compiled, row)
 
 
-def _decide(workspace_id: UUID, compiled: CompiledRules, contact_id: UUID, as_of: datetime) -> dict[str, Any]:
+def _decide(
+    workspace_id: UUID, compiled: CompiledRules, contact_id: UUID, as_of: datetime, until: datetime
+) -> dict[str, Any]:
     columns = [name for leaf in compiled.leaves[0] for name in (leaf.matches, leaf.next_at)]
     columns += [name for names in compiled.groups.values() for name in names]
     json_columns = [name for leaf in compiled.leaves[0] for name in (leaf.value, leaf.events)]
@@ -48,8 +53,8 @@ def _decide(workspace_id: UUID, compiled: CompiledRules, contact_id: UUID, as_of
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(casts)} FROM (SELECT %s::uuid AS contact_id, %s::uuid[] AS ids,"
-            f" %s::timestamptz AS as_of) b {compiled.joins.text}",
-            [contact_id, ids, as_of, *compiled.bind(workspace_id, as_of, as_of)],
+            f" %s::timestamptz AS as_of, %s::timestamptz AS until) b {compiled.joins.text}",
+            [contact_id, ids, as_of, until, *compiled.bind(workspace_id, as_of, until)],
         )
         row = cursor.fetchone()
     return dict(zip(columns, row or [None] * len(columns), strict=True))

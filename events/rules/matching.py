@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from config.ids import first_id_at
+from events.bounds import first_id_of_events
 from events.conditions import EventConditions, Sql
 from events.rules.compiling import bind, compile_event_rule, compile_rules
 from events.rules.nodes import Rule
@@ -80,7 +80,7 @@ def events_of_contacts(
             [owner for _, owner in owners],
             workspace_id,
             name,
-            first_id_at(since),
+            first_id_of_events(since),
         ),
     )
 
@@ -121,7 +121,7 @@ def matches(
         f"""
         SELECT t.id AS event_id, b.contact_id, t.occurred_at, t.depth, m.place
         FROM {source.text}
-        CROSS JOIN LATERAL (SELECT sent.contact_id, t.occurred_at AS as_of{ids}) b
+        CROSS JOIN LATERAL (SELECT sent.contact_id, t.occurred_at AS as_of, t.occurred_at AS until{ids}) b
         {joins.text}
         CROSS JOIN LATERAL unnest(array_remove(ARRAY[{places}]::int[], NULL)) AS m (place)
         WHERE t.received_at >= (%s::timestamptz[])[m.place]

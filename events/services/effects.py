@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from config import clock
 from config.planning import planned_once
+from events.bounds import known_until
 from events.models import EffectsLevel
 from events.services.isolation import isolate
 from events.services.outbox import enqueue_events, lane_of
@@ -169,16 +170,15 @@ class _Pass:
 def _apply_some(workspace_id: UUID) -> _Pass:
     """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
     with transaction.atomic(durable=True):
-        now = clock.now()
-        waiting = _waiting(workspace_id, now)
+        waiting = _waiting(workspace_id, clock.now())
         wanted = _enough_lanes(waiting)
         lanes = _lock_lanes(workspace_id, wanted)
         taken = _take_batches(workspace_id, lanes) if lanes else {}
-        due = _take_due(workspace_id, lanes, now) if lanes else []
+        due = _take_due(workspace_id, lanes, clock.now()) if lanes else []
         if taken or due:
             _prepare(workspace_id)
             events = _hand_over(workspace_id, lanes, _load(workspace_id, taken)) if taken else []
-            batch = EffectBatch(workspace_id, events, now, due)
+            batch = EffectBatch(workspace_id, events, _moment_of(events), due)
             with planned_once():
                 for path in settings.EVENT_EFFECTS:
                     _run(path, batch)
@@ -315,6 +315,15 @@ CROSS JOIN LATERAL (
 ) c
 ORDER BY e.occurred_at, e.id
 """
+
+
+def _moment_of(events: Sequence[EffectEvent]) -> datetime:
+    """Return now: read after all that waited for locks and was taken, and never before what is decided has happened.
+
+    The clock of the process that recorded it may be ahead of this one's.
+    """
+    now = clock.now()
+    return max((one.occurred_at for one in events if now < one.occurred_at <= known_until(now)), default=now)
 
 
 def _hand_over(workspace_id: UUID, lanes: Sequence[int], events: Sequence[EffectEvent]) -> list[EffectEvent]:

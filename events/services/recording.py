@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from config.errors import DomainError
 from config.texts import composed
 from contacts.services import Resolution, resolve_contacts
 from contacts.signals import ContactChange, Kind
+from events.bounds import CLOCK_TOLERANCE
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
 from events.models import EffectsLevel
 from events.partitions import has_partition
@@ -25,8 +26,6 @@ from events.services.schemas import Checked, check_schemas, is_listed
 from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
 from workspaces.models import Workspace
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far a sender's clock may be ahead; such an event happened now."""
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_NAME = 255
 MAX_MESSAGE_ID = 255

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import connection
 
 from config.planning import planned_once
+from events.bounds import known_until
 from events.rules import CompiledRules, MeasureSpec, compile_rules
 from events.rules.alike import AlikeRules, put_together
 from events.rules.compiling import bind
@@ -104,15 +105,19 @@ class JudgingStatement:
         versions, segments, timed = self.ids
         # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
         has_others = bool(others) and any(contact_id in others for contact_id in contact_ids)
+        # Who is judged as of now has no moment: nothing on the stream is still to come.
+        past = {contact_id: moment for contact_id, moment in moments.items() if moment < now}
+        until = known_until(now)
         parameters = [
             now,
+            until,
             *self.rules.columns.parameters,
             array_of(contact_ids),
             [others.get(contact_id) for contact_id in contact_ids] if has_others else "{}",
-            [moments.get(contact_id) for contact_id in contact_ids] if moments else "{}",
+            [past.get(contact_id) for contact_id in contact_ids] if past else "{}",
             list(groups) or "{}",
             # What was due has passed, and who has no moment is judged as of now.
-            *bind(self.rules.joins, workspace_id, min(moments.values(), default=now), now),
+            *bind(self.rules.joins, workspace_id, min(past.values(), default=now), until),
             versions,
             workspace_id,
             *([versions] if self.size > _FEW else []),
@@ -313,7 +318,7 @@ SELECT b.contact_id, b.as_of, b.g, held.places AS held, held.tids AS held_tids, 
 array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
 FROM (
 SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of,
-COALESCE(w.g, 1) AS g, (COALESCE(w.g, 1) - 1) * {size} AS before{columns}
+COALESCE(w.as_of, %s::timestamptz) AS until, COALESCE(w.g, 1) AS g, (COALESCE(w.g, 1) - 1) * {size} AS before{columns}
 FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::int[]) AS w (contact_id, ids, as_of, g) OFFSET 0
 ) b
 {joins}

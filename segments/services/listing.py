@@ -16,6 +16,7 @@ from config.ids import NO_ID
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from contacts.services.lookup import find
+from events.bounds import known_until
 from events.rules import explain_contact, read_rule
 from events.services import built_measures
 from segments.models import Membership, Segment
@@ -110,7 +111,13 @@ def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -
     tree = None
     if segment.rule is not None:
         tree = explain_contact(
-            workspace_id, read_rule(segment.rule), segment.rule, survivor, now, built_measures(workspace_id)
+            workspace_id,
+            read_rule(segment.rule),
+            segment.rule,
+            survivor,
+            now,
+            built_measures(workspace_id),
+            until=known_until(now),
         )
     return Explanation(
         contact_id=survivor,

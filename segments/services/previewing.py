@@ -15,6 +15,7 @@ from django.db import OperationalError, connection, transaction
 
 from config import clock
 from contacts.models import Contact
+from events.bounds import known_until
 from events.rules import MeasureSpec, Rule, compile_rules, explain_contact, read_rule, warnings_of
 from events.services import built_measures
 from segments.errors import PreviewTooSlow, SegmentHasNoDraft, SegmentIsStatic, SegmentNotBuilt
@@ -157,7 +158,15 @@ class _Explaining:
     built: set[MeasureSpec]
 
     def sample(self, contact_id: UUID) -> ImpactSample:
-        tree = explain_contact(self.workspace_id, self.rule, self.raw, contact_id, self.now, self.built)
+        tree = explain_contact(
+            self.workspace_id,
+            self.rule,
+            self.raw,
+            contact_id,
+            self.now,
+            self.built,
+            until=known_until(self.now),
+        )
         return ImpactSample(contact_id, tree)
 
 
@@ -190,6 +199,7 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
     total, drawn = _draw(workspace_id)
     trial = _Trial(total, 0, set(), set())
     now = clock.now()
+    until = known_until(now)
     compiled = compile_rules([rule], built=built_measures(workspace_id))
     statement = _TRY.format(joins=compiled.joins.text, fits=compiled.matches[0])
     for chunk in _chunks(drawn):
@@ -200,9 +210,10 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
             workspace_id,
             version,
             now,
+            until,
             chunk,
             [others.get(contact_id) for contact_id in chunk],
-            *compiled.bind(workspace_id, now, now),
+            *compiled.bind(workspace_id, now, until),
         ]
         rows = _within(left, statement, parameters) if left > 0 else None
         if rows is None:
@@ -262,7 +273,8 @@ SELECT contact_id, fits, is_in FROM (
         WHERE m.workspace_id = %s AND m.version = %s AND m.contact_id = b.contact_id
     ) AS is_in
     FROM (
-        SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, %s::timestamptz AS as_of
+        SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, %s::timestamptz AS as_of,
+            %s::timestamptz AS until
         FROM unnest(%s::uuid[], %s::text[]) AS w (contact_id, ids) OFFSET 0
     ) b
     {joins}

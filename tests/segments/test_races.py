@@ -11,12 +11,14 @@ from contacts.models import Contact
 from contacts.services import delete_contact
 from events.models import Due, Event, EventBatch
 from events.services import apply_effects
+from events.services import effects as runner
 from events.tasks import wake_due
 from segments import effects
 from segments.models import Membership, Stay
 from segments.services import add_members, create_segment, judging, run_build, static, update_segment
+from segments.verification import verify_segments
 from tests.contacts.factories import a_contact
-from tests.segments.factories import a_segment, did, none_of, tell, who_is_in
+from tests.segments.factories import a_segment, did, none_of, stays, tell, who_is_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -213,3 +215,26 @@ def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(work
     apply_effects(workspace.id)
     wake_due()
     assert left_of(workspace, jane.id) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("place", ["_waiting", "_lock_lanes", "_take_batches", "_take_due", "_prepare"])
+def test_an_event_that_comes_while_a_worker_takes_its_batches_counts(workspace, jane, monkeypatch, place):
+    segments = [
+        a_segment(workspace, did("buy", operator="gte", value=1, timeWindow="1d")),
+        a_segment(workspace, none_of(did("buy", timeWindow="30d"))),
+    ]
+    apply_effects(workspace.id)
+    tell(workspace, jane, "look")
+    arrived, may_go = paused(monkeypatch, runner, place)
+
+    def buy():
+        assert arrived.wait(timeout=30)
+        tell(workspace, jane, "buy")
+        may_go.set()
+
+    at_once(partial(apply_effects, workspace.id), buy)
+    assert [who_is_in(segment) for segment in segments] == [{jane.id}, set()]
+    # Nobody is in before it did what brought it in.
+    assert stays(segments[0], jane)[0][0] >= Event.objects.get(name="buy").occurred_at
+    assert not EventBatch.objects.exists()
+    assert verify_segments(workspace.id).is_sound

@@ -17,6 +17,7 @@ from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.moments import moment_of, next_time_of_day
 from campaigns.services.noticing import deadline_of
 from campaigns.services.turns import End, GoOn, Outcome, Stay, Turn
+from events.bounds import known_until
 from events.models import Event
 from events.rules.matching import EventRule, events_of_contacts, matches
 
@@ -119,7 +120,11 @@ def _look_back(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     since = min(_counts_from(step, run) for run in runs)
     source = events_of_contacts(turn.workspace_id, list(owners.items()), step.match.event_name, since=since)
     matched = matches(
-        turn.workspace_id, [EventRule(step.match.rule)], source, earliest=since, latest=turn.now
+        turn.workspace_id,
+        [EventRule(step.match.rule)],
+        source,
+        earliest=since,
+        latest=known_until(turn.now),
     )
     with connection.cursor() as cursor:
         cursor.execute(
