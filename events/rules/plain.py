@@ -72,11 +72,18 @@ class Person:
     segments: set[UUID] = field(default_factory=set)
 
 
-def holds(node: Node, person: Person, as_of: datetime, is_member: IsMember) -> bool:
-    """Return whether a rule's node holds for a person at a moment; `is_member` answers for other segments."""
+def holds(
+    node: Node, person: Person, as_of: datetime, is_member: IsMember, trigger: Happening | None = None
+) -> bool:
+    """Return whether a rule's node holds for a person at a moment; `is_member` answers for other segments.
+
+    `trigger`: the event that the rule is about, if it is about one.
+    """
+    if isinstance(node, PropertyLeaf) and trigger is not None:
+        return passes(node, trigger, as_of)
     if not isinstance(node, Group):
         return _leaf_holds(node, person, as_of, is_member)
-    answers = [holds(child, person, as_of, is_member) for child in node.children]
+    answers = [holds(child, person, as_of, is_member, trigger) for child in node.children]
     if node.operator == "AND":
         return all(answers)
     return any(answers) == (node.operator == "OR")

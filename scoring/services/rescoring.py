@@ -94,6 +94,15 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
     return _rescore(workspace_id, ids, rules, decided, clock.now())
 
 
+@transaction.atomic
+def judge_again(workspace_id: UUID, contact_ids: Collection[UUID], rule_id: UUID) -> None:
+    """Have a rule judge again all that it judges of contacts, by what is known now. Their lanes must be held."""
+    rule = ScoringRule.objects.filter(workspace_id=workspace_id, id=rule_id).first()
+    if rule is not None:
+        ids = _merged_with(workspace_id, contact_ids)
+        _rescore(workspace_id, ids, [rule], [read(rule, rule.effective_from)], clock.now())
+
+
 def standing_contacts(workspace_id: UUID, after: UUID, limit: int) -> list[UUID]:
     """Return the next contacts by id, without those merged into others."""
     contacts = Contact.objects.in_workspace(workspace_id).standing().filter(id__gt=after).order_by("id")

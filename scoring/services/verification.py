@@ -14,19 +14,21 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from config import clock
-from contacts.models import Contact, ContactScore
+from contacts.models import Contact, ContactScore, Merge
 from events.models import Due, Event, EventBatch, ParkedEffect
 from events.rules.matching import ALWAYS
-from events.rules.plain import Happening, passes
+from events.rules.nodes import EventLeaf, PropertyLeaf, Rule
+from events.rules.plain import Happening, Person, holds, passes
 from events.services import hold_lane, lane_of
 from events.services.consequences import MAX_DEPTH
 from scoring.folding import fold, next_decay
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.services.folded import SCORE_SUBJECT
 from scoring.services.matching import read
-from scoring.services.rescoring import rescore_contacts
+from scoring.services.rescoring import judge_again, rescore_contacts
 from scoring.services.rules import EFFECT, subject_of
 
 _TICK = timedelta(microseconds=1)
@@ -38,6 +40,8 @@ class Difference:
 
     contact_id: UUID
     what: str
+    # Of what a rule gave that asks for more than the event: only a judgement anew mends it.
+    rule_id: UUID | None = None
 
     def __str__(self) -> str:
         return f"contact {self.contact_id}: {self.what}"
@@ -58,6 +62,31 @@ def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
     for lane, ids in lanes.items():
         with hold_lane(workspace_id, lane):
             rescore_contacts(workspace_id, ids)
+            left: dict[UUID, set[UUID]] = defaultdict(set)
+            for one in _Recount(workspace_id, ids).differences():
+                if one.rule_id is not None:
+                    left[one.rule_id].add(one.contact_id)
+            for rule_id, differing in left.items():
+                judge_again(workspace_id, differing, rule_id)
+
+
+_UNDER_WAY = timedelta(seconds=10)
+"""So long before another an event may have been received, and yet been recorded after the other was judged."""
+
+
+def _asks_events_only(tree: Rule) -> bool:
+    return all(isinstance(leaf, EventLeaf | PropertyLeaf) for leaf in tree.root.leaves())
+
+
+def _may_have_come_later(one: Event, judged: Event) -> bool:
+    return one.id != judged.id and one.received_at > judged.received_at - _UNDER_WAY
+
+
+def _by_name(events: Sequence[Event]) -> dict[str, list[Happening]]:
+    by_name: dict[str, list[Happening]] = defaultdict(list)
+    for event in events:
+        by_name[event.name].append(_happening(event))
+    return by_name
 
 
 def _happening(event: Event) -> Happening:
@@ -69,11 +98,12 @@ class _Recount:
 
     def __init__(self, workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
         self.workspace_id = workspace_id
-        self.now = clock.now()
         self.contacts = list(contact_ids)
         merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=self.contacts)
         self.owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in self.contacts}
         self.owners |= {one: into for one, into in merged.values_list("id", "merged_into_id") if into}
+        # Only now, with its first look, is the snapshot taken: what is in it has happened.
+        self.now = clock.now()
         rules = list(ScoringRule.with_deleted.in_workspace(workspace_id).order_by("id"))
         # What is being re-scored is between two rules.
         self.rescoring = {rule.id for rule in rules if rule.is_rescoring}
@@ -114,9 +144,12 @@ class _Recount:
     def _differences_of_ledger(self, rule: ScoringRule) -> Iterator[Difference]:
         """Compare entries with what the stream earns, for the events that the rule judges."""
         judge = read(rule, rule.effective_from)
-        if judge.needs_contact:
+        if judge.needs_contact and not _asks_events_only(judge.tree):
             return
         judged = self._events(rule)
+        if judge.needs_contact:
+            judged = self._judged_with_history(rule, judged)
+        anew = rule.id if judge.needs_contact else None
         waiting = self.open | self._parked_events(rule)
         stored = {
             entry.event_id: entry for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())
@@ -125,11 +158,11 @@ class _Recount:
             entry = stored.get(event_id)
             if entry is None:
                 if matches and event_id not in waiting:
-                    yield Difference(contact_id, f"event {event_id} earned nothing under rule {rule.id}")
+                    what = f"event {event_id} earned nothing under rule {rule.id}"
+                    yield Difference(contact_id, what, anew)
             elif not matches:
-                yield Difference(
-                    self.owners[entry.contact_id], f"event {event_id} earned points under rule {rule.id}"
-                )
+                what = f"event {event_id} earned points under rule {rule.id}"
+                yield Difference(self.owners[entry.contact_id], what, anew)
             else:
                 yield from self._differences_of_entry(entry, contact_id, rule)
 
@@ -165,6 +198,43 @@ class _Recount:
             for event in judged.values()
             if event.contact_id is not None
         }
+
+    def _judged_with_history(
+        self, rule: ScoringRule, judged: dict[UUID, tuple[UUID, bool]]
+    ) -> dict[UUID, tuple[UUID, bool]]:
+        """Judge by a condition that asks for earlier events too, where it is sure what was known of them then.
+
+        An outcome stays, whatever becomes known of the time before. So an event is left out beside one that may have
+        come in after it, and a contact that was ever merged.
+        """
+        tree = read(rule).tree
+        histories: dict[UUID, list[Event]] = defaultdict(list)
+        for event in Event.objects.filter(
+            workspace_id=self.workspace_id,
+            contact_id__in=set(self.owners) - self._ever_merged(),
+            name__in={rule.event_name, *tree.event_names},
+        ).order_by("occurred_at", "id"):
+            if event.contact_id is not None:
+                histories[event.contact_id].append(event)
+        answers = {}
+        for contact_id, history in histories.items():
+            for event in history:
+                if event.id not in judged:
+                    continue
+                before = [one for one in history if one.occurred_at <= event.occurred_at]
+                if not any(_may_have_come_later(one, event) for one in before):
+                    person = Person(contact_id, {}, {}, events=_by_name(before))
+                    does_match = holds(
+                        tree.root, person, event.occurred_at, lambda _: False, _happening(event)
+                    )
+                    is_awarded = rule.active and event.name == rule.event_name and event.depth <= MAX_DEPTH
+                    answers[event.id] = (contact_id, is_awarded and does_match)
+        return answers
+
+    def _ever_merged(self) -> set[UUID]:
+        of_chunk = Q(survivor_id__in=self.owners) | Q(merged_id__in=self.owners)
+        merges = Merge.objects.filter(of_chunk, workspace_id=self.workspace_id)
+        return {one for pair in merges.values_list("survivor_id", "merged_id") for one in pair}
 
     def _open_events(self) -> set[UUID]:
         batches = EventBatch.objects.filter(workspace_id=self.workspace_id, is_repeat=False)

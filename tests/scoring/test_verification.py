@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import F
 
 from contacts.models import Contact, ContactScore
 from events.models import Due, Event
@@ -242,3 +243,44 @@ def test_a_condition_that_the_system_takes_for_another_is_found(workspace, time,
     matching._compiled.cache_clear()
     (what,) = differences(workspace)
     assert "earned nothing under rule" in what
+
+
+def test_what_a_condition_on_earlier_events_should_have_given_differs(workspace, time):
+    rule = a_rule(
+        workspace,
+        "pay",
+        7,
+        {"type": "event", "eventType": "pay", "timeWindow": "1h", "operator": "gte", "value": 2},
+    )
+    time.pass_(seconds=30)
+    send(workspace, ("ada", None, {}), name="pay")
+    time.pass_(seconds=30)
+    send(workspace, ("ada", None, {}), name="pay")
+    apply_effects(workspace.id)
+    assert differences(workspace) == []
+
+    (entry,) = ScoreEntry.objects.filter(rule=rule)
+    ScoreEntry.objects.filter(rule=rule).delete()
+    ContactScore.objects.filter(contact_id=entry.contact_id).update(points=F("points") - 7)
+
+    assert differences(workspace) == [f"event {entry.event_id} earned nothing under rule {rule.id}"]
+    assert "1 differ, 1 repaired" in command("verify_scores", "--repair")
+    assert differences(workspace) == []
+    assert ScoreEntry.objects.get(rule=rule).event_id == entry.event_id
+
+
+def test_an_outcome_that_later_knowledge_would_change_is_no_difference(workspace, time):
+    a_rule(
+        workspace,
+        "pay",
+        7,
+        {"type": "event", "eventType": "pay", "timeWindow": "1h", "operator": "gte", "value": 2},
+    )
+    time.pass_(seconds=30)
+    send(workspace, ("ada", None, {}), name="pay")
+    apply_effects(workspace.id)
+    time.pass_(seconds=30)
+    # It counts itself and the one before; of that one nothing was known.
+    send(workspace, ("ada", time() - timedelta(minutes=5), {}), name="pay")
+    apply_effects(workspace.id)
+    assert differences(workspace) == []
