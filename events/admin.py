@@ -22,11 +22,13 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
 from config import clock
-from config.ids import first_id_at, parse_uuid
+from config.ids import parse_uuid
+from config.planning import planned_for_its_values
 from config.wire import dumps
 from contacts.admin import ContactSearchMixin, find_contact_ids, identifier_of
 from contacts.models import Contact, Identifier
 from contacts.services import ContactReference
+from events.bounds import first_id_of_events
 from events.models import (
     Aggregate,
     Due,
@@ -40,6 +42,7 @@ from events.models import (
     ParkedEffect,
     RulesVersion,
 )
+from events.queries import page_of
 from events.services import (
     IncomingEvent,
     SchemaPolicy,
@@ -52,6 +55,7 @@ from events.services import (
 from events.services.measures import ALL_LANES
 from workspaces.models import Workspace
 from workspaces.staff import (
+    BoundedPaginator,
     DeletedByServiceMixin,
     MachineWrittenMixin,
     TenantAdmin,
@@ -129,7 +133,8 @@ class AgeFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() not in {days for days, _ in self.lookup_choices}:
             return queryset
-        return queryset.filter(id__gte=first_id_at(clock.now() - timedelta(days=int(self.value()))))
+        since = clock.now() - timedelta(days=int(self.value()))
+        return queryset.filter(id__gte=first_id_of_events(since), occurred_at__gte=since)
 
 
 class RecordEventForm(TenantForm):
@@ -174,8 +179,24 @@ class RecordEventForm(TenantForm):
         return None
 
 
+class EventPaginator(BoundedPaginator):
+    """Pages of events in the order of their time, which is not quite that of their ids."""
+
+    def page(self, number: int | str) -> Any:
+        """Find the page's keys first, as for all lists."""
+        number = self.validate_number(number)
+        start = (number - 1) * self.per_page
+        rows: Any = self.object_list
+        bare = rows.select_related(None).only("id", "occurred_at")
+        with planned_for_its_values():
+            keys = [event.pk for event in page_of(bare, self.per_page, start)]
+        found = {event.pk: event for event in rows.filter(pk__in=keys).order_by()}
+        return self._get_page([found[key] for key in keys if key in found], number, self)  # type: ignore[attr-defined]
+
+
 @admin.register(Event)
 class EventAdmin(MachineWrittenMixin, TenantAdmin):
+    paginator = EventPaginator
     form = RecordEventForm
     list_display = ["name", "occurred", "email", "listed_properties", "source"]
     list_filter = [WorkspaceFilter, NameFilter, AgeFilter]

@@ -34,3 +34,8 @@ def known_until(now: datetime) -> datetime:
     or by this one before its clock was set back.
     """
     return now + CLOCK_TOLERANCE
+
+
+def in_milliseconds(moment: datetime) -> datetime:
+    """Return a moment as precisely as ids have it, and as answers show it."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

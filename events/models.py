@@ -103,7 +103,7 @@ class EffectsLevel(models.IntegerChoices):
 
 
 class Event(models.Model):
-    """Something that happened. The table is partitioned by month on `id`, whose time is `occurred_at`.
+    """Something that happened. The table is partitioned by month on `id`, whose time is `occurred_at`: see `bounds`.
 
     The database's primary key is (workspace_id, id); there are no foreign keys, for the table is big.
     """
@@ -143,6 +143,12 @@ class Event(models.Model):
     message_id = models.CharField(max_length=255, blank=True, help_text="the sender's own key")
     cause_id = models.UUIDField(null=True, blank=True, editable=False)
     depth = models.PositiveSmallIntegerField(default=0, editable=False)
+    is_ahead = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="whether its sender's clock was ahead: its id has the time as it was sent",
+    )
 
     class Meta:
         indexes: ClassVar = [
@@ -153,6 +159,19 @@ class Event(models.Model):
                 fields=["workspace", "cause_id"],
                 condition=Q(cause_id__isnull=False),
                 name="event_by_cause",
+            ),
+            # The others are in the order of their time by their ids; what is here costs them nothing.
+            *(
+                models.Index(
+                    fields=["workspace", *fields, "occurred_at", "id"],
+                    condition=Q(is_ahead=True),
+                    name=name,
+                )
+                for fields, name in [
+                    ([], "event_ahead"),
+                    (["contact"], "event_ahead_by_contact"),
+                    (["name"], "event_ahead_by_name"),
+                ]
             ),
         ]
 

@@ -1,14 +1,17 @@
 """Reading the stream: newest or oldest first, by key, and counts that stay cheap."""
 
 import hashlib
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.cache import cache
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
+from config.ids import first_id_at, time_of
 from config.planning import planned_for_its_values
 from contacts.services import ids_of
+from events.bounds import end_id_of_events, first_id_of_events, in_milliseconds
 from events.models import Event
 
 EXACT_UP_TO = 10_000
@@ -36,26 +39,97 @@ def list_events(
     contact_id: UUID | None = None,
     name: str | None = None,
     search: str = "",
+    is_sent: bool = False,
     newest_first: bool = True,
     limit: int,
     before: UUID | None = None,
     offset: int = 0,
 ) -> list[Event]:
-    """Return a page of events in the order of their time; `before` is the last id of the page before."""
+    """Return a page of events in the order of (their time as it is shown, id).
+
+    `before` is the last id of the page before. `is_sent`: without what the system notes by itself.
+    """
     events = events_of(workspace_id, name=name, search=search)
-    if before is not None:
-        events = events.filter(id__lt=before) if newest_first else events.filter(id__gt=before)
-    events = events.order_by("-id" if newest_first else "id")
+    if is_sent:
+        events = events.exclude(source=Event.Source.SYSTEM)
+    after = None if before is None else _place_of_id(workspace_id, before)
     if contact_id is None:
-        return list(events[offset : offset + limit])
+        return page_of(events, limit, offset, newest_first=newest_first, after=after)
     # Each contact's events are read in their order by the index; those of several at once would all be sorted.
     found = [
         event
         for one in ids_of(workspace_id, contact_id)
-        for event in events.filter(contact_id=one)[: offset + limit]
+        for event in page_of(
+            events.filter(contact_id=one), offset + limit, newest_first=newest_first, after=after
+        )
     ]
-    found.sort(key=lambda event: event.id, reverse=newest_first)
+    found.sort(key=place_of, reverse=newest_first)
     return found[offset : offset + limit]
+
+
+Place = tuple[datetime, UUID]
+"""Where an event is in a list: its time in milliseconds, as it is shown, and its id."""
+
+
+def place_of(event: Event) -> Place:
+    """Return where an event is in a list."""
+    return in_milliseconds(event.occurred_at), event.id
+
+
+def page_of(
+    events: QuerySet[Event],
+    limit: int,
+    offset: int = 0,
+    *,
+    newest_first: bool = True,
+    after: Place | None = None,
+) -> list[Event]:
+    """Return a page of some events, in their order, after a place in it; by an index, however many there are.
+
+    All are in the order of their ids but those whose senders' clocks were ahead, which have an index of their own.
+    """
+    most = offset + limit
+    ahead, others = events.filter(is_ahead=True), events.filter(is_ahead=False)
+    if newest_first:
+        ahead, others = ahead.order_by("-occurred_at", "-id"), others.order_by("-id")
+    else:
+        ahead, others = ahead.order_by("occurred_at", "id"), others.order_by("id")
+    if after is not None:
+        ahead, others = _beyond(ahead, others, after, newest_first=newest_first)
+    found = list(ahead[:most])
+    if len(found) == most and most:
+        # No further: a page full is there already.
+        last = found[-1].occurred_at
+        others = (
+            others.filter(id__gte=first_id_of_events(last))
+            if newest_first
+            else others.filter(id__lt=end_id_of_events(last))
+        )
+    found += others[:most]
+    found.sort(key=place_of, reverse=newest_first)
+    return found[offset:most]
+
+
+def _beyond(
+    ahead: QuerySet[Event], others: QuerySet[Event], after: Place, *, newest_first: bool
+) -> tuple[QuerySet[Event], QuerySet[Event]]:
+    moment, event_id = after
+    # Of the others, whose ids' time is theirs, those of this very moment come after all that are ahead of it.
+    next_id = first_id_at(moment + timedelta(milliseconds=1))
+    if newest_first:
+        left = Q(occurred_at__lt=moment) | Q(occurred_at=moment, id__lt=event_id)
+        # The ids' bound keeps the months to come out of the search.
+        ahead = ahead.filter(left, occurred_at__lte=moment, id__lt=end_id_of_events(moment))
+        return ahead, others.filter(id__lt=min(event_id, next_id))
+    left = Q(occurred_at__gt=moment) | Q(occurred_at=moment, id__gt=event_id)
+    ahead = ahead.filter(left, occurred_at__gte=moment, id__gte=first_id_of_events(moment))
+    return ahead, others.filter(id__gt=event_id) if event_id < next_id else others.filter(id__gte=next_id)
+
+
+def _place_of_id(workspace_id: UUID, event_id: UUID) -> Place:
+    """Return where the event of an id is, or was."""
+    event = Event.objects.filter(workspace_id=workspace_id, id=event_id).first()
+    return (time_of(event_id), event_id) if event is None else place_of(event)
 
 
 @planned_for_its_values()

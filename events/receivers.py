@@ -6,11 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_save, pre_save
 from django.dispatch import receiver
 
+from config.ids import time_of, uuid7
 from contacts.signals import ContactChange, contacts_changed, contacts_regrouped, regrouping_contacts
+from events.bounds import in_milliseconds
 from events.models import EffectsLevel, Event, EventBatch
+from events.partitions import ensure_partitions
 from events.services import enqueue_events, hold_lanes_of, move_contacts, record_contact_changes
 from events.tasks import apply_effects
 from events.wakeups import WakeUps
@@ -32,6 +35,15 @@ def wake_workers(instance: EventBatch, created: bool, raw: bool = False, **kwarg
     """Ask for a wake-up once the batch is committed."""
     if created and not raw:
         transaction.on_commit(partial(wake_ups.request, instance.workspace_id), robust=True)
+
+
+@receiver(pre_save, sender=Event, dispatch_uid="events.date_saved_event")
+def date_saved_event(instance: Event, raw: bool = False, **kwargs: Any) -> None:
+    """Give an event that comes past `record_events` an id of its time, by which it is found, and a place for it."""
+    if instance._state.adding and not raw:
+        if time_of(instance.id) != in_milliseconds(instance.occurred_at) and not instance.is_ahead:
+            instance.id = uuid7(instance.occurred_at)
+        ensure_partitions({time_of(instance.id)})
 
 
 @receiver(post_save, sender=Event, dispatch_uid="events.enqueue_saved_event")

@@ -21,14 +21,12 @@ from campaigns.reasons import Reason
 from campaigns.services.noticing import concerns, end_by, match_notices
 from campaigns.services.plans import Meaning, Notice
 from campaigns.services.turns import Chunk, End, Later, Outcome
-from config.ids import first_id_at
+from events.bounds import end_id_of_events, first_id_of_events, known_until
 from events.models import EffectsLevel
 from events.services import EffectEvent, lane_of
 
 PAUSE: Final = timedelta(seconds=1)
 """How soon a run is looked at again whose end only the effects can decide."""
-_AHEAD: Final = timedelta(hours=1)
-"""No event is further ahead than some minutes: what bounds its id keeps the months to come out of the search."""
 
 
 def outcomes_of_lag(
@@ -141,7 +139,7 @@ def _people(chunk: Chunk, runs: Sequence[Run]) -> tuple[list[UUID], list[UUID]]:
 def _bounds(chunk: Chunk, runs: Sequence[Run]) -> tuple[UUID, UUID]:
     """Return between which ids the events of runs are that came with their triggers or after them."""
     since = min((run.triggered_at for run in runs), default=chunk.now)
-    return first_id_at(since), first_id_at(chunk.now + _AHEAD)
+    return first_id_of_events(since), end_id_of_events(known_until(chunk.now))
 
 
 _FIND: Final = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -12,8 +11,8 @@ from django.db.models import Q
 
 from campaigns.models import Decision, Message, Run
 from campaigns.services.decisions import names_of_campaigns
-from config.ids import first_id_at
 from contacts.models import Contact
+from events.bounds import end_id_of_events, first_id_of_events
 from events.models import Event, EventBatch, EventDefinition, EventProperty, ParkedEffect
 from events.services import lane_of
 from events.services.coercion import accepts
@@ -21,7 +20,6 @@ from scoring.models import ScoreEntry, ScoringRule
 
 MOST = 1_000
 """Rows of each kind that a trace shows."""
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Resolved(StrEnum):
@@ -160,8 +158,8 @@ def _was_created_with(event: Event, contact_id: UUID) -> bool:
     same_moment = Event.objects.filter(
         workspace_id=event.workspace_id,
         contact_id=contact_id,
-        id__gte=first_id_at(at),
-        id__lt=first_id_at(at + _MILLISECOND),
+        id__gte=first_id_of_events(at),
+        id__lt=end_id_of_events(at),
     )
     return same_moment.filter(name="contact.created", source=Event.Source.SYSTEM, received_at=at).exists()
 

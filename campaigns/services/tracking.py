@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 
 from campaigns.models import Message
 from campaigns.services.delivery import tell
-from config.ids import first_id_at
+from events.bounds import first_id_of_events
 from events.models import Event
 
 _MACHINES: Final = re.compile(
@@ -103,7 +103,8 @@ def _follows_all(message: Message, visit: Visit) -> bool:
         workspace_id=message.workspace_id,
         contact_id=message.contact_id,
         name=_CLICK.event_name,
-        id__gte=first_id_at(visit.at - _AT_ONCE),
+        id__gte=first_id_of_events(visit.at - _AT_ONCE),
+        occurred_at__gte=visit.at - _AT_ONCE,
         properties__messageId=str(message.pk),
     )
     return clicks.exclude(properties__url=visit.target).exists()

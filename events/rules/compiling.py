@@ -463,8 +463,8 @@ class _Scan:
             return self._count(leaf, counted)
         if leaf.aggregation in ("first", "last") and not leaf.property:
             edge = "max" if leaf.aggregation == "last" else "min"
-            moment = _sql(f"{edge}(e.occurred_at) FILTER (WHERE {{}})", counted)
-            moment = self._column(_sql(_BY_NOW, moment, moment, moment))
+            found = _sql(f"{edge}(e.occurred_at) FILTER (WHERE {{}})", counted)
+            moment = self._column(_sql(_BY_NOW, found, found, found))
             return _with_lapse(_compared(moment, leaf.comparison), self._oldest(leaf, counted))
         return self._aggregate(leaf, counted)
 

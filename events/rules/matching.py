@@ -85,19 +85,19 @@ def events_of_contacts(
     )
 
 
-def latest_events(workspace_id: UUID, name: str, first_id: UUID, limit: int) -> Sql:
-    """Return the relation of the latest events of a name that have a contact."""
+def latest_events(workspace_id: UUID, name: str, since: datetime, limit: int) -> Sql:
+    """Return the relation of the latest events of a name, from a moment on, that have a contact."""
     return Sql(
         f"""(
                 SELECT {_COLUMNS}, contact_id FROM events_event
-                WHERE workspace_id = %s AND name = %s AND id >= %s AND contact_id IS NOT NULL
+                WHERE workspace_id = %s AND name = %s AND id >= %s AND occurred_at >= %s AND contact_id IS NOT NULL
                 ORDER BY id DESC LIMIT %s
             ) t
             CROSS JOIN LATERAL (
                 SELECT COALESCE(merged_into_id, id) AS contact_id FROM contacts_contact
                 WHERE workspace_id = %s AND id = t.contact_id OFFSET 0
             ) sent""",
-        (workspace_id, name, first_id, limit, workspace_id),
+        (workspace_id, name, first_id_of_events(since), since, limit, workspace_id),
     )
 
 

@@ -20,12 +20,13 @@ _INSERT = """
 WITH incoming AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS i (
         id uuid, contact_id uuid, company_id uuid, name text, properties jsonb, context jsonb,
-        occurred_at timestamptz, message_id text, source text, cause_id uuid, depth smallint, lane smallint)
+        occurred_at timestamptz, message_id text, source text, cause_id uuid, depth smallint, is_ahead boolean,
+        lane smallint)
 ), recorded AS (
     INSERT INTO events_event (id, workspace_id, contact_id, company_id, name, properties, context,
-        occurred_at, received_at, source, message_id, cause_id, depth)
+        occurred_at, received_at, source, message_id, cause_id, depth, is_ahead)
     SELECT id, %s::uuid, contact_id, company_id, name, properties, context,
-        occurred_at, %s::timestamptz, source, message_id, cause_id, depth
+        occurred_at, %s::timestamptz, source, message_id, cause_id, depth, is_ahead
     FROM incoming ON CONFLICT (workspace_id, id) DO NOTHING
     RETURNING id
 ), batched AS (
@@ -50,7 +51,7 @@ def insert_events(
     workspace_id: UUID, events: Sequence[RecordedEvent], *, level: EffectsLevel, received_at: datetime
 ) -> set[UUID]:
     """Insert the events that are new, with their batches, in one statement. Returns the ids of the new ones."""
-    ensure_partitions({event.occurred_at for event in events})
+    ensure_partitions({ids.time_of(event.id) for event in events})
     rows = [_row(event, level) for event in events]
     lanes = list({row["lane"] for row in rows} - {None})
     with connection.cursor() as cursor:
@@ -107,6 +108,7 @@ def _row(event: RecordedEvent, level: EffectsLevel) -> dict[str, object]:
         "source": event.source,
         "cause_id": event.cause_id,
         "depth": event.depth,
+        "is_ahead": event.is_ahead,
         "lane": None if survivor_id is None else lane_of(survivor_id),
     }
 

@@ -16,7 +16,7 @@ from config.errors import DomainError
 from config.texts import composed
 from contacts.services import Resolution, resolve_contacts
 from contacts.signals import ContactChange, Kind
-from events.bounds import CLOCK_TOLERANCE
+from events.bounds import CLOCK_TOLERANCE, in_milliseconds
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
 from events.models import EffectsLevel
 from events.partitions import has_partition
@@ -279,6 +279,9 @@ def _recorded_event(
     else:
         # The time as sent, not as clamped: a retry must come to the same id.
         event_id = ids.keyed_id(workspace_id, event.message_id, event.occurred_at)
+    if is_ahead := ids.time_of(event_id) > occurred_at:
+        # In whole milliseconds, as all others are in the order of their ids.
+        occurred_at = in_milliseconds(occurred_at)
     return RecordedEvent(
         id=event_id,
         workspace_id=workspace_id,
@@ -291,6 +294,7 @@ def _recorded_event(
         company_id=event.company_id,
         source=source,
         message_id=event.message_id,
+        is_ahead=is_ahead,
         merged_into=None if resolution is None or resolution.came_with is None else resolution.contact_id,
     )
 

@@ -56,6 +56,8 @@ class RecordedEvent:
     message_id: str = ""
     cause_id: UUID | None = None
     depth: int = 0
+    # Its sender's clock was ahead: the id has the time as it was sent, not that at which it happened.
+    is_ahead: bool = False
     # The survivor, where there is one.
     merged_into: UUID | None = None
 

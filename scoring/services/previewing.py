@@ -9,7 +9,6 @@ from uuid import UUID
 from django.db import connection
 
 from config import clock
-from config.ids import first_id_at
 from events.rules.matching import latest_events, matches
 from scoring.models import ScoringRule
 from scoring.services.matching import read
@@ -41,7 +40,7 @@ def preview_rule(rule: ScoringRule) -> Preview:
     judge = read(rule)
     now = clock.now()
     most = MOST_EVENTS_WITH_CONTACTS if judge.needs_contact else MOST_EVENTS
-    source = latest_events(rule.workspace_id, rule.event_name, first_id_at(now - LOOKS_BACK), most)
+    source = latest_events(rule.workspace_id, rule.event_name, now - LOOKS_BACK, most)
     matched = matches(rule.workspace_id, [judge], source)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -331,9 +331,14 @@ event_properties = st.fixed_dictionaries(
 )
 
 
-def _happening(chance: int, occurred_at: datetime, **rest: Any) -> Happening:
-    # An id carries the event's time; what is of one moment is in no particular order.
-    return Happening(keyed_id(UUID(int=0), str(chance), occurred_at), occurred_at=occurred_at, **rest)
+def _happening(chance: int, occurred_at: datetime, ahead: float, **rest: Any) -> Happening:
+    # An id carries the time that its sender told; what is of one moment is in no particular order.
+    told = occurred_at + timedelta(seconds=ahead)
+    return Happening(keyed_id(UUID(int=0), str(chance), told), occurred_at=occurred_at, **rest)
+
+
+AHEAD = st.sampled_from([0.0, 0.0, 0.0, 0.000001, 0.001, 0.2, 1.0, 61.0, 299.999, 300.0])
+"""How far a sender's clock may be ahead of ours, in seconds."""
 
 
 happenings = st.builds(
@@ -341,6 +346,7 @@ happenings = st.builds(
     chance=st.integers(0, 1000),
     name=st.sampled_from(EVENT_NAMES),
     occurred_at=moments(ahead=0),
+    ahead=AHEAD,
     properties=event_properties,
     context=st.fixed_dictionaries({}, optional={"utmSource": texts | st.none()}),
 )

@@ -75,7 +75,7 @@ def membership(segment_id: UUID) -> tuple[Sql, Sql]:
 
 def store_events(workspace: Workspace, events: Sequence[tuple[UUID, Happening]]) -> None:
     """Write events of contacts into the stream, past the ways in."""
-    ensure_partitions({event.occurred_at for _, event in events})
+    ensure_partitions({ids.time_of(event.id) for _, event in events})
     Event.objects.bulk_create(
         Event(
             id=event.id,

@@ -58,7 +58,7 @@ from events.dialects.leadpush.shapes import (
     read_search,
 )
 from events.models import Event
-from events.queries import bounded_count, events_of
+from events.queries import bounded_count, events_of, list_events
 from events.services import IncomingEvent, SchemaPolicy, record_event
 from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAccess, WorkspaceAPIView, object_body
 from workspaces.authentication import BearerAuthentication
@@ -119,14 +119,21 @@ class EventsView(LeadpushAccess, IngestView):
         """List the contact's events."""
         found = find_contact(self.workspace, contact)
         page, search = read_page(request.query_params), read_search(request.query_params)
-        order = "-id" if read_newest_first(request.query_params) else "id"
-        events = events_of(self.workspace.id, contact_id=found.id, search=search)
         # The vendor lists what was sent; what Headrace itself notes of a contact is not.
-        sent = events.exclude(source=Event.Source.SYSTEM)
-        rows = list(sent.order_by(order)[page.offset : page.offset + page.size + 1])
+        rows = list_events(
+            self.workspace.id,
+            contact_id=found.id,
+            search=search,
+            is_sent=True,
+            newest_first=read_newest_first(request.query_params),
+            limit=page.size + 1,
+            offset=page.offset,
+        )
         if len(rows) <= page.size and (rows or page.number == 1):
             total = page.offset + len(rows)  # the last page tells by itself
         else:
+            events = events_of(self.workspace.id, contact_id=found.id, search=search)
+            sent = events.exclude(source=Event.Source.SYSTEM)
             total = bounded_count(sent, f"leadpush:{found.id}:{search.casefold()}")
         return Response(page_shape([event_shape(event) for event in rows], page, total))
 

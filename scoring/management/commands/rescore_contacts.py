@@ -10,9 +10,10 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from config.ids import first_id_at, parse_uuid
+from config.ids import parse_uuid
 from config.moments import names_zone, parse_moment
 from contacts.models import Contact
+from events.bounds import first_id_of_events
 from events.models import Event
 from events.services import hold_lane, lane_of
 from scoring.management.selection import add_workspaces, chosen_workspaces
@@ -81,7 +82,10 @@ def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datet
     owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in contact_ids}
     owners |= {one: into for one, into in merged.values_list("id", "merged_into_id") if into}
     events = Event.objects.filter(
-        workspace_id=workspace_id, contact_id__in=owners, id__gte=first_id_at(since), occurred_at__gte=since
+        workspace_id=workspace_id,
+        contact_id__in=owners,
+        id__gte=first_id_of_events(since),
+        occurred_at__gte=since,
     )
     found = events.values_list("contact_id", flat=True).distinct()
     return sorted({owners[contact_id] for contact_id in found if contact_id})

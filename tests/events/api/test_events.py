@@ -141,6 +141,35 @@ def test_the_list_pages_by_key(api):
     assert api.get("events", before="x").status_code == 400
 
 
+@pytest.mark.parametrize("of", ["all", "contact", "type", "contact and type"])
+def test_the_list_is_in_the_order_of_the_time_that_it_shows(api, jane, monkeypatch, of):
+    """Whatever the clocks of the senders said: each page goes on where the one before has ended."""
+    chosen = {
+        **({"contactId": str(jane.id)} if "contact" in of else {}),
+        **({"type": "x"} if "type" in of else {}),
+    }
+    moment = datetime(2026, 5, 31, 23, 59, 58, 700, tzinfo=UTC)
+    for place, ahead in enumerate([300, 0, 0.2, 0, 299, 1, 0, 60, None, 300, 0.001, 0, -60, 0, 5, None]):
+        now = moment + timedelta(seconds=0.25 * place)
+        monkeypatch.setattr(clock, "now", lambda now=now: now)
+        at = {} if ahead is None else {"timestamp": (now + timedelta(seconds=ahead)).isoformat()}
+        item = {"type": "x", "contactId": str(jane.id), "metadata": {"n": place}}
+        keyed = {**item, "messageId": str(place), **at}
+        assert api.post("events/batch", {"events": [keyed, {**item, **at}]}).json()["results"]
+
+    whole = api.get("events", limit=200, **chosen).json()
+
+    assert len(whole) >= 32
+    shown = [event["timestamp"] for event in whole]
+    assert shown == sorted(shown, reverse=True)
+    for limit in (1, 2, 5):
+        paged, before = [], {}
+        while page := api.get("events", limit=limit, **chosen, **before).json():
+            paged += page
+            before = {"before": page[-1]["id"]}
+        assert paged == whole
+
+
 @pytest.mark.parametrize(
     ("limit", "length"), [("0", 1), ("-5", 1), ("2", 2), ("9" * 50, 200), ("250", 200), ("", 50)]
 )
