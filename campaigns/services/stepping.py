@@ -67,12 +67,11 @@ def workspaces_with_due_runs() -> list[UUID]:
 def take_some(workspace_id: UUID) -> int:
     """Take on some due runs in one transaction. Returns how many."""
     with transaction.atomic(durable=True):
-        now = clock.now()
-        runs = _claim(workspace_id, now)
+        runs = _claim(workspace_id, clock.now())
         if runs:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL statement_timeout = {int(settings.EFFECT_TIMEOUT_SECONDS * 1000)}")
-            _Taking(_chunk(workspace_id, runs, now)).run()
+            _Taking(_chunk(workspace_id, runs)).run()
     return len(runs)
 
 
@@ -108,10 +107,11 @@ def _claim(workspace_id: UUID, now: datetime) -> list[Run]:
     return list(Run.objects.in_workspace(workspace_id).filter(id__in=claimed).order_by("wake_at", "id"))
 
 
-def _chunk(workspace_id: UUID, runs: Sequence[Run], now: datetime) -> Chunk:
+def _chunk(workspace_id: UUID, runs: Sequence[Run]) -> Chunk:
     campaigns = Campaign.objects.in_workspace(workspace_id).in_bulk({run.campaign_id for run in runs})
     people = people_of(workspace_id, {run.contact_id for run in runs})
-    return Chunk(workspace_id, now, runs, campaigns, people)
+    # Only now, with the runs locked and their contacts read, is it what the steps take for now.
+    return Chunk(workspace_id, clock.now(), runs, campaigns, people)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ waits: what the snapshot's outbox and timetable still hold has not been applied 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -74,8 +74,16 @@ _UNDER_WAY = timedelta(seconds=10)
 """So long before another an event may have been received, and yet been recorded after the other was judged."""
 
 
+_MOST_EVENTS = 1_000
+"""Of a contact, for a rule that asks for earlier events: each is judged with all before it."""
+
+
 def _asks_events_only(tree: Rule) -> bool:
     return all(isinstance(leaf, EventLeaf | PropertyLeaf) for leaf in tree.root.leaves())
+
+
+def _may_earn(rule: ScoringRule, event: Event) -> bool:
+    return rule.active and event.name == rule.event_name and event.depth <= MAX_DEPTH
 
 
 def _may_have_come_later(one: Event, judged: Event) -> bool:
@@ -146,9 +154,8 @@ class _Recount:
         judge = read(rule, rule.effective_from)
         if judge.needs_contact and not _asks_events_only(judge.tree):
             return
-        judged = self._events(rule)
-        if judge.needs_contact:
-            judged = self._judged_with_history(rule, judged)
+        answer = self._judged_with_history if judge.needs_contact else self._judged_by_themselves
+        judged = answer(rule, judge.tree, self._events(rule))
         anew = rule.id if judge.needs_contact else None
         waiting = self.open | self._parked_events(rule)
         stored = {
@@ -177,37 +184,37 @@ class _Recount:
             for one in (contact_id, self.owners[entry.contact_id]):
                 yield Difference(one, f"event {entry.event_id} earned points for contact {entry.contact_id}")
 
-    def _events(self, rule: ScoringRule) -> dict[UUID, tuple[UUID, bool]]:
-        """Return the events that the rule judges, and those that it awarded: whose they are, whether they match."""
-        root = read(rule).tree.root
+    def _events(self, rule: ScoringRule) -> dict[UUID, Event]:
+        """Return the events that the rule judges, and those that it awarded."""
         awarded = [entry.event_id for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())]
         events = Event.objects.filter(
             workspace_id=self.workspace_id, received_at__gte=rule.effective_from or ALWAYS
         )
         # Two queries: each has an index of its own.
         named = events.filter(contact_id__in=self.owners, name=rule.event_name)
-        judged = {event.id: event for some in (named, events.filter(id__in=awarded)) for event in some}
+        return {event.id: event for some in (named, events.filter(id__in=awarded)) for event in some}
+
+    def _judged_by_themselves(
+        self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
+    ) -> dict[UUID, tuple[UUID, bool]]:
+        """Return whose events are, and whether each earns what the rule gives, which asks for nothing but them."""
         return {
             event.id: (
                 self.owners.get(event.contact_id, event.contact_id),
-                rule.active
-                and event.name == rule.event_name
-                and event.depth <= MAX_DEPTH
-                and passes(root, _happening(event), event.occurred_at),
+                _may_earn(rule, event) and passes(tree.root, _happening(event), event.occurred_at),
             )
-            for event in judged.values()
+            for event in events.values()
             if event.contact_id is not None
         }
 
     def _judged_with_history(
-        self, rule: ScoringRule, judged: dict[UUID, tuple[UUID, bool]]
+        self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
     ) -> dict[UUID, tuple[UUID, bool]]:
         """Judge by a condition that asks for earlier events too, where it is sure what was known of them then.
 
         An outcome stays, whatever becomes known of the time before. So an event is left out beside one that may have
         come in after it, and a contact that was ever merged.
         """
-        tree = read(rule).tree
         histories: dict[UUID, list[Event]] = defaultdict(list)
         for event in Event.objects.filter(
             workspace_id=self.workspace_id,
@@ -218,8 +225,8 @@ class _Recount:
                 histories[event.contact_id].append(event)
         answers = {}
         for contact_id, history in histories.items():
-            for event in history:
-                if event.id not in judged:
+            for event in history if len(history) <= _MOST_EVENTS else ():
+                if event.id not in events:
                     continue
                 before = [one for one in history if one.occurred_at <= event.occurred_at]
                 if not any(_may_have_come_later(one, event) for one in before):
@@ -227,8 +234,7 @@ class _Recount:
                     does_match = holds(
                         tree.root, person, event.occurred_at, lambda _: False, _happening(event)
                     )
-                    is_awarded = rule.active and event.name == rule.event_name and event.depth <= MAX_DEPTH
-                    answers[event.id] = (contact_id, is_awarded and does_match)
+                    answers[event.id] = (contact_id, _may_earn(rule, event) and does_match)
         return answers
 
     def _ever_merged(self) -> set[UUID]:

@@ -57,14 +57,9 @@ def add_members(
     """
     segment = _held(workspace, segment)
     found, unknown = _found(workspace.id, contact_ids, identifiers)
+    found = _keep(workspace.id, found)
     now = clock.now()
     with connection.cursor() as cursor:
-        # Nobody who is found now is deleted before the commit.
-        cursor.execute(
-            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE",
-            [workspace.id, found],
-        )
-        found = [contact_id for (contact_id,) in cursor.fetchall()]
         cursor.execute(
             "INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)"
             " SELECT gen_random_uuid(), %s, %s, %s, wanted.id, %s FROM unnest(%s::uuid[]) AS wanted (id)"
@@ -220,6 +215,16 @@ def _found(
     unknown = [str(one) for one in contact_ids if one not in found.by_id]
     unknown += [text for text, key in normalized if key not in found.by_identifier]
     return sorted(known), list(dict.fromkeys(unknown))
+
+
+def _keep(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[UUID]:
+    """Have nobody deleted before the commit; return who is there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE",
+            [workspace_id, list(contact_ids)],
+        )
+        return [contact_id for (contact_id,) in cursor.fetchall()]
 
 
 def _tell(segment: Segment, moves: Sequence[Move]) -> None:

@@ -46,7 +46,7 @@ from contacts.services import (
 from events.models import Measure, ParkedEffect
 from events.services import LANES, IncomingEvent, SchemaPolicy, apply_effects, lane_of, record_events
 from scoring.models import ScoringRule
-from scoring.services import delete_rule, rescore_lane, save_rule
+from scoring.services import delete_rule, rescore_lane, save_rule, verify_contacts
 from segments.errors import SegmentInUse
 from segments.models import Membership, Segment, Stay
 from segments.services import (
@@ -61,8 +61,10 @@ from segments.services import (
     unfinished_segments,
     update_segment,
 )
+from segments.verification import verify_segments
 from tests.rules.reference import Happening, Person, holds, next_change
 from tests.rules.strategies import (
+    AHEAD,
     EVENT_NAMES,
     NOW,
     STEP,
@@ -149,6 +151,7 @@ class Mill(RuleBasedStateMachine):
         # By rule, then by event: what it earned.
         self.awards: dict[UUID, dict[UUID, Decimal]] = {}
         self.sent = 0
+        self.told: list[tuple[Life, IncomingEvent]] = []
         self.segments: list[UUID] = []
         self.lists: list[UUID] = []
         self.scoring_rules: list[UUID] = []
@@ -196,6 +199,12 @@ class Mill(RuleBasedStateMachine):
         for _ in range(data.draw(st.integers(3, 6))):
             lives.append(data.draw(st.sampled_from(self.lives)))
             incoming.append(self._event(data, lives[-1], late))
+        if self.told and data.draw(st.booleans()):
+            # A sender that had no answer says it again, long after its clock was ahead of ours.
+            again = data.draw(st.sampled_from(self.told))
+            lives.append(again[0])
+            incoming.append(again[1])
+        self.told += zip(lives, incoming, strict=True)
         if data.draw(st.booleans()):
             lives.append(lives[0])
             incoming.append(incoming[0])
@@ -206,7 +215,7 @@ class Mill(RuleBasedStateMachine):
                 self._note(life, outcome.event)
 
     def _event(self, data, life, late):
-        age = data.draw(st.integers(0, 30)) * STEP if late else timedelta()
+        age = data.draw(st.integers(0, 30)) * STEP if late else timedelta(seconds=-data.draw(AHEAD))
         self.sent += 1
         return IncomingEvent(
             data.draw(st.sampled_from(EVENT_NAMES)),
@@ -530,6 +539,8 @@ class Mill(RuleBasedStateMachine):
             self.scores_are_right()
             self.memberships_are_right()
             self.who_is_in_has_an_open_stay()
+            assert not verify_contacts(self.workspace.id, [life.contact.id for life in self.lives])
+            assert verify_segments(self.workspace.id).is_sound
 
 
 class _Book:

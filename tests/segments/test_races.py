@@ -204,7 +204,7 @@ def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspa
 def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(workspace, jane, monkeypatch):
     segment = create_segment(workspace, name="List", evaluation="STATIC")
     # Right after it was found, before it is put in.
-    arrived, may_go = paused(monkeypatch, static.clock, "now")
+    arrived, may_go = paused(monkeypatch, static, "_keep")
 
     def delete():
         assert arrived.wait(timeout=30)

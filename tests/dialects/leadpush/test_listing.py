@@ -123,5 +123,5 @@ def test_an_unknown_or_foreign_contact_is_404(either, foreign_contact):
 
 
 def test_a_list_takes_a_fixed_number_of_statements(newer, contact, events, django_assert_max_num_queries):
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         listed(newer, contact.id, per_page=50)

@@ -12,7 +12,7 @@ WHERE message_id <> '' AND occurred_at = received_at AND id >= (
 class Migration(migrations.Migration):
     dependencies = [
         ("contacts", "0004_merged_by_index"),
-        ("events", "0006_event_by_cause"),
+        ("events", "0007_moments_as_everywhere"),
         ("workspaces", "0001_initial"),
     ]
 
