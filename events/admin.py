@@ -187,10 +187,10 @@ class EventPaginator(BoundedPaginator):
         number = self.validate_number(number)
         start = (number - 1) * self.per_page
         rows: Any = self.object_list
-        bare = rows.select_related(None).only("id", "occurred_at")
+        bare = rows.values_list("id", "occurred_at", named=True)
         with planned_for_its_values():
-            keys = [event.pk for event in page_of(bare, self.per_page, start)]
-        found = {event.pk: event for event in rows.filter(pk__in=keys).order_by()}
+            keys = [event.id for event in page_of(bare, self.per_page, start)]
+        found = {event.pk: event for event in rows.filter(pk__in=keys).order_by()[: self.per_page]}
         return self._get_page([found[key] for key in keys if key in found], number, self)  # type: ignore[attr-defined]
 
 

@@ -1,12 +1,17 @@
 """Events are recorded in the admin by the way that all events take, and never changed."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from config import clock
 from contacts.models import Contact, Identifier
+from contacts.services import ContactReference
 from events.models import Event, EventBatch, EventDefinition, ParkedEffect
+from events.services import IncomingEvent, SchemaPolicy, record_events
 from tests.admin.rows import fill
 from workspaces.models import Workspace
 
@@ -113,3 +118,28 @@ def test_parked_effects_are_retried(staff, rows):
     )
     assert b"2 parked effects will be applied again." in response.content
     assert ParkedEffect.objects.count() == 1
+
+
+def test_the_stream_is_in_the_order_of_the_time_that_is_shown(staff, workspace, ada):
+    now = clock.now()
+    for place, ahead in enumerate([200, 0, 100, None, 50, 0]):
+        at = None if ahead is None else now + timedelta(seconds=ahead)
+        sent = IncomingEvent(
+            "paid",
+            ContactReference(id=str(ada.pk)),
+            {"n": place},
+            occurred_at=at,
+            message_id="" if at is None else str(place),
+        )
+        record_events(workspace, [sent], schema_policy=SchemaPolicy.OPEN)
+    page = f"{reverse('admin:events_event_changelist')}?q=paid"
+
+    listed = staff.get(page).context["cl"].result_list
+
+    shown = [event.occurred_at.replace(microsecond=0) for event in listed]
+    assert len(shown) == 6
+    assert shown == sorted(shown, reverse=True)
+    whole = [event.pk for event in listed]
+    section = staff.get(reverse("admin:contacts_contact_change", args=[ada.pk])).content.decode()
+    found = sorted(whole, key=lambda pk: section.index(str(pk)))
+    assert found == whole

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from campaigns.services.stepping import run_due
 from config import clock
 from contacts.models import ContactScore
 from events.models import Event
@@ -11,11 +12,11 @@ from events.services import apply_effects
 from scoring.services import verify_contacts
 from segments.services import explain_membership
 from segments.verification import verify_segments
-from tests.campaigns.factories import a_campaign, admissions, definition, on_event
+from tests.campaigns.factories import a_campaign, admissions, definition, ends, marks, on_event, work
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.scoring.factories import a_rule
-from tests.segments.factories import VirtualClock, a_segment, did, none_of, who_is_in
+from tests.segments.factories import VirtualClock, a_segment, did, none_of, tell, who_is_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -96,3 +97,31 @@ def test_an_event_whose_sender_is_ahead_counts_everywhere(workspace, time, jane,
     assert ContactScore.objects.get(contact=jane).points == 5
     assert verify_segments(workspace.id).is_sound
     assert verify_contacts(workspace.id, [jane.id]) == []
+
+
+@pytest.mark.parametrize("ahead", [0.2, 300])
+@pytest.mark.parametrize(
+    ("more", "end"),
+    [
+        ({"exits": [{"condition": IN_AN_HOUR}]}, ("exited", "exit_rule")),
+        ({"exits": [{"eventType": "buy", "condition": IN_AN_HOUR}]}, ("exited", "exit_rule")),
+        ({"goal": {"eventType": "buy", "within": "7d"}}, ("converted", "goal")),
+    ],
+    ids=["exit condition", "exit event", "goal"],
+)
+@pytest.mark.parametrize("is_applied", [True, False], ids=["applied", "waiting"])
+def test_an_event_whose_sender_is_ahead_ends_runs(workspace, time, jane, ahead, more, end, is_applied):
+    campaign = a_campaign(workspace, definition(marks(), **more))
+    tell(workspace, jane, "go")
+    apply_effects(workspace.id)
+    time.go(milliseconds=10)
+    at = time.now() + timedelta(seconds=ahead)
+    assert NativeClient(workspace).post("events/batch", sent(jane, at)).status_code == 200
+    if is_applied:
+        apply_effects(workspace.id)
+    run_due(workspace.id, at_most_seconds=30)
+    work(workspace)
+    time.go(seconds=5)
+    work(workspace)
+    assert ends(campaign) == [end]
+    assert not Event.objects.filter(workspace=workspace, name="mark").exists()
