@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from campaigns import liquid
 from campaigns.models.messages import Channel
 from contacts.models import Identifier
+from contacts.services import normalize_identifier
 from contacts.services.lookup import find
 from contacts.services.states import ContactState
 
@@ -35,7 +36,9 @@ class Person:
     def address(self, channel: str) -> str:
         """Return where it is written to; "": nowhere."""
         kind = ADDRESS_KINDS.get(channel)
-        return (self.state.primary(kind) or "") if kind else ""
+        value = self.state.primary(kind) if kind else None
+        # Again: a row from before the form that addresses have now is still that mailbox's.
+        return (normalize_identifier(kind, value) or value) if kind and value else ""
 
     def time_zone(self, default: str) -> ZoneInfo:
         """Return its own time zone, as an attribute says, else `default`."""

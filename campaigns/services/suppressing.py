@@ -19,6 +19,7 @@ from campaigns.services.people import ADDRESS_KINDS
 from campaigns.services.permission import settings_of
 from contacts.models import Consent, Contact
 from contacts.services import ContactChanges, get_contact, normalize_identifier, update_contact
+from contacts.services.respelling import meant_by
 from workspaces.models import Workspace
 
 PREFERENCES = (Consent.Channel.EMAIL, Consent.Channel.TELEGRAM)
@@ -150,6 +151,29 @@ def addressee_of(token: str) -> Addressee | None:
 
 def _is_test(workspace_id: UUID, message_id: UUID) -> bool:
     return Message.objects.in_workspace(workspace_id).filter(pk=message_id, is_test=True).exists()
+
+
+def respell_suppressions(workspace_id: UUID, *, is_dry: bool = False) -> tuple[int, int]:
+    """Bring the addresses of a workspace's suppressions into their one form; safe to run again.
+
+    Returns how many got it, and how many were a second spelling of one, whose first reason stays.
+    """
+    respelled = dropped = 0
+    rows = Suppression.objects.in_workspace(workspace_id).order_by("id")
+    seen = set(rows.values_list("channel", "address"))
+    for row in rows.iterator():
+        meant = meant_by(ADDRESS_KINDS.get(row.channel, ""), row.address) or row.address
+        if meant == row.address:
+            continue
+        is_second = (row.channel, meant) in seen
+        seen.add((row.channel, meant))
+        respelled, dropped = respelled + (not is_second), dropped + is_second
+        own = Suppression.objects.in_workspace(workspace_id).filter(pk=row.pk)
+        if not is_dry and is_second:
+            own.delete()
+        elif not is_dry:
+            own.update(address=meant)
+    return respelled, dropped
 
 
 def checked_address(channel: str, address: str) -> str:

@@ -2,12 +2,14 @@
 
 import hmac
 from collections.abc import Collection
+from contextlib import suppress
 from uuid import UUID
 
+import idna
 from django.conf import settings
 from django.db import connection
 
-from contacts.models import ErasedIdentifier
+from contacts.models import ErasedIdentifier, Identifier
 from contacts.services.identifiers import Identification
 
 
@@ -24,7 +26,7 @@ def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) 
 
 def lift_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> int:
     """Let identifiers be stored again, because the person wishes so. Returns how many could not be before."""
-    digests = [_digest(workspace_id, one) for one in identifiers]
+    digests = list(digests_of(workspace_id, identifiers))
     lifted, _ = ErasedIdentifier.objects.filter(workspace_id=workspace_id, digest__in=digests).delete()
     return lifted
 
@@ -43,8 +45,23 @@ def erased_among(workspace_id: UUID, identifiers: Collection[Identification]) ->
 
 
 def digests_of(workspace_id: UUID, identifiers: Collection[Identification]) -> dict[bytes, Identification]:
-    """Return normalised identifiers by the hash that they would have if their person was erased."""
-    return {_digest(workspace_id, one): one for one in identifiers}
+    """Return normalised identifiers by the hashes that they would have if their person was erased."""
+    return {
+        _digest(workspace_id, spelled): one
+        for one in identifiers
+        for spelled in (one, *_spelled_before(*one))
+    }
+
+
+def _spelled_before(kind: str, value: str) -> list[Identification]:
+    """Return how an identifier may have been stored before it had one form: of a hash nobody reads which it was."""
+    if kind == Identifier.EMAIL and "@xn--" in value.replace(".xn--", "@xn--"):
+        local, _, domain = value.rpartition("@")
+        with suppress(idna.IDNAError):
+            return [(kind, f"{local}@{idna.decode(domain)}")]
+    if kind == Identifier.PHONE and value.startswith("+"):
+        return [(kind, f"00{value[1:]}")]
+    return []
 
 
 def _digest(workspace_id: UUID, identifier: Identification) -> bytes:

@@ -1,0 +1,77 @@
+"""Bring addresses from before each had one form into it."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import IntegrityError, transaction
+
+from campaigns.services.suppressing import respell_suppressions
+from config.ids import NO_ID, parse_uuid
+from config.mailboxes import canonical_email
+from contacts.services.respelling import Respelled, respell_identifiers
+from workspaces.models import User, Workspace
+
+
+class Command(BaseCommand):
+    """`respell_addresses`: of contacts, suppressions and users; safe to run again."""
+
+    help = (
+        "Bring e-mail addresses, phone numbers and ids into their one form: contacts that turn out to be one person"
+        " are merged, suppressions get the form, and what cannot be read is listed."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--workspace", help="The id of the workspace; all by default.")
+        parser.add_argument("--by", default="respell_addresses", help="Who merges, for the record.")
+        parser.add_argument("--dry-run", action="store_true", help="Tell what would be done, and do nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Respell workspace by workspace, and print counts. Exits with 1 where something is left to decide."""
+        is_dry: bool = options["dry_run"]
+        workspaces = Workspace.objects.order_by("id")
+        if options["workspace"]:
+            workspaces = workspaces.filter(id=parse_uuid(options["workspace"]) or NO_ID)
+            if not workspaces:
+                raise CommandError("There is no such workspace.")
+        left = 0
+        for workspace in workspaces:
+            done = respell_identifiers(workspace, by=options["by"], is_dry=is_dry)
+            suppressed, twice = respell_suppressions(workspace.id, is_dry=is_dry)
+            left += self._tell_left(done)
+            self.stdout.write(
+                f"{workspace.id}: {done.respelled:,} identifiers respelled, {done.dropped:,} second spellings"
+                f" dropped, {done.merged:,} contacts merged, {len(done.unreadable):,} unreadable,"
+                f" {len(done.erased):,} of erased persons; {suppressed:,} suppressions respelled,"
+                f" {twice:,} dropped"
+            )
+        users, taken = _respell_users(is_dry=is_dry)
+        left += len(taken)
+        for name in taken:
+            self.stderr.write(f"user {name}: another has the address")
+        self.stdout.write(f"{users:,} users respelled{'; nothing was changed' if is_dry else ''}")
+        if left:
+            raise CommandError("Some are left to decide by hand.", returncode=1)
+
+    def _tell_left(self, done: Respelled) -> int:
+        for why, rows in (("no address", done.unreadable), ("of an erased person", done.erased)):
+            for contact_id, kind, value in rows:
+                self.stderr.write(f"{contact_id} {kind} {value!r}: {why}")
+        return len(done.unreadable) + len(done.erased)
+
+
+def _respell_users(*, is_dry: bool) -> tuple[int, list[str]]:
+    respelled, taken = 0, []
+    for user in User.objects.exclude(email="").order_by("id"):
+        email = canonical_email(user.email)
+        if email is None or email == user.email:
+            continue
+        try:
+            with transaction.atomic():
+                User.objects.filter(pk=user.pk).update(email=email)
+                transaction.set_rollback(is_dry)
+            respelled += 1
+        except IntegrityError:
+            taken.append(user.username)
+    return respelled, taken
