@@ -105,6 +105,36 @@ def test_who_was_erased_stays_so_and_nobody_is_told(workspace, form):
     assert not Contact.objects.exists()
 
 
+SPELLINGS = [
+    "ADA@Straße.test", '"ada"@straße.test', "a\u00adda@straße。test", "ada\u200b@xn--strae-oqa.test.", "ａｄａ＠straße.test",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_nor_by_another_spelling_of_the_address(workspace, form, spelling):
+    erase_person(workspace, a_contact(workspace, "ada@straße.test"))
+
+    assert submit(form, {"mail": spelling}).status_code == 201
+    assert not Contact.objects.exists()
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_an_address_is_the_same_contact(workspace, form, spelling):
+    ada = a_contact(workspace, "ada@straße.test")
+
+    assert submit(form, {"mail": spelling}).status_code == 201
+    assert Contact.objects.get() == ada
+
+
+@pytest.mark.parametrize(
+    "text", ["<ada@example.test>", "ada(1)@example.test", "Ada <ada@example.test>", "a@b@c"]
+)
+def test_what_is_no_address_is_refused(form, text):
+    answer = submit(form, {"mail": text})
+    assert (answer.status_code, list(answer.json()["details"])) == (400, ["mail"])
+    assert not Contact.objects.exists()
+
+
 def test_the_eleventh_in_a_minute_is_refused(form):
     codes = [submit(form, {"mail": f"p{n}@example.test"}).status_code for n in range(11)]
 
