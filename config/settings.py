@@ -399,6 +399,8 @@ TELEGRAM_API_URL = env.str("TELEGRAM_API_URL", default="https://api.telegram.org
 # After how many messages in so many days that came back softly (a full mailbox) an address is suppressed.
 SOFT_BOUNCE_LIMIT = env.int("SOFT_BOUNCE_LIMIT", default=5)
 SOFT_BOUNCE_DAYS = env.int("SOFT_BOUNCE_DAYS", default=30)
+# For which an e-mail that asks to confirm a form's consent is open: no other one is sent for the form and address.
+CONFIRMATION_SECONDS = env.int("CONFIRMATION_SECONDS", default=3600)
 # How long ago a start may lie that somebody asks for; further back it is a mistake, and is refused.
 PAST_START_SECONDS = env.int("PAST_START_SECONDS", default=300)
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=5000)
@@ -492,6 +494,7 @@ UNFOLD: dict[str, Any] = {
                     ("Suppressions", "block", "campaigns_suppression"),
                     ("Forms", "list_alt", "campaigns_form"),
                     ("Submissions", "assignment_turned_in", "campaigns_formsubmission"),
+                    ("Unconfirmed", "pending_actions", "campaigns_pendingconsent"),
                     ("Local inbox", "inbox", "campaigns_sentemail"),
                 ),
             },

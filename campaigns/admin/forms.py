@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
 
 from campaigns.admin.rows import link, trace_link, utc
-from campaigns.models import Form, FormSubmission
+from campaigns.models import Form, FormSubmission, PendingConsent
 from campaigns.services.forms import FormValues, create_form, delete_form, update_form
 from campaigns.services.links import public_url
 from contacts.admin import ContactSearchMixin, identifier_of
@@ -137,3 +137,30 @@ class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     @admin.display(description="event")
     def trace(self, submission: FormSubmission) -> SafeString | str:
         return trace_link(submission.event_id)
+
+
+@admin.register(PendingConsent)
+class PendingConsentAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    list_display = ["created_utc", "contact_label", "channel"]
+    list_filter = [WorkspaceFilter]
+    sortable_by = ()
+    search_fields = ["contact_id"]
+    search_help_text = "A contact's id, identifier or name."
+    # The order of the index that finds them.
+    ordering = ["contact_id", "channel"]
+    fields = ["workspace", "contact_label", "channel", "created_utc"]
+    readonly_fields = ["contact_label", "created_utc"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Look the contacts' addresses up for the page's rows alone, in the same statement."""
+        rows: QuerySet[Any] = super().get_queryset(request)
+        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+        return listed
+
+    @admin.display(description="asked (UTC)")
+    def created_utc(self, row: PendingConsent) -> str:
+        return utc(row.created_at)
+
+    @admin.display(description="contact")
+    def contact_label(self, row: Any) -> SafeString:
+        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)

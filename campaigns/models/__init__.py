@@ -1,7 +1,7 @@
 """Campaigns, their runs, what was decided, messages and who may get them."""
 
 from campaigns.models.campaigns import Broadcast, Campaign, CampaignVersion
-from campaigns.models.forms import Form, FormSubmission
+from campaigns.models.forms import Form, FormSubmission, PendingConsent
 from campaigns.models.messages import Message, SentEmail, Template
 from campaigns.models.permission import ChannelSettings, Suppression
 from campaigns.models.runs import CampaignSet, Decision, Run
@@ -16,6 +16,7 @@ __all__ = [
     "Form",
     "FormSubmission",
     "Message",
+    "PendingConsent",
     "Run",
     "SentEmail",
     "Suppression",

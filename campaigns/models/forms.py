@@ -47,6 +47,8 @@ class FormSubmission(TenantModel):
     )
     event_id = models.UUIDField(default=ids.uuid7)
     answers = JSONField(default=dict)
+    # When the e-mail was made whose link confirms it; None: another one's does, or nothing is to be confirmed.
+    asked_at = models.DateTimeField(null=True)
     confirmed_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=clock.now)
 
@@ -59,3 +61,21 @@ class FormSubmission(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.form_id}: {self.created_at}"
+
+
+class PendingConsent(TenantModel):
+    """A channel on which who came by a form with double opt-in has not confirmed yet: nothing is sent there."""
+
+    contact = models.ForeignKey(
+        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    channel = models.CharField(max_length=16)
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "contact", "channel"], name="pending_consent_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contact_id}: {self.channel}"

@@ -109,7 +109,9 @@ class SubmitFormView(NativePublicView):
             response["Access-Control-Allow-Origin"] = allowed
             response["Vary"] = "Origin"
             response["Access-Control-Allow-Methods"] = "POST, OPTIONS"
-            response["Access-Control-Allow-Headers"] = "Content-Type, Idempotency-Key"
+            wanted = request.META.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "").lower()
+            more = ", Idempotency-Key" if "idempotency-key" in wanted else ""
+            response["Access-Control-Allow-Headers"] = f"Content-Type{more}"
             response["Access-Control-Max-Age"] = "3600"
         return response
 

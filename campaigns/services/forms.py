@@ -6,18 +6,19 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
 
 from campaigns.errors import FormExists, FormNotFound, InvalidForm, InvalidSubmission
-from campaigns.models import Form, FormSubmission, Template
+from campaigns.models import Form, FormSubmission, PendingConsent, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import public_url, read_token, token_for
-from campaigns.services.messages import reserve_message
+from campaigns.services.messages import Reserved, reserve_message
 from config import clock, ids
 from config.errors import DomainError
 from config.ids import parse_uuid
@@ -182,10 +183,17 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
     )
     if not unconfirmed.update(confirmed_at=now):
         return False
-    workspace = submission.form.workspace
-    contact = get_contact(workspace.pk, submission.contact_id)
-    for channel in submission.form.consents:
-        set_consent(workspace, contact, channel, Consent.Status.OPTED_IN)
+    form = submission.form
+    # One e-mail asks for all that the person sent while it was open.
+    FormSubmission.objects.filter(
+        workspace_id=form.workspace_id, form=form, contact_id=submission.contact_id, confirmed_at=None
+    ).update(confirmed_at=now)
+    contact = get_contact(form.workspace_id, submission.contact_id)
+    for channel in form.consents:
+        set_consent(form.workspace, contact, channel, Consent.Status.OPTED_IN)
+    PendingConsent.objects.filter(
+        workspace_id=form.workspace_id, contact_id=submission.contact_id, channel__in=form.consents
+    ).delete()
     return True
 
 
@@ -424,6 +432,9 @@ def _record(
         },
         context={"pageUrl": page_url} if page_url else {},
     )
+    is_new = not find(
+        form.workspace_id, (), normalize_all(_identities(_told(form, answers))[:1])
+    ).by_identifier
     outcome = record_event(form.workspace, incoming, schema_policy=SchemaPolicy.OPEN, source="system")
     told = outcome.event
     # Strict: a refusal is raised, and the event has a contact.
@@ -438,8 +449,45 @@ def _record(
         created_at=now,
     )
     if form.double_opt_in and form.confirmation_template is not None:
-        _ask_to_confirm(form, submission, told.occurred_at, now)
+        if is_new:
+            _hold_consents(form, told.survivor_id, now)
+        if _has_to_ask(form, submission, now):
+            _ask_to_confirm(form, submission, told.occurred_at, now)
     return submission
+
+
+def _hold_consents(form: Form, contact_id: UUID, now: datetime) -> None:
+    """Send nothing to whom nobody knew before, where the form is for, until it is confirmed."""
+    PendingConsent.objects.bulk_create(
+        [
+            PendingConsent(
+                workspace_id=form.workspace_id, contact_id=contact_id, channel=channel, created_at=now
+            )
+            for channel in form.consents
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _has_to_ask(form: Form, submission: FormSubmission, now: datetime) -> bool:
+    """Whether no e-mail that asks is open, and there is something to ask for."""
+    with connection.cursor() as cursor:
+        # Two that are sent at once would each find none.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('confirmation ' || %s || %s, 0))",
+            [str(form.pk), str(submission.contact_id)],
+        )
+    since = now - timedelta(seconds=settings.CONFIRMATION_SECONDS)
+    is_open = FormSubmission.objects.filter(
+        workspace_id=form.workspace_id,
+        form=form,
+        contact_id=submission.contact_id,
+        confirmed_at=None,
+        asked_at__gt=since,
+    ).exists()
+    contact = get_contact(form.workspace_id, submission.contact_id)
+    wanted = (channel for channel in form.consents if contact.consent(channel) != Consent.Status.OPTED_IN)
+    return not is_open and (not form.consents or any(True for _ in wanted))
 
 
 def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
@@ -447,9 +495,8 @@ def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
 
     A visitor says who they are, and nobody checks it: so whom the first one finds gets no second one by it.
     """
-    asked = asked_of(form)
-    told = {one.maps_to: answers[one.name] for one in asked if one.maps_to and one.name in answers}
-    identities = tuple((kind, told[name]) for name, kind in _IDENTITIES.items() if name in told)
+    told = _told(form, answers)
+    identities = _identities(told)
     attributes = {
         name.removeprefix(_ATTRIBUTE): value for name, value in told.items() if name.startswith(_ATTRIBUTE)
     }
@@ -470,6 +517,15 @@ def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
     )
 
 
+def _told(form: Form, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return answers by what they map to."""
+    return {one.maps_to: answers[one.name] for one in asked_of(form) if one.maps_to and one.name in answers}
+
+
+def _identities(told: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((kind, told[name]) for name, kind in _IDENTITIES.items() if name in told)
+
+
 def _name(value: object) -> str | None:
     return None if value is None else str(value)[:_MAX_WORD]
 
@@ -486,7 +542,7 @@ def _ask_to_confirm(form: Form, submission: FormSubmission, occurred_at: datetim
     )
     template = form.confirmation_template
     assert template is not None  # noqa: S101  # the caller looked
-    reserve_message(
+    outcome = reserve_message(
         form.workspace_id,
         submission.contact_id,
         channel=Channel.EMAIL,
@@ -496,3 +552,6 @@ def _ask_to_confirm(form: Form, submission: FormSubmission, occurred_at: datetim
         is_transactional=True,
         now=now,
     )
+    if isinstance(outcome, Reserved):
+        submission.asked_at = now
+        submission.save(update_fields=["asked_at"])

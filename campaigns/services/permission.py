@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
-from campaigns.models import ChannelSettings, Message, Suppression
+from campaigns.models import ChannelSettings, Message, PendingConsent, Suppression
 from campaigns.reasons import Reason
 from campaigns.services.people import Person
 from contacts.models import Consent
@@ -61,6 +61,8 @@ class Permission:
     suppressed: set[str]
     # Of each person, when what counts for the cap left, the latest first.
     left_at: dict[UUID, list[datetime]] = field(default_factory=dict)
+    # Who came by a form with double opt-in and has not confirmed.
+    unconfirmed: set[UUID] = field(default_factory=set)
 
     def judge(self, asked: Asked) -> Verdict:
         """Tell whether a message may leave; what may never is told before what may not yet."""
@@ -88,7 +90,7 @@ class Permission:
         said = person.state.consents.get(self.settings.channel)
         if said == Consent.Status.OPTED_OUT:
             return Reason.OPTED_OUT
-        if self.settings.requires_opt_in and said != Consent.Status.OPTED_IN:
+        if said is None and (self.settings.requires_opt_in or person.id in self.unconfirmed):
             return Reason.NO_CONSENT
         return None
 
@@ -133,7 +135,16 @@ def permission_for(
         now,
         set(suppressions.values_list("address", flat=True)),
         _left_at(settings, people, now) if settings.cap_count else {},
+        unconfirmed(workspace_id, settings.channel, [person.id for person in people]),
     )
+
+
+def unconfirmed(workspace_id: UUID, channel: str, contact_ids: Collection[UUID]) -> set[UUID]:
+    """Return those who came by a form with double opt-in to the channel and have not confirmed."""
+    pending = PendingConsent.objects.filter(
+        workspace_id=workspace_id, channel=channel, contact_id__in=contact_ids
+    )
+    return set(pending.values_list("contact_id", flat=True))
 
 
 def _left_at(

@@ -4,7 +4,16 @@ from typing import Any
 
 from django.db import connection
 
-from campaigns.models import Broadcast, Decision, FormSubmission, Message, Run, SentEmail, Suppression
+from campaigns.models import (
+    Broadcast,
+    Decision,
+    FormSubmission,
+    Message,
+    PendingConsent,
+    Run,
+    SentEmail,
+    Suppression,
+)
 from contacts.services.erasure import Person, PersonalData, Removed, exported_rows
 
 
@@ -77,7 +86,13 @@ WHERE NOT EXISTS (
 
 PERSONAL_DATA = PersonalData(
     # Runs first: a step that is under way is waited for, and then there is none that could make a message.
-    {"runs": Run, "decisions": Decision, "messages": Message, "formSubmissions": FormSubmission},
+    {
+        "runs": Run,
+        "decisions": Decision,
+        "messages": Message,
+        "formSubmissions": FormSubmission,
+        "pendingConsents": PendingConsent,
+    },
     erase_first=_erase_first,
     export_more=_export_more,
     hold=_hold,

@@ -16,7 +16,7 @@ from campaigns.errors import InvalidAddress
 from campaigns.models import Message, Suppression
 from campaigns.services.links import read_test_token, read_unsubscribe_token
 from campaigns.services.people import ADDRESS_KINDS
-from campaigns.services.permission import settings_of
+from campaigns.services.permission import settings_of, unconfirmed
 from contacts.models import Consent, Contact
 from contacts.services import ContactChanges, get_contact, normalize_identifier, update_contact
 from contacts.services.respelling import meant_by
@@ -206,10 +206,13 @@ def preferences_of(workspace_id: UUID, contact_id: UUID) -> dict[str, bool]:
     contact = get_contact(workspace_id, contact_id)
     if contact.merged_into_id is not None:
         contact = get_contact(workspace_id, contact.merged_into_id)
-    return {channel: _is_open(workspace_id, channel, contact.consent(channel)) for channel in PREFERENCES}
+    return {channel: _is_open(workspace_id, channel, contact) for channel in PREFERENCES}
 
 
-def _is_open(workspace_id: UUID, channel: str, said: str | None) -> bool:
+def _is_open(workspace_id: UUID, channel: str, contact: Contact) -> bool:
+    said = contact.consent(channel)
+    if said is None and unconfirmed(workspace_id, channel, [contact.pk]):
+        return False
     if settings_of(workspace_id, channel).requires_opt_in:
         return said == Consent.Status.OPTED_IN
     return said != Consent.Status.OPTED_OUT

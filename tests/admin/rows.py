@@ -15,6 +15,7 @@ from campaigns.models import (
     Form,
     FormSubmission,
     Message,
+    PendingConsent,
     Run,
     SentEmail,
     Suppression,
@@ -184,6 +185,7 @@ def _fill_campaigns(workspace: Workspace, count: int, of_contact: Any, events: A
     _bulk(Suppression, count, lambda n: {"workspace": workspace, "address": f"a{n}@b.test"})
     forms = _bulk(Form, count, lambda n: {"workspace": workspace, "name": f"f{n}"})
     _bulk(FormSubmission, count, lambda n: {**of_contact[n], "form": forms[n], "event_id": events[n].id})
+    _bulk(PendingConsent, count, lambda n: {**of_contact[n], "channel": "email"})
 
 
 def lines(workspace: Workspace, contact: Contact, rule: ScoringRule, count: int) -> list[Event]:

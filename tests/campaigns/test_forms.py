@@ -184,6 +184,9 @@ def test_any_page_may_use_it_unless_some_are_named(workspace, form):
     assert taken["Access-Control-Allow-Origin"] == "https://ours.test"
     asked = Client().options(f"/api/forms/{form.id}/submit", HTTP_ORIGIN="https://ours.test")
     assert (asked.status_code, asked["Access-Control-Allow-Headers"]) == (204, "Content-Type")
+    with_key = {"HTTP_ORIGIN": "https://ours.test", "HTTP_ACCESS_CONTROL_REQUEST_HEADERS": "idempotency-key"}
+    keyed = Client().options(f"/api/forms/{form.id}/submit", **with_key)
+    assert keyed["Access-Control-Allow-Headers"] == "Content-Type, Idempotency-Key"
     assert FormSubmission.objects.count() == 2
 
 
