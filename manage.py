@@ -1,11 +1,20 @@
 #!/usr/bin/env python
 """Run Django's commands for Headrace."""
 
+import importlib
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+from config import running
+
+
+def main() -> None:
+    """Run a command; `run` without loading the site first, which would take it as long as its programs."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    if sys.argv[1:2] == ["run"]:
+        running.main(sys.argv[2:])
+    importlib.import_module("django.core.management").execute_from_command_line(sys.argv)
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    execute_from_command_line(sys.argv)
+    main()

@@ -1,6 +1,10 @@
-"""The house as a Django app: for its commands."""
+"""The house as a Django app: for its commands, and for the Celery app, which tasks find once it is loaded."""
 
 from django.apps import AppConfig
+
+from config.celery import app as celery_app
+
+__all__ = ["ConfigConfig", "celery_app"]
 
 
 class ConfigConfig(AppConfig):

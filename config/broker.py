@@ -4,6 +4,7 @@ import warnings
 from typing import Any, LiteralString
 
 import psycopg
+from django.conf import settings
 from django.db import connections
 from kombu.transport import pgmq as kombu_pgmq
 from pgmq import PGMQueue
@@ -101,6 +102,18 @@ def django_conninfo() -> str:
     return make_conninfo(**{"connect_timeout": 2, **usable, "options": options})
 
 
+def is_in_database() -> bool:
+    """Tell whether the broker is the one that is embedded."""
+    return str(settings.CELERY_BROKER_URL).startswith("pgmq:")
+
+
+def set_up_queue(connection: psycopg.Connection[Any]) -> None:
+    """Make sure of the queue that tasks go through, as the settings have it."""
+    queue = settings.CELERY_TASK_DEFAULT_QUEUE.translate(kombu_pgmq.CHARS_REPLACE_TABLE)
+    options: dict[str, Any] = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+    set_up(connection, queue, options["notify_throttle_interval_ms"])
+
+
 def set_up(connection: psycopg.Connection[Any], queue: str, notify_interval_milliseconds: int) -> None:
     """Make sure of PGMQ's schema, of a queue and of its notifications, in a transaction of its own.
 
@@ -125,11 +138,6 @@ def install(connection: psycopg.Connection[Any]) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [SET_UP_LOCK])
         if not _has_tables(connection, "meta"):
             connection.execute(get_embedded_install_sql().encode())
-
-
-def queue_in_database(name: str) -> str:
-    """Return what a queue of Celery's is called in PGMQ."""
-    return name.translate(kombu_pgmq.CHARS_REPLACE_TABLE)
 
 
 def _is_set_up(connection: psycopg.Connection[Any], queue: str, interval: int) -> bool:

@@ -6,13 +6,12 @@ import logging
 import pkgutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import psycopg
 from django.apps import apps
-from django.conf import settings
 from django.db import DatabaseError
 from django.db.migrations.loader import MigrationLoader
 
@@ -116,14 +115,12 @@ def _migrations_on_disk() -> frozenset[tuple[str, str]]:
 
 
 def _look_at_broker() -> State:
-    with app.connection_for_write() as connection:
-        if connection.transport_cls != "pgmq":
+    if broker.is_in_database():
+        with _connection() as own:
+            broker.set_up_queue(own)
+    else:
+        with app.connection_for_write() as connection:
             connection.connect()
-            return {"broker": OK}
-    options: Mapping[str, Any] = settings.CELERY_BROKER_TRANSPORT_OPTIONS
-    queue = broker.queue_in_database(settings.CELERY_TASK_DEFAULT_QUEUE)
-    with _connection() as own:
-        broker.set_up(own, queue, options["notify_throttle_interval_ms"])
     return {"broker": OK}
 
 

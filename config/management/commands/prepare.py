@@ -1,0 +1,56 @@
+"""Prepare what `run` needs: the database and its server, the broker's queue, a workspace to try things in."""
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from config import broker
+from workspaces.models import Workspace
+
+DEMO_USER = "demo@example.com"
+
+
+class Command(BaseCommand):
+    """`prepare`: safe to run again; it tells what it did as one line of JSON, credentials included."""
+
+    help = "Migrate, set the broker's queue up, and make a demo workspace where there is no workspace."
+    requires_system_checks: list[str] = []  # they run in `check`
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prepare everything, then tell."""
+        call_command("migrate", interactive=False, verbosity=0)
+        if broker.is_in_database():
+            with psycopg.connect(broker.django_conninfo(), autocommit=True) as connection:
+                broker.set_up_queue(connection)
+        demo = find_or_create_demo(settings.HEADRACE_HOME / "demo.json")
+        told = {"demo": demo, "deliveryGraceSeconds": settings.DELIVERY_GRACE_SECONDS}
+        self.stdout.write(json.dumps({"prepared": told}))
+
+
+def find_or_create_demo(path: Path) -> dict[str, Any] | None:
+    """Return the demo workspace's credentials, creating it where no workspace is; None where others are."""
+    if path.exists():
+        demo: dict[str, Any] = json.loads(path.read_text())
+        if Workspace.objects.filter(id=demo["workspace"]).exists():
+            return demo
+    if Workspace.objects.exists():
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)  # with a DATABASE_URL nobody else made it
+    with transaction.atomic():
+        output = StringIO()
+        call_command(
+            "create_workspace", "Demo", "--json", "--staff", f"--owner-email={DEMO_USER}", stdout=output
+        )
+        # Before the commit: a file without its workspace is replaced, a workspace without its file is lost.
+        draft = path.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_text(output.getvalue())
+        draft.replace(path)
+    return dict(json.loads(output.getvalue()))

@@ -1,0 +1,230 @@
+"""Headrace on one machine: what `manage.py run` does.
+
+The site itself is not loaded here, nor any library: on a busy machine its programs are to load it at once.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+from config.home import BASE_DIR, headrace_home
+from config.postgres import locks
+from config.supervisor import Program, Supervisor
+
+STOP_SECONDS = 4.8
+# On a busy machine an answer takes its time; to ask again meanwhile would make it busier.
+ANSWER_SECONDS = 30.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
+# After its grace a worker still notes what was answered at the last moment.
+RECORDING_SECONDS = 2.0
+# Most threads of a web process only wait for bodies: see config.bodies.
+THREADS_PER_REQUEST = 8
+# It fits whoever tries Headrace as root in a container; production has its own process manager.
+AS_ROOT = "-Wignore:You're running the worker with superuser privileges"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run until Ctrl-C; end with 1 if the port is taken or the database cannot be prepared."""
+    options = parse(arguments)
+    _require_free_port(options.host, options.port)
+    database = headrace_home() / "postgres"
+    # From here to the end, so that the server outlives the pauses between its other users.
+    user = None if os.environ.get("DATABASE_URL") else locks.join(database)
+    _write("Preparing the database ...\n")
+    address = f"http://127.0.0.1:{options.port}"
+    news = News()
+    announcement = Announcement(address, news, Wait(address))
+    supervisor = Supervisor(_programs(options, news), _write)
+    supervisor.run(lambda: announcement.make_once(_write))
+    _write("Stopping ...\n")
+    if user is not None:
+        os.close(user)
+        locks.wait_until_stopped(database, STOP_SECONDS / 2)
+    _write("Stopped.\n")
+    # Nothing is left to do; taking the interpreter down by the book can take a second on a busy machine.
+    os._exit(int(supervisor.has_failed))
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="manage.py run", description="Run all of Headrace, until Ctrl-C.")
+    parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")))
+    parser.add_argument("--web-workers", type=int, default=2)
+    parser.add_argument("--web-threads", type=int, default=4)
+    parser.add_argument("--worker-processes", type=int, default=2)
+    return parser.parse_args(arguments)
+
+
+class News:
+    """What `prepare` told when it had done its work, as one line of JSON."""
+
+    def __init__(self) -> None:
+        self.is_there = False
+        self.demo: dict[str, Any] | None = None
+        self.workers: list[Program] = []
+
+    def hear(self, line: str) -> bool:
+        """Take the line if it is the one."""
+        if not line.startswith('{"prepared":'):
+            return False
+        told = json.loads(line)["prepared"]
+        self.demo = told["demo"]
+        for worker in self.workers:
+            worker.stop_seconds = told["deliveryGraceSeconds"] + RECORDING_SECONDS
+        self.is_there = True
+        return True
+
+
+class Wait:
+    """Waits in a thread of its own until an address is ready: one question at a time, ever more seldom."""
+
+    def __init__(self, address: str) -> None:
+        self.is_begun = False
+        self.is_over = threading.Event()
+        self._address = address
+
+    def begin(self) -> None:
+        """Begin to ask."""
+        self.is_begun = True
+        threading.Thread(target=self._run, name="wait", daemon=True).start()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not _is_ready(self._address):
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        self.is_over.set()
+
+
+class Announcement:
+    """What the user is told once the installation is ready."""
+
+    def __init__(self, address: str, news: News, wait: Wait) -> None:
+        self.address = address
+        self.news = news
+        self.wait = wait
+        self.is_made = False
+
+    def make_once(self, write: Any) -> None:
+        """Write it when the time has come."""
+        if self.news.is_there and not self.wait.is_begun:
+            self.wait.begin()
+        if not self.is_made and self.wait.is_over.is_set():
+            self.is_made = True
+            write(self.text())
+
+    def text(self) -> str:
+        """Return the addresses, the credentials and the requests to paste."""
+        lines = ["", f"Headrace runs at {self.address}   (Ctrl-C stops it)", ""]
+        pages = {"Admin": "/admin/", "API": "/docs"}
+        lines += [f"  {name:<14}{self.address}{path}" for name, path in pages.items()]
+        if (demo := self.news.demo) is not None:
+            lines += self._credentials(demo) + self._requests(demo)
+        return "\n".join([*lines, "", ""])
+
+    @staticmethod
+    def _credentials(demo: dict[str, Any]) -> list[str]:
+        rows = {
+            "Staff user": demo["user"]["username"],
+            "Password": demo["user"]["password"],
+            "Workspace": demo["workspace"],
+            "API key": demo["api_key"],
+            "Client id": demo["oauth"]["client_id"],
+            "Client secret": demo["oauth"]["client_secret"],
+        }
+        return [f"  {name:<14}{value}" for name, value in rows.items()]
+
+    def _requests(self, demo: dict[str, Any]) -> list[str]:
+        base = f"{self.address}/api/workspaces/{demo['workspace']}"
+        post = f"curl -sS -H 'Authorization: Bearer {demo['api_key']}' -H 'Content-Type: application/json'"
+        rule = json.dumps({"name": "Purchase", "eventType": "purchase", "delta": 25})
+        contact = json.dumps({"email": "ada@example.com", "firstName": "Ada"})
+        take_id = """python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])'"""
+        event = '{"type": "purchase", "contactId": "\'$CONTACT\'", "metadata": {"amount": 99}}'
+        return [
+            "",
+            "Paste these: a scoring rule, a contact, an event, and the contact with its score.",
+            "",
+            f"{post} {base}/scoring-rules -d '{rule}'",
+            f"CONTACT=$({post} {base}/contacts -d '{contact}' | {take_id})",
+            f"{post} {base}/events -d '{event}'",
+            f"{post} {base}/contacts/$CONTACT",
+        ]
+
+
+def _programs(options: argparse.Namespace, news: News) -> list[Program]:
+    granian = [sys.executable, "-m", "config.granian", "--interface=wsgi", "--http=1", "--no-ws"]
+    web = [
+        *granian,
+        "--log-level=error",  # a warning says that the threads are many: see config.bodies
+        f"--host={options.host}",
+        f"--port={options.port}",
+        f"--workers={options.web_workers}",
+        f"--blocking-threads={options.web_threads * THREADS_PER_REQUEST}",
+        "--respawn-failed-workers",
+        "--respawn-interval=0.5",
+        "--workers-kill-timeout=2",
+        "config.wsgi:application",
+    ]
+    celery = [sys.executable, AS_ROOT, "-m", "celery", "--quiet", "--app=config"]
+    # Workers need not know one another: rows and locks do that.
+    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    # As many workers as processes are wanted, so that each is restarted alone, whatever the broker.
+    worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
+    links = {"PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://localhost:{options.port}"}
+    prepare = Program(
+        "prepare",
+        [sys.executable, str(BASE_DIR / "manage.py"), "prepare"],
+        links,
+        is_once=True,
+        hear=news.hear,
+    )
+    news.workers = [Program("worker", worker, links, after=prepare) for _ in range(options.worker_processes)]
+    return [
+        prepare,
+        Program("web", web, {**_web_environment(options), **links}, after=prepare, waits_at_stdin=True),
+        *news.workers,
+        Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="], after=prepare),
+    ]
+
+
+def _web_environment(options: argparse.Namespace) -> dict[str, str]:
+    return {
+        "HEADRACE_WEB": "1",
+        "RATE_LIMIT_PROCESSES": str(options.web_workers),
+        "WEB_THREADS": str(options.web_threads),
+    }
+
+
+def _require_free_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            sys.exit(f"Port {port} is not free ({error.strerror}); choose another: make run PORT=8001")
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/readyz", timeout=ANSWER_SECONDS).close()  # noqa: S310  # our own address
+    except OSError:  # an answer of 503 is one, too
+        return False
+    return True
+
+
+def _write(text: str) -> None:
+    # A closed terminal must not keep us from stopping the rest.
+    with contextlib.suppress(OSError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
