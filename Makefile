@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HEADRACE_HOME ?= $(CURDIR)/var
 
-.PHONY: run test lint format types layers checks pytest test-servers bench lock clean
+.PHONY: run test lint format types layers checks pytest test-servers schema bench lock clean
 
 run: $(STAMP)
 	@exec $(BIN)/python manage.py run
@@ -39,6 +39,10 @@ test-servers: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile
 	$(BIN)/pytest tests/servers
 
+# After a new migration: what a new embedded database begins with.
+schema: $(STAMP)
+	$(BIN)/python manage.py dump_schema
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
@@ -47,6 +51,7 @@ $(STAMP): requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m compileall -q config workspaces contacts events scoring segments campaigns
 	touch $(STAMP)
 
 # Needs uv. `--no-emit-index-url` keeps package index addresses out of the repository.

@@ -1,9 +1,6 @@
 """Whether this process can do its work: database, migrations and broker, looked at in bounded time."""
 
-import functools
-import importlib
 import logging
-import pkgutil
 import threading
 import time
 from collections.abc import Callable
@@ -11,12 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import psycopg
-from django.apps import apps
 from django.db import DatabaseError
-from django.db.migrations.loader import MigrationLoader
 
 from config import broker
 from config.celery import app
+from config.schema import migrations_on_disk
 
 WAIT_SECONDS = 2.0
 """How long whoever asks waits for all parts together."""
@@ -92,26 +88,8 @@ def _migrations(connection: psycopg.Connection[Any]) -> str:
     applied: set[tuple[str, str]] = set()
     if connection.execute("SELECT to_regclass('django_migrations')").fetchone() != (None,):
         applied.update(connection.execute("SELECT app, name FROM django_migrations").fetchall())
-    missing = len(_migrations_on_disk() - applied)
+    missing = len(migrations_on_disk().keys() - applied)
     return f"{missing} unapplied" if missing else OK
-
-
-@functools.cache
-def _migrations_on_disk() -> frozenset[tuple[str, str]]:
-    """Return the app and the name of each migration; they are named, not loaded."""
-    found = set()
-    for label in (config.label for config in apps.get_app_configs()):
-        module, _ = MigrationLoader.migrations_module(label)
-        try:
-            package = importlib.import_module(module or "")
-        except (ModuleNotFoundError, ValueError):
-            continue  # an app without models
-        found |= {
-            (label, name)
-            for _, name, is_package in pkgutil.iter_modules(package.__path__)
-            if not is_package and name[0] not in "_~"
-        }
-    return frozenset(found)
 
 
 def _look_at_broker() -> State:

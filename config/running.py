@@ -5,6 +5,7 @@ The site itself is not loaded here, nor any library: on a busy machine its progr
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -24,6 +25,8 @@ STOP_SECONDS = 4.8
 ANSWER_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
+# For which workers leave a busy machine to the web process; it may never be ready while a broker is away.
+PATIENCE_SECONDS = 20.0
 # After its grace a worker still notes what was answered at the last moment.
 RECORDING_SECONDS = 2.0
 # Most threads of a web process only wait for bodies: see config.bodies.
@@ -42,8 +45,9 @@ def main(arguments: Sequence[str]) -> None:
     _write("Preparing the database ...\n")
     address = f"http://127.0.0.1:{options.port}"
     news = News()
-    announcement = Announcement(address, news, Wait(address))
-    supervisor = Supervisor(_programs(options, news), _write)
+    wait = Wait(address)
+    announcement = Announcement(address, news, wait)
+    supervisor = Supervisor(_programs(options, news, wait), _write)
     supervisor.run(lambda: announcement.make_once(_write))
     _write("Stopping ...\n")
     if user is not None:
@@ -89,14 +93,20 @@ class Wait:
     """Waits in a thread of its own until an address is ready: one question at a time, ever more seldom."""
 
     def __init__(self, address: str) -> None:
-        self.is_begun = False
+        self.begun_at: float | None = None
         self.is_over = threading.Event()
         self._address = address
 
     def begin(self) -> None:
         """Begin to ask."""
-        self.is_begun = True
+        self.begun_at = time.monotonic()
         threading.Thread(target=self._run, name="wait", daemon=True).start()
+
+    def is_long(self) -> bool:
+        """Tell whether what comes after it may begin: it is over, or seems to have no end."""
+        if self.begun_at is None:
+            return False
+        return self.is_over.is_set() or time.monotonic() - self.begun_at > PATIENCE_SECONDS
 
     def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -117,7 +127,7 @@ class Announcement:
 
     def make_once(self, write: Any) -> None:
         """Write it when the time has come."""
-        if self.news.is_there and not self.wait.is_begun:
+        if self.news.is_there and self.wait.begun_at is None:
             self.wait.begin()
         if not self.is_made and self.wait.is_over.is_set():
             self.is_made = True
@@ -162,7 +172,7 @@ class Announcement:
         ]
 
 
-def _programs(options: argparse.Namespace, news: News) -> list[Program]:
+def _programs(options: argparse.Namespace, news: News, wait: Wait) -> list[Program]:
     granian = [sys.executable, "-m", "config.granian", "--interface=wsgi", "--http=1", "--no-ws"]
     web = [
         *granian,
@@ -182,6 +192,8 @@ def _programs(options: argparse.Namespace, news: News) -> list[Program]:
     # As many workers as processes are wanted, so that each is restarted alone, whatever the broker.
     worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
     links = {"PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://localhost:{options.port}"}
+    # Their server starts while the site is being loaded.
+    database = [sys.executable, "-m", "config.postgres.start"]
     prepare = Program(
         "prepare",
         [sys.executable, str(BASE_DIR / "manage.py"), "prepare"],
@@ -189,12 +201,14 @@ def _programs(options: argparse.Namespace, news: News) -> list[Program]:
         is_once=True,
         hear=news.hear,
     )
-    news.workers = [Program("worker", worker, links, after=prepare) for _ in range(options.worker_processes)]
+    later = functools.partial(Program, after=prepare, may_start=wait.is_long)
+    news.workers = [later("worker", worker, links) for _ in range(options.worker_processes)]
     return [
+        *([] if os.environ.get("DATABASE_URL") else [Program("database", database, is_once=True)]),
         prepare,
         Program("web", web, {**_web_environment(options), **links}, after=prepare, waits_at_stdin=True),
         *news.workers,
-        Program("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="], after=prepare),
+        later("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
 
 

@@ -35,6 +35,8 @@ class Program:
     """What must have ended well before this one works."""
     waits_at_stdin: bool = False
     """Start it all the same, to load meanwhile: its standard input ends when `after` has."""
+    may_start: Callable[[], bool] = lambda: True
+    """Asked before the first start."""
     hear: Callable[[str], bool] = lambda line: False
     """Told each line; one of which it returns true is not shown."""
     is_done: bool = False
@@ -94,7 +96,8 @@ class Supervisor:
 
     @staticmethod
     def _may_start(program: Program) -> bool:
-        return program.after is None or program.after.is_done or program.waits_at_stdin
+        has_turn = program.after is None or program.after.is_done or program.waits_at_stdin
+        return has_turn and (program.started_at > 0 or program.may_start())
 
     def _finish(self, program: Program, status: int) -> None:
         if status:

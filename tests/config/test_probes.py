@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 
 from config import broker, readiness
+from config.schema import migrations_on_disk
 
 
 @pytest.fixture(autouse=True)
@@ -100,10 +101,10 @@ def test_a_database_that_does_not_answer_holds_neither_the_request_nor_a_second_
 
 @pytest.mark.django_db(transaction=True)
 def test_migrations_are_named_without_loading_them(monkeypatch):
-    readiness._migrations_on_disk.cache_clear()
+    migrations_on_disk.cache_clear()
     monkeypatch.setattr("django.db.migrations.loader.MigrationLoader.load_disk", lambda self: 1 / 0)
     assert ready()[0] == 200
-    assert len(readiness._migrations_on_disk()) > 60
+    assert len(migrations_on_disk()) > 60
 
 
 def test_the_document_knows_them():

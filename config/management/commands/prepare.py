@@ -9,9 +9,11 @@ import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import transaction
+from django.db import connection, transaction
 
 from config import broker
+from config.schema import SCHEMA, load_schema
+from events.partitions import make_partitions
 from workspaces.models import Workspace
 
 DEMO_USER = "demo@example.com"
@@ -25,13 +27,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare everything, then tell."""
+        if settings.DATABASES["default"]["ENGINE"] == "config.embedded":
+            begin_with_schema()
         call_command("migrate", interactive=False, verbosity=0)
         if broker.is_in_database():
-            with psycopg.connect(broker.django_conninfo(), autocommit=True) as connection:
-                broker.set_up_queue(connection)
+            with psycopg.connect(broker.django_conninfo(), autocommit=True) as own:
+                broker.set_up_queue(own)
         demo = find_or_create_demo(settings.HEADRACE_HOME / "demo.json")
         told = {"demo": demo, "deliveryGraceSeconds": settings.DELIVERY_GRACE_SECONDS}
         self.stdout.write(json.dumps({"prepared": told}))
+
+
+def begin_with_schema() -> None:
+    """Make the schema at once where the database is empty; `migrate` adds what is newer."""
+    with transaction.atomic():
+        connection.ensure_connection()
+        if load_schema(connection.connection, SCHEMA.read_text()):
+            make_partitions()
 
 
 def find_or_create_demo(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,46 @@
+"""Write the script that new embedded databases begin with."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connection, connections
+from psycopg import sql
+
+from config.postgres.server import server_in
+from config.schema import SCHEMA, dump_schema
+
+SCRATCH = "headrace_schema"
+
+
+class Command(BaseCommand):
+    """`dump_schema`: after a new migration; it uses the embedded server, and no database that is in use."""
+
+    help = "Apply all migrations to an empty database and write its schema to config/schema.sql."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--output", type=Path, default=SCHEMA)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make the database, dump it, and drop it."""
+        server = server_in(settings.HEADRACE_HOME)
+        administration = server.ensure_running().connection_parameters("postgres")
+        with psycopg.connect(**administration, autocommit=True) as admin:  # type: ignore[arg-type]  # mixed types
+            name = sql.Identifier(SCRATCH)
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
+            try:
+                connections.close_all()
+                connection.settings_dict["NAME"] = SCRATCH
+                call_command("migrate", interactive=False, verbosity=0)
+                script = dump_schema(server.ensure_running().connection_parameters(SCRATCH))
+            finally:
+                connections.close_all()
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        options["output"].write_text(script)
+        self.stdout.write(f"{options['output']}: {script.count(chr(10))} lines")
