@@ -64,7 +64,7 @@ class Run:
             return 0
 
     def child(self, word: str) -> psutil.Process:
-        wait_for(lambda: self.find_child(word), 15)
+        wait_for(lambda: self.find_child(word), 30)
         child = self.find_child(word)
         assert child is not None
         return child
@@ -134,11 +134,11 @@ def test_it_serves_heals_and_stops_within_five_seconds(run: Run) -> None:
         fallen.kill()
         fallen.wait()
         assert run.child(word).pid != fallen.pid
-    wait_for(lambda: run.status() == 200, 15)
+    wait_for(lambda: run.status() == 200, 60)
     wait_for(lambda: run.child("granian").children(), 10)
     run.child("granian").children()[0].kill()
     wait_for(lambda: len(run.child("granian").children()) == 2, 10)
-    wait_for(lambda: run.status() == 200, 15)
+    wait_for(lambda: run.status() == 200, 60)
 
     assert run.stop() < 5
     assert run.process.returncode == 0
