@@ -227,7 +227,7 @@ class ApiKeyAdmin(TenantAdmin):
         obj.__dict__.update(issued.api_key.__dict__)
         messages.warning(request, f"The key, shown only this once: {issued.secret}")
 
-    @admin.action(description="Revoke the selected keys")
+    @admin.action(description="Revoke the selected keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke keys, effective at once."""
         keys = list(queryset.filter(revoked_at=None).select_related("workspace"))

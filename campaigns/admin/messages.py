@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
 from campaigns.admin.previewing import PreviewedMixin
@@ -27,6 +28,7 @@ from config.errors import DomainError
 from workspaces.confirmation import ask
 from workspaces.staff import DeletedByServiceMixin, TenantAdmin, TenantForm, WorkspaceFilter
 
+SHOWN_CHARACTERS = 80
 _PARTS = ("subject", "body", "text")
 _BODY_HELP = (
     "HTML for e-mail and Telegram, JSON for a webhook, in Liquid. It knows contact (firstName, lastName, email,"
@@ -119,7 +121,7 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
 @admin.register(Message)
 class MessageAdmin(OfCampaignAdmin):
     list_display = [
-        *("created_utc", "contact_label", "channel", "address", "subject", "status", "campaign_label"),
+        *("created_utc", "contact_label", "channel", "address", "subject_shown", "status", "campaign_label"),
         *("sent_utc", "error_shown"),
     ]
     list_filter = [
@@ -162,9 +164,13 @@ class MessageAdmin(OfCampaignAdmin):
     def clicked_utc(self, message: Message) -> str:
         return utc(message.clicked_at)
 
+    @admin.display(description="subject")
+    def subject_shown(self, message: Message) -> str:
+        return Truncator(message.subject).chars(SHOWN_CHARACTERS)
+
     @admin.display(description="error")
     def error_shown(self, message: Message) -> str:
-        return message.error[:80]
+        return Truncator(message.error).chars(SHOWN_CHARACTERS)
 
     @admin.display(description="headers")
     def headers_shown(self, message: Message) -> SafeString:

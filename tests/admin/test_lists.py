@@ -259,3 +259,14 @@ def test_the_menu_names_what_one_may_open(staff):
 def test_the_menu_has_all_for_who_may_all(staff):
     groups = settings.UNFOLD["SIDEBAR"]["navigation"]
     assert entries(staff) == {str(item["link"]) for group in groups for item in group["items"]}
+
+
+def test_who_may_only_look_is_offered_no_action(staff, rows):
+    user = User.objects.create(username="reader", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    reader = Client()
+    reader.force_login(user)
+    for model in REGISTERED:
+        page = reader.get(url_of(model, "changelist"))
+        assert page.status_code == 200
+        assert not admin.site._registry[model].get_actions(page.wsgi_request), model
