@@ -46,7 +46,7 @@ from contacts.services import (
 from events.models import Measure, ParkedEffect
 from events.services import LANES, IncomingEvent, SchemaPolicy, apply_effects, lane_of, record_events
 from scoring.models import ScoringRule
-from scoring.services import delete_rule, rescore_lane, save_rule, verify_contacts
+from scoring.services import delete_rule, rescore_lane, save_rule
 from segments.errors import SegmentInUse
 from segments.models import Membership, Segment, Stay
 from segments.services import (
@@ -539,7 +539,6 @@ class Mill(RuleBasedStateMachine):
             self.scores_are_right()
             self.memberships_are_right()
             self.who_is_in_has_an_open_stay()
-            assert not verify_contacts(self.workspace.id, [life.contact.id for life in self.lives])
             assert verify_segments(self.workspace.id).is_sound
 
 
