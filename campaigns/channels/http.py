@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -24,7 +25,7 @@ CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
 """Of silence."""
 TOTAL_SECONDS: Final = 20.0
-"""For all hops together, however slowly they speak."""
+"""For all hops together, look-ups and connections included, however slowly they speak."""
 MAX_ANSWER: Final = 16_384
 """Bytes of an answer that are read."""
 MAX_REDIRECTS: Final = 3
@@ -124,8 +125,8 @@ class _Deadline:
     """Hangs up on whoever is still speaking after `TOTAL_SECONDS`: a read's time-out starts anew with every byte."""
 
     def __init__(self) -> None:
-        self.is_over = False
         self._lines: list[socket.socket] = []
+        self._ends_at = time.monotonic() + TOTAL_SECONDS
         self._timer = threading.Timer(TOTAL_SECONDS, self._end)
         self._timer.daemon = True
 
@@ -139,6 +140,15 @@ class _Deadline:
         for line in self._lines:
             line.close()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._ends_at
+
+    def seconds(self, most: float) -> float:
+        """Return how long a step may take that would have `most` seconds for itself; never nothing."""
+        return max(min(most, self._ends_at - time.monotonic()), 0.001)
+
     def watch(self, line: socket.socket) -> None:
         """Hang up on this one too; by a duplicate, since encryption takes the socket itself over."""
         self._lines.append(socket.socket(fileno=os.dup(line.fileno())))
@@ -146,7 +156,6 @@ class _Deadline:
             self._end()
 
     def _end(self) -> None:
-        self.is_over = True
         for line in self._lines:
             with suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
@@ -161,6 +170,8 @@ class _Watched(HTTPConnection):
         name, addresses = self._dns_host, self._addresses()
         while True:
             self._dns_host = addresses.pop(0)
+            # Each address, as each look-up, has a time of its own, and all of them have what is left of the whole.
+            self.timeout = _current.deadline.seconds(CONNECT_SECONDS)
             try:
                 line = super()._new_conn()
             except (NewConnectionError, ConnectTimeoutError):
@@ -201,7 +212,7 @@ def _look_up(name: str, port: int) -> list[Any]:
             answer.set_exception(error)
 
     threading.Thread(target=ask, name="look-up", daemon=True).start()
-    return answer.result(LOOK_UP_SECONDS)
+    return answer.result(_current.deadline.seconds(LOOK_UP_SECONDS))
 
 
 def _is_public(address: str) -> bool:

@@ -257,6 +257,42 @@ def test_a_resolver_that_is_silent_holds_nobody_up(jane, monkeypatch):
     assert real_time.monotonic() - begun < 3
 
 
+def test_a_resolver_that_is_silent_has_no_more_than_the_whole_call(jane, monkeypatch):
+    monkeypatch.setattr(http, "TOTAL_SECONDS", 0.3)
+    goes_on = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: goes_on.wait(10))
+    begun = real_time.monotonic()
+
+    message = deliver(jane, "http://receiver.test/hook")
+
+    goes_on.set()
+    assert message.status == Message.Status.QUEUED
+    assert "no answer in" in message.error
+    assert real_time.monotonic() - begun < 3
+
+
+def test_addresses_that_are_silent_have_no_more_than_the_whole_call_together(jane, internet, monkeypatch):
+    monkeypatch.setattr(http, "TOTAL_SECONDS", 0.4)
+    many = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"93.184.215.{n}", 80)) for n in range(1, 9)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: many)
+    given = []
+
+    def silent(address, timeout, *_, **__):
+        given.append(timeout)
+        real_time.sleep(min(timeout, 0.15))
+        raise TimeoutError
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", silent)
+
+    message = deliver(jane, "http://receiver.test/hook")
+
+    assert message.status == Message.Status.QUEUED
+    assert "no answer in" in message.error
+    assert max(given) <= 0.4
+    assert given == sorted(given, reverse=True)
+    assert len(given) < len(many)
+
+
 def test_a_name_that_nobody_has_is_tried_again(jane, monkeypatch):
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
