@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from config.home import BASE_DIR, headrace_home
+from config.home import BASE_DIR, announce_url, headrace_home
 from config.postgres import locks
 from config.supervisor import Program, Supervisor
 
@@ -43,13 +43,15 @@ def main(arguments: Sequence[str]) -> None:
     # From here to the end, so that the server outlives the pauses between its other users.
     user = None if os.environ.get("DATABASE_URL") else locks.join(database)
     _write("Preparing the database ...\n")
-    address = f"http://127.0.0.1:{options.port}"
+    address = f"http://localhost:{options.port}"
+    announce_url(_public_url(options))
     news = News()
-    wait = Wait(address)
+    wait = Wait(f"http://127.0.0.1:{options.port}")
     announcement = Announcement(address, news, wait)
     supervisor = Supervisor(_programs(options, news, wait), _write)
     supervisor.run(lambda: announcement.make_once(_write))
     _write("Stopping ...\n")
+    announce_url(None)
     if user is not None:
         os.close(user)
         locks.wait_until_stopped(database, STOP_SECONDS / 2)
@@ -191,7 +193,7 @@ def _programs(options: argparse.Namespace, news: News, wait: Wait) -> list[Progr
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     # As many workers as processes are wanted, so that each is restarted alone, whatever the broker.
     worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
-    links = {"PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://localhost:{options.port}"}
+    links = {"PUBLIC_URL": _public_url(options)}
     # Their server starts while the site is being loaded.
     database = [sys.executable, "-m", "config.postgres.start"]
     prepare = Program(
@@ -210,6 +212,10 @@ def _programs(options: argparse.Namespace, news: News, wait: Wait) -> list[Progr
         *news.workers,
         later("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
+
+
+def _public_url(options: argparse.Namespace) -> str:
+    return os.environ.get("PUBLIC_URL") or f"http://localhost:{options.port}"
 
 
 def _web_environment(options: argparse.Namespace) -> dict[str, str]:

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from config.home import headrace_home
+from config.home import announced_url, headrace_home
 from config.mailboxes import read_mailbox
 
 env = environ.Env()
@@ -353,7 +353,7 @@ CONTACT_FILTERS = {
     "minScore": "scoring.api.filters.ContactsWithScore",
 }
 # Where the world reaches this installation: what links in messages begin with.
-PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000")
+PUBLIC_URL = env.str("PUBLIC_URL", default="") or announced_url() or "http://localhost:8000"
 
 
 def _mailbox(name: str, default: str) -> str:

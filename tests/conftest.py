@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 
 from campaigns import receivers as campaign_receivers
 from events import receivers
@@ -10,6 +11,8 @@ from events.services import schemas
 from scoring import receivers as scoring_receivers
 from segments import receivers as segment_receivers
 
+# Whatever a `make run` of this folder announces.
+settings.PUBLIC_URL = "http://localhost:8000"
 # For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker then.
 _published: list[UUID] = []
 receivers.publish = _published.append

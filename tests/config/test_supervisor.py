@@ -171,6 +171,10 @@ def test_links_lead_to_where_it_listens(run: Run) -> None:
     run.wait_until_ready()
     for word in ("granian", "config worker"):
         assert run.child(word).environ()["PUBLIC_URL"] == f"http://localhost:{run.port}"
+    assert f"{READY} http://localhost:{run.port} " in run.output()
+    assert (run.home / "address").read_text().strip() == f"http://localhost:{run.port}"
+    run.stop()
+    assert not (run.home / "address").exists()
 
 
 def test_a_killed_supervisor_leaves_no_process(run: Run) -> None:
