@@ -16,6 +16,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
 from config.encodings import CorruptBody, InflatedTooLarge, UnknownEncoding
+from config.numbers import settled
 from config.texts import composed
 
 MAX_DEPTH = 100
@@ -202,11 +203,11 @@ def _int64(text: str) -> int:
     return number
 
 
-def _finite_float(text: str) -> float:
+def _finite_float(text: str) -> int | float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ParseError("The body has a number beyond double precision.")
-    return number
+    return settled(number)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from config.moments import parse_moment
+from config.numbers import settled
 from config.wire import iso_millis
 from events.errors import InvalidPropertyValue
 from events.models import EventProperty
@@ -69,11 +70,11 @@ def accepts(value: Any, type_: str) -> bool:
     return True
 
 
-def round_half_up_6(number: float) -> float:
+def round_half_up_6(number: int | float) -> int | float:
     """Return `number` with six digits after the point, rounded half up on its decimal text."""
     if abs(number) >= _INTEGRAL_FROM or not math.isfinite(number):
-        return number
-    return float(Decimal(repr(number)).quantize(_SIX_DIGITS, ROUND_HALF_UP))
+        return settled(number)
+    return settled(float(Decimal(repr(number)).quantize(_SIX_DIGITS, ROUND_HALF_UP)))
 
 
 def is_date(text: str) -> bool:
@@ -128,7 +129,7 @@ def _coerce_number(value: Any) -> int | float:
         case int():
             return _stored_integer(value)
         case float() if math.isfinite(value):
-            return value
+            return settled(value)
         case str():
             return _number_of_text(value.strip())
         case _:
@@ -143,7 +144,7 @@ def _number_of_text(text: str) -> int | float:
         return _stored_integer(int(text))
     if not math.isfinite(number := float(text)):
         raise NotCoercible
-    return number
+    return settled(number)
 
 
 def _coerce_integer(value: Any) -> int:
