@@ -1,10 +1,10 @@
 """How identifiers are spelled: one function serves storing and look-up, and it never raises."""
 
-import unicodedata
 from collections.abc import Callable, Iterable
 
 from config.mailboxes import canonical_email
 from config.phones import canonical_phone
+from config.texts import composed
 from contacts.models import Identifier
 
 MAX_LENGTH = 512
@@ -22,7 +22,7 @@ def normalize_identifier(kind: str, text: object) -> str | None:
     spelled = _spell(text)
     if not spelled or len(spelled) > MAX_LENGTH or len(kind) > MAX_KIND_LENGTH:
         return None
-    normalized = _NORMALIZERS.get(kind, _composed)(spelled)
+    normalized = _NORMALIZERS.get(kind, composed)(spelled)
     return normalized if normalized and len(normalized) <= MAX_LENGTH else None
 
 
@@ -48,11 +48,6 @@ def _is_storable(text: str) -> bool:
     if text.isascii():
         return "\x00" not in text
     return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _composed(text: str) -> str:
-    """Return a name of another system in NFC: however its accents are encoded, it is the same name."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 _NORMALIZERS: dict[str, Callable[[str], str | None]] = {

@@ -38,7 +38,7 @@ from events.rules.nodes import (
     TagLeaf,
     Window,
 )
-from events.rules.spelling import field_changed, spelled_as_stored
+from events.rules.spelling import field_told, spelled_as_stored
 
 MAX_DEPTH = 10
 MAX_LEAVES = 100
@@ -186,8 +186,8 @@ class _Reader:
         comparison = _comparison(node, path, self._kind_of(event_name, field))
         if self.is_filter and comparison.goes_with_the_clock:
             raise InvalidCondition(_at(path, "value"), "A filter compares with fixed moments only.")
-        changed = field_changed(event_name, field)
-        return PropertyLeaf(field, self._as_stored(changed, comparison, path))
+        told = field_told(event_name, field)
+        return PropertyLeaf(field, self._as_stored(told, comparison, path))
 
     def _kind_of(self, event_name: str, field: str) -> str:
         return self.types.properties.get((event_name, field.partition(".")[2]), "any")

@@ -106,7 +106,8 @@ def test_who_was_erased_stays_so_and_nobody_is_told(workspace, form):
 
 
 SPELLINGS = [
-    "ADA@Straße.test", '"ada"@straße.test', "a\u00adda@straße。test", "ada\u200b@xn--strae-oqa.test.", "ａｄａ＠straße.test",
+    "ADA@Straße.test", '"ada"@straße.test', "a\u00adda@straße。test", "ada\u200b@xn--strae-oqa.test.",
+    "ａｄａ＠straße.test",
 ]  # fmt: skip
 
 

@@ -110,3 +110,18 @@ def test_a_change_is_compared_as_it_is_told():
     assert leaf.comparison.value == "ann@xn--strae-oqa.test"
     (leaf,) = read_rule(raw, about_event="order").root.leaves()
     assert leaf.comparison.value == "Ann@Straße.test"
+
+
+@pytest.mark.parametrize(
+    ("event_name", "field", "stored"),
+    [
+        ("contact.subscribed", "properties.new.channel", "email"),
+        ("contact.unsubscribed", "properties.channel", "email"),
+        ("message.click", "metadata.channel", "email"),
+        ("order", "metadata.channel", "EMAIL"),
+    ],
+)
+def test_channels_that_the_system_tells_of_are_compared_as_it_tells_them(event_name, field, stored):
+    raw = {"type": "property", "field": field, "operator": "in", "value": ["EMAIL"]}
+    (leaf,) = read_rule(raw, about_event=event_name, types=SAVING).root.leaves()
+    assert leaf.comparison.value == (stored,)
