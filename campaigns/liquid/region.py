@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone, tzinfo
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -24,6 +24,9 @@ from config import clock
 
 DEFAULT_LOCALE: Final = "en"
 MAX_DIGITS: Final = 20
+_EXACT: Final = Context(prec=400)
+"""A float has 309 digits before its point at most."""
+_LONGEST_MOMENT: Final = 100
 _LENGTHS: Final = ("short", "medium", "long", "full")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TOUCHING: Final = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
@@ -65,8 +68,9 @@ def money(value: object, currency: object, *, locale: object = None, context: Re
     code = str(currency).strip().upper()
     if not is_currency(code):
         raise LiquidValueError(f"money: no currency: {code[:20]}", token=None)
-    amount = _rounded(_decimal(value, "money"), get_currency_precision(code))
-    return _TOUCHING.sub("\xa0", format_currency(amount, code, locale=_locale(locale, context)))
+    with localcontext(_EXACT):
+        amount = _rounded(_decimal(value, "money"), get_currency_precision(code))
+        return _TOUCHING.sub("\xa0", format_currency(amount, code, locale=_locale(locale, context)))
 
 
 def number(value: object, digits: object = None, *, locale: object = None, context: RenderContext) -> str:
@@ -74,13 +78,15 @@ def number(value: object, digits: object = None, *, locale: object = None, conte
     chosen = _locale(locale, context)
     amount = _decimal(value, "number")
     if digits is None:
-        return format_decimal(_rounded(amount, 3), locale=chosen)
+        with localcontext(_EXACT):
+            return format_decimal(_rounded(amount, 3), locale=chosen)
     wanted = int(number_of(digits, "number"))
     if not 0 <= wanted <= MAX_DIGITS:
         raise LiquidValueError(f"number: not between 0 and {MAX_DIGITS} digits", token=None)
     pattern = copy(chosen.decimal_formats[None])
     pattern.frac_prec = (wanted, wanted)
-    return str(pattern.apply(_rounded(amount, wanted), chosen))
+    with localcontext(_EXACT):
+        return str(pattern.apply(_rounded(amount, wanted), chosen))
 
 
 def date_of(
@@ -223,6 +229,8 @@ def _since_1970(seconds: int | float, zone: tzinfo) -> datetime:
 
 
 def _read(text: str, zone: tzinfo) -> datetime | None:
+    if len(text) > _LONGEST_MOMENT:
+        return None
     if _DAY.fullmatch(text):
         try:
             return datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007  # a day has no zone

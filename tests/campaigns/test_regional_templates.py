@@ -19,6 +19,7 @@ VALUES = {
     "at": "2026-03-28T23:30:00.000Z",
     "day": "1990-03-28",
     "local": "2026-03-28T09:00",
+    "words": "1 " * 60,
 }
 
 
@@ -53,6 +54,8 @@ def rendered(source, locale="en", zone="UTC", kind="text", **values):
         ("{{ 1234567 | number }}", "hi", "12,34,567"),
         ("{{ 1234567 | number: 1 }}", "hi", "12,34,567.0"),
         ("{{ 2.0005 | number }}", "en", "2.001"),
+        ("{{ '1e30' | number }}", "en", "1" + ",000" * 10),
+        ("{{ '1e30' | money: 'USD' }}", "en", "$1" + ",000" * 10 + ".00"),
         ("{{ '1e20' | number }}", "en", "100,000,000,000,000,000,000"),
     ],
 )
@@ -91,6 +94,7 @@ def test_money_and_numbers_are_written_as_in_the_locale(source, locale, printed)
         ("{{ 'today' | date: '%H' }}", "en", "Asia/Tokyo", "21"),
         ("{{ now | time }}", "de", "Asia/Tokyo", "21:00"),
         ("{{ 'soon' | date: '%H' }}", "en", "UTC", "soon"),
+        ("{{ words | date: '%H' }}", "en", "UTC", "1 " * 60),
         ("{{ '2026-02-30' | date: 'long' }}", "en", "UTC", "2026-02-30"),
     ],
 )
