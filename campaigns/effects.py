@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -21,13 +20,12 @@ from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import Plan, Starter, plan_of
 from campaigns.services.regrouping import end_runs_of_gone, settle_regrouped
 from events.conditions import Sql
-from events.models import EffectsLevel, Event, EventDefinition
+from events.models import EffectsLevel
 from events.rules.matching import EventRule, given_events, matches
 from events.services import EffectBatch, EffectEvent, isolate, park
 from segments.services.leaving import GONE_SUBJECT
 
 EFFECT: Final = "campaigns.effects.enrol_contacts"
-_LATE_AFTER: Final = timedelta(hours=72)
 _MOST_PAIRS: Final = 50_000
 """Of events and campaigns that one statement decides."""
 
@@ -56,7 +54,7 @@ def _start(batch: EffectBatch, plan: Plan) -> None:
         if event.name in plan.triggers:
             events[event.name, event.is_repeat].append(event)
     for (name, _), named in events.items():
-        refusals = _refusals(batch, name, named)
+        refusals = _refusals(named)
         for (_, path), listeners in _alike(plan.triggers[name]).items():
             _enrol_alike(batch, listeners, named, refusals, path)
 
@@ -91,6 +89,7 @@ def _enrol_alike(
             occurred_at=event.occurred_at,
             event_id=event.id,
             depth=event.depth + 1,
+            level=event.level,
             refusal=refusals.get(event.id),
             value=value_at(properties.get(event.id), path) if path else None,
         )
@@ -144,26 +143,10 @@ def _matched(workspace_id: UUID, listeners: Sequence[Listener], events: Sequence
     )
 
 
-def _refusals(batch: EffectBatch, name: str, events: Sequence[EffectEvent]) -> dict[UUID, Reason]:
+def _refusals(events: Sequence[EffectEvent]) -> dict[UUID, Reason]:
     """Return the events that are history, and those that came too late to start anything."""
-    refusals = {event.id: Reason.HISTORY for event in events if event.level < EffectsLevel.ALL}
-    definition = EventDefinition.objects.in_workspace(batch.workspace_id).active().filter(name=name)
-    hours = definition.values_list("late_after_hours", flat=True).first()
-    limit = _LATE_AFTER if hours is None else timedelta(hours=hours)
-    old = [event for event in events if batch.now - event.occurred_at > limit and event.id not in refusals]
-    if old:
-        # What waited for its effects is not late by that.
-        received = dict(
-            Event.objects.filter(
-                workspace_id=batch.workspace_id, id__in=[event.id for event in old]
-            ).values_list("id", "received_at")
-        )
-        # Whose row is gone was erased meanwhile.
-        refusals.update(
-            {
-                one.id: Reason.TOO_LATE
-                for one in old
-                if received.get(one.id, batch.now) - one.occurred_at > limit
-            }
-        )
-    return refusals
+    return {
+        event.id: Reason.TOO_LATE if event.is_late else Reason.HISTORY
+        for event in events
+        if event.level < EffectsLevel.ALL
+    }

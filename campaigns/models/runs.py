@@ -14,6 +14,7 @@ from django.db.models import Q
 
 from config import clock, ids
 from config.fields import JSONField
+from events.models import EffectsLevel
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -76,6 +77,10 @@ class Run(models.Model):
     event_id = models.UUIDField(null=True)
     # That event's depth and one: what the run does to the stream goes on counting from there.
     depth = models.PositiveSmallIntegerField(default=0)
+    # That event's too: what the run does to the stream turns no more wheels.
+    level = models.PositiveSmallIntegerField(
+        choices=EffectsLevel, default=EffectsLevel.ALL, db_default=EffectsLevel.ALL.value
+    )
     # When what started it happened: what follows from there on may be what the run waits for, or its goal.
     triggered_at = models.DateTimeField(default=clock.now)
     step = models.CharField(max_length=64, blank=True)

@@ -27,7 +27,7 @@ from campaigns.services.people import ADDRESS_KINDS, Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.suppressing import note_bounces
 from config import clock
-from events.models import Event
+from events.models import EffectsLevel, Event
 from events.services import Consequence, record_consequences
 
 logger = logging.getLogger(__name__)
@@ -448,12 +448,14 @@ def tell(workspace_id: UUID, news: Sequence[tuple[str, Message, datetime, Mappin
     """Record what happened to messages as events of the stream; of tests nothing is told."""
     news = [one for one in news if not one[1].is_test]
     depths = _depths(workspace_id, {message.event_id for _, message, _, _ in news if message.event_id})
+    levels = _levels(workspace_id, {message.run_id for _, message, _, _ in news if message.run_id})
     consequences = [
         Consequence(
             name,
             message.contact_id,
             at,
             {**properties_of(message), **more},
+            level=levels.get(message.run_id, EffectsLevel.ALL) if name in _OURS else EffectsLevel.ALL,
             cause_id=message.event_id,
             depth=depths.get(message.event_id, 0) + 1 if message.event_id else 0,
         )
@@ -467,6 +469,16 @@ def properties_of(message: Message) -> dict[str, str]:
     """Return what events say of a message."""
     campaign = {"campaignId": str(message.campaign_id)} if message.campaign_id else {}
     return {"messageId": str(message.pk), **campaign, "channel": message.channel}
+
+
+# What we do, and what comes of it at once. A reader's click is news, whatever the message was about.
+_OURS: Final = ("message.sent", "message.bounced")
+
+
+def _levels(workspace_id: UUID, run_ids: set[UUID]) -> dict[UUID | None, EffectsLevel]:
+    runs = Run.objects.in_workspace(workspace_id).filter(id__in=run_ids)
+    levels = runs.values_list("id", "level") if run_ids else ()
+    return {run_id: EffectsLevel(level) for run_id, level in levels}
 
 
 def _depths(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID, int]:

@@ -19,6 +19,7 @@ from campaigns.services.plans import Starter
 from campaigns.signals import runs_wait
 from config import ids
 from events.conditions import Sql
+from events.models import EffectsLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Candidate:
     occurred_at: datetime
     event_id: UUID | None = None
     depth: int = 0
+    level: EffectsLevel = EffectsLevel.ALL
     refusal: Reason | None = None
     value: str | None = None
 
@@ -223,6 +225,7 @@ def _write_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool
         [one.occurred_at for one, _ in wanted],
         [one.event_id for one, _ in wanted],
         [one.depth for one, _ in wanted],
+        [int(one.level) for one, _ in wanted],
         [one.value for one, _ in wanted],
         [starter.campaign_id for _, starter in wanted],
         [starter.version_id for _, starter in wanted],
@@ -249,9 +252,9 @@ WITH ranked AS (
         ORDER BY occurred_at, event_id
     ) AS turn
     FROM unnest(
-        %s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::text[],
+        %s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::int[], %s::text[],
         %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[]
-    ) AS g (run_id, contact_id, source, occurred_at, event_id, depth, value,
+    ) AS g (run_id, contact_id, source, occurred_at, event_id, depth, level, value,
         campaign_id, version_id, start, mode, days)
 ), judged AS MATERIALIZED (
     SELECT r.*, last.id AS last_id,
@@ -274,12 +277,12 @@ WITH ranked AS (
     ) last ON true
 ), entered AS (
     INSERT INTO campaigns_run (id, workspace_id, campaign_id, version_id, contact_id, key, status, event_id, depth,
-        triggered_at, step, wake_at, since, awaits, awaited_value, steps_taken, attempts, error, started_at,
+        level, triggered_at, step, wake_at, since, awaits, awaited_value, steps_taken, attempts, error, started_at,
         end_reason, is_test)
     SELECT run_id, %s, campaign_id, version_id, contact_id,
         CASE mode WHEN 'once' THEN 'once' WHEN 'key' THEN 'key:' || value WHEN 'every' THEN source
             ELSE 'after:' || COALESCE(last_id::text, '') END,
-        '{Run.Status.OPEN}', event_id, depth, occurred_at, start, %s, occurred_at, '', '', 0, 0, '', %s, '', %s
+        '{Run.Status.OPEN}', event_id, depth, level, occurred_at, start, %s, occurred_at, '', '', 0, 0, '', %s, '', %s
     FROM judged WHERE reason IS NULL ORDER BY campaign_id, contact_id
     ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
     RETURNING id

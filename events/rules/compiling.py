@@ -161,13 +161,18 @@ def measures_of(rule: Rule) -> frozenset[MeasureSpec]:
 
 
 def compile_rules(
-    rules: Sequence[Rule], *, built: Collection[MeasureSpec] = (), explain: bool = False
+    rules: Sequence[Rule],
+    *,
+    built: Collection[MeasureSpec] = (),
+    explain: bool = False,
+    as_if_unknown: bool = False,
 ) -> CompiledRules:
     """Compile rules so that each contact's events of one name are read once for all of them.
 
-    `built` are the measures whose aggregates can be relied on; others are read from the stream.
+    `built` are the measures whose aggregates can be relied on; others are read from the stream. With
+    `as_if_unknown`, `b` has a column `unknown` (uuid[]) besides: events that the stream is read without.
     """
-    return _Compiler(built, explain).compile(rules)
+    return _Compiler(built, explain, as_if_unknown).compile(rules)
 
 
 def compile_event_rule(rule: Rule, conditions: EventConditions) -> Sql:
@@ -240,9 +245,10 @@ class _Columns:
 
 
 class _Compiler:
-    def __init__(self, built: Collection[MeasureSpec], explain: bool) -> None:
+    def __init__(self, built: Collection[MeasureSpec], explain: bool, as_if_unknown: bool) -> None:
         self.built = built
         self.explain = explain
+        self.as_if_unknown = as_if_unknown
         self.scans: dict[tuple[str, bool], list[_Scan]] = {}
         self.aggregates = _Aggregates()
         self.triggers: list[EventConditions] = []
@@ -337,7 +343,7 @@ class _Compiler:
         scans = self.scans.setdefault((leaf.event_name, shown), [])
         if not scans or scans[-1].is_full:
             number = sum(map(len, self.scans.values()))
-            scans.append(_Scan(leaf.event_name, f"scan{number}"))
+            scans.append(_Scan(leaf.event_name, f"scan{number}", self.as_if_unknown))
         return scans[-1]
 
 
@@ -404,9 +410,10 @@ _NEWEST_FIRST = "ORDER BY e.occurred_at DESC, e.id DESC"
 class _Scan:
     """One reading of a contact's events of one name, that all conditions on the name share."""
 
-    def __init__(self, event_name: str, alias: str) -> None:
+    def __init__(self, event_name: str, alias: str, as_if_unknown: bool) -> None:
         self.event_name = event_name
         self.alias = alias
+        self.known = Sql(" AND e.id <> ALL (b.unknown)" if as_if_unknown else "")
         self.conditions = EventConditions()
         self.fields: set[str] = set()
         self.columns: dict[tuple[str, tuple[Any, ...]], tuple[str, Sql]] = {}
@@ -427,7 +434,7 @@ class _Scan:
             "CROSS JOIN LATERAL (SELECT {} FROM unnest(b.ids) AS one (id) CROSS JOIN LATERAL ("
             "SELECT e.id, e.occurred_at, {} FROM events_event e"
             " WHERE e.workspace_id = %s AND e.contact_id = one.id AND e.name || '' = %s AND e.id >= %s::uuid"
-            " AND e.id < %s::uuid AND e.occurred_at <= b.until{} OFFSET 0) e) " + self.alias,
+            " AND e.id < %s::uuid AND e.occurred_at <= b.until{}{} OFFSET 0) e) " + self.alias,
             columns,
             inner,
             WORKSPACE,
@@ -435,6 +442,7 @@ class _Scan:
             low,
             LATEST,
             bound,
+            self.known,
         )
 
     def _bound(self) -> tuple[Sql, Earliest]:

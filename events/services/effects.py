@@ -17,6 +17,7 @@ from config.planning import planned_once
 from events.bounds import known_until
 from events.models import EffectsLevel
 from events.services.isolation import isolate
+from events.services.lateness import are_late, level_of
 from events.services.outbox import enqueue_events, lane_of
 from events.services.parking import park
 
@@ -34,6 +35,15 @@ class EffectEvent:
     level: EffectsLevel
     # It went before the wheels already; what adds up must not count it again.
     is_repeat: bool = False
+    # None: as it happened.
+    received_at: datetime | None = None
+    # It was too old on arrival to start anything: its level says so too.
+    is_late: bool = False
+
+    @property
+    def order(self) -> tuple[datetime, datetime, UUID]:
+        """Where it stands among what came to be known."""
+        return self.received_at or self.occurred_at, self.occurred_at, self.id
 
 
 _REGROUPING = ("contact.merged", "contact.unmerged")
@@ -294,17 +304,32 @@ def _load(workspace_id: UUID, taken: dict[UUID, tuple[int, bool]]) -> list[Effec
     """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
     with connection.cursor() as cursor:
         cursor.execute(_LOAD, [list(taken), workspace_id, min(taken), max(taken), workspace_id])
-        return [
-            EffectEvent(
-                id_, contact_id, name, occurred_at, source, depth, EffectsLevel(taken[id_][0]), taken[id_][1]
-            )
-            for id_, contact_id, name, occurred_at, source, depth in cursor.fetchall()
-        ]
+        rows = cursor.fetchall()
+    late = are_late(
+        workspace_id, ((name, occurred, received) for _, _, name, occurred, _, _, received in rows)
+    )
+    return [
+        EffectEvent(
+            id_,
+            contact_id,
+            name,
+            occurred_at,
+            source,
+            depth,
+            level_of(taken[id_][0], is_late),
+            taken[id_][1],
+            received_at,
+            is_late and taken[id_][0] == EffectsLevel.ALL,
+        )
+        for (id_, contact_id, name, occurred_at, source, depth, received_at), is_late in zip(
+            rows, late, strict=True
+        )
+    ]
 
 
 # OFFSET 0 and the laterals keep it to one look-up by key an event, whatever the statistics make the planner think.
 _LOAD = """
-SELECT e.id, COALESCE(c.merged_into_id, c.id), e.name, e.occurred_at, e.source, e.depth
+SELECT e.id, COALESCE(c.merged_into_id, c.id), e.name, e.occurred_at, e.source, e.depth, e.received_at
 FROM unnest(%s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT * FROM events_event

@@ -21,6 +21,7 @@ from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
 from events.models import EffectsLevel
 from events.partitions import has_partition
 from events.services.consequences import Consequence, record_consequences
+from events.services.lateness import are_late, level_of
 from events.services.outbox import insert_events
 from events.services.schemas import Checked, check_schemas, is_listed
 from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
@@ -70,9 +71,12 @@ def record_event(
 
 
 @contextmanager
-def caused_by(event_id: UUID | None, depth: int) -> Iterator[None]:
-    """Let what is recorded of contacts meanwhile follow from an event: a loop of causes ends by its depth."""
-    token = _current_cause.set(_Cause(event_id, depth))
+def caused_by(event_id: UUID | None, depth: int, level: EffectsLevel = EffectsLevel.ALL) -> Iterator[None]:
+    """Let what is recorded of contacts meanwhile follow from an event: a loop of causes ends by its depth.
+
+    It turns no more wheels than `level` says: what follows from history is history.
+    """
+    token = _current_cause.set(_Cause(event_id, depth, level))
     try:
         yield
     finally:
@@ -83,6 +87,7 @@ def caused_by(event_id: UUID | None, depth: int) -> Iterator[None]:
 class _Cause:
     event_id: UUID | None
     depth: int
+    level: EffectsLevel
 
 
 _current_cause: ContextVar[_Cause | None] = ContextVar("current_cause", default=None)
@@ -114,7 +119,7 @@ def _record_consequent_changes(workspace_id: UUID, changes: Sequence[ContactChan
             contact_id=change.contact_id,
             occurred_at=now,
             properties={"old": dict(change.old), "new": dict(change.new)},
-            level=_LEVELS.get(change.kind, EffectsLevel.ALL),
+            level=min(_LEVELS.get(change.kind, EffectsLevel.ALL), cause.level),
             cause_id=cause.event_id,
             depth=cause.depth,
         )
@@ -251,6 +256,13 @@ def _insert(
         _recorded_event(workspace_id, item, received_at, len(system) + index, known, terms.source)
         for index, item in enumerate(admitted)
     ]
+    historic = _only_by_late_events(workspace_id, system, events)
+    if historic:
+        insert_events(
+            workspace_id, historic, level=level_of(terms.level, is_late=True), received_at=received_at
+        )
+        told = {one.id for one in historic}
+        system = [one for one in system if one.id not in told]
     new = insert_events(workspace_id, [*system, *events], level=terms.level, received_at=received_at)
     for item, event in zip(admitted, events, strict=True):
         is_new = event.id in new
@@ -260,6 +272,18 @@ def _insert(
             event=event,
             contact_created=item.resolution is not None and item.resolution.created,
         )
+
+
+def _only_by_late_events(
+    workspace_id: UUID, system: Sequence[RecordedEvent], events: Sequence[RecordedEvent]
+) -> list[RecordedEvent]:
+    """Return what happened to contacts of which a call tells late events only: it is history as these are."""
+    if not system:
+        return []
+    late = are_late(workspace_id, ((one.name, one.occurred_at, one.received_at) for one in events))
+    in_time = {one.survivor_id for one, is_late in zip(events, late, strict=True) if not is_late}
+    told_late = {one.survivor_id for one, is_late in zip(events, late, strict=True) if is_late}
+    return [one for one in system if one.contact_id in told_late - in_time]
 
 
 def _recorded_event(

@@ -427,7 +427,12 @@ def test_an_old_event_that_is_erased_while_its_effects_are_applied_holds_nobody_
     for one in (jane, john):
         tell(workspace, one, "go", at=old)
     events = [
-        EffectEvent(one.id, one.contact_id, one.name, one.occurred_at, one.source, 0, EffectsLevel.ALL)
+        EffectEvent(
+            *(one.id, one.contact_id, one.name, one.occurred_at, one.source, 0),
+            level=EffectsLevel.SCORES_AND_SEGMENTS,
+            received_at=one.received_at,
+            is_late=True,
+        )
         for one in Event.objects.filter(name="go").order_by("id")
     ]
     Event.objects.filter(id=events[0].id).delete()

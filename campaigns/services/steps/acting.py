@@ -12,6 +12,7 @@ from campaigns.reasons import Reason
 from campaigns.services.messages import Order, Refused, Reserved, WebhookRequest, reserve_messages
 from campaigns.services.turns import End, GoOn, Outcome, Turn
 from contacts.services import ContactChanges, get_contact, untag_contact, update_contact
+from events.models import EffectsLevel
 from events.services import Consequence, caused_by, record_consequences
 from workspaces.models import Workspace
 
@@ -105,7 +106,7 @@ def _change(turn: Turn, run: Run, changes: ContactChanges, untag: tuple[str, ...
     """Change a contact; what follows in the stream is told to follow from the run's event."""
     workspace = Workspace(id=turn.workspace_id)
     contact = get_contact(turn.workspace_id, turn.person(run).id)
-    with caused_by(run.event_id, run.depth + 1):
+    with caused_by(run.event_id, run.depth + 1, EffectsLevel(run.level)):
         if untag:
             untag_contact(workspace, contact, *untag)
         else:
@@ -124,6 +125,7 @@ def record(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
                 contact_id=turn.person(run).id,
                 occurred_at=turn.now,
                 properties={**step.properties, "campaignId": str(run.campaign_id)},
+                level=EffectsLevel(run.level),
                 cause_id=run.event_id,
                 depth=run.depth + 1,
             )

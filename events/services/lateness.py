@@ -1,0 +1,39 @@
+"""Events that were old when they came: they are history, and start no campaign."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from events.models import EffectsLevel, EventDefinition
+
+LATE_AFTER: Final = timedelta(hours=72)
+"""Of names that nobody has defined."""
+
+Moments = tuple[str, datetime, datetime]
+"""An event's name, when it happened and when it was received."""
+
+
+def are_late(workspace_id: UUID, events: Iterable[Moments]) -> list[bool]:
+    """Tell of each event whether it was older on arrival than the limit of its definition.
+
+    What waited for its effects is not late by that.
+    """
+    events = list(events)
+    old = {name for name, occurred_at, received_at in events if occurred_at < received_at}
+    limits = _limits(workspace_id, old) if old else {}
+    return [
+        received_at - occurred_at > limits.get(name, LATE_AFTER) for name, occurred_at, received_at in events
+    ]
+
+
+def _limits(workspace_id: UUID, names: Collection[str]) -> dict[str, timedelta]:
+    definitions = EventDefinition.objects.in_workspace(workspace_id).active().filter(name__in=names)
+    return {
+        name: timedelta(hours=hours) for name, hours in definitions.values_list("name", "late_after_hours")
+    }
+
+
+def level_of(level: int, is_late: bool) -> EffectsLevel:
+    """Return which wheels an event of a level may turn if it came late: so may what it causes."""
+    return EffectsLevel(min(level, EffectsLevel.SCORES_AND_SEGMENTS) if is_late else level)
