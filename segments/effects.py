@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -20,6 +20,7 @@ from events.services import (
     schedule,
 )
 from segments.models import Segment
+from segments.services.causes import CauseFinder, Causes
 from segments.services.downtime import Pairs, PastMoments, past_moments
 from segments.services.judging import (
     Others,
@@ -27,6 +28,7 @@ from segments.services.judging import (
     alike_groups,
     dismiss,
     others_of,
+    postpone,
     standing,
     statement_of,
 )
@@ -216,42 +218,44 @@ class _Run:
                 self._set_aside(ruling, error)
 
     def _tell(self) -> None:
-        """Open and close stays, and record what is news."""
-        news = [move for wave in self.waves for move in tell(self.batch.workspace_id, wave)]
+        """Open and close stays, and record what is news, each with its cause."""
+        if not any(self.waves):
+            return
+        finder = CauseFinder(self.batch, self.plan, self.others, self.gone, self.past)
+        finder.look_up([move for wave in self.waves for move in wave])
+        news: list[tuple[Transition, EffectEvent | None]] = []
+        for wave in self.waves:
+            causes = finder.causes_of(wave)
+            moves = self._after_their_causes(wave, causes)
+            told = tell(self.batch.workspace_id, moves)
+            news += [(move, causes[move.ruling.version, move.contact_id]) for move in told]
         if not news:
             return
-        rulings = {id(move.ruling): move.ruling for move in news}
+        rulings = {id(move.ruling): move.ruling for move, _ in news}
         segment_ids = {ruling.segment_id for ruling in rulings.values()}
         segments = Segment.objects.in_workspace(self.batch.workspace_id).filter(id__in=segment_ids)
         titles = dict(segments.values_list("id", "name"))
         # By identity: what is looked up for each move is looked up fast.
         title_of = {key: titles.get(ruling.segment_id, "") for key, ruling in rulings.items()}
-        names_of = {key: ruling.rule.event_names for key, ruling in rulings.items()}
-        events: dict[UUID, list[EffectEvent]] = defaultdict(list)
-        for event in self.batch.events:
-            events[event.contact_id].append(event)
         consequences = []
-        for move in news:
-            key = id(move.ruling)
-            cause = self._cause(move, names_of[key], events.get(move.contact_id, ()))
+        for move, cause in news:
             # Who was merged into another, or is gone, has done nothing: no campaign follows.
             stands = move.contact_id not in self.gone
             level = EffectsLevel.ALL if stands else EffectsLevel.SCORES_AND_SEGMENTS
-            consequences.append(consequence_of(move, title_of[key], cause=cause, level=level))
+            consequences.append(consequence_of(move, title_of[id(move.ruling)], cause=cause, level=level))
         record_consequences(self.batch.workspace_id, consequences, now=self.batch.now)
 
-    def _cause(
-        self, move: Transition, named: Collection[str], events: Sequence[EffectEvent]
-    ) -> EffectEvent | None:
-        """Return the contact's last event that the rule speaks of, else its last; None: it was time that did it."""
-        if move.at < self.batch.now:
-            # What waited was judged as of its receipt.
-            events = [event for event in events if self.past.received.get(event.id) == move.at]
-        if not events:
-            return None
-        if len(events) == 1:
-            return events[0]
-        return next((event for event in reversed(events) if event.name in named), events[-1])
+    def _after_their_causes(self, wave: Sequence[Transition], causes: Causes) -> Sequence[Transition]:
+        """Return the moves, none before its cause was received: an event may come while contacts are judged."""
+        moves, postponed = [], []
+        for move in wave:
+            cause = causes[move.ruling.version, move.contact_id]
+            if cause is not None and cause.received_at is not None and cause.received_at > move.at:
+                move = replace(move, at=cause.received_at)
+                postponed.append(move)
+            moves.append(move)
+        postpone(self.batch.workspace_id, [move for move in postponed if move.is_in])
+        return moves
 
 
 def _as_of_now(due: Sequence[DueDecision], left: Pairs, now: datetime) -> Pairs:

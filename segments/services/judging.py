@@ -291,7 +291,29 @@ def dismiss(
         ]
 
 
+def postpone(workspace_id: UUID, entries: Sequence[Transition]) -> None:
+    """Have contacts be members since a later moment than that which they were judged as of."""
+    if not entries:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _POSTPONE,
+            [
+                array_of([entry.ruling.version for entry in entries]),
+                array_of([entry.contact_id for entry in entries]),
+                [entry.at for entry in entries],
+                workspace_id,
+            ],
+        )
+
+
 _OUT, _IN, _AGAIN = 0, 1, 2
+
+_POSTPONE = """
+UPDATE segments_membership m SET since = later.at
+FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[]) AS later (version, contact_id, at)
+WHERE m.workspace_id = %s AND m.version = later.version AND m.contact_id = later.contact_id AND m.since < later.at
+"""
 
 # OFFSET 0 and the laterals keep it to one look-up by key a contact, whatever the planner thinks there is.
 _STANDING = """

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import connection
 
 from events.errors import InvalidCondition
-from events.rules import MeasureSpec, Rule, read_rule
+from events.rules import CompiledRules, MeasureSpec, Rule, measures_of, read_rule
 from events.rules.moments import Offset, read_moment
 from events.rules.nodes import AttributeLeaf, Comparison, EventLeaf, RelativeWindow
 from events.services import built_measures
@@ -54,6 +54,18 @@ class Ruling:
         return frozenset(_triggers(self.rule))
 
     @property
+    def measures(self) -> frozenset[MeasureSpec]:
+        """What its all-time conditions read, if it is built."""
+        return measures_of(self.rule)
+
+    @property
+    def reads_windows(self) -> bool:
+        """Whether some condition is on the events themselves, not on what is kept of them."""
+        return any(
+            leaf.window is not None or leaf.aggregation == "distinct" for leaf in self.rule.event_leaves
+        )
+
+    @property
     def goes_with_time(self) -> bool:
         """Whether time alone can change the rule's answer."""
         return any(_goes_with_time(leaf) for leaf in self.rule.root.leaves())
@@ -86,6 +98,9 @@ class Plan:
     statements: dict[tuple[UUID, ...], Any] = field(default_factory=dict)
     # By level: the groups that one statement judges; kept likewise.
     alike: dict[int, list[Any]] = field(default_factory=dict)
+    # By version: the rule compiled so that events can be left out, and whether it holds of who has nothing at all.
+    as_if_unknown: dict[UUID, CompiledRules] = field(default_factory=dict)
+    of_nobody: dict[UUID, bool] = field(default_factory=dict)
 
 
 def plan_of(workspace_id: UUID) -> Plan:

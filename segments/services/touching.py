@@ -14,7 +14,7 @@ from events.services import EffectBatch, EffectEvent, isolate, match_events
 from segments.services.plans import Plan, RulingGroup, Touch, Trigger
 from segments.services.telling import ENTERED, EXITED
 
-_CHANGES_CONTACT = frozenset(
+CHANGES_CONTACT = frozenset(
     {"contact.updated", "contact.tagged", "contact.subscribed", "contact.unsubscribed"}
 )
 
@@ -63,9 +63,9 @@ def touched_by(
     """Return what a batch touches; filters that fail are set aside."""
     told = [event for event in batch.events if event.source == Event.Source.SYSTEM]
     about = [event for event in told if event.name.startswith("contact.")]
-    changed = {event.contact_id for event in about if event.name in _CHANGES_CONTACT}
+    changed = {event.contact_id for event in about if event.name in CHANGES_CONTACT}
     return Touched(
-        everywhere={event.contact_id for event in about if event.name not in _CHANGES_CONTACT},
+        everywhere={event.contact_id for event in about if event.name not in CHANGES_CONTACT},
         by_touch={Touch.CONTACT: changed, Touch.SCORE: set(batch.scores_changed)},
         by_spec=_matched(batch, plan, set_aside),
         by_segment=_moved(batch.workspace_id, told) if plan.dependents else {},
