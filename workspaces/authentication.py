@@ -25,6 +25,9 @@ _PAGE_SCOPES = frozenset({"events:write"})
 # One for all: a key stands for a workspace, not for a person.
 _NO_ONE = AnonymousUser()
 
+QUERY_KEY = "key"
+"""The parameter of an address that may be an API key."""
+
 Authenticated = tuple[Any, Credential]
 
 
@@ -79,7 +82,7 @@ class QueryKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> Authenticated | None:
         """Return the key's credential; None without the parameter."""
-        secret = request.GET.get("key")
+        secret = request.GET.get(QUERY_KEY)
         if secret is None or request.method != "GET":
             return None
         return authenticate_key(secret) or refuse()

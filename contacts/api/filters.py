@@ -18,6 +18,8 @@ from config.phones import canonical_phone
 from config.planning import planned_for_its_values
 from contacts.models import Contact, ContactTag, Identifier, Merge
 from contacts.queries import planned_rows
+from contacts.services.identifiers import MAX_LENGTH, normalize_identifier
+from contacts.services.lookup import find
 from contacts.texts import PART_LENGTH, with_parts
 from workspaces.api.strict import integer_parameter, text_parameter
 
@@ -29,6 +31,26 @@ _FREQUENT = 20
 """One contact in so many has a frequent word: a page of those fills while the list is read in its order."""
 
 
+class IdentifierFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
+    """The contact that is known by exactly this, itself or by one merged into it; nobody by what is empty."""
+
+    def __init__(self, kind: str, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_LENGTH, **kwargs)
+        self.kind = kind
+
+    def filter(self, contacts: QuerySet[Contact], value: str | None) -> QuerySet[Contact]:
+        """Leave the contact, if there is one."""
+        asked = self.parent.data.get(self.field_name)
+        if asked is None:
+            return contacts
+        if self.kind == Identifier.PHONE and asked.startswith(" "):
+            # A "+" that the sender left as it is arrives as a space.
+            asked = f"+{asked.strip()}"
+        key = self.kind, normalize_identifier(self.kind, asked)
+        found = find(self.parent.workspace_id, identifiers=[key] if key[1] is not None else [])
+        return contacts.filter(id__in=list(found.by_identifier.values()))
+
+
 class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
     """Search by words, the contacts with a tag, and what upper apps add (see `settings.CONTACT_FILTERS`)."""
 
@@ -38,6 +60,9 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
         help_text="part of a name or of an identifier",
     )
     tagId = django_filters.CharFilter(method="filter_tag", help_text="only contacts with this tag")
+    email = IdentifierFilter(Identifier.EMAIL, help_text="the whole address, spelled in any way")
+    phone = IdentifierFilter(Identifier.PHONE, help_text="the whole number with its country")
+    externalId = IdentifierFilter(Identifier.EXTERNAL_ID, help_text="the whole id")
 
     class Meta:
         model = Contact

@@ -56,6 +56,7 @@ class ContactViewSet(NativeViewSet):
     filterset_class = ContactFilterSet
     pagination_class = None
     lookup_url_kwarg = "contact_id"
+    parameters = _PAGE_PARAMETERS
     scopes = {
         "GET": "contacts:read",
         "POST": "contacts:write",

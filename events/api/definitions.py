@@ -48,6 +48,7 @@ class DefinitionViewSet(NativeViewSet):
     filterset_class = DefinitionFilterSet
     pagination_class = None
     lookup_url_kwarg = "definition_id"
+    parameters = _PAGE_PARAMETERS
     scopes = {
         "GET": "definitions:read",
         "POST": "definitions:write",

@@ -42,6 +42,7 @@ _LIST_PARAMETERS = [
 class EventsView(IngestView, NativeAPIView):
     """The stream of a workspace."""
 
+    parameters = _LIST_PARAMETERS
     scopes = _SCOPES
 
     @extend_schema(

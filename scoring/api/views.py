@@ -206,6 +206,7 @@ class RulePreviewView(NativeAPIView):
 class ContactScoreView(NativeAPIView):
     """A contact's score and where it comes from."""
 
+    parameters = _SCORE_PARAMETERS
     scopes = {"GET": "contacts:read"}
 
     @extend_schema(

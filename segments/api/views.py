@@ -303,6 +303,7 @@ class RebuildView(NativeAPIView):
 class MembersView(NativeAPIView):
     """Who is in a segment."""
 
+    parameters = _MEMBER_PARAMETERS
     scopes = _SCOPES
     parser_classes = (StrictJSONParser, CSVParser)
 

@@ -1,24 +1,65 @@
 """The base of the native API: camelCase, `{"error": …, "details": …}`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAPIView, WorkspaceViewSet, object_body
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from workspaces.api.base import (
+    RefusalsInOwnFormat,
+    WorkspaceAccess,
+    WorkspaceAPIView,
+    WorkspaceViewSet,
+    object_body,
+)
 from workspaces.api.errors import NATIVE_ERRORS
-from workspaces.authentication import BearerAuthentication, QueryKeyAuthentication, SessionAuthentication
+from workspaces.authentication import (
+    QUERY_KEY,
+    BearerAuthentication,
+    QueryKeyAuthentication,
+    SessionAuthentication,
+)
 
 __all__ = ["NativeAPIView", "NativePublicView", "NativeViewSet", "object_body"]
 
 _AUTHENTICATION: Any = (BearerAuthentication, QueryKeyAuthentication, SessionAuthentication)
 
 
-class NativeAPIView(WorkspaceAPIView):
+class KnownParameters(WorkspaceAccess):
+    """A view that reads nothing past a parameter that it does not know: a list would be another than was asked for.
+
+    `parameters` are those of its list, or of its only GET, as the document has them; filters add their own.
+    """
+
+    parameters: ClassVar[Sequence[OpenApiParameter]] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse what the address asks for besides. Raises ValidationError."""
+        super().initial(request, *args, **kwargs)
+        if request.method in ("GET", "HEAD") and (
+            unknown := set(request.query_params) - self.known_parameters()
+        ):
+            raise ValidationError({name: ["This parameter is not known."] for name in sorted(unknown)})
+
+    def known_parameters(self) -> set[str]:
+        """Return the names of what the address may ask for here."""
+        if getattr(self, "action", "list") != "list":
+            return {QUERY_KEY}
+        filters = getattr(self, "filterset_class", None)
+        names = filters.get_filters() if filters is not None else ()
+        return {QUERY_KEY, *(parameter.name for parameter in self.parameters), *names}
+
+
+class NativeAPIView(KnownParameters, WorkspaceAPIView):
     """A view of `/api/workspaces/{workspace_id}/…`."""
 
     authentication_classes = _AUTHENTICATION
     error_table = NATIVE_ERRORS
 
 
-class NativeViewSet(WorkspaceViewSet):
+class NativeViewSet(KnownParameters, WorkspaceViewSet):
     """A viewset of `/api/workspaces/{workspace_id}/…`."""
 
     authentication_classes = _AUTHENTICATION

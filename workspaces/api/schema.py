@@ -4,6 +4,8 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
+from workspaces.authentication import QUERY_KEY
+
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """API keys, OAuth tokens and JWTs."""
@@ -29,7 +31,12 @@ class QueryKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
         """Return the scheme."""
-        return {"type": "apiKey", "in": "query", "name": "key", "description": "An API key, for GET only."}
+        return {
+            "type": "apiKey",
+            "in": "query",
+            "name": QUERY_KEY,
+            "description": "An API key, for GET only.",
+        }
 
 
 class PageKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

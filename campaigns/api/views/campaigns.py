@@ -160,6 +160,7 @@ class _StatusView(NativeAPIView):
 class VersionsView(NativeAPIView):
     """What a campaign did, from one activation to the next."""
 
+    parameters = PAGE_PARAMETERS
     scopes = _SCOPES
 
     @extend_schema(
@@ -285,6 +286,7 @@ class ExecuteView(NativeAPIView):
 class BroadcastsView(NativeAPIView):
     """Campaigns started for many."""
 
+    parameters = PAGE_PARAMETERS
     scopes = _SCOPES
 
     @extend_schema(
@@ -367,6 +369,7 @@ class CancelBroadcastView(NativeAPIView):
 class ReportView(NativeAPIView):
     """What became of a campaign."""
 
+    parameters = _PERIOD
     scopes = _SCOPES
 
     @extend_schema(

@@ -106,6 +106,7 @@ class FormViewSet(NativeViewSet):
 class SubmissionsView(NativeAPIView):
     """What forms were sent."""
 
+    parameters = PAGE_PARAMETERS
     scopes = _SCOPES
 
     @extend_schema(

@@ -39,6 +39,7 @@ class MessageViewSet(NativeViewSet):
     filterset_class = MessageFilterSet
     pagination_class = None
     lookup_url_kwarg = "message_id"
+    parameters = PAGE_PARAMETERS
     scopes = _SCOPES
 
     def get_queryset(self) -> QuerySet[Message]:

@@ -52,6 +52,7 @@ class SuppressionViewSet(NativeViewSet):
     filterset_class = SuppressionFilterSet
     pagination_class = None
     lookup_url_kwarg = "suppression_id"
+    parameters = PAGE_PARAMETERS
     scopes = {"GET": "messages:read", "POST": "messages:write", "DELETE": "messages:write"}
 
     def get_queryset(self) -> QuerySet[Suppression]:

@@ -42,6 +42,7 @@ class RunViewSet(NativeViewSet):
     filterset_class = RunFilterSet
     pagination_class = None
     lookup_url_kwarg = "run_id"
+    parameters = PAGE_PARAMETERS
     scopes = _SCOPES
 
     def get_queryset(self) -> QuerySet[Run]:
@@ -82,6 +83,7 @@ class _DecisionViewSet(NativeViewSet):
     serializer_class = DecisionSerializer
     filterset_class = DecisionFilterSet
     pagination_class = None
+    parameters = PAGE_PARAMETERS
     scopes = _SCOPES
 
     def get_queryset(self) -> DecisionQuerySet:
