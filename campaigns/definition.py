@@ -73,10 +73,14 @@ def is_believed(event_name: str, source: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EventTrigger:
-    """Events of a name of which a rule holds."""
+    """Events of a name of which a rule holds.
+
+    `own`: the trigger is about those alone of which this holds, of one tag, say; None: about all of the name.
+    """
 
     event_name: str
     rule: Rule
+    own: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,10 +359,10 @@ class _Reader:
     def segment_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         segment_id = _uuid(body, "segmentId", path)
         name = "segment.entered" if body["type"] == "SEGMENT_ENTER" else "segment.exited"
-        return self._system_trigger(name, _property("properties.segmentId", "eq", str(segment_id)))
+        return self._change_trigger(name, _property("properties.segmentId", "eq", str(segment_id)))
 
     def created_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
-        return self._system_trigger("contact.created", None)
+        return EventTrigger("contact.created", read_rule(None, about_event="contact.created"))
 
     def attribute_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         name = _contact_field(body.get("field"), f"{path}.field")
@@ -368,17 +372,19 @@ class _Reader:
             self._rule(condition, f"{path}.condition", "contact.updated")
         new, old = (_property(f"properties.{side}.{column}", "exists") for side in ("new", "old"))
         changed = {"operator": "OR", "conditions": [new, old]}
-        self.at_creation.append(self._system_trigger("contact.created", _both(new, condition)))
-        return self._system_trigger("contact.updated", _both(changed, condition))
+        self.at_creation.append(self._change_trigger("contact.created", new, condition))
+        return self._change_trigger("contact.updated", changed, condition)
 
     def tag_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         tag = _text(body.get("tag"), f"{path}.tag")
         if body["type"] == "TAG_ADDED":
-            return self._system_trigger("contact.tagged", _property("properties.new.tags", "contains", tag))
-        return self._system_trigger("contact.updated", _property("properties.old.tags", "contains", tag))
+            return self._change_trigger("contact.tagged", _property("properties.new.tags", "contains", tag))
+        return self._change_trigger("contact.updated", _property("properties.old.tags", "contains", tag))
 
-    def _system_trigger(self, name: str, rule: object) -> EventTrigger:
-        return EventTrigger(name, read_rule(rule, about_event=name))
+    def _change_trigger(self, name: str, own: dict[str, Any], condition: object = None) -> EventTrigger:
+        own_rule = read_rule(own, about_event=name)
+        rule = own_rule if condition is None else read_rule(_both(own, condition), about_event=name)
+        return EventTrigger(name, rule, own_rule)
 
     def date_trigger(self, body: Mapping[str, Any], path: str) -> Trigger:
         repeats = body.get("repeats", "never")

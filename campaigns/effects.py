@@ -106,6 +106,9 @@ def _enrol_alike(
                 candidates[chunk],
                 batch.now,
                 matched=_matched(batch.workspace_id, some, events[chunk]),
+                about_own=frozenset(
+                    place for place, (_, own) in enumerate(some, 1) if all(one.own is not None for one in own)
+                ),
                 is_repeat=events[0].is_repeat,
             )
 
@@ -128,13 +131,22 @@ def _enrol_alike(
 
 
 def _matched(workspace_id: UUID, listeners: Sequence[Listener], events: Sequence[EffectEvent]) -> Sql:
-    """Return the query of (event_id, place) of the campaigns of which an event is a trigger."""
-    triggers = [(place, one) for place, (_, own) in enumerate(listeners, 1) for one in own]
+    """Return the query of (event_id, place) of the campaigns of which an event is a trigger.
+
+    The place is negative of those that an event is about, though it may not be a trigger.
+    """
+    triggers = [(place, one.rule) for place, (_, own) in enumerate(listeners, 1) for one in own]
+    triggers += [
+        (-place, one.own)
+        for place, (_, own) in enumerate(listeners, 1)
+        for one in own
+        if one.own is not None and one.own is not one.rule
+    ]
     source = given_events(
         workspace_id, [event.id for event in events], [event.contact_id for event in events]
     )
     times = [event.occurred_at for event in events]
-    rules = [EventRule(trigger.rule) for _, trigger in triggers]
+    rules = [EventRule(rule) for _, rule in triggers]
     matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
     believed = [event.id for event in events if is_believed(event.name, event.source)]
     return Sql(

@@ -24,6 +24,7 @@ from campaigns.services.plans import definition_of
 from config.ids import NO_ID, parse_uuid
 from contacts.services import being_erased
 from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
+from events.rules.matching import EventRule, given_events, matches
 from scoring.services import standing_contacts, verify_contacts
 from segments.verification import verify_segments
 
@@ -145,15 +146,35 @@ def _decisions(audit: Audit, workspace_id: UUID, due: datetime) -> None:
         campaign__parked_at=None,
     )
     for version in versions.filter(id__in=_serving(workspace_id)).select_related("campaign"):
-        names = {one.event_name for one in definition_of(version).triggers if isinstance(one, EventTrigger)}
+        triggers = [one for one in definition_of(version).triggers if isinstance(one, EventTrigger)]
+        names = {one.event_name for one in triggers}
         since = max(version.created_at, version.campaign.activated_at or version.created_at) + _ACTIVATION
         parameters = [*[workspace_id] * 3, list(names), since, due, workspace_id]
         sets = CampaignSet.objects.in_workspace(workspace_id).holding(version.campaign_id)
         parameters += [list(_DECIDED), version.campaign_id, sets.ids()]
-        found = _rows(_UNDECIDED, parameters)
-        for (event_id,) in found:
-            audit.add("not decided", f"{version.campaign}: event {event_id}")
+        undecided = [(name, event_id) for event_id, name in _rows(_UNDECIDED, parameters)]
+        for name, event_id in _about_own(workspace_id, triggers, undecided):
+            audit.add("not decided", f"{version.campaign}: {name} {event_id}")
     audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
+
+
+def _about_own(
+    workspace_id: UUID, triggers: Sequence[EventTrigger], events: Sequence[tuple[str, UUID]]
+) -> Iterator[tuple[str, UUID]]:
+    """Yield the events, by name and id, that the triggers are about: of others a campaign decides nothing."""
+    for name in dict.fromkeys(name for name, _ in events):
+        own = [one.own for one in triggers if one.event_name == name]
+        ids = [event_id for of_name, event_id in events if of_name == name]
+        rules = [EventRule(rule) for rule in own if rule is not None]
+        if len(rules) < len(own):
+            yield from ((name, event_id) for event_id in ids)
+            continue
+        for start in range(0, len(ids), _CHUNK):
+            some = ids[start : start + _CHUNK]
+            # Such a rule asks nothing of the contact.
+            matched = matches(workspace_id, rules, given_events(workspace_id, some, [NO_ID] * len(some)))
+            about = {row[0] for row in _rows(matched.text, matched.parameters)}
+            yield from ((name, event_id) for event_id in some if event_id in about)
 
 
 def _serving(workspace_id: UUID) -> list[UUID]:
@@ -248,7 +269,7 @@ WITH waiting AS MATERIALIZED (
     SELECT unnest(event_ids) AS id FROM events_eventbatch WHERE workspace_id = %s
     UNION SELECT unnest(event_ids) FROM events_parkedeffect WHERE workspace_id = %s
 )
-SELECT e.id FROM events_event e
+SELECT e.id, e.name FROM events_event e
 JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id
 WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.received_at BETWEEN %s AND %s
     AND NOT e.properties ? 'loopCut'

@@ -57,18 +57,23 @@ def enrol(
     now: datetime,
     *,
     matched: Sql | None = None,
+    about_own: frozenset[int] = frozenset(),
     is_repeat: bool = False,
     is_test: bool = False,
 ) -> list[Entered]:
     """Decide for each campaign and candidate, in their order, and write the runs and the decisions.
 
     `matched` is a query of (event_id, place): the campaigns, counted from 1, of which an event is a trigger; None:
-    each candidate is one of each. With `is_repeat` what was decided before is not decided again.
+    each candidate is one of each. Of the campaigns at the places `about_own` nothing is decided of an event that is
+    not about them: it has neither their place nor minus it. With `is_repeat` what was decided before is not decided
+    again.
     Returns those that came in, and of a single candidate why it did not.
     """
     if not starters or not candidates:
         return []
-    sifted = _sift(workspace_id, starters, candidates, now, matched, is_repeat=is_repeat, is_test=is_test)
+    sifted = _sift(
+        workspace_id, starters, candidates, now, matched, about_own, is_repeat=is_repeat, is_test=is_test
+    )
     runs = _write_runs(workspace_id, sifted.wanted, now, is_test)
     refused = [*sifted.refused, *_too_late(workspace_id, sifted.wanted, runs)]
     _write_decisions(workspace_id, sifted.wanted, runs, refused, now)
@@ -109,6 +114,7 @@ def _sift(
     candidates: Sequence[Candidate],
     now: datetime,
     matched: Sql | None,
+    about_own: frozenset[int],
     *,
     is_repeat: bool,
     is_test: bool,
@@ -128,6 +134,8 @@ def _sift(
             if place in own_seen:
                 continue
             is_hit = own_hits is None or place in own_hits
+            if not is_hit and place in about_own and -place not in (own_hits or ()):
+                continue
             if why := standing[place - 1] or _refusal(starter, refusal, is_hit=is_hit):
                 refused[why].append(starter.campaign_id)
             else:
