@@ -36,3 +36,18 @@ class Reason(StrEnum):
     SEND_FAILED = "send_failed"
     UNKNOWN = "unknown"
     ARCHIVED = "campaign_archived"
+
+
+def reason_of_message(status: str, error: str) -> Reason | None:
+    """Return why a message has not left, as its decision has it; None: it has, or still may."""
+    match status:
+        case "CANCELLED":
+            return Reason(error) if error in set(Reason) else None
+        case "FAILED":
+            return Reason.SEND_FAILED
+        case "BOUNCED":
+            return Reason.BOUNCED
+        case "UNKNOWN":
+            return Reason.UNKNOWN
+        case _:
+            return None

@@ -275,6 +275,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "DecisionKindEnum": "campaigns.api.serializers.DECISION_KINDS",
         "MessageChannelEnum": "campaigns.api.serializers.CHANNELS",
         "MessageStatusEnum": "campaigns.models.Message.Status",
+        "ReasonEnum": "campaigns.api.filters.REASONS",
         "RunStatusEnum": "campaigns.api.serializers.RUN_STATUSES",
     },
     "COMPONENT_SPLIT_REQUEST": True,

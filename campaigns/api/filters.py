@@ -9,6 +9,7 @@ from django.db.models import QuerySet, TextChoices
 from campaigns.models import Campaign, Decision, Form, Message, Run, Suppression, Template
 from campaigns.models.messages import Channel
 from campaigns.models.runs import DecisionQuerySet
+from campaigns.reasons import Reason
 from campaigns.services.suppressing import normalized_address
 from config.ids import parse_uuid
 from contacts.services import ids_of
@@ -18,6 +19,9 @@ from workspaces.api.filters import StrictBooleanFilter
 def upper(choices: type[TextChoices]) -> list[tuple[str, str]]:
     """Return choices as the wire spells them."""
     return [(choice.value.upper(), str(choice.label)) for choice in choices]
+
+
+REASONS = [(reason.value, reason.value.replace("_", " ")) for reason in Reason]
 
 
 class UpperChoiceFilter(django_filters.ChoiceFilter):  # type: ignore[misc]  # it has no types
@@ -91,7 +95,7 @@ class DecisionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it h
     """Decisions of a kind, for a reason, about a person, a run, an event or a step."""
 
     kind = UpperChoiceFilter(choices=upper(Decision.Kind))
-    reason = django_filters.CharFilter(max_length=40)
+    reason = django_filters.ChoiceFilter(choices=REASONS)
     step = django_filters.CharFilter(max_length=64)
     contactId = PersonFilter(help_text="only decisions about this contact")
     campaignId = AboutFilter(help_text="only decisions about this campaign, alone or with others")

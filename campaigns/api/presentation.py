@@ -20,6 +20,7 @@ from campaigns.models import (
     Run,
     Suppression,
 )
+from campaigns.reasons import reason_of_message
 from campaigns.services.campaigns import open_runs_of
 from campaigns.services.decisions import names_of_campaigns
 from campaigns.services.links import public_url
@@ -257,6 +258,7 @@ def _message(message: Message, contact: Row) -> Row:
         "isTest": message.is_test,
         "priority": message.priority,
         "attempts": message.attempts,
+        "reason": reason_of_message(message.status, message.error),
         "error": message.error or None,
         "sendAt": iso_millis(message.send_at),
         "createdAt": iso_millis(message.created_at),

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from campaigns.api.filters import upper
+from campaigns.api.filters import REASONS, upper
 from campaigns.models import Campaign, Decision, Message, Run, Suppression
 from campaigns.models.messages import Channel
 from contacts.api.serializers import ContactBriefSerializer
@@ -232,7 +232,7 @@ class StepCountSerializer(serializers.Serializer[Any]):
 
     step = serializers.CharField()
     kind = serializers.ChoiceField(choices=DECISION_KINDS)
-    reason = serializers.CharField(allow_null=True)
+    reason = serializers.ChoiceField(choices=REASONS, allow_null=True)
     handle = serializers.CharField(allow_null=True, help_text="the way that a branch or a split sent them")
     count = serializers.IntegerField()
 
@@ -282,7 +282,9 @@ class RunSerializer(serializers.Serializer[Any]):
     awaits = serializers.CharField(allow_null=True, help_text="the event that it waits for")
     startedAt = MillisecondsField()
     endedAt = MillisecondsField(allow_null=True)
-    endReason = serializers.CharField(allow_null=True)
+    endReason = serializers.CharField(
+        allow_null=True, help_text="as the decision has it, or what the workflow's own exit calls it"
+    )
     isTest = serializers.BooleanField()
     error = serializers.CharField(allow_null=True, help_text="how its step failed the last time")
 
@@ -292,7 +294,7 @@ class DecisionSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField()
     kind = serializers.ChoiceField(choices=DECISION_KINDS)
-    reason = serializers.CharField(allow_null=True)
+    reason = serializers.ChoiceField(choices=REASONS, allow_null=True)
     detail = ObjectField()
     step = serializers.CharField(allow_null=True)
     campaigns = NamedSerializer(
@@ -366,7 +368,7 @@ class ExecutedSerializer(serializers.Serializer[Any]):
     """Whether the contact got in."""
 
     entered = serializers.BooleanField()
-    reason = serializers.CharField(allow_null=True, help_text="why not")
+    reason = serializers.ChoiceField(choices=REASONS, allow_null=True, help_text="why not")
     run = RunSerializer(allow_null=True)
 
 
@@ -538,6 +540,9 @@ class MessageRowSerializer(serializers.Serializer[Any]):
     isTest = serializers.BooleanField()
     priority = serializers.IntegerField()
     attempts = serializers.IntegerField()
+    reason = serializers.ChoiceField(
+        choices=REASONS, allow_null=True, help_text="why it has not left; null: it has, or it waits"
+    )
     error = serializers.CharField(allow_null=True)
     sendAt = MillisecondsField(help_text="when it may leave, or was to be tried again")
     createdAt = MillisecondsField()

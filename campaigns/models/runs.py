@@ -12,6 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import Q
 
+from campaigns.reasons import Reason
 from config import clock, ids
 from config.fields import JSONField
 from events.models import EffectsLevel
@@ -175,6 +176,9 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
         """Insert decisions by one statement, the same one for any number of them: they are the most written rows."""
         rows = list(decisions)
         if rows:
+            # The API has them as an enumeration: nothing else is a reason.
+            for reason in {row.reason for row in rows} - {""}:
+                Reason(reason)
             columns = [[getattr(row, name) for row in rows] for name in _COLUMNS]
             details = [json.dumps(row.detail) if row.detail else "{}" for row in rows]
             with connection.cursor() as cursor:

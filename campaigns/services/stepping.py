@@ -241,7 +241,8 @@ class _Taking:
             kind = Decision.Kind.RESUMED if has_waited else Decision.Kind.STEP
             # Of a step with several ways on, which one it was: reports count by it.
             way = {"handle": outcome.handle} if outcome.handle != NEXT else {}
-            self._decide(run, kind, detail={**outcome.detail, **way}, event_id=outcome.event_id)
+            detail = {**outcome.detail, **way}
+            self._decide(run, kind, outcome.reason, detail, outcome.event_id, outcome.message_id)
         run.steps_taken += 1
         run.arrived_at = None
         run.awaits = run.awaited_value = ""
@@ -255,13 +256,13 @@ class _Taking:
             self._end(run, End(Run.Status.COMPLETED, Reason.HELD_OUT if is_held_out else Reason.END))
 
     def _end(self, run: Run, outcome: End) -> None:
-        run.status, run.end_reason = outcome.status, str(outcome.reason)
+        run.status, run.end_reason = outcome.status, outcome.said or str(outcome.reason)
         run.ended_at, run.wake_at = self.chunk.now, None
         run.awaits = run.awaited_value = ""
-        # What a step gives as its own reason is a text like any other.
-        if isinstance(outcome.reason, Reason) and outcome.reason in CANCELLING:
+        if outcome.reason in CANCELLING:
             self.cancelled[run.id] = outcome.reason
-        self._decide(run, Decision.Kind.ENDED, str(outcome.reason), outcome.detail, outcome.event_id)
+        detail = {**outcome.detail, "reason": outcome.said} if outcome.said else outcome.detail
+        self._decide(run, Decision.Kind.ENDED, outcome.reason, detail, outcome.event_id)
 
     def _set_aside(self, run: Run, error: Exception) -> None:
         """Let a run whose step failed try again later; in the end it has failed."""
@@ -278,9 +279,10 @@ class _Taking:
         self,
         run: Run,
         kind: Decision.Kind,
-        reason: str = "",
+        reason: Reason | None = None,
         detail: object = None,
         event_id: UUID | None = None,
+        message_id: UUID | None = None,
     ) -> None:
         self.decisions.append(
             Decision(
@@ -289,8 +291,9 @@ class _Taking:
                 contact_id=run.contact_id,
                 run_id=run.id,
                 event_id=event_id,
+                message_id=message_id,
                 kind=kind,
-                reason=reason,
+                reason=reason or "",
                 step=run.step,
                 detail=detail or {},
                 decided_at=self.chunk.now,

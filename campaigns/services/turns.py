@@ -12,6 +12,7 @@ from uuid import UUID
 from campaigns.definition import NEXT, Definition, Node
 from campaigns.models import Campaign, Run
 from campaigns.models.messages import Channel
+from campaigns.reasons import Reason
 from campaigns.services.people import Person
 from campaigns.services.permission import settings_of
 from events.models import Event
@@ -25,6 +26,8 @@ class GoOn:
     detail: Mapping[str, Any] = field(default_factory=dict)
     since: datetime | None = None
     event_id: UUID | None = None
+    message_id: UUID | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,11 @@ class End:
     """The run ends here."""
 
     status: str
-    reason: str
+    reason: Reason
     detail: Mapping[str, Any] = field(default_factory=dict)
     event_id: UUID | None = None
+    # What the workflow itself calls it, where it says so.
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)

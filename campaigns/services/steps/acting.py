@@ -78,7 +78,7 @@ def _reserve(turn: Turn, runs: Sequence[Run], orders: Sequence[Order]) -> dict[U
 def _told(answer: Reserved | Refused) -> Outcome:
     if isinstance(answer, Refused):
         return GoOn(detail={"refused": str(answer.reason)})
-    return GoOn(detail={"messageId": str(answer.message.id)})
+    return GoOn(detail={"messageId": str(answer.message.id)}, message_id=answer.message.id)
 
 
 def update(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:

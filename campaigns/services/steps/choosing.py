@@ -56,4 +56,4 @@ def leave(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     """End here, because the campaign says so."""
     step = turn.node.step
     assert isinstance(step, Exit)  # noqa: S101  # as above
-    return {run.id: End(Run.Status.EXITED, step.reason or Reason.EXIT_STEP) for run in runs}
+    return {run.id: End(Run.Status.EXITED, Reason.EXIT_STEP, said=step.reason) for run in runs}

@@ -108,7 +108,7 @@ def _still(turn: Turn, run: Run) -> Outcome:
     deadline = deadline_of(step, run)
     if deadline > turn.now:
         return Stay(deadline, run.awaits, run.awaited_value)
-    return GoOn(TIMEOUT, {"reason": str(Reason.TIMED_OUT)}, since=deadline)
+    return GoOn(TIMEOUT, since=deadline, reason=Reason.TIMED_OUT)
 
 
 def _look_back(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
