@@ -14,10 +14,15 @@ from campaigns import delivery_tasks, tasks
 from campaigns.channels.providers import classify, message_id_of
 from campaigns.models import Message
 from campaigns.models.messages import Channel
+from campaigns.reasons import Reason
 from campaigns.services.bounces import Report, record_report
+from campaigns.services.freeing import release
 from campaigns.signals import campaign_waits, message_reserved, runs_wait
 from config import clock
 from config.ids import parse_uuid
+from contacts.models import Consent
+from contacts.services import ids_of
+from contacts.signals import ContactChange, contacts_changed
 from events.wakeups import WakeUps
 
 WAKE_UP_SECONDS = 60
@@ -69,6 +74,15 @@ def call_steppers(workspace_id: UUID, **_: Any) -> None:
 def call_beginners(workspace_id: UUID, **_: Any) -> None:
     """Have broadcasts and dates begun after the commit; the sweep comes if no message does."""
     transaction.on_commit(partial(beginning_wake_ups.request, workspace_id), robust=True)
+
+
+@receiver(contacts_changed, dispatch_uid="campaigns.release_messages")
+def release_messages(workspace_id: UUID, changes: Sequence[ContactChange], **_: Any) -> None:
+    """Let go what was stopped since a person had opted out, who wants it again."""
+    for change in changes:
+        if change.kind == "subscribed" and change.old.get("status") == Consent.Status.OPTED_OUT:
+            ids = ids_of(workspace_id, change.contact_id)
+            release(workspace_id, change.new["channel"], Reason.OPTED_OUT, contact_ids=ids)
 
 
 @receiver(tracking, dispatch_uid="campaigns.hear_provider")

@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from campaigns.errors import InvalidAddress, InvalidChannelSettings
 from campaigns.models import ChannelSettings, Suppression
-from campaigns.services.editing import add_suppression, check_channel, save_channel
+from campaigns.services.editing import add_suppression, check_channel, remove_suppression, save_channel
 from campaigns.services.suppressing import checked_address
 from config.mailboxes import canonical_email
 from workspaces.staff import TenantAdmin, TenantForm, WorkspaceFilter
@@ -116,6 +116,15 @@ class SuppressionAdmin(TenantAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let a suppression be made and deleted; why it was made stays as it is."""
         return False
+
+    def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
+        """Have the service lift it."""
+        remove_suppression(obj.workspace_id, obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Have the service lift each."""
+        for one in queryset:
+            remove_suppression(one.workspace_id, one.pk)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,7 @@ from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING
+from campaigns.services.freeing import look_again
 from campaigns.services.people import ADDRESS_KINDS, Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.suppressing import note_bounces
@@ -95,10 +96,11 @@ def claim_messages(workspace_id: UUID, channel: str, *, at_most: int) -> list[Cl
     """
     while True:
         with transaction.atomic(durable=True):
-            settings = _settings_to_send_with(workspace_id, channel)
             messages = _take(workspace_id, channel, at_most)
             if not messages:
                 return []
+            # Read with the messages in hand: who edits the settings waits for them, and frees what they held.
+            settings = _settings_to_send_with(workspace_id, channel)
             claimed = _admit(settings, messages, clock.now())
         if claimed:
             return [Claimed(message, settings) for message in claimed]
@@ -320,6 +322,8 @@ class _Record:
         self.decisions: list[Decision] = []
         self.told: list[tuple[str, Message, datetime, Mapping[str, str]]] = []
         self.bounced: list[tuple[Message, Bounce]] = []
+        # By channel, whose messages counted for a cap and have not left.
+        self.freed: dict[str, set[UUID]] = defaultdict(set)
 
     def add(self, message: Message, attempt: Attempt) -> None:
         """Note what became of one message."""
@@ -343,6 +347,8 @@ class _Record:
         Decision.objects.write(self.decisions)
         note_bounces(self.bounced, clock.now())
         tell(self.workspace_id, self.told)
+        for channel, contact_ids in self.freed.items():
+            look_again(self.workspace_id, channel, contact_ids=contact_ids)
 
     def _sent(self, message: Message, outcome: Sent, at: datetime) -> None:
         message.status, message.sent_at, message.error = Message.Status.SENT, at, ""
@@ -368,6 +374,8 @@ class _Record:
             self._bounced(message, outcome, attempt.at)
             return
         message.status = Message.Status.FAILED
+        if attempt.claimed.settings.cap_count is not None:
+            self.freed[message.channel].add(message.contact_id)
         self.decisions.append(
             decision_about(
                 message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, attempt.at, {"message": message.error}

@@ -20,9 +20,11 @@ from campaigns.errors import (
 from campaigns.liquid import locale_named
 from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Template
 from campaigns.models.messages import Channel
+from campaigns.reasons import Reason
+from campaigns.services.freeing import look_again, release
 from campaigns.services.people import zone_named
 from campaigns.services.senders import SENDERS, sender_fault
-from campaigns.services.suppressing import checked_address, suppress
+from campaigns.services.suppressing import checked_address, suppress, unsuppress
 from campaigns.services.templates import check_template, checked_url
 from config import clock
 from config.mailboxes import check_mailbox
@@ -95,8 +97,8 @@ def add_suppression(
 
 def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
     """Let an address be written to again, as far as consent goes. Raises SuppressionNotFound."""
-    deleted, _ = Suppression.objects.in_workspace(workspace_id).filter(id=suppression_id).delete()
-    if not deleted:
+    row = Suppression.objects.in_workspace(workspace_id).filter(id=suppression_id).first()
+    if row is None or not unsuppress(workspace_id, row.channel, row.address):
         raise SuppressionNotFound
 
 
@@ -119,11 +121,22 @@ def channels_of(workspace_id: UUID) -> list[ChannelSettings]:
 def save_channel(workspace: Workspace, channel: str, **values: Any) -> ChannelSettings:
     """Set how a workspace uses a channel. Raises InvalidChannelSettings."""
     settings = _held(workspace, channel)
+    limits, needed_opt_in = _limits(settings), settings.requires_opt_in
     for name, value in values.items():
         setattr(settings, name, value)
     check_channel(settings)
     settings.save()
+    if _limits(settings) != limits:
+        look_again(workspace.pk, channel)
+    if needed_opt_in and not settings.requires_opt_in:
+        release(workspace.pk, channel, Reason.NO_CONSENT)
     return settings
+
+
+def _limits(settings: ChannelSettings) -> tuple[object, ...]:
+    """Return what messages are put off by."""
+    quiet = settings.quiet_from, settings.quiet_until, settings.time_zone
+    return settings.cap_count, settings.cap_hours, *quiet
 
 
 @transaction.atomic

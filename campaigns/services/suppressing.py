@@ -14,6 +14,8 @@ from django.db.models import Max, QuerySet
 from campaigns.channels import Bounce
 from campaigns.errors import InvalidAddress
 from campaigns.models import Message, Suppression
+from campaigns.reasons import Reason
+from campaigns.services.freeing import release
 from campaigns.services.links import read_test_token, read_unsubscribe_token
 from campaigns.services.people import ADDRESS_KINDS
 from campaigns.services.permission import settings_of, unconfirmed
@@ -113,12 +115,15 @@ def _soft_bounces(message: Message) -> QuerySet[Message]:
 _ARRIVED = (Message.Status.DELIVERED, Message.Status.OPENED, Message.Status.CLICKED)
 
 
+@transaction.atomic
 def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
-    """Let messages go to an address again; return whether they might not."""
-    rows = Suppression.objects.in_workspace(workspace_id).filter(
-        channel=channel, address=normalized_address(channel, address)
-    )
-    return bool(rows.delete()[0])
+    """Let messages go to an address again, also those stopped lately; return whether they might not."""
+    spelled = normalized_address(channel, address)
+    rows = Suppression.objects.in_workspace(workspace_id).filter(channel=channel, address=spelled)
+    was_suppressed = bool(rows.delete()[0])
+    if was_suppressed:
+        release(workspace_id, channel, Reason.SUPPRESSED, address=spelled)
+    return was_suppressed
 
 
 def normalized_address(channel: str, address: str) -> str:

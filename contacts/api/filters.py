@@ -46,9 +46,11 @@ class IdentifierFilter(django_filters.CharFilter):  # type: ignore[misc]  # it h
         if self.kind == Identifier.PHONE and asked.startswith(" "):
             # A "+" that the sender left as it is arrives as a space.
             asked = f"+{asked.strip()}"
-        key = self.kind, normalize_identifier(self.kind, asked)
-        found = find(self.parent.workspace_id, identifiers=[key] if key[1] is not None else [])
-        return contacts.filter(id__in=list(found.by_identifier.values()))
+        spelled = normalize_identifier(self.kind, asked)
+        if spelled is None:
+            return contacts.none()
+        found = find(self.parent.workspace_id, identifiers=[(self.kind, spelled)]).by_identifier
+        return contacts.filter(id__in=list(found.values())) if found else contacts.none()
 
 
 class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types

@@ -485,3 +485,51 @@ def test_a_campaign_that_fails_is_parked_alone_and_decides_later_what_it_missed(
     assert retry_parked(ParkedEffect.objects.all()) == 2
     work(workspace)
     assert (len(runs_of(fine)), len(runs_of(broken))) == (2, 2)
+
+
+def test_a_trigger_by_a_change_decides_nothing_about_other_changes(workspace, jane):
+    mine, _ = (a_segment(workspace, {"type": "tag", "value": tag}) for tag in ("mine", "other"))
+    triggers = [
+        {"type": "TAG_ADDED", "tag": "mine"},
+        {"type": "TAG_REMOVED", "tag": "mine"},
+        {"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan"},
+        {
+            "type": "ATTRIBUTE_CHANGED",
+            "field": "attributes.plan",
+            "condition": {
+                "type": "property",
+                "field": "properties.new.attributes.plan",
+                "operator": "eq",
+                "value": "pro",
+            },
+        },
+        {"type": "SEGMENT_ENTER", "segmentId": str(mine.id)},
+        {"type": "SEGMENT_EXIT", "segmentId": str(mine.id)},
+    ]
+    work(workspace)
+    campaigns = [a_campaign(workspace, definition(trigger=trigger)) for trigger in triggers]
+    paused = a_campaign(workspace, definition(trigger=triggers[0]))
+    pause_campaign(workspace, paused)
+
+    tag_contact(workspace, jane, "other")
+    untag_contact(workspace, jane, "other")
+    update_contact(workspace, jane, ContactChanges(attributes={"colour": "red"}))
+    a_contact(workspace, "john@example.test", attributes={"colour": "red"}, tags=("other",))
+    work(workspace)
+    assert [admissions(one) for one in (*campaigns, paused)] == [[]] * 7
+
+    tag_contact(workspace, jane, "mine")
+    update_contact(workspace, jane, ContactChanges(attributes={"plan": "free"}))
+    work(workspace)
+    untag_contact(workspace, jane, "mine")
+    work(workspace)
+    # Of a change that is the trigger's own there is a row, also if it fails the condition.
+    assert [admissions(one) for one in campaigns] == [
+        [ENTERED],
+        [ENTERED],
+        [ENTERED],
+        [refused("condition_not_met")],
+        [ENTERED],
+        [ENTERED],
+    ]
+    assert admissions(paused) == [refused("paused")]

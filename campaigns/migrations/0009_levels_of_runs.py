@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("campaigns", "0007_pages_of_suppressions"),
+        ("campaigns", "0008_broadcasts_that_are_moved"),
     ]
 
     operations = [
