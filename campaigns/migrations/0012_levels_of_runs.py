@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("campaigns", "0008_broadcasts_that_are_moved"),
+        ("campaigns", "0011_lists_by_time"),
     ]
 
     operations = [
