@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Least
 
 from campaigns.models import Message, Run
@@ -44,21 +44,20 @@ def release(
     workspace_id: UUID,
     channel: str,
     *reasons: Reason,
-    address: str | None = None,
-    contact_ids: Collection[UUID] | None = None,
+    address: str = "",
+    contact_ids: Collection[UUID] = (),
 ) -> int:
     """Put messages into the queue again that were stopped for one of these reasons. Returns how many.
 
+    Those to an address and those to some contacts; neither: all of the channel.
     Where their run has ended by a goal or the like meanwhile, they stay as they are.
     """
     now = clock.now()
     messages = Message.objects.in_workspace(workspace_id).filter(
         channel=channel, id__gte=first_id_at(now - STOPPED_AT_MOST)
     )
-    if address is not None:
-        messages = messages.filter(address=address)
-    if contact_ids is not None:
-        messages = messages.filter(contact_id__in=contact_ids)
+    if address or contact_ids:
+        messages = messages.filter(Q(contact_id__in=contact_ids) | Q(address=address))
     # The queued ones too: who is about to stop one is waited for.
     waiting = messages.filter(status__in=[Message.Status.QUEUED, Message.Status.CANCELLED])
     stopped = [

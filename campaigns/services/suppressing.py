@@ -20,7 +20,8 @@ from campaigns.services.links import read_test_token, read_unsubscribe_token
 from campaigns.services.people import ADDRESS_KINDS
 from campaigns.services.permission import settings_of, unconfirmed
 from contacts.models import Consent, Contact
-from contacts.services import ContactChanges, get_contact, normalize_identifier, update_contact
+from contacts.services import ContactChanges, get_contact, ids_of, normalize_identifier, update_contact
+from contacts.services.lookup import find
 from contacts.services.respelling import meant_by
 from workspaces.models import Workspace
 
@@ -122,7 +123,10 @@ def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
     rows = Suppression.objects.in_workspace(workspace_id).filter(channel=channel, address=spelled)
     was_suppressed = bool(rows.delete()[0])
     if was_suppressed:
-        release(workspace_id, channel, Reason.SUPPRESSED, address=spelled)
+        # Also of whom the address has become since they were made: they were judged by that.
+        owners = find(workspace_id, identifiers=[(ADDRESS_KINDS.get(channel, ""), spelled)]).by_identifier
+        contact_ids = [one for owner in owners.values() for one in ids_of(workspace_id, owner)]
+        release(workspace_id, channel, Reason.SUPPRESSED, address=spelled, contact_ids=contact_ids)
     return was_suppressed
 
 

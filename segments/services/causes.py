@@ -18,6 +18,7 @@ from django.db import connection
 
 from config.ids import NO_ID
 from contacts.models import ContactScore
+from events.bounds import known_until
 from events.models import Event
 from events.rules import CompiledRules, compile_rules
 from events.rules.nodes import AttributeLeaf, ChannelLeaf, CompanyLeaf, Leaf, TagLeaf
@@ -128,9 +129,9 @@ class CauseFinder:
         )
         if is_now and rule.reads_score and contact_id in self.batch.scores_changed:
             move.points = self.earned[contact_id]
-        names = rule.event_names
+        names, until = rule.event_names, self._until(at)
         for event in self.events.get(contact_id, ()):
-            if (event.name in names and event.occurred_at <= at) or event.id in move.points:
+            if (event.name in names and event.occurred_at <= until) or event.id in move.points:
                 move.counted.append(event)
             elif (
                 is_now
@@ -139,11 +140,15 @@ class CauseFinder:
             ):
                 move.changes.append(event)
         waiting = self.waiting.get(contact_id, ())
-        seen = [one for one in waiting if one.name in names and one.occurred_at <= at]
+        seen = [one for one in waiting if one.name in names and one.occurred_at <= until]
         if seen and self._scans(transition.ruling):
             move.counted = sorted([*move.counted, *seen], key=lambda one: one.order)
         move.high = len(move.counted)
         return move
+
+    def _until(self, at: datetime) -> datetime:
+        """Return up to when events count for what is judged as of a moment."""
+        return at if at < self.batch.now else known_until(self.batch.now)
 
     def _scans(self, ruling: Ruling) -> bool:
         """Whether the rule reads the stream, where what still waits for its effects is seen too."""
@@ -262,7 +267,7 @@ class CauseFinder:
 
     def _holds_of_nobody(self, ruling: Ruling) -> bool:
         if ruling.version not in self.plan.of_nobody:
-            nobody = _Row(NO_ID, "{}", self.batch.now, "{}")
+            nobody = _Row(NO_ID, "{}", self.batch.now, self.batch.now, "{}")
             self.plan.of_nobody[ruling.version] = self._execute(ruling, [nobody])[0]
         return self.plan.of_nobody[ruling.version]
 
@@ -285,6 +290,7 @@ class CauseFinder:
                 move.transition.contact_id,
                 self.others.get(move.transition.contact_id) or array_of([move.transition.contact_id]),
                 move.transition.at,
+                self._until(move.transition.at),
                 array_of(one.id for one in move.counted[number:]),
             )
             for move, number in zip(moves, known, strict=True)
@@ -298,7 +304,7 @@ class CauseFinder:
             compiled = self.plan.as_if_unknown[ruling.version] = compile_rules(
                 [ruling.rule], as_if_unknown=True
             )
-        moments = [row.as_of for row in rows]
+        moments, untils = [row.as_of for row in rows], [row.until for row in rows]
         with connection.cursor() as cursor:
             cursor.execute(
                 _ASK.format(matches=compiled.matches[0], joins=compiled.joins.text),
@@ -306,8 +312,9 @@ class CauseFinder:
                     array_of(row.contact_id for row in rows),
                     [row.ids for row in rows],
                     moments,
+                    untils,
                     [row.unknown for row in rows],
-                    *compiled.bind(self.batch.workspace_id, min(moments), max(moments)),
+                    *compiled.bind(self.batch.workspace_id, min(moments), max(untils)),
                 ],
             )
             holding = {place for (place,) in cursor.fetchall()}
@@ -368,6 +375,7 @@ class _Row:
     contact_id: UUID
     ids: str
     as_of: datetime
+    until: datetime
     unknown: str
 
 
@@ -416,9 +424,9 @@ ORDER BY e.received_at, e.occurred_at, e.id
 """
 _ASK = """
 SELECT b.place FROM (
-    SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.unknown::uuid[] AS unknown
-    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::text[])
-        WITH ORDINALITY AS w (contact_id, ids, as_of, unknown, place) OFFSET 0
+    SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.until, w.unknown::uuid[] AS unknown
+    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+        WITH ORDINALITY AS w (contact_id, ids, as_of, until, unknown, place) OFFSET 0
 ) b
 {joins}
 WHERE {matches}

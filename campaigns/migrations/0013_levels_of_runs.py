@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("campaigns", "0011_lists_by_time"),
+        ("campaigns", "0012_pending_consents"),
     ]
 
     operations = [
