@@ -1,4 +1,4 @@
--- Of the migrations: 13cf6617bdc4aa11b356be1e28753710f6dcd98f8968b1cd2dac56624b9e1611
+-- Of the migrations: 4efc054163f12ca04d2df3cb4d209ce27ec9e4f62fed85760217576c6505bfc8
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -180,7 +180,8 @@ CREATE TABLE public.campaigns_formsubmission (
     created_at timestamp with time zone NOT NULL,
     contact_id uuid NOT NULL,
     form_id uuid NOT NULL,
-    workspace_id uuid NOT NULL
+    workspace_id uuid NOT NULL,
+    asked_at timestamp with time zone
 );
 CREATE TABLE public.campaigns_message (
     id uuid NOT NULL,
@@ -216,6 +217,13 @@ CREATE TABLE public.campaigns_message (
     CONSTRAINT campaigns_message_attempts_check CHECK ((attempts >= 0))
 );
 ALTER TABLE ONLY public.campaigns_message ALTER COLUMN workspace_id SET STATISTICS 0;
+CREATE TABLE public.campaigns_pendingconsent (
+    id uuid NOT NULL,
+    channel character varying(16) NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    contact_id uuid NOT NULL,
+    workspace_id uuid NOT NULL
+);
 CREATE TABLE public.campaigns_run (
     id uuid NOT NULL,
     key character varying(255) NOT NULL,
@@ -242,8 +250,10 @@ CREATE TABLE public.campaigns_run (
     version_id uuid NOT NULL,
     workspace_id uuid NOT NULL,
     skips_waits boolean DEFAULT false NOT NULL,
+    level smallint DEFAULT 2 NOT NULL,
     CONSTRAINT campaigns_run_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT campaigns_run_depth_check CHECK ((depth >= 0)),
+    CONSTRAINT campaigns_run_level_check CHECK ((level >= 0)),
     CONSTRAINT campaigns_run_steps_taken_check CHECK ((steps_taken >= 0))
 );
 ALTER TABLE ONLY public.campaigns_run ALTER COLUMN workspace_id SET STATISTICS 0;
@@ -474,6 +484,7 @@ CREATE TABLE public.events_event (
     message_id character varying(255) NOT NULL,
     cause_id uuid,
     depth smallint NOT NULL,
+    is_ahead boolean DEFAULT false NOT NULL,
     CONSTRAINT events_event_depth_check CHECK ((depth >= 0))
 )
 PARTITION BY RANGE (id);
@@ -899,6 +910,8 @@ ALTER TABLE ONLY public.campaigns_formsubmission
     ADD CONSTRAINT campaigns_formsubmission_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaigns_message
     ADD CONSTRAINT campaigns_message_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.campaigns_pendingconsent
+    ADD CONSTRAINT campaigns_pendingconsent_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaigns_run
     ADD CONSTRAINT campaigns_run_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaigns_sentemail
@@ -1025,6 +1038,8 @@ ALTER TABLE ONLY public.oauth2_provider_refreshtoken
     ADD CONSTRAINT oauth2_provider_refreshtoken_access_token_id_key UNIQUE (access_token_id);
 ALTER TABLE ONLY public.oauth2_provider_refreshtoken
     ADD CONSTRAINT oauth2_provider_refreshtoken_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.campaigns_pendingconsent
+    ADD CONSTRAINT pending_consent_once UNIQUE (workspace_id, contact_id, channel);
 ALTER TABLE ONLY public.scoring_rulescore
     ADD CONSTRAINT rule_score_once UNIQUE (workspace_id, contact_id, rule_id);
 ALTER TABLE ONLY public.campaigns_run
@@ -1120,6 +1135,9 @@ CREATE INDEX due_by_time ON public.events_due USING btree (workspace_id, due_at)
 CREATE INDEX erasure_by_time ON public.contacts_erasure USING btree (workspace_id, erased_at);
 CREATE INDEX erasure_unfinished ON public.contacts_erasure USING btree (erased_at) WHERE (finished_at IS NULL);
 CREATE INDEX erasure_unsettled ON public.contacts_erasure USING btree (erased_at) WHERE (settled_at IS NULL);
+CREATE INDEX event_ahead ON ONLY public.events_event USING btree (workspace_id, occurred_at, id) WHERE is_ahead;
+CREATE INDEX event_ahead_by_contact ON ONLY public.events_event USING btree (workspace_id, contact_id, occurred_at, id) WHERE is_ahead;
+CREATE INDEX event_ahead_by_name ON ONLY public.events_event USING btree (workspace_id, name, occurred_at, id) WHERE is_ahead;
 CREATE INDEX event_batch_by_lane ON public.events_eventbatch USING btree (workspace_id, lane, id);
 CREATE INDEX event_by_cause ON ONLY public.events_event USING btree (workspace_id, cause_id) WHERE (cause_id IS NOT NULL);
 CREATE INDEX event_by_contact ON ONLY public.events_event USING btree (workspace_id, contact_id, id);
@@ -1216,6 +1234,8 @@ ALTER TABLE ONLY public.campaigns_form
     ADD CONSTRAINT campaigns_form_workspace_id_bd900459_fk_workspaces_workspace_id FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.campaigns_formsubmission
     ADD CONSTRAINT campaigns_formsubmis_workspace_id_cf5e2c3d_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.campaigns_pendingconsent
+    ADD CONSTRAINT campaigns_pendingcon_workspace_id_e95a178a_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.campaigns_suppression
     ADD CONSTRAINT campaigns_suppressio_workspace_id_2e7af156_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.campaigns_template
@@ -1357,6 +1377,8 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0009_senders', now()),
     ('campaigns', '0010_soft_bounces', now()),
     ('campaigns', '0011_lists_by_time', now()),
+    ('campaigns', '0012_pending_consents', now()),
+    ('campaigns', '0013_levels_of_runs', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_lists_by_index', now()),
     ('contacts', '0003_merges', now()),
@@ -1372,6 +1394,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('events', '0005_plans_for_any_workspace', now()),
     ('events', '0006_event_by_cause', now()),
     ('events', '0007_moments_as_everywhere', now()),
+    ('events', '0008_event_is_ahead', now()),
     ('oauth2_provider', '0001_initial', now()),
     ('oauth2_provider', '0002_auto_20190406_1805', now()),
     ('oauth2_provider', '0003_auto_20201211_1314', now()),
