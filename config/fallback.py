@@ -1,9 +1,11 @@
 """What is answered where no view answers: a refusal in the format of the path's API, not Django's page."""
 
+from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, UnreadablePostError
 from django.urls import Resolver404, resolve
+from django.utils.log import log_response
 from django.views import defaults
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -26,6 +28,31 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """Answer what Django itself refuses, such as a Host header that is not ours."""
     table = _error_table(request)
     return defaults.bad_request(request, exception) if table is None else _answer(table, exception)
+
+
+class UnreadBodyMiddleware:
+    """Refuses a body that a page could not read, of a client that is gone, say: no fault of ours."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        """Answer what the view did not."""
+        if not isinstance(exception, UnreadablePostError):
+            return None
+        response = bad_request(request, exception)
+        log_response(
+            "Unreadable body: %s",
+            request.path,
+            response=response,  # type: ignore[arg-type]  # any response has a status
+            request=request,
+            level="error",
+        )
+        return response
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:

@@ -68,6 +68,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "config.fallback.UnreadBodyMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -285,11 +286,18 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     ],
 }
 
-# A fault of ours shows its traceback where the processes write; Django's own default mails it to nobody.
+# A fault of ours shows its traceback where the processes write, a broken request one line; Django's own default mails
+# them to nobody.
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "config.logs.LineFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {"django": {"handlers": ["console"], "level": "ERROR"}},
 }

@@ -1,0 +1,134 @@
+"""What the log shows of requests that are broken, and of faults of ours."""
+
+import io
+import logging
+
+import pytest
+from django.core.exceptions import BadRequest, SuspiciousFileOperation, SuspiciousOperation
+from django.http import HttpRequest, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.test import Client
+from django.urls import include, path
+
+from config import fallback
+
+WORKSPACE = "00000000-0000-7000-8000-000000000000"
+FORM = "application/x-www-form-urlencoded"
+
+
+class Broken(Exception):
+    pass
+
+
+RAISED = [
+    SuspiciousOperation("a\nb\r\nc"),
+    SuspiciousFileOperation("../\n"),
+    BadRequest("no"),
+    MultiPartParserError("no boundary"),
+    UnreadablePostError("gone"),
+    Broken("ours"),
+]
+
+
+def broken(request: HttpRequest, number: int):
+    raise RAISED[number]
+
+
+urlpatterns = [path("broken/<int:number>", broken), path("", include("config.urls"))]
+handler400, handler404, handler500 = fallback.bad_request, fallback.page_not_found, fallback.server_error
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Take what the processes would write."""
+    (handler,) = [one for one in logging.getLogger("django").handlers if type(one) is logging.StreamHandler]
+    stream = io.StringIO()
+    monkeypatch.setattr(handler, "stream", stream)
+    return stream
+
+
+def client() -> Client:
+    return Client(raise_request_exception=False)
+
+
+@pytest.mark.parametrize("host", ["", "bad_host!<x>", "a:b:c", "elsewhere.example", "a\tb", "[::1"])
+@pytest.mark.parametrize(
+    ("route", "status", "key"),
+    [
+        (f"/api/workspaces/{WORKSPACE}/events", 400, "error"),
+        ("/v1/events/send", 400, "success"),
+        ("/v4/track", 400, "title"),
+        ("/api/partner/events", 422, "error"),
+        (f"/v1/workspaces/{WORKSPACE}/contacts", 400, "message"),
+        ("/oauth2/token", 400, "error"),
+        ("/api/openapi", 400, "error"),
+        ("/nothing", 400, "error"),
+    ],
+)
+def test_a_request_without_a_good_host_is_a_line_and_a_refusal_in_its_format(
+    log, settings, route, status, key, host
+):
+    settings.ALLOWED_HOSTS = ["headrace.example"]
+    answer = client().post(route, b"{}", content_type="application/json", headers={"host": host})
+    assert (answer.status_code, key in answer.json()) == (status, True)
+    (line,) = log.getvalue().splitlines()
+    assert "Invalid HTTP_HOST header" in line
+    assert line.endswith(f"(POST {route})")
+
+
+def test_a_page_says_no_more_than_that_the_request_was_bad(log, settings):
+    settings.ALLOWED_HOSTS = ["headrace.example"]
+    answer = client().get("/admin/login/", headers={"host": "elsewhere.example"})
+    assert (answer.status_code, len(log.getvalue().splitlines())) == (400, 1)
+    assert b"elsewhere" not in answer.content
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("route", "kind", "body"),
+    [
+        ("/admin/login/", FORM, b"a=b&" * 2000),
+        ("/oauth2/token", FORM, b"a=b&" * 2000),
+        ("/admin/login/?" + "a=1&" * 1500, FORM, b""),
+        ("/admin/login/", "multipart/form-data", b"x"),
+        ("/admin/login/", "multipart/form-data; boundary=\xff", b"x"),
+        ("/admin/login/", f"{FORM}; charset=utf-16", b"a=\xff"),
+        ("/unsubscribe/%ff%00", FORM, b"\xff"),
+        ("/v4/%ff", "application/json", b"\xff"),
+        ("/api/webhooks/email/postmark/tracking/", "application/json", b"\xff"),
+    ],
+)
+def test_a_broken_body_path_or_query_is_a_line_at_most(log, route, kind, body):
+    answer = client().generic("POST", route, body, content_type=kind)
+    assert 400 <= answer.status_code < 500
+    assert len(log.getvalue().splitlines()) <= 1
+    assert "Traceback" not in log.getvalue()
+
+
+@pytest.mark.django_db
+def test_a_body_that_is_not_what_its_encoding_says_is_a_line_and_no_fault(log):
+    answer = client().post("/admin/login/", b"a=b", content_type=FORM, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 400
+    assert len(log.getvalue().splitlines()) == 1
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("number", range(len(RAISED) - 1))
+def test_what_django_refuses_is_a_line_at_most(log, number):
+    answer = client().get(f"/broken/{number}")
+    assert answer.status_code == 400
+    assert len(log.getvalue().splitlines()) <= 1
+
+
+@pytest.mark.urls(__name__)
+def test_what_the_client_wrote_breaks_no_line(log):
+    client().get("/broken/0")
+    (line,) = log.getvalue().splitlines()
+    assert r"a\nb\r\nc (GET /broken/0)" in line
+
+
+@pytest.mark.urls(__name__)
+def test_a_fault_of_ours_has_its_traceback(log):
+    assert client().get(f"/broken/{len(RAISED) - 1}").status_code == 500
+    assert "Traceback" in log.getvalue()
+    assert "test_logs.Broken: ours" in log.getvalue()
