@@ -44,7 +44,7 @@ BOUNDED = settings(
 @pytest.fixture
 def _one_connection(monkeypatch):
     """Let requests have the test's connection, and keep its transaction open between them."""
-    monkeypatch.setattr(wsgi, "_turn", nullcontext)
+    monkeypatch.setattr(wsgi._lender, "request", nullcontext)
     ends = (request_started, request_finished)
     for signal in ends:
         signal.disconnect(close_old_connections)

@@ -182,3 +182,20 @@ def test_tokens_are_listed_without_their_secrets(staff, client):
     page = staff.get(reverse("admin:oauth2_provider_accesstoken_changelist"))
     assert page.status_code == 200
     assert secret not in page.content.decode()
+
+
+def test_origins_are_said_one_a_line(staff):
+    workspace = WorkspaceFactory.create()
+    url = reverse("admin:workspaces_workspace_change", args=[workspace.pk])
+    data = {
+        "name": "Shop",
+        "identity_field": "email",
+        **{f"memberships-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")},
+    }
+    refused = staff.post(url, {**data, "allowed_origins": "https://shop.example/path"})
+    assert (refused.status_code, "is no origin" in text_of(refused)) == (200, True)
+    saved = staff.post(url, {**data, "allowed_origins": "https://Shop.example/\nhttp://localhost:3000"})
+    assert saved.status_code == 302
+    workspace.refresh_from_db()
+    assert workspace.allowed_origins == ["https://shop.example", "http://localhost:3000"]
+    assert "https://shop.example http://localhost:3000" in text_of(staff.get(url))
