@@ -240,9 +240,9 @@ class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold
             return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
     def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Show a row's history as all that has a time: the newest first."""
+        """Show a row's history as all that has a time: the newest first, and not paged as the rows are."""
         if isinstance(queryset, models.QuerySet) and queryset.model is LogEntry:
-            queryset = queryset.order_by("-action_time", "-id")
+            return BoundedPaginator(queryset.order_by("-action_time", "-id"), *args, **kwargs)
         return super().get_paginator(request, queryset, *args, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

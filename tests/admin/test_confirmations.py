@@ -96,18 +96,18 @@ def test_a_yes_counts_once(staff, active, segment):
 def test_of_two_yeses_at_once_one_counts(staff, active, segment):
     response = staff.post(page("start", active), {"start": "broadcast", "segment": str(segment.pk)})
     address, body = yes_to(response)
-    cookies, together = staff.cookies, threading.Barrier(4)
+    clients, together = [Client() for _ in range(4)], threading.Barrier(4)
+    for client in clients:
+        client.force_login(User.objects.get(username="staff"))
 
-    def say_yes():
-        client = Client()
-        client.cookies = cookies
+    def say_yes(client):
         together.wait(30)
         try:
             client.post(address, body, content_type="application/x-www-form-urlencoded")
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=say_yes) for _ in range(4)]
+    threads = [threading.Thread(target=say_yes, args=[client]) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
