@@ -480,8 +480,7 @@ class _Reader:
             raise InvalidDefinition(f"{path}.type", f"The type must be one of {', '.join(_STEPS)}.")
         read, keys = _STEPS[kind]
         data = _object(body.get("data", {}), f"{path}.data")
-        if keys is not None:
-            _refuse_unknown(data, keys, f"{path}.data")
+        _refuse_unknown(data, keys, f"{path}.data")
         return read(self, data, f"{path}.data")
 
     def start_step(self, data: Mapping[str, Any], path: str) -> Step:
@@ -611,6 +610,8 @@ class _Reader:
         ways: dict[str, dict[str, str]] = {}
         for one, path in _items(raw, "workflow.edges", MAX_NODES * 4):
             body = _object(one, path)
+            # An editor numbers and labels its edges.
+            _refuse_unknown(body, {"id", "label", "source", "target", "sourceHandle"}, path)
             for key in ("source", "target"):
                 if not isinstance(body.get(key), str) or body[key] not in steps:
                     raise InvalidDefinition(f"{path}.{key}", "There is no such node.")
@@ -670,8 +671,8 @@ _TRIGGERS: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Trigger],
     "MANUAL": (_Reader.manual_trigger, set()),
     "SCHEDULE": (_Reader.schedule_trigger, {"segmentId", "at"}),
 }
-_STEPS: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Step], set[str] | None]] = {
-    "trigger": (_Reader.start_step, None),
+_STEPS: dict[str, tuple[Callable[[_Reader, Mapping[str, Any], str], Step], set[str]]] = {
+    "trigger": (_Reader.start_step, set()),
     "send": (_Reader.send, {"channel", "templateId", "transactional", "priority"}),
     "wait": (_Reader.wait, {"duration", "until", "timeOfDay"}),
     "waitForEvent": (_Reader.wait_for_event, {"eventType", "condition", "match", "timeout"}),

@@ -44,7 +44,8 @@ class ChannelSettingsForm(TenantForm):
         try:
             check_channel(ChannelSettings(channel=channel, **given))
         except InvalidChannelSettings as error:
-            self.add_error(error.field, error.message)
+            name, _, key = error.field.partition(".")
+            self.add_error(name, f"{key}: {error.message}" if key else error.message)
         return cleaned
 
 

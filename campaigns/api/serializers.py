@@ -11,13 +11,20 @@ from campaigns.models.messages import Channel
 from contacts.api.serializers import ContactBriefSerializer
 from contacts.models import Consent
 from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
-from workspaces.api.strict import ObjectField, StrictBooleanField, StrictIntegerField
+from workspaces.api.strict import (
+    UNKNOWN_KEY,
+    KnownKeysSerializer,
+    ObjectField,
+    StrictBooleanField,
+    StrictIntegerField,
+)
 
 CHANNELS = upper(Channel)
 RUN_STATUSES = upper(Run.Status)
 DECISION_KINDS = upper(Decision.Kind)
 MAX_SOURCE = 500_000
 MAX_CONTACTS = 10_000
+_OF_CHANNELS = ("frequencyCap", "quietHours")
 _SMALLEST, _GREATEST = -(2**15), 2**15 - 1
 
 _DEFINITION = {
@@ -88,7 +95,7 @@ ORDERS = {
 # Campaigns ---------------------------------------------------------------------------------------------------
 
 
-class _DefinitionSerializer(serializers.Serializer[Any]):
+class _DefinitionSerializer(KnownKeysSerializer):
     triggers = serializers.ListField(child=ObjectField(), required=False, help_text=_DEFINITION["triggers"])
     reentry = ObjectField(required=False, allow_null=True, help_text=_DEFINITION["reentry"])
     workflow = ObjectField(required=False, help_text=_DEFINITION["workflow"])
@@ -132,10 +139,17 @@ class CampaignChangesSerializer(_DefinitionSerializer):
 
     def validate_settings(self, value: dict[str, Any]) -> dict[str, Any]:
         """Refuse what a campaign cannot have by itself, rather than to drop it in silence."""
-        if unknown := [name for name in ("frequencyCap", "quietHours") if value.get(name) is not None]:
-            raise serializers.ValidationError(
-                {name: ["Caps and quiet hours belong to a channel: see channels."] for name in unknown}
-            )
+        faults = {
+            name: [
+                "Caps and quiet hours belong to a channel: see channels."
+                if name in _OF_CHANNELS
+                else UNKNOWN_KEY
+            ]
+            for name, given in value.items()
+            if name not in _OF_CHANNELS or given is not None
+        }
+        if faults:
+            raise serializers.ValidationError(faults)
         return value
 
 
@@ -330,7 +344,7 @@ class DecisionPageSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
-class ExecuteBodySerializer(serializers.Serializer[Any]):
+class ExecuteBodySerializer(KnownKeysSerializer):
     """For whom to start a run."""
 
     contactId = StrictCharField(max_length=64)
@@ -372,7 +386,7 @@ class ExecutedSerializer(serializers.Serializer[Any]):
     run = RunSerializer(allow_null=True)
 
 
-class BroadcastBodySerializer(serializers.Serializer[Any]):
+class BroadcastBodySerializer(KnownKeysSerializer):
     """For whom, and when, to start runs: either a segment or a list."""
 
     segmentId = StrictCharField(required=False, allow_null=True, max_length=64)
@@ -382,7 +396,7 @@ class BroadcastBodySerializer(serializers.Serializer[Any]):
     at = MomentField(required=False, allow_null=True, help_text="null: now")
 
 
-class BroadcastChangesSerializer(serializers.Serializer[Any]):
+class BroadcastChangesSerializer(KnownKeysSerializer):
     """When a broadcast is to start instead."""
 
     at = MomentField(allow_null=True, help_text="null: now")
@@ -428,7 +442,7 @@ that is missing makes no hole: the message is not sent, and the decision says so
 `timezone`."""
 
 
-class TemplateSerializer(serializers.Serializer[Any]):
+class TemplateSerializer(KnownKeysSerializer):
     """A text of which each contact gets its own."""
 
     id = serializers.UUIDField(read_only=True)
@@ -483,10 +497,10 @@ class TemplateSerializer(serializers.Serializer[Any]):
 class TemplateChangesSerializer(TemplateSerializer):
     """What to change of a template."""
 
-    channel = None  # type: ignore[assignment]  # a template's stays
+    channel = serializers.CharField(read_only=True)  # type: ignore[assignment]  # a template's stays
 
 
-class _ForContactSerializer(serializers.Serializer[Any]):
+class _ForContactSerializer(KnownKeysSerializer):
     contactId = StrictCharField(max_length=64)
     eventId = StrictCharField(
         required=False, allow_null=True, max_length=64, help_text="the event that `event` stands for"
@@ -604,7 +618,7 @@ class DispatchSerializer(serializers.Serializer[Any]):
     deferredUntil = MillisecondsField(allow_null=True, help_text="why is in its decisions")
 
 
-class SettleBodySerializer(serializers.Serializer[Any]):
+class SettleBodySerializer(KnownKeysSerializer):
     """What became of a message of which nobody knows."""
 
     wasSent = StrictBooleanField(help_text="false: it is sent again")
@@ -634,7 +648,7 @@ class SuppressionPageSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
-class SuppressionBodySerializer(serializers.Serializer[Any]):
+class SuppressionBodySerializer(KnownKeysSerializer):
     """An address to suppress."""
 
     address = StrictCharField(max_length=2048)
@@ -642,21 +656,21 @@ class SuppressionBodySerializer(serializers.Serializer[Any]):
     note = StrictCharField(required=False, allow_blank=True, max_length=10_000)
 
 
-class QuietHoursSerializer(serializers.Serializer[Any]):
+class QuietHoursSerializer(KnownKeysSerializer):
     """When nothing is sent, by the contact's own clock; it may go past midnight."""
 
     start = serializers.TimeField(format="%H:%M")
     end = serializers.TimeField(format="%H:%M")
 
 
-class FrequencyCapSerializer(serializers.Serializer[Any]):
+class FrequencyCapSerializer(KnownKeysSerializer):
     """How many messages a contact gets in a time; what is more waits."""
 
     count = StrictIntegerField(min_value=1, max_value=_GREATEST)
     hours = StrictIntegerField(min_value=1, max_value=_GREATEST)
 
 
-class ChannelChangesSerializer(serializers.Serializer[Any]):
+class ChannelChangesSerializer(KnownKeysSerializer):
     """How a channel is to be used; what the body does not name stays."""
 
     sender = StrictCharField(required=False, allow_blank=True, max_length=320)
@@ -795,7 +809,7 @@ field maps to `email` or `phone`: it says whose answers they are."""
 _FORM_CHANNELS = upper(Consent.Channel)
 
 
-class FormChangesSerializer(serializers.Serializer[Any]):
+class FormChangesSerializer(KnownKeysSerializer):
     """What to change of a form."""
 
     name = StrictCharField(required=False, max_length=255)

@@ -461,10 +461,7 @@ def _hold(workspace: Workspace, campaign: Campaign) -> Campaign:
 def _set(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str, Any] | None) -> None:
     if unknown := sorted(set(values) - set(EDITABLE)):
         raise InvalidCampaign(unknown[0], "This cannot be set.")
-    starts_at = values.get("starts_at")
-    # What is sent back as it was read is no wish.
-    if starts_at is not None and starts_at != campaign.starts_at and is_past(starts_at):
-        raise InvalidCampaign("starts_at", _PAST)
+    began_at = campaign.starts_at
     for name, value in values.items():
         setattr(campaign, name, value)
     campaign.name = campaign.name.strip()
@@ -474,6 +471,9 @@ def _set(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str,
         raise InvalidCampaign("type", f"The type must be one of {', '.join(Campaign.Type.values)}.")
     if campaign.starts_at and campaign.ends_at and campaign.starts_at >= campaign.ends_at:
         raise InvalidCampaign("ends_at", "The campaign must end after it begins.")
+    # What is sent back as it was read is no wish.
+    if campaign.starts_at is not None and campaign.starts_at != began_at and is_past(campaign.starts_at):
+        raise InvalidCampaign("starts_at", _PAST)
     for field in SENDERS:
         if fault := sender_fault(Channel.EMAIL, getattr(campaign, field)):
             raise InvalidCampaign(field, fault)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -155,6 +156,11 @@ def check_channel(settings: ChannelSettings) -> None:
         check_sender(settings.sender)
     if not isinstance(settings.options, dict):
         raise InvalidChannelSettings("options", "Must be an object.")
+    for name, value in settings.options.items():
+        if name not in _OPTIONS[settings.channel]:
+            raise InvalidChannelSettings(f"options.{name}", "This key is not known.")
+        if _OPTIONS[settings.channel][name] is bool and not isinstance(value, bool):
+            raise InvalidChannelSettings(f"options.{name}", "Must be true or false.")
     if fault := sender_fault(Channel.EMAIL, settings.options.get("replyTo")):
         raise InvalidChannelSettings("options", f"Their replyTo: {fault}")
     locale = settings.options.get("locale", "")
@@ -174,6 +180,13 @@ def check_channel(settings: ChannelSettings) -> None:
         raise InvalidChannelSettings("max_attempts", f"Must be 1 to {MOST_ATTEMPTS}.")
     if zone_named(settings.time_zone) is None:
         raise InvalidChannelSettings("time_zone", "Must be the name of a time zone, such as Europe/Paris.")
+
+
+_OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
+    Channel.EMAIL: {"trackOpens": bool, "trackClicks": bool, "replyTo": str, "locale": str},
+    Channel.WEBHOOK: {"url": str, "locale": str},
+    Channel.TELEGRAM: {"locale": str},
+}
 
 
 def _held(workspace: Workspace, channel: str) -> ChannelSettings:

@@ -53,6 +53,7 @@ _CONFIRM: Final = "form-confirmation"
 _IDENTITIES: Final = {"email": Identifier.EMAIL, "phone": Identifier.PHONE}
 _OWN_NAMES: Final = ("email", "phone", "firstName", "lastName")
 _ATTRIBUTE: Final = "attributes."
+_FIELD_KEYS: Final = frozenset({"name", "label", "type", "required", "options", "mapsTo", "maps_to"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +303,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
 def _read_field(path: str, raw: object) -> Asked:
     if not isinstance(raw, Mapping):
         raise InvalidForm(path, "Must be an object")
+    if unknown := sorted(set(map(str, raw)) - _FIELD_KEYS):
+        raise InvalidForm(f"{path}.{unknown[0]}", "This key is not known")
+    if not isinstance(raw.get("required") or False, bool):
+        raise InvalidForm(f"{path}.required", "Must be true or false")
     name, type_ = raw.get("name"), raw.get("type", "text")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name == TRAP:
         raise InvalidForm(f"{path}.name", "Must begin with a letter and have letters, digits, _ . - only")

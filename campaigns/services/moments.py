@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+import re
+from datetime import MAXYEAR, UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from campaigns.definition import DateTrigger
@@ -29,8 +30,9 @@ def occurrence_after(value: object, trigger: DateTrigger, zone: ZoneInfo, after:
     if not trigger.is_yearly:
         moment = _moved(local, trigger.offset, trigger.at, zone)
         return moment if moment is not None and moment > after else None
-    first = (after - trigger.offset).astimezone(zone).year - 1
-    for year in range(first, first + 4):
+    # Not before its own year: what is to come in 2030 happens for the first time then.
+    first = max((after - trigger.offset).astimezone(zone).year - 1, local.year)
+    for year in range(first, min(first + 4, MAXYEAR + 1)):
         moment = _moved(_in_year(local, year), trigger.offset, trigger.at, zone)
         if moment is not None and moment > after:
             return moment
@@ -45,11 +47,19 @@ def next_time_of_day(at: time, zone: ZoneInfo, after: datetime) -> datetime:
 
 
 def _local(value: object, zone: ZoneInfo) -> datetime | None:
-    if isinstance(value, str) and len(value) == 10:
-        day = parse_moment(value)
-        return None if day is None else day.replace(tzinfo=None)
+    """Return a date by the clock where the contact lives; one that names no zone is told by that clock already."""
     moment = parse_moment(value)
-    return None if moment is None else moment.astimezone(zone).replace(tzinfo=None)
+    if moment is None:
+        return None
+    if not _ZONE.search(str(value)):
+        return moment.replace(tzinfo=None)
+    try:
+        return moment.astimezone(zone).replace(tzinfo=None)
+    except OverflowError:
+        return None
+
+
+_ZONE = re.compile(r"[Tt ].*(?:[Zz]|[+-]\d\d(?::?\d\d)?)\Z", re.ASCII)
 
 
 def _in_year(local: datetime, year: int) -> datetime:

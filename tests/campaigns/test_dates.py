@@ -1,9 +1,11 @@
 """Dates of contacts that start runs, and broadcasts."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from campaigns.definition import DateTrigger
 from campaigns.errors import WrongStatus
 from campaigns.models import Broadcast, Campaign, CampaignVersion
 from campaigns.services import broadcasting, dating, plans
@@ -18,12 +20,14 @@ from campaigns.services.campaigns import (
     resume_campaign,
     update_campaign,
 )
+from campaigns.services.moments import occurrence_after
 from campaigns.tasks import begin_campaigns, sweep_campaigns, sweep_runs
 from contacts.models import Contact
 from contacts.services import merge_contacts, update_contact
 from contacts.services.references import ContactChanges
 from events.models import Due
 from tests.campaigns.factories import a_campaign, admissions, definition, ends, runs_of, work
+from tests.campaigns.messages import use_channel
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, send
 
@@ -288,3 +292,55 @@ def test_only_what_is_active_can_be_sent(workspace, jane):
     campaign = create_campaign(workspace, name="Draft", definition=definition())
     with pytest.raises(WrongStatus):
         broadcast_campaign(workspace, campaign, contact_ids=[jane.id])
+
+
+# Years and zones
+
+
+@pytest.mark.parametrize(
+    ("value", "zone", "after", "at"),
+    [
+        # Told by the clock where the contact lives.
+        ("1990-05-20", "America/New_York", "2026-01-01", "2026-05-20T04:00:00+00:00"),
+        ("1990-05-20T00:00:00", "America/New_York", "2026-01-01", "2026-05-20T04:00:00+00:00"),
+        ("1990-05-20 00:00:00", "Pacific/Auckland", "2026-01-01", "2026-05-19T12:00:00+00:00"),
+        ("19900520T000000", "Asia/Tokyo", "2026-01-01", "2026-05-19T15:00:00+00:00"),
+        ("1990-05-20T18:30", "Asia/Tokyo", "2026-01-01", "2026-05-20T09:30:00+00:00"),
+        ("1990-05-20T23:00:00Z", "Asia/Tokyo", "2026-01-01", "2026-05-20T23:00:00+00:00"),
+        ("1990-05-20T23:00:00-05:00", "UTC", "2026-01-01", "2026-05-21T04:00:00+00:00"),
+        # Never before its own year.
+        ("2030-05-20", "UTC", "2026-01-01", "2030-05-20T00:00:00+00:00"),
+        ("2030-05-20T00:00:00Z", "UTC", "2026-01-01", "2030-05-20T00:00:00+00:00"),
+        ("2026-05-20", "UTC", "2026-01-01", "2026-05-20T00:00:00+00:00"),
+        ("2026-05-20", "UTC", "2026-06-01", "2027-05-20T00:00:00+00:00"),
+        ("2032-02-29", "UTC", "2026-01-01", "2032-02-29T00:00:00+00:00"),
+        ("2024-02-29", "UTC", "2026-01-01", "2026-02-28T00:00:00+00:00"),
+        ("2024-02-29", "UTC", "2027-03-01", "2028-02-29T00:00:00+00:00"),
+        ("9999-12-31", "UTC", "2026-01-01", "9999-12-31T00:00:00+00:00"),
+        ("not a date", "UTC", "2026-01-01", None),
+    ],
+)
+def test_a_yearly_date_is_where_the_contact_lives_and_not_before_its_year(value, zone, after, at):
+    trigger = DateTrigger("birthday", timedelta(), None, is_yearly=True)
+    moment = occurrence_after(value, trigger, ZoneInfo(zone), datetime.fromisoformat(f"{after}T00:00:00Z"))
+    assert (moment and moment.isoformat()) == at
+
+
+def test_a_yearly_date_may_be_told_of_in_the_year_before(time):
+    trigger = DateTrigger("renewal", timedelta(days=-3), None, is_yearly=True)
+    moment = occurrence_after("2030-01-02", trigger, ZoneInfo("UTC"), NOW)
+    assert moment == datetime(2029, 12, 30, tzinfo=UTC)
+
+
+def test_a_birthday_that_names_no_zone_is_told_of_in_the_contact_s_own(workspace, time):
+    values = {"birthday": "1990-05-20T00:00:00", "timezone": "America/New_York"}
+    jane = a_contact(workspace, "jane@example.test", attributes=values)
+    john = born(workspace, "1990-05-20", "john")
+    use_channel(workspace, "email", time_zone="Asia/Tokyo")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    begin_campaigns()
+    pass_days(workspace, time, 25)
+    assert dict(started(campaign)) == {
+        jane.id: datetime(2026, 5, 20, 13, tzinfo=UTC),
+        john.id: datetime(2026, 5, 20, 0, tzinfo=UTC),
+    }

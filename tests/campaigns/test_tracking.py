@@ -9,6 +9,7 @@ from django.test import Client
 
 from campaigns.channels.email import compose
 from campaigns.models import ChannelSettings, Message
+from campaigns.services import tracking
 from campaigns.services.links import token_for, unsubscribe_token
 from campaigns.services.tracked import click_url, open_url, tracked_html
 from config import clock, ids
@@ -149,10 +150,58 @@ def test_what_a_machine_does_is_marked_and_counts_for_nothing(message, headers):
     ]
 
 
-def test_gmail_shows_images_by_its_proxy_to_people(message):
-    agent = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
-    follow(open_url(message.id), HTTP_USER_AGENT=agent)
-    assert [event.properties["isMachine"] for event in told("message.open")] == [False]
+MACHINES = """
+Mozilla/5.0
+Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)
+Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/42.0 Safari/537.36 Edge/12.246 Mozilla/5.0
+YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html
+Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5
+Barracuda Sentinel (EE)
+Mozilla/5.0 (compatible; proofpoint; +https://proofpoint.test)
+Mimecast/1.0
+Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)
+Mozilla/5.0 (Linux; Android 6.0.1) Safari/537.36 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)
+Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)
+Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)
+TelegramBot (like TwitterBot)
+Twitterbot/1.0
+LinkedInBot/1.0 (compatible; Mozilla/5.0; +http://www.linkedin.com)
+facebookexternalhit/1.1
+Mozilla/5.0 (compatible; Yahoo! Slurp; http://help.yahoo.com/help/us/ysearch/slurp)
+WhatsApp/2.23.20.0
+Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/120.0 Safari/537.36
+Go-http-client/1.1
+axios/1.6
+Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)
+"""
+PEOPLE = """
+Mozilla/5.0 (Linux; Android 10; CUBOT X30) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Mobile Safari/537.36
+Mozilla/5.0 (Linux; Android 7.0; CUBOT_NOTE_S Build/NRD90M; wv) AppleWebKit/537.36 Version/4.0 Chrome/64.0 Mobile
+Mozilla/5.0 (Linux; Android 9; Cubot) Chrome/90.0 Mobile Safari/537.36 [FBAN/EMA;FBMF/CUBOT;FBDV/CUBOT 9]
+Dalvik/2.1.0 (Linux; U; Android 9; CUBOT_P30 Build/PPR1.180610.011)
+CUBOT KINGKONG MINI
+Mozilla/5.0 (Linux; Android 12; Robotics Pad) AppleWebKit/537.36 Chrome/120.0 Safari/537.36
+Mozilla/5.0 (Linux; Android 12; Abbot One) AppleWebKit/537.36 Chrome/120.0 Safari/537.36
+Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148
+Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36 Edg/120.0
+Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Microsoft Outlook 16.0.5000; ms-office; MSOffice 16)
+Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)
+"""
+
+
+def _is_machine_s(agent):
+    visit = tracking.Visit(clock.now(), agent)
+    return tracking._is_machine(Message(sent_at=None), visit)
+
+
+@pytest.mark.parametrize("agent", MACHINES.strip().splitlines())
+def test_machines_give_themselves_away(agent):
+    assert _is_machine_s(agent)
+
+
+@pytest.mark.parametrize("agent", PEOPLE.strip().splitlines())
+def test_people_s_phones_and_programs_are_theirs(agent):
+    assert not _is_machine_s(agent)
 
 
 def test_who_is_quicker_than_any_reader_is_a_machine(message):

@@ -16,6 +16,7 @@ from config.texts import composed
 from workspaces.api.base import object_body
 from workspaces.api.serializers import ErrorSerializer
 
+UNKNOWN_KEY = "This key is not known."
 _REFUSED = OpenApiResponse(ErrorSerializer)
 # What any route of a workspace may answer besides its success; a write takes a body, too.
 READ_REFUSALS: dict[int, Any] = {400: _REFUSED, 401: _REFUSED, 403: _REFUSED, 404: _REFUSED, 429: _REFUSED}
@@ -78,6 +79,25 @@ class ObjectField(serializers.Field[Any, Any, Any, Any]):
     def to_representation(self, value: Any) -> Any:
         """Return the object as it is stored."""
         return value
+
+
+class KnownKeysSerializer(serializers.Serializer[Any]):
+    """A body in which a key that is not known is refused, rather than dropped in silence."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the values. Raises ValidationError, which tells what else is wrong too."""
+        unknown = (
+            sorted(str(key) for key in data if key not in self.fields) if isinstance(data, Mapping) else []
+        )
+        faults: dict[str, Any] = {key: [UNKNOWN_KEY] for key in unknown}
+        try:
+            values = super().to_internal_value(data)
+        except ValidationError as error:
+            detail = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
+            raise ValidationError({**detail, **faults}) from error
+        if faults:
+            raise ValidationError(faults)
+        return values
 
 
 def json_number(value: Decimal | None) -> int | float | None:

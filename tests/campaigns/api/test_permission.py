@@ -74,7 +74,7 @@ def test_channels_have_their_defaults_until_somebody_says_otherwise(api, workspa
         "timeZone": "Europe/Paris",
         "onUnknown": "RETRY",
         "maxAttempts": 4,
-        "options": {"a": 1},
+        "options": {"trackOpens": False},
     }
     answer = api.patch("channels/EMAIL", wanted)
     assert answer.status_code == 200
