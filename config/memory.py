@@ -10,6 +10,8 @@ def settle() -> None:
 
     By default a full collection goes over all the code's objects again and again: a third of the time of a request.
     """
-    gc.collect()
+    # Loaded without it, in a hurry (see config.granian), a process keeps the little garbage that loading makes.
+    if gc.isenabled():
+        gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)

@@ -11,10 +11,11 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from psycopg import sql
 
 from config import schema
-from config.management.commands.prepare import begin_with_schema
+from config.management.commands.prepare import begin_with_schema, unapplied_migrations
 from config.schema import SCHEMA, dump_schema, load_schema, migrations_on_disk
 
 SCRATCH = "test_headrace_schema"
@@ -56,6 +57,15 @@ def test_it_is_what_the_migrations_make(scratch):
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'events_event'::regclass")
         assert cursor.fetchone()[0] == 15
+
+
+def test_what_was_not_applied_is_found(scratch):
+    assert unapplied_migrations() == set(migrations_on_disk())
+    begin_with_schema()
+    call_command("migrate", interactive=False, verbosity=0)
+    assert unapplied_migrations() == set()
+    MigrationRecorder(connection).record_unapplied("sessions", "0001_initial")
+    assert unapplied_migrations() == {("sessions", "0001_initial")}
 
 
 def test_it_is_used(scratch):

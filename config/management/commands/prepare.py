@@ -10,9 +10,10 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection, transaction
+from django.db.migrations.recorder import MigrationRecorder
 
 from config import broker
-from config.schema import SCHEMA, load_schema
+from config.schema import SCHEMA, Migration, load_schema, migrations_on_disk
 from events.partitions import make_partitions
 from workspaces.models import Workspace
 
@@ -27,9 +28,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare everything, then tell."""
-        if settings.DATABASES["default"]["ENGINE"] == "config.embedded":
-            begin_with_schema()
-        call_command("migrate", interactive=False, verbosity=0)
+        is_embedded = settings.DATABASES["default"]["ENGINE"] == "config.embedded"
+        is_new = is_embedded and begin_with_schema()
+        # Also where nothing is to be applied it takes a while to say so.
+        if is_new or unapplied_migrations():
+            call_command("migrate", interactive=False, verbosity=0)
         if broker.is_in_database():
             with psycopg.connect(broker.django_conninfo(), autocommit=True) as own:
                 broker.set_up_queue(own)
@@ -38,12 +41,19 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps({"prepared": told}))
 
 
-def begin_with_schema() -> None:
-    """Make the schema at once where the database is empty; `migrate` adds what is newer."""
+def begin_with_schema() -> bool:
+    """Make the schema at once where the database is empty, and tell; `migrate` adds what is newer."""
     with transaction.atomic():
         connection.ensure_connection()
-        if load_schema(connection.connection, SCHEMA.read_text()):
+        is_new = load_schema(connection.connection, SCHEMA.read_text())
+        if is_new:
             make_partitions()
+    return is_new
+
+
+def unapplied_migrations() -> set[Migration]:
+    """Return those on the disk that the database has not."""
+    return migrations_on_disk().keys() - MigrationRecorder(connection).applied_migrations().keys()
 
 
 def find_or_create_demo(path: Path) -> dict[str, Any] | None:
