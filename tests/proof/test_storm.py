@@ -150,12 +150,13 @@ def _fitting(everybody, raw):
 
 
 def _check_passing(segment, everybody):
-    """Who was in by a window that is over left as it lapsed."""
+    """Who was in by a window that is over left as it lapsed, and came in no earlier than it did what it asks for."""
     for contact_id, person in everybody.items():
         bought = sorted(event.occurred_at for event in person.events if event.name == "buy")
         told = stays(segment, Contact.objects.get(id=contact_id))
         assert bool(told) == bool(bought)
         if told:
+            assert told[0][0] >= bought[0]
             assert told[-1][1] == bought[-1] + MOMENT
     assert not Stay.objects.filter(segment=segment, left_at=None).exists()
 

@@ -40,6 +40,7 @@ from tests.rules.strategies import (
     MOMENTS,
     NOW,
     all_time_leaves,
+    event_leaves,
     extreme_people,
     moments,
     people,
@@ -116,6 +117,20 @@ def _compare(
         assert decision.next_at is not None, (raw, at, change, person)
         assert decision.next_at <= change, (raw, at, change, person)
     event(f"{_answer(expected)}, {_timing(decision, change)}")
+
+
+@given(people, st.lists(event_leaves, min_size=12, max_size=20), st.booleans(), st.data())
+@examples(20)
+def test_an_event_counts_at_once_whatever_its_sender_took_for_now(some, raws, split, data):
+    """Asked at the very moment of an event, and at no later one: its id may have a later time."""
+    happened = [moment for one in some for moment in {event.occurred_at for event in one.events}]
+    at = data.draw(st.sampled_from(sorted(happened)) if happened else moments())
+    with stored_world(some, split=split) as (workspace, stored):
+        asked = [(one, at) for one in stored]
+        answers = decide(workspace, [read(raw) for raw in raws], asked)
+    for (one, _), decisions in zip(asked, answers, strict=True):
+        for raw, decision in zip(raws, decisions, strict=True):
+            _compare(decision, raw, one.person, at)
 
 
 @given(people, st.lists(person_rules | ticking_rules, min_size=2, max_size=6), times)
