@@ -26,3 +26,12 @@ class TryAgain(DomainError):
 
     def __init__(self) -> None:
         super().__init__("Others are changing the same; try again")
+
+
+class Overloaded(DomainError):
+    """More requests wait than can be served soon; nothing was done."""
+
+    code = "unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests are waiting; try again")

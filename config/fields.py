@@ -55,6 +55,11 @@ class JSONField(models.JSONField):
         return name, "django.db.models.JSONField", args, kwargs
 
 
+def loads(text: str) -> Any:
+    """Return JSON from the database as such a field reads it."""
+    return json.loads(text, cls=_Decoder)
+
+
 class _Decoder(json.JSONDecoder):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs, parse_int=_number)

@@ -115,6 +115,14 @@ DATABASES: dict[str, dict[str, Any]] = {
     }
 }
 
+# Concurrent ingest requests of a web process are written together: see events.services.group_commit.
+GROUP_COMMIT_EVENTS = env.int("GROUP_COMMIT_EVENTS", default=1000)  # 0: each by itself
+GROUP_COMMIT_LINGER_MS = env.float("GROUP_COMMIT_LINGER_MS", default=10.0)
+GROUP_COMMIT_WRITERS = env.int("GROUP_COMMIT_WRITERS", default=4)
+GROUP_COMMIT_WAITING = env.int("GROUP_COMMIT_WAITING", default=500)
+# How long a write of events may wait for a lock; a statement may take twice as long.
+INGEST_TIMEOUT_SECONDS = env.float("INGEST_TIMEOUT_SECONDS", default=5.0)
+
 # A message is a wake-up, the row the truth: so no results, no retries, and nobody waits for a broker.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://localhost")
 _BROKER_SCHEME = CELERY_BROKER_URL.partition(":")[0]
@@ -247,6 +255,8 @@ SIMPLE_JWT: dict[str, Any] = {
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_SECONDS", default=900)),
     "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_REFRESH_SECONDS", default=14 * 86400)),
 }
+# How long a web process takes an API key or OAuth token for what it was; what it writes is verified all the same.
+CREDENTIAL_CACHE_SECONDS = env.float("CREDENTIAL_CACHE_SECONDS", default=5.0 if IN_WEB else 0.0)
 # Attempts to sign in per address and name.
 LOGIN_RATE_LIMIT = env.str("LOGIN_RATE_LIMIT", default="30/minute")
 

@@ -49,7 +49,7 @@ from events.services import (
     delete_definition,
     lag_of,
     list_events,
-    record_event,
+    record_events,
     retry_parked,
 )
 from events.services.measures import ALL_LANES
@@ -257,12 +257,11 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
 
     def save_model(self, request: HttpRequest, obj: Event, form: Any, change: bool) -> None:
         """Record the event; the row that the form made is never saved itself."""
-        outcome = record_event(
-            obj.workspace, form.incoming(), schema_policy=SchemaPolicy.OPEN, source="admin"
+        (outcome,) = record_events(
+            obj.workspace, [form.incoming()], schema_policy=SchemaPolicy.OPEN, source="admin"
         )
-        if outcome.event:
-            obj.pk = outcome.event.id
-            obj.occurred_at = outcome.event.occurred_at
+        event = outcome.recorded()
+        obj.pk, obj.occurred_at = event.id, event.occurred_at
 
     @admin.display(description="what became of it")
     def led_to(self, event: Event) -> SafeString:

@@ -26,11 +26,6 @@ def ensure_partitions(moments: Iterable[datetime]) -> None:
         transaction.on_commit(lambda: _known.update(missing))
 
 
-def has_partition(moment: datetime) -> bool:
-    """Tell whether this process knows that the moment's partition exists."""
-    return (moment.year, moment.month) in _known
-
-
 def make_partitions() -> None:
     """Make last month's partition, this one's and those of the year ahead, and the one for all that is older."""
     today = _month_of(clock.now())

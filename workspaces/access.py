@@ -29,6 +29,10 @@ class Credential:
     user_id: UUID | None = None
     rate_limit: str = ""
     workspace: Workspace | None = field(default=None, compare=False, repr=False)
+    resources: tuple[str, ...] = ()
+    """The addresses that an OAuth token is for; empty: all."""
+    secret_hash: bytes = field(default=b"", repr=False)
+    """SHA-256 of the key or token, by which a writing transaction verifies it; empty for sessions and JWTs."""
 
 
 def require_access(request: Request, workspace_id: str | UUID | None, scope: str | None) -> Workspace:

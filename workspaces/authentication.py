@@ -1,11 +1,12 @@
 """How a request says who it is: API key, OAuth token, JWT or session."""
 
-import hashlib
-import json
+import time
+from collections.abc import Sequence
 from typing import Any, NoReturn
+from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection
 from oauth2_provider.oauth2_validators import validate_resource_as_url_prefix
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
@@ -14,9 +15,9 @@ from rest_framework.request import Request
 
 from config import clock
 from workspaces.access import Credential, scopes_of_member
-from workspaces.models import ROLE_SCOPES, User, Workspace
-from workspaces.scopes import from_oauth
-from workspaces.services import hash_secret, note_key_use
+from workspaces.credentials import hash_secret, key_credentials, oauth_credentials
+from workspaces.models import User
+from workspaces.services import note_key_use
 from workspaces.tokens import WorkspaceAccessToken, decode, member_of
 
 _MAX_SECRET_LENGTH = 512
@@ -29,6 +30,11 @@ QUERY_KEY = "key"
 """The parameter of an address that may be an API key."""
 
 Authenticated = tuple[Any, Credential]
+
+_MOST_REMEMBERED = 10_000
+_remembered: dict[bytes, tuple[float, Authenticated]] = {}
+"""A secret's hash → until when (monotonic seconds) it is believed, and whom it authenticates."""
+_NOT_KNOWN = (0.0, None)
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -51,6 +57,36 @@ class BearerAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Make an unauthenticated answer a 401."""
         return 'Bearer realm="api"'
+
+
+class RememberingBearerAuthentication(BearerAuthentication):
+    """Bearer authentication of POSTs that write events: a secret is looked up once in some seconds.
+
+    Only for views of which the writing transaction verifies the credential: see `changed_credentials`.
+    """
+
+    scope = "events:write"
+
+    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
+        """Return whom `secret` authenticates, as it is now or was some seconds ago. Raises AuthenticationFailed."""
+        if request.method != "POST" or not settings.CREDENTIAL_CACHE_SECONDS:
+            return super().authenticate_secret(request, secret)
+        secret_hash = hash_secret(secret)
+        until, known = _remembered.get(secret_hash, _NOT_KNOWN)
+        if known is not None and until > time.monotonic() and _is_meant_for(request, known[1].resources):
+            return known
+        answer = super().authenticate_secret(request, secret)
+        # What is refused is looked up each time: a scope that was granted holds at once.
+        if answer[1].secret_hash and self.scope in answer[1].scopes:
+            if len(_remembered) >= _MOST_REMEMBERED:
+                _remembered.clear()
+            _remembered[secret_hash] = time.monotonic() + settings.CREDENTIAL_CACHE_SECONDS, answer
+        return answer
+
+
+def forget_credential(credential: Credential) -> None:
+    """Look a credential up again at its next request."""
+    _remembered.pop(credential.secret_hash, None)
 
 
 class ApiKeyAuthentication(BearerAuthentication):
@@ -139,48 +175,25 @@ def authenticate_key(secret: str) -> Authenticated | None:
     """Return the credential of an API key, None if there is no such key, or no longer."""
     if not _is_plausible(secret, _MAX_SECRET_LENGTH):
         return None
-    now = clock.now()
-    row = _row(_FIND_KEY, [hash_secret(secret), now])
-    if row is None:
+    key_hash = hash_secret(secret)
+    found = key_credentials([key_hash]).get(key_hash)
+    if found is None:
         return None
-    key_id, scopes, rate_limit, last_used_at, *columns = row
-    note_key_use(key_id, last_used_at, now)
-    workspace = _workspace(columns)
-    return _NO_ONE, Credential(
-        kind="api_key",
-        key=f"key:{key_id}",
-        workspace_id=workspace.id,
-        scopes=frozenset(scopes),
-        rate_limit=rate_limit,
-        workspace=workspace,
-    )
+    credential, last_used_at = found
+    note_key_use(UUID(credential.key.removeprefix("key:")), last_used_at, clock.now())
+    return _NO_ONE, credential
 
 
 def authenticate_oauth(request: Request, secret: str) -> Authenticated | None:
     """Return whom an OAuth access token stands for: its application, or a member who authorized that."""
     if not _is_plausible(secret, _MAX_SECRET_LENGTH):
         return None
-    row = _row(_FIND_OAUTH_TOKEN, [hashlib.sha256(secret.encode()).hexdigest(), clock.now()])
-    if row is None:
+    token_hash = hash_secret(secret)
+    credential = oauth_credentials([token_hash]).get(token_hash)
+    if credential is None or not _is_meant_for(request, credential.resources):
         return None
-    scope, resource, user_id, role, application_id, allowed, rate_limit, *columns = row
-    if not _is_meant_for(request, json.loads(resource)):
-        return None
-    workspace = _workspace(columns)
-    scopes = from_oauth(scope) & frozenset(allowed)
-    user: User | AnonymousUser = _NO_ONE
-    if user_id is not None:
-        user = User.objects.get(id=user_id)
-        scopes &= ROLE_SCOPES[role]
-    return user, Credential(
-        kind="oauth",
-        key=f"oauth:{application_id}",
-        workspace_id=workspace.id,
-        scopes=scopes,
-        user_id=user_id,
-        rate_limit=rate_limit,
-        workspace=workspace,
-    )
+    user: Any = _NO_ONE if credential.user_id is None else User.objects.get(id=credential.user_id)
+    return user, credential
 
 
 def authenticate_jwt(secret: str) -> Authenticated:
@@ -206,40 +219,11 @@ def refuse() -> NoReturn:
     raise AuthenticationFailed
 
 
-def _is_meant_for(request: Request, resources: list[str]) -> bool:
-    return not resources or bool(validate_resource_as_url_prefix(request.build_absolute_uri(), resources))
+def _is_meant_for(request: Request, resources: Sequence[str]) -> bool:
+    return not resources or bool(
+        validate_resource_as_url_prefix(request.build_absolute_uri(), list(resources))
+    )
 
 
 def _is_plausible(secret: str, longest: int) -> bool:
     return 0 < len(secret) <= longest and secret.isascii()
-
-
-def _row(statement: str, parameters: list[Any]) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
-
-
-def _workspace(columns: list[Any]) -> Workspace:
-    return Workspace.from_db(connection.alias, _WORKSPACE_FIELDS, columns)
-
-
-_WORKSPACE_FIELDS = ["id", "name", "identity_field", "allowed_origins", "created_at"]
-_FIND_KEY = """
-    SELECT k.id, k.scopes, k.rate_limit, k.last_used_at, w.id, w.name, w.identity_field,
-           w.allowed_origins, w.created_at
-    FROM workspaces_apikey k JOIN workspaces_workspace w ON w.id = k.workspace_id
-    WHERE k.key_hash = %s AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > %s)
-"""
-# A token that a user authorized dies with the user's membership.
-_FIND_OAUTH_TOKEN = """
-    SELECT t.scope, t.resource::text, t.user_id, m.role, a.id, a.scopes, a.rate_limit,
-           w.id, w.name, w.identity_field, w.allowed_origins, w.created_at
-    FROM oauth2_provider_accesstoken t
-    JOIN workspaces_application a ON a.id = t.application_id
-    JOIN workspaces_workspace w ON w.id = a.workspace_id
-    LEFT JOIN workspaces_user u ON u.id = t.user_id AND u.is_active
-    LEFT JOIN workspaces_membership m ON m.workspace_id = a.workspace_id AND m.user_id = u.id
-    WHERE t.token_checksum = %s AND t.expires > %s AND (t.user_id IS NULL OR m.id IS NOT NULL)
-"""  # noqa: S105

@@ -15,6 +15,15 @@ class AccessDenied(DomainError):
         self.scope = scope
 
 
+class CredentialChanged(DomainError):
+    """A key or token was revoked, has expired or opens something else since it was looked up; nothing was done."""
+
+    code = "credential_changed"
+
+    def __init__(self) -> None:
+        super().__init__("The credential has changed")
+
+
 class WorkspaceNotFound(DomainError):
     """There is no such workspace; only a superuser is told so."""
 

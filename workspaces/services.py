@@ -1,6 +1,5 @@
 """Every write to tenants, members and credentials."""
 
-import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from oauth2_provider.generators import generate_client_secret
 
 from config import clock
 from config.mailboxes import canonical_email
+from workspaces.credentials import hash_secret
 from workspaces.errors import ApiKeyNotFound, ExpiryInPast, InvalidEmail, InvalidOrigins, UnknownScopes
 from workspaces.models import ApiKey, Application, Membership, Role, User, Workspace
 from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
@@ -136,11 +136,6 @@ def revoke_api_key(workspace: Workspace, key_id: UUID | None) -> ApiKey:
     if api_key is None:
         raise ApiKeyNotFound
     return api_key
-
-
-def hash_secret(secret: str) -> bytes:
-    """Return what is stored of a key's secret."""
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def create_application(

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import requests
 from django.conf import settings as django_settings
-from django.db import transaction
 
 from campaigns.errors import NoBot, RegistrationRefused
 from campaigns.models import ChannelSettings
@@ -21,7 +20,7 @@ from contacts.errors import PersonErased
 from contacts.models import Consent
 from contacts.services import ContactChanges, ContactReference
 from events.errors import InvalidEventTime
-from events.services import IncomingEvent, SchemaPolicy, record_event
+from events.services import IncomingEvent, SchemaPolicy, record_events
 from workspaces.models import Workspace
 
 EVENT: Final = "telegram.message_received"
@@ -79,11 +78,10 @@ def record_update(workspace: Workspace, update: Mapping[str, Any]) -> str:
     incoming = _incoming(workspace.pk, update)
     if incoming is None:
         return "ignored"
-    try:
-        with transaction.atomic():
-            outcome = record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN, source="system")
-    except (PersonErased, InvalidEventTime):
+    (outcome,) = record_events(workspace, [incoming], schema_policy=SchemaPolicy.OPEN, source="system")
+    if isinstance(outcome.error, PersonErased | InvalidEventTime):
         return "ignored"
+    outcome.recorded()
     return outcome.status
 
 

@@ -1,9 +1,8 @@
 """Every write to contacts, and who is who."""
 
-from contacts.services.companies import link_company, resolve_company
+from contacts.services.companies import CompanyResolution, link_companies, resolve_company
 from contacts.services.contacts import (
     clear_identifier,
-    clear_tags,
     contact_exists_elsewhere,
     create_contact,
     delete_contact,
@@ -30,19 +29,21 @@ from contacts.services.fields import create_field, find_field, set_identity_fiel
 from contacts.services.identifiers import normalize_identifier
 from contacts.services.lookup import ids_of
 from contacts.services.merging import find_merge, find_part, merge_contacts, merges_of, undo_merge
-from contacts.services.references import ContactChanges, ContactReference, Resolution
-from contacts.services.resolution import resolve_contacts
+from contacts.services.references import CompanyReference, ContactChanges, ContactReference, Resolution
+from contacts.services.resolution import ContactResolution, resolve_contacts
 from contacts.services.schema import check_attributes, load_schema
 from contacts.services.tombstones import erased_among, lift_tombstones
 
 __all__ = [
+    "CompanyReference",
+    "CompanyResolution",
     "ContactChanges",
     "ContactReference",
+    "ContactResolution",
     "Resolution",
     "being_erased",
     "check_attributes",
     "clear_identifier",
-    "clear_tags",
     "contact_exists_elsewhere",
     "continue_erasures",
     "create_contact",
@@ -59,7 +60,7 @@ __all__ = [
     "get_contact",
     "ids_of",
     "lift_tombstones",
-    "link_company",
+    "link_companies",
     "load_schema",
     "merge_contacts",
     "merges_of",

@@ -1,16 +1,23 @@
 """Companies, and who belongs to them."""
 
+from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from config import clock
+from config.errors import DomainError, TryAgain
 from config.ids import parse_uuid, uuid7
 from contacts.errors import CompanyNotFound, InvalidFieldValue
 from contacts.models import Company, Contact, company_name_key
+from contacts.services.references import CompanyReference
 from contacts.signals import ContactChange, contacts_changed
 from workspaces.models import Workspace
+
+ResolvedCompany = tuple[Company, bool]
+"""A company, and whether this call made it."""
 
 
 def resolve_company(
@@ -21,59 +28,129 @@ def resolve_company(
     website: object = "",
     industry: object = "",
     size: object = "",
-) -> tuple[Company, bool]:
+) -> ResolvedCompany:
     """Return the company of this id, else of this name, which is made if there is none; and whether it was.
 
-    One that exists stays as it is. Costs one statement, two where somebody makes the same company in this moment.
     Raises CompanyNotFound, InvalidFieldValue.
     """
-    if id not in (None, ""):
-        return _company(workspace.id, id), False
-    values = {
-        "name": _text("name", name, required=True),
-        "website": _text("website", website),
-        "industry": _text("industry", industry),
-        "size": _text("size", size),
-    }
-    return _find_or_insert(workspace.id, company_name_key(values["name"]), values)
+    reference = CompanyReference(id=id, name=name, website=website, industry=industry, size=size)
+    (result,) = CompanyResolution(workspace.id, [reference]).apply([0])
+    if isinstance(result, DomainError):
+        raise result
+    return result
+
+
+class CompanyResolution:
+    """The companies that a batch of references means: looked up at once, the missing ones made by `apply`.
+
+    One that exists stays as it is. Costs one statement where all exist, up to two more where some are made.
+    """
+
+    def __init__(self, workspace_id: UUID, references: Sequence[CompanyReference]) -> None:
+        self._workspace_id = workspace_id
+        self._wanted = [_parse(reference) for reference in references]
+        ids = {each for each in self._wanted if isinstance(each, UUID)}
+        keys = {company_name_key(each["name"]) for each in self._wanted if isinstance(each, dict)}
+        self._by_id: dict[UUID, Company] = {}
+        self._by_key: dict[str, Company] = {}
+        if ids or keys:
+            self._add(Company.objects.filter(Q(id__in=ids) | Q(name_key__in=keys), workspace_id=workspace_id))
+
+    @property
+    def refusals(self) -> list[DomainError | None]:
+        """Why a reference means no company, None for the others; nothing is written yet."""
+        return [
+            each
+            if isinstance(each, DomainError)
+            else CompanyNotFound()
+            if isinstance(each, UUID) and each not in self._by_id
+            else None
+            for each in self._wanted
+        ]
+
+    def apply(self, places: Sequence[int]) -> list[ResolvedCompany | DomainError]:
+        """Make what the references at `places` ask for and is not there yet."""
+        missing: dict[str, dict[str, str]] = {}
+        for place in places:
+            values = self._wanted[place]
+            if isinstance(values, dict) and (key := company_name_key(values["name"])) not in self._by_key:
+                missing.setdefault(key, values)
+        made = self._make(missing) if missing else set()
+        refusals = self.refusals
+        return [refusals[place] or self._resolved(place, made) for place in places]
+
+    def _resolved(self, place: int, made: set[UUID]) -> ResolvedCompany:
+        """Return the company at a place; the first of its references has made it."""
+        wanted = self._wanted[place]
+        if isinstance(wanted, UUID):
+            return self._by_id[wanted], False
+        assert isinstance(wanted, dict)  # noqa: S101  (anything else is among the refusals)
+        company = self._by_key[company_name_key(wanted["name"])]
+        is_made = company.id in made
+        made.discard(company.id)
+        return company, is_made
+
+    def _make(self, missing: dict[str, dict[str, str]]) -> set[UUID]:
+        """Insert companies by their keys; return the ids of those that nobody else has made meanwhile."""
+        rows = [(uuid7(), key, values) for key, values in sorted(missing.items())]
+        parameters = {
+            "workspace": self._workspace_id,
+            "now": clock.now(),
+            "ids": [id_ for id_, _, _ in rows],
+            "keys": [key for _, key, _ in rows],
+            **{f"{name}s": [values[name] for _, _, values in rows] for name in _LIMITS},
+        }
+        self._add(Company.objects.raw(_INSERT, parameters))
+        if left := missing.keys() - self._by_key.keys():
+            # What another has committed since the statement began is seen by the next one.
+            self._add(Company.objects.filter(workspace_id=self._workspace_id, name_key__in=left))
+        if missing.keys() - self._by_key.keys():
+            raise TryAgain
+        return {id_ for id_, key, _ in rows if self._by_key[key].id == id_}
+
+    def _add(self, companies: Collection[Company]) -> None:
+        for company in companies:
+            self._by_id[company.id] = company
+            self._by_key[company.name_key] = company
 
 
 @transaction.atomic(savepoint=False)
-def link_company(workspace: Workspace, contact_id: UUID, company_id: UUID) -> None:
-    """Note that a contact belongs to a company; if either has just been deleted, nothing happens."""
+def link_companies(workspace_id: UUID, pairs: Collection[tuple[UUID, UUID]]) -> None:
+    """Note that contacts belong to companies, as (contact, company); one that is just deleted is passed over."""
+    rows = sorted(set(pairs))
     with connection.cursor() as cursor:
         cursor.execute(
             _LINK,
             {
-                "id": uuid7(),
-                "workspace": workspace.id,
-                "contact": contact_id,
-                "company": company_id,
+                "ids": [uuid7() for _ in rows],
+                "workspace": workspace_id,
+                "contacts": [contact_id for contact_id, _ in rows],
+                "companies": [company_id for _, company_id in rows],
                 "now": clock.now(),
             },
         )
-        is_new = bool(cursor.rowcount)
-    if is_new:
-        change = ContactChange(contact_id, "updated", {}, {"company": str(company_id)})
-        contacts_changed.send(sender=Contact, workspace_id=workspace.id, changes=[change])
+        new = cursor.fetchall()
+    changes = [
+        ContactChange(contact_id, "updated", {}, {"company": str(company_id)})
+        for contact_id, company_id in new
+    ]
+    if changes:
+        contacts_changed.send(sender=Contact, workspace_id=workspace_id, changes=changes)
 
 
-def _company(workspace_id: UUID, text: object) -> Company:
-    company_id = parse_uuid(text)
-    companies = Company.objects.filter(workspace_id=workspace_id)
-    company = companies.filter(id=company_id).first() if company_id else None
-    if company is None:
-        raise CompanyNotFound
-    return company
-
-
-def _find_or_insert(workspace_id: UUID, key: str, values: dict[str, str]) -> tuple[Company, bool]:
-    new_id = uuid7()
-    parameters = {"id": new_id, "workspace": workspace_id, "key": key, "now": clock.now(), **values}
-    found = list(Company.objects.raw(_FIND_OR_INSERT, parameters))
-    # What another has committed since the statement began is seen by the next one.
-    company = found[0] if found else Company.objects.get(workspace_id=workspace_id, name_key=key)
-    return company, company.id == new_id
+def _parse(reference: CompanyReference) -> UUID | dict[str, str] | DomainError:
+    """Return the id, or the values by field, or what is wrong with them."""
+    if reference.id not in (None, ""):
+        return parse_uuid(reference.id) or CompanyNotFound()
+    try:
+        return {
+            "name": _text("name", reference.name, required=True),
+            "website": _text("website", reference.website),
+            "industry": _text("industry", reference.industry),
+            "size": _text("size", reference.size),
+        }
+    except InvalidFieldValue as error:
+        return error
 
 
 def _text(field: str, value: object, *, required: bool = False) -> str:
@@ -88,31 +165,35 @@ def _text(field: str, value: object, *, required: bool = False) -> str:
 
 _LIMITS: Final = {"name": 255, "website": 2048, "industry": 255, "size": 64}
 
-_FIND_OR_INSERT: Final = """
-WITH known AS (
-    SELECT * FROM contacts_company WHERE workspace_id = %(workspace)s AND name_key = %(key)s
-), made AS (
-    INSERT INTO contacts_company
-        (id, workspace_id, name, name_key, website, industry, size, attributes, created_at, updated_at)
-    SELECT %(id)s::uuid, %(workspace)s::uuid, %(name)s, %(key)s, %(website)s, %(industry)s, %(size)s, '{}'::jsonb,
-        %(now)s::timestamptz, %(now)s::timestamptz
-    WHERE NOT EXISTS (SELECT 1 FROM known)
-    ON CONFLICT (workspace_id, name_key) DO NOTHING
-    RETURNING *
-)
-SELECT * FROM known UNION ALL SELECT * FROM made
+_INSERT: Final = """
+INSERT INTO contacts_company
+    (id, workspace_id, name, name_key, website, industry, size, attributes, created_at, updated_at)
+SELECT id, %(workspace)s, name, key, website, industry, size, '{}'::jsonb, %(now)s, %(now)s
+FROM unnest(
+    %(ids)s::uuid[], %(names)s::varchar[], %(keys)s::varchar[], %(websites)s::varchar[],
+    %(industrys)s::varchar[], %(sizes)s::varchar[]
+) AS new (id, name, key, website, industry, size)
+ORDER BY key
+ON CONFLICT (workspace_id, name_key) DO NOTHING
+RETURNING *
 """
 
 # The locks keep both from being deleted before the commit checks the foreign keys.
 _LINK: Final = """
-WITH person AS (
+WITH pair AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(contacts)s::uuid[], %(companies)s::uuid[])
+        AS new (id, contact_id, company_id)
+), person AS (
     SELECT id FROM contacts_contact
-    WHERE workspace_id = %(workspace)s AND id = %(contact)s FOR KEY SHARE
+    WHERE workspace_id = %(workspace)s AND id = ANY(%(contacts)s::uuid[]) ORDER BY id FOR KEY SHARE
 ), company AS (
     SELECT id FROM contacts_company
-    WHERE workspace_id = %(workspace)s AND id = %(company)s FOR KEY SHARE
+    WHERE workspace_id = %(workspace)s AND id = ANY(%(companies)s::uuid[]) ORDER BY id FOR KEY SHARE
 )
 INSERT INTO contacts_companymembership (id, workspace_id, contact_id, company_id, created_at)
-SELECT %(id)s, %(workspace)s, person.id, company.id, %(now)s FROM person, company
+SELECT pair.id, %(workspace)s, pair.contact_id, pair.company_id, %(now)s
+FROM pair JOIN person ON person.id = pair.contact_id JOIN company ON company.id = pair.company_id
+ORDER BY pair.contact_id, pair.company_id
 ON CONFLICT (workspace_id, contact_id, company_id) DO NOTHING
+RETURNING contact_id, company_id
 """

@@ -175,16 +175,6 @@ def untag_contact(workspace: Workspace, contact: Contact, *tags: str) -> Contact
 
 
 @transaction.atomic
-def clear_tags(workspace: Workspace, contact_id: UUID) -> None:
-    """Take all tags off a contact. Raises ContactNotFound."""
-    survivor = _lock(workspace.id, contact_id)
-    edition = _edition(workspace.id, ContactSchema(), ContactChanges(), [survivor])
-    draft = edition.edit(survivor)
-    draft.after.tags.clear()
-    write(workspace.id, [draft])
-
-
-@transaction.atomic
 def remove_identifier(workspace: Workspace, contact: Contact, kind: str, value: object) -> Contact:
     """Forget an identifier of a contact; of its kind the oldest that is left becomes the primary one."""
     survivor = _lock(workspace.id, contact.id)

@@ -45,6 +45,7 @@ class Edition:
             changes.identifiers,
             tuple(_checked_tags(changes.tags)),
             _checked_consents(changes.consents),
+            changes.clear_tags,
         )
 
     def create(self) -> Draft:
@@ -84,6 +85,8 @@ class Edition:
             state.first_name = changes.first_name
         if changes.last_name is not None:
             state.last_name = changes.last_name
+        if changes.clear_tags:
+            state.tags.clear()
         state.tags.update(dict.fromkeys(changes.tags))
         state.consents.update(changes.consents)
 

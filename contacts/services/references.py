@@ -19,6 +19,8 @@ class ContactChanges:
     tags: tuple[str, ...] = ()
     # Channel to status.
     consents: Mapping[str, str] = field(default_factory=dict)
+    # Take off the tags that the contact had.
+    clear_tags: bool = False
 
 
 NO_CHANGES = ContactChanges()
@@ -46,3 +48,14 @@ class Resolution:
     created: bool
     # The one that the reference itself names, where it was merged into that contact.
     came_with: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyReference:
+    """Which company is meant: by id, which wins, else by its name, by which it is made if there is none."""
+
+    id: object = None
+    name: object = None
+    website: object = ""
+    industry: object = ""
+    size: object = ""

@@ -15,15 +15,7 @@ from contacts.services.identifiers import Identification, normalize_all
 from contacts.services.lookup import Found, find, lock
 from contacts.services.references import NO_CHANGES, ContactChanges, ContactReference, Resolution
 from contacts.services.schema import ContactSchema
-from contacts.services.writing import (
-    LostRace,
-    announce,
-    can_change_alone,
-    change_alone,
-    create,
-    create_plain,
-    write,
-)
+from contacts.services.writing import LostRace, create, write
 
 # Each new attempt is owed to somebody else's commit, so the second nearly always succeeds.
 _ATTEMPTS: Final = 20
@@ -34,29 +26,61 @@ def resolve_contacts(
 ) -> list[Resolution | DomainError]:
     """Return the contact that each reference means, or why there is none, in a fixed number of statements.
 
-    Runs in the caller's transaction. Contacts that exist and stay as they are cost one statement and no lock.
-    Of several references to one new person, in this call and in all others, exactly one has created it.
-    Raises TryAgain if others win every race.
+    Runs in the caller's transaction. Raises TryAgain if others win every race.
     """
-    wanted = [_parse(reference) for reference in references]
-    writing = [
-        each.reference.changes for each in wanted if each.reference.if_missing == "create" or each.updates
-    ]
-    search = _Search(wanted, writing)
-    found = search.run(workspace_id)
-    schema = found.schema
-    resolver = _Resolver(Edition(schema, found))
-    if all(map(resolver.is_settled, wanted)):
-        return [resolver.resolve(each) for each in wanted]
-    mismatches = mismatches_in(schema, writing)
-    if search.add(schema, writing):
-        found = search.run(workspace_id)
-    for turn in range(_ATTEMPTS):
-        try:
-            return _attempt(workspace_id, wanted, Edition(schema, found, mismatches), is_first=not turn)
-        except LostRace:
-            found = search.run(workspace_id)
-    raise TryAgain
+    return ContactResolution(workspace_id, references).apply(range(len(references)))
+
+
+class ContactResolution:
+    """The contacts that a batch of references means: looked up at once, made and changed by `apply`.
+
+    Contacts that exist and stay as they are cost one statement and no lock. Of several references to one new
+    person, in this batch and in all others, exactly one has created it.
+    """
+
+    def __init__(self, workspace_id: UUID, references: Sequence[ContactReference]) -> None:
+        self._workspace_id = workspace_id
+        self._wanted = [_parse(reference) for reference in references]
+        writing = [
+            each.reference.changes
+            for each in self._wanted
+            if each.reference.if_missing == "create" or each.updates
+        ]
+        self._search = _Search(self._wanted, writing)
+        self._found = self._search.run(workspace_id)
+        self._schema = self._found.schema
+        self._mismatches: set[tuple[str, str]] = set()
+        resolver = _Resolver(Edition(self._schema, self._found))
+        self._is_settled = all(map(resolver.is_settled, self._wanted))
+        if not self._is_settled:
+            self._mismatches = mismatches_in(self._schema, writing)
+            if self._search.add(self._schema, writing):
+                self._found = self._search.run(workspace_id)
+            resolver = _Resolver(self._edition())
+        self._expected = [resolver.resolve(each) for each in self._wanted]
+
+    @property
+    def refusals(self) -> list[DomainError | None]:
+        """Why a reference means nobody, None for the others; nothing is written yet."""
+        return [result if isinstance(result, DomainError) else None for result in self._expected]
+
+    def apply(self, places: Sequence[int]) -> list[Resolution | DomainError]:
+        """Make and change what the references at `places` ask for; of the others nothing is written.
+
+        Raises TryAgain if others win every race.
+        """
+        if self._is_settled:
+            return [self._expected[place] for place in places]
+        wanted = [self._wanted[place] for place in places]
+        for _ in range(_ATTEMPTS):
+            try:
+                return _attempt(self._workspace_id, wanted, self._edition())
+            except LostRace:
+                self._found = self._search.run(self._workspace_id)
+        raise TryAgain
+
+    def _edition(self) -> Edition:
+        return Edition(self._schema, _copy(self._found), self._mismatches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,72 +198,27 @@ def _ends_at_id(wanted: _Wanted) -> bool:
 
 
 def _attempt(
-    workspace_id: UUID, wanted: Sequence[_Wanted], edition: Edition, *, is_first: bool
+    workspace_id: UUID, wanted: Sequence[_Wanted], edition: Edition
 ) -> list[Resolution | DomainError]:
     known = _copy(edition.found)
     resolver = _Resolver(edition)
     results = [resolver.resolve(each) for each in wanted]
-    if not any(draft.is_dirty for draft in edition.drafts.values()):
-        return results
-    if _is_plain(wanted, edition):
-        return _create_plain(workspace_id, results, edition)
     dirty = [draft for draft in edition.drafts.values() if draft.is_dirty]
+    if not dirty:
+        return results
     if all(draft.before is None for draft in dirty):
         create(workspace_id, dirty)
         return results
-    # Without a lock, so that it may be in vain; the next attempt takes one.
-    if is_first and len(dirty) == 1 and can_change_alone(dirty[0]):
-        change_alone(workspace_id, dirty[0])
-        return results
     with transaction.atomic():
-        changing = {
-            draft.id for draft in edition.drafts.values() if draft.before is not None and draft.is_dirty
-        }
-        if changing:
-            edition = Edition(edition.schema, _locked(workspace_id, changing, known), edition.mismatches)
-            resolver = _Resolver(edition)
-            results = [resolver.resolve(each) for each in wanted]
-            again = {d.id for d in edition.drafts.values() if d.before is not None and d.is_dirty}
-            if not again <= changing:
-                raise LostRace
+        changing = {draft.id for draft in dirty if draft.before is not None}
+        edition = Edition(edition.schema, _locked(workspace_id, changing, known), edition.mismatches)
+        resolver = _Resolver(edition)
+        results = [resolver.resolve(each) for each in wanted]
+        again = {d.id for d in edition.drafts.values() if d.before is not None and d.is_dirty}
+        if not again <= changing:
+            raise LostRace
         write(workspace_id, edition.drafts.values())
     return results
-
-
-def _is_plain(wanted: Sequence[_Wanted], edition: Edition) -> bool:
-    """Return whether all there is to do is to make contacts known by one identifier."""
-    return not any(each.reference.update_matched for each in wanted) and all(
-        draft.before is None
-        and len(draft.after.identifiers) == 1
-        and all(draft.after.identifiers.values())
-        and not (draft.after.tags or draft.after.consents)
-        for draft in edition.drafts.values()
-    )
-
-
-def _create_plain(
-    workspace_id: UUID, results: list[Resolution | DomainError], edition: Edition
-) -> list[Resolution | DomainError]:
-    """Make contacts without a savepoint: who loses a race leaves nothing behind and takes the winner's."""
-    pending = list(edition.drafts.values())
-    winners: dict[UUID, Resolution] = {}
-    while pending:
-        made = create_plain(workspace_id, pending)
-        pending = [draft for draft in pending if draft.id not in made]
-        found = find(workspace_id, (), [key for draft in pending for key in draft.after.identifiers])
-        for draft in pending:
-            (key,) = draft.after.identifiers
-            if key in found.by_identifier:
-                winners[draft.id] = _holder(found, key)
-        # Left is only whom the winner has deleted again.
-        pending = [draft for draft in pending if draft.id not in winners]
-    announce(workspace_id, [draft for draft in edition.drafts.values() if draft.id not in winners])
-    return [
-        winners[result.contact_id]
-        if isinstance(result, Resolution) and result.contact_id in winners
-        else result
-        for result in results
-    ]
 
 
 def _locked(workspace_id: UUID, contact_ids: set[UUID], found: Found) -> Found:

@@ -43,22 +43,6 @@ def write(workspace_id: UUID, drafts: Iterable[Draft]) -> None:
     announce(workspace_id, dirty)
 
 
-def create_plain(workspace_id: UUID, drafts: Sequence[Draft]) -> set[UUID]:
-    """Make new contacts that have one identifier each and nothing else around them, in one statement.
-
-    Returns the ids of those that were made; of the others somebody else holds the identifier, and no row of
-    them is left. Nothing is announced yet.
-    """
-    rows = sorted(
-        (kind, value, draft.id, new_id, state.first_name, state.last_name, _json(state.attributes))
-        for draft, new_id in zip(drafts, _ids(len(drafts)), strict=True)
-        for state in (draft.after,)
-        for kind, value in state.identifiers
-    )
-    names = ("kinds", "values", "contacts", "ids", "first_names", "last_names", "attributes")
-    return {row[0] for row in _execute(_CREATE_PLAIN, workspace_id, rows, names, clock.now())}
-
-
 def create(workspace_id: UUID, drafts: Sequence[Draft]) -> None:
     """Make new contacts with all that hangs on them in one statement, and announce them.
 
@@ -91,40 +75,6 @@ def create(workspace_id: UUID, drafts: Sequence[Draft]) -> None:
         # Somebody has made a tag in this moment: it is seen by the next statement only.
         _write_tags(workspace_id, drafts, now)
     announce(workspace_id, drafts)
-
-
-def can_change_alone(draft: Draft) -> bool:
-    """Return whether a change is one of the contact's own columns and of new identifiers, none in another's place."""
-    old, new = draft.old, draft.after
-    if draft.before is None or old.tags != new.tags or old.consents != new.consents:
-        return False
-    return all(new.identifiers.get(key) == is_primary for key, is_primary in old.identifiers.items())
-
-
-def change_alone(workspace_id: UUID, draft: Draft) -> None:
-    """Change one contact in one statement, if it still is what it was when it was read, and announce the change.
-
-    Raises LostRace if it is not, or if an identifier is taken: nothing is changed then, without a savepoint.
-    """
-    old, identifiers = draft.old, _new_identifiers([draft])
-    contact_id, first_name, last_name, attributes = _own_columns(draft)
-    parameters = {
-        "contact": contact_id,
-        "first_name": first_name,
-        "last_name": last_name,
-        "attributes": attributes,
-        "old_first_name": old.first_name,
-        "old_last_name": old.last_name,
-        "old_attributes": _json(old.attributes),
-        "count": len(identifiers),
-        **_columns(identifiers, ("kinds", "values", "primary", "contacts", "identifier_ids")),
-    }
-    ((changed,),) = _run(_CHANGE_ALONE, workspace_id, parameters, clock.now())
-    if not changed:
-        if identifiers:
-            _run(_FORGET_IDENTIFIERS, workspace_id, {"ids": parameters["identifier_ids"]})
-        raise LostRace
-    announce(workspace_id, [draft])
 
 
 def announce(workspace_id: UUID, drafts: Iterable[Draft]) -> None:
@@ -301,27 +251,8 @@ ON CONFLICT (workspace_id, kind, value) DO NOTHING
 RETURNING kind, value
 """
 
-# The identifiers come first and decide; their foreign keys are checked at the commit.
-_CREATE_PLAIN: Final = """
-WITH wanted AS (
-    SELECT * FROM unnest(
-        %(kinds)s::varchar[], %(values)s::varchar[], %(contacts)s::uuid[], %(ids)s::uuid[],
-        %(first_names)s::varchar[], %(last_names)s::varchar[], %(attributes)s::text[]
-    ) WITH ORDINALITY AS new (kind, value, contact_id, id, first_name, last_name, attributes, position)
-), won AS (
-    INSERT INTO contacts_identifier (id, workspace_id, contact_id, kind, value, is_primary, created_at)
-    SELECT id, %(workspace)s, contact_id, kind, value, true, %(now)s FROM wanted ORDER BY position
-    ON CONFLICT (workspace_id, kind, value) DO NOTHING
-    RETURNING contact_id
-)
-INSERT INTO contacts_contact
-    (id, workspace_id, first_name, last_name, attributes, created_at, updated_at)
-SELECT contact_id, %(workspace)s, first_name, last_name, attributes::jsonb, %(now)s, %(now)s
-FROM won JOIN wanted USING (contact_id)
-RETURNING id
-"""
-
-# The identifiers come first and decide, as above; of a contact that lost one, those it won are left: _UNDO_CREATE.
+# The identifiers come first and decide, their foreign keys are checked at the commit; of a contact that lost one,
+# those it won are left: _UNDO_CREATE.
 _CREATE: Final = """
 WITH drafts AS (
     SELECT * FROM unnest(
@@ -386,41 +317,6 @@ WITH tags AS (
     DELETE FROM contacts_identifier WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
 )
 DELETE FROM contacts_contact WHERE workspace_id = %(workspace)s AND id = ANY(%(ids)s::uuid[])
-"""
-
-# Who comes while another changes the contact finds no row, and does not wait: it might lock one that stands no
-# more, and then, against the order that everybody takes, the survivor.
-_CHANGE_ALONE: Final = """
-WITH same AS (
-    SELECT id FROM contacts_contact
-    WHERE workspace_id = %(workspace)s AND id = %(contact)s AND merged_into_id IS NULL
-        AND first_name = %(old_first_name)s AND last_name = %(old_last_name)s
-        AND attributes = %(old_attributes)s::jsonb
-    FOR NO KEY UPDATE SKIP LOCKED
-), won AS (
-    INSERT INTO contacts_identifier (id, workspace_id, contact_id, kind, value, is_primary, created_at)
-    SELECT new.id, %(workspace)s, same.id, kind, value, is_primary, %(now)s
-    FROM unnest(
-        %(kinds)s::varchar[], %(values)s::varchar[], %(primary)s::boolean[], %(contacts)s::uuid[],
-        %(identifier_ids)s::uuid[]
-    ) WITH ORDINALITY AS new (kind, value, is_primary, contact_id, id, position)
-    JOIN same ON same.id = new.contact_id
-    ORDER BY position
-    ON CONFLICT (workspace_id, kind, value) DO NOTHING
-    RETURNING id
-), changed AS (
-    UPDATE contacts_contact c
-    SET first_name = %(first_name)s, last_name = %(last_name)s, attributes = %(attributes)s::jsonb,
-        updated_at = %(now)s
-    FROM same
-    WHERE c.workspace_id = %(workspace)s AND c.id = same.id AND (SELECT count(*) FROM won) = %(count)s
-    RETURNING c.id
-)
-SELECT count(*) FROM changed
-"""
-
-_FORGET_IDENTIFIERS: Final = """
-DELETE FROM contacts_identifier WHERE workspace_id = %(workspace)s AND id = ANY(%(ids)s::uuid[])
 """
 
 _UPDATE_CONTACTS: Final = """

@@ -14,7 +14,14 @@ from rest_framework.status import is_success
 
 from config.errors import DomainError
 from config.wire import dumps
-from events.services.idempotency import Answer, claim_key, keep_answer, release_key, request_hash
+from events.services.idempotency import (
+    Answer,
+    Claim,
+    claim_keys,
+    keep_answers,
+    release_keys,
+    request_hash,
+)
 
 _REFUSALS = (DomainError, APIException, Http404, PermissionDenied)
 
@@ -33,24 +40,42 @@ def answer_once(
     wrote about it as it would without one. `secrets`: fields of the answer that are kept as null.
     """
     refusal: Exception
-    digest = request_hash(request.method or "", request.path, dumps(request.data))
+    claim = claim_of(request, key)
     with transaction.atomic():
-        if (first := claim_key(workspace_id, key, digest)) is not None:
-            return _replay(first)
+        first = claim_keys(workspace_id, [claim]).get(key)
+        if isinstance(first, Exception):
+            raise first
+        if first is not None:
+            return http_answer(first)
         try:
             response = act()
         except _REFUSALS as error:
             if transaction.get_connection().needs_rollback:
                 raise
-            release_key(workspace_id, key)
+            release_keys(workspace_id, [key])
             refusal = error
         else:
             if is_success(response.status_code):
-                keep_answer(workspace_id, key, Answer(response.status_code, _kept(response, secrets)))
+                keep_answers(workspace_id, {key: Answer(response.status_code, _kept(response, secrets))})
             else:
-                release_key(workspace_id, key)
+                release_keys(workspace_id, [key])
             return response
     raise refusal
+
+
+def claim_of(request: Request, key: str) -> Claim:
+    """Return the claim of a request on its key. Raises InvalidIdempotencyKey."""
+    return Claim(key, request_hash(request.method or "", request.path, dumps(request.data)))
+
+
+def http_answer(answer: Answer) -> HttpResponse:
+    """Return an answer as it goes out; one that was given before says so."""
+    response = HttpResponse(answer.body, status=answer.status, content_type="application/json")
+    if not answer.body:
+        del response.headers["Content-Type"]
+    if answer.is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
 def _kept(response: HttpResponseBase, secrets: Sequence[str]) -> bytes:
@@ -58,12 +83,3 @@ def _kept(response: HttpResponseBase, secrets: Sequence[str]) -> bytes:
         return b""
     data = response.data
     return dumps({**data, **dict.fromkeys(secrets)} if secrets else data)
-
-
-def _replay(answer: Answer) -> HttpResponse:
-    return HttpResponse(
-        answer.body,
-        status=answer.status,
-        content_type="application/json" if answer.body else None,
-        headers={"Idempotent-Replayed": "true"},
-    )

@@ -1,19 +1,29 @@
 """What every endpoint that takes events in has in common: pages of other sites send them, too."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, ClassVar
+from uuid import UUID
 
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
-from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.exceptions import AuthenticationFailed, UnsupportedMediaType
 from rest_framework.request import Request
 
 from config.ids import NO_ID, parse_uuid
-from config.wire import StrictJSONParser, parse_json, read_whole
-from workspaces.access import Credential
+from config.wire import StrictJSONParser, dumps, parse_json, read_whole
+from events.api.idempotency import claim_of, http_answer
+from events.services import IncomingEvent, Outcome, SchemaPolicy
+from events.services.group_commit import SCOPE, ContactReader, Submission, submit
+from events.services.idempotency import Answer
+from workspaces.access import Credential, require_access
 from workspaces.api.base import OneFormat, WorkspaceAPIView
-from workspaces.authentication import PageKeyAuthentication
+from workspaces.authentication import (
+    PageKeyAuthentication,
+    RememberingBearerAuthentication,
+    forget_credential,
+)
+from workspaces.errors import CredentialChanged
 from workspaces.models import Workspace
 
 PREFLIGHT_SECONDS = 600
@@ -59,20 +69,71 @@ class AnyName(OneFormat):
 
 
 class IngestView(WorkspaceAPIView):
-    """An endpoint whose POST records events.
+    """An endpoint whose POST records events; a subclass implements `submission`.
 
+    The events, the claim of an Idempotency-Key and the answer kept under it are written together with other
+    requests: see `events.services.group_commit`. A refusal leaves no key.
     Pages of the workspace's origins may post from a browser, and read every answer, but never by a cookie.
     """
 
+    claims_keys = True
     content_negotiation_class = AnyName
     # What a page may send besides, by the wire format.
     request_headers: ClassVar[tuple[str, ...]] = ()
 
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
+        """Return what the request holds. Raises what refuses it."""
+        raise NotImplementedError
+
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Answer the request once it is recorded, or give the first answer to it again."""
+        try:
+            answer = submit(self.submission(request, **kwargs))
+        except CredentialChanged:
+            self._look_up_credential(request, **kwargs)
+            answer = self._submit_again(request, **kwargs)
+        return http_answer(answer)
+
+    def submission_of(
+        self,
+        request: Request,
+        incoming: Sequence[IncomingEvent],
+        schema_policy: SchemaPolicy,
+        answer: Callable[[Sequence[Outcome], Mapping[UUID, Any]], Answer],
+        *,
+        read_contacts: ContactReader | None = None,
+    ) -> Submission:
+        """Return a submission of this request's; see there."""
+        key = request.headers.get("Idempotency-Key")
+        return Submission(
+            self.workspace,
+            incoming,
+            schema_policy,
+            answer,
+            read_contacts,
+            request.auth if isinstance(request.auth, Credential) else None,
+            None if key is None else claim_of(request, key),
+            int(request.META.get("CONTENT_LENGTH") or 0),
+        )
+
+    def _look_up_credential(self, request: Request, **kwargs: Any) -> None:
+        """Authenticate the request anew, by what the database says now."""
+        if isinstance(request.auth, Credential):
+            forget_credential(request.auth)
+        request._authenticate()  # type: ignore[attr-defined]  # the stubs leave it out
+        self.workspace = require_access(request, kwargs.get(self.workspace_kwarg), SCOPE)
+
+    def _submit_again(self, request: Request, **kwargs: Any) -> Answer:
+        try:
+            return submit(self.submission(request, **kwargs))
+        except CredentialChanged as error:
+            raise AuthenticationFailed from error
+
     def get_authenticators(self) -> list[Any]:
-        """Take a page's key in the address besides what the wire format takes."""
-        bearer, *others = super().get_authenticators()
+        """Take a page's key in the address besides what the wire format takes, and remember bearers for seconds."""
+        _, *others = super().get_authenticators()
         # Before the session, whose cookie a browser may add, and which then misses its CSRF token.
-        return [bearer, PageKeyAuthentication(), *others]
+        return [RememberingBearerAuthentication(), PageKeyAuthentication(), *others]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer a browser's preflight without a credential, and tell it who may read the other answers."""
@@ -111,3 +172,8 @@ class IngestView(WorkspaceAPIView):
         except Error:
             # The answer that is there tells what is wrong.
             return False
+
+
+def json_answer(status: int, data: Any) -> Answer:
+    """Return an answer with `data` as its body; None: an empty one."""
+    return Answer(status, b"" if data is None else dumps(data))

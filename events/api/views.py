@@ -1,7 +1,11 @@
 """Events in the native format: sent one by one or in batches, listed, shown."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
+from uuid import UUID
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
@@ -10,8 +14,9 @@ from rest_framework.response import Response
 from config import clock
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from events.api.ingest import IngestView
-from events.api.presentation import rows, with_contact
+from contacts.api.shapes import briefs
+from events.api.ingest import IngestView, json_answer
+from events.api.presentation import rows, whole, with_contact
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer, LagSerializer
 from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
 from events.models import Event
@@ -21,9 +26,9 @@ from events.services import (
     SchemaPolicy,
     lag_of,
     list_events,
-    record_event,
-    record_events,
 )
+from events.services.group_commit import Submission
+from events.services.idempotency import Answer
 from workspaces.api.base import object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.api.native import NativeAPIView
@@ -73,12 +78,14 @@ class EventsView(IngestView, NativeAPIView):
         request={"application/json": json_schema(EventBody)},
         responses={201: EventSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Record an event; what it turns (the lead score) follows a moment later."""
+        return super().post(request, **kwargs)
+
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
+        """Record the event of the body."""
         incoming = read(object_body(request), EventBody).to_incoming()
-        outcome = record_event(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
-        assert outcome.event is not None  # noqa: S101  (a refusal would have been raised)
-        return Response(with_contact(outcome.event), status=201)
+        return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _created, read_contacts=briefs)
 
 
 class EventBatchView(IngestView, NativeAPIView):
@@ -92,15 +99,15 @@ class EventBatchView(IngestView, NativeAPIView):
         request={"application/json": batch_schema()},
         responses={200: BatchResultSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Record up to 1,000 events; a bad one is refused by itself, the others are recorded."""
+        return super().post(request, **kwargs)
+
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
+        """Record the events of the body."""
         items = [_item(item) for item in read(object_body(request), BatchBody).events]
         sound = [item for item in items if isinstance(item, IncomingEvent)]
-        outcomes = iter(record_events(self.workspace, sound, schema_policy=SchemaPolicy.OPEN))
-        results = [
-            _result(next(outcomes)) if isinstance(item, IncomingEvent) else _refused(item) for item in items
-        ]
-        return Response({"results": results})
+        return self.submission_of(request, sound, SchemaPolicy.OPEN, partial(_results, items))
 
 
 class EventView(NativeAPIView):
@@ -140,6 +147,19 @@ class EffectsView(NativeAPIView):
             "parked": lag.parked,
         }
         return Response(LagSerializer(shown).data)
+
+
+def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    event = outcomes[0].recorded()
+    return json_answer(201, whole(event, contacts.get(event.contact_id) if event.contact_id else None))
+
+
+def _results(
+    items: Sequence[IncomingEvent | Exception], outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]
+) -> Answer:
+    told = iter(outcomes)
+    results = [_result(next(told)) if isinstance(item, IncomingEvent) else _refused(item) for item in items]
+    return json_answer(200, {"results": results})
 
 
 def _key(request: Request) -> Any:

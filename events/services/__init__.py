@@ -33,7 +33,7 @@ from events.services.measures import (
 )
 from events.services.outbox import LANES, enqueue_events, lane_of
 from events.services.parking import park, parked_subjects, retry_parked
-from events.services.recording import caused_by, record_contact_changes, record_event, record_events
+from events.services.recording import caused_by, record_contact_changes, record_events
 from events.services.regrouping import hold_lanes_of, move_contacts
 from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
 from events.services.timetable import forget_due, schedule
@@ -75,7 +75,6 @@ __all__ = [
     "parked_subjects",
     "record_consequences",
     "record_contact_changes",
-    "record_event",
     "record_events",
     "recount_aggregates",
     "register_measures",

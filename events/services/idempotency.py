@@ -1,6 +1,7 @@
 """Idempotency-Key: the first answer to a request, given again."""
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -21,6 +22,7 @@ class Answer:
 
     status: int
     body: bytes
+    is_replay: bool = False
 
 
 def request_hash(method: str, path: str, body: bytes) -> bytes:
@@ -33,46 +35,77 @@ def is_key(text: str) -> bool:
     return 0 < len(text) <= _MAX_KEY and text.isprintable()
 
 
-def claim_key(workspace_id: UUID, key: str, digest: bytes) -> Answer | None:
-    """Claim the key for this request, in the caller's transaction, or return the answer of the first one.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request's Idempotency-Key, and the hash of what the request asks for."""
 
-    Whoever comes second waits for the first to commit. Raises IdempotencyConflict when that was another request.
+    key: str
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        if not is_key(self.key):
+            raise InvalidIdempotencyKey
+
+
+def claim_keys(workspace_id: UUID, claims: Collection[Claim]) -> dict[str, Answer | IdempotencyConflict]:
+    """Claim keys, each once, in the caller's transaction. Returns by key what the others have got already.
+
+    Whoever comes second waits for the first to commit, and has its answer, or a conflict if that was another
+    request.
     """
-    if not is_key(key):
-        raise InvalidIdempotencyKey
+    wanted = sorted(claims, key=lambda claim: claim.key)
+    keys = [claim.key for claim in wanted]
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO events_idempotencykey (id, workspace_id, key, request_hash, status, body, created_at)"
-            " VALUES (%s, %s, %s, %s, 0, '', %s) ON CONFLICT (workspace_id, key) DO NOTHING",
-            [ids.uuid7(), workspace_id, key, digest, clock.now()],
+            " SELECT new.id, %s, new.key, new.digest, 0, '', %s"
+            " FROM unnest(%s::uuid[], %s::text[], %s::bytea[]) AS new (id, key, digest) ORDER BY new.key"
+            " ON CONFLICT (workspace_id, key) DO NOTHING RETURNING key",
+            [
+                workspace_id,
+                clock.now(),
+                [ids.uuid7() for _ in wanted],
+                keys,
+                [claim.digest for claim in wanted],
+            ],
         )
-        if cursor.rowcount:
-            return None
+        claimed = {key for (key,) in cursor.fetchall()}
+        if len(claimed) == len(wanted):
+            return {}
         cursor.execute(
-            "SELECT request_hash, status, body FROM events_idempotencykey WHERE workspace_id = %s AND key = %s",
-            [workspace_id, key],
+            "SELECT key, request_hash, status, body FROM events_idempotencykey"
+            " WHERE workspace_id = %s AND key = ANY(%s)",
+            [workspace_id, [key for key in keys if key not in claimed]],
         )
-        first_digest, status, body = cursor.fetchone()
-    if bytes(first_digest) != digest:
-        raise IdempotencyConflict
-    return Answer(status, bytes(body))
+        first = {key: (bytes(digest), status, bytes(body)) for key, digest, status, body in cursor.fetchall()}
+    return {
+        claim.key: _given_before(claim, *first[claim.key]) for claim in wanted if claim.key not in claimed
+    }
 
 
-def keep_answer(workspace_id: UUID, key: str, answer: Answer) -> None:
-    """Store the answer of the request that claimed the key."""
+def _given_before(claim: Claim, digest: bytes, status: int, body: bytes) -> Answer | IdempotencyConflict:
+    return Answer(status, body, is_replay=True) if digest == claim.digest else IdempotencyConflict()
+
+
+def keep_answers(workspace_id: UUID, answers: Mapping[str, Answer]) -> None:
+    """Store the answers of the requests that claimed these keys."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE events_idempotencykey SET status = %s, body = %s WHERE workspace_id = %s AND key = %s",
-            [answer.status, answer.body, workspace_id, key],
+            "UPDATE events_idempotencykey k SET status = new.status, body = new.body"
+            " FROM unnest(%s::text[], %s::smallint[], %s::bytea[]) AS new (key, status, body)"
+            " WHERE k.workspace_id = %s AND k.key = new.key",
+            [
+                list(answers),
+                [answer.status for answer in answers.values()],
+                [answer.body for answer in answers.values()],
+                workspace_id,
+            ],
         )
 
 
-def release_key(workspace_id: UUID, key: str) -> None:
-    """Forget a key that was claimed in this transaction: its request was refused."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM events_idempotencykey WHERE workspace_id = %s AND key = %s", [workspace_id, key]
-        )
+def release_keys(workspace_id: UUID, keys: Collection[str]) -> None:
+    """Give back keys that were claimed in this transaction: a refused request leaves none."""
+    IdempotencyKey.objects.filter(workspace_id=workspace_id, key__in=keys).delete()
 
 
 def forget_old_keys() -> int:

@@ -1,8 +1,8 @@
 """`record_events`: the only way into the stream."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,16 +14,16 @@ from django.db import connection, transaction
 from config import clock, ids
 from config.errors import DomainError
 from config.texts import composed
-from contacts.services import Resolution, resolve_contacts
+from contacts.services import CompanyResolution, ContactResolution, Resolution, link_companies
+from contacts.services.companies import ResolvedCompany
 from contacts.signals import ContactChange, Kind
 from events.bounds import CLOCK_TOLERANCE, in_milliseconds
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
 from events.models import EffectsLevel
-from events.partitions import has_partition
 from events.services.consequences import Consequence, record_consequences
 from events.services.lateness import are_late, level_of
 from events.services.outbox import insert_events
-from events.services.schemas import Checked, check_schemas, is_listed
+from events.services.schemas import check_schemas
 from events.services.stream import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
 from workspaces.models import Workspace
 
@@ -32,7 +32,7 @@ MAX_NAME = 255
 MAX_MESSAGE_ID = 255
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record_events(
     workspace: Workspace,
     incoming: Sequence[IncomingEvent],
@@ -43,31 +43,10 @@ def record_events(
 ) -> list[Outcome]:
     """Record events, each on its own merits; a fixed number of statements whatever their number.
 
-    Every item has its outcome, in order. A refused item changes nothing.
+    Every item has its outcome, in order. A refused item changes nothing; of several reasons the event's own form is
+    told first, then its company, its contact and its schema.
     """
-    return _record(workspace.id, incoming, _Terms(schema_policy, source, level, strict=False))
-
-
-def record_event(
-    workspace: Workspace,
-    incoming: IncomingEvent,
-    *,
-    schema_policy: SchemaPolicy,
-    source: str = "api",
-    level: EffectsLevel = EffectsLevel.ALL,
-    savepoint: bool = True,
-) -> Outcome:
-    """Record one event. Raises the DomainError that refuses it, the contact's before the schema's.
-
-    A caller whose own transaction falls with a refusal needs no savepoint inside it.
-    """
-    terms = _Terms(schema_policy, source, level, strict=True)
-    # The usual send reads its contact and writes one statement, which is a transaction by itself: a BEGIN and a
-    # COMMIT around them would add two round trips and no guarantee.
-    writes_one = _writes_one_statement(workspace.id, incoming, terms)
-    with nullcontext() if writes_one else transaction.atomic(savepoint=savepoint):
-        (outcome,) = _record(workspace.id, [incoming], terms)
-    return outcome
+    return _record(workspace.id, incoming, _Terms(schema_policy, source, level))
 
 
 @contextmanager
@@ -141,20 +120,6 @@ class _Terms:
     schema_policy: SchemaPolicy
     source: str
     level: EffectsLevel
-    strict: bool
-    """Raise the first refusal instead of reporting it: everything is rolled back."""
-
-
-def _writes_one_statement(workspace_id: UUID, event: IncomingEvent, terms: _Terms) -> bool:
-    """Tell whether nothing but the event itself can be written: no contact, no schema, no key, no partition."""
-    contact = event.contact
-    return (
-        terms.schema_policy is SchemaPolicy.OPEN
-        and not event.message_id
-        and (contact is None or (contact.if_missing == "refuse" and not contact.update_matched))
-        and is_listed(workspace_id, event)
-        and has_partition(event.occurred_at or clock.now())
-    )
 
 
 @dataclass(slots=True)
@@ -180,18 +145,13 @@ def _gathering_changes(workspace_id: UUID) -> Iterator[_Call]:
 
 def _record(workspace_id: UUID, incoming: Sequence[IncomingEvent], terms: _Terms) -> list[Outcome]:
     received_at = clock.now()
-    outcomes: list[Outcome | None] = [None] * len(incoming)
-    sound: list[tuple[int, IncomingEvent]] = []
-    for place, event in enumerate(incoming):
-        try:
-            sound.append((place, _sound(event, received_at)))
-        except DomainError as error:
-            outcomes[place] = _refuse(error, terms)
+    admission = _Admission(workspace_id, incoming, received_at)
     with _gathering_changes(workspace_id) as call:
-        accepted = _admit(workspace_id, sound, outcomes, terms)
-        if accepted:
-            _insert(workspace_id, accepted, outcomes, call, received_at, terms)
-    return [outcome for outcome in outcomes if outcome is not None]
+        admitted = admission.admit(terms.schema_policy)
+        outcomes = admission.refused
+        if admitted:
+            outcomes |= _insert(workspace_id, admitted, call, received_at, terms)
+    return [outcomes[place] for place in range(len(incoming))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,54 +160,109 @@ class _Admitted:
     event: IncomingEvent
     properties: Any
     resolution: Resolution | None
+    company: ResolvedCompany | None
 
 
-def _admit(
-    workspace_id: UUID,
-    sound: Sequence[tuple[int, IncomingEvent]],
-    outcomes: list[Outcome | None],
-    terms: _Terms,
-) -> list[_Admitted]:
-    """Settle contacts and schemas. A strict call asks for the contact first: its refusal is told first."""
-    if terms.strict:
-        resolutions = _resolve(workspace_id, sound)
-        for resolution in resolutions:
-            if isinstance(resolution, DomainError):
-                raise resolution
-    checked = check_schemas(workspace_id, [event for _, event in sound], terms.schema_policy)
-    passing: list[tuple[tuple[int, IncomingEvent], Checked]] = []
-    for item, properties in zip(sound, checked, strict=True):
-        if isinstance(properties, DomainError):
-            outcomes[item[0]] = _refuse(properties, terms)
-        else:
-            passing.append((item, properties))
-    if not terms.strict:
-        resolutions = _resolve(workspace_id, [item for item, _ in passing])
-    admitted = []
-    for ((place, event), properties), resolution in zip(passing, resolutions, strict=True):
-        if isinstance(resolution, DomainError):
-            outcomes[place] = _refuse(resolution, terms)
-        else:
-            admitted.append(_Admitted(place, event, properties, resolution))
-    return admitted
+class _Admission:
+    """Decides which events may be recorded; only for those are contacts, companies and schemas written.
+
+    Contacts and companies are looked up first, so that what is refused is known before anything is written.
+    """
+
+    def __init__(self, workspace_id: UUID, incoming: Sequence[IncomingEvent], received_at: datetime) -> None:
+        self._workspace_id = workspace_id
+        self.refused: dict[int, Outcome] = {}
+        self._sound: dict[int, IncomingEvent] = {}
+        for place, event in enumerate(incoming):
+            try:
+                self._sound[place] = _sound(event, received_at)
+            except DomainError as error:
+                self._refuse(place, error)
+
+    def admit(self, policy: SchemaPolicy) -> list[_Admitted]:
+        """Return what may be recorded, by place; the others are in `refused`."""
+        companies = _Part(
+            CompanyResolution,
+            self._workspace_id,
+            {place: event.company for place, event in self._sound.items() if event.company is not None},
+        )
+        contacts = _Part(
+            ContactResolution,
+            self._workspace_id,
+            {place: event.contact for place, event in self._sound.items() if event.contact is not None},
+        )
+        for part in (companies, contacts):
+            for place, error in part.refusals().items():
+                self._refuse(place, error)
+        properties = self._check_schemas(policy)
+        resolutions = self._apply(contacts)
+        linked = self._apply(companies)
+        return [
+            _Admitted(place, event, properties[place], resolutions.get(place), linked.get(place))
+            for place, event in self._open().items()
+        ]
+
+    def _check_schemas(self, policy: SchemaPolicy) -> dict[int, Any]:
+        events = self._open()
+        checked = check_schemas(self._workspace_id, list(events.values()), policy)
+        properties = dict(zip(events, checked, strict=True))
+        for place, result in properties.items():
+            if isinstance(result, DomainError):
+                self._refuse(place, result)
+        return properties
+
+    def _apply(self, part: "_Part") -> dict[int, Any]:
+        results = part.apply(self._open())
+        for place, result in results.items():
+            if isinstance(result, DomainError):
+                self._refuse(place, result)
+        return results
+
+    def _open(self) -> dict[int, IncomingEvent]:
+        return {place: event for place, event in self._sound.items() if place not in self.refused}
+
+    def _refuse(self, place: int, error: DomainError) -> None:
+        self.refused.setdefault(place, Outcome(status="refused", error=error))
 
 
-def _resolve(
-    workspace_id: UUID, items: Sequence[tuple[int, IncomingEvent]]
-) -> list[Resolution | DomainError | None]:
-    references = [event.contact for _, event in items if event.contact is not None]
-    found = iter(resolve_contacts(workspace_id, references) if references else ())
-    return [None if event.contact is None else next(found) for _, event in items]
+class _Part:
+    """The contacts, or the companies, of the events that name one, by place."""
+
+    def __init__(self, resolver: Any, workspace_id: UUID, references: Mapping[int, Any]) -> None:
+        self._places = list(references)
+        self._resolution = resolver(workspace_id, list(references.values())) if references else None
+
+    def refusals(self) -> dict[int, DomainError]:
+        """Return what is refused already now, before anything is written."""
+        if self._resolution is None:
+            return {}
+        found = zip(self._places, self._resolution.refusals, strict=True)
+        return {place: error for place, error in found if error is not None}
+
+    def apply(self, open_places: Container[int]) -> dict[int, Any]:
+        """Write what the open ones take, and return what they resolve to, or their refusals."""
+        if self._resolution is None:
+            return {}
+        chosen = [index for index, place in enumerate(self._places) if place in open_places]
+        return {
+            self._places[index]: result
+            for index, result in zip(chosen, self._resolution.apply(chosen), strict=True)
+        }
 
 
 def _insert(
     workspace_id: UUID,
     admitted: Sequence[_Admitted],
-    outcomes: list[Outcome | None],
     call: _Call,
     received_at: datetime,
     terms: _Terms,
-) -> None:
+) -> dict[int, Outcome]:
+    if pairs := [
+        (item.resolution.contact_id, item.company[0].id)
+        for item in admitted
+        if item.resolution is not None and item.company is not None
+    ]:
+        link_companies(workspace_id, pairs)
     system = [
         _system_event(workspace_id, change, received_at, place) for place, change in enumerate(call.changes)
     ]
@@ -264,14 +279,19 @@ def _insert(
         told = {one.id for one in historic}
         system = [one for one in system if one.id not in told]
     new = insert_events(workspace_id, [*system, *events], level=terms.level, received_at=received_at)
+    outcomes = {}
     for item, event in zip(admitted, events, strict=True):
         is_new = event.id in new
         new.discard(event.id)
+        company, company_created = item.company or (None, False)
         outcomes[item.place] = Outcome(
             status="recorded" if is_new else "duplicate",
             event=event,
             contact_created=item.resolution is not None and item.resolution.created,
+            company=company,
+            company_created=company_created,
         )
+    return outcomes
 
 
 def _only_by_late_events(
@@ -315,7 +335,7 @@ def _recorded_event(
         context=event.context,
         occurred_at=occurred_at,
         received_at=received_at,
-        company_id=event.company_id,
+        company_id=None if item.company is None else item.company[0].id,
         source=source,
         message_id=event.message_id,
         is_ahead=is_ahead,
@@ -376,9 +396,3 @@ def _sound(event: IncomingEvent, received_at: datetime) -> IncomingEvent:
     key = composed(event.message_id)
     is_so_spelled = name == event.name and key == event.message_id
     return event if is_so_spelled else replace(event, name=name, message_id=key)
-
-
-def _refuse(error: DomainError, terms: _Terms) -> Outcome:
-    if terms.strict:
-        raise error
-    return Outcome(status="refused", error=error)

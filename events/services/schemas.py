@@ -240,11 +240,6 @@ def _unlisted(event: IncomingEvent, schema: Schema) -> Iterator[tuple[UUID, str,
             yield schema.id, name, type_
 
 
-def is_listed(workspace_id: UUID, event: IncomingEvent) -> bool:
-    """Tell whether this process has seen to it that an open format's event of this shape is listed."""
-    return _observed.get(_shape_of(workspace_id, event), 0.0) >= clock.now().timestamp()
-
-
 def _shape_of(workspace_id: UUID, event: IncomingEvent) -> _Shape:
     properties = frozenset((name, type(value)) for name, value in event.properties.items())
     return workspace_id, event.name, hash(properties)

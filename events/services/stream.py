@@ -8,7 +8,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from config.errors import DomainError
-from contacts.services import ContactReference
+from contacts.models import Company
+from contacts.services import CompanyReference, ContactReference
 
 
 class SchemaPolicy(Enum):
@@ -35,7 +36,7 @@ class IncomingEvent:
     occurred_at: datetime | None = None
     # The sender's own key, which removes duplicates for ever.
     message_id: str = ""
-    company_id: UUID | None = None
+    company: CompanyReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +75,12 @@ class Outcome:
     status: Literal["recorded", "duplicate", "refused"]
     event: RecordedEvent | None = None
     contact_created: bool = False
+    company: Company | None = None
+    company_created: bool = False
     error: DomainError | None = None
+
+    def recorded(self) -> RecordedEvent:
+        """Return the event. Raises the DomainError that refused it."""
+        if self.event is None:
+            raise self.error or AssertionError("what is not recorded has its reason")
+        return self.event

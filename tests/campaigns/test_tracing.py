@@ -14,13 +14,13 @@ from events.services import (
     apply_effects,
     create_definition,
     record_consequences,
-    record_event,
 )
 from scoring.models import ScoringRule
 from scoring.services import save_rule
 from tests.campaigns.rows import a_campaign_row, a_decision, a_message, a_run
 from tests.contacts.factories import a_contact, by_email
 from tests.segments.factories import a_segment, did
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db

@@ -4,7 +4,7 @@ import pytest
 
 from contacts.errors import CompanyNotFound, InvalidFieldValue
 from contacts.models import CompanyMembership
-from contacts.services import link_company, resolve_company
+from contacts.services import link_companies, resolve_company
 from tests.contacts.factories import CompanyFactory, a_contact
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +54,7 @@ def test_bad_values_are_refused(workspace, values):
 def test_a_contact_is_linked_once(workspace):
     contact, company = a_contact(workspace), CompanyFactory.create(workspace=workspace)
     for _ in range(2):
-        link_company(workspace, contact.id, company.id)
-    link_company(workspace, a_contact().id, company.id)
-    link_company(workspace, contact.id, CompanyFactory.create().id)
+        link_companies(workspace.id, [(contact.id, company.id)])
+    link_companies(workspace.id, [(a_contact().id, company.id)])
+    link_companies(workspace.id, [(contact.id, CompanyFactory.create().id)])
     assert list(CompanyMembership.objects.values_list("contact", "company")) == [(contact.id, company.id)]

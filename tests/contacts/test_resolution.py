@@ -204,18 +204,6 @@ def test_the_number_of_statements_does_not_grow(workspace, nobody_listens, size,
         resolved(workspace.id, *updating)
 
 
-def test_one_contact_is_changed_in_one_statement(workspace, nobody_listens, django_assert_num_queries):
-    contact = a_contact(workspace, "jane@example.test", attributes={"b": 2})
-    changes = ContactChanges(
-        first_name="Janet", attributes={"a": 1}, identifiers=(("phone", "+12025550100"), ("external_id", "7"))
-    )
-    with django_assert_num_queries(2):  # look-up with the schema, contact with its identifiers
-        resolved(workspace.id, by_email("jane@example.test", changes=changes, update_matched=True))
-    stored = get_contact(workspace.id, contact.id)
-    assert (stored.first_name, stored.attributes) == ("Janet", {"a": 1, "b": 2})
-    assert (stored.email, stored.phone, stored.external_id) == ("jane@example.test", "+12025550100", "7")
-
-
 def test_a_new_contact_has_its_tags_whether_they_are_new_or_not(workspace, django_assert_num_queries):
     a_contact(workspace, "joe@example.test", tags=["old"])
     changes = ContactChanges(tags=("new", "old"), consents={"sms": "opted_in"})

@@ -30,13 +30,13 @@ from events.services import (
     bump_rules_version,
     hold_lane,
     lane_of,
-    record_event,
     record_events,
     register_measures,
     regrouping,
     schedule,
 )
 from tests.native import NativeClient
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -3,8 +3,9 @@
 import pytest
 
 from events.models import EventProperty
-from events.services import IncomingEvent, SchemaPolicy, record_event, record_events, schemas
+from events.services import IncomingEvent, SchemaPolicy, record_events, schemas
 from events.services.schemas import MAX_OBSERVED_PROPERTIES
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

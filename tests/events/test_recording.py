@@ -25,10 +25,10 @@ from events.services import (
     SchemaPolicy,
     create_definition,
     delete_definition,
-    record_event,
     record_events,
     replace_definition,
 )
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
 OPEN, DECLARED, LEARNED = SchemaPolicy.OPEN, SchemaPolicy.DECLARED, SchemaPolicy.LEARNED
@@ -277,21 +277,3 @@ def test_declaring_keeps_what_was_learned_and_never_changes_its_type(workspace):
     replace_definition(definition, properties=[PropertySpec("c", "string")])
     assert set(EventProperty.objects.values_list("name", flat=True)) == {"b", "c"}
     assert EventDefinition.objects.count() == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_usual_send_is_one_reading_and_one_writing_statement_without_begin_and_commit(jane):
-    workspace = WorkspaceFactory()
-    contact = record_event(
-        workspace, IncomingEvent("buy", jane, {"n": 1}), schema_policy=OPEN
-    ).event.contact_id
-    known = ContactReference(id=str(contact))
-    with CaptureQueriesContext(connection) as queries:
-        outcome = record_event(workspace, IncomingEvent("buy", known, {"n": 2}), schema_policy=OPEN)
-    assert len(queries) == 2
-    assert outcome.event.id in {id_ for batch in EventBatch.objects.all() for id_ in batch.event_ids}
-    with pytest.raises(ContactNotFound):
-        record_event(
-            workspace, IncomingEvent("buy", ContactReference(id=str(uuid4())), {"n": 2}), schema_policy=OPEN
-        )
-    assert Event.objects.filter(name="buy").count() == 2

@@ -41,7 +41,7 @@ from contacts.services import (
     erase_person,
     export_person,
     lift_tombstones,
-    link_company,
+    link_companies,
     merge_contacts,
     resolve_company,
     settle_erasures,
@@ -53,7 +53,7 @@ from contacts.services import (
 from contacts.services import erasure as erasure_service
 from contacts.services.tombstones import digests_of
 from events.models import Event, ParkedEffect
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_event, record_events
+from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
 from events.services.outbox import lane_of
 from scoring.models import ScoringRule
 from segments.models import Segment
@@ -64,6 +64,7 @@ from tests.config.test_supervisor import ROOT, wait_for
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, did, every
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import User
 
@@ -113,7 +114,7 @@ class Full:
         undo_merge(workspace, merge_contacts(workspace, self.other, self.merged_before()))
         subscribe_contact(workspace, self.contact)
         company, _ = resolve_company(workspace, name="Heart of Gold")
-        link_company(workspace, self.contact.id, company.id)
+        link_companies(workspace.id, [(self.contact.id, company.id)])
         static = create_segment(workspace, name="Static", evaluation=Segment.Evaluation.STATIC)
         add_members(workspace, static, contact_ids=[self.contact.id])
         for contact_id, email in zip(self.ids, (EMAIL, MERGED_EMAIL), strict=True):

@@ -21,12 +21,13 @@ from contacts.services import (
     undo_merge,
 )
 from events.models import Aggregate, EffectsLevel, Event, EventBatch, Measure
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_event
+from events.services import IncomingEvent, SchemaPolicy, apply_effects
 from scoring.models import ScoringRule
 from scoring.services import save_rule
 from segments.models import Membership, Segment, Stay
 from segments.verification import verify_segments
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, none_of
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

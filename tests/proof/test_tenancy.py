@@ -15,7 +15,7 @@ from config import clock
 from contacts.models import Contact, ContactScore, Tag
 from contacts.services import create_field
 from events.models import Event, EventDefinition
-from events.services import IncomingEvent, PropertySpec, SchemaPolicy, create_definition, record_event
+from events.services import IncomingEvent, PropertySpec, SchemaPolicy, create_definition
 from scoring.models import ScoringRule
 from segments.models import Membership as InSegment
 from segments.models import Segment
@@ -30,6 +30,7 @@ from tests.campaigns.rows import (
     a_template_row,
 )
 from tests.contacts.factories import a_contact
+from tests.stream import record_event
 from tests.workspaces.factories import PASSWORD, MembershipFactory, WorkspaceFactory, a_key, an_application
 from workspaces.models import ApiKey
 from workspaces.tokens import issue_tokens

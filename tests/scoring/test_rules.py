@@ -3,11 +3,12 @@ import pytest
 from contacts.services import ContactReference
 from events.conditions import validate_condition
 from events.errors import InvalidCondition
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_event
+from events.services import IncomingEvent, SchemaPolicy, apply_effects
 from scoring.errors import ScoringRuleNotFound
 from scoring.models import ScoreEntry, ScoringRule
 from scoring.services import delete_rule, save_rule
 from tests.scoring.factories import a_rule
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
 JANE = ContactReference(identifiers=(("email", "jane@example.test"),), if_missing="create")

@@ -6,7 +6,7 @@ from contacts.models import Company, CompanyMembership
 from contacts.services import (
     ContactChanges,
     delete_contact,
-    link_company,
+    link_companies,
     set_consent,
     tag_contact,
     untag_contact,
@@ -137,8 +137,8 @@ def test_companies(workspace, jane):
 def test_a_company_that_an_event_brings(workspace, jane):
     employed = a_segment(workspace, {"type": "company", "operator": "exists"})
     company = Company.objects.create(workspace=workspace, name="Acme")
-    link_company(workspace, jane.id, company.id)
-    link_company(workspace, jane.id, company.id)
+    link_companies(workspace.id, [(jane.id, company.id)])
+    link_companies(workspace.id, [(jane.id, company.id)])
     apply_effects(workspace.id)
     assert who_is_in(employed) == {jane.id}
     assert Event.objects.filter(workspace=workspace, name="contact.updated").count() == 1

@@ -67,6 +67,8 @@ class WorkspaceAccess(RefusalsInOwnFormat):
     workspace_kwarg: ClassVar[str] = "workspace_id"
     vendor_rate: ClassVar[str] = ""
     repeats_harmlessly: ClassVar[str] = ""
+    # The view's own `post` keeps the answer under the key.
+    claims_keys: ClassVar[bool] = False
     # Fields of an answer to POST that are shown this once, and kept nowhere.
     secrets_shown: ClassVar[tuple[str, ...]] = ()
 
@@ -83,7 +85,9 @@ class WorkspaceAccess(RefusalsInOwnFormat):
             # A text that cannot be stored names nothing, and the database would not even look for it.
             raise NotFound
         key = request.headers.get("Idempotency-Key")
-        if request.method == "POST" and key is not None and not self.repeats_harmlessly:
+        if key is None or request.method != "POST":
+            return
+        if not self.repeats_harmlessly and not self.claims_keys:
             # What handles the request is looked up only after this, on the instance.
             self.__dict__["post"] = partial(self._answer_once, key, getattr(self, "post", None))
 

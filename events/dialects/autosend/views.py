@@ -1,7 +1,9 @@
 """AutoSend's endpoints: events, their definitions, contacts."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Prefetch
@@ -23,7 +25,7 @@ from contacts.services import (
     normalize_identifier,
     upsert_contact,
 )
-from events.api.ingest import IngestView
+from events.api.ingest import IngestView, json_answer
 from events.dialects.autosend import openapi
 from events.dialects.autosend.errors import error_table, send_error_table
 from events.dialects.autosend.mapping import MAX_DEFINITIONS, WIRE_OF_TYPE
@@ -42,13 +44,15 @@ from events.dialects.autosend.shapes import (
 from events.errors import DefinitionNotFound
 from events.models import EventDefinition, EventProperty
 from events.services import (
+    Outcome,
     PropertySpec,
     SchemaPolicy,
     create_definition,
     delete_definition,
-    record_event,
     replace_definition,
 )
+from events.services.group_commit import Submission
+from events.services.idempotency import Answer
 from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAPIView, object_body
 from workspaces.authentication import BearerAuthentication
 from workspaces.models import Workspace
@@ -66,12 +70,10 @@ class SendEventView(IngestView):
     vendor_rate = VENDOR_RATE
     scopes = {"POST": "events:write"}
 
-    def post(self, request: Request, **kwargs: Any) -> Response:
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
         """Record the event and return it with its values as they were coerced."""
         incoming = read_send(object_body(request))
-        outcome = record_event(self.workspace, incoming, schema_policy=SchemaPolicy.DECLARED)
-        assert outcome.event is not None  # noqa: S101  (anything else was raised)
-        return Response(_enveloped(render_event(outcome.event)), status=201)
+        return self.submission_of(request, [incoming], SchemaPolicy.DECLARED, _created)
 
 
 class AutoSendView(WorkspaceAPIView):
@@ -272,6 +274,10 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse every method."""
         raise NotFound
+
+
+def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    return json_answer(201, _enveloped(render_event(outcomes[0].recorded())))
 
 
 def _enveloped(data: object) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Both generations of Leadpush's API: one names the workspace in the path, the other wraps objects."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.request import Request
@@ -30,7 +32,7 @@ from contacts.services import (
     update_field,
     upsert_contact,
 )
-from events.api.ingest import IngestView
+from events.api.ingest import IngestView, json_answer
 from events.dialects.leadpush import openapi
 from events.dialects.leadpush.errors import LEADPUSH_ERRORS, invalid
 from events.dialects.leadpush.mapping import (
@@ -59,7 +61,9 @@ from events.dialects.leadpush.shapes import (
 )
 from events.models import Event
 from events.queries import bounded_count, events_of, list_events
-from events.services import IncomingEvent, SchemaPolicy, record_event
+from events.services import IncomingEvent, Outcome, SchemaPolicy
+from events.services.group_commit import Submission
+from events.services.idempotency import Answer
 from workspaces.api.base import RefusalsInOwnFormat, WorkspaceAccess, WorkspaceAPIView, object_body
 from workspaces.authentication import BearerAuthentication
 from workspaces.errors import AccessDenied
@@ -103,16 +107,24 @@ class EventsView(LeadpushAccess, IngestView):
     scopes = {"POST": "events:write", "GET": "events:read"}
     request_headers = ("X-Leadpush-API-Version", "X-Leadpush-SDK", "X-Leadpush-SDK-Version")
 
-    def post(self, request: Request, **kwargs: Any) -> Response:
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Record the event and answer nothing."""
-        contact: str = kwargs["contact"]
         try:
-            self._record(request, contact)
+            return super().post(request, **kwargs)
         except (DomainError, ParseError, ValidationError):
             # Whom it is about comes before what it says (L5). Asked only now, it costs a good send no query.
-            self._require_contact(contact)
+            self._require_contact(kwargs["contact"])
             raise
-        return Response(status=204)
+
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
+        """Return the event of the body, on the contact of the path."""
+        sent = read_event(object_body(request))
+        incoming = IncomingEvent(
+            name=sent.event_name,
+            contact=reference_to(kwargs["contact"], self.workspace.identity_field),
+            properties=sent.attributes,
+        )
+        return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _accepted)
 
     @planned_for_its_values()
     def get(self, request: Request, contact: str, **kwargs: Any) -> Response:
@@ -136,15 +148,6 @@ class EventsView(LeadpushAccess, IngestView):
             sent = events.exclude(source=Event.Source.SYSTEM)
             total = bounded_count(sent, f"leadpush:{found.id}:{search.casefold()}")
         return Response(page_shape([event_shape(event) for event in rows], page, total))
-
-    def _record(self, request: Request, contact: str) -> None:
-        sent = read_event(object_body(request))
-        incoming = IncomingEvent(
-            name=sent.event_name,
-            contact=reference_to(contact, self.workspace.identity_field),
-            properties=sent.attributes,
-        )
-        record_event(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
 
     def _require_contact(self, contact: str) -> None:
         """Raise ContactNotFound, or AccessDenied for a foreign one where the path names a workspace (L1)."""
@@ -315,6 +318,11 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse every method."""
         raise NotFound
+
+
+def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    outcomes[0].recorded()
+    return json_answer(204, None)
 
 
 def _fields(workspace_id: UUID, wanted: FieldFilter) -> QuerySet[Field]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from config.moments import parse_moment
@@ -30,21 +29,13 @@ _NAME = re.compile(r"[A-Za-z0-9_]+")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
-    """A valid body."""
-
-    event: IncomingEvent
-    removes_tags: bool
-
-
-def read_track(body: dict[str, Any]) -> Track:
+def read_track(body: dict[str, Any]) -> IncomingEvent:
     """Return what `body` says. Raises InvalidTrack with every problem of its shape."""
     problems = [*_problems(body)]
     if problems:
         raise InvalidTrack(problems)
     contact = _contact_of(body)
-    event = IncomingEvent(
+    return IncomingEvent(
         name=body["eventName"].strip(),
         contact=_reference(contact),
         # A null says nothing: it neither has nor defines a type (O7).
@@ -54,7 +45,6 @@ def read_track(body: dict[str, Any]) -> Track:
         occurred_at=parse_moment(body.get("eventTime")),
         message_id=(body.get("eventID") or "").strip(),
     )
-    return Track(event, removes_tags="tags" in contact and contact["tags"] is None)
 
 
 def _email(value: str) -> str | None:
@@ -248,6 +238,7 @@ def _changes(contact: dict[str, Any]) -> ContactChanges:
         attributes=attributes,
         tags=tuple(dict.fromkeys(tag.strip() for tag in contact.get("tags") or [])),
         consents={entry["channel"]: status for _, entry, status in consents},
+        clear_tags="tags" in contact and contact["tags"] is None,
     )
 
 

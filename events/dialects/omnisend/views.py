@@ -1,23 +1,24 @@
 """The one endpoint for events."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
-from django.db import transaction
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from contacts.services import clear_tags
-from events.api.ingest import IngestView
+from events.api.ingest import IngestView, json_answer
 from events.dialects.checks import Problem
 from events.dialects.omnisend.errors import InvalidTrack, error_table
 from events.dialects.omnisend.openapi import TRACK
 from events.dialects.omnisend.shapes import read_track
 from events.models import EventProperty
-from events.services import IncomingEvent, SchemaPolicy, record_event
+from events.services import Outcome, SchemaPolicy
 from events.services.coercion import accepts, learned_type
+from events.services.group_commit import Submission
+from events.services.idempotency import Answer
 from workspaces.access import Credential
 from workspaces.api.base import RefusalsInOwnFormat, object_body
 from workspaces.authentication import BearerAuthentication
@@ -42,19 +43,15 @@ class TrackView(IngestView):
         """Return none: this format tells the wait in the body of a 429."""
         return {}
 
-    def post(self, request: Request, **kwargs: Any) -> Response:
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
         """Record the event; the answer is 202 and empty."""
         body = object_body(request)
         try:
-            track = read_track(body)
+            incoming = read_track(body)
         except InvalidTrack as error:
             mismatches = _type_mismatches(self.workspace, body, error.problems)
             raise InvalidTrack([*error.problems, *mismatches]) from None
-        if track.removes_tags:
-            _record_without_tags(self.workspace, track.event)
-        else:
-            record_event(self.workspace, track.event, schema_policy=SchemaPolicy.LEARNED)
-        return Response(status=202)
+        return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, _accepted)
 
 
 class UnknownRouteView(RefusalsInOwnFormat, APIView):
@@ -68,11 +65,9 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
         raise NotFound
 
 
-@transaction.atomic
-def _record_without_tags(workspace: Workspace, incoming: IncomingEvent) -> None:
-    event = record_event(workspace, incoming, schema_policy=SchemaPolicy.LEARNED, savepoint=False).event
-    if event is not None and event.survivor_id is not None:
-        clear_tags(workspace, event.survivor_id)
+def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    outcomes[0].recorded()
+    return json_answer(202, None)
 
 
 def _type_mismatches(workspace: Workspace, body: dict[str, Any], found: list[Problem]) -> list[Problem]:

@@ -1,14 +1,13 @@
 """Bodies of this format: read into the core's terms, and rendered from them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from config.moments import parse_moment
 from config.wire import iso_millis
 from contacts.models import Company
-from contacts.services import ContactChanges, ContactReference, normalize_identifier
+from contacts.services import CompanyReference, ContactChanges, ContactReference, normalize_identifier
 from events.dialects.checks import (
     Check,
     Problem,
@@ -38,39 +37,20 @@ from events.services import IncomingEvent, RecordedEvent
 _MOST_IDENTIFIERS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class SentCompany:
-    """The company that an event names: by id, which wins, or by name."""
-
-    id: str | None
-    name: str | None
-    website: str
-    industry: str
-    size: str
-
-
-@dataclass(frozen=True, slots=True)
-class SentEvent:
-    """A valid body; its event has no company yet."""
-
-    event: IncomingEvent
-    company: SentCompany | None
-
-
-def read_event(body: dict[str, Any]) -> SentEvent:
+def read_event(body: dict[str, Any]) -> IncomingEvent:
     """Return what `body` says. Raises InvalidBody with every problem of its shape."""
     person = _person(body)
     problems = [*_BODY("", body), *_problems_of_person(body, person), *_problems_of_company(body)]
     if problems:
         raise InvalidBody(problems)
-    event = IncomingEvent(
+    return IncomingEvent(
         name=body["type"].strip(),
         contact=_reference(body, person),
         properties={name: body[name] for name in PROPERTY_BLOCKS if body.get(name) is not None},
         context={key: body[name] for name, key in CONTEXT_OF_FIELD.items() if body.get(name) is not None},
         occurred_at=_moment(body.get("occurredAt")),
+        company=_company(body.get("company")),
     )
-    return SentEvent(event, _company(body.get("company")))
 
 
 def render_event(event: RecordedEvent) -> dict[str, Any]:
@@ -88,7 +68,7 @@ def render_event(event: RecordedEvent) -> dict[str, Any]:
 
 
 def render_person(person: dict[str, Any]) -> dict[str, Any]:
-    """Return a person as `person_of` reads it."""
+    """Return a person as `persons` reads it."""
     attributes = person["attributes"]
     return {
         "id": str(person["id"]),
@@ -329,19 +309,15 @@ def _types(kind: str, entries: list[Any]) -> dict[str, str]:
     }
 
 
-def _company(company: dict[str, Any] | None) -> SentCompany | None:
+def _company(company: dict[str, Any] | None) -> CompanyReference | None:
     if company is None:
         return None
-    found = {
-        name: (company.get(name) or "").strip()
-        for name in ("id", "name", "website", "industry", "companySize")
-    }
-    return SentCompany(
-        id=found["id"] or None,
-        name=found["name"] or None,
-        website=found["website"],
-        industry=found["industry"],
-        size=found["companySize"],
+    return CompanyReference(
+        id=(company.get("id") or "").strip() or None,
+        name=company.get("name"),
+        website=company.get("website"),
+        industry=company.get("industry"),
+        size=company.get("companySize"),
     )
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from events.models import Event, EventDefinition
-from events.services import IncomingEvent, SchemaPolicy, create_definition, record_event
+from events.services import IncomingEvent, SchemaPolicy, create_definition
 from tests.dialects.autosend.conftest import ORDER
+from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory, a_key
 
 

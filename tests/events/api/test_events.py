@@ -271,7 +271,7 @@ def test_a_batch_has_at_most_a_thousand_items(api, workspace):
 def test_a_batch_takes_the_same_statements_for_any_number(api, jane, django_assert_max_num_queries):
     items = [{"type": f"t{n % 3}", "contactId": str(jane.id), "messageId": f"m{n}"} for n in range(300)]
 
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(17):
         api.post("events/batch", {"events": items})
 
 

@@ -1,0 +1,15 @@
+"""One event for the stream, as most tests want it."""
+
+from typing import Any
+
+from events.services import IncomingEvent, Outcome, SchemaPolicy, record_events
+from workspaces.models import Workspace
+
+
+def record_event(
+    workspace: Workspace, incoming: IncomingEvent, *, schema_policy: SchemaPolicy, **terms: Any
+) -> Outcome:
+    """Record one event. Raises the DomainError that refuses it."""
+    (outcome,) = record_events(workspace, [incoming], schema_policy=schema_policy, **terms)
+    outcome.recorded()
+    return outcome
