@@ -53,11 +53,15 @@ DEFINITION_KEYS = tuple(_DEFAULTS)
 
 
 def campaign_rows(workspace_id: UUID, campaigns: Sequence[Campaign]) -> list[Row]:
-    """Return campaigns that came with their `version`; one statement for the counts of all, one for warnings."""
+    """Return campaigns that came with their `version`; one statement for the counts of all, one for their templates,
+    and some for each that has rules, of which the warnings tell."""
     counts = counts_of(workspace_id, campaigns)
     warnings = campaign_warnings(workspace_id, campaigns)
     return [
-        {**_campaign(campaign, *counts[campaign.id]), "warnings": warnings[campaign.id]}
+        {
+            **_campaign(campaign, *counts[campaign.id]),
+            "warnings": [*warnings[campaign.id], *rule_warnings(campaign)],
+        }
         for campaign in campaigns
     ]
 
@@ -65,7 +69,7 @@ def campaign_rows(workspace_id: UUID, campaigns: Sequence[Campaign]) -> list[Row
 def campaign_row(campaign: Campaign) -> Row:
     """Return one campaign."""
     (row,) = campaign_rows(campaign.workspace_id, [campaign])
-    return {**row, "warnings": [*row["warnings"], *rule_warnings(campaign)]}
+    return row
 
 
 def version_rows(campaign: Campaign, versions: Sequence[CampaignVersion]) -> list[Row]:
