@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HEADRACE_HOME ?= $(CURDIR)/var
 
-.PHONY: run test lint format types layers checks pytest test-servers schema bench lock clean
+.PHONY: run test lint format types layers checks pytest proof test-servers schema bench lock clean
 
 run: $(STAMP)
 	@exec $(BIN)/python manage.py run
@@ -32,6 +32,10 @@ checks: $(STAMP)
 
 pytest: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# The tests that prove something by many examples, at their full length. Not a part of `test`, which has them short.
+proof: $(STAMP)
+	PROOF_TIMES=10 $(BIN)/pytest -n 2 --dist loadfile tests/proof tests/rules tests/admin/test_forged_forms.py
 
 # Not a part of `test`: DATABASE_URL, REDIS_URL and AMQP_URL say where the servers are.
 test-servers: $(STAMP)

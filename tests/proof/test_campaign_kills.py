@@ -18,9 +18,10 @@ from tests.campaigns.messages import MailServer
 from tests.config.test_supervisor import ROOT, wait_for
 from tests.proof.system import RECOVERY_SECONDS, Client, System
 from tests.proof.test_kills import WORKER, child_of, lives
+from tests.scale import IS_WHOLE, TIMES
 
 pytestmark = pytest.mark.slow
-RUNS = int(os.environ.get("PROOF_RUNS", "10000"))
+RUNS = 1_000 * TIMES
 # In turn, and often enough that each falls several times: while events come in, while steps are taken, while e-mails
 # leave. A worker has by far the most to lose.
 VICTIMS = (
@@ -34,7 +35,7 @@ VICTIMS = (
     "postmaster",
     "worker",
     "granian",
-) * 2
+) * (2 if IS_WHOLE else 1)
 BATCH = 100
 GIVE_UP_SECONDS = 900
 _PROGRESS = (

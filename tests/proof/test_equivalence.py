@@ -80,12 +80,11 @@ from tests.rules.strategies import (
     triggered_rules,
     values,
 )
+from tests.scale import TIMES
 from tests.scoring.reference import value_of
 from tests.segments.factories import VirtualClock
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import Workspace
-
-TIMES = int(os.environ.get("PROOF_TIMES", "1"))
 
 _time = VirtualClock(NOW)
 

@@ -1,6 +1,5 @@
 """The SQL says what the reference says: of random people, by random rules, at random moments."""
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -54,12 +53,10 @@ from tests.rules.strategies import (
     triggered_rules,
 )
 from tests.rules.world import Decision, Stored, decide, store_events, stored_world
+from tests.scale import TIMES
 from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
-
-TIMES = int(os.environ.get("PROOF_TIMES", "1"))
-"""How many times the usual number of examples to try."""
 
 
 def examples(number: int) -> settings:
