@@ -9,7 +9,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.crypto import get_random_string
 from oauth2_provider.models import get_access_token_model
 
-from campaigns.models import Campaign, ChannelSettings, Form, Message, Run, Suppression, Template
+from campaigns.models import Broadcast, Campaign, ChannelSettings, Form, Message, Run, Suppression, Template
 from campaigns.services.forms import FormValues, create_form
 from config import clock
 from contacts.models import Contact, ContactScore, Tag
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 
 _MODELS = (
     *(Contact, Tag, Event, EventDefinition, ScoringRule, Segment, InSegment, ApiKey),
-    *(Campaign, Run, Message, Template, Form, Suppression, ChannelSettings),
+    *(Broadcast, Campaign, Run, Message, Template, Form, Suppression, ChannelSettings),
 )
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -92,6 +92,12 @@ class Victim:
         add_members(self.workspace, self.segment, contact_ids=[self.contact.id])
         # Drafts and drafts' things: whatever starts, stops or changes them would show.
         self.campaign = a_campaign_row(self.workspace, SECRET)
+        self.broadcast = Broadcast.objects.create(
+            workspace=self.workspace,
+            campaign=self.campaign,
+            contact_ids=[self.contact.id],
+            due_at=clock.now(),
+        )
         self.run = a_run(self.campaign, self.contact, step=SECRET)
         a_decision(self.campaign, self.contact, "entered", SECRET, run_id=self.run.id, event_id=self.event_id)
         self.message = a_message(self.contact, self.campaign, subject=SECRET, status="UNKNOWN")
@@ -113,6 +119,7 @@ class Victim:
             "rule": [self.rule.id],
             "segment": [self.segment.id],
             "campaign": [self.campaign.id],
+            "broadcast": [self.broadcast.id],
             "run": [self.run.id],
             "message": [self.message.id],
             "template": [self.template.id],
