@@ -425,7 +425,7 @@ def _to_extremes(some: list[Person], extremes: list[Any]) -> list[Person]:
     """Put the extremes wherever people have a value, and make sure of an event."""
     attributes = dict(zip(("plan", "due", "deep"), extremes, strict=False))
     own = dict(zip(("amount", "due", "when", "sku"), extremes, strict=False))
-    first = _happening(0, NOW, name="buy", properties=own)
+    first = _happening(0, NOW, 0.0, name="buy", properties=own)
     return [
         replace(
             person,
