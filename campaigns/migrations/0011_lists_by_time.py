@@ -21,6 +21,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=models.Index(fields=["workspace", "id"], name="run_by_time"),
+            index=models.Index(fields=["id", "workspace"], name="run_by_time"),
         ),
     ]
