@@ -11,6 +11,10 @@ from campaigns.channels import Bounce
 _ENHANCED: Final = re.compile(r"(?<![\d.])([45])\.([0-7])\.(\d{1,3})(?!\.?\d)")
 _ALL: Final = 256
 _MAX_WORDS: Final = 4_000
+# Links to an explanation, and addresses: what stands in them ("?ip=", "blocked@") is not said of the mailbox.
+_NOT_WORDS: Final = re.compile(
+    r"https?://\S+|\bwww\.\S+|(?<![\w.])[\w.+!#$%&'*/=?^`{|}~-]{1,64}@[\w.-]{1,253}"
+)
 
 # What a class-5 status says by itself, by subject and detail (RFC 3463, RFC 7505, the IANA registry). What says
 # nothing ("other") is not here: then the words decide.
@@ -54,6 +58,7 @@ _FULL: Final = _any(
     r"over ?-?(?:the |his |her |their |its )?(?:\w+ )?quota|quota (?:\w+ ){0,3}(?:full|exceed|reached)",
     r"exceed\w* (?:\S+ ){0,4}(?:quota|storage|allocation|(?:mailbox|account) (?:size|limit))",
     r"(?:mailbox|storage|disk)(?: \w+){0,3} (?:exceeded|exhausted)|not enough (?:disk|storage|space)",
+    r"quota violation|user has too many messages",
     r"insufficient (?:system |disk |mailbox )?(?:storage|space)",
     r"\b(?:out of|no) (?:more )?(?:disk |storage )?(?:space|storage)\b",
     rf"{_WHO} (?:is |has been )?temporarily (?:disabled|unavailable|suspended|inactive|locked)",
@@ -62,15 +67,20 @@ _FULL: Final = _any(
 _SIZE: Final = _any(r"(?:message|mail|attachment)\w* (?:\S+ ){0,4}(?:too (?:large|big|long)|size)\b")
 # No doubt about these: they say who is not there, whatever else stands beside ("in relay recipient table").
 _UNKNOWN: Final = _any(
-    r"(?:unknown|invalid|non-?existent|nonexisting|unrecogni[sz]ed|undeliverable)"
-    rf" (?:local |destination |target |virtual )?{_WHO}\b",
+    r"(?:unknown|invalid|illegal|bad|non-?existent|nonexisting|unrecogni[sz]ed|undeliverable)"
+    rf" (?:local |destination |target |virtual )?(?:mailbox )?{_WHO}\b(?! syntax)|unknown local[- ]part",
     rf"{_WHO}(?: \S{{1,320}})? (?:is |was )?(?:unknown|invalid\b|no longer valid)",
-    rf"{_WHO}(?: \S{{1,320}})? (?:could |is |was )?{_NOT} (?:be )?(?:known|found|valid|listed|here|local)",
+    rf"{_WHO}(?: \S{{1,320}})? (?:could |is |was )?{_NOT} (?:be )?(?:known|found|valid|listed|here|local|exist)",
+    rf"address you (?:entered|sent to|specified) could ?{_NOT} be found|recip(?:ient)?notfound",
+    rf"(?:unable to|can(?:no|'|’)t|could ?{_NOT}) (?:find|locate) (?:the |that |this |such an? )?{_WHO}\b",
+    r"\bno ?(?:one|body) (?:\w+ )?(?:at|by|with|under) th(?:is|at) (?:e-?mail )?(?:address|name)",
     rf"{_WHO}(?: \S{{1,320}})? (?:could |is |was )?{_NOT} (?:be )?recogni[sz]ed",
     rf"\b(?:no|not an?) (?:such )?(?:local |valid )?{_WHO}\b",
     rf"{_WHO}s?\b.{{0,120}}\b(?:does|do|did) ?{_NOT} exist",
     r"(?:does|do) ?n.t have an? \S+ (?:account|mailbox)|not our customer|mailbox name not allowed",
-    rf"{_WHO} (?:is |was |has |been |now |currently )*(?:de-?activated|disabled|closed|terminated|deleted|removed)",
+    rf"{_WHO}(?: for \S{{1,320}})? (?:is |was |has |been |now |currently )*(?:de-?activated|disabled|closed)",
+    rf"{_WHO}(?: for \S{{1,320}})? (?:is |was |has |been |now |currently )*(?:terminated|deleted|removed)",
+    rf"{_WHO} (?:is )?no longer available",
     rf"{_WHO} (?:is |was |has |been |now |currently )*(?:discontinued|expired|abandoned|inactive|suspended)",
     rf"(?:disabled|inactive|closed|deleted|expired|deactivated) {_WHO}\b",
     r"no longer (?:exists?|in use|active|employed|works (?:here|for|at)|with (?:us|the company)|accepts mail)",
@@ -102,7 +112,7 @@ def diagnose(words: str) -> Bounce | None:
 
     The words are all that was told: the codes of SMTP, enhanced statuses, and texts in any order.
     """
-    words = " ".join(words[:_MAX_WORDS].replace("\x00", "").split())
+    words = " ".join(_NOT_WORDS.sub("<>", words[:_MAX_WORDS].replace("\x00", "")).split())
     for class_, subject, detail in _ENHANCED.findall(words):
         if (said := _of_status(class_, int(subject), int(detail), words)) is not None:
             return said

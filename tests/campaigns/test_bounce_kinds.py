@@ -55,6 +55,18 @@ HARD = """
 5.1.1 smtp; 550 5.1.1 <jane@example.test>: Recipient address rejected
 5.0.0 smtp; 550 user unknown
 5.1.6 mailbox has moved
+550 Requested action not taken: mailbox unavailable For explanation visit https://postmaster.test/errors?ip=192.0.2.1
+550 <blocked.policy@example.test>: mailbox unavailable
+550 The email address you entered couldn't be found. Please check the recipient's address
+550 Unable to find recipient
+550 User not exist
+550 Bad destination mailbox address
+550 Illegal user
+550 Mailbox for jane@example.test is disabled
+550 This mailbox is no longer available
+550 unknown local part jane in <jane@example.test>
+550 There is no one at this address
+550 RESOLVER.ADR.RecipNotFound
 """
 SOFT = """
 552 5.2.2 Mailbox full
@@ -77,6 +89,8 @@ SOFT = """
 450 4.2.1 mailbox temporarily unavailable
 450 mailbox unavailable
 5.3.1 mail system full
+552 Quota violation for jane@example.test
+550 user has too many messages on the server
 """
 REFUSED = """
 550 5.7.1 Our system has detected that this message is likely unsolicited mail
