@@ -17,7 +17,7 @@ from liquid.builtin.expressions.logical import (
     NeExpression,
 )
 from liquid.builtin.expressions.primitive import Blank, Empty
-from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
+from liquid.builtin.tags.case_tag import CaseNode, MultiExpressionBlockNode
 from liquid.expression import Expression
 from liquid.undefined import Undefined
 
@@ -33,7 +33,9 @@ def make_strict(nodes: Iterable[Node]) -> None:
             one.__class__ = _STRICT.get(type(one), type(one))
             pending += one.children()
             continue
-        if isinstance(one, MultiExpressionBlockNode):
+        if isinstance(one, CaseNode):
+            one.__class__ = _Case
+        elif isinstance(one, MultiExpressionBlockNode):
             one.expression = _When(one.expression)  # type: ignore[assignment]  # evaluates to the same
         pending += one.expressions()
         pending += one.children(None)  # type: ignore[arg-type]  # only partial templates, of which there are none, ask
@@ -68,17 +70,40 @@ class _Unequal(NeExpression):
         return super().evaluate(context) if told is None else not told
 
 
-class _When(Expression):
-    """The values of a `when`."""
+class _Case(CaseNode):
+    """A `case`; of a missing value it ends with the `when` that asks whether it is there."""
 
-    __slots__ = ("alternatives",)
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: Any) -> int:
+        value = self.expression.evaluate(context)
+        if not isinstance(value, Undefined):
+            return super().render_to_output(context, buffer)
+        for block in self.blocks:
+            if isinstance(block, MultiExpressionBlockNode) and any(block.expression.evaluate(context)):
+                return block.block.render(context, buffer)
+        refuse_missing(value, "case")
+        return 0
+
+
+class _When(Expression):
+    """The values of a `when`; of a missing value up to the first that asks whether it is there."""
+
+    __slots__ = ("alternatives", "left")
 
     def __init__(self, expression: Any) -> None:
         super().__init__(expression.token)
+        self.left = expression.left
         self.alternatives = [_Equal(one.token, expression.left, one) for one in expression.expressions]
 
     def evaluate(self, context: RenderContext) -> object:
-        return [one.evaluate(context) for one in self.alternatives]
+        left_is_missing = isinstance(self.left.evaluate(context), Undefined)
+        answers: list[object] = []
+        for one in self.alternatives:
+            answers.append(one.evaluate(context))
+            if left_is_missing and answers[-1]:
+                break
+        return answers
 
     def children(self) -> list[Expression]:
         return list(self.alternatives)

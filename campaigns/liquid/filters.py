@@ -57,6 +57,7 @@ def registered(library: Mapping[str, Filter]) -> dict[str, Filter]:
     ours = {name: function for name, function in library.items() if name != "safe"}
     ours |= {
         "compact": _compact,
+        "concat": _concat,
         "find": _find,
         "find_index": _find_index,
         "has": _has,
@@ -220,6 +221,12 @@ def _size(value: object) -> int:
 
 def _map(value: object, key: object) -> list[Any]:
     return [under for _, under in _of_each(value, key, "map")]
+
+
+def _concat(value: object, other: object) -> list[Any]:
+    if not isinstance(other, list | tuple | range):
+        raise LiquidTypeError("concat: not a list", token=None)
+    return [*_elements(value), *_elements(other)]
 
 
 def _compact(value: object, key: object = None) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -53,13 +54,18 @@ def marked(value: Any) -> Any:
     """Return data whose blank texts can be told from those that a template writes itself."""
     match value:
         case str():
-            return BlankText(value) if not value or value.isspace() else value
+            return BlankText(value) if all(map(_is_invisible, value)) else value
         case Mapping():
             return {key: marked(one) for key, one in value.items()}
         case list() | tuple():
             return [marked(one) for one in value]
         case _:
             return value
+
+
+def _is_invisible(character: str) -> bool:
+    """Tell whether a character is white space, or one of those such as U+200B that have no width."""
+    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
 
 
 def is_missing(value: object) -> bool:

@@ -198,6 +198,8 @@ def _text_of(html: str) -> str:
         return ""
     # Inscriptis takes what is left of references, in words and links alike, for references again.
     for node in tree.iter():
+        if node.tag == "area" and node.get("href"):
+            node.tag, node.text = "a", node.get("alt") or node.get("href")
         if isinstance(node.tag, str):
             node.text = node.text and node.text.replace("&", "&amp;")
             if "&" in node.get("href", ""):

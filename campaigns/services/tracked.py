@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,6 +18,8 @@ from config.ids import parse_uuid
 
 _OPEN: Final = "open"
 _CLICK: Final = "click"
+# To a browser, a backslash before the query is a slash.
+_BEFORE_QUERY: Final = re.compile(r"^[^?#]*")
 _LINKS: Final = ("a", "area")
 _OUTLOOK: Final = "v:"
 """Shapes that Outlook draws in place of buttons have links of their own."""
@@ -69,6 +72,7 @@ def read_click(token: str) -> tuple[UUID, str] | None:
 
 def location_of(target: str) -> str | None:
     """Return an address as a header has it, in ASCII; None: it is none that a browser could go to."""
+    target = _BEFORE_QUERY.sub(lambda found: found[0].replace("\\", "/"), target, count=1)
     try:
         parts = urlsplit(target)
         host, port = parts.hostname, parts.port

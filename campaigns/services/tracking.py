@@ -26,15 +26,22 @@ _MACHINES: Final = re.compile(
     r"|safelinks|barracuda|mimecast|proofpoint|symantec|messagelabs|cloudmark|fireeye|forcepoint|websense|sophos"
     r"|trend ?micro|zscaler|forti(?:guard|mail|gate)|ironport|trustwave|avanan|checkpoint|hornetsecurity|vadesecure"
     r"|f-secure|kaspersky|bitdefender|mcafee|norton safe|google-safety|virustotal"
-    r"|urlscan|linkscan|\bscan(?:ner|ning)?\b"
+    r"|urlscan|linkscan|scanner|\bscan(?:ning)?\b"
     # Previews.
     r"|preview|facebookexternalhit|facebookcatalog|embedly|iframely|vkshare|^whatsapp/|slack-img|google-read-aloud"
     # Those that look through the net.
-    r"|crawl|spider|\bslurp\b|mediapartners|googleother|apis-google|(?<!cu)bot[/_-]?\d|^[\w.-]*(?<!cu)bot\b"
-    r"|(?<!cu)bot\b.*(?:https?://|@)|compatible; ?[\w.-]*(?<!cu)bot\b|\b(?:uptime|update)robot"
+    r"|crawl|spider|\bslurp\b|mediapartners|googleother|apis-google|(?:bot|fetcher|engine)-google|google-inspection"
+    r"|(?<!cu)bot[/_-]?\d|^[\w.-]*(?<!cu)bot\b|(?<!cu)bot\b.*@|compatible; ?[\w.-]*(?<!cu)bot\b|(?<!cu)bot$"
+    r"|updaterobot|(?:existence|protocol) discovery|httrack|validator|palo ?alto|censys|netcraft|zgrab|masscan|nmap "
+    # Only programs say where one may read about them.
+    r"|https?://|\bwww\.|@[a-z][\w-]*\."
     # Libraries and browsers without a screen.
-    r"|curl|wget|python|aiohttp|java/|okhttp|go-http|httpclient|libwww|\bperl\b|\bruby\b|\bphp/|guzzle|axios/|node-fetch"
-    r"|undici|scrapy|httpie|postman|headless|phantomjs|puppeteer|playwright|selenium|lighthouse|pingdom|statuscake",
+    r"|curl|wget|python|aiohttp|java/|okhttp|go-http|http-?client|http-java|winhttp|fasthttp|libwww|\blwp\b|\bperl\b"
+    r"|\bruby\b|\bphp/|guzzle|axios/|node-fetch|undici|faraday|typhoeus|reqwest|reactornetty|^(?:deno|bun|got|k6)\b"
+    r"|scrapy|httpie|postman|insomnia/|powershell|apachebench|headless|phantomjs|puppeteer|playwright|selenium"
+    # Watches over sites.
+    r"|lighthouse|pingdom|statuscake|monitor|uptime|checker|fetcher|favicon|webhook|health-?check|kube-probe|site24x7"
+    r"|datadog",
     re.IGNORECASE,
 )
 # By Apple's Mail Privacy Protection, which fetches every image whether or not anybody looks.

@@ -169,6 +169,7 @@ def test_the_image_comes_before_the_end_of_the_body():
         ("https://straße.test/", "https://xn--strae-oqa.test/"),
         ("https://me@München.test:8443/ü", "https://me@xn--mnchen-3ya.test:8443/%C3%BC"),
         ("https://[::1]:80/", "https://[::1]:80/"),
+        ("https:\\\\x.test\\a\\b?c=\\#\\", "https://x.test/a/b?c=%5C#%5C"),
         ("https://[broken/", None),
         ("https://x.test:port/", None),
         ("https:///x", None),
@@ -201,6 +202,10 @@ def test_a_click_that_leads_nowhere_says_so(db, target):
         ("<!-- nothing -->", ""),
         ("<a href=' https://x.test/\n&copy=1 '>Shop</a>", "[Shop](https://x.test/&copy=1)"),
         ("<a href='https://x.test/&amp;amp;'>Shop</a>", "[Shop](https://x.test/&amp;)"),
+        (
+            "<map><area href=https://x.test/?a&copy=1 alt='A &amp;reg'></map>",
+            "[A &reg](https://x.test/?a&copy=1)",
+        ),
     ],
 )
 def test_the_text_part_says_what_the_html_does(workspace, jane, body, text):

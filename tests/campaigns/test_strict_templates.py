@@ -13,6 +13,7 @@ VALUES = {
         "firstName": "Jane",
         "lastName": "",
         "nickName": " \t",
+        "invisible": "\u200b\u2060\xad\ufeff\xa0",
         "score": 5.0,
         "attributes": {"plan": None, "sizes": [1, 2], "vip": True, "limits": {"day": 3}},
     },
@@ -25,6 +26,7 @@ MISSING = (
     "nobody.at.all",
     "contact.lastName",
     "contact.nickName",
+    "contact.invisible",
     "contact.attributes.plan",
     "contact.attributes.plan.size",
     "contact.lastName.size",
@@ -155,6 +157,10 @@ def test_no_filter_takes_a_missing_argument(name, value):
         "{% case nobody %}{% when 'a' %}x{% else %}y{% endcase %}",
         "{% case 'a' %}{% when nobody %}x{% else %}y{% endcase %}",
         "{% case contact.lastName %}{% when 'a' or 'b' %}x{% endcase %}",
+        "{% case contact.lastName %}{% when 'a' or blank %}x{% endcase %}",
+        "{% case nobody %}{% when 'a' %}x{% when nil %}y{% endcase %}",
+        "{% case nobody %}{% else %}y{% endcase %}",
+        "{% case nobody %}{% endcase %}",
         "{% liquid\nfor one in nobody\necho one\nendfor %}",
     ],
 )
@@ -196,8 +202,13 @@ def test_one_may_ask_whether_a_value_is_there(value, nothing):
     ):
         assert rendered(f"{{% if {condition} %}}yes{{% else %}}no{{% endif %}}") == answer
         assert rendered(f"{{% unless {condition} %}}no{{% else %}}yes{{% endunless %}}") == answer
-    case = f"{{% case {value} %}}{{% when {nothing} %}}none{{% else %}}some{{% endcase %}}"
-    assert rendered(case) == "none"
+    for whens in (
+        f"when {nothing} %}}none",
+        f"when {nothing}, 'gold' %}}none",
+        f"when {nothing} %}}none{{% when 'gold' %}}gold{{% when {nothing} %}}again",
+    ):
+        case = f"{{% case {value} %}}{{% {whens}{{% else %}}some{{% endcase %}}"
+        assert rendered(case) == "none"
 
 
 @pytest.mark.parametrize(
@@ -304,6 +315,8 @@ def test_nothing_prints_as_python(source, kind):
         "{{ 1 | times: 'nan' }}",
         "{{ rows | compact: 5 | first | upcase }}",
         "{{ 'x' | map: 'y' }}",
+        "{{ holes | concat: contact }}",
+        "{{ holes | concat: 'x' }}",
     ],
 )
 def test_an_object_is_no_text(source, kind):

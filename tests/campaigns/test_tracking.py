@@ -173,6 +173,20 @@ Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessC
 Go-http-client/1.1
 axios/1.6
 Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)
+Microsoft Office Existence Discovery
+Mozilla/5.0 (X11; Linux x86_64; Storebot-Google/1.0) AppleWebKit/537.36 Chrome/79.0 Safari/537.36
+Google-HTTP-Java-Client/1.17.0-rc (gzip)
+Mozilla/5.0 (compatible; CensysInspect/1.1; +https://about.censys.io/)
+FeedFetcher-Google; (+http://www.google.com/feedfetcher.html)
+TwinWaveScanner
+Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1.17763.1852
+got (https://github.com/sindresorhus/got)
+Typhoeus - https://github.com/typhoeus/typhoeus
+LWP::Simple/6.00
+Mozilla/5.0 zgrab/0.x
+ELB-HealthChecker/2.0
+Wheregoes.com Redirect Checker/1.0
+Better Uptime Bot
 """
 PEOPLE = """
 Mozilla/5.0 (Linux; Android 10; CUBOT X30) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Mobile Safari/537.36
@@ -186,6 +200,13 @@ Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHT
 Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36 Edg/120.0
 Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Microsoft Outlook 16.0.5000; ms-office; MSOffice 16)
 Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)
+Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Thunderbird/115.0
+Outlook-iOS/709.2226530.prod.iphone (3.24.1)
+Airmail 5.0 rv:636 (Macintosh; Mac OS X 12.0; en_US)
+Mozilla/4.0 (compatible; Lotus-Notes/6.0; Windows-NT)
+Opera/9.80 (J2ME/MIDP; Opera Mini/5.1/22.414; U; en) Presto/2.5
+Mozilla/5.0 (Linux; Android 6.0; CUBOT-DINOSAUR) Chrome/70 Mobile
+Mozilla/5.0 (Linux; Android 8.1.0; CUBOT2018) Chrome/70 Mobile
 """
 
 
