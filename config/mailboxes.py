@@ -44,7 +44,7 @@ def canonical_email_part(text: str, *, starts: bool = False, ends: bool = False)
     if (quoted := _QUOTED_PART.fullmatch(local)) is not None:
         local = _quoted_local(_ESCAPED.sub(r"\1", quoted[1]))
     host = _host_of(domain)
-    if host is None or not (local or at or host):
+    if host is None or not (local or at or host) or ((at or ends) and not _HOST_PART.fullmatch(host)):
         return None
     return local + at + (host.removesuffix(".") if ends else host)
 
@@ -105,6 +105,7 @@ _LONGEST_DOMAIN: Final = 253
 _PLAIN: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")
 _DOT_ATOM: Final = re.compile(rf"(?:{_ATEXT}|[^\x00-\x7f])+(?:\.(?:{_ATEXT}|[^\x00-\x7f])+)*")
 _HOST_LABEL: Final = re.compile(_LABEL)
+_HOST_PART: Final = re.compile(r"[a-z0-9_.:\[\]-]*")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)+)"@([^@]+)')
 _QUOTED_PART: Final = re.compile(r'"((?:[^"\\]|\\.)+)"')
 _ESCAPED: Final = re.compile(r"\\(.)")

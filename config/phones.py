@@ -27,19 +27,22 @@ def canonical_phone(text: str) -> str | None:
     An extension is dropped: it is not dialled, and two of them are one line.
     """
     spelled = _spelled(text)
-    for candidate in (spelled, _DIALLED_ABROAD.sub("+", spelled)):
+    bare = _without_remark(spelled)
+    for candidate in (bare, _DIALLED_ABROAD.sub("+", bare), spelled, _DIALLED_ABROAD.sub("+", spelled)):
         if (number := _possible_number(candidate)) is not None:
             return number
     dialled = _without_remark(_EXTENSION.sub("", spelled))
     if phonenumbers.is_alpha_number(dialled):
         dialled = phonenumbers.convert_alpha_characters_in_number(dialled)
     digits = "".join(filter(str.isdecimal, dialled))
-    return ("+" if dialled.startswith("+") else "") + digits if digits else None
+    if digits and dialled.startswith("+"):
+        return _possible_number("+" + digits) or "+" + digits
+    return digits or None
 
 
 def canonical_phone_part(text: str, *, starts: bool = False) -> str | None:
     """Return a part of numbers as it stands in their one form, such as `+49 (0)30`; None if it is in none."""
-    spelled = _spelled(text)
+    spelled = _EXTENSION.sub("", _spelled(text))
     if starts:
         spelled = _DIALLED_ABROAD.sub("+", spelled)
     if spelled.startswith("+"):
