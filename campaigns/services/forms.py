@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
 
 from campaigns.errors import FormExists, FormNotFound, InvalidForm, InvalidSubmission
 from campaigns.models import Form, FormSubmission, PendingConsent, Template
@@ -186,16 +187,29 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
         return False
     form = submission.form
     # One e-mail asks for all that the person sent while it was open.
-    FormSubmission.objects.filter(
-        workspace_id=form.workspace_id, form=form, contact_id=submission.contact_id, confirmed_at=None
-    ).update(confirmed_at=now)
+    _unconfirmed(submission).filter(form__consents__contained_by=_held_by(form)).update(confirmed_at=now)
     contact = get_contact(form.workspace_id, submission.contact_id)
     for channel in form.consents:
         set_consent(form.workspace, contact, channel, Consent.Status.OPTED_IN)
     PendingConsent.objects.filter(
-        workspace_id=form.workspace_id, contact_id=submission.contact_id, channel__in=form.consents
+        workspace_id=form.workspace_id, contact_id=submission.contact_id, channel__in=_held_by(form)
     ).delete()
     return True
+
+
+def _unconfirmed(submission: FormSubmission) -> QuerySet[FormSubmission]:
+    """Return what a person sent by forms with double opt-in and has not confirmed."""
+    return FormSubmission.objects.filter(
+        workspace_id=submission.workspace_id,
+        contact_id=submission.contact_id,
+        confirmed_at=None,
+        form__double_opt_in=True,
+    )
+
+
+def _held_by(form: Form) -> list[str]:
+    """Return where nothing is sent before a form is confirmed: the mailbox at least, which the link proves."""
+    return form.consents or [Consent.Channel.EMAIL.value]
 
 
 def _save(form: Form, values: FormValues) -> Form:
@@ -453,42 +467,42 @@ def _record(
         created_at=now,
     )
     if form.double_opt_in and form.confirmation_template is not None:
-        if is_new:
+        if is_new or _is_pending(form.workspace_id, told.survivor_id):
             _hold_consents(form, told.survivor_id, now)
         if _has_to_ask(form, submission, now):
             _ask_to_confirm(form, submission, told.occurred_at, now)
     return submission
 
 
+def _is_pending(workspace_id: UUID, contact_id: UUID) -> bool:
+    """Whether a person has come by such forms only, and confirmed none."""
+    return PendingConsent.objects.filter(workspace_id=workspace_id, contact_id=contact_id).exists()
+
+
 def _hold_consents(form: Form, contact_id: UUID, now: datetime) -> None:
-    """Send nothing to whom nobody knew before, where the form is for, until it is confirmed."""
+    """Send nothing to whom nobody knew, where the form is for, until it is confirmed."""
     PendingConsent.objects.bulk_create(
         [
             PendingConsent(
                 workspace_id=form.workspace_id, contact_id=contact_id, channel=channel, created_at=now
             )
-            for channel in form.consents
+            for channel in _held_by(form)
         ],
         ignore_conflicts=True,
     )
 
 
 def _has_to_ask(form: Form, submission: FormSubmission, now: datetime) -> bool:
-    """Whether no e-mail that asks is open, and there is something to ask for."""
+    """Whether there is something to ask for, and no e-mail is open that asks for it, by another form say."""
     with connection.cursor() as cursor:
         # Two that are sent at once would each find none.
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('confirmation ' || %s || %s, 0))",
-            [str(form.pk), str(submission.contact_id)],
+            [str(form.workspace_id), str(submission.contact_id)],
         )
     since = now - timedelta(seconds=settings.CONFIRMATION_SECONDS)
-    is_open = FormSubmission.objects.filter(
-        workspace_id=form.workspace_id,
-        form=form,
-        contact_id=submission.contact_id,
-        confirmed_at=None,
-        asked_at__gt=since,
-    ).exists()
+    asked = _unconfirmed(submission).filter(asked_at__gt=since).select_related("form")
+    is_open = any(set(form.consents) <= set(_held_by(one.form)) for one in asked)
     contact = get_contact(form.workspace_id, submission.contact_id)
     wanted = (channel for channel in form.consents if contact.consent(channel) != Consent.Status.OPTED_IN)
     return not is_open and (not form.consents or any(True for _ in wanted))

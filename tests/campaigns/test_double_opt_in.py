@@ -133,11 +133,35 @@ def test_after_a_time_it_is_asked_again(workspace, time, settings):
     assert Message.objects.count() == 2
 
 
-def test_others_and_other_forms_are_asked_for_themselves(workspace):
-    for form in (news_form(workspace), news_form(workspace, "Offers")):
-        for mail in ("ada@example.test", "bob@example.test"):
-            submit(form, mail)
-    assert Message.objects.count() == 4
+def test_others_are_asked_for_themselves(workspace):
+    form = news_form(workspace)
+    for mail in ("ada@example.test", "bob@example.test"):
+        submit(form, mail)
+    assert Message.objects.count() == 2
+
+
+def test_one_e_mail_asks_for_all_forms_that_are_for_no_more(workspace):
+    ada = submit(news_form(workspace))
+    submit(news_form(workspace, "Offers"))
+    assert Message.objects.count() == 1
+    submit(news_form(workspace, "Chat", consents=["telegram"]))
+    assert Message.objects.count() == 2
+
+    Message.objects.latest("id").delete()
+    Client().post(link())
+
+    unconfirmed = FormSubmission.objects.filter(confirmed_at=None)
+    assert [one.form.name for one in unconfirmed] == ["Chat"]
+    assert [one.channel for one in PendingConsent.objects.all()] == ["telegram"]
+    assert preferences_of(workspace.id, ada.pk)["email"] is True
+
+
+def test_a_form_that_is_for_no_channel_proves_the_mailbox(workspace):
+    ada = submit(news_form(workspace, consents=[]))
+    assert marketing(ada) == "no_consent"
+    Client().post(link())
+    assert marketing(ada) == "sent"
+    assert get_contact(workspace.id, ada.pk).consent("email") is None
 
 
 def test_who_opted_out_since_is_asked_again(workspace, time):
