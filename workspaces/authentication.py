@@ -38,7 +38,14 @@ _NOT_KNOWN = (0.0, None)
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer …` with an API key, an OAuth token or a JWT."""
+    """`Authorization: Bearer …` with an API key, an OAuth token or a JWT.
+
+    One that `remembers` looks a secret that may write events up once in some seconds, for POSTs only: the
+    transaction that writes must verify the credential then (see `changed_credentials`).
+    """
+
+    def __init__(self, *, remembers: bool = False) -> None:
+        self.remembers = remembers
 
     def authenticate(self, request: Request) -> Authenticated | None:
         """Return the user (none for a key) and the credential; None without a bearer header."""
@@ -52,36 +59,31 @@ class BearerAuthentication(BaseAuthentication):
         """Return whom `secret` authenticates. Raises AuthenticationFailed."""
         if looks_like_jwt(secret):
             return authenticate_jwt(secret)
-        return authenticate_key(secret) or authenticate_oauth(request, secret) or refuse()
+        if self.remembers and request.method == "POST" and settings.CREDENTIAL_CACHE_SECONDS:
+            return _remembered_or_looked_up(request, secret)
+        return _looked_up(request, secret)
 
     def authenticate_header(self, request: Request) -> str:
         """Make an unauthenticated answer a 401."""
         return 'Bearer realm="api"'
 
 
-class RememberingBearerAuthentication(BearerAuthentication):
-    """Bearer authentication of POSTs that write events: a secret is looked up once in some seconds.
+def _looked_up(request: Request, secret: str) -> Authenticated:
+    return authenticate_key(secret) or authenticate_oauth(request, secret) or refuse()
 
-    Only for views of which the writing transaction verifies the credential: see `changed_credentials`.
-    """
 
-    scope = "events:write"
-
-    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
-        """Return whom `secret` authenticates, as it is now or was some seconds ago. Raises AuthenticationFailed."""
-        if request.method != "POST" or not settings.CREDENTIAL_CACHE_SECONDS:
-            return super().authenticate_secret(request, secret)
-        secret_hash = hash_secret(secret)
-        until, known = _remembered.get(secret_hash, _NOT_KNOWN)
-        if known is not None and until > time.monotonic() and _is_meant_for(request, known[1].resources):
-            return known
-        answer = super().authenticate_secret(request, secret)
-        # What is refused is looked up each time: a scope that was granted holds at once.
-        if answer[1].secret_hash and self.scope in answer[1].scopes:
-            if len(_remembered) >= _MOST_REMEMBERED:
-                _remembered.clear()
-            _remembered[secret_hash] = time.monotonic() + settings.CREDENTIAL_CACHE_SECONDS, answer
-        return answer
+def _remembered_or_looked_up(request: Request, secret: str) -> Authenticated:
+    secret_hash = hash_secret(secret)
+    until, known = _remembered.get(secret_hash, _NOT_KNOWN)
+    if known is not None and until > time.monotonic() and _is_meant_for(request, known[1].resources):
+        return known
+    answer = _looked_up(request, secret)
+    # What is refused is looked up each time: a scope that was granted holds at once.
+    if "events:write" in answer[1].scopes:
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[secret_hash] = time.monotonic() + settings.CREDENTIAL_CACHE_SECONDS, answer
+    return answer
 
 
 def forget_credential(credential: Credential) -> None:

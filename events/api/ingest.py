@@ -19,8 +19,8 @@ from events.services.idempotency import Answer
 from workspaces.access import Credential, require_access
 from workspaces.api.base import OneFormat, WorkspaceAPIView
 from workspaces.authentication import (
+    BearerAuthentication,
     PageKeyAuthentication,
-    RememberingBearerAuthentication,
     forget_credential,
 )
 from workspaces.errors import CredentialChanged
@@ -133,7 +133,7 @@ class IngestView(WorkspaceAPIView):
         """Take a page's key in the address besides what the wire format takes, and remember bearers for seconds."""
         _, *others = super().get_authenticators()
         # Before the session, whose cookie a browser may add, and which then misses its CSRF token.
-        return [RememberingBearerAuthentication(), PageKeyAuthentication(), *others]
+        return [BearerAuthentication(remembers=True), PageKeyAuthentication(), *others]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer a browser's preflight without a credential, and tell it who may read the other answers."""
