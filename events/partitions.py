@@ -45,7 +45,8 @@ def _horizon(cursor: CursorWrapper) -> Month:
     """Return the first month with a partition of its own, fixed when the stream is made."""
     cursor.execute(
         "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-        " WHERE relname LIKE 'events_event_before_y%%' AND nspname = current_schema()"
+        # Its indexes are named after it, and may stand before it.
+        " WHERE relname LIKE 'events_event_before_y%%' AND relkind = 'r' AND nspname = current_schema()"
     )
     if row := cursor.fetchone():
         year, month = row[0].removeprefix("events_event_before_y").split("m")
