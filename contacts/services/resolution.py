@@ -178,9 +178,10 @@ class _Resolver:
         finder = next((key for key in wanted.identifiers if by.get(key) == contact_id), None)
         by_id = wanted.id is not None and self.edition.found.by_id.get(wanted.id) == contact_id
         told = [key for key in wanted.identifiers if by_id or key != finder]
-        self.edition.apply(
-            self.edition.edit(contact_id), changes, (*told, *normalize_all(changes.identifiers))
-        )
+        draft = self.edition.edit(contact_id)
+        # Each reference's changes are an occurrence of their own, as if the others had come before or after.
+        draft.begin_step()
+        self.edition.apply(draft, changes, (*told, *normalize_all(changes.identifiers)))
 
 
 def _parse(reference: ContactReference) -> _Wanted:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -50,15 +51,23 @@ class Draft:
     id: UUID
     before: ContactState | None
     after: ContactState
+    # What it was in between, where several change it in one call: what happened is told step by step.
+    between: list[ContactState] = field(default_factory=list)
 
     @property
     def is_dirty(self) -> bool:
         """Whether anything is to be written."""
         return (
             self.before is None
+            or bool(self.between)
             or self.before != self.after
             or differ(self.before.attributes, self.after.attributes)
         )
+
+    def begin_step(self) -> None:
+        """Tell apart what changes the contact from now on and what has changed it so far."""
+        if self.is_dirty:
+            self.between.append(self.after.copy())
 
     @property
     def old(self) -> ContactState:
@@ -79,15 +88,24 @@ _NOTHING = ContactState()
 
 
 def changes_of(draft: Draft) -> Iterator[ContactChange]:
-    """Yield what happened to the contact, the most general first."""
-    old, new = _differences(draft.old, draft.after)
-    if draft.before is None:
-        yield ContactChange(draft.id, "created", {}, new)
+    """Yield what happened to the contact: step by step, and of a step the most general first."""
+    for before, after in pairwise((draft.before, *draft.between, draft.after)):
+        assert after is not None  # noqa: S101  (only a new contact's first state is)
+        yield from _changes_of_step(draft.id, before, after)
+
+
+def _changes_of_step(
+    contact_id: UUID, before: ContactState | None, after: ContactState
+) -> Iterator[ContactChange]:
+    was = before or _NOTHING
+    old, new = _differences(was, after)
+    if before is None:
+        yield ContactChange(contact_id, "created", {}, new)
     elif old or new:
-        yield ContactChange(draft.id, "updated", old, new)
-    if tags := [tag for tag in draft.after.tags if tag not in draft.old.tags]:
-        yield ContactChange(draft.id, "tagged", {}, {"tags": tags})
-    yield from _consent_changes(draft)
+        yield ContactChange(contact_id, "updated", old, new)
+    if tags := [tag for tag in after.tags if tag not in was.tags]:
+        yield ContactChange(contact_id, "tagged", {}, {"tags": tags})
+    yield from _consent_changes(contact_id, was, after)
 
 
 def description_of(state: ContactState) -> dict[str, Any]:
@@ -147,12 +165,12 @@ def differ(old: Any, new: Any) -> bool:
             return isinstance(old, bool) is not isinstance(new, bool) or bool(old != new)
 
 
-def _consent_changes(draft: Draft) -> Iterator[ContactChange]:
-    for channel, status in draft.after.consents.items():
-        was = draft.old.consents.get(channel)
+def _consent_changes(contact_id: UUID, before: ContactState, after: ContactState) -> Iterator[ContactChange]:
+    for channel, status in after.consents.items():
+        was = before.consents.get(channel)
         if was != status:
             yield ContactChange(
-                draft.id,
+                contact_id,
                 "subscribed" if status == Consent.Status.OPTED_IN else "unsubscribed",
                 {"channel": channel, "status": was} if was else {},
                 {"channel": channel, "status": status},

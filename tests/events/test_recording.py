@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from config import clock
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
-from contacts.services import ContactReference
+from contacts.services import ContactChanges, ContactReference
 from events.errors import (
     EventNotDefined,
     InvalidEventName,
@@ -277,3 +277,39 @@ def test_declaring_keeps_what_was_learned_and_never_changes_its_type(workspace):
     replace_definition(definition, properties=[PropertySpec("c", "string")])
     assert set(EventProperty.objects.values_list("name", flat=True)) == {"b", "c"}
     assert EventDefinition.objects.count() == 1
+
+
+def test_each_change_of_a_contact_in_one_call_is_an_occurrence_of_its_own(workspace):
+    """Concurrent requests are one call: whoever waits for `plan` to become `b` must hear of it."""
+
+    def with_plan(plan, **more):
+        changes = ContactChanges(attributes={"plan": plan}, **more)
+        reference = ContactReference(
+            identifiers=(("email", "ann@example.test"),),
+            if_missing="create",
+            update_matched=True,
+            changes=changes,
+        )
+        return IncomingEvent("order", reference)
+
+    send(
+        workspace,
+        with_plan("a", tags=("t",)),
+        with_plan("b", consents={"email": "opted_in"}),
+        with_plan("b"),
+        with_plan("a", tags=("t", "u"), consents={"email": "opted_out"}),
+    )
+    send(workspace, with_plan("c"), with_plan("a"))
+
+    told = Event.objects.filter(source="system").order_by("id").values_list("name", "properties")
+    plans = [(name, each["new"]["attributes"]) for name, each in told if "attributes" in each["new"]]
+    assert plans == [
+        ("contact.created", {"plan": "a"}),
+        *(("contact.updated", {"plan": plan}) for plan in ("b", "a", "c", "a")),
+    ]
+    assert [each["new"]["tags"] for name, each in told if name == "contact.tagged"] == [["t"], ["u"]]
+    assert [name for name, _ in told if name.endswith("subscribed")] == [
+        "contact.subscribed",
+        "contact.unsubscribed",
+    ]
+    assert Contact.objects.get().attributes == {"plan": "a"}
