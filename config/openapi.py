@@ -10,6 +10,8 @@ from drf_spectacular.utils import OpenApiParameter
 from workspaces.scopes import SCOPES, to_oauth
 
 Document = dict[str, Any]
+# Whose body is a refusal as the wire format writes it.
+_REFUSALS = ("400", "422", "403")
 _METHODS = {"get", "put", "post", "delete", "patch"}
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -32,6 +34,17 @@ class Schema(AutoSchema):
         """Return the header that a POST is answered once by, unless its view says that it needs none."""
         is_answered_once = self.method == "POST" and getattr(self.view, "repeats_harmlessly", None) == ""
         return [*super().get_override_parameters(), *([_IDEMPOTENCY_KEY] if is_answered_once else [])]
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Document | None:
+        """Return the operation; one that is answered once refuses a key that was another request's."""
+        operation: Document | None = super().get_operation(*args, **kwargs)
+        if operation and any(
+            each.get("name") == _IDEMPOTENCY_KEY.name for each in operation.get("parameters", ())
+        ):
+            responses = operation["responses"]
+            refusal: Document = next((responses[status] for status in _REFUSALS if status in responses), {})
+            responses.setdefault("409", {**refusal, "description": "The key was used with another request"})
+        return operation
 
 
 def add_oauth(result: Document, generator: Any, request: Any, public: bool) -> Document:
