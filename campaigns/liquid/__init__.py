@@ -66,7 +66,8 @@ def render(source: str, values: Mapping[str, Any], kind: Kind, region: Region | 
     """
     template = parse(source, kind)
     now = clock.now()
-    known = {"now": now, "today": now.date(), **marked(values)}
+    today = now.astimezone((region or Region()).zone).date()
+    known = {"now": now, "today": today, **marked(values)}
     context = _Context(template, globals=template.make_globals(known))
     context.region = region
     buffer = context.get_buffer()

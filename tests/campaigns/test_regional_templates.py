@@ -93,6 +93,7 @@ def test_money_and_numbers_are_written_as_in_the_locale(source, locale, printed)
         ("{{ 'now' | datetime: 'short' }}", "en", "Asia/Tokyo", "5/1/26, 9:00 PM"),
         ("{{ 'today' | date: '%H' }}", "en", "Asia/Tokyo", "21"),
         ("{{ now | time }}", "de", "Asia/Tokyo", "21:00"),
+        ("{{ today }} {{ today | date: '%d' }}", "en", "Pacific/Kiritimati", "2026-05-02 02"),
         ("{{ 'soon' | date: '%H' }}", "en", "UTC", "soon"),
         ("{{ words | date: '%H' }}", "en", "UTC", "1 " * 60),
         ("{{ '2026-02-30' | date: 'long' }}", "en", "UTC", "2026-02-30"),

@@ -9,7 +9,7 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 
 from config.texts import composed
@@ -119,6 +119,19 @@ def read_body(
         raise ValidationError("A date is out of range.") from error
     data: dict[str, Any] = serializer.validated_data
     return data
+
+
+def refuse_body(request: Request) -> None:
+    """Refuse keys in the body of a request that takes none, rather than to drop them in silence; `{}` is nothing.
+
+    Raises ValidationError.
+    """
+    try:
+        data = request.data
+    except APIException:  # nothing that could be meant for us
+        return
+    if isinstance(data, Mapping) and data:
+        raise ValidationError({str(key): [UNKNOWN_KEY] for key in sorted(data, key=str)})
 
 
 def text_parameter(request: Request, name: str) -> str | None:

@@ -50,7 +50,7 @@ from contacts.api.merging import asker
 from contacts.services import get_contact
 from events.api.parameters import moment_parameter
 from workspaces.api.native import NativeAPIView, NativeViewSet
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
 from workspaces.models import Workspace
 
 _SCOPES = {
@@ -152,6 +152,7 @@ class _StatusView(NativeAPIView):
 
     def moved(self, campaign_id: str, act: Callable[[Workspace, Campaign], Campaign]) -> Response:
         """Act on the campaign of the address, and answer with it."""
+        refuse_body(self.request)
         with faults_at_fields():
             campaign = act(self.workspace, campaign_of(self.workspace, campaign_id))
         return Response(presentation.campaign_row(campaign))
@@ -362,6 +363,7 @@ class CancelBroadcastView(NativeAPIView):
     def post(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
         """Let a broadcast take nobody any more; runs that it started go on. A finished one is a 409."""
         broadcast = _broadcast_of(self.workspace, campaign_id, broadcast_id)
+        refuse_body(request)
         broadcast = cancel_broadcast(self.workspace.id, broadcast.id, by=asker(request))
         return Response(presentation.broadcast_row(broadcast))
 

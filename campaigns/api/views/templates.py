@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -27,7 +28,7 @@ from campaigns.services.previewing import preview_template
 from campaigns.services.templates import Rendered
 from campaigns.services.warnings import template_warnings
 from config.ids import parse_uuid
-from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.native import NativeAPIView, NativeViewSet, object_body
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
 
@@ -93,6 +94,9 @@ class TemplateViewSet(NativeViewSet):
         """Change what the body names, for messages made from now on."""
         template = template_of(self.workspace, template_id)
         wanted = read_body(TemplateChangesSerializer, request, partial=True)
+        channel = template.channel.upper()
+        if object_body(request).get("channel", channel) != channel:
+            raise ValidationError({"channel": ["A template stays of its channel."]})
         with faults_at_template():
             save_template(template, **wanted)
         return Response(_row(self.workspace, template))

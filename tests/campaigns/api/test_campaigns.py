@@ -182,6 +182,14 @@ def test_a_campaign_is_stopped_and_goes_on(api, active):
     assert api.patch(path, {"name": "Other"}).status_code == 409
 
 
+@pytest.mark.parametrize("action", ["activate", "pause", "resume", "finish", "archive"])
+def test_what_takes_no_body_drops_none_in_silence(api, active, action):
+    refused = api.post(f"campaigns/{active['id']}/{action}", {"startAt": "2030-01-01T00:00:00Z"})
+    assert refused.status_code == 400
+    assert refused.json()["details"] == {"startAt": ["This key is not known."]}
+    assert api.get(f"campaigns/{active['id']}").json()["status"] == "ACTIVE"
+
+
 def test_what_has_served_is_not_deleted(api, made):
     assert api.delete(f"campaigns/{made['id']}").status_code == 204
     served = create(api).json()

@@ -28,7 +28,7 @@ def test_a_template_is_written_shown_changed_and_deleted(api, workspace):
     assert api.get("templates").json() == [made]
     assert api.get(f"templates/{made['id']}").json() == made
 
-    changed = api.patch(f"templates/{made['id']}", {"name": "Bye", "text": "Bye", "channel": "TELEGRAM"})
+    changed = api.patch(f"templates/{made['id']}", {"name": "Bye", "text": "Bye", "channel": "EMAIL"})
     assert changed.status_code == 200
     assert (changed.json()["name"], changed.json()["text"]) == ("Bye", "Bye")
     assert (changed.json()["body"], changed.json()["channel"]) == (HELLO["body"], "EMAIL")
@@ -57,6 +57,16 @@ def test_what_cannot_be_a_template_is_refused_at_its_part(api, workspace, change
         assert answer.status_code == 400
         assert field in answer.json()["details"], answer.json()
     assert list(Template.objects.values_list("name", flat=True)) == ["Kept"]
+
+
+def test_a_template_stays_of_its_channel(api):
+    made = api.post("templates", {"name": "Hi", "body": "Hi"}).json()
+
+    refused = api.patch(f"templates/{made['id']}", {"channel": "TELEGRAM"})
+
+    assert refused.status_code == 400
+    assert list(refused.json()["details"]) == ["channel"]
+    assert api.patch(f"templates/{made['id']}", made).status_code == 200
 
 
 def test_a_name_is_one_templates_only(api):
