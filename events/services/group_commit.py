@@ -13,6 +13,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, OperationalError, close_old_connections, connection, connections, transaction
 
+from config import clock
 from config.errors import DomainError, Overloaded
 from config.lending import give_back
 from events.services.idempotency import Answer, Claim, claim_keys, keep_answers, release_keys
@@ -330,16 +332,28 @@ def _claimed(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, Re
 
 
 def _outcomes(workspace: Workspace, rest: Mapping[int, Submission]) -> dict[int, list[Outcome]]:
-    """Record what the requests hold: one call for each schema policy."""
-    by_policy: dict[SchemaPolicy, list[int]] = defaultdict(list)
+    """Record what the requests hold: one call for each schema policy, and history apart.
+
+    What a late event changes of a contact is history, too, and stays it beside another's event of this moment.
+    """
+    calls: dict[tuple[SchemaPolicy, bool], list[int]] = defaultdict(list)
+    now = clock.now()
     for place, submission in rest.items():
-        by_policy[submission.schema_policy].append(place)
+        calls[submission.schema_policy, _tells_history(submission, now)].append(place)
     outcomes: dict[int, list[Outcome]] = {}
-    for policy, places in by_policy.items():
+    for (policy, _), places in calls.items():
         incoming = [event for place in places for event in rest[place].incoming]
         recorded = iter(record_events(workspace, incoming, schema_policy=policy))
         outcomes |= {place: list(islice(recorded, len(rest[place].incoming))) for place in places}
     return outcomes
+
+
+def _tells_history(submission: Submission, now: datetime) -> bool:
+    """Tell whether any event may be late by the limit of its name, which is in whole hours."""
+    return any(
+        event.occurred_at is not None and event.occurred_at < now - _SHORTEST_LIMIT
+        for event in submission.incoming
+    )
 
 
 def _contacts(
@@ -380,6 +394,7 @@ def _settle_claims(workspace_id: UUID, rest: Mapping[int, Submission], results: 
 
 
 _MOST_FAILURES = 2
+_SHORTEST_LIMIT = timedelta(hours=1)
 _IS_LIMITED = "headrace_waits_are_limited"
 
 

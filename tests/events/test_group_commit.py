@@ -16,9 +16,9 @@ from django.test import Client
 from config import clock
 from config.errors import Overloaded
 from contacts.models import Contact
-from contacts.services import ContactReference
+from contacts.services import ContactChanges, ContactReference
 from events.errors import InvalidEventName
-from events.models import Event, IdempotencyKey
+from events.models import EffectsLevel, Event, EventBatch, IdempotencyKey
 from events.services import IncomingEvent, SchemaPolicy, group_commit
 from events.services.group_commit import CommitUnknown, GroupCommit, Submission
 from events.services.idempotency import Answer, Claim
@@ -75,7 +75,8 @@ def a_submission(workspace, *names: str, **more: Any) -> Submission:
         return DONE
 
     incoming = [IncomingEvent(name) for name in names or ("x",)]
-    return Submission(workspace, incoming, SchemaPolicy.OPEN, **{"answer": answer, **more})
+    values = {"incoming": incoming, "schema_policy": SchemaPolicy.OPEN, "answer": answer, **more}
+    return Submission(workspace, **values)
 
 
 @contextmanager
@@ -158,6 +159,24 @@ def test_only_the_culprit_of_a_failure_fails_and_nothing_is_stored_twice(
     assert futures[1].result() == futures[3].result() == DONE
     assert sorted(Event.objects.values_list("name", flat=True)) == ["a", "b", "x"]
     assert [len(group) for group in groups] == [1, 3, 1, 1, 1]
+
+
+def test_what_a_late_request_changes_is_history_beside_one_of_now(workspace):
+    ann = (("email", "ann@example.test"),)
+    told = ContactReference(identifiers=ann, update_matched=True, changes=ContactChanges(first_name="Ann"))
+    a_contact(workspace, "ann@example.test")
+    long_ago = clock.now() - timedelta(days=30)
+    group = [
+        a_submission(workspace, incoming=[IncomingEvent("order", ContactReference(identifiers=ann))]),
+        a_submission(workspace, incoming=[IncomingEvent("order", told, occurred_at=long_ago)]),
+    ]
+
+    with transaction.atomic():
+        assert group_commit._recorded(group) == [DONE, DONE]
+
+    change = Event.objects.get(name="contact.updated")
+    (level,) = EventBatch.objects.filter(event_ids__contains=[change.id]).values_list("level", flat=True)
+    assert level == EffectsLevel.SCORES_AND_SEGMENTS
 
 
 def test_a_group_is_bounded_in_events_and_bytes(workspace, writers, groups, monkeypatch):
