@@ -23,10 +23,10 @@ def canonical_email(text: str) -> str | None:
 
     The local part in lower case and NFC, quoted only where it must be, full and half width and what is invisible
     mapped away (RFC 8265); the domain in lower case by UTS 46 and IDNA 2008, non-transitional, as DNS has it.
-    Comments, names, angle brackets and folded lines are refused: they are no part of an address.
+    Comments, names, angle brackets, folded lines and encoded words are refused: they are no part of an address.
     """
     spelled = text.strip().lower()
-    if _PLAIN.fullmatch(spelled):
+    if _PLAIN.fullmatch(spelled) and not _ENCODED_WORD.search(spelled):
         return spelled if len(spelled) - spelled.index("@") - 1 <= _LONGEST_DOMAIN else None
     return _canonical_email(text)
 
@@ -70,7 +70,7 @@ def read_mailbox(text: str) -> Mailbox:
 
     The local part keeps its case; the domain is as DNS has it.
     """
-    if not text.isprintable():
+    if not text.translate(_JOINERS_ARE_SEEN).isprintable():
         raise ValueError("It has characters that cannot be printed.")
     found = _NAMED.fullmatch(text) or _BARE.fullmatch(text)
     if found is None:
@@ -105,6 +105,8 @@ _LONGEST_DOMAIN: Final = 253
 _PLAIN: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")
 _DOT_ATOM: Final = re.compile(rf"(?:{_ATEXT}|[^\x00-\x7f])+(?:\.(?:{_ATEXT}|[^\x00-\x7f])+)*")
 _HOST_LABEL: Final = re.compile(_LABEL)
+# Of RFC 2047, which has none in an addr-spec (section 5): what reads it all the same would write to somebody else.
+_ENCODED_WORD: Final = re.compile(r"=\?.*\?.*\?.*\?=", re.DOTALL)
 _HOST_PART: Final = re.compile(r"[a-z0-9_.:\[\]-]*")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)+)"@([^@]+)')
 _QUOTED_PART: Final = re.compile(r'"((?:[^"\\]|\\.)+)"')
@@ -148,7 +150,9 @@ def _quoted_local(content: str) -> str:
 
 
 def _is_sound(local: str) -> bool:
-    """Return whether a local part has no character of control, layout or no meaning, and begins with a base."""
+    """Return whether a local part begins with a base and has no encoded word, nor characters of control or layout."""
+    if _ENCODED_WORD.search(local):
+        return False
     if local.isascii():
         return local.isprintable()
     if unicodedata.category(local.lstrip('"')[:1] or " ").startswith("M"):
@@ -200,6 +204,7 @@ def _canonical_literal(text: str) -> str | None:
 _NAMED: Final = re.compile(
     r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<plain>[^()<>\[\]:;@\\,"]*?))\s*<(?P<address>[^<>]+)>\s*'
 )
+_JOINERS_ARE_SEEN: Final = dict.fromkeys(map(ord, JOINERS), "-")
 _BARE: Final = re.compile(r"\s*(?P<address>[^<>,;]+)\s*")
 _SPECIALS: Final = re.compile(r'[()<>\[\]:;@\\,"]')
 

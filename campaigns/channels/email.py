@@ -121,7 +121,8 @@ class _Encrypted(_Conversation, smtplib.SMTP_SSL):
 class SMTPBackend(EmailBackend):
     """Django's, which can tell whether a message may have left when the server fell silent.
 
-    It speaks SMTPUTF8 (RFC 6531) for addresses beyond ASCII, as Django does not.
+    It speaks SMTPUTF8 (RFC 6531) for addresses beyond ASCII, as Django does not, and writes to addresses as they are:
+    Django decodes encoded words in them, and drops quotes that they need.
     """
 
     @property
@@ -129,17 +130,22 @@ class SMTPBackend(EmailBackend):
         return _Encrypted if self.use_ssl else _Plain
 
     def _send(self, email_message: EmailMessage) -> bool:
-        if not isinstance(email_message, Mail) or not email_message.international_addresses:
+        if not isinstance(email_message, Mail):
             return bool(super()._send(email_message))  # type: ignore[misc]  # the stubs leave it out
+        options = self._international_options(email_message) if email_message.international_addresses else []
+        envelope = read_mailbox(str(email_message.from_email)).address
+        line: Any = self.connection
+        line.sendmail(envelope, email_message.recipients(), email_message.source(), options)
+        return True
+
+    def _international_options(self, mail: Mail) -> list[str]:
+        """Return what the server is told of an e-mail with addresses beyond ASCII. Raises NotSent."""
         line: Any = self.connection
         line.ehlo_or_helo_if_needed()
         if not line.has_extn("smtputf8"):
-            beyond = ", ".join(email_message.international_addresses)
+            beyond = ", ".join(mail.international_addresses)
             raise NotSent(f"the server takes ASCII addresses only (no SMTPUTF8): {beyond}", is_permanent=True)
-        options = ["SMTPUTF8", *(["BODY=8BITMIME"] if line.has_extn("8bitmime") else [])]
-        envelope = read_mailbox(str(email_message.from_email)).address
-        line.sendmail(envelope, email_message.recipients(), email_message.source(), options)
-        return True
+        return ["SMTPUTF8", *(["BODY=8BITMIME"] if line.has_extn("8bitmime") else [])]
 
 
 def _connection() -> Any:

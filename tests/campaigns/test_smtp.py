@@ -358,7 +358,14 @@ def test_a_server_that_does_not_take_it_gets_nothing_and_the_message_says_why(wo
 
 @pytest.mark.parametrize("server", [True, False], indirect=True)
 @pytest.mark.parametrize(
-    "address", ["ann@straße.test", '"ann b"@example.test', "ann@[192.0.2.1]", "o'neil+x@a_b.test"]
+    "address",
+    [
+        "ann@straße.test",
+        '"ann b"@example.test',
+        '"ann@bob"@example.test',
+        "ann@[192.0.2.1]",
+        "o'neil+x@a_b.test",
+    ],
 )
 def test_an_ascii_local_part_needs_nothing_of_the_server(workspace, server, address):
     contact = a_contact(workspace, address)

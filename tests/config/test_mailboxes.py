@@ -18,6 +18,7 @@ from config.phones import canonical_phone
         (r'"The \"A\"" <news@acme.com>', 'The "A"', "news@acme.com", r'"The \"A\"" <news@acme.com>'),
         ("Café <news@straße.tld>", "Café", "news@xn--strae-oqa.tld", None),
         ('"q"@acme.com', "", "q@acme.com", "q@acme.com"),
+        ("می\u200cخواهم <q@acme.com>", "می\u200cخواهم", "q@acme.com", None),
     ],
 )
 def test_a_mailbox_has_a_name_and_one_address(text, name, address, header):
@@ -40,6 +41,7 @@ def test_a_mailbox_has_a_name_and_one_address(text, name, address, header):
         ("Acme", "no e-mail address"),
         ("", "must be an e-mail address"),
         ("Acme <news>", "no e-mail address"),
+        ("Acme <=?utf-8?q?news?=@acme.com>", "no e-mail address"),
         ("Acme <news@acme.com", "must be an e-mail address"),
         ("Acme\n <news@acme.com>", "cannot be printed"),
     ],
