@@ -3,7 +3,7 @@
 import io
 import zlib
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
@@ -40,17 +40,22 @@ class InflatingMiddleware:
         encodings = _encodings(request.META.get("HTTP_CONTENT_ENCODING", ""))
         if encodings:
             # What reads a request, Django's body and DRF's parsers, reads this.
-            request._stream = InflatedBody(request._stream, encodings)  # type: ignore[assignment]  # it only reads
+            body = InflatedBody(request._stream, encodings, request.META)
+            request._stream = body  # type: ignore[assignment]  # it only reads
         return self._get_response(request)
 
 
 class InflatedBody(io.RawIOBase):
-    """A body as it was before its encoding. Reading raises UnknownEncoding, CorruptBody or InflatedTooLarge."""
+    """A body as it was before its encoding, and its length in `environ` once it is read.
 
-    def __init__(self, packed: IO[bytes], encodings: list[str]) -> None:
+    Reading raises UnknownEncoding, CorruptBody or InflatedTooLarge.
+    """
+
+    def __init__(self, packed: IO[bytes], encodings: list[str], environ: dict[str, Any]) -> None:
         super().__init__()
         self._packed = packed
         self._encodings = encodings
+        self._environ = environ
         self._bytes: io.BytesIO | None = None
 
     def readable(self) -> bool:
@@ -73,7 +78,9 @@ class InflatedBody(io.RawIOBase):
             packed = self._packed.read(limit + 1)
             if len(packed) > limit:
                 raise InflatedTooLarge
-            self._bytes = io.BytesIO(inflate(packed, self._encodings[0], limit))
+            inflated = inflate(packed, self._encodings[0], limit)
+            self._environ["CONTENT_LENGTH"] = str(len(inflated))
+            self._bytes = io.BytesIO(inflated)
         return self._bytes
 
 

@@ -1,5 +1,7 @@
 """Concurrent requests are written together, each with its own outcome."""
 
+import gzip
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -184,6 +186,22 @@ def test_a_group_is_bounded_in_events_and_bytes(workspace, writers, groups, monk
     rest += [a_submission(workspace, size_bytes=600_000), a_submission(workspace, size_bytes=600_000)]
     together(writers(most_events=6), a_submission(workspace), rest, monkeypatch)
     assert [len(group) for group in groups] == [1, 2, 2, 1]
+
+
+def test_a_compressed_body_counts_for_what_it_holds(workspace, groups):
+    body = json.dumps({"type": "x", "metadata": {"text": "a" * 100_000}}).encode()
+    headers = bearer(a_key(workspace).secret)
+
+    answer = Client().post(
+        f"/api/workspaces/{workspace.id}/events",
+        gzip.compress(body),
+        content_type="application/json",
+        HTTP_CONTENT_ENCODING="gzip",
+        **headers,
+    )
+
+    assert answer.status_code == 201
+    assert [submission.size_bytes for (submission,) in groups] == [len(body)]
 
 
 def test_one_tenant_does_not_wait_for_another_s_lock(workspace, writers):
