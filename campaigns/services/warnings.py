@@ -9,6 +9,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import F, Func, TextField, Value
+from django.db.models.expressions import Combinable
 
 from campaigns.definition import Branch, Definition, EventMatch, EventTrigger, WaitForEvent, read_definition
 from campaigns.errors import InvalidDefinition
@@ -17,8 +19,14 @@ from campaigns.models.messages import Channel
 from config.ids import parse_uuid
 from events.rules import Rule, warnings_of
 
-# Python and PostgreSQL read it alike.
-_LINKED: Final = r"\{[{%][^{}]*(unsubscribeUrl|preferencesUrl)"
+# Python and PostgreSQL read these alike; to the latter, a pattern is lazy as a whole or not at all.
+_LINKED: Final = r"""\{[{%]-?([^{}]*[^.\w{}'"])?(unsubscribeUrl|preferencesUrl)(?!\w)"""
+_UNSEEN: Final = (
+    r"<!--.*?(-->|\Z)",
+    r"\{%[^%\w]*?comment.*?(endcomment|\Z)",
+    r"\{%[^%\w]*?raw.*?(endraw|\Z)",
+)
+"""What is not in the message, or says what it says without being read as Liquid."""
 _NO_LINK: Final = (
     "there is no link to unsubscribe, {{ unsubscribeUrl }} or {{ preferencesUrl }}: only a transactional message may"
     " be without"
@@ -45,7 +53,13 @@ def campaign_warnings(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict
     steps = {campaign.pk: list(_marketing_steps(campaign.draft)) for campaign in campaigns}
     wanted = {template_id for of_campaign in steps.values() for _, template_id in of_campaign}
     unlinked = Template.objects.filter(workspace_id=workspace_id, id__in=wanted, channel=Channel.EMAIL)
-    names = dict(unlinked.exclude(body__regex=_LINKED).values_list("id", "name")) if wanted else {}
+    seen: Combinable = F("body")
+    for pattern in _UNSEEN:
+        seen = Func(
+            seen, Value(pattern), Value(""), Value("g"), function="regexp_replace", output_field=TextField()
+        )
+    unlinked = unlinked.annotate(seen=seen).exclude(seen__regex=_LINKED)
+    names = dict(unlinked.values_list("id", "name")) if wanted else {}
     return {
         campaign_id: [
             f"workflow.nodes[{place}]: {names[template_id]}: {_NO_LINK}"
@@ -94,7 +108,13 @@ def _parts_without_link(template: Template) -> list[str]:
     if template.channel != Channel.EMAIL:
         return []
     parts = {"body": template.body, **({"text": template.text} if template.text else {})}
-    return [name for name, source in parts.items() if not re.search(_LINKED, source)]
+    return [name for name, source in parts.items() if not _is_linked(source)]
+
+
+def _is_linked(source: str) -> bool:
+    for pattern in _UNSEEN:
+        source = re.sub(pattern, "", source, flags=re.DOTALL)
+    return re.search(_LINKED, source) is not None
 
 
 def _marketing_steps(draft: Any) -> Iterator[tuple[int, UUID]]:

@@ -1,5 +1,7 @@
 """A marketing e-mail without a link to unsubscribe is told of, wherever it is saved."""
 
+import time as real_time
+
 import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
@@ -31,6 +33,18 @@ def a_sender(workspace, template, **data):
         ({"body": "<a href='{{ unsubscribeUrl }}'>"}, []),
         ({"body": "<a href='{{ preferencesUrl | escape }}'>"}, []),
         ({"body": "{%- assign leave = unsubscribeUrl %}<a href='{{ leave }}'>"}, []),
+        ({"body": "{{-unsubscribeUrl\n-}}"}, []),
+        ({"body": "{% liquid\necho unsubscribeUrl\n%}"}, []),
+        (
+            {"body": "{% comment %}\n{% endcomment %}{{ unsubscribeUrl }}{%- comment -%}{%- endcomment -%}"},
+            [],
+        ),
+        ({"body": "<!-- a --><!--[if !mso]><!-->{{ unsubscribeUrl }}<!--<![endif]-->"}, []),
+        ({"body": "<!-- {{ unsubscribeUrl }}\n-->"}, ["body"]),
+        ({"body": "{%- comment -%}{{ unsubscribeUrl }}{%- endcomment -%}"}, ["body"]),
+        ({"body": "{% raw %}{{ unsubscribeUrl }}{% endraw %}"}, ["body"]),
+        ({"body": "{{ contact.unsubscribeUrl }}{{ unsubscribeUrls }}{{ 'unsubscribeUrl' }}"}, ["body"]),
+        ({"body": "{{ contact.attributes.myunsubscribeUrl }}"}, ["body"]),
         ({"body": "{{ unsubscribeUrl }}", "text": "Hi"}, ["text"]),
         ({"body": "Hi", "text": "{{ unsubscribeUrl }}"}, ["body"]),
         ({"body": "Hi", "channel": "telegram"}, []),
@@ -38,7 +52,31 @@ def a_sender(workspace, template, **data):
     ],
 )
 def test_an_e_mail_without_the_link_is_told_of(workspace, parts, expected):
-    assert warned(a_template(workspace, **parts)) == expected
+    template = a_template(workspace, **parts)
+    assert warned(template) == expected
+    if template.channel == "email":
+        campaign = a_sender(workspace, template)
+        assert bool(campaign_warnings(workspace.id, [campaign])[campaign.pk]) is ("body" in expected)
+
+
+@pytest.mark.parametrize("part", ["<!--", "{% comment %}", "{% ", "{%", "endcomment", "{{ unsubscribeUrl"])
+def test_any_text_is_looked_through_at_once(workspace, part):
+    template = a_template(workspace, part * (200_000 // len(part)))
+    campaign = Campaign.objects.create(
+        workspace=workspace,
+        name="Long",
+        draft={
+            "workflow": {
+                "nodes": [{"type": "send", "data": {"channel": "email", "templateId": str(template.pk)}}]
+            }
+        },
+    )
+    begun = real_time.monotonic()
+
+    warned(template)
+    campaign_warnings(workspace.id, [campaign])
+
+    assert real_time.monotonic() - begun < 5
 
 
 def test_what_is_only_ever_transactional_needs_none(workspace):
