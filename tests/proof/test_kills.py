@@ -37,7 +37,7 @@ def test_every_acknowledged_event_is_stored_and_scored_once(system: System) -> N
         lambda: system.child(WORKER),
         lambda: child_of(system, "granian"),
     ]
-    with Senders(system, contacts, count=6) as senders:
+    with Senders(system, contacts, count=32) as senders:
         for find in killings:
             time.sleep(PAUSE_SECONDS)
             victim = find()
