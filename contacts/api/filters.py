@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 from rest_framework.exceptions import ValidationError
 
 from config.ids import parse_uuid
-from config.mailboxes import canonical_email
+from config.mailboxes import canonical_email, canonical_email_part
 from config.phones import canonical_phone
 from config.planning import planned_for_its_values
 from contacts.models import Contact, ContactTag, Identifier, Merge
@@ -78,7 +78,7 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
 
     def filter_search(self, contacts: QuerySet[Contact], name: str, text: str) -> QuerySet[Contact]:
         """Leave the contacts in whose names or identifiers every word occurs."""
-        words = [canonical_email(word) or word for word in _phone_together(text).split()]
+        words = [_address_spelled(word) for word in _phone_together(text).split()]
         if len(words) > _MAX_WORDS:
             raise ValidationError({name: [f"At most {_MAX_WORDS} words."]})
         for word in words:
@@ -102,6 +102,11 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
         """The workspace whose contacts are listed."""
         found: UUID = self.request.parser_context["view"].workspace.id
         return found
+
+
+def _address_spelled(word: str) -> str:
+    """Return an address, or a part of one with its "@", as it is stored; other words stay as they are."""
+    return (canonical_email(word) or canonical_email_part(word) or word) if "@" in word else word
 
 
 def _phone_together(text: str) -> str:
