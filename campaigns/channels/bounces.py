@@ -102,7 +102,7 @@ _UNAVAILABLE: Final = _any(
     r"address rejected",
 )
 # Of Microsoft, which looks recipients up at its edge: 5.4.1 and these words are of one that is not there.
-_EDGE: Final = _any(r"recipient address rejected: access denied")
+_EDGE: Final = _any(r"recipient address(?:es)? rejected ?: access denied")
 _FOR_NOW: Final = re.compile(r"\W*(?:smtp;\W*)?4\d\d(?![\d.])", re.IGNORECASE)
 """A passing failure, by the code alone."""
 

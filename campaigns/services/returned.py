@@ -16,7 +16,11 @@ from config import clock
 from config.ids import parse_uuid
 
 MAX_BYTES: Final = 10_000_000
-_ORIGINAL: Final = ("message/rfc822", "text/rfc822-headers", "message/rfc822-headers")
+# Those of RFC 6533 are of messages with addresses beyond ASCII.
+_ORIGINAL: Final = (
+    *("message/rfc822", "text/rfc822-headers", "message/rfc822-headers"),
+    *("message/global", "message/global-headers"),
+)
 _KINDS: Final = {"delivered": "delivered", "relayed": "sent", "expanded": "sent"}
 
 
@@ -48,8 +52,9 @@ def _message_id(part: Mail) -> UUID | None:
 
 def _report(part: Mail, message_id: UUID | None) -> Report | None:
     match part.get_content_type():
-        case "message/delivery-status":
-            return next((one for block in _blocks(part) if (one := _of_recipient(block, message_id))), None)
+        case "message/delivery-status" | "message/global-delivery-status":
+            blocks = _status_blocks(part)
+            return next((one for block in blocks if (one := _of_recipient(block, message_id))), None)
         case "message/feedback-report":
             return next((one for block in _blocks(part) if (one := _of_reader(block, message_id))), None)
         case _:
@@ -71,6 +76,15 @@ def _of_reader(block: Mail, message_id: UUID | None) -> Report | None:
     if str(block["Feedback-Type"] or "").strip().lower() != "abuse":
         return None
     return Report("complained", clock.now(), message_id)
+
+
+def _status_blocks(part: Mail) -> Iterator[Mail]:
+    """Return the blocks of a delivery status; of one that Python takes for a whole e-mail, the rest is its text."""
+    for block in _blocks(part):
+        yield block
+        rest = block.get_payload()
+        if part.get_content_type() != "message/delivery-status" and isinstance(rest, str):
+            yield from map(email.message_from_string, rest.split("\n\n"))
 
 
 def _blocks(part: Mail) -> Iterator[Mail]:

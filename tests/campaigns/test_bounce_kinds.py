@@ -12,6 +12,7 @@ HARD = """
 550 5.2.1 The email account that you tried to reach is disabled. https://support.example/mail/?p=DisabledUser
 550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient jane@example.test not found by SMTP address lookup
 550 5.4.1 Recipient address rejected: Access denied. AS(201806281) [edge.protection.test]
+550 5.4.1 All recipient addresses rejected : Access denied
 550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302)
 550 Requested action not taken: mailbox unavailable
 550 No such user here

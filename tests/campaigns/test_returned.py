@@ -106,6 +106,17 @@ def test_an_address_that_is_none_is_suppressed(message, read, original):
     assert Event.objects.filter(name="message.bounced", source="system").count() == 1
 
 
+@pytest.mark.parametrize("original", ["message/global", "message/global-headers"])
+def test_one_about_an_address_beyond_ascii_is_read_too(message, read, original):
+    source = returned(message.pk, original=original)
+    source = source.replace("message/delivery-status", "message/global-delivery-status")
+    assert read(source.replace("rfc822; somebody-else@", "utf-8; zoë@")) == "done"
+
+    message.refresh_from_db()
+    assert message.status == Message.Status.BOUNCED
+    assert Suppression.objects.exists()
+
+
 def test_a_full_mailbox_bounces_and_is_written_to_again(message, read):
     assert read(returned(message.pk, status="5.2.2")) == "done"
 
