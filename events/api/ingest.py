@@ -7,9 +7,10 @@ from uuid import UUID
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
-from rest_framework.exceptions import AuthenticationFailed, UnsupportedMediaType
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
+from config.errors import TryAgain
 from config.ids import NO_ID, parse_uuid
 from config.wire import StrictJSONParser, dumps, parse_json, read_whole
 from events.api.idempotency import claim_of, http_answer
@@ -27,6 +28,8 @@ from workspaces.errors import CredentialChanged
 from workspaces.models import Workspace
 
 PREFLIGHT_SECONDS = 600
+# Each new one is owed to an edit of the credential or its workspace in this very moment.
+_ATTEMPTS = 5
 _REQUEST_HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key")
 _ANSWER_HEADERS = (
     "Idempotent-Replayed",
@@ -87,12 +90,13 @@ class IngestView(WorkspaceAPIView):
 
     def post(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Answer the request once it is recorded, or give the first answer to it again."""
-        try:
-            answer = submit(self.submission(request, **kwargs))
-        except CredentialChanged:
-            self._look_up_credential(request, **kwargs)
-            answer = self._submit_again(request, **kwargs)
-        return http_answer(answer)
+        for _ in range(_ATTEMPTS):
+            try:
+                return http_answer(submit(self.submission(request, **kwargs)))
+            except CredentialChanged:
+                # Refuses it, if it opens nothing any more; its workspace may merely have been edited.
+                self._look_up_credential(request, **kwargs)
+        raise TryAgain
 
     def submission_of(
         self,
@@ -122,12 +126,6 @@ class IngestView(WorkspaceAPIView):
             forget_credential(request.auth)
         request._authenticate()  # type: ignore[attr-defined]  # the stubs leave it out
         self.workspace = require_access(request, kwargs.get(self.workspace_kwarg), SCOPE)
-
-    def _submit_again(self, request: Request, **kwargs: Any) -> Answer:
-        try:
-            return submit(self.submission(request, **kwargs))
-        except CredentialChanged as error:
-            raise AuthenticationFailed from error
 
     def get_authenticators(self) -> list[Any]:
         """Take a page's key in the address besides what the wire format takes, and remember bearers for seconds."""

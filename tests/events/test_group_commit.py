@@ -19,6 +19,7 @@ from config import clock
 from config.errors import Overloaded
 from contacts.models import Contact
 from contacts.services import ContactChanges, ContactReference
+from events.api import ingest
 from events.errors import InvalidEventName
 from events.models import EffectsLevel, Event, EventBatch, IdempotencyKey
 from events.services import IncomingEvent, SchemaPolicy, group_commit
@@ -365,6 +366,21 @@ class TestRememberedCredentials:
         assert send(path, {"event_name": "x"}, **bearer(key.secret)).status_code == 404
         type(workspace).objects.filter(id=workspace.id).update(identity_field="phone")
         assert send(path, {"event_name": "x"}, **bearer(key.secret)).status_code == 204
+
+    @pytest.mark.parametrize(("edits", "status", "recorded"), [(1, 201, 2), (3, 201, 2), (50, 503, 1)])
+    def test_edits_of_its_workspace_meanwhile_do_not_refuse_it(
+        self, workspace, key, monkeypatch, edits, status, recorded
+    ):
+        names = iter(range(edits))
+
+        def edited_before(submission):
+            if (name := next(names, None)) is not None:
+                type(workspace).objects.filter(id=workspace.id).update(name=f"Name {name}")
+            return group_commit.submit(submission)
+
+        monkeypatch.setattr(ingest, "submit", edited_before)
+        assert self.send(workspace, key).status_code == status
+        assert Event.objects.count() == recorded
 
     def test_it_is_looked_up_once(self, workspace, key, django_assert_max_num_queries):
         with django_assert_max_num_queries(6) as captured:  # BEGIN and COMMIT among them
