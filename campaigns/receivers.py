@@ -78,11 +78,14 @@ def call_beginners(workspace_id: UUID, **_: Any) -> None:
 
 @receiver(contacts_changed, dispatch_uid="campaigns.release_messages")
 def release_messages(workspace_id: UUID, changes: Sequence[ContactChange], **_: Any) -> None:
-    """Let go what was stopped since a person had opted out, who wants it again."""
+    """Let go what was stopped since a person had opted out, or not said yes, who wants it now."""
+    new = {change.contact_id for change in changes if change.kind == "created"}
     for change in changes:
-        if change.kind == "subscribed" and change.old.get("status") == Consent.Status.OPTED_OUT:
+        if change.kind == "subscribed" and change.contact_id not in new:
+            had_left = change.old.get("status") == Consent.Status.OPTED_OUT
+            reason = Reason.OPTED_OUT if had_left else Reason.NO_CONSENT
             ids = ids_of(workspace_id, change.contact_id)
-            release(workspace_id, change.new["channel"], Reason.OPTED_OUT, contact_ids=ids)
+            release(workspace_id, change.new["channel"], reason, contact_ids=ids)
 
 
 @receiver(tracking, dispatch_uid="campaigns.hear_provider")

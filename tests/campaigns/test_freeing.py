@@ -158,6 +158,14 @@ def test_who_opts_in_again_gets_what_was_stopped_meanwhile(workspace, jane, time
     assert deliver_ready(workspace.id, "email") == 1
 
 
+def test_who_opts_in_gets_what_was_stopped_before(workspace, jane, time, sent):  # noqa: F811
+    message = a_message(jane)
+    save_channel(workspace, "email", requires_opt_in=True)
+    assert stopped(workspace, message) == ("CANCELLED", "no_consent")
+    set_preferences(workspace, jane.id, {"email": True})
+    assert deliver_ready(workspace.id, "email") == 1
+
+
 def test_a_channel_that_asks_for_no_opt_in_any_more_frees_what_had_none(workspace, jane, time, sent):  # noqa: F811
     message = a_message(jane)
     save_channel(workspace, "email", requires_opt_in=True)
