@@ -21,7 +21,7 @@ def classify(esp_name: str, raw: object, words: str) -> Bounce | None:
     it.
     """
     told = _told(esp_name, raw)
-    said = diagnose(words)
+    said = diagnose(_resend_words(raw) if esp_name == "Resend" and told is not None else words)
     if said is REFUSED or told is None:
         return said or told
     return said if told is HARD and said is SOFT else told
@@ -188,12 +188,22 @@ def _mailjet(raw: Raw) -> Bounce | None:
 # https://resend.com/docs/dashboard/emails/email-bounces; types as those of SES, in older events a sentence alone.
 _RESEND: Final = (
     ("suppressed sending", HARD),
+    ("suppression list", HARD),
     ("hard bounce message", HARD),
     ("inbox was full", SOFT),
     ("general bounce message", SOFT),
     ("too large", REFUSED),
     ("rejected because", REFUSED),
 )
+
+
+def _resend_words(raw: object) -> str:
+    """Return what the mail server said: its own sentences tell of reputation and rates whatever the bounce was."""
+    try:
+        told = raw["data"]["bounce"].get("diagnosticCode") or ()  # type: ignore[index]  # whatever its shape
+    except (AttributeError, KeyError, TypeError):
+        return ""
+    return " ".join(map(str, told)) if isinstance(told, list) else str(told)
 
 
 def _resend(raw: Raw) -> Bounce | None:

@@ -220,6 +220,18 @@ NEWS = [
     ),
     (resend("The recipient's email provider sent a general bounce message."), SOFT),
     (resend("…", type="Permanent", subType="General"), HARD),
+    (
+        resend("… a hard bounce message … impact on your reputation", type="Permanent", subType="General"),
+        HARD,
+    ),
+    (
+        resend("… suppressed sending … not count toward your bounce rate", type="Permanent", subType="…"),
+        HARD,
+    ),
+    (
+        resend("…", type="Permanent", subType="General", diagnosticCode=["smtp; 550 5.7.1 blocked"]),
+        REFUSED,
+    ),
     (resend("…", type="Transient", subType="MailboxFull"), SOFT),
     (resend("…", type="Transient", subType="ContentRejected"), REFUSED),
     (mailersend("hard_bounced"), HARD),
