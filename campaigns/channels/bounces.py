@@ -105,6 +105,8 @@ _UNAVAILABLE: Final = _any(
 _EDGE: Final = _any(r"recipient address(?:es)? rejected ?: access denied")
 _FOR_NOW: Final = re.compile(r"\W*(?:smtp;\W*)?4\d\d(?![\d.])", re.IGNORECASE)
 """A passing failure, by the code alone."""
+_NO_STORAGE: Final = re.compile(r"\W*(?:smtp;\W*)?552(?![\d.])", re.IGNORECASE)
+"""The mailbox is full, by the code alone (RFC 5321, 4.2.3)."""
 
 
 def diagnose(words: str) -> Bounce | None:
@@ -145,4 +147,6 @@ def _of_text(words: str) -> Bounce | None:
         return Bounce.REFUSED
     if is_gone or _UNAVAILABLE.search(words):
         return Bounce.SOFT if _FOR_NOW.match(words) else Bounce.HARD
+    if _NO_STORAGE.match(words):
+        return Bounce.SOFT
     return Bounce.REFUSED if _FOR_NOW.match(words) else None

@@ -90,6 +90,8 @@ SOFT = """
 450 4.2.1 mailbox temporarily unavailable
 450 mailbox unavailable
 5.3.1 mail system full
+552 full
+552 5.0.0 smtp; 552
 552 Quota violation for jane@example.test
 550 user has too many messages on the server
 """
