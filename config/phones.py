@@ -16,6 +16,8 @@ _EXTENSION: Final = re.compile(
 )
 # As most of the world dials abroad, sometimes behind the "+" that stands for just that.
 _DIALLED_ABROAD: Final = re.compile(r"\A(?:tel:)?[^\w+]*\+?[^\w+]*00[^\w+]*(?=[1-9])", re.IGNORECASE)
+_INTERNATIONAL: Final = re.compile(r"(?:tel:)?[^\w+]*\+", re.IGNORECASE)
+_REMARK: Final = re.compile(r"\s*\([^()\d]*\)\s*$")
 # Fewer digits are the beginning of one that goes on in letters.
 _FULL_NUMBER: Final = 7
 
@@ -27,6 +29,7 @@ def canonical_phone(text: str) -> str | None:
     An extension is dropped: it is not dialled, and two of them are one line.
     """
     spelled = _spelled(text)
+    spelled = _REMARK.sub("", spelled)
     bare = _without_remark(spelled)
     for candidate in (bare, _DIALLED_ABROAD.sub("+", bare), spelled, _DIALLED_ABROAD.sub("+", spelled)):
         if (number := _possible_number(candidate)) is not None:
@@ -35,7 +38,7 @@ def canonical_phone(text: str) -> str | None:
     if phonenumbers.is_alpha_number(dialled):
         dialled = phonenumbers.convert_alpha_characters_in_number(dialled)
     digits = "".join(filter(str.isdecimal, dialled))
-    if digits and dialled.startswith("+"):
+    if digits and _INTERNATIONAL.match(dialled):
         return _possible_number("+" + digits) or "+" + digits
     return digits or None
 
@@ -62,7 +65,7 @@ def _without_remark(text: str) -> str:
     if len(digits) < _FULL_NUMBER:
         return text
     behind = text[digits[-1] + 1 :]
-    return text if behind[:1].isalpha() or behind[:1] == "-" else text[: digits[-1] + 1]
+    return text if behind.removeprefix("-")[:1].isalpha() else text[: digits[-1] + 1]
 
 
 def _possible_number(text: str) -> str | None:
