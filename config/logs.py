@@ -1,7 +1,9 @@
-"""How the log looks: what a client broke is a line, what we broke has its traceback."""
+"""How the log looks: what is refused is a line, what we broke has its traceback."""
 
 import copy
 import logging
+
+from config.errors import DomainError
 
 _FAULT = 500
 _LINE_BREAKS = {ord("\n"): "\\n", ord("\r"): "\\r"}
@@ -12,7 +14,9 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line, and the traceback of a fault of ours."""
-        if getattr(record, "status_code", _FAULT) < _FAULT:
+        # Who is told to try again, under load say, is refused on purpose.
+        is_on_purpose = record.exc_info is not None and isinstance(record.exc_info[1], DomainError)
+        if is_on_purpose or getattr(record, "status_code", _FAULT) < _FAULT:
             record = _refusal(record)
         return super().format(record)
 

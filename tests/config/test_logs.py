@@ -11,6 +11,9 @@ from django.test import Client
 from django.urls import include, path
 
 from config import fallback
+from config.errors import Overloaded, TryAgain
+from events.api import ingest
+from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
 
 WORKSPACE = "00000000-0000-7000-8000-000000000000"
 FORM = "application/x-www-form-urlencoded"
@@ -132,3 +135,21 @@ def test_a_fault_of_ours_has_its_traceback(log):
     assert client().get(f"/broken/{len(RAISED) - 1}").status_code == 500
     assert "Traceback" in log.getvalue()
     assert "test_logs.Broken: ours" in log.getvalue()
+
+
+@pytest.mark.parametrize("refusal", [Overloaded(), TryAgain()])
+@pytest.mark.django_db
+def test_who_is_told_to_try_again_is_a_line(log, monkeypatch, refusal):
+    def refuse(submission):
+        raise refusal
+
+    monkeypatch.setattr(ingest, "submit", refuse)
+    workspace = WorkspaceFactory()
+    path = f"/api/workspaces/{workspace.id}/events"
+    answer = client().post(
+        path, {"type": "x"}, content_type="application/json", **bearer(a_key(workspace).secret)
+    )
+
+    assert answer.status_code == 503
+    (line,) = log.getvalue().splitlines()
+    assert line.endswith(f"Service Unavailable: {path}")
