@@ -1,7 +1,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.mailboxes import canonical_email, read_mailbox
@@ -51,6 +51,7 @@ def test_what_is_no_mailbox_says_why(text, why):
         read_mailbox(text)
 
 
+@settings(deadline=None)
 @given(
     st.from_regex(r"[a-z0-9]{1,9}(\.[a-z0-9]{1,9})?@[a-z0-9]{1,9}\.(com|example)", fullmatch=True), st.data()
 )
@@ -67,6 +68,7 @@ def test_every_spelling_of_a_mailbox_has_one_form(address, data):
     assert canonical_email(spelled + end) == address
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"\+4930[0-9]{6,8}", fullmatch=True), st.data())
 def test_every_spelling_of_a_number_has_one_form(number, data):
     between = st.sampled_from(["", " ", "-", "\u200b", "\u00a0", "."])
