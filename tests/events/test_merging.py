@@ -80,6 +80,7 @@ def pair(workspace):
         Contact.objects.filter(id=other.id).delete()
         other = a_person(workspace, "other")
     EventBatch.objects.all().delete()
+    Due.objects.all().delete()  # of one that was deleted again
     return jane, other
 
 
