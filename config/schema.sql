@@ -1,4 +1,4 @@
--- Of the migrations: 73eb01111b1307ba96b29f1bab1aea455cf48bf406922c41993205b2d3f05aa5
+-- Of the migrations: 859eb95eee93d0f8d9b9bc1ccb8436df3f30f43b5e463b1514ef22403ce98b40
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -1177,7 +1177,6 @@ CREATE INDEX parked_by_subject ON public.events_parkedeffect USING btree (worksp
 CREATE INDEX run_by_campaign ON public.campaigns_run USING btree (workspace_id, campaign_id, id);
 CREATE INDEX run_by_contact ON public.campaigns_run USING btree (workspace_id, contact_id, id);
 CREATE INDEX run_by_event ON public.campaigns_run USING btree (workspace_id, event_id);
-CREATE INDEX run_by_time ON public.campaigns_run USING btree (id, workspace_id);
 CREATE INDEX run_due ON public.campaigns_run USING btree (workspace_id, campaign_id, wake_at) WHERE (((status)::text = 'open'::text) AND (wake_at IS NOT NULL));
 CREATE INDEX run_of_version ON public.campaigns_run USING btree (workspace_id, version_id) WHERE ((status)::text = 'open'::text);
 CREATE INDEX run_open ON public.campaigns_run USING btree (workspace_id, contact_id, campaign_id) WHERE ((status)::text = 'open'::text);

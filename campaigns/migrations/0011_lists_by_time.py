@@ -19,8 +19,4 @@ class Migration(migrations.Migration):
             model_name="formsubmission",
             index=models.Index(fields=["workspace", "id"], name="submission_by_time"),
         ),
-        migrations.AddIndex(
-            model_name="run",
-            index=models.Index(fields=["id", "workspace"], name="run_by_time"),
-        ),
     ]

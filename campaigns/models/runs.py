@@ -121,8 +121,6 @@ class Run(models.Model):
             ),
             models.Index(fields=["workspace", "version"], condition=Q(status="open"), name="run_of_version"),
             models.Index(fields=["workspace", "campaign", "id"], name="run_by_campaign"),
-            # By time first: without statistics one that begins with the workspace is taken for a contact's runs too.
-            models.Index(fields=["id", "workspace"], name="run_by_time"),
             models.Index(fields=["workspace", "contact", "id"], name="run_by_contact"),
             models.Index(fields=["workspace", "event_id"], name="run_by_event"),
         ]

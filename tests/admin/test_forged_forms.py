@@ -10,8 +10,8 @@ JUNK = Samples(
     ["x", "\x00", "-1", "9" * 400, "[]", "\u0661", "00000000-0000-7000-8000-000000000000", "{" * 200],
     at_once=2,
 )
-# A prime to the number of look-ups, so that each has its turn with each.
-LIST_JUNK = Samples(["x", "\x00", "-1", "9" * 400, "[]", "\u0661", "{" * 200])
+# No multiple of the number of look-ups, so that each has its turn with each.
+LIST_JUNK = Samples(["x", "\x00", "-1", "9" * 400, "[]"])
 
 
 def forged(response, junk):
