@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.campaigns import CampaignBench
 from benchmarks.segments import SegmentBench
+from benchmarks.sends import SendBench
 
 CONTACTS = 1_000
 BATCH = 1_000
@@ -45,6 +46,7 @@ def main() -> None:
         segments, campaigns = bench.segments(), bench.campaigns()
         for letters, measure in (
             ("d", bench.effects),
+            ("s", bench.sends),
             ("cb", bench.single_sends),
             ("a", bench.batches),
             ("fg", segments.runner),
@@ -65,15 +67,37 @@ class Bench:
 
     def __init__(self, rounds: int, seconds: float) -> None:
         self.rounds, self.seconds = rounds, seconds
+        self._plain_key = ""
         manage("migrate", "-v0")
         manage("migrate", "-v0", "--run-syncdb")
         self.demo = json.loads(manage("create_workspace", "bench", "--json"))
         django_setup()
         self.contact_ids = make_contacts(self.demo["workspace"], CONTACTS)
 
+    def sends(self) -> None:
+        """(s): see there."""
+        plain_key = self.plain_key()
+        bodies = [
+            json.dumps({"type": "purchase", "contact": each, "metadata": {"amount": 99, "currency": "USD"}})
+            for each in self.contact_ids
+        ]
+
+        def plain(connections: int) -> float:
+            with plain_way() as port:
+                return self.load_bodies(port, "/events", plain_key, bodies, connections)["per_second"]
+
+        bench = SendBench(self.rounds, show, self.load_bodies, whole_headrace, self.contact_ids)
+        bench.sends(self.demo, plain)
+
+    def plain_key(self) -> str:
+        """Return the plain way's key; its rows are made once."""
+        if not self._plain_key:
+            self._plain_key = make_plain_rows(self.demo["workspace"], self.contact_ids)
+        return self._plain_key
+
     def single_sends(self) -> None:
         """(b) and (c): one event a request, effects and all, against the plain way."""
-        plain_key = make_plain_rows(self.demo["workspace"], self.contact_ids)
+        plain_key = self.plain_key()
         own, plain = [], []
         for _ in range(self.rounds):
             with headrace() as port:
@@ -151,11 +175,14 @@ class Bench:
         return self.load_bodies(port, path, key, bodies)
 
     def load_bodies(
-        self, port: int, path: str, key: str, bodies: list[str], connections: int = CONNECTIONS
+        self, port: int, path: str | list[str], key: str, bodies: list[str], connections: int = CONNECTIONS
     ) -> dict[str, float]:
         """Run the load generator as a process of its own."""
+        result: dict[str, float] = {}
         job = {"port": port, "path": path, "key": key, "bodies": bodies, "connections": connections}
+        warm_up = 0.0
         for seconds in (1.0, self.seconds):  # the first one warms up
+            warm_up = result["per_second"] * result["seconds"] if result else 0.0
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.load"],
                 input=json.dumps({**job, "seconds": seconds}),
@@ -163,10 +190,10 @@ class Bench:
                 text=True,
                 check=True,
             )
-        result: dict[str, float] = json.loads(done.stdout)
+            result = json.loads(done.stdout)
         if result["failures"]:
             sys.exit(f"{result['failures']:.0f} requests to {path} failed")
-        return result
+        return {**result, "warm_up": warm_up}
 
     def batches(self) -> None:
         """(a): batches of 1,000 against COPY of the same rows into the same table."""
@@ -381,6 +408,15 @@ def headrace(*, worker: bool = True) -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def whole_headrace() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run Headrace as `make run` does; yield its port and its first process."""
+    port = free_port()
+    environment = {"DJANGO_SETTINGS_MODULE": "config.settings"}
+    with running([sys.executable, "manage.py", "run", f"--port={port}"], environment, port) as process:
+        yield port, process
+
+
+@contextlib.contextmanager
 def plain_way() -> Iterator[int]:
     """Run the plain way on the same web server, with its worker."""
     port = free_port()
@@ -419,7 +455,9 @@ def _granian(port: int, application: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], environment: dict[str, str], port: int | None) -> Iterator[None]:
+def running(
+    command: list[str], environment: dict[str, str], port: int | None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process until the block ends; with a port, from when it answers."""
     variables = {**os.environ, **environment}
     variables = {name: value for name, value in variables.items() if value}
@@ -431,7 +469,7 @@ def running(command: list[str], environment: dict[str, str], port: int | None) -
                 sys.exit(f"{' '.join(command)} did not start")
             time.sleep(0.1)
         time.sleep(1.0)
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -15,7 +15,8 @@ class Job:
     """Requests to repeat on `connections` sockets for some seconds."""
 
     port: int
-    path: str
+    # One for all requests, or one for each body.
+    path: str | list[str]
     key: str
     bodies: list[bytes]
     seconds: float
@@ -42,12 +43,16 @@ def run(job: Job) -> dict[str, float]:
         "per_second": len(times) / elapsed,
         "p50_ms": statistics.median(times) * 1000 if times else 0.0,
         "p95_ms": times[int(len(times) * 0.95)] * 1000 if times else 0.0,
+        "p99_ms": times[int(len(times) * 0.99)] * 1000 if times else 0.0,
+        "seconds": elapsed,
         "failures": sum(failures),
     }
 
 
 def _send(job: Job, place: int, latencies: list[float], failures: list[int], deadline: float) -> None:
-    requests = [_request(job, body) for body in job.bodies[place :: job.connections] or job.bodies]
+    paths = [job.path] * len(job.bodies) if isinstance(job.path, str) else job.path
+    whole = [_request(job, path, body) for path, body in zip(paths, job.bodies, strict=True)]
+    requests = whole[place :: job.connections] or whole
     connection = socket.create_connection(("127.0.0.1", job.port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     turn = 0
@@ -60,9 +65,9 @@ def _send(job: Job, place: int, latencies: list[float], failures: list[int], dea
             turn += 1
 
 
-def _request(job: Job, body: bytes) -> bytes:
+def _request(job: Job, path: str, body: bytes) -> bytes:
     head = (
-        f"POST {job.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {job.key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {job.key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
