@@ -11,7 +11,7 @@ JUNK = Samples(
     at_once=2,
 )
 # No multiple of the number of look-ups, so that each has its turn with each.
-LIST_JUNK = Samples(["x", "\x00", "-1", "9" * 400, "[]"])
+LIST_JUNK = Samples(["x", "\x00", "-1", "9" * 400, "[]", "\u0661", "{}"])
 
 
 def forged(response, junk):
