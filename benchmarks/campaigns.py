@@ -1,16 +1,17 @@
 """(k) to (m): campaigns beside scores and segments, how long a message takes to be ready, and how fast they leave."""
 
-import random
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from benchmarks.segments import fill, load, make_rules, run, seen_after
+from benchmarks.figures import show, show_cpu
+from benchmarks.machine import measured
+from benchmarks.processes import free_port, make_workspace
+from benchmarks.segments import PROBES, delays_of, fill, make_rules, run, show_delays
 
 CAMPAIGNS = 50
 _SMTP = """
@@ -27,71 +28,60 @@ sys.stdin.read()
 """
 
 
-class CampaignBench:
-    """Measurements on workspaces of their own, in the database of the run."""
+def runner(rounds: int, seconds: float) -> None:
+    """(k): 50 campaigns on one name of event, beside 100 segments and 100 scoring rules."""
+    workspace = UUID(make_workspace("campaigns")["workspace"])
+    contacts = fill(workspace, contacts=100_000, events=1_000_000)
+    make_rules(workspace, scoring=100, segments=100, matching=2)
+    without = [run(workspace, contacts, 10_000, categories=50) for _ in range(rounds)]
+    # Each event starts runs in one of them, and the 49 others look at it.
+    for place in range(CAMPAIGNS):
+        make_campaign(workspace, f"campaign {place}", f"c{place}", WAIT)
+    rates = [run(workspace, contacts, 10_000, categories=50) for _ in range(rounds)]
+    show("", "events/s, 100 rules and 100 segments", without)
+    show("k", "events/s, and 50 campaigns, one of which each starts", rates, goal=3_000)
 
-    def __init__(
-        self,
-        rounds: int,
-        show: Callable[..., None],
-        make_workspace: Callable[[str], dict[str, Any]],
-        free_port: Callable[[], int],
-    ) -> None:
-        self.rounds, self.show = rounds, show
-        self.make_workspace, self.free_port = make_workspace, free_port
 
-    def runner(self) -> None:
-        """(k): 50 campaigns on one name of event, beside 100 segments and 100 scoring rules."""
-        workspace = UUID(self.make_workspace("campaigns")["workspace"])
-        contacts = fill(workspace, contacts=100_000, events=1_000_000)
-        make_rules(workspace, scoring=100, segments=100, matching=2)
-        without = [run(workspace, contacts, 10_000, categories=50) for _ in range(self.rounds)]
-        # Each event starts runs in one of them, and the 49 others look at it.
-        for place in range(CAMPAIGNS):
-            make_campaign(workspace, f"campaign {place}", f"c{place}", WAIT)
-        rates = [run(workspace, contacts, 10_000, categories=50) for _ in range(self.rounds)]
-        self.show("", "events/s, 100 rules and 100 segments", without)
-        self.show("k", "events/s, and 50 campaigns, one of which each starts", rates)
+def ready(rounds: int, seconds: float) -> None:
+    """(l): from an event's acceptance until its message is ready for delivery, at 500 events/s."""
+    from campaigns.models import Message
 
-    def ready(self, headrace: Callable[[], Any]) -> None:
-        """(l): from an event's acceptance until its message is ready for delivery, at 500 events/s."""
-        from campaigns.models import Message
+    demo = make_workspace("ready")
+    workspace = UUID(demo["workspace"])
+    contacts = fill(workspace, contacts=20_000, events=100_000)
+    make_rules(workspace, scoring=100, segments=100, matching=2)
+    for place in range(CAMPAIGNS - 1):
+        make_campaign(workspace, f"campaign {place}", f"c{place}", WAIT)
+    give_addresses(workspace, contacts[-rounds * PROBES :])
+    make_campaign(workspace, "probe", "probe", mail(workspace))
+    messages = Message.objects.filter(workspace_id=workspace)
+    show_delays("l", "accepted → message ready", delays_of(demo, contacts, messages, rounds), goal=500)
 
-        demo = self.make_workspace("ready")
-        workspace = UUID(demo["workspace"])
-        contacts = fill(workspace, contacts=20_000, events=100_000)
-        make_rules(workspace, scoring=100, segments=100, matching=2)
-        for place in range(CAMPAIGNS - 1):
-            make_campaign(workspace, f"campaign {place}", f"c{place}", WAIT)
-        give_addresses(workspace, contacts[10_000:10_200])
-        make_campaign(workspace, "probe", "probe", mail(workspace))
-        messages = Message.objects.filter(workspace_id=workspace)
-        with headrace() as port, load(port, demo, contacts[:10_000]):
-            time.sleep(2)
-            delays = seen_after(port, demo, contacts[10_000:10_200], messages)
-        delays.sort()
-        self.show("", "accepted → message ready, p50 in ms at 500 events/s", [statistics.median(delays)])
-        self.show("l", "  its p95 in ms", [delays[int(len(delays) * 0.95)]], goal=500, at_most=True)
-        self.show("", "  its p99 in ms", [delays[int(len(delays) * 0.99)]])
 
-    def deliveries(self) -> None:
-        """(m): messages that leave for a local SMTP server, one worker's way."""
-        from django.conf import settings
+def deliveries(rounds: int, seconds: float) -> None:
+    """(m): messages that leave for a local SMTP server, one worker's way."""
+    from django.conf import settings
 
-        from campaigns.dispatcher import Dispatcher
+    from campaigns.dispatcher import Dispatcher
 
-        workspace = UUID(self.make_workspace("deliveries")["workspace"])
-        contacts = fill(workspace, contacts=2_000, events=0)
-        port = self.free_port()
-        settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
-        rates = []
-        with smtp_server(port):
-            dispatcher = Dispatcher()
-            for _ in range(self.rounds):
+    workspace = UUID(make_workspace("deliveries")["workspace"])
+    contacts = fill(workspace, contacts=2_000, events=0)
+    give_addresses(workspace, contacts)
+    port = free_port()
+    settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+    rates, costs = [], []
+    with smtp_server(port):
+        dispatcher = Dispatcher()
+        for _ in range(rounds):
+            own = time.process_time()
+            with measured(None) as cpu:
                 rates.append(deliver(dispatcher, workspace, contacts))
-            dispatcher.close()
-        self.show("m", "deliveries/s to a local SMTP server, one worker", rates)
+            spent = {"worker": time.process_time() - own, "postgres": cpu["postgres"]}
+            costs.append({kind: each / len(contacts) * 1000 for kind, each in spent.items()})
+        dispatcher.close()
+    show("m", "deliveries/s to a local SMTP server, one worker", rates, goal=400)
+    show_cpu(costs, "a message")
 
 
 WAIT = {"nodes": [{"id": "wait", "type": "wait", "data": {"duration": "30d"}}], "edges": []}
@@ -154,7 +144,7 @@ def deliver(dispatcher: Any, workspace: UUID, contacts: list[UUID]) -> float:
             contact_id=contact,
             key=str(ids.uuid7()),
             channel="email",
-            address=f"{random.randrange(10**9)}@example.test",
+            address=f"{contact}@example.test",
             subject="Thank you",
             body="<p>For your order.</p>" * 50,
             text="For your order. " * 50,

@@ -16,136 +16,153 @@ from multiprocessing import get_context
 from typing import Any
 from uuid import UUID
 
+from benchmarks.figures import percentile, show, show_cpu
+from benchmarks.machine import copy_rate, measured
+from benchmarks.processes import headrace, make_workspace, set_up
+
 CHUNK = 1_000
 DAYS = 60
 MINUTE = timedelta(minutes=1)
+PROBES = 200
 SLOWEST_SECONDS = 10.0
 """Longer than that nobody waits for one probe."""
 PATIENCE_SECONDS = 60.0
 """Nor longer than that for all of them: where they are so slow, some are enough."""
 
 
-class SegmentBench:
-    """Measurements on workspaces of their own, in the database of the run."""
+def runner(rounds: int, seconds: float) -> None:
+    """(f): 100 segments beside 100 scoring rules on one name of event, 1,000,000 events of history."""
+    workspace, contacts = _workspace("segments", contacts=100_000, events=1_000_000)
+    rates: dict[int, list[float]] = {2: [], 1: []}
+    costs: dict[int, list[dict[str, float]]] = {2: [], 1: []}
+    copies = []
+    for _ in range(rounds):
+        for matching in rates:
+            make_rules(workspace, scoring=100, segments=100, matching=matching)
+            own = time.process_time()
+            with measured(None) as cpu:
+                rates[matching].append(run(workspace, contacts, 20_000, categories=100 // matching))
+            spent = {"worker": time.process_time() - own, "postgres": cpu["postgres"]}
+            costs[matching].append({kind: each / 20_000 * 1000 for kind, each in spent.items()})
+        copies.append(copy_rate(workspace))
+    show("", "COPY of the same rows, events/s", copies)
+    for matching, words in ((2, "two match"), (1, "one matches")):
+        show("", f"events/s, 100 rules and 100 segments, {words}", rates[matching])
+        shares = [rate / copied for rate, copied in zip(rates[matching], copies, strict=True)]
+        show("f", "  ÷ COPY", shares, goal=0.1)
+        show_cpu(costs[matching], "an event, recorded and applied")
 
-    def __init__(
-        self, rounds: int, show: Callable[..., None], make_workspace: Callable[[str], dict[str, Any]]
-    ) -> None:
-        self.rounds, self.show, self.make_workspace = rounds, show, make_workspace
 
-    def runner(self) -> None:
-        """(f): 100 segments beside 100 scoring rules on one name of event, 1,000,000 events of history."""
-        workspace = UUID(self.make_workspace("segments")["workspace"])
-        contacts = fill(workspace, contacts=100_000, events=1_000_000)
-        rates = {}
-        for count in (100, 1_000):
-            make_rules(workspace, scoring=100, segments=count, matching=2)
-            rates[count] = [
-                run(workspace, contacts, 20_000, categories=count // 2) for _ in range(self.rounds)
-            ]
-        self.show("f", "events/s, 100 rules and 100 segments, two match", rates[100], goal=5_000)
-        self.show("", "events/s, 100 rules and 1,000 segments, two match", rates[1_000])
-        costs = [few / many for few, many in zip(rates[100], rates[1_000], strict=True)]
-        self.show("g", "cost of 1,000 segments ÷ cost of 100", costs, goal=5, at_most=True)
-        make_rules(workspace, scoring=100, segments=100, matching=100)
-        self.show(
-            "",
-            "events/s, all 100 rules and all 100 segments match",
-            [run(workspace, contacts, 2_000, categories=1)],
-        )
+def many(rounds: int, seconds: float) -> None:
+    """(g): what ten times the segments cost, and what it costs if all of them match."""
+    workspace, contacts = _workspace("many segments", contacts=100_000, events=1_000_000)
+    rates = {}
+    for count in (100, 1_000):
+        make_rules(workspace, scoring=100, segments=count, matching=2)
+        rates[count] = [run(workspace, contacts, 20_000, categories=count // 2) for _ in range(rounds)]
+    show("", "events/s, 100 rules and 1,000 segments, two match", rates[1_000])
+    costs = [few / more for few, more in zip(rates[100], rates[1_000], strict=True)]
+    show("g", "cost of 1,000 segments ÷ cost of 100", costs, goal=5, at_most=True)
+    make_rules(workspace, scoring=100, segments=100, matching=100)
+    rates_of_all = [run(workspace, contacts, 2_000, categories=1)]
+    show("", "events/s, all 100 rules and all 100 segments match", rates_of_all)
 
-    def history(self) -> None:
-        """(h): all-time conditions on contacts with a short and with a long history."""
-        rates = []
-        for each in (10, 1_000):
-            workspace = UUID(self.make_workspace(f"history {each}")["workspace"])
-            contacts = fill(workspace, contacts=2_000, events=2_000 * each)
-            make_rules(workspace, scoring=0, segments=10, matching=2, window=None)
-            rates.append(
-                statistics.median(run(workspace, contacts, 10_000, categories=5) for _ in range(self.rounds))
-            )
-        self.show(
-            "h",
-            "cost with 1,000 events a contact ÷ with 10, all time",
-            [rates[0] / rates[1]],
-            goal=1.25,
-            at_most=True,
-        )
 
-    def building(self) -> None:
-        """(i): a build over 1,000,000 contacts and 10,000,000 events, by two processes, as `make run` has them."""
-        from segments.models import Segment
+def history(rounds: int, seconds: float) -> None:
+    """(h): all-time conditions on contacts with a short and with a long history."""
+    rates = []
+    for each in (10, 1_000):
+        workspace, contacts = _workspace(f"history {each}", contacts=2_000, events=2_000 * each)
+        make_rules(workspace, scoring=0, segments=10, matching=2, window=None)
+        rates.append(statistics.median(run(workspace, contacts, 10_000, categories=5) for _ in range(rounds)))
+    title = "cost with 1,000 events a contact ÷ with 10, all time"
+    show("h", title, [rates[0] / rates[1]], goal=1.25, at_most=True)
 
-        workspace = UUID(self.make_workspace("building")["workspace"])
-        fill(workspace, contacts=1_000_000, events=10_000_000)
-        with ProcessPoolExecutor(2, get_context("spawn"), prepare) as workers:
-            list(workers.map(abs, range(2)))
-            for title, window in (("30 days", "30d"), ("all time", None)):
-                segment = make_segment(workspace, f"built {title}", buys("c1", 1, window))
-                started = time.perf_counter()
-                list(workers.map(work_on_lane, *zip(*lanes(workspace, segment.id, "build"), strict=True)))
-                seconds = time.perf_counter() - started
-                assert Segment.objects.get(id=segment.id).build == Segment.Build.NONE
-                self.show("i", f"seconds to build, {title}", [seconds], goal=60, at_most=True)
-                list(workers.map(work_on_lane, *zip(*lanes(workspace, segment.id, "announce"), strict=True)))
-                self.show("", "  and until all are told of", [time.perf_counter() - started])
 
-    def lapses(self, headrace: Callable[[], Any]) -> None:
-        """(n): 100,000 memberships that fall due within one minute, and what senders notice of it."""
-        from config import clock
-        from events.services import lag_of
-        from segments.models import Membership
-        from segments.services import run_build
+def building(rounds: int, seconds: float) -> None:
+    """(i): a build over 1,000,000 contacts and 10,000,000 events, by two processes, as `make run` has them."""
+    from segments.models import Segment
 
-        demo = self.make_workspace("lapses")
-        workspace = UUID(demo["workspace"])
-        begins = clock.now() + timedelta(seconds=120)
-        first = begins - timedelta(hours=1)
-        contacts = fill(workspace, contacts=100_000, events=100_000, first=first, over=MINUTE)
-        run_build(workspace, make_segment(workspace, "lapsing", buys(None, 1, "1h")).id)
-        members = Membership.objects.filter(workspace_id=workspace)
-        with headrace() as port:
-            time.sleep(2)
-            quiet = paced(port, demo, contacts, seconds=15)
-            assert members.count() == len(contacts), "they began to lapse before all was ready"
-            time.sleep(max((begins - clock.now()).total_seconds(), 0))
-            with watched(lambda: lag_of(workspace, clock.now()).seconds(clock.now())) as lags:
-                busy = paced(port, demo, contacts, seconds=60)
-                while lag_of(workspace, clock.now()).overdue:
-                    time.sleep(0.2)
-            late = (clock.now() - begins - MINUTE).total_seconds()
-        ratio = p95(busy) / p95(quiet)
-        self.show("n", "p95 of a send while 100,000 lapse ÷ before", [ratio], goal=2, at_most=True)
-        self.show("", "  p95 before, in ms", [p95(quiet) * 1000])
-        self.show("", "  longest lag, in seconds", [max(lags)])
-        self.show("", "  all were out so many seconds after the last moment", [late])
-        self.show("", "  members left: those who bought meanwhile", [members.count()])
+    workspace, _ = _workspace("building", contacts=1_000_000, events=10_000_000)
+    with ProcessPoolExecutor(2, get_context("spawn"), set_up) as workers:
+        list(workers.map(abs, range(2)))
+        for title, window in (("30 days", "30d"), ("all time", None)):
+            segment = make_segment(workspace, f"built {title}", buys("c1", 1, window))
+            started = time.perf_counter()
+            list(workers.map(work_on_lane, *zip(*lanes(workspace, segment.id, "build"), strict=True)))
+            took = time.perf_counter() - started
+            assert Segment.objects.get(id=segment.id).build == Segment.Build.NONE
+            show("i", f"seconds to build, {title}", [took], goal=60, at_most=True)
+            list(workers.map(work_on_lane, *zip(*lanes(workspace, segment.id, "announce"), strict=True)))
+            show("", "  and until all are told of", [time.perf_counter() - started])
 
-    def visible(self, headrace: Callable[[], Any]) -> None:
-        """(j): from an event's acceptance until its membership is seen, at 500 events/s."""
-        from segments.models import Membership
 
-        demo = self.make_workspace("visible")
-        workspace = UUID(demo["workspace"])
-        contacts = fill(workspace, contacts=20_000, events=100_000)
-        make_rules(workspace, scoring=100, segments=100, matching=2)
-        probe = make_segment(workspace, "probe", buys("probe", 1, "30d"))
-        from segments.services import run_build
+def lapses(rounds: int, seconds: float) -> None:
+    """(n): 100,000 memberships that fall due within one minute, and what senders notice of it."""
+    from config import clock
+    from events.services import lag_of
+    from segments.models import Membership
+    from segments.services import run_build
 
-        run_build(workspace, probe.id)
-        probe.refresh_from_db()
-        members = Membership.objects.filter(workspace_id=workspace, version=probe.version)
-        with headrace() as port, load(port, demo, contacts[:10_000]):
-            time.sleep(2)
-            delays = seen_after(port, demo, contacts[10_000:10_200], members)
-        self.show(
-            "j",
-            "accepted → member, p95 in ms at 500 events/s",
-            [p95(delays)],
-            goal=250,
-            at_most=True,
-        )
-        self.show("", "  its median", [statistics.median(delays)])
+    demo = make_workspace("lapses")
+    workspace = UUID(demo["workspace"])
+    begins = clock.now() + timedelta(seconds=120)
+    first = begins - timedelta(hours=1)
+    contacts = fill(workspace, contacts=100_000, events=100_000, first=first, over=MINUTE)
+    run_build(workspace, make_segment(workspace, "lapsing", buys(None, 1, "1h")).id)
+    members = Membership.objects.filter(workspace_id=workspace)
+    with headrace() as (port, _):
+        time.sleep(2)
+        quiet = paced(port, demo, contacts, seconds=15)
+        assert members.count() == len(contacts), "they began to lapse before all was ready"
+        time.sleep(max((begins - clock.now()).total_seconds(), 0))
+        with watched(lambda: lag_of(workspace, clock.now()).seconds(clock.now())) as lags:
+            busy = paced(port, demo, contacts, seconds=60)
+            while lag_of(workspace, clock.now()).overdue:
+                time.sleep(0.2)
+        late = (clock.now() - begins - MINUTE).total_seconds()
+    ratio = percentile(busy, 0.95) / percentile(quiet, 0.95)
+    show("n", "p95 of a send while 100,000 lapse ÷ before", [ratio], goal=2, at_most=True)
+    show("", "  p95 before, in ms", [percentile(quiet, 0.95) * 1000])
+    show("", "  longest lag, in seconds", [max(lags)])
+    show("", "  all were out so many seconds after the last moment", [late])
+    show("", "  members left: those who bought meanwhile", [members.count()])
+
+
+def visible(rounds: int, seconds: float) -> None:
+    """(j): from an event's acceptance until its membership is seen, at 500 events/s."""
+    from segments.models import Membership
+    from segments.services import run_build
+
+    demo = make_workspace("visible")
+    workspace = UUID(demo["workspace"])
+    contacts = fill(workspace, contacts=20_000, events=100_000)
+    make_rules(workspace, scoring=100, segments=100, matching=2)
+    probe = make_segment(workspace, "probe", buys("probe", 1, "30d"))
+    run_build(workspace, probe.id)
+    probe.refresh_from_db()
+    members = Membership.objects.filter(workspace_id=workspace, version=probe.version)
+    show_delays("j", "accepted → member", delays_of(demo, contacts, members, rounds), goal=250)
+
+
+def delays_of(demo: dict[str, Any], contacts: list[UUID], rows: Any, rounds: int) -> list[list[float]]:
+    """Return how long probes of contacts take until `rows` have them, in ms, at 500 events/s of others."""
+    with headrace() as (port, _), load(port, demo, contacts[: len(contacts) // 2]):
+        time.sleep(2)
+        probes = [contacts[-(place + 1) * PROBES :][:PROBES] for place in range(rounds)]
+        return [seen_after(port, demo, each, rows) for each in probes]
+
+
+def show_delays(letter: str, title: str, delays: list[list[float]], goal: float) -> None:
+    """Print the 50th, 95th and 99th percentile of each round's delays."""
+    show("", f"{title} at 500 events/s, p50 in ms", [percentile(each, 0.5) for each in delays])
+    show(letter, "  its p95 in ms", [percentile(each, 0.95) for each in delays], goal=goal, at_most=True)
+    show("", "  its p99 in ms", [percentile(each, 0.99) for each in delays])
+
+
+def _workspace(name: str, *, contacts: int, events: int) -> tuple[UUID, list[UUID]]:
+    workspace = UUID(make_workspace(name)["workspace"])
+    return workspace, fill(workspace, contacts=contacts, events=events)
 
 
 def seen_after(port: int, demo: dict[str, Any], contacts: list[UUID], rows: Any) -> list[float]:
@@ -165,19 +182,6 @@ def seen_after(port: int, demo: dict[str, Any], contacts: list[UUID], rows: Any)
             break
         time.sleep(0.03)
     return delays
-
-
-def prepare() -> None:
-    """Make a process one of Headrace's, with no worker beside it."""
-    import django
-
-    django.setup()
-
-    from config.memory import settle
-    from events import receivers
-
-    settle()
-    receivers.publish = lambda workspace_id: None  # type: ignore[assignment]
 
 
 def lanes(workspace: UUID, segment_id: UUID, work: str) -> list[tuple[str, UUID, UUID, int]]:
@@ -375,11 +379,6 @@ def watched(read: Callable[[], float]) -> Iterator[list[float]]:
     finally:
         stop.set()
         watcher.join()
-
-
-def p95(seconds: list[float]) -> float:
-    """Return the 95th percentile."""
-    return sorted(seconds)[int(len(seconds) * 0.95)]
 
 
 def post(port: int, demo: dict[str, Any], items: list[dict[str, Any]]) -> None:
