@@ -4,12 +4,14 @@ from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.test import TransactionTestCase
 
 from campaigns import receivers as campaign_receivers
 from events import receivers
 from events.services import schemas
 from scoring import receivers as scoring_receivers
 from segments import receivers as segment_receivers
+from tests import database
 
 # Whatever a `make run` of this folder announces.
 settings.PUBLIC_URL = "http://localhost:8000"
@@ -22,6 +24,14 @@ scoring_receivers.publish = lambda workspace_id, rule_id: None
 campaign_receivers.publish_delivery = lambda channel, workspace_id: None
 campaign_receivers.publish_steps = lambda workspace_id: None
 campaign_receivers.publish_beginning = lambda workspace_id: None
+TransactionTestCase._fixture_teardown = database.empty
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker):
+    """Copy the test database from one that is ready."""
+    with django_db_blocker.unblock():
+        database.begin_with_template()
 
 
 @pytest.fixture(autouse=True)

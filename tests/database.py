@@ -1,0 +1,88 @@
+"""The test databases: copies of a template, emptied by hand.
+
+A template is made once for each state of the migrations and stays in the server, so that later runs copy it at once.
+After a test that commits only what it filled is emptied: Django's own flush truncates every table with all partitions
+and makes permissions and content types anew, which takes a hundred times as long.
+"""
+
+import hashlib
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.test import TransactionTestCase
+
+from config import clock
+from config.management.commands.prepare import begin_with_schema
+from config.schema import migrations_on_disk
+
+PREFIX = "headrace_template_"
+KEPT = ("django_migrations", "django_content_type", "auth_permission")
+"""Tables that stay as the migrations made them."""
+
+
+def begin_with_template() -> None:
+    """Have Django's test database of this process be a copy, which it finds migrated."""
+    name = f"{PREFIX}{_digest()}"
+    creation = connection.creation
+    with creation._nodb_cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", [PREFIX])
+        if not creation._database_exists(cursor, name):
+            cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX])
+            for (former,) in cursor.fetchall():
+                cursor.execute(f"DROP DATABASE {former} WITH (FORCE)")
+            draft = f"{PREFIX}draft"
+            cursor.execute(f"CREATE DATABASE {draft}")
+            _migrate(draft)
+            cursor.execute(f"ALTER DATABASE {draft} RENAME TO {name}")
+    connection.settings_dict["TEST"]["TEMPLATE"] = name
+
+
+def empty(_: TransactionTestCase | None = None, large_bytes: int = 1_000_000) -> None:
+    """Take away what a test committed: small tables by deletion, which leaves their files and indexes as they are.
+
+    Whoever still writes is waited for. Each table is asked, for the server's own counts come late. The constraints
+    are all deferred until nothing remains that could break one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            DO $$
+            DECLARE
+                name regclass;
+                is_filled boolean;
+            BEGIN
+                FOR name IN
+                    SELECT oid FROM pg_class
+                    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname NOT IN {KEPT}
+                LOOP
+                    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', name);
+                    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', name) INTO is_filled;
+                    IF is_filled AND pg_relation_size(name) > {large_bytes} THEN
+                        EXECUTE format('TRUNCATE %s CASCADE', name);
+                    ELSIF is_filled THEN
+                        EXECUTE format('DELETE FROM %s', name);
+                    END IF;
+                END LOOP;
+            END $$
+            """
+        )
+
+
+def _digest() -> str:
+    """Return what changes with the migrations, and with the month, on which the partitions depend."""
+    digest = hashlib.sha256(f"{clock.now():%Y-%m}".encode())
+    for migration, path in sorted(migrations_on_disk().items()):
+        digest.update(repr(migration).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _migrate(database: str) -> None:
+    usual = connection.settings_dict["NAME"]
+    connection.close()
+    connection.settings_dict["NAME"] = database
+    if settings.DATABASES["default"]["ENGINE"] == "config.embedded":
+        begin_with_schema()
+    call_command("migrate", interactive=False, verbosity=0)
+    connection.close()
+    connection.settings_dict["NAME"] = usual
