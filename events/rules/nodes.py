@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
@@ -150,33 +151,33 @@ Leaf = PropertyLeaf | AttributeLeaf | EventLeaf | ChannelLeaf | TagLeaf | Compan
 Node = Group | Leaf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """A rule that means something: its root is always a group."""
 
     root: Group
 
-    @property
+    @cached_property
     def event_leaves(self) -> tuple[EventLeaf, ...]:
         """The conditions on the contact's events."""
         return tuple(leaf for leaf in self.root.leaves() if isinstance(leaf, EventLeaf))
 
-    @property
+    @cached_property
     def event_names(self) -> frozenset[str]:
         """The names of events that may change its answer."""
         return frozenset(leaf.event_name for leaf in self.event_leaves)
 
-    @property
+    @cached_property
     def segment_ids(self) -> frozenset[UUID]:
         """The segments that it builds on."""
         return frozenset(leaf.segment_id for leaf in self.root.leaves() if isinstance(leaf, SegmentLeaf))
 
-    @property
+    @cached_property
     def reads_score(self) -> bool:
         """Whether a change of the score may change its answer."""
         return any(isinstance(leaf, AttributeLeaf) and leaf.field == "score" for leaf in self.root.leaves())
 
-    @property
+    @cached_property
     def reads_contact(self) -> bool:
         """Whether a change of the contact, its tags, consents or companies may change its answer."""
         return any(
@@ -185,7 +186,7 @@ class Rule:
             for leaf in self.root.leaves()
         )
 
-    @property
+    @cached_property
     def reads_only_the_event(self) -> bool:
         """Whether the triggering event alone decides, now as ever."""
         return all(

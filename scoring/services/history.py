@@ -63,6 +63,9 @@ def scores_shown_as(workspace_id: UUID, scores: Mapping[UUID, Decimal]) -> Itera
 
     It is the caller's transaction that sees them, and one that fails within the block is not to go on.
     """
+    if not scores:
+        yield
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT contact_id, points FROM contacts_contactscore WHERE workspace_id = %s AND contact_id = ANY(%s)",

@@ -21,6 +21,8 @@ from contacts.models import ContactScore
 from events.bounds import known_until
 from events.models import Event
 from events.rules import CompiledRules, compile_rules
+from events.rules.alike import put_together
+from events.rules.compiling import bind
 from events.rules.nodes import AttributeLeaf, ChannelLeaf, CompanyLeaf, Leaf, TagLeaf
 from events.services import EffectBatch, EffectEvent, lane_of
 from events.services.lateness import are_late, level_of
@@ -225,38 +227,56 @@ class CauseFinder:
     # Which of it was it ------------------------------------------------------------------------------------
 
     def _take_away(self, moves: Sequence[_Move]) -> None:
-        """Find how much of what each move counts is needed: by halves, all moves of a rule in one statement."""
-        by_ruling: dict[UUID, list[_Move]] = defaultdict(list)
+        """Find how much of what each move counts is needed: by halves, all moves at once."""
+        asked = []
         for move in moves:
-            if move.counted and not move.is_plain:
-                by_ruling[move.transition.ruling.version].append(move)
-            elif move.counted:
+            if move.is_plain:
                 move.is_counted = True
-        for several in by_ruling.values():
-            self._take_away_of(several[0].transition.ruling, several)
-
-    def _take_away_of(self, ruling: Ruling, moves: Sequence[_Move]) -> None:
-        answers = self._answers(ruling, moves, [0] * len(moves))
-        for move, holds in zip(moves, answers, strict=True):
+            elif move.counted:
+                asked.append(move)
+        answers = self._answers(asked, [0] * len(asked))
+        for move, holds in zip(asked, answers, strict=True):
             # Without all of it the rule says the same: something else has done it.
             move.is_counted = holds is not move.transition.is_in
-        while still := [move for move in moves if move.is_counted and move.is_open]:
+        while still := [move for move in asked if move.is_counted and move.is_open]:
             middles = [(move.low + move.high) // 2 for move in still]
-            answers = self._answers(ruling, still, middles)
+            answers = self._answers(still, middles)
             for move, middle, holds in zip(still, middles, answers, strict=True):
                 if holds is move.transition.is_in:
                     move.high = middle
                 else:
                     move.low = middle
 
-    def _answers(self, ruling: Ruling, moves: Sequence[_Move], known: Sequence[int]) -> list[bool]:
-        """Return what the rule says of each with only so many of its events known."""
-        if not any(known) and all(self._is_new(move) for move in moves):
-            return [self._holds_of_nobody(ruling)] * len(moves)
+    def _answers(self, moves: Sequence[_Move], known: Sequence[int]) -> list[bool]:
+        """Return what each one's rule says with only so many of its events known."""
+        answers = [False] * len(moves)
+        together: dict[object, list[int]] = defaultdict(list)
+        for place, move in enumerate(moves):
+            ruling = move.transition.ruling
+            if known[place] == 0 and self._is_new(move):
+                answers[place] = self._holds_of_nobody(ruling)
+            else:
+                together[self._asked_with(ruling)].append(place)
+        for places in together.values():
+            some = [moves[place] for place in places]
+            holding = self._answers_together(some, [known[place] for place in places])
+            for place, holds in zip(places, holding, strict=True):
+                answers[place] = holds
+        return answers
+
+    def _asked_with(self, ruling: Ruling) -> object:
+        """Return what rules have in common that one statement can ask about."""
+        compiled = self._compiled(ruling)
+        # A contact's score is to be shown without different events to each rule that reads it.
+        own = ruling.version if ruling.rule.reads_score else None
+        return compiled.joins.text, compiled.matches[0], own
+
+    def _answers_together(self, moves: Sequence[_Move], known: Sequence[int]) -> list[bool]:
+        ruling = moves[0].transition.ruling
         scores = self._scores(moves, known)
         moments = {move.transition.contact_id: move.transition.at for move in moves}
         with self.past.scores(ruling, moments), scores_shown_as(self.batch.workspace_id, scores):
-            return self._ask(ruling, moves, known)
+            return self._ask(moves, known)
 
     def _is_new(self, move: _Move) -> bool:
         """Whether nothing was known of the contact before that the rule could read."""
@@ -268,7 +288,7 @@ class CauseFinder:
     def _holds_of_nobody(self, ruling: Ruling) -> bool:
         if ruling.version not in self.plan.of_nobody:
             nobody = _Row(NO_ID, "{}", self.batch.now, self.batch.now, "{}")
-            self.plan.of_nobody[ruling.version] = self._execute(ruling, [nobody])[0]
+            self.plan.of_nobody[ruling.version] = self._execute([ruling], [nobody])[0]
         return self.plan.of_nobody[ruling.version]
 
     def _scores(self, moves: Sequence[_Move], known: Sequence[int]) -> dict[UUID, Decimal]:
@@ -284,7 +304,7 @@ class CauseFinder:
         stored = dict(rows.values_list("contact_id", "points"))
         return {one: stored[one] - points for one, points in missing.items() if one in stored}
 
-    def _ask(self, ruling: Ruling, moves: Sequence[_Move], known: Sequence[int]) -> list[bool]:
+    def _ask(self, moves: Sequence[_Move], known: Sequence[int]) -> list[bool]:
         rows = [
             _Row(
                 move.transition.contact_id,
@@ -295,30 +315,44 @@ class CauseFinder:
             )
             for move, number in zip(moves, known, strict=True)
         ]
-        return self._execute(ruling, rows)
+        return self._execute([move.transition.ruling for move in moves], rows)
 
-    def _execute(self, ruling: Ruling, rows: Sequence[_Row]) -> list[bool]:
+    def _execute(self, rulings: Sequence[Ruling], rows: Sequence[_Row]) -> list[bool]:
+        """Ask of each row whether its rule, which are of one shape, holds."""
+        places = {
+            ruling.version: place
+            for place, ruling in enumerate({one.version: one for one in rulings}.values(), 1)
+        }
+        compiled = [self._compiled(self.plan.rulings[version]) for version in places]
+        rules = put_together(self.batch.workspace_id, compiled)
+        moments, untils = [row.as_of for row in rows], [row.until for row in rows]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _ASK.format(
+                    columns=rules.columns.text, matches=compiled[0].matches[0], joins=rules.joins.text
+                ),
+                [
+                    *rules.columns.parameters,
+                    array_of(row.contact_id for row in rows),
+                    [row.ids for row in rows],
+                    moments,
+                    untils,
+                    [row.unknown for row in rows],
+                    [places[ruling.version] for ruling in rulings],
+                    *bind(rules.joins, self.batch.workspace_id, min(moments), max(untils)),
+                ],
+            )
+            holding = {place for (place,) in cursor.fetchall()}
+        return [place in holding for place in range(1, len(rows) + 1)]
+
+    def _compiled(self, ruling: Ruling) -> CompiledRules:
         compiled: CompiledRules | None = self.plan.as_if_unknown.get(ruling.version)
         if compiled is None:
             # Aggregates cannot be read without some of their events.
             compiled = self.plan.as_if_unknown[ruling.version] = compile_rules(
                 [ruling.rule], as_if_unknown=True
             )
-        moments, untils = [row.as_of for row in rows], [row.until for row in rows]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _ASK.format(matches=compiled.matches[0], joins=compiled.joins.text),
-                [
-                    array_of(row.contact_id for row in rows),
-                    [row.ids for row in rows],
-                    moments,
-                    untils,
-                    [row.unknown for row in rows],
-                    *compiled.bind(self.batch.workspace_id, min(moments), max(untils)),
-                ],
-            )
-            holding = {place for (place,) in cursor.fetchall()}
-        return [place in holding for place in range(1, len(rows) + 1)]
+        return compiled
 
     def _cause(self, move: _Move) -> EffectEvent | None:
         transition = move.transition
@@ -424,9 +458,9 @@ ORDER BY e.received_at, e.occurred_at, e.id
 """
 _ASK = """
 SELECT b.place FROM (
-    SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.until, w.unknown::uuid[] AS unknown
-    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[])
-        WITH ORDINALITY AS w (contact_id, ids, as_of, until, unknown, place) OFFSET 0
+    SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.until, w.unknown::uuid[] AS unknown{columns}
+    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::int[])
+        WITH ORDINALITY AS w (contact_id, ids, as_of, until, unknown, g, place) OFFSET 0
 ) b
 {joins}
 WHERE {matches}

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +40,7 @@ Trigger = MeasureSpec | Touch | UUID
 """Events of a name that pass filters; a change of the contact, of its score; the segment of this id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ruling:
     """One version of a segment's rule, the one that serves or the draft."""
 
@@ -48,24 +49,24 @@ class Ruling:
     rule: Rule
     is_serving: bool
 
-    @property
+    @cached_property
     def triggers(self) -> frozenset[Trigger]:
         """What can change the rule's answer, time apart."""
         return frozenset(_triggers(self.rule))
 
-    @property
+    @cached_property
     def measures(self) -> frozenset[MeasureSpec]:
         """What its all-time conditions read, if it is built."""
         return measures_of(self.rule)
 
-    @property
+    @cached_property
     def reads_windows(self) -> bool:
         """Whether some condition is on the events themselves, not on what is kept of them."""
         return any(
             leaf.window is not None or leaf.aggregation == "distinct" for leaf in self.rule.event_leaves
         )
 
-    @property
+    @cached_property
     def goes_with_time(self) -> bool:
         """Whether time alone can change the rule's answer."""
         return any(_goes_with_time(leaf) for leaf in self.rule.root.leaves())

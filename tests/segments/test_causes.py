@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from contacts.models import Contact
 from contacts.services import ContactChanges, merge_contacts, tag_contact, update_contact
@@ -244,3 +246,23 @@ def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeyp
     for one in (segment,):
         assert cause(one) == late[0]
         assert Membership.objects.get(workspace=workspace, version=one.version).since >= late[0].received_at
+
+
+def test_causes_by_rules_of_one_shape_are_found_together(workspace, settled):
+    """What each rule counts of two purchases is asked of all rules at once: the statements are as many as for two."""
+    taken = []
+    for number, rules in enumerate((2, 20)):
+        names = [f"buy {number} {place}" for place in range(rules)]
+        segments = [
+            a_segment(workspace, did(name, value=2, operator="gte", timeWindow="7d"), name) for name in names
+        ]
+        record(workspace, *(of(settled, name) for name in names for _ in range(3)))
+        with CaptureQueriesContext(connection) as captured:
+            apply_effects(workspace.id)
+        taken.append(sum("SELECT b.place FROM" in each["sql"] for each in captured))
+        for segment in segments:
+            events = Event.objects.filter(workspace=workspace, name=segment.name).order_by(
+                "received_at", "id"
+            )
+            assert cause(segment) == events[1]
+    assert taken[0] == taken[1] > 0
