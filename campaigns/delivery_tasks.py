@@ -9,13 +9,20 @@ from campaigns.dispatcher import Dispatcher
 from campaigns.services.delivery import waiting_channels
 from campaigns.services.settling import settle_abandoned
 from config import clock
+from events.services.leases import return_lease
 
 dispatcher = Dispatcher()
+
+
+def delivery_of(channel: str) -> str:
+    """Return what leases call the deliveries of a channel."""
+    return f"delivery {channel}"
 
 
 @shared_task
 def deliver(workspace_id: str, channel: str) -> str:
     """Have this worker's threads send what a channel has ready; the task does not wait for them."""
+    return_lease(UUID(workspace_id), delivery_of(channel))
     dispatcher.ask(UUID(workspace_id), channel)
     return "asked"
 

@@ -23,20 +23,20 @@ from config.ids import parse_uuid
 from contacts.models import Consent
 from contacts.services import ids_of
 from contacts.signals import ContactChange, contacts_changed
+from events.services.leases import MESSAGE_SECONDS
 from events.wakeups import WakeUps
-
-WAKE_UP_SECONDS = 60
-"""A wake-up that no worker took by then is stale: the sweep has done its work."""
 
 
 def publish_delivery(channel: str, workspace_id: UUID) -> None:
     """Send the wake-up for a channel to the broker. Raises whatever its client raises."""
     arguments = (str(workspace_id), channel)
-    delivery_tasks.deliver.apply_async(args=arguments, expires=WAKE_UP_SECONDS, retry=False)
+    delivery_tasks.deliver.apply_async(args=arguments, expires=MESSAGE_SECONDS, retry=False)
 
 
 def _wake_ups_for(channel: str) -> WakeUps:
-    return WakeUps(lambda workspace_id: publish_delivery(channel, workspace_id))
+    return WakeUps(
+        delivery_tasks.delivery_of(channel), lambda workspace_id: publish_delivery(channel, workspace_id)
+    )
 
 
 wake_ups = {channel: _wake_ups_for(channel) for channel in Channel.values}
@@ -52,16 +52,16 @@ def call_deliverers(messages: Sequence[Message], **_: Any) -> None:
 
 def publish_steps(workspace_id: UUID) -> None:
     """Send the wake-up for due runs to the broker. Raises whatever its client raises."""
-    tasks.run_steps.apply_async(args=(str(workspace_id),), expires=WAKE_UP_SECONDS, retry=False)
+    tasks.run_steps.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
 
 
 def publish_beginning(workspace_id: UUID) -> None:
     """Send the wake-up for broadcasts and dates to the broker. Raises whatever its client raises."""
-    tasks.begin_campaigns.apply_async(expires=WAKE_UP_SECONDS, retry=False)
+    tasks.begin_campaigns.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
 
 
-step_wake_ups = WakeUps(lambda workspace_id: publish_steps(workspace_id))
-beginning_wake_ups = WakeUps(lambda workspace_id: publish_beginning(workspace_id))
+step_wake_ups = WakeUps(tasks.STEPS, lambda workspace_id: publish_steps(workspace_id))
+beginning_wake_ups = WakeUps(tasks.BEGINNING, lambda workspace_id: publish_beginning(workspace_id))
 
 
 @receiver(runs_wait, dispatch_uid="campaigns.call_steppers")

@@ -1,5 +1,6 @@
 """What the workers do for campaigns: each task loads, calls one service and returns a word."""
 
+from typing import Final
 from uuid import UUID
 
 from celery import shared_task
@@ -10,6 +11,7 @@ from campaigns.services.campaigns import retire_versions, workspaces_with_campai
 from campaigns.services.dating import schedule_dates, versions_with_dates
 from campaigns.services.stepping import run_due, workspaces_with_due_runs
 from campaigns.services.tallying import tally_campaigns
+from events.services.leases import MESSAGE_SECONDS, lease_to_message, return_lease
 
 __all__ = [
     "begin_campaigns",
@@ -27,12 +29,18 @@ SLICE_CHUNKS = 20
 """Chunks of contacts that one task takes before what else waits has its turn."""
 
 
+STEPS: Final = "steps"
+BEGINNING: Final = "beginning"
+"""What leases call the work that wake-ups ask for."""
+
+
 @shared_task
 def run_steps(workspace_id: str) -> str:
     """Take on a workspace's due runs; with more left than a turn takes, queue up again."""
+    return_lease(UUID(workspace_id), STEPS)
     done = run_due(UUID(workspace_id), at_most_seconds=TURN_SECONDS)
-    if done == "more":
-        run_steps.apply_async(args=(workspace_id,), retry=False)
+    if done == "more" and lease_to_message(UUID(workspace_id), STEPS):
+        run_steps.apply_async(args=(workspace_id,), expires=MESSAGE_SECONDS, retry=False)
     return done
 
 
@@ -46,8 +54,10 @@ def sweep_runs() -> str:
 
 
 @shared_task
-def begin_campaigns() -> str:
-    """Start broadcasts that are due, and put dates on the timetable."""
+def begin_campaigns(workspace_id: str | None = None) -> str:
+    """Start broadcasts that are due, and put dates on the timetable, of all workspaces: one may have asked for it."""
+    if workspace_id is not None:
+        return_lease(UUID(workspace_id), BEGINNING)
     return "done" if _broadcast() + _schedule() else "nothing"
 
 

@@ -1,4 +1,4 @@
--- Of the migrations: 859eb95eee93d0f8d9b9bc1ccb8436df3f30f43b5e463b1514ef22403ce98b40
+-- Of the migrations: 4fa503a1271766a3cb0eafd8a35832717eb49cbc971add5e8f2c7f66e614571e
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -535,6 +535,13 @@ CREATE TABLE public.events_idempotencykey (
     workspace_id uuid NOT NULL,
     CONSTRAINT events_idempotencykey_status_check CHECK ((status >= 0))
 );
+CREATE TABLE public.events_lease (
+    id uuid NOT NULL,
+    task character varying(64) NOT NULL,
+    holder uuid,
+    expires_at timestamp with time zone NOT NULL,
+    workspace_id uuid NOT NULL
+);
 CREATE TABLE public.events_measure (
     id uuid NOT NULL,
     key character varying(64) NOT NULL,
@@ -986,6 +993,8 @@ ALTER TABLE ONLY public.events_eventproperty
     ADD CONSTRAINT events_eventproperty_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_idempotencykey
     ADD CONSTRAINT events_idempotencykey_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.events_lease
+    ADD CONSTRAINT events_lease_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_measure
     ADD CONSTRAINT events_measure_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_messagekey
@@ -1002,6 +1011,8 @@ ALTER TABLE ONLY public.events_idempotencykey
     ADD CONSTRAINT idempotency_key_unique UNIQUE (workspace_id, key);
 ALTER TABLE ONLY public.contacts_identifier
     ADD CONSTRAINT identifier_unique UNIQUE (workspace_id, kind, value);
+ALTER TABLE ONLY public.events_lease
+    ADD CONSTRAINT lease_once UNIQUE (workspace_id, task);
 ALTER TABLE ONLY public.events_measure
     ADD CONSTRAINT measure_once UNIQUE (workspace_id, key);
 ALTER TABLE ONLY public.segments_membership
@@ -1394,6 +1405,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('events', '0006_event_by_cause', now()),
     ('events', '0007_moments_as_everywhere', now()),
     ('events', '0008_event_is_ahead', now()),
+    ('events', '0009_leases', now()),
     ('oauth2_provider', '0001_initial', now()),
     ('oauth2_provider', '0002_auto_20190406_1805', now()),
     ('oauth2_provider', '0003_auto_20201211_1314', now()),

@@ -37,6 +37,7 @@ from events.models import (
     EventDefinition,
     EventProperty,
     IdempotencyKey,
+    Lease,
     Measure,
     MessageKey,
     ParkedEffect,
@@ -491,6 +492,12 @@ class AggregateAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
 class RulesVersionAdmin(MachineWrittenMixin, TenantAdmin):
     list_display = ["workspace", "version"]
     ordering = ["workspace_id"]
+
+
+@admin.register(Lease)
+class LeaseAdmin(MachineWrittenMixin, TenantAdmin):
+    list_display = ["task", "holder", "expires_at"]
+    ordering = ["workspace_id", "task"]
 
 
 def _contact_link(contact_id: UUID) -> SafeString:

@@ -307,6 +307,33 @@ class RulesVersion(models.Model):
         return f"version {self.version}"
 
 
+class Lease(models.Model):
+    """Who sees to a workspace's work of one kind until a moment: a runner, or else a message on its way to one.
+
+    While it stands nobody sends another message.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    task = models.CharField(max_length=64)
+    holder = models.UUIDField(null=True, help_text="the runner; empty: a message is on its way")
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "task"], name="lease_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task} until {self.expires_at:%Y-%m-%d %H:%M:%S}"
+
+
 class ParkedEffect(TenantModel):
     """An effect that failed on some events, set aside with its error so that the rest goes on."""
 

@@ -11,23 +11,21 @@ from django.dispatch import receiver
 
 from config.ids import time_of, uuid7
 from contacts.signals import ContactChange, contacts_changed, contacts_regrouped, regrouping_contacts
+from events import tasks
 from events.bounds import in_milliseconds
 from events.models import EffectsLevel, Event, EventBatch
 from events.partitions import ensure_partitions
+from events.runner import TASK
 from events.services import enqueue_events, hold_lanes_of, move_contacts, record_contact_changes
-from events.tasks import apply_effects
 from events.wakeups import WakeUps
-
-WAKE_UP_SECONDS = 60
-"""A wake-up that no worker took by then is stale: the sweep has done its work."""
 
 
 def publish(workspace_id: UUID) -> None:
     """Send the wake-up to the broker. Raises whatever its client raises."""
-    apply_effects.apply_async(args=(str(workspace_id),), expires=WAKE_UP_SECONDS, retry=False)
+    tasks.publish(workspace_id)
 
 
-wake_ups = WakeUps(lambda workspace_id: publish(workspace_id))
+wake_ups = WakeUps(TASK, lambda workspace_id: publish(workspace_id))
 
 
 @receiver(post_save, sender=EventBatch, dispatch_uid="events.wake_workers")

@@ -3,27 +3,27 @@
 from uuid import UUID
 
 from celery import shared_task
+from celery.signals import worker_process_shutdown, worker_shutdown, worker_shutting_down
 
 from events import services
 from events.partitions import make_partitions as make_partitions_ahead
+from events.runner import Runner
 from events.services.idempotency import forget_old_keys
+from events.services.leases import MESSAGE_SECONDS
 
-TURN_SECONDS = 5.0
-"""How long one workspace may keep a worker before the others have their turn."""
-HELD_SECONDS = 0.1
-"""When to look again at lanes that another worker had."""
+
+def publish(workspace_id: UUID) -> None:
+    """Send a wake-up to the broker. Raises whatever its client raises."""
+    apply_effects.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
+
+
+runner = Runner(publish)
 
 
 @shared_task
 def apply_effects(workspace_id: str) -> str:
-    """Apply the effects that a workspace waits for; with more left than a turn takes, queue up again."""
-    done = services.answer_wake_up(UUID(workspace_id), at_most_seconds=TURN_SECONDS)
-    if done == "more":
-        apply_effects.apply_async(args=(workspace_id,), retry=False)
-    elif done == "held":
-        # Who holds a lane may have looked at it before this wake-up's event came.
-        apply_effects.apply_async(args=(workspace_id,), countdown=HELD_SECONDS, retry=False)
-    return done
+    """Apply the effects that a workspace waits for, and stay with it while events come."""
+    return runner.answer(UUID(workspace_id))
 
 
 @shared_task
@@ -31,7 +31,7 @@ def sweep_batches() -> str:
     """Apply what no wake-up came for: a killed process or a broken broker may have swallowed it."""
     waiting = services.workspaces_with_open_batches()
     for workspace_id in waiting:
-        services.answer_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
+        runner.sweep(workspace_id)
     return "done" if waiting else "nothing"
 
 
@@ -40,8 +40,21 @@ def wake_due() -> str:
     """Decide again what time alone has changed; the clock of windows, offsets and decay."""
     waiting = services.workspaces_with_due()
     for workspace_id in waiting:
-        services.answer_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
+        runner.sweep(workspace_id)
     return "done" if waiting else "nothing"
+
+
+@worker_shutting_down.connect(dispatch_uid="events.stop_runner")
+def stop_runner(**_: object) -> None:
+    """Let go of every workspace while the worker still finishes its task."""
+    runner.stop()
+
+
+@worker_process_shutdown.connect(dispatch_uid="events.close_runner_of_child")
+@worker_shutdown.connect(dispatch_uid="events.close_runner")
+def close_runner(**_: object) -> None:
+    """End the pass that is under way before the worker ends."""
+    runner.close()
 
 
 @shared_task

@@ -1,8 +1,8 @@
-"""Wake-ups of the workers: coalesced, off the request's path, and never the only hope of an event.
+"""Wake-ups of the workers: at most one on its way, off the request's path, and never the only hope of an event.
 
-A process publishes at most one wake-up per workspace in `INTERVAL_SECONDS`, from a thread of its own, so that a
-broker that refuses or hangs costs a sender nothing. A wake-up that is asked for is published after that moment,
-hence after the commit that asked; the sweep wakes what a killed process could not.
+A process asks at most once in `INTERVAL_SECONDS` for a workspace, from a thread of its own, so that a broker that
+refuses or hangs costs a sender nothing. It asks after the commit that wants it, and publishes where nobody has the
+lease (`events.services.leases`); the sweep wakes what a killed process could not.
 """
 
 import atexit
@@ -11,31 +11,57 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 from uuid import UUID
+
+from django.db import Error, connections
+
+from events.services import leases
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 0.1
-BROKEN_SECONDS = 5.0
+INTERVAL_SECONDS: Final = 0.1
+BROKEN_SECONDS: Final = 5.0
 """How long nothing is published after a failure."""
-CLOSING_SECONDS = 1.0
+CLOSING_SECONDS: Final = 1.0
+IDLE_SECONDS: Final = 5.0
+"""After which the database is left alone until somebody asks."""
 
 
 class WakeUps:
-    """Asks for wake-ups from any thread; one thread publishes them."""
+    """Asks for wake-ups to one kind of work from any thread.
 
-    def __init__(self, publish: Callable[[UUID], None]) -> None:
-        self._publish = publish
-        self._thread: threading.Thread | None = None
+    `publish` sends the message, and raises whatever the broker's client raises.
+    """
+
+    def __init__(self, task: str, publish: Callable[[UUID], None]) -> None:
+        self.task = task
+        self.publish = publish
+
+    def request(self, workspace_id: UUID) -> None:
+        """Have the workspace's work done soon. Returns at once and never raises."""
+        _publisher.request(self, workspace_id)
+
+
+Wanted = tuple[WakeUps, UUID]
+
+
+class _Publisher:
+    """The thread that publishes, one in a process."""
+
+    _thread: threading.Thread | None
+
+    def __init__(self) -> None:
         self._start_afresh()
         os.register_at_fork(after_in_child=self._start_afresh)
         atexit.register(self.close)
 
-    def request(self, workspace_id: UUID) -> None:
-        """Have the workspace's effects applied soon. Returns at once and never raises."""
+    def request(self, wake_ups: WakeUps, workspace_id: UUID) -> None:
+        wanted = wake_ups, workspace_id
         with self._changed:
-            if workspace_id not in self._due:
-                self._due[workspace_id] = self._next_turn(workspace_id)
+            if wanted not in self._due:
+                self._due[wanted] = self._next_turn(wanted)
                 self._changed.notify()
             if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._work, name="wake-ups", daemon=True)
@@ -52,41 +78,69 @@ class WakeUps:
     def _start_afresh(self) -> None:
         # Threads do not survive a fork, and a lock may have been held in the parent.
         self._changed = threading.Condition()
-        self._due: dict[UUID, float] = {}
-        self._last: dict[UUID, float] = {}
+        self._due: dict[Wanted, float] = {}
+        self._last: dict[Wanted, float] = {}
         self._broken_until = 0.0
         self._closing = False
         self._thread = None
 
-    def _next_turn(self, workspace_id: UUID) -> float:
-        return max(self._last.get(workspace_id, 0.0) + INTERVAL_SECONDS, self._broken_until)
+    def _next_turn(self, wanted: Wanted) -> float:
+        return max(self._last.get(wanted, 0.0) + INTERVAL_SECONDS, self._broken_until)
 
     def _work(self) -> None:
-        while (workspace_id := self._take()) is not None:
+        while (wanted := self._take()) is not None:
             try:
-                self._publish(workspace_id)
+                _send(*wanted)
             except Exception as error:  # whatever a broker's client raises
-                self._postpone(workspace_id, error)
+                self._postpone(wanted, error)
+        connections.close_all()
 
-    def _take(self) -> UUID | None:
+    def _take(self) -> Wanted | None:
         """Wait for the next one due; None when the process ends and nothing is left."""
+        idle_since: float | None = time.monotonic()
         with self._changed:
             while True:
                 now = time.monotonic()
-                workspace_id = min(self._due, key=self._due.__getitem__, default=None)
-                if workspace_id is not None and (self._closing or self._due[workspace_id] <= now):
-                    del self._due[workspace_id]
-                    self._last[workspace_id] = now
-                    return workspace_id
+                wanted = min(self._due, key=self._due.__getitem__, default=None)
+                if wanted is not None and (self._closing or self._due[wanted] <= now):
+                    del self._due[wanted]
+                    self._last[wanted] = now
+                    return wanted
                 if self._closing:
                     return None
-                self._changed.wait(None if workspace_id is None else self._due[workspace_id] - now)
+                if wanted is not None:
+                    self._changed.wait(self._due[wanted] - now)
+                elif idle_since is None:
+                    self._changed.wait()
+                elif now < idle_since + IDLE_SECONDS:
+                    self._changed.wait(idle_since + IDLE_SECONDS - now)
+                else:
+                    idle_since = None
+                    self._last.clear()
+                    connections.close_all()
 
-    def _postpone(self, workspace_id: UUID, error: Exception) -> None:
-        logger.warning("No wake-up could be published; effects wait: %s", error)
+    def _postpone(self, wanted: Wanted, error: Exception) -> None:
+        logger.warning("No wake-up could be published; its work waits: %s", error)
+        connections.close_all()
         with self._changed:
             if self._closing:
                 return
             self._broken_until = time.monotonic() + BROKEN_SECONDS
-            for waiting in (*self._due, workspace_id):
+            for waiting in (*self._due, wanted):
                 self._due[waiting] = self._broken_until
+
+
+def _send(wake_ups: WakeUps, workspace_id: UUID) -> None:
+    """Publish a wake-up where nobody sees to the work. Raises whatever the database or the broker's client raises."""
+    if not leases.lease_to_message(workspace_id, wake_ups.task):
+        return
+    try:
+        wake_ups.publish(workspace_id)
+    except Exception:
+        # It may have been sent all the same: then its runner has the lease by now, or takes one.
+        with suppress(Error):
+            leases.return_lease(workspace_id, wake_ups.task)
+        raise
+
+
+_publisher = _Publisher()

@@ -1,5 +1,6 @@
 """What every test stands on: no wake-up leaves the process for the broker."""
 
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -7,8 +8,9 @@ from django.conf import settings
 from django.test import TransactionTestCase
 
 from campaigns import receivers as campaign_receivers
-from events import receivers
+from events import receivers, wakeups
 from events.services import schemas
+from events.tasks import runner
 from scoring import receivers as scoring_receivers
 from segments import receivers as segment_receivers
 from tests import database
@@ -18,7 +20,10 @@ settings.PUBLIC_URL = "http://localhost:8000"
 # For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker then.
 _published: list[UUID] = []
 receivers.publish = _published.append
+# Whatever asks is published, and the thread needs no database: a test may be over when it asks.
+wakeups.leases = SimpleNamespace(lease_to_message=lambda *_: True, return_lease=lambda *_: None)
 # The background works when a test says so.
+runner.stay = lambda workspace_id, began: runner.leave(workspace_id)
 segment_receivers.publish = lambda task, *arguments: None
 scoring_receivers.publish = lambda workspace_id, rule_id: None
 campaign_receivers.publish_delivery = lambda channel, workspace_id: None

@@ -41,6 +41,7 @@ from events.models import (
     EventDefinition,
     EventProperty,
     IdempotencyKey,
+    Lease,
     MessageKey,
     ParkedEffect,
     RulesVersion,
@@ -102,6 +103,7 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
     )
     _bulk(MessageKey, count, lambda n: {"workspace": workspace, "key": f"m{n}", "event_id": events[n].id})
     RulesVersion.objects.get_or_create(workspace=workspace)
+    _bulk(Lease, count, lambda n: {"workspace": workspace, "task": f"t{n}", "expires_at": clock.now()})
     rules = _bulk(
         ScoringRule,
         count,

@@ -1,0 +1,322 @@
+"""One wake-up of a workspace at most is on its way, a runner stays while events come, and nothing is left behind."""
+
+import threading
+import time
+from collections import deque
+from datetime import timedelta
+from itertools import pairwise
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import F
+
+from contacts.models import ContactScore
+from contacts.services import ContactReference
+from events import runner as runners
+from events import tasks, wakeups
+from events.models import EventBatch, Lease
+from events.runner import TASK, Runner
+from events.services import IncomingEvent, SchemaPolicy, leases, record_events
+from events.wakeups import WakeUps
+from tests.scoring.factories import a_rule
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HERE, THERE = uuid4(), uuid4()
+
+
+@pytest.fixture
+def workspace(db):
+    workspace = WorkspaceFactory()
+    a_rule(workspace, "buy", 1)
+    return workspace
+
+
+@pytest.fixture
+def messages():
+    return deque()
+
+
+@pytest.fixture
+def runner(messages):
+    """Return a runner that is closed after the test."""
+    runner = Runner(messages.append)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def asks(monkeypatch, workspace, messages):
+    """Ask as a process's thread does after a commit; that of this process does not."""
+    monkeypatch.setattr("events.receivers.wake_ups.request", lambda workspace_id: None)
+    monkeypatch.setattr(wakeups, "leases", leases)
+    wake_ups = WakeUps(TASK, messages.append)
+    return lambda space=workspace: wakeups._send(wake_ups, space.id)
+
+
+def buy(workspace, times=1):
+    who = ContactReference(identifiers=(("email", "jane@example.test"),), if_missing="create")
+    for _ in range(times):
+        record_events(workspace, [IncomingEvent("buy", who)], schema_policy=SchemaPolicy.OPEN)
+
+
+def points(workspace):
+    return sum(ContactScore.objects.filter(workspace=workspace).values_list("points", flat=True))
+
+
+def wait_for(is_so):
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def expire():
+    """Let all leases run out."""
+    Lease.objects.update(expires_at=F("expires_at") - timedelta(seconds=leases.MESSAGE_SECONDS + 1))
+
+
+class TestLeases:
+    def test_of_all_that_ask_at_once_one_publishes(self, workspace):
+        barrier, answers = threading.Barrier(12), []
+
+        def ask():
+            try:
+                connection.ensure_connection()
+                barrier.wait(20)
+                answers.append(leases.lease_to_message(workspace.id, TASK))
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=ask) for _ in range(barrier.parties)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers) == [False] * 11 + [True]
+
+    def test_one_of_another_kind_or_workspace_is_another_one(self, workspace):
+        assert leases.lease_to_message(workspace.id, TASK)
+        assert leases.lease_to_message(workspace.id, "steps")
+        assert leases.lease_to_message(WorkspaceFactory().id, TASK)
+
+    def test_who_asks_where_one_stands_writes_nothing(self, workspace):
+        leases.lease_to_message(workspace.id, TASK)
+        with transaction.atomic(), connection.cursor() as cursor:
+            assert not leases.lease_to_message(workspace.id, TASK)
+            cursor.execute("SELECT pg_current_xact_id_if_assigned()")
+            assert cursor.fetchone() == (None,)
+
+    def test_the_runner_to_whom_the_message_came_has_it_until_it_goes(self, workspace):
+        leases.lease_to_message(workspace.id, TASK)
+        assert leases.lease_to_runner(workspace.id, TASK, HERE)
+        assert not leases.lease_to_runner(workspace.id, TASK, THERE)
+        assert leases.lease_to_runner(workspace.id, TASK, HERE)
+        leases.return_lease(workspace.id, TASK, THERE)
+        leases.return_lease(workspace.id, TASK)
+        assert not leases.lease_to_message(workspace.id, TASK)
+        leases.return_lease(workspace.id, TASK, HERE)
+        assert leases.lease_to_message(workspace.id, TASK)
+
+    def test_what_goes_back_to_the_queue_is_the_next_runners(self, workspace):
+        leases.lease_to_runner(workspace.id, TASK, HERE)
+        assert leases.hand_over_lease(workspace.id, TASK, HERE)
+        assert not leases.hand_over_lease(workspace.id, TASK, HERE)
+        assert not leases.lease_to_message(workspace.id, TASK)
+        assert leases.lease_to_runner(workspace.id, TASK, THERE)
+        assert not leases.hand_over_lease(workspace.id, TASK, HERE)
+
+    @pytest.mark.parametrize("holder", [HERE, None], ids=["runner", "message"])
+    def test_one_that_was_not_renewed_is_anybodys(self, workspace, holder):
+        def lease():
+            if holder:
+                assert leases.lease_to_runner(workspace.id, TASK, holder)
+            else:
+                assert leases.lease_to_message(workspace.id, TASK)
+
+        lease()
+        expire()
+        assert leases.lease_to_message(workspace.id, TASK)
+        leases.return_lease(workspace.id, TASK)
+        lease()
+        expire()
+        assert leases.lease_to_runner(workspace.id, TASK, THERE)
+
+    def test_a_message_that_could_not_be_sent_is_not_waited_for(self, workspace, monkeypatch):
+        def fail(workspace_id):
+            raise ConnectionError
+
+        monkeypatch.setattr(wakeups, "leases", leases)
+        with pytest.raises(ConnectionError):
+            wakeups._send(WakeUps(TASK, fail), workspace.id)
+        assert leases.lease_to_message(workspace.id, TASK)
+
+
+class TestRunner:
+    def test_it_applies_at_once_and_stays_while_events_come(self, workspace, runner, messages, asks):
+        buy(workspace)
+        asks()
+        assert runner.answer(messages.pop()) == "done"
+        for total in range(2, 6):
+            assert points(workspace) == total - 1
+            buy(workspace)
+            asks()
+            # Where the machine was slow it went meanwhile, and a message came.
+            while messages:
+                assert runner.answer(messages.pop()) in ("done", "nothing")
+            wait_for(lambda total=total: points(workspace) == total)
+        wait_for(lambda: not Lease.objects.exists())
+        assert not messages
+        assert not EventBatch.objects.exists()
+
+    def test_passes_keep_their_distance(self, workspace, runner, monkeypatch):
+        began = []
+
+        def record(workspace_id, *, at_most_seconds):
+            began.append(time.monotonic())
+            return "done" if len(began) < 5 else "nothing"
+
+        monkeypatch.setattr(runners.services, "answer_wake_up", record)
+        runner.answer(workspace.id)
+        # The last two are the one that found nothing, and the one after the lease was given back.
+        wait_for(lambda: len(began) == 6)
+        assert min(later - earlier for earlier, later in pairwise(began[:5])) > 0.09
+
+    def test_a_pass_that_left_something_is_followed_at_once(self, workspace, runner, monkeypatch):
+        runner.stay(workspace.id, time.monotonic())
+        words = deque(["more", "more", "nothing", "nothing"])
+        monkeypatch.setattr(runners.services, "answer_wake_up", lambda *_, **__: words.popleft())
+        monkeypatch.setattr(runners, "PACE_SECONDS", 1000)
+        wait_for(lambda: not words)
+
+    def test_what_is_committed_before_the_lease_is_given_back_is_found(
+        self, workspace, runner, messages, asks, monkeypatch
+    ):
+        """Nobody publishes a message for it: the lease still stood."""
+        give_back = leases.return_lease
+
+        def too_late(*lease):
+            buy(workspace)
+            asks()
+            give_back(*lease)
+
+        leases.lease_to_runner(workspace.id, TASK, runner._holder)
+        monkeypatch.setattr(leases, "return_lease", too_late)
+        assert runner.leave(workspace.id)
+        assert list(messages) == []
+        assert points(workspace) == 1
+        assert not leases.lease_to_message(workspace.id, TASK)
+
+    def test_what_is_committed_afterwards_is_asked_for(self, workspace, runner, messages, asks):
+        leases.lease_to_runner(workspace.id, TASK, runner._holder)
+        assert not runner.leave(workspace.id)
+        buy(workspace)
+        asks()
+        assert list(messages) == [workspace.id]
+
+    def test_a_message_too_many_finds_the_workspace_taken(self, workspace, runner):
+        leases.lease_to_runner(workspace.id, TASK, THERE)
+        buy(workspace)
+        assert runner.answer(workspace.id) == "taken"
+        assert points(workspace) == 0
+
+    def test_what_a_killed_runner_left_is_swept_before_its_lease_expires(self, workspace, messages, asks):
+        leases.lease_to_runner(workspace.id, TASK, THERE)
+        for total in (1, 2):
+            buy(workspace)
+            asks()
+            assert list(messages) == []
+            tasks.sweep_batches()
+            assert points(workspace) == total
+        expire()
+        buy(workspace)
+        asks()
+        assert list(messages) == [workspace.id]
+
+    def test_after_a_lost_message_the_sweep_lets_others_be_sent(self, workspace, messages, asks):
+        buy(workspace)
+        asks()
+        messages.clear()
+        tasks.sweep_batches()
+        assert points(workspace) == 1
+        buy(workspace)
+        asks()
+        assert list(messages) == [workspace.id]
+
+    def test_a_failing_pass_gives_the_lease_back(self, workspace, runner, monkeypatch):
+        def fail(*_, **__):
+            raise ConnectionError
+
+        monkeypatch.setattr(runners.services, "answer_wake_up", fail)
+        with pytest.raises(ConnectionError):
+            runner.answer(workspace.id)
+        assert leases.lease_to_message(workspace.id, TASK)
+        leases.return_lease(workspace.id, TASK)
+        leases.lease_to_runner(workspace.id, TASK, runner._holder)
+        runner.stay(workspace.id, 0)
+        wait_for(lambda: not Lease.objects.exists())
+
+    def test_a_runner_that_lost_its_lease_goes(self, workspace, runner, monkeypatch):
+        leases.lease_to_runner(workspace.id, TASK, THERE)
+        monkeypatch.setattr(runners.services, "answer_wake_up", pytest.fail)
+        runner.stay(workspace.id, time.monotonic() - runners.RENEWAL_SECONDS - runners.PACE_SECONDS)
+        wait_for(lambda: not runner._stays)
+        assert Lease.objects.get().holder == THERE
+
+    def test_a_runner_that_is_told_to_stop_leaves_a_message(self, workspace, runner, messages, monkeypatch):
+        monkeypatch.setattr(runners, "PACE_SECONDS", 1000)
+        runner.answer(workspace.id)
+        runner.stop()
+        wait_for(lambda: messages)
+        assert list(messages) == [workspace.id]
+        assert Lease.objects.get().holder is None
+        # A task that was under way meanwhile does not stay either.
+        assert runner.answer(messages.pop()) == "nothing"
+        assert list(messages) == [workspace.id]
+
+    def test_nobody_waits_for_a_flooded_workspace(self, workspace, runner, messages, monkeypatch, settings):
+        settings.EFFECTS_BATCH_SIZE = 1
+        monkeypatch.setattr(runners, "TURN_SECONDS", 0)
+        monkeypatch.setattr(runners, "PACE_SECONDS", 1000)
+        quiet = WorkspaceFactory()
+        a_rule(quiet, "buy", 1)
+        buy(workspace, times=6)
+        buy(quiet)
+        messages += [workspace.id, quiet.id]
+        answers = []
+        while messages:
+            answers.append(runner.answer(messages.popleft()))
+        assert points(quiet) == 1
+        assert points(workspace) == 6
+        # After its turn, which is one pass here, the flooded one goes to the end of the queue.
+        assert answers == ["more", "done", *["more"] * 4, "done"]
+
+    def test_workspaces_that_stay_take_turns(self, workspace, runner, monkeypatch):
+        quiet, looks = WorkspaceFactory(), []
+
+        def record(workspace_id, *, at_most_seconds):
+            looks.append(workspace_id)
+            return "more" if workspace_id == workspace.id and len(looks) < 40 else "nothing"
+
+        for one in (workspace, quiet):
+            leases.lease_to_runner(one.id, TASK, runner._holder)
+        monkeypatch.setattr(runners.services, "answer_wake_up", record)
+        monkeypatch.setattr(runners, "LATE_SECONDS", 1000)
+        now = time.monotonic()
+        with runner._changed:
+            runner.stay(workspace.id, now - 1)
+            runner.stay(quiet.id, now - 0.9)
+        wait_for(lambda: len(looks) >= 40)
+        assert quiet.id in looks[:2]
+
+    def test_whose_turn_is_late_goes_to_a_worker_that_may_be_free(self, workspace, runner, messages):
+        other = WorkspaceFactory()
+        for one in (workspace, other):
+            leases.lease_to_runner(one.id, TASK, runner._holder)
+        with runner._changed:
+            runner.stay(workspace.id, time.monotonic() - runners.PACE_SECONDS - runners.LATE_SECONDS)
+            runner.stay(other.id, time.monotonic())
+        wait_for(lambda: not runner._stays)
+        assert list(messages) == [workspace.id]
+        assert list(Lease.objects.values_list("workspace", "holder")) == [(workspace.id, None)]
