@@ -3,6 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HEADRACE_HOME ?= $(CURDIR)/var
+# Whatever starts many processes compiles each module once.
+unexport PYTHONDONTWRITEBYTECODE
+# Files are begun in the order of tests/conftest.py, the long ones first.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test lint format types layers checks pytest proof test-servers schema bench lock clean
 
@@ -31,16 +35,16 @@ checks: $(STAMP)
 		ALLOWED_HOSTS=headrace.example $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 pytest: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 # The tests that prove something by many examples, at their full length. Not a part of `test`, which has them short.
 proof: $(STAMP)
-	PROOF_TIMES=10 $(BIN)/pytest -n 2 --dist loadfile tests/proof tests/rules tests/admin/test_forged_forms.py
+	PROOF_TIMES=10 $(PYTEST) tests/proof tests/rules tests/admin/test_forged_forms.py
 
 # Not a part of `test`: DATABASE_URL, REDIS_URL and AMQP_URL say where the servers are.
 test-servers: $(STAMP)
 	@: $${DATABASE_URL:?} $${REDIS_URL:?} $${AMQP_URL:?}
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
 	$(BIN)/pytest tests/servers
 
 # After a new migration: what a new embedded database begins with.

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import TransactionTestCase
 
 from campaigns import receivers as campaign_receivers
@@ -30,6 +31,15 @@ campaign_receivers.publish_delivery = lambda channel, workspace_id: None
 campaign_receivers.publish_steps = lambda workspace_id: None
 campaign_receivers.publish_beginning = lambda workspace_id: None
 TransactionTestCase._fixture_teardown = database.empty
+# A million rounds, a third of a second, keep nobody out here.
+PBKDF2PasswordHasher.iterations = 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take long, so that no process is alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +47,13 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, d
     """Copy the test database from one that is ready."""
     with django_db_blocker.unblock():
         database.begin_with_template()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """Have no commit wait for the disk: a crash of the machine ends the tests anyway."""
+    with django_db_blocker.unblock():
+        database.wait_for_no_disk()
 
 
 @pytest.fixture(autouse=True)

@@ -38,6 +38,13 @@ def begin_with_template() -> None:
     connection.settings_dict["TEST"]["TEMPLATE"] = name
 
 
+def wait_for_no_disk() -> None:
+    """Have commits in this process's test database, of later connections, leave the disk for later."""
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" SET synchronous_commit = off')
+    connection.close()
+
+
 def empty(_: TransactionTestCase | None = None, large_bytes: int = 1_000_000) -> None:
     """Take away what a test committed: small tables by deletion, which leaves their files and indexes as they are.
 
