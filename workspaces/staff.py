@@ -16,10 +16,11 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.core.paginator import Paginator
-from django.db import DataError, IntegrityError, models
+from django.db import DataError, IntegrityError, OperationalError, models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from psycopg.errors import ProgramLimitExceeded
 from rest_framework.exceptions import ParseError
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import DropdownFilter
@@ -234,7 +235,9 @@ class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold
         """Show the list; without its filters, as Django does it, if they ask for what no column can hold."""
         try:
             return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]  # untyped
-        except (DataError, OverflowError, TypeError, ValueError, ValidationError):
+        except (DataError, OverflowError, TypeError, ValueError, ValidationError, OperationalError) as error:
+            if isinstance(error, OperationalError) and not isinstance(error.__cause__, ProgramLimitExceeded):
+                raise
             if not request.GET or ERROR_FLAG in request.GET:
                 raise
             return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")

@@ -11,7 +11,7 @@ JUNK = Samples(
     at_once=2,
 )
 # No multiple of the number of look-ups, so that each has its turn with each.
-LIST_JUNK = Samples(["x", "\x00", "-1", "9" * 400, "[]", "\u0661", "{}"])
+LIST_JUNK = Samples(["x", "\x00", "-1", "9" * 400, "[]", "\u0661", "{}", "{" * 200])
 
 
 def forged(response, junk):
@@ -69,3 +69,9 @@ def test_choices_are_asked_for_with_junk(staff, rows):
         {"app_label": "contacts", "model_name": "contacttag", "field_name": "\x00", "term": "a"},
     ):
         assert staff.get("/admin/autocomplete/", parameters).status_code in (200, 400, 403, 404)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_more_brackets_than_a_list_can_have_show_the_list_unfiltered(staff, rows):
+    response = staff.get("/admin/workspaces/application/", {"scopes": "{" * 200})
+    assert (response.status_code, response["Location"]) == (302, "/admin/workspaces/application/?e=1")
