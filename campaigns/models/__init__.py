@@ -4,7 +4,7 @@ from campaigns.models.campaigns import Broadcast, Campaign, CampaignVersion
 from campaigns.models.forms import Form, FormSubmission, PendingConsent
 from campaigns.models.messages import Message, SentEmail, Template
 from campaigns.models.permission import ChannelSettings, Suppression
-from campaigns.models.runs import CampaignSet, Decision, Run
+from campaigns.models.runs import CampaignSet, Decided, Decision, Run, RunState
 
 __all__ = [
     "Broadcast",
@@ -12,12 +12,14 @@ __all__ = [
     "CampaignSet",
     "CampaignVersion",
     "ChannelSettings",
+    "Decided",
     "Decision",
     "Form",
     "FormSubmission",
     "Message",
     "PendingConsent",
     "Run",
+    "RunState",
     "SentEmail",
     "Suppression",
     "Template",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
+import orjson
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import Q
 
 from campaigns.reasons import Reason
 from config import clock, ids
+from config.arrays import array
 from config.fields import JSONField
 from events.models import EffectsLevel
 
@@ -27,6 +29,9 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def due(self, at: datetime) -> RunQuerySet:
         return self.open().filter(wake_at__lte=at)
+
+    def states(self) -> list[RunState]:
+        return [RunState(*row) for row in self.values_list(*STATE)]
 
 
 class Run(models.Model):
@@ -129,6 +134,41 @@ class Run(models.Model):
         return f"{self.contact_id} in {self.campaign_id}: {self.status}"
 
 
+@dataclass(slots=True)
+class RunState:
+    """A run as what decides about many of them has it: the fields of its row, without what a model costs."""
+
+    id: UUID
+    campaign_id: UUID
+    version_id: UUID
+    contact_id: UUID
+    key: str
+    event_id: UUID | None
+    depth: int
+    level: int
+    triggered_at: datetime
+    since: datetime
+    started_at: datetime
+    step: str
+    wake_at: datetime | None
+    is_test: bool = False
+    skips_waits: bool = False
+    status: str = Run.Status.OPEN
+    arrived_at: datetime | None = None
+    awaits: str = ""
+    awaited_value: str = ""
+    resumed_by: UUID | None = None
+    steps_taken: int = 0
+    attempts: int = 0
+    error: str = ""
+    ended_at: datetime | None = None
+    end_reason: str = ""
+
+
+STATE: Final = tuple(one.name for one in fields(RunState))
+"""The columns of a run in the order in which a RunState takes them."""
+
+
 class CampaignSetQuerySet(models.QuerySet["CampaignSet"]):
     def in_workspace(self, workspace_id: UUID) -> CampaignSetQuerySet:
         return self.filter(workspace_id=workspace_id)
@@ -171,28 +211,47 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
             Q(campaign_id=campaign_id) | Q(campaign_set_id__in=list(sets.values_list("id", flat=True)))
         )
 
-    def write(self, decisions: Iterable[Decision]) -> None:
+    def write(self, workspace_id: UUID, decisions: Iterable[Decided]) -> None:
         """Insert decisions by one statement, the same one for any number of them: they are the most written rows."""
         rows = list(decisions)
         if rows:
             # The API has them as an enumeration: nothing else is a reason.
             for reason in {row.reason for row in rows} - {""}:
                 Reason(reason)
-            columns = [[getattr(row, name) for row in rows] for name in _COLUMNS]
-            details = [json.dumps(row.detail) if row.detail else "{}" for row in rows]
+            columns = [array([getattr(row, name) for row in rows]) for name in _DECIDED]
+            details = array([orjson.dumps(row.detail).decode() if row.detail else "{}" for row in rows])
             with connection.cursor() as cursor:
-                cursor.execute(_WRITE, [*columns, details])
+                cursor.execute(_WRITE, [workspace_id, *columns, details])
 
 
-_COLUMNS: Final = {
-    **dict.fromkeys(["id", "workspace_id", "campaign_id", "campaign_set_id", "contact_id"], "uuid"),
+@dataclass(slots=True, kw_only=True)
+class Decided:
+    """A decision that is to be written: see Decision."""
+
+    kind: str
+    contact_id: UUID
+    decided_at: datetime
+    campaign_id: UUID | None = None
+    campaign_set_id: UUID | None = None
+    run_id: UUID | None = None
+    message_id: UUID | None = None
+    event_id: UUID | None = None
+    reason: str = ""
+    step: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    # What one pass decides of a run is told in its order.
+    id: UUID = field(default_factory=ids.ordered_uuid7)
+
+
+_DECIDED: Final = {
+    **dict.fromkeys(["id", "campaign_id", "campaign_set_id", "contact_id"], "uuid"),
     **dict.fromkeys(["run_id", "message_id", "event_id"], "uuid"),
     **dict.fromkeys(["kind", "reason", "step"], "text"),
     "decided_at": "timestamptz",
 }
 _WRITE: Final = (
-    f"INSERT INTO campaigns_decision ({', '.join(_COLUMNS)}, detail)"
-    f" SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())}, %s::jsonb[])"
+    f"INSERT INTO campaigns_decision (workspace_id, {', '.join(_DECIDED)}, detail)"
+    f" SELECT %s::uuid, * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _DECIDED.values())}, %s::jsonb[])"
 )
 
 
@@ -213,7 +272,6 @@ class Decision(models.Model):
         DEFERRED = "deferred"
         ENDED = "ended"
 
-    # What one pass decides of a run is told in its order.
     id = models.UUIDField(primary_key=True, default=ids.ordered_uuid7, editable=False)
     workspace = models.ForeignKey(
         "workspaces.Workspace",

@@ -90,7 +90,7 @@ def _bounced(message: Message, report: Report) -> None:
     if message.status != Message.Status.BOUNCED:
         _set(message, Message.Status.BOUNCED, words)
         note_bounces([(message, bounce)], report.at)
-        decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, report.at, {"message": words}).save()
+        _note(message, Reason.BOUNCED, report.at, words)
         tell(message.workspace_id, [("message.bounced", message, report.at, {"reason": words})])
     elif message.soft_bounced_at is not None and bounce is Bounce.HARD:
         # Some providers tell of a passing failure first.
@@ -112,8 +112,12 @@ def _rejected(message: Message, report: Report) -> None:
             words = _words(report, "rejected")
             if message.status != Message.Status.FAILED:
                 _set(message, Message.Status.FAILED, words)
-                detail = {"message": words}
-                decision_about(message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, report.at, detail).save()
+                _note(message, Reason.SEND_FAILED, report.at, words)
+
+
+def _note(message: Message, reason: Reason, at: datetime, words: str) -> None:
+    decision = decision_about(message, Decision.Kind.NOT_SENT, reason, at, {"message": words})
+    Decision.objects.write(message.workspace_id, [decision])
 
 
 def _words(report: Report, otherwise: str) -> str:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from campaigns.models import Decision, Message
+from campaigns.models import Decided, Decision, Message
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
+from config.arrays import array
 
 CANCELLING: Final = frozenset({Reason.GOAL, Reason.EXIT_RULE, Reason.MERGED, Reason.ERASED, Reason.ARCHIVED})
 """Ends that come over a run from outside; what a run sent before its own last step leaves all the same."""
@@ -33,12 +34,12 @@ def cancel_messages(workspace_id: UUID, reasons: Mapping[UUID, str], now: dateti
     if not reasons:
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(_CANCEL, [list(reasons), list(reasons.values()), workspace_id])
+        cursor.execute(_CANCEL, [array(reasons), array(reasons.values()), workspace_id])
         rows = cursor.fetchall()
     Decision.objects.write(
+        workspace_id,
         [
-            Decision(
-                workspace_id=workspace_id,
+            Decided(
                 campaign_id=campaign_id,
                 contact_id=contact_id,
                 run_id=run_id,
@@ -50,6 +51,6 @@ def cancel_messages(workspace_id: UUID, reasons: Mapping[UUID, str], now: dateti
                 decided_at=now,
             )
             for message_id, campaign_id, contact_id, run_id, event_id, step, reason in rows
-        ]
+        ],
     )
     return len(rows)

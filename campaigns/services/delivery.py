@@ -16,10 +16,10 @@ from uuid import UUID
 
 from django.conf import settings as django_settings
 from django.db import connection, transaction
-from django.db.models import Count, F
+from django.db.models import Count
 
 from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent, email, telegram, webhook
-from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run
+from campaigns.models import Campaign, ChannelSettings, Decided, Decision, Message, Run
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING
@@ -28,6 +28,7 @@ from campaigns.services.people import ADDRESS_KINDS, Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.suppressing import note_bounces
 from config import clock
+from config.arrays import array
 from events.models import EffectsLevel, Event
 from events.services import Consequence, record_consequences
 
@@ -123,10 +124,8 @@ def send(claimed: Claimed) -> Attempt:
 def record_attempts(workspace_id: UUID, attempts: Sequence[Attempt]) -> None:
     """Note what became of messages, and tell the stream."""
     record = _Record(workspace_id)
-    ours = _still_ours(workspace_id, attempts)
     for attempt in attempts:
-        if attempt.claimed.message.pk in ours:
-            record.add(attempt.claimed.message, attempt)
+        record.add(attempt.claimed.message, attempt)
     record.write()
 
 
@@ -151,23 +150,33 @@ def _settings_to_send_with(workspace_id: UUID, channel: str) -> ChannelSettings:
 
 def _take(workspace_id: UUID, channel: str, at_most: int) -> list[Message]:
     """Lock some that are ready; those of paused campaigns stay where they are."""
-    ready = Message.objects.in_workspace(workspace_id).ready(clock.now()).filter(channel=channel)
-    paused = Campaign.objects.in_workspace(workspace_id).filter(status=Campaign.Status.PAUSED)
-    if ids := list(paused.values_list("id", flat=True)):
-        ready = ready.exclude(campaign_id__in=ids)
     limit = host_limit(channel)
     under_way: Counter[str] = Counter()
     if limit is not None:
         _hold_hosts(workspace_id)
         under_way = _under_way(workspace_id, channel)
-        ready = ready.exclude(host__in=[host for host, count in under_way.items() if count >= limit])
-    rows = ready.order_by("-priority", "send_at")[:at_most].select_for_update(skip_locked=True)
+    full = [host for host, count in under_way.items() if limit is not None and count >= limit]
+    parameters = [workspace_id, workspace_id, channel, clock.now(), workspace_id, array(full), at_most]
     taken = []
-    for message in rows:
+    for message in Message.objects.raw(_TAKE, parameters):
         if limit is None or under_way[message.host] < limit:
             under_way[message.host] += 1
             taken.append(message)
     return taken
+
+
+_TAKE: Final = f"""
+SELECT m.*, (
+    SELECT status FROM campaigns_campaign WHERE workspace_id = %s AND id = m.campaign_id
+) AS campaign_status
+FROM campaigns_message m
+WHERE m.workspace_id = %s AND m.channel = %s AND m.status = '{Message.Status.QUEUED}' AND m.send_at <= %s
+    AND (m.campaign_id IS NULL OR m.campaign_id <> ALL (ARRAY(
+        SELECT id FROM campaigns_campaign WHERE workspace_id = %s AND status = '{Campaign.Status.PAUSED}'
+    )))
+    AND m.host <> ALL (%s::text[])
+ORDER BY m.priority DESC, m.send_at LIMIT %s FOR UPDATE OF m SKIP LOCKED
+"""
 
 
 def _hold_hosts(workspace_id: UUID) -> None:
@@ -196,20 +205,20 @@ def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime
         ]
     addresses = {one.pk: _address_now(one, people.get(one.contact_id)) for one in messages}
     permission = permission_for(settings, people.values(), addresses.values(), now=now)
-    archived = _archived(workspace_id, messages)
     overtaken = _overtaken(workspace_id, messages)
-    leaving, decisions = [], []
+    leaving, put_off, decisions = [], [], []
     for message in messages:
         address = addresses[message.pk]
-        verdict = _judge(message, address, people.get(message.contact_id), permission, archived, overtaken)
+        verdict = _judge(message, address, people.get(message.contact_id), permission, overtaken)
         if verdict.reason is None:
-            _readdress(message, address)
+            message.address = address
             leaving.append(message)
         else:
+            put_off.append(message)
             decisions.append(_put_off(message, verdict, now))
-    _mark(leaving, now)
-    if decisions:
-        Decision.objects.write(decisions)
+    _mark(workspace_id, leaving, now)
+    _write(workspace_id, put_off)
+    Decision.objects.write(workspace_id, decisions)
     return leaving
 
 
@@ -223,37 +232,24 @@ def _address_now(message: Message, person: Person | None) -> str:
     return person.address(message.channel)
 
 
-def _readdress(message: Message, address: str) -> None:
-    if message.address != address:
-        message.address = address
-        message.save(update_fields=["address"])
-
-
 def _judge(
     message: Message,
     address: str,
     person: Person | None,
     permission: Permission,
-    archived: set[UUID],
     overtaken: Mapping[UUID | None, str],
 ) -> Verdict:
     if (why := overtaken.get(message.run_id)) is not None:
         return Verdict(Reason(why))
     if person is None:
         return Verdict(Reason.ERASED)
-    if message.campaign_id in archived:
+    if getattr(message, "campaign_status", "") == Campaign.Status.ARCHIVED:
         return Verdict(Reason.ARCHIVED)
     asked = Asked(person, address, message.is_transactional, message.is_test)
     verdict = permission.judge(asked)
     if verdict.reason is None:
         permission.count(asked)
     return verdict
-
-
-def _archived(workspace_id: UUID, messages: Sequence[Message]) -> set[UUID]:
-    ids = {message.campaign_id for message in messages if message.campaign_id}
-    rows = Campaign.objects.in_workspace(workspace_id).filter(id__in=ids, status=Campaign.Status.ARCHIVED)
-    return set(rows.values_list("id", flat=True)) if ids else set()
 
 
 def _overtaken(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID | None, str]:
@@ -277,40 +273,38 @@ def _hold_people(workspace_id: UUID, people: Iterable[Person]) -> set[UUID]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def _mark(messages: Sequence[Message], now: datetime) -> None:
+def _mark(workspace_id: UUID, messages: Sequence[Message], now: datetime) -> None:
+    """Note messages as claimed, with the address that each goes to."""
     if not messages:
         return
-    rows = Message.objects.in_workspace(messages[0].workspace_id).filter(id__in=[one.pk for one in messages])
-    rows.update(status=Message.Status.SENDING, claimed_at=now, attempts=F("attempts") + 1)
     for message in messages:
         message.status = Message.Status.SENDING
         message.claimed_at = now
         message.attempts += 1
+    ids, addresses = array([one.pk for one in messages]), array([one.address for one in messages])
+    with connection.cursor() as cursor:
+        cursor.execute(_MARK, [now, ids, addresses, workspace_id])
 
 
-def _put_off(message: Message, verdict: Verdict, now: datetime) -> Decision:
+_MARK: Final = f"""
+UPDATE campaigns_message m
+SET status = '{Message.Status.SENDING}', claimed_at = %s, attempts = m.attempts + 1, address = w.address
+FROM unnest(%s::uuid[], %s::text[]) AS w (id, address)
+WHERE m.workspace_id = %s AND m.id = w.id
+"""
+
+
+def _put_off(message: Message, verdict: Verdict, now: datetime) -> Decided:
     if verdict.until is None:
         message.status = Message.Status.CANCELLED
         message.error = verdict.reason or ""
-        message.save(update_fields=["status", "error"])
         return decision_about(message, Decision.Kind.NOT_SENT, verdict.reason, now)
     message.send_at = verdict.until
-    message.save(update_fields=["send_at"])
     detail = {"until": verdict.until.isoformat()}
     return decision_about(message, Decision.Kind.DEFERRED, verdict.reason, now, detail)
 
 
 # Recording -----------------------------------------------------------------------------------------------------
-
-
-def _still_ours(workspace_id: UUID, attempts: Sequence[Attempt]) -> set[UUID]:
-    """Lock the messages that nobody has settled otherwise: a late answer still settles what became unknown."""
-    claims = {one.claimed.message.pk: one.claimed.message.claimed_at for one in attempts}
-    rows = Message.objects.in_workspace(workspace_id).filter(
-        id__in=claims, status__in=[Message.Status.SENDING, Message.Status.UNKNOWN]
-    )
-    found = rows.order_by("id").select_for_update().values_list("id", "claimed_at")
-    return {pk for pk, claimed_at in found if claimed_at == claims[pk]}
 
 
 class _Record:
@@ -319,11 +313,11 @@ class _Record:
     def __init__(self, workspace_id: UUID) -> None:
         self.workspace_id = workspace_id
         self.messages: list[Message] = []
-        self.decisions: list[Decision] = []
+        self.decisions: list[Decided] = []
         self.told: list[tuple[str, Message, datetime, Mapping[str, str]]] = []
         self.bounced: list[tuple[Message, Bounce]] = []
-        # By channel, whose messages counted for a cap and have not left.
-        self.freed: dict[str, set[UUID]] = defaultdict(set)
+        # Those that counted for a cap and have not left.
+        self.freed: list[Message] = []
 
     def add(self, message: Message, attempt: Attempt) -> None:
         """Note what became of one message."""
@@ -340,14 +334,16 @@ class _Record:
                 self._maybe_sent(message, outcome, attempt)
 
     def write(self) -> None:
-        """Write it all."""
-        if not self.messages:
-            return
-        _write(self.workspace_id, self.messages)
-        Decision.objects.write(self.decisions)
-        note_bounces(self.bounced, clock.now())
-        tell(self.workspace_id, self.told)
-        for channel, contact_ids in self.freed.items():
+        """Write it all, of the messages that nobody has settled otherwise."""
+        ours = _settle(self.workspace_id, self.messages)
+        Decision.objects.write(self.workspace_id, (one for one in self.decisions if one.message_id in ours))
+        note_bounces([one for one in self.bounced if one[0].pk in ours], clock.now())
+        tell(self.workspace_id, [one for one in self.told if one[1].pk in ours])
+        freed: dict[str, set[UUID]] = defaultdict(set)
+        for message in self.freed:
+            if message.pk in ours:
+                freed[message.channel].add(message.contact_id)
+        for channel, contact_ids in freed.items():
             look_again(self.workspace_id, channel, contact_ids=contact_ids)
 
     def _sent(self, message: Message, outcome: Sent, at: datetime) -> None:
@@ -375,7 +371,7 @@ class _Record:
             return
         message.status = Message.Status.FAILED
         if attempt.claimed.settings.cap_count is not None:
-            self.freed[message.channel].add(message.contact_id)
+            self.freed.append(message)
         self.decisions.append(
             decision_about(
                 message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, attempt.at, {"message": message.error}
@@ -395,25 +391,41 @@ class _Record:
 
 
 def _write(workspace_id: UUID, messages: Sequence[Message]) -> None:
+    if messages:
+        with connection.cursor() as cursor:
+            cursor.execute(_WRITE, _written(workspace_id, messages))
+
+
+def _settle(workspace_id: UUID, messages: Sequence[Message]) -> set[UUID]:
+    """Write messages that are still as they were claimed: a late answer settles also what became unknown.
+
+    Returns which these were.
+    """
+    if not messages:
+        return set()
     with connection.cursor() as cursor:
-        cursor.execute(
-            _WRITE,
-            [
-                *([getattr(one, name) for one in messages] for name in ("pk", *_WRITTEN)),
-                workspace_id,
-            ],
-        )
+        cursor.execute(_SETTLE, _written(workspace_id, sorted(messages, key=lambda one: one.pk)))
+        return {message_id for (message_id,) in cursor.fetchall()}
+
+
+def _written(workspace_id: UUID, messages: Sequence[Message]) -> list[Any]:
+    return [*(array([getattr(one, name) for one in messages]) for name in _WRITTEN), workspace_id]
 
 
 # The order of the columns in the statement.
-_WRITTEN: Final = ("status", "sent_at", "send_at", "provider_id", "error")
+_WRITTEN: Final = ("pk", "status", "sent_at", "send_at", "provider_id", "error", "claimed_at")
 _WRITE: Final = """
 UPDATE campaigns_message m
-SET status = new.status, sent_at = new.sent_at, send_at = new.send_at, provider_id = new.provider_id,
-    error = new.error
-FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[])
-    AS new (id, status, sent_at, send_at, provider_id, error)
-WHERE m.workspace_id = %s AND m.id = new.id
+SET status = w.status, sent_at = w.sent_at, send_at = w.send_at, provider_id = w.provider_id, error = w.error
+FROM unnest(
+    %s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[]
+) AS w (id, status, sent_at, send_at, provider_id, error, claimed_at)
+WHERE m.workspace_id = %s AND m.id = w.id
+"""
+_SETTLE: Final = f"""{_WRITE}
+    AND m.status IN ('{Message.Status.SENDING}', '{Message.Status.UNKNOWN}')
+    AND m.claimed_at IS NOT DISTINCT FROM w.claimed_at
+RETURNING m.id
 """
 
 
@@ -435,10 +447,9 @@ def decision_about(
     reason: Reason | None,
     at: datetime,
     detail: Mapping[str, str] | None = None,
-) -> Decision:
+) -> Decided:
     """Return the row that says what was decided about a message."""
-    return Decision(
-        workspace_id=message.workspace_id,
+    return Decided(
         campaign_id=message.campaign_id,
         contact_id=message.contact_id,
         run_id=message.run_id,
@@ -447,7 +458,7 @@ def decision_about(
         kind=kind,
         reason=reason or "",
         step=message.step,
-        detail=dict(detail or {}),
+        detail=detail or {},
         decided_at=at,
     )
 
@@ -455,20 +466,24 @@ def decision_about(
 def tell(workspace_id: UUID, news: Sequence[tuple[str, Message, datetime, Mapping[str, Any]]]) -> None:
     """Record what happened to messages as events of the stream; of tests nothing is told."""
     news = [one for one in news if not one[1].is_test]
-    depths = _depths(workspace_id, {message.event_id for _, message, _, _ in news if message.event_id})
-    levels = _levels(workspace_id, {message.run_id for _, message, _, _ in news if message.run_id})
-    consequences = [
-        Consequence(
-            name,
-            message.contact_id,
-            at,
-            {**properties_of(message), **more},
-            level=levels.get(message.run_id, EffectsLevel.ALL) if name in _OURS else EffectsLevel.ALL,
-            cause_id=message.event_id,
-            depth=depths.get(message.event_id, 0) + 1 if message.event_id else 0,
+    runs = _runs(workspace_id, {message.run_id for _, message, _, _ in news if message.run_id})
+    alone = {message.event_id for _, message, _, _ in news if message.event_id and message.run_id not in runs}
+    depths = _depths(workspace_id, alone)
+    consequences = []
+    for name, message, at, more in news:
+        # A run counts on from the event that started it, and is of its level.
+        depth, level = runs.get(message.run_id, (depths.get(message.event_id, 0), EffectsLevel.ALL))
+        consequences.append(
+            Consequence(
+                name,
+                message.contact_id,
+                at,
+                {**properties_of(message), **more},
+                level=EffectsLevel(level) if name in _OURS else EffectsLevel.ALL,
+                cause_id=message.event_id,
+                depth=depth,
+            )
         )
-        for name, message, at, more in news
-    ]
     if consequences:
         record_consequences(workspace_id, consequences, now=clock.now())
 
@@ -483,12 +498,23 @@ def properties_of(message: Message) -> dict[str, str]:
 _OURS: Final = ("message.sent", "message.bounced")
 
 
-def _levels(workspace_id: UUID, run_ids: set[UUID]) -> dict[UUID | None, EffectsLevel]:
-    runs = Run.objects.in_workspace(workspace_id).filter(id__in=run_ids)
-    levels = runs.values_list("id", "level") if run_ids else ()
-    return {run_id: EffectsLevel(level) for run_id, level in levels}
+def _runs(workspace_id: UUID, run_ids: set[UUID]) -> dict[UUID | None, tuple[int, int]]:
+    """Return the depths and levels of what runs do to the stream."""
+    if not run_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, depth, level FROM campaigns_run WHERE workspace_id = %s AND id = ANY (%s::uuid[])",
+            [workspace_id, array(run_ids)],
+        )
+        return {run_id: (depth, level) for run_id, depth, level in cursor.fetchall()}
 
 
-def _depths(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID, int]:
-    events = Event.objects.filter(workspace_id=workspace_id, id__in=event_ids)
-    return dict(events.values_list("id", "depth")) if event_ids else {}
+def _depths(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID | None, int]:
+    """Return the depths of what follows from events."""
+    if not event_ids:
+        return {}
+    events = Event.objects.filter(
+        workspace_id=workspace_id, id__in=event_ids, id__gte=min(event_ids), id__lte=max(event_ids)
+    )
+    return {event_id: depth + 1 for event_id, depth in events.values_list("id", "depth")}

@@ -7,17 +7,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid5
 
 from django.db import connection, transaction
 
 from campaigns.definition import Reentry
-from campaigns.models import CampaignSet, Decision, Run
+from campaigns.models import CampaignSet, Decided, Decision, Run, RunState
+from campaigns.models.runs import STATE
 from campaigns.reasons import Reason
+from campaigns.services.beginning import begin
 from campaigns.services.plans import Starter
 from campaigns.signals import runs_wait
 from config import ids
+from config.arrays import array
 from events.conditions import Sql
 from events.models import EffectsLevel
 
@@ -67,26 +70,23 @@ def enrol(
     each candidate is one of each. Of the campaigns at the places `about_own` nothing is decided of an event that is
     not about them: it has neither their place nor minus it. With `is_repeat` what was decided before is not decided
     again.
-    Returns those that came in, and of a single candidate why it did not.
+    Returns of a single candidate what was decided; of more, nothing.
     """
     if not starters or not candidates:
         return []
     sifted = _sift(
         workspace_id, starters, candidates, now, matched, about_own, is_repeat=is_repeat, is_test=is_test
     )
-    runs = _write_runs(workspace_id, sifted.wanted, now, is_test)
-    refused = [*sifted.refused, *_too_late(workspace_id, sifted.wanted, runs)]
-    _write_decisions(workspace_id, sifted.wanted, runs, refused, now)
+    judged = _let_in(workspace_id, sifted.wanted, now, is_test)
+    refused = [*sifted.refused, *_too_late(workspace_id, sifted.wanted, judged)]
+    _store_sets(workspace_id, {of for _, _, of in refused})
+    Decision.objects.write(workspace_id, (_refused(one, why, of, now) for one, why, of in refused))
+    if len(candidates) > 1:
+        return []
     entered = [
-        Entered(one.contact_id, starter.campaign_id, run_id, "")
-        for (one, starter), (run_id, _) in zip(sifted.wanted, runs, strict=True)
-        if run_id
+        Entered(run.contact_id, run.campaign_id, run.id, "") for run in judged if isinstance(run, RunState)
     ]
-    if entered:
-        runs_wait.send(sender=Run, workspace_id=workspace_id)
-    if len(candidates) == 1:
-        entered += [Entered(one.contact_id, id_, None, why) for one, why, of in refused for id_ in of.ids]
-    return entered
+    return entered + [Entered(one.contact_id, id_, None, why) for one, why, of in refused for id_ in of.ids]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,43 +216,146 @@ JOIN unnest(%s::timestamptz[]) WITH ORDINALITY AS c (activated_at, place) ON e.r
 """
 
 
-Told = tuple[UUID | None, str]
-"""The run that somebody wanted, or why there is none."""
+class _Overtaken(Exception):
+    """Another has let in somebody meanwhile, so all are to be judged anew."""
 
 
-def _write_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) -> list[Told]:
-    """Start a run for each that no earlier one of the contact in the campaign forbids. Returns both for each."""
-    if not wanted:
-        return []
-    reentries = [Reentry("every") if is_test else starter.definition.reentry for _, starter in wanted]
-    run_ids = [ids.uuid7() for _ in wanted]
-    parameters: list[Any] = [
-        run_ids,
-        [one.contact_id for one, _ in wanted],
-        [one.source for one, _ in wanted],
-        [one.occurred_at for one, _ in wanted],
-        [one.event_id for one, _ in wanted],
-        [one.depth for one, _ in wanted],
-        [int(one.level) for one, _ in wanted],
-        [one.value for one, _ in wanted],
-        [starter.campaign_id for _, starter in wanted],
-        [starter.version_id for _, starter in wanted],
-        [starter.definition.start for _, starter in wanted],
-        [reentry.mode for reentry in reentries],
-        [reentry.days for reentry in reentries],
-        *(now, workspace_id, workspace_id, workspace_id, now, now, is_test),
+def _let_in(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) -> list[RunState | Reason]:
+    """Start a run for each that no earlier one of the contact in the campaign forbids.
+
+    Returns for each its run, or why there is none. Whoever is overtaken sees that in the next look, for he has waited
+    for the other's commit.
+    """
+    while wanted:
+        try:
+            with transaction.atomic():
+                return _start_runs(workspace_id, wanted, now, is_test)
+        except _Overtaken:
+            continue
+    return []
+
+
+def _start_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) -> list[RunState | Reason]:
+    judged = _judge(workspace_id, wanted, now, is_test)
+    outcomes = [
+        _run_of(one, starter, verdict, now, is_test) if verdict.reason is None else Reason(verdict.reason)
+        for (one, starter), verdict in zip(wanted, judged, strict=True)
     ]
+    runs = [one for one in outcomes if isinstance(one, RunState)]
+    if not runs:
+        return outcomes
+    decisions = [_entered(run, now) for run in runs]
+    if not is_test:
+        # Of who was merged, another run may have come to be one of the same person: whoever steps looks after that.
+        alone = [
+            run
+            for run, verdict in zip(outcomes, judged, strict=True)
+            if isinstance(run, RunState) and not verdict.is_merged
+        ]
+        decisions += begin(
+            workspace_id, alone, {starter.version_id: starter.definition for _, starter in wanted}, now
+        )
+    _insert(workspace_id, runs)
+    Decision.objects.write(workspace_id, decisions)
+    if any(run.wake_at is not None and run.wake_at <= now for run in runs):
+        runs_wait.send(sender=Run, workspace_id=workspace_id)
+    return outcomes
+
+
+def _run_of(one: Candidate, starter: Starter, verdict: _Verdict, now: datetime, is_test: bool) -> RunState:
+    return RunState(
+        id=ids.uuid7(),
+        campaign_id=starter.campaign_id,
+        version_id=starter.version_id,
+        contact_id=one.contact_id,
+        key=_key_of(one, starter, verdict, is_test),
+        event_id=one.event_id,
+        depth=one.depth,
+        level=int(one.level),
+        triggered_at=one.occurred_at,
+        since=one.occurred_at,
+        started_at=now,
+        step=starter.definition.start or "",
+        wake_at=now,
+        is_test=is_test,
+    )
+
+
+def _key_of(one: Candidate, starter: Starter, verdict: _Verdict, is_test: bool) -> str:
+    """Return what makes the run another than the contact's earlier ones.
+
+    A run that follows another has that one's id in it, so of two that would follow it one only is let in.
+    """
+    match "every" if is_test else starter.definition.reentry.mode:
+        case "once":
+            return "once"
+        case "key":
+            return f"key:{one.value}"
+        case "every":
+            return one.source
+        case _:
+            return f"after:{verdict.last_id or ''}"
+
+
+def _insert(workspace_id: UUID, runs: Sequence[RunState]) -> None:
+    """Write the runs, wherever they have come to. Raises _Overtaken."""
+    columns = [array([getattr(run, name) for run in runs]) for name in STATE]
     with connection.cursor() as cursor:
-        cursor.execute(_ENTER, parameters)
-        told = dict(cursor.fetchall())
-    # Of neither kind is who has just lost to another with the same key.
-    reasons = [told.get(run_id, Reason.ALREADY_RUNNING) for run_id in run_ids]
-    return [(None if why else run_id, why) for run_id, why in zip(run_ids, reasons, strict=True)]
+        cursor.execute(_INSERT, [workspace_id, *columns])
+        if cursor.rowcount < len(runs):
+            raise _Overtaken
+
+
+_KINDS: Final = {
+    **dict.fromkeys(["id", "campaign_id", "version_id", "contact_id", "event_id", "resumed_by"], "uuid"),
+    **dict.fromkeys(
+        ["triggered_at", "since", "started_at", "wake_at", "arrived_at", "ended_at"], "timestamptz"
+    ),
+    **dict.fromkeys(["depth", "level", "steps_taken", "attempts"], "int"),
+    **dict.fromkeys(["is_test", "skips_waits"], "bool"),
+}
+_INSERT: Final = f"""
+INSERT INTO campaigns_run (workspace_id, {", ".join(STATE)})
+SELECT %s::uuid, * FROM unnest({", ".join(f"%s::{_KINDS.get(name, 'text')}[]" for name in STATE)})
+    AS w ({", ".join(STATE)})
+ORDER BY campaign_id, contact_id
+ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a contact's earlier runs in a campaign say of another one."""
+
+    reason: str | None
+    last_id: UUID | None
+    # Whether others were merged into the contact.
+    is_merged: bool
+
+
+def _judge(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) -> list[_Verdict]:
+    reentries = [Reentry("every") if is_test else starter.definition.reentry for _, starter in wanted]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _JUDGE,
+            [
+                array(range(len(wanted))),
+                array([one.contact_id for one, _ in wanted]),
+                array([one.source for one, _ in wanted]),
+                array([one.occurred_at for one, _ in wanted]),
+                array([one.event_id for one, _ in wanted]),
+                array([one.value for one, _ in wanted]),
+                array([starter.campaign_id for _, starter in wanted]),
+                array([reentry.mode for reentry in reentries]),
+                array([reentry.days for reentry in reentries]),
+                *(workspace_id, now, workspace_id),
+            ],
+        )
+        return [_Verdict(*row) for row in cursor.fetchall()]
 
 
 # Of what happened to one contact in this very batch, the first may start a run and the others come too late for it.
-# A run that follows another has that one's id in its key, so of two that would follow it one only is let in.
-_ENTER: Final = f"""
+_JUDGE: Final = f"""
 WITH ranked AS (
     SELECT *, row_number() OVER (
         PARTITION BY campaign_id, contact_id,
@@ -260,90 +363,68 @@ WITH ranked AS (
         ORDER BY occurred_at, event_id
     ) AS turn
     FROM unnest(
-        %s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::int[], %s::int[], %s::text[],
-        %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[]
-    ) AS g (run_id, contact_id, source, occurred_at, event_id, depth, level, value,
-        campaign_id, version_id, start, mode, days)
-), judged AS MATERIALIZED (
-    SELECT r.*, last.id AS last_id,
-        CASE WHEN r.turn = 1 AND last.id IS NULL THEN NULL
-            WHEN r.mode IN ('once', 'key', 'every') THEN '{Reason.ALREADY_ENTERED}'
-            WHEN r.mode = 'interval' THEN CASE WHEN r.turn > 1 OR last.is_recent THEN '{Reason.TOO_SOON}' END
-            WHEN r.turn > 1 OR last.status = '{Run.Status.OPEN}' THEN '{Reason.ALREADY_RUNNING}' END AS reason
-    FROM ranked r LEFT JOIN LATERAL (
-        SELECT run.id, run.status, run.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
-        FROM unnest(r.contact_id || ARRAY(
-            SELECT one.id FROM contacts_contact one
-            WHERE one.workspace_id = %s AND one.merged_into_id = r.contact_id
-        )) AS one (id) CROSS JOIN LATERAL (
-            SELECT id, status, started_at FROM campaigns_run
-            WHERE workspace_id = %s AND campaign_id = r.campaign_id AND contact_id = one.id
-            AND r.turn = 1 AND NOT is_test AND CASE r.mode WHEN 'key' THEN key = 'key:' || r.value
-                WHEN 'every' THEN key = r.source ELSE true END
-            OFFSET 0  -- else the runs of the whole campaign may be read in their order, for one of the contact
-        ) run ORDER BY run.id DESC LIMIT 1
-    ) last ON true
-), entered AS (
-    INSERT INTO campaigns_run (id, workspace_id, campaign_id, version_id, contact_id, key, status, event_id, depth,
-        level, triggered_at, step, wake_at, since, awaits, awaited_value, steps_taken, attempts, error, started_at,
-        end_reason, is_test)
-    SELECT run_id, %s, campaign_id, version_id, contact_id,
-        CASE mode WHEN 'once' THEN 'once' WHEN 'key' THEN 'key:' || value WHEN 'every' THEN source
-            ELSE 'after:' || COALESCE(last_id::text, '') END,
-        '{Run.Status.OPEN}', event_id, depth, level, occurred_at, start, %s, occurred_at, '', '', 0, 0, '', %s, '', %s
-    FROM judged WHERE reason IS NULL ORDER BY campaign_id, contact_id
-    ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
-    RETURNING id
+        %s::int[], %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::text[], %s::uuid[], %s::text[],
+        %s::int[]
+    ) AS g (place, contact_id, source, occurred_at, event_id, value, campaign_id, mode, days)
 )
-SELECT id, '' FROM entered UNION ALL SELECT run_id, reason FROM judged WHERE reason IS NOT NULL
+SELECT
+    CASE WHEN r.turn = 1 AND last.id IS NULL THEN NULL
+        WHEN r.mode IN ('once', 'key', 'every') THEN '{Reason.ALREADY_ENTERED}'
+        WHEN r.mode = 'interval' THEN CASE WHEN r.turn > 1 OR last.is_recent THEN '{Reason.TOO_SOON}' END
+        WHEN r.turn > 1 OR last.status = '{Run.Status.OPEN}' THEN '{Reason.ALREADY_RUNNING}' END,
+    last.id, person.merged <> '{{}}'
+FROM ranked r
+CROSS JOIN LATERAL (
+    SELECT ARRAY(
+        SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id = r.contact_id
+    ) AS merged OFFSET 0
+) person
+LEFT JOIN LATERAL (
+    SELECT run.id, run.status, run.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
+    FROM unnest(r.contact_id || person.merged) AS one (id) CROSS JOIN LATERAL (
+        SELECT id, status, started_at FROM campaigns_run
+        WHERE workspace_id = %s AND campaign_id = r.campaign_id AND contact_id = one.id
+        AND r.turn = 1 AND NOT is_test AND CASE r.mode WHEN 'key' THEN key = 'key:' || r.value
+            WHEN 'every' THEN key = r.source ELSE true END
+        OFFSET 0  -- else the runs of the whole campaign may be read in their order, for one of the contact
+    ) run ORDER BY run.id DESC LIMIT 1
+) last ON true
+ORDER BY r.place
 """
 
 
-def _too_late(workspace_id: UUID, wanted: Wanted, runs: Sequence[Told]) -> Refused:
+def _too_late(workspace_id: UUID, wanted: Wanted, judged: Sequence[RunState | Reason]) -> Refused:
     """Return those for whom there is no run, by candidate and reason."""
     refused: dict[tuple[UUID, str, str], tuple[Candidate, list[UUID]]] = {}
-    for (one, starter), (run_id, why) in zip(wanted, runs, strict=True):
-        if run_id is None:
-            key = one.contact_id, one.source, why
+    for (one, starter), found in zip(wanted, judged, strict=True):
+        if isinstance(found, Reason):
+            key = one.contact_id, one.source, found
             refused.setdefault(key, (one, []))[1].append(starter.campaign_id)
     return [(one, why, _campaigns(workspace_id, of)) for (*_, why), (one, of) in refused.items()]
 
 
-def _write_decisions(
-    workspace_id: UUID, wanted: Wanted, runs: Sequence[Told], refused: Refused, now: datetime
-) -> None:
-    """Note a row for each run, and one for each candidate and reason, however many campaigns have it."""
-    started = [
-        (one, starter.campaign_id, run_id)
-        for (one, starter), (run_id, _) in zip(wanted, runs, strict=True)
-        if run_id
-    ]
-    _store_sets(workspace_id, {of for _, _, of in refused})
-    common = {"workspace_id": workspace_id, "decided_at": now}
-    decisions = [
-        Decision(
-            kind=Decision.Kind.ENTERED,
-            campaign_id=campaign_id,
-            contact_id=one.contact_id,
-            event_id=one.event_id,
-            run_id=run_id,
-            **common,
-        )
-        for one, campaign_id, run_id in started
-    ]
-    decisions += [
-        Decision(
-            kind=Decision.Kind.NOT_ENTERED,
-            reason=why,
-            campaign_id=None if of.set_id else of.ids[0],
-            campaign_set_id=of.set_id,
-            contact_id=one.contact_id,
-            event_id=one.event_id,
-            **common,
-        )
-        for one, why, of in refused
-    ]
-    Decision.objects.write(decisions)
+def _entered(run: RunState, now: datetime) -> Decided:
+    return Decided(
+        kind=Decision.Kind.ENTERED,
+        campaign_id=run.campaign_id,
+        contact_id=run.contact_id,
+        event_id=run.event_id,
+        run_id=run.id,
+        decided_at=now,
+    )
+
+
+def _refused(one: Candidate, why: str, of: _Campaigns, now: datetime) -> Decided:
+    """Return the row for a candidate and a reason, however many campaigns have it."""
+    return Decided(
+        kind=Decision.Kind.NOT_ENTERED,
+        reason=why,
+        campaign_id=None if of.set_id else of.ids[0],
+        campaign_set_id=of.set_id,
+        contact_id=one.contact_id,
+        event_id=one.event_id,
+        decided_at=now,
+    )
 
 
 def _campaigns(workspace_id: UUID, campaign_ids: Sequence[UUID]) -> _Campaigns:
@@ -363,11 +444,18 @@ def _store_sets(workspace_id: UUID, found: Collection[_Campaigns]) -> None:
     """Insert the sets that may not be there yet."""
     fresh = {one.set_id: one.ids for one in found if one.set_id and one.set_id not in _stored}
     if fresh:
-        rows = [
-            CampaignSet(id=id_, workspace_id=workspace_id, campaign_ids=fresh[id_]) for id_ in sorted(fresh)
-        ]
-        CampaignSet.objects.bulk_create(rows, ignore_conflicts=True)
+        in_order = sorted(fresh)
+        spelled = [array(fresh[id_]) for id_ in in_order]
+        with connection.cursor() as cursor:
+            cursor.execute(_STORE, [workspace_id, array(in_order), array(spelled)])
         transaction.on_commit(partial(_remember, list(fresh)))
+
+
+_STORE: Final = """
+INSERT INTO campaigns_campaignset (id, workspace_id, campaign_ids)
+SELECT id, %s::uuid, campaign_ids::uuid[] FROM unnest(%s::uuid[], %s::text[]) AS w (id, campaign_ids)
+ON CONFLICT DO NOTHING
+"""
 
 
 def _remember(set_ids: Sequence[UUID]) -> None:

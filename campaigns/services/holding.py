@@ -7,13 +7,13 @@ from uuid import UUID
 
 from django.db import connection
 
-from campaigns.models import Run
+from campaigns.models import RunState
 from campaigns.services.turns import Chunk
 from events.bounds import known_until
 from events.rules import Rule, compile_rules
 
 
-def holding(chunk: Chunk, runs: Sequence[Run], rules: Sequence[Rule]) -> dict[UUID, list[bool]]:
+def holding(chunk: Chunk, runs: Sequence[RunState], rules: Sequence[Rule]) -> dict[UUID, list[bool]]:
     """Return by run which of the rules hold as of now, all in one statement.
 
     Rules may ask about the event that started the run; where none did, what they ask for is missing.

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import connection
 
 from campaigns.definition import is_believed
-from campaigns.models import Run
+from campaigns.models import Run, RunState
 from campaigns.reasons import Reason
 from campaigns.services.noticing import concerns, end_by, match_notices
 from campaigns.services.plans import Meaning, Notice
@@ -30,7 +30,7 @@ PAUSE: Final = timedelta(seconds=1)
 
 
 def outcomes_of_lag(
-    chunk: Chunk, runs: Sequence[Run], notices: Mapping[UUID, Sequence[Notice]]
+    chunk: Chunk, runs: Sequence[RunState], notices: Mapping[UUID, Sequence[Notice]]
 ) -> dict[UUID, Outcome]:
     """Return what becomes of the runs that must not go on: because an event ends them, or may do so.
 
@@ -72,7 +72,7 @@ class _Found:
 
 def _outcome(
     chunk: Chunk,
-    run: Run,
+    run: RunState,
     found: _Found,
     ending: Sequence[Notice],
     fulfilled: Mapping[UUID, Sequence[Notice]],
@@ -92,7 +92,7 @@ def _outcome(
     return None
 
 
-def _find(chunk: Chunk, runs: Sequence[Run], ending: Mapping[UUID, Sequence[Notice]]) -> list[_Found]:
+def _find(chunk: Chunk, runs: Sequence[RunState], ending: Mapping[UUID, Sequence[Notice]]) -> list[_Found]:
     """Return events that may end the runs, in order of time.
 
     Those that wait for their effects; and of runs that begin, all since the trigger: the effects have looked at
@@ -129,14 +129,14 @@ def _find(chunk: Chunk, runs: Sequence[Run], ending: Mapping[UUID, Sequence[Noti
     return [_Found(event, event.id in waiting) for event in events.values()]
 
 
-def _people(chunk: Chunk, runs: Sequence[Run]) -> tuple[list[UUID], list[UUID]]:
+def _people(chunk: Chunk, runs: Sequence[RunState]) -> tuple[list[UUID], list[UUID]]:
     """Return the contacts that events came with, and beside each the one that stands for it."""
     people = [chunk.people[run.contact_id] for run in runs]
     owners = {one: person.id for person in people for one in person.ids}
     return list(owners), list(owners.values())
 
 
-def _bounds(chunk: Chunk, runs: Sequence[Run]) -> tuple[UUID, UUID]:
+def _bounds(chunk: Chunk, runs: Sequence[RunState]) -> tuple[UUID, UUID]:
     """Return between which ids the events of runs are that came with their triggers or after them."""
     since = min((run.triggered_at for run in runs), default=chunk.now)
     return first_id_of_events(since), end_id_of_events(known_until(chunk.now))

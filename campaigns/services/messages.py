@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 
 from campaigns.errors import TemplateFault, ValueMissing
-from campaigns.models import Campaign, ChannelSettings, Decision, Message, Run, Template
+from campaigns.models import Campaign, ChannelSettings, Decided, Decision, Message, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.links import token_of_test, unsubscribe_token, unsubscribe_url
@@ -46,7 +46,7 @@ class Order:
     template: Template | WebhookRequest
     key: str
     campaign: Campaign | None = None
-    run: Run | None = None
+    run_id: UUID | None = None
     event: Event | None = None
     step: str = ""
     priority: int = 0
@@ -81,7 +81,7 @@ def reserve_message(
     key: str,
     now: datetime,
     campaign: Campaign | None = None,
-    run: Run | None = None,
+    run_id: UUID | None = None,
     event: Event | None = None,
     step: str = "",
     priority: int = 0,
@@ -96,7 +96,7 @@ def reserve_message(
         template,
         key,
         campaign=campaign,
-        run=run,
+        run_id=run_id,
         event=event,
         step=step,
         priority=priority,
@@ -154,7 +154,7 @@ class _Reserving:
         # By key.
         self.outcomes: dict[str, Reserved | Refused] = {}
         self.messages: list[Message] = []
-        self.decisions: list[Decision] = []
+        self.decisions: list[Decided] = []
         self.people: dict[UUID, Person] = {}
         self.scores: dict[UUID, float] = {}
         # By channel.
@@ -185,7 +185,8 @@ class _Reserving:
             if message.pk not in ours:
                 self.outcomes[message.key] = _again(standing[message.key], self.now)
         Decision.objects.write(
-            one for one in self.decisions if one.message_id is None or one.message_id in ours
+            self.workspace_id,
+            (one for one in self.decisions if one.message_id is None or one.message_id in ours),
         )
         if reserved:
             message_reserved.send(sender=Message, messages=reserved)
@@ -261,7 +262,7 @@ class _Reserving:
             workspace_id=self.workspace_id,
             campaign_id=order.campaign.pk if order.campaign else None,
             contact_id=one.person.id,
-            run_id=order.run.pk if order.run else None,
+            run_id=order.run_id,
             event_id=order.event.pk if order.event else None,
             step=order.step,
             template_id=rendered.template_id,
@@ -297,20 +298,20 @@ class _Reserving:
         detail: Mapping[str, Any],
         message_id: UUID | None = None,
     ) -> None:
-        decision = Decision(
-            workspace_id=self.workspace_id,
-            campaign_id=order.campaign.pk if order.campaign else None,
-            contact_id=order.contact_id,
-            run_id=order.run.pk if order.run else None,
-            message_id=message_id,
-            event_id=order.event.pk if order.event else None,
-            kind=kind,
-            reason=reason,
-            step=order.step,
-            detail=dict(detail),
-            decided_at=self.now,
+        self.decisions.append(
+            Decided(
+                campaign_id=order.campaign.pk if order.campaign else None,
+                contact_id=order.contact_id,
+                run_id=order.run_id,
+                message_id=message_id,
+                event_id=order.event.pk if order.event else None,
+                kind=kind,
+                reason=reason,
+                step=order.step,
+                detail=detail,
+                decided_at=self.now,
+            )
         )
-        self.decisions.append(decision)
 
 
 def _list_headers(token: str) -> dict[str, str]:

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from campaigns.definition import WaitForEvent, is_believed
-from campaigns.models import Decision, Run
+from campaigns.models import Decided, Decision, Run, RunState
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING, cancel_messages
 from campaigns.services.correlating import properties_of, value_at
@@ -46,8 +46,8 @@ class _Noticing:
     # By event, the notices that it fulfils.
     fulfilled: Mapping[UUID, Sequence[Notice]] = field(default_factory=dict)
     properties: Mapping[UUID, Any] = field(default_factory=dict)
-    ended: dict[UUID, tuple[Run, EffectEvent, Reason]] = field(default_factory=dict)
-    resumed: dict[UUID, tuple[Run, EffectEvent]] = field(default_factory=dict)
+    ended: dict[UUID, tuple[RunState, EffectEvent, Reason]] = field(default_factory=dict)
+    resumed: dict[UUID, tuple[RunState, EffectEvent]] = field(default_factory=dict)
 
     def run(self) -> None:
         runs = self._runs()
@@ -61,18 +61,18 @@ class _Noticing:
         self._end()
         self._resume()
 
-    def _runs(self) -> dict[UUID, list[Run]]:
+    def _runs(self) -> dict[UUID, list[RunState]]:
         """Return the runs that may take note of an event, by the contact that stands."""
         persons = person_ids(self.batch.workspace_id, {event.contact_id for event in self.events})
         of_person = {one: survivor for survivor, ids in persons.items() for one in ids}
         names = {event.name for event in self.events}
         notices = [one for name in names for one in self.plan.notices[name]]
-        runs: dict[UUID, list[Run]] = defaultdict(list)
+        runs: dict[UUID, list[RunState]] = defaultdict(list)
         for run in self._candidates(notices, list(of_person)):
             runs[of_person[run.contact_id]].append(run)
         return runs
 
-    def _candidates(self, notices: Sequence[Notice], contact_ids: Sequence[UUID]) -> QuerySet[Run]:
+    def _candidates(self, notices: Sequence[Notice], contact_ids: Sequence[UUID]) -> list[RunState]:
         versions = {one.version_id for one in notices}
         wanted = Q(status=Run.Status.OPEN, version__in=versions)
         goals = {
@@ -84,7 +84,8 @@ class _Noticing:
             # A run that came to its end is converted too, if the goal comes in time.
             since = min(event.occurred_at for event in self.events) - max(goals.values())
             wanted |= Q(status=Run.Status.COMPLETED, version__in=goals, started_at__gte=since)
-        return Run.objects.in_workspace(self.batch.workspace_id).filter(wanted, contact__in=contact_ids)
+        runs = Run.objects.in_workspace(self.batch.workspace_id).filter(wanted, contact__in=contact_ids)
+        return runs.states()
 
     def _match(self, versions: Collection[UUID]) -> None:
         notices = [
@@ -101,7 +102,7 @@ class _Noticing:
         ]
         self.properties = properties_of(self.batch.workspace_id, awaited)
 
-    def _hold_against(self, run: Run, event: EffectEvent) -> None:
+    def _hold_against(self, run: RunState, event: EffectEvent) -> None:
         if run.id in self.ended or not concerns(run, event):
             return
         notices = [one for one in self.fulfilled.get(event.id, ()) if one.version_id == run.version_id]
@@ -110,7 +111,7 @@ class _Noticing:
         elif run.id not in self.resumed and any(self._is_awaited(run, one, event) for one in notices):
             self.resumed[run.id] = (run, event)
 
-    def _is_awaited(self, run: Run, notice: Notice, event: EffectEvent) -> bool:
+    def _is_awaited(self, run: RunState, notice: Notice, event: EffectEvent) -> bool:
         wait = notice.wait
         if wait is None or notice.node_id != run.step or not run.awaits or event.id == run.resumed_by:
             return False
@@ -205,18 +206,18 @@ def _match_alike(
     return fulfilled
 
 
-def concerns(run: Run, event: EffectEvent) -> bool:
+def concerns(run: RunState, event: EffectEvent) -> bool:
     """Tell whether an event may mean anything to a run of its contact: one that came with the trigger or after it."""
     return event.id != run.event_id and event.occurred_at >= run.triggered_at
 
 
-def deadline_of(step: WaitForEvent, run: Run) -> datetime:
+def deadline_of(step: WaitForEvent, run: RunState) -> datetime:
     """Return when a run that has come to a wait for an event waits no longer."""
     assert run.arrived_at is not None  # noqa: S101  # only who has come there is asked
     return run.arrived_at if run.skips_waits else run.arrived_at + step.timeout
 
 
-def end_by(run: Run, event: EffectEvent, fulfilled: Sequence[Notice]) -> Reason | None:
+def end_by(run: RunState, event: EffectEvent, fulfilled: Sequence[Notice]) -> Reason | None:
     """Return why an event that concerns a run and fulfils these notices of its version ends it; None: it does not."""
     meanings = {one.meaning: one for one in fulfilled}
     if (goal := meanings.get(Meaning.GOAL)) is not None and _is_in_time(run, goal, event):
@@ -226,7 +227,7 @@ def end_by(run: Run, event: EffectEvent, fulfilled: Sequence[Notice]) -> Reason 
     return None
 
 
-def _is_in_time(run: Run, goal: Notice, event: EffectEvent) -> bool:
+def _is_in_time(run: RunState, goal: Notice, event: EffectEvent) -> bool:
     wanted = goal.definition.goal
     return wanted is not None and event.occurred_at <= run.started_at + wanted.within
 
@@ -265,9 +266,9 @@ def end_runs(
     if reason in CANCELLING:
         cancel_messages(workspace_id, {row[0]: reason for row in rows}, now)
     Decision.objects.write(
+        workspace_id,
         [
-            Decision(
-                workspace_id=workspace_id,
+            Decided(
                 campaign_id=campaign_id,
                 contact_id=contact_id,
                 run_id=run_id,
@@ -278,7 +279,7 @@ def end_runs(
                 decided_at=now,
             )
             for run_id, campaign_id, contact_id, step in rows
-        ]
+        ],
     )
     return [row[0] for row in rows]
 

@@ -6,7 +6,7 @@ Read once for each version of the rules, and kept.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -157,6 +157,27 @@ def date_starts(starter: Starter) -> Iterator[DateStart]:
             yield DateStart(date_subject(starter.campaign_id, place), starter, trigger)
 
 
+def definitions_of(
+    workspace_id: UUID, version_ids: Collection[UUID]
+) -> tuple[dict[UUID, Definition], dict[UUID, InvalidDefinition]]:
+    """Return what versions do, and why some cannot be read any more; each that can is loaded once."""
+    known = {one: found for one in version_ids if (found := _known.get(one)) is not None}
+    unreadable: dict[UUID, InvalidDefinition] = {}
+    if unknown := set(version_ids) - known.keys():
+        for version in CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=unknown):
+            try:
+                known[version.id] = definition_of(version)
+            except InvalidDefinition as error:
+                unreadable[version.id] = error
+        if len(_known) > _MOST_DEFINITIONS:
+            _known.clear()
+        _known.update(known)
+    return known, unreadable
+
+
+_known: dict[UUID, Definition] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     version_id: UUID
@@ -195,7 +216,7 @@ def _make_plan(workspace_id: UUID) -> Plan:
             continue
         if version.id == campaign.version_id and campaign.status != Campaign.Status.COMPLETED:
             _add_starter(plan, starter_of(campaign, version))
-        for notice in notices_of(version, definition):
+        for notice in notices_of(campaign.id, version.id, definition):
             plan.notices[notice.match.event_name].append(notice)
         if waits := [one.id for one in definition.nodes.values() if isinstance(one.step, WaitUntilDate)]:
             plan.date_waits[version.id] = waits
@@ -219,9 +240,9 @@ def _add_starter(plan: Plan, starter: Starter) -> None:
     plan.dates.update({start.subject: start for start in date_starts(starter)})
 
 
-def notices_of(version: CampaignVersion, definition: Definition) -> Iterator[Notice]:
+def notices_of(campaign_id: UUID, version_id: UUID, definition: Definition) -> Iterator[Notice]:
     """Yield what the runs of a version take note of."""
-    ids = version.campaign_id, version.id
+    ids = campaign_id, version_id
     if definition.goal is not None:
         yield Notice(*ids, definition, Meaning.GOAL, definition.goal.match)
     for match in definition.event_exits:

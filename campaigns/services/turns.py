@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from campaigns.definition import NEXT, Definition, Node
-from campaigns.models import Campaign, Run
+from campaigns.models import Campaign, RunState
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
-from campaigns.services.people import Person
+from campaigns.services.people import Person, people_of
 from campaigns.services.permission import settings_of
 from events.models import Event
 
@@ -61,35 +61,43 @@ class Later:
 Outcome = GoOn | Stay | End | Later
 
 
-@dataclass(slots=True)
+@dataclass
 class Chunk:
-    """The runs that one transaction takes on, and what is known of all of them."""
+    """The runs that one transaction takes on, and what is known of all of them; read when a step asks for it."""
 
     workspace_id: UUID
     now: datetime
-    runs: Sequence[Run]
-    campaigns: Mapping[UUID, Campaign]
-    # By the contact that a run came with.
-    people: Mapping[UUID, Person]
-    # Events that started runs, read when a step asks for them.
-    _events: dict[UUID, Event] | None = None
-    _zone: str | None = None
+    runs: Sequence[RunState]
+    _people: Mapping[UUID, Person] | None = None
 
-    def event_of(self, run: Run) -> Event | None:
+    @cached_property
+    def campaigns(self) -> Mapping[UUID, Campaign]:
+        """The runs' campaigns, by id."""
+        campaigns = Campaign.objects.in_workspace(self.workspace_id)
+        return campaigns.in_bulk({run.campaign_id for run in self.runs})
+
+    @cached_property
+    def people(self) -> Mapping[UUID, Person]:
+        """Those whose runs they are, by the contact that a run came with."""
+        if self._people is not None:
+            return self._people
+        return people_of(self.workspace_id, {run.contact_id for run in self.runs})
+
+    def event_of(self, run: RunState) -> Event | None:
         """Return the event that started a run, if one did and it is still there."""
-        if self._events is None:
-            ids = [one.event_id for one in self.runs if one.event_id is not None]
-            events = Event.objects.filter(workspace_id=self.workspace_id, id__in=ids)
-            bounded = events.filter(id__gte=min(ids), id__lte=max(ids)) if ids else events.none()
-            self._events = {event.id: event for event in bounded}
         return None if run.event_id is None else self._events.get(run.event_id)
 
-    @property
+    @cached_property
+    def _events(self) -> dict[UUID, Event]:
+        ids = [one.event_id for one in self.runs if one.event_id is not None]
+        events = Event.objects.filter(workspace_id=self.workspace_id, id__in=ids)
+        bounded = events.filter(id__gte=min(ids), id__lte=max(ids)) if ids else events.none()
+        return {event.id: event for event in bounded}
+
+    @cached_property
     def default_zone(self) -> str:
         """The time zone of contacts that have none of their own."""
-        if self._zone is None:
-            self._zone = settings_of(self.workspace_id, Channel.EMAIL).time_zone
-        return self._zone
+        return settings_of(self.workspace_id, Channel.EMAIL).time_zone
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,6 @@ class Turn:
         """The workspace."""
         return self.chunk.workspace_id
 
-    def person(self, run: Run) -> Person:
+    def person(self, run: RunState) -> Person:
         """Return whose run it is: the contact that stands, with all that is known of it."""
         return self.chunk.people[run.contact_id]

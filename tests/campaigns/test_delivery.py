@@ -130,7 +130,7 @@ def test_what_failed_while_its_run_ended_does_not_leave_any_more(
 ):
     campaign = a_campaign_row(workspace, "Cart", status="ACTIVE")
     run = a_run(campaign, jane)
-    message = a_message(jane, campaign=campaign, run=run)
+    message = a_message(jane, campaign=campaign, run_id=run.pk)
     with monkeypatch.context() as failing:
         refuse(failing, NotSent("later", is_permanent=False))
         (claimed,) = claim_messages(workspace.id, "email", at_most=5)

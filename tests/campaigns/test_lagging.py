@@ -98,7 +98,8 @@ def test_a_goal_that_waits_counts_within_its_window(workspace, jane, time, days,
 
 @pytest.mark.parametrize(("amount", "sent"), [(50, 0), (5, 1)])
 def test_a_condition_on_the_event_is_held_against_it(workspace, jane, amount, sent):
-    campaign = a_campaign(workspace, definition(sends(workspace), goal={**GOAL["goal"], "condition": DEAR}))
+    goal = {**GOAL["goal"], "condition": DEAR}
+    campaign = a_campaign(workspace, definition(marks(), sends(workspace), goal=goal))
     send(workspace, jane, "go")
     tell(workspace, jane, "buy", amount=amount)
     step(workspace)
@@ -109,7 +110,7 @@ def test_a_condition_on_the_event_is_held_against_it(workspace, jane, amount, se
 def test_where_the_contact_decides_too_the_step_waits_for_the_effects(workspace, time, tags):
     jane = a_contact(workspace, "jane@example.test", tags=tags)
     campaign = a_campaign(
-        workspace, definition(sends(workspace), exits=[{"eventType": "buy", "condition": VIP}])
+        workspace, definition(marks(), sends(workspace), exits=[{"eventType": "buy", "condition": VIP}])
     )
     send(workspace, jane, "go")
     tell(workspace, jane, "buy")

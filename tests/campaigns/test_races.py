@@ -183,7 +183,8 @@ def test_a_campaign_that_is_paused_during_a_step_goes_no_further_until_it_is_res
     workspace, jane, monkeypatch
 ):
     awaits = node("await", "waitForEvent", eventType="paid", timeout="2d")
-    raw = definition(sends(workspace), awaits, marks(), edges=[("send", "await"), ("await", "mark", "event")])
+    edges = [("begin", "send"), ("send", "await"), ("await", "mark", "event")]
+    raw = definition(marks("begin"), sends(workspace), awaits, marks(), edges=edges)
     campaign = a_campaign(workspace, raw)
     send(workspace, jane, "go")
     arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")
@@ -210,7 +211,8 @@ def test_a_campaign_that_is_paused_during_a_step_goes_no_further_until_it_is_res
 
 @transactional
 def test_a_campaign_that_is_archived_during_a_step_sends_nothing_of_it(workspace, jane, monkeypatch):
-    campaign = a_campaign(workspace, definition(sends(workspace), node("wait", "wait", duration="1d")))
+    raw = definition(marks(), sends(workspace), node("wait", "wait", duration="1d"))
+    campaign = a_campaign(workspace, raw)
     send(workspace, jane, "go")
     arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")
 
@@ -275,11 +277,12 @@ def test_two_that_activate_at_once_make_one_version_and_one_broadcast(workspace,
 @transactional
 def test_a_contact_that_is_merged_during_a_step_is_written_to_once(workspace, jane, monkeypatch, mailoutbox):
     john = a_contact(workspace, "john@example.test")
-    raw = definition(sends(workspace), node("wait", "wait", duration="1d"), reentry={"mode": "once"})
+    steps = marks(), sends(workspace), node("wait", "wait", duration="1d")
+    raw = definition(*steps, reentry={"mode": "once"})
     campaign = a_campaign(workspace, raw)
     for person in (jane, john):
         send(workspace, person, "go")
-    arrived, may_go = paused(monkeypatch, stepping._Taking, "_heed_the_stream")
+    arrived, may_go = paused(monkeypatch, stepping._Taking, "heed_the_stream")
     monkeypatch.setattr(stepping, "CHUNK", 1)
 
     def merge():
@@ -324,7 +327,9 @@ def test_two_waits_want_two_events_also_where_a_worker_finds_the_first_beside_th
 
 @transactional
 def test_of_a_person_who_is_erased_during_a_step_nothing_is_left(workspace, jane, monkeypatch):
-    a_campaign(workspace, definition(sends(workspace), marks(), node("wait", "wait", duration="1d")))
+    a_campaign(
+        workspace, definition(marks("begin"), sends(workspace), marks(), node("wait", "wait", duration="1d"))
+    )
     send(workspace, jane, "go")
     arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")
 
@@ -349,7 +354,7 @@ def test_a_template_that_is_broken_during_a_step_does_not_change_what_is_reserve
 ):
     second = sends(workspace, "second")
     campaign = a_campaign(
-        workspace, definition(sends(workspace), node("wait", "wait", duration="1s"), second)
+        workspace, definition(marks(), sends(workspace), node("wait", "wait", duration="1s"), second)
     )
     send(workspace, jane, "go")
     arrived, may_go = paused(monkeypatch, stepping._Taking, "_save")

@@ -7,9 +7,10 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 import campaigns
-from campaigns.models import Decision
+from campaigns.models import Decided, Decision
 from campaigns.reasons import Reason
 from campaigns.services.delivery import deliver_ready
+from config import clock
 from tests.campaigns.factories import a_campaign, definition, messages_of, node, runs_of, sends, work
 from tests.campaigns.messages import a_message
 from tests.campaigns.rows import a_suppression
@@ -62,7 +63,8 @@ def test_no_code_writes_a_decision_past_the_check():
 def test_another_reason_is_not_written(workspace, jane):
     with pytest.raises(ValueError, match="because"):
         Decision.objects.write(
-            [Decision(workspace=workspace, contact=jane, kind="not_sent", reason="because")]
+            workspace.id,
+            [Decided(contact_id=jane.id, kind="not_sent", reason="because", decided_at=clock.now())],
         )
     assert not Decision.objects.exists()
 

@@ -6,7 +6,9 @@ from campaigns.definition import HOLDOUT, Split
 from campaigns.models import Run
 from campaigns.services import stepping
 from campaigns.services.campaigns import archive_campaign, execute_campaign
+from campaigns.services.plans import definition_of
 from campaigns.services.stepping import run_due
+from campaigns.services.steps import STEPS
 from campaigns.services.steps.choosing import arm_of
 from config import ids
 from contacts.models import Contact
@@ -189,7 +191,7 @@ def test_an_exit_rule_about_the_contact_is_asked_before_every_step(workspace, ja
 def test_a_step_that_fails_is_tried_again_alone_and_gives_up_in_the_end(workspace, jane, time, monkeypatch):
     john = a_contact(workspace, "john@example.test")
     campaign = a_campaign(workspace, definition(node("set", "update", attributes={"plan": "pro"})))
-    real = stepping.STEPS[type(campaign_step(campaign))]
+    real = STEPS[type(campaign_step(campaign))]
 
     def fail(turn, runs):
         outcomes = real(turn, runs)
@@ -197,7 +199,7 @@ def test_a_step_that_fails_is_tried_again_alone_and_gives_up_in_the_end(workspac
             raise ValueError("no\x00pe")
         return outcomes
 
-    monkeypatch.setitem(stepping.STEPS, type(campaign_step(campaign)), fail)
+    monkeypatch.setitem(STEPS, type(campaign_step(campaign)), fail)
     send(workspace, jane, "go")
     send(workspace, john, "go")
     work(workspace)
@@ -215,11 +217,11 @@ def test_a_step_that_fails_is_tried_again_alone_and_gives_up_in_the_end(workspac
 
 
 def campaign_step(campaign):
-    return stepping.definition_of(campaign.version).nodes["set"].step
+    return definition_of(campaign.version).nodes["set"].step
 
 
 def test_a_run_whose_contact_is_gone_ends(workspace, jane):
-    campaign = a_campaign(workspace, definition(sends(workspace), trigger={"type": "MANUAL"}))
+    campaign = a_campaign(workspace, definition(marks(), sends(workspace), trigger={"type": "MANUAL"}))
     execute_campaign(workspace, campaign, jane)
     Contact.objects.filter(id=jane.id).delete()
     work(workspace)

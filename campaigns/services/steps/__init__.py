@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from campaigns import definition
-from campaigns.models import Run
+from campaigns.models import RunState
 from campaigns.services.steps import acting, choosing, waiting
 from campaigns.services.turns import GoOn, Outcome, Turn
 
-Take = Callable[[Turn, Sequence[Run]], dict[UUID, Outcome]]
+Take = Callable[[Turn, Sequence[RunState]], dict[UUID, Outcome]]
 
 
-def _pass(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def _pass(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     return {run.id: GoOn() for run in runs}
 
 

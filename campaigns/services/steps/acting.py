@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from campaigns.definition import CallWebhook, Record, Send, TagStep, Update
-from campaigns.models import Run, Template
+from campaigns.models import Run, RunState, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.messages import Order, Refused, Reserved, WebhookRequest, reserve_messages
@@ -17,7 +17,7 @@ from events.services import Consequence, caused_by, record_consequences
 from workspaces.models import Workspace
 
 
-def send(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def send(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Reserve a message for each; whoever gets none goes on all the same, and the reason is on record."""
     step = turn.node.step
     assert isinstance(step, Send)  # noqa: S101  # the table of steps sees to it
@@ -34,7 +34,7 @@ def send(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     return _reserve(turn, runs, orders)
 
 
-def call_webhook(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def call_webhook(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Reserve a call for each; it leaves as messages do."""
     step = turn.node.step
     assert isinstance(step, CallWebhook)  # noqa: S101  # as above
@@ -47,7 +47,7 @@ def call_webhook(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
 
 def _order(
     turn: Turn,
-    run: Run,
+    run: RunState,
     channel: str,
     template: Template | WebhookRequest,
     *,
@@ -61,7 +61,7 @@ def _order(
         template,
         key=f"{run.id}:{turn.node.id}:{run.steps_taken}",
         campaign=campaign,
-        run=run,
+        run_id=run.id,
         event=turn.chunk.event_of(run),
         step=turn.node.id,
         priority=campaign.priority if priority is None else priority,
@@ -70,7 +70,7 @@ def _order(
     )
 
 
-def _reserve(turn: Turn, runs: Sequence[Run], orders: Sequence[Order]) -> dict[UUID, Outcome]:
+def _reserve(turn: Turn, runs: Sequence[RunState], orders: Sequence[Order]) -> dict[UUID, Outcome]:
     answers = reserve_messages(turn.workspace_id, orders, now=turn.now)
     return {run.id: _told(answer) for run, answer in zip(runs, answers, strict=True)}
 
@@ -81,7 +81,7 @@ def _told(answer: Reserved | Refused) -> Outcome:
     return GoOn(detail={"messageId": str(answer.message.id)}, message_id=answer.message.id)
 
 
-def update(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def update(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Set attributes of the contact."""
     step = turn.node.step
     assert isinstance(step, Update)  # noqa: S101  # as above
@@ -90,7 +90,7 @@ def update(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     return {run.id: GoOn() for run in runs}
 
 
-def tag(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def tag(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Put tags on the contact, and take others off."""
     step = turn.node.step
     assert isinstance(step, TagStep)  # noqa: S101  # as above
@@ -102,7 +102,7 @@ def tag(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     return {run.id: GoOn() for run in runs}
 
 
-def _change(turn: Turn, run: Run, changes: ContactChanges, untag: tuple[str, ...] = ()) -> None:
+def _change(turn: Turn, run: RunState, changes: ContactChanges, untag: tuple[str, ...] = ()) -> None:
     """Change a contact; what follows in the stream is told to follow from the run's event."""
     workspace = Workspace(id=turn.workspace_id)
     contact = get_contact(turn.workspace_id, turn.person(run).id)
@@ -113,7 +113,7 @@ def _change(turn: Turn, run: Run, changes: ContactChanges, untag: tuple[str, ...
             update_contact(workspace, contact, changes)
 
 
-def record(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def record(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Tell the stream something about the contact."""
     step = turn.node.step
     assert isinstance(step, Record)  # noqa: S101  # as above

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from campaigns.definition import ELSE, HOLDOUT, WHOLE, Branch, Exit, Split
-from campaigns.models import Run
+from campaigns.models import Run, RunState
 from campaigns.reasons import Reason
 from campaigns.services.holding import holding
 from campaigns.services.turns import End, GoOn, Outcome, Turn
@@ -15,7 +15,7 @@ from campaigns.services.turns import End, GoOn, Outcome, Turn
 _DRAWS = 1 << 64
 
 
-def branch(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def branch(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Take the first branch whose rule holds."""
     step = turn.node.step
     assert isinstance(step, Branch)  # noqa: S101  # the table of steps sees to it
@@ -28,7 +28,7 @@ def branch(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     return outcomes
 
 
-def split(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def split(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Draw an arm, the same whenever this contact comes here."""
     step = turn.node.step
     assert isinstance(step, Split)  # noqa: S101  # as above
@@ -52,7 +52,7 @@ def arm_of(step: Split, campaign_id: UUID, contact_id: UUID, node_id: str) -> st
     return step.arms[-1][0] if is_whole else HOLDOUT
 
 
-def leave(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def leave(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """End here, because the campaign says so."""
     step = turn.node.step
     assert isinstance(step, Exit)  # noqa: S101  # as above

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection
 
 from campaigns.definition import EVENT, SYSTEM_EVENTS, TIMEOUT, Wait, WaitForEvent, WaitForTime, WaitUntilDate
-from campaigns.models import Run
+from campaigns.models import Run, RunState
 from campaigns.reasons import Reason
 from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.moments import moment_of, next_time_of_day
@@ -22,14 +22,14 @@ from events.models import Event
 from events.rules.matching import EventRule, events_of_contacts, matches
 
 
-def wait(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def wait(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Wait for a time that begins when the run comes here."""
     step = turn.node.step
     assert isinstance(step, Wait)  # noqa: S101  # the table of steps sees to it
     return {run.id: _until(turn, run, (run.arrived_at or turn.now) + step.duration) for run in runs}
 
 
-def wait_for_time(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def wait_for_time(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Wait until it is a time of day where the contact lives."""
     step = turn.node.step
     assert isinstance(step, WaitForTime)  # noqa: S101  # as above
@@ -47,12 +47,12 @@ def wait_for_time(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     }
 
 
-def wait_until_date(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def wait_until_date(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Wait until a date of the contact as it is now: one that changes meanwhile counts as changed."""
     return {run.id: _until_date(turn, run) for run in runs}
 
 
-def _until_date(turn: Turn, run: Run) -> Outcome:
+def _until_date(turn: Turn, run: RunState) -> Outcome:
     step = turn.node.step
     assert isinstance(step, WaitUntilDate)  # noqa: S101  # as above
     person = turn.person(run)
@@ -63,20 +63,20 @@ def _until_date(turn: Turn, run: Run) -> Outcome:
     return _until(turn, run, moment)
 
 
-def _until(turn: Turn, run: Run, moment: datetime) -> Outcome:
+def _until(turn: Turn, run: RunState, moment: datetime) -> Outcome:
     if run.skips_waits:
         return GoOn(since=min(moment, turn.now))
     return Stay(moment) if moment > turn.now else GoOn(since=moment)
 
 
-def wait_for_event(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def wait_for_event(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Wait until an event comes, or has come already.
 
     Whoever comes here is noted as waiting first, and only after that commit is the stream looked at: an event that
     was recorded before is found there, and the effects of a later one find the run.
     """
     outcomes: dict[UUID, Outcome] = {}
-    looking: list[Run] = []
+    looking: list[RunState] = []
     for run in runs:
         if run.arrived_at is None:
             outcomes[run.id] = _begin(turn, run)
@@ -90,7 +90,7 @@ def wait_for_event(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
     return outcomes
 
 
-def _begin(turn: Turn, run: Run) -> Outcome:
+def _begin(turn: Turn, run: RunState) -> Outcome:
     step = turn.node.step
     assert isinstance(step, WaitForEvent)  # noqa: S101  # as above
     if not step.path:
@@ -102,7 +102,7 @@ def _begin(turn: Turn, run: Run) -> Outcome:
     return Stay(turn.now, step.match.event_name, value)
 
 
-def _still(turn: Turn, run: Run) -> Outcome:
+def _still(turn: Turn, run: RunState) -> Outcome:
     step = turn.node.step
     assert isinstance(step, WaitForEvent)  # noqa: S101  # as above
     deadline = deadline_of(step, run)
@@ -111,7 +111,7 @@ def _still(turn: Turn, run: Run) -> Outcome:
     return GoOn(TIMEOUT, since=deadline, reason=Reason.TIMED_OUT)
 
 
-def _look_back(turn: Turn, runs: Sequence[Run]) -> dict[UUID, Outcome]:
+def _look_back(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
     """Return the runs whose event is in the stream already, each with the first one."""
     step = turn.node.step
     assert isinstance(step, WaitForEvent)  # noqa: S101  # as above
@@ -157,7 +157,7 @@ def _believed(
     return [row for row in rows if row[0] in ids]
 
 
-def _is_it(step: WaitForEvent, run: Run, event_id: UUID, occurred_at: datetime, properties: Any) -> bool:
+def _is_it(step: WaitForEvent, run: RunState, event_id: UUID, occurred_at: datetime, properties: Any) -> bool:
     if event_id in (run.event_id, run.resumed_by) or occurred_at > deadline_of(step, run):
         return False
     if occurred_at < _counts_from(step, run):
@@ -165,6 +165,6 @@ def _is_it(step: WaitForEvent, run: Run, event_id: UUID, occurred_at: datetime, 
     return not step.path or value_at(properties, step.path) == run.awaited_value
 
 
-def _counts_from(step: WaitForEvent, run: Run) -> datetime:
+def _counts_from(step: WaitForEvent, run: RunState) -> datetime:
     """Return from when on an event counts: one that belongs to the run's own, from that one on."""
     return run.triggered_at if step.path else run.since

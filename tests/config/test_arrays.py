@@ -1,0 +1,72 @@
+"""Arrays as PostgreSQL reads them are what they were made of."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import DataError, connection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.arrays import array
+from events.models import EffectsLevel
+
+pytestmark = pytest.mark.django_db
+
+
+def read_back(values, kind):
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT %s::{kind}[]", [array(values)])
+        return cursor.fetchone()[0]
+
+
+@given(st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)))))
+def test_texts(values):
+    assert read_back(values, "text") == values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [
+            "",
+            "NULL",
+            "null",
+            None,
+            "{",
+            "}",
+            ",",
+            '"',
+            "\\",
+            "\\n",
+            "\n",
+            "\t\r\b\f",
+            "\x01\x7f",
+            "\\\\u0041",
+            "é𝄞",
+        ],
+    ],
+)
+def test_texts_that_mean_something_in_arrays(values):
+    assert read_back(values, "text") == values
+
+
+def test_no_text_holds_a_nul():
+    with pytest.raises((DataError, ValueError)):
+        read_back(["a\x00b"], "text")
+
+
+def test_ids_moments_and_numbers():
+    moments = [
+        datetime(2026, 3, 1, 12, 30, 1, 250_001, UTC),
+        datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Vienna")),
+        datetime.min.replace(tzinfo=UTC) + timedelta(days=1),
+        None,
+    ]
+    assert read_back(moments, "timestamptz") == moments
+    assert read_back([UUID(int=1), None], "uuid") == [UUID(int=1), None]
+    assert read_back([1, None, -5, EffectsLevel.ALL], "int") == [1, None, -5, int(EffectsLevel.ALL)]
+    assert read_back([True, False, None], "bool") == [True, False, None]
+    assert read_back([0.1, 1e300], "float8") == [0.1, 1e300]
