@@ -5,6 +5,9 @@ from __future__ import annotations
 import email
 from email import policy
 from email.utils import getaddresses
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
 
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
@@ -14,16 +17,26 @@ _OF_ADDRESSES = ("From", "Sender", "Reply-To", "To", "Cc")
 class Mail(EmailMultiAlternatives):
     """An e-mail whose addresses stay what they are."""
 
-    @property
+    @cached_property
     def international_addresses(self) -> list[str]:
         """Those of the envelope and of the headers that ASCII cannot spell."""
         texts = [str(self.from_email), *self.recipients(), *self._address_headers().values()]
+        if all(text.isascii() for text in texts):
+            return []
         addresses = [address for _, address in getaddresses(texts) if not address.isascii()]
         return list(dict.fromkeys(addresses))
 
+    def message(self, **policy: Any) -> Any:
+        """Return it with a boundary drawn at once: to look for one that is in no part takes a search of all of it."""
+        message = super().message(**policy)
+        if message.is_multipart():
+            # No encoded text has the two characters in front in a row (RFC 2045, 6.7).
+            message.set_boundary(f"=_{uuid4().hex}")
+        return message
+
     def source(self) -> bytes:
         """Return the e-mail as it goes out."""
-        source = self.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]  # Django's own has it
+        source: bytes = self.message().as_bytes(linesep="\r\n")
         if not self.international_addresses:
             return source
         # Django's message has encoded words within the addresses, which nobody may read as such (RFC 2047, 5).

@@ -9,12 +9,14 @@ from datetime import datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from campaigns.models import ChannelSettings, Message, PendingConsent, Suppression
 from campaigns.reasons import Reason
 from campaigns.services.people import Person
+from config.arrays import array
 from contacts.models import Consent
 
 _LEFT: Final = (
@@ -126,25 +128,37 @@ def permission_for(
     settings: ChannelSettings, people: Collection[Person], addresses: Collection[str], *, now: datetime
 ) -> Permission:
     """Read what decides for messages to these people and addresses."""
-    workspace_id = settings.workspace_id
-    suppressions = Suppression.objects.in_workspace(workspace_id).filter(
-        channel=settings.channel, address__in=set(addresses)
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _KEPT_FROM,
+            [
+                *(settings.workspace_id, settings.channel, array(set(addresses))),
+                *(settings.workspace_id, settings.channel, array({person.id for person in people})),
+            ],
+        )
+        rows = cursor.fetchall()
     return Permission(
         settings,
         now,
-        set(suppressions.values_list("address", flat=True)),
+        {address for address, _ in rows if address is not None},
         _left_at(settings, people, now) if settings.cap_count else {},
-        unconfirmed(workspace_id, settings.channel, [person.id for person in people]),
+        {contact_id for _, contact_id in rows if contact_id is not None},
     )
 
 
-def unconfirmed(workspace_id: UUID, channel: str, contact_ids: Collection[UUID]) -> set[UUID]:
-    """Return those who came by a form with double opt-in to the channel and have not confirmed."""
-    pending = PendingConsent.objects.filter(
-        workspace_id=workspace_id, channel=channel, contact_id__in=contact_ids
-    )
-    return set(pending.values_list("contact_id", flat=True))
+_KEPT_FROM: Final = f"""
+SELECT address, NULL::uuid FROM {Suppression._meta.db_table}
+WHERE workspace_id = %s AND channel = %s AND address = ANY (%s::text[])
+UNION ALL
+SELECT NULL, contact_id FROM {PendingConsent._meta.db_table}
+WHERE workspace_id = %s AND channel = %s AND contact_id = ANY (%s::uuid[])
+"""
+
+
+def is_unconfirmed(workspace_id: UUID, channel: str, contact_id: UUID) -> bool:
+    """Tell whether a person came by a form with double opt-in to the channel and has not confirmed."""
+    pending = PendingConsent.objects.filter(workspace_id=workspace_id, channel=channel, contact_id=contact_id)
+    return pending.exists()
 
 
 def _left_at(

@@ -18,7 +18,7 @@ from campaigns.reasons import Reason
 from campaigns.services.freeing import release
 from campaigns.services.links import read_test_token, read_unsubscribe_token
 from campaigns.services.people import ADDRESS_KINDS
-from campaigns.services.permission import settings_of, unconfirmed
+from campaigns.services.permission import is_unconfirmed, settings_of
 from contacts.models import Consent, Contact
 from contacts.services import ContactChanges, get_contact, ids_of, normalize_identifier, update_contact
 from contacts.services.lookup import find
@@ -220,7 +220,7 @@ def preferences_of(workspace_id: UUID, contact_id: UUID) -> dict[str, bool]:
 
 def _is_open(workspace_id: UUID, channel: str, contact: Contact) -> bool:
     said = contact.consent(channel)
-    if said is None and unconfirmed(workspace_id, channel, [contact.pk]):
+    if said is None and is_unconfirmed(workspace_id, channel, contact.pk):
         return False
     if settings_of(workspace_id, channel).requires_opt_in:
         return said == Consent.Status.OPTED_IN
