@@ -20,6 +20,7 @@ from campaigns.services.freeing import release
 from campaigns.signals import campaign_waits, message_reserved, runs_wait
 from config import clock
 from config.ids import parse_uuid
+from config.schedule import notify_beat
 from contacts.models import Consent
 from contacts.services import ids_of
 from contacts.signals import ContactChange, contacts_changed
@@ -44,8 +45,10 @@ wake_ups = {channel: _wake_ups_for(channel) for channel in Channel.values}
 
 @receiver(message_reserved, dispatch_uid="campaigns.call_deliverers")
 def call_deliverers(messages: Sequence[Message], **_: Any) -> None:
-    """Have messages sent once they are committed, those that may leave; the clock sees to the others."""
+    """Have messages sent once they are committed, those that may leave; beat sees to the others."""
     now = clock.now()
+    if later := [one.send_at for one in messages if one.send_at > now]:
+        notify_beat("messages", min(later))
     for workspace_id, channel in {(one.workspace_id, one.channel) for one in messages if one.send_at <= now}:
         transaction.on_commit(partial(wake_ups[channel].request, workspace_id), robust=True)
 

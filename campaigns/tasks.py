@@ -46,11 +46,11 @@ def run_steps(workspace_id: str) -> str:
 
 @shared_task
 def sweep_runs() -> str:
-    """Take on what time has made due, and what no wake-up came for; begin the broadcasts that are due."""
+    """Take on what time has made due, and what no wake-up came for."""
     waiting = workspaces_with_due_runs()
     for workspace_id in waiting:
         run_due(workspace_id, at_most_seconds=TURN_SECONDS)
-    return "done" if _broadcast() or waiting else "nothing"
+    return "done" if waiting else "nothing"
 
 
 @shared_task

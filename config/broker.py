@@ -1,6 +1,14 @@
 """Celery's embedded broker: kombu's PGMQ transport over the database that Django uses."""
 
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
 import warnings
+from collections.abc import Iterator
+from queue import Empty
 from typing import Any, LiteralString
 
 import psycopg
@@ -9,14 +17,17 @@ from django.db import connections
 from kombu.transport import pgmq as kombu_pgmq
 from pgmq import PGMQueue
 from pgmq.install import get_embedded_install_sql
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from psycopg_pool import ConnectionPool
 
 # kombu silences it around each call, which in a process with threads does not always hold.
 warnings.filterwarnings("ignore", message=r"list_queues\(\) now returns", category=UserWarning)
 
 SET_UP_LOCK = 0x68656164  # any number that nothing else uses
-LONGEST_WAIT_SECONDS = 0.5
+READ_SECONDS = 5.0
+"""After which a consumer reads in any case: for what a killed worker had taken, and a notification that was lost."""
+FULL_SECONDS = 0.1
+"""After which a consumer that has all it may have at a time looks whether it may have more."""
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
 
 
@@ -26,15 +37,113 @@ SELECT count(*) FROM pg_class
 WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pgmq') AND relname = ANY(%s)
 """
 _IS_NOTIFYING: LiteralString = """
-SELECT EXISTS (
-    SELECT FROM pg_trigger
-    WHERE tgrelid = format('pgmq.%%I', 'q_' || %(queue)s::text)::regclass
-      AND tgname = 'trigger_notify_queue_insert_listeners'
-) AND EXISTS (
-    SELECT FROM pgmq.notify_insert_throttle
-    WHERE queue_name = %(queue)s AND throttle_interval_ms = %(interval)s
-)
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = format('pgmq.%%I', %s::text)::regclass AND tgname = 'notify')
 """
+# PGMQ's own trigger keeps silent where it has just told of another message; whoever heard of that one may have read
+# the queue before this one was committed. And it updates a row to know that.
+_NOTIFY: LiteralString = """
+CREATE OR REPLACE FUNCTION pgmq.headrace_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('pgmq.' || TG_TABLE_NAME || '.INSERT', '');
+    RETURN NULL;
+END $$
+"""
+
+
+class Line:
+    """A transport's one connection: its statements, each a transaction of its own, and what it is notified of.
+
+    It is a pool for PGMQ's client. One that was lost is made anew at the next use.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._channels: set[str] = set()
+        self._waiter: int | None = None
+        self._wake_up: tuple[int, int] | None = None
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend the connection."""
+        with self._lock:
+            yield self._connected()
+        if self._wake_up is not None and threading.get_ident() != self._waiter:
+            # What the server told between may be read already, and is not to be waited for.
+            _write(self._wake_up[1])
+
+    def listen(self, channel: str) -> None:
+        """Have `wait` heed this channel's notifications, and signals."""
+        with self._lock:
+            self._connected().execute(_listen_to(channel))
+            self._channels.add(channel)
+            if self._wake_up is None:
+                self._wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+                self._waiter = threading.get_ident()
+                if threading.current_thread() is threading.main_thread():
+                    signal.set_wakeup_fd(self._wake_up[1], warn_on_full_buffer=False)
+
+    def take_notes(self) -> bool:
+        """Tell whether there was a notification since the last call, or may have been: the connection was lost."""
+        try:
+            with self._lock:
+                connection = self._connected()
+                # What has been read from the socket already, and what psycopg kept meanwhile or finds there.
+                is_told = connection.pgconn.notifies() is not None
+                return bool(list(connection.notifies(timeout=0))) or is_told
+        except psycopg.Error:
+            self._drop()
+            return True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a notification, or until time is up. Returns false if it was a signal that came."""
+        line, pipe = self._connected().fileno(), self._wake_up[0] if self._wake_up is not None else None
+        descriptors = [line] if pipe is None else [line, pipe]
+        ready = select.select(descriptors, [], [], max(seconds, 0))[0]
+        if pipe not in ready:
+            return True
+        os.read(pipe, 4096)
+        return False
+
+    def close(self) -> None:
+        """Let everything go."""
+        with self._lock:
+            self._drop()
+            self._channels.clear()
+            if self._wake_up is not None:
+                if threading.current_thread() is threading.main_thread():
+                    signal.set_wakeup_fd(-1)
+                for descriptor in self._wake_up:
+                    os.close(descriptor)
+                self._wake_up = None
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is not None:
+            # It costs nothing to see that the server has hung up.
+            with contextlib.suppress(psycopg.Error):
+                self._connection.pgconn.consume_input()
+            if self._connection.closed:
+                self._drop()
+        if self._connection is None:
+            connection = _connection_class().connect(django_conninfo(), autocommit=True)
+            for channel in self._channels:
+                connection.execute(_listen_to(channel))
+            self._connection = connection
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _listen_to(channel: str) -> sql.Composed:
+    return sql.SQL("LISTEN {}").format(sql.Identifier(channel))
+
+
+def _write(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # full: then it wakes all the same
+        os.write(descriptor, b"\0")
 
 
 class Channel(kombu_pgmq.Channel):
@@ -42,55 +151,63 @@ class Channel(kombu_pgmq.Channel):
 
     def _new_queue(self, queue: str, **_: Any) -> None:
         with self.pgmq.pool.connection() as connection:  # type: ignore[union-attr]  # the transport gives it one
-            set_up(connection, self._queue_name(queue), self.notify_throttle_interval_ms)
+            set_up(connection, self._queue_name(queue))
 
     def _maybe_enable_notify(self, queue: str, queue_name: str | None = None) -> None:
         # What the parent does here each process would do anew: it rebuilds the queue's trigger under an exclusive
         # lock, and two of them fail on each other.
         self._new_queue(queue)
-        self.connection._register_notify_queue(self._queue_name(queue))  # type: ignore[attr-defined]  # kombu's own
+        self.connection.line.listen(f"pgmq.q_{self._queue_name(queue)}.INSERT")  # type: ignore[attr-defined]  # ours
+
+    def _get_bulk(self, queue: str, *arguments: Any, **options: Any) -> None:
+        self.connection.read_at = time.monotonic()  # type: ignore[attr-defined]  # ours
+        super()._get_bulk(queue, *arguments, **options)  # type: ignore[no-untyped-call]  # kombu
 
 
 class Transport(kombu_pgmq.Transport):
-    """PGMQ in Django's database."""
+    """PGMQ in Django's database. A consumer reads when it is notified, and seldom otherwise."""
 
     Channel = Channel
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]  # kombu
+        self.line = Line()
+        self.read_at = self._next_read = 0.0
+
     def _create_pgmq_client(self) -> PGMQueue:
-        options: dict[str, Any] = self.client.transport_options  # type: ignore[union-attr, assignment]  # it has both
-        conninfo = django_conninfo()
-        with psycopg.connect(conninfo) as connection:
+        with self.line.connection() as connection:
             install(connection)
         return PGMQueue(
-            pool=ConnectionPool(
-                conninfo,
-                connection_class=_connection_class(),
-                min_size=1,
-                max_size=options["pool_size"],
-                timeout=options["pool_timeout"],
-                open=True,
-                check=ConnectionPool.check_connection,
-            ),
-            conn_string=conninfo,
-            vt=options["visibility_timeout"],
+            pool=self.line,  # type: ignore[arg-type]  # as much of one as it needs
+            conn_string="unused",
+            vt=self.client.transport_options["visibility_timeout"],  # type: ignore[union-attr, index]  # it has both
             init_extension=False,
         )
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]  # its bases disagree
-        # A worker looks between two calls whether it was told to stop; its own two seconds are too long for that.
-        shorter = min(timeout or LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
-        super().drain_events(connection, shorter)  # type: ignore[no-untyped-call]  # kombu
+        """Deliver messages. Raises TimeoutError when time is up, and after a signal, which the caller is to heed."""
+        deadline = time.monotonic() + (timeout or READ_SECONDS)
+        while True:
+            if (self.line.take_notes() or time.monotonic() >= self._next_read) and self._read():
+                return
+            seconds = min(deadline, self._next_read) - time.monotonic()
+            if time.monotonic() >= deadline or not self.line.wait(seconds):
+                raise TimeoutError
 
-    def _get_notify_waiter(self) -> Any:
-        if self._notify_waiter is None:
-            self._notify_waiter = kombu_pgmq._NotifyWaiter(django_conninfo())
-        return self._notify_waiter
+    def _read(self) -> bool:
+        """Deliver what is there, if anything, and plan when to look again without a notification."""
+        begun_at = time.monotonic()
+        try:
+            self.cycle.get(self._deliver, timeout=0)  # type: ignore[union-attr]  # it has one
+        except Empty:
+            self._next_read = begun_at + (READ_SECONDS if self.read_at >= begun_at else FULL_SECONDS)
+            return False
+        self._next_read = begun_at
+        return True
 
     def close_connection(self, connection: Any) -> None:
-        pool = self._pgmq_client.pool if self._pgmq_client else None
         super().close_connection(connection)
-        if pool is not None:  # ours, so the client leaves it open
-            pool.close()
+        self.line.close()
 
 
 def django_conninfo() -> str:
@@ -109,25 +226,29 @@ def is_in_database() -> bool:
 
 def set_up_queue(connection: psycopg.Connection[Any]) -> None:
     """Make sure of the queue that tasks go through, as the settings have it."""
-    queue = settings.CELERY_TASK_DEFAULT_QUEUE.translate(kombu_pgmq.CHARS_REPLACE_TABLE)
-    options: dict[str, Any] = settings.CELERY_BROKER_TRANSPORT_OPTIONS
-    set_up(connection, queue, options["notify_throttle_interval_ms"])
+    set_up(connection, settings.CELERY_TASK_DEFAULT_QUEUE.translate(kombu_pgmq.CHARS_REPLACE_TABLE))
 
 
-def set_up(connection: psycopg.Connection[Any], queue: str, notify_interval_milliseconds: int) -> None:
+def set_up(connection: psycopg.Connection[Any], queue: str) -> None:
     """Make sure of PGMQ's schema, of a queue and of its notifications, in a transaction of its own.
 
     What is there already costs two look-ups and no lock; of many processes that find something missing one makes it.
     """
     with connection.transaction():
-        if _is_set_up(connection, queue, notify_interval_milliseconds):
+        if _is_set_up(connection, queue):
             return
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [SET_UP_LOCK])
-        if _is_set_up(connection, queue, notify_interval_milliseconds):
+        if _is_set_up(connection, queue):
             return
         install(connection)
         connection.execute("SELECT pgmq.create(%s)", [queue])
-        connection.execute("SELECT pgmq.enable_notify_insert(%s, %s)", [queue, notify_interval_milliseconds])
+        connection.execute(_NOTIFY)
+        connection.execute(
+            sql.SQL(
+                "CREATE OR REPLACE TRIGGER notify AFTER INSERT ON {} FOR EACH STATEMENT"
+                " EXECUTE FUNCTION pgmq.headrace_notify()"
+            ).format(sql.Identifier("pgmq", f"q_{queue}"))
+        )
 
 
 def install(connection: psycopg.Connection[Any]) -> None:
@@ -140,11 +261,10 @@ def install(connection: psycopg.Connection[Any]) -> None:
             connection.execute(get_embedded_install_sql().encode())
 
 
-def _is_set_up(connection: psycopg.Connection[Any], queue: str, interval: int) -> bool:
+def _is_set_up(connection: psycopg.Connection[Any], queue: str) -> bool:
     if not _has_tables(connection, "meta", f"q_{queue}"):
         return False
-    # A crash of the server empties the table of intervals, without which nothing is notified.
-    return connection.execute(_IS_NOTIFYING, {"queue": queue, "interval": interval}).fetchone() == (True,)
+    return connection.execute(_IS_NOTIFYING, [f"q_{queue}"]).fetchone() == (True,)
 
 
 def _has_tables(connection: psycopg.Connection[Any], *names: str) -> bool:

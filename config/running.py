@@ -189,11 +189,10 @@ def _programs(options: argparse.Namespace, news: News, wait: Wait) -> list[Progr
         "--workers-kill-timeout=2",
         "config.wsgi:application",
     ]
-    celery = [sys.executable, AS_ROOT, "-m", "celery", "--quiet", "--app=config"]
     # Workers need not know one another: rows and locks do that.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     # As many workers as processes are wanted, so that each is restarted alone, whatever the broker.
-    worker = [*celery, "worker", "--loglevel=WARNING", "--pool=solo", *alone]
+    worker = [*_celery("config"), "worker", "--loglevel=WARNING", "--pool=solo", *alone]
     links = {"PUBLIC_URL": _public_url(options)}
     # Their server starts while the site is being loaded.
     database = [sys.executable, "-m", "config.postgres.start"]
@@ -211,8 +210,12 @@ def _programs(options: argparse.Namespace, news: News, wait: Wait) -> list[Progr
         prepare,
         Program("web", web, {**_web_environment(options), **links}, after=prepare, waits_at_stdin=True),
         *news.workers,
-        later("beat", [*celery, "beat", "--loglevel=WARNING", "--pidfile="]),
+        later("beat", [*_celery("config.beat"), "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
+
+
+def _celery(app: str) -> list[str]:
+    return [sys.executable, AS_ROOT, "-m", "celery", "--quiet", f"--app={app}"]
 
 
 def _public_url(options: argparse.Namespace) -> str:

@@ -132,15 +132,7 @@ CELERY_TASK_DEFAULT_QUEUE = env.str("BROKER_QUEUE", default="headrace")
 _VISIBILITY_SECONDS = env.int("BROKER_VISIBILITY_SECONDS", default=60)
 _BROKER_TIMEOUT_SECONDS = 0.5 if IN_WEB else 4.0
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-    "pgmq": {
-        "use_notify": True,
-        "notify_throttle_interval_ms": 10,
-        "wait_time_seconds": 0,
-        "polling_interval": 0.1,
-        "visibility_timeout": _VISIBILITY_SECONDS,
-        "pool_size": 2,
-        "pool_timeout": _BROKER_TIMEOUT_SECONDS,
-    },
+    "pgmq": {"wait_time_seconds": 0, "visibility_timeout": _VISIBILITY_SECONDS},
     "redis": {
         # Not only the queue: the list of messages under way too would be shared with whoever uses the same Redis.
         "global_keyprefix": f"{CELERY_TASK_DEFAULT_QUEUE}:",
@@ -178,41 +170,59 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 8
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # the schedule is all here, so it needs no file
-CELERY_BEAT_SCHEDULE: dict[str, Any] = {
-    "sweep": {"task": "events.tasks.sweep_batches", "schedule": 5.0, "options": {"expires": 10}},
-    "clock": {"task": "events.tasks.wake_due", "schedule": 1.0, "options": {"expires": 5}},
-    "continue erasures": {
-        "task": "contacts.tasks.continue_erasures",
-        "schedule": 15.0,
-        "options": {"expires": 15},
-    },
-    "settle erasures": {
-        "task": "contacts.tasks.settle_erasures",
-        "schedule": 60.0,
-        "options": {"expires": 60},
-    },
-    "sweep messages": {
+CELERY_BEAT_SCHEDULER = "config.beat:Scheduler"
+# What beat publishes (see config.beat). `next_due`: makes the SQL of a scalar, the moment at which there is something
+# to do. Without `every` the task is published at that moment; with it beat looks that often, in seconds, and no more.
+SCHEDULE: dict[str, dict[str, Any]] = {
+    "timetable": {"task": "events.tasks.wake_due", "next_due": "events.schedule.timetable"},
+    "runs": {"task": "campaigns.tasks.sweep_runs", "next_due": "campaigns.schedule.runs"},
+    "broadcasts": {"task": "campaigns.tasks.begin_campaigns", "next_due": "campaigns.schedule.broadcasts"},
+    "messages": {
         "task": "campaigns.delivery_tasks.sweep_messages",
-        "schedule": 1.0,
-        "options": {"expires": 5},
+        "next_due": "campaigns.schedule.messages",
     },
-    "settle messages": {
-        "task": "campaigns.delivery_tasks.settle_messages",
-        "schedule": 15.0,
-        "options": {"expires": 15},
+    "forgotten batches": {
+        "task": "events.tasks.sweep_batches",
+        "next_due": "events.schedule.forgotten_batches",
+        "every": 5,
     },
-    "make partitions": {"task": "events.tasks.make_partitions", "schedule": 24 * 3600.0},
-    "forget idempotency keys": {"task": "events.tasks.forget_idempotency_keys", "schedule": 3600.0},
-    "sweep re-scores": {"task": "scoring.tasks.sweep_rescores", "schedule": 30.0, "options": {"expires": 30}},
-    "sweep segments": {"task": "segments.tasks.sweep_segments", "schedule": 15.0, "options": {"expires": 15}},
-    "sweep runs": {"task": "campaigns.tasks.sweep_runs", "schedule": 1.0, "options": {"expires": 5}},
-    "sweep campaigns": {
+    "campaigns": {
         "task": "campaigns.tasks.sweep_campaigns",
-        "schedule": 15.0,
-        "options": {"expires": 15},
+        "next_due": "campaigns.schedule.upkeep",
+        "every": 15,
     },
-    "sweep stale rows": {"task": "segments.tasks.sweep_stale_rows", "schedule": 3600.0},
+    "abandoned messages": {
+        "task": "campaigns.delivery_tasks.settle_messages",
+        "next_due": "campaigns.schedule.abandoned_messages",
+        "every": 15,
+    },
+    "idle segments": {
+        "task": "segments.tasks.sweep_segments",
+        "next_due": "segments.schedule.idle_segments",
+        "every": 15,
+    },
+    "silent re-scores": {
+        "task": "scoring.tasks.sweep_rescores",
+        "next_due": "scoring.schedule.silent_rescores",
+        "every": 30,
+    },
+    "unfinished erasures": {
+        "task": "contacts.tasks.continue_erasures",
+        "next_due": "contacts.schedule.unfinished_erasures",
+        "every": 15,
+    },
+    "unsettled erasures": {
+        "task": "contacts.tasks.settle_erasures",
+        "next_due": "contacts.schedule.unsettled_erasures",
+        "every": 60,
+    },
+    "old idempotency keys": {
+        "task": "events.tasks.forget_idempotency_keys",
+        "next_due": "events.schedule.old_idempotency_keys",
+        "every": 3600,
+    },
+    "stale rows": {"task": "segments.tasks.sweep_stale_rows", "every": 3600},
+    "partitions": {"task": "events.tasks.make_partitions", "every": 24 * 3600},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -1,6 +1,5 @@
 """Background work on scores: each task calls one service and returns a word."""
 
-from datetime import timedelta
 from uuid import UUID
 
 from celery import shared_task
@@ -9,11 +8,10 @@ from config import clock
 from events.services import LANES
 from scoring import services
 from scoring.models import ScoringRule
+from scoring.schedule import SILENCE
 
 TURN_SECONDS = 5.0
 """How long a lane may keep a worker before other tasks have their turn."""
-SILENCE = timedelta(seconds=60)
-"""After which a re-scoring that tells of no progress is taken up again."""
 
 
 @shared_task

@@ -6,11 +6,10 @@ from uuid import UUID
 from celery import shared_task
 
 from segments import services
+from segments.schedule import IDLE_SECONDS
 
 SLICE_SECONDS = 0.5
 """How long one task may keep a worker before what else waits has its turn."""
-IDLE_SECONDS = 30
-"""After which work that stands still is taken up again: its message was lost."""
 
 
 @shared_task

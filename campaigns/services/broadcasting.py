@@ -24,6 +24,7 @@ from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
 from config import clock, ids
+from config.schedule import notify_beat
 from config.wire import iso_millis
 from contacts.services.lookup import find
 from events.services import bump_rules_version, hold_rules
@@ -55,6 +56,7 @@ def plan_broadcast(
         changes=[_change("planned", by, at)],
     )
     campaign_waits.send(sender=Campaign, workspace_id=campaign.workspace_id)
+    notify_beat("broadcasts", at)
     return broadcast
 
 
@@ -78,6 +80,7 @@ def move_broadcast(workspace_id: UUID, broadcast_id: UUID, at: datetime, *, by: 
     broadcast.changes = [*broadcast.changes, _change("moved", by, at)]
     broadcast.save(update_fields=["due_at", "changes"])
     campaign_waits.send(sender=Campaign, workspace_id=workspace_id)
+    notify_beat("broadcasts", at)
     return broadcast
 
 

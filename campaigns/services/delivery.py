@@ -29,6 +29,7 @@ from campaigns.services.permission import Asked, Permission, Verdict, permission
 from campaigns.services.suppressing import note_bounces
 from config import clock
 from config.arrays import array
+from config.schedule import notify_beat
 from events.models import EffectsLevel, Event
 from events.services import Consequence, record_consequences
 
@@ -300,6 +301,7 @@ def _put_off(message: Message, verdict: Verdict, now: datetime) -> Decided:
         message.error = verdict.reason or ""
         return decision_about(message, Decision.Kind.NOT_SENT, verdict.reason, now)
     message.send_at = verdict.until
+    notify_beat("messages", message.send_at)
     detail = {"until": verdict.until.isoformat()}
     return decision_about(message, Decision.Kind.DEFERRED, verdict.reason, now, detail)
 
@@ -365,6 +367,7 @@ class _Record:
         if not outcome.is_permanent and message.attempts < attempt.claimed.settings.max_attempts:
             message.status = Message.Status.QUEUED
             message.send_at = attempt.at + _pause(message.attempts, outcome.retry_after)
+            notify_beat("messages", message.send_at)
             return
         if outcome.bounce is Bounce.SOFT:
             self._bounced(message, outcome, attempt.at)

@@ -21,6 +21,7 @@ from campaigns.services.plans import Starter
 from campaigns.signals import runs_wait
 from config import ids
 from config.arrays import array
+from config.schedule import notify_beat
 from events.conditions import Sql
 from events.models import EffectsLevel
 
@@ -257,8 +258,11 @@ def _start_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool
         )
     _insert(workspace_id, runs)
     Decision.objects.write(workspace_id, decisions)
-    if any(run.wake_at is not None and run.wake_at <= now for run in runs):
+    moments = {run.wake_at for run in runs if run.wake_at is not None}
+    if any(moment <= now for moment in moments):
         runs_wait.send(sender=Run, workspace_id=workspace_id)
+    if later := [moment for moment in moments if moment > now]:
+        notify_beat("runs", min(later))
     return outcomes
 
 

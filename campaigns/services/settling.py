@@ -14,6 +14,7 @@ from campaigns.models import Message
 from campaigns.services.delivery import Attempt, Claimed, Sent, record_attempts
 from campaigns.services.permission import settings_of
 from config import clock
+from config.schedule import notify_beat
 
 BATCH = 500
 
@@ -59,4 +60,6 @@ def _send_again(message: Message) -> None:
     unknown = Message.objects.filter(
         workspace_id=message.workspace_id, pk=message.pk, status=Message.Status.UNKNOWN
     )
-    unknown.update(status=Message.Status.QUEUED, send_at=clock.now())
+    now = clock.now()
+    if unknown.update(status=Message.Status.QUEUED, send_at=now):
+        notify_beat("messages", now)

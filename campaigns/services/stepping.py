@@ -28,6 +28,7 @@ from campaigns.services.turns import Chunk, End
 from config import clock
 from config.arrays import array
 from config.planning import planned_for_its_values
+from config.schedule import notify_beat
 from events.services import isolate
 
 CHUNK: Final = 200
@@ -178,6 +179,8 @@ class _Taking(Progress):
         columns = [array([getattr(run, name) for run in runs]) for name in ("id", *_COLUMNS)]
         with connection.cursor() as cursor:
             cursor.execute(_SAVE, [*columns, workspace_id])
+        if waits := [run.wake_at for run in runs if run.wake_at is not None]:
+            notify_beat("runs", min(waits))
         cancel_messages(workspace_id, self.cancelled, self.chunk.now)
 
 

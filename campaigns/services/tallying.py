@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -11,11 +10,10 @@ from django.db import connection
 from django.db.models import F, Q
 
 from campaigns.models import Campaign
+from campaigns.schedule import LAG
 from config import clock
 from config.ids import NO_ID, first_id_at
 
-LAG: Final = timedelta(minutes=10)
-"""How old a row must be to be counted for good: far longer than a transaction that has still to commit it."""
 _MOST: Final = 200
 _COUNT: Final = """
 (SELECT count(*) FROM {table} r WHERE r.workspace_id = %s AND r.campaign_id = {campaign}

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import connection
 
 from config import ids
+from config.schedule import notify_beat
 from events.models import Due
 from events.services.outbox import lane_of
 
@@ -33,6 +34,7 @@ def schedule(workspace_id: UUID, decisions: Iterable[tuple[UUID, UUID, datetime]
                 [due_at for _, _, due_at in rows],
             ],
         )
+    notify_beat("timetable", min(due_at for _, _, due_at in rows))
 
 
 def forget_due(workspace_id: UUID, *, subjects: Sequence[UUID] = (), contacts: Sequence[UUID] = ()) -> None:

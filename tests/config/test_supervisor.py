@@ -129,7 +129,7 @@ def test_it_serves_heals_and_stops_within_five_seconds(run: Run) -> None:
     stylesheet = "/static/unfold/css/styles.css"
     assert run.status(stylesheet) == 200
 
-    for word in ("granian", "config worker", "config beat"):
+    for word in ("granian", "config worker", "config.beat beat"):
         fallen = run.child(word)
         fallen.kill()
         fallen.wait()

@@ -157,7 +157,7 @@ def find(system: System, name: str) -> psutil.Process:
         case "web":
             return child_of(system, "granian")
         case "beat":
-            return system.child("config beat")
+            return system.child("config.beat beat")
         case "granian":
             return system.child("granian")
         case "backend":

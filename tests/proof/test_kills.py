@@ -31,7 +31,7 @@ def test_every_acknowledged_event_is_stored_and_scored_once(system: System) -> N
         lambda: child_of(system, "granian"),
         lambda: system.child(WORKER),
         lambda: system.child(WORKER),
-        lambda: system.child("config beat"),
+        lambda: system.child("config.beat beat"),
         lambda: system.child("granian"),
         system.postmaster,
         lambda: system.child(WORKER),

@@ -115,7 +115,7 @@ def check_kills(system: ServerSystem) -> None:
         lambda: system.child(WORKER),
         lambda: child_of(system, "granian"),
         lambda: system.child(WORKER),
-        lambda: system.child("config beat"),
+        lambda: system.child("config.beat beat"),
         lambda: system.child("granian"),
         lambda: system.child(WORKER),
     ]

@@ -1,0 +1,179 @@
+"""Celery's beat, for `celery -A config.beat beat`: publishes a task when there is something to do, and else sleeps.
+
+It knows tasks by their names only, so the site need not be loaded.
+"""
+
+import logging
+import os
+import select
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from celery import Celery, beat
+from celery.schedules import schedule
+from django.conf import settings
+from django.db import Error, connection
+from django.utils.module_loading import import_string
+from kombu.transport import TRANSPORT_ALIASES
+
+from config import clock
+from config.postgres.server import ServerUnavailableError
+from config.schedule import CHANNEL, LOOK_SECONDS
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
+
+app = Celery("headrace", fixups=[])
+app.config_from_object("django.conf:settings", namespace="CELERY")
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = timedelta(seconds=0.1)
+LONGEST_PAUSE = timedelta(seconds=1)
+"""Between two messages for what stays due: each pause is twice the one before."""
+SLACK = timedelta(seconds=0.5)
+"""What is to be looked at so soon is looked at together."""
+FIRST_CHORE = timedelta(minutes=1)
+"""When what is done regularly is done after a start, if not sooner."""
+BROKEN_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Job:
+    """One entry of `settings.SCHEDULE`, and when to look at it."""
+
+    entry: beat.ScheduleEntry
+    next_due: Callable[[], str] | None
+    """Returns the SQL of a scalar: when there is something to do, past or to come; NULL: nothing. None: always."""
+    every: timedelta
+    is_chore: bool
+    """Whether a look in `every` is enough; what is not a chore is done when it is due."""
+    look_at: datetime
+    is_due: bool = False
+    due_at: datetime | None = None
+    pause: timedelta = FIRST_PAUSE
+    rests_until: datetime | None = None
+
+    def is_to_be_looked_at(self, now: datetime) -> bool:
+        """Tell whether its time has come; where it may as well be a little early, many are looked at together."""
+        return self.look_at <= (now if self.is_due else now + SLACK)
+
+    def take(self, due_at: datetime | None, now: datetime) -> bool:
+        """Hear when there is something to do; plan the next look, and tell whether that is now."""
+        self.is_due = due_at is not None and due_at <= now
+        if not self.is_due:
+            self.look_at = now + self.every if due_at is None else min(due_at, now + self.every)
+        elif self.is_chore:
+            self.look_at = self.rests_until = now + self.every
+        else:
+            self.pause = min(self.pause * 2, LONGEST_PAUSE) if due_at == self.due_at else FIRST_PAUSE
+            self.look_at, self.rests_until = now + self.pause, now + FIRST_PAUSE
+        self.due_at = due_at
+        return self.is_due
+
+    def hear(self, due_at: datetime) -> None:
+        """Look when somebody says that something falls due."""
+        self.look_at = min(self.look_at, max(due_at, self.rests_until or due_at))
+
+
+class Scheduler(beat.Scheduler):
+    """Asks the database what is due next, sleeps until then or until something earlier comes, and publishes."""
+
+    def setup_schedule(self) -> None:
+        """Read `settings.SCHEDULE`; Celery's own setting for it is not used."""
+        now = clock.now()
+        self.jobs = {name: self._job(name, options, now) for name, options in settings.SCHEDULE.items()}
+        self._listening: psycopg.Connection[Any] | None = None
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Publish what is due, then sleep until something is. Returns how long to wait before the next call."""
+        try:
+            self._listen()
+            for job in self._due():
+                self.apply_entry(job.entry, producer=self.producer)
+            self._sleep(min(job.look_at for job in self.jobs.values()))
+        except (Error, psycopg.Error, OSError, ServerUnavailableError) as error:
+            logger.warning("The schedule cannot be read; it is tried again: %s", error)
+            connection.close()
+            return BROKEN_SECONDS
+        return 0
+
+    def close(self) -> None:
+        """Let the database and the broker go."""
+        connection.close()
+        super().close()
+
+    def _job(self, name: str, options: dict[str, Any], now: datetime) -> Job:
+        every = timedelta(seconds=options.get("every", LOOK_SECONDS))
+        next_due = import_string(options["next_due"]) if "next_due" in options else None
+        entry = self.Entry(
+            name=name,
+            task=options["task"],
+            schedule=schedule(every),
+            # What waits for a worker for longer than this has been published again.
+            options={"expires": max(every.total_seconds(), LOOK_SECONDS)},
+            app=self.app,
+        )
+        return Job(
+            entry=entry,
+            next_due=next_due,
+            every=every,
+            is_chore="every" in options,
+            look_at=now if next_due else now + min(every, FIRST_CHORE),
+        )
+
+    def _due(self) -> Sequence[Job]:
+        """Look at what may be due, in one statement, and return what is."""
+        now = clock.now()
+        jobs = [job for job in self.jobs.values() if job.is_to_be_looked_at(now) and job.next_due]
+        due = [job for job, at in zip(jobs, _moments(jobs), strict=True) if job.take(at, clock.now())]
+        return due + [
+            job
+            for job in self.jobs.values()
+            if not job.next_due and job.look_at <= now and job.take(now, now)
+        ]
+
+    def _listen(self) -> None:
+        """Have announcements come in; what was announced while nobody listened is looked for."""
+        connection.ensure_connection()
+        if connection.connection is not self._listening:
+            self._listening = connection.connection
+            self._listening.execute(f"LISTEN {CHANNEL}")
+            for job in self.jobs.values():
+                if job.next_due:
+                    job.hear(clock.now())
+
+    def _sleep(self, until: datetime) -> None:
+        """Wait until a moment, or until something earlier is announced."""
+        while (seconds := (until - clock.now()).total_seconds()) > 0:
+            announced = self._announced(seconds)
+            for name, due_at in announced:
+                if name in self.jobs:
+                    self.jobs[name].hear(due_at)
+            if not announced:
+                return
+            until = min(job.look_at for job in self.jobs.values())
+
+    def _announced(self, seconds: float) -> list[tuple[str, datetime]]:
+        """Return what is announced, and where that is nothing, wait for it for so long."""
+        line = connection.connection
+        # What came with the answer to a statement is there already.
+        if (
+            not (notes := list(line.notifies(timeout=0)))
+            and select.select([line.fileno()], [], [], seconds)[0]
+        ):
+            notes = list(line.notifies(timeout=0))
+        words = [note.payload.split(" ", 1) for note in notes]
+        return [(name, datetime.fromisoformat(moment)) for name, moment in words]
+
+
+def _moments(jobs: Sequence[Job]) -> Sequence[datetime | None]:
+    if not jobs:
+        return []
+    # Not by Django's cursor, which warns that the site is not loaded.
+    statement = "SELECT " + ", ".join(f"({job.next_due()})" for job in jobs if job.next_due)
+    row: Sequence[datetime | None] = connection.connection.execute(statement).fetchone()
+    return row

@@ -1,0 +1,28 @@
+"""When the background has something to do for events; SQL of scalars, for `settings.SCHEDULE`."""
+
+from django.conf import settings
+
+SWEEP_SECONDS = 5
+"""How long a batch waits for its wake-up before it is looked after without one."""
+
+
+def timetable() -> str:
+    """When time alone changes a decision."""
+    return """
+        SELECT min(next.due_at) FROM workspaces_workspace w CROSS JOIN LATERAL (
+            SELECT due_at FROM events_due WHERE workspace_id = w.id ORDER BY due_at LIMIT 1
+        ) next
+    """
+
+
+def forgotten_batches() -> str:
+    """When a batch has waited too long for its effects: no wake-up came, or many others were before it."""
+    return f"""
+        SELECT created_at + interval '{SWEEP_SECONDS} s' FROM events_eventbatch ORDER BY id LIMIT 1
+    """
+
+
+def old_idempotency_keys() -> str:
+    """When a request's key is kept no longer."""
+    days = settings.IDEMPOTENCY_KEY_DAYS
+    return f"SELECT min(created_at) + interval '{days} days' FROM events_idempotencykey"

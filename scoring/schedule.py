@@ -1,0 +1,14 @@
+"""When the background has something to do for scores; SQL of scalars, for `settings.SCHEDULE`."""
+
+from datetime import timedelta
+
+SILENCE = timedelta(seconds=60)
+"""After which a re-scoring that tells of no progress is taken up again."""
+
+
+def silent_rescores() -> str:
+    """When a re-scoring has fallen silent."""
+    return f"""
+        SELECT min(rescore_seen_at) + interval '{SILENCE.total_seconds()} s' FROM scoring_scoringrule
+        WHERE rescore_started_at IS NOT NULL AND rescored_at IS NULL
+    """

@@ -1,0 +1,12 @@
+"""When the background has something to do for segments; SQL of scalars, for `settings.SCHEDULE`."""
+
+IDLE_SECONDS = 30
+"""After which work that stands still is taken up again: its message was lost."""
+
+
+def idle_segments() -> str:
+    """When a segment that is being built or announced has stood still for too long."""
+    return f"""
+        SELECT min(worked_at) + interval '{IDLE_SECONDS} s' FROM segments_segment
+        WHERE build = 'running' OR announcing_since IS NOT NULL
+    """
