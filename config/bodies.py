@@ -54,8 +54,11 @@ def with_body(environ: Environ) -> Environ:
     most = settings.MAX_BODY_BYTES + 1
     wanted = most if is_chunked else min(length, most)
     deadline = time.monotonic() + settings.BODY_TIMEOUT_SECONDS
-    with _watch.over(environ.get("REMOTE_ADDR", ""), deadline):
+    _watch.begin(environ.get("REMOTE_ADDR", ""), deadline)
+    try:
         body = environ["wsgi.input"].read(wanted)
+    finally:
+        _watch.end()
     is_missing = len(body) < wanted and time.monotonic() >= deadline
     return {
         **environ,
@@ -75,22 +78,19 @@ class _Watch:
         self._something_awaited = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @contextlib.contextmanager
-    def over(self, peer: str, deadline: float) -> Iterator[None]:
-        """Await a body from `peer`, an address, until the deadline on the monotonic clock."""
-        thread = threading.get_ident()
-        self._awaited[thread] = (peer, deadline)
-        self._start()
-        try:
-            yield
-        finally:
-            del self._awaited[thread]
-
-    def _start(self) -> None:
-        self._something_awaited.set()
+    def begin(self, peer: str, deadline: float) -> None:
+        """Let this thread await a body from `peer`, an address, until the deadline on the monotonic clock."""
+        self._awaited[threading.get_ident()] = (peer, deadline)
+        # The watching thread forgets first, and looks afterwards at who waits.
+        if not self._something_awaited.is_set():
+            self._something_awaited.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="slow bodies", daemon=True)
             self._thread.start()
+
+    def end(self) -> None:
+        """Tell that this thread awaits no body any more."""
+        del self._awaited[threading.get_ident()]
 
     def _run(self) -> None:
         while True:

@@ -37,8 +37,8 @@ class InflatingMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer the request."""
-        encodings = _encodings(request.META.get("HTTP_CONTENT_ENCODING", ""))
-        if encodings:
+        header = request.META.get("HTTP_CONTENT_ENCODING")
+        if header and (encodings := _encodings(header)):
             # What reads a request, Django's body and DRF's parsers, reads this.
             body = InflatedBody(request._stream, encodings, request.META)
             request._stream = body  # type: ignore[assignment]  # it only reads

@@ -60,6 +60,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.probes.answer_probes_first",
     "config.encodings.InflatingMiddleware",
+    # Requests of the API come no further: what follows is for pages.
+    "config.api.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

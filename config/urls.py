@@ -16,13 +16,13 @@ handler404 = "config.fallback.page_not_found"
 handler500 = "config.fallback.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    # The hot ones first: routes are tried in this order.
+    path("api/", include("events.api.urls")),
     path("livez", LiveView.as_view(), name="livez"),
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),
     path("api/openapi", DocumentView.as_view(), name="openapi"),
-    # The hot ones first: routes are tried in this order.
-    path("api/", include("events.api.urls")),
     path("api/", include("contacts.api.urls")),
     path("api/", include("scoring.api.urls")),
     path("api/", include("segments.api.urls")),

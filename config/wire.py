@@ -144,13 +144,7 @@ def parse_json(body: bytes | str) -> Any:
         raise ParseError("The body is not valid UTF-8.") from error
     _refuse_excess(raw)
     try:
-        value = json.loads(
-            text.removeprefix("\ufeff"),
-            object_pairs_hook=_object_without_duplicates,
-            parse_int=_int64,
-            parse_float=_finite_float,
-            parse_constant=_refuse_constant,
-        )
+        value = _DECODER.decode(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise ParseError("The body is not valid JSON.") from error
     if _ESCAPED_SURROGATE_OR_NUL.search(raw):
@@ -212,6 +206,14 @@ def _finite_float(text: str) -> int | float:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ParseError(f"{name} is not JSON.")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object_without_duplicates,
+    parse_int=_int64,
+    parse_float=_finite_float,
+    parse_constant=_refuse_constant,
+)
 
 
 def _refuse_excess(raw: bytes) -> None:

@@ -49,7 +49,9 @@ def require_access(request: Request, workspace_id: str | UUID | None, scope: str
     if credential.workspace is None:
         credential = _bound_session(request.user, credential, workspace_id)
         request.auth = credential
-    elif workspace_id is not None and parse_uuid(workspace_id) != credential.workspace_id:
+    elif workspace_id not in (None, str(credential.workspace_id)) and (
+        parse_uuid(workspace_id) != credential.workspace_id
+    ):
         _refuse_other_workspace(request.user, workspace_id)
     if credential.workspace is None or (scope is not None and scope not in credential.scopes):
         raise AccessDenied(scope=scope or "")

@@ -18,6 +18,7 @@ from workspaces.access import Credential, scopes_of_member
 from workspaces.credentials import hash_secret, key_credentials, oauth_credentials
 from workspaces.models import User
 from workspaces.services import note_key_use
+from workspaces.sessions import open_session
 from workspaces.tokens import WorkspaceAccessToken, decode, member_of
 
 _MAX_SECRET_LENGTH = 512
@@ -157,6 +158,7 @@ class SessionAuthentication(DRFSessionAuthentication):
 
     def authenticate(self, request: Request) -> Authenticated | None:
         """Return the signed-in user and a credential that no workspace is bound to yet."""
+        open_session(request._request)
         answer = super().authenticate(request)
         if answer is None:
             return None

@@ -91,7 +91,7 @@ class SubmitFormView(NativePublicView):
         if attempt is not None and attempt.wait_seconds:
             raise throttled(attempt)
         act = partial(_submit, request, form)
-        key = request.headers.get("Idempotency-Key")
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         answer = act() if key is None else answer_once(request, form.workspace_id, _own_key(form, key), act)
         if request.content_type == FormParser.media_type:
             return _thanks(request._request, form)

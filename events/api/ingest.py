@@ -43,6 +43,10 @@ _ANSWER_HEADERS = (
 _UNNAMED = ("", "text/plain", "text/json", "application/octet-stream", "application/x-www-form-urlencoded")
 
 
+_REMEMBERING = BearerAuthentication(remembers=True)
+_PAGE_KEYS = PageKeyAuthentication()
+
+
 class UnnamedJSONParser(StrictJSONParser):
     """Parse JSON that is not called so; what does not even begin like JSON is of another media type."""
 
@@ -108,7 +112,7 @@ class IngestView(WorkspaceAPIView):
         read_contacts: ContactReader | None = None,
     ) -> Submission:
         """Return a submission of this request's; see there."""
-        key = request.headers.get("Idempotency-Key")
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         return Submission(
             self.workspace,
             incoming,
@@ -124,14 +128,14 @@ class IngestView(WorkspaceAPIView):
         """Authenticate the request anew, by what the database says now."""
         if isinstance(request.auth, Credential):
             forget_credential(request.auth)
-        request._authenticate()  # type: ignore[attr-defined]  # the stubs leave it out
+        self.perform_authentication(request)
         self.workspace = require_access(request, kwargs.get(self.workspace_kwarg), SCOPE)
 
-    def get_authenticators(self) -> list[Any]:
+    def get_authenticators(self) -> Any:
         """Take a page's key in the address besides what the wire format takes, and remember bearers for seconds."""
         _, *others = super().get_authenticators()
         # Before the session, whose cookie a browser may add, and which then misses its CSRF token.
-        return [BearerAuthentication(remembers=True), PageKeyAuthentication(), *others]
+        return (_REMEMBERING, _PAGE_KEYS, *others)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer a browser's preflight without a credential, and tell it who may read the other answers."""
@@ -140,7 +144,10 @@ class IngestView(WorkspaceAPIView):
         response = HttpResponse(status=204) if is_preflight else super().dispatch(request, *args, **kwargs)
         if not is_preflight and request.method != "POST":
             return response
-        patch_vary_headers(response, ["Origin"])
+        if "Vary" in response.headers:
+            patch_vary_headers(response, ["Origin"])
+        else:
+            response.headers["Vary"] = "Origin"
         if origin and self._is_allowed(origin, kwargs):
             response.headers["Access-Control-Allow-Origin"] = origin
             if is_preflight:

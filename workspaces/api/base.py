@@ -1,17 +1,18 @@
 """What the views of every wire format share: who asks, for which workspace, within which limits."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.request import Request
+from rest_framework.request import Empty, Request, WrappedAttributeError
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
@@ -32,13 +33,36 @@ class OneFormat(BaseContentNegotiation):
         media_type = (request.content_type or "").partition(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == media_type), None)
 
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        """Return the only renderer."""
-        return renderers[0], renderers[0].media_type
+
+class ApiRequest(Request):
+    """DRF's request, with at hand what it would look up in Django's each time."""
+
+    # What the stubs leave out.
+    _full_data: Any
+    _parse: Callable[[], tuple[Any, Any]]
+
+    content_type = ""
+
+    def __init__(self, request: HttpRequest, **options: Any) -> None:
+        super().__init__(request, **options)
+        self.method, self.META = request.method, request.META
+        self.content_type = request.META.get("CONTENT_TYPE", "")
+
+    @property
+    def data(self) -> Any:
+        """Return the parsed body; none has files. Raises what the parser refuses it with."""
+        if self._full_data is Empty:
+            try:
+                self._data, self._files = self._parse()
+            except AttributeError as error:
+                # Else it would look as if a request had no data.
+                raise WrappedAttributeError(str(error)) from error
+            self._full_data = self._data
+        return self._full_data
 
 
 class RefusalsInOwnFormat(APIView):
-    """A view that answers every refusal by its `error_table`."""
+    """A view that answers every refusal by its `error_table`, and everything in its one format."""
 
     authentication_classes: Any = (BearerAuthentication, SessionAuthentication)
     permission_classes: Any = ()
@@ -49,6 +73,55 @@ class RefusalsInOwnFormat(APIView):
     # No answer of DRF's own to OPTIONS: it fits no wire format, so OPTIONS is a 405.
     metadata_class: Any = None
     error_table: ClassVar[ErrorTable]
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> ApiRequest:
+        """Return the request as the view's handlers take it."""
+        return ApiRequest(
+            request,
+            parsers=_instances(tuple(self.parser_classes)),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context={"view": self, "args": args, "kwargs": kwargs},
+        )
+
+    def perform_authentication(self, request: Request) -> None:
+        """Ask who sends the request, also when that is known."""
+        request._authenticate()  # type: ignore[attr-defined]  # the stubs leave it out
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Return the only renderer and its media type."""
+        (renderer,) = _instances(self.renderer_classes)
+        return renderer, renderer.media_type
+
+    def get_authenticators(self) -> Any:
+        """Return what reads the request's credential, in turn; none of them keeps anything of a request."""
+        return _instances(self.authentication_classes)
+
+    def get_content_negotiator(self) -> Any:
+        """Return what chooses the parser."""
+        (negotiator,) = _instances((self.content_negotiation_class,))
+        return negotiator
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """Return the headers of every answer."""
+        key = type(self), tuple(getattr(self, "action_map", None) or ())
+        if key not in _allowed:
+            _allowed[key] = ", ".join(self.allowed_methods)
+        return {"Allow": _allowed[key]}
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Add the view's headers, and render what is data: there is no template that could want to wait."""
+        if isinstance(response, Response):
+            (renderer,) = _instances(self.renderer_classes)
+            response.content = body = renderer.render(response.data)
+            if body:
+                response.headers["Content-Type"] = response.content_type or renderer.media_type
+            else:
+                del response.headers["Content-Type"]
+        for name, value in self.headers.items():
+            response.headers[name] = value
+        return response
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         """Return the handler that reads `error_table`."""
@@ -81,10 +154,10 @@ class WorkspaceAccess(RefusalsInOwnFormat):
         self.check_rate(request)
         workspace_id = kwargs.get(self.workspace_kwarg)
         self.workspace = require_access(request, workspace_id, self.required_scope(request))
-        if any("\x00" in str(part) for part in kwargs.values()):
+        if "\x00" in request._request.path_info:
             # A text that cannot be stored names nothing, and the database would not even look for it.
             raise NotFound
-        key = request.headers.get("Idempotency-Key")
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         if key is None or request.method != "POST":
             return
         if not self.repeats_harmlessly and not self.claims_keys:
@@ -132,7 +205,7 @@ class WorkspaceAccess(RefusalsInOwnFormat):
             "X-RateLimit-Reset": str(state.reset),
         }
 
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Add the rate headers where a limit holds."""
         if self.throttle_state is not None:
             for name, value in self.rate_headers(self.throttle_state).items():
@@ -150,6 +223,15 @@ class WorkspaceGenericView(WorkspaceAccess, GenericAPIView[Any]):
 
 class WorkspaceViewSet(WorkspaceAccess, GenericViewSet[Any]):
     """A viewset of one workspace."""
+
+
+@cache
+def _instances(classes: tuple[type[Any], ...]) -> tuple[Any, ...]:
+    return tuple(each() for each in classes)
+
+
+_allowed: dict[Any, str] = {}
+"""By view class and the methods that its route maps, what `Allow` says."""
 
 
 def object_body(request: Request) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from workspaces.authentication import SessionAuthentication
 from workspaces.errors import AccessDenied
 from workspaces.models import ApiKey, User
 from workspaces.services import issue_api_key, revoke_api_key, set_allowed_origins
+from workspaces.sessions import open_session
 from workspaces.signin import user_signing_in
 from workspaces.tokens import issue_tokens, refresh_access
 
@@ -60,6 +61,7 @@ class LoginView(NativePublicView):
         """Start a session: sets the session cookie and the CSRF cookie."""
         credentials = validated(CredentialsSerializer, request)
         user = user_signing_in(request._request, credentials["identifier"], credentials["password"])
+        open_session(request._request)
         login(request._request, user)
         return Response(_session(request, user))
 

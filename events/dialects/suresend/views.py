@@ -38,7 +38,7 @@ class EventsView(IngestView):
 
     def vendor_rate_of(self, request: Request) -> str:
         """Return the documented limit: a system that names itself may send twice as much."""
-        return "600/minute" if request.headers.get("X-System-Id", "").strip() else "300/minute"
+        return "600/minute" if request.META.get("HTTP_X_SYSTEM_ID", "").strip() else "300/minute"
 
     def submission(self, request: Request, **kwargs: Any) -> Submission:
         """Record the event; 201 if that made a person or a company, else 200."""

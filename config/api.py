@@ -1,0 +1,107 @@
+"""Requests of the API, which pass none of the middleware that serves pages alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http.response import ResponseHeaders
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
+from django.urls import Resolver404, ResolverMatch, get_resolver
+
+from workspaces.api.base import RefusalsInOwnFormat
+from workspaces.sessions import close_session
+
+Handler = Callable[[HttpRequest], Any]
+_Headers = dict[str, tuple[str, str]]
+_MOST_HOSTS = 1000
+
+
+class ApiMiddleware:
+    """Answers what a view of the API answers; the middleware after this is for pages.
+
+    A view that wants a session opens one, see `workspaces.sessions`. Requests for another host, or that are to come
+    by HTTPS, go on to Django's middleware, which refuses them; every answer has the headers that it would add.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self._go_on = get_response
+        self._answer = convert_exception_to_response(_answer)
+        self._security = SecurityMiddleware(get_response)
+        self._frames = XFrameOptionsMiddleware(get_response)
+        self._added: dict[bool, _Headers] = {}
+        # Names of ours that requests came with.
+        self._hosts: set[str | None] = set()
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer the request."""
+        match = _match_in_api(request)
+        if match is None or not self._is_welcome(request):
+            return self._go_on(request)
+        request.resolver_match = match
+        response: Any = self._answer(request)
+        _add(response, self._headers(request))
+        return response
+
+    def _is_welcome(self, request: HttpRequest) -> bool:
+        host = request.META.get("HTTP_HOST")
+        if host not in self._hosts:
+            try:
+                request.get_host()
+            except DisallowedHost:
+                return False
+            if len(self._hosts) < _MOST_HOSTS:
+                self._hosts.add(host)
+        return self._security.process_request(request) is None
+
+    def _headers(self, request: HttpRequest) -> _Headers:
+        """Return what Django's middleware adds to an answer, in its order; whether it came by HTTPS matters."""
+        is_secure = request.is_secure()
+        if is_secure not in self._added:
+            blank = HttpResponse()
+            del blank.headers["Content-Type"]
+            self._frames.process_response(request, blank)
+            blank.headers["Content-Length"] = ""
+            self._security.process_response(request, blank)
+            self._added[is_secure] = blank.headers._store
+        return self._added[is_secure]
+
+
+class _WireHeaders(ResponseHeaders):
+    """Headers that are whole, and that the server takes as they are."""
+
+    def __init__(self, store: _Headers) -> None:
+        self._store = store
+
+    def items(self) -> Any:
+        """Return the pairs of name and value."""
+        return self._store.values()
+
+
+def _match_in_api(request: HttpRequest) -> ResolverMatch | None:
+    try:
+        match = get_resolver().resolve(request.path_info)
+    except Resolver404:
+        return None
+    return match if issubclass(getattr(match.func, "cls", object), RefusalsInOwnFormat) else None
+
+
+def _answer(request: HttpRequest) -> HttpResponseBase:
+    match: Any = request.resolver_match
+    response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+    if hasattr(request, "session"):
+        close_session(request, response)
+    return response
+
+
+def _add(response: HttpResponseBase, added: _Headers) -> None:
+    own = response.headers._store
+    headers = {**own, **{name: header for name, header in added.items() if name not in own}}
+    if "content-length" not in own:
+        if isinstance(response, HttpResponse):
+            headers["content-length"] = ("Content-Length", str(len(response.content)))
+        else:
+            del headers["content-length"]
+    response.headers = _WireHeaders(headers)
