@@ -10,11 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import batches, campaigns, idle, segments, sends
+from benchmarks import batches, campaigns, idle, segments, sends, way_in
 from benchmarks.processes import manage, set_up
 
 MEASUREMENTS = {
     "s": sends.measure,
+    "w": way_in.measure,
     "a": batches.measure,
     "o": idle.measure,
     "f": segments.runner,
