@@ -1,4 +1,4 @@
--- Of the migrations: 4fa503a1271766a3cb0eafd8a35832717eb49cbc971add5e8f2c7f66e614571e
+-- Of the migrations: 0de287284159eba2812fe62b87f726cacb4ed6e120b8fdedb191106be547e6a1
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
