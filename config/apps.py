@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 
+from config import lookups
 from config.celery import app as celery_app
 
 __all__ = ["ConfigConfig", "celery_app"]
@@ -10,3 +11,7 @@ __all__ = ["ConfigConfig", "celery_app"]
 class ConfigConfig(AppConfig):
     name = "config"
     verbose_name = "Headrace"
+
+    def ready(self) -> None:
+        """Teach the ORM to bind long lists."""
+        lookups.register()

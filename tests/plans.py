@@ -32,6 +32,26 @@ def entries_read(call: Callable[[], Any]) -> dict[str, Counter[str]]:
     return read
 
 
+def work_of(call: Callable[[], Any]) -> int:
+    """Return how many rows the statements of a call took from tables, indexes and their own lists, loops counted."""
+    total = 0
+
+    def measure(execute: Callable[..., Any], sql: str, parameters: Any, *rest: Any) -> Any:
+        nonlocal total
+        if sql.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
+            raw = connection.connection
+            with raw.cursor() as cursor:
+                cursor.execute("SAVEPOINT explained")
+                cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters)
+                total += sum(_of_scans(cursor.fetchone()[0][0]["Plan"]))
+                cursor.execute("ROLLBACK TO SAVEPOINT explained")
+        return execute(sql, parameters, *rest)
+
+    with connection.execute_wrapper(measure):
+        call()
+    return total
+
+
 def _entries() -> Counter[str]:
     connection.ensure_connection()
     rows = connection.connection.execute(

@@ -156,14 +156,30 @@ def _bring_home(workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
     """Give each entry to whom its event's contact reads as; one whose event is gone, to whom its own does."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE scoring_scoreentry s SET contact_id = home.contact_id FROM ("
-            " SELECT s.id, COALESCE(c.merged_into_id, c.id) AS contact_id FROM scoring_scoreentry s"
-            " LEFT JOIN events_event e ON e.workspace_id = %s AND e.id = s.event_id"
-            " JOIN contacts_contact c ON c.workspace_id = %s AND c.id = COALESCE(e.contact_id, s.contact_id)"
-            " WHERE s.workspace_id = %s AND s.contact_id = ANY(%s)) home"
-            " WHERE s.workspace_id = %s AND s.id = home.id AND s.contact_id <> home.contact_id",
-            [workspace_id, workspace_id, workspace_id, list(contact_ids), workspace_id],
+            _BRING_HOME, [workspace_id, list(contact_ids), workspace_id, workspace_id, workspace_id]
         )
+
+
+# OFFSET 0 and the laterals keep it to one look-up by key an entry; each is written where it was seen to stand.
+_BRING_HOME = """
+WITH home AS MATERIALIZED (
+    SELECT s.place, COALESCE(c.merged_into_id, c.id) AS contact_id
+    FROM (
+        SELECT ctid AS place, contact_id, event_id FROM scoring_scoreentry
+        WHERE workspace_id = %s AND contact_id = ANY(%s) OFFSET 0
+    ) s
+    LEFT JOIN LATERAL (
+        SELECT contact_id FROM events_event WHERE workspace_id = %s AND id = s.event_id OFFSET 0
+    ) e ON true
+    CROSS JOIN LATERAL (
+        SELECT id, merged_into_id FROM contacts_contact
+        WHERE workspace_id = %s AND id = COALESCE(e.contact_id, s.contact_id) OFFSET 0
+    ) c
+    WHERE s.contact_id <> COALESCE(c.merged_into_id, c.id)
+)
+UPDATE scoring_scoreentry s SET contact_id = home.contact_id FROM home
+WHERE s.workspace_id = %s AND s.ctid = home.place
+"""
 
 
 def _rescore(
@@ -210,9 +226,8 @@ def _judge(
                 USING events_event e, unnest(%s::uuid[], %s::timestamptz[]) AS rules (id, judges_from)
                 WHERE s.workspace_id = %s AND s.contact_id = ANY(%s) AND s.rule_id = rules.id
                     AND e.workspace_id = %s AND e.id = s.event_id AND e.received_at >= rules.judges_from
-                    AND NOT EXISTS (
-                        SELECT 1 FROM matched m WHERE m.event_id = s.event_id AND m.rule_id = s.rule_id
-                    )
+                    -- Looked up by a hash, however many match: joined, the two would be read once for each other.
+                    AND (s.event_id, s.rule_id) NOT IN (SELECT event_id, rule_id FROM matched)
             )
             INSERT INTO scoring_scoreentry AS s
                 (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
