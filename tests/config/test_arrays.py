@@ -6,11 +6,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import DataError, connection
+from django.db.models import Q
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.arrays import array
+from config.arrays import array, one_of
 from events.models import EffectsLevel
+from tests.workspaces.factories import WorkspaceFactory
+from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +54,18 @@ def test_texts(values):
 )
 def test_texts_that_mean_something_in_arrays(values):
     assert read_back(values, "text") == values
+
+
+@given(st.lists(st.sampled_from(["a", 'a"', "a\\", "NULL", "", "{}"]), max_size=5))
+def test_one_of_some_is_in(names):
+    kept = {"a", 'a"', "a\\", "NULL", "", "{}"}
+    WorkspaceFactory._meta.model.objects.all().delete()
+    for name in kept:
+        WorkspaceFactory(name=name)
+    found = Workspace.objects.filter(one_of("name", names)).values_list("name", flat=True)
+    assert set(found) == set(names)
+    ids = Workspace.objects.filter(name__in=names).values_list("id", flat=True)
+    assert Workspace.objects.filter(Q(one_of("id", list(ids))) | Q(name="nobody")).count() == len(set(names))
 
 
 def test_no_text_holds_a_nul():
