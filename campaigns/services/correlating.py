@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from config.arrays import one_of
+from config.lookups import one_of
 from events.models import Event
 
 _LONGEST = 200

@@ -28,7 +28,8 @@ from campaigns.services.people import ADDRESS_KINDS, Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.suppressing import note_bounces
 from config import clock
-from config.arrays import array, one_of
+from config.arrays import array
+from config.lookups import one_of
 from config.schedule import notify_beat
 from events.models import EffectsLevel, Event
 from events.services import Consequence, record_consequences

@@ -16,8 +16,8 @@ from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING
 from campaigns.signals import message_reserved
 from config import clock
-from config.arrays import one_of
 from config.ids import first_id_at
+from config.lookups import one_of
 
 STOPPED_AT_MOST: Final = timedelta(hours=72)
 """How old a message may be that goes after all: what was stopped before has lost its occasion."""

@@ -33,7 +33,8 @@ from campaigns.services.templates import (
 )
 from campaigns.signals import message_reserved
 from config import ids
-from config.arrays import array, one_of
+from config.arrays import array
+from config.lookups import one_of
 from events.models import Event
 
 __all__ = ["Order", "Refused", "Reserved", "WebhookRequest", "reserve_message", "reserve_messages"]

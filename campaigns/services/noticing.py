@@ -20,7 +20,7 @@ from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import Meaning, Notice, Plan
 from campaigns.signals import runs_wait
-from config.arrays import one_of
+from config.lookups import one_of
 from events.rules.matching import EventRule, given_events, matches
 from events.services import EffectBatch, EffectEvent, isolate
 from segments.services.judging import others_of

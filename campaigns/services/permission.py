@@ -16,7 +16,8 @@ from django.db.models.functions import Coalesce
 from campaigns.models import ChannelSettings, Message, PendingConsent, Suppression
 from campaigns.reasons import Reason
 from campaigns.services.people import Person
-from config.arrays import array, one_of
+from config.arrays import array
+from config.lookups import one_of
 from contacts.models import Consent
 
 _LEFT: Final = (

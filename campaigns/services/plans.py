@@ -28,7 +28,7 @@ from campaigns.definition import (
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reasons import Reason
-from config.arrays import one_of
+from config.lookups import one_of
 from events.rules.matching import EventRule
 from events.services.keeping import KeptPlans
 

@@ -12,7 +12,7 @@ from campaigns.models import Run
 from campaigns.reasons import Reason
 from campaigns.services.noticing import end_runs, person_ids
 from campaigns.services.plans import definition_of
-from config.arrays import one_of
+from config.lookups import one_of
 
 
 def settle_regrouped(workspace_id: UUID, survivors: Collection[UUID], now: datetime) -> int:

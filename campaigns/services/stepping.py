@@ -26,7 +26,8 @@ from campaigns.services.progress import Progress
 from campaigns.services.regrouping import doubles_among
 from campaigns.services.turns import Chunk, End
 from config import clock
-from config.arrays import array, one_of
+from config.arrays import array
+from config.lookups import one_of
 from config.planning import planned_for_its_values
 from config.schedule import notify_beat
 from events.services import isolate

@@ -26,7 +26,7 @@ from campaigns.models import Campaign, ChannelSettings, Message, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import confirmation_url_of_test, preferences_url, unsubscribe_url
 from campaigns.services.people import Person
-from config.arrays import one_of
+from config.lookups import one_of
 from config.rendering import iso_millis
 from contacts.models import ContactScore
 from events.models import Event

@@ -15,7 +15,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import settings_of
-from config.arrays import one_of
+from config.lookups import one_of
 from events.models import Event
 
 

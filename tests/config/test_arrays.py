@@ -10,7 +10,8 @@ from django.db.models import Q
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.arrays import array, one_of
+from config.arrays import array
+from config.lookups import one_of
 from events.models import EffectsLevel
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import Workspace

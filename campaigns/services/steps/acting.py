@@ -11,7 +11,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.messages import Order, Refused, Reserved, WebhookRequest, reserve_messages
 from campaigns.services.turns import Asks, Chunk, End, GoOn, Outcome, Turn
-from config.arrays import one_of
+from config.lookups import one_of
 from contacts.services import ContactChanges, get_contact, untag_contact, update_contact
 from events.models import EffectsLevel
 from events.services import Consequence, caused_by, record_consequences

@@ -17,7 +17,7 @@ from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.moments import moment_of, next_time_of_day
 from campaigns.services.noticing import deadline_of
 from campaigns.services.turns import End, GoOn, Outcome, Stay, Turn
-from config.arrays import one_of
+from config.lookups import one_of
 from events.bounds import known_until
 from events.models import Event
 from events.rules.matching import EventRule, events_of_contacts, matches
