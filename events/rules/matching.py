@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from config.arrays import array
 from events.bounds import first_id_of_events
 from events.conditions import EventConditions, Sql
 from events.rules.compiling import bind, compile_event_rule, compile_rules
@@ -57,7 +58,7 @@ def given_events(workspace_id: UUID, event_ids: Sequence[UUID], contact_ids: Seq
                 SELECT {_COLUMNS} FROM events_event
                 WHERE workspace_id = %s AND id = sent.event_id AND id BETWEEN %s AND %s OFFSET 0
             ) t""",
-        (list(event_ids), list(contact_ids), workspace_id, min(event_ids), max(event_ids)),
+        (array(event_ids), array(contact_ids), workspace_id, min(event_ids), max(event_ids)),
     )
 
 
@@ -76,8 +77,8 @@ def events_of_contacts(
                 WHERE workspace_id = %s AND contact_id = sent.origin_id AND name = %s AND id >= %s OFFSET 0
             ) t""",
         (
-            [origin for origin, _ in owners],
-            [owner for _, owner in owners],
+            array(origin for origin, _ in owners),
+            array(owner for _, owner in owners),
             workspace_id,
             name,
             first_id_of_events(since),
