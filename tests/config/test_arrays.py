@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import DataError, connection
 from django.db.models import Q
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.arrays import array
@@ -25,6 +25,7 @@ def read_back(values, kind):
         return cursor.fetchone()[0]
 
 
+@settings(deadline=None)  # how long one takes says nothing on a busy machine
 @given(st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)))))
 def test_texts(values):
     assert read_back(values, "text") == values
@@ -57,16 +58,15 @@ def test_texts_that_mean_something_in_arrays(values):
     assert read_back(values, "text") == values
 
 
-@given(st.lists(st.sampled_from(["a", 'a"', "a\\", "NULL", "", "{}"]), max_size=5))
+@pytest.mark.parametrize("names", [[], ["a"], ['a"', "a\\", "NULL", ""], ["{}", "nobody"]])
 def test_one_of_some_is_in(names):
-    kept = {"a", 'a"', "a\\", "NULL", "", "{}"}
-    WorkspaceFactory._meta.model.objects.all().delete()
-    for name in kept:
+    for name in ("a", 'a"', "a\\", "NULL", "", "{}"):
         WorkspaceFactory(name=name)
-    found = Workspace.objects.filter(one_of("name", names)).values_list("name", flat=True)
-    assert set(found) == set(names)
-    ids = Workspace.objects.filter(name__in=names).values_list("id", flat=True)
-    assert Workspace.objects.filter(Q(one_of("id", list(ids))) | Q(name="nobody")).count() == len(set(names))
+    workspaces = Workspace.objects.filter(one_of("name", names))
+    assert {one.name for one in workspaces} == set(names) - {"nobody"}
+    ids = {one.id for one in workspaces}
+    either = Q(one_of("id", ids)) | Q(name="nobody")
+    assert {one.id for one in Workspace.objects.filter(either)} == ids
 
 
 def test_no_text_holds_a_nul():
