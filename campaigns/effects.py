@@ -13,16 +13,16 @@ from uuid import UUID
 from campaigns.definition import EventTrigger, is_believed
 from campaigns.reasons import Reason
 from campaigns.services.correlating import properties_of, value_at
-from campaigns.services.dating import keep_dates
+from campaigns.services.dating import CHANGES, keep_dates
 from campaigns.services.enrolling import Candidate, enrol
 from campaigns.services.noticing import notice
 from campaigns.services.parking import set_campaign_aside
-from campaigns.services.plans import Plan, Starter, plan_of
+from campaigns.services.plans import Plan, Starter, kept_plan, plan_of
 from campaigns.services.regrouping import end_runs_of_gone, settle_regrouped
 from events.conditions import Sql
 from events.models import EffectsLevel
 from events.rules.matching import EventRule, given_events, matches
-from events.services import EffectBatch, EffectEvent, isolate, park
+from events.services import EffectBatch, EffectEvent, isolate, only_where, park
 from segments.services.leaving import GONE_SUBJECT
 
 EFFECT: Final = "campaigns.effects.enrol_contacts"
@@ -32,6 +32,18 @@ _MOST_PAIRS: Final = 50_000
 Listener = tuple[Starter, list[EventTrigger]]
 
 
+def _may_mean_something(batch: EffectBatch) -> bool:
+    plan = kept_plan(batch.workspace_id, batch.rules_version)
+    return (
+        plan is None
+        or bool(plan.unreadable or batch.regrouped)
+        or any(one.subject == GONE_SUBJECT or one.subject in plan.dates for one in batch.due)
+        or not (plan.triggers.keys() | plan.notices.keys()).isdisjoint(batch.names)
+        or (bool(plan.dates or plan.date_waits) and any(event.name in CHANGES for event in batch.told))
+    )
+
+
+@only_where(_may_mean_something)
 def enrol_contacts(batch: EffectBatch) -> None:
     """Let what the batch tells of end runs and wake them, then start what it starts."""
     if gone := [one.contact_id for one in batch.due if one.subject == GONE_SUBJECT]:

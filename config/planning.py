@@ -33,11 +33,16 @@ def planned_once() -> Iterator[None]:
 
     For chains of look-ups by key: they cost alike whatever the values, and to plan one takes longer than to run it.
     """
-    connection.ensure_connection()
-    driver = connection.connection
-    driver.prepared_max = max(driver.prepared_max or 0, _PREPARED)
+    keep_more_prepared()
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     yield
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = auto")
+
+
+def keep_more_prepared() -> None:
+    """Have the connection keep as many statements ready as such chains need."""
+    connection.ensure_connection()
+    driver = connection.connection
+    driver.prepared_max = max(driver.prepared_max or 0, _PREPARED)

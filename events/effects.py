@@ -5,11 +5,18 @@ from uuid import UUID
 
 from events.models import Event
 from events.services import EffectBatch, EffectEvent, lane_of, recount_aggregates
-from events.services.measures import add_to_aggregates, kept_measures
+from events.services.effects import only_where
+from events.services.measures import add_to_aggregates, kept_measures, measured_names
 
 
+def _is_measured(batch: EffectBatch) -> bool:
+    return measured_names.speak_of(batch.workspace_id, batch.rules_version, batch.names)
+
+
+@only_where(_is_measured)
 def keep_aggregates(batch: EffectBatch) -> None:
     """Count each event once in the aggregates that some rule reads; a repeat is counted anew from the stream."""
+    measured_names.keep(batch.workspace_id, batch.rules_version)
     events: dict[str, list[EffectEvent]] = defaultdict(list)
     for event in batch.events:
         events[event.name].append(event)

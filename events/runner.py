@@ -2,8 +2,8 @@
 
 The task that a message starts applies what waits, at once; from then on a thread looks again at every workspace that
 the process has, one after the other, each at most some ten times a second. So a busy workspace costs no message, few
-passes with many events each, and keeps no worker from its other tasks. Whose turn comes late, where there is more to
-do than this process can, goes back to the queue, where another worker may be free.
+passes with many events each, and keeps no worker from its other tasks. What is more than a pass can do goes back to
+the queue, for whoever is free, and so does a workspace whose turn comes late.
 """
 
 import atexit
@@ -59,19 +59,21 @@ class Runner:
     def answer(self, workspace_id: UUID) -> str:
         """Apply what a workspace waits for, and stay with it.
 
-        Returns "taken" where a runner has it already, "more" where it went back to the queue with more to do, "held"
+        More than a pass can do is for every worker that is free: it goes back to the queue at once, and this one does
+        what it can in its turn. Returns "taken" where a runner has it already, "more" if it was that much, "held"
         where others had lanes of it, else "done" or "nothing".
         """
         began = time.monotonic()
         if workspace_id in self._stays or not leases.lease_to_runner(workspace_id, TASK, self._holder):
             return "taken"
         try:
-            word = services.answer_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
+            word = services.answer_wake_up(workspace_id, at_most_seconds=0)
         except BaseException:
             self._give_up(workspace_id)
             raise
         if word == "more":
             self._hand_over(workspace_id)
+            services.answer_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
         else:
             self.stay(workspace_id, began)
         return word
@@ -169,9 +171,10 @@ class Runner:
                 return
             stay.renewed = began
         word = services.answer_wake_up(workspace_id, at_most_seconds=0)
-        if word != "nothing":
-            # Where more is left, behind those whose turn has come meanwhile.
-            stay.due = time.monotonic() if word == "more" else began + PACE_SECONDS
+        if word == "more":
+            self._hand_over(workspace_id)
+        elif word != "nothing":
+            stay.due = began + PACE_SECONDS
         elif self.leave(workspace_id):
             self.stay(workspace_id, began)
 

@@ -6,19 +6,27 @@ from uuid import UUID
 
 from contacts.models import Contact
 from events.errors import InvalidCondition
-from events.services import EffectBatch, EffectEvent, isolate, park, parked_subjects
+from events.services import EffectBatch, EffectEvent, isolate, only_where, park, parked_subjects
 from scoring.models import ScoringRule
 from scoring.services.awarding import adds_up, award
 from scoring.services.folded import SCORE_SUBJECT, refresh
 from scoring.services.matching import Judge, read
-from scoring.services.rules import EFFECT, subject_of
+from scoring.services.rules import EFFECT, scored_names, subject_of
 
 
+def _is_scored(batch: EffectBatch) -> bool:
+    return any(decision.subject == SCORE_SUBJECT for decision in batch.due) or scored_names.speak_of(
+        batch.workspace_id, batch.rules_version, batch.names
+    )
+
+
+@only_where(_is_scored)
 def apply_scoring_rules(batch: EffectBatch) -> None:
     """Let due scores decay, then apply the active rules to the batch's events.
 
     A rule that fails is parked with its events; the others go on.
     """
+    scored_names.keep(batch.workspace_id, batch.rules_version)
     _decay(batch)
     events: dict[tuple[str, bool], list[EffectEvent]] = defaultdict(list)
     for event in batch.events:

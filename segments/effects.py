@@ -16,6 +16,7 @@ from events.services import (
     EffectBatch,
     EffectEvent,
     isolate,
+    only_where,
     record_consequences,
     schedule,
 )
@@ -34,14 +35,20 @@ from segments.services.judging import (
 )
 from segments.services.leaving import GONE_SUBJECT, leave_for_good
 from segments.services.parking import set_ruling_aside
-from segments.services.plans import Plan, Ruling, RulingGroup, Touch, plan_of
+from segments.services.plans import Plan, Ruling, RulingGroup, Touch, kept_plan, plan_of
 from segments.services.telling import consequence_of, tell
-from segments.services.touching import Touched, touched_by
+from segments.services.touching import Touched, may_touch, touched_by
 
 _ROUNDS = 50
 """Moments of the past that one run decides for a contact and a rule, one after the other; the rest waits."""
 
 
+def _may_touch(batch: EffectBatch) -> bool:
+    plan = kept_plan(batch.workspace_id, batch.rules_version)
+    return plan is None or may_touch(batch, plan)
+
+
+@only_where(_may_touch)
 def reevaluate_segments(batch: EffectBatch) -> None:
     """Judge the contacts that the batch touches, by the rules that it can touch, and tell what changed."""
     if gone := [decision.contact_id for decision in batch.due if decision.subject == GONE_SUBJECT]:

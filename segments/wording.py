@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from config.rendering import dumps
+from config.wire import dumps
 
 Node = Mapping[str, Any]
 

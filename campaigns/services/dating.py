@@ -28,7 +28,7 @@ LATE: Final = timedelta(hours=72)
 """A date that is told so long after it was due, after downtime say, starts nothing any more."""
 CHUNK: Final = 1_000
 _TICK: Final = timedelta(microseconds=1)
-_CHANGES: Final = frozenset({"contact.created", "contact.updated", "contact.merged", "contact.unmerged"})
+CHANGES: Final = frozenset({"contact.created", "contact.updated", "contact.merged", "contact.unmerged"})
 
 
 def keep_dates(batch: EffectBatch, plan: Plan) -> None:
@@ -36,9 +36,9 @@ def keep_dates(batch: EffectBatch, plan: Plan) -> None:
     if not plan.dates:
         return
     due = [one for one in batch.due if one.subject in plan.dates]
-    changed = {
-        event.contact_id for event in batch.events if event.source == "system" and event.name in _CHANGES
-    }
+    changed = {event.contact_id for event in batch.told if event.name in CHANGES}
+    if not due and not changed:
+        return
     people = people_of(batch.workspace_id, changed | {one.contact_id for one in due})
     zone = _default_zone(batch.workspace_id)
     for start, decisions in _by_start(due, plan):

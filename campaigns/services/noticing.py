@@ -20,7 +20,6 @@ from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import Meaning, Notice, Plan
 from campaigns.signals import runs_wait
-from config.lookups import one_of
 from events.rules.matching import EventRule, given_events, matches
 from events.services import EffectBatch, EffectEvent, isolate
 from segments.services.judging import others_of
@@ -75,7 +74,7 @@ class _Noticing:
 
     def _candidates(self, notices: Sequence[Notice], contact_ids: Sequence[UUID]) -> list[RunState]:
         versions = {one.version_id for one in notices}
-        wanted = Q(one_of("version_id", versions), status=Run.Status.OPEN)
+        wanted = Q(status=Run.Status.OPEN, version__in=versions)
         goals = {
             one.version_id: one.definition.goal.within
             for one in notices
@@ -84,10 +83,8 @@ class _Noticing:
         if goals:
             # A run that came to its end is converted too, if the goal comes in time.
             since = min(event.occurred_at for event in self.events) - max(goals.values())
-            wanted |= Q(one_of("version_id", goals), status=Run.Status.COMPLETED, started_at__gte=since)
-        runs = Run.objects.in_workspace(self.batch.workspace_id).filter(
-            wanted, one_of("contact_id", contact_ids)
-        )
+            wanted |= Q(status=Run.Status.COMPLETED, version__in=goals, started_at__gte=since)
+        runs = Run.objects.in_workspace(self.batch.workspace_id).filter(wanted, contact__in=contact_ids)
         return runs.states()
 
     def _match(self, versions: Collection[UUID]) -> None:
@@ -291,9 +288,8 @@ def _look_again_at_dates(batch: EffectBatch, plan: Plan) -> None:
     """Wake the runs that wait until a date of their contact, where the contact has changed."""
     changed = {
         event.contact_id
-        for event in batch.events
-        if event.source == "system"
-        and event.name in ("contact.updated", "contact.merged", "contact.unmerged")
+        for event in batch.told
+        if event.name in ("contact.updated", "contact.merged", "contact.unmerged")
     }
     if not changed:
         return
@@ -302,9 +298,9 @@ def _look_again_at_dates(batch: EffectBatch, plan: Plan) -> None:
         Run.objects.in_workspace(batch.workspace_id)
         .open()
         .filter(
-            one_of("contact_id", [one for ids in persons.values() for one in ids]),
-            one_of("version_id", plan.date_waits),
-            one_of("step", {node_id for nodes in plan.date_waits.values() for node_id in nodes}),
+            contact__in=[one for ids in persons.values() for one in ids],
+            version__in=plan.date_waits,
+            step__in={node_id for nodes in plan.date_waits.values() for node_id in nodes},
         )
     )
     if woken.update(wake_at=batch.now):

@@ -28,7 +28,6 @@ from campaigns.definition import (
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reasons import Reason
-from config.lookups import one_of
 from events.rules.matching import EventRule
 from events.services.keeping import KeptPlans
 
@@ -124,6 +123,11 @@ def plan_of(workspace_id: UUID) -> Plan:
     return _plans.get(workspace_id, _fingerprint(workspace_id), lambda: _make_plan(workspace_id))
 
 
+def kept_plan(workspace_id: UUID, rules_version: int | None) -> Plan | None:
+    """Return the plan that is kept for this version of the rules, if any; a campaign may have been parked since."""
+    return _plans.peek(workspace_id, rules_version)
+
+
 _plans: KeptPlans[Plan] = KeptPlans()
 
 
@@ -165,7 +169,7 @@ def definitions_of(
     known = {one: found for one in version_ids if (found := _known.get(one)) is not None}
     unreadable: dict[UUID, InvalidDefinition] = {}
     if unknown := set(version_ids) - known.keys():
-        for version in CampaignVersion.objects.filter(one_of("id", unknown), workspace_id=workspace_id):
+        for version in CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=unknown):
             try:
                 known[version.id] = definition_of(version)
             except InvalidDefinition as error:

@@ -17,6 +17,7 @@ from events.services.effects import (
     bump_rules_version,
     hold_lane,
     hold_rules,
+    only_where,
     workspaces_with_due,
     workspaces_with_open_batches,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "list_events",
     "match_events",
     "move_contacts",
+    "only_where",
     "park",
     "parked_subjects",
     "record_consequences",

@@ -5,7 +5,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from time import monotonic
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -13,17 +15,17 @@ from django.db import connection, transaction
 from django.utils.module_loading import import_string
 
 from config import clock
-from config.planning import planned_once
+from config.planning import keep_more_prepared
+from config.timestamps import Moments, in_microseconds
 from events.bounds import known_until
-from events.models import EffectsLevel
+from events.models import EffectsLevel, Event
 from events.services.isolation import isolate
-from events.services.lateness import are_late, level_of
+from events.services.lateness import IS_LATE, level_of
 from events.services.outbox import enqueue_events, lane_of
 from events.services.parking import park
 
 
-@dataclass(frozen=True, slots=True)
-class EffectEvent:
+class EffectEvent(NamedTuple):
     """What the runner tells an effect of an event; the rest is in the stream, by id."""
 
     id: UUID
@@ -58,7 +60,7 @@ class DueDecision:
     due_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EffectBatch:
     """Events of some lanes of one workspace, in (time, id) order, and what falls due in these lanes.
 
@@ -71,6 +73,8 @@ class EffectBatch:
     due: Sequence[DueDecision] = ()
     # Contacts whose score an earlier effect of this batch has changed.
     scores_changed: set[UUID] = field(default_factory=set)
+    # The version of the rules that the batch is held against.
+    rules_version: int | None = None
 
     @property
     def regrouped(self) -> set[UUID]:
@@ -78,11 +82,33 @@ class EffectBatch:
 
         Those that are merged into them now have nothing of their own any more.
         """
-        told = [event for event in self.events if event.name in _REGROUPING and event.source == "system"]
-        return {event.contact_id for event in told}
+        return {event.contact_id for event in self.told if event.name in _REGROUPING}
+
+    @cached_property
+    def told(self) -> Sequence[EffectEvent]:
+        """The events that the system itself told of."""
+        return [event for event in self.events if event.source == Event.Source.SYSTEM]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of the events."""
+        return frozenset(event.name for event in self.events)
 
 
 Effect = Callable[[EffectBatch], None]
+
+
+def only_where(concerns: Callable[[EffectBatch], bool]) -> Callable[[Effect], Effect]:
+    """Have the runner pass over an effect for batches that do not concern it; to tell them costs no statement."""
+
+    def mark(effect: Effect) -> Effect:
+        _concerns[effect] = concerns
+        return effect
+
+    return mark
+
+
+_concerns: dict[Effect, Callable[[EffectBatch], bool]] = {}
 
 
 def apply_effects(workspace_id: UUID) -> str:
@@ -180,157 +206,193 @@ class _Pass:
 def _apply_some(workspace_id: UUID) -> _Pass:
     """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
     with transaction.atomic(durable=True):
-        waiting = _waiting(workspace_id, clock.now())
-        wanted = _enough_lanes(waiting)
-        lanes = _lock_lanes(workspace_id, wanted)
-        taken = _take_batches(workspace_id, lanes) if lanes else {}
-        due = _take_due(workspace_id, lanes, clock.now()) if lanes else []
-        if taken or due:
-            _prepare(workspace_id)
-            events = _hand_over(workspace_id, lanes, _load(workspace_id, taken)) if taken else []
-            batch = EffectBatch(workspace_id, events, _moment_of(events), due)
-            with planned_once():
-                for path in settings.EVENT_EFFECTS:
-                    _run(path, batch)
-    held = len(wanted) - len(lanes)
-    applied = len(taken) + len(due)
-    expected = sum(waiting[lane] for lane in lanes)
+        look = _look(workspace_id, clock.now())
+        taken = _take(workspace_id, look.lanes, clock.now()) if look.lanes else _Taken()
+        if taken.events or taken.due:
+            version = hold_rules(workspace_id) if taken.rules_version is None else taken.rules_version
+            loaded = _load(workspace_id, taken.events) if taken.events else []
+            events = _hand_over(workspace_id, look.lanes, loaded)
+            batch = EffectBatch(workspace_id, events, _moment_of(events), taken.due, rules_version=version)
+            for path in settings.EVENT_EFFECTS:
+                _run(path, batch)
+    applied = len(taken.events) + len(taken.due)
     return _Pass(
         applied=applied,
-        is_more=applied > 0 and (applied < expected or len(wanted) < len(waiting)),
-        is_held=held > 0,
+        is_more=applied > 0 and (applied < look.expected or look.leaves_lanes),
+        is_held=look.held > 0,
     )
 
 
-def _waiting(workspace_id: UUID, now: datetime) -> dict[int, int]:
-    """Return how much waits in each lane, in random order: two workers start apart."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Lanes that were locked, with how much waits there; how many others hold; whether some were not asked for."""
+
+    lanes: Sequence[int]
+    expected: int
+    held: int
+    leaves_lanes: bool
+
+
+def _look(workspace_id: UUID, now: datetime) -> _Look:
+    """Lock lanes where something waits, no more than one transaction can work off, but those that others hold.
+
+    In random order: two workers start apart. From here on a statement's time is bounded, and it is planned once for
+    all values: these are chains of look-ups by key, and to plan one takes longer than to run it.
+    """
+    keep_more_prepared()
+    milliseconds = str(int(settings.EFFECT_TIMEOUT_SECONDS * 1000))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT lane, sum(number) FROM ("
-            " (SELECT lane, cardinality(event_ids) AS number FROM events_eventbatch WHERE workspace_id = %s"
-            " ORDER BY lane, id LIMIT 50000) UNION ALL"
-            " (SELECT lane, 1 FROM events_due WHERE workspace_id = %s AND due_at <= %s"
-            " ORDER BY due_at LIMIT 50000)) waiting GROUP BY lane ORDER BY random()",
-            [workspace_id, workspace_id, now],
+            _LOOK,
+            [str(workspace_id), settings.EFFECTS_BATCH_SIZE, workspace_id, workspace_id, now, milliseconds],
         )
-        return dict(cursor.fetchall())
+        rows = cursor.fetchall()
+    locked = {lane: int(number) for lane, number, _, is_locked in rows if is_locked}
+    return _Look(
+        lanes=list(locked),
+        expected=sum(locked.values()),
+        held=sum(1 for _, _, is_wanted, is_locked in rows if is_wanted and not is_locked),
+        leaves_lanes=any(not is_wanted for _, _, is_wanted, _ in rows),
+    )
 
 
-def _enough_lanes(waiting: dict[int, int]) -> list[int]:
-    """Return no more of the lanes than one transaction can work off."""
-    wanted, total = [], 0
-    for lane, count in waiting.items():
-        if total >= settings.EFFECTS_BATCH_SIZE:
-            break
-        wanted.append(lane)
-        total += count
-    return wanted
+_LOOK = """
+SELECT lane, number, is_wanted,
+    CASE WHEN is_wanted THEN pg_try_advisory_xact_lock(hashtextextended(%s::text, lane)) ELSE false END
+FROM (
+    SELECT lane, number, sum(number) OVER (ORDER BY place, lane) - number < %s AS is_wanted FROM (
+        SELECT lane, sum(number) AS number, random() AS place FROM (
+            (SELECT lane, cardinality(event_ids) AS number FROM events_eventbatch WHERE workspace_id = %s
+             ORDER BY lane, id LIMIT 50000)
+            UNION ALL
+            (SELECT lane, 1 FROM events_due WHERE workspace_id = %s AND due_at <= %s ORDER BY due_at LIMIT 50000)
+        ) waiting GROUP BY lane
+    ) lanes OFFSET 0
+) lanes, set_config('statement_timeout', %s, true) AS bounded,
+    set_config('plan_cache_mode', 'force_generic_plan', true) AS planned
+"""
 
 
-def _lock_lanes(workspace_id: UUID, wanted: Sequence[int]) -> list[int]:
-    """Lock those of the lanes that no other worker holds."""
-    if not wanted:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT lane FROM unnest(%s::int[]) AS lane"
-            " WHERE pg_try_advisory_xact_lock(hashtextextended(%s::text, lane))",
-            [list(wanted), str(workspace_id)],
-        )
-        return [lane for (lane,) in cursor.fetchall()]
+_TakenEvents = dict[str, tuple[EffectsLevel, bool]]
+"""By event, its id as text: its level, and whether it is a repeat."""
 
 
-def _take_batches(workspace_id: UUID, lanes: Sequence[int]) -> dict[UUID, tuple[int, bool]]:
-    """Take the lanes' oldest batches off the outbox. Returns event id → level, and whether it is a repeat.
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What was taken off the outbox and off the timetable."""
+
+    events: _TakenEvents = field(default_factory=dict)
+    due: Sequence[DueDecision] = ()
+    # None: the workspace has never had a rule.
+    rules_version: int | None = None
+
+
+def _take(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> _Taken:
+    """Take the lanes' oldest batches off the outbox, and what is longest due off the timetable; hold the rules.
 
     A statement of its own: only now that the locks are held is it certain what the last holder left.
     """
     room = max(settings.EFFECTS_BATCH_SIZE // len(lanes), 1)
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [workspace_id, list(lanes), workspace_id, room, room])
-        # A first time beats a repeat: what adds up must count the event once.
-        rows = sorted(cursor.fetchall(), key=lambda row: not row[2])
-        return {event_id: (level, repeat) for event_ids, level, repeat in rows for event_id in event_ids}
-
-
-def _take_due(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> list[DueDecision]:
-    """Take what is due off the timetable, the longest due first."""
-    with connection.cursor() as cursor:
         cursor.execute(
-            # Where they were seen to stand: by id, the planner may read the workspace's whole timetable.
-            "DELETE FROM events_due WHERE workspace_id = %s AND ctid = ANY (ARRAY("
-            " SELECT ctid FROM events_due WHERE workspace_id = %s AND due_at <= %s AND lane = ANY(%s)"
-            " ORDER BY due_at LIMIT %s)) RETURNING subject, contact_id, due_at",
-            [workspace_id, workspace_id, now, list(lanes), settings.EFFECTS_BATCH_SIZE],
+            _TAKE,
+            [
+                *(workspace_id, workspace_id, list(lanes), workspace_id, room, room),
+                *(workspace_id, workspace_id, now, list(lanes), settings.EFFECTS_BATCH_SIZE),
+            ],
         )
-        return [DueDecision(*row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    # A first time beats a repeat: what adds up must count the event once.
+    batches = sorted((row for row in rows if row[1] is not None), key=lambda row: not row[3])
+    return _Taken(
+        events={
+            event_id: terms
+            for _, ids, level, is_repeat, *_ in batches
+            for terms in [(EffectsLevel(level), is_repeat)]
+            for event_id in ids[1:-1].split(",")
+        },
+        due=[DueDecision(*due) for _, ids, _, _, *due in rows if ids is None],
+        rules_version=rows[0][0] if rows else None,
+    )
 
 
-# A lane's oldest batches, until they have as many events as there is room for: at least one batch.
+# A lane's oldest batches, until they have as many events as there is room for: at least one batch. Of the timetable,
+# rows are named by where they were seen to stand: by id, the planner may read all of the workspace's.
 _TAKE = """
-DELETE FROM events_eventbatch WHERE workspace_id = %s AND ctid = ANY (ARRAY(
-    SELECT counted.ctid FROM unnest(%s::int[]) AS taken (lane) CROSS JOIN LATERAL (
-        SELECT oldest.ctid, sum(events) OVER (ORDER BY id) - events AS before FROM (
-            SELECT ctid, id, cardinality(event_ids) AS events FROM events_eventbatch
-            WHERE workspace_id = %s AND lane = taken.lane ORDER BY id LIMIT %s
-        ) oldest
-    ) counted WHERE counted.before < %s
-)) RETURNING event_ids, level, is_repeat
+WITH rules AS MATERIALIZED (
+    SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE
+), taken AS (
+    DELETE FROM events_eventbatch WHERE workspace_id = %s AND ctid = ANY (ARRAY(
+        SELECT counted.ctid FROM unnest(%s::int[]) AS taken (lane) CROSS JOIN LATERAL (
+            SELECT oldest.ctid, sum(events) OVER (ORDER BY id) - events AS before FROM (
+                SELECT ctid, id, cardinality(event_ids) AS events FROM events_eventbatch
+                WHERE workspace_id = %s AND lane = taken.lane ORDER BY id LIMIT %s
+            ) oldest
+        ) counted WHERE counted.before < %s
+    )) RETURNING event_ids::text, level, is_repeat
+), due AS (
+    DELETE FROM events_due WHERE workspace_id = %s AND ctid = ANY (ARRAY(
+        SELECT ctid FROM events_due WHERE workspace_id = %s AND due_at <= %s AND lane = ANY(%s)
+        ORDER BY due_at LIMIT %s
+    )) RETURNING subject, contact_id, due_at
+)
+SELECT (SELECT version FROM rules), event_ids, level, is_repeat, NULL::uuid, NULL::uuid, NULL::timestamptz FROM taken
+UNION ALL
+SELECT (SELECT version FROM rules), NULL, NULL, NULL, subject, contact_id, due_at FROM due
 """
 
 
-def _prepare(workspace_id: UUID) -> None:
-    """Bound the time of every statement, and hold the rules as they are until the transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {int(settings.EFFECT_TIMEOUT_SECONDS * 1000)}")
-    hold_rules(workspace_id)
-
-
-def hold_rules(workspace_id: UUID) -> None:
-    """Keep the rules as they are until the transaction ends."""
+def hold_rules(workspace_id: UUID) -> int:
+    """Keep the rules as they are until the transaction ends. Returns their version."""
     held = "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE"
     with connection.cursor() as cursor:
         cursor.execute(held, [workspace_id])
-        if cursor.fetchone() is None:
+        if (row := cursor.fetchone()) is None:
             # Before its first rule a workspace has no version yet, and nothing cannot be held.
             cursor.execute(
                 "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 0) ON CONFLICT DO NOTHING",
                 [workspace_id],
             )
             cursor.execute(held, [workspace_id])
+            row = cursor.fetchone()
+    version: int = row[0]
+    return version
 
 
-def _load(workspace_id: UUID, taken: dict[UUID, tuple[int, bool]]) -> list[EffectEvent]:
+def _load(workspace_id: UUID, taken: _TakenEvents) -> list[EffectEvent]:
     """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
+    wanted = "{" + ",".join(taken) + "}"
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, [list(taken), workspace_id, min(taken), max(taken), workspace_id])
+        cursor.execute(_LOAD, [workspace_id, wanted, workspace_id, min(taken), max(taken), workspace_id])
         rows = cursor.fetchall()
-    late = are_late(
-        workspace_id, ((name, occurred, received) for _, _, name, occurred, _, _, received in rows)
-    )
-    return [
-        EffectEvent(
-            id_,
-            contact_id,
-            name,
-            occurred_at,
-            source,
-            depth,
-            level_of(taken[id_][0], is_late),
-            taken[id_][1],
-            received_at,
-            is_late and taken[id_][0] == EffectsLevel.ALL,
+    terms = list(taken.values())
+    moments = Moments()
+    events = []
+    for place, id_, contact_id, name, occurred_at, source, depth, received_at, is_late in rows:
+        level, is_repeat = terms[place - 1]
+        events.append(
+            EffectEvent(
+                id_,
+                contact_id,
+                name,
+                moments[occurred_at],
+                source,
+                depth,
+                level_of(level, is_late) if is_late else level,
+                is_repeat,
+                moments[received_at],
+                is_late and level is EffectsLevel.ALL,
+            )
         )
-        for (id_, contact_id, name, occurred_at, source, depth, received_at), is_late in zip(
-            rows, late, strict=True
-        )
-    ]
+    return events
 
 
 # OFFSET 0 and the laterals keep it to one look-up by key an event, whatever the statistics make the planner think.
-_LOAD = """
-SELECT e.id, COALESCE(c.merged_into_id, c.id), e.name, e.occurred_at, e.source, e.depth, e.received_at
-FROM unnest(%s::uuid[]) AS wanted (id)
+# Moments come as numbers, and ids go as they came, as text: the driver takes its time with both.
+_LOAD = f"""
+SELECT wanted.place, e.id, COALESCE(c.merged_into_id, c.id), e.name, {in_microseconds("e.occurred_at")}, e.source,
+    e.depth, {in_microseconds("e.received_at")}, {IS_LATE}
+FROM unnest(%s::uuid[]) WITH ORDINALITY AS wanted (id, place)
 CROSS JOIN LATERAL (
     SELECT * FROM events_event
     WHERE workspace_id = %s AND id = wanted.id AND id BETWEEN %s AND %s OFFSET 0
@@ -351,7 +413,9 @@ def _moment_of(events: Sequence[EffectEvent]) -> datetime:
     return max((one.occurred_at for one in events if now < one.occurred_at <= known_until(now)), default=now)
 
 
-def _hand_over(workspace_id: UUID, lanes: Sequence[int], events: Sequence[EffectEvent]) -> list[EffectEvent]:
+def _hand_over(
+    workspace_id: UUID, lanes: Collection[int], events: Sequence[EffectEvent]
+) -> list[EffectEvent]:
     """Return the events of these lanes; those of contacts merged or parted since go on to their lane of now."""
     own, others = [], defaultdict(list)
     for event in events:
@@ -366,6 +430,8 @@ def _hand_over(workspace_id: UUID, lanes: Sequence[int], events: Sequence[Effect
 
 def _run(path: str, batch: EffectBatch) -> None:
     effect: Effect = import_string(path)
+    if effect in _concerns and not _concerns[effect](batch):
+        return
 
     def run(items: Sequence[EffectEvent | DueDecision]) -> None:
         events = [item for item in items if isinstance(item, EffectEvent)]

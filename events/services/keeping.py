@@ -1,7 +1,8 @@
 """What effects make of a workspace's rules: made once for as long as the rules are the same, and kept."""
 
+import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -16,13 +17,38 @@ class KeptPlans(Generic[Plan]):
 
     def __init__(self) -> None:
         self._plans: OrderedDict[UUID, tuple[tuple[Any, ...], Plan]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def peek(self, workspace_id: UUID, rules_version: int | None) -> Plan | None:
+        """Return the plan if one is kept for this version of the rules, which is what a fingerprint begins with."""
+        kept = self._plans.get(workspace_id)
+        return kept[1] if kept is not None and kept[0][0] == rules_version else None
 
     def get(self, workspace_id: UUID, fingerprint: tuple[Any, ...], make: Callable[[], Plan]) -> Plan:
         """Return the plan for the rules of this fingerprint, made where none is kept."""
         kept = self._plans.get(workspace_id)
-        if kept is None or kept[0] != fingerprint:
-            kept = self._plans[workspace_id] = (fingerprint, make())
-        self._plans.move_to_end(workspace_id)
-        if len(self._plans) > MOST_KEPT:
-            self._plans.popitem(last=False)
-        return kept[1]
+        plan = kept[1] if kept is not None and kept[0] == fingerprint else make()
+        with self._lock:
+            self._plans[workspace_id] = fingerprint, plan
+            self._plans.move_to_end(workspace_id)
+            if len(self._plans) > MOST_KEPT:
+                self._plans.popitem(last=False)
+        return plan
+
+
+class KeptNames:
+    """The names of events that a workspace's rules of one kind speak of, read once for each version of the rules."""
+
+    def __init__(self, read: Callable[[UUID], Iterable[str]]) -> None:
+        self._read = read
+        self._names: KeptPlans[frozenset[str]] = KeptPlans()
+
+    def speak_of(self, workspace_id: UUID, rules_version: int | None, names: frozenset[str]) -> bool:
+        """Return whether some rule may speak of one of the names. Costs no statement."""
+        kept = self._names.peek(workspace_id, rules_version)
+        return bool(names) and (kept is None or not kept.isdisjoint(names))
+
+    def keep(self, workspace_id: UUID, rules_version: int | None) -> None:
+        """Read the names, unless they are kept; the caller holds the rules, of that version."""
+        if rules_version is not None:
+            self._names.get(workspace_id, (rules_version,), lambda: frozenset(self._read(workspace_id)))

@@ -10,6 +10,14 @@ from events.models import EffectsLevel, EventDefinition
 LATE_AFTER: Final = timedelta(hours=72)
 """Of names that nobody has defined."""
 
+IS_LATE: Final = f"""
+CASE WHEN e.occurred_at < e.received_at THEN e.received_at - e.occurred_at > make_interval(hours => COALESCE((
+    SELECT late_after_hours FROM events_eventdefinition
+    WHERE workspace_id = %s AND name = e.name AND deleted_at IS NULL
+), {LATE_AFTER // timedelta(hours=1)})) ELSE false END
+"""
+"""Whether an event `e` is late, in SQL; its parameter is the workspace."""
+
 Moments = tuple[str, datetime, datetime]
 """An event's name, when it happened and when it was received."""
 

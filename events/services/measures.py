@@ -7,19 +7,20 @@ lane from the stream, without what still waits in the lane's outbox: the effects
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from config.ids import NO_ID
+from config.ids import NO_ID, array_of
 from events.conditions import EventConditions, Sql
 from events.models import Measure
 from events.rules.compiling import MeasureSpec, compile_event_rule, join
 from events.rules.nodes import Group, Rule, written
 from events.rules.reading import read_rule
 from events.services.effects import EffectEvent, bump_rules_version
+from events.services.keeping import KeptNames
 from events.services.outbox import LANES
 
 ALL_LANES = (1 << LANES) - 1
@@ -86,6 +87,13 @@ def kept_measures(workspace_id: UUID, event_names: Collection[str] | None = None
     return [KeptMeasure(row.id, _spec(row), row.lanes_built) for row in measures]
 
 
+def _names_of_measures(workspace_id: UUID) -> Iterable[str]:
+    return Measure.objects.filter(workspace_id=workspace_id).values_list("event_name", flat=True)
+
+
+measured_names: Final = KeptNames(_names_of_measures)
+
+
 def add_to_aggregates(
     workspace_id: UUID, events: Sequence[EffectEvent], lanes: Sequence[int], kept: Sequence[KeptMeasure]
 ) -> None:
@@ -111,7 +119,7 @@ def add_to_aggregates(
             {_UPSERT} {_ADD}
             """,
             [
-                event_ids,
+                array_of(event_ids),
                 list(lanes),
                 workspace_id,
                 min(event_ids),
@@ -244,8 +252,8 @@ def _matches(
             GROUP BY m.place
             """,
             [
-                event_ids,
-                [event.contact_id for event in events],
+                array_of(event_ids),
+                array_of(event.contact_id for event in events),
                 workspace_id,
                 min(event_ids),
                 max(event_ids),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -15,6 +16,7 @@ from events.rules import read_rule, warnings_of
 from events.rules.nodes import Rule
 from events.rules.reading import declared_types, refuse_unknown_segments
 from events.services import LANES, bump_rules_version
+from events.services.keeping import KeptNames
 from scoring.errors import InvalidScoringRule, ScoringRuleNotFound
 from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
 from scoring.signals import rescore_wanted
@@ -33,6 +35,15 @@ _RESCORING = (
     "rescore_seen_at",
     "rescored_at",
 )
+
+
+def _names_of_rules(workspace_id: UUID) -> Iterable[str]:
+    return ScoringRule.objects.filter(workspace_id=workspace_id, active=True).values_list(
+        "event_name", flat=True
+    )
+
+
+scored_names: Final = KeptNames(_names_of_rules)
 
 
 def subject_of(rule_id: UUID) -> str:

@@ -16,8 +16,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.arrays import array
-from config.ids import NO_ID
+from config.ids import NO_ID, array_of
 from contacts.models import ContactScore
 from events.bounds import known_until
 from events.models import Event
@@ -174,8 +173,8 @@ class CauseFinder:
                     sorted({lane_of(one) for one in set(owner_of.values())}),
                     _MOST_WAITING,
                     self.batch.workspace_id,
-                    array(owner_of),
-                    array(owner_of.values()),
+                    array_of(owner_of),
+                    array_of(owner_of.values()),
                     list(names),
                 ],
             )
@@ -309,10 +308,10 @@ class CauseFinder:
         rows = [
             _Row(
                 move.transition.contact_id,
-                self.others.get(move.transition.contact_id) or array([move.transition.contact_id]),
+                self.others.get(move.transition.contact_id) or array_of([move.transition.contact_id]),
                 move.transition.at,
                 self._until(move.transition.at),
-                array(one.id for one in move.counted[number:]),
+                array_of(one.id for one in move.counted[number:]),
             )
             for move, number in zip(moves, known, strict=True)
         ]
@@ -334,12 +333,12 @@ class CauseFinder:
                 ),
                 [
                     *rules.columns.parameters,
-                    array(row.contact_id for row in rows),
-                    array(row.ids for row in rows),
-                    array(moments),
-                    array(untils),
-                    array(row.unknown for row in rows),
-                    array(places[ruling.version] for ruling in rulings),
+                    array_of(row.contact_id for row in rows),
+                    [row.ids for row in rows],
+                    moments,
+                    untils,
+                    [row.unknown for row in rows],
+                    [places[ruling.version] for ruling in rulings],
                     *bind(rules.joins, self.batch.workspace_id, min(moments), max(untils)),
                 ],
             )

@@ -92,6 +92,7 @@ class Plan:
     # Rulings whose rule cannot be read any more, and why.
     unreadable: list[tuple[Ruling, Exception]]
     specs: dict[str, set[MeasureSpec]] = field(default_factory=dict)
+    touches: set[Touch] = field(default_factory=set)
     # By segment: the rules that build on it.
     dependents: dict[UUID, list[Ruling]] = field(default_factory=lambda: defaultdict(list))
     level_of: dict[UUID, int] = field(default_factory=dict)
@@ -111,6 +112,11 @@ def plan_of(workspace_id: UUID) -> Plan:
         return make_plan(_rulings(workspace_id), built_measures(workspace_id))
 
     return _plans.get(workspace_id, _fingerprint(workspace_id), make)
+
+
+def kept_plan(workspace_id: UUID, rules_version: int | None) -> Plan | None:
+    """Return the plan that is kept for this version of the rules, if any; a rule may have been set aside since."""
+    return _plans.peek(workspace_id, rules_version)
 
 
 _plans: KeptPlans[Plan] = KeptPlans()
@@ -149,6 +155,8 @@ def make_plan(read: Sequence[Ruling | tuple[Ruling, Exception]], built: Collecti
                 plan.specs.setdefault(trigger.event_name, set()).add(trigger)
             elif isinstance(trigger, UUID):
                 plan.dependents[trigger].append(ruling)
+            else:
+                plan.touches.add(trigger)
     return plan
 
 

@@ -11,6 +11,7 @@ from config.ids import parse_uuid
 from events.models import Event
 from events.rules import MeasureSpec
 from events.services import EffectBatch, EffectEvent, isolate, match_events
+from segments.services.leaving import GONE_SUBJECT
 from segments.services.plans import Plan, RulingGroup, Touch, Trigger
 from segments.services.telling import ENTERED, EXITED
 
@@ -57,18 +58,34 @@ class Touched:
 _NOBODY: frozenset[UUID] = frozenset()
 
 
+def may_touch(batch: EffectBatch, plan: Plan) -> bool:
+    """Tell whether a batch may touch anybody, or fail to. Costs no statement."""
+    return (
+        bool(plan.unreadable)
+        or any(one.subject == GONE_SUBJECT or one.subject in plan.rulings for one in batch.due)
+        or not plan.specs.keys().isdisjoint(batch.names)
+        or (bool(batch.scores_changed) and Touch.SCORE in plan.touches)
+        or (bool(plan.rulings) and any(_may_touch(event, plan) for event in batch.told))
+    )
+
+
+def _may_touch(event: EffectEvent, plan: Plan) -> bool:
+    if event.name in CHANGES_CONTACT:
+        return Touch.CONTACT in plan.touches
+    return event.name.startswith("contact.") or (bool(plan.dependents) and event.name in (ENTERED, EXITED))
+
+
 def touched_by(
     batch: EffectBatch, plan: Plan, set_aside: Callable[[MeasureSpec, Exception], None]
 ) -> Touched:
     """Return what a batch touches; filters that fail are set aside."""
-    told = [event for event in batch.events if event.source == Event.Source.SYSTEM]
-    about = [event for event in told if event.name.startswith("contact.")]
+    about = [event for event in batch.told if event.name.startswith("contact.")]
     changed = {event.contact_id for event in about if event.name in CHANGES_CONTACT}
     return Touched(
         everywhere={event.contact_id for event in about if event.name not in CHANGES_CONTACT},
         by_touch={Touch.CONTACT: changed, Touch.SCORE: set(batch.scores_changed)},
         by_spec=_matched(batch, plan, set_aside),
-        by_segment=_moved(batch.workspace_id, told) if plan.dependents else {},
+        by_segment=_moved(batch.workspace_id, batch.told) if plan.dependents else {},
     )
 
 

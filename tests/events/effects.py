@@ -10,3 +10,7 @@ def fail_on_poison(batch: EffectBatch) -> None:
     if any(event.name == "poison" for event in batch.events):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 'poison'::int")
+
+
+def look(batch: EffectBatch) -> None:
+    """Do nothing; tests put something here that looks."""

@@ -8,12 +8,13 @@ from django.test.utils import CaptureQueriesContext
 
 from contacts.models import Contact, ContactScore
 from contacts.services import ContactReference
-from events.models import EventBatch, ParkedEffect
+from events.models import EffectsLevel, EventBatch, ParkedEffect
 from events.services import (
     IncomingEvent,
     SchemaPolicy,
     answer_wake_up,
     apply_effects,
+    enqueue_events,
     hold_lane,
     record_events,
     retry_parked,
@@ -114,7 +115,7 @@ def test_a_wake_up_is_answered_by_one_pass_unless_the_pass_was_full(workspace, s
         assert answer_wake_up(workspace.id, at_most_seconds=5) == "done"
 
     def looks(captured):
-        return sum("GROUP BY lane ORDER BY" in query["sql"] for query in captured)
+        return sum("GROUP BY lane" in query["sql"] for query in captured)
 
     assert (looks(full), looks(light)) == (3, 1)
 
@@ -224,6 +225,22 @@ class TestFailures:
         apply_effects(workspace.id)
         assert set(points(workspace).values()) == {8}
         assert good.points == 1
+
+
+@pytest.mark.parametrize("repeats", [(False, True), (True, False), (True, True)])
+def test_an_event_that_waits_twice_is_no_repeat_if_it_comes_for_the_first_time(
+    workspace, repeats, settings, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr("tests.events.effects.look", lambda batch: seen.extend(batch.events))
+    settings.EVENT_EFFECTS = ["tests.events.effects.look"]
+    (outcome,) = send(workspace, "buy")
+    EventBatch.objects.all().delete()
+    pair = outcome.event.id, outcome.event.contact_id
+    for is_repeat in repeats:
+        enqueue_events(workspace.id, [pair], level=EffectsLevel.ALL, is_repeat=is_repeat)
+    apply_effects(workspace.id)
+    assert [(event.id, event.is_repeat) for event in seen] == [(outcome.event.id, all(repeats))]
 
 
 def test_events_of_a_contact_that_is_gone_by_then_are_nobodys(workspace):

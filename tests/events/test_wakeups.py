@@ -164,31 +164,51 @@ class TestRunner:
             asks()
             # Where the machine was slow it went meanwhile, and a message came.
             while messages:
-                assert runner.answer(messages.pop()) in ("done", "nothing")
+                runner.answer(messages.pop())
             wait_for(lambda total=total: points(workspace) == total)
         wait_for(lambda: not Lease.objects.exists())
         assert not messages
         assert not EventBatch.objects.exists()
 
-    def test_passes_keep_their_distance(self, workspace, runner, monkeypatch):
-        began = []
+    @pytest.mark.parametrize("word", ["done", "held"])
+    def test_passes_keep_their_distance(self, workspace, runner, monkeypatch, word):
+        monkeypatch.setattr(runners.services, "answer_wake_up", lambda *_, **__: word)
+        began = time.monotonic()
+        stay = runner._stays[workspace.id] = runners._Stay(due=began, renewed=began)
+        runner._look(workspace.id)
+        assert stay.due >= began + runners.PACE_SECONDS
+        assert runner._stays == {workspace.id: stay}
 
-        def record(workspace_id, *, at_most_seconds):
-            began.append(time.monotonic())
-            return "done" if len(began) < 5 else "nothing"
+    def test_more_than_a_pass_can_do_is_for_every_worker_that_is_free(
+        self, workspace, runner, messages, monkeypatch, settings
+    ):
+        settings.EFFECTS_BATCH_SIZE = 1
+        buy(workspace, times=6)
+        hands_over = leases.hand_over_lease
+        left = []
 
-        monkeypatch.setattr(runners.services, "answer_wake_up", record)
-        runner.answer(workspace.id)
-        # The last two are the one that found nothing, and the one after the lease was given back.
-        wait_for(lambda: len(began) == 6)
-        assert min(later - earlier for earlier, later in pairwise(began[:5])) > 0.09
+        def hand_over(*lease):
+            left.append(EventBatch.objects.count())
+            return hands_over(*lease)
 
-    def test_a_pass_that_left_something_is_followed_at_once(self, workspace, runner, monkeypatch):
+        monkeypatch.setattr(leases, "hand_over_lease", hand_over)
+        assert runner.answer(workspace.id) == "more"
+        # Another may have taken it on as soon as the first pass was over; this one went on meanwhile.
+        assert list(messages) == [workspace.id]
+        assert left == [5]
+        assert points(workspace) == 6
+        assert Lease.objects.get().holder is None
+
+    def test_a_workspace_that_is_flooded_during_a_stay_goes_back_to_the_queue(
+        self, workspace, runner, messages, settings
+    ):
+        settings.EFFECTS_BATCH_SIZE = 1
+        buy(workspace, times=6)
+        leases.lease_to_runner(workspace.id, TASK, runner._holder)
         runner.stay(workspace.id, time.monotonic())
-        words = deque(["more", "more", "nothing", "nothing"])
-        monkeypatch.setattr(runners.services, "answer_wake_up", lambda *_, **__: words.popleft())
-        monkeypatch.setattr(runners, "PACE_SECONDS", 1000)
-        wait_for(lambda: not words)
+        wait_for(lambda: messages)
+        assert points(workspace) == 1
+        assert Lease.objects.get().holder is None
 
     def test_what_is_committed_before_the_lease_is_given_back_is_found(
         self, workspace, runner, messages, asks, monkeypatch
@@ -289,26 +309,27 @@ class TestRunner:
             answers.append(runner.answer(messages.popleft()))
         assert points(quiet) == 1
         assert points(workspace) == 6
-        # After its turn, which is one pass here, the flooded one goes to the end of the queue.
-        assert answers == ["more", "done", *["more"] * 4, "done"]
+        # A turn is two passes here; each time the flooded one goes to the end of the queue.
+        assert answers == ["more", "done", "more", "more", "nothing"]
 
     def test_workspaces_that_stay_take_turns(self, workspace, runner, monkeypatch):
         quiet, looks = WorkspaceFactory(), []
 
         def record(workspace_id, *, at_most_seconds):
             looks.append(workspace_id)
-            return "more" if workspace_id == workspace.id and len(looks) < 40 else "nothing"
+            return "done" if len(looks) < 40 else "nothing"
 
         for one in (workspace, quiet):
             leases.lease_to_runner(one.id, TASK, runner._holder)
         monkeypatch.setattr(runners.services, "answer_wake_up", record)
         monkeypatch.setattr(runners, "LATE_SECONDS", 1000)
+        monkeypatch.setattr(runners, "PACE_SECONDS", 0)
         now = time.monotonic()
         with runner._changed:
             runner.stay(workspace.id, now - 1)
             runner.stay(quiet.id, now - 0.9)
         wait_for(lambda: len(looks) >= 40)
-        assert quiet.id in looks[:2]
+        assert all(one != other for one, other in pairwise(looks[:40]))
 
     def test_whose_turn_is_late_goes_to_a_worker_that_may_be_free(self, workspace, runner, messages):
         other = WorkspaceFactory()

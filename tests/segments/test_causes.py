@@ -216,19 +216,19 @@ def test_what_an_event_caused_is_of_its_level(workspace, settled):
     record(workspace, of(settled, "buy"), level=EffectsLevel.SCORES_AND_SEGMENTS, source="import")
     record(workspace, of(settled, "buy"))
     levels = []
-    original = effects._take_batches
+    original = effects._take
     effects_taken = lambda *arguments: levels.append(original(*arguments)) or levels[-1]  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(effects, "_take_batches", effects_taken)
+        patch.setattr(effects, "_take", effects_taken)
         apply_effects(workspace.id)
     ((entered, _),) = moves(segment)
-    assert levels[1] == {entered.id: (EffectsLevel.SCORES_AND_SEGMENTS, False)}
+    assert levels[1].events == {str(entered.id): (EffectsLevel.SCORES_AND_SEGMENTS, False)}
 
 
 def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeypatch):
     """An event that is recorded while contacts are judged counts already: the entry is not of before it."""
     segment = a_segment(workspace, did("buy", timeWindow="7d"))
-    original = effects._take_batches
+    original = effects._take
     late = []
 
     def take(*arguments):
@@ -241,7 +241,7 @@ def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeyp
     record(workspace, of(settled, "look"))
     tag_contact(workspace, Contact.objects.get(), "any")
     a_segment(workspace, every(did("buy", timeWindow="7d"), {"type": "tag", "value": "any"}))
-    monkeypatch.setattr(effects, "_take_batches", take)
+    monkeypatch.setattr(effects, "_take", take)
     apply_effects(workspace.id)
     for one in (segment,):
         assert cause(one) == late[0]
