@@ -26,6 +26,8 @@ warnings.filterwarnings("ignore", message=r"list_queues\(\) now returns", catego
 SET_UP_LOCK = 0x68656164  # any number that nothing else uses
 READ_SECONDS = 5.0
 """After which a consumer reads in any case: for what a killed worker had taken, and a notification that was lost."""
+IDLE_SECONDS = 5.0
+"""After which a consumer's thread, in which its tasks run, leaves the database alone until a message comes."""
 FULL_SECONDS = 0.1
 """After which a consumer that has all it may have at a time looks whether it may have more."""
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
@@ -172,7 +174,7 @@ class Transport(kombu_pgmq.Transport):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]  # kombu
         self.line = Line()
-        self.read_at = self._next_read = 0.0
+        self.read_at = self._next_read = self._busy_at = 0.0
 
     def _create_pgmq_client(self) -> PGMQueue:
         with self.line.connection() as connection:
@@ -200,9 +202,12 @@ class Transport(kombu_pgmq.Transport):
         try:
             self.cycle.get(self._deliver, timeout=0)  # type: ignore[union-attr]  # it has one
         except Empty:
+            if begun_at > self._busy_at + IDLE_SECONDS:
+                connections.close_all()
             self._next_read = begun_at + (READ_SECONDS if self.read_at >= begun_at else FULL_SECONDS)
             return False
-        self._next_read = begun_at
+        # By now a worker of one process has done what was delivered.
+        self._next_read = self._busy_at = time.monotonic()
         return True
 
     def close_connection(self, connection: Any) -> None:

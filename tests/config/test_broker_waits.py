@@ -9,6 +9,7 @@ import uuid
 
 import psycopg
 import pytest
+from django.db import connection as django_connection
 from kombu import Consumer, Queue
 
 from config import broker
@@ -77,11 +78,14 @@ def test_while_nothing_comes_it_reads_every_few_seconds_only(consuming, monkeypa
         "_receive_messages",
         lambda *args, **options: reads.append(now) or receive(*args, **options),
     )
+    django_connection.ensure_connection()
     end = now + 60
     while now < end:
         with pytest.raises(TimeoutError):
             consuming.drain_events(timeout=2)
     assert 10 <= len(reads) <= 60 / broker.READ_SECONDS + 1
+    # Nor is there a connection that nobody uses.
+    assert django_connection.connection is None
 
 
 def test_a_message_wakes_it(consuming, queue, heard, monkeypatch):
