@@ -260,7 +260,7 @@ def _committed(group: Sequence[Submission]) -> list[Result]:
     is_committing = False
     try:
         with transaction.atomic(durable=True):
-            _limit_waiting()
+            _prepare_connection()
             results = _recorded(group)
             is_committing = True
     except Error as error:
@@ -271,17 +271,22 @@ def _committed(group: Sequence[Submission]) -> list[Result]:
     return results
 
 
-def _limit_waiting() -> None:
-    """Bound what one workspace's group may keep its writer from the others; once a connection."""
-    if getattr(connection.connection, _IS_LIMITED, False):
+def _prepare_connection() -> None:
+    """Bound what one workspace's group may keep its writer from the others, and plan once; once a connection.
+
+    The statements are look-ups by key, any number of them: to plan one anew for a small group takes longer than to
+    run it.
+    """
+    if getattr(connection.connection, _IS_PREPARED, False):
         return
     milliseconds = int(settings.INGEST_TIMEOUT_SECONDS * 1000)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
+            "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
+            " set_config('plan_cache_mode', 'force_generic_plan', false)",
             [str(milliseconds), str(2 * milliseconds)],
         )
-    transaction.on_commit(lambda: setattr(connection.connection, _IS_LIMITED, True))
+    transaction.on_commit(lambda: setattr(connection.connection, _IS_PREPARED, True))
 
 
 def _recorded(group: Sequence[Submission]) -> list[Result]:
@@ -395,7 +400,7 @@ def _settle_claims(workspace_id: UUID, rest: Mapping[int, Submission], results: 
 
 _MOST_FAILURES = 2
 _SHORTEST_LIMIT = timedelta(hours=1)
-_IS_LIMITED = "headrace_waits_are_limited"
+_IS_PREPARED = "headrace_is_prepared_for_groups"
 
 
 def _of_this_process() -> GroupCommit | None:

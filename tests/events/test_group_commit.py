@@ -238,6 +238,23 @@ def test_who_waits_for_a_lock_too_long_is_told_to_come_back(workspace, writers, 
     assert not Event.objects.filter(name="x").exists()
 
 
+def test_a_writer_has_its_statements_planned_once(workspace, writers):
+    plans: list[tuple[int, int]] = []
+
+    def answer(outcomes, contacts):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements")
+            plans.append(cursor.fetchone())
+        return DONE
+
+    writer = writers(writers=1)
+    for _ in range(8):
+        writer.submit(a_submission(workspace, answer=answer))
+    generic, custom = plans[-1]
+    assert generic > 0
+    assert custom == 0
+
+
 def test_past_a_bound_nobody_else_may_wait(workspace, writers, monkeypatch):
     writer = writers(most_waiting=2)
     with ThreadPoolExecutor(2) as pool, held_up(monkeypatch) as begun:
