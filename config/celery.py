@@ -13,6 +13,8 @@ from config.memory import settle
 from config.orphans import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# `manage.py check` runs them: they would load every page, in workers that serve none.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 # `pgmq://` is a queue in Django's own database, wherever that is.
 TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
 

@@ -3,7 +3,6 @@
 import hashlib
 import random
 import threading
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -71,11 +70,6 @@ def parse_uuid(text: object) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def array_of(ids: Iterable[UUID]) -> str:
-    """Return ids as PostgreSQL spells an array of them: the driver takes four times as long."""
-    return "{" + ",".join([one.hex for one in ids]) + "}"
 
 
 def _with_time(at: datetime, random: int) -> UUID:

@@ -1,10 +1,15 @@
 """Long lists of values are bound as one array: a statement has room for 65,535 parameters."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from typing import Any, Final
 
-from django.db.models import Field, ForeignObject
+from django.db.models import F, Field, ForeignObject, Lookup
 from django.db.models.fields.related_lookups import RelatedIn
 from django.db.models.lookups import In
+
+from config.arrays import array
 
 MOST_PARAMETERS: Final = 100
 """Shorter lists are written out, so that the planner sees how many values there are."""
@@ -29,6 +34,24 @@ class ArrayIn(_BoundAsArray, In):
 
 class RelatedArrayIn(_BoundAsArray, RelatedIn):
     """`__in` of what a field points to."""
+
+
+def one_of(column: str, values: Iterable[Any]) -> OneOf:
+    """Return the condition that a column is one of some values, however many: the statement stays the same."""
+    return OneOf(F(column), list(values))
+
+
+class OneOf(Lookup):
+    """Whether a column is in an array. `__in` has another text for each number of values, which is prepared anew."""
+
+    lookup_name = "one_of"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        """Return the condition."""
+        text, parameters = self.process_lhs(compiler, connection)
+        kind = self.lhs.output_field.db_type(connection)
+        return f"{text} = ANY (%s::{kind}[])", (*parameters, array(self.rhs))
 
 
 def register() -> None:

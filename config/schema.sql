@@ -1,4 +1,4 @@
--- Of the migrations: 0de287284159eba2812fe62b87f726cacb4ed6e120b8fdedb191106be547e6a1
+-- Of the migrations: 24d43ad20a2e48f315668fc455e8a3d3d0c0c9d723d02da082f4d6d385ed03f4
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -1132,7 +1132,7 @@ CREATE INDEX contacts_contacttag_tag_id_5d4815b8 ON public.contacts_contacttag U
 CREATE INDEX contacts_identifier_contact_id_9547c97e ON public.contacts_identifier USING btree (contact_id);
 CREATE INDEX contacts_merge_merged_id_9cba599f ON public.contacts_merge USING btree (merged_id);
 CREATE INDEX contacts_merge_survivor_id_15d2c653 ON public.contacts_merge USING btree (survivor_id);
-CREATE INDEX decision_by_campaign ON public.campaigns_decision USING btree (workspace_id, campaign_id, id);
+CREATE INDEX decision_by_campaign ON public.campaigns_decision USING btree (workspace_id, campaign_id, id) WHERE (campaign_id IS NOT NULL);
 CREATE INDEX decision_by_contact ON public.campaigns_decision USING btree (workspace_id, contact_id, id);
 CREATE INDEX decision_by_event ON public.campaigns_decision USING btree (workspace_id, event_id) WHERE (event_id IS NOT NULL);
 CREATE INDEX decision_by_run ON public.campaigns_decision USING btree (workspace_id, run_id) WHERE (run_id IS NOT NULL);
@@ -1165,7 +1165,7 @@ CREATE UNIQUE INDEX merge_one_standing ON public.contacts_merge USING btree (wor
 CREATE INDEX message_by_campaign ON public.campaigns_message USING btree (workspace_id, campaign_id, id);
 CREATE INDEX message_by_contact ON public.campaigns_message USING btree (workspace_id, contact_id, channel, sent_at);
 CREATE INDEX message_by_event ON public.campaigns_message USING btree (workspace_id, event_id) WHERE (event_id IS NOT NULL);
-CREATE INDEX message_by_provider ON public.campaigns_message USING btree (workspace_id, provider_id);
+CREATE INDEX message_by_provider ON public.campaigns_message USING btree (workspace_id, provider_id) WHERE (NOT ((provider_id)::text = ''::text));
 CREATE INDEX message_by_run ON public.campaigns_message USING btree (workspace_id, run_id) WHERE (run_id IS NOT NULL);
 CREATE INDEX message_by_time ON public.campaigns_message USING btree (workspace_id, id);
 CREATE INDEX message_claimed ON public.campaigns_message USING btree (workspace_id, claimed_at) WHERE ((status)::text = 'SENDING'::text);
@@ -1389,6 +1389,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0011_lists_by_time', now()),
     ('campaigns', '0012_pending_consents', now()),
     ('campaigns', '0013_levels_of_runs', now()),
+    ('campaigns', '0014_fewer_index_entries', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_lists_by_index', now()),
     ('contacts', '0003_merges', now()),

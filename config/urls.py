@@ -16,8 +16,16 @@ handler404 = "config.fallback.page_not_found"
 handler500 = "config.fallback.server_error"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    # The hot ones first: routes are tried in this order.
+    # What takes events comes first: routes are tried in this order.
     path("api/", include("events.api.urls")),
+    *autosend.root_urlpatterns,
+    *leadpush.root_urlpatterns,
+    *suresend.root_urlpatterns,
+    *omnisend.root_urlpatterns,
+    path("autosend/v1/", include(autosend)),
+    path("leadpush/v1/", include(leadpush)),
+    path("suresend/api/partner/", include(suresend)),
+    path("omnisend/v4/", include(omnisend)),
     path("livez", LiveView.as_view(), name="livez"),
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("admin/", admin.site.urls),
@@ -30,13 +38,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("campaigns.public.urls")),
     path("api/", include("workspaces.api.urls")),
     path("oauth2/", include("workspaces.api.oauth_urls")),
-    path("autosend/v1/", include(autosend)),
-    path("leadpush/v1/", include(leadpush)),
-    path("suresend/api/partner/", include(suresend)),
-    path("omnisend/v4/", include(omnisend)),
-    *autosend.root_urlpatterns,
-    *leadpush.root_urlpatterns,
-    *suresend.root_urlpatterns,
-    *omnisend.root_urlpatterns,
     re_path("^api/", NoSuchRoute.as_view()),
 ]

@@ -3,11 +3,9 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from itertools import accumulate
 from typing import IO, Any, NoReturn
 
-import orjson
 from django.conf import settings
 from django.http import UnreadablePostError
 from rest_framework import status
@@ -17,6 +15,7 @@ from rest_framework.renderers import BaseRenderer
 
 from config.encodings import CorruptBody, InflatedTooLarge, UnknownEncoding
 from config.numbers import settled
+from config.rendering import dumps
 from config.texts import composed
 
 MAX_DEPTH = 100
@@ -150,34 +149,6 @@ def parse_json(body: bytes | str) -> Any:
     if _ESCAPED_SURROGATE_OR_NUL.search(raw):
         _refuse_unstorable_text(value)
     return value
-
-
-def dumps(value: Any) -> bytes:
-    """Return `value` as compact JSON; datetimes as the native format writes them."""
-    return orjson.dumps(
-        value, default=_default, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
-    )
-
-
-def iso_seconds(moment: datetime) -> str:
-    """Return e.g. `2026-01-15T10:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def iso_millis(moment: datetime) -> str:
-    """Return e.g. `2026-01-15T10:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def iso_micros(moment: datetime) -> str:
-    """Return e.g. `2026-01-15T10:00:00.000000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _default(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return iso_millis(value)
-    return str(value)
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

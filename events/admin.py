@@ -24,7 +24,7 @@ from unfold.widgets import UnfoldAdminEmailInputWidget
 from config import clock
 from config.ids import parse_uuid
 from config.planning import planned_for_its_values
-from config.wire import dumps
+from config.rendering import dumps
 from contacts.admin import ContactSearchMixin, find_contact_ids, identifier_of
 from contacts.models import Contact, Identifier
 from contacts.services import ContactReference

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from config.wire import dumps
+from config.rendering import dumps
 
 Node = Mapping[str, Any]
 

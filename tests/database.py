@@ -6,6 +6,7 @@ and makes permissions and content types anew, which takes a hundred times as lon
 """
 
 import hashlib
+from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
@@ -23,7 +24,7 @@ KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 def begin_with_template() -> None:
     """Have Django's test database of this process be a copy, which it finds migrated."""
-    name = f"{PREFIX}{_digest()}"
+    name = f"{PREFIX}{digest_of_schema()}"
     creation = connection.creation
     with creation._nodb_cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", [PREFIX])
@@ -76,11 +77,13 @@ def empty(_: TransactionTestCase | None = None, large_bytes: int = 1_000_000) ->
         )
 
 
-def _digest() -> str:
-    """Return what changes with the migrations, and with the month, on which the partitions depend."""
+def digest_of_schema(*files: Path) -> str:
+    """Return what changes with the migrations and these files, and with the month, on which the partitions depend."""
     digest = hashlib.sha256(f"{clock.now():%Y-%m}".encode())
     for migration, path in sorted(migrations_on_disk().items()):
         digest.update(repr(migration).encode() + path.read_bytes())
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

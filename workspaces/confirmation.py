@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 
 from config import clock
 from config.ids import NO_ID, parse_uuid
-from config.wire import dumps
+from config.rendering import dumps
 from workspaces.models import Confirmation
 
 FIELD: Final = "confirmed"

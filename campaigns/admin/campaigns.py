@@ -48,7 +48,7 @@ from campaigns.services.tracing import Trace, trace_event
 from campaigns.services.warnings import campaign_warnings, rule_warnings
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from config.wire import dumps
+from config.rendering import dumps
 from contacts.models import Contact
 from events.admin import event_link
 from events.models import Event

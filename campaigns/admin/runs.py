@@ -18,7 +18,7 @@ from campaigns.models import CampaignSet, Decision, Run
 from campaigns.models.runs import DecisionQuerySet
 from campaigns.reasons import Reason
 from campaigns.services.decisions import names_of_campaigns
-from config.wire import dumps
+from config.rendering import dumps
 from workspaces.staff import MachineWrittenMixin, TenantAdmin, WorkspaceFilter, chosen_workspace
 
 SHOWN_DECISIONS = 200

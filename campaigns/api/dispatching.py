@@ -13,7 +13,7 @@ from campaigns.errors import MessageRefused, TemplateFault
 from campaigns.models import Template
 from campaigns.services.messages import Refused, reserve_message
 from config import clock, ids
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.api.strict import WRITE_REFUSALS
 from workspaces.models import Workspace

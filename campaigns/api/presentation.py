@@ -28,7 +28,7 @@ from campaigns.services.reporting import MessageCounts, Report, StepCount
 from campaigns.services.tallying import counts_of
 from campaigns.services.tracing import Trace
 from campaigns.services.warnings import campaign_warnings, rule_warnings
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.api.shapes import Row, briefs
 from contacts.models import Contact
 from contacts.services import ids_of

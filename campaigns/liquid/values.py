@@ -16,7 +16,7 @@ from liquid.expression import Expression
 from liquid.token import Token
 from liquid.undefined import UNDEFINED, FalsyStrictUndefined, Undefined
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 
 MAX_VALUE: Final = 200_000
 """Characters, or bits, of a value on its way; of a list, a hundredth as many elements."""

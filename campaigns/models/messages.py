@@ -151,7 +151,12 @@ class Message(models.Model):
             models.Index(
                 fields=["workspace", "run_id"], condition=Q(run_id__isnull=False), name="message_by_run"
             ),
-            models.Index(fields=["workspace", "provider_id"], name="message_by_provider"),
+            models.Index(
+                # Until it has left it has none.
+                fields=["workspace", "provider_id"],
+                condition=~Q(provider_id=""),
+                name="message_by_provider",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -314,7 +314,12 @@ class Decision(models.Model):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["workspace", "campaign", "id"], name="decision_by_campaign"),
+            models.Index(
+                # Most are about several campaigns, and have a set of them instead.
+                fields=["workspace", "campaign", "id"],
+                condition=Q(campaign__isnull=False),
+                name="decision_by_campaign",
+            ),
             models.Index(fields=["workspace", "id"], name="decision_by_time"),
             models.Index(
                 # With what reports count by.

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from campaigns.definition import Definition, Record, TagStep, Update
+from campaigns.definition import CallWebhook, Definition, Record, Send, TagStep, Update
 from campaigns.models import Decided, RunState
 from campaigns.services.cancelling import cancel_messages
 from campaigns.services.progress import Progress
@@ -18,6 +18,9 @@ from campaigns.services.turns import Chunk
 from events.services import isolate
 
 _LEFT_OUT: Final = frozenset({Update, TagStep, Record})
+_SENDING: Final = frozenset({Send, CallWebhook})
+MOST_MESSAGES: Final = 200
+"""Made in one go: to write more takes so long that others would wait for the effects."""
 
 
 def begin(
@@ -25,7 +28,7 @@ def begin(
 ) -> list[Decided]:
     """Take new runs as far as they come by waiting, sending and choosing. Returns what was decided on the way.
 
-    One whose step fails is due at it: whoever takes it on there notes why.
+    One whose step fails is due at it: whoever takes it on there notes why. So are those past the first messages.
     """
     progress = Progress(Chunk(workspace_id, now, runs), definitions, _LEFT_OUT)
     going: list[RunState] = []
@@ -35,10 +38,14 @@ def begin(
         progress.heed_the_stream()
         going.extend(progress.going)
 
-    isolate([run for run in runs if not progress.is_left_out(run)], heed, _leave)
+    isolate([run for run in runs if not progress.is_at(run, _LEFT_OUT)], heed, _leave)
+    room = MOST_MESSAGES
     while going:
         progress.going = []
-        isolate(going, progress.take, _leave)
+        sending = [run.id for run in going if progress.is_at(run, _SENDING)]
+        late = frozenset(sending[room:])
+        room -= len(sending) - len(late)
+        isolate([run for run in going if run.id not in late], progress.take, _leave)
         going = progress.going
     cancel_messages(workspace_id, progress.cancelled, now)
     return progress.decisions

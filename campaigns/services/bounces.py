@@ -65,7 +65,8 @@ def _message(report: Report) -> Message | None:
     elif report.provider_id:
         # The report names no workspace, and the index begins with it.
         everywhere = list(Workspace.objects.values_list("pk", flat=True))
-        messages = messages.filter(workspace_id__in=everywhere, provider_id=report.provider_id)
+        with_one = messages.exclude(provider_id="")
+        messages = with_one.filter(workspace_id__in=everywhere, provider_id=report.provider_id)
     else:
         return None
     found = messages.values_list("workspace_id", "pk").first()

@@ -24,8 +24,8 @@ from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import starter_of
 from campaigns.signals import campaign_waits
 from config import clock, ids
+from config.rendering import iso_millis
 from config.schedule import notify_beat
-from config.wire import iso_millis
 from contacts.services.lookup import find
 from events.services import bump_rules_version, hold_rules
 from segments.models import Membership, Segment

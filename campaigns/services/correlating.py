@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from config.lookups import one_of
 from events.models import Event
 
 _LONGEST = 200
@@ -35,7 +36,7 @@ def properties_of(workspace_id: UUID, event_ids: Collection[UUID]) -> dict[UUID,
     if not event_ids:
         return {}
     events = Event.objects.filter(
-        workspace_id=workspace_id, id__in=event_ids, id__gte=min(event_ids), id__lte=max(event_ids)
+        one_of("id", event_ids), workspace_id=workspace_id, id__gte=min(event_ids), id__lte=max(event_ids)
     )
     return dict(events.values_list("id", "properties"))
 

@@ -29,6 +29,7 @@ from campaigns.services.permission import Asked, Permission, Verdict, permission
 from campaigns.services.suppressing import note_bounces
 from config import clock
 from config.arrays import array
+from config.lookups import one_of
 from config.schedule import notify_beat
 from events.models import EffectsLevel, Event
 from events.services import Consequence, record_consequences
@@ -258,7 +259,9 @@ def _overtaken(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID | N
     run_ids = {
         one.run_id for one in messages if one.attempts and one.run_id and one.channel != Channel.WEBHOOK
     }
-    runs = Run.objects.in_workspace(workspace_id).filter(id__in=run_ids, end_reason__in=CANCELLING)
+    runs = Run.objects.in_workspace(workspace_id).filter(
+        one_of("id", run_ids), one_of("end_reason", sorted(CANCELLING))
+    )
     return dict(runs.values_list("id", "end_reason")) if run_ids else {}
 
 
@@ -518,6 +521,6 @@ def _depths(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID | None, int]:
     if not event_ids:
         return {}
     events = Event.objects.filter(
-        workspace_id=workspace_id, id__in=event_ids, id__gte=min(event_ids), id__lte=max(event_ids)
+        one_of("id", event_ids), workspace_id=workspace_id, id__gte=min(event_ids), id__lte=max(event_ids)
     )
     return {event_id: depth + 1 for event_id, depth in events.values_list("id", "depth")}

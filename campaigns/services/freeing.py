@@ -17,6 +17,7 @@ from campaigns.services.cancelling import CANCELLING
 from campaigns.signals import message_reserved
 from config import clock
 from config.ids import first_id_at
+from config.lookups import one_of
 
 STOPPED_AT_MOST: Final = timedelta(hours=72)
 """How old a message may be that goes after all: what was stopped before has lost its occasion."""
@@ -32,7 +33,7 @@ def look_again(workspace_id: UUID, channel: str, *, contact_ids: Collection[UUID
         channel=channel, status=Message.Status.QUEUED, attempts=0
     )
     if contact_ids is not None:
-        queued = queued.filter(contact_id__in=contact_ids)
+        queued = queued.filter(one_of("contact_id", contact_ids))
     # Those that may leave now, too: who is judging one by what held until now is waited for, and overruled.
     count = queued.update(send_at=Least(F("send_at"), now))
     _call_deliverers(workspace_id, channel, count)
@@ -57,7 +58,7 @@ def release(
         channel=channel, id__gte=first_id_at(now - STOPPED_AT_MOST)
     )
     if address or contact_ids:
-        messages = messages.filter(Q(contact_id__in=contact_ids) | Q(address=address))
+        messages = messages.filter(Q(one_of("contact_id", contact_ids)) | Q(address=address))
     # The queued ones too: who is about to stop one is waited for.
     waiting = messages.filter(status__in=[Message.Status.QUEUED, Message.Status.CANCELLED])
     stopped = [
@@ -67,11 +68,11 @@ def release(
     ]
     over = set(
         Run.objects.in_workspace(workspace_id)
-        .filter(id__in={one.run_id for one in stopped if one.run_id}, end_reason__in=CANCELLING)
+        .filter(one_of("id", {one.run_id for one in stopped if one.run_id}), one_of("end_reason", CANCELLING))
         .values_list("id", flat=True)
     )
     ids = [one.pk for one in stopped if one.run_id not in over]
-    again = Message.objects.in_workspace(workspace_id).filter(id__in=ids)
+    again = Message.objects.in_workspace(workspace_id).filter(one_of("id", ids))
     count = again.update(status=Message.Status.QUEUED, error="", send_at=now)
     _call_deliverers(workspace_id, channel, count)
     return count

@@ -44,7 +44,8 @@ def outcomes_of_lag(
     found = _find(chunk, runs, ending) if runs else []
     if not found:
         return {}
-    versions = {run.version_id for run in runs}
+    # In an order of their own: the same versions make the same statement.
+    versions = sorted({run.version_id for run in runs})
     fulfilled = match_notices(
         chunk.workspace_id,
         [one for version_id in versions for one in ending[version_id]],

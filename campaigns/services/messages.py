@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.db import transaction
+import orjson
+from django.db import connection, transaction
 
 from campaigns.errors import TemplateFault, ValueMissing
 from campaigns.models import Campaign, ChannelSettings, Decided, Decision, Message, Template
@@ -32,6 +33,8 @@ from campaigns.services.templates import (
 )
 from campaigns.signals import message_reserved
 from config import ids
+from config.arrays import array
+from config.lookups import one_of
 from events.models import Event
 
 __all__ = ["Order", "Refused", "Reserved", "WebhookRequest", "reserve_message", "reserve_messages"]
@@ -109,24 +112,34 @@ def reserve_message(
 
 @transaction.atomic
 def reserve_messages(
-    workspace_id: UUID, orders: Sequence[Order], *, now: datetime
+    workspace_id: UUID,
+    orders: Sequence[Order],
+    *,
+    now: datetime,
+    people: Mapping[UUID, Person] | None = None,
 ) -> list[Reserved | Refused]:
     """Render messages and reserve each under its key, or tell why there is none; a fixed number of statements.
+
+    `people`: by contact, where they have been read already.
 
     A key that has its message gets that again. Refusals and deferrals are written as decisions here; that a message
     was sent, once it was. They leave after the commit. Raises InvalidAddress for a test to what is none.
     """
     found = _by_key(workspace_id, orders)
     new = {order.key: order for order in orders if order.key not in found}
-    reserving = _Reserving(workspace_id, now)
+    if people is None:
+        people = people_of(workspace_id, {order.contact_id for order in new.values()})
+    reserving = _Reserving(workspace_id, now, people)
     reserving.take(list(new.values()))
     reserving.write()
     return [reserving.outcomes.get(order.key) or _again(found[order.key], now) for order in orders]
 
 
 def _by_key(workspace_id: UUID, orders: Sequence[Order]) -> dict[str, Message]:
-    messages = Message.objects.in_workspace(workspace_id).filter(key__in=[order.key for order in orders])
-    return {message.key: message for message in messages}
+    """Return what was reserved before, by key. A step of a run is taken once: nothing was."""
+    keys = [order.key for order in orders if order.run_id is None]
+    messages = Message.objects.in_workspace(workspace_id).filter(one_of("key", keys))
+    return {message.key: message for message in messages} if keys else {}
 
 
 def _again(message: Message, now: datetime) -> Reserved:
@@ -148,22 +161,22 @@ class _Addressed:
 class _Reserving:
     """Some orders of a workspace on their way."""
 
-    def __init__(self, workspace_id: UUID, now: datetime) -> None:
+    def __init__(self, workspace_id: UUID, now: datetime, people: Mapping[UUID, Person]) -> None:
         self.workspace_id = workspace_id
         self.now = now
+        self.people = people
         # By key.
         self.outcomes: dict[str, Reserved | Refused] = {}
         self.messages: list[Message] = []
         self.decisions: list[Decided] = []
-        self.people: dict[UUID, Person] = {}
         self.scores: dict[UUID, float] = {}
         # By channel.
         self.settings: dict[str, ChannelSettings] = {}
 
     def take(self, orders: Sequence[Order]) -> None:
         """Judge and render."""
-        self.people = people_of(self.workspace_id, {order.contact_id for order in orders})
-        self.scores = scores_of(self.workspace_id, [person.id for person in self.people.values()])
+        ids = {person.id for order in orders if (person := self.people.get(order.contact_id)) is not None}
+        self.scores = scores_of(self.workspace_id, ids) if ids else {}
         by_channel: dict[str, list[Order]] = defaultdict(list)
         for order in orders:
             if order.contact_id in self.people:
@@ -175,21 +188,34 @@ class _Reserving:
 
     def write(self) -> None:
         """Insert what is new; who was quicker under a key has reserved its message."""
-        Message.objects.bulk_create(self.messages, ignore_conflicts=True)
-        keys = [message.key for message in self.messages]
-        rows = Message.objects.in_workspace(self.workspace_id).filter(key__in=keys)
-        standing = {message.key: message for message in rows.only("key", "status", "send_at")} if keys else {}
-        reserved = [one for one in self.messages if standing[one.key].pk == one.pk]
-        ours = {message.pk for message in reserved}
-        for message in self.messages:
-            if message.pk not in ours:
-                self.outcomes[message.key] = _again(standing[message.key], self.now)
+        ours = self._insert()
+        reserved = [one for one in self.messages if one.pk in ours]
+        if len(reserved) < len(self.messages):
+            standing = self._standing()
+            for message in self.messages:
+                if message.pk not in ours:
+                    self.outcomes[message.key] = _again(standing[message.key], self.now)
         Decision.objects.write(
             self.workspace_id,
             (one for one in self.decisions if one.message_id is None or one.message_id in ours),
         )
         if reserved:
             message_reserved.send(sender=Message, messages=reserved)
+
+    def _insert(self) -> set[UUID]:
+        """Insert the messages, and return the ids of those that are there by it."""
+        if not self.messages:
+            return set()
+        columns = [array([getattr(one, name) for one in self.messages]) for name in _COLUMNS]
+        headers = array([orjson.dumps(one.headers).decode() for one in self.messages])
+        with connection.cursor() as cursor:
+            cursor.execute(_INSERT, [self.workspace_id, self.now, *columns, headers])
+            return {message_id for (message_id,) in cursor.fetchall()}
+
+    def _standing(self) -> dict[str, Message]:
+        keys = [message.key for message in self.messages]
+        rows = Message.objects.in_workspace(self.workspace_id).filter(one_of("key", keys))
+        return {message.key: message for message in rows.only("key", "status", "send_at")}
 
     def _take_channel(self, channel: str, orders: Sequence[Order]) -> None:
         settings = self.settings[channel] = settings_of(self.workspace_id, channel)
@@ -312,6 +338,22 @@ class _Reserving:
                 decided_at=self.now,
             )
         )
+
+
+_COLUMNS: Final = {
+    **dict.fromkeys(["id", "campaign_id", "contact_id", "run_id", "event_id", "template_id"], "uuid"),
+    **dict.fromkeys(["step", "key", "channel", "address", "host", "subject", "body", "text"], "text"),
+    **dict.fromkeys(["is_transactional", "is_test"], "bool"),
+    "priority": "int",
+    "send_at": "timestamptz",
+}
+_INSERT: Final = f"""
+INSERT INTO campaigns_message (workspace_id, created_at, status, attempts, provider_id, error,
+    {", ".join(_COLUMNS)}, headers)
+SELECT %s::uuid, %s::timestamptz, '{Message.Status.QUEUED}', 0, '', '', *
+FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())}, %s::jsonb[])
+ON CONFLICT (workspace_id, key) DO NOTHING RETURNING id
+"""
 
 
 def _list_headers(token: str) -> dict[str, str]:

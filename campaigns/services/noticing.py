@@ -20,6 +20,7 @@ from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.parking import set_campaign_aside
 from campaigns.services.plans import Meaning, Notice, Plan
 from campaigns.signals import runs_wait
+from config.lookups import one_of
 from events.rules.matching import EventRule, given_events, matches
 from events.services import EffectBatch, EffectEvent, isolate
 from segments.services.judging import others_of
@@ -74,7 +75,7 @@ class _Noticing:
 
     def _candidates(self, notices: Sequence[Notice], contact_ids: Sequence[UUID]) -> list[RunState]:
         versions = {one.version_id for one in notices}
-        wanted = Q(status=Run.Status.OPEN, version__in=versions)
+        wanted = Q(one_of("version_id", versions), status=Run.Status.OPEN)
         goals = {
             one.version_id: one.definition.goal.within
             for one in notices
@@ -83,8 +84,10 @@ class _Noticing:
         if goals:
             # A run that came to its end is converted too, if the goal comes in time.
             since = min(event.occurred_at for event in self.events) - max(goals.values())
-            wanted |= Q(status=Run.Status.COMPLETED, version__in=goals, started_at__gte=since)
-        runs = Run.objects.in_workspace(self.batch.workspace_id).filter(wanted, contact__in=contact_ids)
+            wanted |= Q(one_of("version_id", goals), status=Run.Status.COMPLETED, started_at__gte=since)
+        runs = Run.objects.in_workspace(self.batch.workspace_id).filter(
+            wanted, one_of("contact_id", contact_ids)
+        )
         return runs.states()
 
     def _match(self, versions: Collection[UUID]) -> None:
@@ -298,9 +301,9 @@ def _look_again_at_dates(batch: EffectBatch, plan: Plan) -> None:
         Run.objects.in_workspace(batch.workspace_id)
         .open()
         .filter(
-            contact__in=[one for ids in persons.values() for one in ids],
-            version__in=plan.date_waits,
-            step__in={node_id for nodes in plan.date_waits.values() for node_id in nodes},
+            one_of("contact_id", [one for ids in persons.values() for one in ids]),
+            one_of("version_id", plan.date_waits),
+            one_of("step", {node_id for nodes in plan.date_waits.values() for node_id in nodes}),
         )
     )
     if woken.update(wake_at=batch.now):

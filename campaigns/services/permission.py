@@ -17,6 +17,7 @@ from campaigns.models import ChannelSettings, Message, PendingConsent, Suppressi
 from campaigns.reasons import Reason
 from campaigns.services.people import Person
 from config.arrays import array
+from config.lookups import one_of
 from contacts.models import Consent
 
 _LEFT: Final = (
@@ -170,8 +171,8 @@ def _left_at(
     rows: Sequence[tuple[UUID, datetime]] = list(
         Message.objects.in_workspace(settings.workspace_id)
         .filter(
+            one_of("contact_id", person_of),
             Q(status__in=_LEFT, sent_at__gt=since) | Q(status__in=_LEAVING, claimed_at__gt=since),
-            contact_id__in=person_of,
             channel=settings.channel,
             is_transactional=False,
             is_test=False,

@@ -28,6 +28,7 @@ from campaigns.definition import (
 from campaigns.errors import InvalidDefinition
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reasons import Reason
+from config.lookups import one_of
 from events.rules.matching import EventRule
 from events.services.keeping import KeptPlans
 
@@ -169,7 +170,7 @@ def definitions_of(
     known = {one: found for one in version_ids if (found := _known.get(one)) is not None}
     unreadable: dict[UUID, InvalidDefinition] = {}
     if unknown := set(version_ids) - known.keys():
-        for version in CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=unknown):
+        for version in CampaignVersion.objects.filter(one_of("id", unknown), workspace_id=workspace_id):
             try:
                 known[version.id] = definition_of(version)
             except InvalidDefinition as error:

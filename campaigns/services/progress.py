@@ -16,7 +16,8 @@ from campaigns.services.holding import holding
 from campaigns.services.lagging import outcomes_of_lag
 from campaigns.services.plans import notices_of
 from campaigns.services.steps import STEPS
-from campaigns.services.turns import Chunk, End, GoOn, Later, Outcome, Stay, Turn
+from campaigns.services.steps.acting import reserve
+from campaigns.services.turns import Asks, Chunk, End, GoOn, Later, Outcome, Stay, Turn
 
 
 @dataclass(slots=True)
@@ -32,9 +33,9 @@ class Progress:
     # Runs whose messages shall not leave any more, and why.
     cancelled: dict[UUID, str] = field(default_factory=dict)
 
-    def is_left_out(self, run: RunState) -> bool:
-        """Tell whether the step that a run is at is not taken here."""
-        return type(self.definitions[run.version_id].nodes[run.step].step) in self.left_out
+    def is_at(self, run: RunState, types: Collection[type]) -> bool:
+        """Tell whether the step that a run is at is of one of some types."""
+        return type(self.definitions[run.version_id].nodes[run.step].step) in types
 
     def heed_the_stream(self) -> None:
         """Take no run past an event that ends it, or may, before the effects come to it."""
@@ -57,6 +58,9 @@ class Progress:
         outcomes: dict[UUID, Outcome] = {}
         for (version_id, node_id), group in groups.items():
             outcomes |= self._outcomes(version_id, node_id, group)
+        asking = [(run, asks) for run in runs if isinstance(asks := outcomes[run.id], Asks)]
+        if asking:
+            outcomes |= reserve(self.chunk, asking)
         for run in runs:
             self.apply(run, outcomes[run.id])
 
@@ -118,7 +122,7 @@ class Progress:
         run.resumed_by = outcome.event_id or run.resumed_by
         if (target := node.next.get(outcome.handle)) is not None:
             run.step = target
-            if self.is_left_out(run):
+            if self.is_at(run, self.left_out):
                 run.wake_at = self.chunk.now
             else:
                 self.going.append(run)

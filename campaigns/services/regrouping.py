@@ -12,6 +12,7 @@ from campaigns.models import Run
 from campaigns.reasons import Reason
 from campaigns.services.noticing import end_runs, person_ids
 from campaigns.services.plans import definition_of
+from config.lookups import one_of
 
 
 def settle_regrouped(workspace_id: UUID, survivors: Collection[UUID], now: datetime) -> int:
@@ -19,7 +20,9 @@ def settle_regrouped(workspace_id: UUID, survivors: Collection[UUID], now: datet
     ended = 0
     for ids in person_ids(workspace_id, survivors).values():
         if len(ids) > 1:
-            runs = Run.objects.in_workspace(workspace_id).open().filter(contact__in=ids, is_test=False)
+            runs = (
+                Run.objects.in_workspace(workspace_id).open().filter(one_of("contact_id", ids), is_test=False)
+            )
             doubles = {run.id: None for run in doubles_among(runs.select_related("version"))}
             ended += len(
                 end_runs(workspace_id, doubles, status=Run.Status.EXITED, reason=Reason.MERGED, now=now)
@@ -47,6 +50,6 @@ def _mode_of(run: Run) -> str:
 
 def end_runs_of_gone(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> int:
     """End the runs of contacts that are deleted. Returns how many."""
-    runs = Run.objects.in_workspace(workspace_id).open().filter(contact__in=contact_ids)
+    runs = Run.objects.in_workspace(workspace_id).open().filter(one_of("contact_id", contact_ids))
     events = dict.fromkeys(runs.values_list("id", flat=True))
     return len(end_runs(workspace_id, events, status=Run.Status.EXITED, reason=Reason.ERASED, now=now))

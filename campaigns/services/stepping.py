@@ -27,6 +27,7 @@ from campaigns.services.regrouping import doubles_among
 from campaigns.services.turns import Chunk, End
 from config import clock
 from config.arrays import array
+from config.lookups import one_of
 from config.planning import planned_for_its_values
 from config.schedule import notify_beat
 from events.services import isolate
@@ -154,7 +155,7 @@ class _Taking(Progress):
             rows = (
                 Run.objects.in_workspace(self.chunk.workspace_id)
                 .open()
-                .filter(contact__in=ids, is_test=False)
+                .filter(one_of("contact_id", ids), is_test=False)
             )
             doubles = {one.id for one in doubles_among(rows.select_related("version"))}
             for run in [run for run in self.going if run.id in doubles]:

@@ -26,7 +26,8 @@ from campaigns.models import Campaign, ChannelSettings, Message, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import confirmation_url_of_test, preferences_url, unsubscribe_url
 from campaigns.services.people import Person
-from config.wire import iso_millis
+from config.lookups import one_of
+from config.rendering import iso_millis
 from contacts.models import ContactScore
 from events.models import Event
 
@@ -100,7 +101,7 @@ def _only_in_tests(event: Event) -> dict[str, str]:
 
 def scores_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, float]:
     """Return the lead scores of contacts; who has none is at zero."""
-    rows = ContactScore.objects.filter(workspace_id=workspace_id, contact_id__in=contact_ids)
+    rows = ContactScore.objects.filter(one_of("contact_id", contact_ids), workspace_id=workspace_id)
     return {contact_id: float(points) for contact_id, points in rows.values_list("contact_id", "points")}
 
 

@@ -15,6 +15,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import settings_of
+from config.lookups import one_of
 from events.models import Event
 
 
@@ -58,9 +59,6 @@ class Later:
     until: datetime
 
 
-Outcome = GoOn | Stay | End | Later
-
-
 @dataclass
 class Chunk:
     """The runs that one transaction takes on, and what is known of all of them; read when a step asks for it."""
@@ -74,7 +72,8 @@ class Chunk:
     def campaigns(self) -> Mapping[UUID, Campaign]:
         """The runs' campaigns, by id."""
         campaigns = Campaign.objects.in_workspace(self.workspace_id)
-        return campaigns.in_bulk({run.campaign_id for run in self.runs})
+        wanted = campaigns.filter(one_of("id", {run.campaign_id for run in self.runs}))
+        return {campaign.id: campaign for campaign in wanted}
 
     @cached_property
     def people(self) -> Mapping[UUID, Person]:
@@ -90,7 +89,7 @@ class Chunk:
     @cached_property
     def _events(self) -> dict[UUID, Event]:
         ids = [one.event_id for one in self.runs if one.event_id is not None]
-        events = Event.objects.filter(workspace_id=self.workspace_id, id__in=ids)
+        events = Event.objects.filter(one_of("id", ids), workspace_id=self.workspace_id)
         bounded = events.filter(id__gte=min(ids), id__lte=max(ids)) if ids else events.none()
         return {event.id: event for event in bounded}
 
@@ -121,3 +120,13 @@ class Turn:
     def person(self, run: RunState) -> Person:
         """Return whose run it is: the contact that stands, with all that is known of it."""
         return self.chunk.people[run.contact_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """The run asks for what its step sends; those of all versions are reserved together."""
+
+    turn: Turn
+
+
+Outcome = GoOn | Stay | End | Later | Asks

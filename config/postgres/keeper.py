@@ -23,9 +23,9 @@ FORMER_PROCESSES_SECONDS = 60
 
 
 def shared_megabytes() -> int:
-    """Return how much of the machine's memory the server keeps tables in: an eighth, at most 2 GB."""
+    """Return how much of the machine's memory the server keeps tables in: an eighth, at most 1 GB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return max(128, min(memory // 8, 2048))
+    return max(128, min(memory // 8, 1024))
 
 
 SETTINGS = {
@@ -42,6 +42,9 @@ SETTINGS = {
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "jit": "off",
+    # Two cores read no faster by other processes, and nobody replicates.
+    "io_method": "sync",
+    "max_logical_replication_workers": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

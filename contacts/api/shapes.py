@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import OuterRef, Subquery
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.models import Consent, Contact, Identifier
 from workspaces.api.strict import json_number
 

@@ -12,7 +12,7 @@ import orjson
 from django.db import DatabaseError, connection, transaction
 
 from config.moments import parse_moment, spells_moment
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.errors import InvalidFieldValue
 from contacts.models import Field, Identifier
 from contacts.services.identifiers import normalize_identifier

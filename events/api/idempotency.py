@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.status import is_success
 
 from config.errors import DomainError
-from config.wire import dumps
+from config.rendering import dumps
 from events.services.idempotency import (
     Answer,
     Claim,

@@ -12,7 +12,8 @@ from rest_framework.request import Request
 
 from config.errors import TryAgain
 from config.ids import NO_ID, parse_uuid
-from config.wire import StrictJSONParser, dumps, parse_json, read_whole
+from config.rendering import dumps
+from config.wire import StrictJSONParser, parse_json, read_whole
 from events.api.idempotency import claim_of, http_answer
 from events.services import IncomingEvent, Outcome, SchemaPolicy
 from events.services.group_commit import SCOPE, ContactReader, Submission, submit

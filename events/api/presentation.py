@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.api.shapes import Row, briefs
 from contacts.models import Contact
 from events.api.shapes import CONTEXT_FIELDS

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from config.arrays import array
 from events.conditions import Sql
 from events.rules.compiling import CompiledRules, Earliest, MeasureSpec
 
@@ -46,14 +47,9 @@ def put_together(workspace_id: UUID, compiled: Sequence[CompiledRules]) -> Alike
         joins=Sql("".join(text), tuple(parameters)),
         columns=Sql(
             "".join(f", ((%s::text[])[w.g])::{cast} AS {name}" for (cast, _), name in columns.items()),
-            tuple(spell_array(spelled) for _, spelled in columns),
+            tuple(array(spelled) for _, spelled in columns),
         ),
     )
-
-
-def spell_array(values: Sequence[str | None]) -> str:
-    """Return texts as PostgreSQL spells an array of them."""
-    return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
 
 
 def _common(values: Sequence[Any]) -> Any:
@@ -78,14 +74,9 @@ def _spelled(workspace_id: UUID, value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, list | tuple):
-        return spell_array([_spelled(workspace_id, one) for one in value])
+        return array([_spelled(workspace_id, one) for one in value])
     if isinstance(value, MeasureSpec):
         return str(value.id_in(workspace_id))
     if isinstance(value, timedelta):
         return f"{value.days} days {value.seconds}.{value.microseconds:06} seconds"
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.models import Contact
 from events.rules.compiling import CompiledRules, LeafColumns, MeasureSpec, compile_rules
 from events.rules.nodes import EventLeaf, Group, Node, Rule

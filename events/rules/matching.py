@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from config.ids import array_of
+from config.arrays import array
 from events.bounds import first_id_of_events
 from events.conditions import EventConditions, Sql
 from events.rules.compiling import bind, compile_event_rule, compile_rules
@@ -58,7 +58,7 @@ def given_events(workspace_id: UUID, event_ids: Sequence[UUID], contact_ids: Seq
                 SELECT {_COLUMNS} FROM events_event
                 WHERE workspace_id = %s AND id = sent.event_id AND id BETWEEN %s AND %s OFFSET 0
             ) t""",
-        (array_of(event_ids), array_of(contact_ids), workspace_id, min(event_ids), max(event_ids)),
+        (array(event_ids), array(contact_ids), workspace_id, min(event_ids), max(event_ids)),
     )
 
 
@@ -77,8 +77,8 @@ def events_of_contacts(
                 WHERE workspace_id = %s AND contact_id = sent.origin_id AND name = %s AND id >= %s OFFSET 0
             ) t""",
         (
-            array_of(origin for origin, _ in owners),
-            array_of(owner for _, owner in owners),
+            array(origin for origin, _ in owners),
+            array(owner for _, owner in owners),
             workspace_id,
             name,
             first_id_of_events(since),

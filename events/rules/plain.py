@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from config.wire import dumps
+from config.rendering import dumps
 from events.conditions import path_of
 from events.rules.moments import read_duration, read_moment
 from events.rules.nodes import (

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.wire import dumps
+from config.rendering import dumps
 from contacts.models import Field, Tag
 from events.conditions import CONTEXT_FIELDS
 from events.models import EventDefinition, EventProperty

@@ -10,7 +10,7 @@ from typing import Any
 
 from config.moments import parse_moment
 from config.numbers import settled
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from events.errors import InvalidPropertyValue
 from events.models import EventProperty
 

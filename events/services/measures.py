@@ -13,7 +13,8 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from config.ids import NO_ID, array_of
+from config.arrays import array
+from config.ids import NO_ID
 from events.conditions import EventConditions, Sql
 from events.models import Measure
 from events.rules.compiling import MeasureSpec, compile_event_rule, join
@@ -119,7 +120,7 @@ def add_to_aggregates(
             {_UPSERT} {_ADD}
             """,
             [
-                array_of(event_ids),
+                array(event_ids),
                 list(lanes),
                 workspace_id,
                 min(event_ids),
@@ -252,8 +253,8 @@ def _matches(
             GROUP BY m.place
             """,
             [
-                array_of(event_ids),
-                array_of(event.contact_id for event in events),
+                array(event_ids),
+                array(event.contact_id for event in events),
                 workspace_id,
                 min(event_ids),
                 max(event_ids),

@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.api.serializers import ContactBriefSerializer
 from events.errors import InvalidCondition
 from events.services import LANES

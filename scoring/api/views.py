@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.ids import NO_ID, parse_uuid
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.api.shapes import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact

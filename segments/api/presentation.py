@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.api.shapes import Row, briefs
 from contacts.models import Contact
 from segments.models import Segment

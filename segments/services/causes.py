@@ -16,7 +16,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.ids import NO_ID, array_of
+from config.arrays import array
+from config.ids import NO_ID
 from contacts.models import ContactScore
 from events.bounds import known_until
 from events.models import Event
@@ -173,8 +174,8 @@ class CauseFinder:
                     sorted({lane_of(one) for one in set(owner_of.values())}),
                     _MOST_WAITING,
                     self.batch.workspace_id,
-                    array_of(owner_of),
-                    array_of(owner_of.values()),
+                    array(owner_of),
+                    array(owner_of.values()),
                     list(names),
                 ],
             )
@@ -308,10 +309,10 @@ class CauseFinder:
         rows = [
             _Row(
                 move.transition.contact_id,
-                self.others.get(move.transition.contact_id) or array_of([move.transition.contact_id]),
+                self.others.get(move.transition.contact_id) or array([move.transition.contact_id]),
                 move.transition.at,
                 self._until(move.transition.at),
-                array_of(one.id for one in move.counted[number:]),
+                array(one.id for one in move.counted[number:]),
             )
             for move, number in zip(moves, known, strict=True)
         ]
@@ -333,12 +334,12 @@ class CauseFinder:
                 ),
                 [
                     *rules.columns.parameters,
-                    array_of(row.contact_id for row in rows),
-                    [row.ids for row in rows],
-                    moments,
-                    untils,
-                    [row.unknown for row in rows],
-                    [places[ruling.version] for ruling in rulings],
+                    array(row.contact_id for row in rows),
+                    array(row.ids for row in rows),
+                    array(moments),
+                    array(untils),
+                    array(row.unknown for row in rows),
+                    array(places[ruling.version] for ruling in rulings),
                     *bind(rules.joins, self.batch.workspace_id, min(moments), max(untils)),
                 ],
             )

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.ids import array_of
+from config.arrays import array
 from config.planning import planned_once
 from events.bounds import known_until
 from events.rules import CompiledRules, MeasureSpec, compile_rules
@@ -113,10 +113,10 @@ class JudgingStatement:
             now,
             until,
             *self.rules.columns.parameters,
-            array_of(contact_ids),
-            [others.get(contact_id) for contact_id in contact_ids] if has_others else "{}",
-            [past.get(contact_id) for contact_id in contact_ids] if past else "{}",
-            list(groups) or "{}",
+            array(contact_ids),
+            array(others.get(contact_id) for contact_id in contact_ids) if has_others else "{}",
+            array(past.get(contact_id) for contact_id in contact_ids) if past else "{}",
+            array(groups),
             # What was due has passed, and who has no moment is judged as of now.
             *bind(self.rules.joins, workspace_id, min(past.values(), default=now), until),
             versions,
@@ -163,9 +163,9 @@ def _statement(
     else:
         text += _RETURN
     ids = (
-        array_of([ruling.version for group in groups for ruling in group]),
-        array_of([ruling.segment_id for group in groups for ruling in group]),
-        array_of([group[place].version for group in groups for place in timed]),
+        array([ruling.version for group in groups for ruling in group]),
+        array([ruling.segment_id for group in groups for ruling in group]),
+        array([group[place].version for group in groups for place in timed]),
     )
     return JudgingStatement(tuple(map(tuple, groups)), timed, text, rules, ids)
 
@@ -259,7 +259,7 @@ def standing(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
     if not contact_ids:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(_STANDING, [array_of(contact_ids), workspace_id])
+        cursor.execute(_STANDING, [array(contact_ids), workspace_id])
         return {contact_id for (contact_id,) in cursor.fetchall()}
 
 
@@ -268,7 +268,7 @@ def others_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, s
     if not contact_ids:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_OTHERS, [array_of(contact_ids), workspace_id])
+        cursor.execute(_OTHERS, [array(contact_ids), workspace_id])
         return dict(cursor.fetchall())
 
 
@@ -295,9 +295,9 @@ def postpone(workspace_id: UUID, entries: Sequence[Transition]) -> None:
         cursor.execute(
             _POSTPONE,
             [
-                array_of([entry.ruling.version for entry in entries]),
-                array_of([entry.contact_id for entry in entries]),
-                [entry.at for entry in entries],
+                array([entry.ruling.version for entry in entries]),
+                array([entry.contact_id for entry in entries]),
+                array(entry.at for entry in entries),
                 workspace_id,
             ],
         )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.ids import array_of
+from config.arrays import array
 from events.models import EffectsLevel
 from events.services import Consequence, EffectEvent
 from segments.services.judging import Transition
@@ -41,11 +41,11 @@ def tell(workspace_id: UUID, moves: Sequence[Moved]) -> list[Moved]:
             _TELL,
             [
                 latest,
-                array_of([move.segment_id for move in moves]),
-                array_of([move.contact_id for move in moves]),
-                [move.is_in for move in moves],
+                array([move.segment_id for move in moves]),
+                array([move.contact_id for move in moves]),
+                array(move.is_in for move in moves),
                 # An array that is left empty is filled up with nulls: most moves are of one moment.
-                [move.at for move in moves] if any(move.at != latest for move in moves) else "{}",
+                array(move.at for move in moves) if any(move.at != latest for move in moves) else "{}",
                 workspace_id,
                 workspace_id,
                 workspace_id,

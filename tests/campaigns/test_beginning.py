@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.definition import Send
-from campaigns.models import Decision, Run
+from campaigns.models import Decision, Message, Run
 from campaigns.services import beginning, enrolling
 from campaigns.services.campaigns import execute_campaign, try_campaign
 from campaigns.services.delivery import deliver_ready
@@ -16,7 +16,17 @@ from campaigns.services.steps import STEPS
 from contacts.models import Consent, Contact
 from contacts.services import merge_contacts
 from events.services import apply_effects
-from tests.campaigns.factories import a_campaign, definition, ends, marks, messages_of, node, runs_of, work
+from tests.campaigns.factories import (
+    a_campaign,
+    definition,
+    ends,
+    marks,
+    messages_of,
+    node,
+    on_event,
+    runs_of,
+    work,
+)
 from tests.campaigns.messages import a_template, use_channel
 from tests.campaigns.rows import a_suppression
 from tests.contacts.factories import a_contact
@@ -288,3 +298,30 @@ def test_who_is_executed_has_the_message_at_once(workspace, jane):
     campaign = a_campaign(workspace, definition(mail(workspace), trigger={"type": "MANUAL"}))
     execute_campaign(workspace, campaign, jane)
     assert (ends(campaign), len(messages_of(campaign))) == ([("completed", "end_of_workflow")], 1)
+
+
+def test_of_very_many_messages_some_are_left_to_a_worker(workspace, monkeypatch):
+    monkeypatch.setattr(beginning, "MOST_MESSAGES", 3)
+    campaign = a_campaign(workspace, definition(mail(workspace), mail(workspace, "more"), WAIT))
+    people = [a_contact(workspace, f"p{number}@example.test") for number in range(4)]
+    for person in people:
+        tell(workspace, person, "go")
+    apply_effects(workspace.id)
+    assert len(messages_of(campaign)) == 3
+    assert sorted(run.step for run in runs_of(campaign)) == ["more", "more", "more", "send"]
+    work(workspace)
+    assert (len(messages_of(campaign)), {run.step for run in runs_of(campaign)}) == (8, {"wait"})
+
+
+def test_what_runs_of_many_campaigns_send_is_reserved_at_once(workspace, jane):
+    def statements(count):
+        for _ in range(count):
+            a_campaign(workspace, definition(mail(workspace), trigger=on_event(f"go {count}")))
+        tell(workspace, jane, f"go {count}")
+        with CaptureQueriesContext(connection) as queries:
+            apply_effects(workspace.id)
+        assert Message.objects.filter(event_id__isnull=False).count() >= count
+        return len(queries)
+
+    statements(2)
+    assert statements(3) == statements(6)

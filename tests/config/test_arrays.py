@@ -6,11 +6,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import DataError, connection
-from hypothesis import given
+from django.db.models import Q
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.arrays import array
+from config.lookups import one_of
 from events.models import EffectsLevel
+from tests.workspaces.factories import WorkspaceFactory
+from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
 
@@ -21,6 +25,7 @@ def read_back(values, kind):
         return cursor.fetchone()[0]
 
 
+@settings(deadline=None)  # how long one takes says nothing on a busy machine
 @given(st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)))))
 def test_texts(values):
     assert read_back(values, "text") == values
@@ -51,6 +56,17 @@ def test_texts(values):
 )
 def test_texts_that_mean_something_in_arrays(values):
     assert read_back(values, "text") == values
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ['a"', "a\\", "NULL", ""], ["{}", "nobody"]])
+def test_one_of_some_is_in(names):
+    for name in ("a", 'a"', "a\\", "NULL", "", "{}"):
+        WorkspaceFactory(name=name)
+    workspaces = Workspace.objects.filter(one_of("name", names))
+    assert {one.name for one in workspaces} == set(names) - {"nobody"}
+    ids = {one.id for one in workspaces}
+    either = Q(one_of("id", ids)) | Q(name="nobody")
+    assert {one.id for one in Workspace.objects.filter(either)} == ids
 
 
 def test_no_text_holds_a_nul():

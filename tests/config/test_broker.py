@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from config.postgres.server import EmbeddedServer
+from tests.homes import make_ready
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,7 @@ class Broker:
     """Workers and publishers that share a home."""
 
     def __init__(self, home: Path) -> None:
+        make_ready(home)
         self.notes = home / "notes"
         self.output = home / "output"
         self.environment = {**os.environ, "HEADRACE_HOME": str(home)}
@@ -80,7 +82,7 @@ def kill(worker: psutil.Popen) -> None:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path)
+    broker = Broker(tmp_path / "home")
     yield broker
     broker.close()
 

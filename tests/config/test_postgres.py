@@ -20,6 +20,7 @@ import pytest
 from config.postgres import server as server_module
 from config.postgres.locks import is_held
 from config.postgres.server import Address, EmbeddedServer
+from tests.homes import make_ready
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,9 +36,15 @@ sys.stdin.read()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "postgres"
+    folder = tmp_path / "home" / "postgres"
     yield folder
     assert EmbeddedServer(folder).wait_until_stopped(10), "the server outlived its users"
+
+
+@pytest.fixture
+def ready(folder: Path) -> None:
+    """Have a cluster in the folder, for tests that are not about how it is made."""
+    make_ready(folder.parent)
 
 
 @pytest.fixture
@@ -114,6 +121,7 @@ def test_it_is_postgresql_18_and_durable(server: EmbeddedServer) -> None:
     assert ask(address, "SELECT upper('ä')") == "Ä"
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_wrong_password_is_refused(server: EmbeddedServer) -> None:
     address = server.ensure_database("headrace")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
@@ -127,6 +135,7 @@ def test_many_first_users_start_one_server(folder: Path) -> None:
         end(user)
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_killed_starter_takes_nothing_with_it(folder: Path, server: EmbeddedServer) -> None:
     starter = start_user(folder)
     first_line(starter)
@@ -145,6 +154,7 @@ def test_a_start_killed_at_any_moment_is_made_good(folder: Path, server: Embedde
     assert ask(server.ensure_database("headrace"), "SELECT 1") == 1
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_killed_server_is_started_again_with_all_that_was_committed(server: EmbeddedServer) -> None:
     address = server.ensure_database("headrace")
     execute(address, "CREATE TABLE kept AS SELECT 1 AS one")
@@ -153,6 +163,7 @@ def test_a_killed_server_is_started_again_with_all_that_was_committed(server: Em
     assert ask(address, "SELECT one FROM kept") == 1
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_killed_keeper_is_replaced(server: EmbeddedServer) -> None:
     address = server.ensure_database("headrace")
     execute(address, "CREATE TABLE kept AS SELECT 1 AS one")
@@ -164,6 +175,7 @@ def test_a_killed_keeper_is_replaced(server: EmbeddedServer) -> None:
     assert ask(address, "SELECT one FROM kept") == 1
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_stale_pid_file_is_not_believed(folder: Path, server: EmbeddedServer) -> None:
     server.ensure_database("headrace")
     pid_file = (folder / "data/postmaster.pid").read_text()
@@ -187,6 +199,7 @@ def test_a_path_may_be_long_and_have_spaces(tmp_path: Path) -> None:
     assert server.wait_until_stopped(5)
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_vanished_socket_folder_is_made_again(server: EmbeddedServer) -> None:
     address = server.ensure_database("headrace")
     server.leave()
@@ -241,6 +254,7 @@ def test_an_ordinary_user_can_start_it() -> None:
         shutil.rmtree(home)
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_full_server_counts_as_running(server: EmbeddedServer) -> None:
     address = server.ensure_database("headrace")
     connections = []

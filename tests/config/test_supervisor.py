@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.homes import make_ready
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 READY = "Headrace runs at"
@@ -111,12 +113,24 @@ def wait_for(is_so: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Iterator[Run]:
+    """Start it where nothing is."""
+    yield from running(tmp_path / "home of headrace")
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    run = Run(tmp_path / "home of headrace")
+    """Start it where it was prepared."""
+    make_ready(tmp_path / "home of headrace")
+    yield from running(tmp_path / "home of headrace")
+
+
+def running(home: Path) -> Iterator[Run]:
+    run = Run(home)
     yield run
     if run.process.poll() is None:
         run.stop(signal.SIGKILL)
@@ -145,35 +159,30 @@ def test_it_serves_heals_and_stops_within_five_seconds(run: Run) -> None:
     assert run.remains() == []
 
 
-def test_a_later_start_tells_the_same_credentials(run: Run) -> None:
-    run.wait_until_ready()
-    demo = json.loads((run.home / "demo.json").read_text())
-    assert (run.home / "demo.json").stat().st_mode & 0o777 == 0o600
-    assert run.stop(signal.SIGINT) < 5
-    again = Run(run.home)
+def test_a_later_start_tells_the_same_credentials(new: Run) -> None:
+    new.wait_until_ready()
+    demo = json.loads((new.home / "demo.json").read_text())
+    assert (new.home / "demo.json").stat().st_mode & 0o777 == 0o600
+    assert new.stop(signal.SIGINT) < 5
+    again = Run(new.home)
     again.wait_until_ready(starts=2)
-    assert json.loads((run.home / "demo.json").read_text()) == demo
+    assert json.loads((new.home / "demo.json").read_text()) == demo
     assert again.output().count(demo["user"]["password"]) == 2
     assert again.stop() < 5
     assert again.remains() == []
 
 
-def test_the_printed_curl_lines_work(run: Run) -> None:
-    run.wait_until_ready()
-    script = "\n".join(re.findall(r"^(?:curl|CONTACT=).*$", run.output(), flags=re.MULTILINE))
-    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True)
-    assert '"error"' not in done.stdout
-    assert "ada@example.com" in done.stdout
-    assert run.stop() < 5
-
-
-def test_links_lead_to_where_it_listens(run: Run) -> None:
+def test_what_it_prints_holds(run: Run) -> None:
     run.wait_until_ready()
     for word in ("granian", "config worker"):
         assert run.child(word).environ()["PUBLIC_URL"] == f"http://localhost:{run.port}"
     assert f"{READY} http://localhost:{run.port} " in run.output()
     assert (run.home / "address").read_text().strip() == f"http://localhost:{run.port}"
-    run.stop()
+    script = "\n".join(re.findall(r"^(?:curl|CONTACT=).*$", run.output(), flags=re.MULTILINE))
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True)
+    assert '"error"' not in done.stdout
+    assert "ada@example.com" in done.stdout
+    assert run.stop() < 5
     assert not (run.home / "address").exists()
 
 

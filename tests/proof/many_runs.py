@@ -11,7 +11,7 @@ from workspaces.models import Workspace
 
 
 def prepare_runs(number: int) -> None:
-    """Make `number` contacts, and a campaign whose runs wait, and then send an e-mail."""
+    """Make `number` contacts, and a campaign of which every other run sends an e-mail at once, the others later."""
     demo = json.loads((settings.HEADRACE_HOME / "demo.json").read_text())
     workspace = Workspace.objects.get(id=demo["workspace"])
     contacts = Contact.objects.bulk_create(Contact(workspace=workspace) for _ in range(number))
@@ -29,12 +29,27 @@ def prepare_runs(number: int) -> None:
         workspace=workspace, name="Hello", subject="Hello", body="<p>Hello {{ contact.email }}"
     )
     data = {"channel": "email", "templateId": str(template.id), "transactional": True}
+    note = {"type": "record", "data": {"eventType": "noted"}}
+    wait = {"type": "wait", "data": {"duration": "1s"}}
+    send = {"type": "send", "data": data}
+    arms = [{"handle": "at once", "weight": 50}, {"handle": "later", "weight": 50}]
     nodes = [
-        {"id": "note", "type": "record", "data": {"eventType": "noted"}},
-        {"id": "wait", "type": "wait", "data": {"duration": "1s"}},
-        {"id": "send", "type": "send", "data": data},
+        {"id": "split", "type": "split", "data": {"arms": arms}},
+        *({"id": id_, **step} for id_, step in (("send", send), ("note", note), ("wait", wait))),
+        *({"id": f"{id_} later", **step} for id_, step in (("note", note), ("wait", wait), ("send", send))),
     ]
-    edges = [{"source": "note", "target": "wait"}, {"source": "wait", "target": "send"}]
+    ways = (
+        ("split", "send", "at once"),
+        ("send", "note", None),
+        ("note", "wait", None),
+        ("split", "note later", "later"),
+        ("note later", "wait later", None),
+        ("wait later", "send later", None),
+    )
+    edges = [
+        {"source": source, "target": target, **({"sourceHandle": handle} if handle else {})}
+        for source, target, handle in ways
+    ]
     raw = {
         "triggers": [{"type": "EVENT", "eventType": "go"}],
         "reentry": {"mode": "once"},

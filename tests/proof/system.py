@@ -15,6 +15,7 @@ import psutil
 import psycopg
 
 from tests.config.test_supervisor import Run, command_of, wait_for
+from tests.homes import make_ready
 
 EVENT = "purchase"
 GIVE_UP_SECONDS = 60
@@ -26,6 +27,8 @@ class System(Run):
     """A running Headrace with a demo workspace that scores every purchase with one point."""
 
     def __init__(self, home: Path, starts: int = 1, **settings: str) -> None:
+        if not home.exists() and "DATABASE_URL" not in settings:
+            make_ready(home)
         super().__init__(home, **settings)
         try:
             self.wait_until_ready(starts)
@@ -155,6 +158,11 @@ class Senders:
         assert not any(thread.is_alive() for thread in self._threads)
         if self.errors:
             raise self.errors[0]
+
+    def wait_for_more(self, count: int) -> None:
+        """Wait until so many more events are acknowledged."""
+        enough = len(self.acknowledged) + count
+        wait_for(lambda: len(self.acknowledged) >= enough or self.errors, RECOVERY_SECONDS)
 
     def by_contact(self) -> dict[str, int]:
         """Return how many events of each contact were acknowledged."""

@@ -5,7 +5,10 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from campaigns.models import Decision, Message
+from campaigns.services.bounces import Report, record_report
 from campaigns.services.campaigns import execute_campaign
+from campaigns.services.decisions import newest_about
 from campaigns.services.delivery import deliver_ready
 from campaigns.services.stepping import run_due
 from config import clock
@@ -48,6 +51,23 @@ def test_an_event_a_step_and_a_delivery_read_no_more_where_there_were_many(known
         for statement, entries in entries_read(step).items():
             assert entries.total() <= READ_AT_MOST, f"step {place}: {entries} by {statement}"
     assert sorted(run.status for run in runs_of(campaigns[workspace.id], jane)) == ["converted", "open"]
+
+
+def test_looks_by_campaign_and_by_provider_read_what_they_are_for():
+    workspace = WorkspaceFactory()
+    campaign = _a_campaign(workspace)
+    _fill(workspace.id, campaign)
+    Message.objects.filter(pk=Message.objects.first().pk).update(provider_id="theirs")
+    _analyze()
+    looks = (
+        lambda: newest_about(campaign, Decision.objects.in_workspace(workspace.id), 20),
+        lambda: record_report(Report(kind="delivered", at=clock.now(), provider_id="theirs")),
+        lambda: record_report(Report(kind="delivered", at=clock.now(), provider_id="nobody's")),
+    )
+    for look in looks:
+        for statement, entries in entries_read(look).items():
+            assert entries.total() <= READ_AT_MOST, f"{entries} by {statement}"
+    assert Message.objects.get(provider_id="theirs").status == "DELIVERED"
 
 
 def _a_campaign(workspace):

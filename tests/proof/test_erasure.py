@@ -63,6 +63,7 @@ from tests.campaigns.factories import a_campaign, definition, marks, messages_of
 from tests.config.test_supervisor import ROOT, wait_for
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
+from tests.scale import IS_WHOLE
 from tests.segments.factories import a_segment, did, every
 from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
@@ -451,11 +452,12 @@ def test_nobody_waits_for_a_long_erasure_and_nothing_comes_in(client, workspace,
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_erasure_is_gone_on_with(workspace):
     contact = a_contact(workspace, EMAIL)
-    rows = 120_000  # enough for a process to be killed three times before it is done
+    times = 3 if IS_WHOLE else 1
+    rows = 40_000 * times  # enough for a process to be killed before it is done
     with connection.cursor() as cursor:
         cursor.execute(_MANY_EVENTS, [workspace.id, contact.id, rows])
     kills = 0
-    while kills < 3:
+    while kills < times:
         command = ["erase_person", EMAIL] if not kills else ["shell", "--no-imports", "-c", CONTINUE]
         options = [f"--workspace={workspace.id}"] if not kills else []
         environment = {**os.environ, "DATABASE_URL": address_of_database()}
@@ -508,7 +510,7 @@ def address_of_database():
 
 
 def removed_so_far():
-    return sum(Erasure.objects.get().removed.values()) if Erasure.objects.exists() else 0
+    return Erasure.objects.get().removed.get("events", 0) if Erasure.objects.exists() else 0
 
 
 def same_lane(one, other):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from config.fields import JSONField
 from config.numbers import settled
-from config.wire import dumps, parse_json
+from config.rendering import dumps
+from config.wire import parse_json
 from events.services import PropertySpec, create_definition
 from tests.native import NativeClient
 from tests.workspaces.factories import WorkspaceFactory, a_key

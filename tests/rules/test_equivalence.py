@@ -12,7 +12,7 @@ from django.db import connection
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from events.conditions import EventConditions
 from events.effects import keep_aggregates
 from events.errors import InvalidCondition

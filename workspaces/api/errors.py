@@ -16,7 +16,8 @@ from rest_framework.views import set_rollback
 
 from config.encodings import SUPPORTED
 from config.errors import DomainError
-from config.wire import BodyOverdue, BodyTooLarge, UnsupportedEncoding, dumps, refusal_of
+from config.rendering import dumps
+from config.wire import BodyOverdue, BodyTooLarge, UnsupportedEncoding, refusal_of
 
 Details = Mapping[str, list[str]]
 RETRY_SECONDS = 2

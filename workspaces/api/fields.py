@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from config.moments import names_hour, parse_moment
+from config.rendering import iso_millis
 from config.texts import composed
-from config.wire import iso_millis
 
 
 class StrictCharField(serializers.CharField):

@@ -13,7 +13,7 @@ from rest_framework.serializers import Serializer
 
 from config import clock
 from config.ids import parse_uuid
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from workspaces.access import Credential
 from workspaces.api.native import NativeAPIView, NativePublicView, object_body
 from workspaces.api.serializers import (

@@ -17,7 +17,7 @@ def _pass(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
 
 STEPS: Mapping[type, Take] = {
     definition.Start: _pass,
-    definition.Send: acting.send,
+    definition.Send: acting.ask,
     definition.Wait: waiting.wait,
     definition.WaitUntilDate: waiting.wait_until_date,
     definition.WaitForTime: waiting.wait_for_time,
@@ -27,6 +27,6 @@ STEPS: Mapping[type, Take] = {
     definition.Update: acting.update,
     definition.TagStep: acting.tag,
     definition.Record: acting.record,
-    definition.CallWebhook: acting.call_webhook,
+    definition.CallWebhook: acting.ask,
     definition.Exit: choosing.leave,
 }

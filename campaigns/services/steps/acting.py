@@ -10,39 +10,50 @@ from campaigns.models import Run, RunState, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.messages import Order, Refused, Reserved, WebhookRequest, reserve_messages
-from campaigns.services.turns import End, GoOn, Outcome, Turn
+from campaigns.services.turns import Asks, Chunk, End, GoOn, Outcome, Turn
+from config.lookups import one_of
 from contacts.services import ContactChanges, get_contact, untag_contact, update_contact
 from events.models import EffectsLevel
 from events.services import Consequence, caused_by, record_consequences
 from workspaces.models import Workspace
 
 
-def send(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
-    """Reserve a message for each; whoever gets none goes on all the same, and the reason is on record."""
-    step = turn.node.step
-    assert isinstance(step, Send)  # noqa: S101  # the table of steps sees to it
-    template = Template.objects.filter(workspace_id=turn.workspace_id, id=step.template_id).first()
-    if template is None:
-        detail = {"templateId": str(step.template_id)}
-        return {run.id: End(Run.Status.FAILED, Reason.TEMPLATE_BROKEN, detail) for run in runs}
-    orders = [
-        _order(
-            turn, run, step.channel, template, priority=step.priority, is_transactional=step.is_transactional
-        )
-        for run in runs
-    ]
-    return _reserve(turn, runs, orders)
+def ask(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
+    """Have each ask for its message, or its call: see `reserve`."""
+    return {run.id: Asks(turn) for run in runs}
 
 
-def call_webhook(turn: Turn, runs: Sequence[RunState]) -> dict[UUID, Outcome]:
-    """Reserve a call for each; it leaves as messages do."""
-    step = turn.node.step
-    assert isinstance(step, CallWebhook)  # noqa: S101  # as above
+def reserve(chunk: Chunk, asking: Sequence[tuple[RunState, Asks]]) -> dict[UUID, Outcome]:
+    """Reserve what runs ask for, all at once; whoever gets none goes on all the same, and the reason is on record."""
+    steps = [asks.turn.node.step for _, asks in asking]
+    ids = {step.template_id for step in steps if isinstance(step, Send)}
+    found = Template.objects.filter(one_of("id", ids), workspace_id=chunk.workspace_id) if ids else ()
+    templates = {template.id: template for template in found}
+    outcomes: dict[UUID, Outcome] = {}
+    orders: dict[UUID, Order] = {}
+    for run, asks in asking:
+        match asks.turn.node.step:
+            case Send(template_id=template_id) if template_id not in templates:
+                detail = {"templateId": str(template_id)}
+                outcomes[run.id] = End(Run.Status.FAILED, Reason.TEMPLATE_BROKEN, detail)
+            case Send() as step:
+                orders[run.id] = _message(asks.turn, run, step, templates[step.template_id])
+            case CallWebhook() as step:
+                orders[run.id] = _call(asks.turn, run, step)
+    people = {person.id: person for person in chunk.people.values()}
+    answers = reserve_messages(chunk.workspace_id, list(orders.values()), now=chunk.now, people=people)
+    return outcomes | {run_id: _told(answer) for run_id, answer in zip(orders, answers, strict=True)}
+
+
+def _message(turn: Turn, run: RunState, step: Send, template: Template) -> Order:
+    return _order(
+        turn, run, step.channel, template, priority=step.priority, is_transactional=step.is_transactional
+    )
+
+
+def _call(turn: Turn, run: RunState, step: CallWebhook) -> Order:
     request = WebhookRequest(step.url, step.body or "{}", step.method, step.headers)
-    orders = [
-        _order(turn, run, Channel.WEBHOOK, request, priority=None, is_transactional=True) for run in runs
-    ]
-    return _reserve(turn, runs, orders)
+    return _order(turn, run, Channel.WEBHOOK, request, priority=None, is_transactional=True)
 
 
 def _order(
@@ -68,11 +79,6 @@ def _order(
         is_transactional=is_transactional,
         is_test=run.is_test,
     )
-
-
-def _reserve(turn: Turn, runs: Sequence[RunState], orders: Sequence[Order]) -> dict[UUID, Outcome]:
-    answers = reserve_messages(turn.workspace_id, orders, now=turn.now)
-    return {run.id: _told(answer) for run, answer in zip(runs, answers, strict=True)}
 
 
 def _told(answer: Reserved | Refused) -> Outcome:

@@ -17,6 +17,7 @@ from campaigns.services.correlating import properties_of, value_at
 from campaigns.services.moments import moment_of, next_time_of_day
 from campaigns.services.noticing import deadline_of
 from campaigns.services.turns import End, GoOn, Outcome, Stay, Turn
+from config.lookups import one_of
 from events.bounds import known_until
 from events.models import Event
 from events.rules.matching import EventRule, events_of_contacts, matches
@@ -151,7 +152,7 @@ def _believed(
     workspace_id: UUID, rows: Sequence[tuple[UUID, UUID, datetime]]
 ) -> list[tuple[UUID, UUID, datetime]]:
     told = Event.objects.filter(
-        workspace_id=workspace_id, id__in=[row[0] for row in rows], source=Event.Source.SYSTEM
+        one_of("id", [row[0] for row in rows]), workspace_id=workspace_id, source=Event.Source.SYSTEM
     )
     ids = set(told.values_list("id", flat=True))
     return [row for row in rows if row[0] in ids]

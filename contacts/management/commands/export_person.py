@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from config.wire import dumps
+from config.rendering import dumps
 from contacts.services import export_person, find_contact
 from workspaces.models import Workspace
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.errors import NoIdentity
 from contacts.models import Contact, Identifier
 from contacts.services import ContactChanges, ContactReference, normalize_identifier

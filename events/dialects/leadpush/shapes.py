@@ -9,7 +9,8 @@ from typing import Any
 from django.http import QueryDict
 from rest_framework.exceptions import ParseError
 
-from config.wire import iso_micros, parse_json
+from config.rendering import iso_micros
+from config.wire import parse_json
 from contacts.models import Contact, Field
 from contacts.services import normalize_identifier
 from events.dialects.leadpush.errors import invalid

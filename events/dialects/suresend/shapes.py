@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from config.moments import parse_moment
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.models import Company
 from contacts.services import CompanyReference, ContactChanges, ContactReference, normalize_identifier
 from events.dialects.checks import (

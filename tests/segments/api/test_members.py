@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from config.wire import iso_millis
+from config.rendering import iso_millis
 from contacts.models import Identifier
 from events.services import apply_effects
 from segments.services import create_segment
