@@ -7,7 +7,7 @@ import logging
 import os
 import select
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,16 +56,21 @@ class Job:
     due_at: datetime | None = None
     pause: timedelta = FIRST_PAUSE
     rests_until: datetime | None = None
+    told: list[datetime] = field(default_factory=list)
+    """Moments to come: whoever told of one tells of no later one until then."""
 
     def is_to_be_looked_at(self, now: datetime) -> bool:
         """Tell whether its time has come; where it may as well be a little early, many are looked at together."""
-        return self.look_at <= (now if self.is_due else now + SLACK)
+        is_time = self.look_at <= (now if self.is_due or not self.next_due else now + SLACK)
+        # It was put no further ahead than that, so the clock has been set back.
+        return is_time or self.look_at > now + self.every
 
     def take(self, due_at: datetime | None, now: datetime) -> bool:
         """Hear when there is something to do; plan the next look, and tell whether that is now."""
         self.is_due = due_at is not None and due_at <= now
+        self.told = [one for one in self.told if one > now]
         if not self.is_due:
-            self.look_at = now + self.every if due_at is None else min(due_at, now + self.every)
+            self.look_at = min([now + self.every, *self.told, *([due_at] if due_at else [])])
         elif self.is_chore:
             self.look_at = self.rests_until = now + self.every
         else:
@@ -76,6 +81,7 @@ class Job:
 
     def hear(self, due_at: datetime) -> None:
         """Look when somebody says that something falls due."""
+        self.told.append(due_at)
         self.look_at = min(self.look_at, max(due_at, self.rests_until or due_at))
 
 
@@ -133,7 +139,7 @@ class Scheduler(beat.Scheduler):
         return due + [
             job
             for job in self.jobs.values()
-            if not job.next_due and job.look_at <= now and job.take(now, now)
+            if not job.next_due and job.is_to_be_looked_at(now) and job.take(now, now)
         ]
 
     def _listen(self) -> None:
@@ -149,7 +155,7 @@ class Scheduler(beat.Scheduler):
     def _sleep(self, until: datetime) -> None:
         """Wait until a moment, or until something earlier is announced."""
         while (seconds := (until - clock.now()).total_seconds()) > 0:
-            announced = self._announced(seconds)
+            announced = self._announced(min(seconds, LOOK_SECONDS))
             for name, due_at in announced:
                 if name in self.jobs:
                     self.jobs[name].hear(due_at)

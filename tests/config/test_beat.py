@@ -104,6 +104,30 @@ def fall_due(name, workspace, contact, at):
         a_message(contact, an_active_campaign(workspace), status=Message.Status.QUEUED, send_at=at)
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up(time, workspace, jane):
+    scheduler = Beat(time)
+    scheduler.run(100)
+    time.go(hours=-1)
+    set_back_at = clock.now()
+    fall_due("timetable", workspace, jane, set_back_at)
+    scheduler.tick()
+    scheduler.tick()
+    assert scheduler.times("timetable")[0] - set_back_at <= timedelta(seconds=schedule.LOOK_SECONDS)
+
+
+def test_a_moment_that_was_told_is_looked_at_though_the_row_is_gone(time, workspace, jane):
+    """Whoever told of it tells of no later one until then."""
+    scheduler = Beat(time)
+    scheduler.tick()
+    told_at = clock.now() + timedelta(seconds=3)
+    scheduler.jobs["timetable"].hear(clock.now())
+    scheduler.jobs["timetable"].hear(told_at)
+    scheduler.run(1)
+    fall_due("timetable", workspace, jane, told_at)
+    scheduler.run(2.1)
+    assert scheduler.times("timetable")[0] == told_at
+
+
 def test_every_task_is_one_that_workers_know():
     celery_app.loader.import_default_modules()
     assert {options["task"] for options in settings.SCHEDULE.values()} <= set(celery_app.tasks)
