@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
-from django.db import Error, OperationalError, connections
+from django.db import OperationalError, connections
 
 from events import services
 from events.services import leases
@@ -64,7 +64,8 @@ class Runner:
         where others had lanes of it, else "done" or "nothing".
         """
         began = time.monotonic()
-        if workspace_id in self._stays or not leases.lease_to_runner(workspace_id, TASK, self._holder):
+        # The lease first: where this runner stays already, it stood for the message, and nobody else would end it.
+        if not leases.lease_to_runner(workspace_id, TASK, self._holder) or workspace_id in self._stays:
             return "taken"
         try:
             word = services.answer_wake_up(workspace_id, at_most_seconds=0)
@@ -193,5 +194,6 @@ class Runner:
     def _give_up(self, workspace_id: UUID) -> None:
         with self._changed:
             self._stays.pop(workspace_id, None)
-        with suppress(Error):
+        # Whatever it is this time: it expires.
+        with suppress(Exception):
             leases.return_lease(workspace_id, TASK, self._holder)

@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
+from config.postgres.server import ServerUnavailableError
 from contacts.models import ContactScore
 from contacts.services import ContactReference
 from events import runner as runners
@@ -277,6 +278,30 @@ class TestRunner:
         runner.stay(workspace.id, 0)
         wait_for(lambda: not Lease.objects.exists())
 
+    def test_a_message_for_whom_it_stays_with_already_leaves_the_lease_to_it(self, workspace, runner):
+        """It comes where a pass took longer than a lease; else no other would be sent until it expires."""
+        leases.lease_to_message(workspace.id, TASK)
+        runner._stays[workspace.id] = runners._Stay(due=time.monotonic() + 1000, renewed=0)
+        assert runner.answer(workspace.id) == "taken"
+        assert Lease.objects.get().holder == runner._holder
+
+    def test_it_outlives_a_database_that_cannot_be_started(self, workspace, runner, monkeypatch):
+        failed = []
+
+        def fail(*_, **__):
+            failed.append(True)
+            raise ServerUnavailableError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(runners.services, "answer_wake_up", fail)
+            patched.setattr(leases, "return_lease", fail)
+            runner.stay(workspace.id, 0)
+            wait_for(lambda: len(failed) == 2)
+        buy(workspace)
+        assert leases.lease_to_runner(workspace.id, TASK, runner._holder)
+        runner.stay(workspace.id, 0)
+        wait_for(lambda: points(workspace) == 1)
+
     def test_a_runner_that_lost_its_lease_goes(self, workspace, runner, monkeypatch):
         leases.lease_to_runner(workspace.id, TASK, THERE)
         monkeypatch.setattr(runners.services, "answer_wake_up", pytest.fail)
@@ -338,6 +363,5 @@ class TestRunner:
         with runner._changed:
             runner.stay(workspace.id, time.monotonic() - runners.PACE_SECONDS - runners.LATE_SECONDS)
             runner.stay(other.id, time.monotonic())
-        wait_for(lambda: not runner._stays)
+        wait_for(lambda: list(Lease.objects.values_list("workspace", "holder")) == [(workspace.id, None)])
         assert list(messages) == [workspace.id]
-        assert list(Lease.objects.values_list("workspace", "holder")) == [(workspace.id, None)]
