@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import css_inline
 import msgspec
-from inscriptis.html_engine import Inscriptis
-from inscriptis.model.config import ParserConfig
-from lxml.etree import ParserError
-from lxml.html import document_fromstring
+from django.utils.module_loading import import_string
 
 from campaigns import liquid
 from campaigns.channels.webhook import METHOD
 from campaigns.definition import OUR_HEADERS
 from campaigns.errors import TemplateFault
-from campaigns.markup import address_in, with_attributes
 from campaigns.models import Campaign, ChannelSettings, Message, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import confirmation_url_of_test, preferences_url, unsubscribe_url
@@ -183,33 +177,13 @@ def _email(
     if template.text:
         text = liquid.render(template.text, values, "text", region)
     else:
-        text = _text_of(body)
-    return Rendered(subject, _inlined(body), text, template_id=template.pk)
+        text = _html("text_of", body)
+    return Rendered(subject, _html("inlined", body), text, template_id=template.pk)
 
 
-def _text_of(html: str) -> str:
-    """Return an e-mail's text part."""
-    # Its reader of HTML takes `&copy=` in a link for a sign: links are handed over escaped.
-    source = with_attributes(_DECLARATION.sub("", html), "href", lambda _, value: address_in(value))
-    if not source.strip():
-        return ""
-    try:
-        tree = document_fromstring(source)
-    except ParserError:  # nothing in it but comments, say
-        return ""
-    # Inscriptis takes what is left of references, in words and links alike, for references again.
-    for node in tree.iter():
-        if node.tag == "area" and node.get("href"):
-            node.tag, node.text = "a", node.get("alt") or node.get("href")
-        if isinstance(node.tag, str):
-            node.text = node.text and node.text.replace("&", "&amp;")
-            if "&" in node.get("href", ""):
-                node.set("href", node.get("href").replace("&", "&amp;"))
-        node.tail = node.tail and node.tail.replace("&", "&amp;")
-    return str(Inscriptis(tree, _TEXT_CONFIG).get_text()).strip()
-
-
-_DECLARATION: Final = re.compile(r"^\s*<\?xml\b[^>]*>")
+def _html(name: str, html: str) -> str:
+    """Call a function of campaigns.email_html, whose large libraries are loaded with the first e-mail."""
+    return str(import_string(f"campaigns.email_html.{name}")(html))
 
 
 def _refuse_excess(html: str) -> None:
@@ -218,20 +192,6 @@ def _refuse_excess(html: str) -> None:
         raise TemplateFault(
             f"body: more than {MAX_TAGS} tags, or more than {MAX_STYLED} tags times rules of style"
         )
-
-
-_TEXT_CONFIG: Final = ParserConfig(display_links=True)
-# Nothing is fetched for it: a style sheet elsewhere stays a link.
-_INLINER: Final = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True)
-
-
-def _inlined(html: str) -> str:
-    if "<style" not in html.lower():
-        return html
-    try:
-        return _INLINER.inline(html)
-    except css_inline.InlineError as error:
-        raise TemplateFault(f"body: {error}") from error
 
 
 def _checked_json(text: str) -> str:
