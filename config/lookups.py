@@ -20,7 +20,9 @@ class _BoundAsArray:
 
     def process_rhs(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         sql, parameters = super().process_rhs(compiler, connection)  # type: ignore[misc]  # a mixin of lookups
-        if len(parameters) > MOST_PARAMETERS and self.rhs_is_direct_value():  # type: ignore[attr-defined]  # as above
+        number = len(parameters)
+        # Subqueries, and expressions among the values, have a text of their own.
+        if number > MOST_PARAMETERS and sql == f"({', '.join(['%s'] * number)})":
             return "ANY(%s)", [list(parameters)]
         return sql, parameters
 
@@ -50,7 +52,8 @@ class OneOf(Lookup):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """Return the condition."""
         text, parameters = self.process_lhs(compiler, connection)
-        kind = self.lhs.output_field.db_type(connection)
+        # Of the type at any length or precision: a cast to the column's own would cut the values to it.
+        kind, *_ = self.lhs.output_field.db_type(connection).partition("(")
         return f"{text} = ANY (%s::{kind}[])", (*parameters, array(self.rhs))
 
 

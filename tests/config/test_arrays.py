@@ -69,6 +69,13 @@ def test_one_of_some_is_in(names):
     assert {one.id for one in Workspace.objects.filter(either)} == ids
 
 
+def test_no_value_is_cut_to_what_its_column_holds():
+    longest = "n" * Workspace._meta.get_field("name").max_length
+    WorkspaceFactory(name=longest)
+    assert not Workspace.objects.filter(one_of("name", [f"{longest}er"])).exists()
+    assert Workspace.objects.filter(one_of("name", [longest])).exists()
+
+
 def test_no_text_holds_a_nul():
     with pytest.raises((DataError, ValueError)):
         read_back(["a\x00b"], "text")

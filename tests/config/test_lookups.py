@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import F, Value
 from django.test.utils import CaptureQueriesContext
 
 from config.lookups import MOST_PARAMETERS
@@ -37,6 +38,13 @@ def test_values_of_every_type_are_looked_up(contact):
     moments = [contact.created_at] * (MOST_PARAMETERS + 1) + [None]
     assert Contact.objects.filter(created_at__in=moments).count() == 1
     assert Event.objects.filter(depth__in=range(30_000)).count() == Event.objects.count()
+
+
+def test_a_list_may_name_columns_and_values_of_the_database(contact):
+    ids = [uuid4() for _ in range(MOST_PARAMETERS + 1)]
+    assert Contact.objects.filter(id__in=[F("id"), *ids]).get() == contact
+    assert Contact.objects.filter(id__in=[*ids, Value(contact.id)]).get() == contact
+    assert not Contact.objects.exclude(id__in=[F("id"), *ids]).exists()
 
 
 def test_a_long_list_is_one_parameter(contact):
