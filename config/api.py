@@ -17,6 +17,7 @@ from workspaces.sessions import close_session
 Handler = Callable[[HttpRequest], Any]
 _Headers = dict[str, tuple[str, str]]
 _MOST_HOSTS = 1000
+_LONGEST_HOST = 300
 
 
 class ApiMiddleware:
@@ -33,7 +34,7 @@ class ApiMiddleware:
         self._frames = XFrameOptionsMiddleware(get_response)
         self._added: dict[bool, _Headers] = {}
         # Names of ours that requests came with.
-        self._hosts: set[str | None] = set()
+        self._hosts: set[str] = set()
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer the request."""
@@ -52,7 +53,8 @@ class ApiMiddleware:
                 request.get_host()
             except DisallowedHost:
                 return False
-            if len(self._hosts) < _MOST_HOSTS:
+            # Django allows any number of digits as the port, and where subdomains are ours a name of any length.
+            if host is not None and len(host) <= _LONGEST_HOST and len(self._hosts) < _MOST_HOSTS:
                 self._hosts.add(host)
         return self._security.process_request(request) is None
 

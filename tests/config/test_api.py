@@ -12,11 +12,13 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import connections
+from django.http import HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 
 from config import wsgi
+from config.api import ApiMiddleware
 from config.lending import ConnectionLender
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import MembershipFactory, WorkspaceFactory, a_key, bearer
@@ -172,6 +174,20 @@ def test_a_session_is_opened_checked_and_stored_where_a_view_wants_it(workspace,
     answer = browser.post(path, {"type": "x"}, content_type="application/json", HTTP_X_CSRFTOKEN=token)
     assert answer.status_code == 201
     assert set(passed) == {"SessionMiddleware", "CsrfViewMiddleware", "AuthenticationMiddleware"}
+
+
+def test_no_more_is_kept_of_names_of_ours_than_their_number_allows(settings, rf):
+    settings.ALLOWED_HOSTS = [".headrace.example"]
+    middleware = ApiMiddleware(lambda request: HttpResponse(status=421))
+    for host in (
+        "headrace.example:" + "0" * 100_000,
+        "a" * 100_000 + ".headrace.example",
+        "headrace.example:80",
+    ):
+        for _ in range(2):
+            assert middleware(rf.get("/api/auth/session", HTTP_HOST=host)).status_code == 401
+    assert middleware._hosts == {"headrace.example:80"}
+    assert middleware(rf.get("/api/auth/session", HTTP_HOST="no.example")).status_code == 421
 
 
 def environ(path: str, body: bytes, secret: str) -> dict[str, Any]:
