@@ -1,11 +1,101 @@
-"""How much JSON one request may hold."""
+"""What JSON one request may hold, and how much of it."""
 
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 
+from config import wire
 from config.wire import MAX_CONTAINERS, MAX_DEPTH, MAX_VALUES, parse_json
+
+# Pieces of which bodies are made: sound ones, and what one reader or the other may take for something else.
+NUMBERS = [
+    *("0", "-0", "1", "-1", "0.0", "-0.0", "1.50", "1e5", "1E+5", "1e16", "-1e-7", "1e400"),
+    *("01", "1.", ".5", "+1", "-", "9007199254740993", "9223372036854775807", "9223372036854775808"),
+    *(
+        "-9223372036854775808",
+        "18446744073709551615",
+        "123456789012345678901234567890",
+        "12345678901234567890.5",
+        "NaN",
+        "Infinity",
+    ),
+    *("-Infinity", "null", "true", "false", "nul"),
+]
+TEXTS = [
+    *(
+        '"a"',
+        '"b"',
+        '"A"',
+        '"a:b"',
+        '":"',
+        '""',
+        '"\\u003a"',
+        '"\\u003A"',
+        '"\\u0061"',
+        '"\\u0000"',
+        '"\\\\u0000"',
+    ),
+    *(
+        '"é"',
+        '"e\u0301"',
+        '"\\u00e9"',
+        '"e\\u0301"',
+        '"\\ud83d\\ude00"',
+        '"\\ud800"',
+        '"😀"',
+        '"\u2126"',
+        '"\u0301"',
+    ),
+    *('"\\n"', '"\n"', '"\\/"', '"\\x"', '"\\""', '"\x7f"', "'a'", "a", '"a'),
+]
+GLUE = ["", " ", "\n", "\t", "\x0c", "\xa0", "\ufeff", ","]
+
+
+def _around(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.lists(st.tuples(st.sampled_from(TEXTS), inner).map(":".join), max_size=4)
+    return st.one_of(
+        st.lists(inner, max_size=4).map(lambda items: f"[{','.join(items)}]"),
+        members.map(lambda pairs: f"{{{', '.join(pairs)}}}"),
+        st.tuples(st.sampled_from(GLUE), inner, st.sampled_from(GLUE)).map("".join),
+    )
+
+
+BODIES = st.recursive(st.sampled_from(NUMBERS + TEXTS), _around, max_leaves=12)
+
+
+def outcome(body: str) -> str:
+    """Return what a body is read as, told apart as far as Python can, or its refusal."""
+    try:
+        return repr(parse_json(body))
+    except ParseError as error:
+        return f"refused: {error.detail}"
+
+
+@given(BODIES)
+def test_the_quick_reader_reads_as_the_strict_one(body):
+    read = outcome(body)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_read_quickly", lambda raw: wire.msgspec.json.decode(b""))
+        assert outcome(body) == read
+
+
+@pytest.mark.parametrize(
+    "body", ['{"a": 1, "b": {"é": [1.5, "x:y", null]}}', '{"a":"\\u00e9","b":{"a":1}}', '"-1e-7"']
+)
+def test_an_ordinary_body_is_read_quickly(body, monkeypatch):
+    monkeypatch.delattr(wire, "_read_strictly")
+    parse_json(body)
+
+
+@pytest.mark.parametrize(
+    "pairs", ['"a":1,"a":2', '"a":1,"a":"\\u003a"', '"é":1,"e\u0301":2', '"a":{"b":1},"a":2']
+)
+def test_a_repeated_key_is_refused(pairs):
+    with pytest.raises(ParseError, match="repeats a key"):
+        parse_json(f"{{{pairs}}}")
 
 
 def array(item: bytes, times: int) -> bytes:
