@@ -1,24 +1,24 @@
 """How a caller says which contact it means, and what it knows of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class ContactChanges:
+
+class ContactChanges(msgspec.Struct, frozen=True):
     """What to set on a contact; None and absent keys leave things as they are."""
 
     first_name: str | None = None
     last_name: str | None = None
     # Merged key by key; the value None removes a key.
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = msgspec.field(default_factory=dict)
     # Added; the first of a kind becomes the primary one.
     identifiers: tuple[tuple[str, Any], ...] = ()
     tags: tuple[str, ...] = ()
     # Channel to status.
-    consents: Mapping[str, str] = field(default_factory=dict)
+    consents: Mapping[str, str] = msgspec.field(default_factory=dict)
     # Take off the tags that the contact had.
     clear_tags: bool = False
 
@@ -26,8 +26,7 @@ class ContactChanges:
 NO_CHANGES = ContactChanges()
 
 
-@dataclass(frozen=True, slots=True)
-class ContactReference:
+class ContactReference(msgspec.Struct, frozen=True):
     """Which contact is meant: by id, else by identifiers in order of precedence, in the sender's spelling."""
 
     id: str | None = None
@@ -40,8 +39,7 @@ class ContactReference:
     id_falls_back: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(msgspec.Struct, frozen=True):
     """The contact that a reference means, and whether this very call made it."""
 
     contact_id: UUID
@@ -50,8 +48,7 @@ class Resolution:
     came_with: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CompanyReference:
+class CompanyReference(msgspec.Struct, frozen=True):
     """Which company is meant: by id, which wins, else by its name, by which it is made if there is none."""
 
     id: object = None

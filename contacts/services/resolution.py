@@ -1,10 +1,10 @@
 """Find or make the contacts that a batch of references means."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from django.db import transaction
 
 from config.errors import DomainError, TryAgain
@@ -51,13 +51,9 @@ class ContactResolution:
         self._schema = self._found.schema
         self._mismatches: set[tuple[str, str]] = set()
         resolver = _Resolver(Edition(self._schema, self._found))
-        self._is_settled = all(map(resolver.is_settled, self._wanted))
-        if not self._is_settled:
-            self._mismatches = mismatches_in(self._schema, writing)
-            if self._search.add(self._schema, writing):
-                self._found = self._search.run(workspace_id)
-            resolver = _Resolver(self._edition())
-        self._expected = [resolver.resolve(each) for each in self._wanted]
+        settled = [one for each in self._wanted if (one := resolver.settled(each)) is not None]
+        self._is_settled = len(settled) == len(self._wanted)
+        self._expected = settled if self._is_settled else self._foreseen(writing)
 
     @property
     def refusals(self) -> list[DomainError | None]:
@@ -79,12 +75,19 @@ class ContactResolution:
                 self._found = self._search.run(self._workspace_id)
         raise TryAgain
 
+    def _foreseen(self, writing: Sequence[ContactChanges]) -> list[Resolution | DomainError]:
+        """Return what the references mean if nobody else writes meanwhile."""
+        self._mismatches = mismatches_in(self._schema, writing)
+        if self._search.add(self._schema, writing):
+            self._found = self._search.run(self._workspace_id)
+        resolver = _Resolver(self._edition())
+        return [resolver.resolve(each) for each in self._wanted]
+
     def _edition(self) -> Edition:
         return Edition(self._schema, _copy(self._found), self._mismatches)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(msgspec.Struct, frozen=True):
     reference: ContactReference
     id: UUID | None
     identifiers: tuple[Identification, ...]
@@ -127,10 +130,11 @@ class _Resolver:
         self.edition = edition
         self.made: set[UUID] = set()
 
-    def is_settled(self, wanted: _Wanted) -> bool:
-        """Return whether a reference is answered without any change."""
-        found = self._match(wanted) is not None
-        return not wanted.updates if found else wanted.reference.if_missing == "refuse" or _ends_at_id(wanted)
+    def settled(self, wanted: _Wanted) -> Resolution | DomainError | None:
+        """Return what a reference means if that takes no change, else None."""
+        if (matched := self._match(wanted)) is not None:
+            return None if wanted.updates else matched
+        return ContactNotFound() if _must_exist(wanted) else None
 
     def resolve(self, wanted: _Wanted) -> Resolution | DomainError:
         """Return the contact that one reference means, drafting what it takes."""
@@ -155,7 +159,7 @@ class _Resolver:
 
     def _create(self, wanted: _Wanted) -> Resolution:
         reference = wanted.reference
-        if reference.if_missing == "refuse" or _ends_at_id(wanted):
+        if _must_exist(wanted):
             raise ContactNotFound
         changes = self.edition.check(reference.changes)
         added = normalize_all(changes.identifiers)
@@ -192,6 +196,10 @@ def _parse(reference: ContactReference) -> _Wanted:
         or reference.changes != NO_CHANGES
     )
     return _Wanted(reference, parse_uuid(reference.id) if reference.id else None, identifiers, updates)
+
+
+def _must_exist(wanted: _Wanted) -> bool:
+    return wanted.reference.if_missing == "refuse" or _ends_at_id(wanted)
 
 
 def _ends_at_id(wanted: _Wanted) -> bool:

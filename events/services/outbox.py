@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-import orjson
+import msgspec
 from django.db import connection
 from django.db.models.signals import post_save
 
@@ -17,28 +18,26 @@ LANES = 16
 
 # One statement, one round trip: the batches hold only what was new, so a duplicate turns no wheel.
 _INSERT = """
-WITH incoming AS (
-    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS i (
-        id uuid, contact_id uuid, company_id uuid, name text, properties jsonb, context jsonb,
-        occurred_at timestamptz, message_id text, source text, cause_id uuid, depth smallint, is_ahead boolean,
-        lane smallint)
-), recorded AS (
+WITH recorded AS (
     INSERT INTO events_event (id, workspace_id, contact_id, company_id, name, properties, context,
         occurred_at, received_at, source, message_id, cause_id, depth, is_ahead)
-    SELECT id, %s::uuid, contact_id, company_id, name, properties, context,
-        occurred_at, %s::timestamptz, source, message_id, cause_id, depth, is_ahead
-    FROM incoming ON CONFLICT (workspace_id, id) DO NOTHING
+    SELECT id, %s::uuid, contact_id, company_id, name, properties, context, occurred_at, %s::timestamptz,
+        source, COALESCE(message_id, ''), cause_id, COALESCE(depth, 0), COALESCE(is_ahead, false)
+    FROM json_to_recordset(%s::json) AS incoming (
+        id uuid, contact_id uuid, company_id uuid, name text, properties jsonb, context jsonb,
+        occurred_at timestamptz, source text, message_id text, cause_id uuid, depth smallint, is_ahead boolean)
+    ON CONFLICT (workspace_id, id) DO NOTHING
     RETURNING id
 ), batched AS (
     INSERT INTO events_eventbatch (id, workspace_id, lane, event_ids, level, created_at)
     SELECT slot.id, %s::uuid, lane, array_agg(DISTINCT recorded.id), %s::smallint, %s::timestamptz
-    FROM recorded JOIN incoming ON incoming.id = recorded.id
-    JOIN unnest(%s::smallint[], %s::uuid[]) AS slot (lane, id) USING (lane)
+    FROM json_to_recordset(%s::json) AS slot (id uuid, lane smallint, event_ids uuid[])
+    CROSS JOIN unnest(event_ids) AS event (id) JOIN recorded ON recorded.id = event.id
     GROUP BY slot.id, lane
-    RETURNING id, lane, event_ids
+    RETURNING id, lane
 )
-SELECT NULL::uuid, NULL::smallint, array_agg(id) FROM recorded
-UNION ALL SELECT id, lane, event_ids FROM batched
+SELECT NULL::uuid, NULL::smallint, count(*), CASE WHEN count(*) < %s THEN array_agg(id) END FROM recorded
+UNION ALL SELECT id, lane, NULL, NULL FROM batched
 """
 
 
@@ -49,31 +48,35 @@ def lane_of(contact_id: UUID) -> int:
 
 def insert_events(
     workspace_id: UUID, events: Sequence[RecordedEvent], *, level: EffectsLevel, received_at: datetime
-) -> set[UUID]:
-    """Insert the events that are new, with their batches, in one statement. Returns the ids of the new ones."""
-    ensure_partitions({ids.time_of(event.id) for event in events})
-    rows = [_row(event, level) for event in events]
-    lanes = list({row["lane"] for row in rows} - {None})
+) -> list[bool]:
+    """Insert the events that are new, with their batches, in one statement. Returns whether each was new."""
+    ensure_partitions(ids.days_of(event.id for event in events))
+    slots = [
+        {"id": ids.uuid7(received_at), "lane": lane, "event_ids": event_ids}
+        for lane, event_ids in (_by_lane(events) if level is not EffectsLevel.NONE else {}).items()
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             _INSERT,
             [
-                orjson.dumps(rows, default=dict).decode(),
                 workspace_id,
                 received_at,
+                _encode(events).decode(),
                 workspace_id,
                 int(level),
                 received_at,
-                lanes,
-                [ids.uuid7(received_at) for _ in lanes],
+                _encode(slots).decode(),
+                len(events),
             ],
         )
-        (_, _, recorded), *batches = cursor.fetchall()
+        (_, _, count, recorded), *batches = cursor.fetchall()
+    # What is not given here is read from the row if anybody asks for it.
+    given = ["id", "workspace_id", "lane", "level", "created_at"]
     _announce(
-        EventBatch(id=id_, workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level)
-        for id_, lane, event_ids in batches
+        EventBatch.from_db(connection.alias, given, [id_, workspace_id, lane, level, received_at])
+        for id_, lane, *_ in batches
     )
-    return set(recorded or ())
+    return [True] * len(events) if count == len(events) else _first_of_each(events, set(recorded or ()))
 
 
 def enqueue_events(
@@ -94,23 +97,35 @@ def enqueue_events(
     return len(batches)
 
 
-def _row(event: RecordedEvent, level: EffectsLevel) -> dict[str, object]:
-    survivor_id = None if level is EffectsLevel.NONE else event.survivor_id
-    return {
-        "id": event.id,
-        "contact_id": event.contact_id,
-        "company_id": event.company_id,
-        "name": event.name,
-        "properties": event.properties,
-        "context": event.context,
-        "occurred_at": event.occurred_at,
-        "message_id": event.message_id,
-        "source": event.source,
-        "cause_id": event.cause_id,
-        "depth": event.depth,
-        "is_ahead": event.is_ahead,
-        "lane": None if survivor_id is None else lane_of(survivor_id),
-    }
+def _by_lane(events: Iterable[RecordedEvent]) -> dict[int, list[UUID]]:
+    lanes: dict[int, list[UUID]] = {}
+    for event in events:
+        if (survivor_id := event.survivor_id) is not None:
+            lanes.setdefault(lane_of(survivor_id), []).append(event.id)
+    return lanes
+
+
+def _first_of_each(events: Iterable[RecordedEvent], recorded: set[UUID]) -> list[bool]:
+    """Tell which events are new: of several with one id, the first is."""
+    are_new = []
+    for event in events:
+        are_new.append(event.id in recorded)
+        recorded.discard(event.id)
+    return are_new
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a value of a type of our own."""
+    match value:
+        case str():
+            return str.__str__(value)
+        case int():
+            return int(value)
+        case _:
+            return dict(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 def _announce(batches: Iterable[EventBatch]) -> None:

@@ -1,12 +1,12 @@
 """`record_events`: the only way into the stream."""
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -145,22 +145,15 @@ def _gathering_changes(workspace_id: UUID) -> Iterator[_Call]:
 
 def _record(workspace_id: UUID, incoming: Sequence[IncomingEvent], terms: _Terms) -> list[Outcome]:
     received_at = clock.now()
-    admission = _Admission(workspace_id, incoming, received_at)
+    admission = _Admission(workspace_id, incoming, received_at, terms.source)
     with _gathering_changes(workspace_id) as call:
-        admitted = admission.admit(terms.schema_policy)
-        outcomes = admission.refused
-        if admitted:
-            outcomes |= _insert(workspace_id, admitted, call, received_at, terms)
+        admission.admit(terms.schema_policy)
+        outcomes = {
+            place: Outcome(status="refused", error=error) for place, error in admission.refused.items()
+        }
+        if admission.events:
+            outcomes |= _insert(workspace_id, admission, call.changes, received_at, terms.level)
     return [outcomes[place] for place in range(len(incoming))]
-
-
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    place: int
-    event: IncomingEvent
-    properties: Any
-    resolution: Resolution | None
-    company: ResolvedCompany | None
 
 
 class _Admission:
@@ -169,129 +162,163 @@ class _Admission:
     Contacts and companies are looked up first, so that what is refused is known before anything is written.
     """
 
-    def __init__(self, workspace_id: UUID, incoming: Sequence[IncomingEvent], received_at: datetime) -> None:
+    def __init__(
+        self, workspace_id: UUID, incoming: Sequence[IncomingEvent], received_at: datetime, source: str
+    ) -> None:
         self._workspace_id = workspace_id
-        self.refused: dict[int, Outcome] = {}
-        self._sound: dict[int, IncomingEvent] = {}
+        self.incoming = incoming
+        # By place in `incoming`, as all that follows; each event is in one of the two.
+        self.events: dict[int, RecordedEvent] = {}
+        self.refused: dict[int, DomainError] = {}
+        self.contacts: Mapping[int, Resolution] = {}
+        self.companies: Mapping[int, ResolvedCompany] = {}
         for place, event in enumerate(incoming):
             try:
-                self._sound[place] = _sound(event, received_at)
+                self.events[place] = _begun(workspace_id, event, received_at, source)
             except DomainError as error:
-                self._refuse(place, error)
+                self.refused[place] = error
 
-    def admit(self, policy: SchemaPolicy) -> list[_Admitted]:
-        """Return what may be recorded, by place; the others are in `refused`."""
+    def admit(self, policy: SchemaPolicy) -> None:
+        """Leave in `events` what may be recorded, with its properties as they are to be stored."""
+        incoming = self.incoming
         companies = _Part(
             CompanyResolution,
             self._workspace_id,
-            {place: event.company for place, event in self._sound.items() if event.company is not None},
+            {place: company for place in self.events if (company := incoming[place].company) is not None},
         )
         contacts = _Part(
             ContactResolution,
             self._workspace_id,
-            {place: event.contact for place, event in self._sound.items() if event.contact is not None},
+            {place: contact for place in self.events if (contact := incoming[place].contact) is not None},
         )
-        for part in (companies, contacts):
-            for place, error in part.refusals().items():
-                self._refuse(place, error)
-        properties = self._check_schemas(policy)
-        resolutions = self._apply(contacts)
-        linked = self._apply(companies)
-        return [
-            _Admitted(place, event, properties[place], resolutions.get(place), linked.get(place))
-            for place, event in self._open().items()
-        ]
+        self._refuse(companies.refusals())
+        self._refuse(contacts.refusals())
+        self._check_schemas(policy)
+        self.contacts, refused = contacts.apply(self.events)
+        self._refuse(refused)
+        self.companies, refused = companies.apply(self.events)
+        self._refuse(refused)
 
-    def _check_schemas(self, policy: SchemaPolicy) -> dict[int, Any]:
-        events = self._open()
-        checked = check_schemas(self._workspace_id, list(events.values()), policy)
-        properties = dict(zip(events, checked, strict=True))
-        for place, result in properties.items():
-            if isinstance(result, DomainError):
-                self._refuse(place, result)
-        return properties
+    def _check_schemas(self, policy: SchemaPolicy) -> None:
+        refused = {}
+        checked = check_schemas(self._workspace_id, list(self.events.values()), policy)
+        for (place, event), properties in zip(self.events.items(), checked, strict=True):
+            if isinstance(properties, DomainError):
+                refused[place] = properties
+            else:
+                event.properties = properties
+        self._refuse(refused)
 
-    def _apply(self, part: "_Part") -> dict[int, Any]:
-        results = part.apply(self._open())
-        for place, result in results.items():
-            if isinstance(result, DomainError):
-                self._refuse(place, result)
-        return results
-
-    def _open(self) -> dict[int, IncomingEvent]:
-        return {place: event for place, event in self._sound.items() if place not in self.refused}
-
-    def _refuse(self, place: int, error: DomainError) -> None:
-        self.refused.setdefault(place, Outcome(status="refused", error=error))
+    def _refuse(self, errors: Mapping[int, DomainError]) -> None:
+        for place, error in errors.items():
+            if self.events.pop(place, None) is not None:
+                self.refused[place] = error
 
 
-class _Part:
+_Reference = TypeVar("_Reference", contravariant=True)
+_Result = TypeVar("_Result", covariant=True)
+
+
+class _Pending(Protocol[_Result]):
+    """What references mean: looked up already, made and changed by `apply`."""
+
+    @property
+    def refusals(self) -> Sequence[DomainError | None]: ...
+
+    def apply(self, places: Sequence[int]) -> Sequence[_Result | DomainError]: ...
+
+
+class _Part(Generic[_Result]):
     """The contacts, or the companies, of the events that name one, by place."""
 
-    def __init__(self, resolver: Any, workspace_id: UUID, references: Mapping[int, Any]) -> None:
+    def __init__(
+        self,
+        resolve: Callable[[UUID, Sequence[_Reference]], _Pending[_Result]],
+        workspace_id: UUID,
+        references: Mapping[int, _Reference],
+    ) -> None:
         self._places = list(references)
-        self._resolution = resolver(workspace_id, list(references.values())) if references else None
+        self._pending = resolve(workspace_id, list(references.values())) if references else None
 
     def refusals(self) -> dict[int, DomainError]:
         """Return what is refused already now, before anything is written."""
-        if self._resolution is None:
+        if self._pending is None:
             return {}
-        found = zip(self._places, self._resolution.refusals, strict=True)
+        found = zip(self._places, self._pending.refusals, strict=True)
         return {place: error for place, error in found if error is not None}
 
-    def apply(self, open_places: Container[int]) -> dict[int, Any]:
-        """Write what the open ones take, and return what they resolve to, or their refusals."""
-        if self._resolution is None:
-            return {}
-        chosen = [index for index, place in enumerate(self._places) if place in open_places]
-        return {
-            self._places[index]: result
-            for index, result in zip(chosen, self._resolution.apply(chosen), strict=True)
-        }
+    def apply(self, open_places: Container[int]) -> tuple[dict[int, _Result], dict[int, DomainError]]:
+        """Write what the open ones take, and return what they resolve to, and the refusals."""
+        results: dict[int, _Result] = {}
+        refused: dict[int, DomainError] = {}
+        if self._pending is not None:
+            chosen = [index for index, place in enumerate(self._places) if place in open_places]
+            for index, result in zip(chosen, self._pending.apply(chosen), strict=True):
+                if isinstance(result, DomainError):
+                    refused[self._places[index]] = result
+                else:
+                    results[self._places[index]] = result
+        return results, refused
 
 
 def _insert(
     workspace_id: UUID,
-    admitted: Sequence[_Admitted],
-    call: _Call,
+    admission: _Admission,
+    changes: Sequence[ContactChange],
     received_at: datetime,
-    terms: _Terms,
+    level: EffectsLevel,
 ) -> dict[int, Outcome]:
+    contacts, companies = admission.contacts, admission.companies
     if pairs := [
-        (item.resolution.contact_id, item.company[0].id)
-        for item in admitted
-        if item.resolution is not None and item.company is not None
+        (contacts[place].contact_id, company[0].id)
+        for place, company in companies.items()
+        if place in contacts
     ]:
         link_companies(workspace_id, pairs)
-    system = [
-        _system_event(workspace_id, change, received_at, place) for place, change in enumerate(call.changes)
-    ]
-    known = _ids_of_timeless_keys(workspace_id, [item.event for item in admitted], received_at)
-    events = [
-        _recorded_event(workspace_id, item, received_at, len(system) + index, known, terms.source)
-        for index, item in enumerate(admitted)
-    ]
-    historic = _only_by_late_events(workspace_id, system, events)
-    if historic:
-        insert_events(
-            workspace_id, historic, level=level_of(terms.level, is_late=True), received_at=received_at
-        )
+    system = [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)]
+    _complete(workspace_id, admission, received_at, first=len(system))
+    events = list(admission.events.values())
+    if historic := _only_by_late_events(workspace_id, system, events):
+        insert_events(workspace_id, historic, level=level_of(level, is_late=True), received_at=received_at)
         told = {one.id for one in historic}
         system = [one for one in system if one.id not in told]
-    new = insert_events(workspace_id, [*system, *events], level=terms.level, received_at=received_at)
+    are_new = insert_events(workspace_id, [*system, *events], level=level, received_at=received_at)
     outcomes = {}
-    for item, event in zip(admitted, events, strict=True):
-        is_new = event.id in new
-        new.discard(event.id)
-        company, company_created = item.company or (None, False)
-        outcomes[item.place] = Outcome(
-            status="recorded" if is_new else "duplicate",
-            event=event,
-            contact_created=item.resolution is not None and item.resolution.created,
-            company=company,
-            company_created=company_created,
+    for (place, event), is_new in zip(admission.events.items(), are_new[len(system) :], strict=True):
+        company, company_created = companies.get(place, (None, False))
+        outcomes[place] = Outcome(
+            "recorded" if is_new else "duplicate",
+            event,
+            place in contacts and contacts[place].created,
+            company,
+            company_created,
         )
     return outcomes
+
+
+def _complete(workspace_id: UUID, admission: _Admission, received_at: datetime, first: int) -> None:
+    """Give the events their ids, contacts and companies; those of one moment are in order, from `first` on."""
+    known = _ids_of_timeless_keys(workspace_id, admission, received_at)
+    for sequence, (place, event) in enumerate(admission.events.items(), first):
+        if not event.message_id:
+            event.id = ids.uuid7(event.occurred_at, sequence)
+        else:
+            sent_at = admission.incoming[place].occurred_at
+            # The time as sent, not as clamped: a retry must come to the same id.
+            event.id = (
+                known[event.message_id]
+                if sent_at is None
+                else ids.keyed_id(workspace_id, event.message_id, sent_at)
+            )
+            if ids.time_of(event.id) > event.occurred_at:
+                event.is_ahead = True
+                # In whole milliseconds, as all others are in the order of their ids.
+                event.occurred_at = in_milliseconds(event.occurred_at)
+        if (contact := admission.contacts.get(place)) is not None:
+            event.contact_id = contact.came_with or contact.contact_id
+            event.merged_into = contact.came_with and contact.contact_id
+        if (company := admission.companies.get(place)) is not None:
+            event.company_id = company[0].id
 
 
 def _only_by_late_events(
@@ -306,48 +333,17 @@ def _only_by_late_events(
     return [one for one in system if one.contact_id in told_late - in_time]
 
 
-def _recorded_event(
-    workspace_id: UUID,
-    item: _Admitted,
-    received_at: datetime,
-    sequence: int,
-    known: dict[str, UUID],
-    source: str,
-) -> RecordedEvent:
-    event, resolution = item.event, item.resolution
-    occurred_at = min(event.occurred_at or received_at, received_at)
-    if not event.message_id:
-        event_id = ids.uuid7(occurred_at, sequence)
-    elif event.occurred_at is None:
-        event_id = known[event.message_id]
-    else:
-        # The time as sent, not as clamped: a retry must come to the same id.
-        event_id = ids.keyed_id(workspace_id, event.message_id, event.occurred_at)
-    if is_ahead := ids.time_of(event_id) > occurred_at:
-        # In whole milliseconds, as all others are in the order of their ids.
-        occurred_at = in_milliseconds(occurred_at)
-    return RecordedEvent(
-        id=event_id,
-        workspace_id=workspace_id,
-        name=event.name,
-        contact_id=None if resolution is None else resolution.came_with or resolution.contact_id,
-        properties=item.properties,
-        context=event.context,
-        occurred_at=occurred_at,
-        received_at=received_at,
-        company_id=None if item.company is None else item.company[0].id,
-        source=source,
-        message_id=event.message_id,
-        is_ahead=is_ahead,
-        merged_into=None if resolution is None or resolution.came_with is None else resolution.contact_id,
-    )
-
-
 def _ids_of_timeless_keys(
-    workspace_id: UUID, events: Sequence[IncomingEvent], received_at: datetime
+    workspace_id: UUID, admission: _Admission, received_at: datetime
 ) -> dict[str, UUID]:
     """Return the event id of each key that came without a time: the id cannot follow from the key alone."""
-    keys = sorted({event.message_id for event in events if event.message_id and event.occurred_at is None})
+    keys = sorted(
+        {
+            event.message_id
+            for place, event in admission.events.items()
+            if event.message_id and admission.incoming[place].occurred_at is None
+        }
+    )
     if not keys:
         return {}
     with connection.cursor() as cursor:
@@ -380,19 +376,31 @@ def _system_event(
     )
 
 
-def _sound(event: IncomingEvent, received_at: datetime) -> IncomingEvent:
-    """Return the event with a trimmed name. Raises what is wrong with it whatever its schema."""
+def _begun(workspace_id: UUID, event: IncomingEvent, received_at: datetime, source: str) -> RecordedEvent:
+    """Return what will be recorded, as far as the event itself says it. Raises what is wrong with its form."""
     name = composed(event.name.strip()) if isinstance(event.name, str) else ""
     if not 0 < len(name) <= MAX_NAME:
         raise InvalidEventName
     if len(event.message_id) > MAX_MESSAGE_ID:
         raise InvalidMessageId
     moment = event.occurred_at
-    if moment is not None and moment < FIRST_MOMENT:
+    if moment is None:
+        moment = received_at
+    elif moment < FIRST_MOMENT:
         raise InvalidEventTime("must not be before 1970")
-    if moment is not None and moment > received_at + CLOCK_TOLERANCE:
-        minutes = CLOCK_TOLERANCE // timedelta(minutes=1)
-        raise InvalidEventTime(f"must be a moment in the past; it is more than {minutes} minutes ahead")
-    key = composed(event.message_id)
-    is_so_spelled = name == event.name and key == event.message_id
-    return event if is_so_spelled else replace(event, name=name, message_id=key)
+    elif moment > received_at:
+        if moment > received_at + CLOCK_TOLERANCE:
+            minutes = CLOCK_TOLERANCE // timedelta(minutes=1)
+            raise InvalidEventTime(f"must be a moment in the past; it is more than {minutes} minutes ahead")
+        moment = received_at
+    return RecordedEvent(
+        ids.NO_ID,
+        workspace_id,
+        name,
+        event.properties,
+        event.context,
+        moment,
+        received_at,
+        source,
+        message_id=composed(event.message_id),
+    )

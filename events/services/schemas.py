@@ -11,7 +11,7 @@ from config import clock, ids
 from config.errors import DomainError
 from events.errors import EventNotDefined, InvalidPropertyValue, SchemaMismatch, UnknownProperty
 from events.services.coercion import coerce, learned_type, normalised
-from events.services.stream import IncomingEvent, SchemaPolicy
+from events.services.stream import RecordedEvent, SchemaPolicy
 
 MAX_OBSERVED_NAMES = 10_000
 MAX_OBSERVED_PROPERTIES = 500
@@ -32,25 +32,23 @@ class Schema:
     declared: set[str] = field(default_factory=set)
 
 
-def check_schemas(
-    workspace_id: UUID, incoming: Sequence[IncomingEvent], policy: SchemaPolicy
-) -> list[Checked]:
+def check_schemas(workspace_id: UUID, events: Sequence[RecordedEvent], policy: SchemaPolicy) -> list[Checked]:
     """Return each event's properties as they are to be stored, or its refusal.
 
     Under LEARNED, what is new becomes part of the schema, in the caller's transaction.
     """
     match policy:
         case SchemaPolicy.OPEN:
-            _observe(workspace_id, incoming)
-            return [event.properties for event in incoming]
+            _observe(workspace_id, events)
+            return [event.properties for event in events]
         case SchemaPolicy.DECLARED:
-            schemas = _load(workspace_id, {event.name for event in incoming}, declared_only=True)
-            return [_refusal_or(_coerced, event, schemas.get(event.name)) for event in incoming]
+            schemas = _load(workspace_id, {event.name for event in events}, declared_only=True)
+            return [_refusal_or(_coerced, event, schemas.get(event.name)) for event in events]
         case SchemaPolicy.LEARNED:
-            return _learn(workspace_id, incoming)
+            return _learn(workspace_id, events)
 
 
-def _refusal_or(check: Any, event: IncomingEvent, schema: Schema | None) -> Checked:
+def _refusal_or(check: Any, event: RecordedEvent, schema: Schema | None) -> Checked:
     try:
         checked: Mapping[str, Any] = check(event, schema)
     except DomainError as error:
@@ -58,7 +56,7 @@ def _refusal_or(check: Any, event: IncomingEvent, schema: Schema | None) -> Chec
     return checked
 
 
-def _coerced(event: IncomingEvent, schema: Schema | None) -> Mapping[str, Any]:
+def _coerced(event: RecordedEvent, schema: Schema | None) -> Mapping[str, Any]:
     if schema is None:
         raise EventNotDefined(event.name)
     for name in event.properties:
@@ -71,16 +69,16 @@ def _coerced(event: IncomingEvent, schema: Schema | None) -> Mapping[str, Any]:
     }
 
 
-def _learn(workspace_id: UUID, incoming: Sequence[IncomingEvent]) -> list[Checked]:
-    names = {event.name for event in incoming}
+def _learn(workspace_id: UUID, events: Sequence[RecordedEvent]) -> list[Checked]:
+    names = {event.name for event in events}
     schemas = _load(workspace_id, names)
-    if any(_has_news(event, schemas.get(event.name)) for event in incoming):
+    if any(_has_news(event, schemas.get(event.name)) for event in events):
         _insert_definitions(workspace_id, names)
         _lock_definitions(workspace_id, names)
         # Only now, with the rows held, is it certain what others have learned meanwhile.
         schemas = _load(workspace_id, names)
     learned: dict[tuple[UUID, str], str] = {}
-    results = [_refusal_or(_Learner(learned), event, schemas[event.name]) for event in incoming]
+    results = [_refusal_or(_Learner(learned), event, schemas[event.name]) for event in events]
     if learned:
         _insert_properties(
             workspace_id,
@@ -90,7 +88,7 @@ def _learn(workspace_id: UUID, incoming: Sequence[IncomingEvent]) -> list[Checke
     return results
 
 
-def _has_news(event: IncomingEvent, schema: Schema | None) -> bool:
+def _has_news(event: RecordedEvent, schema: Schema | None) -> bool:
     return schema is None or any(
         name not in schema.locked and learned_type(value) is not None
         for name, value in event.properties.items()
@@ -103,7 +101,7 @@ class _Learner:
 
     learned: dict[tuple[UUID, str], str]
 
-    def __call__(self, event: IncomingEvent, schema: Schema) -> Mapping[str, Any]:
+    def __call__(self, event: RecordedEvent, schema: Schema) -> Mapping[str, Any]:
         problems: list[DomainError] = []
         stored: dict[str, Any] = {}
         news: dict[str, str] = {}
@@ -203,13 +201,14 @@ _OBSERVED_FOR_SECONDS = 60.0
 _OBSERVED_AT_MOST = 50_000
 
 
-def _observe(workspace_id: UUID, incoming: Sequence[IncomingEvent]) -> None:
+def _observe(workspace_id: UUID, events: Sequence[RecordedEvent]) -> None:
     """List the names and types of an open format's events. Free for what was seen in the last minute."""
     now = clock.now().timestamp()
+    shapes = {_shape_of(event): event for event in events}
     news = {
-        shape: event
-        for event in incoming
-        if _observed.get(shape := _shape_of(workspace_id, event), 0.0) < now
+        (workspace_id, *shape): event
+        for shape, event in shapes.items()
+        if _observed.get((workspace_id, *shape), 0.0) < now
     }
     if not news:
         return
@@ -228,7 +227,7 @@ def _observe(workspace_id: UUID, incoming: Sequence[IncomingEvent]) -> None:
     transaction.on_commit(lambda: _remember(news, now + _OBSERVED_FOR_SECONDS))
 
 
-def _unlisted(event: IncomingEvent, schema: Schema) -> Iterator[tuple[UUID, str, str]]:
+def _unlisted(event: RecordedEvent, schema: Schema) -> Iterator[tuple[UUID, str, str]]:
     """Add what an event brings to its schema, as far as there is room, and yield it: definition, name, type."""
     for name, value in event.properties.items():
         if len(schema.types) >= MAX_OBSERVED_PROPERTIES:
@@ -240,9 +239,8 @@ def _unlisted(event: IncomingEvent, schema: Schema) -> Iterator[tuple[UUID, str,
             yield schema.id, name, type_
 
 
-def _shape_of(workspace_id: UUID, event: IncomingEvent) -> _Shape:
-    properties = frozenset((name, type(value)) for name, value in event.properties.items())
-    return workspace_id, event.name, hash(properties)
+def _shape_of(event: RecordedEvent) -> tuple[str, int]:
+    return event.name, hash((*event.properties, *map(type, event.properties.values())))
 
 
 def _remember(shapes: Iterable[_Shape], until: float) -> None:

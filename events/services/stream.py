@@ -1,11 +1,12 @@
 """What goes into `record_events` and what comes back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal
 from uuid import UUID
+
+import msgspec
 
 from config.errors import DomainError
 from contacts.models import Company
@@ -23,15 +24,14 @@ class SchemaPolicy(Enum):
     """Everything is stored as sent; names and types are merely observed."""
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingEvent:
+class IncomingEvent(msgspec.Struct, frozen=True):
     """An event as a sender tells it."""
 
     name: str
     contact: ContactReference | None = None
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     # What came beside the properties: sessionId, pageUrl, referrer, utmSource, …
-    context: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = msgspec.field(default_factory=dict)
     # None: when it is received.
     occurred_at: datetime | None = None
     # The sender's own key, which removes duplicates for ever.
@@ -39,21 +39,20 @@ class IncomingEvent:
     company: CompanyReference | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
-    """An event as the stream holds it."""
+class RecordedEvent(msgspec.Struct, omit_defaults=True):
+    """An event as the stream holds it, or will: it is made of what came in, and written as it is encoded."""
 
     id: UUID
     workspace_id: UUID
     name: str
-    # Whom it came with, even if that contact was merged into another: so the undo of a merge is exact.
-    contact_id: UUID | None
     properties: Mapping[str, Any]
     context: Mapping[str, Any]
     occurred_at: datetime
     received_at: datetime
+    source: str
+    # Whom it came with, even if that contact was merged into another: so the undo of a merge is exact.
+    contact_id: UUID | None = None
     company_id: UUID | None = None
-    source: str = "api"
     message_id: str = ""
     cause_id: UUID | None = None
     depth: int = 0
@@ -68,8 +67,7 @@ class RecordedEvent:
         return self.merged_into or self.contact_id
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of one incoming event; a duplicate's `event` is what was sent now, under the first one's id."""
 
     status: Literal["recorded", "duplicate", "refused"]
