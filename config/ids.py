@@ -95,12 +95,13 @@ def _with_time(at: datetime, random: int) -> UUID:
     # What UUID(int=…) does after it has looked at five other ways to make one.
     made = object.__new__(UUID)
     _set_int(made, (_milliseconds(at) << 80) | _VERSION_AND_VARIANT | (random & _FREE_BITS))
-    _set_safety(made, SafeUUID.unknown)
+    _set_safety(made, _SAFETY)
     return made
 
 
 _set_int = UUID.__dict__["int"].__set__
 _set_safety = UUID.__dict__["is_safe"].__set__
+_SAFETY = SafeUUID.unknown
 
 
 def _milliseconds(at: datetime) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from config.ids import NO_ID
+from config.ids import NO_ID, array_of
 from contacts.models import Consent
 from contacts.services.identifiers import Identification
 from contacts.services.schema import SCHEMA_COLUMNS, ContactSchema, schema_from
@@ -45,7 +45,8 @@ def find(
     Costs one statement, up to two more for the states of merged contacts, and one for identifiers that are not
     found where anybody was ever erased.
     """
-    found = Found()
+    # Of ids alone, only those that are not themselves come back.
+    found = Found() if with_states else Found(dict(zip(ids, ids, strict=True)))
     survivors: set[UUID] = set()
     has_erased = False
     rows = _rows(workspace_id, ids, identifiers, with_states, with_schema, with_erased)
@@ -55,6 +56,9 @@ def find(
             continue
         if contact_id is None:
             found.schema = schema_from(kind, value)
+            continue
+        if kind is None and merged_into is None and not state:
+            found.by_id.pop(contact_id, None)
             continue
         if kind is None:
             found.by_id[contact_id] = merged_into or contact_id
@@ -113,8 +117,8 @@ def _rows(
     parameters: dict[str, Any] = {"workspace": workspace_id}
     state = _STATE if with_states else ""
     if ids:
-        parts.append(_BY_ID.replace("/*state*/", state))
-        parameters["ids"] = list(ids)
+        parts.append(_BY_ID.replace("/*state*/", state) if with_states else _NOT_THEMSELVES)
+        parameters["ids"] = array_of(ids)
     if len(identifiers) == 1:
         parts.append(_BY_ONE_IDENTIFIER.replace("/*state*/", state))
         ((parameters["kind"], parameters["value"]),) = identifiers
@@ -177,6 +181,15 @@ SELECT NULL::varchar, NULL::varchar, c.id, c.merged_into_id /*state*/
 FROM unnest(%(ids)s::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
     SELECT * FROM contacts_contact WHERE workspace_id = %(workspace)s AND id = wanted.id OFFSET 0
 ) c
+"""
+
+# Those ids of which no contact is, or one that was merged into another.
+_NOT_THEMSELVES: Final = """
+SELECT NULL::varchar, NULL::varchar, wanted.id, c.merged_into_id
+FROM unnest(%(ids)s::uuid[]) AS wanted (id) LEFT JOIN LATERAL (
+    SELECT * FROM contacts_contact WHERE workspace_id = %(workspace)s AND id = wanted.id OFFSET 0
+) c ON true
+WHERE c.id IS NULL OR c.merged_into_id IS NOT NULL
 """
 
 _BY_ONE_IDENTIFIER: Final = """
