@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, SafeUUID
 
 import msgspec
-import orjson
 
 from config import clock
 
@@ -64,11 +63,6 @@ def time_of(identifier: UUID) -> datetime:
 def days_of(identifiers: Iterable[UUID]) -> list[datetime]:
     """Return the beginnings of the days (UTC) that UUIDv7s lie in, each once."""
     return [_EPOCH + timedelta(days=day) for day in {identifier.int // _DAY for identifier in identifiers}]
-
-
-def array_of(identifiers: Iterable[UUID]) -> str:
-    """Return ids as PostgreSQL reads an array of them: the driver takes many times as long for a list."""
-    return f"{{{orjson.dumps(list(identifiers))[1:-1].decode()}}}"
 
 
 NO_ID = UUID(int=0)

@@ -8,7 +8,8 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from config.ids import NO_ID, array_of
+from config.arrays import array
+from config.ids import NO_ID
 from contacts.models import Consent
 from contacts.services.identifiers import Identification
 from contacts.services.schema import SCHEMA_COLUMNS, ContactSchema, schema_from
@@ -118,7 +119,7 @@ def _rows(
     state = _STATE if with_states else ""
     if ids:
         parts.append(_BY_ID.replace("/*state*/", state) if with_states else _NOT_THEMSELVES)
-        parameters["ids"] = array_of(ids)
+        parameters["ids"] = array(ids)
     if len(identifiers) == 1:
         parts.append(_BY_ONE_IDENTIFIER.replace("/*state*/", state))
         ((parameters["kind"], parameters["value"]),) = identifiers

@@ -182,7 +182,7 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     if outcome.event is None:
         assert outcome.error is not None  # noqa: S101  (what is not recorded has its reason)
         return _refused(outcome.error)
-    return {"status": outcome.status, "id": str(outcome.event.id)}
+    return {"status": outcome.status, "id": outcome.event.id}
 
 
 def _refused(error: Exception) -> dict[str, Any]:

@@ -46,7 +46,16 @@ def record_events(
     Every item has its outcome, in order. A refused item changes nothing; of several reasons the event's own form is
     told first, then its company, its contact and its schema.
     """
-    return _record(workspace.id, incoming, _Terms(schema_policy, source, level))
+    received_at = clock.now()
+    admission = _Admission(workspace.id, incoming, received_at, source)
+    with _gathering_changes(workspace.id) as call:
+        admission.admit(schema_policy)
+        outcomes = {
+            place: Outcome(status="refused", error=error) for place, error in admission.refused.items()
+        }
+        if admission.events:
+            outcomes |= _insert(workspace.id, admission, call.changes, received_at, level)
+    return [outcomes[place] for place in range(len(incoming))]
 
 
 @contextmanager
@@ -115,13 +124,6 @@ _LEVELS: Mapping[Kind, EffectsLevel] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    schema_policy: SchemaPolicy
-    source: str
-    level: EffectsLevel
-
-
 @dataclass(slots=True)
 class _Call:
     """What one call of `record_events` gathers: contact changes go into the stream with its own events."""
@@ -141,19 +143,6 @@ def _gathering_changes(workspace_id: UUID) -> Iterator[_Call]:
         yield call
     finally:
         _current_call.reset(token)
-
-
-def _record(workspace_id: UUID, incoming: Sequence[IncomingEvent], terms: _Terms) -> list[Outcome]:
-    received_at = clock.now()
-    admission = _Admission(workspace_id, incoming, received_at, terms.source)
-    with _gathering_changes(workspace_id) as call:
-        admission.admit(terms.schema_policy)
-        outcomes = {
-            place: Outcome(status="refused", error=error) for place, error in admission.refused.items()
-        }
-        if admission.events:
-            outcomes |= _insert(workspace_id, admission, call.changes, received_at, terms.level)
-    return [outcomes[place] for place in range(len(incoming))]
 
 
 class _Admission:

@@ -39,8 +39,8 @@ class IncomingEvent(msgspec.Struct, frozen=True):
     company: CompanyReference | None = None
 
 
-class RecordedEvent(msgspec.Struct, omit_defaults=True):
-    """An event as the stream holds it, or will: it is made of what came in, and written as it is encoded."""
+class RecordedEvent(msgspec.Struct):
+    """An event as the stream holds it; `record_events` begins it with what came in and completes it."""
 
     id: UUID
     workspace_id: UUID

@@ -1,3 +1,4 @@
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -273,6 +274,26 @@ def test_a_batch_takes_the_same_statements_for_any_number(api, jane, django_asse
 
     with django_assert_max_num_queries(17):
         api.post("events/batch", {"events": items})
+
+
+def test_an_event_of_a_batch_takes_few_calls_of_python(api, jane):
+    item = {
+        "type": "x",
+        "contactId": str(jane.id),
+        "metadata": {"amount": 1},
+        "pageUrl": "https://example.com",
+    }
+    api.post("events/batch", {"events": [item]})
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    api.post("events/batch", {"events": [item] * 1000})
+    sys.setprofile(None)
+    assert calls / 1000 < 90
 
 
 @pytest.mark.parametrize("path", ["events", "events/batch"])
