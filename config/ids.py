@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID, SafeUUID
 
 import msgspec
@@ -98,5 +99,6 @@ _set_safety = UUID.__dict__["is_safe"].__set__
 _SAFETY = SafeUUID.unknown
 
 
+@lru_cache(maxsize=1)  # the ids of a batch are mostly of one moment
 def _milliseconds(at: datetime) -> int:
     return max((at - _EPOCH) // _MILLISECOND, 0)

@@ -299,7 +299,8 @@ def _complete(workspace_id: UUID, admission: _Admission, received_at: datetime, 
                 if sent_at is None
                 else ids.keyed_id(workspace_id, event.message_id, sent_at)
             )
-            if ids.time_of(event.id) > event.occurred_at:
+            may_be_ahead = sent_at is None or sent_at > event.occurred_at
+            if may_be_ahead and ids.time_of(event.id) > event.occurred_at:
                 event.is_ahead = True
                 # In whole milliseconds, as all others are in the order of their ids.
                 event.occurred_at = in_milliseconds(event.occurred_at)
