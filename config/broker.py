@@ -210,6 +210,10 @@ class Transport(kombu_pgmq.Transport):
         self._next_read = self._busy_at = time.monotonic()
         return True
 
+    def verify_connection(self, connection: Any) -> bool:
+        """Return true: a line that was lost is made anew at its next use. Kombu asks before every wait."""
+        return True
+
     def close_connection(self, connection: Any) -> None:
         super().close_connection(connection)
         self.line.close()

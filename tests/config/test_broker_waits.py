@@ -64,7 +64,9 @@ def test_while_nothing_comes_it_reads_every_few_seconds_only(consuming, monkeypa
     drain_until_empty(consuming)
     now = time.monotonic()
     reads = []
+    uses = []
     receive = broker.Channel._receive_messages
+    lend = broker.Line.connection
 
     def wait(line, seconds):
         nonlocal now
@@ -78,11 +80,14 @@ def test_while_nothing_comes_it_reads_every_few_seconds_only(consuming, monkeypa
         "_receive_messages",
         lambda *args, **options: reads.append(now) or receive(*args, **options),
     )
+    monkeypatch.setattr(broker.Line, "connection", lambda line: uses.append(now) or lend(line))
     django_connection.ensure_connection()
     end = now + 60
     while now < end:
+        assert consuming.connected  # as a worker asks each time
         with pytest.raises(TimeoutError):
             consuming.drain_events(timeout=2)
+    assert len(uses) == len(reads)
     assert 10 <= len(reads) <= 60 / broker.READ_SECONDS + 1
     # Nor is there a connection that nobody uses.
     assert django_connection.connection is None
