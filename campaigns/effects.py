@@ -122,6 +122,7 @@ def _enrol_alike(
                     place for place, (_, own) in enumerate(some, 1) if all(one.own is not None for one in own)
                 ),
                 is_repeat=events[0].is_repeat,
+                holds_lanes=True,
             )
 
     def set_aside(listener: Listener, error: Exception) -> None:

@@ -146,7 +146,7 @@ def _start(
         )
         for one in right
     ]
-    enrol(batch.workspace_id, [start.starter], candidates, batch.now)
+    enrol(batch.workspace_id, [start.starter], candidates, batch.now, holds_lanes=True)
     latest = {one.contact_id: max(one.due_at, batch.now - LATE) for one in decisions}
     for contact_id, after in latest.items():
         _plan_next(batch.workspace_id, [start], people, [contact_id], zone, after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Final
 from uuid import UUID, uuid5
@@ -19,7 +19,7 @@ from campaigns.reasons import Reason
 from campaigns.services.beginning import begin
 from campaigns.services.plans import Starter
 from campaigns.signals import runs_wait
-from config import ids
+from config import clock, ids
 from config.arrays import array
 from config.schedule import notify_beat
 from events.conditions import Sql
@@ -64,13 +64,15 @@ def enrol(
     about_own: frozenset[int] = frozenset(),
     is_repeat: bool = False,
     is_test: bool = False,
+    holds_lanes: bool = False,
 ) -> list[Entered]:
     """Decide for each campaign and candidate, in their order, and write the runs and the decisions.
 
     `matched` is a query of (event_id, place): the campaigns, counted from 1, of which an event is a trigger; None:
     each candidate is one of each. Of the campaigns at the places `about_own` nothing is decided of an event that is
     not about them: it has neither their place nor minus it. With `is_repeat` what was decided before is not decided
-    again.
+    again. `holds_lanes`: no effects of the candidates are applied before the commit; else their runs begin with a
+    worker, for what happens meanwhile would find none.
     Returns of a single candidate what was decided; of more, nothing.
     """
     if not starters or not candidates:
@@ -78,7 +80,7 @@ def enrol(
     sifted = _sift(
         workspace_id, starters, candidates, now, matched, about_own, is_repeat=is_repeat, is_test=is_test
     )
-    judged = _let_in(workspace_id, sifted.wanted, now, is_test)
+    judged = _let_in(workspace_id, sifted.wanted, now, is_test=is_test, holds_lanes=holds_lanes)
     refused = [*sifted.refused, *_too_late(workspace_id, sifted.wanted, judged)]
     _store_sets(workspace_id, {of for _, _, of in refused})
     Decision.objects.write(workspace_id, (_refused(one, why, of, now) for one, why, of in refused))
@@ -221,7 +223,9 @@ class _Overtaken(Exception):
     """Another has let in somebody meanwhile, so all are to be judged anew."""
 
 
-def _let_in(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) -> list[RunState | Reason]:
+def _let_in(
+    workspace_id: UUID, wanted: Wanted, now: datetime, *, is_test: bool, holds_lanes: bool
+) -> list[RunState | Reason]:
     """Start a run for each that no earlier one of the contact in the campaign forbids.
 
     Returns for each its run, or why there is none. Whoever is overtaken sees that in the next look, for he has waited
@@ -230,13 +234,15 @@ def _let_in(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) ->
     while wanted:
         try:
             with transaction.atomic():
-                return _start_runs(workspace_id, wanted, now, is_test)
+                return _start_runs(workspace_id, wanted, now, is_test=is_test, holds_lanes=holds_lanes)
         except _Overtaken:
             continue
     return []
 
 
-def _start_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool) -> list[RunState | Reason]:
+def _start_runs(
+    workspace_id: UUID, wanted: Wanted, now: datetime, *, is_test: bool, holds_lanes: bool
+) -> list[RunState | Reason]:
     judged = _judge(workspace_id, wanted, now, is_test)
     outcomes = [
         _run_of(one, starter, verdict, now, is_test) if verdict.reason is None else Reason(verdict.reason)
@@ -246,7 +252,7 @@ def _start_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool
     if not runs:
         return outcomes
     decisions = [_entered(run, now) for run in runs]
-    if not is_test:
+    if holds_lanes:
         # Of who was merged, another run may have come to be one of the same person: whoever steps looks after that.
         alone = [
             run
@@ -268,7 +274,7 @@ def _start_runs(workspace_id: UUID, wanted: Wanted, now: datetime, is_test: bool
 
 def _run_of(one: Candidate, starter: Starter, verdict: _Verdict, now: datetime, is_test: bool) -> RunState:
     return RunState(
-        id=ids.uuid7(),
+        id=_id_after(verdict.last_id),
         campaign_id=starter.campaign_id,
         version_id=starter.version_id,
         contact_id=one.contact_id,
@@ -283,6 +289,15 @@ def _run_of(one: Candidate, starter: Starter, verdict: _Verdict, now: datetime, 
         wake_at=now,
         is_test=is_test,
     )
+
+
+def _id_after(last_id: UUID | None) -> UUID:
+    """Return a new id after the one of the run that it follows, though that was made by a clock that is ahead."""
+    now = clock.now()
+    return ids.uuid7(now if last_id is None else max(now, ids.time_of(last_id) + _TICK))
+
+
+_TICK: Final = timedelta(milliseconds=1)
 
 
 def _key_of(one: Candidate, starter: Starter, verdict: _Verdict, is_test: bool) -> str:

@@ -294,9 +294,12 @@ def test_the_run_of_whom_others_were_merged_into_begins_with_a_worker(workspace,
     assert len(messages_of(campaign)) == 1
 
 
-def test_who_is_executed_has_the_message_at_once(workspace, jane):
+def test_who_is_let_in_by_hand_begins_with_a_worker(workspace, jane):
+    """An event whose effects were applied before the commit found no run; a worker looks back for it."""
     campaign = a_campaign(workspace, definition(mail(workspace), trigger={"type": "MANUAL"}))
     execute_campaign(workspace, campaign, jane)
+    assert (messages_of(campaign), [run.steps_taken for run in runs_of(campaign)]) == ([], [0])
+    work(workspace)
     assert (ends(campaign), len(messages_of(campaign))) == ([("completed", "end_of_workflow")], 1)
 
 

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from campaigns import effects
 from campaigns.definition import SYSTEM_EVENTS
-from campaigns.models import CampaignSet, Decision
+from campaigns.models import CampaignSet, Decision, Run
 from campaigns.services.campaigns import (
     activate_campaign,
     execute_campaign,
@@ -44,6 +44,7 @@ from tests.campaigns.factories import (
     admissions,
     definition,
     ends,
+    node,
     on_event,
     runs_of,
     work,
@@ -55,6 +56,23 @@ pytestmark = pytest.mark.django_db
 
 MORE_THAN_TEN = {"field": "properties.amount", "operator": "gt", "value": 10}
 ENTERED = ("entered", "")
+
+
+@pytest.mark.parametrize("mode", ["afterwards", "interval"])
+def test_who_comes_again_is_let_in_though_the_clock_was_set_back(workspace, jane, time, mode):
+    reentry = {"mode": mode, **({"days": 1} if mode == "interval" else {})}
+    campaign = a_campaign(workspace, definition(node("out", "exit"), reentry=reentry))
+    for _ in range(3):
+        execute_campaign(workspace, campaign, jane)
+        work(workspace)
+        time.go(days=1, seconds=1)
+    assert len(runs_of(campaign)) == 3
+    for number in range(4, 7):
+        time.go(days=-2)
+        Run.objects.update(started_at=clock.now() - timedelta(days=2))
+        execute_campaign(workspace, campaign, jane)
+        work(workspace)
+        assert len(runs_of(campaign)) == number
 
 
 def refused(reason):

@@ -15,7 +15,7 @@ from campaigns.models import (
     SentEmail,
     Template,
 )
-from campaigns.services import noticing, stepping
+from campaigns.services import enrolling, noticing, stepping
 from campaigns.services.campaigns import (
     activate_campaign,
     archive_campaign,
@@ -391,6 +391,25 @@ def test_a_goal_that_comes_while_a_worker_has_the_run_ends_it_after_the_step(wor
     at_once(partial(run_due, workspace.id, at_most_seconds=30), buy)
     assert ends(campaign) == [("converted", "goal")]
     assert Event.objects.filter(workspace=workspace, name="mark").count() == 1
+
+
+@transactional
+def test_a_goal_that_comes_while_somebody_is_let_in_is_not_passed_over(workspace, jane, monkeypatch):
+    """Its effects find no run yet, and no lane is held by who lets in by hand."""
+    goal = {"eventType": "buy", "within": "7d"}
+    wait = node("wait", "wait", duration="1d")
+    campaign = a_campaign(workspace, definition(sends(workspace), wait, goal=goal))
+    arrived, may_go = paused(monkeypatch, enrolling, "_insert")
+
+    def buy():
+        assert arrived.wait(timeout=30)
+        send(workspace, jane, "buy")
+        may_go.set()
+
+    at_once(partial(execute_campaign, workspace, campaign, jane), buy)
+    work(workspace)
+    assert ends(campaign) == [("converted", "goal")]
+    assert messages_of(campaign) == []
 
 
 @transactional
