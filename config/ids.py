@@ -101,4 +101,5 @@ _SAFETY = SafeUUID.unknown
 
 @lru_cache(maxsize=1)  # the ids of a batch are mostly of one moment
 def _milliseconds(at: datetime) -> int:
-    return max((at - _EPOCH) // _MILLISECOND, 0)
+    passed = at - _EPOCH  # by its parts: to divide it takes four times as long
+    return max((passed.days * 86_400 + passed.seconds) * 1_000 + passed.microseconds // 1_000, 0)

@@ -259,10 +259,12 @@ def _overtaken(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID | N
     run_ids = {
         one.run_id for one in messages if one.attempts and one.run_id and one.channel != Channel.WEBHOOK
     }
+    if not run_ids:
+        return {}
     runs = Run.objects.in_workspace(workspace_id).filter(
         one_of("id", run_ids), one_of("end_reason", sorted(CANCELLING))
     )
-    return dict(runs.values_list("id", "end_reason")) if run_ids else {}
+    return dict(runs.values_list("id", "end_reason"))
 
 
 def _hold_people(workspace_id: UUID, people: Iterable[Person]) -> set[UUID]:
