@@ -32,6 +32,8 @@ def sweep_messages() -> str:
     """Have sent what is due by now: deferred, tried in vain, or with a wake-up that was lost."""
     waiting = waiting_channels(clock.now())
     for workspace_id, channel in waiting:
+        # A message that has not come by now may be lost, and no other is sent while it is waited for.
+        return_lease(workspace_id, delivery_of(channel))
         dispatcher.ask(workspace_id, channel)
     return "asked" if waiting else "nothing"
 

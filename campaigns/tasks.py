@@ -49,6 +49,8 @@ def sweep_runs() -> str:
     """Take on what time has made due, and what no wake-up came for."""
     waiting = workspaces_with_due_runs()
     for workspace_id in waiting:
+        # A message that has not come by now may be lost, and no other is sent while it is waited for.
+        return_lease(workspace_id, STEPS)
         run_due(workspace_id, at_most_seconds=TURN_SECONDS)
     return "done" if waiting else "nothing"
 

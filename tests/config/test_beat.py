@@ -9,14 +9,15 @@ from django.conf import settings
 from django.db import connection, connections, transaction
 from django.utils.module_loading import import_string
 
+from campaigns.delivery_tasks import delivery_of, dispatcher
 from campaigns.models import Broadcast, Campaign, Message
 from campaigns.services.broadcasting import due_broadcasts
 from campaigns.services.delivery import waiting_channels
 from campaigns.services.stepping import workspaces_with_due_runs
-from campaigns.tasks import sweep_campaigns
+from campaigns.tasks import STEPS, sweep_campaigns
 from config import beat, clock, ids, schedule
 from config.celery import app as celery_app
-from events.services import apply_effects, workspaces_with_due
+from events.services import apply_effects, leases, workspaces_with_due
 from events.services import schedule as put_on_timetable
 from tests.campaigns.rows import a_campaign_row, a_message, a_run
 from tests.contacts.factories import a_contact
@@ -102,6 +103,16 @@ def fall_due(name, workspace, contact, at):
         )
     elif name == "messages":
         a_message(contact, an_active_campaign(workspace), status=Message.Status.QUEUED, send_at=at)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("runs", STEPS), ("messages", delivery_of("email"))])
+def test_what_is_swept_is_waited_for_no_longer(workspace, jane, monkeypatch, name, kind):
+    """A message may have been lost, and until its lease expires no other would be sent."""
+    monkeypatch.setattr(dispatcher, "ask", lambda *_: None)
+    fall_due(name, workspace, jane, clock.now())
+    assert leases.lease_to_message(workspace.id, kind)
+    import_string(settings.SCHEDULE[name]["task"])()
+    assert leases.lease_to_message(workspace.id, kind)
 
 
 def test_a_clock_that_is_set_back_holds_nothing_up(time, workspace, jane):
