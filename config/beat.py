@@ -119,8 +119,13 @@ class Scheduler(beat.Scheduler):
             name=name,
             task=options["task"],
             schedule=schedule(every),
-            # What waits for a worker for longer than this has been published again.
-            options={"expires": max(every.total_seconds(), LOOK_SECONDS)},
+            options={
+                # What waits for a worker for longer than this has been published again.
+                "expires": max(every.total_seconds(), LOOK_SECONDS),
+                # Beat has one producer for ever, whose lost connection is made anew by another try only.
+                "retry": True,
+                "retry_policy": {"max_retries": 1, "interval_start": 0},
+            },
             app=self.app,
         )
         return Job(

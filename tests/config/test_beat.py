@@ -5,6 +5,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from amqp.exceptions import RecoverableConnectionError
+from celery import Celery
 from django.conf import settings
 from django.db import connection, connections, transaction
 from django.utils.module_loading import import_string
@@ -296,6 +298,22 @@ def test_only_what_beat_would_miss_is_told(workspace, jane, django_assert_num_qu
         set_timer(4)
     with django_assert_num_queries(2):
         set_timer(2)
+
+
+def test_a_lost_connection_to_the_broker_is_made_anew():
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.task_publish_retry = settings.CELERY_TASK_PUBLISH_RETRY
+    app.conf.task_default_queue = f"queue {ids.uuid7()}"
+    scheduler = beat.Scheduler(app=app)
+
+    def fail(*_, **__):
+        raise RecoverableConnectionError
+
+    for channel_of_before in range(2):
+        if channel_of_before:
+            scheduler.producer.channel.basic_publish = fail
+        scheduler.apply_entry(scheduler.jobs["runs"].entry, producer=scheduler.producer)
+    assert scheduler.connection.default_channel._size(app.conf.task_default_queue) == 2
 
 
 def test_a_lost_connection_is_made_anew_and_everything_looked_at(workspace, jane):
