@@ -8,7 +8,10 @@ import orjson
 
 
 def array(values: Iterable[Any]) -> str:
-    """Return `{...}` for a parameter that a statement casts: ids, moments, texts, numbers, or None, all of a kind."""
+    """Return `{...}` for a parameter that a statement casts: ids, moments, texts, finite numbers, or None, of a kind.
+
+    No decimals; of a moment's offset only hours and minutes count.
+    """
     spelled = orjson.dumps(list(values)).decode()
     if "\\" in spelled:
         spelled = _ESCAPED.sub(_unescaped, spelled)
