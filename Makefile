@@ -13,7 +13,9 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 run: $(STAMP)
 	@exec $(BIN)/python manage.py run
 
-test: lint types layers checks pytest
+test: $(STAMP)
+	$(MAKE) --jobs=2 lint types layers checks
+	$(MAKE) pytest
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -37,9 +39,9 @@ checks: $(STAMP)
 pytest: $(STAMP)
 	$(PYTEST)
 
-# The tests that prove something by many examples, at their full length. Not a part of `test`, which has them short.
+# All tests, and those that prove something by many examples at their full length: see tests/README.md.
 proof: $(STAMP)
-	PROOF_TIMES=10 $(PYTEST) tests/proof tests/rules tests/admin/test_forged_forms.py
+	PROOF_TIMES=10 $(PYTEST)
 
 # Not a part of `test`: DATABASE_URL, REDIS_URL and AMQP_URL say where the servers are.
 test-servers: $(STAMP)

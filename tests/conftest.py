@@ -1,5 +1,6 @@
 """What every test stands on: no wake-up leaves the process for the broker."""
 
+import gc
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -33,6 +34,13 @@ campaign_receivers.publish_beginning = lambda workspace_id: None
 TransactionTestCase._fixture_teardown = database.empty
 # A million rounds, a third of a second, keep nobody out here.
 PBKDF2PasswordHasher.iterations = 1
+
+
+def pytest_collection_finish():
+    """Have the collector of garbage pass over what is there for good: the modules and the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.hookimpl(trylast=True)

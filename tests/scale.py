@@ -12,6 +12,11 @@ IS_WHOLE = TIMES > 1
 _T = TypeVar("_T")
 
 
+def scaled(short: int, whole: int) -> int:
+    """Return how many it is now: `whole` is multiplied by PROOF_TIMES."""
+    return whole * TIMES if IS_WHOLE else short
+
+
 class Samples:
     """Takes turns among values where there is only time for some; the whole proof has them all each time."""
 

@@ -10,6 +10,7 @@ JUNK = Samples(
     ["x", "\x00", "-1", "9" * 400, "[]", "\u0661", "00000000-0000-7000-8000-000000000000", "{" * 200],
     at_once=2,
 )
+LOOK_UPS = Samples(["", "__id__exact", "__in"])
 # No multiple of the number of look-ups, so that each has its turn with each.
 LIST_JUNK = Samples(["x", "\x00", "-1", "9" * 400, "[]", "\u0661", "{}", "{" * 200])
 
@@ -54,8 +55,9 @@ def test_an_address_that_fills_a_form_with_junk_opens_it(staff, rows, model):
 @pytest.mark.parametrize("model", REGISTERED, ids=label)
 def test_a_list_filtered_by_junk_opens(staff, rows, model):
     for field in model._meta.fields:
-        for look_up in (field.name, f"{field.name}__id__exact", f"{field.name}__in"):
+        for ending in LOOK_UPS:
             for junk in LIST_JUNK:
+                look_up = f"{field.name}{ending}"
                 response = staff.get(url_of(model, "changelist"), {look_up: junk})
                 assert response.status_code in (200, 302, 400), (look_up, junk)
 

@@ -40,6 +40,7 @@ from contacts.services import (
 )
 from events.services import bump_rules_version
 from tests.contacts.factories import a_contact, by_email, resolved
+from tests.scale import scaled
 from tests.workspaces.factories import WorkspaceFactory
 
 
@@ -302,7 +303,11 @@ def test_a_merge_and_its_undo_cost_the_same_whatever_the_person_is_already(works
 FACTS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(0, 3), max_size=3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=scaled(20, 60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     facts=st.lists(FACTS, min_size=4, max_size=6),
     seed=st.randoms(use_true_random=False),

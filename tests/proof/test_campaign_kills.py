@@ -18,10 +18,10 @@ from tests.campaigns.messages import MailServer
 from tests.config.test_supervisor import ROOT, wait_for
 from tests.proof.system import RECOVERY_SECONDS, Client, System
 from tests.proof.test_kills import WORKER, child_of, lives
-from tests.scale import IS_WHOLE, TIMES
+from tests.scale import IS_WHOLE, scaled
 
 pytestmark = pytest.mark.slow
-RUNS = 1_000 * TIMES if IS_WHOLE else 300
+RUNS = scaled(300, 1_000)
 # In turn, and often enough that each falls several times: while events come in, while steps are taken, while e-mails
 # leave. A worker has by far the most to lose.
 VICTIMS = (

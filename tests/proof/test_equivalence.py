@@ -80,7 +80,7 @@ from tests.rules.strategies import (
     triggered_rules,
     values,
 )
-from tests.scale import TIMES
+from tests.scale import scaled
 from tests.scoring.reference import value_of
 from tests.segments.factories import VirtualClock
 from tests.workspaces.factories import WorkspaceFactory
@@ -89,13 +89,14 @@ from workspaces.models import Workspace
 _time = VirtualClock(NOW)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_what_is_kept_is_what_a_recompute_says(monkeypatch):
     monkeypatch.setattr(clock, "now", _time.now)
     run_state_machine_as_test(
         Mill,
         settings=settings(
-            max_examples=6 * TIMES,
+            max_examples=scaled(3, 6),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -26,11 +26,12 @@ from scoring.models import ScoringRule
 from scoring.services import save_rule
 from segments.models import Membership, Segment, Stay
 from segments.verification import verify_segments
+from tests.scale import scaled
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, none_of
 from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 PEOPLE = 3
 START = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -162,7 +163,11 @@ REGROUPING = st.one_of(
     st.tuples(st.just("undo"), st.integers(0, 5)),
 )
 HISTORY = st.lists(st.one_of(HAPPENING, HAPPENING, REGROUPING), min_size=4, max_size=18)
-QUICK = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=scaled(4, 10),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def happen(world: World, step, moment: datetime, *, person=None) -> None:

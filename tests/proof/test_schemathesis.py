@@ -19,11 +19,12 @@ from config import wsgi
 from segments.services import create_segment, run_build
 from tests.campaigns.rows import a_campaign_row, a_form_row, a_message, a_run, a_template_row
 from tests.contacts.factories import a_contact
+from tests.scale import IS_WHOLE
 from tests.workspaces.factories import WorkspaceFactory, a_key
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-EXAMPLES = 5
+EXAMPLES = 5 if IS_WHOLE else 2
 # Each wire format stands at the root, too, with the same views.
 TWICE = ("/v1/", "/v4/", "/api/partner/", "/leadpush/v1/workspaces/")
 AS_DOCUMENTED = [

@@ -4,7 +4,6 @@ Here nothing is stepped, so what is read too early, or by another's clock, shows
 reference says. `PROOF_TIMES` multiplies the contacts.
 """
 
-import os
 import random
 import threading
 import time
@@ -26,13 +25,13 @@ from segments.models import Stay
 from segments.verification import verify_segments
 from tests.campaigns.factories import a_campaign, definition, ends, marks, on_event, work
 from tests.rules.reference import Happening, Person, holds
+from tests.scale import scaled
 from tests.scoring.factories import a_rule
 from tests.segments.factories import a_segment, did, every, in_segment, none_of, stays, who_is_in
 from tests.workspaces.factories import WorkspaceFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
-TIMES = int(os.environ.get("PROOF_TIMES", "1"))
 SENDERS, WORKERS = 6, 2
 MOMENT = timedelta(seconds=6)
 IN_A_DAY = did("buy", operator="gte", value=1, timeWindow="1d")
@@ -84,7 +83,7 @@ def test_the_first_events_of_contacts_bring_them_in(clocks, people, skews, messa
     def send(place):
         clocks.ahead = skews[place % len(skews)]
         chance = random.Random(place)
-        for _ in range(people * TIMES // SENDERS):
+        for _ in range(scaled(people // 3, people) // SENDERS):
             contact = create_contact(workspace, ContactChanges(first_name="Ada"))
             names = chance.choice([["buy"], ["buy"], ["look"], ["buy", "look"], ["look", "buy", "buy"]])
             for name in names:
@@ -108,7 +107,7 @@ def test_the_first_events_of_contacts_bring_them_in(clocks, people, skews, messa
     work(workspace)
 
     assert not ParkedEffect.objects.exists()
-    assert len(sent) == people * TIMES // SENDERS * SENDERS
+    assert len(sent) == scaled(people // 3, people) // SENDERS * SENDERS
     everybody = _people(workspace)
     for segment, raw in zip(segments, LASTING, strict=True):
         assert who_is_in(segment) == _fitting(everybody, raw), raw

@@ -53,16 +53,16 @@ from tests.rules.strategies import (
     triggered_rules,
 )
 from tests.rules.world import Decision, Stored, decide, store_events, stored_world
-from tests.scale import TIMES
+from tests.scale import scaled
 from workspaces.models import Workspace
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 def examples(number: int) -> settings:
-    """Return the settings of a test that tries so many examples."""
+    """Return the settings of a test that tries so many examples, half as many in `make test`."""
     return settings(
-        max_examples=number * TIMES,
+        max_examples=scaled(number // 2, number),
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

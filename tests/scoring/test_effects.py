@@ -28,6 +28,7 @@ from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.services import delete_rule, save_rule
 from scoring.services.folded import SCORE_SUBJECT
 from tests.contacts.factories import a_contact
+from tests.scale import scaled
 from tests.scoring.conftest import VirtualClock
 from tests.scoring.factories import a_rule
 from tests.scoring.histories import (
@@ -76,7 +77,11 @@ steps = st.lists(st.tuples(sendings, st.integers(0, 24 * 30), st.booleans()), mi
 
 
 @given(st.lists(terms(), min_size=1, max_size=4), steps, st.integers(1, 5))
-@examples(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=scaled(12, 25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_the_score_is_the_fold_from_scratch(settings, all_terms, all_steps, size):
     settings.EFFECTS_BATCH_SIZE = size
     workspace = WorkspaceFactory()

@@ -26,6 +26,7 @@ from scoring.services import (
     save_rule,
 )
 from scoring.services.folded import SCORE_SUBJECT
+from tests.scale import scaled
 from tests.scoring.conftest import VirtualClock
 from tests.scoring.factories import a_rule
 from tests.scoring.histories import (
@@ -231,7 +232,11 @@ def work_off_if_any(rule):
 
 
 @given(terms(), terms(), sendings, sendings, st.sampled_from([True, False]))
-@examples(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=scaled(10, 20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @pytest.mark.django_db
 def test_after_a_rescore_the_score_is_what_the_new_rule_gives(
     settings, old, new, first, then, is_applied_meanwhile

@@ -11,6 +11,7 @@ from events.rules.plain import holds
 from segments.people import load_people
 from tests.rules import strategies
 from tests.rules.world import decide, stored_world
+from tests.scale import scaled
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +26,7 @@ def _segments_by_tags(settings):
 
 
 @settings(
-    max_examples=100,
+    max_examples=scaled(30, 100),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
