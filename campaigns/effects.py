@@ -1,6 +1,7 @@
 """The third wheel: what happens to contacts starts runs of campaigns, ends them, or lets them go on.
 
-Nothing is done here: it only enrols, and steps run later, in short transactions of their own.
+Runs begin here as far as they come by waiting, sending and choosing; all other steps are taken later, in short
+transactions of their own.
 """
 
 from __future__ import annotations
