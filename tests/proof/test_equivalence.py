@@ -43,7 +43,10 @@ from contacts.services import (
     untag_contact,
     update_contact,
 )
+from events.errors import InvalidCondition
 from events.models import Measure, ParkedEffect
+from events.rules import read_rule
+from events.rules.reading import DeclaredTypes
 from events.services import LANES, IncomingEvent, SchemaPolicy, apply_effects, lane_of, record_events
 from scoring.models import ScoringRule
 from scoring.services import delete_rule, rescore_lane, save_rule
@@ -673,7 +676,19 @@ _common = st.one_of(
 )
 _score = _leaf(type="attribute", field="score", operator=_ORDER, value=_NUMBER)
 # … and what else the language has.
-_SELDOM = (ticking_leaves, all_time_leaves, event_leaves, attribute_leaves, score_leaves)
+
+
+def _can_be_saved(raw: Any) -> bool:
+    """Tell whether a rule is taken: one of an address that nobody can have is not."""
+    try:
+        read_rule(raw, types=DeclaredTypes(are_known=True))
+    except InvalidCondition:
+        return False
+    return True
+
+
+_attributes = attribute_leaves.filter(_can_be_saved)
+_SELDOM = (ticking_leaves, all_time_leaves, event_leaves, _attributes, score_leaves)
 _PROPERTIES: list[dict[str, Any]] = [
     *({"amount": amount} for amount in (0, 1, 1, 2, 3, 1.5, -1)),
     *({"amount": 1, "sku": sku} for sku in ("a", "b", "a", 10, None, True, ["a", 1])),
@@ -687,7 +702,7 @@ _plans = st.sampled_from(["a", "b"]) | values
 
 def _conditions(event_name: str) -> st.SearchStrategy[Any]:
     own = _leaf(field="metadata.amount", operator=_ORDER, value=_NUMBER)
-    return st.one_of(st.none(), own, own, triggered_rules(event_name, _common | attribute_leaves))
+    return st.one_of(st.none(), own, own, triggered_rules(event_name, _common | _attributes))
 
 
 _points = st.sampled_from([Decimal(number) for number in (-3, 1, 2, 5, "0.5")])
