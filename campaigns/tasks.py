@@ -11,6 +11,7 @@ from campaigns.services.campaigns import retire_versions, workspaces_with_campai
 from campaigns.services.dating import schedule_dates, versions_with_dates
 from campaigns.services.stepping import run_due, workspaces_with_due_runs
 from campaigns.services.tallying import tally_campaigns
+from events.services import for_each
 from events.services.leases import MESSAGE_SECONDS, lease_to_message, return_lease
 
 __all__ = [
@@ -48,11 +49,14 @@ def run_steps(workspace_id: str) -> str:
 def sweep_runs() -> str:
     """Take on what time has made due, and what no wake-up came for."""
     waiting = workspaces_with_due_runs()
-    for workspace_id in waiting:
-        # A message that has not come by now may be lost, and no other is sent while it is waited for.
-        return_lease(workspace_id, STEPS)
-        run_due(workspace_id, at_most_seconds=TURN_SECONDS)
+    for_each(waiting, _run_due)
     return "done" if waiting else "nothing"
+
+
+def _run_due(workspace_id: UUID) -> None:
+    # A message that has not come by now may be lost, and no other is sent while it is waited for.
+    return_lease(workspace_id, STEPS)
+    run_due(workspace_id, at_most_seconds=TURN_SECONDS)
 
 
 @shared_task

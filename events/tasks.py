@@ -30,8 +30,7 @@ def apply_effects(workspace_id: str) -> str:
 def sweep_batches() -> str:
     """Apply what no wake-up came for: a killed process or a broken broker may have swallowed it."""
     waiting = services.workspaces_with_open_batches()
-    for workspace_id in waiting:
-        runner.sweep(workspace_id)
+    services.for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
 
 
@@ -39,8 +38,7 @@ def sweep_batches() -> str:
 def wake_due() -> str:
     """Decide again what time alone has changed; the clock of windows, offsets and decay."""
     waiting = services.workspaces_with_due()
-    for workspace_id in waiting:
-        runner.sweep(workspace_id)
+    services.for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
 
 

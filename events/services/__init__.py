@@ -21,7 +21,7 @@ from events.services.effects import (
     workspaces_with_due,
     workspaces_with_open_batches,
 )
-from events.services.isolation import isolate
+from events.services.isolation import for_each, isolate
 from events.services.lag import Lag, lag_of
 from events.services.measures import (
     build_measures,
@@ -61,6 +61,7 @@ __all__ = [
     "create_definition",
     "delete_definition",
     "enqueue_events",
+    "for_each",
     "forget_due",
     "forget_measures",
     "hold_lane",

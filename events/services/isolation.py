@@ -1,11 +1,14 @@
 """Finding the culprit of a failure, so that it alone is set aside."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
+from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django.db.utils import InterfaceError, OperationalError
 
+logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 # Nobody's fault: deadlock, serialisation failure, lock not available, and the server going away.
@@ -35,6 +38,21 @@ def isolate(
         middle = len(items) // 2
         isolate(items[:middle], run, set_aside)
         isolate(items[middle:], run, set_aside)
+
+
+def for_each(workspace_ids: Iterable[UUID], do: Callable[[UUID], object]) -> None:
+    """Do something for one workspace after the other; one that fails holds up no other. Raises the last failure."""
+    failure: Exception | None = None
+    for workspace_id in workspace_ids:
+        try:
+            do(workspace_id)
+        except Exception as error:
+            logger.warning("Workspace %s is left for the next time: %r", workspace_id, error)
+            failure = error
+            # What broke the connection, too, is not the next one's fault.
+            close_old_connections()
+    if failure is not None:
+        raise failure
 
 
 def _is_passing(error: Exception) -> bool:

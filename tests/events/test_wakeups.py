@@ -11,6 +11,8 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
+from campaigns import tasks as campaign_tasks
+from campaigns.tasks import sweep_runs
 from config.postgres.server import ServerUnavailableError
 from contacts.models import ContactScore
 from contacts.services import ContactReference
@@ -264,6 +266,27 @@ class TestRunner:
         buy(workspace)
         asks()
         assert list(messages) == [workspace.id]
+
+    @pytest.mark.parametrize("task", [tasks.sweep_batches, tasks.wake_due, sweep_runs])
+    def test_a_workspace_that_fails_holds_up_no_other_one(self, monkeypatch, task):
+        swept = []
+
+        def sweep(workspace_id, **_):
+            swept.append(workspace_id)
+            if workspace_id == HERE:
+                raise ConnectionError
+
+        for module, name in (
+            (tasks.services, "workspaces_with_open_batches"),
+            (tasks.services, "workspaces_with_due"),
+            (campaign_tasks, "workspaces_with_due_runs"),
+        ):
+            monkeypatch.setattr(module, name, lambda: [HERE, THERE])
+        monkeypatch.setattr(tasks.runner, "sweep", sweep)
+        monkeypatch.setattr(campaign_tasks, "run_due", sweep)
+        with pytest.raises(ConnectionError):
+            task()
+        assert swept == [HERE, THERE]
 
     def test_a_failing_pass_gives_the_lease_back(self, workspace, runner, monkeypatch):
         def fail(*_, **__):
