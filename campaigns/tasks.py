@@ -1,5 +1,6 @@
 """What the workers do for campaigns: each task loads, calls one service and returns a word."""
 
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
@@ -64,32 +65,29 @@ def begin_campaigns(workspace_id: str | None = None) -> str:
     """Start broadcasts that are due, and put dates on the timetable, of all workspaces: one may have asked for it."""
     if workspace_id is not None:
         return_lease(UUID(workspace_id), BEGINNING)
-    return "done" if _broadcast() + _schedule() else "nothing"
+    return "done" if _begin() else "nothing"
 
 
 @shared_task
 def sweep_campaigns() -> str:
     """Go on with what a killed process has left, let versions go that no run has any more, and keep the counts."""
-    done = _broadcast() + _schedule()
+    done = _begin()
     done += sum(retire_versions(workspace_id) for workspace_id in workspaces_with_campaigns())
     return "done" if done + tally_campaigns() else "nothing"
 
 
-def _broadcast() -> int:
+def _begin() -> int:
+    """Go on with the broadcasts that are due, and with dates that are left to plan. Returns how much was done."""
     done = 0
-    for workspace_id, broadcast_id in due_broadcasts():
+
+    def take(one: tuple[Callable[[UUID, UUID], int], UUID, UUID]) -> None:
+        nonlocal done
+        take_some, workspace_id, id_ = one
         for _ in range(SLICE_CHUNKS):
-            if not (taken := take_broadcast(workspace_id, broadcast_id)):
+            if not (taken := take_some(workspace_id, id_)):
                 break
             done += taken
-    return done
 
-
-def _schedule() -> int:
-    done = 0
-    for workspace_id, version_id in versions_with_dates():
-        for _ in range(SLICE_CHUNKS):
-            if not (taken := schedule_dates(workspace_id, version_id)):
-                break
-            done += taken
+    broadcasts = [(take_broadcast, *one) for one in due_broadcasts()]
+    for_each([*broadcasts, *((schedule_dates, *one) for one in versions_with_dates())], take)
     return done

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
-from uuid import UUID
 
 from django.db import close_old_connections, connection, transaction
 from django.db.utils import InterfaceError, OperationalError
@@ -40,14 +39,14 @@ def isolate(
         isolate(items[middle:], run, set_aside)
 
 
-def for_each(workspace_ids: Iterable[UUID], do: Callable[[UUID], object]) -> None:
-    """Do something for one workspace after the other; one that fails holds up no other. Raises the last failure."""
+def for_each(items: Iterable[Item], do: Callable[[Item], object]) -> None:
+    """Do something for one after the other; one that fails holds up no other. Raises the last failure."""
     failure: Exception | None = None
-    for workspace_id in workspace_ids:
+    for item in items:
         try:
-            do(workspace_id)
+            do(item)
         except Exception as error:
-            logger.warning("Workspace %s is left for the next time: %r", workspace_id, error)
+            logger.warning("%s is left for the next time: %r", item, error)
             failure = error
             # What broke the connection, too, is not the next one's fault.
             close_old_connections()

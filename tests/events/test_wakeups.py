@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from campaigns import tasks as campaign_tasks
-from campaigns.tasks import sweep_runs
+from campaigns.tasks import begin_campaigns, sweep_runs
 from config.postgres.server import ServerUnavailableError
 from contacts.models import ContactScore
 from contacts.services import ContactReference
@@ -267,11 +267,11 @@ class TestRunner:
         asks()
         assert list(messages) == [workspace.id]
 
-    @pytest.mark.parametrize("task", [tasks.sweep_batches, tasks.wake_due, sweep_runs])
+    @pytest.mark.parametrize("task", [tasks.sweep_batches, tasks.wake_due, sweep_runs, begin_campaigns])
     def test_a_workspace_that_fails_holds_up_no_other_one(self, monkeypatch, task):
         swept = []
 
-        def sweep(workspace_id, **_):
+        def sweep(workspace_id, *_, **__):
             swept.append(workspace_id)
             if workspace_id == HERE:
                 raise ConnectionError
@@ -282,6 +282,10 @@ class TestRunner:
             (campaign_tasks, "workspaces_with_due_runs"),
         ):
             monkeypatch.setattr(module, name, lambda: [HERE, THERE])
+        monkeypatch.setattr(campaign_tasks, "due_broadcasts", lambda: [(HERE, HERE)])
+        monkeypatch.setattr(campaign_tasks, "versions_with_dates", lambda: [(THERE, THERE)])
+        monkeypatch.setattr(campaign_tasks, "take_broadcast", sweep)
+        monkeypatch.setattr(campaign_tasks, "schedule_dates", sweep)
         monkeypatch.setattr(tasks.runner, "sweep", sweep)
         monkeypatch.setattr(campaign_tasks, "run_due", sweep)
         with pytest.raises(ConnectionError):
