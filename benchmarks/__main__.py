@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
     parser.add_argument("--only", default="", help="letters of the benchmarks to run, such as sa")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as home:
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as home:
         os.environ.update(HEADRACE_HOME=home, DJANGO_SETTINGS_MODULE="benchmarks.plain.settings")
         if not options.only or "e" in options.only:
             lists(home)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import wraps
+from functools import partial, wraps
 from threading import Thread
 from typing import Any
 from uuid import UUID
@@ -354,7 +354,7 @@ class Mill(RuleBasedStateMachine):
         leaves = [*[_common] * 4, _score, *_SELDOM]
         if ids := [str(one) for one in (*others, *self.lists)]:
             leaves += [segment_leaves(ids)] * 2
-        return trees(st.one_of(leaves), max_leaves=4)
+        return trees(st.one_of(leaves), max_leaves=4).filter(_can_be_saved)
 
     # Scores -----------------------------------------------------------------------------------------------------
 
@@ -678,10 +678,10 @@ _score = _leaf(type="attribute", field="score", operator=_ORDER, value=_NUMBER)
 # … and what else the language has.
 
 
-def _can_be_saved(raw: Any) -> bool:
+def _can_be_saved(raw: Any, about_event: str | None = None) -> bool:
     """Tell whether a rule is taken: one of an address that nobody can have is not."""
     try:
-        read_rule(raw, types=DeclaredTypes(are_known=True))
+        read_rule(raw, about_event=about_event, types=DeclaredTypes(are_known=True))
     except InvalidCondition:
         return False
     return True
@@ -702,7 +702,8 @@ _plans = st.sampled_from(["a", "b"]) | values
 
 def _conditions(event_name: str) -> st.SearchStrategy[Any]:
     own = _leaf(field="metadata.amount", operator=_ORDER, value=_NUMBER)
-    return st.one_of(st.none(), own, own, triggered_rules(event_name, _common | _attributes))
+    rules = triggered_rules(event_name, _common | _attributes)
+    return st.one_of(st.none(), own, own, rules.filter(partial(_can_be_saved, about_event=event_name)))
 
 
 _points = st.sampled_from([Decimal(number) for number in (-3, 1, 2, 5, "0.5")])
