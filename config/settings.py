@@ -168,7 +168,8 @@ if _BROKER_SCHEME == "pgmq":
     # Over PGMQ a pool's children share a pipe, and one killed while it waits at it keeps the lock that its
     # successors wait for, for ever. This overrules the command line's --pool=prefork.
     CELERY_WORKER_POOL = "solo"
-CELERY_WORKER_PREFETCH_MULTIPLIER = 8
+# What a worker takes beyond its task waits for it, while another may be free.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

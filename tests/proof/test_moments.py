@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from campaigns.services import stepping
+from campaigns.services import progress, stepping
 from campaigns.services.stepping import run_due
 from contacts.models import ContactScore
 from contacts.services import merge_contacts, merging, undo_merge
@@ -142,12 +142,21 @@ def test_a_merge_and_its_undo(workspace, jane, meanwhile, name, is_undo):
         assert ContactScore.objects.get(contact=jane).points == 5
 
 
-@pytest.mark.parametrize("name", ["_claim", "people_of", "outcomes_of_lag", "holding"])
-def test_a_step_is_not_taken_past_what_has_happened(workspace, jane, meanwhile, name):
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (stepping, "_claim"),
+        (stepping, "people_of"),
+        (progress, "outcomes_of_lag"),
+        (progress, "holding"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_a_step_is_not_taken_past_what_has_happened(workspace, jane, meanwhile, place, name):
     campaign = a_campaign(workspace, definition(marks(), exits=[{"condition": BOUGHT}]))
     send(workspace, jane, "go")
     take = partial(run_due, workspace.id, at_most_seconds=30)
-    meanwhile(stepping, name, take, partial(tell, workspace, jane, "buy"))
+    meanwhile(place, name, take, partial(tell, workspace, jane, "buy"))
     assert ends(campaign) == [("exited", "exit_rule")]
 
 
