@@ -3,6 +3,7 @@
 It knows tasks by their names only, so the site need not be loaded.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -108,8 +109,9 @@ class Scheduler(beat.Scheduler):
         return 0
 
     def close(self) -> None:
-        """Let the database and the broker go."""
-        connection.close()
+        """Let the database and the broker go; a signal's handler calls it, which has to come to its end."""
+        with contextlib.suppress(Exception):
+            connection.close()
         super().close()
 
     def _job(self, name: str, options: dict[str, Any], now: datetime) -> Job:

@@ -8,7 +8,7 @@ import pytest
 from amqp.exceptions import RecoverableConnectionError
 from celery import Celery
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.utils.module_loading import import_string
 
 from campaigns.delivery_tasks import delivery_of, dispatcher
@@ -327,3 +327,21 @@ def test_a_lost_connection_is_made_anew_and_everything_looked_at(workspace, jane
     scheduler.time = VirtualClock(clock.now())
     assert scheduler.tick() == 0
     assert scheduler.times("timetable")
+
+
+def test_it_ends_when_told_to_though_its_connection_cannot_be_closed(monkeypatch):
+    """What Celery's handler of SIGTERM does comes in the middle of a look, whose own errors are survived."""
+    scheduler = Beat()
+
+    def fail():
+        raise OperationalError("the connection is lost")
+
+    def sleep(until):
+        monkeypatch.setattr(connection, "close", fail)
+        scheduler.close()
+        raise SystemExit
+
+    monkeypatch.setattr(scheduler, "_sleep", sleep)
+    with pytest.raises(SystemExit):
+        scheduler.tick()
+    monkeypatch.undo()
