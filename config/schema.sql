@@ -1,4 +1,4 @@
--- Of the migrations: 24d43ad20a2e48f315668fc455e8a3d3d0c0c9d723d02da082f4d6d385ed03f4
+-- Of the migrations: 4bbeaf6321b2109b872db0d3981a0a2e85b89035f1183bee25bd22de599a9bec
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -1187,7 +1187,7 @@ CREATE INDEX oauth2_provider_refreshtoken_user_id_da837fce ON public.oauth2_prov
 CREATE INDEX parked_by_subject ON public.events_parkedeffect USING btree (workspace_id, effect, subject);
 CREATE INDEX run_by_campaign ON public.campaigns_run USING btree (workspace_id, campaign_id, id);
 CREATE INDEX run_by_contact ON public.campaigns_run USING btree (workspace_id, contact_id, id);
-CREATE INDEX run_by_event ON public.campaigns_run USING btree (workspace_id, event_id);
+CREATE INDEX run_by_event ON public.campaigns_run USING btree (workspace_id, event_id) WHERE (event_id IS NOT NULL);
 CREATE INDEX run_due ON public.campaigns_run USING btree (workspace_id, campaign_id, wake_at) WHERE (((status)::text = 'open'::text) AND (wake_at IS NOT NULL));
 CREATE INDEX run_of_version ON public.campaigns_run USING btree (workspace_id, version_id) WHERE ((status)::text = 'open'::text);
 CREATE INDEX run_open ON public.campaigns_run USING btree (workspace_id, contact_id, campaign_id) WHERE ((status)::text = 'open'::text);
@@ -1390,6 +1390,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0012_pending_consents', now()),
     ('campaigns', '0013_levels_of_runs', now()),
     ('campaigns', '0014_fewer_index_entries', now()),
+    ('campaigns', '0015_runs_of_events', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_lists_by_index', now()),
     ('contacts', '0003_merges', now()),

@@ -127,7 +127,12 @@ class Run(models.Model):
             models.Index(fields=["workspace", "version"], condition=Q(status="open"), name="run_of_version"),
             models.Index(fields=["workspace", "campaign", "id"], name="run_by_campaign"),
             models.Index(fields=["workspace", "contact", "id"], name="run_by_contact"),
-            models.Index(fields=["workspace", "event_id"], name="run_by_event"),
+            models.Index(
+                # Of some only: of all, a server that knows nothing of the rows yet might read everybody's by it.
+                fields=["workspace", "event_id"],
+                condition=Q(event_id__isnull=False),
+                name="run_by_event",
+            ),
         ]
 
     def __str__(self) -> str:
