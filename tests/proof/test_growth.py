@@ -60,8 +60,9 @@ def test_a_merge_and_its_undo_cost_what_the_scored_events_do(workspace, rules):
         merge = Merge.objects.get(survivor=survivor)
         parting.append(work_of(partial(undo_merge, workspace, merge)))
         assert ContactScore.objects.get(contact=survivor).points == 2 * events
+    # A small table may be read as a whole, by then with three times as many rows; by pairs it is eight times.
     for few, many in (merging, parting):
-        assert many < 2.5 * few, (merging, parting)
+        assert many < 3.5 * few, (merging, parting)
 
 
 def many_scored(workspace, contacts, events):
