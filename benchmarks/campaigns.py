@@ -155,7 +155,7 @@ def deliver(dispatcher: Any, workspace: UUID, contacts: list[UUID]) -> float:
     started = time.perf_counter()
     dispatcher.ask(workspace, "email")
     while open_ones.exists():
-        time.sleep(0.01)
+        time.sleep(0.05)
     elapsed = time.perf_counter() - started
     lost = Message.objects.filter(workspace_id=workspace).exclude(status="SENT").count()
     if lost:
