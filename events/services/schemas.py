@@ -130,12 +130,13 @@ class _Learner:
 def _load(workspace_id: UUID, names: Iterable[str], *, declared_only: bool = False) -> dict[str, Schema]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT d.name, d.id, p.name, p.type, p.is_locked, p.is_declared"
-            " FROM events_eventdefinition d LEFT JOIN events_eventproperty p"
-            " ON p.definition_id = d.id AND p.workspace_id = %s"
-            " WHERE d.workspace_id = %s AND d.name = ANY(%s) AND d.deleted_at IS NULL"
-            " AND (d.is_declared OR NOT %s)",
-            [workspace_id, workspace_id, list(names), declared_only],
+            # One look-up by key a definition, however many there are of others.
+            "SELECT d.name, d.id, p.name, p.type, p.is_locked, p.is_declared FROM ("
+            " SELECT id, name FROM events_eventdefinition WHERE workspace_id = %s AND name = ANY(%s)"
+            " AND deleted_at IS NULL AND (is_declared OR NOT %s) OFFSET 0) d"
+            " LEFT JOIN LATERAL (SELECT name, type, is_locked, is_declared FROM events_eventproperty"
+            " WHERE workspace_id = %s AND definition_id = d.id OFFSET 0) p ON true",
+            [workspace_id, list(names), declared_only, workspace_id],
         )
         rows = cursor.fetchall()
     schemas: dict[str, Schema] = {}

@@ -63,10 +63,11 @@ def test_a_commit_asks_for_a_wake_up_and_a_rollback_does_not(workspace, wake_ups
     with pytest.raises(RuntimeError):
         fail()
     time.sleep(3 * INTERVAL_SECONDS)
-    assert wake_ups == []
+    # One that a test before asked for may come only now.
+    assert workspace.id not in wake_ups
     send(workspace, "kept")
     time.sleep(3 * INTERVAL_SECONDS)
-    assert wake_ups == [workspace.id]
+    assert wake_ups.count(workspace.id) == 1
 
 
 def test_a_lane_that_somebody_holds_is_left_alone_and_taken_up_afterwards(workspace):
