@@ -1,6 +1,7 @@
 """Leave no process behind when the one that started it is killed."""
 
 import ctypes
+import os
 import sys
 
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -8,7 +9,12 @@ _SET_PARENT_DEATH_SIGNAL = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def die_with_parent(signal_number: int) -> None:
-    """Have the kernel send this process a signal when its parent is gone, where the kernel can (Linux)."""
+def die_with_parent(signal_number: int, parent: int | None = None) -> None:
+    """Have the kernel send this process a signal when its parent is gone, where the kernel can (Linux).
+
+    `parent` is the process that was to be its parent: if that is gone by now, the signal is sent here.
+    """
     if _prctl is not None:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal_number)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal_number)

@@ -125,7 +125,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # its own group: the terminal's Ctrl-C is ours alone, and it falls as one
-            preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
+            preexec_fn=functools.partial(die_with_parent, signal.SIGTERM, os.getpid()),
         )
         program.started_at = time.monotonic()
         if program.process.stdout is not None:

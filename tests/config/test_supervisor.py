@@ -11,11 +11,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from config.orphans import die_with_parent
 from tests.homes import make_ready
 
 pytestmark = pytest.mark.slow
@@ -190,6 +192,16 @@ def test_a_killed_supervisor_leaves_no_process(run: Run) -> None:
     run.wait_until_ready()
     run.stop(signal.SIGKILL)
     wait_for(lambda: not run.remains(), 10)
+
+
+def test_a_process_that_is_begun_while_its_supervisor_dies_ends_too() -> None:
+    """The kernel tells of a death that comes later only."""
+    gone = os.getpid() + 1
+    started = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        preexec_fn=partial(die_with_parent, signal.SIGTERM, gone),
+    )
+    assert started.wait(10) == -signal.SIGTERM
 
 
 def test_a_taken_port_is_told_at_once(tmp_path: Path) -> None:
