@@ -13,11 +13,6 @@ def dumps(value: Any) -> bytes:
     )
 
 
-def iso_seconds(moment: datetime) -> str:
-    """Return e.g. `2026-01-15T10:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def iso_millis(moment: datetime) -> str:
     """Return e.g. `2026-01-15T10:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
