@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from config.texts import composed
 from events.conditions import fault_of_field, path_of
 from events.errors import InvalidCondition
 from events.models import Event
-from events.rules import Rule, read_rule
+from events.rules import Rule, read_rule, scopes_asked_by
 from events.rules.moments import read_duration, read_moment
 from events.rules.nodes import PropertyLeaf
 from events.rules.reading import DeclaredTypes, refuse_unstorable, segments_named_in
@@ -305,6 +305,43 @@ def _rules_in(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"{at}.condition", data.get("condition")
         for number, branch in enumerate(data.get("branches") or ()):
             yield f"{at}.branches[{number}].condition", branch.get("condition")
+
+
+def scopes_needed(raw: object) -> set[str]:
+    """Return the scopes that who has it done needs: those of doing each step, and of reading what rules ask about.
+
+    Of what is no definition, as far as it is one.
+    """
+    body = raw if isinstance(raw, Mapping) else {}
+    needed: set[str] = set()
+    workflow = body.get("workflow")
+    nodes = workflow.get("nodes") if isinstance(workflow, Mapping) else None
+    for node in nodes if isinstance(nodes, list) else ():
+        kind = node.get("type") if isinstance(node, Mapping) else None
+        needed.update(_SCOPES_OF_STEPS.get(kind, "").split() if isinstance(kind, str) else ())
+    return needed | _scopes_asked_in(body)
+
+
+def _scopes_asked_in(raw: object) -> set[str]:
+    """Return the scopes that the rules and the segments of a definition, wherever they stand, ask for."""
+    if isinstance(raw, list):
+        return set().union(*map(_scopes_asked_in, raw))
+    if not isinstance(raw, Mapping):
+        return set()
+    found = scopes_asked_by(raw["condition"]) if "condition" in raw else set()
+    found |= {"segments:read"} if raw.get("segmentId") is not None else set()
+    within = (value for name, value in raw.items() if name not in ("condition", "attributes", "properties"))
+    return found.union(*map(_scopes_asked_in, within))
+
+
+_SCOPES_OF_STEPS: Final = {
+    "send": "messages:write",
+    "update": "contacts:write",
+    "tag": "contacts:write",
+    "record": "events:write",
+    # What is known of the contact leaves.
+    "webhook": "messages:write contacts:read events:read",
+}
 
 
 class _Reader:

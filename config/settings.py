@@ -372,17 +372,17 @@ CONTACT_SECTIONS = [
 ADMIN_CONTACT_FILTERS = ["segments.admin.MemberFilter"]
 # What upper apps add to an event's page in the admin, in this order.
 EVENT_SECTIONS = ["campaigns.admin.event_trace_section"]
-# What upper apps add to a contact's answer in the API, by key.
+# What upper apps add to a contact's answer in the API, by key; and the scope without which it is left out.
 CONTACT_ANSWER_SECTIONS = {
-    "events": "events.api.presentation.recent_events",
-    "segments": "segments.api.presentation.active_segments",
-    "campaigns": "campaigns.api.presentation.recent_runs",
-    "messages": "campaigns.api.presentation.recent_messages",
+    "events": ("events.api.presentation.recent_events", "events:read"),
+    "segments": ("segments.api.presentation.active_segments", "segments:read"),
+    "campaigns": ("campaigns.api.presentation.recent_runs", "campaigns:read"),
+    "messages": ("campaigns.api.presentation.recent_messages", "messages:read"),
 }
-# What upper apps let the list of contacts be narrowed by: the parameter's name, and its filter.
+# What upper apps let the list of contacts be narrowed by: the parameter's name, its filter, and the scope it needs.
 CONTACT_FILTERS = {
-    "segmentId": "segments.api.filters.ContactsInSegment",
-    "minScore": "scoring.api.filters.ContactsWithScore",
+    "segmentId": ("segments.api.filters.ContactsInSegment", "segments:read"),
+    "minScore": ("scoring.api.filters.ContactsWithScore", "scoring:read"),
 }
 # Where the world reaches this installation: what links in messages begin with.
 PUBLIC_URL = env.str("PUBLIC_URL", default="") or announced_url() or "http://localhost:8000"

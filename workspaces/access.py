@@ -1,6 +1,7 @@
 """Who asks, and what they may do in which workspace."""
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal, NoReturn
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from rest_framework.request import Request
 from config.ids import parse_uuid
 from workspaces.errors import AccessDenied, WorkspaceNotFound
 from workspaces.models import ROLE_SCOPES, Membership, User, Workspace
-from workspaces.scopes import ALL_SCOPES
+from workspaces.scopes import ALL_SCOPES, missing_scopes
 
 CredentialKind = Literal["api_key", "session", "jwt", "oauth"]
 
@@ -28,6 +29,8 @@ class Credential:
     scopes: frozenset[str] = frozenset()
     user_id: UUID | None = None
     rate_limit: str = ""
+    expires_at: datetime | None = None
+    """When an API key ends."""
     workspace: Workspace | None = field(default=None, compare=False, repr=False)
     resources: tuple[str, ...] = ()
     """The addresses that an OAuth token is for; empty: all."""
@@ -36,7 +39,7 @@ class Credential:
 
 
 def require_access(request: Request, workspace_id: str | UUID | None, scope: str | None) -> Workspace:
-    """Return the workspace if the request's credential opens it for `scope`.
+    """Return the workspace if the request's credential opens it for `scope`: one, or several divided by spaces.
 
     Without `workspace_id` it is the credential's own, or the only one of a session's user. A credential is
     told nothing about other workspaces: whether one exists or not, the answer is the same.
@@ -53,9 +56,17 @@ def require_access(request: Request, workspace_id: str | UUID | None, scope: str
         parse_uuid(workspace_id) != credential.workspace_id
     ):
         _refuse_other_workspace(request.user, workspace_id)
-    if credential.workspace is None or (scope is not None and scope not in credential.scopes):
-        raise AccessDenied(scope=scope or "")
+    if credential.workspace is None:
+        raise AccessDenied
+    require_scopes(credential, scope or "")
     return credential.workspace
+
+
+def require_scopes(credential: object, scopes: str) -> None:
+    """Raise AccessDenied, which names what is missing, unless a credential has these, divided by spaces."""
+    own = credential.scopes if isinstance(credential, Credential) else frozenset()
+    if missing := missing_scopes(scopes, own):
+        raise AccessDenied(scope=" ".join(missing))
 
 
 def scopes_of_member(user: User, role: str | None) -> frozenset[str]:

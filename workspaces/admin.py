@@ -19,10 +19,12 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from config import clock
-from workspaces.models import ApiKey, Application, Membership, User, Workspace
+from workspaces.access import scopes_of_member
+from workspaces.errors import LastOwner
+from workspaces.models import ROLE_SCOPES, ApiKey, Application, Membership, Role, User, Workspace
 from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
-from workspaces.scopes import SCOPES
-from workspaces.services import KEY_PREFIX, issue_api_key, revoke_api_key
+from workspaces.scopes import ALL_SCOPES, SCOPES
+from workspaces.services import KEY_PREFIX, is_only_owner, issue_api_key, revoke_api_key
 from workspaces.staff import (
     MachineWrittenMixin,
     StaffAdmin,
@@ -52,14 +54,111 @@ class ScopesField(forms.MultipleChoiceField):
         super().__init__(choices=_SCOPE_CHOICES, widget=UnfoldAdminCheckboxSelectMultipleWidget(), **kwargs)
 
 
+def _grantable(user: Any, workspace: Workspace | None) -> frozenset[str]:
+    """Return the scopes that a member of staff may give in a workspace: their own there."""
+    if user.is_superuser:
+        return ALL_SCOPES
+    membership = Membership.objects.filter(user=user, workspace=workspace).first() if workspace else None
+    return scopes_of_member(user, membership.role if membership else None)
+
+
+class GrantForm(TenantForm):
+    """What gives scopes: no more of them than the member of staff has in the workspace."""
+
+    asker: Any = None
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse more than the asker's own."""
+        cleaned = super().clean()
+        workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
+        own = _grantable(self.asker, workspace) if self.asker is not None else ALL_SCOPES
+        if beyond := sorted(set(cleaned.get("scopes") or ()) - own):
+            self.add_error("scopes", f"You may not do these here yourself: {', '.join(beyond)}")
+        return cleaned
+
+
+class GrantAdmin(TenantAdmin):
+    """Credentials: who may do less than one may look at it, and do nothing with it."""
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Tell the form who asks."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.asker = request.user
+        return form
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let nobody change what may do more than they."""
+        return super().has_change_permission(request, obj) and self.is_within(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let nobody delete what may do more than they."""
+        return super().has_delete_permission(request, obj) and self.is_within(request, obj)
+
+    def is_within(self, request: HttpRequest, obj: Any) -> bool:
+        """Tell whether a credential may do no more than the member of staff."""
+        return obj is None or set(obj.scopes) <= _grantable(request.user, obj.workspace)
+
+
+class MembershipFormSet(StaffInlineFormSet):
+    """Members: nobody gives more than their own role, and a workspace keeps an owner."""
+
+    asker: Any = None
+
+    def clean(self) -> None:
+        """Look at what the workspaces' members would be. Raises ValidationError."""
+        super().clean()
+        if any(self.errors):
+            return
+        left, kept = set(), set()
+        for form in self.forms:
+            is_gone = form in self.deleted_forms
+            if not is_gone and not form.has_changed():
+                continue
+            before = Membership.objects.filter(pk=form.instance.pk).first()
+            after = None if is_gone else form.instance
+            self._refuse_higher(before, after)
+            if before is not None and before.role == Role.OWNER:
+                left.add((before.workspace_id, before.pk))
+            if after is not None and after.role == Role.OWNER:
+                kept.add(after.workspace_id)
+        for workspace_id in {one for one, _ in left} - kept:
+            # Two owners who leave at once would each find the other.
+            Workspace.objects.select_for_update().get(pk=workspace_id)
+            owners = Membership.objects.filter(workspace_id=workspace_id, role=Role.OWNER)
+            if not owners.exclude(pk__in=[pk for _, pk in left]).exists():
+                raise forms.ValidationError(LastOwner().sentence)
+
+    def _refuse_higher(self, *states: Membership | None) -> None:
+        """Refuse a role, given or taken, that lets its member do more than who asks."""
+        for membership in states:
+            if membership is None or self.asker is None or membership.workspace._state.adding:
+                continue
+            own = _grantable(self.asker, membership.workspace)
+            outranked = membership.role == Role.OWNER and not _is_owner(self.asker, membership.workspace)
+            if outranked or not ROLE_SCOPES.get(membership.role, frozenset()) <= own:
+                raise forms.ValidationError(f"Your role does not let you give or take that of {membership}.")
+
+
+def _is_owner(user: Any, workspace: Workspace) -> bool:
+    if user.is_superuser:
+        return True
+    return Membership.objects.filter(user=user, workspace=workspace, role=Role.OWNER).exists()
+
+
 class MembershipInline(StrictFieldsMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
     """Who is in a workspace, and which workspaces a user is in."""
 
     model = Membership
     form = StaffForm
-    formset = StaffInlineFormSet
+    formset = MembershipFormSet
     extra = 0
     autocomplete_fields = ["user", "workspace"]
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Tell the rows who asks."""
+        formset = super().get_formset(request, obj, **kwargs)
+        formset.asker = request.user
+        return formset
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         """Read the names along with the rows."""
@@ -82,6 +181,21 @@ class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  #
     list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active"]
     readonly_fields = ["last_login", "date_joined"]
     add_fieldsets = ((None, {"fields": ("username", "email", "password1", "password2")}),)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Let superusers alone say who may do what in the admin."""
+        own = () if request.user.is_superuser else ("is_staff", "is_superuser", "groups", "user_permissions")
+        return [*super().get_readonly_fields(request, obj), *own]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let superusers alone change a superuser, whose password would be theirs."""
+        is_above = obj is not None and obj.is_superuser and not request.user.is_superuser
+        return super().has_change_permission(request, obj) and not is_above
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Keep superusers from others, and the only owner of a workspace from everybody."""
+        is_above = obj is not None and obj.is_superuser and not request.user.is_superuser
+        return super().has_delete_permission(request, obj) and not is_above and not is_only_owner(obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         """Ask for memberships once the user exists."""
@@ -147,7 +261,7 @@ class WorkspaceAdmin(StaffAdmin):
         return len(workspace.memberships.all())
 
 
-class ApiKeyForm(TenantForm):
+class ApiKeyForm(GrantForm):
     """What staff decides about a key; the rest is the machine's."""
 
     scopes = ScopesField()
@@ -180,7 +294,7 @@ class ApiKeyForm(TenantForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(TenantAdmin):
+class ApiKeyAdmin(GrantAdmin):
     """Keys: issued here, the secret shown once; the hash is never shown."""
 
     form = ApiKeyForm
@@ -231,12 +345,15 @@ class ApiKeyAdmin(TenantAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke keys, effective at once."""
         keys = list(queryset.filter(revoked_at=None).select_related("workspace"))
-        for api_key in keys:
+        within = [api_key for api_key in keys if self.is_within(request, api_key)]
+        for api_key in within:
             revoke_api_key(api_key.workspace, api_key.id)
-        messages.success(request, f"{len(keys)} keys revoked.")
+        messages.success(request, f"{len(within)} keys revoked.")
+        if len(within) < len(keys):
+            messages.error(request, f"{len(keys) - len(within)} keys may do more than you, and stay.")
 
 
-class ApplicationForm(TenantForm):
+class ApplicationForm(GrantForm):
     """An OAuth client of the two kinds that are served."""
 
     scopes = ScopesField()
@@ -261,7 +378,7 @@ class ApplicationForm(TenantForm):
 
 
 @admin.register(Application)
-class ApplicationAdmin(TenantAdmin):
+class ApplicationAdmin(GrantAdmin):
     """OAuth clients: created here, the secret shown once."""
 
     form = ApplicationForm

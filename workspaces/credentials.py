@@ -22,7 +22,7 @@ def hash_secret(secret: str) -> bytes:
 def key_credentials(hashes: Collection[bytes]) -> dict[bytes, tuple[Credential, datetime | None]]:
     """Return the credentials of the API keys that open anything now, and when each was last used, by hash."""
     found = {}
-    for key_hash, key_id, scopes, rate_limit, last_used_at, *workspace in _rows(_KEYS, hashes):
+    for key_hash, key_id, scopes, rate_limit, expires_at, last_used_at, *workspace in _rows(_KEYS, hashes):
         row = _workspace(workspace)
         credential = Credential(
             kind="api_key",
@@ -30,6 +30,7 @@ def key_credentials(hashes: Collection[bytes]) -> dict[bytes, tuple[Credential, 
             workspace_id=row.id,
             scopes=frozenset(scopes),
             rate_limit=rate_limit,
+            expires_at=expires_at,
             workspace=row,
             secret_hash=bytes(key_hash),
         )
@@ -96,7 +97,7 @@ def _rows(statement: str, secrets: Collection[Any]) -> list[tuple[Any, ...]]:
 
 _WORKSPACE_FIELDS = ["id", "name", "identity_field", "allowed_origins", "created_at"]
 _KEYS = """
-    SELECT k.key_hash, k.id, k.scopes, k.rate_limit, k.last_used_at,
+    SELECT k.key_hash, k.id, k.scopes, k.rate_limit, k.expires_at, k.last_used_at,
         w.id, w.name, w.identity_field, w.allowed_origins, w.created_at
     FROM workspaces_apikey k JOIN workspaces_workspace w ON w.id = k.workspace_id
     WHERE k.key_hash = ANY(%s) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > %s)

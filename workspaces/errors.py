@@ -6,12 +6,13 @@ from config.errors import DomainError
 
 
 class AccessDenied(DomainError):
-    """The credential is good, but not for this workspace or not for this action."""
+    """The credential is good, but not for this workspace or not for this action; `scope` is what it lacks."""
 
     code = "access_denied"
 
-    def __init__(self, message: str = "You do not have access to this.", *, scope: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", *, scope: str = "") -> None:
+        lacking = f"This needs the scope {' and '.join(scope.split())}." if scope else ""
+        super().__init__(message or lacking or "You do not have access to this.")
         self.scope = scope
 
 
@@ -87,6 +88,15 @@ class InvalidOrigins(DomainError):
     def __init__(self, message: str) -> None:
         super().__init__("Validation failed")
         self.details = {"allowedOrigins": [message]}
+
+
+class LastOwner(DomainError):
+    """Nobody would be left who may give the workspace's roles."""
+
+    code = "last_owner"
+
+    def __init__(self) -> None:
+        super().__init__("A workspace keeps at least one owner")
 
 
 class ApiKeyNotFound(DomainError):

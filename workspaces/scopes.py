@@ -1,6 +1,7 @@
 """What a credential may do: one list for API keys, roles and OAuth, which spells a scope with a dot."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 SCOPES = {
     "events:write": "Record events",
@@ -25,6 +26,24 @@ READ_SCOPES = frozenset(
     scope for scope in SCOPES if scope.endswith(":read") and not scope.startswith("keys:")
 )
 EDIT_SCOPES = frozenset(scope for scope in SCOPES if not scope.startswith("keys:"))
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Scopes that some requests of a method need besides; `when` says which, for docs/api.md.
+
+    Several scopes are one text, divided by spaces, as in OAuth. `action` is a viewset's, "": all of the method.
+    """
+
+    method: str
+    scopes: str
+    when: str
+    action: str = ""
+
+
+def missing_scopes(wanted: str, own: frozenset[str]) -> list[str]:
+    """Return those of `wanted`, divided by spaces, that are not in `own`."""
+    return [scope for scope in wanted.split() if scope not in own]
 
 
 def unknown_scopes(scopes: Iterable[str]) -> list[str]:

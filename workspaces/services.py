@@ -8,12 +8,21 @@ from uuid import UUID
 
 from django.contrib.auth.hashers import make_password
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 from oauth2_provider.generators import generate_client_secret
 
 from config import clock
 from config.mailboxes import canonical_email
 from workspaces.credentials import hash_secret
-from workspaces.errors import ApiKeyNotFound, ExpiryInPast, InvalidEmail, InvalidOrigins, UnknownScopes
+from workspaces.errors import (
+    AccessDenied,
+    ApiKeyNotFound,
+    ExpiryInPast,
+    InvalidEmail,
+    InvalidOrigins,
+    LastOwner,
+    UnknownScopes,
+)
 from workspaces.models import ApiKey, Application, Membership, Role, User, Workspace
 from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
 from workspaces.scopes import ALL_SCOPES, unknown_scopes
@@ -86,17 +95,40 @@ def checked_email(text: str) -> str:
     return email
 
 
+@transaction.atomic
 def add_member(workspace: Workspace, user: User, *, role: str = Role.VIEWER) -> Membership:
-    """Make `user` a member with `role`, or change the role that it has."""
+    """Make `user` a member with `role`, or change the role that it has. Raises LastOwner."""
+    if role != Role.OWNER:
+        _keep_an_owner(workspace, user)
     membership, _ = Membership.objects.update_or_create(
         workspace=workspace, user=user, defaults={"role": role}
     )
     return membership
 
 
+@transaction.atomic
 def remove_member(workspace: Workspace, user: User) -> None:
-    """End a membership; the user's sessions and tokens stop opening the workspace at once."""
+    """End a membership; the user's sessions and tokens stop opening the workspace at once. Raises LastOwner."""
+    _keep_an_owner(workspace, user)
     Membership.objects.filter(workspace=workspace, user=user).delete()
+
+
+def is_only_owner(user: User | None) -> bool:
+    """Tell whether some workspace would have no owner without a user."""
+    if user is None:
+        return False
+    owners = Membership.objects.filter(role=Role.OWNER)
+    others = owners.filter(workspace=OuterRef("workspace")).exclude(user=user)
+    return owners.filter(~Exists(others), user=user).exists()
+
+
+def _keep_an_owner(workspace: Workspace, user: User) -> None:
+    """Raise LastOwner if a user is the workspace's only owner."""
+    # Two owners who leave at once would each find the other.
+    Workspace.objects.select_for_update().get(pk=workspace.pk)
+    owners = Membership.objects.filter(workspace=workspace, role=Role.OWNER)
+    if set(owners.values_list("user_id", flat=True)) == {user.pk}:
+        raise LastOwner
 
 
 def issue_api_key(
@@ -128,13 +160,23 @@ def issue_api_key(
     return IssuedKey(api_key, secret)
 
 
-def revoke_api_key(workspace: Workspace, key_id: UUID | None) -> ApiKey:
-    """Revoke a key at once; revoking it again changes nothing. Raises ApiKeyNotFound."""
+@transaction.atomic
+def revoke_api_key(
+    workspace: Workspace, key_id: UUID | None, *, within: frozenset[str] = ALL_SCOPES
+) -> ApiKey:
+    """Revoke a key at once; revoking it again changes nothing.
+
+    `within`: the scopes of who revokes it. Raises ApiKeyNotFound, AccessDenied for a key that may do more.
+    """
     keys = ApiKey.objects.filter(workspace=workspace, id__in=[key_id] if key_id else [])
-    keys.filter(revoked_at=None).update(revoked_at=clock.now())
-    api_key = keys.first()
+    api_key = keys.select_for_update().first()
     if api_key is None:
         raise ApiKeyNotFound
+    if beyond := [scope for scope in api_key.scopes if scope not in within]:
+        raise AccessDenied(f"You cannot revoke a key that may do more than you: {', '.join(beyond)}")
+    if api_key.revoked_at is None:
+        api_key.revoked_at = clock.now()
+        api_key.save(update_fields=["revoked_at"])
     return api_key
 
 

@@ -17,9 +17,12 @@ from config.rendering import iso_millis
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.api.strict import WRITE_REFUSALS
 from workspaces.models import Workspace
+from workspaces.scopes import Need
 
 # 422: there is no message, and `details.reason` says why.
 DISPATCH_REFUSALS: dict[int, Any] = {**WRITE_REFUSALS, 422: OpenApiResponse(ErrorSerializer)}
+# What is rendered with an event shows it.
+OF_EVENT = Need("POST", "events:read", "`eventId` is given")
 # By the names that they have here.
 _PARTS = {"subject": "subject", "body": "body", "text": "text", "sender": "sender", "reply_to": "replyTo"}
 

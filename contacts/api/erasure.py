@@ -43,7 +43,10 @@ class PersonViewSet(NativeViewSet):
     queryset = Contact.objects.none()
     serializer_class = ErasureSerializer
     lookup_url_kwarg = "contact_id"
-    scopes = {"GET": "contacts:read", "POST": "contacts:write"}
+    scopes = {
+        "GET": "contacts:read events:read scoring:read segments:read campaigns:read messages:read",
+        "POST": "contacts:write",
+    }
     # Nor could it be answered once: rows go in transactions of their own, for which no other contact waits.
     repeats_harmlessly = "who is erased is unknown to a repeat"
 

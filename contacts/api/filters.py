@@ -73,7 +73,7 @@ class ContactFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it ha
     @classmethod
     def get_filters(cls) -> dict[str, django_filters.Filter]:
         """Return the filters by name; the document of the API lists them as they stand here."""
-        added = {name: import_string(path)() for name, path in settings.CONTACT_FILTERS.items()}
+        added = {name: import_string(path)() for name, (path, _) in settings.CONTACT_FILTERS.items()}
         return {**super().get_filters(), **added}
 
     def filter_search(self, contacts: QuerySet[Contact], name: str, text: str) -> QuerySet[Contact]:

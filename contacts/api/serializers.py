@@ -76,15 +76,23 @@ class ContactSerializer(ContactRowSerializer):
 class ContactDetailSerializer(ContactSerializer):
     """A contact with what the other apps know of it."""
 
-    events = serializers.ListField(child=serializers.DictField(), help_text="the last 50, newest first")
+    # Each for who may read it.
+    events = serializers.ListField(
+        child=serializers.DictField(), required=False, help_text="the last 50, newest first"
+    )
     segments = serializers.ListField(
-        child=serializers.DictField(), help_text="those that it is in: id, name and since when"
+        child=serializers.DictField(),
+        required=False,
+        help_text="those that it is in: id, name and since when",
     )
     campaigns = serializers.ListField(
         child=serializers.DictField(),
+        required=False,
         help_text="the last 50 runs, newest first: the campaign, and how it ended",
     )
-    messages = serializers.ListField(child=serializers.DictField(), help_text="the last 50, newest first")
+    messages = serializers.ListField(
+        child=serializers.DictField(), required=False, help_text="the last 50, newest first"
+    )
 
 
 class MergeBodySerializer(serializers.Serializer[Any]):

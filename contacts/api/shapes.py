@@ -39,6 +39,14 @@ def briefs(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]
     }
 
 
+def ids_only(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]:
+    """Return of contacts what they came with: for who may not read them."""
+    return {
+        contact_id: {"id": str(contact_id), "email": None, "firstName": None, "lastName": None}
+        for contact_id in contact_ids
+    }
+
+
 # OFFSET 0 and the laterals keep it to look-ups by key, whatever the planner thinks that there is: without
 # statistics it would read all contacts of the workspace for one.
 _BRIEFS = """

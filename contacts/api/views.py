@@ -36,7 +36,16 @@ from contacts.services import (
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
+from workspaces.scopes import Need
 
+_SECTIONS = {
+    name: Need("GET", scope, f"for `{name}`, else left out", action="retrieve")
+    for name, (_, scope) in settings.CONTACT_ANSWER_SECTIONS.items()
+}
+_FILTERS = {
+    name: Need("GET", scope, f"the list is narrowed by `{name}`", action="list")
+    for name, (_, scope) in settings.CONTACT_FILTERS.items()
+}
 Section = Callable[[Workspace, Contact], Any]
 
 _PAGE_PARAMETERS = [
@@ -63,6 +72,7 @@ class ContactViewSet(NativeViewSet):
         "PATCH": "contacts:write",
         "DELETE": "contacts:write",
     }
+    needs = (*_FILTERS.values(), *_SECTIONS.values())
 
     def get_queryset(self) -> ContactQuerySet:
         """Return the workspace's contacts, without those that became part of another."""
@@ -76,6 +86,8 @@ class ContactViewSet(NativeViewSet):
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List contacts, newest first unless sorted otherwise."""
+        for name in _FILTERS.keys() & request.query_params.keys():
+            self.need(_FILTERS[name])
         wanted = page_request(request, self.workspace.id)
         contacts = self.filter_queryset(self.get_queryset())
         page, following = select_page(with_details(contacts), wanted)
@@ -109,8 +121,11 @@ class ContactViewSet(NativeViewSet):
     def retrieve(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Return a contact with its identities, consents, tags and last 50 events."""
         contact = self._contact(contact_id)
-        sections: dict[str, str] = settings.CONTACT_ANSWER_SECTIONS
-        more = {name: _section(path)(self.workspace, contact) for name, path in sections.items()}
+        more = {
+            name: _section(path)(self.workspace, contact)
+            for name, (path, scope) in settings.CONTACT_ANSWER_SECTIONS.items()
+            if self.may(scope)
+        }
         return Response({**detail(contact), **more})
 
     @extend_schema(

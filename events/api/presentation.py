@@ -9,14 +9,15 @@ from contacts.models import Contact
 from events.api.shapes import CONTEXT_FIELDS
 from events.models import Event
 from events.services import RecordedEvent, list_events
+from events.services.group_commit import ContactReader
 from workspaces.models import Workspace
 
 EVENTS_OF_A_CONTACT = 50
 
 
-def rows(workspace: Workspace, events: Sequence[Event]) -> list[Row]:
+def rows(workspace: Workspace, events: Sequence[Event], read_contacts: ContactReader = briefs) -> list[Row]:
     """Return events as the list shows them; one statement for the contacts of all."""
-    contacts = briefs(workspace.id, {event.contact_id for event in events if event.contact_id})
+    contacts = read_contacts(workspace.id, {event.contact_id for event in events if event.contact_id})
     return [
         {**_row(event), "contact": event.contact_id and contacts.get(event.contact_id)} for event in events
     ]
@@ -36,10 +37,10 @@ def whole(event: Event | RecordedEvent, contact: Row | None) -> Row:
     }
 
 
-def with_contact(event: Event | RecordedEvent) -> Row:
+def with_contact(event: Event | RecordedEvent, read_contacts: ContactReader = briefs) -> Row:
     """Return a whole event; one statement where it has a contact."""
     contact_ids: Iterable[Any] = [event.contact_id] if event.contact_id else []
-    contacts = briefs(event.workspace_id, list(contact_ids))
+    contacts = read_contacts(event.workspace_id, list(contact_ids))
     return whole(event, next(iter(contacts.values()), None))
 
 

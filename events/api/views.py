@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from config import clock
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from contacts.api.shapes import briefs
+from contacts.api.shapes import briefs, ids_only
 from events.api.ingest import IngestView, json_answer
 from events.api.presentation import rows, whole, with_contact
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer, LagSerializer
@@ -27,15 +27,20 @@ from events.services import (
     lag_of,
     list_events,
 )
-from events.services.group_commit import Submission
+from events.services.group_commit import ContactReader, Submission
 from events.services.idempotency import Answer
 from workspaces.api.base import object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.api.native import NativeAPIView
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, integer_parameter, text_parameter
+from workspaces.scopes import Need
 
 MAX_LIMIT = 200
 _SCOPES = {"GET": "events:read", "POST": "events:write"}
+_OF_LISTED, _OF_RECORDED = (
+    Need(method, "contacts:read", "for more of `contact` than the id, else null")
+    for method in ("GET", "POST")
+)
 _LIST_PARAMETERS = [
     OpenApiParameter("contactId", str, description="Filter by contact"),
     OpenApiParameter("type", str, description="Filter by event type"),
@@ -49,6 +54,7 @@ class EventsView(IngestView, NativeAPIView):
 
     parameters = _LIST_PARAMETERS
     scopes = _SCOPES
+    needs = (_OF_LISTED, _OF_RECORDED)
 
     @extend_schema(
         operation_id="listEvents",
@@ -70,7 +76,7 @@ class EventsView(IngestView, NativeAPIView):
             limit=limit,
             before=before,
         )
-        return Response(rows(self.workspace, events))
+        return Response(rows(self.workspace, events, _reader(self)))
 
     @extend_schema(
         operation_id="ingestEvent",
@@ -85,7 +91,9 @@ class EventsView(IngestView, NativeAPIView):
     def submission(self, request: Request, **kwargs: Any) -> Submission:
         """Record the event of the body."""
         incoming = read(object_body(request), EventBody).to_incoming()
-        return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _created, read_contacts=briefs)
+        return self.submission_of(
+            request, [incoming], SchemaPolicy.OPEN, _created, read_contacts=_reader(self)
+        )
 
 
 class EventBatchView(IngestView, NativeAPIView):
@@ -114,6 +122,7 @@ class EventView(NativeAPIView):
     """One event."""
 
     scopes = _SCOPES
+    needs = (_OF_LISTED,)
 
     @extend_schema(
         operation_id="getEvent", tags=["events"], responses={200: EventSerializer, **READ_REFUSALS}
@@ -123,7 +132,7 @@ class EventView(NativeAPIView):
         event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
         if event is None:
             raise NotFound
-        return Response(with_contact(event))
+        return Response(with_contact(event, _reader(self)))
 
 
 class EffectsView(NativeAPIView):
@@ -147,6 +156,11 @@ class EffectsView(NativeAPIView):
             "parked": lag.parked,
         }
         return Response(LagSerializer(shown).data)
+
+
+def _reader(view: NativeAPIView) -> ContactReader:
+    """Return what reads the contacts of events for who asks: of a contact that may not be read the id is left."""
+    return briefs if view.may("contacts:read") else ids_only
 
 
 def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:

@@ -6,7 +6,7 @@ A rule is read once, when it is saved (`read_rule`), and compiled to SQL whereve
 from events.rules.compiling import CompiledRules, Earliest, MeasureSpec, compile_rules, measures_of
 from events.rules.explaining import explain_contact
 from events.rules.nodes import Rule
-from events.rules.reading import read_rule
+from events.rules.reading import read_rule, scopes_asked_by
 from events.rules.warnings import warnings_of
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "explain_contact",
     "measures_of",
     "read_rule",
+    "scopes_asked_by",
     "warnings_of",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -131,6 +131,25 @@ def segments_named_in(raw: Any, path: str = "") -> Iterator[tuple[str, UUID]]:
             )
     elif raw.get("type") == "segment" and (target := parse_uuid(raw.get("segmentId"))) is not None:
         yield f"{path}.segmentId" if path else "segmentId", target
+
+
+def scopes_asked_by(raw: Any) -> set[str]:
+    """Return the scopes that read what a rule asks about; of what is no rule, of as much as is one."""
+    if isinstance(raw, list):
+        return set().union(*map(scopes_asked_by, raw))
+    if not isinstance(raw, Mapping):
+        return set()
+    if "conditions" in raw:
+        return scopes_asked_by(raw["conditions"])
+    kind = raw.get("type", "property")
+    return {_SCOPES[kind]} if isinstance(kind, str) and kind in _SCOPES else set()
+
+
+_SCOPES: Final = {
+    **dict.fromkeys(("attribute", "channel", "tag", "company"), "contacts:read"),
+    **dict.fromkeys(("event", "property"), "events:read"),
+    "segment": "segments:read",
+}
 
 
 class _Reader:

@@ -17,6 +17,7 @@ from contacts.api.shapes import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from events.api.parameters import moment_parameter
+from events.rules import scopes_asked_by
 from scoring.api.serializers import (
     RulePreviewBodySerializer,
     RulePreviewSerializer,
@@ -46,6 +47,7 @@ from workspaces.api.strict import (
     json_number,
     text_parameter,
 )
+from workspaces.scopes import Need
 
 _MAX_LIMIT = 200
 _SCORE_PARAMETERS = [
@@ -57,6 +59,13 @@ _SCORE_PARAMETERS = [
     OpenApiParameter("limit", int, description=f"1 to {_MAX_LIMIT}, 50 by default"),
     OpenApiParameter("before", str, description="page by key: `next` of the page before"),
 ]
+
+
+_ALL_ASKED = "contacts:read events:read segments:read"
+_WHEN = "that of these of which `condition` asks"
+_ASKED_TRYING = Need("POST", _ALL_ASKED, _WHEN)
+_ASKED = Need("POST", _ALL_ASKED, _WHEN, action="create")
+_ASKED_IN_CHANGE = Need("PATCH", _ALL_ASKED, _WHEN)
 
 
 class ScoringRuleFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
@@ -84,6 +93,7 @@ class ScoringRuleViewSet(NativeViewSet):
         "PATCH": "scoring:write",
         "DELETE": "scoring:write",
     }
+    needs = (_ASKED, _ASKED_IN_CHANGE)
 
     def get_queryset(self) -> QuerySet[ScoringRule]:
         """Return the workspace's rules, oldest first."""
@@ -151,6 +161,8 @@ class ScoringRuleViewSet(NativeViewSet):
         return rule
 
     def _save(self, request: Request, rule: ScoringRule | None) -> dict[str, Any]:
+        need = _ASKED if rule is None else _ASKED_IN_CHANGE
+        self.need(need, scopes_asked_by(object_body(request).get("condition")))
         serializer = ScoringRuleSerializer(
             rule,
             data=object_body(request),
@@ -165,7 +177,8 @@ class ScoringRuleViewSet(NativeViewSet):
 class RulePreviewView(NativeAPIView):
     """Rules that are tried out before they are saved."""
 
-    scopes = {"POST": "scoring:read"}
+    scopes = {"POST": "scoring:read contacts:read events:read"}
+    needs = (_ASKED_TRYING,)
     repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
@@ -176,6 +189,7 @@ class RulePreviewView(NativeAPIView):
     )
     def post(self, request: Request, workspace_id: str) -> Response:
         """Tell how many of the latest events of its type a rule matches, and whose; nothing is saved."""
+        self.need(_ASKED_TRYING, scopes_asked_by(object_body(request).get("condition")))
         serializer = RulePreviewBodySerializer(
             data=object_body(request), context={"workspace": self.workspace}
         )
@@ -207,7 +221,7 @@ class ContactScoreView(NativeAPIView):
     """A contact's score and where it comes from."""
 
     parameters = _SCORE_PARAMETERS
-    scopes = {"GET": "contacts:read"}
+    scopes = {"GET": "contacts:read scoring:read"}
 
     @extend_schema(
         operation_id="getContactScore",

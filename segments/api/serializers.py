@@ -115,7 +115,9 @@ class SegmentDetailSerializer(serializers.Serializer[Any]):
 
     segment = SegmentSerializer()
     totalMembers = serializers.IntegerField()
-    sampleContacts = ContactBriefSerializer(many=True, help_text="up to 10")
+    sampleContacts = ContactBriefSerializer(
+        many=True, required=False, help_text="up to 10; for who may read contacts"
+    )
     warnings = serializers.ListField(
         child=serializers.CharField(), help_text="events and properties in the rule that were never seen"
     )

@@ -17,6 +17,7 @@ from contacts.errors import ContactNotFound
 from contacts.models import Identifier
 from events.api.parameters import moment_parameter
 from events.errors import InvalidCondition
+from events.rules import scopes_asked_by
 from segments.api import presentation
 from segments.api.filters import SegmentFilterSet
 from segments.api.serializers import (
@@ -65,6 +66,7 @@ from workspaces.api.strict import (
     text_parameter,
 )
 from workspaces.models import Workspace
+from workspaces.scopes import Need
 
 MAX_LIMIT = 1_000
 SAMPLES = 10
@@ -74,8 +76,17 @@ _SCOPES = {
     "PATCH": "segments:write",
     "DELETE": "segments:write",
 }
-# Trying a rule out changes nothing, whatever the method.
-_READING = {"GET": "segments:read", "POST": "segments:read"}
+# Trying a rule out changes nothing, whatever the method; it shows of whom it holds.
+_READING = {"GET": "segments:read contacts:read", "POST": "segments:read contacts:read"}
+_MEMBERS = {
+    "GET": "segments:read contacts:read",
+    "POST": "segments:write contacts:read",
+    "DELETE": "segments:write contacts:read",
+}
+_ALL_ASKED = "contacts:read events:read segments:read"
+_ASKED, _ASKED_IN_CHANGE, _ASKED_BY_RULE = (
+    Need(method, _ALL_ASKED, "that of these of which the rule asks") for method in ("POST", "PATCH", "GET")
+)
 _MEMBER_PARAMETERS = [
     OpenApiParameter("limit", int, description=f"1 to {MAX_LIMIT}, 100 by default"),
     OpenApiParameter("after", str, description="page by key: `next` of the page before"),
@@ -103,6 +114,11 @@ class SegmentViewSet(NativeViewSet):
     pagination_class = None
     lookup_url_kwarg = "segment_id"
     scopes = _SCOPES
+    needs = (
+        Need("GET", "contacts:read", "for `sampleContacts`, else left out", action="retrieve"),
+        _ASKED,
+        _ASKED_IN_CHANGE,
+    )
 
     def get_queryset(self) -> QuerySet[Segment]:
         """Return the workspace's segments, oldest first."""
@@ -127,6 +143,7 @@ class SegmentViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a segment; a rule is held against all contacts in the background before it serves."""
         wanted = read_body(SegmentBodySerializer, request)
+        self.need(_ASKED, scopes_asked_by(wanted.get("rules")))
         with faults_at_rules():
             segment = create_segment(
                 self.workspace,
@@ -148,17 +165,12 @@ class SegmentViewSet(NativeViewSet):
         """Return a segment, the number of those who are in it, and some of them."""
         segment = segment_of(self.workspace, segment_id)
         (row,) = presentation.rows(self.workspace.id, [segment])
-        found = members(self.workspace.id, segment, limit=SAMPLES)
-        return Response(
-            {
-                "segment": row,
-                "totalMembers": row["_count"]["memberships"],
-                "sampleContacts": presentation.samples(
-                    self.workspace.id, [member.contact_id for member in found]
-                ),
-                "warnings": presentation.warnings_of_segment(segment),
-            }
-        )
+        answer = {"segment": row, "totalMembers": row["_count"]["memberships"]}
+        if self.may("contacts:read"):
+            found = members(self.workspace.id, segment, limit=SAMPLES)
+            ids = [member.contact_id for member in found]
+            answer["sampleContacts"] = presentation.samples(self.workspace.id, ids)
+        return Response({**answer, "warnings": presentation.warnings_of_segment(segment)})
 
     @extend_schema(
         operation_id="updateSegment",
@@ -170,6 +182,7 @@ class SegmentViewSet(NativeViewSet):
         """Change what the body names; another rule is built in the background, and the old one serves meanwhile."""
         segment = segment_of(self.workspace, segment_id)
         wanted = read_body(SegmentChangesSerializer, request)
+        self.need(_ASKED_IN_CHANGE, scopes_asked_by(wanted.get("rules")))
         description = (wanted["description"] or "") if "description" in wanted else None
         with faults_at_rules():
             segment = update_segment(
@@ -198,6 +211,7 @@ class PreviewView(NativeAPIView):
     """Rules tried out."""
 
     scopes = _READING
+    needs = (_ASKED,)
     repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
@@ -209,6 +223,7 @@ class PreviewView(NativeAPIView):
     def post(self, request: Request, workspace_id: str) -> Response:
         """Tell how many contacts a rule holds for, and some of them; nothing is saved."""
         rule = read_body(RuleBodySerializer, request)["rules"]
+        self.need(_ASKED, scopes_asked_by(rule))
         with faults_at_rules():
             found = preview_rule(self.workspace.id, rule, samples=SAMPLES)
         return Response(presentation.preview(self.workspace.id, found))
@@ -218,6 +233,7 @@ class ImpactView(NativeAPIView):
     """What a rule would change."""
 
     scopes = _READING
+    needs = (_ASKED_BY_RULE, _ASKED)
     repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
@@ -227,7 +243,9 @@ class ImpactView(NativeAPIView):
     )
     def get(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Tell whom the built draft would let in, put out and keep: exactly."""
-        found = impact_of_draft(self.workspace.id, segment_of(self.workspace, segment_id))
+        segment = segment_of(self.workspace, segment_id)
+        self.need(_ASKED_BY_RULE, scopes_asked_by([segment.draft_rule, segment.rule]))
+        found = impact_of_draft(self.workspace.id, segment)
         return Response(presentation.impact(self.workspace.id, found))
 
     @extend_schema(
@@ -240,6 +258,7 @@ class ImpactView(NativeAPIView):
         """Tell whom a rule that is not saved would let in, put out and keep."""
         segment = segment_of(self.workspace, segment_id)
         rule = read_body(RuleBodySerializer, request)["rules"]
+        self.need(_ASKED, scopes_asked_by(rule))
         with faults_at_rules():
             found = impact_of(self.workspace.id, rule, segment)
         return Response(presentation.impact(self.workspace.id, found))
@@ -304,7 +323,7 @@ class MembersView(NativeAPIView):
     """Who is in a segment."""
 
     parameters = _MEMBER_PARAMETERS
-    scopes = _SCOPES
+    scopes = _MEMBERS
     parser_classes = (StrictJSONParser, CSVParser)
 
     @extend_schema(
@@ -362,7 +381,8 @@ class MembersView(NativeAPIView):
 class ExplanationView(NativeAPIView):
     """Why a contact is in a segment, or not."""
 
-    scopes: ClassVar[dict[str, str]] = {"GET": "segments:read"}
+    scopes: ClassVar[dict[str, str]] = {"GET": "segments:read contacts:read"}
+    needs = (_ASKED_BY_RULE,)
 
     @extend_schema(
         operation_id="explainSegmentMembership",
@@ -372,6 +392,7 @@ class ExplanationView(NativeAPIView):
     def get(self, request: Request, workspace_id: str, segment_id: str, contact_id: str) -> Response:
         """Return the rule's tree with what each condition saw of the contact, and when the answer may change."""
         segment = segment_of(self.workspace, segment_id)
+        self.need(_ASKED_BY_RULE, scopes_asked_by(segment.rule))
         identifier = parse_uuid(contact_id)
         if identifier is None:
             raise ContactNotFound

@@ -57,7 +57,9 @@ def with_session(membership):
 
 @pytest.fixture
 def with_key(membership):
-    return Client(), bearer(a_key(membership.workspace, scopes=["events:write", "events:read"]).secret)
+    return Client(), bearer(
+        a_key(membership.workspace, scopes=["events:write", "events:read", "contacts:read"]).secret
+    )
 
 
 @pytest.fixture(params=["with_session", "with_key"])

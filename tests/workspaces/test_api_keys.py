@@ -5,6 +5,7 @@ import pytest
 import time_machine
 from django.db import connection, transaction
 
+from config import clock
 from tests.workspaces.factories import MembershipFactory, UserFactory, WorkspaceFactory, a_key, bearer
 from workspaces.errors import ExpiryInPast, UnknownScopes
 from workspaces.models import ApiKey, Role
@@ -262,3 +263,54 @@ def test_a_superuser_is_told_that_a_workspace_is_not_there(client):
     assert (unknown.status_code, unknown.json()) == (404, {"error": "Workspace not found"})
     assert client.get("/api/workspaces/nonsense/keys").status_code == 404
     assert client.get(keys_url(WorkspaceFactory.create())).status_code == 200
+
+
+def act(client, secret, workspace, method, **body):
+    return getattr(client, method)(
+        keys_url(workspace), body, content_type="application/json", **bearer(secret)
+    )
+
+
+def test_a_key_revokes_none_that_may_do_more(client):
+    admin = a_key(scopes=["keys:write", "events:read"])
+    workspace = admin.api_key.workspace
+    more, less = a_key(workspace, scopes=["events:write"]), a_key(workspace, scopes=["events:read"])
+
+    refused = act(client, admin.secret, workspace, "delete", keyId=str(more.api_key.id))
+    assert refused.status_code == 403
+    assert "events:write" in refused.json()["error"]
+    assert ApiKey.objects.get(id=more.api_key.id).revoked_at is None
+    assert act(client, admin.secret, workspace, "delete", keyId=str(less.api_key.id)).status_code == 200
+    # Itself too, which ends it.
+    assert act(client, admin.secret, workspace, "delete", keyId=str(admin.api_key.id)).status_code == 200
+    assert act(client, admin.secret, workspace, "delete", keyId=str(less.api_key.id)).status_code == 401
+
+
+def test_a_key_issues_none_that_lasts_longer(client):
+    admin = a_key(expires_at=clock.now() + timedelta(hours=1))
+    workspace = admin.api_key.workspace
+    body = {"name": "x", "scopes": ["events:read"]}
+    later = (clock.now() + timedelta(hours=2)).isoformat()
+    for end in ({}, {"expiresAt": later}):
+        assert act(client, admin.secret, workspace, "post", **body, **end).status_code == 403
+    soon = (clock.now() + timedelta(minutes=30)).isoformat()
+    assert act(client, admin.secret, workspace, "post", **body, expiresAt=soon).status_code == 201
+
+
+def test_a_limited_key_issues_none_without_its_limit(client):
+    admin = a_key(rate_limit="50/minute")
+    workspace = admin.api_key.workspace
+    body = {"name": "x", "scopes": ["events:read"]}
+    for limit in ({}, {"rateLimit": "500/minute"}):
+        assert act(client, admin.secret, workspace, "post", **body, **limit).status_code == 403
+    assert act(client, admin.secret, workspace, "post", **body, rateLimit="50/minute").status_code == 201
+
+
+def test_a_key_does_nothing_to_another_workspace_s(client):
+    admin, other = a_key(), a_key()
+    workspace = other.api_key.workspace
+    assert act(client, admin.secret, workspace, "post", name="x", scopes=["events:read"]).status_code == 403
+    assert act(client, admin.secret, workspace, "delete", keyId=str(other.api_key.id)).status_code == 403
+    mine = admin.api_key.workspace
+    assert act(client, admin.secret, mine, "delete", keyId=str(other.api_key.id)).status_code == 404
+    assert ApiKey.objects.get(id=other.api_key.id).revoked_at is None

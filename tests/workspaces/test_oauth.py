@@ -205,6 +205,7 @@ def test_a_token_dies_with_the_membership_of_who_authorized_it(client, web_appli
     secret = exchange(client, web_application, code_for(client, web_application)).json()["access_token"]
     client.logout()
     assert client.get("/probe", **bearer(secret)).status_code == 200
+    MembershipFactory.create(workspace=member.workspace)
     remove_member(member.workspace, member.user)
     assert client.get("/probe", **bearer(secret)).status_code == 401
 

@@ -1,6 +1,6 @@
 """What the views of every wire format share: who asks, for which workspace, within which limits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, ClassVar
 
@@ -18,10 +18,11 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from config.wire import LeanJSONRenderer, StrictJSONParser
-from workspaces.access import Credential, require_access
+from workspaces.access import Credential, require_access, require_scopes
 from workspaces.api.errors import ErrorTable, NotAnObject, exception_handler
 from workspaces.authentication import BearerAuthentication, SessionAuthentication
 from workspaces.models import Workspace
+from workspaces.scopes import Need, missing_scopes
 from workspaces.throttles import ThrottleState, hit, throttled
 
 
@@ -131,12 +132,14 @@ class RefusalsInOwnFormat(APIView):
 class WorkspaceAccess(RefusalsInOwnFormat):
     """A view of one workspace: authenticated, allowed and within its rate before the handler runs.
 
-    `scopes` maps a method to the scope it needs. The workspace is named by the URL's `workspace_kwarg`; a
+    `scopes` maps a method to the scopes it needs, divided by spaces; `needs` are those that depend on what is
+    asked for, which the handler looks at (`need`). The workspace is named by the URL's `workspace_kwarg`; a
     route without it means the credential's own. `vendor_rate` is what `rate_limit="vendor"` stands for.
     A POST with an Idempotency-Key is answered once, unless `repeats_harmlessly` says why that needs no key.
     """
 
     scopes: ClassVar[Mapping[str, str]] = {}
+    needs: ClassVar[Sequence[Need]] = ()
     workspace_kwarg: ClassVar[str] = "workspace_id"
     vendor_rate: ClassVar[str] = ""
     repeats_harmlessly: ClassVar[str] = ""
@@ -177,6 +180,16 @@ class WorkspaceAccess(RefusalsInOwnFormat):
     def required_scope(self, request: Request) -> str | None:
         """Return the scope that this request needs, None for any credential of the workspace."""
         return self.scopes.get("GET" if request.method == "HEAD" else request.method or "")
+
+    def need(self, need: Need, only: Collection[str] | None = None) -> None:
+        """Raise AccessDenied unless the request's credential has what one of `needs` asks for; `only` these of it."""
+        wanted = (scope for scope in need.scopes.split() if only is None or scope in only)
+        require_scopes(self.request.auth, " ".join(wanted))
+
+    def may(self, scopes: str) -> bool:
+        """Tell whether the request's credential has these scopes, divided by spaces."""
+        credential = self.request.auth
+        return isinstance(credential, Credential) and not missing_scopes(scopes, credential.scopes)
 
     def check_rate(self, request: Request) -> None:
         """Count the request where its credential has a limit. Raises Throttled."""

@@ -1,5 +1,6 @@
 """The native API's sign-in, keys and health."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -187,9 +188,9 @@ class KeysView(NativeAPIView):
         responses={201: ApiKeySerializer, **_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str) -> Response:
-        """Issue a key; `key` is the whole key, this once."""
+        """Issue a key that may do no more than the one who asks; `key` is the whole key, this once."""
         wanted = validated(IssueKeySerializer, request)
-        _refuse_more_than_own(request.auth, wanted["scopes"])
+        _refuse_more_than_own(request.auth, wanted)
         issued = issue_api_key(
             self.workspace,
             wanted["name"],
@@ -206,8 +207,10 @@ class KeysView(NativeAPIView):
         responses={200: SuccessSerializer, **_REFUSALS},
     )
     def delete(self, request: Request, workspace_id: str) -> Response:
-        """Revoke the key that `keyId` names, effective at once."""
-        revoke_api_key(self.workspace, parse_uuid(validated(RevokeKeySerializer, request)["keyId"]))
+        """Revoke the key that `keyId` names, effective at once; one that may do more than you is a 403."""
+        key_id = parse_uuid(validated(RevokeKeySerializer, request)["keyId"])
+        own = request.auth.scopes if isinstance(request.auth, Credential) else frozenset()
+        revoke_api_key(self.workspace, key_id, within=own)
         return Response({"success": True})
 
 
@@ -223,11 +226,17 @@ def validated(serializer_class: type[Serializer[Any]], request: Request) -> dict
     return data
 
 
-def _refuse_more_than_own(credential: object, scopes: list[str]) -> None:
-    own = credential.scopes if isinstance(credential, Credential) else frozenset()
-    beyond = [scope for scope in scopes if scope not in own]
-    if beyond:
+def _refuse_more_than_own(credential: object, wanted: Mapping[str, Any]) -> None:
+    """Refuse a key that would do what the asker may not, do it for longer, or more often."""
+    if not isinstance(credential, Credential):
+        raise AccessDenied
+    if beyond := [scope for scope in wanted["scopes"] if scope not in credential.scopes]:
         raise AccessDenied(f"You cannot grant what you may not do yourself: {', '.join(beyond)}")
+    end = credential.expires_at
+    if end is not None and (wanted["expiresAt"] is None or wanted["expiresAt"] > end):
+        raise AccessDenied(f"Your own key ends at {iso_millis(end)}: expiresAt cannot be later")
+    if credential.rate_limit not in ("", wanted["rateLimit"]):
+        raise AccessDenied(f"Your own rateLimit is {credential.rate_limit}: the key's must be the same")
 
 
 def _signed_in(request: Request) -> User:

@@ -27,6 +27,7 @@ from campaigns.api.serializers import (
     ReportSerializer,
     VersionPageSerializer,
 )
+from campaigns.definition import scopes_needed
 from campaigns.errors import BroadcastNotFound, InvalidCampaign, InvalidDefinition, InvalidStart
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Run
 from campaigns.services.broadcasting import cancel_broadcast, move_broadcast
@@ -52,6 +53,7 @@ from events.api.parameters import moment_parameter
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
 from workspaces.models import Workspace
+from workspaces.scopes import Need
 
 _SCOPES = {
     "GET": "campaigns:read",
@@ -59,6 +61,14 @@ _SCOPES = {
     "PATCH": "campaigns:write",
     "DELETE": "campaigns:write",
 }
+_DONE = (
+    "messages:write contacts:write contacts:read events:write events:read segments:read",
+    "that of these which what the campaign does needs, see below",
+)
+_DOES, _DOES_CHANGED = (Need(method, *_DONE) for method in ("POST", "PATCH"))
+_TO_SEGMENT = Need("POST", "segments:read", "`segmentId` is given")
+_TO_CONTACTS = Need("POST", "contacts:read", "`contactIds` are given")
+_OF_EVENT = Need("POST", "events:read", "`eventId` is given")
 # The wire's names of what stands beside the definition.
 _NAMES = {
     "name": "name",
@@ -87,6 +97,7 @@ class CampaignViewSet(NativeViewSet):
     pagination_class = None
     lookup_url_kwarg = "campaign_id"
     scopes = _SCOPES
+    needs = (_DOES, _DOES_CHANGED)
 
     def get_queryset(self) -> QuerySet[Campaign]:
         """Return the workspace's campaigns, oldest first."""
@@ -111,8 +122,10 @@ class CampaignViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a campaign; it is a draft, in which something may be missing, until it is activated."""
         wanted = read_body(CampaignBodySerializer, request)
+        definition = _definition(wanted, {})
+        self.need(_DOES, scopes_needed(definition))
         with faults_at_fields():
-            campaign = create_campaign(self.workspace, definition=_definition(wanted, {}), **_values(wanted))
+            campaign = create_campaign(self.workspace, definition=definition, **_values(wanted))
         return Response(presentation.campaign_row(campaign), status=201)
 
     @extend_schema(
@@ -132,10 +145,10 @@ class CampaignViewSet(NativeViewSet):
         """Change what the body names; another definition serves once it is activated, and runs keep theirs."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(CampaignChangesSerializer, request)
+        definition = _definition(wanted, campaign.draft)
+        self.need(_DOES_CHANGED, scopes_needed(definition))
         with faults_at_fields():
-            campaign = update_campaign(
-                self.workspace, campaign, definition=_definition(wanted, campaign.draft), **_values(wanted)
-            )
+            campaign = update_campaign(self.workspace, campaign, definition=definition, **_values(wanted))
         return Response(presentation.campaign_row(campaign))
 
     @extend_schema(operation_id="deleteCampaign", tags=["campaigns"], responses={204: None, **WRITE_REFUSALS})
@@ -181,6 +194,8 @@ class VersionsView(NativeAPIView):
 class ActivateView(_StatusView):
     """Definitions that come to serve."""
 
+    needs = (_DOES,)
+
     @extend_schema(
         operation_id="activateCampaign",
         tags=["campaigns"],
@@ -189,6 +204,7 @@ class ActivateView(_StatusView):
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Let the definition serve from now on; runs under way keep the one that they began with."""
+        self.need(_DOES, scopes_needed(campaign_of(self.workspace, campaign_id).draft))
         return self.moved(campaign_id, partial(activate_campaign, by=asker(request)))
 
 
@@ -251,7 +267,9 @@ class ArchiveView(_StatusView):
 class ExecuteView(NativeAPIView):
     """Campaigns started for one contact."""
 
-    scopes = {"POST": "campaigns:write"}
+    # The answer shows whom it is about.
+    scopes = {"POST": "campaigns:write contacts:read"}
+    needs = (_OF_EVENT, _DOES)
 
     @extend_schema(
         operation_id="executeCampaign",
@@ -263,6 +281,9 @@ class ExecuteView(NativeAPIView):
         """Start a run for a contact, if the re-entry lets it in; `isTest` tries out what is written now."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(ExecuteBodySerializer, request)
+        if wanted.get("eventId"):
+            self.need(_OF_EVENT)
+        self.need(_DOES, scopes_needed(campaign.draft if wanted["isTest"] else _served(campaign)))
         contact = get_contact(self.workspace.id, contact_of(self.workspace, wanted["contactId"]))
         event = event_of(self.workspace, wanted.get("eventId"))
         if wanted["isTest"]:
@@ -289,6 +310,7 @@ class BroadcastsView(NativeAPIView):
 
     parameters = PAGE_PARAMETERS
     scopes = _SCOPES
+    needs = (_TO_SEGMENT, _TO_CONTACTS, _DOES)
 
     @extend_schema(
         operation_id="listBroadcasts",
@@ -313,6 +335,10 @@ class BroadcastsView(NativeAPIView):
         """Start runs for all who are in a segment, or for a list, now or at a moment; a worker does it."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(BroadcastBodySerializer, request)
+        for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
+            if wanted.get(name) is not None:
+                self.need(need)
+        self.need(_DOES, scopes_needed(_served(campaign)))
         with faults_at_fields():
             broadcast = broadcast_campaign(self.workspace, campaign, **_addressees(wanted), by=asker(request))
         return Response(presentation.broadcast_row(broadcast), status=202)
@@ -399,6 +425,11 @@ def faults_at_fields() -> Iterator[None]:
         raise ValidationError({error.path or "workflow": [error.detail]}) from error
     except InvalidCampaign as error:
         raise ValidationError({wire.get(error.field, error.field): [error.message]}) from error
+
+
+def _served(campaign: Campaign) -> object:
+    """Return the definition that serves, None if none does yet."""
+    return campaign.version.definition if campaign.version is not None else None
 
 
 def _definition(wanted: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -26,13 +26,17 @@ from campaigns.services.forms import FormValues, create_form, delete_form, find_
 from config.ids import parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.scopes import Need
 
+# What visitors send makes contacts and changes them.
 _SCOPES = {
     "GET": "campaigns:read",
-    "POST": "campaigns:write",
-    "PATCH": "campaigns:write",
+    "POST": "campaigns:write contacts:write",
+    "PATCH": "campaigns:write contacts:write",
     "DELETE": "campaigns:write",
 }
+_CONFIRMS = "the body has `doubleOptIn: true`, for e-mails are sent"
+_CONFIRMING = (Need("POST", "messages:write", _CONFIRMS), Need("PATCH", "messages:write", _CONFIRMS))
 _NAMES = {
     "allowedOrigins": "allowed_origins",
     "doubleOptIn": "double_opt_in",
@@ -50,6 +54,7 @@ class FormViewSet(NativeViewSet):
     pagination_class = None
     lookup_url_kwarg = "form_id"
     scopes = _SCOPES
+    needs = _CONFIRMING
 
     def get_queryset(self) -> QuerySet[Form]:
         """Return the workspace's forms, oldest first."""
@@ -73,6 +78,8 @@ class FormViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a form; pages post answers to its `submitUrl`."""
         wanted = read_body(FormBodySerializer, request)
+        if wanted.get("doubleOptIn"):
+            self.need(_CONFIRMING[0])
         with _faults_at_fields():
             form = create_form(self.workspace, _values(wanted))
         return Response(_row(form), status=201)
@@ -92,6 +99,8 @@ class FormViewSet(NativeViewSet):
         """Change what the body names."""
         form = find_form(self.workspace, parse_uuid(form_id))
         wanted = read_body(FormChangesSerializer, request)
+        if wanted.get("doubleOptIn"):
+            self.need(_CONFIRMING[1])
         with _faults_at_fields():
             form = update_form(self.workspace, form, _values(wanted))
         return Response(_row(form))
@@ -107,7 +116,8 @@ class SubmissionsView(NativeAPIView):
     """What forms were sent."""
 
     parameters = PAGE_PARAMETERS
-    scopes = _SCOPES
+    # Each is an event of a contact.
+    scopes = {"GET": "campaigns:read contacts:read events:read"}
 
     @extend_schema(
         operation_id="listFormSubmissions",

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import presentation
-from campaigns.api.dispatching import DISPATCH_REFUSALS, dispatch, faults_at_template
+from campaigns.api.dispatching import DISPATCH_REFUSALS, OF_EVENT, dispatch, faults_at_template
 from campaigns.api.filters import MessageFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, page_of
 from campaigns.api.serializers import (
@@ -27,8 +27,11 @@ from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
+from workspaces.scopes import Need
 
-_SCOPES = {"GET": "messages:read", "POST": "messages:write"}
+# A message says what is known of its contact.
+_SCOPES = {"GET": "messages:read contacts:read", "POST": "messages:write contacts:read"}
+_OF_TEMPLATE = Need("POST", "campaigns:read", "`templateId` is given")
 
 
 class MessageViewSet(NativeViewSet):
@@ -41,6 +44,7 @@ class MessageViewSet(NativeViewSet):
     lookup_url_kwarg = "message_id"
     parameters = PAGE_PARAMETERS
     scopes = _SCOPES
+    needs = (OF_EVENT, _OF_TEMPLATE)
 
     def get_queryset(self) -> QuerySet[Message]:
         """Return the workspace's messages."""
@@ -66,6 +70,10 @@ class MessageViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Send a message to one contact, if it may be written to; 422 with the reason if not."""
         wanted = read_body(MessageBodySerializer, request)
+        if wanted.get("eventId"):
+            self.need(OF_EVENT)
+        if wanted.get("templateId"):
+            self.need(_OF_TEMPLATE)
         channel = wanted["channel"].lower()
         return Response(
             dispatch(

@@ -32,8 +32,15 @@ from campaigns.services.editing import (
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.scopes import Need
 
-_CHANNEL_SCOPES = {"GET": "campaigns:read", "PATCH": "campaigns:write", "POST": "campaigns:write"}
+# Whom messages come from, where calls go: whoever says that may send messages.
+_CHANNEL_SCOPES = {
+    "GET": "campaigns:read",
+    "PATCH": "campaigns:write messages:write",
+    "POST": "campaigns:write messages:write",
+}
+_CALLED = Need("PATCH", "contacts:read events:read", "the channel is `webhook`: data leaves to where it says")
 # The wire's names of what may be refused.
 _NAMES = {
     "quiet_from": "quietHours",
@@ -115,6 +122,7 @@ class ChannelView(NativeAPIView):
     """One channel of a workspace."""
 
     scopes = _CHANNEL_SCOPES
+    needs = (_CALLED,)
 
     @extend_schema(
         operation_id="getChannel", tags=["channels"], responses={200: ChannelSerializer, **READ_REFUSALS}
@@ -134,6 +142,8 @@ class ChannelView(NativeAPIView):
     def patch(self, request: Request, workspace_id: str, channel: str) -> Response:
         """Change how a channel is used, for what leaves from now on."""
         name = _channel(channel)
+        if name == Channel.WEBHOOK:
+            self.need(_CALLED)
         wanted = read_body(ChannelChangesSerializer, request)
         try:
             settings = save_channel(self.workspace, name, **_values(wanted))

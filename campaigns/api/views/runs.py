@@ -31,7 +31,8 @@ from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS
 
 MOST_DECISIONS = 1_000
-_SCOPES = {"GET": "campaigns:read"}
+# Each shows whom it is about, and what was seen of them.
+_SCOPES = {"GET": "campaigns:read contacts:read"}
 
 
 class RunViewSet(NativeViewSet):
@@ -127,7 +128,9 @@ class ContactDecisionViewSet(_DecisionViewSet):
 class TraceView(NativeAPIView):
     """What one event caused."""
 
-    scopes = _SCOPES
+    scopes = {
+        "GET": "events:read contacts:read scoring:read segments:read campaigns:read messages:read",
+    }
 
     @extend_schema(
         operation_id="traceEvent", tags=["events"], responses={200: TraceSerializer, **READ_REFUSALS}

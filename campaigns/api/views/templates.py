@@ -9,7 +9,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api.dispatching import DISPATCH_REFUSALS, dispatch, faults_at_template
+from campaigns.api.dispatching import DISPATCH_REFUSALS, OF_EVENT, dispatch, faults_at_template
 from campaigns.api.filters import TemplateFilterSet
 from campaigns.api.paging import contact_of, event_of
 from campaigns.api.serializers import (
@@ -32,8 +32,8 @@ from workspaces.api.native import NativeAPIView, NativeViewSet, object_body
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
 
-# Looking at what would be sent changes nothing, whatever the method.
-_READING = {"POST": "campaigns:read"}
+# Looking at what would be sent changes nothing, whatever the method; it shows what the contact's values are.
+_READING = {"POST": "campaigns:read contacts:read"}
 
 
 class TemplateViewSet(NativeViewSet):
@@ -112,6 +112,7 @@ class TemplatePreviewView(NativeAPIView):
     """What a contact would get."""
 
     scopes = _READING
+    needs = (OF_EVENT,)
     repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
@@ -124,6 +125,8 @@ class TemplatePreviewView(NativeAPIView):
         """Show what a contact would get of a template; nothing is sent. A value that is missing is a 422."""
         template = template_of(self.workspace, template_id)
         wanted = read_body(PreviewBodySerializer, request)
+        if wanted.get("eventId"):
+            self.need(OF_EVENT)
         return Response(_shown(self.workspace, template, wanted))
 
 
@@ -131,6 +134,7 @@ class TemplateTryOutView(NativeAPIView):
     """What a contact would get of a template that is not saved."""
 
     scopes = _READING
+    needs = (OF_EVENT,)
     repeats_harmlessly = "shows, and changes nothing"
 
     @extend_schema(
@@ -142,6 +146,8 @@ class TemplateTryOutView(NativeAPIView):
     def post(self, request: Request, workspace_id: str) -> Response:
         """Show what a contact would get of a template that is not saved."""
         wanted = read_body(TryOutBodySerializer, request)
+        if wanted.get("eventId"):
+            self.need(OF_EVENT)
         parts = {name: wanted[name] for name in ("channel", "subject", "body", "text") if name in wanted}
         return Response(_shown(self.workspace, Template(workspace=self.workspace, **parts), wanted))
 
@@ -149,7 +155,8 @@ class TemplateTryOutView(NativeAPIView):
 class TemplateTestView(NativeAPIView):
     """Templates sent as a test."""
 
-    scopes = {"POST": "messages:write"}
+    scopes = {"POST": "messages:write campaigns:read contacts:read"}
+    needs = (OF_EVENT,)
 
     @extend_schema(
         operation_id="testTemplate",
@@ -161,6 +168,8 @@ class TemplateTestView(NativeAPIView):
         """Send what a contact would get, to the contact or elsewhere; it is marked as a test, and counts nowhere."""
         template = template_of(self.workspace, template_id)
         wanted = read_body(TestBodySerializer, request)
+        if wanted.get("eventId"):
+            self.need(OF_EVENT)
         return Response(
             dispatch(
                 self.workspace,

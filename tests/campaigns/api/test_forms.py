@@ -12,6 +12,7 @@ from tests.workspaces.factories import WorkspaceFactory, a_key
 pytestmark = pytest.mark.django_db
 
 EMAIL = {"name": "email", "type": "email", "label": "E-mail", "required": True}
+_READING = ["campaigns:read", "contacts:read", "events:read"]
 NEWS = {"name": "News", "fields": [EMAIL], "consents": ["EMAIL"]}
 
 
@@ -102,7 +103,7 @@ def test_what_is_not_there_is_a_404(api):
 
 def test_the_scopes(workspace):
     form = a_form_row(workspace, "News")
-    reader = NativeClient(workspace, secret=a_key(workspace, scopes=["campaigns:read"]).secret)
+    reader = NativeClient(workspace, secret=a_key(workspace, scopes=_READING).secret)
     assert reader.get(f"forms/{form.id}/submissions").status_code == 200
     for answer in (
         reader.post("forms", NEWS),

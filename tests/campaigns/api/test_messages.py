@@ -143,7 +143,9 @@ def test_what_is_not_there_is_a_404(api, workspace, jane):
 
 def test_the_scopes(workspace, jane):
     message = a_message(jane)
-    reader = NativeClient(workspace, secret=a_key(workspace, scopes=["messages:read"]).secret)
+    reader = NativeClient(
+        workspace, secret=a_key(workspace, scopes=["messages:read", "contacts:read"]).secret
+    )
     assert reader.get(f"messages/{message.id}").status_code == 200
     assert reader.post("messages", body(jane)).status_code == 403
     assert reader.post(f"messages/{message.id}/settle", {"wasSent": True}).status_code == 403

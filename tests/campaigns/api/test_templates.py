@@ -167,7 +167,9 @@ def test_what_is_not_there_is_a_404(api, jane):
 
 def test_looking_needs_no_right_to_write(workspace, jane):
     template = a_template_row(workspace)
-    reader = NativeClient(workspace, secret=a_key(workspace, scopes=["campaigns:read"]).secret)
+    reader = NativeClient(
+        workspace, secret=a_key(workspace, scopes=["campaigns:read", "contacts:read"]).secret
+    )
     whom = {"contactId": str(jane.id)}
     assert reader.get("templates").status_code == 200
     assert reader.post(f"templates/{template.id}/preview", whom).status_code == 200

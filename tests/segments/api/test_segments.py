@@ -202,7 +202,9 @@ def test_a_rule_is_tried_out_without_being_saved(api, workspace, jane):
 
 def test_trying_out_needs_no_right_to_write(workspace):
     segment = a_segment(workspace, RULE)
-    reader = NativeClient(workspace, secret=a_key(workspace, scopes=["segments:read"]).secret)
+    reader = NativeClient(
+        workspace, secret=a_key(workspace, scopes=["segments:read", "contacts:read", "events:read"]).secret
+    )
     assert reader.post("segments/preview", {"rules": RULE}).status_code == 200
     assert reader.post(f"segments/{segment.id}/impact", {"rules": RULE}).status_code == 200
     for answer in (
