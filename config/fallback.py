@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, UnreadablePostError
+from django.shortcuts import render
 from django.urls import Resolver404, resolve
 from django.utils.log import log_response
 from django.views import defaults
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
 
 from workspaces.api.errors import NATIVE_ERRORS, ErrorTable
@@ -30,8 +31,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     return defaults.bad_request(request, exception) if table is None else _answer(table, exception)
 
 
-class UnreadBodyMiddleware:
-    """Refuses a body that a page could not read, of a client that is gone, say: no fault of ours."""
+class RefusalMiddleware:
+    """Answers what a page refuses by raising it, and is no fault of ours.
+
+    A body that cannot be read, of a client that is gone, say; and one who tries too often, to sign in, say.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -42,6 +46,8 @@ class UnreadBodyMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
         """Answer what the view did not."""
+        if isinstance(exception, Throttled):
+            return _too_many_requests(request, exception)
         if not isinstance(exception, UnreadablePostError):
             return None
         response = bad_request(request, exception)
@@ -53,6 +59,13 @@ class UnreadBodyMiddleware:
             level="error",
         )
         return response
+
+
+def _too_many_requests(request: HttpRequest, exception: Throttled) -> HttpResponseBase:
+    seconds = max(int(getattr(exception, "wait", None) or 1), 1)
+    response = render(request, "workspaces/throttled.html", {"seconds": seconds}, status=429)
+    response.headers["Retry-After"] = str(seconds)
+    return response
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import environ
-from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.templatetags.static import static
@@ -70,7 +69,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.fallback.UnreadBodyMiddleware",
+    "config.fallback.RefusalMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -230,6 +229,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "workspaces.User"
+AUTHENTICATION_BACKENDS = ["workspaces.signin.AccountBackend"]
 SESSION_ENGINE = "workspaces.sessions"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -258,10 +258,7 @@ OAUTH2_PROVIDER: dict[str, Any] = {
     "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
     "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
 }
-PASSWORD_HASHERS = [
-    *global_settings.PASSWORD_HASHERS,
-    "workspaces.oauth.RandomSecretHasher",
-]
+PASSWORD_HASHERS = ["workspaces.hashing.OneAtATimeHasher", "workspaces.oauth.RandomSecretHasher"]
 SIMPLE_JWT: dict[str, Any] = {
     # A key of its own, as long as the algorithm wants it however short SECRET_KEY is.
     "SIGNING_KEY": hashlib.sha256(f"jwt:{SECRET_KEY}".encode()).hexdigest(),
@@ -270,8 +267,12 @@ SIMPLE_JWT: dict[str, Any] = {
 }
 # How long a web process takes an API key or OAuth token for what it was; what it writes is verified all the same.
 CREDENTIAL_CACHE_SECONDS = env.float("CREDENTIAL_CACHE_SECONDS", default=5.0 if IN_WEB else 0.0)
-# Attempts to sign in per address and name.
+# Attempts to sign in of an address at one account, and of an address whatever it tries.
 LOGIN_RATE_LIMIT = env.str("LOGIN_RATE_LIMIT", default="30/minute")
+LOGIN_ADDRESS_RATE_LIMIT = env.str("LOGIN_ADDRESS_RATE_LIMIT", default="60/minute")
+# Of all addresses at one account, and at all: but for those from which the account was opened before.
+LOGIN_ACCOUNT_RATE_LIMIT = env.str("LOGIN_ACCOUNT_RATE_LIMIT", default="300/hour")
+LOGIN_TOTAL_RATE_LIMIT = env.str("LOGIN_TOTAL_RATE_LIMIT", default="300/minute")
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],

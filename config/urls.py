@@ -10,6 +10,7 @@ from events.dialects.autosend import urls as autosend
 from events.dialects.leadpush import urls as leadpush
 from events.dialects.omnisend import urls as omnisend
 from events.dialects.suresend import urls as suresend
+from workspaces.staff import change_own_password
 
 handler400 = "config.fallback.bad_request"
 handler404 = "config.fallback.page_not_found"
@@ -28,6 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("omnisend/v4/", include(omnisend)),
     path("livez", LiveView.as_view(), name="livez"),
     path("readyz", ReadyView.as_view(), name="readyz"),
+    path("admin/password_change/", admin.site.admin_view(change_own_password)),
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),
     path("api/openapi", DocumentView.as_view(), name="openapi"),

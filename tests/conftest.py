@@ -16,6 +16,7 @@ from events.tasks import runner
 from scoring import receivers as scoring_receivers
 from segments import receivers as segment_receivers
 from tests import database
+from workspaces.throttles import reset_limits
 
 # Whatever a `make run` of this folder announces.
 settings.PUBLIC_URL = "http://localhost:8000"
@@ -75,3 +76,9 @@ def wake_ups():
 def _nothing_observed():
     """Forget what this process has listed: a test's rows are gone with it."""
     schemas._observed.clear()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_limits():
+    """Let each test sign in as if nobody had before."""
+    reset_limits()

@@ -14,4 +14,4 @@ class WorkspacesConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks of this app."""
         register(checks.check_shared_rate_limits, Tags.security, deploy=True)
-        register(checks.check_login_rate, Tags.security)
+        register(checks.check_login_rates, Tags.security)

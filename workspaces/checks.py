@@ -21,16 +21,25 @@ def check_shared_rate_limits(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def check_login_rate(**_: Any) -> list[CheckMessage]:
-    """Refuse a limit on signing in that cannot be read."""
+_LOGIN_RATES = (
+    "LOGIN_RATE_LIMIT",
+    "LOGIN_ADDRESS_RATE_LIMIT",
+    "LOGIN_ACCOUNT_RATE_LIMIT",
+    "LOGIN_TOTAL_RATE_LIMIT",
+)
+
+
+def check_login_rates(**_: Any) -> list[CheckMessage]:
+    """Refuse limits on signing in that cannot be read."""
+    return [
+        Error(f"{name} is not a rate.", hint='Write it as "30/minute".', id="headrace.E010")
+        for name in _LOGIN_RATES
+        if not _is_rate(getattr(settings, name))
+    ]
+
+
+def _is_rate(text: str) -> bool:
     try:
-        parse_rate(settings.LOGIN_RATE_LIMIT)
+        return parse_rate(text).amount > 0
     except ValueError:
-        return [
-            Error(
-                "LOGIN_RATE_LIMIT is not a rate.",
-                hint='Write it as "30/minute".',
-                id="headrace.E010",
-            )
-        ]
-    return []
+        return False

@@ -5,7 +5,7 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from threading import Lock
+from threading import Lock, Timer
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -20,6 +20,7 @@ from workspaces.rates import OFF, VENDOR, parse_rate
 logger = logging.getLogger(__name__)
 
 _STORAGE_TIMEOUT_SECONDS = 0.25
+_FORGETTING_SECONDS = 10.0
 _PAUSE_AFTER_FAILURE_SECONDS = 5.0
 
 
@@ -43,15 +44,23 @@ def hit(identity: str, rate_limit: str, vendor_rate: str) -> ThrottleState | Non
         return None
     try:
         return _hit(_item(rate), identity)
-    except StorageError:
-        _circuit.open()
-        logger.warning("The rate limit storage does not answer; limits are off for seconds.", exc_info=True)
+    except StorageError as error:
+        _pause(error)
         return None
 
 
-def throttled(state: ThrottleState) -> Throttled:
+def is_used_up(identity: str, rate: str) -> int:
+    """Return for how many seconds `identity` has nothing left; 0: it has something. Nothing is counted."""
+    try:
+        return _wait(_item(rate), identity)
+    except StorageError as error:
+        _pause(error)
+        return 0
+
+
+def throttled(wait_seconds: int) -> Throttled:
     """Return the refusal of a request that was one too many."""
-    return Throttled(wait=state.wait_seconds)
+    return Throttled(wait=wait_seconds)
 
 
 class _Circuit:
@@ -71,17 +80,46 @@ class _Circuit:
         return time.monotonic() < self._open_until
 
 
+class _Memory(MemoryStorage):
+    """Counts of this process; the library would look through all of them after every request."""
+
+    def _MemoryStorage__schedule_expiry(self) -> None:  # noqa: N802  # the library's private name
+        if not self.timer.is_alive():
+            self.timer = Timer(_FORGETTING_SECONDS, self._MemoryStorage__expire_events)  # type: ignore[attr-defined]
+            self.timer.daemon = True
+            self.timer.start()
+
+
 _circuit = _Circuit()
 _building = Lock()
+
+
+def _pause(error: StorageError) -> None:
+    _circuit.open()
+    logger.warning("The rate limit storage does not answer; limits are off for seconds.", exc_info=error)
+
+
+def _wait(item: RateLimitItem, identity: str) -> int:
+    if _circuit.is_open:
+        return 0
+    limiter, share, _ = _budget(item)
+    if limiter.test(share, identity):
+        return 0
+    return max(math.ceil(limiter.get_window_stats(share, identity).reset_time - time.time()), 1)
+
+
+def _budget(item: RateLimitItem) -> tuple[MovingWindowRateLimiter, RateLimitItem, int]:
+    """Return what counts, this process's share of the limit, and among how many it is shared."""
+    with _building:
+        limiter = _limiter()
+    shares = _shares(limiter)
+    return limiter, _share(item, shares), shares
 
 
 def _hit(item: RateLimitItem, identity: str) -> ThrottleState | None:
     if _circuit.is_open:
         return None
-    with _building:
-        limiter = _limiter()
-    shares = _shares(limiter)
-    share = _share(item, shares)
+    limiter, share, shares = _budget(item)
     allowed = limiter.hit(share, identity)
     stats = limiter.get_window_stats(share, identity)
     wait = 0 if allowed else max(math.ceil(stats.reset_time - time.time()), 1)
@@ -103,7 +141,7 @@ def _limiter() -> MovingWindowRateLimiter:
             "socket_connect_timeout": _STORAGE_TIMEOUT_SECONDS,
         }
     try:
-        storage = storage_from_string(url, **options)
+        storage = _Memory() if url.startswith("memory") else storage_from_string(url, **options)
     except OSError as error:
         raise StorageError(error) from error
     return MovingWindowRateLimiter(storage)

@@ -89,7 +89,7 @@ class SubmitFormView(NativePublicView):
         form = _form(request, form_id)
         attempt = hit(f"form:{form.pk}:{client_address(request._request)}", RATE, "")
         if attempt is not None and attempt.wait_seconds:
-            raise throttled(attempt)
+            raise throttled(attempt.wait_seconds)
         act = partial(_submit, request, form)
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         answer = act() if key is None else answer_once(request, form.workspace_id, _own_key(form, key), act)

@@ -200,7 +200,7 @@ class WorkspaceAccess(RefusalsInOwnFormat):
             self.throttle_identity(credential), credential.rate_limit, self.vendor_rate_of(request)
         )
         if self.throttle_state is not None and self.throttle_state.wait_seconds:
-            raise throttled(self.throttle_state)
+            raise throttled(self.throttle_state.wait_seconds)
 
     def throttle_identity(self, credential: Credential) -> str:
         """Return who shares the budget: by default the credential; a vendor may count by workspace."""

@@ -291,7 +291,11 @@ NATIVE_ERRORS = ErrorTable(
 )
 
 
-_OAUTH_CODES = {"fault": "server_error", "unavailable": "temporarily_unavailable"}
+_OAUTH_CODES = {
+    "fault": "server_error",
+    "unavailable": "temporarily_unavailable",
+    "throttled": "temporarily_unavailable",
+}
 
 OAUTH_ERRORS = ErrorTable(lambda problem: {"error": _OAUTH_CODES.get(problem.code, "invalid_request")})
 """The errors of RFC 6749 and RFC 7009."""

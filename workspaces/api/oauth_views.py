@@ -15,10 +15,14 @@ from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
 
 from workspaces.api.errors import OAUTH_ERRORS, report
 from workspaces.oauth import may_authorize
+from workspaces.signin import count_failure, require_patience
 
 _LONGEST_PARAMETER = 4096
 # RFC 6749 knows the first only; the other is the same fields in another wrapping.
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+# Of the endpoints' answers `invalid_client` alone; there is no rate for those that are good.
+_UNKNOWN_CLIENT = 401
 
 
 class RefusesUnusableInput:
@@ -48,7 +52,11 @@ class OAuthEndpoint(RefusesUnusableInput):
                 raise MethodNotAllowed(request.method or "")
             if request.content_type not in _FORMS:
                 raise UnsupportedMediaType(request.content_type or "")
-            return super().dispatch(request, *args, **kwargs)
+            require_patience(request)
+            answer = super().dispatch(request, *args, **kwargs)
+            if answer.status_code == _UNKNOWN_CLIENT:
+                count_failure(request, "unknown client or wrong client secret")
+            return answer
         except Exception as error:
             problem = self.error_table.problem(error) or self.error_table.fault(error)
             response = self.error_table.http_response(problem)
