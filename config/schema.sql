@@ -1,4 +1,4 @@
--- Of the migrations: 4bbeaf6321b2109b872db0d3981a0a2e85b89035f1183bee25bd22de599a9bec
+-- Of the migrations: c40d19396f5d318bd885c21efd54cf44a9576cf48d02a318a5c8dc7afdaf55b2
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -170,7 +170,8 @@ CREATE TABLE public.campaigns_form (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     workspace_id uuid NOT NULL,
-    confirmation_template_id uuid
+    confirmation_template_id uuid,
+    on_known character varying(10) NOT NULL
 );
 CREATE TABLE public.campaigns_formsubmission (
     id uuid NOT NULL,
@@ -181,7 +182,8 @@ CREATE TABLE public.campaigns_formsubmission (
     contact_id uuid NOT NULL,
     form_id uuid NOT NULL,
     workspace_id uuid NOT NULL,
-    asked_at timestamp with time zone
+    asked_at timestamp with time zone,
+    held jsonb NOT NULL
 );
 CREATE TABLE public.campaigns_message (
     id uuid NOT NULL,
@@ -1391,6 +1393,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0013_levels_of_runs', now()),
     ('campaigns', '0014_fewer_index_entries', now()),
     ('campaigns', '0015_runs_of_events', now()),
+    ('campaigns', '0016_forms_about_somebody_known', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_lists_by_index', now()),
     ('contacts', '0003_merges', now()),

@@ -13,6 +13,7 @@ from workspaces.errors import AccessDenied, WorkspaceNotFound
 from workspaces.models import ROLE_SCOPES, Membership, User, Workspace
 from workspaces.scopes import ALL_SCOPES, missing_scopes
 
+PAGE_SCOPES = frozenset({"events:write"})
 CredentialKind = Literal["api_key", "session", "jwt", "oauth"]
 
 
@@ -36,6 +37,11 @@ class Credential:
     """The addresses that an OAuth token is for; empty: all."""
     secret_hash: bytes = field(default=b"", repr=False)
     """SHA-256 of the key or token, by which a writing transaction verifies it; empty for sessions and JWTs."""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is a key for pages, which whoever looks at one can read: it does nothing but record events."""
+        return self.kind == "api_key" and self.scopes == PAGE_SCOPES
 
 
 def require_access(request: Request, workspace_id: str | UUID | None, scope: str | None) -> Workspace:

@@ -23,7 +23,6 @@ from workspaces.tokens import WorkspaceAccessToken, decode, member_of
 
 _MAX_SECRET_LENGTH = 512
 _MAX_JWT_LENGTH = 4096
-_PAGE_SCOPES = frozenset({"events:write"})
 # One for all: a key stands for a workspace, not for a person.
 _NO_ONE = AnonymousUser()
 
@@ -144,7 +143,7 @@ class PageKeyAuthentication(BaseAuthentication):
             return None
         user, credential = authenticate_key(secret) or refuse()
         origins = credential.workspace.allowed_origins if credential.workspace else []
-        if credential.scopes != _PAGE_SCOPES or request.META.get("HTTP_ORIGIN", "").lower() not in origins:
+        if not credential.is_public or request.META.get("HTTP_ORIGIN", "").lower() not in origins:
             refuse()
         return user, credential
 

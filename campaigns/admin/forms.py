@@ -43,6 +43,11 @@ _HELP = {
         ' "First name", "mapsTo": "firstName"}]; the API\'s document (/docs) has all',
     ),
     "allowed_origins": (2, 'such as ["https://shop.example"]; none: any page may use it'),
+    "on_known": (
+        1,
+        "Nobody has checked who a visitor is: answers about somebody known fill in what is missing; to overwrite asks"
+        " by the confirmation template.",
+    ),
     "consents": (2, 'what whoever sends it agrees to, such as ["EMAIL"]'),
 }
 
@@ -56,7 +61,15 @@ class FormAdmin(DeletedByServiceMixin, TenantAdmin):
     ordering = ["name", "id"]
     fields = [
         *("workspace", "name", "active", "fields", "allowed_origins", "consents", "double_opt_in"),
-        *("confirmation_template", "redirect_url", "submit_url", "snippet", "created_at", "updated_at"),
+        *(
+            "confirmation_template",
+            "on_known",
+            "redirect_url",
+            "submit_url",
+            "snippet",
+            "created_at",
+            "updated_at",
+        ),
     ]
     autocomplete_fields = ["workspace", "confirmation_template"]
     readonly_fields = ["submit_url", "snippet", "created_at", "updated_at"]
@@ -85,6 +98,7 @@ class FormAdmin(DeletedByServiceMixin, TenantAdmin):
             double_opt_in=data["double_opt_in"],
             confirmation_template=str(template.pk) if template else "",
             redirect_url=data["redirect_url"],
+            on_known=data["on_known"],
         )
         if change:
             update_form(obj.workspace, obj, values)
@@ -108,7 +122,16 @@ class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."
     fields = [
-        *("workspace", "form_label", "contact_label", "answers", "created_utc", "confirmed_utc", "trace"),
+        *(
+            "workspace",
+            "form_label",
+            "contact_label",
+            "answers",
+            "held",
+            "created_utc",
+            "confirmed_utc",
+            "trace",
+        ),
     ]
     readonly_fields = ["form_label", "contact_label", "created_utc", "confirmed_utc", "trace"]
 

@@ -322,6 +322,7 @@ def form_row(form: Form, submissions: int) -> Row:
         "doubleOptIn": form.double_opt_in,
         "confirmationTemplateId": _id(form.confirmation_template_id),
         "redirectUrl": form.redirect_url,
+        "onKnown": form.on_known.upper(),
         "submitUrl": public_url(f"/api/forms/{form.id}/submit"),
         "createdAt": iso_millis(form.created_at),
         "updatedAt": iso_millis(form.updated_at),

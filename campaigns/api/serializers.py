@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api.filters import REASONS, upper
-from campaigns.models import Campaign, Decision, Message, Run, Suppression
+from campaigns.models import Campaign, Decision, Form, Message, Run, Suppression
 from campaigns.models.messages import Channel
 from contacts.api.serializers import ContactBriefSerializer
 from contacts.models import Consent
@@ -809,6 +809,9 @@ field maps to `email` or `phone`: it says whose answers they are."""
 _FORM_CHANNELS = upper(Consent.Channel)
 
 
+_ON_KNOWN = [choice.upper() for choice in Form.OnKnown.values]
+
+
 class FormChangesSerializer(KnownKeysSerializer):
     """What to change of a form."""
 
@@ -834,6 +837,11 @@ class FormChangesSerializer(KnownKeysSerializer):
     )
     confirmationTemplateId = StrictCharField(required=False, allow_null=True, max_length=64)
     redirectUrl = StrictCharField(required=False, allow_blank=True, max_length=2048)
+    onKnown = serializers.ChoiceField(
+        choices=_ON_KNOWN,
+        required=False,
+        help_text="of somebody known, answers fill in what is missing, or overwrite once the e-mail is confirmed",
+    )
 
 
 @extend_schema_serializer(
@@ -877,6 +885,7 @@ class FormSerializer(serializers.Serializer[Any]):
     doubleOptIn = serializers.BooleanField()
     confirmationTemplateId = serializers.UUIDField(allow_null=True)
     redirectUrl = serializers.CharField(allow_blank=True)
+    onKnown = serializers.ChoiceField(choices=_ON_KNOWN)
     submitUrl = serializers.CharField(help_text="where answers are posted to, without a credential")
     createdAt = MillisecondsField()
     updatedAt = MillisecondsField()

@@ -14,6 +14,12 @@ from workspaces.tenancy import TenantModel
 class Form(TenantModel):
     """What a page may ask its visitors for; each submission is an event of a contact."""
 
+    class OnKnown(models.TextChoices):
+        """What becomes of answers about somebody known: nobody has checked who the visitor is."""
+
+        FILL_IN = "fill_in", "Fill in what is missing"
+        CONFIRM = "confirm", "Overwrite once the e-mail is confirmed"
+
     name = models.CharField(max_length=255)
     # [{"name", "label", "type": text|email|phone|number|checkbox|select, "required", "options"?, "maps_to"?}]
     fields = JSONField(default=list)
@@ -25,6 +31,7 @@ class Form(TenantModel):
     confirmation_template = models.ForeignKey(
         "campaigns.Template", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
+    on_known = models.CharField(max_length=10, choices=OnKnown.choices, default=OnKnown.FILL_IN)
     redirect_url = models.CharField(max_length=2048, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
@@ -50,6 +57,8 @@ class FormSubmission(TenantModel):
     # When the e-mail was made whose link confirms it; None: another one's does, or nothing is to be confirmed.
     asked_at = models.DateTimeField(null=True)
     confirmed_at = models.DateTimeField(null=True)
+    # {"firstName"?, "lastName"?, "attributes"?}: what its own confirmation overwrites.
+    held = JSONField(default=dict)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:

@@ -33,9 +33,11 @@ from contacts.services import (
     load_schema,
     normalize_identifier,
     set_consent,
+    update_contact,
 )
 from contacts.services.identifiers import normalize_all
 from contacts.services.lookup import find
+from contacts.services.states import differ
 from events.models import Event
 from events.services import IncomingEvent, SchemaPolicy, record_events
 from workspaces.models import Workspace
@@ -92,6 +94,7 @@ class FormValues:
     # The template's id; "" takes it away.
     confirmation_template: str | None = None
     redirect_url: str | None = None
+    on_known: str | None = None
 
 
 def create_form(workspace: Workspace, values: FormValues) -> Form:
@@ -152,6 +155,8 @@ def read_fields(raw: object) -> list[Asked]:
 def submit_form(form: Form, answers: Mapping[str, Any], *, page_url: str = "", now: datetime) -> Submitted:
     """Take answers: the contact is found or made, and the stream told. Raises InvalidSubmission.
 
+    Nobody has checked who the visitor is. Of somebody known the answers say only what was not known; they lift no
+    opt-out, and overwrite nothing, before the link of the e-mail is followed.
     Answers of a machine that walked into the trap, and of somebody who was erased, are not kept.
     """
     submission_id = ids.uuid7(now)
@@ -179,7 +184,10 @@ def pending_confirmation(token: str) -> FormSubmission | None:
 
 @transaction.atomic
 def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
-    """Opt in to what the form is for; return whether that was not done before. Raises ContactNotFound."""
+    """Opt in to what the form is for, and set what its answers were to overwrite; return whether that is new.
+
+    Raises ContactNotFound.
+    """
     unconfirmed = FormSubmission.objects.filter(
         workspace_id=submission.workspace_id, pk=submission.pk, confirmed_at=None
     )
@@ -187,8 +195,12 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
         return False
     form = submission.form
     # One e-mail asks for all that the person sent while it was open.
-    _unconfirmed(submission).filter(form__consents__contained_by=_held_by(form)).update(confirmed_at=now)
+    others = _unconfirmed(submission).filter(form__double_opt_in=True, held={})
+    others.filter(form__consents__contained_by=_held_by(form)).update(confirmed_at=now)
     contact = get_contact(form.workspace_id, submission.contact_id)
+    if submission.held:
+        # Of this submission alone: others may be somebody else's, and the e-mail was not about them.
+        contact = update_contact(form.workspace, contact, _overwriting(submission))
     for channel in form.consents:
         set_consent(form.workspace, contact, channel, Consent.Status.OPTED_IN)
     PendingConsent.objects.filter(
@@ -198,12 +210,22 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
 
 
 def _unconfirmed(submission: FormSubmission) -> QuerySet[FormSubmission]:
-    """Return what a person sent by forms with double opt-in and has not confirmed."""
+    """Return what a person sent and has not confirmed."""
     return FormSubmission.objects.filter(
         workspace_id=submission.workspace_id,
         contact_id=submission.contact_id,
         confirmed_at=None,
-        form__double_opt_in=True,
+    )
+
+
+def _overwriting(submission: FormSubmission) -> ContactChanges:
+    held = submission.held
+    schema = load_schema(submission.workspace_id)
+    attributes = held.get("attributes", {})
+    return ContactChanges(
+        first_name=held.get("firstName"),
+        last_name=held.get("lastName"),
+        attributes=check_attributes(schema, attributes) if attributes else {},
     )
 
 
@@ -223,8 +245,13 @@ def _save(form: Form, values: FormValues) -> Form:
         raise InvalidForm("fields", "This is required")
     if not form.name:
         raise InvalidForm("name", "This is required")
-    if form.double_opt_in and form.confirmation_template is None:
-        raise InvalidForm("confirmationTemplateId", "Double opt-in needs a template for the e-mail")
+    if form.confirmation_template is None:
+        if form.double_opt_in:
+            raise InvalidForm("confirmationTemplateId", "Double opt-in needs a template for the e-mail")
+        if form.on_known == Form.OnKnown.CONFIRM:
+            raise InvalidForm(
+                "confirmationTemplateId", "To overwrite needs a template for the e-mail that asks"
+            )
     try:
         with transaction.atomic():
             form.save()
@@ -287,6 +314,12 @@ def _checked_redirect(url: str) -> str:
     return url
 
 
+def _checked_on_known(choice: object) -> str:
+    if choice not in Form.OnKnown.values:
+        raise InvalidForm("onKnown", f"Must be one of {', '.join(Form.OnKnown.values)}")
+    return str(choice)
+
+
 def _web_address(url: object) -> SplitResult | None:
     """Return the parts of an address that a header can hold and a browser can go to; None: it is not one."""
     if not isinstance(url, str) or not url.isprintable() or " " in url:
@@ -311,6 +344,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "consents": _checked_consents,
     "double_opt_in": _as_it_is,
     "redirect_url": _checked_redirect,
+    "on_known": _checked_on_known,
 }
 
 
@@ -464,14 +498,32 @@ def _record(
         contact_id=told.survivor_id,
         event_id=told.id,
         answers=dict(answers),
+        held={} if form.on_known == Form.OnKnown.FILL_IN else _differing(form, told.survivor_id, answers),
         created_at=now,
     )
-    if form.double_opt_in and form.confirmation_template is not None:
-        if is_new or _is_pending(form.workspace_id, told.survivor_id):
-            _hold_consents(form, told.survivor_id, now)
-        if _has_to_ask(form, submission, now):
-            _ask_to_confirm(form, submission, told.occurred_at, now)
+    if form.double_opt_in and (is_new or _is_pending(form.workspace_id, told.survivor_id)):
+        _hold_consents(form, told.survivor_id, now)
+    if form.confirmation_template is not None and _has_to_ask(form, submission, now):
+        _ask_to_confirm(form, submission, told.occurred_at, now)
     return submission
+
+
+def _differing(form: Form, contact_id: UUID, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what answers say otherwise than is known: the names, and attributes that identify nobody."""
+    contact = get_contact(form.workspace_id, contact_id)
+    known = {"firstName": contact.first_name, "lastName": contact.last_name}
+    told = _told(form, answers)
+    names = {name: _name(told[name]) for name in known if name in told}
+    schema = load_schema(form.workspace_id)
+    attributes = _attributes(told)
+    attributes.pop(schema.identity_field, None)
+    checked = check_attributes(schema, attributes) if attributes else {}
+    differing: dict[str, Any] = {name: value for name, value in names.items() if value != known[name]}
+    if others := {
+        name: value for name, value in checked.items() if differ(contact.attributes.get(name), value)
+    }:
+        differing["attributes"] = others
+    return differing
 
 
 def _is_pending(workspace_id: UUID, contact_id: UUID) -> bool:
@@ -493,7 +545,10 @@ def _hold_consents(form: Form, contact_id: UUID, now: datetime) -> None:
 
 
 def _has_to_ask(form: Form, submission: FormSubmission, now: datetime) -> bool:
-    """Whether there is something to ask for, and no e-mail is open that asks for it, by another form say."""
+    """Whether there is something to ask for, and no e-mail is open that asks for it, by another form say.
+
+    Whatever is to be overwritten has an e-mail of its own form, one at a time.
+    """
     with connection.cursor() as cursor:
         # Two that are sent at once would each find none.
         cursor.execute(
@@ -501,35 +556,37 @@ def _has_to_ask(form: Form, submission: FormSubmission, now: datetime) -> bool:
             [str(form.workspace_id), str(submission.contact_id)],
         )
     since = now - timedelta(seconds=settings.CONFIRMATION_SECONDS)
-    asked = _unconfirmed(submission).filter(asked_at__gt=since).select_related("form")
+    asked = list(_unconfirmed(submission).filter(asked_at__gt=since).select_related("form"))
+    if submission.held and not any(one.form_id == form.pk for one in asked):
+        return True
     is_open = any(set(form.consents) <= set(_held_by(one.form)) for one in asked)
     contact = get_contact(form.workspace_id, submission.contact_id)
-    wanted = (channel for channel in form.consents if contact.consent(channel) != Consent.Status.OPTED_IN)
-    return not is_open and (not form.consents or any(True for _ in wanted))
+    said = [contact.consent(channel) for channel in form.consents]
+    if not form.double_opt_in:
+        return not is_open and Consent.Status.OPTED_OUT in said
+    return not is_open and (not said or any(one != Consent.Status.OPTED_IN for one in said))
 
 
 def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
     """Return whose answers they are: whom the first identity finds, else somebody new who has them all.
 
-    A visitor says who they are, and nobody checks it: so whom the first one finds gets no second one by it.
+    A visitor says who they are, and nobody checks it: so whom the first one finds gets no second one by it, and of
+    the rest what is not known yet.
     """
     told = _told(form, answers)
-    identities = _identities(told)
-    attributes = {
-        name.removeprefix(_ATTRIBUTE): value for name, value in told.items() if name.startswith(_ATTRIBUTE)
-    }
+    identities, attributes = _identities(told), _attributes(told)
     schema = load_schema(form.workspace_id)
     opted_in = {} if form.double_opt_in else dict.fromkeys(form.consents, Consent.Status.OPTED_IN)
-    is_known = bool(find(form.workspace_id, (), normalize_all(identities[:1])).by_identifier)
     return ContactReference(
         identifiers=identities[:1],
         if_missing="create",
         update_matched=True,
+        fills_in=True,
         changes=ContactChanges(
             first_name=_name(told.get("firstName")),
             last_name=_name(told.get("lastName")),
             attributes=check_attributes(schema, attributes) if attributes else {},
-            identifiers=() if is_known else identities[1:],
+            identifiers=identities[1:],
             consents={channel: str(status) for channel, status in opted_in.items()},
         ),
     )
@@ -542,6 +599,10 @@ def _told(form: Form, answers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _identities(told: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((kind, told[name]) for name, kind in _IDENTITIES.items() if name in told)
+
+
+def _attributes(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(_ATTRIBUTE): told[name] for name in told if name.startswith(_ATTRIBUTE)}
 
 
 def _name(value: object) -> str | None:

@@ -61,6 +61,24 @@ class Edition:
             draft = self.drafts[contact_id] = Draft(contact_id, state, state.copy())
         return draft
 
+    def lacking(self, draft: Draft, changes: ContactChanges) -> ContactChanges:
+        """Return those of checked `changes` that say what a contact lacks, but for what identifies or groups it."""
+        state, identity = draft.after, self.schema.identity_field
+        return ContactChanges(
+            first_name=None if state.first_name else changes.first_name,
+            last_name=None if state.last_name else changes.last_name,
+            attributes={
+                name: value
+                for name, value in changes.attributes.items()
+                if name != identity and state.attributes.get(name) in (None, "") and value is not None
+            },
+            consents={
+                channel: status
+                for channel, status in changes.consents.items()
+                if channel not in state.consents
+            },
+        )
+
     def apply(
         self,
         draft: Draft,

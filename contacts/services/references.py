@@ -34,6 +34,8 @@ class ContactReference(msgspec.Struct, frozen=True):
     if_missing: Literal["refuse", "create"] = "refuse"
     # Set `changes`, and the identifiers that did not find it, on a contact that exists.
     update_matched: bool = False
+    # Of a contact that exists, set only what it lacks: who says so is not known, so neither identifiers nor tags.
+    fills_in: bool = False
     changes: ContactChanges = NO_CHANGES
     # An unknown id is no error: the identifiers decide.
     id_falls_back: bool = False

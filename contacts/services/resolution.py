@@ -183,6 +183,8 @@ class _Resolver:
         by_id = wanted.id is not None and self.edition.found.by_id.get(wanted.id) == contact_id
         told = [key for key in wanted.identifiers if by_id or key != finder]
         draft = self.edition.edit(contact_id)
+        if wanted.reference.fills_in:
+            changes, told = self.edition.lacking(draft, changes), []
         # Each reference's changes are an occurrence of their own, as if the others had come before or after.
         draft.begin_step()
         self.edition.apply(draft, changes, (*told, *normalize_all(changes.identifiers)))

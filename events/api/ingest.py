@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, ClassVar
 from uuid import UUID
 
+import msgspec
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -114,13 +115,16 @@ class IngestView(WorkspaceAPIView):
     ) -> Submission:
         """Return a submission of this request's; see there."""
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+        credential = request.auth if isinstance(request.auth, Credential) else None
+        if credential is not None and credential.is_public:
+            incoming = [_filling_in(event) for event in incoming]
         return Submission(
             self.workspace,
             incoming,
             schema_policy,
             answer,
             read_contacts,
-            request.auth if isinstance(request.auth, Credential) else None,
+            credential,
             None if key is None else claim_of(request, key),
             int(request.META.get("CONTENT_LENGTH") or 0),
         )
@@ -178,6 +182,14 @@ class IngestView(WorkspaceAPIView):
         except Error:
             # The answer that is there tells what is wrong.
             return False
+
+
+def _filling_in(event: IncomingEvent) -> IncomingEvent:
+    """Return an event that sets of a contact only what that lacks: nobody has checked who sends it."""
+    contact = event.contact
+    if contact is None or not contact.update_matched:
+        return event
+    return msgspec.structs.replace(event, contact=msgspec.structs.replace(contact, fills_in=True))
 
 
 def json_answer(status: int, data: Any) -> Answer:

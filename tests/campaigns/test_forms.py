@@ -67,8 +67,8 @@ def test_answers_make_a_contact_and_an_event(workspace, form):
     assert event.context == {"pageUrl": "https://page.test/pricing"}
 
 
-def test_whom_the_address_finds_is_changed_but_gets_no_other_identity(workspace, form):
-    ada = a_contact(workspace, "ada@example.test", first_name="A.")
+def test_whom_the_address_finds_gets_what_it_lacks_but_no_other_identity(workspace, form):
+    ada = a_contact(workspace, "ada@example.test", first_name="")
 
     submit(form, {"mail": "ada@example.test", "first": "Ada", "tel": "+12025550143"})
     submit(form, {"mail": "new@example.test", "tel": "+12025550144"})

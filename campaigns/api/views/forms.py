@@ -1,6 +1,6 @@
 """Forms: what pages may ask their visitors for, and what was sent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -35,13 +35,14 @@ _SCOPES = {
     "PATCH": "campaigns:write contacts:write",
     "DELETE": "campaigns:write",
 }
-_CONFIRMS = "the body has `doubleOptIn: true`, for e-mails are sent"
+_CONFIRMS = "the body has `doubleOptIn`, `onKnown: CONFIRM` or a `confirmationTemplateId`: e-mails are sent"
 _CONFIRMING = (Need("POST", "messages:write", _CONFIRMS), Need("PATCH", "messages:write", _CONFIRMS))
 _NAMES = {
     "allowedOrigins": "allowed_origins",
     "doubleOptIn": "double_opt_in",
     "confirmationTemplateId": "confirmation_template",
     "redirectUrl": "redirect_url",
+    "onKnown": "on_known",
 }
 
 
@@ -78,7 +79,7 @@ class FormViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a form; pages post answers to its `submitUrl`."""
         wanted = read_body(FormBodySerializer, request)
-        if wanted.get("doubleOptIn"):
+        if _asks_by_email(wanted):
             self.need(_CONFIRMING[0])
         with _faults_at_fields():
             form = create_form(self.workspace, _values(wanted))
@@ -99,7 +100,7 @@ class FormViewSet(NativeViewSet):
         """Change what the body names."""
         form = find_form(self.workspace, parse_uuid(form_id))
         wanted = read_body(FormChangesSerializer, request)
-        if wanted.get("doubleOptIn"):
+        if _asks_by_email(wanted):
             self.need(_CONFIRMING[1])
         with _faults_at_fields():
             form = update_form(self.workspace, form, _values(wanted))
@@ -142,10 +143,20 @@ def _faults_at_fields() -> Iterator[None]:
         raise ValidationError({error.field: [error.message]}) from error
 
 
+def _asks_by_email(wanted: Mapping[str, Any]) -> bool:
+    return bool(
+        wanted.get("doubleOptIn")
+        or wanted.get("onKnown") == Form.OnKnown.CONFIRM.upper()
+        or wanted.get("confirmationTemplateId")
+    )
+
+
 def _values(wanted: dict[str, Any]) -> FormValues:
     values = {_NAMES.get(name, name): value for name, value in wanted.items()}
     if "confirmation_template" in values:
         values["confirmation_template"] = values["confirmation_template"] or ""
+    if "on_known" in values:
+        values["on_known"] = values["on_known"].lower()
     return FormValues(**values)
 
 

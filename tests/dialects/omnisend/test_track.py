@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from contacts.models import Consent, Contact, ContactTag, Identifier
-from contacts.services import ContactChanges, create_contact, create_field
+from contacts.services import ContactChanges, create_contact, create_field, get_contact, set_consent
 from events.models import Event
 from workspaces.services import add_member, create_application, create_user, create_workspace, issue_api_key
 from workspaces.tokens import issue_tokens
@@ -417,6 +417,30 @@ def test_a_key_needs_the_scope_too_and_a_jwt_does(send, workspace):
     user, _ = create_user(username="jo", email="jo@example.com")
     add_member(workspace, user, role="editor")
     assert send({"eventName": "x", "contact": JANE}, secret=issue_tokens(user).access).status_code == 202
+
+
+def test_a_key_that_pages_have_overwrites_nothing_and_lifts_no_opt_out(send, workspace):
+    page = issue_api_key(workspace, "page", ["events:write"]).secret
+    server = issue_api_key(workspace, "server", ["events:write", "contacts:write"]).secret
+    contact = a_contact(workspace, email=JANE["email"])
+    assert (
+        send({"eventName": "x", "contact": {**JANE, "firstName": "Jane"}}, secret=server).status_code == 202
+    )
+    contact = set_consent(workspace, contact, "email", "opted_out")
+    forged = {
+        **JANE,
+        "firstName": "Eve",
+        "lastName": "Evil",
+        "phoneNumber": "+15551234567",
+        "tags": ["vip"],
+        "optIns": [{"channel": "email", "createdAt": "2026-01-01T00:00:00Z"}],
+    }
+    assert send({"eventName": "x", "contact": forged}, secret=page).status_code == 202
+    contact = get_contact(workspace.id, contact.id)
+    assert (contact.first_name, contact.last_name, contact.phone) == ("Jane", "Evil", None)
+    assert (contact.consent("email"), contact.tag_names) == ("opted_out", [])
+    assert send({"eventName": "x", "contact": forged}, secret=server).status_code == 202
+    assert get_contact(workspace.id, contact.id).first_name == "Eve"
 
 
 def test_contacts_of_other_workspaces_do_not_exist(send, workspace):
