@@ -33,7 +33,8 @@ layers: $(STAMP)
 
 checks: $(STAMP)
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	PRODUCTION=1 SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))') \
+	key() { $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))'; }; \
+		PRODUCTION=1 SECRET_KEY=$$(key) ERASURE_KEY=$$(key) \
 		ALLOWED_HOSTS=headrace.example $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 pytest: $(STAMP)

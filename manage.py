@@ -13,7 +13,12 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["run"]:
         running.main(sys.argv[2:])
-    importlib.import_module("django.core.management").execute_from_command_line(sys.argv)
+    management = importlib.import_module("django.core.management")
+    try:
+        management.execute_from_command_line(sys.argv)
+    except management.ImproperlyConfigured as error:
+        # Which setting, and what is wrong with it; where the code read it tells nobody anything.
+        sys.exit(f"Improperly configured: {error}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Every setting, each from the environment; what is missing and needed fails loudly."""
 
-import hashlib
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from config.home import announced_url, headrace_home
+from config.keys import key_in, require_secret
 from config.mailboxes import read_mailbox
 
 env = environ.Env()
@@ -22,9 +22,27 @@ HEADRACE_HOME = headrace_home()
 
 DEBUG = env.bool("DEBUG", default=False)
 PRODUCTION = env.bool("PRODUCTION", default=False)
-SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="only-for-this-machine")
-# Erased persons are known by hashes under this key: with another one nobody is recognised any more.
-ERASURE_KEY = env.str("ERASURE_KEY", default=hashlib.sha256(f"erasure:{SECRET_KEY}".encode()).hexdigest())
+
+
+def _secret(name: str) -> str:
+    """Return a secret of the environment; only where this machine is alone, of its own making."""
+    if given := env.str(name, default=""):
+        return require_secret(name, given, strong=PRODUCTION)
+    if PRODUCTION:
+        raise ImproperlyConfigured(f"{name}: set it in the environment, the same on every node")
+    return key_in(HEADRACE_HOME, name.lower())
+
+
+def _former_secrets(name: str) -> list[str]:
+    """Return secrets that were rotated, the last one first."""
+    return [require_secret(name, one, strong=False) for one in env.list(name, default=[])]
+
+
+SECRET_KEY = _secret("SECRET_KEY")
+SECRET_KEY_FALLBACKS = _former_secrets("SECRET_KEY_FALLBACKS")
+# Erased persons are known by hashes under it, and under those before it.
+ERASURE_KEY = _secret("ERASURE_KEY")
+ERASURE_KEY_FALLBACKS = _former_secrets("ERASURE_KEY_FALLBACKS")
 # After which nothing that was under way when somebody was erased can still be.
 ERASURE_SETTLE_SECONDS = env.int("ERASURE_SETTLE_SECONDS", default=3600)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["*"])
@@ -260,8 +278,6 @@ OAUTH2_PROVIDER: dict[str, Any] = {
 }
 PASSWORD_HASHERS = ["workspaces.hashing.OneAtATimeHasher", "workspaces.oauth.RandomSecretHasher"]
 SIMPLE_JWT: dict[str, Any] = {
-    # A key of its own, as long as the algorithm wants it however short SECRET_KEY is.
-    "SIGNING_KEY": hashlib.sha256(f"jwt:{SECRET_KEY}".encode()).hexdigest(),
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_SECONDS", default=900)),
     "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_REFRESH_SECONDS", default=14 * 86400)),
 }

@@ -1,29 +1,61 @@
 """JWTs: each is bound to one workspace, and to its user as the user is at each request."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.utils.crypto import constant_time_compare
 from jwt import PyJWTError
-from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken, TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
 from config.ids import parse_uuid
+from config.keys import derived_keys
 from workspaces.errors import AccessDenied, InvalidToken, WorkspaceRequired
 from workspaces.models import Membership, User, Workspace
 
+_PURPOSE = "jwt"
+_ALGORITHM = "HS256"
 _WORKSPACE_CLAIM = "workspace"
 # Changes with the password, and so ends the tokens of a user who changes it.
 _PASSWORD_CLAIM = "password_state"  # noqa: S105
 _PASSWORD_STATE_LENGTH = 16
 
 
-class WorkspaceAccessToken(AccessToken):
+class _RotatedKeys(TokenBackend):
+    """Signs with the key of now, and takes what was signed with those before it."""
+
+    def __init__(self, key: str, *former: str) -> None:
+        super().__init__(_ALGORITHM, key)
+        self._former = [TokenBackend(_ALGORITHM, one) for one in former]
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        """Return what a token says. Raises TokenBackendError."""
+        try:
+            return super().decode(token, verify)
+        except TokenBackendExpiredToken:
+            raise
+        except TokenBackendError:
+            for backend in self._former:
+                with suppress(TokenBackendError):
+                    return backend.decode(token, verify)
+            raise
+
+
+class _SignedByUs:
+    def get_token_backend(self) -> TokenBackend:
+        return _backend(*derived_keys(_PURPOSE))
+
+
+class WorkspaceAccessToken(_SignedByUs, AccessToken):
     """A short-lived JWT that opens one workspace."""
 
 
-class WorkspaceRefreshToken(RefreshToken):
+class WorkspaceRefreshToken(_SignedByUs, RefreshToken):  # type: ignore[misc]  # the library's bases differ
     """A JWT that is exchanged for new access tokens."""
 
     access_token_class = WorkspaceAccessToken
@@ -55,15 +87,17 @@ def issue_tokens(user: User, workspace_id: str | None = None) -> TokenPair:
     workspace = _named_workspace(user, workspace_id) if workspace_id else _only_workspace(user)
     refresh = WorkspaceRefreshToken.for_user(user)
     refresh[_WORKSPACE_CLAIM] = str(workspace.id)
-    refresh[_PASSWORD_CLAIM] = _password_state(user)
+    refresh[_PASSWORD_CLAIM] = next(_password_states(user))
     return TokenPair(access=str(refresh.access_token), refresh=str(refresh), workspace=workspace)
 
 
 def refresh_access(refresh_token: str) -> str:
     """Return a new access token. Raises InvalidToken."""
     token = decode(WorkspaceRefreshToken, refresh_token)
-    if token is None or member_of(token) is None:
+    member = member_of(token) if token is not None else None
+    if token is None or member is None:
         raise InvalidToken
+    token[_PASSWORD_CLAIM] = next(_password_states(member.user))
     return str(token.access_token)
 
 
@@ -85,7 +119,8 @@ def member_of(token: Token) -> Member | None:
     member = _member(user_id, workspace_id) if user_id and workspace_id else None
     if member is None or not member.user.is_active:
         return None
-    if not constant_time_compare(str(token.get(_PASSWORD_CLAIM)), _password_state(member.user)):
+    told = str(token.get(_PASSWORD_CLAIM))
+    if not any(constant_time_compare(told, state) for state in _password_states(member.user)):
         return None
     return member
 
@@ -118,5 +153,13 @@ def _only_workspace(user: User) -> Workspace:
     return memberships[0].workspace
 
 
-def _password_state(user: User) -> str:
-    return user.get_session_auth_hash()[:_PASSWORD_STATE_LENGTH]
+def _password_states(user: User) -> Iterator[str]:
+    """Yield what stands for the user's password: under the secret of now, and those before it."""
+    yield user.get_session_auth_hash()[:_PASSWORD_STATE_LENGTH]
+    for former in user.get_session_auth_fallback_hash():
+        yield former[:_PASSWORD_STATE_LENGTH]
+
+
+@lru_cache(maxsize=16)
+def _backend(*keys: str) -> TokenBackend:
+    return _RotatedKeys(*keys)

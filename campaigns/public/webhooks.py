@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from django.utils.crypto import constant_time_compare
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.services.telegram_inbound import bot_token, record_update, webhook_secret
+from campaigns.services.telegram_inbound import bot_token, is_webhook_secret, record_update
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativePublicView, object_body
 from workspaces.models import Workspace
@@ -25,11 +24,7 @@ class TelegramView(NativePublicView):
         workspace = Workspace.objects.filter(pk=parse_uuid(workspace_id) or NO_ID).first()
         token = bot_token(workspace.pk) if workspace else ""
         told = request.META.get(_SECRET_HEADER, "")
-        if workspace is None or not token or not _is_ours(told, workspace, token):
+        if workspace is None or not token or not is_webhook_secret(told, workspace.pk, token):
             raise AuthenticationFailed
         record_update(workspace, object_body(request))
         return Response({"ok": True})
-
-
-def _is_ours(told: str, workspace: Workspace, token: str) -> bool:
-    return constant_time_compare(told, webhook_secret(workspace.pk, token))

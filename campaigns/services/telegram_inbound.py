@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import requests
 from django.conf import settings as django_settings
+from django.utils.crypto import constant_time_compare
 
 from campaigns.errors import NoBot, RegistrationRefused
 from campaigns.models import ChannelSettings
 from campaigns.models.messages import Channel
 from campaigns.services.links import public_url
+from config.keys import derived_keys
 from contacts.errors import PersonErased
 from contacts.models import Consent
 from contacts.services import ContactChanges, ContactReference
@@ -36,13 +38,17 @@ _CHATS: Final = {"member": Consent.Status.OPTED_IN, "kicked": Consent.Status.OPT
 
 def webhook_secret(workspace_id: UUID, token: str) -> str:
     """Return what Telegram says with every update, so that nobody else can send us any."""
-    key = f"telegram-webhook:{django_settings.SECRET_KEY}".encode()
-    return hmac.new(key, workspace_id.bytes + token.encode(), "sha256").hexdigest()
+    return next(_webhook_secrets(workspace_id, token))
+
+
+def is_webhook_secret(told: str, workspace_id: UUID, token: str) -> bool:
+    """Tell whether an update came with our secret, also with one from before the installation's was rotated."""
+    return any(constant_time_compare(told, secret) for secret in _webhook_secrets(workspace_id, token))
 
 
 def start_payload(workspace_id: UUID, contact_id: UUID) -> str:
     """Return what `https://t.me/<bot>?start=…` needs to lead a contact to the bot and be known there."""
-    return _spelled(contact_id.bytes + _proof(workspace_id, contact_id))
+    return _spelled(contact_id.bytes + next(_proofs(workspace_id, contact_id)))
 
 
 def register_webhook(workspace: Workspace) -> str:
@@ -147,12 +153,18 @@ def _contact_in(workspace_id: UUID, payload: str) -> UUID | None:
     if len(raw) != 16 + _PROOF_BYTES:
         return None
     contact_id = UUID(bytes=raw[:16])
-    return contact_id if hmac.compare_digest(raw[16:], _proof(workspace_id, contact_id)) else None
+    proofs = _proofs(workspace_id, contact_id)
+    return contact_id if any(hmac.compare_digest(raw[16:], proof) for proof in proofs) else None
 
 
-def _proof(workspace_id: UUID, contact_id: UUID) -> bytes:
-    key = f"telegram-start:{django_settings.SECRET_KEY}".encode()
-    return hmac.digest(key, workspace_id.bytes + contact_id.bytes, "sha256")[:_PROOF_BYTES]
+def _webhook_secrets(workspace_id: UUID, token: str) -> Iterator[str]:
+    for key in derived_keys("telegram-webhook"):
+        yield hmac.new(key.encode(), workspace_id.bytes + token.encode(), "sha256").hexdigest()
+
+
+def _proofs(workspace_id: UUID, contact_id: UUID) -> Iterator[bytes]:
+    for key in derived_keys("telegram-start"):
+        yield hmac.digest(key.encode(), workspace_id.bytes + contact_id.bytes, "sha256")[:_PROOF_BYTES]
 
 
 def _spelled(raw: bytes) -> str:

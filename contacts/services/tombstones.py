@@ -17,7 +17,9 @@ def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) 
     """Keep identifiers from being stored again."""
     ErasedIdentifier.objects.bulk_create(
         [
-            ErasedIdentifier(workspace_id=workspace_id, digest=_digest(workspace_id, one))
+            ErasedIdentifier(
+                workspace_id=workspace_id, digest=_digest(workspace_id, one, settings.ERASURE_KEY)
+            )
             for one in identifiers
         ],
         ignore_conflicts=True,
@@ -47,9 +49,10 @@ def erased_among(workspace_id: UUID, identifiers: Collection[Identification]) ->
 def digests_of(workspace_id: UUID, identifiers: Collection[Identification]) -> dict[bytes, Identification]:
     """Return normalised identifiers by the hashes that they would have if their person was erased."""
     return {
-        _digest(workspace_id, spelled): one
+        _digest(workspace_id, spelled, key): one
         for one in identifiers
         for spelled in (one, *_spelled_before(*one))
+        for key in (settings.ERASURE_KEY, *settings.ERASURE_KEY_FALLBACKS)
     }
 
 
@@ -64,7 +67,7 @@ def _spelled_before(kind: str, value: str) -> list[Identification]:
     return []
 
 
-def _digest(workspace_id: UUID, identifier: Identification) -> bytes:
+def _digest(workspace_id: UUID, identifier: Identification, key: str) -> bytes:
     # The workspace too: what one tenant erased tells another nothing.
     message = b"\x00".join((workspace_id.bytes, *(part.encode() for part in identifier)))
-    return hmac.digest(settings.ERASURE_KEY.encode(), message, "sha256")
+    return hmac.digest(key.encode(), message, "sha256")
