@@ -11,6 +11,7 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.urls import Resolver404, ResolverMatch, get_resolver
 
+from config.metrics.figures import dialect_of
 from workspaces.api.base import RefusalsInOwnFormat
 from workspaces.sessions import close_session
 
@@ -39,11 +40,15 @@ class ApiMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         """Answer the request."""
         match = _match_in_api(request)
-        if match is None or not self._is_welcome(request):
+        if match is None:
             return self._go_on(request)
-        request.resolver_match = match
-        response: Any = self._answer(request)
-        _add(response, self._headers(request))
+        if self._is_welcome(request):
+            request.resolver_match = match
+            response = self._answer(request)
+            _add(response, self._headers(request))
+        else:
+            response = self._go_on(request)
+        response.dialect = dialect_of(match.func.cls)  # type: ignore[attr-defined]  # a view has it
         return response
 
     def _is_welcome(self, request: HttpRequest) -> bool:

@@ -5,8 +5,10 @@ It knows tasks by their names only, so the site need not be loaded.
 
 import contextlib
 import logging
+import logging.config
 import os
 import select
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,12 +17,14 @@ from typing import Any
 import psycopg
 from celery import Celery, beat
 from celery.schedules import schedule
+from celery.signals import setup_logging
 from django.conf import settings
 from django.db import Error, connection
 from django.utils.module_loading import import_string
 from kombu.transport import TRANSPORT_ALIASES
 
 from config import clock
+from config.metrics.figures import BEAT_TICK
 from config.postgres.server import ServerUnavailableError
 from config.schedule import CHANNEL, LOOK_SECONDS
 
@@ -31,6 +35,13 @@ app = Celery("headrace", fixups=[])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
 logger = logging.getLogger(__name__)
+
+
+@setup_logging.connect(dispatch_uid="config.beat.configure_logging")
+def configure_logging(**_: Any) -> None:
+    """Log as the other processes do: nobody sets Django up here."""
+    logging.config.dictConfig(settings.LOGGING)
+
 
 FIRST_PAUSE = timedelta(seconds=0.1)
 LONGEST_PAUSE = timedelta(seconds=1)
@@ -98,6 +109,7 @@ class Scheduler(beat.Scheduler):
     def tick(self, *_: Any, **__: Any) -> float:
         """Publish what is due, then sleep until something is. Returns how long to wait before the next call."""
         try:
+            BEAT_TICK.set(time.time())
             self._listen()
             for job in self._due():
                 self.apply_entry(job.entry, producer=self.producer)

@@ -15,7 +15,7 @@ from workspaces.api.errors import RETRY_SECONDS
 from workspaces.api.native import NativePublicView
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
-PROBES = frozenset(("/livez", "/readyz", "/api/health"))
+PROBES = frozenset(("/livez", "/readyz", "/api/health", "/metrics"))
 """Paths that are answered before anything else is asked of a request."""
 
 
@@ -90,6 +90,7 @@ def answer_probes_first(get_response: Handler) -> Handler:
             response.render()
         # Not being ready is an answer, not a fault of which each request should leave a line.
         response._has_been_logged = True  # type: ignore[attr-defined]  # what Django looks at
+        response.dialect = "probe"  # type: ignore[attr-defined]  # see config.wsgi
         return response
 
     return middleware

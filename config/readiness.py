@@ -1,10 +1,8 @@
 """Whether this process can do its work: database, migrations and broker, looked at in bounded time."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import psycopg
@@ -12,12 +10,13 @@ from django.db import DatabaseError
 
 from config import broker
 from config.celery import app
+from config.looks import Look
 from config.schema import migrations_on_disk
 
 WAIT_SECONDS = 2.0
 """How long whoever asks waits for all parts together."""
 FRESH_SECONDS = 1.0
-STATEMENT_SECONDS = 10
+STATEMENT_SECONDS = 10.0
 OK = "ok"
 UNREACHABLE = "unreachable"
 NO_ANSWER = f"no answer in {WAIT_SECONDS:g} s"
@@ -36,48 +35,9 @@ def state() -> State:
     return {part: answer for look in _LOOKS for part, answer in look.result(deadline).items()}
 
 
-class _Look:
-    """Looks at some parts in a thread of its own, however many ask and however long it takes."""
-
-    def __init__(self, look: Callable[[], State], otherwise: State) -> None:
-        self._look = look
-        self._otherwise = otherwise
-        self._lock = threading.Lock()
-        self._answer: Future[State] | None = None
-        self._done_at = 0.0
-
-    def begin(self) -> None:
-        """Look, unless somebody is looking or did a moment ago."""
-        with self._lock:
-            answer = self._answer
-            if answer is not None and (not answer.done() or time.monotonic() - self._done_at < FRESH_SECONDS):
-                return
-            self._answer = Future()
-            threading.Thread(target=self._run, args=[self._answer], name="readiness", daemon=True).start()
-
-    def result(self, deadline: float) -> State:
-        """Return the answer, or what is said where none came before the deadline on the monotonic clock."""
-        answer = self._answer
-        if answer is None:
-            return self._otherwise
-        try:
-            return answer.result(max(deadline - time.monotonic(), 0))
-        except TimeoutError:
-            return self._otherwise
-
-    def _run(self, answer: Future[State]) -> None:
-        try:
-            found = self._look()
-        except Exception as error:  # whatever a driver raises, the part is not there
-            logger.warning("%s: %s", ", ".join(self._otherwise), str(error).replace("\n", " "))
-            found = dict.fromkeys(self._otherwise, UNREACHABLE)
-        self._done_at = time.monotonic()
-        answer.set_result(found)
-
-
 def _look_at_database() -> State:
     try:
-        with _connection() as connection:
+        with connect() as connection:
             return {"database": OK, "migrations": _migrations(connection)}
     except (psycopg.Error, DatabaseError) as error:
         logger.warning("database: %s", str(error).replace("\n", " "))
@@ -94,7 +54,7 @@ def _migrations(connection: psycopg.Connection[Any]) -> str:
 
 def _look_at_broker() -> State:
     if broker.is_in_database():
-        with _connection() as own:
+        with connect() as own:
             broker.set_up_queue(own)
     else:
         with app.connection_for_write() as connection:
@@ -102,13 +62,24 @@ def _look_at_broker() -> State:
     return {"broker": OK}
 
 
-def _connection() -> psycopg.Connection[Any]:
+def connect(statement_seconds: float = STATEMENT_SECONDS) -> psycopg.Connection[Any]:
+    """Return a connection of its own to Django's database, whose statements take so long at most."""
     connection = psycopg.connect(broker.django_conninfo(), autocommit=True)
-    connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
+    connection.execute(f"SET statement_timeout = {int(statement_seconds * 1000)}")
     return connection
 
 
+def _look(look: Callable[[], State], parts: State) -> Look[State]:
+    return Look(
+        look,
+        parts,
+        ", ".join(parts),
+        broken=dict.fromkeys(parts, UNREACHABLE),
+        fresh_seconds=lambda: FRESH_SECONDS,
+    )
+
+
 _LOOKS = (
-    _Look(_look_at_database, {"database": NO_ANSWER, "migrations": UNKNOWN}),
-    _Look(_look_at_broker, {"broker": NO_ANSWER}),
+    _look(_look_at_database, {"database": NO_ANSWER, "migrations": UNKNOWN}),
+    _look(_look_at_broker, {"broker": NO_ANSWER}),
 )

@@ -527,6 +527,11 @@ CREATE TABLE public.events_eventproperty (
     workspace_id uuid NOT NULL,
     CONSTRAINT events_eventproperty_position_check CHECK (("position" >= 0))
 );
+CREATE TABLE public.events_heartbeat (
+    id smallint NOT NULL,
+    beaten_at timestamp with time zone NOT NULL,
+    CONSTRAINT events_heartbeat_id_check CHECK ((id >= 0))
+);
 CREATE TABLE public.events_idempotencykey (
     id uuid NOT NULL,
     key character varying(255) NOT NULL,
@@ -993,6 +998,8 @@ ALTER TABLE ONLY public.events_eventdefinition
     ADD CONSTRAINT events_eventdefinition_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_eventproperty
     ADD CONSTRAINT events_eventproperty_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.events_heartbeat
+    ADD CONSTRAINT events_heartbeat_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_idempotencykey
     ADD CONSTRAINT events_idempotencykey_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_lease
@@ -1411,6 +1418,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('events', '0007_moments_as_everywhere', now()),
     ('events', '0008_event_is_ahead', now()),
     ('events', '0009_leases', now()),
+    ('events', '0010_heartbeat', now()),
     ('oauth2_provider', '0001_initial', now()),
     ('oauth2_provider', '0002_auto_20190406_1805', now()),
     ('oauth2_provider', '0003_auto_20201211_1314', now()),

@@ -1,7 +1,9 @@
 """Every setting, each from the environment; what is missing and needed fails loudly."""
 
+import sys
 from datetime import timedelta
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,6 +17,7 @@ from django.urls import reverse_lazy
 from config.home import announced_url, headrace_home
 from config.keys import key_in, require_secret
 from config.mailboxes import read_mailbox
+from config.metrics import PROGRAM
 
 env = environ.Env()
 
@@ -111,6 +114,12 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
+# Who may read /metrics: whoever has the token, from these addresses or networks; neither: this machine alone.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_ALLOWED = [ip_network(one, strict=False) for one in env.list("METRICS_ALLOWED", default=[])]
+# What the apps tell of the database's state there, each a list of `StoredGauge`.
+METRICS = ["events.metrics.STORED", "campaigns.metrics.STORED"]
+
 IN_WEB = env.bool("HEADRACE_WEB", default=False)
 _DATABASE: dict[str, Any] = (
     env.db("DATABASE_URL")
@@ -128,6 +137,8 @@ DATABASES: dict[str, dict[str, Any]] = {
             # Parameters go apart from the statement, so that the hot ones are planned once a connection.
             "server_side_binding": True,
             "prepare_threshold": 5,
+            # In PostgreSQL's log and in pg_stat_activity.
+            "application_name": f"headrace {PROGRAM}",
             # What the address says of the connection, `sslmode` say, stands.
             **_DATABASE.get("OPTIONS", {}),
         },
@@ -191,6 +202,8 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "config.beat:Scheduler"
+# How often a task tells that beat, the broker and a worker live; see `manage.py check_health`.
+HEARTBEAT_SECONDS = env.int("HEARTBEAT_SECONDS", default=30)
 # What beat publishes (see config.beat). `next_due`: makes the SQL of a scalar, the moment at which there is something
 # to do. Without `every` the task is published at that moment; with it beat looks that often, in seconds, and no more.
 SCHEDULE: dict[str, dict[str, Any]] = {
@@ -241,6 +254,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "events.schedule.old_idempotency_keys",
         "every": 3600,
     },
+    # Tells that beat, the broker and a worker live.
+    "heartbeat": {"task": "events.tasks.beat_heart", "every": HEARTBEAT_SECONDS},
     "stale rows": {"task": "segments.tasks.sweep_stale_rows", "every": 3600},
     "partitions": {"task": "events.tasks.make_partitions", "every": 24 * 3600},
 }
@@ -328,6 +343,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 
 # A fault of ours shows its traceback where the processes write, a broken request one line; Django's own default mails
 # them to nobody.
+LOG_FORMAT = env.str("LOG_FORMAT", default="json" if PRODUCTION and not sys.stderr.isatty() else "line")
+if LOG_FORMAT not in {"line", "json"}:
+    raise ImproperlyConfigured("LOG_FORMAT must be line or json")
+# Whether each request is a line.
+ACCESS_LOG = env.bool("ACCESS_LOG", default=False)
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -336,10 +356,12 @@ LOGGING: dict[str, Any] = {
             "()": "config.logs.LineFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
-        }
+        },
+        "json": {"()": "config.logs.JSONFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"django": {"handlers": ["console"], "level": "ERROR"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"django": {"level": "ERROR"}, "headrace.access": {"level": "INFO"}},
 }
 
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=5 * 1024 * 1024)

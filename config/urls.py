@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from config.documentation import DocumentationView, DocumentView
 from config.fallback import NoSuchRoute
+from config.metrics.views import show_metrics
 from config.probes import LiveView, ReadyView
 from events.dialects.autosend import urls as autosend
 from events.dialects.leadpush import urls as leadpush
@@ -29,6 +30,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("omnisend/v4/", include(omnisend)),
     path("livez", LiveView.as_view(), name="livez"),
     path("readyz", ReadyView.as_view(), name="readyz"),
+    path("metrics", show_metrics, name="metrics"),
     path("admin/password_change/", admin.site.admin_view(change_own_password)),
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),

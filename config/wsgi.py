@@ -1,7 +1,9 @@
 """The WSGI application that granian serves."""
 
+import logging
 import os
 import signal
+from time import perf_counter
 from typing import Any
 
 from django.conf import settings
@@ -13,8 +15,11 @@ from django.urls import get_resolver
 
 from config.bodies import with_body
 from config.lending import ConnectionLender
+from config.logs import shown_path
 from config.memory import settle
+from config.metrics.figures import requests
 from config.orphans import die_with_parent
+from config.request_ids import HEADER, begin_request
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django = get_wsgi_application()
@@ -22,15 +27,41 @@ _django = get_wsgi_application()
 
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Hand the request to Django once it is there; the answer is whole, so no slow reader holds a thread."""
+    request_id = begin_request(environ)
+
+    def start(status: str, headers: list[tuple[str, str]]) -> Any:
+        headers.append((HEADER, request_id))
+        return start_response(status, headers)
+
     request = with_body(environ)
+    began = perf_counter()
     with _lender.request():
-        response = _django(request, start_response)
+        response = _django(request, start)
         try:
             return [b"".join(response)]
         finally:
             response.close()
+            seconds = perf_counter() - began
+            requests.add((getattr(response, "dialect", "page"), response.status_code, seconds))
+            if settings.ACCESS_LOG:
+                _log_access(environ, response, seconds)
 
 
+def _log_access(environ: dict[str, Any], response: Any, seconds: float) -> None:
+    method, path = environ["REQUEST_METHOD"], shown_path(environ.get("PATH_INFO", ""))
+    fields = {
+        "method": method,
+        "path": path,
+        "status": response.status_code,
+        "dialect": getattr(response, "dialect", "page"),
+        "milliseconds": round(seconds * 1000, 1),
+    }
+    access.info(
+        "%s %s %s in %.1f ms", method, path, response.status_code, seconds * 1000, extra={"fields": fields}
+    )
+
+
+access = logging.getLogger("headrace.access")
 _lender = ConnectionLender(settings.WEB_THREADS)
 
 if settings.IN_WEB:

@@ -237,6 +237,16 @@ class Due(models.Model):
         return f"{self.subject} at {self.due_at:%Y-%m-%d %H:%M:%S}"
 
 
+class Heartbeat(models.Model):
+    """When a worker last did what beat publishes for nothing else than to tell that both live; one row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    beaten_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.beaten_at:%Y-%m-%d %H:%M:%S}"
+
+
 class Measure(TenantModel):
     """What some rule asks of a contact's events of one name over all time; the effects keep its aggregates."""
 

@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 from django.db import OperationalError, connections
 
 from events import services
+from events.metrics import WAKE_UPS
 from events.services import leases
 
 logger = logging.getLogger(__name__)
@@ -187,7 +188,9 @@ class Runner:
             return
         try:
             self._publish(workspace_id)
+            WAKE_UPS.labels(TASK, "sent").inc()
         except Exception as error:  # whatever a broker's client raises
+            WAKE_UPS.labels(TASK, "failed").inc()
             logger.warning("No wake-up could be published; effects wait: %s", error)
             leases.return_lease(workspace_id, TASK)
 

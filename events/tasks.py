@@ -8,6 +8,7 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 from events import services
 from events.partitions import make_partitions as make_partitions_ahead
 from events.runner import Runner
+from events.services.heartbeat import keep_heartbeat
 from events.services.idempotency import forget_old_keys
 from events.services.leases import MESSAGE_SECONDS
 
@@ -66,3 +67,10 @@ def make_partitions() -> str:
 def forget_idempotency_keys() -> str:
     """Drop the keys whose time is over."""
     return "done" if forget_old_keys() else "nothing"
+
+
+@shared_task
+def beat_heart() -> str:
+    """Tell whoever watches that beat, the broker and a worker live."""
+    keep_heartbeat()
+    return "done"

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Final
 from uuid import UUID
 
 from django.db import Error, connections
 
+from events.metrics import WAKE_UPS
 from events.services import leases
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class _Publisher:
         with self._changed:
             if wanted not in self._due:
                 self._due[wanted] = self._next_turn(wanted)
+                self._contexts[wanted] = copy_context()
                 self._changed.notify()
             if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._work, name="wake-ups", daemon=True)
@@ -79,6 +82,8 @@ class _Publisher:
         # Threads do not survive a fork, and a lock may have been held in the parent.
         self._changed = threading.Condition()
         self._due: dict[Wanted, float] = {}
+        # Of whoever asked first: the request's id and its trace.
+        self._contexts: dict[Wanted, Context] = {}
         self._last: dict[Wanted, float] = {}
         self._broken_until = 0.0
         self._closing = False
@@ -90,7 +95,8 @@ class _Publisher:
     def _work(self) -> None:
         while (wanted := self._take()) is not None:
             try:
-                _send(*wanted)
+                context = self._contexts.pop(wanted, None) or copy_context()
+                context.run(_send, *wanted)
             except Exception as error:  # whatever a broker's client raises
                 self._postpone(wanted, error)
         connections.close_all()
@@ -136,7 +142,9 @@ def _send(wake_ups: WakeUps, workspace_id: UUID) -> None:
         return
     try:
         wake_ups.publish(workspace_id)
+        WAKE_UPS.labels(wake_ups.task, "sent").inc()
     except Exception:
+        WAKE_UPS.labels(wake_ups.task, "failed").inc()
         # It may have been sent all the same: then its runner has the lease by now, or takes one.
         with suppress(Error):
             leases.return_lease(workspace_id, wake_ups.task)

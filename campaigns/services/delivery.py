@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from django.db import connection, transaction
 from django.db.models import Count
 
 from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent, email, telegram, webhook
+from campaigns.metrics import DELIVERIES, DELIVERY_SECONDS
 from campaigns.models import Campaign, ChannelSettings, Decided, Decision, Message, Run
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
@@ -110,7 +112,29 @@ def claim_messages(workspace_id: UUID, channel: str, *, at_most: int) -> list[Cl
 
 
 def send(claimed: Claimed) -> Attempt:
-    """Send one message. Takes no part in any transaction, and never raises."""
+    """Send one message, and count it. Takes no part in any transaction, and never raises."""
+    began = monotonic()
+    attempt = _send(claimed)
+    channel = claimed.message.channel
+    DELIVERY_SECONDS.labels(channel).observe(monotonic() - began)
+    DELIVERIES.labels(channel, _word(attempt.outcome)).inc()
+    return attempt
+
+
+def _word(outcome: Outcome) -> str:
+    match outcome:
+        case Sent():
+            return "sent"
+        case Bounced():
+            return "bounced"
+        case NotSent(is_permanent=True):
+            return "refused"
+        case NotSent():
+            return "failed"
+    return "unknown"
+
+
+def _send(claimed: Claimed) -> Attempt:
     message = claimed.message
     try:
         provider_id = SENDERS[message.channel](message, claimed.settings)

@@ -18,6 +18,7 @@ from config import clock
 from config.planning import keep_more_prepared
 from config.timestamps import Moments, in_microseconds
 from events.bounds import known_until
+from events.metrics import EFFECTS, PASS_SECONDS
 from events.models import EffectsLevel, Event
 from events.services.isolation import isolate
 from events.services.lateness import IS_LATE, level_of
@@ -205,6 +206,7 @@ class _Pass:
 
 def _apply_some(workspace_id: UUID) -> _Pass:
     """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
+    began = monotonic()
     with transaction.atomic(durable=True):
         look = _look(workspace_id, clock.now())
         taken = _take(workspace_id, look.lanes, clock.now()) if look.lanes else _Taken()
@@ -216,6 +218,10 @@ def _apply_some(workspace_id: UUID) -> _Pass:
             for path in settings.EVENT_EFFECTS:
                 _run(path, batch)
     applied = len(taken.events) + len(taken.due)
+    if applied:
+        PASS_SECONDS.observe(monotonic() - began)
+        EFFECTS.labels("event").inc(len(taken.events))
+        EFFECTS.labels("due").inc(len(taken.due))
     return _Pass(
         applied=applied,
         is_more=applied > 0 and (applied < look.expected or look.leaves_lanes),

@@ -12,8 +12,10 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -24,6 +26,7 @@ from django.db import Error, OperationalError, close_old_connections, connection
 from config import clock
 from config.errors import DomainError, Overloaded
 from config.lending import give_back
+from events.metrics import BEGUN, OVERLOADED, groups
 from events.services.idempotency import Answer, Claim, claim_keys, keep_answers, release_keys
 from events.services.recording import record_events
 from events.services.stream import IncomingEvent, Outcome, SchemaPolicy
@@ -63,6 +66,8 @@ class _Ticket:
     submission: Submission
     result: Result | None = None
     is_done: threading.Event = field(default_factory=threading.Event)
+    # Of the request: its id, and its trace where there is one.
+    context: Context = field(default_factory=copy_context)
 
 
 class GroupCommit:
@@ -123,6 +128,7 @@ class GroupCommit:
         workspace_id = ticket.submission.workspace.id
         with self._changed:
             if self._waiting >= self.most_waiting:
+                OVERLOADED.inc()
                 raise Overloaded
             self._waiting += 1
             queue = self._queues.get(workspace_id)
@@ -143,14 +149,17 @@ class GroupCommit:
         while (taken := self._take()) is not None:
             workspace_id, group = taken
             began = time.monotonic()
+            groups.add(BEGUN)
             results: Sequence[Result] = ()
             try:
-                results = _written([ticket.submission for ticket in group])
+                # What follows from a group follows from its first request, as far as logs and traces tell.
+                results = group[0].context.run(_written, [ticket.submission for ticket in group])
             except BaseException as error:  # whatever it is, nobody may wait for ever
                 logger.exception("A group of events could not be written")
                 results = [error if isinstance(error, Exception) else RuntimeError(repr(error))] * len(group)
             finally:
                 self._finish(workspace_id, group, results, began)
+                groups.add((len(group), time.monotonic() - began))
         connections.close_all()
 
     def _take(self) -> tuple[UUID, list[_Ticket]] | None:
@@ -417,3 +426,5 @@ def _of_this_process() -> GroupCommit | None:
 
 
 _process = _of_this_process()
+if _process is not None:
+    groups.waiting = partial(getattr, _process, "waiting")

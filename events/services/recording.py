@@ -1,11 +1,12 @@
 """`record_events`: the only way into the stream."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from contacts.services.companies import ResolvedCompany
 from contacts.signals import ContactChange, Kind
 from events.bounds import CLOCK_TOLERANCE, in_milliseconds
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
+from events.metrics import EVENTS
 from events.models import EffectsLevel
 from events.services.consequences import Consequence, record_consequences
 from events.services.lateness import are_late, level_of
@@ -55,7 +57,14 @@ def record_events(
         }
         if admission.events:
             outcomes |= _insert(workspace.id, admission, call.changes, received_at, level)
-    return [outcomes[place] for place in range(len(incoming))]
+    told = [outcomes[place] for place in range(len(incoming))]
+    transaction.on_commit(partial(_count, Counter([outcome.status for outcome in told])), robust=True)
+    return told
+
+
+def _count(statuses: Mapping[str, int]) -> None:
+    for status, count in statuses.items():
+        EVENTS.labels(status).inc(count)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """What the log shows of requests that are broken, and of faults of ours."""
 
 import io
+import json
 import logging
+from datetime import datetime
 
 import pytest
 from django.core.exceptions import BadRequest, SuspiciousFileOperation, SuspiciousOperation
@@ -10,8 +12,9 @@ from django.http.multipartparser import MultiPartParserError
 from django.test import Client
 from django.urls import include, path
 
-from config import fallback
+from config import fallback, logs
 from config.errors import Overloaded, TryAgain
+from config.request_ids import request_id
 from events.api import ingest
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
 
@@ -44,7 +47,7 @@ handler400, handler404, handler500 = fallback.bad_request, fallback.page_not_fou
 @pytest.fixture
 def log(monkeypatch):
     """Take what the processes would write."""
-    (handler,) = [one for one in logging.getLogger("django").handlers if type(one) is logging.StreamHandler]
+    (handler,) = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
     stream = io.StringIO()
     monkeypatch.setattr(handler, "stream", stream)
     return stream
@@ -76,7 +79,7 @@ def test_a_request_without_a_good_host_is_a_line_and_a_refusal_in_its_format(
     assert (answer.status_code, key in answer.json()) == (status, True)
     (line,) = log.getvalue().splitlines()
     assert "Invalid HTTP_HOST header" in line
-    assert line.endswith(f"(POST {route})")
+    assert line.endswith(f"(POST {logs.shown_path(route)})")
 
 
 def test_a_page_says_no_more_than_that_the_request_was_bad(log, settings):
@@ -153,3 +156,110 @@ def test_who_is_told_to_try_again_is_a_line(log, monkeypatch, refusal):
     assert answer.status_code == 503
     (line,) = log.getvalue().splitlines()
     assert line.endswith(f"Service Unavailable: {path}")
+
+
+@pytest.fixture
+def json_log(log, monkeypatch):
+    """Take it as JSON."""
+    (handler,) = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
+    monkeypatch.setattr(handler, "formatter", logs.JSONFormatter())
+    return log
+
+
+@pytest.mark.urls(__name__)
+def test_as_json_each_record_is_one_object(json_log):
+    token = request_id.set("r-1")
+    try:
+        assert client().get(f"/broken/{len(RAISED) - 1}").status_code == 500
+        client().get("/broken/0")
+    finally:
+        request_id.reset(token)
+    fault, refusal = map(json.loads, json_log.getvalue().splitlines())
+    assert (fault["level"], fault["logger"], fault["status"]) == ("ERROR", "django.request", 500)
+    assert (fault["request_id"], fault["program"]) == ("r-1", "command")
+    assert fault["exception"].splitlines()[-1] == f"{__name__}.Broken: ours"
+    assert datetime.fromisoformat(fault["time"]).tzinfo is not None
+    assert "exception" not in refusal
+    assert refusal["message"] == "a\nb\r\nc (GET /broken/0)"
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+class Unique(Exception):
+    def __str__(self) -> str:
+        return (
+            'duplicate key value violates unique constraint "name_unique"\n'
+            'DETAIL:  Key (email)=(marker) already exists.\nCONTEXT:  SQL statement "marker"'
+        )
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (Unique(), 'duplicate key value violates unique constraint "name_unique"'),
+        (ValueError("invalid literal for int() with base 10: 'marker'"), "base 10: …"),
+        (ValueError('invalid input syntax for type uuid: "marker \\" marker"'), "type uuid: …"),
+        (KeyError("marker"), "KeyError: …"),
+        (ValueError("“marker” is not a valid UUID."), "… is not a valid UUID."),
+        (ValueError("550 marker@example.com: no such user"), "550 …@…: no such user"),
+        (
+            OSError("https://u:marker@host.example:8/botmarker/send?token=marker failed"),
+            "https://host.example:8/… failed",
+        ),
+        (OSError("redis://:marker@cache:6379/0"), "redis://cache:6379/…"),
+        (OSError("Max retries exceeded with url: /marker?marker (refused)"), "url: … (refused)"),
+        (ValueError({"marker": (550, b"marker")}), "{…: (550, …)}"),
+        (
+            AttributeError("module 'config' has no attribute 'absent'"),
+            "module 'config' has no attribute 'absent'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("way", ["traceback", "cause", "argument", "repr", "celery"])
+@pytest.mark.parametrize("form", ["line", "json"])
+def test_what_an_error_was_given_is_not_in_the_log(request, log, error, kept, way, form):
+    if form == "json":
+        request.getfixturevalue("json_log")
+    logger = logging.getLogger("events.somewhere")
+    marker = "marker"  # a variable of the frame that is shown
+    try:
+        if way == "cause":
+            raise RuntimeError("ours") from raised(error)
+        raise error
+    except Exception as caught:
+        if way in {"traceback", "cause"}:
+            logger.exception("It failed")
+        elif way == "celery":
+            logger.error("Task %(name)s: %(exc)s", {"name": "a.task", "exc": repr(caught)}, exc_info=True)
+        else:
+            logger.error("It failed: %s" if way == "argument" else "It failed: %r", caught)
+    told = log.getvalue()
+    assert marker not in told.replace('marker = "marker"', "").replace("raise error", "")
+    if way in {"traceback", "argument"} and form == "line":
+        assert kept.removeprefix("KeyError: ") in told
+    if form == "json":
+        assert json.loads(told)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (f"/api/workspaces/{WORKSPACE}/events", f"/api/workspaces/{WORKSPACE}/events"),
+        (
+            f"/v1/workspaces/{WORKSPACE}/contacts/marker@x.example/events",
+            f"/v1/workspaces/{WORKSPACE}/contacts/…/events",
+        ),
+        ("/unsubscribe/marker-token", "/unsubscribe/…"),
+        ("/v4/marker", "/v4/…"),
+        ("/marker", "/…"),
+        ("/admin/contacts/contact/", "/admin/contacts/contact/"),
+        ("/admin/contacts/contact/17/change/", "/admin/contacts/contact/17/change/"),
+    ],
+)
+def test_of_a_path_the_route_is_shown(path, shown):
+    assert logs.shown_path(path) == shown

@@ -1,0 +1,241 @@
+"""Who may read the figures, and that they are whole."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from django.db import connection, connections
+from django.test import Client
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from config import readiness
+from config.metrics import database, files, later
+from config.metrics.figures import dialect_of
+from events import metrics as event_metrics
+from events.services.heartbeat import heartbeat_age, keep_heartbeat
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_looked_at(monkeypatch):
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
+
+
+def status(remote: str = "127.0.0.1", token: str | None = None, **headers: str) -> int:
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    return Client().get("/metrics", headers=headers, REMOTE_ADDR=remote).status_code
+
+
+@pytest.fixture
+def no_database(monkeypatch):
+    monkeypatch.setattr(database, "_read", list)
+    monkeypatch.setattr(database._LOOK, "_look", list)
+    monkeypatch.setattr(readiness, "state", lambda: {"database": "ok"})
+
+
+@pytest.mark.usefixtures("no_database")
+def test_without_a_setting_only_this_machine_reads_them(settings):
+    settings.METRICS_TOKEN, settings.METRICS_ALLOWED = "", []
+    assert status() == 200
+    assert status("::1") == 200
+    assert status("192.0.2.7") == 404
+    assert status("") == 404
+    for name in ("x-forwarded-for", "forwarded", "x-real-ip", "x-forwarded-proto", "via"):
+        assert status(**{name: "127.0.0.1"}) == 404, name
+
+
+@pytest.mark.usefixtures("no_database")
+def test_a_token_is_asked_for_wherever_the_request_comes_from(settings):
+    settings.METRICS_TOKEN, settings.METRICS_ALLOWED = "secret", []
+    assert status("192.0.2.7", "secret") == 200
+    assert status("127.0.0.1") == 403
+    for wrong in ("", "Secret", "secret ", "sécret"):
+        assert status("127.0.0.1", wrong) == 403
+
+
+@pytest.mark.usefixtures("no_database")
+def test_networks_are_held_against_the_address_that_our_proxies_saw(settings):
+    settings.METRICS_TOKEN, settings.METRICS_ALLOWED = (
+        "",
+        [ip_network("10.1.0.0/16"), ip_network("2001:db8::/32")],
+    )
+    assert status("10.1.2.3") == 200
+    assert status("2001:db8::7") == 200
+    assert status("127.0.0.1") == 404
+    assert status("127.0.0.1", **{"x-forwarded-for": "10.1.2.3"}) == 404
+    settings.PROXY_COUNT = 1
+    assert status("127.0.0.1", **{"x-forwarded-for": "192.0.2.1, 10.1.2.3"}) == 200
+    assert status("127.0.0.1", **{"x-forwarded-for": "10.1.2.3, 192.0.2.1"}) == 404
+    settings.METRICS_TOKEN = "secret"
+    assert status("127.0.0.1", "wrong", **{"x-forwarded-for": "10.1.2.3"}) == 403
+    assert status("127.0.0.1", "secret", **{"x-forwarded-for": "10.1.2.3"}) == 200
+
+
+@pytest.mark.usefixtures("no_database")
+def test_they_are_there_under_any_host_and_over_plain_http_in_production(settings):
+    settings.ALLOWED_HOSTS = ["headrace.example"]
+    settings.SECURE_SSL_REDIRECT = True
+    assert status(host="10.0.0.7") == 200
+    assert Client().post("/metrics").status_code == 405
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_is_asked_one_statement_on_a_connection_of_its_own(
+    monkeypatch, django_assert_num_queries
+):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_eventbatch (id, workspace_id, lane, event_ids, level, created_at, is_repeat)"
+            " VALUES (gen_random_uuid(), gen_random_uuid(), 1, '{}', 1, now() - interval '90 s', false)"
+        )
+    executed = []
+    connect = readiness.connect
+
+    def spying(seconds: float = 10.0):
+        own = connect(seconds)
+        if seconds == database.STATEMENT_SECONDS:
+            execute = own.execute
+            own.execute = lambda *words: executed.append(words) or execute(*words)
+        return own
+
+    monkeypatch.setattr(readiness, "connect", spying)
+    keep_heartbeat()
+    with django_assert_num_queries(0):
+        text = Client().get("/metrics").content.decode()
+    assert len(executed) == 1
+    figures = dict(re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE))
+    assert figures["headrace_database_up"] == "1.0"
+    assert figures["headrace_effects_waiting_batches"] == "1.0"
+    assert 90 <= float(figures["headrace_effects_lag_seconds"]) < 600
+    assert 0 <= float(figures["headrace_heartbeat_age_seconds"]) < 600
+    assert figures['headrace_ready{part="migrations"}'] == "1.0"
+    assert float(figures["headrace_database_connections_limit"]) > 50
+    for name in database.stored_gauges():
+        is_empty = name in {"headrace_messages_ready"}
+        assert is_empty or f"\n{name}" in text, name
+    age = heartbeat_age()
+    assert age is not None
+    assert 0 <= age < 600
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_answers_too_slowly_costs_its_figures_and_no_more(monkeypatch):
+    monkeypatch.setattr(database, "STATEMENT_SECONDS", 0.05)
+    slow = (
+        *event_metrics.STORED,
+        event_metrics.StoredGauge("headrace_slow", "", "SELECT NULL, 1 FROM pg_sleep(5)"),
+    )
+    monkeypatch.setattr(database, "stored_gauges", lambda: {gauge.name: gauge for gauge in slow})
+    began = time.monotonic()
+    text = Client().get("/metrics").content.decode()
+    assert time.monotonic() - began < 4
+    assert "headrace_database_up 0.0" in text
+    assert "headrace_processes" in text
+    connections.close_all()
+
+
+def test_wire_formats_are_named_by_their_folders():
+    def view(module: str) -> type:
+        return type("View", (), {"__module__": module})
+
+    assert dialect_of(view("events.dialects.somebody.views")) == "somebody"
+    assert dialect_of(view("events.api.views")) == "native"
+
+
+def test_durations_are_counted_as_the_library_counts_them():
+    registry = CollectorRegistry()
+    ours = Histogram("ours", "", ["name"], buckets=(0.1, 1), registry=registry)
+    plain = Histogram("plain", "", ["name"], buckets=(0.1, 1), registry=registry)
+    seen = [0.05, 0.1, 0.5, 1.0, 7.0]
+    later.Durations(ours).add((("x",), one) for one in seen)
+    for one in seen:
+        plain.labels("x").observe(one)
+    samples = [
+        {(sample.name.split("_")[1], *sample.labels.items()): sample.value for sample in family.samples}
+        for family in registry.collect()
+    ]
+    for told in samples:
+        told.pop(("created", ("name", "x")))
+    assert samples[0] == samples[1]
+
+
+def test_what_is_seen_from_many_threads_is_written_once(monkeypatch):
+    monkeypatch.setattr(later, "SECONDS", 0.01)
+    written: list[int] = []
+    seen = later.Later[int](written.extend)
+    threads = [
+        threading.Thread(target=lambda: [seen.add(number) for number in range(1000)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    deadline = time.monotonic() + 10
+    while len(written) < 4000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert sorted(written) == sorted(list(range(1000)) * 4)
+
+
+COUNT = """
+import os, sys
+sys.argv[0] = "/bin/celery"; sys.argv[1:] = ["worker"]
+from prometheus_client import Counter, Gauge
+from config.metrics.files import REGISTRY
+counter = Counter("counted", "", ["name"], registry=REGISTRY)
+state = Gauge("state", "", registry=REGISTRY, multiprocess_mode="livesum")
+counter.labels("x").inc(int(os.environ["TIMES"]))
+state.set(1)
+"""
+
+
+def test_what_ended_processes_counted_stays_and_their_state_goes(tmp_path):
+    environment = {**os.environ, "HEADRACE_HOME": str(tmp_path), "SECRET_KEY": "x"}
+    environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    for times in (1, 2, 3):
+        subprocess.run(
+            [sys.executable, "-c", COUNT], cwd=ROOT, env={**environment, "TIMES": str(times)}, check=True
+        )
+        folder = tmp_path / "metrics"
+        with files.together(folder):
+            files.settle_ended(folder)
+        assert [path.name for path in folder.glob("*.db")] == ["counter_0.db"]
+    (family,) = MultiProcessCollector(None, str(folder)).collect()
+    assert [sample.value for sample in family.samples if sample.name == "counted_total"] == [6.0]
+
+
+def test_a_full_disk_costs_the_figures_and_not_the_process(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "_allocate", full)
+    opened = files._opened(str(tmp_path / "counter_1.db"))
+    opened.write_value("a", 1.0, 0.0)
+    assert opened.read_value("a") == (0.0, 0.0)
+    assert list(tmp_path.iterdir()) == []
+    assert "No space left" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_costs_the_figures_and_not_the_process(tmp_path):
+    (tmp_path / "metrics").write_text("a file")
+    environment = {**os.environ, "HEADRACE_HOME": str(tmp_path), "SECRET_KEY": "x", "TIMES": "1"}
+    environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    subprocess.run([sys.executable, "-c", COUNT], cwd=ROOT, env=environment, check=True)
+
+
+def test_names_are_of_one_family():
+    registry = [*files.REGISTRY.collect()]
+    names = [family.name for family in registry] + list(database.stored_gauges())
+    assert all(name.startswith("headrace_") for name in names)
+    assert len(names) == len(set(names))
+    assert isinstance(event_metrics.EVENTS, Counter)
