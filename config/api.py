@@ -44,7 +44,7 @@ class ApiMiddleware:
             return self._go_on(request)
         if self._is_welcome(request):
             request.resolver_match = match
-            response = self._answer(request)
+            response: Any = self._answer(request)
             _add(response, self._headers(request))
         else:
             response = self._go_on(request)

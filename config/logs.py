@@ -147,7 +147,7 @@ def _shown(record: logging.LogRecord) -> logging.LogRecord:
     if isinstance(record.args, Mapping):
         # Celery's: what a task raised, as text.
         shown.args = {
-            name: what_it_says(value) if name == "exc" else value for name, value in record.args.items()
+            name: what_it_says(str(value)) if name == "exc" else value for name, value in record.args.items()
         }
     elif record.args:
         shown.args = tuple(_Said(one) if isinstance(one, BaseException) else one for one in record.args)

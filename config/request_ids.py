@@ -23,8 +23,13 @@ def begin_request(environ: dict[str, Any]) -> str:
 
 def _start_afresh() -> None:
     global _prefix, _numbers  # of a process, and of a child that is forked from it
-    _prefix, _numbers = f"{secrets.token_hex(8)}-", count(1)
+    _prefix, _numbers = _new_prefix(), count(1)
 
 
-_start_afresh()
+def _new_prefix() -> str:
+    return f"{secrets.token_hex(8)}-"
+
+
+_prefix = _new_prefix()
+_numbers = count(1)
 os.register_at_fork(after_in_child=_start_afresh)

@@ -67,10 +67,10 @@ def _opened(filename: str) -> Any:
 
 
 # What the library opens files with.
-values.MmapedDict = _opened  # type: ignore[misc, assignment]  # a class there
+values.MmapedDict = _opened  # type: ignore[attr-defined, assignment]  # a class there
 if metrics.folder is not None and not values.ValueClass._multiprocess:
     # Somebody loaded the library before the folder was chosen.
-    values.ValueClass = values.MultiProcessValue()
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # the library's
 
 
 @contextmanager
