@@ -6,6 +6,7 @@ import os
 import sys
 
 from config import running
+from config.postgres.locks import ServerUnavailableError
 
 
 def main() -> None:
@@ -19,6 +20,8 @@ def main() -> None:
     except management.ImproperlyConfigured as error:
         # Which setting, and what is wrong with it; where the code read it tells nobody anything.
         sys.exit(f"Improperly configured: {error}")
+    except ServerUnavailableError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

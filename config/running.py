@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from config.home import BASE_DIR, announce_url, headrace_home
+from config.home import BASE_DIR, announce_url, headrace_home, home_trouble, require_home
 from config.postgres import locks
 from config.supervisor import Program, Supervisor
 
@@ -39,10 +39,19 @@ AS_ROOT = "-Wignore:You're running the worker with superuser privileges"
 def main(arguments: Sequence[str]) -> None:
     """Run until Ctrl-C; end with 1 if the port is taken or the database cannot be prepared."""
     options = parse(arguments)
-    _require_free_port(options.host, options.port)
     database = headrace_home() / "postgres"
-    # From here to the end, so that the server outlives the pauses between its other users.
-    user = None if os.environ.get("DATABASE_URL") else locks.join(database)
+    try:
+        require_home()
+        home = locks.take(headrace_home() / "run.lock")
+        if home is None:
+            sys.exit(
+                f"Headrace runs from {headrace_home()} already; another one needs its own HEADRACE_HOME and PORT."
+            )
+        port = _take_port(options.host, options.port)
+        # From here to the end, so that the server outlives the pauses between its other users.
+        user = None if os.environ.get("DATABASE_URL") else locks.join(database)
+    except OSError as error:
+        sys.exit(home_trouble(error))
     _write("Preparing the database ...\n")
     address = f"http://localhost:{options.port}"
     announce_url(_public_url(options))
@@ -57,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         os.close(user)
         locks.wait_until_stopped(database, STOP_SECONDS / 2)
     _write("Stopped.\n")
+    del home, port
     # Nothing is left to do; taking the interpreter down by the book can take a second on a busy machine.
     os._exit(int(supervisor.has_failed))
 
@@ -228,6 +238,22 @@ def _web_environment(options: argparse.Namespace) -> dict[str, str]:
         "RATE_LIMIT_PROCESSES": str(options.web_workers),
         "WEB_THREADS": str(options.web_threads),
     }
+
+
+def _take_port(host: str, port: int) -> socket.socket | None:
+    """Make sure of the port for as long as the result is kept; it is bound to seconds later only."""
+    claim = None
+    if sys.platform == "linux":
+        # A name that lives as long as its socket, and is known where the port is.
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0headrace {host}:{port}")
+        except OSError:
+            sys.exit(
+                f"Port {port} is not free (another Headrace is starting); choose another: make run PORT=8001"
+            )
+    _require_free_port(host, port)
+    return claim
 
 
 def _require_free_port(host: str, port: int) -> None:

@@ -20,6 +20,9 @@ from typing import Any
 
 FAST_STOP_SECONDS = 1.0
 FORMER_PROCESSES_SECONDS = 60
+LOG_BYTES = 10 * 2**20
+"""What the log may grow to before it begins anew; the one before it is kept as `log.1`."""
+LOG_SECONDS = 10.0
 
 
 def shared_megabytes() -> int:
@@ -100,6 +103,7 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: self._stop(server))
         threading.Thread(target=self._stop_after_last_client, args=[server], daemon=True).start()
+        threading.Thread(target=self._keep_log_short, daemon=True).start()
         server.wait()
         shutil.rmtree(self.socket_directory, ignore_errors=True)
         os._exit(0)
@@ -184,6 +188,13 @@ class Keeper:
         fcntl.flock(clients_lock, fcntl.LOCK_EX)
         self._stop(server)
 
+    def _keep_log_short(self) -> None:
+        log = self.folder / "log"
+        while True:
+            if log.stat().st_size > LOG_BYTES:
+                rotate(log)
+            time.sleep(LOG_SECONDS)
+
     def _stop(self, server: subprocess.Popen[bytes]) -> None:
         server.send_signal(signal.SIGINT)
         # An immediate stop loses nothing that was committed; the next start replays the log.
@@ -204,6 +215,22 @@ class Keeper:
     def _give(self, path: Path) -> None:
         if self.owner is not None:
             os.chown(path, self.owner.pw_uid, self.owner.pw_gid, follow_symlinks=False)
+
+
+def rotate(log: Path) -> None:
+    """Keep the log's last bytes apart and empty it; who writes to it appends, and goes on at its beginning."""
+    former = log.with_name("log.1")
+    try:
+        with log.open("rb") as source, os.fdopen(_begin(former), "wb") as kept:
+            source.seek(max(log.stat().st_size - LOG_BYTES, 0))
+            shutil.copyfileobj(source, kept)
+    except OSError:  # a full disk, say: then nothing is kept
+        former.unlink(missing_ok=True)
+    os.truncate(log, 0)
+
+
+def _begin(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
 
 def here(directory: Path) -> str:

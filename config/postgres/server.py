@@ -16,7 +16,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from config.home import home_trouble
 from config.postgres import locks
+from config.postgres.locks import ServerUnavailableError
 
 KEEPER = Path(__file__).with_name("keeper.py")
 # Found, not imported: only the wheel's programs are wanted.
@@ -26,10 +28,6 @@ SUPERUSER = "postgres"
 PORT = 5432
 START_TIMEOUT_SECONDS = 90
 DATABASE = "headrace"
-
-
-class ServerUnavailableError(Exception):
-    """Say that the embedded PostgreSQL did not start, and where its log is."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class Address:
             "user": SUPERUSER,
             "password": self.password,
             "dbname": database,
+            # What a statement of ours is refused for is ours to log: PostgreSQL quotes values.
+            "options": "-c log_min_messages=log",
         }
 
 
@@ -63,12 +63,19 @@ class EmbeddedServer:
         """Join the server's users, starting it if need be; with `check`, look again even if it ran before."""
         with self._mutex:
             if self._address is None or check:
-                self._join()
-                with _Lock(self.folder / "start.lock"):
-                    self._address = self._read_or_make_address()
-                    if not self._answers(self._address):
-                        self._start(self._address)
+                try:
+                    self._address = self._started()
+                except OSError as error:
+                    raise ServerUnavailableError(home_trouble(error)) from error
             return self._address
+
+    def _started(self) -> Address:
+        self._join()
+        with _Lock(self.folder / "start.lock"):
+            address = self._read_or_make_address()
+            if not self._answers(address):
+                self._start(address)
+        return address
 
     def ensure_database(self, name: str) -> Address:
         """Make sure that the server runs and has a database of this name."""
@@ -126,7 +133,18 @@ class EmbeddedServer:
                 self._launch_keeper()
                 launched = True
             time.sleep(0.02)
-        raise ServerUnavailableError(f"PostgreSQL did not start; see {self.folder / 'log'}")
+        raise ServerUnavailableError(
+            f"PostgreSQL did not start{self._last_words()}; see {self.folder / 'log'}"
+        )
+
+    def _last_words(self) -> str:
+        """Return the last line of the log that says why."""
+        try:
+            lines = (self.folder / "log").read_text(errors="replace").splitlines()[-50:]
+        except OSError:
+            return ""
+        told = [line for line in lines if any(word in line for word in _LAST_WORDS)]
+        return f" ({told[-1].strip()})" if told else ""
 
     def _launch_keeper(self) -> None:
         # It forks and leaves, so it is nobody's child; it returns once its lock is held.
@@ -143,6 +161,9 @@ class EmbeddedServer:
             # A full server is a running one.
             return "too many clients" in str(error) or "reserved for" in str(error)
         return True
+
+
+_LAST_WORDS = ("FATAL", "PANIC", "initdb: error", "No space left", "Error: ", "Permission denied")
 
 
 class _Lock:

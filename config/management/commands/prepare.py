@@ -1,23 +1,28 @@
 """Prepare what `run` needs: the database and its server, the broker's queue, a workspace to try things in."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
-from django.db import connection, transaction
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
 from config import broker
+from config.home import home_trouble, require_home
+from config.logs import what_it_says
 from config.schema import SCHEMA, Migration, load_schema, migrations_on_disk
 from events.partitions import make_partitions
 from workspaces.models import Workspace
 
 DEMO_USER = "demo@example.com"
+LOCK: LiteralString = "SELECT pg_advisory_xact_lock(1886545264)"  # any number that nothing else uses
 
 
 class Command(BaseCommand):
@@ -28,6 +33,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare everything, then tell."""
+        try:
+            require_home()
+        except OSError as error:
+            raise CommandError(home_trouble(error)) from error
+        try:
+            with _alone():
+                self._prepare()
+        except OperationalError as error:
+            raise CommandError(f"The database cannot be prepared: {what_it_says(error)}") from error
+
+    def _prepare(self) -> None:
         is_embedded = settings.DATABASES["default"]["ENGINE"] == "config.embedded"
         is_new = is_embedded and begin_with_schema()
         # Also where nothing is to be applied it takes a while to say so.
@@ -39,6 +55,16 @@ class Command(BaseCommand):
         demo = find_or_create_demo(settings.HEADRACE_HOME / "demo.json")
         told = {"demo": demo, "deliveryGraceSeconds": settings.DELIVERY_GRACE_SECONDS}
         self.stdout.write(json.dumps({"prepared": told}))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only one that prepares this database: a second one waits, and finds it done."""
+    with psycopg.connect(broker.django_conninfo()) as own:
+        # Without parameters, so that no snapshot stays open, for which indexes that are made concurrently would wait.
+        own.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        own.execute(LOCK)
+        yield
 
 
 def begin_with_schema() -> bool:
