@@ -1,4 +1,4 @@
--- Of the migrations: c40d19396f5d318bd885c21efd54cf44a9576cf48d02a318a5c8dc7afdaf55b2
+-- Of the migrations: 0cf801d894984550b98f0eee427003fed366b7f3ec4ad3a9ed9605d006cda7e9
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$

@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from config import metrics
-from config.addresses import client_address
+from config.addresses import logged_address
 from config.metrics import database
 from config.metrics.figures import STARTED
 from config.metrics.files import REGISTRY, settle_ended, together
@@ -52,7 +52,7 @@ def _is_allowed(request: HttpRequest) -> bool:
     is_forwarded = any(name in request.META for name in _FORWARDING)
     try:
         if allowed:
-            address = ip_address(client_address(request).partition("/")[0])
+            address = ip_address(logged_address(request))
             return any(address in network for network in allowed)
         return not is_forwarded and ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:
