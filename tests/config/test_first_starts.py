@@ -73,9 +73,15 @@ running.main([])
 """
 
 
-@pytest.mark.parametrize("command", ["run", "prepare", "migrate"])
-@pytest.mark.parametrize("kind", ["a file", "below a file", "nowhere", "too long"])
-def test_a_home_that_cannot_be_is_told_in_a_line(tmp_path: Path, kind: str, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        *(("run", kind) for kind in ("a file", "below a file", "nowhere", "too long")),
+        ("prepare", "below a file"),
+        ("migrate", "nowhere"),
+    ],
+)
+def test_a_home_that_cannot_be_is_told_in_a_line(tmp_path: Path, command: str, kind: str) -> None:
     (tmp_path / "file").touch()
     home = {
         "a file": tmp_path / "file",

@@ -40,8 +40,9 @@ class Command(BaseCommand):
         try:
             with _alone():
                 self._prepare()
-        except OperationalError as error:
-            raise CommandError(f"The database cannot be prepared: {what_it_says(error)}") from error
+        except (OperationalError, psycopg.OperationalError) as error:
+            said = " ".join(what_it_says(error).split())
+            raise CommandError(f"The database cannot be prepared: {said}") from error
 
     def _prepare(self) -> None:
         is_embedded = settings.DATABASES["default"]["ENGINE"] == "config.embedded"
