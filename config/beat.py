@@ -25,7 +25,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from config import clock
 from config.metrics.figures import BEAT_TICK
-from config.postgres.server import ServerUnavailableError
+from config.postgres.locks import ServerUnavailableError
 from config.schedule import CHANNEL, LOOK_SECONDS
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from campaigns import tasks as campaign_tasks
 from campaigns.tasks import begin_campaigns, sweep_runs
-from config.postgres.server import ServerUnavailableError
+from config.postgres.locks import ServerUnavailableError
 from contacts.models import ContactScore
 from contacts.services import ContactReference
 from events import runner as runners
