@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Final, Literal, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from campaigns.errors import InvalidDefinition
+from config.endpoints import MAX_URL, canonical_url
 from config.ids import parse_uuid
 from config.texts import composed
 from events.conditions import fault_of_field, path_of
@@ -878,13 +878,9 @@ def _attribute(raw: object, path: str) -> str:
 
 def _is_address(url: str) -> bool:
     """Tell whether a call can be made to an address; one that Liquid completes is judged when it has."""
-    if not url.startswith(("http://", "https://")) or len(url) > 2048 or not url.isprintable():
-        return False
-    try:
-        parts = urlsplit(url)
-        return bool(_LIQUID.search(url)) or (bool(parts.hostname) and parts.port != 0 and " " not in url)
-    except ValueError:
-        return bool(_LIQUID.search(url))
+    if not _LIQUID.search(url):
+        return canonical_url(url) is not None
+    return url.startswith(("http://", "https://")) and len(url) <= MAX_URL and url.isprintable()
 
 
 def _event_path(raw: object, path: str) -> tuple[str, ...]:

@@ -113,13 +113,14 @@ class SuppressionNotFound(DomainError):
 
 
 class InvalidAddress(DomainError):
-    """It cannot be an address on the channel."""
+    """It cannot be an address on the channel; `field` is where it was said."""
 
     code = "invalid_address"
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, field: str = "address") -> None:
         super().__init__(f"This cannot be an address on the channel {channel}")
         self.channel = channel
+        self.details = {field: [self.sentence]}
 
 
 class InvalidChannelSettings(DomainError):

@@ -366,6 +366,8 @@ LOGGING: dict[str, Any] = {
 
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=5 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+# Of one event, one contact's attributes, or one campaign's definition, at all levels together.
+MAX_KEYS = env.int("MAX_KEYS", default=10_000)
 # After which a request whose body is still on its way is refused.
 BODY_TIMEOUT_SECONDS = env.float("BODY_TIMEOUT_SECONDS", default=30.0)
 # Requests that a web process works on at once, each on a database connection of its own.

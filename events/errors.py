@@ -66,7 +66,7 @@ class TooManyProperties(DomainError):
     code = "too_many_properties"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"An event may have at most {limit} properties")
+        super().__init__(f"An event may have at most {limit} properties, at all levels together")
         self.limit = limit
 
 

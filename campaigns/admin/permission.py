@@ -41,10 +41,11 @@ class ChannelSettingsForm(TenantForm):
             return cleaned
         channel = cleaned.get("channel") or self.instance.channel
         given = {name: cleaned[name] for name in _WRITTEN if name in cleaned}
+        given["secret"] = cleaned.get("new_secret", "")
         try:
             check_channel(ChannelSettings(channel=channel, **given))
         except InvalidChannelSettings as error:
-            name, _, key = error.field.partition(".")
+            name, _, key = error.field.replace("secret", "new_secret").partition(".")
             self.add_error(name, f"{key}: {error.message}" if key else error.message)
         return cleaned
 

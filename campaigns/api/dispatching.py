@@ -9,9 +9,10 @@ from rest_framework.exceptions import ValidationError
 
 from campaigns.api import presentation
 from campaigns.api.paging import contact_of, event_of
-from campaigns.errors import MessageRefused, TemplateFault
+from campaigns.errors import InvalidAddress, MessageRefused, TemplateFault
 from campaigns.models import Template
 from campaigns.services.messages import Refused, reserve_message
+from campaigns.services.suppressing import checked_address
 from config import clock, ids
 from config.rendering import iso_millis
 from workspaces.api.serializers import ErrorSerializer
@@ -48,6 +49,11 @@ def dispatch(
 ) -> dict[str, Any]:
     """Reserve a message to whom a body names, and return how it looks. Raises MessageRefused."""
     contact_id = contact_of(workspace, wanted["contactId"])
+    if more.get("address"):
+        try:
+            checked_address(channel, more["address"])
+        except InvalidAddress as error:
+            raise InvalidAddress(channel, "to") from error
     outcome = reserve_message(
         workspace.id,
         contact_id,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
 
@@ -41,6 +42,7 @@ from campaigns.services.plans import Starter, definition_of, starter_of
 from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.signals import campaign_waits, runs_wait
 from config import clock, ids
+from config.sizes import has_too_many_keys
 from contacts.models import Contact
 from contacts.services.lookup import find
 from events.models import Event
@@ -283,9 +285,11 @@ def broadcast_campaign(
 
 def check_definition(workspace_id: UUID, raw: Mapping[str, Any], *, whole: bool = True) -> Definition:
     """Return a definition that can serve in this workspace. Raises InvalidDefinition."""
-    definition = read_definition(raw, whole=whole, types=declared_types(workspace_id))
+    if has_too_many_keys(raw):
+        raise InvalidDefinition("workflow", f"A definition has at most {settings.MAX_KEYS:,} keys.")
     if len(json.dumps(raw)) > MAX_DEFINITION:
         raise InvalidDefinition("workflow", f"A definition has at most {MAX_DEFINITION:,} characters.")
+    definition = read_definition(raw, whole=whole, types=declared_types(workspace_id))
     named = list(segments_in(raw))
     known = known_segments(workspace_id, [target for _, target in named]) if named else set()
     for path, target in named:

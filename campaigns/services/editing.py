@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -28,7 +29,6 @@ from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.suppressing import checked_address, suppress, unsuppress
 from campaigns.services.templates import check_template, checked_url
 from config import clock
-from config.mailboxes import check_mailbox
 from workspaces.models import Workspace
 
 # Templates ---------------------------------------------------------------------------------------------------
@@ -105,6 +105,8 @@ def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
 
 # Channels ----------------------------------------------------------------------------------------------------
 
+# It stands in an address.
+_TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,200}", re.ASCII)
 MOST_HOURS: Final = 24 * 31
 MOST_ATTEMPTS: Final = 50
 
@@ -152,8 +154,10 @@ def renew_signing_secret(workspace: Workspace) -> str:
 
 def check_channel(settings: ChannelSettings) -> None:
     """Check how a channel is to be used. Raises InvalidChannelSettings, which names the field."""
-    if settings.channel == Channel.EMAIL and settings.sender:
-        check_sender(settings.sender)
+    if fault := sender_fault(settings.channel, settings.sender):
+        raise InvalidChannelSettings("sender", fault)
+    if settings.channel == Channel.TELEGRAM and settings.secret and not _TOKEN.fullmatch(settings.secret):
+        raise InvalidChannelSettings("secret", "Must be the token of a bot, such as 123:AbC.")
     if not isinstance(settings.options, dict):
         raise InvalidChannelSettings("options", "Must be an object.")
     for name, value in settings.options.items():
@@ -162,12 +166,12 @@ def check_channel(settings: ChannelSettings) -> None:
         if _OPTIONS[settings.channel][name] is bool and not isinstance(value, bool):
             raise InvalidChannelSettings(f"options.{name}", "Must be true or false.")
     if fault := sender_fault(Channel.EMAIL, settings.options.get("replyTo")):
-        raise InvalidChannelSettings("options", f"Their replyTo: {fault}")
+        raise InvalidChannelSettings("options.replyTo", fault)
     locale = settings.options.get("locale", "")
     if not isinstance(locale, str) or (locale and locale_named(locale) is None):
-        raise InvalidChannelSettings("options", "Their locale must be the name of one, such as en or de-AT.")
+        raise InvalidChannelSettings("options.locale", "Must be the name of one, such as en or de-AT.")
     if settings.channel == Channel.WEBHOOK and not _can_be_called(settings.options.get("url", "")):
-        raise InvalidChannelSettings("options", "Their url must be an address of http or https.")
+        raise InvalidChannelSettings("options.url", "Must be an address of http or https.")
     if (settings.quiet_from is None) != (settings.quiet_until is None):
         raise InvalidChannelSettings("quiet_from", "Quiet hours have a beginning and an end.")
     if settings.quiet_from is not None and settings.quiet_from == settings.quiet_until:
@@ -202,11 +206,3 @@ def _can_be_called(url: object) -> bool:
         return url == "" or bool(checked_url(url))
     except TemplateFault:
         return False
-
-
-def check_sender(text: str) -> None:
-    """Check who e-mail is to be from. Raises InvalidChannelSettings."""
-    try:
-        check_mailbox(text)
-    except ValueError as error:
-        raise InvalidChannelSettings("sender", str(error)) from error

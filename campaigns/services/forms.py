@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from django.conf import settings
@@ -21,6 +20,7 @@ from campaigns.models.messages import Channel
 from campaigns.services.links import public_url, read_token, token_for
 from campaigns.services.messages import Reserved, reserve_message
 from config import clock, ids
+from config.endpoints import canonical_url
 from config.errors import DomainError
 from config.ids import parse_uuid
 from contacts.errors import PersonErased
@@ -309,7 +309,7 @@ def _checked_consents(channels: Sequence[str]) -> list[str]:
 
 
 def _checked_redirect(url: str) -> str:
-    if url and (_web_address(url) is None or len(url) > 2048):
+    if url and canonical_url(url) is None:
         raise InvalidForm("redirectUrl", "Must be an address of http or https")
     return url
 
@@ -318,18 +318,6 @@ def _checked_on_known(choice: object) -> str:
     if choice not in Form.OnKnown.values:
         raise InvalidForm("onKnown", f"Must be one of {', '.join(Form.OnKnown.values)}")
     return str(choice)
-
-
-def _web_address(url: object) -> SplitResult | None:
-    """Return the parts of an address that a header can hold and a browser can go to; None: it is not one."""
-    if not isinstance(url, str) or not url.isprintable() or " " in url:
-        return None
-    try:
-        parts = urlsplit(url)
-        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return None
-    return parts if is_sound else None
 
 
 def _as_it_is(value: bool) -> bool:

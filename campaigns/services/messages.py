@@ -21,7 +21,7 @@ from campaigns.services.links import token_of_test, unsubscribe_token, unsubscri
 from campaigns.services.people import Person, people_of
 from campaigns.services.permission import Asked, Permission, Verdict, permission_for, settings_of
 from campaigns.services.senders import sender_headers
-from campaigns.services.suppressing import checked_address
+from campaigns.services.suppressing import checked_address, normalized_address
 from campaigns.services.templates import (
     Rendered,
     WebhookRequest,
@@ -228,13 +228,14 @@ class _Reserving:
 
     def _addressed(self, order: Order, default_url: object) -> _Addressed | None:
         person = self.people[order.contact_id]
+        elsewhere = checked_address(order.channel, order.address) if order.address.strip() else ""
         if order.channel == Channel.WEBHOOK:
             rendered = self._render(order, person)
             if rendered is None:
                 return None
-            return _Addressed(order, person, rendered.address or str(default_url or ""), rendered)
-        address = checked_address(order.channel, order.address) if order.address.strip() else ""
-        return _Addressed(order, person, address or person.address(order.channel))
+            default = normalized_address(order.channel, str(default_url or ""))
+            return _Addressed(order, person, elsewhere or rendered.address or default, rendered)
+        return _Addressed(order, person, elsewhere or person.address(order.channel))
 
     def _take_one(self, one: _Addressed, permission: Permission) -> None:
         order = one.order

@@ -14,11 +14,13 @@ from django.db.models import Max, QuerySet
 from campaigns.channels import Bounce
 from campaigns.errors import InvalidAddress
 from campaigns.models import Message, Suppression
+from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.freeing import release
 from campaigns.services.links import read_test_token, read_unsubscribe_token
 from campaigns.services.people import ADDRESS_KINDS
 from campaigns.services.permission import is_unconfirmed, settings_of
+from config.endpoints import canonical_url
 from contacts.models import Consent, Contact
 from contacts.services import ContactChanges, get_contact, ids_of, normalize_identifier, update_contact
 from contacts.services.lookup import find
@@ -132,6 +134,8 @@ def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
 
 def normalized_address(channel: str, address: str) -> str:
     """Return an address as contacts and suppressions have it; what is none is nobody's, and stays as it is."""
+    if channel == Channel.WEBHOOK:
+        return canonical_url(address) or address.strip()
     return normalize_identifier(ADDRESS_KINDS.get(channel, ""), address) or address.strip()
 
 
@@ -188,9 +192,10 @@ def respell_suppressions(workspace_id: UUID, *, is_dry: bool = False) -> tuple[i
 def checked_address(channel: str, address: str) -> str:
     """Return an address as contacts and suppressions have it. Raises InvalidAddress."""
     kind = ADDRESS_KINDS.get(channel)
-    if not address.strip() or (kind is not None and normalize_identifier(kind, address) is None):
+    spelled = canonical_url(address) if kind is None else normalize_identifier(kind, address)
+    if spelled is None:
         raise InvalidAddress(channel)
-    return normalized_address(channel, address)
+    return spelled
 
 
 @transaction.atomic

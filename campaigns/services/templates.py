@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -16,16 +15,16 @@ from campaigns import liquid
 from campaigns.channels.webhook import METHOD
 from campaigns.definition import OUR_HEADERS
 from campaigns.errors import TemplateFault
-from campaigns.models import Campaign, ChannelSettings, Message, Template
+from campaigns.models import Campaign, ChannelSettings, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import confirmation_url_of_test, preferences_url, unsubscribe_url
 from campaigns.services.people import Person
+from config.endpoints import canonical_url
 from config.lookups import one_of
 from config.rendering import iso_millis
 from contacts.models import ContactScore
 from events.models import Event
 
-MAX_URL: Final = Message._meta.get_field("address").max_length or 2048
 MAX_TAGS: Final = 5_000
 """Of an e-mail, for which styles and the text part take time that grows with their square."""
 MAX_STYLED: Final = 1_000_000
@@ -232,12 +231,8 @@ def _request_headers(
 
 
 def checked_url(url: str) -> str:
-    """Return an address if it can be called, as far as its spelling tells. Raises TemplateFault."""
-    try:
-        parts = urlsplit(url)
-        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_sound = False
-    if not is_sound or len(url) > MAX_URL or not url.isprintable():
+    """Return the one form of an address, if it can be called as far as its spelling tells. Raises TemplateFault."""
+    found = canonical_url(url)
+    if found is None:
         raise TemplateFault("url: not an address that can be called")
-    return url
+    return found

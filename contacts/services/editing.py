@@ -20,6 +20,7 @@ from contacts.services.schema import (
     check_name,
     check_patterns,
     load_schema,
+    refuse_too_many,
 )
 from contacts.services.states import ContactState, Draft
 
@@ -95,6 +96,8 @@ class Edition:
         try:
             self._identify(draft, identifiers, refuse_taken)
             self._set_attributes(draft, changes.attributes, refuse_taken)
+            if changes.attributes:
+                refuse_too_many(draft.after.attributes)
         except DomainError:
             self._restore(draft, saved)
             raise

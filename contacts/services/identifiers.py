@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from config.endpoints import canonical_chat
 from config.mailboxes import canonical_email
 from config.phones import canonical_phone
 from config.texts import composed
@@ -53,4 +54,6 @@ def _is_storable(text: str) -> bool:
 _NORMALIZERS: dict[str, Callable[[str], str | None]] = {
     Identifier.EMAIL: canonical_email,
     Identifier.PHONE: canonical_phone,
+    # Where the channel of that name writes to.
+    "telegram": canonical_chat,
 }

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from config.moments import parse_moment, spells_moment
 from config.rendering import iso_millis
+from config.sizes import has_too_many_keys
 from contacts.errors import InvalidFieldValue
 from contacts.models import Field, Identifier
 from contacts.services.identifiers import normalize_identifier
@@ -61,7 +63,14 @@ def check_attributes(schema: ContactSchema, attributes: Mapping[str, Any]) -> di
 
     Raises InvalidFieldValue.
     """
+    refuse_too_many(attributes)
     return {name: _checked(schema, name, value) for name, value in attributes.items()}
+
+
+def refuse_too_many(attributes: Mapping[str, Any]) -> None:
+    """Raise InvalidFieldValue for more than one contact may have."""
+    if has_too_many_keys(attributes):
+        raise InvalidFieldValue("attributes", f"an object of at most {settings.MAX_KEYS} keys")
 
 
 def check_patterns(schema: ContactSchema, many: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:

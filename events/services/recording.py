@@ -10,16 +10,18 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from config import clock, ids
 from config.errors import DomainError
+from config.sizes import has_too_many_keys
 from config.texts import composed
 from contacts.services import CompanyResolution, ContactResolution, Resolution, link_companies
 from contacts.services.companies import ResolvedCompany
 from contacts.signals import ContactChange, Kind
 from events.bounds import CLOCK_TOLERANCE, in_milliseconds
-from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId
+from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId, TooManyProperties
 from events.metrics import EVENTS
 from events.models import EffectsLevel
 from events.services.consequences import Consequence, record_consequences
@@ -382,6 +384,8 @@ def _begun(workspace_id: UUID, event: IncomingEvent, received_at: datetime, sour
         raise InvalidEventName
     if len(event.message_id) > MAX_MESSAGE_ID:
         raise InvalidMessageId
+    if has_too_many_keys(event.properties):
+        raise TooManyProperties(settings.MAX_KEYS)
     moment = event.occurred_at
     if moment is None:
         moment = received_at

@@ -16,6 +16,8 @@ from events.services.stream import RecordedEvent, SchemaPolicy
 MAX_OBSERVED_NAMES = 10_000
 MAX_OBSERVED_PROPERTIES = 500
 """Beyond these an open format's names and properties are still stored, but no longer listed."""
+MAX_LEARNED_PROPERTIES = 2_000
+"""Of one name: beyond these its properties are still stored, but not learned. Every event of the name reads them."""
 _MAX_PROPERTY_NAME = 128
 
 Checked = Mapping[str, Any] | DomainError
@@ -30,6 +32,10 @@ class Schema:
     types: dict[str, str] = field(default_factory=dict)
     locked: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
+
+    def may_learn(self, name: str) -> bool:
+        """Tell whether there is room for a property that is not locked."""
+        return name in self.types or len(self.types) < MAX_LEARNED_PROPERTIES
 
 
 def check_schemas(workspace_id: UUID, events: Sequence[RecordedEvent], policy: SchemaPolicy) -> list[Checked]:
@@ -90,7 +96,7 @@ def _learn(workspace_id: UUID, events: Sequence[RecordedEvent]) -> list[Checked]
 
 def _has_news(event: RecordedEvent, schema: Schema | None) -> bool:
     return schema is None or any(
-        name not in schema.locked and learned_type(value) is not None
+        name not in schema.locked and learned_type(value) is not None and schema.may_learn(name)
         for name, value in event.properties.items()
     )
 
@@ -117,7 +123,9 @@ class _Learner:
                 stored[name] = normalised(value, type_, name)
             except InvalidPropertyValue as problem:
                 problems.append(problem)
-            if not locked:
+            if not locked and (
+                name in schema.types or len(schema.types) + len(news) < MAX_LEARNED_PROPERTIES
+            ):
                 news[name] = type_
         if problems:
             raise SchemaMismatch(problems)

@@ -330,6 +330,7 @@ def test_a_form_is_made_by_the_service(staff, workspace):
         "allowed_origins": "[]",
         "consents": '["email"]',
         "redirect_url": "",
+        "on_known": "fill_in",
         "confirmation_template": "",
     }
     assert staff.post(page("form", "add"), {**data, "fields": "[]"}).status_code == 200

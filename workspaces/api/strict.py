@@ -81,6 +81,9 @@ class ObjectField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+_MOST_TOLD = 100
+
+
 class KnownKeysSerializer(serializers.Serializer[Any]):
     """A body in which a key that is not known is refused, rather than dropped in silence."""
 
@@ -89,7 +92,7 @@ class KnownKeysSerializer(serializers.Serializer[Any]):
         unknown = (
             sorted(str(key) for key in data if key not in self.fields) if isinstance(data, Mapping) else []
         )
-        faults: dict[str, Any] = {key: [UNKNOWN_KEY] for key in unknown}
+        faults: dict[str, Any] = {key: [UNKNOWN_KEY] for key in unknown[:_MOST_TOLD]}
         try:
             values = super().to_internal_value(data)
         except ValidationError as error:
@@ -131,7 +134,7 @@ def refuse_body(request: Request) -> None:
     except APIException:  # nothing that could be meant for us
         return
     if isinstance(data, Mapping) and data:
-        raise ValidationError({str(key): [UNKNOWN_KEY] for key in sorted(data, key=str)})
+        raise ValidationError({str(key): [UNKNOWN_KEY] for key in sorted(data, key=str)[:_MOST_TOLD]})
 
 
 def text_parameter(request: Request, name: str) -> str | None:

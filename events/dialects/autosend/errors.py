@@ -7,7 +7,7 @@ from config.errors import DomainError
 from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier
 from events.dialects.autosend.mapping import FIELD_OF_CONTACT_FIELD, FIELD_OF_KIND, SPOKEN_TYPE
 from events.dialects.checks import Problem as FieldProblem
-from events.errors import InvalidPropertyValue
+from events.errors import InvalidPropertyValue, TooManyProperties
 from workspaces.api.errors import BodyBuilder, ErrorTable, Problem
 
 INVALID_EMAIL = "Invalid email format"
@@ -122,10 +122,14 @@ def _details(problem: Problem) -> list[dict[str, str]]:
 
 def _field(error: Exception) -> str:
     match error:
+        case InvalidFieldValue(field="attributes"):
+            return "customFields"
         case InvalidFieldValue(field=name):
             return FIELD_OF_CONTACT_FIELD.get(name, f"customFields.{name}")
         case InvalidIdentifier(kind=kind):
             return FIELD_OF_KIND.get(kind, f"customFields.{kind}")
+        case TooManyProperties():
+            return "eventProperties"
         case _:
             return "body"
 

@@ -54,7 +54,8 @@ def _no_identity(error: Any) -> tuple[str, str]:
 
 def _unfit_value(error: Any) -> tuple[str, str]:
     expected = error.expected or "a valid value"
-    return f"attributes.{error.field}", f"The attributes.{error.field} field must be {expected}."
+    field = error.field if error.field == "attributes" else f"attributes.{error.field}"
+    return field, f"The {field} field must be {expected}."
 
 
 def _about(field: str) -> Callable[[Any], tuple[str, str]]:

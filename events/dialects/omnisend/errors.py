@@ -62,6 +62,8 @@ def field_problems(error: Exception) -> list[FieldProblem]:
         return [FieldProblem(field, PROPERTY_CODES[error.code], error.message)]
     if error.code == "invalid_field_value":
         name = getattr(error, "field", "")
+        if name == "attributes":
+            return [FieldProblem("contact.customProperties", "too_many", error.message)]
         field = f"contact.{name}" if name in ATTRIBUTE_FIELDS else f"contact.customProperties.{name}"
         return [FieldProblem(field, "type_mismatch", error.message)]
     if error.code in CODES:

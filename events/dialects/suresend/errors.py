@@ -29,6 +29,8 @@ def _sentence(problem: FieldProblem) -> str:
 _FIELD_OF_CODE = {
     "invalid_event_name": "type",
     "invalid_event_time": "occurredAt",
+    # Nearly all that an event can hold is in there.
+    "too_many_properties": "metadata",
     "invalid_identifier": "person",
     "identifier_taken": "person",
     "no_identity": "person",
