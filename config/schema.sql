@@ -1,4 +1,4 @@
--- Of the migrations: 0cf801d894984550b98f0eee427003fed366b7f3ec4ad3a9ed9605d006cda7e9
+-- Of the migrations: 0fec56e90e5c8d24e9dab493484e84d9b29576a1ce00588bb99eca37ed65eee3
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -842,6 +842,13 @@ CREATE TABLE public.workspaces_membership (
     user_id uuid NOT NULL,
     workspace_id uuid NOT NULL
 );
+CREATE TABLE public.workspaces_tokenfamily (
+    id uuid NOT NULL,
+    refresh_id character varying(32) NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    user_id uuid NOT NULL
+);
 CREATE TABLE public.workspaces_user (
     password character varying(128) NOT NULL,
     last_login timestamp with time zone,
@@ -1098,6 +1105,8 @@ ALTER TABLE ONLY public.workspaces_confirmation
     ADD CONSTRAINT workspaces_confirmation_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workspaces_membership
     ADD CONSTRAINT workspaces_membership_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.workspaces_tokenfamily
+    ADD CONSTRAINT workspaces_tokenfamily_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workspaces_user_groups
     ADD CONSTRAINT workspaces_user_groups_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workspaces_user_groups
@@ -1222,6 +1231,8 @@ CREATE INDEX workspaces_application_workspace_id_5fd4e731 ON public.workspaces_a
 CREATE INDEX workspaces_confirmation_user_id_b9ed75e8 ON public.workspaces_confirmation USING btree (user_id);
 CREATE INDEX workspaces_membership_user_id_96a9ee37 ON public.workspaces_membership USING btree (user_id);
 CREATE INDEX workspaces_membership_workspace_id_03c7ef39 ON public.workspaces_membership USING btree (workspace_id);
+CREATE INDEX workspaces_tokenfamily_expires_at_6bda2f69 ON public.workspaces_tokenfamily USING btree (expires_at);
+CREATE INDEX workspaces_tokenfamily_user_id_2586d21a ON public.workspaces_tokenfamily USING btree (user_id);
 CREATE INDEX workspaces_user_groups_group_id_b23d60db ON public.workspaces_user_groups USING btree (group_id);
 CREATE INDEX workspaces_user_groups_user_id_4ba6664c ON public.workspaces_user_groups USING btree (user_id);
 CREATE INDEX workspaces_user_user_permissions_permission_id_838e521f ON public.workspaces_user_user_permissions USING btree (permission_id);
@@ -1361,6 +1372,8 @@ ALTER TABLE ONLY public.workspaces_membership
     ADD CONSTRAINT workspaces_membershi_workspace_id_03c7ef39_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.workspaces_membership
     ADD CONSTRAINT workspaces_membership_user_id_96a9ee37_fk_workspaces_user_id FOREIGN KEY (user_id) REFERENCES public.workspaces_user(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.workspaces_tokenfamily
+    ADD CONSTRAINT workspaces_tokenfamily_user_id_2586d21a_fk_workspaces_user_id FOREIGN KEY (user_id) REFERENCES public.workspaces_user(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.workspaces_user_groups
     ADD CONSTRAINT workspaces_user_groups_group_id_b23d60db_fk_auth_group_id FOREIGN KEY (group_id) REFERENCES public.auth_group(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.workspaces_user_groups
@@ -1453,4 +1466,5 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('sessions', '0001_initial', now()),
     ('workspaces', '0001_initial', now()),
     ('workspaces', '0002_allowed_origins', now()),
-    ('workspaces', '0003_confirmation', now());
+    ('workspaces', '0003_confirmation', now()),
+    ('workspaces', '0004_token_families', now());

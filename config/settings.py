@@ -256,6 +256,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     },
     # Tells that beat, the broker and a worker live.
     "heartbeat": {"task": "events.tasks.beat_heart", "every": HEARTBEAT_SECONDS},
+    "expired tokens": {
+        "task": "workspaces.tasks.forget_tokens",
+        "next_due": "workspaces.schedule.expired_tokens",
+        "every": 3600,
+    },
     "stale rows": {"task": "segments.tasks.sweep_stale_rows", "every": 3600},
     "partitions": {"task": "events.tasks.make_partitions", "every": 24 * 3600},
 }

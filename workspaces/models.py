@@ -1,11 +1,13 @@
 """Tenants, their members, and the credentials that open them."""
 
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Lower
+from django.urls import reverse
 from oauth2_provider.models import AbstractApplication
 
 from config import clock
@@ -30,6 +32,12 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # the library
         """Spell the address in the form that signs in."""
         super().clean()
         self.email = canonical_email(self.email) or self.email
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; who is inactive loses their tokens for good, also for when they are active again."""
+        super().save(*args, **kwargs)
+        if not self.is_active:
+            self.token_families.all().delete()
 
 
 class Workspace(models.Model):  # type: ignore[django-manager-missing]  # as above
@@ -149,6 +157,23 @@ class Application(AbstractApplication):  # type: ignore[misc]  # the library has
 
     class Meta(AbstractApplication.Meta):  # type: ignore[misc]  # the library has no types
         verbose_name = "OAuth application"
+
+    def get_absolute_url(self) -> str:
+        """Return the admin's page: the library's own pages have no routes here."""
+        return reverse("admin:workspaces_application_change", args=[self.pk])
+
+
+class TokenFamily(models.Model):
+    """JWTs that go back to one sign-in; without its row none of them opens anything."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="token_families")
+    refresh_id = models.CharField(max_length=32, help_text="The `jti` of the one refresh token that is good.")
+    expires_at = models.DateTimeField(db_index=True)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"until {self.expires_at:%Y-%m-%d %H:%M:%S}"
 
 
 class Confirmation(models.Model):

@@ -23,7 +23,7 @@ from workspaces.errors import (
     LastOwner,
     UnknownScopes,
 )
-from workspaces.models import ApiKey, Application, Membership, Role, User, Workspace
+from workspaces.models import ApiKey, Application, Membership, Role, TokenFamily, User, Workspace
 from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
 from workspaces.scopes import ALL_SCOPES, unknown_scopes
 
@@ -129,6 +129,12 @@ def _keep_an_owner(workspace: Workspace, user: User) -> None:
     owners = Membership.objects.filter(workspace=workspace, role=Role.OWNER)
     if set(owners.values_list("user_id", flat=True)) == {user.pk}:
         raise LastOwner
+
+
+def forget_expired_tokens() -> int:
+    """Delete the families of JWTs of which none can be good any more. Returns how many."""
+    deleted, _ = TokenFamily.objects.filter(expires_at__lt=clock.now()).delete()
+    return deleted
 
 
 def issue_api_key(

@@ -49,10 +49,11 @@ class TokenPairSerializer(serializers.Serializer[Any]):
     workspace = serializers.UUIDField(help_text="The id of the workspace that the token opens.")
 
 
-class AccessTokenSerializer(serializers.Serializer[Any]):
-    """A new access token."""
+class RefreshedTokensSerializer(serializers.Serializer[Any]):
+    """A new access token, and the refresh token that takes the place of the one that was used."""
 
     access = serializers.CharField()
+    refresh = serializers.CharField()
 
 
 class WorkspaceSerializer(serializers.Serializer[Any]):

@@ -18,12 +18,12 @@ from config.rendering import iso_millis
 from workspaces.access import Credential
 from workspaces.api.native import NativeAPIView, NativePublicView, object_body
 from workspaces.api.serializers import (
-    AccessTokenSerializer,
     ApiKeySerializer,
     CredentialsSerializer,
     ErrorSerializer,
     HealthSerializer,
     IssueKeySerializer,
+    RefreshedTokensSerializer,
     RevokeKeySerializer,
     SessionSerializer,
     SuccessSerializer,
@@ -34,13 +34,13 @@ from workspaces.api.serializers import (
     WorkspaceSerializer,
 )
 from workspaces.api.strict import read_body
-from workspaces.authentication import SessionAuthentication
+from workspaces.authentication import JWTAuthentication, SessionAuthentication
 from workspaces.errors import AccessDenied
 from workspaces.models import ApiKey, User
 from workspaces.services import issue_api_key, revoke_api_key, set_allowed_origins
 from workspaces.sessions import open_session
 from workspaces.signin import user_signing_in
-from workspaces.tokens import issue_tokens, refresh_access
+from workspaces.tokens import issue_tokens, refresh_tokens, revoke_tokens
 
 _REFUSED = OpenApiResponse(ErrorSerializer)
 _SIGN_IN_REFUSALS = dict.fromkeys((400, 401, 413, 415, 429), _REFUSED)
@@ -70,7 +70,7 @@ class LoginView(NativePublicView):
 class LogoutView(NativePublicView):
     """Signs a member out."""
 
-    authentication_classes = (SessionAuthentication,)
+    authentication_classes = (JWTAuthentication, SessionAuthentication)
 
     @extend_schema(
         operation_id="logout",
@@ -79,9 +79,12 @@ class LogoutView(NativePublicView):
         responses={204: None, 401: _REFUSED, 403: _REFUSED},
     )
     def post(self, request: Request) -> Response:
-        """End the session; like every write, it carries the CSRF token."""
+        """End the session, for which the CSRF token is needed; or, by a JWT, all tokens of its sign-in."""
         _signed_in(request)
-        logout(request._request)
+        if isinstance(request.auth, Credential) and request.auth.kind == "jwt":
+            revoke_tokens(request.META["HTTP_AUTHORIZATION"].partition(" ")[2].strip())
+        else:
+            logout(request._request)
         return Response(status=204)
 
 
@@ -124,11 +127,15 @@ class TokenRefreshView(NativePublicView):
         tags=["auth"],
         auth=[],
         request=TokenRefreshSerializer,
-        responses={200: AccessTokenSerializer, **_SIGN_IN_REFUSALS},
+        responses={200: RefreshedTokensSerializer, **_SIGN_IN_REFUSALS},
     )
     def post(self, request: Request) -> Response:
-        """Return a new access token while the user is still a member."""
-        return Response({"access": refresh_access(validated(TokenRefreshSerializer, request)["refresh"])})
+        """Return a new access token while the user is still a member, and the refresh token to use next.
+
+        A refresh token is good once: using it again revokes all tokens of its sign-in.
+        """
+        pair = refresh_tokens(validated(TokenRefreshSerializer, request)["refresh"])
+        return Response({"access": pair.access, "refresh": pair.refresh})
 
 
 class HealthView(NativePublicView):
