@@ -109,3 +109,5 @@ class DocumentationView(SpectacularSwaggerView):
     authentication_classes = ()
     permission_classes = ()
     url_name = "openapi"
+    # What DRF answers to OPTIONS has no page.
+    http_method_names = ("get", "head")

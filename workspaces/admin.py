@@ -388,6 +388,7 @@ class ApplicationAdmin(GrantAdmin):
     search_help_text = "Name or client id"
     readonly_fields = ["client_id", "created", "updated"]
     fixed_fields = ["workspace", "client_type"]
+    view_on_site = False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """Show the machine's facts of a client that exists."""
