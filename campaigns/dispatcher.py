@@ -22,6 +22,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from campaigns.services.delivery import Attempt, Claimed, claim_messages, record_attempts, send
+from config.database.faults import fault_of
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Dispatcher:
             done, self._done = self._done, []
         try:
             _record_all(done)
-        except (OperationalError, InterfaceError):
+        except (DatabaseError, InterfaceError):
             # What was recorded already is not ours any more, so it may come again.
             with self._changed:
                 self._done = [*done, *self._done]
@@ -178,9 +179,9 @@ def _record_all(done: Sequence[tuple[Work, Attempt]]) -> None:
     for workspace_id, attempts in by_workspace.items():
         try:
             record_attempts(workspace_id, attempts)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
+        except Exception as error:
+            if fault_of(error) is not None:
+                raise
             logger.exception("Deliveries are recorded one by one")
             for attempt in attempts:
                 _record_one(workspace_id, attempt)
@@ -189,9 +190,9 @@ def _record_all(done: Sequence[tuple[Work, Attempt]]) -> None:
 def _record_one(workspace_id: UUID, attempt: Attempt) -> None:
     try:
         record_attempts(workspace_id, [attempt])
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
+    except Exception as error:
+        if fault_of(error) is not None:
+            raise
         # It becomes unknown in time, and is settled as such.
         logger.exception("What became of message %s could not be recorded", attempt.claimed.message.pk)
 

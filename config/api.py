@@ -11,6 +11,7 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.urls import Resolver404, ResolverMatch, get_resolver
 
+from config.lending import PAGES, belongs_to, is_for
 from config.metrics.figures import dialect_of
 from workspaces.api.base import RefusalsInOwnFormat
 from workspaces.sessions import close_session
@@ -41,6 +42,7 @@ class ApiMiddleware:
         """Answer the request."""
         match = _match_in_api(request)
         if match is None:
+            belongs_to(PAGES)
             return self._go_on(request)
         if self._is_welcome(request):
             request.resolver_match = match
@@ -97,6 +99,8 @@ def _match_in_api(request: HttpRequest) -> ResolverMatch | None:
 
 def _answer(request: HttpRequest) -> HttpResponseBase:
     match: Any = request.resolver_match
+    view = match.func.cls
+    is_for(view, is_ingest=request.method == "POST" and view.claims_keys)
     response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
     if hasattr(request, "session"):
         close_session(request, response)

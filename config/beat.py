@@ -24,6 +24,7 @@ from django.utils.module_loading import import_string
 from kombu.transport import TRANSPORT_ALIASES
 
 from config import clock
+from config.database.work import use_in_process
 from config.metrics.figures import BEAT_TICK
 from config.postgres.locks import ServerUnavailableError
 from config.schedule import CHANNEL, LOOK_SECONDS
@@ -102,6 +103,8 @@ class Scheduler(beat.Scheduler):
 
     def setup_schedule(self) -> None:
         """Read `settings.SCHEDULE`; Celery's own setting for it is not used."""
+        # Short statements: one that is not answered soon never will be.
+        use_in_process("effects")
         now = clock.now()
         self.jobs = {name: self._job(name, options, now) for name, options in settings.SCHEDULE.items()}
         self._listening: psycopg.Connection[Any] | None = None

@@ -12,14 +12,19 @@ import stat
 import struct
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 
 Environ = dict[str, Any]
+_Peer = tuple[str, str]
+"""The address that a request came from, and the port that it came to: connections to the database are others."""
 
 _TURN_SECONDS = 0.5
+_SLOW_SECONDS = 1.0
+"""For which a body may be awaited before it counts as slow."""
 # `tcpi_last_data_sent` of Linux' struct tcp_info: milliseconds since anything was sent on the connection.
 _TCP_INFO_BYTES = 104
 _LAST_DATA_SENT = struct.Struct("=44xI")
@@ -53,44 +58,71 @@ def with_body(environ: Environ) -> Environ:
         return environ
     most = settings.MAX_BODY_BYTES + 1
     wanted = most if is_chunked else min(length, most)
-    deadline = time.monotonic() + settings.BODY_TIMEOUT_SECONDS
-    _watch.begin(environ.get("REMOTE_ADDR", ""), deadline)
+    awaited = _watch.begin((environ.get("REMOTE_ADDR", ""), environ.get("SERVER_PORT", "")))
     try:
         body = environ["wsgi.input"].read(wanted)
     finally:
-        _watch.end()
-    is_missing = len(body) < wanted and time.monotonic() >= deadline
+        _watch.end(awaited)
+    is_overdue = len(body) < wanted and time.monotonic() >= awaited.deadline
     return {
         **environ,
-        "wsgi.input": _MissingBody() if is_missing else io.BytesIO(body),
+        "wsgi.input": _MissingBody() if is_overdue else io.BytesIO(body),
         # Django would take a body without a length for an empty one.
-        "CONTENT_LENGTH": str(wanted if is_missing else len(body))
+        "CONTENT_LENGTH": str(wanted if is_overdue else len(body))
         if is_chunked
         else environ["CONTENT_LENGTH"],
     }
 
 
+def is_missing(request: Environ) -> bool:
+    """Tell whether the body of a request was not there in time."""
+    return isinstance(request["wsgi.input"], _MissingBody)
+
+
+def rewind(request: Environ) -> None:
+    """Have the body read again from its beginning."""
+    if isinstance(request["wsgi.input"], io.BytesIO):
+        request["wsgi.input"].seek(0)
+
+
+class _Awaited:
+    """A body that a thread waits for: whose it is, since when and until when (monotonic seconds)."""
+
+    __slots__ = ("began", "deadline", "peer")
+
+    def __init__(self, peer: _Peer) -> None:
+        self.peer = peer
+        self.began = time.monotonic()
+        self.deadline: float = self.began + settings.BODY_TIMEOUT_SECONDS
+
+
 class _Watch:
-    """Ends connections whose bodies are overdue; its thread runs only while a body is awaited."""
+    """Ends connections whose bodies are overdue; its thread runs only while a body is awaited.
+
+    Where more than `settings.SLOW_BODIES` are slow at once, those in excess are overdue: first those of the address
+    that has the most, the longest awaited of them first.
+    """
 
     def __init__(self) -> None:
-        self._awaited: dict[int, tuple[str, float]] = {}
+        self._awaited: set[_Awaited] = set()
         self._something_awaited = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, peer: str, deadline: float) -> None:
-        """Let this thread await a body from `peer`, an address, until the deadline on the monotonic clock."""
-        self._awaited[threading.get_ident()] = (peer, deadline)
+    def begin(self, peer: _Peer) -> _Awaited:
+        """Let this thread await a body from `peer`."""
+        awaited = _Awaited(peer)
+        self._awaited.add(awaited)
         # The watching thread forgets first, and looks afterwards at who waits.
         if not self._something_awaited.is_set():
             self._something_awaited.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="slow bodies", daemon=True)
             self._thread.start()
+        return awaited
 
-    def end(self) -> None:
-        """Tell that this thread awaits no body any more."""
-        del self._awaited[threading.get_ident()]
+    def end(self, awaited: _Awaited) -> None:
+        """Tell that this body is awaited no more."""
+        self._awaited.discard(awaited)
 
     def _run(self) -> None:
         while True:
@@ -98,26 +130,39 @@ class _Watch:
             time.sleep(_TURN_SECONDS)
             self._something_awaited.clear()
             now = time.monotonic()
-            for peer, deadline in list(self._awaited.values()):
+            awaited = list(self._awaited)
+            if awaited:
                 self._something_awaited.set()
-                if now >= deadline:
-                    _end_silent_connections(peer)
+            for one in _in_excess([one for one in awaited if now - one.began >= _SLOW_SECONDS]):
+                one.deadline = min(one.deadline, now)
+            overdue: dict[_Peer, float] = {}
+            for one in awaited:
+                if now >= one.deadline:
+                    seconds = now - one.began - _TURN_SECONDS
+                    overdue[one.peer] = min(overdue.get(one.peer, seconds), seconds)
+            for peer, seconds in overdue.items():
+                _end_silent_connections(peer, seconds)
 
 
-def _end_silent_connections(peer: str) -> None:
-    """Stop reading from the connections of an address to which nothing was sent for as long as a body may take.
+def _in_excess(slow: list[_Awaited]) -> list[_Awaited]:
+    """Return those of the slow bodies that are too many."""
+    by_peer: dict[_Peer, list[_Awaited]] = defaultdict(list)
+    for one in sorted(slow, key=lambda one: one.began, reverse=True):
+        by_peer[one.peer].append(one)
+    return [max(by_peer.values(), key=len).pop() for _ in range(len(slow) - settings.SLOW_BODIES)]
+
+
+def _end_silent_connections(peer: _Peer, seconds: float) -> None:
+    """Stop reading from the connections of an address to which nothing was sent for so long.
 
     Which of them has the body the server does not say. The others of the same address are idle ones, which any server
     may close, or, of a proxy that does not buffer bodies, requests that have run for as long.
     """
-    silent_milliseconds = (settings.BODY_TIMEOUT_SECONDS - _TURN_SECONDS) * 1000
     for connection in _connections():
         # It may be gone by now.
         with connection, contextlib.suppress(OSError):
-            if (
-                connection.getpeername()[0] == peer
-                and _milliseconds_silent(connection) >= silent_milliseconds
-            ):
+            ends = connection.getpeername()[0], str(connection.getsockname()[1])
+            if ends == peer and _milliseconds_silent(connection) >= seconds * 1000:
                 connection.shutdown(socket.SHUT_RD)
 
 

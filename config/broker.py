@@ -20,6 +20,9 @@ from pgmq.install import get_embedded_install_sql
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from config.database.connection import BoundedConnection
+from config.timeouts import Timeouts
+
 # kombu silences it around each call, which in a process with threads does not always hold.
 warnings.filterwarnings("ignore", message=r"list_queues\(\) now returns", category=UserWarning)
 
@@ -28,6 +31,8 @@ READ_SECONDS = 5.0
 """After which a consumer reads in any case: for what a killed worker had taken, and a notification that was lost."""
 IDLE_SECONDS = 5.0
 """After which a consumer's thread, in which its tasks run, leaves the database alone until a message comes."""
+CONNECT_SECONDS = 2
+"""How long it may take to reach the database, unless its address says otherwise."""
 FULL_SECONDS = 0.1
 """After which a consumer that has all it may have at a time looks whether it may have more."""
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
@@ -127,7 +132,7 @@ class Line:
             if self._connection.closed:
                 self._drop()
         if self._connection is None:
-            connection = _connection_class().connect(django_conninfo(), autocommit=True)
+            connection = connect()
             for channel in self._channels:
                 connection.execute(_listen_to(channel))
             self._connection = connection
@@ -223,9 +228,23 @@ def django_conninfo() -> str:
     """Return where Django's database is, for libpq; this starts the embedded server."""
     parameters = connections["default"].get_connection_params()
     usable = {name: value for name, value in parameters.items() if name not in NOT_FOR_LIBPQ}
-    # A message is a wake-up for a row that is safe already: its own commit need not wait for the disk.
-    options = f"{usable.get('options', '')} -c synchronous_commit=off".strip()
-    return make_conninfo(**{"connect_timeout": 2, **usable, "options": options})
+    # A message is a wake-up for a row that is safe already: its own commit need not wait for the disk. Nothing that
+    # is asked takes long.
+    options = f"{usable['options']} {_timeouts().options} -c synchronous_commit=off"
+    connect_timeout = settings.DATABASES["default"]["OPTIONS"].get("connect_timeout", CONNECT_SECONDS)
+    return make_conninfo(**{**usable, "connect_timeout": connect_timeout, "options": options})
+
+
+def connect() -> BoundedConnection:
+    """Return a connection to Django's database that is nobody else's."""
+    line = BoundedConnection.connect(django_conninfo(), autocommit=True)
+    line.silence_seconds = _timeouts().silence_seconds
+    return line
+
+
+def _timeouts() -> Timeouts:
+    limits: Timeouts = settings.TIMEOUTS["web" if settings.IN_WEB else "effects"]
+    return limits
 
 
 def is_in_database() -> bool:
@@ -278,7 +297,3 @@ def _is_set_up(connection: psycopg.Connection[Any], queue: str) -> bool:
 
 def _has_tables(connection: psycopg.Connection[Any], *names: str) -> bool:
     return connection.execute(_TABLES, [list(names)]).fetchone() == (len(names),)
-
-
-def _connection_class() -> type[psycopg.Connection[Any]]:
-    return getattr(connections["default"], "connection_class", psycopg.Connection)

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import (
     before_task_publish,
+    celeryd_init,
     setup_logging,
     task_postrun,
     task_prerun,
@@ -17,6 +18,7 @@ from celery.signals import (
 from django.db import close_old_connections
 from kombu.transport import TRANSPORT_ALIASES
 
+from config.database.work import use_in_process
 from config.memory import settle
 from config.metrics.figures import count_task
 from config.orphans import die_with_parent
@@ -33,6 +35,12 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery would hang up after each task: the next one would pay for a new connection, on which nothing is planned yet.
 app.conf["CELERY_DB_REUSE_MAX"] = TASKS_PER_CONNECTION = 1_000
 app.autodiscover_tasks()
+
+
+@celeryd_init.connect(dispatch_uid="config.work_in_background")
+def work_in_background(**_: Any) -> None:
+    """Bound what a worker asks of the database as background work."""
+    use_in_process("background")
 
 
 @task_prerun.connect(dispatch_uid="config.leave_broken_connections")

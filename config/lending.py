@@ -2,73 +2,267 @@
 
 The server has more threads than there are connections: most only wait, for bodies or for a group's commit. A request
 borrows a connection when it first asks for one, and whoever is about to wait gives it back.
+
+No workspace and no route can hold all of them, so one that waits for a lock keeps no other from its answer, and some
+are for requests that record events. Who finds none waits for a few seconds and in a queue of bounded length.
 """
 
-import queue
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Hashable
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from config.errors import Overloaded
+
 _ALIAS = "default"
 _IDLE_SECONDS = 5.0
 """After which a connection is tested before it is lent: the database may have been restarted."""
+PAGES = "pages"
+"""All pages together have the share of a workspace."""
+
+
+class Loan:
+    """What one request has of the lender.
+
+    `route` is what it asks for, `workspace` who asks: both have a share of the connections.
+    """
+
+    __slots__ = (
+        "borrowings",
+        "connection",
+        "deadline",
+        "held",
+        "is_ingest",
+        "is_reserved",
+        "key",
+        "line",
+        "route",
+        "waits",
+        "workspace",
+    )
+
+    def __init__(self) -> None:
+        self.route: Hashable = None
+        self.workspace: Hashable = None
+        self.key: tuple[Hashable, bool] | None = None
+        self.is_ingest = False
+        self.connection: Any = None
+        self.is_reserved = False
+        self.held: tuple[Hashable, ...] = ()
+        self.borrowings = 0
+        self.deadline: float | None = None
+        self.line: Any = None
+        self.waits = 0
+
+    def is_lost(self) -> bool:
+        """Tell whether the connection that was borrowed last broke, or could not be made."""
+        if self.connection is None:
+            return False
+        line = self.connection.connection
+        return line is None or line.closed or (self.line is not None and line is not self.line)
+
+    def has_done_nothing(self) -> bool:
+        """Tell whether the database has answered nothing at all: the very first statement met a lost connection."""
+        made = getattr(self.connection, "line", None)
+        waits = self.line.waits - self.waits if self.line is not None else 0
+        if made is not None and made is not self.line:
+            waits += made.waits
+        return self.borrowings == 1 and waits <= 1
 
 
 class ConnectionLender:
-    """Lends a fixed number of connections to the threads that handle requests."""
+    """Lends a fixed number of connections to the threads that handle requests.
 
-    def __init__(self, size: int) -> None:
-        # The last one used comes first: its statements are prepared, and the others may stay unconnected.
-        self._free: queue.LifoQueue[tuple[BaseDatabaseWrapper, float]] = queue.LifoQueue()
+    `size` of them are for all, `ingest` more for requests that record events, which may have the others, too. A
+    workspace holds at most `share` of those for all, and a route all but one. A request waits `wait_seconds` at most
+    for one, `most_waiting` requests at a time, and keeps none beyond `request_seconds` after it began. Of a workspace
+    there are `most_of_workspace` requests at a time that record events, and as many others.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        ingest: int = 0,
+        share: int = 0,
+        wait_seconds: float = 5.0,
+        most_waiting: int = 1_000,
+        most_of_workspace: int = 1_000,
+        request_seconds: float = 0,
+    ) -> None:
         self._make = connections.create_connection
-        for _ in range(size):
-            connection = self._make(_ALIAS)
-            connection.inc_thread_sharing()
-            self._free.put((connection, time.monotonic()))
+        self._lock = threading.Lock()
+        # The last one used comes first: its statements are prepared, and the others may stay unconnected.
+        self._free = [self._new() for _ in range(size)]
+        self._reserved = [self._new() for _ in range(ingest)]
+        self._share = share or size
+        self._share_of_route = max(size - 1, 1)
+        self._held: Counter[Hashable] = Counter()
+        self._present: dict[tuple[Hashable, bool], int] = {}
+        self._most_of_workspace = most_of_workspace
+        self._waiting: deque[_Waiter] = deque()
+        self._wait_seconds = wait_seconds
+        self._most_waiting = most_waiting
+        self._request_seconds = request_seconds
         # Django asks it for the connection of a thread that has none.
         connections.create_connection = self._create  # type: ignore[method-assign]
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Let this thread borrow while it handles a request."""
+    def begin(self) -> Loan:
+        """Let this thread borrow while it handles a request, until `end`."""
+        loan = _thread.loan = Loan()
         _thread.lender = self
-        try:
-            yield
-        finally:
-            self.give_back()
-            _thread.lender = None
+        if self._request_seconds:
+            loan.deadline = time.monotonic() + self._request_seconds
+        return loan
+
+    def end(self) -> None:
+        """Take back what this thread has borrowed; it borrows no more."""
+        self.give_back()
+        key = _thread.loan.key
+        if key is not None:
+            with self._lock:
+                self._present[key] -= 1
+                if not self._present[key]:
+                    del self._present[key]
+        _thread.lender = _thread.loan = None
 
     def give_back(self) -> None:
         """Return the connection that this thread has borrowed, if any; the next use borrows again.
 
         Inside a transaction nothing happens.
         """
-        connection: BaseDatabaseWrapper | None = getattr(_thread, "borrowed", None)
-        if connection is not None and not connection.in_atomic_block:
-            _thread.borrowed = None
-            del connections[_ALIAS]
-            self._free.put((connection, time.monotonic()))
+        loan: Loan = _thread.loan
+        connection = loan.connection
+        if connection is None or connection.in_atomic_block:
+            return
+        loan.connection = loan.line = None
+        del connections[_ALIAS]
+        if connection.line is not None:
+            connection.line.deadline = None
+        with self._lock:
+            self._held.subtract(loan.held)
+            (self._reserved if loan.is_reserved else self._free).append((connection, time.monotonic()))
+            self._serve()
+        loan.held = ()
+
+    def belongs_to(self, workspace: Hashable) -> None:
+        """Say whose the request is, once. One that is over its workspace's share gives its connection back at once.
+
+        Raises Overloaded where the workspace has as many requests as it may.
+        """
+        loan: Loan = _thread.loan
+        key = (workspace, loan.is_ingest)
+        with self._lock:
+            present = self._present.get(key, 0)
+            if present >= self._most_of_workspace:
+                raise Overloaded
+            self._present[key] = present + 1
+            loan.workspace, loan.key = workspace, key
+            if loan.connection is None or loan.is_reserved:
+                return
+            if self._held[workspace] < self._share or loan.connection.in_atomic_block:
+                self._held[workspace] += 1
+                loan.held = (*loan.held, workspace)
+                return
+        self.give_back()
 
     def close(self) -> None:
         """Close the connections that nobody has borrowed."""
-        while not self._free.empty():
-            self._free.get()[0].close()
-
-    def _create(self, alias: str) -> BaseDatabaseWrapper:
-        if alias != _ALIAS or getattr(_thread, "lender", None) is not self:
-            connection: BaseDatabaseWrapper = self._make(alias)
-            return connection
-        connection, used_at = self._free.get()
-        connection.close_if_unusable_or_obsolete()
-        has_idled = time.monotonic() - used_at > _IDLE_SECONDS
-        if has_idled and connection.connection is not None and not connection.is_usable():
+        with self._lock:
+            free, self._free[:], self._reserved[:] = [*self._free, *self._reserved], [], []
+        for connection, _ in free:
             connection.close()
-        _thread.borrowed = connection
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return len(self._waiting)
+
+    def _new(self) -> tuple[BaseDatabaseWrapper, float]:
+        connection = self._make(_ALIAS)
+        connection.inc_thread_sharing()
+        return connection, time.monotonic()
+
+    def _create(self, alias: str) -> Any:
+        if alias != _ALIAS or getattr(_thread, "lender", None) is not self:
+            return self._make(alias)
+        return self._borrowed(_thread.loan)
+
+    def _borrowed(self, loan: Loan) -> Any:
+        connection, used_at = self._taken(loan)
+        loan.connection = connection
+        loan.borrowings += 1
+        connection.close_if_unusable_or_obsolete()
+        line = connection.connection
+        if line is not None and time.monotonic() - used_at > _IDLE_SECONDS and not connection.is_usable():
+            connection.close()
+            line = None
+        if line is None:
+            connection.line = None
+        else:
+            line.deadline = loan.deadline
+            loan.waits = line.waits
+        connection.deadline = loan.deadline
+        loan.line = line
         return connection
+
+    def _taken(self, loan: Loan) -> tuple[Any, float]:
+        with self._lock:
+            taken = self._take(loan)
+            if taken is not None:
+                return taken
+            if len(self._waiting) >= self._most_waiting:
+                raise Overloaded
+            waiter = _Waiter(loan)
+            self._waiting.append(waiter)
+        seconds = self._wait_seconds
+        if loan.deadline is not None:
+            seconds = max(min(seconds, loan.deadline - time.monotonic()), 0)
+        waiter.is_served.wait(seconds)
+        with self._lock:
+            if waiter.taken is None:
+                self._waiting.remove(waiter)
+                raise Overloaded
+            return waiter.taken
+
+    def _take(self, loan: Loan) -> tuple[Any, float] | None:
+        """Take a connection that the request may have; None where there is none. Under the lock."""
+        if loan.is_ingest and self._reserved:
+            loan.is_reserved = True
+            return self._reserved.pop()
+        if not self._free or (self._held[loan.route] >= self._share_of_route and loan.route is not None):
+            return None
+        if loan.workspace is not None and self._held[loan.workspace] >= self._share:
+            return None
+        loan.is_reserved = False
+        loan.held = tuple(key for key in (loan.route, loan.workspace) if key is not None)
+        self._held.update(loan.held)
+        return self._free.pop()
+
+    def _serve(self) -> None:
+        """Hand what is free to those who wait, the first who may have it. Under the lock."""
+        for waiter in list(self._waiting):
+            waiter.taken = self._take(waiter.loan)
+            if waiter.taken is not None:
+                self._waiting.remove(waiter)
+                waiter.is_served.set()
+            elif not self._free and not self._reserved:
+                return
+
+
+class _Waiter:
+    """A request that waits for a connection."""
+
+    __slots__ = ("is_served", "loan", "taken")
+
+    def __init__(self, loan: Loan) -> None:
+        self.loan = loan
+        self.taken: tuple[Any, float] | None = None
+        self.is_served = threading.Event()
 
 
 def give_back() -> None:
@@ -76,6 +270,21 @@ def give_back() -> None:
     lender: ConnectionLender | None = getattr(_thread, "lender", None)
     if lender is not None:
         lender.give_back()
+
+
+def is_for(route: Hashable, *, is_ingest: bool = False) -> None:
+    """Say what this thread's request asks for; outside a web request nothing happens."""
+    loan: Loan | None = getattr(_thread, "loan", None)
+    if loan is not None:
+        loan.route = route
+        loan.is_ingest = is_ingest
+
+
+def belongs_to(workspace: Hashable) -> None:
+    """Say whose this thread's request is; outside a web request nothing happens."""
+    lender: ConnectionLender | None = getattr(_thread, "lender", None)
+    if lender is not None:
+        lender.belongs_to(workspace)
 
 
 _thread = threading.local()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
@@ -15,8 +16,6 @@ from workspaces.api.errors import RETRY_SECONDS
 from workspaces.api.native import NativePublicView
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
-PROBES = frozenset(("/livez", "/readyz", "/api/health", "/metrics"))
-"""Paths that are answered before anything else is asked of a request."""
 
 
 class LiveSerializer(serializers.Serializer[object]):
@@ -83,7 +82,7 @@ def answer_probes_first(get_response: Handler) -> Handler:
     """Answer probes ahead of the middleware that asks for a known host, HTTPS or a session."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path_info not in PROBES:
+        if request.path_info not in settings.PROBES:
             return get_response(request)
         response: HttpResponseBase = resolve(request.path_info).func(request)
         if isinstance(response, SimpleTemplateResponse):

@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from django.db import DatabaseError
 
 from config import broker
 from config.celery import app
+from config.database.faults import Fault, fault_of
 from config.looks import Look
 from config.schema import migrations_on_disk
 
@@ -36,12 +37,45 @@ def state() -> State:
 
 
 def _look_at_database() -> State:
+    migrations = UNKNOWN
     try:
         with connect() as connection:
-            return {"database": OK, "migrations": _migrations(connection)}
+            migrations = _migrations(connection)
+            return {"database": _writing(connection), "migrations": migrations}
     except (psycopg.Error, DatabaseError) as error:
         logger.warning("database: %s", str(error).replace("\n", " "))
-        return {"database": UNREACHABLE, "migrations": UNKNOWN}
+        return {"database": _told(error), "migrations": migrations}
+
+
+def _writing(connection: psycopg.Connection[Any]) -> str:
+    """Tell whether the database takes writes. A full disk fails what spills a few hundred kilobytes to a file."""
+    if connection.execute("SHOW transaction_read_only").fetchone() != ("off",):
+        return Fault.READ_ONLY.value
+    with connection.transaction():
+        # Where the tables are, by default.
+        connection.execute("SET LOCAL temp_tablespaces = ''")
+        connection.execute("SET LOCAL work_mem = '64kB'")
+        connection.execute(_SPILL)
+    return OK
+
+
+def _told(error: Exception) -> str:
+    """Return what is wrong with the database, by what it answered."""
+    fault = fault_of(error)
+    return fault.value if fault in _TELLING else UNREACHABLE
+
+
+_SPILL: LiteralString = """
+SELECT count(*) FROM (SELECT n::text || repeat('x', 200) FROM generate_series(1, 3000) n ORDER BY 1) spilt
+"""
+_TELLING = (
+    Fault.NO_SPACE,
+    Fault.READ_ONLY,
+    Fault.TOO_MANY_CONNECTIONS,
+    Fault.STARTING,
+    Fault.OUT_OF_RESOURCES,
+    Fault.SYSTEM,
+)
 
 
 def _migrations(connection: psycopg.Connection[Any]) -> str:
@@ -54,8 +88,12 @@ def _migrations(connection: psycopg.Connection[Any]) -> str:
 
 def _look_at_broker() -> State:
     if broker.is_in_database():
-        with connect() as own:
-            broker.set_up_queue(own)
+        try:
+            with connect() as own:
+                broker.set_up_queue(own)
+        except psycopg.Error as error:
+            logger.warning("broker: %s", str(error).replace("\n", " "))
+            return {"broker": _told(error)}
     else:
         with app.connection_for_write() as connection:
             connection.connect()
@@ -64,7 +102,8 @@ def _look_at_broker() -> State:
 
 def connect(statement_seconds: float = STATEMENT_SECONDS) -> psycopg.Connection[Any]:
     """Return a connection of its own to Django's database, whose statements take so long at most."""
-    connection = psycopg.connect(broker.django_conninfo(), autocommit=True)
+    connection = broker.connect()
+    connection.silence_seconds = statement_seconds
     connection.execute(f"SET statement_timeout = {int(statement_seconds * 1000)}")
     return connection
 

@@ -20,6 +20,7 @@ from typing import Any
 from config.home import BASE_DIR, announce_url, headrace_home, home_trouble, require_home
 from config.postgres import locks
 from config.supervisor import Program, Supervisor
+from config.threads import THREADS_PER_CONNECTION
 
 STOP_SECONDS = 4.8
 # On a busy machine an answer takes its time; to ask again meanwhile would make it busier.
@@ -30,8 +31,6 @@ LONGEST_PAUSE_SECONDS = 1.0
 PATIENCE_SECONDS = 20.0
 # After its grace a worker still notes what was answered at the last moment.
 RECORDING_SECONDS = 2.0
-# Most threads of a web process only wait for bodies: see config.bodies.
-THREADS_PER_REQUEST = 8
 # It fits whoever tries Headrace as root in a container; production has its own process manager.
 AS_ROOT = "-Wignore:You're running the worker with superuser privileges"
 
@@ -193,7 +192,6 @@ def _programs(options: argparse.Namespace, news: News, wait: Wait) -> list[Progr
         f"--host={options.host}",
         f"--port={options.port}",
         f"--workers={options.web_workers}",
-        f"--blocking-threads={options.web_threads * THREADS_PER_REQUEST}",
         "--respawn-failed-workers",
         "--respawn-interval=0.5",
         "--workers-kill-timeout=2",
@@ -237,6 +235,7 @@ def _web_environment(options: argparse.Namespace) -> dict[str, str]:
         "HEADRACE_WEB": "1",
         "RATE_LIMIT_PROCESSES": str(options.web_workers),
         "WEB_THREADS": str(options.web_threads),
+        "GRANIAN_BLOCKING_THREADS": str(options.web_threads * THREADS_PER_CONNECTION),
     }
 
 

@@ -18,6 +18,8 @@ from config.home import announced_url, headrace_home
 from config.keys import key_in, require_secret
 from config.mailboxes import read_mailbox
 from config.metrics import PROGRAM
+from config.threads import THREADS_PER_CONNECTION
+from config.timeouts import from_environment
 
 env = environ.Env()
 
@@ -93,6 +95,8 @@ MIDDLEWARE = [
     "config.fallback.RefusalMiddleware",
 ]
 
+# Paths that are answered before anything else is asked of a request, and however many there are.
+PROBES = frozenset(("/livez", "/readyz", "/api/health", "/metrics"))
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 # Every client calls without a trailing slash, and a redirect would lose the body of a POST.
@@ -128,9 +132,14 @@ _DATABASE: dict[str, Any] = (
 )
 if _DATABASE["ENGINE"] not in {"config.embedded", "django.db.backends.postgresql"}:
     raise ImproperlyConfigured("DATABASE_URL must be the address of a PostgreSQL: postgres://...")
+# What the database may take, by the kind of work: see config.timeouts.
+TIMEOUTS = from_environment(env.float)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **_DATABASE,
+        "ENGINE": "config.embedded" if _DATABASE["ENGINE"] == "config.embedded" else "config.database",
+        # Workers and beat say that theirs is another: see config.work.
+        "WORK": "web" if IN_WEB else "command",
         "ATOMIC_REQUESTS": False,
         "CONN_MAX_AGE": None,  # a connection a thread, as long as the thread lives
         "OPTIONS": {
@@ -150,8 +159,6 @@ GROUP_COMMIT_EVENTS = env.int("GROUP_COMMIT_EVENTS", default=1000)  # 0: each by
 GROUP_COMMIT_LINGER_MS = env.float("GROUP_COMMIT_LINGER_MS", default=10.0)
 GROUP_COMMIT_WRITERS = env.int("GROUP_COMMIT_WRITERS", default=4)
 GROUP_COMMIT_WAITING = env.int("GROUP_COMMIT_WAITING", default=500)
-# How long a write of events may wait for a lock; a statement may take twice as long.
-INGEST_TIMEOUT_SECONDS = env.float("INGEST_TIMEOUT_SECONDS", default=5.0)
 
 # A message is a wake-up, the row the truth: so no results, no retries, and nobody waits for a broker.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://localhost")
@@ -375,8 +382,26 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 MAX_KEYS = env.int("MAX_KEYS", default=10_000)
 # After which a request whose body is still on its way is refused.
 BODY_TIMEOUT_SECONDS = env.float("BODY_TIMEOUT_SECONDS", default=30.0)
-# Requests that a web process works on at once, each on a database connection of its own.
+# Requests that a web process works on at once, each on a database connection of its own, and the connections besides
+# that only requests which record events may have.
 WEB_THREADS = env.int("WEB_THREADS", default=4)
+WEB_INGEST_CONNECTIONS = env.int("WEB_INGEST_CONNECTIONS", default=1)
+# How many of `WEB_THREADS` connections a workspace may hold at once in a process.
+WEB_WORKSPACE_CONNECTIONS = env.int("WEB_WORKSPACE_CONNECTIONS", default=max(WEB_THREADS // 2, 1))
+# How long a request waits for a connection.
+WEB_WAIT_SECONDS = env.float("WEB_WAIT_SECONDS", default=5.0)
+# After which nothing is asked of the database for a request any more.
+WEB_REQUEST_SECONDS = env.float("WEB_REQUEST_SECONDS", default=30.0)
+# The server's threads, most of which wait. Some are left to probes, and to tell the others that it is too much.
+SERVER_THREADS = env.int("GRANIAN_BLOCKING_THREADS", default=THREADS_PER_CONNECTION * WEB_THREADS)
+WEB_REQUESTS = env.int("WEB_REQUESTS", default=SERVER_THREADS - max(SERVER_THREADS // 8, 2))
+# How many of them one workspace may have that record events, and how many others; how many wait for a connection.
+WEB_WORKSPACE_REQUESTS = env.int("WEB_WORKSPACE_REQUESTS", default=max(2 * WEB_REQUESTS // 5, 1))
+WEB_WAITING = env.int("WEB_WAITING", default=max(WEB_REQUESTS // 2, 1))
+# Bodies that may be slow at once.
+SLOW_BODIES = env.int("SLOW_BODIES", default=max(SERVER_THREADS // 4, 1))
+# How long a request waits for the group that it is written in.
+GROUP_COMMIT_WAIT_SECONDS = env.float("GROUP_COMMIT_WAIT_SECONDS", default=15.0)
 IDEMPOTENCY_KEY_DAYS = env.int("IDEMPOTENCY_KEY_DAYS", default=30)
 RATE_LIMIT_STORAGE_URL = env.str("RATE_LIMIT_STORAGE_URL", default="memory://")
 # Without a shared storage each web process grants its share of a limit.
@@ -482,7 +507,6 @@ CONFIRMATION_SECONDS = env.int("CONFIRMATION_SECONDS", default=3600)
 # How long ago a start may lie that somebody asks for; further back it is a mistake, and is refused.
 PAST_START_SECONDS = env.int("PAST_START_SECONDS", default=300)
 EFFECTS_BATCH_SIZE = env.int("EFFECTS_BATCH_SIZE", default=5000)
-EFFECT_TIMEOUT_SECONDS = env.int("EFFECT_TIMEOUT_SECONDS", default=30)
 
 
 def _pages(*pages: tuple[str, str, str]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from workspaces.staff import change_own_password
 handler400 = "config.fallback.bad_request"
 handler404 = "config.fallback.page_not_found"
 handler500 = "config.fallback.server_error"
+handler503 = "config.fallback.overloaded"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     # What takes events comes first: routes are tried in this order.

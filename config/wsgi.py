@@ -1,20 +1,23 @@
 """The WSGI application that granian serves."""
 
+import io
 import logging
 import os
 import signal
+from collections import deque
 from time import perf_counter
 from typing import Any
 
 from django.conf import settings
 from django.core.checks.urls import check_resolver
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
 from django.urls import get_resolver
 
-from config.bodies import with_body
-from config.lending import ConnectionLender
+from config.bodies import Environ, is_missing, rewind, with_body
+from config.lending import ConnectionLender, Loan
 from config.logs import shown_path
 from config.memory import settle
 from config.metrics.figures import requests
@@ -26,6 +29,20 @@ _django = get_wsgi_application()
 
 
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answer a request, unless so many are being answered that no thread would be left to say so; probes always."""
+    try:
+        place = _places.pop()
+    except IndexError:
+        if environ["PATH_INFO"] in settings.PROBES:
+            return _answer(environ, start_response)
+        return _refuse(environ, start_response)
+    try:
+        return _answer(environ, start_response)
+    finally:
+        _places.append(place)
+
+
+def _answer(environ: Environ, start_response: Any) -> list[bytes]:
     """Hand the request to Django once it is there; the answer is whole, so no slow reader holds a thread."""
     request_id = begin_request(environ)
 
@@ -35,8 +52,15 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
     request = with_body(environ)
     began = perf_counter()
-    with _lender.request():
-        response = _django(request, start)  # type: ignore[arg-type]  # Django gives it no more
+    loan = _lender.begin()
+    try:
+        response: Any = _django(request, start)  # type: ignore[arg-type]  # Django gives it no more
+        if response.status_code == 503 and _may_be_repeated(request, loan):
+            response.close()
+            _lender.end()
+            _lender.begin()
+            rewind(request)
+            response = _django(request, start)  # type: ignore[arg-type]
         try:
             return [b"".join(response)]
         finally:
@@ -45,6 +69,8 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             requests.add((getattr(response, "dialect", "page"), response.status_code, seconds))
             if settings.ACCESS_LOG:
                 _log_access(environ, response, seconds)
+    finally:
+        _lender.end()
 
 
 def _log_access(environ: dict[str, Any], response: Any, seconds: float) -> None:
@@ -61,8 +87,34 @@ def _log_access(environ: dict[str, Any], response: Any, seconds: float) -> None:
     )
 
 
+def _may_be_repeated(request: Environ, loan: Loan) -> bool:
+    """Tell whether a request whose connection to the database broke can be answered as if nothing had been."""
+    if not loan.is_lost() or is_missing(request):
+        return False
+    return request["REQUEST_METHOD"] in ("GET", "HEAD") or loan.has_done_nothing()
+
+
+def _refuse(environ: Environ, start_response: Any) -> list[bytes]:
+    """Answer that there are too many requests; the body is left unread."""
+    request = WSGIRequest({**environ, "wsgi.input": io.BytesIO()})
+    response: Any = get_resolver().resolve_error_handler(503)(request)
+    headers = [*response.items(), (HEADER, begin_request(environ))]
+    start_response(f"503 {response.reason_phrase}", headers)
+    requests.add((getattr(response, "dialect", "page"), 503, 0.0))
+    return [response.content]
+
+
 access = logging.getLogger("headrace.access")
-_lender = ConnectionLender(settings.WEB_THREADS)
+_places = deque(range(settings.WEB_REQUESTS))
+_lender = ConnectionLender(
+    settings.WEB_THREADS,
+    ingest=settings.WEB_INGEST_CONNECTIONS,
+    share=settings.WEB_WORKSPACE_CONNECTIONS,
+    wait_seconds=settings.WEB_WAIT_SECONDS,
+    most_waiting=settings.WEB_WAITING,
+    most_of_workspace=settings.WEB_WORKSPACE_REQUESTS,
+    request_seconds=settings.WEB_REQUEST_SECONDS,
+)
 
 if settings.IN_WEB:
     # Whoever borrows a connection looks whether it is sound, not each request at either end.

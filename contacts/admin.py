@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db import OperationalError
+from django.db import DatabaseError
 from django.db.models import (
     CharField,
     DecimalField,
@@ -38,6 +38,7 @@ from unfold.contrib.filters.admin import (
 )
 
 from config import clock
+from config.database.faults import Fault, fault_of
 from config.errors import DomainError
 from config.ids import parse_uuid
 from config.mailboxes import canonical_email_part
@@ -526,7 +527,9 @@ def refusals_shown(request: HttpRequest) -> Iterator[None]:
         yield
     except DomainError as error:
         messages.error(request, error.sentence)
-    except OperationalError:
+    except DatabaseError as error:
+        if fault_of(error) not in (Fault.LOCK_TIMEOUT, Fault.CONFLICT):
+            raise
         messages.error(request, "The contacts are being worked on. Try again in a moment.")
 
 

@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 
 from django.db import OperationalError, connections
 
+from config.database.work import use_in_thread
 from events import services
 from events.metrics import WAKE_UPS
 from events.services import leases
@@ -131,6 +132,7 @@ class Runner:
         self._thread = None
 
     def _work(self) -> None:
+        use_in_thread("effects")
         while (workspace_id := self._take()) is not None:
             try:
                 self._look(workspace_id)

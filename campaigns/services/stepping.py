@@ -30,6 +30,7 @@ from config.arrays import array
 from config.lookups import one_of
 from config.planning import planned_for_its_values
 from config.schedule import notify_beat
+from config.timeouts import milliseconds
 from events.services import isolate
 
 CHUNK: Final = 200
@@ -69,8 +70,9 @@ def take_some(workspace_id: UUID) -> int:
     with transaction.atomic(durable=True):
         runs = _claim(workspace_id)
         if runs:
+            limits = settings.TIMEOUTS["effects"]
             with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {int(settings.EFFECT_TIMEOUT_SECONDS * 1000)}")
+                cursor.execute("SET LOCAL statement_timeout = " + str(milliseconds(limits.statement_seconds)))
             _take(workspace_id, runs)
     return len(runs)
 

@@ -6,10 +6,11 @@ import psycopg
 from django.conf import settings
 from django.db.backends.postgresql import base
 
+from config.database.base import Bounded
 from config.postgres.server import DATABASE, server_in
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class _OnEmbeddedServer(base.DatabaseWrapper):
     """PostgreSQL in HEADRACE_HOME."""
 
     def get_connection_params(self) -> dict[str, Any]:
@@ -22,6 +23,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         try:
             return super().get_new_connection(conn_params)
+        except psycopg.errors.ConnectionTimeout:
+            # It is there, and silent.
+            raise
         except psycopg.OperationalError:
             server_in(settings.HEADRACE_HOME).ensure_running(check=True)
             return super().get_new_connection(conn_params)
+
+
+class DatabaseWrapper(Bounded, _OnEmbeddedServer):
+    """PostgreSQL in HEADRACE_HOME, with the limits of the work that its connections are for."""

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from config import clock
 from config.planning import keep_more_prepared
+from config.timeouts import milliseconds
 from config.timestamps import Moments, in_microseconds
 from events.bounds import known_until
 from events.metrics import EFFECTS, PASS_SECONDS
@@ -160,13 +161,14 @@ _LOCK_LANE = "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))"
 
 
 @contextmanager
-def hold_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float = 0) -> Iterator[None]:
+def hold_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float | None = None) -> Iterator[None]:
     """Do background work on a lane in one transaction: no effects run there, and the rules stay as they are.
 
-    Waits for a runner that has the lane. A statement may take `timeout_seconds`; 0: as long as it needs.
+    Waits for a runner that has the lane. A statement may take `timeout_seconds`; None: what it may in this process.
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}")
+        if timeout_seconds is not None:
+            cursor.execute(f"SET LOCAL statement_timeout = {milliseconds(timeout_seconds)}")
         cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
         hold_rules(workspace_id)
         yield
@@ -178,7 +180,7 @@ def hold_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: f
     Waits for whoever has them. Raises OperationalError if that takes longer.
     """
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = {int(at_most_seconds * 1000)}")
+        cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(at_most_seconds)}")
         for lane in sorted(lanes):
             cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
         cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
@@ -246,11 +248,12 @@ def _look(workspace_id: UUID, now: datetime) -> _Look:
     all values: these are chains of look-ups by key, and to plan one takes longer than to run it.
     """
     keep_more_prepared()
-    milliseconds = str(int(settings.EFFECT_TIMEOUT_SECONDS * 1000))
+    limits = settings.TIMEOUTS["effects"]
+    bounds = [str(milliseconds(limits.statement_seconds)), str(milliseconds(limits.lock_seconds))]
     with connection.cursor() as cursor:
         cursor.execute(
             _LOOK,
-            [str(workspace_id), settings.EFFECTS_BATCH_SIZE, workspace_id, workspace_id, now, milliseconds],
+            [str(workspace_id), settings.EFFECTS_BATCH_SIZE, workspace_id, workspace_id, now, *bounds],
         )
         rows = cursor.fetchall()
     locked = {lane: int(number) for lane, number, _, is_locked in rows if is_locked}
@@ -275,6 +278,7 @@ FROM (
         ) waiting GROUP BY lane
     ) lanes OFFSET 0
 ) lanes, set_config('statement_timeout', %s, true) AS bounded,
+    set_config('lock_timeout', %s, true) AS lock_bounded,
     set_config('plan_cache_mode', 'force_generic_plan', true) AS planned
 """
 

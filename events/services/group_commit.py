@@ -24,8 +24,11 @@ from django.conf import settings
 from django.db import Error, OperationalError, close_old_connections, connection, connections, transaction
 
 from config import clock
+from config.database.faults import Fault, fault_of
+from config.database.work import use_in_thread
 from config.errors import DomainError, Overloaded
 from config.lending import give_back
+from config.timeouts import milliseconds
 from events.metrics import BEGUN, OVERLOADED, groups
 from events.services.idempotency import Answer, Claim, claim_keys, keep_answers, release_keys
 from events.services.recording import record_events
@@ -41,6 +44,12 @@ SCOPE = "events:write"
 ContactReader = Callable[[UUID, Collection[UUID]], Mapping[UUID, Any]]
 """Reads what answers show of contacts, for all of a group in one statement, by the id an event came with."""
 Result = Answer | Exception
+STUCK_SECONDS = 30.0
+"""For which a workspace is taken to be stuck after its group has waited for the database in vain."""
+STUCK_WAITING = 4
+"""How many requests of a stuck workspace wait."""
+PATIENCE_SECONDS = 0.05
+"""What a group takes that nobody looks at for why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +84,41 @@ class GroupCommit:
 
     `linger_seconds` is the shortest time between the beginnings of two groups of a busy workspace: a longer one
     makes groups larger. A group has at most `most_events` and `most_bytes`, or one request; at most
-    `most_waiting` requests wait.
+    `most_waiting` requests wait, none longer than `wait_seconds` for its turn.
+
+    A workspace whose group had to wait for the database in vain is stuck: until one succeeds, or a while has passed,
+    few of its requests wait, and all such workspaces together have one writer.
     """
 
     def __init__(
-        self, *, writers: int, linger_seconds: float, most_events: int, most_bytes: int, most_waiting: int
+        self,
+        *,
+        writers: int,
+        linger_seconds: float,
+        most_events: int,
+        most_bytes: int,
+        most_waiting: int,
+        wait_seconds: float = 60.0,
     ) -> None:
         self.writers = writers
         self.linger_seconds = linger_seconds
         self.most_events = most_events
         self.most_bytes = most_bytes
         self.most_waiting = most_waiting
+        self.wait_seconds = wait_seconds
         self._start_afresh()
         os.register_at_fork(after_in_child=self._start_afresh)
 
     def submit(self, submission: Submission) -> Answer:
         """Record what a request holds, together with others, and return its answer once that is committed.
 
-        Raises what refuses it; Overloaded if too many wait.
+        Raises what refuses it; Overloaded if too many wait, or its turn does not come.
         """
         ticket = _Ticket(submission)
         self._enqueue(ticket)
         give_back()
-        ticket.is_done.wait()
+        if not ticket.is_done.wait(self.wait_seconds):
+            self._withdraw(ticket)
         return _unpack(ticket.result)
 
     @property
@@ -122,16 +143,21 @@ class GroupCommit:
         self._waiting = 0
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        # Workspaces that are stuck → until when (monotonic seconds) they are taken to be.
+        self._stuck: dict[UUID, float] = {}
+        self._with_stuck = 0
         self._is_closing = False
 
     def _enqueue(self, ticket: _Ticket) -> None:
         workspace_id = ticket.submission.workspace.id
         with self._changed:
-            if self._waiting >= self.most_waiting:
+            queue = self._queues.get(workspace_id)
+            if self._waiting >= self.most_waiting or (
+                workspace_id in self._stuck and queue is not None and len(queue) >= STUCK_WAITING
+            ):
                 OVERLOADED.inc()
                 raise Overloaded
             self._waiting += 1
-            queue = self._queues.get(workspace_id)
             if queue is None:
                 self._queues[workspace_id] = deque([ticket])
                 self._ready[workspace_id] = 0.0
@@ -145,7 +171,18 @@ class GroupCommit:
                 self._threads.append(thread)
                 thread.start()
 
+    def _withdraw(self, ticket: _Ticket) -> None:
+        """Give up waiting for a turn. Raises Overloaded, unless the request is being written: its answer comes."""
+        with self._changed:
+            queue = self._queues.get(ticket.submission.workspace.id)
+            if queue is not None and ticket in queue:
+                queue.remove(ticket)
+                self._waiting -= 1
+                raise Overloaded
+        ticket.is_done.wait()
+
     def _work(self) -> None:
+        use_in_thread("ingest")
         while (taken := self._take()) is not None:
             workspace_id, group = taken
             began = time.monotonic()
@@ -168,15 +205,19 @@ class GroupCommit:
             self._idle += 1
             while True:
                 now = time.monotonic()
-                for workspace_id in [key for key, begin in self._ready.items() if begin <= now]:
+                ready = self._ready
+                if self._with_stuck:
+                    ready = {key: begin for key, begin in ready.items() if key not in self._stuck}
+                for workspace_id in [key for key, begin in ready.items() if begin <= now]:
                     del self._ready[workspace_id]
                     if group := self._group(self._queues[workspace_id]):
                         self._idle -= 1
+                        self._with_stuck += workspace_id in self._stuck
                         return workspace_id, group
                     del self._queues[workspace_id]
                 if self._is_closing and not self._queues:
                     return None
-                soonest = min(self._ready.values(), default=None)
+                soonest = min(ready.values(), default=None)
                 self._changed.wait(None if soonest is None else soonest - now)
 
     def _group(self, queue: deque[_Ticket]) -> list[_Ticket]:
@@ -199,8 +240,11 @@ class GroupCommit:
     def _finish(
         self, workspace_id: UUID, group: Sequence[_Ticket], results: Sequence[Result], began: float
     ) -> None:
+        seconds = time.monotonic() - began
         with self._changed:
             self._waiting -= len(group)
+            if self._stuck or seconds > PATIENCE_SECONDS:
+                self._note_stuck(workspace_id, any(_timed_out(result) for result in results))
             if self._queues[workspace_id] or len(group) > 1:
                 # Those that are answered now will soon be back.
                 self._ready[workspace_id] = began + self.linger_seconds
@@ -210,6 +254,19 @@ class GroupCommit:
         for ticket, result in zip(group, results, strict=True):
             ticket.result = result
             ticket.is_done.set()
+
+    def _note_stuck(self, workspace_id: UUID, is_stuck: bool) -> None:
+        """Note whether a workspace that a writer leaves now is stuck. Under the lock."""
+        now = time.monotonic()
+        if workspace_id in self._stuck:
+            self._with_stuck -= 1
+            del self._stuck[workspace_id]
+            # Others that are stuck wait for this writer.
+            self._changed.notify_all()
+        if is_stuck:
+            self._stuck[workspace_id] = now + STUCK_SECONDS
+        if not self._with_stuck:
+            self._stuck = {key: until for key, until in self._stuck.items() if until > now}
 
 
 def submit(submission: Submission) -> Answer:
@@ -222,6 +279,10 @@ def submit(submission: Submission) -> Answer:
     with transaction.atomic():
         (result,) = _recorded([submission])
     return _unpack(result)
+
+
+def _timed_out(result: Result) -> bool:
+    return fault_of(result if isinstance(result, Exception) else None) in _STUCK
 
 
 def _unpack(result: Result | None) -> Answer:
@@ -240,6 +301,7 @@ class CommitUnknown(OperationalError):
 
 def _written(group: Sequence[Submission]) -> list[Result]:
     """Write a group; if it fails as a whole, each by itself, so that only the culprit has the error."""
+    lock_seconds: float | None = None
     try:
         return _committed(group)
     except CommitUnknown as error:
@@ -248,12 +310,17 @@ def _written(group: Sequence[Submission]) -> list[Result]:
         if len(group) == 1 and not isinstance(error, Disconnected):
             return [error]
         logger.warning("A group of %s requests is tried one by one: %r", len(group), error)
+        if fault_of(error) is Fault.LOCK_TIMEOUT:
+            # The group has waited; of its requests those that are not to blame need not.
+            lock_seconds = settings.TIMEOUTS["ingest"].lock_seconds / _ALONE
     results: list[Result] = []
     failures: list[Exception] = []
     for submission in group:
         try:
             # Two that wait in vain for the database are enough: the others would wait for the same.
-            results += _committed([submission]) if len(failures) < _MOST_FAILURES else [failures[-1]]
+            results += (
+                _committed([submission], lock_seconds) if len(failures) < _MOST_FAILURES else [failures[-1]]
+            )
         except Exception as error:
             results.append(error)
             if isinstance(error, OperationalError):
@@ -261,7 +328,7 @@ def _written(group: Sequence[Submission]) -> list[Result]:
     return results
 
 
-def _committed(group: Sequence[Submission]) -> list[Result]:
+def _committed(group: Sequence[Submission], lock_seconds: float | None = None) -> list[Result]:
     """Record a group in a transaction of its own. Raises CommitUnknown, or what nothing was stored for."""
     close_old_connections()
     connection.ensure_connection()
@@ -269,7 +336,7 @@ def _committed(group: Sequence[Submission]) -> list[Result]:
     is_committing = False
     try:
         with transaction.atomic(durable=True):
-            _prepare_connection()
+            _prepare_connection(lock_seconds)
             results = _recorded(group)
             is_committing = True
     except Error as error:
@@ -280,21 +347,19 @@ def _committed(group: Sequence[Submission]) -> list[Result]:
     return results
 
 
-def _prepare_connection() -> None:
-    """Bound what one workspace's group may keep its writer from the others, and plan once; once a connection.
+def _prepare_connection(lock_seconds: float | None) -> None:
+    """Plan once, once a connection; wait for locks no longer than `lock_seconds`, None: as long as always.
 
     The statements are look-ups by key, any number of them: to plan one anew for a small group takes longer than to
     run it.
     """
+    if lock_seconds is not None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(milliseconds(lock_seconds))])
     if getattr(connection.connection, _IS_PREPARED, False):
         return
-    milliseconds = int(settings.INGEST_TIMEOUT_SECONDS * 1000)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
-            " set_config('plan_cache_mode', 'force_generic_plan', false)",
-            [str(milliseconds), str(2 * milliseconds)],
-        )
+        cursor.execute("SELECT set_config('plan_cache_mode', 'force_generic_plan', false)")
     transaction.on_commit(lambda: setattr(connection.connection, _IS_PREPARED, True))
 
 
@@ -408,6 +473,9 @@ def _settle_claims(workspace_id: UUID, rest: Mapping[int, Submission], results: 
 
 
 _MOST_FAILURES = 2
+_ALONE = 10
+"""What share of the time for a lock a request has that is tried by itself after its group waited in vain."""
+_STUCK = (Fault.LOCK_TIMEOUT, Fault.STATEMENT_TIMEOUT)
 _SHORTEST_LIMIT = timedelta(hours=1)
 _IS_PREPARED = "headrace_is_prepared_for_groups"
 
@@ -422,6 +490,7 @@ def _of_this_process() -> GroupCommit | None:
         most_events=settings.GROUP_COMMIT_EVENTS,
         most_bytes=settings.MAX_BODY_BYTES,
         most_waiting=settings.GROUP_COMMIT_WAITING,
+        wait_seconds=settings.GROUP_COMMIT_WAIT_SECONDS,
     )
 
 

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from django.db import close_old_connections, connection, transaction
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import InterfaceError
+
+from config.database.faults import is_nobodys
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
-
-# Nobody's fault: deadlock, serialisation failure, lock not available, and the server going away.
-_PASSING_STATES = frozenset({"40P01", "40001", "55P03", "57P01", "57P02", "57P03"})
 
 
 def isolate(
@@ -55,6 +54,4 @@ def for_each(items: Iterable[Item], do: Callable[[Item], object]) -> None:
 
 
 def _is_passing(error: Exception) -> bool:
-    if isinstance(error, InterfaceError) or not connection.is_usable():
-        return True
-    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", "") in _PASSING_STATES
+    return isinstance(error, InterfaceError) or is_nobodys(error) or not connection.is_usable()

@@ -278,7 +278,7 @@ def _build_chunk(workspace_id: UUID, ruling: Ruling, lane: int, contact_ids: Seq
         failed.append(error)
         set_ruling_aside(workspace_id, ruling, error, clock.now())
 
-    with hold_lane(workspace_id, lane, timeout_seconds=settings.EFFECT_TIMEOUT_SECONDS):
+    with hold_lane(workspace_id, lane, timeout_seconds=settings.TIMEOUTS["effects"].statement_seconds):
         if not _draft(workspace_id, ruling).exists():
             return "nothing"
         isolate([ruling], judge, set_aside)

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import OperationalError, connection, transaction
 
 from config import clock
+from config.database.faults import Fault, fault_of
 from contacts.models import Contact
 from events.bounds import known_until
 from events.rules import MeasureSpec, Rule, compile_rules, explain_contact, read_rule, warnings_of
@@ -235,10 +236,10 @@ def _within(
             cursor.execute(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}")
             cursor.execute(statement, parameters)
             rows: list[tuple[UUID, bool, bool]] = cursor.fetchall()
-            cursor.execute("SET LOCAL statement_timeout = 0")
+            cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
             return rows
     except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", "") != _CANCELLED:
+        if fault_of(error) is not Fault.STATEMENT_TIMEOUT:
             raise
         return None
 
@@ -265,7 +266,6 @@ def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
         yield ids[start : start + _CHUNK]
 
 
-_CANCELLED = "57014"
 _TRY = """
 SELECT contact_id, fits, is_in FROM (
     SELECT b.contact_id, {fits} AS fits, %s::uuid IS NOT NULL AND EXISTS (

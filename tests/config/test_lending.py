@@ -1,12 +1,16 @@
 """Connections are lent to requests that use the database, and to no others."""
 
 import threading
+import time
+from contextlib import contextmanager
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
 from config import lending
+from config.errors import Overloaded
 from config.lending import ConnectionLender
+from tests.config.test_supervisor import wait_for
 
 
 @pytest.fixture
@@ -27,6 +31,15 @@ def in_thread(work):
     return result[0]
 
 
+@contextmanager
+def request_of(lender):
+    lender.begin()
+    try:
+        yield
+    finally:
+        lender.end()
+
+
 def ask():
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
@@ -38,13 +51,13 @@ def test_a_request_that_asks_for_nothing_takes_no_connection(lender):
     inside, leave = threading.Event(), threading.Event()
 
     def idle():
-        with lender.request():
+        with request_of(lender):
             inside.set()
             leave.wait(10)
         return True
 
     def busy():
-        with lender.request():
+        with request_of(lender):
             return ask()
 
     waiting = threading.Thread(target=idle)
@@ -58,7 +71,7 @@ def test_a_request_that_asks_for_nothing_takes_no_connection(lender):
 @pytest.mark.django_db(transaction=True)
 def test_the_connection_is_lent_again_and_again(lender):
     def request():
-        with lender.request():
+        with request_of(lender):
             return ask()
 
     first = in_thread(request)
@@ -68,7 +81,7 @@ def test_the_connection_is_lent_again_and_again(lender):
 @pytest.mark.django_db(transaction=True)
 def test_who_waits_gives_the_connection_back(lender):
     def request():
-        with lender.request():
+        with request_of(lender):
             first = ask()
             lending.give_back()
             # The only connection there is serves another meanwhile.
@@ -76,7 +89,7 @@ def test_who_waits_gives_the_connection_back(lender):
             return ask() == first
 
     def other():
-        with lender.request():
+        with request_of(lender):
             return ask()
 
     assert in_thread(request)
@@ -87,7 +100,7 @@ def test_a_connection_that_was_cut_while_it_idled_is_not_lent(lender, monkeypatc
     monkeypatch.setattr(lending, "_IDLE_SECONDS", 0.0)
 
     def request():
-        with lender.request():
+        with request_of(lender):
             return ask()
 
     cut = in_thread(request)
@@ -98,3 +111,234 @@ def test_a_connection_that_was_cut_while_it_idled_is_not_lent(lender, monkeypatc
 
 def test_outside_requests_connections_are_django_s_own(lender):
     assert in_thread(lambda: hasattr(lending._thread, "borrowed")) is False
+
+
+class Requests:
+    """Requests that each hold a connection until they are told to go."""
+
+    def __init__(self, lender):
+        self.lender = lender
+        self.threads = []
+        self.go = threading.Event()
+        self.served = []
+
+    def begin(self, *, workspace=None, route=None, is_ingest=False):
+        """Begin one; it is served at once, or waits."""
+        thread = threading.Thread(target=self._run, args=[workspace, route, is_ingest])
+        thread.start()
+        self.threads.append(thread)
+
+    def wait_until_served(self, count):
+        deadline = time.monotonic() + 10
+        while len(self.served) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def _run(self, workspace, route, is_ingest):
+        with request_of(self.lender):
+            lending.is_for(route, is_ingest=is_ingest)
+            if workspace is not None:
+                lending.belongs_to(workspace)
+            try:
+                ask()
+                self.served.append(workspace)
+                self.go.wait(10)
+            except Overloaded:
+                self.served.append("refused")
+
+
+@pytest.fixture
+def requests_of():
+    made = []
+
+    def begin(lender):
+        made.append(Requests(lender))
+        return made[-1]
+
+    yield begin
+    for requests in made:
+        requests.go.set()
+        for thread in requests.threads:
+            thread.join(20)
+
+
+@pytest.fixture
+def lender_of(monkeypatch):
+    monkeypatch.setattr(connections, "create_connection", connections.create_connection)
+    made = []
+
+    def make(size, **options):
+        made.append(ConnectionLender(size, **options))
+        return made[-1]
+
+    yield make
+    for lender in made:
+        lender.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_workspace_holds_more_than_its_share(lender_of, requests_of):
+    requests = requests_of(lender_of(4, share=2, wait_seconds=0.5))
+    for _ in range(5):
+        requests.begin(workspace="ada")
+    requests.wait_until_served(2)
+    requests.begin(workspace="bob")
+    requests.begin(workspace="bob")
+    requests.wait_until_served(4)
+    assert sorted(requests.served) == ["ada", "ada", "bob", "bob"]
+    requests.wait_until_served(7)
+    assert requests.served.count("refused") == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whose_share_is_full_gives_back_what_the_credential_was_read_by(lender_of):
+    lender = lender_of(2, share=1, wait_seconds=0.1)
+
+    def second():
+        with request_of(lender):
+            ask()  # who is it?
+            lending.belongs_to("ada")
+            assert len(lender._free) == 1
+            with pytest.raises(Overloaded):
+                ask()
+        return True
+
+    with request_of(lender):
+        lending.belongs_to("ada")
+        assert in_thread(lambda: first_holds(lender, second))
+
+
+def first_holds(lender, second):
+    with request_of(lender):
+        lending.belongs_to("ada")
+        ask()
+        return in_thread(second)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_route_holds_all(lender_of, requests_of):
+    requests = requests_of(lender_of(3, wait_seconds=10))
+    for place in range(6):
+        requests.begin(workspace=f"tenant {place}", route="rules")
+    requests.wait_until_served(2)
+    requests.begin(workspace="other", route="contacts")
+    requests.wait_until_served(3)
+    assert "other" in requests.served
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_that_record_events_have_connections_that_no_other_takes(lender_of, requests_of):
+    requests = requests_of(lender_of(2, ingest=1, wait_seconds=0.2))
+    for _ in range(4):
+        requests.begin()
+    requests.wait_until_served(4)
+    assert requests.served.count("refused") == 2
+    requests.begin(workspace="ada", is_ingest=True)
+    requests.wait_until_served(5)
+    assert requests.served[-1] == "ada"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_workspace_has_a_share_of_the_requests(lender_of):
+    lender = lender_of(1, most_of_workspace=1)
+
+    def another():
+        with request_of(lender), pytest.raises(Overloaded):
+            lending.belongs_to("ada")
+        with request_of(lender):
+            lending.belongs_to("bob")
+        return True
+
+    def request():
+        with request_of(lender):
+            lending.belongs_to("ada")
+            return in_thread(another)
+
+    assert in_thread(request)
+    assert in_thread(request)
+    assert not lender._present
+
+
+@pytest.mark.django_db(transaction=True)
+def test_past_a_bound_nobody_waits(lender_of, requests_of):
+    requests = requests_of(lender_of(1, wait_seconds=10, most_waiting=1))
+    requests.begin(workspace="first")
+    requests.wait_until_served(1)
+    for _ in range(3):
+        requests.begin()
+    requests.wait_until_served(3)
+    assert requests.served == ["first", "refused", "refused"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_waited_is_served_in_turn(lender_of, requests_of):
+    lender = lender_of(1, wait_seconds=10)
+    requests = requests_of(lender)
+    requests.begin(workspace="first")
+    requests.wait_until_served(1)
+    for place in range(3):
+        requests.begin(workspace=f"{place}")
+        wait_for(lambda place=place: lender.waiting == place + 1, 10)
+    requests.go.set()
+    requests.wait_until_served(4)
+    assert requests.served == ["first", "0", "1", "2"]
+    assert lender.waiting == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_asks_nothing_past_its_deadline(lender_of):
+    lender = lender_of(1, request_seconds=0.5)
+
+    def request():
+        with request_of(lender), connection.cursor() as cursor:
+            began = time.monotonic()
+            with pytest.raises(OperationalError, match="did not answer"):
+                cursor.execute("SELECT pg_sleep(20)")
+            return time.monotonic() - began
+
+    assert in_thread(request) < 5
+    # The connection is another's from now on.
+    assert in_thread(lambda: bool(request_and_ask(lender)))
+    # And the statement is cancelled, not only left alone.
+    with connection.cursor() as cursor:
+        wait_for(lambda: not sleepers(cursor), 10)
+
+
+def request_and_ask(lender):
+    with request_of(lender):
+        return ask()
+
+
+def sleepers(cursor):
+    cursor.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%%'"
+    )
+    return cursor.fetchone()[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_what_has_done_nothing_may_be_done_again(lender):
+    def request(*, asks_before):
+        loan = lender.begin()
+        try:
+            if asks_before:
+                ask()
+            else:
+                connection.ensure_connection()
+            assert not loan.is_lost()
+            backend = connection.connection.info.backend_pid
+            assert in_thread(lambda: cut(backend))
+            with pytest.raises(OperationalError):
+                ask()
+            return loan.is_lost(), loan.has_done_nothing()
+        finally:
+            lender.end()
+
+    def cut(backend):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [backend])
+        connection.close()
+        return True
+
+    assert in_thread(lambda: request(asks_before=False)) == (True, True)
+    assert in_thread(lambda: request(asks_before=True)) == (True, False)

@@ -62,7 +62,9 @@ def test_the_queue_in_the_database_is_reached_as_the_database_is() -> None:
     assert done.returncode == 0, done.stderr
     reached = conninfo_to_dict(done.stdout)
     assert reached["sslmode"] == "verify-full"
-    assert reached["options"] == "-c search_path=headrace -c synchronous_commit=off"
+    assert "-c search_path=headrace -c lock_timeout=" in str(reached["options"])
+    assert str(reached["options"]).endswith(" -c synchronous_commit=off")
+    assert reached["connect_timeout"] == "2"
 
 
 def shown(**environment: str) -> dict[str, Any]:

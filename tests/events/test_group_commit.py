@@ -16,6 +16,7 @@ from django.db import connection, connections, transaction
 from django.test import Client
 
 from config import clock
+from config.database.faults import Fault, fault_of
 from config.errors import Overloaded
 from contacts.models import Contact
 from contacts.services import ContactChanges, ContactReference
@@ -223,7 +224,8 @@ def test_one_tenant_does_not_wait_for_another_s_lock(workspace, writers):
 
 
 def test_who_waits_for_a_lock_too_long_is_told_to_come_back(workspace, writers, settings):
-    settings.INGEST_TIMEOUT_SECONDS = 0.1
+    limits = replace(settings.TIMEOUTS["ingest"], lock_seconds=0.1)
+    settings.TIMEOUTS = {**settings.TIMEOUTS, "ingest": limits}
     key = bearer(a_key(workspace).secret)
     writer = writers()
     jane = a_contact(workspace, "jane@example.test")
@@ -236,6 +238,56 @@ def test_who_waits_for_a_lock_too_long_is_told_to_come_back(workspace, writers, 
     assert answer.status_code == 503, answer.content
     assert answer.headers["Retry-After"]
     assert not Event.objects.filter(name="x").exists()
+
+
+def test_as_many_stuck_tenants_as_there_are_writers_stop_nobody(writers, settings):
+    limits = replace(settings.TIMEOUTS["ingest"], lock_seconds=1.0)
+    settings.TIMEOUTS = {**settings.TIMEOUTS, "ingest": limits}
+    stuck, other = [WorkspaceFactory() for _ in range(4)], WorkspaceFactory()
+    for workspace in stuck:
+        a_contact(workspace, "jane@example.test")
+    reference = ContactReference(
+        identifiers=(("email", "jane@example.test"), ("phone", "+12025550100")), update_matched=True
+    )
+    writer = writers(writers=4)
+    with ThreadPoolExecutor(40) as pool, transaction.atomic():
+        list(Contact.objects.select_for_update().filter(workspace__in=stuck))
+
+        def submit_all():
+            return [
+                pool.submit(
+                    writer.submit, replace(a_submission(workspace), incoming=[IncomingEvent("x", reference)])
+                )
+                for workspace in stuck
+            ]
+
+        first = submit_all()
+        # While every writer waits for a lock, for as long as that may take.
+        assert writer.submit(a_submission(other)) == DONE
+        assert all(fault_of(one.exception(BOUND_SECONDS)) is Fault.LOCK_TIMEOUT for one in first)
+        # From now on one writer has them all.
+        again = submit_all()
+        wait_until(lambda: writer.waiting == 4)
+        for _ in range(20):
+            assert writer.submit(a_submission(other)) == DONE
+        assert not all(one.done() for one in again)
+    for one in again:
+        one.exception(BOUND_SECONDS)
+    assert writer.submit(a_submission(stuck[0])) == DONE
+
+
+def test_who_waits_for_a_turn_too_long_is_told_to_come_back(workspace, writers, monkeypatch):
+    writer = writers(wait_seconds=0.2)
+    with ThreadPoolExecutor(1) as pool, held_up(monkeypatch) as begun:
+        written = pool.submit(writer.submit, a_submission(workspace))
+        assert begun.wait(BOUND_SECONDS)
+        with pytest.raises(Overloaded):
+            writer.submit(a_submission(workspace))
+        assert writer.waiting == 1
+        # What is being written has an answer to come.
+        assert not written.done()
+    assert written.result() == DONE
+    assert Event.objects.count() == 1
 
 
 def test_a_writer_has_its_statements_planned_once(workspace, writers):

@@ -1,5 +1,7 @@
 """A rule that fails is set aside alone; the others go on, and so does ingestion."""
 
+from dataclasses import replace
+
 import pytest
 from django.db import connection
 
@@ -105,7 +107,8 @@ def test_a_rule_that_cannot_be_read_any_more_is_parked(workspace, jane):
 
 
 def test_a_segment_that_takes_too_long_is_parked(workspace, jane, settings):
-    settings.EFFECT_TIMEOUT_SECONDS = 1
+    limits = replace(settings.TIMEOUTS["effects"], statement_seconds=1)
+    settings.TIMEOUTS = {**settings.TIMEOUTS, "effects": limits}
     slow = a_segment(workspace, did("buy", timeWindow="7d"))
     other = a_segment(workspace, did("buy"))
     with connection.cursor() as cursor:

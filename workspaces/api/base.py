@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from config.lending import belongs_to
 from config.wire import LeanJSONRenderer, StrictJSONParser
 from workspaces.access import Credential, require_access, require_scopes
 from workspaces.api.errors import ErrorTable, NotAnObject, exception_handler
@@ -71,6 +72,8 @@ class RefusalsInOwnFormat(APIView):
     parser_classes: Any = (StrictJSONParser,)
     renderer_classes: Any = (LeanJSONRenderer,)
     content_negotiation_class: Any = OneFormat
+    # Its POST records events, and keeps the answer under an Idempotency-Key itself.
+    claims_keys: ClassVar[bool] = False
     # No answer of DRF's own to OPTIONS: it fits no wire format, so OPTIONS is a 405.
     metadata_class: Any = None
     error_table: ClassVar[ErrorTable]
@@ -143,8 +146,6 @@ class WorkspaceAccess(RefusalsInOwnFormat):
     workspace_kwarg: ClassVar[str] = "workspace_id"
     vendor_rate: ClassVar[str] = ""
     repeats_harmlessly: ClassVar[str] = ""
-    # The view's own `post` keeps the answer under the key.
-    claims_keys: ClassVar[bool] = False
     # Fields of an answer to POST that are shown this once, and kept nowhere.
     secrets_shown: ClassVar[tuple[str, ...]] = ()
 
@@ -157,6 +158,7 @@ class WorkspaceAccess(RefusalsInOwnFormat):
         self.check_rate(request)
         workspace_id = kwargs.get(self.workspace_kwarg)
         self.workspace = require_access(request, workspace_id, self.required_scope(request))
+        belongs_to(self.workspace.id)
         if "\x00" in request._request.path_info:
             # A text that cannot be stored names nothing, and the database would not even look for it.
             raise NotFound

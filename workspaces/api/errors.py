@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils.log import log_response
@@ -14,6 +14,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from config.database.faults import fault_of
 from config.encodings import SUPPORTED
 from config.errors import DomainError
 from config.rendering import dumps
@@ -76,7 +77,7 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (exceptions.ValidationError, "invalid", 400),
     (SuspiciousOperation, "bad_request", 400),
     (BadRequest, "bad_request", 400),
-    # The database is away or gives up (a deadlock, a time-out): the same request may well succeed later.
+    # Also what `fault_of` does not know of: the same request may well succeed later.
     (OperationalError, "unavailable", 503),
     (InterfaceError, "unavailable", 503),
 )
@@ -127,6 +128,8 @@ class ErrorTable:
             error = refusal_of(error)
         if isinstance(error, DomainError):
             return self._domain_problem(error)
+        if isinstance(error, DatabaseError) and fault_of(error) is not None:
+            return self._http_problem(error, "unavailable", 503)
         for kind, code, status in _CODES:
             if isinstance(error, kind):
                 return self._http_problem(error, code, status)
