@@ -22,7 +22,7 @@ _ALIAS = "default"
 _IDLE_SECONDS = 5.0
 """After which a connection is tested before it is lent: the database may have been restarted."""
 PAGES = "pages"
-"""All pages together have the share of a workspace."""
+"""All pages together have a workspace's share of the connections."""
 
 
 class Loan:
@@ -157,11 +157,13 @@ class ConnectionLender:
         loan: Loan = _thread.loan
         key = (workspace, loan.is_ingest)
         with self._lock:
-            present = self._present.get(key, 0)
-            if present >= self._most_of_workspace:
-                raise Overloaded
-            self._present[key] = present + 1
-            loan.workspace, loan.key = workspace, key
+            loan.workspace = workspace
+            if workspace is not PAGES:
+                present = self._present.get(key, 0)
+                if present >= self._most_of_workspace:
+                    raise Overloaded
+                self._present[key] = present + 1
+                loan.key = key
             if loan.connection is None or loan.is_reserved:
                 return
             if self._held[workspace] < self._share or loan.connection.in_atomic_block:
