@@ -35,7 +35,10 @@ checks: $(STAMP)
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	key() { $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))'; }; \
 		PRODUCTION=1 SECRET_KEY=$$(key) ERASURE_KEY=$$(key) \
-		ALLOWED_HOSTS=headrace.example $(BIN)/python manage.py check --deploy --fail-level WARNING
+		METRICS_TOKEN=$$(key) ALLOWED_HOSTS=headrace.example PUBLIC_URL=https://headrace.example PROXY_COUNT=1 \
+		DATABASE_URL='postgres://headrace@db.example/headrace?sslmode=verify-full' RATE_LIMIT_PROCESSES=2 \
+		EMAIL_URL=smtp+tls://headrace@mail.example:587 DEFAULT_FROM_EMAIL=news@headrace.example \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
 
 pytest: $(STAMP)
 	$(PYTEST)

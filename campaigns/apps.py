@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 
 from campaigns import checks
 
@@ -17,3 +17,4 @@ class CampaignsConfig(AppConfig):
         """Connect the receivers, and register the checks of this app."""
         import_module("campaigns.receivers")
         register(checks.check_email_backend)
+        register(checks.check_deliveries, Tags.security, deploy=True)

@@ -4,7 +4,10 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name
+
+from config.checks import is_local
+from config.mailboxes import read_mailbox
 
 
 def check_email_backend(**_: Any) -> list[CheckMessage]:
@@ -25,6 +28,58 @@ def check_email_backend(**_: Any) -> list[CheckMessage]:
     return []
 
 
+def check_deliveries(**_: Any) -> list[CheckMessage]:
+    """Refuse, in production, what keeps e-mail from its readers, or its news from us."""
+    found: list[CheckMessage] = []
+    backend = settings.EMAIL_BACKEND
+    if backend == "campaigns.channels.inbox.InboxBackend":
+        found.append(
+            Error(
+                "No e-mail leaves: EMAIL_URL is not set, and the local inbox takes it all.",
+                hint="Set EMAIL_URL=smtp+tls://user:password@host:587, or a provider's.",
+                id="headrace.E021",
+            )
+        )
+    is_encrypted = settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL
+    is_smtp = backend.startswith("campaigns.channels.email.")
+    if is_smtp and not is_encrypted and not is_local(settings.EMAIL_HOST):
+        found.append(
+            Warning(
+                "E-mail, and the password of its server, go in clear to another machine.",
+                hint="Use smtp+tls:// or smtp+ssl:// in EMAIL_URL.",
+                id="headrace.W020",
+            )
+        )
+    secret = settings.ANYMAIL.get("WEBHOOK_SECRET", "")
+    if backend.startswith("anymail.") and not secret:
+        found.append(
+            Warning(
+                "The provider of e-mail may not tell of bounces and complaints: EMAIL_WEBHOOK_SECRET is not set.",
+                hint="Set EMAIL_WEBHOOK_SECRET=name:password, and give both to the provider.",
+                id="headrace.W021",
+            )
+        )
+    name, colon, password = secret.partition(":")
+    if secret and not (name and colon and len(password) >= _SHORTEST_PASSWORD):
+        found.append(
+            Error(
+                "EMAIL_WEBHOOK_SECRET is not name:password, or its password can be guessed.",
+                hint="python -c 'import secrets; print(secrets.token_urlsafe(24))' makes a good password.",
+                id="headrace.E022",
+            )
+        )
+    if is_local(read_mailbox(settings.DEFAULT_FROM_EMAIL).domain):
+        found.append(
+            Error(
+                "DEFAULT_FROM_EMAIL is of no domain that mail servers know.",
+                hint="Set DEFAULT_FROM_EMAIL='Name <news@your.domain>'.",
+                id="headrace.E023",
+            )
+        )
+    return found
+
+
+_SHORTEST_PASSWORD = 16
 _HINTS = {
     "anymail.backends.amazon_ses": (
         "The API of Amazon SES needs boto3, which does not come along. Install it, or send by the SMTP of SES:"

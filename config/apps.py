@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from config import lookups
+from config import checks, lookups
 from config.celery import app as celery_app
 
 __all__ = ["ConfigConfig", "celery_app"]
@@ -13,5 +13,6 @@ class ConfigConfig(AppConfig):
     verbose_name = "Headrace"
 
     def ready(self) -> None:
-        """Teach the ORM to bind long lists."""
+        """Teach the ORM to bind long lists, and register the checks of the installation."""
         lookups.register()
+        checks.register_checks()

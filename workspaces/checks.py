@@ -3,19 +3,19 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name
 
 from workspaces.rates import parse_rate
 
 
 def check_shared_rate_limits(**_: Any) -> list[CheckMessage]:
     """Point out limits that each web node would count for itself."""
-    if settings.RATE_LIMIT_STORAGE_URL.startswith("memory"):
+    if settings.RATE_LIMIT_STORAGE_URL.startswith("memory") and settings.RATE_LIMIT_PROCESSES == 1:
         return [
-            Info(
-                "Rate limits are counted by each web process for itself.",
+            Warning(
+                "Rate limits are counted by each web process for itself: several grant so many times as much.",
                 hint="Set RATE_LIMIT_STORAGE_URL to redis://…, or RATE_LIMIT_PROCESSES to their number.",
-                id="headrace.I010",
+                id="headrace.W010",
             )
         ]
     return []

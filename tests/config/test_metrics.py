@@ -7,19 +7,22 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.test import Client
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from config import readiness
+from config import clock, readiness
 from config.metrics import database, files, later
 from config.metrics.figures import dialect_of
 from events import metrics as event_metrics
+from events.models import Heartbeat
 from events.services.heartbeat import heartbeat_age, keep_heartbeat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -239,3 +242,25 @@ def test_names_are_of_one_family():
     assert all(name.startswith("headrace_") for name in names)
     assert len(names) == len(set(names))
     assert isinstance(event_metrics.EVENTS, Counter)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_health_of_all_is_a_line_and_an_exit_status(capsys):
+    with pytest.raises(CommandError, match="heartbeat: none yet"):
+        call_command("check_health")
+    keep_heartbeat()
+    call_command("check_health")
+    assert capsys.readouterr().out == "ok\n"
+    Heartbeat.objects.update(beaten_at=clock.now() - timedelta(seconds=130))
+    with pytest.raises(CommandError, match="heartbeat: 1\\d\\d s old"):
+        call_command("check_health")
+    call_command("check_health", heartbeat_seconds=600.0)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'sessions' RETURNING app, name, applied")
+        row = cursor.fetchone()
+    try:
+        with pytest.raises(CommandError, match="migrations: 1 unapplied"):
+            call_command("check_health")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, %s)", row)

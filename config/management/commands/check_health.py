@@ -1,0 +1,41 @@
+"""Tell whether the whole installation works: what a process manager or a monitor runs."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
+
+from config import readiness
+from config.logs import what_it_says
+from events.services.heartbeat import heartbeat_age
+
+
+class Command(BaseCommand):
+    """`check_health`: a line of what is wrong and exit status 1, or a line that all is well."""
+
+    help = "Tell whether the database, the broker, workers and beat work; exit with 1 where one does not."
+    requires_system_checks: list[str] = []  # they run in `check`
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take how old the heartbeat may be."""
+        parser.add_argument("--heartbeat-seconds", type=float, default=120.0, help="its greatest age (120)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Look at everything once."""
+        wrong = [f"{part}: {said}" for part, said in readiness.state().items() if said != readiness.OK]
+        if not wrong:
+            wrong = _heartbeat(options["heartbeat_seconds"])
+        if wrong:
+            raise CommandError("; ".join(wrong))
+        self.stdout.write("ok")
+
+
+def _heartbeat(most_seconds: float) -> list[str]:
+    try:
+        age = heartbeat_age()
+    except Error as error:
+        return [f"heartbeat: {' '.join(what_it_says(error).split())}"]
+    if age is None:
+        return ["heartbeat: none yet; beat or a worker does not run"]
+    return [f"heartbeat: {age:.0f} s old; beat or a worker does not run"] if age > most_seconds else []
