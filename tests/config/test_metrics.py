@@ -252,7 +252,7 @@ def test_the_health_of_all_is_a_line_and_an_exit_status(capsys):
     call_command("check_health")
     assert capsys.readouterr().out == "ok\n"
     Heartbeat.objects.update(beaten_at=clock.now() - timedelta(seconds=130))
-    with pytest.raises(CommandError, match="heartbeat: 1\\d\\d s old"):
+    with pytest.raises(CommandError, match=r"heartbeat: 1\d\d s old"):
         call_command("check_health")
     call_command("check_health", heartbeat_seconds=600.0)
     with connection.cursor() as cursor:
