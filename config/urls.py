@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from config.documentation import DocumentationView, DocumentView
-from config.fallback import NoSuchRoute
+from config.fallback import NoSuchRoute, no_such_page
 from config.metrics.views import show_metrics
 from config.probes import LiveView, ReadyView
 from events.dialects.autosend import urls as autosend
@@ -33,6 +33,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("metrics", show_metrics, name="metrics"),
     path("admin/password_change/", admin.site.admin_view(change_own_password)),
+    # Django's way from a row to its page outside the admin: there is none.
+    re_path("^admin/r/", no_such_page),
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),
     path("api/openapi", DocumentView.as_view(), name="openapi"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -29,9 +29,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.module_loading import import_string
-from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
     RangeNumericListFilter,
@@ -79,12 +77,14 @@ from workspaces.staff import (
     DeletedByServiceMixin,
     FixedRowsMixin,
     MachineWrittenMixin,
+    OwnChoicesFilter,
     TenantAdmin,
     TenantForm,
     TenantInline,
     TenantInlineFormSet,
     WorkspaceFilter,
     chosen_workspace,
+    sections_for,
     workspaces_searched,
 )
 
@@ -222,7 +222,7 @@ class ContactTagInline(FixedRowsMixin, TenantInline):
     verbose_name_plural = "tags"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ContactTag]:
-        return super().get_queryset(request).select_related("tag")  # type: ignore[no-any-return]  # untyped
+        return super().get_queryset(request).select_related("tag")
 
 
 class CompanyMembershipInline(FixedRowsMixin, TenantInline):
@@ -233,7 +233,7 @@ class CompanyMembershipInline(FixedRowsMixin, TenantInline):
     verbose_name_plural = "companies"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CompanyMembership]:
-        return super().get_queryset(request).select_related("company", "contact")  # type: ignore[no-any-return]
+        return super().get_queryset(request).select_related("company", "contact")
 
 
 class ContactForm(TenantForm):
@@ -322,12 +322,13 @@ def _number(text: Any) -> Decimal | None:
 
 @admin.register(Contact)
 class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
+    resource = "contacts"
     form = ContactForm
     list_display = ["__str__", "email", "phone", "score", "created"]
     list_filter = [
         WorkspaceFilter,
         MergedFilter,
-        ("contact_tags__tag", AutocompleteSelectFilter),
+        ("contact_tags__tag", OwnChoicesFilter),
         ConsentFilter,
         ScoreFilter,
     ]
@@ -377,7 +378,7 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
         return may and (obj is None or obj.merged_into_id is None)
 
     def has_merge_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("contacts.change_contact"))
+        return self.may(request, "change")
 
     @admin.action(description="Merge two contacts into the older one", permissions=["merge"])
     def merge_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
@@ -404,7 +405,7 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
         return None
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("contacts.delete_contact"))
+        return self.may(request, "delete")
 
     @admin.action(description="Erase for good: everything about the persons", permissions=["erase"])
     def erase_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
@@ -454,7 +455,7 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
         """Show below the form what other apps know of the contact."""
         context = extra_context or {}
         if request.method == "GET" and (contact := self.get_object(request, object_id)):
-            context["contact_sections"] = [section(contact) for section in contact_sections()]
+            context["contact_sections"] = sections_for(request, settings.CONTACT_SECTIONS, contact)
         return super().change_view(request, object_id, form_url, context)  # type: ignore[no-any-return]  # untyped
 
     def save_model(self, request: HttpRequest, obj: Contact, form: Any, change: bool) -> None:
@@ -517,7 +518,7 @@ def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note:
         ]
         for one in some
     ]
-    return Concerned(contacts.order_by().count(), noun, ["Contact", "E-mail"], rows, note)
+    return Concerned(contacts.order_by().count(), noun, ["Contact", "E-mail"], rows, note, Contact)
 
 
 @contextmanager
@@ -535,11 +536,6 @@ def refusals_shown(request: HttpRequest) -> Iterator[None]:
 
 def _page_of(contact: Contact) -> str:
     return reverse("admin:contacts_contact_change", args=[contact.pk])
-
-
-def contact_sections() -> list[Callable[[Contact], SafeString]]:
-    """Return what the settings add to a contact's page, in their order."""
-    return [import_string(path) for path in settings.CONTACT_SECTIONS]
 
 
 @contextmanager
@@ -605,6 +601,7 @@ class CompanyForm(TenantForm):
 
 @admin.register(Company)
 class CompanyAdmin(TenantAdmin):
+    resource = "contacts"
     form = CompanyForm
     list_display = ["name", "website", "industry", "size", "created_at"]
     sortable_by = ()
@@ -632,6 +629,7 @@ class CompanyAdmin(TenantAdmin):
 
 @admin.register(Field)
 class FieldAdmin(TenantAdmin):
+    resource = "contacts"
     list_display = ["name", "type", "format", "created_at"]
     list_filter = [WorkspaceFilter, ("type", ChoicesDropdownFilter)]
     search_fields = ["name"]
@@ -643,6 +641,7 @@ class FieldAdmin(TenantAdmin):
 
 @admin.register(Tag)
 class TagAdmin(TenantAdmin):
+    resource = "contacts"
     list_display = ["name"]
     search_fields = ["name"]
     fields = ["workspace", "name"]
@@ -651,6 +650,7 @@ class TagAdmin(TenantAdmin):
 class OfContactAdmin(ContactSearchMixin, TenantAdmin):
     """Rows that hang on a contact; its own page shows them too."""
 
+    resource = "contacts"
     search_fields = ["contact__last_name"]
     search_help_text = "A contact's id, identifier or name."
     sortable_by = ()
@@ -756,6 +756,7 @@ class StandingFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no typ
 
 @admin.register(Merge)
 class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
+    resource = "contacts"
     list_display = ["survivor", "merged", "by", "merged_at", "undone_at"]
     list_select_related = ["survivor", "merged"]
     list_filter = [WorkspaceFilter, StandingFilter]
@@ -769,7 +770,7 @@ class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
         return Q(survivor__in=contact_ids) | Q(merged__in=contact_ids)
 
     def has_undo_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("contacts.change_contact"))
+        return self.may(request, "change")
 
     @admin.action(description="Undo: part the contacts again", permissions=["undo"])
     def undo(self, request: HttpRequest, queryset: QuerySet[Merge]) -> HttpResponse | None:
@@ -808,6 +809,7 @@ def _undo_question(merges: QuerySet[Merge]) -> Question:
 class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
     """What erased persons were known by: nobody can read it, but who knows an identifier can ask for it."""
 
+    resource = "contacts"
     list_display = ["__str__", "erased_at"]
     list_filter = [WorkspaceFilter]
     sortable_by = ()
@@ -830,7 +832,7 @@ class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
         return queryset.filter(digest__in=digests), False
 
     def has_lift_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("contacts.delete_contact"))
+        return self.may(request, "delete")
 
     @admin.action(description="Let them be stored again", permissions=["lift"])
     def lift(self, request: HttpRequest, queryset: QuerySet[ErasedIdentifier]) -> HttpResponse | None:
@@ -851,6 +853,7 @@ class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Erasure)
 class ErasureAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "contacts"
     list_display = ["erased_at", "status", "rows", "by", "settled_at"]
     list_filter = [WorkspaceFilter]
     sortable_by = ()

@@ -15,7 +15,6 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.contrib.filters.admin import DropdownFilter
@@ -64,6 +63,8 @@ from workspaces.staff import (
     TenantInline,
     WorkspaceFilter,
     chosen_workspace,
+    sections_for,
+    shows,
     workspaces_searched,
 )
 
@@ -72,6 +73,7 @@ NAME_CHOICES = 200
 _SUMMARY_LENGTH = 80
 
 
+@shows(Event)
 def contact_events_section(contact: Contact) -> SafeString:
     """Return the contact's last events, for its page."""
     events = list_events(contact.workspace_id, contact_id=contact.pk, limit=SECTION_ROWS)
@@ -197,6 +199,7 @@ class EventPaginator(BoundedPaginator):
 
 @admin.register(Event)
 class EventAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     paginator = EventPaginator
     form = RecordEventForm
     list_display = ["name", "occurred", "email", "listed_properties", "source"]
@@ -209,7 +212,7 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         """Allow adding: the form records the event as every way in does."""
-        return bool(request.user.has_perm("events.add_event"))
+        return self.may(request, "add")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         """Take rows that fill no page from the paginator too: it has their order."""
@@ -232,13 +235,21 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
         rows: QuerySet[Event] = super().get_queryset(request).select_related("contact")
         return rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
+    def find_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Event | None:
         """Find by the database's primary key, which starts with the workspace."""
         event_id = parse_uuid(object_id)
         if event_id is None:
             return None
-        everywhere = list(Workspace.objects.order_by().values_list("pk", flat=True))
-        return self.get_queryset(request).filter(workspace_id__in=everywhere, pk=event_id).first()
+        rows = self.get_queryset(request)
+        if self.workspaces_for(request, "view") is None:
+            everywhere = list(Workspace.objects.order_by().values_list("pk", flat=True))
+            rows = rows.filter(workspace_id__in=everywhere)
+        found = rows.filter(pk=event_id).first()
+        if found is not None:
+            found.sections = sections_for(request, settings.EVENT_SECTIONS, found)  # type: ignore[attr-defined]
+        return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
@@ -267,7 +278,7 @@ class EventAdmin(MachineWrittenMixin, TenantAdmin):
     @admin.display(description="what became of it")
     def led_to(self, event: Event) -> SafeString:
         """Show what upper apps know of an event: see `settings.EVENT_SECTIONS`."""
-        return format_html_join(" ", "{}", ((import_string(one)(event),) for one in settings.EVENT_SECTIONS))
+        return format_html_join(" ", "{}", ((one,) for one in getattr(event, "sections", ())))
 
     @admin.display(description="occurred (UTC)")
     def occurred(self, event: Event) -> str:
@@ -336,6 +347,7 @@ class DeletedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no type
 
 @admin.register(EventDefinition)
 class EventDefinitionAdmin(DeletedByServiceMixin, TenantAdmin):
+    resource = "definitions"
     list_display = ["name", "description", "is_declared", "property_count", "updated_at"]
     list_filter = [WorkspaceFilter, DeletedFilter]
     search_fields = ["name"]
@@ -377,6 +389,7 @@ class EventDefinitionAdmin(DeletedByServiceMixin, TenantAdmin):
 
 @admin.register(EventProperty)
 class EventPropertyAdmin(TenantAdmin):
+    resource = "definitions"
     list_display = ["name", "definition", "type", "is_declared", "is_locked"]
     list_select_related = ["definition"]
     search_fields = ["name", "definition__name"]
@@ -386,6 +399,7 @@ class EventPropertyAdmin(TenantAdmin):
 
 @admin.register(EventBatch)
 class EventBatchAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["id", "lane", "event_count", "level", "created_at"]
     sortable_by = ()
 
@@ -396,6 +410,7 @@ class EventBatchAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(ParkedEffect)
 class ParkedEffectAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["effect", "subject", "event_count", "shortened_error", "created_at"]
     search_fields = ["subject__startswith", "effect__startswith"]
     search_help_text = "The beginning of the culprit, such as rule:<id>, or of the effect."
@@ -410,7 +425,7 @@ class ParkedEffectAdmin(MachineWrittenMixin, TenantAdmin):
         return Truncator(parked.error).chars(_SUMMARY_LENGTH)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("events.change_parkedeffect"))
+        return self.may(request, "change")
 
     @admin.action(description="Apply the effects again", permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[ParkedEffect]) -> None:
@@ -422,6 +437,7 @@ class ParkedEffectAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "keys"
     list_display = ["key", "status", "created_at"]
     sortable_by = ()
     search_fields = ["key__exact"]
@@ -436,6 +452,7 @@ class IdempotencyKeyAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(MessageKey)
 class MessageKeyAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["key", "event_id"]
     sortable_by = ()
     search_fields = ["key__exact"]
@@ -444,6 +461,7 @@ class MessageKeyAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Due)
 class DueAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["due_at", "contact_link", "subject", "lane"]
     fields = ["workspace", "due_at", "contact_link", "subject", "lane"]
     readonly_fields = ["contact_link"]
@@ -466,6 +484,7 @@ class DueAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Measure)
 class MeasureAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["event_name", "property", "filters", "is_built", "created_at"]
     sortable_by = ()
     search_fields = ["event_name"]
@@ -477,6 +496,7 @@ class MeasureAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Aggregate)
 class AggregateAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["count", "contact_link", "measure_id", "total", "first_at", "last_at"]
     sortable_by = ()
     ordering = ["workspace_id", "contact_id", "measure_id"]
@@ -490,12 +510,14 @@ class AggregateAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
 
 @admin.register(RulesVersion)
 class RulesVersionAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["workspace", "version"]
     ordering = ["workspace_id"]
 
 
 @admin.register(Lease)
 class LeaseAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "events"
     list_display = ["task", "holder", "expires_at"]
     ordering = ["workspace_id", "task"]
 

@@ -35,13 +35,14 @@ from scoring.services import (
     save_rule,
     validate_rule,
 )
-from workspaces.staff import MachineWrittenMixin, TenantAdmin, TenantForm, WorkspaceFilter
+from workspaces.staff import MachineWrittenMixin, TenantAdmin, TenantForm, WorkspaceFilter, shows
 
 SECTION_ROWS = 50
 _DELETED_RULE = "(deleted rule)"
 _WHAT = {"award": "", "superseded": "past the limit", "clamp": "cap or floor", "decay": "decay"}
 
 
+@shows(ScoreEntry)
 def contact_score_section(contact: Contact) -> SafeString:
     """Return the contact's score and its reasons, for its page; a merged contact's are its survivor's."""
     scored = contact.merged_into_id or contact.pk
@@ -122,6 +123,7 @@ class ScoringRuleForm(TenantForm):
 
 @admin.register(ScoringRule)
 class ScoringRuleAdmin(TenantAdmin):
+    resource = "scoring"
     form = ScoringRuleForm
     list_display = ["name", "event_name", "points", "limit_shown", "active", "rescoring", "updated_at"]
     list_filter = [WorkspaceFilter, ("active", BooleanRadioFilter)]
@@ -204,6 +206,7 @@ class OfContactMixin(ContactSearchMixin):
 
 @admin.register(ScoreEntry)
 class ScoreEntryAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
+    resource = "contacts"
     list_display = ["__str__", "email", "rule_name", "counts", "occurred_at"]
     sortable_by = ()
     ordering = ["-occurred_at", "-id"]
@@ -236,6 +239,7 @@ class ScoreEntryAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
 
 @admin.register(RuleScore)
 class RuleScoreAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
+    resource = "contacts"
     list_display = ["__str__", "email", "rule_name", "folded", "last_at"]
     sortable_by = ()
     search_fields = ["contact_id"]

@@ -10,7 +10,6 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.postgres.expressions import ArraySubquery
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import F, Func, IntegerField, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -54,7 +53,9 @@ from workspaces.staff import (
     TenantAdmin,
     TenantForm,
     WorkspaceFilter,
+    admin_of,
     chosen_workspace,
+    shows,
 )
 
 SECTION_ROWS = 50
@@ -65,6 +66,7 @@ _RULE_HELP = (
 )
 
 
+@shows(Segment, Membership)
 def contact_segments_section(contact: Contact) -> SafeString:
     """Return the segments that a contact is in, and others, each one click from its reasons; in two statements."""
     inside = segments_of(contact.workspace_id, contact.pk)
@@ -141,6 +143,7 @@ class SegmentForm(TenantForm):
 
 @admin.register(Segment)
 class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
+    resource = "segments"
     form = SegmentForm
     change_form_outer_before_template = "admin/segments/segment_links.html"
     list_display = ["name", "evaluation", "state", "member_count", "shortened_error", "updated_at"]
@@ -207,7 +210,9 @@ class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
     ) -> HttpResponse:
         """Lead from a static segment to where it is filled."""
         segment = context.get("original")
-        context["may_fill"] = segment is not None and segment.is_static and self.has_fill_permission(request)
+        context["may_fill"] = (
+            segment is not None and segment.is_static and self.has_fill_permission(request, segment)
+        )
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
 
     @admin.display(description="state")
@@ -291,7 +296,7 @@ class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
             delete_segment(segment.workspace, segment)
 
     def has_build_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("segments.change_segment"))
+        return self.may(request, "change")
 
     @admin.action(description="Build anew", permissions=["build"])
     def rebuild(self, request: HttpRequest, queryset: QuerySet[Segment]) -> None:
@@ -328,11 +333,7 @@ class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
 
     def explanation_view(self, request: HttpRequest, segment_id: str, contact_id: str) -> HttpResponse:
         """Show why a contact is in a segment, or not."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        segment = Segment.objects.filter(pk=parse_uuid(segment_id) or NO_ID).first()
-        if segment is None:
-            raise Http404
+        segment = self.row_for(request, segment_id, admin_of(Contact).has_view_permission)
         try:
             found = explain_membership(segment.workspace_id, segment, parse_uuid(contact_id) or NO_ID)
         except ContactNotFound as error:
@@ -441,6 +442,7 @@ def _event(event: Mapping[str, Any]) -> dict[str, Any]:
 class SegmentFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
     """One segment of the workspace that is shown."""
 
+    shows = (Segment,)
     title = "segment"
     parameter_name = "segment"
 
@@ -487,6 +489,7 @@ class ServingSegmentFilter(SegmentFilter):
 class OfSegmentAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     """Rows of a contact in a segment."""
 
+    resource = "segments"
     sortable_by = ()
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."

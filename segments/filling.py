@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -15,13 +14,14 @@ from django.urls import URLPattern, path, reverse
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from config.errors import DomainError
-from config.ids import NO_ID, parse_uuid
+from config.ids import parse_uuid
 from contacts.admin import find_contact_ids
 from contacts.models import Contact
 from contacts.queries import with_details
 from segments.models import Membership, Segment
 from segments.services import MembersChanged, add_members, read_member_list, remove_members
 from workspaces.models import Workspace
+from workspaces.staff import admin_of
 
 SHOWN_FOUND = 50
 SHOWN_MEMBERS = 50
@@ -46,6 +46,8 @@ class FilledMixin:
 
     admin_site: Any
     opts: Any
+    may: Callable[..., bool]
+    row_for: Callable[..., Segment]
 
     def get_urls(self) -> list[URLPattern]:
         page = path(
@@ -55,17 +57,16 @@ class FilledMixin:
         )
         return [page, *super().get_urls()]  # type: ignore[misc]  # a mixin
 
-    def has_fill_permission(self, request: HttpRequest) -> bool:
+    def has_fill_permission(self, request: HttpRequest, segment: Segment) -> bool:
         """Tell whether a user may say who is in a segment; who that is may be read here too."""
-        return request.user.has_perms(["segments.change_segment", "contacts.view_contact"])
+        return self.may(request, "change", segment) and bool(
+            admin_of(Contact).has_view_permission(request, segment)
+        )
 
     def members_view(self, request: HttpRequest, segment_id: str) -> HttpResponse:
         """Show who is in a segment and who could be, and do what a button says."""
-        if not self.has_fill_permission(request):
-            raise PermissionDenied
-        segments = Segment.objects.select_related("workspace")
-        segment = segments.filter(pk=parse_uuid(segment_id) or NO_ID).first()
-        if segment is None or not segment.is_static:
+        segment = self.row_for(request, segment_id, self.has_fill_permission)
+        if not segment.is_static:
             raise Http404
         change = request.POST.get("change", "") if request.method == "POST" else ""
         pasted = PastedForm(request.POST if change and "chosen" not in request.POST else None)

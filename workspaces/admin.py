@@ -1,6 +1,8 @@
 """Tenants, users and credentials for staff."""
 
+from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -8,33 +10,38 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.models import AccessToken, Grant, IDToken, RefreshToken
-from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from config import clock
-from workspaces.access import scopes_of_member
 from workspaces.errors import LastOwner
-from workspaces.models import ROLE_SCOPES, ApiKey, Application, Membership, Role, User, Workspace
+from workspaces.models import ApiKey, Application, AuditEntry, Membership, Role, User, Workspace
 from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
 from workspaces.scopes import ALL_SCOPES, SCOPES
-from workspaces.services import KEY_PREFIX, is_only_owner, issue_api_key, revoke_api_key
+from workspaces.services import KEY_PREFIX, add_member, is_only_owner, issue_api_key, revoke_api_key
 from workspaces.staff import (
     MachineWrittenMixin,
     StaffAdmin,
     StaffForm,
+    StaffInline,
     StaffInlineFormSet,
-    StrictFieldsMixin,
     TenantAdmin,
     TenantForm,
     WorkspaceFilter,
 )
+from workspaces.staff_access import StaffAccess, access_of
 
 _SCOPE_CHOICES = [(scope, f"{scope} · {meaning}") for scope, meaning in SCOPES.items()]
 
@@ -54,24 +61,14 @@ class ScopesField(forms.MultipleChoiceField):
         super().__init__(choices=_SCOPE_CHOICES, widget=UnfoldAdminCheckboxSelectMultipleWidget(), **kwargs)
 
 
-def _grantable(user: Any, workspace: Workspace | None) -> frozenset[str]:
-    """Return the scopes that a member of staff may give in a workspace: their own there."""
-    if user.is_superuser:
-        return ALL_SCOPES
-    membership = Membership.objects.filter(user=user, workspace=workspace).first() if workspace else None
-    return scopes_of_member(user, membership.role if membership else None)
-
-
 class GrantForm(TenantForm):
     """What gives scopes: no more of them than the member of staff has in the workspace."""
-
-    asker: Any = None
 
     def clean(self) -> dict[str, Any]:
         """Refuse more than the asker's own."""
         cleaned = super().clean()
         workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
-        own = _grantable(self.asker, workspace) if self.asker is not None else ALL_SCOPES
+        own = self.access.scopes_in(workspace.pk, ALL_SCOPES) if workspace else ALL_SCOPES
         if beyond := sorted(set(cleaned.get("scopes") or ()) - own):
             self.add_error("scopes", f"You may not do these here yourself: {', '.join(beyond)}")
         return cleaned
@@ -79,12 +76,6 @@ class GrantForm(TenantForm):
 
 class GrantAdmin(TenantAdmin):
     """Credentials: who may do less than one may look at it, and do nothing with it."""
-
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Tell the form who asks."""
-        form = super().get_form(request, obj, change=change, **kwargs)
-        form.asker = request.user
-        return form
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let nobody change what may do more than they."""
@@ -96,13 +87,13 @@ class GrantAdmin(TenantAdmin):
 
     def is_within(self, request: HttpRequest, obj: Any) -> bool:
         """Tell whether a credential may do no more than the member of staff."""
-        return obj is None or set(obj.scopes) <= _grantable(request.user, obj.workspace)
+        return obj is None or access_of(request).scopes_in(obj.workspace_id, ALL_SCOPES) >= set(obj.scopes)
 
 
 class MembershipFormSet(StaffInlineFormSet):
     """Members: nobody gives more than their own role, and a workspace keeps an owner."""
 
-    asker: Any = None
+    access: StaffAccess
 
     def clean(self) -> None:
         """Look at what the workspaces' members would be. Raises ValidationError."""
@@ -131,56 +122,126 @@ class MembershipFormSet(StaffInlineFormSet):
     def _refuse_higher(self, *states: Membership | None) -> None:
         """Refuse a role, given or taken, that lets its member do more than who asks."""
         for membership in states:
-            if membership is None or self.asker is None or membership.workspace._state.adding:
-                continue
-            own = _grantable(self.asker, membership.workspace)
-            outranked = membership.role == Role.OWNER and not _is_owner(self.asker, membership.workspace)
-            if outranked or not ROLE_SCOPES.get(membership.role, frozenset()) <= own:
+            if membership is not None and not self.access.outranks(membership.workspace_id, membership.role):
                 raise forms.ValidationError(f"Your role does not let you give or take that of {membership}.")
 
 
-def _is_owner(user: Any, workspace: Workspace) -> bool:
-    if user.is_superuser:
-        return True
-    return Membership.objects.filter(user=user, workspace=workspace, role=Role.OWNER).exists()
+class MembershipInline(StaffInline):
+    """Who is in a workspace, and which workspaces a user is in, as far as one administers them."""
 
-
-class MembershipInline(StrictFieldsMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
-    """Who is in a workspace, and which workspaces a user is in."""
-
+    resource = "keys"
     model = Membership
     form = StaffForm
     formset = MembershipFormSet
     extra = 0
+    hide_title = True
     autocomplete_fields = ["user", "workspace"]
+
+    def scope_of(self, action: str) -> str:
+        """Ask for the scope of who says who comes in."""
+        return f"{self.resource}:{'read' if action == 'view' else 'write'}"
+
+    def workspaces_of(self, row: User | Workspace) -> Collection[UUID]:
+        """Return the workspace of the page, or those of the user whose page it is."""
+        return [row.pk] if isinstance(row, Workspace) else workspaces_of_user(row)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        """Read the names along with the rows."""
+        return super().get_queryset(request).select_related("user", "workspace")
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """Tell the rows who asks."""
         formset = super().get_formset(request, obj, **kwargs)
-        formset.asker = request.user
+        formset.access = access_of(request)
         return formset
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        """Read the names along with the rows."""
-        return super().get_queryset(request).select_related("user", "workspace")  # type: ignore[no-any-return]
+
+def workspaces_of_user(user: User) -> list[UUID]:
+    """Return the workspaces that a user is in."""
+    return list(Membership.objects.filter(user=user).values_list("workspace_id", flat=True))
 
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, StaffAdmin):  # type: ignore[misc]  # Django's is stricter
-    """What groups of staff may do."""
+    """What groups of staff may do: superusers' business."""
+
+    resource = None
+
+
+class MemberCreationForm(UserCreationForm):  # type: ignore[misc]  # unfold has no types
+    """A user, and the workspace that the user is to be in."""
+
+    access: StaffAccess
+    workspace = forms.ModelChoiceField(
+        Workspace.objects.none(), widget=UnfoldAdminSelectWidget, help_text="Where the user is a member."
+    )
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.VIEWER, widget=UnfoldAdminSelectWidget)
+    is_staff = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Staff status",
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="May sign in here, and do what the role allows.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["workspace"].required = not self.access.is_superuser
+        self.fields["workspace"].queryset = self.workspaces
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a role beyond the own one."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        workspace, role = cleaned.get("workspace"), cleaned.get("role")
+        if workspace and role and not self.access.outranks(workspace.pk, role):
+            self.add_error("role", "This is beyond your own role in the workspace.")
+        return cleaned
 
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
-    """People who sign in."""
+    """People who sign in: members see those of the workspaces that they administer.
 
+    What is of the person, such as the address or the password, opens every workspace that they are in. So only who
+    administers all of these changes it; who administers some says there in which of them the person is, and as what.
+    """
+
+    resource = "keys"
     form = UserChangeForm
-    add_form = UserCreationForm
+    add_form = MemberCreationForm
     change_password_form = AdminPasswordChangeForm
     inlines = [MembershipInline]
     list_display = ["username", "email", "first_name", "last_name", "is_staff", "is_active"]
+    list_filter = ["is_staff", "is_active"]
     readonly_fields = ["last_login", "date_joined"]
-    add_fieldsets = ((None, {"fields": ("username", "email", "password1", "password2")}),)
+    add_fieldsets = (
+        (None, {"fields": ("username", "email", "password1", "password2", "workspace", "role", "is_staff")}),
+    )
+    personal = ("username", "first_name", "last_name", "email", "is_active", "is_staff")
+
+    def workspaces_of(self, row: User) -> Collection[UUID]:
+        """Return the workspaces that the user is in."""
+        return workspaces_of_user(row)
+
+    def in_workspaces(self, rows: QuerySet[User], workspaces: Collection[UUID]) -> QuerySet[User]:
+        """Leave the members of the workspaces."""
+        members = Membership.objects.filter(workspace_id__in=workspaces)
+        return rows.filter(pk__in=members.values("user_id"))
+
+    def is_managed(self, request: HttpRequest, user: User) -> bool:
+        """Return whether one may change what is of the person: in all workspaces of theirs one's role is as high."""
+        access = access_of(request)
+        if access.is_superuser:
+            return True
+        where = self.workspaces_for(request, "change") or ()
+        roles = Membership.objects.filter(user=user).values_list("workspace_id", "role")
+        return not user.is_superuser and all(
+            workspace_id in where and access.outranks(workspace_id, role) for workspace_id, role in roles
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Leave it to superusers: what a user did stays on record under their name."""
+        return access_of(request).is_superuser
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Let superusers alone say who may do what in the admin."""
@@ -200,6 +261,57 @@ class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  #
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         """Ask for memberships once the user exists."""
         return self.inlines if obj else []
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """Offer superusers what Django has."""
+        found = [*super().get_list_filter(request)]
+        return [*found, "is_superuser", "groups"] if access_of(request).is_superuser else found
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Keep what makes superusers, and Django's permissions, for superusers."""
+        if obj is None or access_of(request).is_superuser:
+            return super().get_fieldsets(request, obj)
+        password = ("password",) if self.is_managed(request, obj) else ()
+        return [(None, {"fields": (*self.personal, *password, *self.readonly_fields)})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Show what is of a person who is in others' workspaces too."""
+        shown = [*super().get_readonly_fields(request, obj)]
+        return shown if obj is None or self.is_managed(request, obj) else [*shown, *self.personal]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Offer the workspaces where one may add a member."""
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
+        where = self.workspaces_for(request, "add")
+        form.workspaces = Workspace.objects.all() if where is None else Workspace.objects.filter(pk__in=where)
+        return form
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save; a new user becomes a member."""
+        if not change:
+            obj.is_staff = form.cleaned_data["is_staff"]
+        super().save_model(request, obj, form, change)
+        if not change and (workspace := form.cleaned_data.get("workspace")):
+            add_member(workspace, obj, role=form.cleaned_data["role"])
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Set the password of who is no superuser, and in no workspace that one does not administer."""
+        user: Any = self.get_object(request, id)
+        if not self.is_managed(request, user):
+            raise PermissionDenied
+        return super().user_change_password(request, id, form_url)
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
+        """Leave out of a user's history what others did to them elsewhere."""
+        if queryset.model is LogEntry and (where := self.workspaces_for(request, "view")) is not None:
+            queryset = audited_in(queryset, where)
+        return super().get_paginator(request, queryset, *args, **kwargs)
+
+
+def audited_in(entries: QuerySet[LogEntry], workspaces: Collection[UUID]) -> QuerySet[LogEntry]:
+    """Leave the entries of the audit log that are the workspaces' business."""
+    own = AuditEntry.objects.filter(workspace_id__in=workspaces)
+    return entries.filter(pk__in=own.values("entry_id"))
 
 
 class OriginsField(forms.CharField):
@@ -241,8 +353,10 @@ class WorkspaceForm(StaffForm):
 
 @admin.register(Workspace)
 class WorkspaceAdmin(StaffAdmin):
-    """Tenants and their members."""
+    """Tenants and their members: each is seen by its members, and changed by who administers it."""
 
+    resource = "keys"
+    workspace_path = "id"
     inlines = [MembershipInline]
     list_display = ["name", "identity_field", "member_count", "created_at"]
     search_fields = ["name", "id"]
@@ -251,9 +365,18 @@ class WorkspaceAdmin(StaffAdmin):
     readonly_fields = ["id", "created_at"]
     fields = ["name", "identity_field", "allowed_origins", "id", "created_at"]
 
+    def scope_of(self, action: str) -> str | None:
+        """Show a workspace to all members, as the API does; leave it to superusers to make and delete one."""
+        scopes: dict[str, str] = {"view": "", "change": f"{self.resource}:write"}
+        return scopes.get(action)
+
+    def workspaces_of(self, row: Workspace) -> Collection[UUID]:
+        """Return the workspace itself."""
+        return [row.pk]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
         """Read the members of all rows in one statement."""
-        return super().get_queryset(request).prefetch_related("memberships")  # type: ignore[no-any-return]
+        return super().get_queryset(request).prefetch_related("memberships")
 
     @admin.display(description="members")
     def member_count(self, workspace: Workspace) -> int:
@@ -297,6 +420,7 @@ class ApiKeyForm(GrantForm):
 class ApiKeyAdmin(GrantAdmin):
     """Keys: issued here, the secret shown once; the hash is never shown."""
 
+    resource = "keys"
     form = ApiKeyForm
     list_display = ["name", "masked_key", "state", "scope_count", "last_used_at", "expires_at", "created_at"]
     list_filter = [WorkspaceFilter]
@@ -381,6 +505,7 @@ class ApplicationForm(GrantForm):
 class ApplicationAdmin(GrantAdmin):
     """OAuth clients: created here, the secret shown once."""
 
+    resource = "keys"
     form = ApplicationForm
     list_display = ["name", "client_id", "authorization_grant_type", "client_type", "created"]
     list_filter = [WorkspaceFilter]
@@ -408,6 +533,10 @@ class ApplicationAdmin(GrantAdmin):
 class AccessTokenAdmin(MachineWrittenMixin, StaffAdmin):
     """Access tokens that applications hold; deleting one revokes it."""
 
+    resource = "keys"
+    workspace_path = "application__workspace"
+    list_filter = [WorkspaceFilter]
+    list_before_template = "admin/workspace_shown.html"
     list_display = ["id", "application", "user", "scope", "expires", "created"]
     list_select_related = ["application", "user"]
     search_fields = ["application__name", "application__client_id", "user__username"]
@@ -417,13 +546,14 @@ class AccessTokenAdmin(MachineWrittenMixin, StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let staff revoke a token."""
-        return bool(request.user.has_perm("oauth2_provider.delete_accesstoken"))
+        return self.may(request, "delete", obj)
 
 
 @admin.register(LogEntry)
 class LogEntryAdmin(MachineWrittenMixin, StaffAdmin):
     """What members of staff changed by hand, the newest first."""
 
+    resource = "keys"
     list_display = ["action_time", "user", "action", "content_type", "object_repr", "change"]
     list_filter = [("action_flag", ChoicesDropdownFilter)]
     list_select_related = ["user", "content_type"]
@@ -432,6 +562,14 @@ class LogEntryAdmin(MachineWrittenMixin, StaffAdmin):
     search_help_text = "The whole id of what was changed, or who changed it."
     fields = ["action_time", "user", "action", "content_type", "object_id", "object_repr", "change"]
     ordering = ["-action_time", "-id"]
+
+    def workspaces_of(self, row: LogEntry) -> Collection[UUID]:
+        """Return whose business an entry is."""
+        return list(AuditEntry.objects.filter(entry=row).values_list("workspace_id", flat=True))
+
+    def in_workspaces(self, rows: QuerySet[LogEntry], workspaces: Collection[UUID]) -> QuerySet[LogEntry]:
+        """Leave the entries that are the workspaces' business."""
+        return audited_in(rows, workspaces)
 
     @admin.display(description="action")
     def action(self, entry: LogEntry) -> str:

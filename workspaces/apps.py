@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
+from django.utils.module_loading import import_string
 
 from workspaces import checks
 
@@ -15,3 +16,5 @@ class WorkspacesConfig(AppConfig):
         """Register the checks of this app."""
         register(checks.check_shared_rate_limits, Tags.security, deploy=True)
         register(checks.check_login_rates, Tags.security)
+        # It needs the models, which are there by now.
+        register(import_string("workspaces.staff_checks.check_admin"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib import messages
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
@@ -16,6 +17,7 @@ from config import clock
 from config.ids import NO_ID, parse_uuid
 from config.rendering import dumps
 from workspaces.models import Confirmation
+from workspaces.staff import admin_of
 
 FIELD: Final = "confirmed"
 """The field of a request that says yes."""
@@ -33,6 +35,8 @@ class Concerned:
     headers: Sequence[str] = ()
     rows: Sequence[Sequence[Any]] = ()
     note: str = ""
+    model: type[Model] | None = None
+    """What the rows are of: who may not see such rows is told how many there are."""
 
     @property
     def words(self) -> str:
@@ -80,6 +84,7 @@ def ask(
     asked = question()
     if asked is None:
         return None
+    asked = replace(asked, concerned=[_as_seen(request, one) for one in asked.concerned])
     fields = [
         (name, value) for name, values in request.POST.lists() if name not in _NOT_ASKED for value in values
     ]
@@ -94,6 +99,12 @@ def ask(
         "back": way_back,
     }
     return TemplateResponse(request, "admin/confirmation.html", context)
+
+
+def _as_seen(request: HttpRequest, concerned: Concerned) -> Concerned:
+    if concerned.model is None or admin_of(concerned.model).has_view_permission(request):
+        return concerned
+    return replace(concerned, rows=())
 
 
 def _issue(request: HttpRequest) -> str:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -186,3 +187,19 @@ class Confirmation(models.Model):
 
     def __str__(self) -> str:
         return f"asked at {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class AuditEntry(models.Model):
+    """Whose business an entry of the audit log is: Django's table of them knows no workspaces."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+", db_index=False)
+    entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "entry"], name="audit_entry_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.entry)

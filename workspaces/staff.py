@@ -1,13 +1,14 @@
-"""What the admin is made of: one workspace at a time, bounded counts, refusals shown as form errors."""
+"""What the admin is made of: what a role allows, one workspace at a time, refusals shown as form errors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from django import forms
+from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.models import LogEntry
@@ -17,44 +18,229 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import DataError, IntegrityError, OperationalError, models
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString
 from psycopg.errors import ProgramLimitExceeded
 from rest_framework.exceptions import ParseError
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.contrib.filters.admin import DropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from config.errors import DomainError
 from config.ids import parse_uuid
 from config.planning import planned_for_its_values
 from config.wire import parse_json
-from workspaces.models import User, Workspace
+from workspaces.models import AuditEntry, User, Workspace
 from workspaces.signin import count_password
+from workspaces.staff_access import StaffAccess, access_of, permission_name
 
 COUNT_LIMIT = 10_000
 WORKSPACE_CHOICES = 200
+RECENT_ACTIONS = 10
 _SESSION_KEY = "admin_workspace"
 _NO_WORKSPACE = UUID(int=0)
 
 
+_SectionT = TypeVar("_SectionT", bound=Callable[..., Any])
+
+
 def chosen_workspace(request: HttpRequest) -> UUID:
-    """Return the workspace that lists show: the one asked for, else the last one chosen, else the first."""
-    if asked := parse_uuid(request.GET.get(WorkspaceFilter.parameter_name)):
-        if request.session.get(_SESSION_KEY) != str(asked):
+    """Return the workspace that lists show: the one asked for, else the last one chosen, else the first.
+
+    A member is shown no workspace but one where the role lets them see what the list is of.
+    """
+    asked, remembered = (
+        parse_uuid(text)
+        for text in (request.GET.get(WorkspaceFilter.parameter_name), request.session.get(_SESSION_KEY))
+    )
+    seen = _workspaces_shown(request)
+    if asked and (seen is None or asked in seen):
+        if asked != remembered:
             request.session[_SESSION_KEY] = str(asked)
         return asked
-    if remembered := parse_uuid(request.session.get(_SESSION_KEY)):
+    if remembered and (seen is None or remembered in seen):
         return remembered
+    if seen is not None:
+        return seen[0] if seen else _NO_WORKSPACE
     return Workspace.objects.values_list("pk", flat=True).first() or _NO_WORKSPACE
 
 
+def _workspaces_shown(request: HttpRequest) -> list[UUID] | None:
+    """Return the workspaces that a member may choose, for the list that is asked for; None: all there are."""
+    if access_of(request).is_superuser:
+        return None
+    listing: RoleMixin | None = getattr(request, "listing", None)
+    return listing.workspaces_for(request, "view") if listing else list(access_of(request).roles)
+
+
 def workspaces_searched(request: HttpRequest) -> models.QuerySet[Workspace]:
-    """Return where a search looks: a list in its workspace, the choices of a form in all of them."""
+    """Return where a search looks: a list in its workspace, the choices of a form in all that one may see."""
     match = request.resolver_match
     if match and (match.url_name or "").endswith("_changelist"):
         return Workspace.objects.filter(pk=chosen_workspace(request))
-    return Workspace.objects.all()
+    access = access_of(request)
+    return Workspace.objects.all() if access.is_superuser else Workspace.objects.filter(pk__in=access.roles)
+
+
+# Who may do what ---------------------------------------------------------------------------------------------
+
+
+class RoleMixin:
+    """Rows that a member of staff sees and works on in their workspaces alone, as the role there allows.
+
+    `resource` is what the API's scopes call what is shown: who has `contacts:read` sees contacts, who has
+    `contacts:write` adds, changes and deletes them. None: it is for superusers. `workspace_path` leads from a row to
+    its workspace, as a look-up does.
+    """
+
+    resource: ClassVar[str | None]
+    workspace_path = "workspace_id"
+    model: Any
+    admin_site: Any
+
+    def scope_of(self, action: str) -> str | None:
+        """Return the scope that an action asks for: view, add, change or delete. None: nobody's but superusers'."""
+        if self.resource is None:
+            return None
+        return f"{self.resource}:{'read' if action == 'view' else 'write'}"
+
+    def workspaces_for(self, request: HttpRequest, action: str) -> list[UUID] | None:
+        """Return where a user may do something, in the order of the names; None: everywhere."""
+        access = access_of(request)
+        if access.is_superuser:
+            return None
+        scope = self.scope_of(action)
+        # Who may change rows may see them.
+        actions = ("view", "change") if action == "view" else (action,)
+        return (
+            []
+            if scope is None
+            else access.workspaces(scope, [permission_name(one, self.model) for one in actions])
+        )
+
+    def workspaces_of(self, row: Any) -> Collection[UUID]:
+        """Return the workspaces that a row is in."""
+        *steps, last = self.workspace_path.split("__")
+        for step in steps:
+            row = getattr(row, step, None)
+        found = getattr(row, last if last.endswith("_id") else f"{last}_id", None)
+        return [found] if found else []
+
+    def may(self, request: HttpRequest, action: str, row: Any = None) -> bool:
+        """Return whether the user may do something to a row; without one, to any: in a list, to any of that list."""
+        where = self.workspaces_for(request, action)
+        if where is None:
+            return True
+        if row is not None:
+            return not set(where).isdisjoint(self.workspaces_of(row))
+        if getattr(request, "listing", None) is self and self.is_listed_by_workspace(request):
+            return chosen_workspace(request) in where
+        return bool(where)
+
+    def is_listed_by_workspace(self, request: HttpRequest) -> bool:
+        """Return whether a list of the rows has those of one workspace alone."""
+        return False
+
+    def narrowed(self, request: HttpRequest, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Leave the rows that the user may see."""
+        where = self.workspaces_for(request, "view")
+        return rows if where is None else self.in_workspaces(rows, where)
+
+    def in_workspaces(self, rows: models.QuerySet[Any], workspaces: Collection[UUID]) -> models.QuerySet[Any]:
+        """Leave the rows of the workspaces."""
+        return rows.filter(**{f"{self.workspace_path}__in": workspaces})
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Return the rows that the user may see."""
+        return self.narrowed(request, super().get_queryset(request))  # type: ignore[misc]  # a mixin
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "view") or self.may(request, "add")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may(request, "view", obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may(request, "add", obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may(request, "change", obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may(request, "delete", obj)
+
+    def formfield_for_foreignkey(
+        self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        """Let a member choose among what they may see, and add rows where the role allows it."""
+        if not access_of(request).is_superuser and "queryset" not in kwargs:
+            related = db_field.remote_field.model
+            kwargs["queryset"] = self.choices_of(request, related)
+            if related is Workspace:
+                # A few, of those that may be seen: no search among all is needed.
+                kwargs["widget"] = UnfoldAdminSelectWidget()
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]  # a mixin
+
+    def choices_of(self, request: HttpRequest, related: type[models.Model]) -> models.QuerySet[Any]:
+        """Return what a member may choose for a field of theirs."""
+        if related is Workspace:
+            return Workspace.objects.filter(pk__in=self.workspaces_for(request, "add") or ())
+        rows = related._default_manager.all()
+        return admin_of(related).narrowed(request, rows) if related in admin.site._registry else rows.none()
+
+
+def admin_of(model: type[models.Model]) -> Any:
+    """Return the model's page in the admin, which knows who may do what to its rows."""
+    return admin.site.get_model_admin(model)
+
+
+def may_open(label: str, request: HttpRequest) -> bool:
+    """Return whether a user may open a list, such as `contacts_contact`: what the menu asks."""
+    return bool(admin_of(apps.get_model(label.replace("_", ".", 1))).has_view_permission(request))
+
+
+def shows(*models_shown: type[models.Model]) -> Callable[[_SectionT], _SectionT]:
+    """Say what a section of a page is of: who may not see such rows does not see the section."""
+
+    def mark(section: _SectionT) -> _SectionT:
+        section.shows = models_shown  # type: ignore[attr-defined]  # read by `sections_for`
+        return section
+
+    return mark
+
+
+def sections_for(request: HttpRequest, paths: Iterable[str], row: Any) -> list[SafeString | str]:
+    """Return what the settings add to a row's page, in their order, as far as the user may see it."""
+    found = (import_string(path) for path in paths)
+    return [
+        one(row) for one in found if all(admin_of(model).may(request, "view", row) for model in one.shows)
+    ]
+
+
+def recent_actions(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add to the first page what the user did last, where they still may look."""
+    entries = LogEntry.objects.filter(user_id=str(request.user.pk)).select_related("content_type", "user")
+    access = access_of(request)
+    if not access.is_superuser:
+        own = AuditEntry.objects.filter(workspace_id__in=access.roles)
+        entries = entries.filter(pk__in=own.values("entry_id"))
+    return {**context, "admin_log": entries.order_by("-action_time", "-id")[:RECENT_ACTIONS]}
+
+
+class OwnChoicesFilter(AutocompleteSelectFilter):  # type: ignore[misc]  # unfold has no types
+    """What rows point to, of what the user may see; what is asked for beside that is not named."""
+
+    def choices(self, changelist: Any) -> Any:
+        for choice in super().choices(changelist):
+            for field in choice["form"].fields.values():
+                field.queryset = admin_of(field.queryset.model).narrowed(self.request, field.queryset.all())
+            yield choice
+
+
+# Lists -------------------------------------------------------------------------------------------------------
 
 
 def change_own_password(request: HttpRequest) -> HttpResponse:
@@ -72,11 +258,15 @@ class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no ty
     parameter_name = "workspace"
     all_option = None
 
-    def __init__(self, request: HttpRequest, *args: Any) -> None:
+    def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
         self.workspace_id = chosen_workspace(request)
-        super().__init__(request, *args)
+        self.workspace_path = model_admin.workspace_path
+        super().__init__(request, params, model, model_admin)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        if (seen := _workspaces_shown(request)) is not None:
+            names = access_of(request).names
+            return [(str(pk), names[pk]) for pk in seen]
         choices = dict(Workspace.objects.values_list("pk", "name")[:WORKSPACE_CHOICES])
         if self.workspace_id not in choices:
             choices.update(Workspace.objects.filter(pk=self.workspace_id).values_list("pk", "name"))
@@ -92,7 +282,7 @@ class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no ty
         return names.get(self.value(), "none")
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        return queryset.filter(workspace_id=self.workspace_id)
+        return queryset.filter(**{self.workspace_path: self.workspace_id})
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when it runs
@@ -171,6 +361,7 @@ class TenantForm(StaffForm):
     """A row of one workspace: its uniqueness is checked there, and what it points to is there too."""
 
     refusal: str | None = None
+    access: StaffAccess
     # The row whose page this row's form is a part of; it gets its own workspace when it is validated.
     parent: Any = None
 
@@ -228,7 +419,7 @@ class StrictFieldsMixin:
         return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]  # a mixin
 
 
-class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class StaffAdmin(StrictFieldsMixin, RoleMixin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """An admin whose lists stay quick on big tables, and whose forms show what a service refuses."""
 
     paginator = BoundedPaginator
@@ -239,9 +430,92 @@ class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold
     list_filter_sheet = False
     show_facets = ShowFacets.NEVER
     warn_unsaved_form = True
+    view_on_site = False
+
+    def is_listed_by_workspace(self, request: HttpRequest) -> bool:
+        return WorkspaceFilter in self.list_filter
+
+    def narrowed(self, request: HttpRequest, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Leave what the user may see; a list of one workspace has no other's rows to be looked for."""
+        is_list = getattr(request, "listing", None) is self and self.is_listed_by_workspace(request)
+        if is_list and not access_of(request).is_superuser and self.may(request, "view"):
+            return self.in_workspaces(rows, [chosen_workspace(request)])
+        return super().narrowed(request, rows)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return a row that the user may see. Raises Http404, whether there is another or none."""
+        found = self.find_object(request, object_id, from_field)
+        if found is None:
+            raise Http404
+        return found
+
+    def find_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return a row that the user may see, None if there is none."""
+        return super().get_object(request, object_id, from_field)
+
+    def row_for(self, request: HttpRequest, object_id: str, *allowed: Callable[..., bool]) -> Any:
+        """Return the row that a page of its own is about.
+
+        Raises Http404 unless the user may see it, and PermissionDenied unless all of `allowed`, such as
+        `has_change_permission`, let them do what the page does.
+        """
+        found = self.get_object(request, object_id)
+        if not all(allows(request, found) for allows in (self.has_view_permission, *allowed)):
+            raise PermissionDenied
+        return found
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave out of a page that is only looked at what is asked for by its form, and is nothing of the row."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        asked = set(self.form.declared_fields) - {field.name for field in self.opts.get_fields()}
+        return [
+            (title, {**options, "fields": _without(options["fields"], asked)}) for title, options in fieldsets
+        ]
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """Leave out what is of rows that the user may not see."""
+        return [
+            one
+            for one in super().get_list_filter(request)
+            if all(admin_of(model).may(request, "view") for model in getattr(one, "shows", ()))
+        ]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        """Let members filter by what the list offers: any other column would tell what no page shows."""
+        if request is None or not access_of(request).is_superuser:
+            name = lookup.split("__", 1)[0]
+            offered = [one[0] for one in self.get_list_filter(request) if isinstance(one, tuple)]
+            is_column = name == "pk" or any(name == field.name for field in self.opts.get_fields())
+            is_offered = any(lookup == one or lookup.startswith(f"{one}__") for one in offered)
+            if is_column and lookup != WorkspaceFilter.parameter_name and not is_offered:
+                return False
+        return bool(super().lookup_allowed(lookup, value, request))
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return self._audited(obj, super().log_addition(request, obj, message))
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return self._audited(obj, super().log_change(request, obj, message))
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
+        rows = list(queryset)
+        entries = super().log_deletions(request, rows)
+        for row, entry in zip(rows, entries, strict=True):
+            self._audited(row, entry)
+        return entries
+
+    def _audited(self, row: Any, entry: LogEntry) -> LogEntry:
+        """Note whose business an entry is."""
+        AuditEntry.objects.bulk_create(
+            AuditEntry(workspace_id=one, entry=entry) for one in self.workspaces_of(row)
+        )
+        return entry
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list; without its filters, as Django does it, if they ask for what no column can hold."""
+        request.listing = self  # type: ignore[attr-defined]  # what `chosen_workspace` chooses for
         try:
             return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]  # untyped
         except (DataError, OverflowError, TypeError, ValueError, ValidationError, OperationalError) as error:
@@ -272,6 +546,7 @@ class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
         form.refusal = getattr(request, "refusal", None)
+        form.access = access_of(request)
         return form
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -286,6 +561,12 @@ class StaffAdmin(StrictFieldsMixin, ModelAdmin):  # type: ignore[misc]  # unfold
             raise PermissionDenied(refusal)
         request.refusal = refusal  # type: ignore[attr-defined]  # read by get_form in the second pass
         return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
+
+
+def _without(fields: Iterable[Any], names: Collection[str]) -> list[Any]:
+    """Return a page's fields, some of them side by side, without some."""
+    kept = (one if isinstance(one, str) else _without(one, names) for one in fields)
+    return [one for one in kept if one and (isinstance(one, list) or one not in names)]
 
 
 def _typed(model: type[models.Model], name: str, value: Any) -> Any:
@@ -318,7 +599,10 @@ class TenantAdmin(StaffAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Start a new row in the workspace that the lists show."""
-        return {"workspace": chosen_workspace(request), **super().get_changeform_initial_data(request)}
+        chosen, where = chosen_workspace(request), self.workspaces_for(request, "add")
+        if where and chosen not in where:
+            chosen = where[0]
+        return {"workspace": chosen, **super().get_changeform_initial_data(request)}
 
 
 class ParkedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
@@ -340,6 +624,7 @@ class DeletedByServiceMixin:
     """Rows that a service deletes: it may refuse, and sees itself to what hangs on them."""
 
     model: type[models.Model]
+    has_delete_permission: Callable[..., bool]
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Delete; if the service refuses, say why on the row's page."""
@@ -354,8 +639,16 @@ class DeletedByServiceMixin:
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """List the rows alone: what hangs on them may be a million rows, and goes by the service."""
-        names = [str(one) for one in objs]
-        return names, {str(self.model._meta.verbose_name_plural): len(names)}, set(), []
+        rows = list(objs)
+        names = [str(one) for one in rows]
+        kept = not all(self.has_delete_permission(request, one) for one in rows)
+        verbose_name = str(self.model._meta.verbose_name)
+        return (
+            names,
+            {str(self.model._meta.verbose_name_plural): len(names)},
+            {verbose_name} if kept else set(),
+            [],
+        )
 
 
 class MachineWrittenMixin:
@@ -398,8 +691,15 @@ class TenantInlineFormSet(StaffInlineFormSet):
         return form
 
 
-class TenantInline(StrictFieldsMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
-    """Rows of a row, shown on its page."""
+class StaffInline(StrictFieldsMixin, RoleMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
+    """Rows of a row, shown on its page to who may see them; by what the page of their own says."""
+
+    def scope_of(self, action: str) -> str | None:
+        return admin_of(self.model).scope_of(action)  # type: ignore[no-any-return]  # an admin of ours
+
+
+class TenantInline(StaffInline):
+    """Rows of a row of a workspace."""
 
     form = TenantForm
     formset = TenantInlineFormSet

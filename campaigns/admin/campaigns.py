@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
@@ -26,7 +25,7 @@ from campaigns.admin.rows import CampaignFilter, campaign_link, campaign_links, 
 from campaigns.admin.runs import reason_of
 from campaigns.admin.starting import StartedMixin
 from campaigns.errors import BroadcastFinished, InvalidDefinition
-from campaigns.models import Broadcast, Campaign, CampaignVersion
+from campaigns.models import Broadcast, Campaign, CampaignVersion, Decision, Message, Run
 from campaigns.models.messages import Channel
 from campaigns.services.broadcasting import cancel_broadcast, move_broadcast
 from campaigns.services.campaigns import (
@@ -47,11 +46,11 @@ from campaigns.services.senders import SENDERS, sender_fault
 from campaigns.services.tracing import Trace, trace_event
 from campaigns.services.warnings import campaign_warnings, rule_warnings
 from config.errors import DomainError
-from config.ids import NO_ID, parse_uuid
 from config.rendering import dumps
 from contacts.models import Contact
 from events.admin import event_link
-from events.models import Event
+from events.models import Event, ParkedEffect
+from scoring.models import ScoreEntry
 from workspaces.confirmation import Question, ask
 from workspaces.models import Workspace
 from workspaces.staff import (
@@ -61,6 +60,7 @@ from workspaces.staff import (
     TenantAdmin,
     TenantForm,
     WorkspaceFilter,
+    admin_of,
 )
 
 _EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
@@ -102,6 +102,7 @@ class CampaignForm(TenantForm):
 
 @admin.register(Campaign)
 class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
+    resource = "campaigns"
     form = CampaignForm
     list_display = ["name", "type", "status", "serves", "shortened_error", "updated_at", "report_label"]
     list_filter = [
@@ -200,7 +201,7 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
             except DomainError as error:
                 messages.error(request, f"{campaign}: {error.sentence}")
 
-    @admin.action(description="Activate: let the draft serve", permissions=["start"])
+    @admin.action(description="Activate: let the draft serve", permissions=["move"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Let the drafts of the chosen campaigns serve."""
         return self._each(
@@ -211,22 +212,22 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
             activation_question,
         )
 
-    @admin.action(description="Pause", permissions=["start"])
+    @admin.action(description="Pause", permissions=["move"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
         """Let nothing start in the chosen campaigns, and leave their runs where they are."""
         self._each(request, queryset, pause_campaign, "paused")
 
-    @admin.action(description="Resume", permissions=["start"])
+    @admin.action(description="Resume", permissions=["move"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Let the chosen campaigns go on."""
         return self._each(request, queryset, resume_campaign, "resumed", resumption_question)
 
-    @admin.action(description="Finish: let nothing start any more", permissions=["start"])
+    @admin.action(description="Finish: let nothing start any more", permissions=["move"])
     def finish(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Let the runs of the chosen campaigns go on to their end, and no more begin."""
         return self._each(request, queryset, finish_campaign, "finished", finish_question)
 
-    @admin.action(description="Archive: end all runs", permissions=["start"])
+    @admin.action(description="Archive: end all runs", permissions=["move"])
     def archive(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
         """Put the chosen campaigns away for good."""
         return self._each(request, queryset, archive_campaign, "archived", archive_question)
@@ -254,25 +255,22 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
 
     def report_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Show what became of a campaign."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        campaign = Campaign.objects.filter(pk=parse_uuid(campaign_id) or NO_ID).first()
-        if campaign is None:
-            raise Http404
+        campaign = self.row_for(request, campaign_id)
         lead = format_html("What became of {}. Trials are not counted.", campaign_link(campaign))
         return self._tables(request, f"Report of {campaign}", lead, report_sections(report_of(campaign)))
 
     def trace_view(self, request: HttpRequest, event_id: str) -> HttpResponse:
         """Show what one event caused."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        # The stream's primary key begins with the workspace.
-        everywhere = list(Workspace.objects.order_by().values_list("pk", flat=True))
-        event = Event.objects.filter(workspace_id__in=everywhere, pk=parse_uuid(event_id) or NO_ID).first()
-        if event is None:
-            raise Http404
+        event = admin_of(Event).row_for(request, event_id, self.has_view_permission)
         found = trace_event(event)
-        return self._tables(request, f"What {event.name} caused", lead_of(found), trace_sections(found))
+        sees_contact = admin_of(Contact).has_view_permission(request, event)
+        lead = lead_of(found, names_contact=sees_contact)
+        seen = [
+            section
+            for model, section in trace_sections(found)
+            if admin_of(model).has_view_permission(request, event)
+        ]
+        return self._tables(request, f"What {event.name} caused", lead, seen)
 
     def _tables(
         self, request: HttpRequest, title: str, lead: SafeString, sections: Iterable[Section]
@@ -289,6 +287,7 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
 
 @admin.register(CampaignVersion)
 class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "campaigns"
     list_display = ["created_at", "campaign_label", "version_label", "by", "retired_at"]
     list_display_links = ["created_at", "version_label"]
     list_filter = [WorkspaceFilter, CampaignFilter]
@@ -316,6 +315,7 @@ class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
 
 @admin.register(Broadcast)
 class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "campaigns"
     list_display = ["due_at", "campaign_label", "addressees", "taken", "finished_at"]
     list_filter = [WorkspaceFilter, CampaignFilter]
     list_select_related = ["campaign"]
@@ -333,7 +333,7 @@ class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Broadcast | None = None) -> bool:
         """Let staff move what has not begun, and cancel."""
-        may = request.user.has_perm("campaigns.change_campaign")
+        may = self.may(request, "change", obj)
         return may and (obj is None or (obj.finished_at is None and obj.after is None))
 
     def save_model(self, request: HttpRequest, obj: Broadcast, form: Any, change: bool) -> None:
@@ -430,11 +430,11 @@ def report_sections(report: Report) -> list[Section]:
     ]
 
 
-def lead_of(trace: Trace) -> SafeString:
+def lead_of(trace: Trace, *, names_contact: bool) -> SafeString:
     """Return whom an event is about and how it was read, in a sentence or two."""
     contact = "nobody"
     if trace.contact_id is not None:
-        person = Contact.objects.filter(pk=trace.contact_id).first()
+        person = Contact.objects.filter(pk=trace.contact_id).first() if names_contact else None
         contact = link("contacts_contact_change", trace.contact_id, person or trace.contact_id)
     problems = "; ".join(f"{name} is {fault}" for name, fault in trace.schema.problems.items())
     return format_html(
@@ -449,75 +449,93 @@ def lead_of(trace: Trace) -> SafeString:
     )
 
 
-def trace_sections(trace: Trace) -> list[Section]:
-    """Return what a trace has, as tables, each row with its time."""
+def trace_sections(trace: Trace) -> list[tuple[type[Model], Section]]:
+    """Return what a trace has, as tables, each row with its time, and what each is of."""
     campaigns = {one: link("campaigns_campaign_change", one, name) for one, name in trace.campaigns.items()}
     return [
-        _section(
-            "Parked",
-            ["When (UTC)", "Effect", "Culprit", "Error"],
-            [[utc(one.created_at), one.effect, one.subject, one.error[:200]] for one in trace.parked],
+        (
+            ParkedEffect,
+            _section(
+                "Parked",
+                ["When (UTC)", "Effect", "Culprit", "Error"],
+                [[utc(one.created_at), one.effect, one.subject, one.error[:200]] for one in trace.parked],
+            ),
         ),
-        _section(
-            "Scores",
-            ["When (UTC)", "Rule", "Points", ""],
-            [
+        (
+            ScoreEntry,
+            _section(
+                "Scores",
+                ["When (UTC)", "Rule", "Points", ""],
                 [
-                    utc(entry.created_at),
-                    rule,
-                    f"{entry.points.normalize():+f}",
-                    "past the limit" if entry.is_superseded else "",
-                ]
-                for entry, rule in trace.scores
-            ],
+                    [
+                        utc(entry.created_at),
+                        rule,
+                        f"{entry.points.normalize():+f}",
+                        "past the limit" if entry.is_superseded else "",
+                    ]
+                    for entry, rule in trace.scores
+                ],
+            ),
         ),
-        _section(
-            "Events that followed",
-            ["When (UTC)", "Event", "Properties"],
-            [
-                [utc(one.occurred_at), event_link(one), dumps(one.properties).decode()[:200]]
-                for one in trace.consequences
-            ],
-        ),
-        _section(
-            "Decided",
-            ["When (UTC)", "Campaign", "What", "Why", "Step"],
-            [
+        (
+            Event,
+            _section(
+                "Events that followed",
+                ["When (UTC)", "Event", "Properties"],
                 [
-                    utc(one.decided_at),
-                    campaign_links({id_: trace.campaigns.get(id_, str(id_)) for id_ in one.campaign_ids}),
-                    one.get_kind_display(),
-                    reason_of(one),
-                    one.step,
-                ]
-                for one in trace.decisions
-            ],
+                    [utc(one.occurred_at), event_link(one), dumps(one.properties).decode()[:200]]
+                    for one in trace.consequences
+                ],
+            ),
         ),
-        _section(
-            "Runs",
-            ["Started (UTC)", "Campaign", "Run", "How it ended"],
-            [
+        (
+            Decision,
+            _section(
+                "Decided",
+                ["When (UTC)", "Campaign", "What", "Why", "Step"],
                 [
-                    utc(run.started_at),
-                    campaigns.get(run.campaign_id, ""),
-                    link("campaigns_run_change", run.pk, run.status),
-                    run.end_reason,
-                ]
-                for run in trace.runs
-            ],
+                    [
+                        utc(one.decided_at),
+                        campaign_links({id_: trace.campaigns.get(id_, str(id_)) for id_ in one.campaign_ids}),
+                        one.get_kind_display(),
+                        reason_of(one),
+                        one.step,
+                    ]
+                    for one in trace.decisions
+                ],
+            ),
         ),
-        _section(
-            "Messages",
-            ["Made (UTC)", "Message", "Status", "Sent (UTC)"],
-            [
+        (
+            Run,
+            _section(
+                "Runs",
+                ["Started (UTC)", "Campaign", "Run", "How it ended"],
                 [
-                    utc(message.created_at),
-                    link("campaigns_message_change", message.pk, message),
-                    message.get_status_display(),
-                    utc(message.sent_at),
-                ]
-                for message in trace.messages
-            ],
+                    [
+                        utc(run.started_at),
+                        campaigns.get(run.campaign_id, ""),
+                        link("campaigns_run_change", run.pk, run.status),
+                        run.end_reason,
+                    ]
+                    for run in trace.runs
+                ],
+            ),
+        ),
+        (
+            Message,
+            _section(
+                "Messages",
+                ["Made (UTC)", "Message", "Status", "Sent (UTC)"],
+                [
+                    [
+                        utc(message.created_at),
+                        link("campaigns_message_change", message.pk, message),
+                        message.get_status_display(),
+                        utc(message.sent_at),
+                    ]
+                    for message in trace.messages
+                ],
+            ),
         ),
     ]
 

@@ -54,6 +54,7 @@ _HELP = {
 
 @admin.register(Form)
 class FormAdmin(DeletedByServiceMixin, TenantAdmin):
+    resource = "campaigns"
     form = FormForm
     list_display = ["name", "active", "double_opt_in", "updated_at"]
     list_filter = [WorkspaceFilter, ("active", BooleanRadioFilter)]
@@ -116,6 +117,7 @@ class FormAdmin(DeletedByServiceMixin, TenantAdmin):
 
 @admin.register(FormSubmission)
 class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    resource = "campaigns"
     list_display = ["created_utc", "contact_label", "form_label", "confirmed_utc", "trace"]
     list_filter = [WorkspaceFilter]
     sortable_by = ()
@@ -164,6 +166,7 @@ class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
 
 @admin.register(PendingConsent)
 class PendingConsentAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+    resource = "campaigns"
     list_display = ["created_utc", "contact_label", "channel"]
     list_filter = [WorkspaceFilter]
     sortable_by = ()

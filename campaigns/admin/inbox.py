@@ -8,14 +8,13 @@ from email.policy import default
 from typing import Any
 
 from django.contrib import admin
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.models import SentEmail
-from config.ids import NO_ID, parse_uuid
 from workspaces.staff import MachineWrittenMixin, StaffAdmin
 
 SHOWN_HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post")
@@ -23,6 +22,7 @@ SHOWN_HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscrib
 
 @admin.register(SentEmail)
 class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
+    resource = "messages"
     list_display = ["received_utc", "to", "subject_or_none", "sender"]
     list_display_links = ["received_utc", "subject_or_none"]
     search_fields = ["subject", "recipients"]
@@ -34,7 +34,7 @@ class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let staff empty the box: nothing hangs on what is in it."""
-        return StaffAdmin.has_delete_permission(self, request, obj)  # type: ignore[no-any-return]  # untyped
+        return StaffAdmin.has_delete_permission(self, request, obj)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Leave the e-mails themselves out of the list."""
@@ -53,9 +53,7 @@ class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
 
     def source_view(self, request: HttpRequest, email_id: str) -> HttpResponse:
         """Return an e-mail as a server would have got it."""
-        found = SentEmail.objects.filter(pk=parse_uuid(email_id) or NO_ID).first()
-        if found is None or not self.has_view_permission(request, found):
-            raise Http404
+        found = self.row_for(request, email_id)
         answer = HttpResponse(bytes(found.source), content_type="text/plain; charset=utf-8")
         answer["X-Content-Type-Options"] = "nosniff"
         return answer

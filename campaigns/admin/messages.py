@@ -72,6 +72,7 @@ class TemplateForm(TenantForm):
 
 @admin.register(Template)
 class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
+    resource = "campaigns"
     form = TemplateForm
     change_form_outer_before_template = "admin/campaigns/template_links.html"
     list_display = ["name", "channel", "subject", "updated_at"]
@@ -89,8 +90,8 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """Lead from a template that stands to its preview."""
-        stands = context.get("original") is not None
-        context["may_preview"] = stands and self.has_preview_permission(request)
+        template = context.get("original")
+        context["may_preview"] = template is not None and self.has_preview_permission(request, template)
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
 
     def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
@@ -120,6 +121,7 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
 
 @admin.register(Message)
 class MessageAdmin(OfCampaignAdmin):
+    resource = "messages"
     list_display = [
         *("created_utc", "contact_label", "channel", "address", "subject_shown", "status", "campaign_label"),
         *("sent_utc", "error_shown"),
@@ -182,7 +184,7 @@ class MessageAdmin(OfCampaignAdmin):
         return link("campaigns_run_change", message.run_id, "Its way") if message.run_id else ""
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("campaigns.change_message"))
+        return self.may(request, "change")
 
     @admin.action(description="Unknown: they were sent", permissions=["settle"])
     def were_sent(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:

@@ -52,6 +52,7 @@ class ChannelSettingsForm(TenantForm):
 
 @admin.register(ChannelSettings)
 class ChannelSettingsAdmin(TenantAdmin):
+    resource = "campaigns"
     form = ChannelSettingsForm
     list_display = ["channel", "sender", "cap", "quiet_hours", "on_unknown"]
     fieldsets = [
@@ -107,6 +108,7 @@ class SuppressionForm(TenantForm):
 
 @admin.register(Suppression)
 class SuppressionAdmin(TenantAdmin):
+    resource = "messages"
     form = SuppressionForm
     list_display = ["address", "channel", "reason", "note", "created_at"]
     list_filter = [WorkspaceFilter, ("channel", ChoicesDropdownFilter), ("reason", ChoicesDropdownFilter)]

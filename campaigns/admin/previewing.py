@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
@@ -18,7 +19,7 @@ from campaigns.admin.chosen import ForContactForm
 from campaigns.admin.inbox import framed
 from campaigns.admin.rows import link, utc
 from campaigns.errors import InvalidAddress
-from campaigns.models import Template
+from campaigns.models import Message, Template
 from campaigns.models.messages import Channel
 from campaigns.services.messages import Refused, Reserved, reserve_message
 from campaigns.services.previewing import preview_template
@@ -26,7 +27,9 @@ from campaigns.services.suppressing import checked_address
 from campaigns.services.templates import Rendered
 from config import clock, ids
 from config.errors import DomainError
-from config.ids import NO_ID, parse_uuid
+from contacts.models import Contact
+from events.models import Event
+from workspaces.staff import admin_of
 
 
 class PreviewForm(ForContactForm):
@@ -57,6 +60,8 @@ class PreviewedMixin:
 
     admin_site: Any
     opts: Any
+    may: Callable[..., bool]
+    row_for: Callable[..., Template]
 
     def get_urls(self) -> list[URLPattern]:
         preview = path(
@@ -66,25 +71,23 @@ class PreviewedMixin:
         )
         return [preview, *super().get_urls()]  # type: ignore[misc]  # a mixin
 
-    def has_preview_permission(self, request: HttpRequest) -> bool:
-        """Tell whether a user may see templates, and contacts: what is in theirs is on the page."""
-        return request.user.has_perms(["campaigns.view_template", "contacts.view_contact"])
+    def has_preview_permission(self, request: HttpRequest, template: Template) -> bool:
+        """Tell whether a user may see contacts: what is in theirs is on the page."""
+        return bool(admin_of(Contact).has_view_permission(request, template))
 
-    def has_test_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("campaigns.change_template")
+    def has_test_permission(self, request: HttpRequest, template: Template) -> bool:
+        """Tell whether a user may change a template and send messages, as a test is one."""
+        return self.may(request, "change", template) and bool(admin_of(Message).may(request, "add", template))
 
     def preview_view(self, request: HttpRequest, template_id: str) -> HttpResponse:
         """Show a template for a contact; send a test of it if that is what was pressed."""
-        if not self.has_preview_permission(request):
-            raise PermissionDenied
-        template = Template.objects.filter(pk=parse_uuid(template_id) or NO_ID).first()
-        if template is None:
-            raise Http404
+        template = self.row_for(request, template_id, self.has_preview_permission)
         form = PreviewForm(template, request.POST if request.method == "POST" else None)
+        form.fields["event"].disabled = not admin_of(Event).has_view_permission(request, template)
         rendered = None
         if form.is_valid():
             if "send" in request.POST:
-                if not self.has_test_permission(request):
+                if not self.has_test_permission(request, template):
                     raise PermissionDenied
                 _tell(request, _send_test(template, form))
             rendered = _preview(template, form)
@@ -96,7 +99,7 @@ class PreviewedMixin:
             "form": form,
             "rendered": rendered,
             "page": _page(template, rendered),
-            "may_test": self.has_test_permission(request),
+            "may_test": self.has_test_permission(request, template),
         }
         return TemplateResponse(request, "admin/campaigns/preview.html", context)
 

@@ -126,7 +126,7 @@ def sending_question(messages: QuerySet[Message]) -> Question:
         [link("campaigns_message_change", one.pk, one.subject or one.get_channel_display()), one.address]
         for one in messages[:SAMPLES]
     ]
-    concerned = Concerned(messages.order_by().count(), "message", ["Message", "Address"], rows)
+    concerned = Concerned(messages.order_by().count(), "message", ["Message", "Address"], rows, model=Message)
     happens = ["Nobody knows whether they left. Those that did reach their receivers a second time."]
     return Question("Send messages again", "Send again", happens, [concerned], is_final=True)
 

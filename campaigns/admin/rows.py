@@ -60,6 +60,7 @@ def utc(moment: datetime | None) -> str:
 class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
     """One campaign of the workspace that is shown."""
 
+    shows = (Campaign,)
     title = "campaign"
     parameter_name = "campaign"
 
@@ -83,6 +84,7 @@ class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no typ
 class OfCampaignAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     """Rows of a contact in a campaign; also found by the ids of the run, the event and the message."""
 
+    resource = "campaigns"
     sortable_by = ()
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name, or the id of a run or of an event."

@@ -146,6 +146,7 @@ class DecisionAdmin(OfCampaignAdmin):
 
 @admin.register(CampaignSet)
 class CampaignSetAdmin(MachineWrittenMixin, TenantAdmin):
+    resource = "campaigns"
     list_display = ["id", "__str__"]
     list_filter = [WorkspaceFilter]
     ordering = ["id"]

@@ -11,14 +11,16 @@ from django.utils.safestring import SafeString
 
 from campaigns.admin.rows import about_label, campaign_link, link, trace_link, utc
 from campaigns.admin.runs import reason_of
-from campaigns.models import Decision, Message
+from campaigns.models import Campaign, Decision, Message
 from contacts.models import Contact
 from contacts.services import ids_of
 from events.models import Event
+from workspaces.staff import shows
 
 SECTION_ROWS = 20
 
 
+@shows(Decision)
 def contact_campaigns_section(contact: Contact) -> SafeString:
     """Return what campaigns decided about a contact lately, each with its reason; in three statements."""
     ids = ids_of(contact.workspace_id, contact.pk)
@@ -43,6 +45,7 @@ def contact_campaigns_section(contact: Contact) -> SafeString:
     )
 
 
+@shows(Message)
 def contact_messages_section(contact: Contact) -> SafeString:
     """Return a contact's last messages, for its page; in two statements."""
     ids = ids_of(contact.workspace_id, contact.pk)
@@ -67,6 +70,7 @@ def contact_messages_section(contact: Contact) -> SafeString:
     )
 
 
+@shows(Campaign, Event)
 def event_trace_section(event: Event) -> SafeString | str:
     """Return the way from an event's page to what it caused."""
     return trace_link(event.pk)

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import (
     Http404,
@@ -51,10 +50,13 @@ from campaigns.services.campaigns import (
 )
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
+from contacts.models import Contact
 from contacts.services import get_contact
+from events.models import Event
 from segments.models import Segment
 from workspaces.confirmation import Question, ask
 from workspaces.models import Workspace
+from workspaces.staff import admin_of
 
 SEGMENT_CHOICES = 1_000
 _ACTIVE, _PAUSED = Campaign.Status.ACTIVE, Campaign.Status.PAUSED
@@ -129,10 +131,18 @@ class StartedMixin:
 
     admin_site: Any
     opts: Any
+    may: Callable[..., bool]
+    row_for: Callable[..., Campaign]
     change_form_outer_before_template = "admin/campaigns/campaign_moves.html"
 
-    def has_start_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("campaigns.change_campaign")
+    def has_move_permission(self, request: HttpRequest, campaign: Campaign | None = None) -> bool:
+        return self.may(request, "change", campaign)
+
+    def has_start_permission(self, request: HttpRequest, campaign: Campaign) -> bool:
+        """Tell whether a user may start a campaign for whom the page finds: contacts and segments."""
+        return self.may(request, "change", campaign) and all(
+            admin_of(model).has_view_permission(request, campaign) for model in (Contact, Segment)
+        )
 
     def get_urls(self) -> list[URLPattern]:
         move = path(
@@ -152,7 +162,8 @@ class StartedMixin:
     ) -> HttpResponse:
         """Offer what can be done to a campaign as it stands."""
         campaign = context.get("original")
-        context["may_start"] = campaign is not None and self.has_start_permission(request)
+        context["may_move"] = campaign is not None and self.has_move_permission(request, campaign)
+        context["may_start"] = campaign is not None and self.has_start_permission(request, campaign)
         if campaign is not None:
             context["moves"] = moves_of(campaign)
             context["can_start"] = campaign.status not in (_PAUSED, _CLOSED)
@@ -163,7 +174,7 @@ class StartedMixin:
         """Do what a button says, and show the campaign again; a refusal is shown there."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        campaign = self._startable(request, campaign_id)
+        campaign = self.row_for(request, campaign_id, self.has_move_permission)
         name = request.POST.get("move", "")
         if name not in _SERVICES:
             raise Http404
@@ -185,11 +196,12 @@ class StartedMixin:
 
     def start_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Ask for whom a campaign is to start, and start it."""
-        campaign = self._startable(request, campaign_id)
+        campaign = self.row_for(request, campaign_id, self.has_start_permission)
         how = request.POST.get("start", "") if request.method == "POST" else ""
         data = request.POST if how else None
         for_contact = RunForm(campaign.workspace_id, data if how in ("try", "execute") else None)
         for_segment = SegmentForm(campaign.workspace_id, data if how == "broadcast" else None)
+        for_contact.fields["event"].disabled = not admin_of(Event).has_view_permission(request, campaign)
         is_done, question = False, None
         if _is_startable(for_contact, is_trial=how == "try"):
             contact_id = for_contact.cleaned_data["contact"]
@@ -216,16 +228,6 @@ class StartedMixin:
             "for_segment": for_segment,
         }
         return TemplateResponse(request, "admin/campaigns/start.html", context)
-
-    def _startable(self, request: HttpRequest, campaign_id: str) -> Campaign:
-        """Return the campaign of an address, with its workspace. Raises PermissionDenied, Http404."""
-        if not self.has_start_permission(request):
-            raise PermissionDenied
-        campaigns = Campaign.objects.select_related("workspace", "version")
-        campaign = campaigns.filter(pk=parse_uuid(campaign_id) or NO_ID).first()
-        if campaign is None:
-            raise Http404
-        return campaign
 
 
 def moves_of(campaign: Campaign) -> list[Move]:

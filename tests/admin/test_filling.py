@@ -12,6 +12,7 @@ from segments.services import add_members, create_segment
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, attribute
 from tests.workspaces.factories import WorkspaceFactory
+from workspaces.models import Membership as WorkspaceMembership
 from workspaces.models import User
 
 
@@ -113,6 +114,7 @@ def test_who_may_not_change_segments_or_see_contacts_fills_none(staff, press, pe
     for missing in ("change_segment", "view_contact"):
         names = {"view_segment", "change_segment", "view_contact"} - {missing}
         user = User.objects.create(username=missing, is_staff=True)
+        WorkspaceMembership.objects.create(workspace=press.workspace, user=user, role="editor")
         user.user_permissions.set(Permission.objects.filter(codename__in=names))
         client = Client()
         client.force_login(user)

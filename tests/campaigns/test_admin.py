@@ -191,7 +191,7 @@ def test_reports_and_traces_are_for_staff_who_may(staff, workspace, jane):
     weak.force_login(User.objects.create(username="weak", is_staff=True))
     for url in urls:
         assert Client().get(url).status_code == 302
-        assert weak.get(url).status_code == 403
+        assert weak.get(url).status_code == 404
         assert staff.get(url).status_code == 200
 
 

@@ -18,7 +18,7 @@ from tests.campaigns.rows import a_template_row
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, attribute, tell
 from tests.workspaces.factories import WorkspaceFactory
-from workspaces.models import User
+from workspaces.models import Membership, User
 
 pytestmark = pytest.mark.django_db
 
@@ -38,9 +38,10 @@ def staff(db, settings):
 
 
 @pytest.fixture
-def reader(staff):
+def reader(staff, workspace):
     """Return somebody who may look at everything here, and change nothing."""
     user = User.objects.create(username="reader", is_staff=True)
+    Membership.objects.create(workspace=workspace, user=user, role="viewer")
     names = ["view_campaign", "view_template", "view_contact"]
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
     client = Client()

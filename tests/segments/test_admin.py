@@ -259,7 +259,7 @@ def test_an_explanation_is_for_staff_and_of_what_there_is(staff, workspace, jane
     assert Client().get(explanation_page(buyers, jane)).status_code == 302
     weak = Client()
     weak.force_login(User.objects.create(username="weak", is_staff=True))
-    assert weak.get(explanation_page(buyers, jane)).status_code == 403
+    assert weak.get(explanation_page(buyers, jane)).status_code == 404
 
 
 def test_a_contacts_page_leads_to_its_reasons(staff, workspace, jane, buyers):
