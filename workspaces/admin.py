@@ -239,24 +239,14 @@ class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  #
             workspace_id in where and access.outranks(workspace_id, role) for workspace_id, role in roles
         )
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Leave it to superusers: what a user did stays on record under their name."""
-        return access_of(request).is_superuser
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Let superusers alone say who may do what in the admin."""
-        own = () if request.user.is_superuser else ("is_staff", "is_superuser", "groups", "user_permissions")
-        return [*super().get_readonly_fields(request, obj), *own]
-
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let superusers alone change a superuser, whose password would be theirs."""
-        is_above = obj is not None and obj.is_superuser and not request.user.is_superuser
+        is_above = obj is not None and obj.is_superuser and not access_of(request).is_superuser
         return super().has_change_permission(request, obj) and not is_above
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Keep superusers from others, and the only owner of a workspace from everybody."""
-        is_above = obj is not None and obj.is_superuser and not request.user.is_superuser
-        return super().has_delete_permission(request, obj) and not is_above and not is_only_owner(obj)
+        """Leave it to superusers, for what a user did stays on record; and keep the only owner of a workspace."""
+        return access_of(request).is_superuser and not is_only_owner(obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         """Ask for memberships once the user exists."""

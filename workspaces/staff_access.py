@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Final
 from uuid import UUID
 
-from django.contrib import admin
 from django.contrib.auth import get_permission_codename
 from django.db.models import Model
 from django.http import HttpRequest
@@ -17,8 +15,6 @@ from workspaces.access import scopes_of_member
 from workspaces.models import ROLE_SCOPES, Membership, Role, User
 from workspaces.scopes import ALL_SCOPES
 
-ADMINISTERS: Final = "keys:write"
-"""The scope of who says who else comes in: by keys, applications, users or memberships."""
 _RANKS: Final = (Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.OWNER)
 
 
@@ -27,7 +23,7 @@ class StaffAccess:
     """What one user may do. Superusers may do everything everywhere; nothing here limits them.
 
     `permissions` are Django's, the user's own and those of groups. They never add to a role: who has none has the
-    whole of it, who has some has of it what they name. Nobody who is limited so lets others in, who would not be.
+    whole of it, who has some has of it what they name. The API knows them not: there the role counts.
     """
 
     is_superuser: bool = False
@@ -60,8 +56,6 @@ class StaffAccess:
 
     def _allows(self, workspace_id: UUID, scope: str, permissions: frozenset[str]) -> bool:
         if scope and scope not in self.scopes[workspace_id]:
-            return False
-        if scope == ADMINISTERS and self.permissions and not self.permissions >= _all_permissions():
             return False
         return not self.permissions or not self.permissions.isdisjoint(permissions)
 
@@ -97,13 +91,3 @@ def _read(user: object) -> StaffAccess:
 
 def _rank(role: str) -> int:
     return _RANKS.index(Role(role)) if role in _RANKS else len(_RANKS)
-
-
-@cache
-def _all_permissions() -> frozenset[str]:
-    """Return Django's permissions of all that the admin has."""
-    return frozenset(
-        permission_name(action, model)
-        for model in admin.site._registry
-        for action in model._meta.default_permissions
-    )
