@@ -403,6 +403,8 @@ WEB_WAITING = env.int("WEB_WAITING", default=max(WEB_REQUESTS // 2, 1))
 SLOW_BODIES = env.int("SLOW_BODIES", default=max(SERVER_THREADS // 4, 1))
 # How long a request waits for the group that it is written in.
 GROUP_COMMIT_WAIT_SECONDS = env.float("GROUP_COMMIT_WAIT_SECONDS", default=15.0)
+# Answers, such as a person's export, that a web process streams from files at once: each holds a thread meanwhile.
+SPOOLED_ANSWERS = env.int("SPOOLED_ANSWERS", default=4)
 IDEMPOTENCY_KEY_DAYS = env.int("IDEMPOTENCY_KEY_DAYS", default=30)
 RATE_LIMIT_STORAGE_URL = env.str("RATE_LIMIT_STORAGE_URL", default="memory://")
 # Without a shared storage each web process grants its share of a limit.

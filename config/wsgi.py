@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 from collections import deque
+from collections.abc import Iterable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -23,12 +25,13 @@ from config.memory import settle
 from config.metrics.figures import requests
 from config.orphans import die_with_parent
 from config.request_ids import HEADER, begin_request
+from config.spooling import SpooledResponse
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django = get_wsgi_application()
 
 
-def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Answer a request, unless so many are being answered that no thread would be left to say so; probes always."""
     try:
         place = _places.pop()
@@ -36,14 +39,23 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if environ["PATH_INFO"] in settings.PROBES:
             return _answer(environ, start_response)
         return _refuse(environ, start_response)
+    answer: Iterable[bytes] = ()
     try:
-        return _answer(environ, start_response)
+        answer = _answer(environ, start_response)
+        return answer
     finally:
-        _places.append(place)
+        if isinstance(answer, SpooledResponse):
+            # Its thread is busy until it is read.
+            answer.when_closed(partial(_places.append, place))
+        else:
+            _places.append(place)
 
 
-def _answer(environ: Environ, start_response: Any) -> list[bytes]:
-    """Hand the request to Django once it is there; the answer is whole, so no slow reader holds a thread."""
+def _answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
+    """Hand the request to Django once it is there; the answer is whole, so no slow reader holds a thread.
+
+    But for one that is too large: it is streamed from its file, without a connection to the database.
+    """
     request_id = begin_request(environ)
 
     def start(status: str, headers: list[tuple[str, str]]) -> Any:
@@ -61,10 +73,12 @@ def _answer(environ: Environ, start_response: Any) -> list[bytes]:
             _lender.begin()
             rewind(request)
             response = _django(request, start)  # type: ignore[arg-type]
+        is_spooled = isinstance(response, SpooledResponse)
         try:
-            return [b"".join(response)]
+            return response if is_spooled else [b"".join(response)]
         finally:
-            response.close()
+            if not is_spooled:
+                response.close()
             seconds = perf_counter() - began
             requests.add((getattr(response, "dialect", "page"), response.status_code, seconds))
             if settings.ACCESS_LOG:

@@ -14,7 +14,7 @@ from campaigns.models import (
     SentEmail,
     Suppression,
 )
-from contacts.services.erasure import Person, PersonalData, Removed, exported_rows
+from contacts.services.erasure import ExportedRows, Person, PersonalData, Removed
 
 
 def _hold(person: Person) -> None:
@@ -55,7 +55,7 @@ def _forget_inbox(person: Person) -> int:
 
 
 def _export_more(person: Person) -> dict[str, Any]:
-    return {"suppressions": exported_rows(_suppressions(person))}
+    return {"suppressions": ExportedRows(_suppressions(person))}
 
 
 def _suppressions(person: Person) -> Any:

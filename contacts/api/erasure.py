@@ -1,16 +1,19 @@
 """Erasing persons, and giving out what is known of them, in the native format."""
 
+from functools import partial
 from typing import Any, Final
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.ids import parse_uuid
+from config.spooling import spooled
 from contacts.api.merging import asker, survivor
 from contacts.models import Contact, Erasure, ErasureQuerySet
-from contacts.services import erase_person, export_person, find_erasure
+from contacts.services import erase_person, find_erasure, write_export
 from workspaces.api.fields import MillisecondsField
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS
@@ -55,9 +58,9 @@ class PersonViewSet(NativeViewSet):
         tags=["contacts"],
         responses={200: OpenApiResponse({"type": "object"}, "table by table"), **READ_REFUSALS},
     )
-    def export(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+    def export(self, request: Request, workspace_id: str, contact_id: str) -> HttpResponseBase:
         """Return all that is stored about a person, whoever was merged into it too."""
-        return Response(export_person(self.workspace, survivor(self.workspace, contact_id)))
+        return spooled(partial(write_export, self.workspace, survivor(self.workspace, contact_id)))
 
     @extend_schema(
         operation_id="eraseContact",

@@ -24,6 +24,7 @@ from contacts.services.erasure import (
     export_person,
     find_erasure,
     settle_erasures,
+    write_export,
 )
 from contacts.services.fields import create_field, find_field, set_identity_field, update_field
 from contacts.services.identifiers import normalize_identifier
@@ -79,4 +80,5 @@ __all__ = [
     "update_contact",
     "update_field",
     "upsert_contact",
+    "write_export",
 ]

@@ -24,6 +24,7 @@ from django.utils.module_loading import import_string
 
 from config import clock
 from config.errors import TryAgain
+from config.rendering import dumps
 from contacts.errors import ContactNotFound, ErasureNotFound
 from contacts.models import (
     CompanyMembership,
@@ -45,6 +46,7 @@ from workspaces.models import Workspace
 _ATTEMPTS: Final = 20
 CHUNK_ROWS: Final = 5_000
 """Rows of one table that one transaction removes."""
+_EXPORTED_AT_ONCE: Final = 100
 # Where a person was named in words: a shorter identifier may be part of anything.
 _SHORTEST_WORD: Final = 6
 
@@ -127,8 +129,54 @@ def continue_erasures(*, at_most_seconds: float | None = None) -> str:
     return "done" if begun else "nothing"
 
 
+class ExportedRows:
+    """Rows as an export has them, read some at a time: each column in camelCase, but for the workspace."""
+
+    def __init__(self, rows: models.QuerySet[Any]) -> None:
+        self._rows = rows.order_by("id").values()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in self._rows.iterator(chunk_size=_EXPORTED_AT_ONCE):
+            yield {_camel(name): value for name, value in row.items() if name != "workspace_id"}
+
+
 def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
     """Return all that is stored about a person, table by table, as JSON values. Raises ContactNotFound."""
+    known = _known_of(workspace, contact)
+    return {name: list(value) if isinstance(value, ExportedRows) else value for name, value in known.items()}
+
+
+@transaction.atomic
+def write_export(workspace: Workspace, contact: Contact, write: Callable[[bytes], object]) -> int:
+    """Hand what `export_person` returns to `write` as JSON, piece by piece, whatever its size.
+
+    Returns how many tables there are. Raises ContactNotFound, before anything is written.
+    """
+    known = _known_of(workspace, contact)
+    with connection.cursor() as cursor:
+        # All rows are read, not the first ones only: a plan that finds those soon may take for ever for the rest.
+        cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
+    before = b"{"
+    for name, value in known.items():
+        write(before + dumps(name) + b":")
+        if isinstance(value, ExportedRows):
+            _write_rows(value, write)
+        else:
+            write(dumps(value))
+        before = b","
+    write(b"}")
+    return sum(isinstance(value, list | ExportedRows) for value in known.values())
+
+
+def _write_rows(rows: ExportedRows, write: Callable[[bytes], object]) -> None:
+    before = b"["
+    for row in rows:
+        write(before + dumps(row))
+        before = b","
+    write(b"[]" if before == b"[" else b"]")
+
+
+def _known_of(workspace: Workspace, contact: Contact) -> dict[str, Any]:
     person = _person(workspace.id, _root(workspace.id, contact.id))
     known: dict[str, Any] = {
         "exportedAt": clock.now(),
@@ -137,7 +185,7 @@ def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
     }
     for data in reversed(_personal_data()):
         for name, model in data.tables.items():
-            known[name] = exported_rows(_rows_of(person, model))
+            known[name] = ExportedRows(_rows_of(person, model))
         known.update(data.export_more(person) if data.export_more else {})
     return known
 
@@ -163,14 +211,6 @@ def find_erasure(workspace: Workspace, erasure_id: UUID | None) -> Erasure:
     if erasure is None:
         raise ErasureNotFound
     return erasure
-
-
-def exported_rows(rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
-    """Return rows as an export has them: every column under its camelCase name, but for the workspace."""
-    return [
-        {_camel(name): value for name, value in row.items() if name != "workspace_id"}
-        for row in rows.order_by("id").values()
-    ]
 
 
 def removed_of_contacts(person: Person, model: type[models.Model], column: str = "contact_id") -> int:
@@ -367,11 +407,11 @@ def _own(person: Person) -> dict[str, Any]:
     contacts = Contact.objects.in_workspace(person.workspace_id).filter(id__in=person.contact_ids)
     merges = Merge.objects.filter(workspace_id=person.workspace_id, id__in=person.merge_ids)
     return {
-        "contacts": exported_rows(contacts),
-        **{name: exported_rows(_rows_of(person, model)) for name, model in _OWN_TABLES.items()},
+        "contacts": ExportedRows(contacts),
+        **{name: ExportedRows(_rows_of(person, model)) for name, model in _OWN_TABLES.items()},
         "tags": _names(_rows_of(person, ContactTag), "tag__name"),
         "companies": _names(_rows_of(person, CompanyMembership), "company__name"),
-        "merges": exported_rows(merges),
+        "merges": ExportedRows(merges),
     }
 
 

@@ -7,8 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from config.rendering import dumps
-from contacts.services import export_person, find_contact
+from contacts.services import find_contact, write_export
 from workspaces.models import Workspace
 
 
@@ -28,9 +27,11 @@ class Command(BaseCommand):
         if workspace is None:
             raise CommandError("There is no such workspace.")
         try:
-            known = export_person(workspace, find_contact(workspace, options["person"]))
+            contact = find_contact(workspace, options["person"])
+            tables = write_export(
+                workspace, contact, lambda part: self.stdout.write(part.decode(), ending="")
+            )
         except DomainError as error:
             raise CommandError(error.message) from error
-        self.stdout.write(dumps(known).decode())
-        tables = sum(isinstance(rows, list) for rows in known.values())
+        self.stdout.write("")
         self.stderr.write(f"{tables:,} tables")
