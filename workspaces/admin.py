@@ -276,6 +276,12 @@ class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  #
         form.workspaces = Workspace.objects.all() if where is None else Workspace.objects.filter(pk__in=where)
         return form
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Suggest a member's own workspace, where there is one alone."""
+        where = self.workspaces_for(request, "add") or []
+        alone = {"workspace": where[0]} if len(where) == 1 else {}
+        return {**alone, **super().get_changeform_initial_data(request)}
+
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Save; a new user becomes a member."""
         if not change:

@@ -26,7 +26,7 @@ from workspaces.services import create_application, issue_api_key
 MARK = "yonder-secret"
 BEGINNING = MARK[:-1]
 """What is searched for and guessed: a page shows that again, and not the whole mark."""
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
@@ -89,7 +89,7 @@ def leaked(response: Any, world: SimpleNamespace, sent: str = "") -> set[str]:
     """Return what of the other tenant a page tells, beside what was sent to it."""
     headers = " ".join(f"{value}" for value in response.headers.values())
     text = headers + response.content.decode("utf-8", "replace")
-    found = {one for one in _UUID.findall(text) if one in world.others and one not in sent}
+    found = {one for one in UUID_TEXT.findall(text) if one in world.others and one not in sent}
     return found | ({MARK} if MARK in text else set())
 
 

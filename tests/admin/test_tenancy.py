@@ -1,5 +1,8 @@
 """Members of staff see and change nothing but what their role lets them, in their own workspaces."""
 
+import re
+from html import unescape
+
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -11,6 +14,7 @@ from django.test import Client
 from tests.admin.tenants import (
     BEGINNING,
     MARK,
+    UUID_TEXT,
     addresses,
     checksums,
     leaked,
@@ -23,6 +27,7 @@ from tests.admin.test_every_page import REGISTERED, label, url_of
 from workspaces.models import User, Workspace
 from workspaces.staff import WorkspaceFilter
 
+_LINK = re.compile(r'href="(/admin/[^"]*)"')
 ACTORS = ["viewer", "owner", "nobody"]
 
 
@@ -102,6 +107,34 @@ def test_pages_of_the_own_rows_tell_nothing_of_others(world, actor):
         opened += response.status_code == 200
     # Nobody's own pages are the first one, and the search for pages.
     assert opened <= 2 if actor == "nobody" else opened
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor", "owner"])
+def test_no_page_offers_what_is_refused(world, db, role):
+    """Follow each link of pages of the own rows: there is something, and it may be seen."""
+    client = somebody(world.own, role)
+    own = [url_of(model, "changelist") for model in REGISTERED]
+    own += [url_of(model, "change", rows[0].pk) for model, rows in world.rows[world.own.pk].items() if rows]
+    opened, refused = 0, {}
+    for address in ["/admin/", *some(own, 10)]:
+        response = client.get(address)
+        if response.status_code != 200:
+            continue
+        opened += 1
+        linked = {unescape(one).partition("#")[0] for one in _LINK.findall(response.text)}
+        for link in some(sorted(one for one in linked if not _is_of_what_is_made_up(one, world)), 12):
+            if (status := client.get(link).status_code) not in (200, 302):
+                refused[address, link] = status
+    assert opened
+    assert not refused
+
+
+def _is_of_what_is_made_up(link, world):
+    """Return whether a link is to a row that is only named, as by the ids of no rows that generic rows have."""
+    named = set(UUID_TEXT.findall(link))
+    return not named <= {str(row.pk) for rows in world.rows[world.own.pk].values() for row in rows} | {
+        str(world.own.pk)
+    }
 
 
 def test_choices_are_ones_own(world, actor):
