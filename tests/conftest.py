@@ -16,6 +16,7 @@ from events.tasks import runner
 from scoring import receivers as scoring_receivers
 from segments import receivers as segment_receivers
 from tests import database
+from tests.reports import table_of
 from workspaces.throttles import reset_limits
 
 # Whatever a `make run` of this folder announces.
@@ -82,3 +83,12 @@ def _nothing_observed():
 def _fresh_limits():
     """Let each test sign in as if nobody had before."""
     reset_limits()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the table of outages, whichever process they were in."""
+    reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
+    outages = [value for one in reports for name, value in one.user_properties if name == "outage"]
+    if outages:
+        terminalreporter.section("outages")
+        terminalreporter.write_line(table_of(outages))

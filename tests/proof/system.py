@@ -2,22 +2,26 @@
 
 import http.client
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import psutil
 import psycopg
 
-from tests.config.test_supervisor import Run, command_of, wait_for
+from tests.config.test_supervisor import ROOT, Run, command_of, wait_for
 from tests.homes import make_ready
 
 EVENT = "purchase"
+WORKER = "config worker"  # the web has an option of that name
 GIVE_UP_SECONDS = 60
 # A killed database writes all that it had to the disk before it answers, and the disk may be busy.
 RECOVERY_SECONDS = 240
@@ -79,18 +83,29 @@ class System(Run):
 
 
 class Client:
-    """One connection at a time, made anew when it breaks."""
+    """One connection at a time, made anew when it breaks. It speaks for the demo workspace unless told otherwise."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, workspace: str = "", secret: str = "") -> None:
         self.system = system
+        self.workspace = workspace or system.workspace
+        self.secret = secret or system.key
         self.connection: http.client.HTTPConnection | None = None
         self.retries = 0
         self.replays = 0
         self.times: list[float] = []
+        self.faults: list[tuple[int, bytes]] = []
+        """Answers of 500 and above other than 503, which says that it is worth another try."""
 
-    def post(self, path: str, body: dict[str, Any], *, attempts_seconds: float = 0) -> dict[str, Any]:
-        """Post until an answer below 500 comes, under one Idempotency-Key; return it, if it is a 2xx."""
-        key = str(uuid4())
+    def post(
+        self, path: str, body: dict[str, Any], *, attempts_seconds: float = 0, is_keyed: bool = True
+    ) -> dict[str, Any]:
+        """Post until an answer below 500 comes, under one Idempotency-Key; return it, if it is a 2xx.
+
+        A path that begins with a slash is the whole of it, others are the workspace's own.
+        """
+        if not path.startswith("/"):
+            path = f"/api/workspaces/{self.workspace}/{path}"
+        key = str(uuid4()) if is_keyed else None
         deadline = time.monotonic() + attempts_seconds
         while True:
             began = time.monotonic()
@@ -98,12 +113,14 @@ class Client:
                 status, answer, replayed = self._try(path, body, key)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                status, answer, replayed = 599, repr(error).encode(), False
+                status, answer, replayed = 503, repr(error).encode(), False
             if status < 500:
                 assert 200 <= status < 300, (status, answer)
                 self.times.append(time.monotonic() - began)
                 self.replays += replayed
-                return dict(json.loads(answer))
+                return dict(json.loads(answer or b"{}"))
+            if status != 503:
+                self.faults.append((status, answer))
             assert time.monotonic() < deadline, (status, answer)
             self.retries += 1
             time.sleep(0.1)
@@ -114,19 +131,13 @@ class Client:
             self.connection.close()
         self.connection = None
 
-    def _try(self, path: str, body: dict[str, Any], key: str) -> tuple[int, bytes, bool]:
+    def _try(self, path: str, body: dict[str, Any], key: str | None) -> tuple[int, bytes, bool]:
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.system.port, timeout=10)
-        self.connection.request(
-            "POST",
-            f"/api/workspaces/{self.system.workspace}/{path}",
-            json.dumps(body),
-            {
-                "Authorization": f"Bearer {self.system.key}",
-                "Content-Type": "application/json",
-                "Idempotency-Key": key,
-            },
-        )
+        headers = {"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        self.connection.request("POST", path, json.dumps(body), headers)
         response = self.connection.getresponse()
         return response.status, response.read(), "Idempotent-Replayed" in response.headers
 
@@ -199,3 +210,63 @@ def check_once(system: System, senders: Senders) -> None:
     scores = system.rows("SELECT contact_id::text, points::int FROM contacts_contactscore")
     assert dict(scores) == senders.by_contact()
     assert system.rows("SELECT count(*) FROM events_parkedeffect") == [(0,)]
+
+
+def child_of(system: System, word: str) -> psutil.Process:
+    """Return a process that one of the supervisor's programs forked."""
+    wait_for(lambda: _forked(system, word), 20)
+    return _forked(system, word)[0]
+
+
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process has not ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _forked(system: System, word: str) -> list[psutil.Process]:
+    parent = system.find_child(word)
+    try:
+        return parent.children() if parent is not None else []
+    except psutil.NoSuchProcess:
+        return []
+
+
+def find_victim(system: System, name: str) -> psutil.Process:
+    """Return what is to be killed: worker, web, beat, granian, backend or postmaster."""
+    match name:
+        case "worker":
+            return system.child(WORKER)
+        case "web":
+            return child_of(system, "granian")
+        case "beat":
+            return system.child("config.beat beat")
+        case "granian":
+            return system.child("granian")
+        case "backend":
+            return psutil.Process(system.rows(_BUSY_BACKEND)[0][0])
+        case _:
+            return system.postmaster()
+
+
+class HasHome(Protocol):
+    """Whatever has a home of Headrace's."""
+
+    home: Path
+
+
+def manage(system: HasHome, *arguments: str, **settings: str) -> None:
+    """Run one of Headrace's commands in a home, beside what runs there."""
+    command = [sys.executable, "manage.py", *arguments]
+    environment = {**os.environ, "HEADRACE_HOME": str(system.home), **settings}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# One that works, if any does; the others go down with it, as the postmaster has it.
+_BUSY_BACKEND = (
+    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    " ORDER BY state <> 'idle' DESC LIMIT 1"
+)

@@ -1,9 +1,6 @@
 """Everything is killed while runs go on and e-mails leave: none is missing, none comes twice, nothing is stuck."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -11,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.campaigns.messages import MailServer
-from tests.config.test_supervisor import ROOT, wait_for
-from tests.proof.system import RECOVERY_SECONDS, Client, System
-from tests.proof.test_kills import WORKER, child_of, lives
+from tests.config.test_supervisor import wait_for
+from tests.proof.system import RECOVERY_SECONDS, Client, System, find_victim, lives, manage
 from tests.scale import IS_WHOLE, scaled
 
 pytestmark = pytest.mark.slow
@@ -137,26 +132,9 @@ def kill_at_work(system: System, starter: Starter) -> None:
             assert time.monotonic() < deadline, (now_taken, now_sent)
             time.sleep(0.05)
         taken, sent = now_taken, now_sent
-        victim = find(system, name)
+        victim = find_victim(system, name)
         victim.kill()
         wait_for(lambda victim=victim: not lives(victim), 10)
-
-
-def find(system: System, name: str) -> psutil.Process:
-    """Return what is to be killed."""
-    match name:
-        case "worker":
-            return system.child(WORKER)
-        case "web":
-            return child_of(system, "granian")
-        case "beat":
-            return system.child("config.beat beat")
-        case "granian":
-            return system.child("granian")
-        case "backend":
-            return psutil.Process(system.rows(_BUSY_BACKEND)[0][0])
-        case _:
-            return system.postmaster()
 
 
 def open_work(system: System) -> bool:
@@ -185,17 +163,4 @@ def received(mail: MailServer) -> Counter[str]:
     return Counter(envelope.rcpt_tos[0] for envelope in mail.mailbox.envelopes)
 
 
-def manage(system: System, *arguments: str, **settings: str) -> None:
-    """Run one of Headrace's commands beside it."""
-    command = [sys.executable, "manage.py", *arguments]
-    environment = {**os.environ, "HEADRACE_HOME": str(system.home), **settings}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 _MESSAGES = "SELECT id::text, address, status FROM campaigns_message"
-# One that works, if any does; the others go down with it, as the postmaster has it.
-_BUSY_BACKEND = (
-    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    " ORDER BY state <> 'idle' DESC LIMIT 1"
-)

@@ -10,8 +10,7 @@ import pytest
 
 from tests.campaigns.messages import MailServer
 from tests.config.test_supervisor import wait_for
-from tests.proof.system import Client
-from tests.proof.test_campaign_kills import manage
+from tests.proof.system import Client, manage
 from tests.servers.conftest import Broker
 from tests.servers.test_systems import CATCH_UP_SECONDS, OUTAGE_SECONDS, ServerSystem, running
 

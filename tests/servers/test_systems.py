@@ -12,8 +12,7 @@ import psycopg
 import pytest
 
 from tests.config.test_supervisor import wait_for
-from tests.proof.system import Client, Senders, System, check_once
-from tests.proof.test_kills import WORKER, child_of, lives
+from tests.proof.system import WORKER, Client, Senders, System, check_once, child_of, lives
 from tests.servers.conftest import Broker
 
 OUTAGE_SECONDS = 6
