@@ -149,6 +149,8 @@ DATABASES: dict[str, dict[str, Any]] = {
             "prepare_threshold": 5,
             # In PostgreSQL's log and in pg_stat_activity.
             "application_name": f"headrace {PROGRAM}",
+            # A session with a server that takes no writes, a standby say, would refuse them for as long as it lives.
+            "target_session_attrs": "read-write",
             # What the address says of the connection, `sslmode` say, stands.
             **_DATABASE.get("OPTIONS", {}),
         },
@@ -495,6 +497,8 @@ BOUNCE_ADDRESS = _mailbox("BOUNCE_ADDRESS", "")
 # Messages of one channel that a worker process sends at a time, and of those the calls to one host by all of them.
 DELIVERY_THREADS = env.int("DELIVERY_THREADS", default=16)
 DELIVERIES_PER_HOST = env.int("DELIVERIES_PER_HOST", default=2)
+# No message leaves, and everything else goes on: after the restore of a backup, say.
+DELIVERY_PAUSED = env.bool("DELIVERY_PAUSED", default=False)
 # After which a message that a worker took and never told of may have left or not.
 DELIVERY_CLAIM_SECONDS = env.int("DELIVERY_CLAIM_SECONDS", default=300)
 # For which a worker that is told to stop waits for receivers to answer; longer than any of them may take.

@@ -53,6 +53,7 @@ _BY_WORDS = (
     ("is shutting down", Fault.STARTING),
     ("not yet accepting connections", Fault.STARTING),
     ("No space left on device", Fault.NO_SPACE),
+    ("session is read-only", Fault.READ_ONLY),  # by target_session_attrs
 )
 _PASSING = frozenset(Fault) - {Fault.STATEMENT_TIMEOUT}
 

@@ -66,6 +66,7 @@ def test_what_was_asked_may_be_at_fault(sqlstate):
         (InterfaceError("the connection is closed"), Fault.LOST),
         (psycopg.OperationalError("FATAL:  sorry, too many clients already"), Fault.TOO_MANY_CONNECTIONS),
         (psycopg.OperationalError("FATAL:  the database system is starting up"), Fault.STARTING),
+        (psycopg.OperationalError("connection failed: session is read-only"), Fault.READ_ONLY),
         (psycopg.OperationalError("connection refused"), Fault.LOST),
         (InternalError("?"), None),
         (KeyError("x"), None),
@@ -170,6 +171,14 @@ def test_what_could_not_be_recorded_of_a_delivery_is_kept(monkeypatch):
     monkeypatch.setattr(dispatcher, "record_attempts", record)
     with pytest.raises(InternalError):
         dispatcher._record_all([(("workspace", "email"), None)])  # type: ignore[list-item]
+
+
+@pytest.mark.django_db
+def test_no_session_begins_with_a_server_that_takes_no_writes(monkeypatch):
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    with pytest.raises(OperationalError) as raised:
+        connection.copy().ensure_connection()
+    assert fault_of(raised.value) is Fault.READ_ONLY
 
 
 @pytest.fixture
