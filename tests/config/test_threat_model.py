@@ -1,0 +1,15 @@
+"""Each claim of the threat model names a test that there is."""
+
+import re
+
+from tests.homes import ROOT
+
+NAMED = re.compile(r"`([\w/]+\.py)(?:::(\w+))?`")
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    named = NAMED.findall((ROOT / "docs" / "threat-model.md").read_text())
+    assert len(named) > 40
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in text, (file, name)
