@@ -29,6 +29,8 @@ def broadcasts() -> str:
 
 def messages() -> str:
     """When a message may leave. However many are queued, one of each channel and priority is read."""
+    if settings.DELIVERY_PAUSED:
+        return "SELECT NULL::timestamptz"
     columns = "SELECT channel, priority, send_at FROM campaigns_message WHERE workspace_id = w.id"
     first = "ORDER BY channel, priority DESC, send_at LIMIT 1"
     return f"""

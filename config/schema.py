@@ -8,10 +8,8 @@ it was, the script is left alone. `manage.py dump_schema` writes it, a test comp
 import functools
 import hashlib
 import importlib
-import os
 import pkgutil
 import re
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import psycopg
 from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 
-from config.postgres.server import INSTALLATION
+from config.postgres.dumps import VARIABLES, run_program
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 # Partitions depend on the date; the broker sets up what is its own.
@@ -58,28 +56,14 @@ def migrations_on_disk() -> dict[Migration, Path]:
 
 def dump_schema(parameters: dict[str, Any]) -> str:
     """Return the script of a database that is migrated: its definitions, and which migrations it has."""
-    names = {
-        "dbname": "PGDATABASE",
-        "host": "PGHOST",
-        "port": "PGPORT",
-        "user": "PGUSER",
-        "password": "PGPASSWORD",
-    }
-    environment = {variable: str(parameters[name]) for name, variable in names.items() if name in parameters}
     options = ("--schema-only", "--no-owner", "--no-privileges", "--no-comments", *_NOT_DUMPED)
-    done = subprocess.run(  # noqa: S603  # the server's own program
-        [INSTALLATION / "bin/pg_dump", *options],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    usable = {name: parameters[name] for name in names if name in parameters}
+    script = run_program("pg_dump", parameters, *options)
+    usable = {name: parameters[name] for name in VARIABLES if name in parameters}
     with psycopg.connect(**usable) as connection:
         rows = connection.execute(_APPLIED).fetchall()
     values = ",\n".join(f"    ('{app}', '{name}', now())" for app, name in rows)
     migrations = f"INSERT INTO public.django_migrations (app, name, applied) VALUES\n{values};\n"
-    return f"{_DIGEST}{_digest(rows)}\n{_NOT_A_STATEMENT.sub('', done.stdout)}{migrations}"
+    return f"{_DIGEST}{_digest(rows)}\n{_NOT_A_STATEMENT.sub('', script)}{migrations}"
 
 
 def load_schema(connection: psycopg.Connection[Any], script: str) -> bool:

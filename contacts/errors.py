@@ -196,3 +196,12 @@ class ErasureNotFound(DomainError):
 
     def __init__(self) -> None:
         super().__init__("Erasure not found")
+
+
+class ForeignErasureKey(DomainError):
+    """Records of erasures were made under another ERASURE_KEY: by their hashes nobody would be recognised."""
+
+    code = "foreign_erasure_key"
+
+    def __init__(self) -> None:
+        super().__init__("The records of erasures are not of this installation's ERASURE_KEY")

@@ -99,6 +99,8 @@ def claim_messages(workspace_id: UUID, channel: str, *, at_most: int) -> list[Cl
 
     Those that may not leave any more are cancelled, and those that may not yet are deferred.
     """
+    if django_settings.DELIVERY_PAUSED:
+        return []
     while True:
         with transaction.atomic(durable=True):
             messages = _take(workspace_id, channel, at_most)

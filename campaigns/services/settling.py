@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.conf import settings as django_settings
@@ -10,8 +12,9 @@ from django.db import transaction
 
 from campaigns.channels import MaybeSent
 from campaigns.errors import MessageNotFound, MessageNotUnknown
-from campaigns.models import Message
-from campaigns.services.delivery import Attempt, Claimed, Sent, record_attempts
+from campaigns.models import Decision, Message
+from campaigns.reasons import Reason
+from campaigns.services.delivery import Attempt, Claimed, Sent, decision_about, record_attempts
 from campaigns.services.permission import settings_of
 from config import clock
 from config.schedule import notify_beat
@@ -54,6 +57,51 @@ def settle_message(workspace_id: UUID, message_id: UUID, *, was_sent: bool, prov
         _send_again(message)
     message.refresh_from_db()
     return message
+
+
+def hold_unsent(workspace_id: UUID) -> int:
+    """Let every message that has not left be unknown: what a backup has as waiting may have left since.
+
+    Nothing may be delivering meanwhile (DELIVERY_PAUSED). Returns how many there were.
+    """
+    count = 0
+    while held := _hold_some(workspace_id):
+        count += held
+    return count
+
+
+def settle_unknown(workspace_id: UUID, *, was_sent: bool, channel: str | None = None) -> int:
+    """Say the same of every unknown message, of one channel or all: it was sent, or is to be sent again.
+
+    Returns how many there were.
+    """
+    unknown = Message.objects.in_workspace(workspace_id).filter(status=Message.Status.UNKNOWN)
+    if channel is not None:
+        unknown = unknown.filter(channel=channel)
+    count = 0
+    for message_id in list(unknown.order_by("id").values_list("pk", flat=True)):
+        with suppress(MessageNotFound, MessageNotUnknown):  # somebody else has, meanwhile
+            settle_message(workspace_id, message_id, was_sent=was_sent)
+            count += 1
+    return count
+
+
+@transaction.atomic
+def _hold_some(workspace_id: UUID) -> int:
+    waiting = Message.objects.in_workspace(workspace_id).filter(status__in=_UNSENT)
+    messages = list(waiting.select_for_update().order_by("id")[:BATCH])
+    Message.objects.in_workspace(workspace_id).filter(pk__in=[one.pk for one in messages]).update(
+        status=Message.Status.UNKNOWN, error=_RESTORED
+    )
+    now, detail = clock.now(), {"message": _RESTORED}
+    kind, reason = Decision.Kind.NOT_SENT, Reason.UNKNOWN
+    decisions = [decision_about(one, kind, reason, now, detail) for one in messages]
+    Decision.objects.write(workspace_id, decisions)
+    return len(messages)
+
+
+_UNSENT: Final = (Message.Status.QUEUED, Message.Status.SENDING)
+_RESTORED: Final = "a backup was restored: it may have left since then"
 
 
 def _send_again(message: Message) -> None:

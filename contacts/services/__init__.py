@@ -26,6 +26,7 @@ from contacts.services.erasure import (
     settle_erasures,
     write_export,
 )
+from contacts.services.erasure_records import Reapplied, erasure_records, reapply_erasures
 from contacts.services.fields import create_field, find_field, set_identity_field, update_field
 from contacts.services.identifiers import normalize_identifier
 from contacts.services.lookup import ids_of
@@ -41,6 +42,7 @@ __all__ = [
     "ContactChanges",
     "ContactReference",
     "ContactResolution",
+    "Reapplied",
     "Resolution",
     "being_erased",
     "check_attributes",
@@ -52,6 +54,7 @@ __all__ = [
     "delete_contact",
     "erase_person",
     "erased_among",
+    "erasure_records",
     "export_person",
     "find_contact",
     "find_erasure",
@@ -66,6 +69,7 @@ __all__ = [
     "merge_contacts",
     "merges_of",
     "normalize_identifier",
+    "reapply_erasures",
     "remove_identifier",
     "resolve_company",
     "resolve_contacts",

@@ -1,0 +1,27 @@
+"""After the restore of a backup: let no message leave that may have left before."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from campaigns.services.settling import hold_unsent
+from scoring.management.selection import add_workspaces, chosen_workspaces
+
+
+class Command(BaseCommand):
+    """`hold_messages`: what waits becomes UNKNOWN, for somebody to settle."""
+
+    help = "Let every message that has not left be UNKNOWN. Refused unless DELIVERY_PAUSED is on."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        add_workspaces(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Hold, and print how many. Raises CommandError where deliveries go on."""
+        if not settings.DELIVERY_PAUSED:
+            raise CommandError("Messages leave meanwhile: restart everything with DELIVERY_PAUSED=1 first.")
+        count = sum(hold_unsent(workspace.id) for workspace in chosen_workspaces(options))
+        self.stdout.write(f"{count:,} messages are UNKNOWN now")

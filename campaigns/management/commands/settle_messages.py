@@ -1,0 +1,32 @@
+"""Say of all messages that nobody knows of what became of them."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from campaigns.models.messages import Channel
+from campaigns.services.settling import settle_unknown
+from scoring.management.selection import add_workspaces, chosen_workspaces
+
+
+class Command(BaseCommand):
+    """`settle_messages`: each single one may be settled in the admin or by the API before."""
+
+    help = "Settle every UNKNOWN message: it was sent, or it was not and is to be sent again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        add_workspaces(parser)
+        parser.add_argument("--channel", choices=Channel.values, help="Of one channel only.")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--sent", action="store_true", help="They left: none is sent again.")
+        what.add_argument("--again", action="store_true", help="They did not leave: they are sent now.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Settle, and print how many."""
+        count = sum(
+            settle_unknown(workspace.id, was_sent=options["sent"], channel=options["channel"])
+            for workspace in chosen_workspaces(options)
+        )
+        self.stdout.write(f"{count:,} messages were {'sent' if options['sent'] else 'queued again'}")

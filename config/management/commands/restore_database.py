@@ -1,0 +1,35 @@
+"""Fill an empty database from a file."""
+
+import subprocess
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+from config.postgres.dumps import restore
+
+
+class Command(BaseCommand):
+    """`restore_database`: refuses a database that has anything in it."""
+
+    help = "Fill the database, which must be empty, from a file of dump_database. Start nothing before."
+    requires_system_checks: list[str] = []  # they look at tables
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("file", type=Path, metavar="FILE")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Restore. Raises CommandError: the database is not empty, or with what pg_restore says."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+            (found,) = cursor.fetchone()
+        if found:
+            raise CommandError("The database is not empty: restore into a new one.")
+        try:
+            restore(connection.get_connection_params(), options["file"])
+        except subprocess.CalledProcessError as error:
+            raise CommandError(error.stderr) from error
+        self.stdout.write("Restored. Before anything else runs: see docs/backup.md.")
