@@ -175,9 +175,12 @@ def test_what_could_not_be_recorded_of_a_delivery_is_kept(monkeypatch):
 
 @pytest.mark.django_db
 def test_no_session_begins_with_a_server_that_takes_no_writes(monkeypatch):
-    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    other = connection.copy()
+    usual = other.get_connection_params()
+    options = f"{usual.get('options', '')} -c default_transaction_read_only=on"
+    monkeypatch.setattr(other, "get_connection_params", lambda: {**usual, "options": options})
     with pytest.raises(OperationalError) as raised:
-        connection.copy().ensure_connection()
+        other.ensure_connection()
     assert fault_of(raised.value) is Fault.READ_ONLY
 
 

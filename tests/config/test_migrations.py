@@ -2,7 +2,7 @@
 
 import pytest
 from django.contrib.postgres.operations import AddConstraintNotValid, AddIndexConcurrently
-from django.db import connection, migrations, models
+from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
 
 from tests.migrations import LARGE, RELEASED, dangers
@@ -87,15 +87,3 @@ def test_what_says_why_it_may_is_taken(loader):
     online = a_migration(migrations.RunSQL("SELECT 1"), is_online="it writes nothing")
     assert dangers(gone, loader.project_state()) == []
     assert dangers(online, loader.project_state()) == []
-
-
-@pytest.mark.django_db
-def test_a_migration_is_told_by_the_environment_how_long_it_may_wait_for_a_lock(monkeypatch):
-    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=3s")
-    other = connection.copy()
-    try:
-        with other.cursor() as cursor:
-            cursor.execute("SHOW lock_timeout")
-            assert cursor.fetchone() == ("3s",)
-    finally:
-        other.close()
