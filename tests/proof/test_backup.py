@@ -14,8 +14,12 @@ from tests.campaigns.messages import MailServer
 from tests.config.test_supervisor import wait_for
 from tests.proof.system import Client, System, manage
 from tests.proof.tenants import ACTED, GREETED
+from tests.scale import IS_WHOLE
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not IS_WHOLE, reason="only `make proof` restores a backup amid work"),
+]
 CONTACTS = 40
 SETTINGS = {"DELIVERY_THREADS": "2", "DELIVERY_CLAIM_SECONDS": "5"}
 
