@@ -185,11 +185,14 @@ class IngestView(WorkspaceAPIView):
 
 
 def _filling_in(event: IncomingEvent) -> IncomingEvent:
-    """Return an event that sets of a contact only what that lacks: nobody has checked who sends it."""
+    """Return an event that sets of a contact only what that lacks, and puts nobody into a company.
+
+    Nobody has checked who sends it.
+    """
     contact = event.contact
-    if contact is None or not contact.update_matched:
-        return event
-    return msgspec.structs.replace(event, contact=msgspec.structs.replace(contact, fills_in=True))
+    if contact is not None and contact.update_matched:
+        contact = msgspec.structs.replace(contact, fills_in=True)
+    return msgspec.structs.replace(event, contact=contact, company=None)
 
 
 def json_answer(status: int, data: Any) -> Answer:

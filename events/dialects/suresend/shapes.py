@@ -84,6 +84,15 @@ def render_person(person: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+UNTOLD_PERSON: dict[str, Any] = {
+    **dict.fromkeys(("id", "firstName", "lastName", "name"), None),
+    **{name: [] for name in (*IDENTIFIER_LISTS, "addresses", "tags")},
+    **{name: None for name in PERSON_ATTRIBUTES if name != "addresses"},
+    **dict.fromkeys(("createdAt", "updatedAt"), None),
+}
+"""A person as it looks to who may not read it."""
+
+
 def render_company(company: Company) -> dict[str, Any]:
     """Return a company; the vendor says `created`, not `createdAt`, here."""
     return {

@@ -15,6 +15,7 @@ from events.dialects.suresend.errors import error_table
 from events.dialects.suresend.openapi import CREATE_EVENT
 from events.dialects.suresend.queries import persons
 from events.dialects.suresend.shapes import (
+    UNTOLD_PERSON,
     read_event,
     render_company,
     render_event,
@@ -23,6 +24,7 @@ from events.dialects.suresend.shapes import (
 from events.services import Outcome, SchemaPolicy
 from events.services.group_commit import Submission
 from events.services.idempotency import Answer
+from workspaces.access import Credential
 from workspaces.api.base import RefusalsInOwnFormat, object_body
 from workspaces.authentication import BearerAuthentication
 
@@ -43,6 +45,8 @@ class EventsView(IngestView):
     def submission(self, request: Request, **kwargs: Any) -> Submission:
         """Record the event; 201 if that made a person or a company, else 200."""
         incoming = read_event(object_body(request))
+        if isinstance(request.auth, Credential) and request.auth.is_public:
+            return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _answer_to_page)
         return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _answer, read_contacts=persons)
 
 
@@ -55,6 +59,19 @@ class UnknownRouteView(RefusalsInOwnFormat, APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse every method."""
         raise NotFound
+
+
+def _answer_to_page(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    """Tell nothing of the person, nor whether somebody was known: anybody can read such a key."""
+    (outcome,) = outcomes
+    event = outcome.recorded()
+    answer = {
+        # An id tells when what it is of was made.
+        "event": {**render_event(event), "personId": None, "companyId": None},
+        "person": UNTOLD_PERSON,
+        "wasPersonCreated": False,
+    }
+    return json_answer(200, answer)
 
 
 def _answer(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:

@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from django.test import Client
 
 from contacts.models import Company, CompanyMembership, Contact, Identifier
 from contacts.services import ContactChanges, create_contact
@@ -366,3 +367,38 @@ def test_fields_that_the_api_does_not_know_are_ignored(send, jane):
     person = {"emails": [{"value": "jane@example.com", "label": "home", "n": 1}], "shoeSize": 43}
     answer = send({"type": "x", "person": person, "colour": "red", "company": {"name": "Acme", "vat": "X"}})
     assert (answer.status_code, answer.json()["person"]["id"]) == (201, str(jane.id))
+
+
+def test_a_key_that_pages_have_is_told_nothing_of_the_person(workspace):
+    """Whoever looks at the page has the key, and could ask for anybody's data by the address."""
+    page = issue_api_key(workspace, "page", ["events:write"]).secret
+    server = issue_api_key(workspace, "server").secret
+
+    def send(secret, mail, **person):
+        body = {
+            "type": "seen",
+            "person": {"emails": [{"value": mail}], **person},
+            "company": {"name": "Acme"},
+        }
+        return Client().post(
+            "/suresend/api/partner/events",
+            body,
+            content_type="application/json",
+            HTTP_AUTHORIZATION=f"Bearer {secret}",
+        )
+
+    whole = send(server, "jane@example.com", firstName="Jane").json()
+    known, new = send(page, "jane@example.com"), send(page, "new@example.com")
+
+    assert whole["person"]["firstName"] == "Jane"
+    assert known.status_code == new.status_code == 200
+    answers = [answer.json() for answer in (known, new)]
+    for answer in answers:
+        for name in ("id", "occurredAt", "createdAt"):
+            answer["event"].pop(name)
+    assert answers[0] == answers[1]
+    assert answers[0]["person"].keys() == whole["person"].keys()
+    assert not any(answers[0]["person"].values())
+    assert answers[0]["event"].keys() | {"id", "occurredAt", "createdAt"} == whole["event"].keys()
+    assert Event.objects.filter(workspace=workspace, source="api", contact__isnull=False).count() == 3
+    assert CompanyMembership.objects.count() == 1
