@@ -11,9 +11,9 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.urls import Resolver404, ResolverMatch, get_resolver
 
+from config.headers import API_HEADERS, is_of_api
 from config.lending import PAGES, belongs_to, is_for
 from config.metrics.figures import dialect_of
-from workspaces.api.base import RefusalsInOwnFormat
 from workspaces.sessions import close_session
 
 Handler = Callable[[HttpRequest], Any]
@@ -66,7 +66,7 @@ class ApiMiddleware:
         return self._security.process_request(request) is None
 
     def _headers(self, request: HttpRequest) -> _Headers:
-        """Return what Django's middleware adds to an answer, in its order; whether it came by HTTPS matters."""
+        """Return what Django's middleware adds to an answer, and what we do; whether it came by HTTPS matters."""
         is_secure = request.is_secure()
         if is_secure not in self._added:
             blank = HttpResponse()
@@ -74,6 +74,8 @@ class ApiMiddleware:
             self._frames.process_response(request, blank)
             blank.headers["Content-Length"] = ""
             self._security.process_response(request, blank)
+            for name, value in API_HEADERS.items():
+                blank.headers[name] = value
             self._added[is_secure] = blank.headers._store
         return self._added[is_secure]
 
@@ -94,7 +96,7 @@ def _match_in_api(request: HttpRequest) -> ResolverMatch | None:
         match = get_resolver().resolve(request.path_info)
     except Resolver404:
         return None
-    return match if issubclass(getattr(match.func, "cls", object), RefusalsInOwnFormat) else None
+    return match if is_of_api(match) else None
 
 
 def _answer(request: HttpRequest) -> HttpResponseBase:

@@ -4,6 +4,7 @@ import base64
 import binascii
 from typing import Any
 
+from csp.decorators import csp_replace
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
 from django.db import DataError
@@ -84,6 +85,8 @@ class OAuthRevokeView(OAuthEndpoint, RevokeTokenView):  # type: ignore[misc]
     """Revokes a token at once."""
 
 
+# Its form leads on to the client's address, wherever that is.
+@method_decorator(csp_replace({"form-action": None}), name="dispatch")
 class OAuthAuthorizeView(RefusesUnusableInput, AuthorizationView):  # type: ignore[misc]
     """Asks a member of the application's workspace for consent."""
 

@@ -34,7 +34,7 @@ from workspaces.api.serializers import (
     WorkspaceSerializer,
 )
 from workspaces.api.strict import read_body
-from workspaces.authentication import JWTAuthentication, SessionAuthentication
+from workspaces.authentication import BearerAuthentication, SessionAuthentication
 from workspaces.errors import AccessDenied
 from workspaces.models import ApiKey, User
 from workspaces.services import issue_api_key, revoke_api_key, set_allowed_origins
@@ -70,7 +70,7 @@ class LoginView(NativePublicView):
 class LogoutView(NativePublicView):
     """Signs a member out."""
 
-    authentication_classes = (JWTAuthentication, SessionAuthentication)
+    authentication_classes = (BearerAuthentication, SessionAuthentication)
 
     @extend_schema(
         operation_id="logout",
@@ -81,10 +81,14 @@ class LogoutView(NativePublicView):
     def post(self, request: Request) -> Response:
         """End the session, for which the CSRF token is needed; or, by a JWT, all tokens of its sign-in."""
         _signed_in(request)
-        if isinstance(request.auth, Credential) and request.auth.kind == "jwt":
+        kind = request.auth.kind if isinstance(request.auth, Credential) else ""
+        if kind == "jwt":
             revoke_tokens(request.META["HTTP_AUTHORIZATION"].partition(" ")[2].strip())
-        else:
+        elif kind == "session":
             logout(request._request)
+        else:
+            # Of an OAuth client: it revokes its token itself.
+            raise NotAuthenticated
         return Response(status=204)
 
 
