@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from config.ids import uuid7
@@ -14,9 +15,10 @@ from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.segments.factories import a_segment
 from tests.stream import record_event as record
-from tests.workspaces.factories import WorkspaceFactory, a_key
+from tests.workspaces.factories import MembershipFactory, WorkspaceFactory, a_key, an_application, bearer
 from workspaces.api.base import WorkspaceAccess
 from workspaces.scopes import ALL_SCOPES, SCOPES
+from workspaces.tokens import issue_tokens
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 BEGIN, END = "<!-- scopes -->", "<!-- end of scopes -->"
@@ -350,3 +352,28 @@ def test_a_form_s_e_mails_are_messages(workspace):
     form = unable.post("forms", body)
     assert form.status_code == 201
     refused(unable.patch(f"forms/{form.json()['id']}", {"doubleOptIn": True}), "messages:write")
+
+
+def test_whatever_the_credential_is_the_same_is_asked(workspace, jane):
+    body = {"contactId": str(jane.id), "subject": "x", "body": "x"}
+    path = f"/api/workspaces/{workspace.id}/templates/preview"
+
+    def preview(**headers):
+        return Client().post(path, body, content_type="application/json", **headers)
+
+    for scopes, status in ((["campaigns:read"], 403), (["campaigns:read", "contacts:read"], 200)):
+        created = an_application(workspace, scopes=scopes)
+        client = {"client_id": created.application.client_id, "client_secret": created.client_secret}
+        token = Client().post("/oauth2/token", {"grant_type": "client_credentials", **client}).json()
+        assert preview(**bearer(token["access_token"])).status_code == status
+    for role, status in (("viewer", 403), ("editor", 201)):
+        membership = MembershipFactory(workspace=workspace, role=role)
+        campaign = {**definition(workflow=DOES["contacts:write"]), "name": role}
+        answer = Client().post(
+            f"/api/workspaces/{workspace.id}/campaigns",
+            campaign,
+            content_type="application/json",
+            **bearer(issue_tokens(membership.user, str(workspace.id)).access),
+        )
+        assert answer.status_code == status
+    assert preview().status_code == 401
