@@ -40,6 +40,14 @@ def check_deliveries(**_: Any) -> list[CheckMessage]:
                 id="headrace.E021",
             )
         )
+    if settings.DELIVERY_PAUSED:
+        found.append(
+            Warning(
+                "No message leaves: DELIVERY_PAUSED is on.",
+                hint="It is for the time after a restore: see docs/backup.md.",
+                id="headrace.W022",
+            )
+        )
     is_encrypted = settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL
     is_smtp = backend.startswith("campaigns.channels.email.")
     if is_smtp and not is_encrypted and not is_local(settings.EMAIL_HOST):

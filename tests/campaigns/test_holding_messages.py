@@ -5,6 +5,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from campaigns import schedule
+from campaigns.checks import check_deliveries
 from campaigns.models import Message
 from campaigns.services.delivery import claim_messages, deliver_ready
 from tests.campaigns.messages import a_message, decided
@@ -74,3 +75,10 @@ def test_what_is_unknown_is_settled_at_once(workspace, messages, settings, answe
 def test_it_is_refused_while_messages_leave(messages):
     with pytest.raises(CommandError, match="DELIVERY_PAUSED=1"):
         call_command("hold_messages")
+
+
+def test_whoever_forgets_it_is_told(settings):
+    settings.DELIVERY_PAUSED = True
+    assert "headrace.W022" in [one.id for one in check_deliveries()]
+    settings.DELIVERY_PAUSED = False
+    assert "headrace.W022" not in [one.id for one in check_deliveries()]
