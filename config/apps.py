@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from config import checks, lookups
+from config import checks, lookups, telemetry
 from config.celery import app as celery_app
 
 __all__ = ["ConfigConfig", "celery_app"]
@@ -16,3 +16,4 @@ class ConfigConfig(AppConfig):
         """Teach the ORM to bind long lists, and register the checks of the installation."""
         lookups.register()
         checks.register_checks()
+        telemetry.begin()

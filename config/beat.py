@@ -23,7 +23,7 @@ from django.db import Error, connection
 from django.utils.module_loading import import_string
 from kombu.transport import TRANSPORT_ALIASES
 
-from config import clock
+from config import clock, telemetry
 from config.database.work import use_in_process
 from config.metrics.figures import BEAT_TICK
 from config.postgres.locks import ServerUnavailableError
@@ -35,6 +35,7 @@ TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
 app = Celery("headrace", fixups=[])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
+telemetry.begin()
 logger = logging.getLogger(__name__)
 
 

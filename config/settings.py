@@ -378,8 +378,17 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"django": {"level": "ERROR"}, "headrace.access": {"level": "INFO"}},
+    "loggers": {
+        "django": {"level": "ERROR"},
+        "headrace.access": {"level": "INFO"},
+        # Of each attempt in vain to reach whoever gets faults and traces.
+        "urllib3": {"level": "ERROR"},
+    },
 }
+
+# Where faults and traces go; see config.telemetry.
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
 
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=5 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from config import clock, readiness
-from config.metrics import database, files, later
+from config.metrics import database, files, later, views
 from config.metrics.figures import dialect_of
 from events import metrics as event_metrics
 from events.models import Heartbeat
@@ -264,3 +264,13 @@ def test_the_health_of_all_is_a_line_and_an_exit_status(capsys):
     finally:
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, %s)", row)
+
+
+@pytest.mark.usefixtures("no_database")
+def test_what_the_documents_name_exists_and_each_figure_is_named():
+    text = (ROOT / "docs/alerts.md").read_text()
+    named = {re.sub("_(total|bucket|count|sum)$", "", name) for name in re.findall(r"headrace_\w+", text)}
+    told = {family.name for family in views._Everything().collect()} | set(database.stored_gauges())
+    assert "headrace_effects_lag_seconds" in named
+    assert named <= told
+    assert told - named <= {"headrace_process_started_timestamp_seconds"}
