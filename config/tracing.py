@@ -70,7 +70,7 @@ def begin() -> None:
     trace.set_tracer_provider(provider)
     if PROGRAM == "web":
         DjangoInstrumentor().instrument(tracer_provider=provider)
-    CeleryInstrumentor().instrument(tracer_provider=provider)
+    CeleryInstrumentor().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]  # its constructor
     connection_created.connect(_trace_statements, dispatch_uid="config.tracing")
 
 
