@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from django.shortcuts import render
 from django.urls import Resolver404, resolve
 from django.utils.log import log_response
@@ -25,11 +25,6 @@ class NoSuchRoute(NativePublicView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse before a method is looked for."""
         raise NotFound
-
-
-def no_such_page(request: HttpRequest) -> HttpResponseBase:
-    """Answer 404 where a library would have a page."""
-    raise Http404
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:

@@ -4,14 +4,14 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from config.documentation import DocumentationView, DocumentView
-from config.fallback import NoSuchRoute, no_such_page
+from config.fallback import NoSuchRoute
 from config.metrics.views import show_metrics
 from config.probes import LiveView, ReadyView
 from events.dialects.autosend import urls as autosend
 from events.dialects.leadpush import urls as leadpush
 from events.dialects.omnisend import urls as omnisend
 from events.dialects.suresend import urls as suresend
-from workspaces.staff import change_own_password
+from workspaces.staff import change_own_password, page_of_row
 
 handler400 = "config.fallback.bad_request"
 handler404 = "config.fallback.page_not_found"
@@ -33,8 +33,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("metrics", show_metrics, name="metrics"),
     path("admin/password_change/", admin.site.admin_view(change_own_password)),
-    # Django's way from a row to its page outside the admin: there is none.
-    re_path("^admin/r/", no_such_page),
+    path("admin/r/<int:content_type_id>/<path:object_id>/", admin.site.admin_view(page_of_row)),
     path("admin/", admin.site.urls),
     path("docs", DocumentationView.as_view(), name="docs"),
     path("api/openapi", DocumentView.as_view(), name="openapi"),

@@ -14,6 +14,8 @@ from django.contrib.admin import ShowFacets
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.contrib.admin.widgets import AutocompleteSelect
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.contenttypes.views import shortcut
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.core.paginator import Paginator
@@ -248,6 +250,17 @@ def change_own_password(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and isinstance(request.user, User):
         count_password(request, request.user)
     answer: HttpResponse = admin.site.password_change(request)
+    return answer
+
+
+def page_of_row(request: HttpRequest, content_type_id: int, object_id: str) -> HttpResponse:
+    """Lead from a row that the user may see to its address. Raises Http404."""
+    kind = ContentType.objects.filter(pk=content_type_id).first()
+    model = kind.model_class() if kind else None
+    if model not in admin.site._registry:
+        raise Http404
+    admin_of(model).get_object(request, object_id)
+    answer: HttpResponse = shortcut(request, str(content_type_id), object_id)
     return answer
 
 
