@@ -156,9 +156,11 @@ class Announcement:
 
     @staticmethod
     def _credentials(demo: dict[str, Any]) -> list[str]:
+        user = demo["user"]
+        reset = f"told at the first start only; for another: manage.py changepassword {user['username']}"
         rows = {
-            "Staff user": demo["user"]["username"],
-            "Password": demo["user"]["password"],
+            "Staff user": user["username"],
+            "Password": user.get("password", reset),
             "Workspace": demo["workspace"],
             "API key": demo["api_key"],
             "Client id": demo["oauth"]["client_id"],

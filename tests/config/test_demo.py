@@ -9,6 +9,7 @@ import pytest
 
 from config import running
 from config.management.commands.prepare import find_or_create_demo
+from workspaces.models import User
 
 pytestmark = pytest.mark.django_db
 
@@ -17,6 +18,8 @@ def test_it_is_made_in_a_home_that_is_not_there_yet(tmp_path: Path) -> None:
     path = tmp_path / "not" / "yet" / "demo.json"
     demo = find_or_create_demo(path)
     assert demo is not None
+    password = demo["user"].pop("password")
+    assert User.objects.get(username=demo["user"]["username"]).check_password(password)
     assert json.loads(path.read_text()) == demo
     assert find_or_create_demo(path) == demo
 

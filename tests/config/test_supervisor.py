@@ -161,15 +161,20 @@ def test_it_serves_heals_and_stops_within_five_seconds(run: Run) -> None:
     assert run.remains() == []
 
 
-def test_a_later_start_tells_the_same_credentials(new: Run) -> None:
+def test_a_later_start_tells_the_same_credentials_but_for_the_password(new: Run) -> None:
     new.wait_until_ready()
+    (password,) = re.findall(r"Password +(\S+)\n", new.output())
     demo = json.loads((new.home / "demo.json").read_text())
     assert (new.home / "demo.json").stat().st_mode & 0o777 == 0o600
     assert new.stop(signal.SIGINT) < 5
     again = Run(new.home)
     again.wait_until_ready(starts=2)
     assert json.loads((new.home / "demo.json").read_text()) == demo
-    assert again.output().count(demo["user"]["password"]) == 2
+    assert again.output().count(password) == 1
+    assert f"manage.py changepassword {demo['user']['username']}" in again.output()
+    # Nothing in the home has it, but what the process printed.
+    found = subprocess.run(["grep", "-rlaF", password, str(new.home)], capture_output=True, text=True)
+    assert found.stdout.splitlines() == [str(new.log)]
     assert again.stop() < 5
     assert again.remains() == []
 

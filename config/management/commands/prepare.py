@@ -84,11 +84,14 @@ def unapplied_migrations() -> set[Migration]:
 
 
 def find_or_create_demo(path: Path) -> dict[str, Any] | None:
-    """Return the demo workspace's credentials, creating it where no workspace is; None where others are."""
+    """Return the demo workspace's credentials, creating it where no workspace is; None where others are.
+
+    The superuser's password is among them when it is made, and kept nowhere.
+    """
     if path.exists():
-        demo: dict[str, Any] = json.loads(path.read_text())
-        if Workspace.objects.filter(id=demo["workspace"]).exists():
-            return demo
+        known: dict[str, Any] = json.loads(path.read_text())
+        if Workspace.objects.filter(id=known["workspace"]).exists():
+            return known
     if Workspace.objects.exists():
         return None
     path.parent.mkdir(parents=True, exist_ok=True)  # with a DATABASE_URL nobody else made it
@@ -97,9 +100,11 @@ def find_or_create_demo(path: Path) -> dict[str, Any] | None:
         call_command(
             "create_workspace", "Demo", "--json", "--staff", f"--owner-email={DEMO_USER}", stdout=output
         )
+        demo = json.loads(output.getvalue())
+        kept = {**demo, "user": {"username": demo["user"]["username"]}}
         # Before the commit: a file without its workspace is replaced, a workspace without its file is lost.
         draft = path.with_suffix(".new")
         draft.touch(mode=0o600)
-        draft.write_text(output.getvalue())
+        draft.write_text(json.dumps(kept))
         draft.replace(path)
-    return dict(json.loads(output.getvalue()))
+    return dict(demo)
