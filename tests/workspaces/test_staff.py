@@ -4,6 +4,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
@@ -12,7 +13,7 @@ from campaigns.models import ChannelSettings
 from contacts.models import Contact, Tag
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import MembershipFactory, UserFactory, WorkspaceFactory, a_key
-from workspaces.models import ROLE_SCOPES, ApiKey, Membership, Role, User
+from workspaces.models import ROLE_SCOPES, ApiKey, AuditEntry, Membership, Role, User
 from workspaces.scopes import READ_SCOPES
 from workspaces.staff import RoleMixin, StaffAdmin, TenantAdmin, WorkspaceFilter
 from workspaces.staff_checks import check_admin
@@ -325,6 +326,35 @@ def test_the_audit_log_is_of_the_own_workspaces(workspace):
             assert f"tag of {other}" not in text
         assert len(clients[own.pk].get(lists).context["cl"].result_list) == 2
     assert staff_with((workspace, "editor")).get(lists).status_code == 403
+
+
+def test_a_filter_names_no_choice_of_others(workspace):
+    theirs = Tag.objects.create(workspace=WorkspaceFactory.create(), name="their secret plan")
+    own = Tag.objects.create(workspace=workspace, name="own plan")
+    client = staff_with((workspace, "viewer"))
+    lists = reverse("admin:contacts_contact_changelist")
+    for tag, is_named in ((own, True), (theirs, False)):
+        text = client.get(lists, {"contact_tags__tag__id__exact": str(tag.pk)}).text
+        assert (tag.name in text) is is_named
+
+
+def test_a_persons_history_is_of_the_own_workspace(workspace):
+    there = WorkspaceFactory.create()
+    both = colleague((workspace, "viewer"), (there, "viewer"))
+    owner = staff_with((workspace, "owner"))
+    for where, name in ((workspace, "done here"), (there, "done there")):
+        entry = LogEntry.objects.create(
+            user=both,
+            action_flag=2,
+            object_id=str(both.pk),
+            object_repr=name,
+            change_message=name,
+            content_type=ContentType.objects.get_for_model(User),
+        )
+        AuditEntry.objects.create(workspace=where, entry=entry)
+    text = owner.get(page("user", "history", both.pk)).text
+    assert "done here" in text
+    assert "done there" not in text
 
 
 def test_a_list_reads_a_members_roles_once(workspace, django_assert_max_num_queries):
