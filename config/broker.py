@@ -166,6 +166,25 @@ class Channel(kombu_pgmq.Channel):
         self._new_queue(queue)
         self.connection.line.listen(f"pgmq.q_{self._queue_name(queue)}.INSERT")  # type: ignore[attr-defined]  # ours
 
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Acknowledge; where the database is away just then, count the message as done all the same.
+
+        It comes again after its visibility. A consumer that may have one at a time would else never have another.
+        """
+        try:
+            super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]  # kombu
+        except psycopg.Error:
+            self.qos.ack(delivery_tag)
+            raise
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Reject, as `basic_ack` acknowledges."""
+        try:
+            super().basic_reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]  # kombu
+        except psycopg.Error:
+            self.qos.ack(delivery_tag)
+            raise
+
     def _get_bulk(self, queue: str, *arguments: Any, **options: Any) -> None:
         self.connection.read_at = time.monotonic()  # type: ignore[attr-defined]  # ours
         super()._get_bulk(queue, *arguments, **options)  # type: ignore[no-untyped-call]  # kombu

@@ -1,6 +1,7 @@
 """A consumer of PGMQ's queue waits for a notification, and does next to nothing meanwhile."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -158,3 +159,29 @@ def test_a_consumer_that_has_all_it_may_have_looks_again_soon(consuming, queue, 
     drain_until_empty(consuming)
     monkeypatch.undo()
     consuming.drain_events(timeout=60)
+
+
+@pytest.mark.parametrize("answer", ["ack_log_error", "reject_log_error"])
+def test_a_message_whose_answer_was_lost_with_the_line_keeps_nobody_from_the_next(queue, answer):
+    heard = []
+
+    def hear(body, message):
+        heard.append(body)
+        if body == "first":
+            line = message.channel.connection.line._connected()
+            with psycopg.connect(broker.django_conninfo(), autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [line.info.backend_pid])
+        getattr(message, answer)(logging.getLogger("test"), (psycopg.Error,))
+
+    before = signal.set_wakeup_fd(-1)
+    with (
+        app.connection_for_read() as connection,
+        Consumer(connection.default_channel, [Queue(queue)], callbacks=[hear], accept=["json"]) as consumer,
+    ):
+        consumer.qos(prefetch_count=1)  # as a worker has it
+        publish(queue, "first")
+        publish(queue, "second")
+        for _ in range(4):
+            drain_until_empty(connection)
+    signal.set_wakeup_fd(before)
+    assert heard[:2] == ["first", "second"]
