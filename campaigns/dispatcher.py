@@ -21,7 +21,15 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from campaigns.services.delivery import Attempt, Claimed, claim_messages, record_attempts, send
+from campaigns.services.delivery import (
+    Attempt,
+    Claimed,
+    claim_messages,
+    deliver_locally,
+    is_local,
+    record_attempts,
+    send,
+)
 from config.database.faults import fault_of
 
 logger = logging.getLogger(__name__)
@@ -132,6 +140,9 @@ class Dispatcher:
         with self._changed:
             asked = [] if self._closing else list(self._asked)
         for work in asked:
+            if is_local(work[1]):
+                self._deliver_here(work)
+                continue
             if not (free := self._free(work)):
                 # Whoever is done asks for it again.
                 continue
@@ -147,6 +158,18 @@ class Dispatcher:
             if claimed:
                 # There may be more: of other hosts, or for which there is room by now.
                 self._tell(partial(self._asked.setdefault, work))
+
+    def _deliver_here(self, work: Work) -> None:
+        """Deliver some where nobody is waited for, and ask again if there may be more."""
+        with self._changed:
+            self._asked.pop(work, None)
+        try:
+            is_more = deliver_locally(*work) > 0
+        except Exception:
+            self._tell(partial(self._asked.setdefault, work))
+            raise
+        if is_more:
+            self._tell(partial(self._asked.setdefault, work))
 
     def _free(self, work: Work) -> int:
         """Return how many threads are free for a workspace: none has more than three quarters of its channel's."""

@@ -20,10 +20,10 @@ from django.conf import settings as django_settings
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.smtp import EmailBackend
 
-from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent
+from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent, inbox
 from campaigns.channels.bounces import diagnose
 from campaigns.channels.mail import Mail
-from campaigns.models import ChannelSettings, Message
+from campaigns.models import ChannelSettings, Message, SentEmail
 from campaigns.services.tracked import tracked_html
 from config.mailboxes import canonical_email, read_mailbox
 
@@ -34,13 +34,26 @@ _open = threading.local()
 
 def send(message: Message, settings: ChannelSettings) -> str:
     """Send an e-mail; each thread keeps its connection for the next one."""
-    try:
-        mail = compose(message, settings)
-    except (ValueError, UnicodeError) as error:
-        raise NotSent(f"not an e-mail: {error}", is_permanent=True) from error
+    mail = _composed(message, settings)
     _send(mail)
     _open.used_at = time.monotonic()
     return _provider_id(mail)
+
+
+def put_into_inbox(message: Message, settings: ChannelSettings) -> tuple[str, SentEmail]:
+    """Return what `send` would, and the row that the e-mail is in the local inbox: whoever saves it delivers it."""
+    mail = _composed(message, settings)
+    try:
+        return _provider_id(mail), inbox.row_of(mail)
+    except (ValueError, UnicodeError) as error:
+        raise NotSent(f"not an e-mail: {error}", is_permanent=True) from error
+
+
+def _composed(message: Message, settings: ChannelSettings) -> Mail:
+    try:
+        return compose(message, settings)
+    except (ValueError, UnicodeError) as error:
+        raise NotSent(f"not an e-mail: {error}", is_permanent=True) from error
 
 
 def _send(mail: Mail) -> None:

@@ -1,6 +1,8 @@
 """Delivery: claimed in one transaction, sent outside any, recorded in another.
 
 A message is claimed only by who sends it at once, so that of a killed worker no more are unknown than it had in hand.
+What goes no further than the local inbox, which is a table beside, needs no claim: it is there, and noted as sent, by
+one commit.
 """
 
 from __future__ import annotations
@@ -9,19 +11,19 @@ import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings as django_settings
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.db.models import Count
 
-from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent, email, telegram, webhook
+from campaigns.channels import Bounce, Bounced, MaybeSent, NotSent, email, inbox, telegram, webhook
 from campaigns.metrics import DELIVERIES, DELIVERY_SECONDS
-from campaigns.models import Campaign, ChannelSettings, Decided, Decision, Message, Run
+from campaigns.models import Campaign, ChannelSettings, Decided, Decision, Message, Run, SentEmail
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.services.cancelling import CANCELLING
@@ -49,6 +51,8 @@ BACKOFF: Final = tuple(
     for seconds in (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
 )
 MAX_RETRY_AFTER: Final = timedelta(days=1)
+LOCAL_BATCH: Final = 100
+"""Messages that one transaction puts into the local inbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,38 @@ def waiting_channels(now: datetime) -> list[tuple[UUID, str]]:
 
 def deliver_ready(workspace_id: UUID, channel: str, *, at_most: int = 1_000) -> int:
     """Send what is ready, one after the other, and return how many attempts it took."""
+    if is_local(channel):
+        attempts = 0
+        while attempts < at_most and (some := deliver_locally(workspace_id, channel)):
+            attempts += some
+        return attempts
     for attempts in range(at_most):
         claimed = claim_messages(workspace_id, channel, at_most=1)
         if not claimed:
             return attempts
         record_attempts(workspace_id, [send(one) for one in claimed])
     return at_most
+
+
+def is_local(channel: str) -> bool:
+    """Whether what a channel sends stays in our own database."""
+    return channel == Channel.EMAIL and inbox.is_used()
+
+
+def deliver_locally(workspace_id: UUID, channel: str, *, at_most: int = LOCAL_BATCH) -> int:
+    """Put some messages that are ready into the local inbox. Returns how many were looked at; 0: none is ready."""
+    with transaction.atomic(durable=True):
+        messages = _take(workspace_id, channel, at_most)
+        if not messages:
+            return 0
+        settings = _settings_to_send_with(workspace_id, channel)
+        leaving = _admit(settings, messages, clock.now())
+        attempts = _put_into_inbox([Claimed(message, settings) for message in leaving])
+        record_attempts(workspace_id, attempts)
+    for attempt in attempts:
+        DELIVERIES.labels(channel, _word(attempt.outcome)).inc()
+    inbox.make_room()
+    return len(messages)
 
 
 def claim_messages(workspace_id: UUID, channel: str, *, at_most: int) -> list[Claimed]:
@@ -160,6 +190,43 @@ def record_attempts(workspace_id: UUID, attempts: Sequence[Attempt]) -> None:
 def host_limit(channel: str) -> int | None:
     """Return how many messages to one host may be under way; None: all go by way of one that we chose ourselves."""
     return django_settings.DELIVERIES_PER_HOST if channel == Channel.WEBHOOK else None
+
+
+# The local inbox -----------------------------------------------------------------------------------------------
+
+
+def _put_into_inbox(leaving: Sequence[Claimed]) -> list[Attempt]:
+    """Save what messages are in the inbox. One that cannot be saved has not left, and holds up no other."""
+    attempts, rows = [], []
+    for claimed in leaving:
+        try:
+            provider_id, row = email.put_into_inbox(claimed.message, claimed.settings)
+        except NotSent as refusal:
+            attempts.append(Attempt(claimed, refusal, clock.now()))
+        except Exception as error:
+            logger.exception("Message %s broke its channel", claimed.message.pk)
+            broke = NotSent(f"{type(error).__name__}: {error}", is_permanent=False)
+            attempts.append(Attempt(claimed, broke, clock.now()))
+        else:
+            rows.append(row)
+            attempts.append(Attempt(claimed, Sent(provider_id), clock.now()))
+    refused = _save_rows(rows)
+    return [
+        replace(attempt, outcome=refused.get(attempt.claimed.message.pk, attempt.outcome))
+        for attempt in attempts
+    ]
+
+
+def _save_rows(rows: Sequence[SentEmail]) -> dict[UUID | None, NotSent]:
+    """Save them all, or each that can be. Returns, by message, why others cannot."""
+    try:
+        with transaction.atomic():
+            SentEmail.objects.bulk_create(rows)
+    except (DataError, ValueError) as error:
+        if len(rows) == 1:
+            return {rows[0].message_id: NotSent(f"not an e-mail: {error}", is_permanent=True)}
+        return {message_id: why for row in rows for message_id, why in _save_rows([row]).items()}
+    return {}
 
 
 # Claiming ------------------------------------------------------------------------------------------------------

@@ -1,11 +1,17 @@
 """The local inbox, where e-mail goes as long as nobody has named a server."""
 
+import random
+import threading
+from collections import Counter
+
 import pytest
 from django.core.mail import send_mail
+from django.db import InterfaceError, OperationalError, connection
 from django.urls import reverse
 
 from campaigns.channels import inbox
 from campaigns.models import Message, SentEmail
+from campaigns.services import delivery
 from campaigns.services.delivery import deliver_ready
 from tests.campaigns.messages import a_message, a_template
 from tests.contacts.factories import a_contact
@@ -40,6 +46,84 @@ def test_an_email_lands_in_the_inbox(jane):
     assert (kept.message_id, kept.workspace_id) == (message.pk, message.workspace_id)
     assert (kept.subject, kept.recipients) == ("Good news", ["jane@example.test"])
     assert b"List-Unsubscribe" in kept.source
+
+
+def test_it_is_there_by_the_commit_that_notes_it_as_sent(jane, monkeypatch):
+    """What fails leaves neither: no message is ever under way, so none can be unknown."""
+    message = a_message(jane)
+    settle = delivery._settle
+
+    def lose_the_connection(*_):
+        raise OperationalError("the server is gone")
+
+    monkeypatch.setattr(delivery, "_settle", lose_the_connection)
+    with pytest.raises(OperationalError):
+        deliver_ready(jane.workspace_id, "email")
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == (Message.Status.QUEUED, 0)
+    assert not SentEmail.objects.exists()
+
+    monkeypatch.setattr(delivery, "_settle", settle)
+    deliver_ready(jane.workspace_id, "email")
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == (Message.Status.SENT, 1)
+    assert SentEmail.objects.get().message_id == message.pk
+
+
+def test_one_that_is_no_email_holds_up_no_other(jane, monkeypatch):
+    bad, good = a_message(jane), a_message(jane)
+    row_of = inbox.row_of
+
+    def spoil(mail):
+        row = row_of(mail)
+        row.subject = "\x00" if row.message_id == bad.pk else row.subject
+        return row
+
+    monkeypatch.setattr(inbox, "row_of", spoil)
+    deliver_ready(jane.workspace_id, "email")
+
+    assert SentEmail.objects.get().message_id == good.pk
+    statuses = dict(Message.objects.values_list("pk", "status"))
+    assert statuses == {bad.pk: Message.Status.FAILED, good.pk: Message.Status.SENT}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_whose_connections_are_killed_delivers_each_once(jane):
+    messages = [a_message(jane) for _ in range(40)]
+    is_over = threading.Event()
+
+    def deliver_on():
+        while not is_over.is_set():
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET application_name = 'deliverer'")
+                if not delivery.deliver_locally(jane.workspace_id, "email", at_most=3):
+                    is_over.set()
+            except (OperationalError, InterfaceError):
+                pass
+            finally:
+                connection.close()
+
+    worker = threading.Thread(target=deliver_on)
+    worker.start()
+    kills = 0
+    while not is_over.wait(random.uniform(0.001, 0.02)):
+        with connection.cursor() as cursor:
+            cursor.execute(_KILL)
+            kills += cursor.rowcount
+    worker.join()
+
+    assert kills > 3
+    assert set(Message.objects.values_list("status", flat=True)) == {Message.Status.SENT}
+    assert Counter(SentEmail.objects.values_list("message_id", flat=True)) == Counter(
+        message.pk for message in messages
+    )
+
+
+_KILL = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'deliverer'"
+)
 
 
 def test_so_does_what_django_sends():

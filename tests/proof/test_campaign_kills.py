@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -118,16 +118,18 @@ class Starter:
             self.error = error
 
 
-def kill_at_work(system: System, starter: Starter) -> None:
+def kill_at_work(
+    system: System, starter: Starter, victims: Sequence[str] = VICTIMS, runs: int = RUNS
+) -> None:
     """Kill the next victim whenever something was done since the last time, first at enrolling, then at sending."""
     deadline = time.monotonic() + GIVE_UP_SECONDS
     taken, sent = 0, 0
-    for number, name in enumerate(VICTIMS):
+    for number, name in enumerate(victims):
         while True:
             assert starter.error is None, starter.error
             now_taken, now_sent = system.rows(_PROGRESS)[0]
-            has_moved = now_taken > taken if number < len(VICTIMS) // 2 else now_sent > sent
-            if has_moved or (now_sent == RUNS and number):
+            has_moved = now_taken > taken if number < len(victims) // 2 else now_sent > sent
+            if has_moved or (now_sent == runs and number):
                 break
             assert time.monotonic() < deadline, (now_taken, now_sent)
             time.sleep(0.05)
@@ -137,7 +139,7 @@ def kill_at_work(system: System, starter: Starter) -> None:
         wait_for(lambda victim=victim: not lives(victim), 10)
 
 
-def open_work(system: System) -> bool:
+def open_work(system: System, expected: int = RUNS) -> bool:
     """Tell whether anything is still to be done."""
     ((waiting,),) = system.rows(
         "SELECT (SELECT count(*) FROM events_eventbatch)"
@@ -145,7 +147,7 @@ def open_work(system: System) -> bool:
         " + (SELECT count(*) FROM campaigns_message WHERE status IN ('QUEUED', 'SENDING'))"
     )
     ((runs,),) = system.rows("SELECT count(*) FROM campaigns_run")
-    return waiting > 0 or runs < RUNS
+    return waiting > 0 or runs < expected
 
 
 def settle(system: System, mail: MailServer, unknown: dict[str, str]) -> None:
