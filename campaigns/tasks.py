@@ -71,9 +71,26 @@ def begin_campaigns(workspace_id: str | None = None) -> str:
 @shared_task
 def sweep_campaigns() -> str:
     """Go on with what a killed process has left, let versions go that no run has any more, and keep the counts."""
-    done = _begin()
-    done += sum(retire_versions(workspace_id) for workspace_id in workspaces_with_campaigns())
-    return "done" if done + tally_campaigns() else "nothing"
+    done = 0
+
+    def take(step: Callable[[], int]) -> None:
+        nonlocal done
+        done += step()
+
+    for_each([_begin, _retire, tally_campaigns], take)
+    return "done" if done else "nothing"
+
+
+def _retire() -> int:
+    """Let versions go that no run has any more. Returns how many."""
+    gone = 0
+
+    def take(workspace_id: UUID) -> None:
+        nonlocal gone
+        gone += retire_versions(workspace_id)
+
+    for_each(workspaces_with_campaigns(), take)
+    return gone
 
 
 def _begin() -> int:

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+from campaigns import tasks
 from campaigns.models import Campaign, Message, Run
 from campaigns.services import tallying
 from campaigns.services.campaigns import activate_campaign, try_campaign, update_campaign
@@ -84,3 +85,19 @@ def test_two_that_count_at_once_count_once(workspace, monkeypatch):
     assert counted(campaign) == (1, 1)
     campaign.refresh_from_db()
     assert campaign.counted_runs == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("step", ["due_broadcasts", "workspaces_with_campaigns"])
+def test_a_step_of_the_sweep_that_fails_holds_up_no_other(workspace, jane, time, monkeypatch, step):
+    campaign = a_campaign(workspace, definition(sends(workspace)))
+    time.go(hours=1)
+
+    def fail():
+        raise ValueError("no")
+
+    monkeypatch.setattr(tasks, step, fail)
+    with pytest.raises(ValueError, match="no"):
+        sweep_campaigns()
+    campaign.refresh_from_db()
+    assert campaign.counted_until is not None
