@@ -41,6 +41,20 @@ def planned_once() -> Iterator[None]:
         cursor.execute("SET LOCAL plan_cache_mode = auto")
 
 
+@contextmanager
+def hashed_lists() -> Iterator[None]:
+    """Have `NOT IN (SELECT …)` in the block look each value up by a hash, however long the list is thought to be.
+
+    In a transaction. Else a list of which the planner knows nothing, or of more than `work_mem` has room for, is read
+    once for each row.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL hash_mem_multiplier = 1000")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL hash_mem_multiplier TO DEFAULT")
+
+
 def keep_more_prepared() -> None:
     """Have the connection keep as many statements ready as such chains need."""
     connection.ensure_connection()

@@ -1,6 +1,7 @@
 """What statements read: so that a test sees a scan that a small table is too quick to show."""
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,22 +35,35 @@ def entries_read(call: Callable[[], Any]) -> dict[str, Counter[str]]:
 
 def work_of(call: Callable[[], Any]) -> int:
     """Return how many rows the statements of a call took from tables, indexes and their own lists, loops counted."""
-    total = 0
+    return sum(of_statement.total() for of_statement in work_by_statement(call).values())
+
+
+def work_by_statement(call: Callable[[], Any]) -> dict[str, Counter[str]]:
+    """Return by statement, however often it ran, how many rows it took from which table, index or list of its own.
+
+    Loops are counted. Of lists of parameters in a statement's text one stands for any number.
+    """
+    work: dict[str, Counter[str]] = defaultdict(Counter)
 
     def measure(execute: Callable[..., Any], sql: str, parameters: Any, *rest: Any) -> Any:
-        nonlocal total
         if sql.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
             raw = connection.connection
             with raw.cursor() as cursor:
                 cursor.execute("SAVEPOINT explained")
                 cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters)
-                total += sum(_of_scans(cursor.fetchone()[0][0]["Plan"]))
+                for source, rows in _of_scans(cursor.fetchone()[0][0]["Plan"]):
+                    work[_named(sql)][source] += rows
                 cursor.execute("ROLLBACK TO SAVEPOINT explained")
         return execute(sql, parameters, *rest)
 
     with connection.execute_wrapper(measure):
         call()
-    return total
+    return work
+
+
+def _named(sql: str) -> str:
+    """Return the statement without what depends on how many values it is given."""
+    return re.sub(r"IN \(%s\)", "= ANY(%s)", re.sub(r"%s(, ?%s)+", "%s", sql))
 
 
 def _entries() -> Counter[str]:
@@ -64,12 +78,18 @@ def _entries() -> Counter[str]:
 def _rows_read(sql: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
-        return sum(_of_scans(cursor.fetchone()[0][0]["Plan"]))
+        return sum(rows for _, rows in _of_scans(cursor.fetchone()[0][0]["Plan"]))
 
 
-def _of_scans(node: dict[str, Any]) -> Iterator[int]:
-    if not node.get("Plans"):
+def _of_scans(node: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    # Of a bitmap, the rows that are still there. What is kept in memory is read again by every loop of its own.
+    if node["Node Type"] in ("Bitmap Heap Scan", "Materialize") or not node.get("Plans"):
         read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-        yield round((read + node.get("Rows Removed by Index Recheck", 0)) * node["Actual Loops"])
-    for child in node.get("Plans", ()):
-        yield from _of_scans(child)
+        source = (
+            node.get("Index Name") or node.get("Relation Name") or node.get("CTE Name") or node.get("Alias")
+        )
+        rows = round((read + node.get("Rows Removed by Index Recheck", 0)) * node["Actual Loops"])
+        yield f"{node['Node Type']} {source or ''}", rows
+    if node["Node Type"] != "Bitmap Heap Scan":
+        for child in node.get("Plans", ()):
+            yield from _of_scans(child)

@@ -15,13 +15,14 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count
 
 from campaigns.definition import EventTrigger
 from campaigns.models import Campaign, CampaignSet, CampaignVersion, Decision, Message, Run
 from campaigns.services.plans import definition_of
 from config.ids import NO_ID, parse_uuid
+from config.planning import hashed_lists
 from contacts.services import being_erased
 from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
 from events.rules.matching import EventRule, given_events, matches
@@ -152,7 +153,8 @@ def _decisions(audit: Audit, workspace_id: UUID, due: datetime) -> None:
         parameters = [*[workspace_id] * 3, list(names), since, due, workspace_id]
         sets = CampaignSet.objects.in_workspace(workspace_id).holding(version.campaign_id)
         parameters += [list(_DECIDED), version.campaign_id, sets.ids()]
-        undecided = [(name, event_id) for event_id, name in _rows(_UNDECIDED, parameters)]
+        with transaction.atomic(), hashed_lists():
+            undecided = [(name, event_id) for event_id, name in _rows(_UNDECIDED, parameters)]
         for name, event_id in _about_own(workspace_id, triggers, undecided):
             audit.add("not decided", f"{version.campaign}: {name} {event_id}")
     audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
@@ -249,17 +251,19 @@ def _rows(sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
             yield from rows
 
 
+# OFFSET 0 keeps these to a look-up by key a row: joined, two tables of which the planner knows nothing yet may be
+# read once for each other.
 _MISSING: Final = """
 SELECT one.id FROM unnest(%s::uuid[]) AS one (id)
 WHERE NOT EXISTS (
-    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = one.id AND e.id BETWEEN %s AND %s
+    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = one.id AND e.id BETWEEN %s AND %s OFFSET 0
 )
 """
 
 _KEYS: Final = """
 SELECT k.key FROM events_messagekey k
 WHERE k.workspace_id = %s AND NOT EXISTS (
-    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = k.event_id
+    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = k.event_id OFFSET 0
 )
 """
 
@@ -270,14 +274,16 @@ WITH waiting AS MATERIALIZED (
     UNION SELECT unnest(event_ids) FROM events_parkedeffect WHERE workspace_id = %s
 )
 SELECT e.id, e.name FROM events_event e
-JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id
 WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.received_at BETWEEN %s AND %s
+    AND EXISTS (
+        SELECT FROM contacts_contact c WHERE c.workspace_id = e.workspace_id AND c.id = e.contact_id OFFSET 0
+    )
     AND NOT e.properties ? 'loopCut'
-    AND NOT EXISTS (SELECT FROM waiting w WHERE w.id = e.id)
+    AND e.id NOT IN (SELECT id FROM waiting)
     AND NOT EXISTS (
         SELECT FROM campaigns_decision d
         WHERE d.workspace_id = %s AND d.event_id = e.id AND d.kind = ANY(%s)
-            AND (d.campaign_id = %s OR d.campaign_set_id = ANY(%s))
+            AND (d.campaign_id = %s OR d.campaign_set_id = ANY(%s)) OFFSET 0
     )
 ORDER BY e.id
 """
@@ -285,21 +291,21 @@ ORDER BY e.id
 _UNTOLD_RUNS: Final = """
 SELECT r.id FROM campaigns_run r
 WHERE r.workspace_id = %s AND NOT r.contact_id = ANY(%s::uuid[]) AND r.started_at < %s AND NOT EXISTS (
-    SELECT FROM campaigns_decision d WHERE d.workspace_id = %s AND d.run_id = r.id AND d.kind = %s
+    SELECT FROM campaigns_decision d WHERE d.workspace_id = %s AND d.run_id = r.id AND d.kind = %s OFFSET 0
 )
 """
 
 _NO_RUN: Final = """
 SELECT d.id FROM campaigns_decision d
 WHERE d.workspace_id = %s AND d.kind = %s AND NOT d.contact_id = ANY(%s::uuid[]) AND NOT EXISTS (
-    SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = d.run_id
+    SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = d.run_id OFFSET 0
 )
 """
 
 _ORPHANS: Final = """
 SELECT m.id FROM campaigns_message m
 WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.run_id IS NOT NULL AND NOT EXISTS (
-    SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = m.run_id
+    SELECT FROM campaigns_run r WHERE r.workspace_id = %s AND r.id = m.run_id OFFSET 0
 )
 """
 

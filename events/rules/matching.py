@@ -69,12 +69,15 @@ def events_of_contacts(
     *,
     since: datetime = _BEFORE_ALL_EVENTS,
 ) -> Sql:
-    """Return the relation of all events of a name; `owners` are (who it came with, who it counts for)."""
+    """Return the relation of all events of a name; `owners` are (who it came with, who it counts for).
+
+    By the contact, whatever the planner thinks: by the name, it would read everybody's for each.
+    """
     return Sql(
         f"""unnest(%s::uuid[], %s::uuid[]) AS sent (origin_id, contact_id)
             CROSS JOIN LATERAL (
                 SELECT {_COLUMNS} FROM events_event
-                WHERE workspace_id = %s AND contact_id = sent.origin_id AND name = %s AND id >= %s OFFSET 0
+                WHERE workspace_id = %s AND contact_id = sent.origin_id AND name || '' = %s AND id >= %s OFFSET 0
             ) t""",
         (
             array(origin for origin, _ in owners),

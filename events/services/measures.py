@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from config.arrays import array
 from config.ids import NO_ID
+from config.planning import hashed_lists
 from events.conditions import EventConditions, Sql
 from events.models import Measure
 from events.rules.compiling import MeasureSpec, compile_event_rule, join
@@ -148,8 +149,9 @@ def recount_aggregates(workspace_id: UUID, contact_ids: Sequence[UUID], specs: S
             "DELETE FROM events_aggregate WHERE workspace_id = %s AND contact_id = ANY(%s) AND measure_id = ANY(%s)",
             [workspace_id, list(contact_ids), [spec.id_in(workspace_id) for spec in specs]],
         )
-        for name, named in by_name.items():
-            _recount(cursor, workspace_id, contact_ids, name, named)
+        with hashed_lists():
+            for name, named in by_name.items():
+                _recount(cursor, workspace_id, contact_ids, name, named)
 
 
 def build_measures(workspace_id: UUID, lane: int, specs: Collection[MeasureSpec]) -> None:
@@ -281,7 +283,7 @@ def _recount(
             FROM unnest(%s::uuid[]) AS b (contact_id)
             CROSS JOIN LATERAL (
                 SELECT id, contact_id, occurred_at, properties, context FROM events_event
-                WHERE workspace_id = %s AND contact_id = b.contact_id AND name = %s OFFSET 0
+                WHERE workspace_id = %s AND contact_id = b.contact_id AND name || '' = %s OFFSET 0
             ) e
             CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
             CROSS JOIN LATERAL (VALUES {branches}) AS m (place, holds, value)
