@@ -1,4 +1,4 @@
--- Of the migrations: 2814315143315606188e5cc6db436f6c33ec8561d86defcc304c3d62d2d0a2d8
+-- Of the migrations: ed87a2c9e53331251d5563431fc5d4dc2b20b641cabfab1413bdc0035768333d
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -386,7 +386,13 @@ CREATE TABLE public.contacts_merge (
     undone_at timestamp with time zone,
     merged_id uuid NOT NULL,
     survivor_id uuid NOT NULL,
-    workspace_id uuid NOT NULL
+    workspace_id uuid NOT NULL,
+    rows_moved integer DEFAULT 0 NOT NULL,
+    rows_total integer DEFAULT 0 NOT NULL,
+    unfinished jsonb,
+    worked_at timestamp with time zone,
+    CONSTRAINT contacts_merge_rows_moved_check CHECK ((rows_moved >= 0)),
+    CONSTRAINT contacts_merge_rows_total_check CHECK ((rows_total >= 0))
 );
 CREATE TABLE public.contacts_tag (
     id uuid NOT NULL,
@@ -1189,6 +1195,7 @@ CREATE INDEX measure_by_event ON public.events_measure USING btree (workspace_id
 CREATE INDEX membership_by_contact ON public.segments_membership USING btree (workspace_id, contact_id);
 CREATE INDEX merge_by_survivor ON public.contacts_merge USING btree (workspace_id, survivor_id);
 CREATE UNIQUE INDEX merge_one_standing ON public.contacts_merge USING btree (workspace_id, merged_id) WHERE (undone_at IS NULL);
+CREATE INDEX merge_unfinished ON public.contacts_merge USING btree (worked_at) WHERE (unfinished IS NOT NULL);
 CREATE INDEX message_by_campaign ON public.campaigns_message USING btree (workspace_id, campaign_id, id);
 CREATE INDEX message_by_contact ON public.campaigns_message USING btree (workspace_id, contact_id, channel, sent_at);
 CREATE INDEX message_by_event ON public.campaigns_message USING btree (workspace_id, event_id) WHERE (event_id IS NOT NULL);
@@ -1434,6 +1441,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('contacts', '0004_merged_by_index', now()),
     ('contacts', '0005_erasures', now()),
     ('contacts', '0006_erasures_in_chunks', now()),
+    ('contacts', '0007_merges_in_chunks', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),

@@ -256,6 +256,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "contacts.schedule.unfinished_erasures",
         "every": 15,
     },
+    "unfinished merges": {
+        "task": "contacts.tasks.continue_merges",
+        "next_due": "contacts.schedule.unfinished_merges",
+        "every": 15,
+    },
     "unsettled erasures": {
         "task": "contacts.tasks.settle_erasures",
         "next_due": "contacts.schedule.unsettled_erasures",
@@ -447,6 +452,9 @@ PERSONAL_DATA = [
     "scoring.services.personal.PERSONAL_DATA",
     "events.services.personal.PERSONAL_DATA",
 ]
+# What each upper app keeps by contact, and moves along when contacts are merged or parted (see
+# contacts.services.regrouping).
+REGROUPED_DATA = ["scoring.services.regrouping.REGROUPED_DATA"]
 # What upper apps add to a contact's page in the admin, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",

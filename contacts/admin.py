@@ -400,8 +400,9 @@ class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
         if (page := ask(request, self, lambda: question)) is not None:
             return page
         with refusals_shown(request):
-            merge_contacts(survivor.workspace, survivor, merged, by=str(request.user))
-            messages.success(request, f"{merged} is part of {survivor} now.")
+            merge = merge_contacts(survivor.workspace, survivor, merged, by=str(request.user))
+            more = _STILL_MOVING if merge.status == "running" else ""
+            messages.success(request, f"{merged} is part of {survivor} now.{more}")
         return None
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
@@ -735,6 +736,9 @@ class ContactScoreAdmin(MachineWrittenMixin, OfContactAdmin):
         return score.listed_email  # type: ignore[no-any-return]  # an annotation
 
 
+_STILL_MOVING = " What they have is being moved; the record of the merge tells how far that is."
+
+
 class StandingFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
     """Merges that stand, or those that were undone."""
 
@@ -757,14 +761,22 @@ class StandingFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no typ
 @admin.register(Merge)
 class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
     resource = "contacts"
-    list_display = ["survivor", "merged", "by", "merged_at", "undone_at"]
+    list_display = ["survivor", "merged", "by", "merged_at", "undone_at", "state"]
     list_select_related = ["survivor", "merged"]
     list_filter = [WorkspaceFilter, StandingFilter]
     sortable_by = ()
     search_fields = ["by"]
     search_help_text = "An id, identifier or name of either contact."
-    fields = ["workspace", "survivor", "merged", "restores", "followers", "by", "merged_at", "undone_at"]
+    fields = [
+        *("workspace", "survivor", "merged", "restores", "followers"),
+        *("by", "merged_at", "undone_at", "state"),
+    ]
     actions = ["undo"]
+
+    @admin.display(description="state")
+    def state(self, merge: Merge) -> str:
+        """Tell whether all has been moved, else how much of it."""
+        return merge.status if merge.status == "done" else f"{merge.status}: {merge.progress:.0%}"
 
     def match(self, contact_ids: Sequence[UUID], text: str) -> Q:
         return Q(survivor__in=contact_ids) | Q(merged__in=contact_ids)
@@ -777,13 +789,14 @@ class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
         """Undo the chosen merges, each by itself, once that was confirmed."""
         if (page := ask(request, self, partial(_undo_question, queryset))) is not None:
             return page
-        undone = 0
+        undone = running = 0
         for merge in queryset.select_related("workspace").order_by("-merged_at", "-id"):
             with refusals_shown(request):
-                undo_merge(merge.workspace, merge)
+                running += undo_merge(merge.workspace, merge).status == "running"
                 undone += 1
         if undone:
-            messages.success(request, f"{undone} merge{'' if undone == 1 else 's'} undone.")
+            more = _STILL_MOVING if running else ""
+            messages.success(request, f"{undone} merge{'' if undone == 1 else 's'} undone.{more}")
         return None
 
 

@@ -179,6 +179,16 @@ class MergeUndone(DomainError):
         super().__init__("The merge was undone already")
 
 
+class MergeUnderWay(DomainError):
+    """What was merged, or parted, is still being moved."""
+
+    code = "merge_under_way"
+
+    def __init__(self, merge_id: UUID) -> None:
+        super().__init__(f"The merge {merge_id} of this contact, or its undo, is still under way")
+        self.merge_id = merge_id
+
+
 class PersonErased(DomainError):
     """The identifier is one of somebody who was erased, and is not to be stored again."""
 

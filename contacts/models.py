@@ -340,6 +340,15 @@ class ContactScore(TenantModel):
         return f"{self.points.normalize():f}"
 
 
+class MergeQuerySet(models.QuerySet["Merge"]):
+    def in_workspace(self, workspace_id: UUID) -> MergeQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def unfinished(self) -> MergeQuerySet:
+        """Those of which rows are on their way: from the merged contact to the survivor, or back."""
+        return self.filter(unfinished__isnull=False)
+
+
 class Merge(TenantModel):
     """Two contacts turned out to be one person: `merged` reads as `survivor` until the merge is undone.
 
@@ -356,6 +365,14 @@ class Merge(TenantModel):
     by = models.CharField(max_length=255, blank=True)
     merged_at = models.DateTimeField(default=clock.now, editable=False)
     undone_at = models.DateTimeField(null=True, editable=False)
+    unfinished = JSONField(null=True, editable=False)
+    """While rows are on their way, by the merge or by its undo: whose, and how far that has come."""
+    rows_moved = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    rows_total = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    """About how many there are, once the background has begun; what moves at once is not counted."""
+    worked_at = models.DateTimeField(null=True, editable=False)
+
+    objects = MergeQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
@@ -363,10 +380,27 @@ class Merge(TenantModel):
                 fields=["workspace", "merged"], condition=Q(undone_at=None), name="merge_one_standing"
             ),
         ]
-        indexes: ClassVar = [models.Index(fields=["workspace", "survivor"], name="merge_by_survivor")]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "survivor"], name="merge_by_survivor"),
+            models.Index(
+                fields=["worked_at"], condition=Q(unfinished__isnull=False), name="merge_unfinished"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.merged_id} into {self.survivor_id}"
+
+    @property
+    def status(self) -> str:
+        """`running` as long as rows are on their way, then `done`."""
+        return "done" if self.unfinished is None else "running"
+
+    @property
+    def progress(self) -> float:
+        """Which part of the rows has moved, from 0 to 1."""
+        if self.unfinished is None:
+            return 1.0
+        return min(self.rows_moved / self.rows_total, 0.99) if self.rows_total else 0.0
 
 
 class ErasedIdentifier(TenantModel):

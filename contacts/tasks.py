@@ -21,3 +21,12 @@ def continue_erasures() -> str:
     if done == "more":
         continue_erasures.apply_async(retry=False)
     return done
+
+
+@shared_task
+def continue_merges() -> str:
+    """Go on moving what merged and parted contacts have; with more left than a turn takes, queue up again."""
+    done = services.continue_merges(at_most_seconds=TURN_SECONDS)
+    if done == "more":
+        continue_merges.apply_async(retry=False)
+    return done

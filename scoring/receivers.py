@@ -6,9 +6,7 @@ from uuid import UUID
 from django.db import transaction
 from django.dispatch import receiver
 
-from contacts.signals import contacts_regrouped
 from scoring import tasks
-from scoring.services import rescore_contacts
 from scoring.signals import rescore_wanted
 
 
@@ -21,9 +19,3 @@ def publish(workspace_id: UUID, rule_id: UUID) -> None:
 def call_rescorers(workspace_id: UUID, rule_id: UUID, **_: Any) -> None:
     """Have a rule re-scored once the edit is committed; the sweep comes if no message does."""
     transaction.on_commit(lambda: publish(workspace_id, rule_id), robust=True)
-
-
-@receiver(contacts_regrouped, dispatch_uid="scoring.rescore_regrouped_contacts")
-def rescore_regrouped_contacts(workspace_id: UUID, old_survivor: UUID, new_survivor: UUID, **_: Any) -> None:
-    """Let what merged or parted contacts earned count for whom they read as now."""
-    rescore_contacts(workspace_id, [old_survivor, new_survivor])

@@ -7,9 +7,12 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 from django.test import TransactionTestCase
 
 from campaigns import receivers as campaign_receivers
+from contacts import receivers as contact_receivers
 from events import receivers, wakeups
 from events.services import schemas
 from events.tasks import runner
@@ -19,6 +22,8 @@ from tests import database
 from tests.reports import table_of
 from workspaces.throttles import reset_limits
 
+MOST_PARAMETERS = 2_000
+"""No statement has more, whatever the data: PostgreSQL takes 65,535. What may be many goes as arrays."""
 # Whatever a `make run` of this folder announces.
 settings.PUBLIC_URL = "http://localhost:8000"
 # For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker then.
@@ -28,12 +33,30 @@ receivers.publish = _published.append
 wakeups.leases = SimpleNamespace(lease_to_message=lambda *_: True, return_lease=lambda *_: None)
 # The background works when a test says so.
 runner.stay = lambda workspace_id, began: runner.leave(workspace_id)
+contact_receivers.publish_merges = lambda: None
 segment_receivers.publish = lambda task, *arguments: None
 scoring_receivers.publish = lambda workspace_id, rule_id: None
 campaign_receivers.publish_delivery = lambda channel, workspace_id: None
 campaign_receivers.publish_steps = lambda workspace_id: None
 campaign_receivers.publish_beginning = lambda workspace_id: None
 TransactionTestCase._fixture_teardown = database.empty
+_overfull: list[str] = []
+
+
+def _count_parameters(execute, sql, parameters, many, context):
+    number = len(parameters or ()) if not many else max((len(one) for one in parameters), default=0)
+    if number > MOST_PARAMETERS:
+        _overfull.append(f"{number} parameters: {sql[:500]}")
+    return execute(sql, parameters, many, context)
+
+
+@receiver(connection_created, weak=False)
+def _watch_parameters(connection, **_):
+    """Have every statement of every connection counted, once."""
+    if _count_parameters not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_count_parameters)
+
+
 # A million rounds, a third of a second, keep nobody out here.
 PBKDF2PasswordHasher.iterations = 1
 
@@ -71,6 +94,14 @@ def wake_ups():
     """Gather the wake-ups that would be published."""
     _published.clear()
     return _published
+
+
+@pytest.fixture(autouse=True)
+def _few_parameters():
+    """Fail the test of which a statement's parameters grow with the data."""
+    _overfull.clear()
+    yield
+    assert not _overfull, _overfull
 
 
 @pytest.fixture(autouse=True)

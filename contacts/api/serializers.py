@@ -119,6 +119,11 @@ class MergeSerializer(serializers.Serializer[Any]):
     by = serializers.CharField(allow_blank=True)
     mergedAt = MillisecondsField(source="merged_at")
     undoneAt = MillisecondsField(source="undone_at", allow_null=True)
+    status = serializers.ChoiceField(
+        choices=["running", "done"],
+        help_text="running: the contacts are one, or apart, and what they have is still being moved",
+    )
+    progress = serializers.FloatField(help_text="which part of that has been moved, from 0 to 1")
 
 
 class PaginationSerializer(serializers.Serializer[Any]):

@@ -32,6 +32,7 @@ from contacts.services.identifiers import normalize_identifier
 from contacts.services.lookup import ids_of
 from contacts.services.merging import find_merge, find_part, merge_contacts, merges_of, undo_merge
 from contacts.services.references import CompanyReference, ContactChanges, ContactReference, Resolution
+from contacts.services.regrouping import continue_merges, finish_merge, under_way
 from contacts.services.resolution import ContactResolution, resolve_contacts
 from contacts.services.schema import check_attributes, load_schema
 from contacts.services.tombstones import erased_among, lift_tombstones
@@ -49,6 +50,7 @@ __all__ = [
     "clear_identifier",
     "contact_exists_elsewhere",
     "continue_erasures",
+    "continue_merges",
     "create_contact",
     "create_field",
     "delete_contact",
@@ -61,6 +63,7 @@ __all__ = [
     "find_field",
     "find_merge",
     "find_part",
+    "finish_merge",
     "get_contact",
     "ids_of",
     "lift_tombstones",
@@ -78,6 +81,7 @@ __all__ = [
     "settle_erasures",
     "subscribe_contact",
     "tag_contact",
+    "under_way",
     "undo_merge",
     "unsubscribe_contact",
     "untag_contact",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,8 +35,10 @@ from contacts.models import (
     Identifier,
     Merge,
 )
+from contacts.services.chunks import deadline_in, go_on, go_on_with_all
 from contacts.services.identifiers import Identification
 from contacts.services.lookup import find, ids_of, lock_persons
+from contacts.services.regrouping import refuse_under_way
 from contacts.services.tombstones import add_tombstones
 from contacts.services.writing import LostRace
 from contacts.signals import regrouping_contacts
@@ -104,16 +105,17 @@ def erase_person(
 
     What is not removed within `at_most_seconds` is left to `continue_erasures`: the receipt is `running` then.
     What is under way at this moment and comes in later is removed by `settle_erasures`. Raises ContactNotFound;
-    TryAgain if others win every race; OperationalError where effects are applied to the person for too long.
+    MergeUnderWay where a merge is being undone; TryAgain if others win every race; OperationalError where effects
+    are applied to the person for too long.
     """
-    deadline = _deadline(at_most_seconds)
+    deadline = deadline_in(at_most_seconds)
     for _ in range(_ATTEMPTS):
         try:
             with transaction.atomic():
                 erasure = _begin(workspace.id, contact.id, by)
         except LostRace:
             continue
-        _go_on(erasure, deadline)
+        go_on(partial(_take_step, erasure), deadline)
         erasure.refresh_from_db()
         return erasure
     raise TryAgain
@@ -121,12 +123,9 @@ def erase_person(
 
 def continue_erasures(*, at_most_seconds: float | None = None) -> str:
     """Go on with what was begun and has not come to its end. Returns "done", "nothing" or "more"."""
-    deadline = _deadline(at_most_seconds)
+    deadline = deadline_in(at_most_seconds)
     begun = list(Erasure.objects.unfinished().order_by("erased_at"))
-    for erasure in begun:
-        if not _go_on(erasure, deadline):
-            return "more"
-    return "done" if begun else "nothing"
+    return go_on_with_all(begun, lambda erasure: go_on(partial(_take_step, erasure), deadline))
 
 
 class ExportedRows:
@@ -233,6 +232,8 @@ def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
             data.hold(person)
     if lock_persons(workspace_id, [root]).keys() != set(person.contact_ids):
         raise LostRace
+    # Of a merge all is the person's; of an undo some rows are still with the other one.
+    refuse_under_way(workspace_id, {root}, undone_only=True)
     # Again: only now does nobody change who the person is, and by what it is known.
     person = _person(workspace_id, root)
     add_tombstones(workspace_id, person.identifiers)
@@ -248,16 +249,6 @@ def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
         removed=dict(+Counter(_remove_own(person))),
         by=by,
     )
-
-
-def _go_on(erasure: Erasure, deadline: float) -> bool:
-    """Remove what is left, some rows a transaction. Returns whether it came to the end in time."""
-    while True:
-        with transaction.atomic():
-            if not _take_step(erasure):
-                return True
-        if monotonic() > deadline:
-            return False
 
 
 def _take_step(erasure: Erasure) -> bool:
@@ -295,10 +286,6 @@ def _remembered(erasure: Erasure) -> Person:
         tuple(UUID(one) for one in known["mergeIds"]),
         tuple(known["objectIds"]),
     )
-
-
-def _deadline(at_most_seconds: float | None) -> float:
-    return float("inf") if at_most_seconds is None else monotonic() + at_most_seconds
 
 
 def _root(workspace_id: UUID, contact_id: UUID) -> UUID:
@@ -396,11 +383,20 @@ def _objects_of(person: Person) -> list[str]:
 
 def _blank_admin_log(person: Person) -> Removed:
     """Take the person's names out of the log of what staff did; that they did something stays."""
-    named = Q(object_id__in=person.object_ids or [str(one) for one in person.contact_ids])
-    for word in person.words:
-        named |= Q(object_repr__icontains=word) | Q(change_message__icontains=word)
-    rows = LogEntry.objects.filter(named).exclude(object_repr=_ERASED)
-    return {"adminLog": rows.update(object_repr=_ERASED, change_message="")}
+    objects = list(person.object_ids) or [str(one) for one in person.contact_ids]
+    with connection.cursor() as cursor:
+        cursor.execute(_BLANK, [_ERASED, _ERASED, objects, person.words])
+        return {"adminLog": int(cursor.rowcount)}
+
+
+_BLANK: Final = f"""
+UPDATE {LogEntry._meta.db_table} SET object_repr = %s, change_message = ''
+WHERE object_repr <> %s AND (object_id = ANY(%s::text[]) OR EXISTS (
+    SELECT FROM unnest(%s::text[]) AS one (word)
+    WHERE position(lower(one.word) IN lower(object_repr)) > 0
+        OR position(lower(one.word) IN lower(change_message)) > 0
+))
+"""
 
 
 def _own(person: Person) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Merge two contacts that are one person, and part them again, in any order.
 
 Merges that stand are a forest: each says what was merged into what, and whoever is merged points to the root of
-its tree. Nothing moves; only gaps of the survivor's own row are filled, and remembered by the merge.
+its tree. No fact of theirs moves; only gaps of the survivor's own row are filled, and remembered by the merge. What
+is derived from facts, and kept by contact, follows: see `regrouping`.
 """
 
 from collections import defaultdict
@@ -19,6 +20,7 @@ from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle, MergeNot
 from contacts.models import Contact, Merge
 from contacts.services.identifiers import normalize_all
 from contacts.services.lookup import find, ids_of, lock_persons
+from contacts.services.regrouping import Regrouping, follow, refuse_under_way
 from contacts.services.states import differ
 from contacts.services.writing import LostRace
 from contacts.signals import (
@@ -31,6 +33,8 @@ from contacts.signals import (
 from workspaces.models import Workspace
 
 _ATTEMPTS: Final = 20
+_ROWS_AT_ONCE: Final = 100
+"""Rows that a statement writes, each of which has parameters of its own: there is room for 65,535."""
 # A fact of a contact's own row: the column and, in `attributes`, the key.
 _Fact = tuple[str, str]
 _NAMES: Final[tuple[_Fact, ...]] = (("first_name", ""), ("last_name", ""))
@@ -39,7 +43,8 @@ _NAMES: Final[tuple[_Fact, ...]] = (("first_name", ""), ("last_name", ""))
 def merge_contacts(workspace: Workspace, survivor: Contact, merged: Contact, *, by: str = "") -> Merge:
     """Let `merged`, and whoever was merged into it, read as `survivor`, or as whom that was merged into.
 
-    Raises SelfMerge, AlreadyMerged, MergeCycle, ContactNotFound; TryAgain if others win every race.
+    With very many rows to move the merge is `running` then, and `continue_merges` does the rest. Raises SelfMerge,
+    AlreadyMerged, MergeCycle, MergeUnderWay, ContactNotFound; TryAgain if others win every race.
     """
     if survivor.id == merged.id:
         raise SelfMerge
@@ -50,7 +55,8 @@ def undo_merge(workspace: Workspace, merge: Merge) -> Merge:
     """Part two contacts again, each with whoever else was merged into it.
 
     What came with the merged contact is its own again, as if there had been no merge; what was told of the
-    survivor meanwhile stays with the survivor. Raises MergeNotFound, MergeUndone, TryAgain.
+    survivor meanwhile stays with the survivor. With very many rows to move it is `running` then, as a merge is.
+    Raises MergeNotFound, MergeUndone, MergeUnderWay, TryAgain.
     """
     return _insisting(lambda: _undo(workspace.id, merge.id))
 
@@ -102,6 +108,7 @@ def _merge(workspace_id: UUID, survivor_id: UUID, merged_id: UUID, by: str) -> M
     if roots[merged_id] != merged_id:
         raise AlreadyMerged(roots[merged_id])
     _hold(workspace_id, {root, merged_id}, {root, merged_id})
+    refuse_under_way(workspace_id, {root, merged_id})
     person = _Person(workspace_id, [root, merged_id])
     followers = [one.id for one in person.contacts.values() if one.merged_into_id == merged_id]
     merge = Merge(
@@ -110,9 +117,10 @@ def _merge(workspace_id: UUID, survivor_id: UUID, merged_id: UUID, by: str) -> M
     taken = person.fill(merge)
     person.point([merged_id, *followers], root)
     person.save()
+    # The row, before what is told of it; what follows from it is noted there.
     merge.save()
     _announce(merge, "merged", [(root, {}, taken)])
-    _tell_regrouped(workspace_id, [merged_id, *followers], root_before=merged_id, root_now=root)
+    _regroup(merge, [merged_id, *followers], root_before=merged_id, root_now=root)
     return merge
 
 
@@ -126,6 +134,7 @@ def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
     if root == merge.merged_id:
         raise LostRace
     _hold(workspace_id, {root}, {root, merge.merged_id})
+    refuse_under_way(workspace_id, {root})
     person = _Person(workspace_id, [root])
     merge = person.merge_of(merge.merged_id, merge_id)
     given_back = person.part(merge)
@@ -136,7 +145,7 @@ def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
     for ids in (moved, person.tree_of(root)):
         _ensure_primaries(workspace_id, ids, list(person.contacts))
     _announce(merge, "unmerged", [(root, given_back, {}), (merge.merged_id, {}, {})])
-    _tell_regrouped(workspace_id, moved, root_before=root, root_now=merge.merged_id)
+    _regroup(merge, moved, root_before=root, root_now=merge.merged_id)
     return merge
 
 
@@ -173,9 +182,12 @@ class _Person:
 
     def tree_of(self, contact_id: UUID) -> list[UUID]:
         """Return a contact, then all that is merged into it by merges that stand."""
+        merged_into: dict[UUID, list[UUID]] = defaultdict(list)
+        for merged, merge in self.merges.items():
+            merged_into[merge.survivor_id].append(merged)
         tree = [contact_id]
         for one in tree:
-            tree += [merged for merged, merge in self.merges.items() if merge.survivor_id == one]
+            tree += merged_into[one]
         return tree
 
     def fill(self, merge: Merge, only: Iterable[_Fact] | None = None) -> dict[str, Any]:
@@ -225,16 +237,20 @@ class _Person:
             contact.merged_into_id = survivor_id
 
     def save(self) -> None:
-        """Write what has changed, in two statements."""
+        """Write what has changed, in two statements for each some hundred rows."""
         now = clock.now()
         contacts = [self.changed[contact_id] for contact_id in sorted(self.changed)]
         for contact in contacts:
             contact.updated_at = now
         Contact.objects.in_workspace(self.workspace_id).bulk_update(
-            contacts, ["first_name", "last_name", "attributes", "merged_into", "updated_at"]
+            contacts,
+            ["first_name", "last_name", "attributes", "merged_into", "updated_at"],
+            batch_size=_ROWS_AT_ONCE,
         )
         amended = [merge for merge in self.amended.values() if not merge._state.adding]
-        Merge.objects.filter(workspace_id=self.workspace_id).bulk_update(amended, ["restores", "undone_at"])
+        Merge.objects.filter(workspace_id=self.workspace_id).bulk_update(
+            amended, ["restores", "undone_at"], batch_size=_ROWS_AT_ONCE
+        )
 
     def _refill(self, survivor_id: UUID, facts: Iterable[_Fact]) -> None:
         for merge in [merge for merge in self.merges.values() if merge.survivor_id == survivor_id]:
@@ -307,14 +323,16 @@ def _announce(merge: Merge, kind: Kind, told: Iterable[tuple[UUID, dict[str, Any
     contacts_changed.send(sender=Contact, workspace_id=merge.workspace_id, changes=changes)
 
 
-def _tell_regrouped(workspace_id: UUID, moved: list[UUID], *, root_before: UUID, root_now: UUID) -> None:
+def _regroup(merge: Merge, moved: list[UUID], *, root_before: UUID, root_now: UUID) -> None:
     contacts_regrouped.send(
         sender=Merge,
-        workspace_id=workspace_id,
+        workspace_id=merge.workspace_id,
         moved=moved,
         old_survivor=root_before,
         new_survivor=root_now,
     )
+    follow(merge, Regrouping(merge.workspace_id, tuple(moved), root_before, root_now))
+    merge.save(update_fields=["unfinished", "rows_moved", "rows_total", "worked_at"])
 
 
 _ENSURE_PRIMARIES: Final = """

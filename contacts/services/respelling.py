@@ -10,10 +10,11 @@ from uuid import UUID
 
 from django.db import transaction
 
-from contacts.models import Contact, Identifier
+from contacts.models import Contact, Identifier, Merge
 from contacts.services.identifiers import Identification, normalize_identifier
 from contacts.services.lookup import find
 from contacts.services.merging import merge_contacts
+from contacts.services.regrouping import finish_merge
 from contacts.services.tombstones import erased_among
 from workspaces.models import Workspace
 
@@ -59,7 +60,12 @@ def respell_identifiers(workspace: Workspace, *, by: str = "", is_dry: bool = Fa
             done.erased.append((row.contact_id, row.kind, row.value))
         else:
             with transaction.atomic():
-                _respell(workspace, row, (row.kind, meant), done, by=by, seen=seen if is_dry else None)
+                merge = _respell(
+                    workspace, row, (row.kind, meant), done, by=by, seen=seen if is_dry else None
+                )
+            if merge is not None:
+                # The next spelling may be of the same person.
+                finish_merge(merge)
     return done
 
 
@@ -79,7 +85,8 @@ def _respell(
     *,
     by: str,
     seen: dict[Identification, UUID] | None,
-) -> None:
+) -> Merge | None:
+    """Bring an identifier into its form. Returns the merge of whom that turned out to be one."""
     holder = Identifier.objects.filter(workspace_id=workspace.id, kind=key[0], value=key[1]).first()
     holder_id = holder.contact_id if holder else (seen or {}).get(key)
     if holder_id is None:
@@ -88,18 +95,20 @@ def _respell(
             Identifier.objects.filter(workspace_id=workspace.id, pk=row.pk).update(value=key[1])
         else:
             seen[key] = row.contact_id
-        return
+        return None
     roots = find(workspace.id, [holder_id, row.contact_id]).by_id
     if roots[holder_id] == roots[row.contact_id]:
         done.dropped += 1
     else:
         done.merged += 1
     if seen is not None or holder is None:
-        return
+        return None
+    merge = None
     if roots[holder_id] != roots[row.contact_id]:
         contacts = Contact.objects.in_workspace(workspace.id).in_bulk(roots.values())
-        merge_contacts(workspace, contacts[roots[holder_id]], contacts[roots[row.contact_id]], by=by)
+        merge = merge_contacts(workspace, contacts[roots[holder_id]], contacts[roots[row.contact_id]], by=by)
     _drop(row, holder)
+    return merge
 
 
 def _drop(row: Identifier, holder: Identifier) -> None:

@@ -9,21 +9,23 @@ import idna
 from django.conf import settings
 from django.db import connection
 
+from config import clock
+from config.ids import uuid7
 from contacts.models import ErasedIdentifier, Identifier
 from contacts.services.identifiers import Identification
 
 
 def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> None:
     """Keep identifiers from being stored again."""
-    ErasedIdentifier.objects.bulk_create(
-        [
-            ErasedIdentifier(
-                workspace_id=workspace_id, digest=_digest(workspace_id, one, settings.ERASURE_KEY)
-            )
-            for one in identifiers
-        ],
-        ignore_conflicts=True,
-    )
+    digests = [_digest(workspace_id, one, settings.ERASURE_KEY) for one in identifiers]
+    with connection.cursor() as cursor:
+        # Arrays: a person may have any number, and a statement has room for 65,535 parameters.
+        cursor.execute(
+            "INSERT INTO contacts_erasedidentifier (id, workspace_id, digest, erased_at)"
+            " SELECT new.id, %s, new.digest, %s FROM unnest(%s::uuid[], %s::bytea[]) AS new (id, digest)"
+            " ON CONFLICT DO NOTHING",
+            [workspace_id, clock.now(), [uuid7() for _ in digests], digests],
+        )
 
 
 def lift_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> int:

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from config import clock
 from contacts.models import Contact
+from events.conditions import Sql
 from events.rules.matching import events_of_contacts, matches
 from events.services import hold_lane, schedule
 from events.services.consequences import MAX_DEPTH
@@ -197,46 +198,62 @@ def _rescore(
     alike: dict[tuple[str, bool], list[Judge]] = defaultdict(list)
     for judge in judges:
         alike[judge.rule.event_name, judge.needs_contact].append(judge)
+    origins = list({contact_id for pair in owners for contact_id in pair})
     for (name, _), named in alike.items():
-        _judge(workspace_id, owners, name, named, now)
-    _fold(workspace_id, contact_ids, rules, now)
-    changed = _sum_up(workspace_id, contact_ids, now)
+        source = events_of_contacts(workspace_id, owners, name)
+        judge_events(workspace_id, source, Sql("s.contact_id = ANY(%s)", (origins,)), named, now)
+    fold_ledger(workspace_id, contact_ids, rules, now)
+    changed = sum_up(workspace_id, contact_ids, now)
     schedule(workspace_id, [(SCORE_SUBJECT, contact_id, now) for contact_id in changed])
     return changed
 
 
-def _judge(
-    workspace_id: UUID,
-    owners: Sequence[tuple[UUID, UUID]],
-    name: str,
-    judges: Sequence[Judge],
-    now: datetime,
-) -> None:
-    """Make the contacts' entries what the rules award for the stream's events, as far as the rules judge them."""
+def judge_events(
+    workspace_id: UUID, source: Sql, scope: Sql, judges: Sequence[Judge], now: datetime
+) -> set[UUID]:
+    """Make the entries what the rules award for events, as far as the rules judge them.
+
+    `source` are the events, all of one name; `scope` says which entries `s` are theirs. Returns the rules of which
+    entries have changed.
+    """
     rule_ids = [judge.rule.id for judge in judges]
-    matched = matches(workspace_id, judges, events_of_contacts(workspace_id, owners, name))
+    matched = matches(workspace_id, judges, source)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             WITH matched AS MATERIALIZED (
                 SELECT *, (%s::uuid[])[place] AS rule_id FROM ({matched.text}) m
                 WHERE (%s::boolean[])[place] AND depth <= %s
+            ), held AS (
+                SELECT s.ctid AS place, s.event_id, s.rule_id
+                FROM scoring_scoreentry s
+                JOIN unnest(%s::uuid[], %s::timestamptz[]) AS rules (id, judges_from) ON rules.id = s.rule_id
+                CROSS JOIN LATERAL (
+                    SELECT received_at FROM events_event WHERE workspace_id = %s AND id = s.event_id OFFSET 0
+                ) e
+                WHERE s.workspace_id = %s AND {scope.text} AND e.received_at >= rules.judges_from
             ), gone AS (
-                DELETE FROM scoring_scoreentry s
-                USING events_event e, unnest(%s::uuid[], %s::timestamptz[]) AS rules (id, judges_from)
-                WHERE s.workspace_id = %s AND s.contact_id = ANY(%s) AND s.rule_id = rules.id
-                    AND e.workspace_id = %s AND e.id = s.event_id AND e.received_at >= rules.judges_from
-                    -- Looked up by a hash, however many match: joined, the two would be read once for each other.
-                    AND (s.event_id, s.rule_id) NOT IN (SELECT event_id, rule_id FROM matched)
+                DELETE FROM scoring_scoreentry WHERE workspace_id = %s AND ctid = ANY (ARRAY(
+                    -- Grouped: joined, or looked up in a list that is thought to be long, the two would be read once
+                    -- for each other.
+                    SELECT min(place) FROM (
+                        SELECT place, event_id, rule_id FROM held
+                        UNION ALL SELECT NULL, event_id, rule_id FROM matched
+                    ) both_ GROUP BY event_id, rule_id HAVING count(*) = count(place)
+                ))
+                RETURNING rule_id
+            ), written AS (
+                INSERT INTO scoring_scoreentry AS s
+                    (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
+                SELECT gen_random_uuid(), %s, contact_id, rule_id, event_id, (%s::numeric[])[place], occurred_at, %s
+                FROM matched
+                ON CONFLICT (workspace_id, event_id, rule_id) DO UPDATE
+                SET points = excluded.points, contact_id = excluded.contact_id, occurred_at = excluded.occurred_at
+                WHERE (s.points, s.contact_id, s.occurred_at)
+                    IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
+                RETURNING s.rule_id
             )
-            INSERT INTO scoring_scoreentry AS s
-                (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
-            SELECT gen_random_uuid(), %s, contact_id, rule_id, event_id, (%s::numeric[])[place], occurred_at, %s
-            FROM matched
-            ON CONFLICT (workspace_id, event_id, rule_id) DO UPDATE
-            SET points = excluded.points, contact_id = excluded.contact_id, occurred_at = excluded.occurred_at
-            WHERE (s.points, s.contact_id, s.occurred_at)
-                IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
+            SELECT rule_id FROM gone UNION SELECT rule_id FROM written
             """,
             [
                 rule_ids,
@@ -246,16 +263,18 @@ def _judge(
                 rule_ids,
                 [judge.judges_from for judge in judges],
                 workspace_id,
-                list({contact_id for pair in owners for contact_id in pair}),
+                workspace_id,
+                *scope.parameters,
                 workspace_id,
                 workspace_id,
                 [judge.rule.points for judge in judges],
                 now,
             ],
         )
+        return {rule_id for (rule_id,) in cursor.fetchall()}
 
 
-def _fold(
+def fold_ledger(
     workspace_id: UUID, contact_ids: Sequence[UUID], rules: Sequence[ScoringRule], now: datetime
 ) -> None:
     """Fold the ledger of contacts under rules; where points merely add up, every entry counts."""
@@ -300,7 +319,7 @@ GROUP BY c.contact_id
 """
 
 
-def _sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
+def sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
     """Make the scores the sums of what stands; a contact without any entry has no score."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -18,6 +18,7 @@ from django.db.models import Q
 
 from config import clock
 from contacts.models import Contact, ContactScore, Merge
+from contacts.services import under_way
 from events.models import Due, Event, EventBatch, ParkedEffect
 from events.rules.matching import ALWAYS
 from events.rules.nodes import EventLeaf, PropertyLeaf, Rule
@@ -106,7 +107,9 @@ class _Recount:
 
     def __init__(self, workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
         self.workspace_id = workspace_id
-        self.contacts = list(contact_ids)
+        # What is on its way from one contact to another is with neither wholly.
+        moving = under_way(workspace_id)
+        self.contacts = [contact_id for contact_id in contact_ids if contact_id not in moving]
         merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=self.contacts)
         self.owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in self.contacts}
         self.owners |= {one: into for one, into in merged.values_list("id", "merged_into_id") if into}

@@ -1,6 +1,9 @@
 """Beat: it publishes what is due when it is due, and an idle one does next to nothing."""
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +25,7 @@ from config.celery import app as celery_app
 from events.services import apply_effects, leases, workspaces_with_due
 from events.services import schedule as put_on_timetable
 from tests.campaigns.rows import a_campaign_row, a_message, a_run
+from tests.config.test_supervisor import ROOT
 from tests.contacts.factories import a_contact
 from tests.segments.factories import VirtualClock
 from tests.workspaces.factories import WorkspaceFactory
@@ -347,3 +351,15 @@ def test_it_ends_when_told_to_though_its_connection_cannot_be_closed(monkeypatch
     with pytest.raises(SystemExit):
         scheduler.tick()
     monkeypatch.undo()
+
+
+def test_what_beat_asks_is_known_without_the_site():
+    """Beat loads no models: a module of questions that needs some keeps it from starting."""
+    ask = (
+        "from django.apps import apps; from django.conf import settings;"
+        " from django.utils.module_loading import import_string;"
+        " [import_string(job['next_due']) for job in settings.SCHEDULE.values() if 'next_due' in job];"
+        " assert not apps.ready"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    subprocess.run([sys.executable, "-c", ask], cwd=ROOT, env=environment, check=True)

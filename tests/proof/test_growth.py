@@ -1,23 +1,34 @@
 """What work costs grows as the rows do that it is about: twice as many cost no more than some twice as much."""
 
+from collections import Counter, defaultdict
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
+from campaigns.services import auditing
 from campaigns.services.auditing import audit_workspace
+from campaigns.services.stepping import run_due
 from config import clock
 from config.ids import uuid7
 from contacts.models import Contact, ContactScore, Merge
-from contacts.services import merge_contacts, undo_merge
+from contacts.services import ContactReference, erase_person, finish_merge, merge_contacts, undo_merge
+from events.models import EffectsLevel, Event
 from events.partitions import ensure_partitions
+from events.rules import MeasureSpec
 from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
+from events.services.measures import recount_aggregates
+from events.services.outbox import enqueue_events
 from scoring.models import ScoringRule
-from scoring.services import save_rule, verify_contacts
+from scoring.services import rescore_contacts, rescore_lane, save_rule, verification, verify_contacts
+from segments.verification import verify_segments
+from tests.campaigns.factories import a_campaign, definition, marks, on_event, sends
 from tests.contacts.factories import a_contact, by_email
-from tests.plans import work_of
+from tests.plans import work_by_statement, work_of
 from tests.scale import TIMES
+from tests.segments.factories import a_segment, attribute, did, every, in_segment
 from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db
@@ -120,7 +131,176 @@ def test_contacts_with_very_many_scored_events_are_merged_and_parted(workspace):
     one, other = many_scored(workspace, 2, VERY_MANY)
     survivor, merged = (Contact.objects.get(id=contact_id) for contact_id in (one, other))
     merge = merge_contacts(workspace, survivor, merged)
+    assert finish_merge(merge)
     assert ContactScore.objects.get(contact=survivor).points == 2 * VERY_MANY
-    undo_merge(workspace, merge)
+    assert finish_merge(undo_merge(workspace, merge))
     scores = dict(ContactScore.objects.values_list("contact_id", "points"))
     assert scores == {one: VERY_MANY, other: VERY_MANY}
+
+
+SIZES = (120, 240) if TIMES == 1 else (600, 1_200)
+# What a statement costs whatever it is about, and some more entries of an index than rows.
+MORE = 300
+
+
+class Life:
+    """A workspace of so many people, each of whom does the same, with all that follows; each step is measured."""
+
+    def __init__(self, people: int) -> None:
+        self.workspace = Workspace.objects.create(name=f"Of {people}")
+        self.work: dict[str, dict[str, Counter[str]]] = {}
+        self.rules = [
+            ScoringRule(workspace=self.workspace, name=name, event_name="buy", points=1) for name in "ab"
+        ]
+        save_rule(self.rules[0], condition={"field": "metadata.amount", "operator": "gt", "value": 1})
+        save_rule(self.rules[1], limit_count=1, limit_period="day", decay_points=1, decay_days=1)
+        often = a_segment(
+            self.workspace, every(did("buy", operator="gte", value=2)), "often", starts_campaigns=True
+        )
+        a_segment(self.workspace, every(did("buy", timeWindow="7d")), "lately")
+        a_segment(self.workspace, every(attribute("score", "gte", 2)), "scored")
+        a_segment(self.workspace, every(in_segment(often)), "nested")
+        a_campaign(self.workspace, definition(sends(self.workspace), marks(), trigger=on_event("buy")))
+        self.people = [a_contact(self.workspace, f"p{place}@example.test") for place in range(people)]
+        apply_effects(self.workspace.id)
+
+    def measure(self, family: str, call) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {', '.join(ANALYZED)}")
+        work = self.work[family] = defaultdict(Counter)
+        for sql, scans in work_by_statement(call).items():
+            # Its beginning is the statement's name: what rules ask may come in another order.
+            work[" ".join(sql.split())[:120]] += scans
+
+    def buy(self, times: int = 1) -> None:
+        incoming = [
+            IncomingEvent("buy", ContactReference(id=str(one.id)), {"amount": 5}) for one in self.people
+        ] * times
+        for start in range(0, len(incoming), 1_000):
+            record_events(self.workspace, incoming[start : start + 1_000], schema_policy=SchemaPolicy.OPEN)
+
+    def go_through(self, time) -> None:
+        apply = partial(apply_effects, self.workspace.id)
+        # The database knows some rows of each kind before anything is measured.
+        self.buy()
+        apply()
+        run_due(self.workspace.id, at_most_seconds=60)
+        apply()
+        self.measure("events", self.buy)
+        self.measure("effects", apply)
+        self.measure("steps and messages", partial(run_due, self.workspace.id, at_most_seconds=60))
+        self.buy()
+        self.measure("effects again", apply)
+        time.moment += timedelta(days=9)
+        self.measure("timetable", apply)
+        self.buy()
+        self.measure("rescoring", self.rescore)
+        self.measure("building", self.rebuild)
+        apply()
+        self.measure("verification of scores", self.verify_scores)
+        self.measure("verification of segments", partial(verify_segments, self.workspace.id))
+        self.measure("audit", self.audit)
+        one, other = self.people[:2]
+        self.tell(one)
+        self.tell(other)
+        apply()
+        self.measure("merge", partial(merge_contacts, self.workspace, one, other))
+        self.measure("effects of a merge", apply)
+        self.measure("erasure", partial(erase_person, self.workspace, one))
+
+    def tell(self, contact) -> None:
+        incoming = [IncomingEvent("buy", ContactReference(id=str(contact.id)), {"amount": 5})] * len(
+            self.people
+        )
+        record_events(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+
+    def rescore(self) -> None:
+        for rule in self.rules:
+            save_rule(rule, rescore=True, points=2)
+            for lane in range(16):
+                rescore_lane(self.workspace.id, rule.id, lane)
+
+    def rebuild(self) -> None:
+        a_segment(
+            self.workspace,
+            every(did("buy", aggregate="sum", property="metadata.amount", operator="gte", value=8)),
+        )
+
+    def verify_scores(self) -> None:
+        assert (
+            list(verification._Recount(self.workspace.id, [one.id for one in self.people]).differences())
+            == []
+        )
+
+    def audit(self) -> None:
+        audit = auditing.Audit(lambda _: None)
+        for check in (auditing._batches, auditing._parked, auditing._decisions):
+            check(audit, self.workspace.id, clock.now())
+        for check in (auditing._runs, auditing._messages):
+            check(audit, self.workspace.id, clock.now(), [])
+
+
+ANALYZED = (
+    "events_event",
+    "events_eventbatch",
+    "events_due",
+    "events_aggregate",
+    "contacts_contact",
+    "contacts_identifier",
+    "contacts_contactscore",
+    "scoring_scoreentry",
+    "scoring_rulescore",
+    "segments_membership",
+    "segments_stay",
+    "campaigns_run",
+    "campaigns_message",
+    "campaigns_decision",
+)
+
+
+@pytest.fixture
+def time(monkeypatch):
+    virtual = SimpleNamespace(moment=clock.now())
+    monkeypatch.setattr(clock, "now", lambda: virtual.moment)
+    return virtual
+
+
+@pytest.mark.slow
+def test_no_statement_costs_more_than_the_rows_do_that_it_is_about(time):
+    few, many = (lived(people, time) for people in SIZES)
+    steep = []
+    for family, statements in many.items():
+        before = few[family]
+        for name, scans in statements.items():
+            if scans.total() > 2.6 * before[name].total() + MORE:
+                steep.append(
+                    f"{family}: {before[name].total()} -> {scans.total()}: {name}: {scans.most_common(3)}"
+                )
+    assert not steep, "\n".join(steep)
+
+
+def lived(people, time):
+    """Return what it cost so many people, of whom nothing is left for the next to read."""
+    before = transaction.savepoint()
+    life = Life(people)
+    with connection.cursor() as cursor:
+        # A small table may else be read as a whole, which says nothing of a large one.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    life.go_through(time)
+    transaction.savepoint_rollback(before)
+    return life.work
+
+
+def test_lists_for_which_memory_has_no_room_are_not_read_once_for_each_row(workspace):
+    people = many_scored(workspace, 20, 100)
+    spec = MeasureSpec("buy", None, "")
+    enqueue_events(workspace.id, list(Event.objects.values_list("id", "contact_id")), level=EffectsLevel.ALL)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {', '.join(ANALYZED)}")
+        cursor.execute("SET LOCAL work_mem = '64kB'")
+    for work in (
+        partial(rescore_contacts, workspace.id),
+        partial(recount_aggregates, workspace.id, specs=[spec]),
+    ):
+        few, many = (work_of(partial(work, people[:number])) for number in (10, 20))
+        assert many < 2.6 * few, (work, few, many)

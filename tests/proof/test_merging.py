@@ -15,8 +15,10 @@ from contacts.models import Contact, ContactScore
 from contacts.services import (
     ContactChanges,
     ContactReference,
+    continue_merges,
     create_contact,
     merge_contacts,
+    regrouping,
     tag_contact,
     undo_merge,
 )
@@ -105,6 +107,14 @@ class World:
     def tag(self, person: int) -> None:
         tag_contact(self.workspace, self.people[person], "vip")
 
+    def finish(self) -> None:
+        """Come to the end of the merge that is under way in chunks."""
+        continue_merges()
+
+    def go_on(self) -> None:
+        """Move a chunk of what a merge or an undo has left."""
+        continue_merges(at_most_seconds=-1)
+
     def settle(self) -> None:
         apply_effects(self.workspace.id)
         assert not EventBatch.objects.filter(workspace=self.workspace).exists()
@@ -146,6 +156,15 @@ class World:
         assert not ContactScore.objects.filter(contact__in=merged).exclude(points=0).exists()
 
 
+@pytest.fixture(params=["at once", "in chunks"])
+def _moving(request, monkeypatch):
+    """Have what merged contacts have moved at once, or two rows at a time, between which other things happen."""
+    if request.param == "in chunks":
+        monkeypatch.setattr(regrouping, "MOST_AT_ONCE", 0)
+        monkeypatch.setattr(regrouping, "CHUNK_ROWS", 2)
+        monkeypatch.setattr(regrouping, "PAUSE_SECONDS", 0)
+
+
 PERSON = st.integers(0, PEOPLE - 1)
 HAPPENING = st.one_of(
     st.tuples(
@@ -184,6 +203,7 @@ def happen(world: World, step, moment: datetime, *, person=None) -> None:
 
 def regroup(world: World, step) -> None:
     kind, *rest = step
+    world.finish()
     if kind == "undo":
         if world.merges:
             undo_merge(world.workspace, world.merges.pop(rest[0] % len(world.merges)))
@@ -200,6 +220,7 @@ def is_merged(world: World, person: int) -> bool:
     return world.people[person].id in ids
 
 
+@pytest.mark.usefixtures("_moving")
 @QUICK
 @given(history=HISTORY, order=st.randoms(use_true_random=False))
 def test_after_the_undo_all_is_as_if_there_had_been_no_merge(time, history, order: random.Random):
@@ -215,10 +236,13 @@ def test_after_the_undo_all_is_as_if_there_had_been_no_merge(time, history, orde
         elif step[0] != "tag" or not is_merged(world, step[1]):
             happen(world, step, time.moment)
             happen(twin, step, time.moment)
+        world.go_on()
     order.shuffle(world.merges)
     while world.merges:
         time.go(minutes=1)
+        world.finish()
         undo_merge(world.workspace, world.merges.pop())
+    world.finish()
     for one in (world, twin):
         one.settle()
     world.check()
@@ -229,6 +253,7 @@ def test_after_the_undo_all_is_as_if_there_had_been_no_merge(time, history, orde
     assert world.state(*range(PEOPLE)) == twin.state(*range(PEOPLE))
 
 
+@pytest.mark.usefixtures("_moving")
 @QUICK
 @given(history=HISTORY)
 def test_merged_contacts_are_one_who_had_all_their_histories(time, history):
@@ -245,6 +270,8 @@ def test_merged_contacts_are_one_who_had_all_their_histories(time, history):
         elif step[0] not in ("merge", "undo"):
             happen(world, step, time.moment)
             happen(alone, step, time.moment, person=0 if step[0] != "settle" and step[1] == 1 else None)
+        world.go_on()
+    world.finish()
     for one in (world, alone):
         one.settle()
     world.check()

@@ -103,7 +103,7 @@ def test_the_announcement_of_an_edit(workspace, jane, meanwhile):
     assert told(outside, jane) == ["segment.entered", "segment.exited"]
 
 
-@pytest.mark.parametrize("name", ["_contacts_after", "_judge", "_fold", "_sum_up"])
+@pytest.mark.parametrize("name", ["_contacts_after", "judge_events", "fold_ledger", "sum_up"])
 def test_a_re_scoring(workspace, jane, meanwhile, name):
     rule = a_rule(workspace, "buy", 5, BOUGHT, rescore=True)
     apply_effects(workspace.id)

@@ -271,6 +271,7 @@ NATIVE_ERRORS = ErrorTable(
         "idempotency_conflict": 409,
         "identifier_taken": 409,
         "merge_cycle": 409,
+        "merge_under_way": 409,
         "merge_undone": 409,
         "message_not_unknown": 409,
         "person_erased": 409,

@@ -11,7 +11,7 @@ from django.db import OperationalError, transaction
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from contacts.services import find_contact, find_part, merge_contacts
+from contacts.services import find_contact, find_part, finish_merge, merge_contacts
 from workspaces.models import Workspace
 
 _PROGRESS_EVERY = 100
@@ -60,8 +60,11 @@ def _merge(workspace: Workspace, survivor: str, merged: str, *, by: str, is_dry:
     if other.merged_into_id == one.id:
         return False
     with transaction.atomic():
-        merge_contacts(workspace, one, other, by=by)
+        merge = merge_contacts(workspace, one, other, by=by)
         transaction.set_rollback(is_dry)
+    if not is_dry:
+        # With the worker, which comes for it too.
+        finish_merge(merge)
     return True
 
 

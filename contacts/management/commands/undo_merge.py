@@ -9,7 +9,7 @@ from django.db import OperationalError
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from contacts.models import Merge
-from contacts.services import undo_merge
+from contacts.services import finish_merge, undo_merge
 
 
 class Command(BaseCommand):
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             self.stdout.write(str(merge))
             try:
                 if not options["dry_run"]:
-                    undo_merge(merge.workspace, merge)
+                    finish_merge(undo_merge(merge.workspace, merge))
                 undone += 1
             except (DomainError, OperationalError) as error:
                 self.stderr.write(f"{text}: {error}".strip())

@@ -58,6 +58,8 @@ def test_a_merge_answers_with_its_record(api, jane, other):
         "by": stored.by,
         "mergedAt": merge["mergedAt"],
         "undoneAt": None,
+        "status": "done",
+        "progress": 1.0,
     }
     assert merge["mergedAt"].endswith("Z")
     assert stored.by.startswith("key:")

@@ -1,0 +1,348 @@
+"""A merge of contacts with very many scored events: the background moves them, some at a time, and nobody waits."""
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.db import connection, transaction
+from django.utils.module_loading import import_string
+
+from config import clock
+from contacts import receivers, tasks
+from contacts.errors import MergeUnderWay
+from contacts.models import Contact, ContactScore, Merge
+from contacts.schedule import MERGE_IDLE_SECONDS
+from contacts.services import (
+    continue_merges,
+    erase_person,
+    finish_merge,
+    merge_contacts,
+    regrouping,
+    undo_merge,
+)
+from contacts.services.erasure import continue_erasures
+from events.services import IncomingEvent, SchemaPolicy, apply_effects, bump_rules_version, lane_of
+from scoring.models import RuleScore, ScoreEntry, ScoringRule
+from scoring.services import rescore_contacts, save_rule, verify_contacts
+from tests.config.test_supervisor import ROOT, wait_for
+from tests.contacts.factories import a_contact, by_email
+from tests.native import NativeClient
+from tests.proof.test_erasure import address_of_database
+from tests.proof.test_growth import many_scored
+from tests.scale import TIMES
+from tests.stream import record_event
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+EVENTS = 1_500 * TIMES
+LIMITED = {"limit_count": 3, "limit_period": "day", "decay_points": 1, "decay_days": 1}
+
+
+@pytest.fixture
+def workspace():
+    return WorkspaceFactory()
+
+
+@pytest.fixture
+def pair(workspace):
+    """Two contacts with many events each, of which one rule's points add up, and another's are limited and decay."""
+    ids = many_scored(workspace, 2, EVENTS)
+    limited = ScoringRule(workspace=workspace, name="limited", event_name="buy", points=2, **LIMITED)
+    save_rule(limited, effective_from=None)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO scoring_scoreentry (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at,"
+            " created_at, is_superseded) SELECT gen_random_uuid(), workspace_id, contact_id, %s, event_id, 2,"
+            " occurred_at, created_at, false FROM scoring_scoreentry",
+            [limited.id],
+        )
+    with transaction.atomic():
+        rescore_contacts(workspace.id, ids)
+    return [Contact.objects.get(id=one) for one in ids]
+
+
+@pytest.fixture
+def _in_small_chunks(monkeypatch):
+    monkeypatch.setattr(regrouping, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(regrouping, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(regrouping, "PAUSE_SECONDS", 0)
+
+
+@pytest.fixture
+def small(workspace, _in_small_chunks):
+    """Two contacts with a few events each, whose merge is long all the same."""
+    save_rule(ScoringRule(workspace=workspace, name="plain", event_name="buy", points=1))
+    save_rule(ScoringRule(workspace=workspace, name="limited", event_name="buy", points=2, **LIMITED))
+    both = [a_contact(workspace, f"{name}@example.test") for name in ("kept", "gone")]
+    for name in ("kept", "gone") * 5:
+        buy(workspace, name)
+    apply_effects(workspace.id)
+    assert scores(workspace) == {both[0].id: 11, both[1].id: 11}
+    return both
+
+
+def buy(workspace, name):
+    incoming = IncomingEvent("buy", by_email(f"{name}@example.test"))
+    return record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+
+
+def scores(workspace):
+    return dict(ContactScore.objects.filter(workspace=workspace).values_list("contact_id", "points"))
+
+
+def moved():
+    return Merge.objects.get().rows_moved
+
+
+def is_as_at_once(workspace, *contacts):
+    """Hold what came about against the stream, and against what a merge at once would have made of it."""
+    ids = [contact.id for contact in contacts]
+    assert verify_contacts(workspace.id, ids) == []
+    before = state(workspace)
+    with transaction.atomic():
+        assert rescore_contacts(workspace.id, ids) == set()
+    assert state(workspace) == before
+
+
+def state(workspace):
+    of = {"workspace": workspace}
+    return (
+        set(
+            ScoreEntry.objects.filter(**of).values_list("contact_id", "rule_id", "event_id", "is_superseded")
+        ),
+        set(
+            RuleScore.objects.filter(**of).values_list(
+                "contact_id", "rule_id", "folded", "last_event_id", "counted", "included"
+            )
+        ),
+        scores(workspace),
+    )
+
+
+def test_the_background_is_called_and_says_how_far_it_is(workspace, small, monkeypatch):
+    called = []
+    monkeypatch.setattr(receivers, "publish_merges", lambda: called.append(1))
+    api = NativeClient(workspace)
+    kept, gone = small
+
+    answer = api.post(f"contacts/{kept.id}/merge", {"contactId": str(gone.id)})
+
+    assert answer.status_code == 201
+    assert (answer.json()["status"], answer.json()["progress"]) == ("running", 0)
+    assert called == [1]
+    # Who it is, is settled at once; what it has earned is what it was.
+    assert api.get(f"contacts/{gone.id}").json()["id"] == str(kept.id)
+    buy(workspace, "gone")
+    apply_effects(workspace.id)
+    assert scores(workspace)[kept.id] == 12
+
+    assert continue_merges(at_most_seconds=-1) == "more"
+    (told,) = api.get(f"contacts/{kept.id}/merges").json()
+    assert told["status"] == "running"
+    assert 0 < told["progress"] < 1
+    while tasks.services.continue_merges(at_most_seconds=0) == "more":
+        pass
+    (told,) = api.get(f"contacts/{kept.id}/merges").json()
+    assert (told["status"], told["progress"]) == ("done", 1)
+    assert continue_merges() == "nothing"
+    assert scores(workspace) == {kept.id: 17}
+    is_as_at_once(workspace, kept)
+
+
+def test_another_merge_or_undo_of_the_same_contacts_is_refused_meanwhile(workspace, small):
+    api = NativeClient(workspace)
+    kept, gone = small
+    third = a_contact(workspace, "third@example.test")
+    merge = merge_contacts(workspace, kept, gone)
+
+    for path, body in (
+        (f"contacts/{kept.id}/merge", {"contactId": str(third.id)}),
+        (f"contacts/{third.id}/merge", {"contactId": str(kept.id)}),
+        (f"merges/{merge.id}/undo", {}),
+    ):
+        answer = api.post(path, body)
+        assert answer.status_code == 409, path
+        assert (
+            answer.json()["error"] == f"The merge {merge.id} of this contact, or its undo, is still under way"
+        )
+    other = merge_contacts(workspace, third, a_contact(workspace, "fourth@example.test"))
+
+    assert finish_merge(merge)
+    assert merge.status == "done"
+    merge = undo_merge(workspace, merge)
+    assert (merge.status, merge.rows_moved) == ("running", 0)
+    with pytest.raises(MergeUnderWay):
+        merge_contacts(workspace, kept, gone)
+    assert finish_merge(merge)
+    assert scores(workspace) == {kept.id: 11, gone.id: 11}
+    is_as_at_once(workspace, kept, gone)
+    assert finish_merge(other)
+
+
+def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace, small):
+    kept, gone = small
+    merge = merge_contacts(workspace, kept, gone)
+    continue_merges(at_most_seconds=-1)
+    finish_merge(merge)
+    merge = undo_merge(workspace, merge)
+    continue_merges(at_most_seconds=-1)
+    # Some entries are with the one, and some with the other.
+    for one in (kept, gone):
+        with pytest.raises(MergeUnderWay):
+            erase_person(workspace, one)
+    finish_merge(merge)
+
+    merge = merge_contacts(workspace, kept, gone)
+    continue_merges(at_most_seconds=-1)
+    erase_person(workspace, kept)
+    continue_erasures()
+
+    assert continue_merges() == "nothing"
+    assert not Merge.objects.exists()
+    assert not ScoreEntry.objects.exists()
+    assert scores(workspace) == {}
+
+
+def test_beat_finds_a_merge_that_was_forgotten(workspace, small, settings):
+    merge = merge_contacts(workspace, *small)
+    job = settings.SCHEDULE["unfinished merges"]
+
+    def due():
+        with connection.cursor() as cursor:
+            cursor.execute(import_string(job["next_due"])())
+            return cursor.fetchone()[0]
+
+    assert due() == merge.worked_at + timedelta(seconds=MERGE_IDLE_SECONDS)
+    assert import_string(job["task"])() == "done"
+    assert due() is None
+
+
+def test_one_that_fails_holds_up_no_other(workspace, small, monkeypatch):
+    merge_contacts(workspace, *small)
+    more = [a_contact(workspace, f"{place}@example.test") for place in range(2)]
+    for place in (0, 1) * 2:
+        buy(workspace, place)
+    apply_effects(workspace.id)
+    sound = merge_contacts(workspace, *more)
+    move = import_string("scoring.services.regrouping.REGROUPED_DATA").move_some
+
+    def fail(regrouped, *rest):
+        if regrouped.new == small[0].id:
+            raise ValueError("no")
+        return move(regrouped, *rest)
+
+    monkeypatch.setattr(
+        "scoring.services.regrouping.REGROUPED_DATA",
+        regrouping.RegroupedData(count=None, total=lambda _: 0, move=None, move_some=fail),
+    )
+    with pytest.raises(ValueError, match="no"):
+        continue_merges()
+    sound.refresh_from_db()
+    assert sound.status == "done"
+
+
+def test_nobody_waits_longer_than_for_a_chunk(workspace, pair, monkeypatch):
+    """Edits of rules, and events of another contact of the same lane, while the merge is worked on."""
+    kept, gone = pair
+    other = next(
+        one
+        for place in range(1_000)
+        if lane_of((one := a_contact(workspace, f"other{place}@example.test")).id) == lane_of(kept.id)
+    )
+    apply_effects(workspace.id)
+    chunks = []
+    take_step = regrouping._take_step
+
+    def count(merge):
+        chunks.append(1)
+        return take_step(merge)
+
+    monkeypatch.setattr(regrouping, "_take_step", count)
+    assert merge_contacts(workspace, kept, gone).status == "running"
+
+    def work():
+        with closing(connection):
+            continue_merges()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    waited, scored = [], 0
+    while worker.is_alive():
+        before = len(chunks)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '20s'")
+            bump_rules_version(workspace.id)
+        name = by_email(Contact.objects.get(id=other.id).identifiers.get().value)
+        record_event(workspace, IncomingEvent("buy", name), schema_policy=SchemaPolicy.OPEN)
+        apply_effects(workspace.id)
+        waited.append(len(chunks) - before)
+        scored += ScoreEntry.objects.filter(contact=other).exists()
+    worker.join()
+
+    assert len(chunks) >= 4
+    # One that it came upon, and one that may have begun before it could look again.
+    assert max(waited) <= 2, (waited, len(chunks))
+    assert scored > 0
+    is_as_at_once(workspace, kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["merge", "undo"])
+def test_a_killed_merge_is_gone_on_with(workspace, pair, way, monkeypatch):
+    kept, gone = pair
+    alone = scores(workspace)
+    merge = merge_contacts(workspace, kept, gone)
+    if way == "undo":
+        finish_merge(merge)
+        merge = undo_merge(workspace, merge)
+    for _ in range(TIMES):
+        before = moved()
+        with subprocess.Popen(
+            [sys.executable, "manage.py", "shell", "--no-imports", "-c", CONTINUE],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": address_of_database()},
+            stdout=subprocess.DEVNULL,
+        ) as working:
+            wait_for(lambda before=before: moved() > before or Merge.objects.get().status == "done", 60)
+            working.kill()
+    merge.refresh_from_db()
+    assert merge.status == "running"
+
+    assert continue_merges() == "done"
+
+    if way == "undo":
+        assert scores(workspace) == alone
+        is_as_at_once(workspace, kept, gone)
+    else:
+        assert scores(workspace) == {kept.id: 2 * EVENTS + 6}
+        is_as_at_once(workspace, kept)
+
+
+CONTINUE = "from contacts.services import continue_merges; continue_merges()"
+
+
+def test_an_entry_that_comes_in_among_those_that_were_folded_has_them_folded_anew(workspace, small):
+    kept, gone = small
+    merge_contacts(workspace, kept, gone)
+    now = clock.now()
+    for place in range(30):
+        if continue_merges(at_most_seconds=-1) != "more":
+            break
+        late = IncomingEvent(
+            "buy",
+            by_email(f"{('kept', 'gone')[place % 2]}@example.test"),
+            occurred_at=now - timedelta(hours=place % 5, minutes=place),
+        )
+        if place < 12:
+            record_event(workspace, late, schema_policy=SchemaPolicy.OPEN)
+            apply_effects(workspace.id)
+        elif place == 12:
+            rule = ScoringRule.objects.get(name="limited")
+            save_rule(rule, limit_count=4)
+    partial(continue_merges)()
+    assert continue_merges() == "nothing"
