@@ -1,6 +1,5 @@
 """How much one thing may hold: a body's bounds are those of all that it holds, and one thing's are narrower."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -12,11 +11,11 @@ def has_too_many_keys(value: Any) -> bool:
     count, waiting = 0, [value]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, Mapping):
+        if isinstance(one, dict):
             count += len(one)
             if count > most:
                 return True
             waiting.extend(one.values())
         elif isinstance(one, list):
-            waiting.extend(item for item in one if isinstance(item, Mapping | list))
+            waiting.extend(item for item in one if isinstance(item, dict | list))
     return False

@@ -64,7 +64,8 @@ def require_access(request: Request, workspace_id: str | UUID | None, scope: str
         _refuse_other_workspace(request.user, workspace_id)
     if credential.workspace is None:
         raise AccessDenied
-    require_scopes(credential, scope or "")
+    if scope is not None and scope not in credential.scopes:  # one that there is, or else several
+        require_scopes(credential, scope)
     return credential.workspace
 
 

@@ -192,6 +192,8 @@ def _filling_in(event: IncomingEvent) -> IncomingEvent:
     contact = event.contact
     if contact is not None and contact.update_matched:
         contact = msgspec.structs.replace(contact, fills_in=True)
+    elif event.company is None:
+        return event
     return msgspec.structs.replace(event, contact=contact, company=None)
 
 

@@ -274,4 +274,4 @@ def test_the_way_in_is_lean(workspace, settings, monkeypatch, lender):
     finally:
         sys.setprofile(before)
     assert statuses == ["201 Created"] * 4
-    assert calls <= MOST_CALLS
+    assert calls <= MOST_CALLS, calls

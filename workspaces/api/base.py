@@ -191,7 +191,9 @@ class WorkspaceAccess(RefusalsInOwnFormat):
     def may(self, scopes: str) -> bool:
         """Tell whether the request's credential has these scopes, divided by spaces."""
         credential = self.request.auth
-        return isinstance(credential, Credential) and not missing_scopes(scopes, credential.scopes)
+        if not isinstance(credential, Credential):
+            return False
+        return scopes in credential.scopes or not missing_scopes(scopes, credential.scopes)
 
     def check_rate(self, request: Request) -> None:
         """Count the request where its credential has a limit. Raises Throttled."""
