@@ -11,6 +11,7 @@ import pytest
 
 from tests.config.test_supervisor import wait_for
 from tests.config.test_wsgi import begin_login
+from tests.scale import IS_WHOLE
 from tests.webs import Database, Tenant, Traffic, Web, a_database, demo_of, many
 
 pytestmark = pytest.mark.slow
@@ -24,6 +25,9 @@ GRACE_SECONDS = 1.0
 BODY_SECONDS = 60
 SOON_SECONDS = 8
 """On a machine that others keep busy, too."""
+HELD_SECONDS = 30 if IS_WHOLE else 0.5
+"""For which a table is locked while the others are tried."""
+RESTARTS = 5 if IS_WHOLE else 1
 RULES = "/api/workspaces/{workspace}/scoring-rules"
 CONTACTS = "/api/workspaces/{workspace}/contacts"
 PROBES = ("/livez", "/api/health", "/readyz")
@@ -72,10 +76,15 @@ def test_a_locked_table_of_one_tenant_s_route_stops_no_other(web, database, ada,
     with many(2 * SERVER_THREADS) as pool, database.lock("scoring_scoringrule"):
         stuck = [pool.submit(web.get, RULES, ada) for _ in range(2 * SERVER_THREADS - 8)]
         time.sleep(LOCK_SECONDS / 2)
-        others = [web.get(path) for path in PROBES]
-        others += [web.get(CONTACTS, bob), web.send(bob), web.send(ada), web.get(CONTACTS, bob)]
-    assert [one.status for one in others] == [200, 200, 200, 200, 202, 202, 200]
-    assert max(one.seconds for one in others) < SOON_SECONDS
+        until = time.monotonic() + HELD_SECONDS
+        while True:
+            others = [web.get(path) for path in PROBES]
+            others += [web.get(CONTACTS, bob), web.send(bob), web.send(ada), web.get(CONTACTS, bob)]
+            assert [one.status for one in others] == [200, 200, 200, 200, 202, 202, 200]
+            assert max(one.seconds for one in others) < SOON_SECONDS
+            if time.monotonic() > until:
+                break
+            stuck += [pool.submit(web.get, RULES, ada) for _ in range(WEB_THREADS)]
     refused = [one.result() for one in stuck]
     # Those whose turn came after the lock was let go may have been answered.
     assert {one.status for one in refused} <= {200, 503}
@@ -122,9 +131,10 @@ def test_a_restart_under_traffic_fails_no_request_that_had_not_begun(web, databa
     requests = [lambda: web.get(CONTACTS, ada), lambda: web.get(RULES, bob)] * 2
     requests += [lambda: web.send(ada), lambda: web.send(bob)]
     with Traffic(*requests) as traffic:
-        time.sleep(0.5)
-        database.restart()
-        time.sleep(1.0)
+        for _ in range(RESTARTS):
+            time.sleep(0.5)
+            database.restart()
+            time.sleep(1.0)
     statuses = [one.status for one in traffic.answers]
     assert len(statuses) > len(requests)
     assert {status: statuses.count(status) for status in set(statuses) - {200, 202}} == {}
