@@ -31,32 +31,19 @@ class Loan:
     `route` is what it asks for, `workspace` who asks: both have a share of the connections.
     """
 
-    __slots__ = (
-        "borrowings",
-        "connection",
-        "deadline",
-        "held",
-        "is_ingest",
-        "is_reserved",
-        "key",
-        "line",
-        "route",
-        "waits",
-        "workspace",
-    )
-
-    def __init__(self) -> None:
-        self.route: Hashable = None
-        self.workspace: Hashable = None
-        self.key: tuple[Hashable, bool] | None = None
-        self.is_ingest = False
-        self.connection: Any = None
-        self.is_reserved = False
-        self.held: tuple[Hashable, ...] = ()
-        self.borrowings = 0
-        self.deadline: float | None = None
-        self.line: Any = None
-        self.waits = 0
+    # What is not said yet: a class's attributes cost nothing to give each.
+    route: Hashable = None
+    workspace: Hashable = None
+    key: tuple[Hashable, bool] | None = None
+    """What the request is counted as."""
+    is_ingest = False
+    connection: Any = None
+    is_reserved = False
+    held: tuple[Hashable, ...] = ()
+    borrowings = 0
+    deadline: float | None = None
+    line: Any = None
+    waits = 0
 
     def is_lost(self) -> bool:
         """Tell whether the connection that was borrowed last broke, or could not be made."""
@@ -79,8 +66,8 @@ class ConnectionLender:
 
     `size` of them are for all, `ingest` more for requests that record events, which may have the others, too. A
     workspace holds at most `share` of those for all, and a route all but one. A request waits `wait_seconds` at most
-    for one, `most_waiting` requests at a time, and keeps none beyond `request_seconds` after it began. Of a workspace
-    there are `most_of_workspace` requests at a time that record events, and as many others.
+    for one, `most_waiting` requests at a time, and keeps none beyond `request_seconds` after it asked for the first.
+    Of a workspace there are `most_of_workspace` requests at a time that record events, and as many others.
     """
 
     def __init__(
@@ -115,8 +102,6 @@ class ConnectionLender:
         """Let this thread borrow while it handles a request, until `end`."""
         loan = _thread.loan = Loan()
         _thread.lender = self
-        if self._request_seconds:
-            loan.deadline = time.monotonic() + self._request_seconds
         return loan
 
     def end(self) -> None:
@@ -190,11 +175,13 @@ class ConnectionLender:
         return connection, time.monotonic()
 
     def _create(self, alias: str) -> Any:
-        if alias != _ALIAS or getattr(_thread, "lender", None) is not self:
+        if alias != _ALIAS or _thread.lender is not self:
             return self._make(alias)
         return self._borrowed(_thread.loan)
 
     def _borrowed(self, loan: Loan) -> Any:
+        if self._request_seconds and loan.deadline is None:
+            loan.deadline = time.monotonic() + self._request_seconds
         connection, used_at = self._taken(loan)
         loan.connection = connection
         loan.borrowings += 1
@@ -269,14 +256,13 @@ class _Waiter:
 
 def give_back() -> None:
     """Return this thread's connection before it waits for others; outside a web request nothing happens."""
-    lender: ConnectionLender | None = getattr(_thread, "lender", None)
-    if lender is not None:
-        lender.give_back()
+    if _thread.lender is not None:
+        _thread.lender.give_back()
 
 
 def is_for(route: Hashable, *, is_ingest: bool = False) -> None:
     """Say what this thread's request asks for; outside a web request nothing happens."""
-    loan: Loan | None = getattr(_thread, "loan", None)
+    loan = _thread.loan
     if loan is not None:
         loan.route = route
         loan.is_ingest = is_ingest
@@ -284,9 +270,15 @@ def is_for(route: Hashable, *, is_ingest: bool = False) -> None:
 
 def belongs_to(workspace: Hashable) -> None:
     """Say whose this thread's request is; outside a web request nothing happens."""
-    lender: ConnectionLender | None = getattr(_thread, "lender", None)
-    if lender is not None:
-        lender.belongs_to(workspace)
+    if _thread.lender is not None:
+        _thread.lender.belongs_to(workspace)
 
 
-_thread = threading.local()
+class _Thread(threading.local):
+    """What a thread has while it handles a request."""
+
+    lender: ConnectionLender | None = None
+    loan: Any = None
+
+
+_thread = _Thread()

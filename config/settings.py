@@ -409,7 +409,7 @@ WEB_INGEST_CONNECTIONS = env.int("WEB_INGEST_CONNECTIONS", default=1)
 WEB_WORKSPACE_CONNECTIONS = env.int("WEB_WORKSPACE_CONNECTIONS", default=max(WEB_THREADS // 2, 1))
 # How long a request waits for a connection.
 WEB_WAIT_SECONDS = env.float("WEB_WAIT_SECONDS", default=5.0)
-# After which nothing is asked of the database for a request any more.
+# How long after its first question to the database nothing more is asked for a request.
 WEB_REQUEST_SECONDS = env.float("WEB_REQUEST_SECONDS", default=30.0)
 # The server's threads, most of which wait. Some are left to probes, and to tell the others that it is too much.
 SERVER_THREADS = env.int("GRANIAN_BLOCKING_THREADS", default=THREADS_PER_CONNECTION * WEB_THREADS)

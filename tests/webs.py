@@ -59,7 +59,12 @@ class Web:
             self.process = psutil.Popen(
                 [
                     *(sys.executable, "-m", "granian", "--interface=wsgi", "--http=1", "--no-ws"),
-                    *("--log-level=error", f"--port={self.port}", "config.wsgi:application"),
+                    *(
+                        "--log-level=error",
+                        "--workers-kill-timeout=2",
+                        f"--port={self.port}",
+                        "config.wsgi:application",
+                    ),
                 ],
                 cwd=ROOT,
                 env=_environment(home, HEADRACE_WEB="1", **environment),

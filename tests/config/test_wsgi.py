@@ -91,6 +91,7 @@ def port(tmp_path_factory) -> Iterator[int]:
         "--http=1",
         "--no-ws",
         "--log-level=error",
+        "--workers-kill-timeout=2",  # a body that never comes may hold up its end
     ]
     command += [f"--port={port}", "config.wsgi:application"]
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
