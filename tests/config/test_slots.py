@@ -127,7 +127,9 @@ def test_a_silent_database_is_told_in_time_and_used_again_when_it_speaks(web, da
     assert web.send(ada).status == 202
 
 
-def test_a_restart_under_traffic_fails_no_request_that_had_not_begun(web, database, ada, bob):
+def test_a_restart_under_traffic_fails_no_read_and_no_write_but_what_was_being_committed(
+    web, database, ada, bob
+):
     requests = [lambda: web.get(CONTACTS, ada), lambda: web.get(RULES, bob)] * 2
     requests += [lambda: web.send(ada), lambda: web.send(bob)]
     with Traffic(*requests) as traffic:
@@ -135,9 +137,12 @@ def test_a_restart_under_traffic_fails_no_request_that_had_not_begun(web, databa
             time.sleep(0.5)
             database.restart()
             time.sleep(1.0)
-    statuses = [one.status for one in traffic.answers]
-    assert len(statuses) > len(requests)
-    assert {status: statuses.count(status) for status in set(statuses) - {200, 202}} == {}
+    assert len(traffic.answers) > len(requests)
+    failed = [one for one in traffic.answers if one.status not in (200, 202)]
+    # Of a write whose commit was under way nobody can say whether it is stored; each sender has one at a time.
+    writes = [one for one in failed if one.status == 503 and "title" in one.json]
+    assert [one for one in failed if one not in writes] == []
+    assert len(writes) <= 2 * RESTARTS
 
 
 def test_more_slow_bodies_than_threads_stop_others_for_a_moment_only(web, ada):
