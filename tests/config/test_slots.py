@@ -115,7 +115,7 @@ def test_a_silent_database_is_told_in_time_and_used_again_when_it_speaks(web, da
         waiting += [pool.submit(web.send, ada) for _ in range(6)]
         alive = web.get("/livez")
         # What it said a second ago it says again.
-        wait_for(lambda: (web.get("/readyz")).status == 503, SOON_SECONDS)
+        wait_for(lambda: web.get("/readyz").status == 503, SOON_SECONDS)
         ready = web.get("/readyz")
         answers = [one.result() for one in waiting]
     assert alive.status == 200
@@ -193,6 +193,8 @@ def test_a_full_disk_is_a_503_and_told_by_readiness(tmp_path):
                 for place in range(60)
             ]
             answers += [web.post(CONTACTS, tenant, {"email": f"{place}@example.test"}) for place in range(60)]
+            # What it said a second ago it says again.
+            wait_for(lambda: web.get("/readyz").status == 503, SOON_SECONDS)
             ready = web.get("/readyz")
             assert web.get(CONTACTS, tenant).status == 200
             (disk / "ballast").unlink()
