@@ -35,6 +35,7 @@ from events.models import (
     EventBatch,
     EventDefinition,
     EventProperty,
+    Heartbeat,
     IdempotencyKey,
     Lease,
     Measure,
@@ -58,6 +59,7 @@ from workspaces.staff import (
     BoundedPaginator,
     DeletedByServiceMixin,
     MachineWrittenMixin,
+    StaffAdmin,
     TenantAdmin,
     TenantForm,
     TenantInline,
@@ -520,6 +522,12 @@ class LeaseAdmin(MachineWrittenMixin, TenantAdmin):
     resource = "events"
     list_display = ["task", "holder", "expires_at"]
     ordering = ["workspace_id", "task"]
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(MachineWrittenMixin, StaffAdmin):
+    resource = None
+    list_display = ["id", "beaten_at"]
 
 
 def _contact_link(contact_id: UUID) -> SafeString:

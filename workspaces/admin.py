@@ -27,7 +27,16 @@ from unfold.widgets import (
 
 from config import clock
 from workspaces.errors import LastOwner
-from workspaces.models import ApiKey, Application, AuditEntry, Membership, Role, User, Workspace
+from workspaces.models import (
+    ApiKey,
+    Application,
+    AuditEntry,
+    Membership,
+    Role,
+    TokenFamily,
+    User,
+    Workspace,
+)
 from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
 from workspaces.scopes import ALL_SCOPES, SCOPES
 from workspaces.services import KEY_PREFIX, add_member, is_only_owner, issue_api_key, revoke_api_key
@@ -543,6 +552,30 @@ class AccessTokenAdmin(MachineWrittenMixin, StaffAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let staff revoke a token."""
         return self.may(request, "delete", obj)
+
+
+@admin.register(TokenFamily)
+class TokenFamilyAdmin(MachineWrittenMixin, StaffAdmin):
+    """Sign-ins by JWT; deleting one ends its tokens."""
+
+    resource = None
+    list_display = ["id", "user", "expires_at"]
+    list_select_related = ["user"]
+    ordering = ["-expires_at"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let superusers end one."""
+        return self.may(request, "delete", obj)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(MachineWrittenMixin, StaffAdmin):
+    """Whose business the entries of the audit log are."""
+
+    resource = None
+    list_display = ["entry", "workspace"]
+    list_select_related = ["entry", "workspace"]
+    ordering = ["-id"]
 
 
 @admin.register(LogEntry)
