@@ -351,6 +351,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "CampaignStatusEnum": "campaigns.models.Campaign.Status",
         "ConsentChannelEnum": "contacts.api.serializers._CHANNELS",
         "DecisionKindEnum": "campaigns.api.serializers.DECISION_KINDS",
+        "MergeStatusEnum": "contacts.api.serializers.MERGE_STATUSES",
         "MessageChannelEnum": "campaigns.api.serializers.CHANNELS",
         "MessageStatusEnum": "campaigns.models.Message.Status",
         "ReasonEnum": "campaigns.api.filters.REASONS",

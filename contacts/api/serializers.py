@@ -11,6 +11,7 @@ from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharFi
 from workspaces.api.strict import NumberField, ObjectField
 
 _CHANNELS = [(channel.value.upper(), channel.label) for channel in Consent.Channel]
+MERGE_STATUSES = ["running", "done"]
 _STATUSES = [(status.value.upper(), status.label) for status in Consent.Status]
 _IDENTIFIER_FIELDS = {
     "email": Identifier.EMAIL,
@@ -120,7 +121,7 @@ class MergeSerializer(serializers.Serializer[Any]):
     mergedAt = MillisecondsField(source="merged_at")
     undoneAt = MillisecondsField(source="undone_at", allow_null=True)
     status = serializers.ChoiceField(
-        choices=["running", "done"],
+        choices=MERGE_STATUSES,
         help_text="running: the contacts are one, or apart, and what they have is still being moved",
     )
     progress = serializers.FloatField(help_text="which part of that has been moved, from 0 to 1")
