@@ -70,21 +70,25 @@ def test_a_home_that_nothing_can_be_written_to_is_named(tmp_path):
         key_in(tmp_path / "file", "secret_key")
 
 
-@pytest.mark.parametrize("key", ["only-for-this-machine", "django-insecure-" + STRONG])
+@pytest.mark.parametrize(
+    "key", ["only-for-this-machine", "django-insecure-" + STRONG], ids=["old", "insecure"]
+)
 def test_a_secret_that_everybody_knows_is_refused_everywhere(key):
     with pytest.raises(ImproperlyConfigured, match="publicly known") as refused:
         require_secret("SECRET_KEY", key, strong=False)
     assert key not in str(refused.value)
 
 
-@pytest.mark.parametrize("key", ["short", "x" * 80, "changeme" * 10, "0123456789" * 6, STRONG[:30]])
+@pytest.mark.parametrize(
+    "key", ["short", "x" * 80, "changeme" * 10, "0123456789" * 6, STRONG[:30]], ids=range(5)
+)
 def test_one_that_can_be_guessed_is_refused_in_production(key):
     assert require_secret("SECRET_KEY", key, strong=False) == key
     with pytest.raises(ImproperlyConfigured, match="too short or too regular"):
         require_secret("SECRET_KEY", key, strong=True)
 
 
-@pytest.mark.parametrize("key", [STRONG, secrets.token_hex(16), secrets.token_hex(32)])
+@pytest.mark.parametrize("key", [STRONG, secrets.token_hex(16), secrets.token_hex(32)], ids=range(3))
 def test_random_ones_are_taken(key):
     assert require_secret("SECRET_KEY", key, strong=True) == key
 
