@@ -20,6 +20,7 @@ from django.urls import URLResolver, get_resolver
 from config import wsgi
 from config.api import ApiMiddleware
 from config.lending import ConnectionLender
+from events.api import ingest
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import MembershipFactory, WorkspaceFactory, a_key, bearer
 from workspaces.models import Role
@@ -260,7 +261,7 @@ def test_the_way_in_is_lean(workspace, settings, monkeypatch, lender):
         nonlocal calls
         calls += event in ("call", "c_call")
 
-    record = sys.modules["events.api.ingest"].submit
+    record = ingest.submit
     monkeypatch.setattr("events.api.ingest.submit", submit)
     for _ in range(3):
         send()
