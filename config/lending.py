@@ -9,7 +9,7 @@ are for requests that record events. Who finds none waits for a few seconds and 
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable
 from typing import Any
 
@@ -21,6 +21,8 @@ from config.errors import Overloaded
 _ALIAS = "default"
 _IDLE_SECONDS = 5.0
 """After which a connection is tested before it is lent: the database may have been restarted."""
+_TEST_SECONDS = 5.0
+"""For which the answer to that is waited for."""
 PAGES = "pages"
 """All pages together have a workspace's share of the connections."""
 
@@ -44,6 +46,8 @@ class Loan:
     deadline: float | None = None
     line: Any = None
     waits = 0
+    has_committed = False
+    """Whether the end of a transaction was asked for, whatever became of it."""
 
     def is_lost(self) -> bool:
         """Tell whether the connection that was borrowed last broke, or could not be made."""
@@ -52,13 +56,17 @@ class Loan:
         line = self.connection.connection
         return line is None or line.closed or (self.line is not None and line is not self.line)
 
+    def is_over(self) -> bool:
+        """Tell whether its time with the database is over."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
     def has_done_nothing(self) -> bool:
         """Tell whether the database has answered nothing at all: the very first statement met a lost connection."""
         made = getattr(self.connection, "line", None)
         waits = self.line.waits - self.waits if self.line is not None else 0
         if made is not None and made is not self.line:
             waits += made.waits
-        return self.borrowings == 1 and waits <= 1
+        return self.borrowings == 1 and waits <= 1 and not self.has_committed
 
 
 class ConnectionLender:
@@ -88,7 +96,8 @@ class ConnectionLender:
         self._reserved = [self._new() for _ in range(ingest)]
         self._share = share or size
         self._share_of_route = max(size - 1, 1)
-        self._held: Counter[Hashable] = Counter()
+        # Of who holds none there is no count: there are many workspaces.
+        self._held: dict[Hashable, int] = {}
         self._present: dict[tuple[Hashable, bool], int] = {}
         self._most_of_workspace = most_of_workspace
         self._waiting: deque[_Waiter] = deque()
@@ -98,16 +107,24 @@ class ConnectionLender:
         # Django asks it for the connection of a thread that has none.
         connections.create_connection = self._create  # type: ignore[method-assign]
 
-    def begin(self) -> Loan:
-        """Let this thread borrow while it handles a request, until `end`."""
+    def begin(self, *, deadline: float | None = None) -> Loan:
+        """Let this thread borrow while it handles a request, until `end`; `deadline`: of one that is begun again."""
         loan = _thread.loan = Loan()
+        if deadline is not None:
+            loan.deadline = deadline
         _thread.lender = self
         return loan
 
     def end(self) -> None:
         """Take back what this thread has borrowed; it borrows no more."""
-        self.give_back()
-        key = _thread.loan.key
+        loan: Loan = _thread.loan
+        if loan.connection is not None:
+            if loan.connection.in_atomic_block:
+                # Nobody else is to go on in a transaction that was left open.
+                loan.connection.close()
+                loan.connection, _ = self._new()
+            self.give_back()
+        key = loan.key
         if key is not None:
             with self._lock:
                 self._present[key] -= 1
@@ -121,15 +138,20 @@ class ConnectionLender:
         Inside a transaction nothing happens.
         """
         loan: Loan = _thread.loan
+        if loan.connection is not None and not loan.connection.in_atomic_block:
+            del connections[_ALIAS]
+            self._return(loan)
+
+    def _return(self, loan: Loan) -> None:
         connection = loan.connection
-        if connection is None or connection.in_atomic_block:
-            return
-        loan.connection = loan.line = None
-        del connections[_ALIAS]
+        loan.connection = loan.line = connection.loan = None
         if connection.line is not None:
             connection.line.deadline = None
         with self._lock:
-            self._held.subtract(loan.held)
+            for key in loan.held:
+                self._held[key] -= 1
+                if not self._held[key]:
+                    del self._held[key]
             (self._reserved if loan.is_reserved else self._free).append((connection, time.monotonic()))
             self._serve()
         loan.held = ()
@@ -151,8 +173,9 @@ class ConnectionLender:
                 loan.key = key
             if loan.connection is None or loan.is_reserved:
                 return
-            if self._held[workspace] < self._share or loan.connection.in_atomic_block:
-                self._held[workspace] += 1
+            held = self._held.get(workspace, 0)
+            if held < self._share or loan.connection.in_atomic_block:
+                self._held[workspace] = held + 1
                 loan.held = (*loan.held, workspace)
                 return
         self.give_back()
@@ -185,19 +208,30 @@ class ConnectionLender:
         connection, used_at = self._taken(loan)
         loan.connection = connection
         loan.borrowings += 1
-        connection.close_if_unusable_or_obsolete()
-        line = connection.connection
-        if line is not None and time.monotonic() - used_at > _IDLE_SECONDS and not connection.is_usable():
-            connection.close()
-            line = None
+        try:
+            line = self._sound(connection, used_at)
+        except BaseException:
+            self._return(loan)
+            raise
+        loan.line = line
         if line is None:
             connection.line = None
         else:
             line.deadline = loan.deadline
             loan.waits = line.waits
-        connection.deadline = loan.deadline
-        loan.line = line
+        connection.deadline, connection.loan = loan.deadline, loan
         return connection
+
+    def _sound(self, connection: Any, used_at: float) -> Any:
+        """Return the line of a connection that may be used; None: it is to be made."""
+        if connection.connection is None:
+            return None
+        now = time.monotonic()
+        connection.connection.deadline = now + _TEST_SECONDS
+        connection.close_if_unusable_or_obsolete()
+        if now - used_at > _IDLE_SECONDS and connection.connection is not None and not connection.is_usable():
+            connection.close()
+        return connection.connection
 
     def _taken(self, loan: Loan) -> tuple[Any, float]:
         with self._lock:
@@ -223,13 +257,15 @@ class ConnectionLender:
         if loan.is_ingest and self._reserved:
             loan.is_reserved = True
             return self._reserved.pop()
-        if not self._free or (self._held[loan.route] >= self._share_of_route and loan.route is not None):
+        held = self._held
+        if not self._free or (loan.route is not None and held.get(loan.route, 0) >= self._share_of_route):
             return None
-        if loan.workspace is not None and self._held[loan.workspace] >= self._share:
+        if loan.workspace is not None and held.get(loan.workspace, 0) >= self._share:
             return None
         loan.is_reserved = False
-        loan.held = tuple(key for key in (loan.route, loan.workspace) if key is not None)
-        self._held.update(loan.held)
+        loan.held = tuple([key for key in (loan.route, loan.workspace) if key is not None])
+        for key in loan.held:
+            held[key] = held.get(key, 0) + 1
         return self._free.pop()
 
     def _serve(self) -> None:

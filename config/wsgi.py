@@ -70,7 +70,7 @@ def _answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
         if response.status_code == 503 and _may_be_repeated(request, loan):
             response.close()
             _lender.end()
-            _lender.begin()
+            _lender.begin(deadline=loan.deadline)
             rewind(request)
             response = _django(request, start)  # type: ignore[arg-type]
         is_spooled = isinstance(response, SpooledResponse)
@@ -103,9 +103,11 @@ def _log_access(environ: dict[str, Any], response: Any, seconds: float) -> None:
 
 def _may_be_repeated(request: Environ, loan: Loan) -> bool:
     """Tell whether a request whose connection to the database broke can be answered as if nothing had been."""
-    if not loan.is_lost() or is_missing(request):
+    if not loan.is_lost() or loan.is_over() or is_missing(request):
         return False
-    return request["REQUEST_METHOD"] in ("GET", "HEAD") or loan.has_done_nothing()
+    # Some of those that only read note that somebody was there, a click say; it may be noted by now.
+    is_reading = request["REQUEST_METHOD"] in ("GET", "HEAD") and not loan.has_committed
+    return is_reading or loan.has_done_nothing()
 
 
 def _refuse(environ: Environ, start_response: Any) -> list[bytes]:

@@ -26,6 +26,8 @@ class Bounded(_Wrapper):
     """Until when (monotonic seconds) whoever has borrowed this may wait for an answer."""
     line: BoundedConnection | None = None
     """The last connection that was made, also if it is closed by now."""
+    loan: Any = None
+    """Of the request that has borrowed this, if any."""
 
     @property
     def timeouts(self) -> Timeouts:
@@ -44,6 +46,8 @@ class Bounded(_Wrapper):
         line.silence_seconds = self.timeouts.silence_seconds
         line.deadline = self.deadline
         self.line = line
+        if self.loan is not None and self.loan.line is None:
+            self.loan.line = line
         return line
 
     def init_connection_state(self) -> None:
@@ -51,6 +55,11 @@ class Bounded(_Wrapper):
         if self.line is not None:
             # From here on what is asked is its user's.
             self.line.waits = 0
+
+    def _commit(self) -> None:
+        if self.loan is not None:
+            self.loan.has_committed = True
+        super()._commit()  # type: ignore[misc]  # the stubs leave it out
 
 
 class _Outage:

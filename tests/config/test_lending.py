@@ -1,11 +1,13 @@
 """Connections are lent to requests that use the database, and to no others."""
 
+import os
+import signal
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection, connections, transaction
 
 from config import lending
 from config.errors import Overloaded
@@ -342,3 +344,100 @@ def test_only_what_has_done_nothing_may_be_done_again(lender):
 
     assert in_thread(lambda: request(asks_before=False)) == (True, True)
     assert in_thread(lambda: request(asks_before=True)) == (True, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_broke_in_a_transaction_is_lost_though_django_has_another(lender):
+    def request():
+        loan = lender.begin()
+        try:
+            with pytest.raises(OperationalError), transaction.atomic():
+                ask()
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            return connection.connection is not None, loan.is_lost(), loan.has_committed
+        finally:
+            lender.end()
+
+    assert in_thread(request) == (True, True, False)
+    assert in_thread(request) == (True, True, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_has_asked_for_its_commit_is_not_taken_for_a_reader(lender):
+    def request(*, writes):
+        loan = lender.begin()
+        try:
+            ask()
+            if writes:
+                with transaction.atomic():
+                    ask()
+            return loan.has_committed
+        finally:
+            lender.end()
+
+    assert in_thread(lambda: [request(writes=True), request(writes=False)]) == [True, False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_was_left_open_is_nobody_else_s(lender):
+    def request():
+        with request_of(lender):
+            left_open.__enter__()
+            return ask()
+
+    left_open = transaction.atomic()
+    first = in_thread(request)
+    for _ in range(2):
+        assert in_thread(lambda: request_and_ask(lender)) != first
+    assert len(lender._free) == 1
+    assert not lender._held
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_whose_test_fails_is_not_lost(lender, monkeypatch):
+    def request():
+        with request_of(lender):
+            for _ in range(2):
+                with pytest.raises(SystemExit):
+                    ask()
+        return True
+
+    assert in_thread(lambda: request_and_ask(lender))
+    monkeypatch.setattr(lending, "_IDLE_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(connections["default"]), "is_usable", lambda self: sys_exit())
+        assert in_thread(request)
+    assert in_thread(lambda: request_and_ask(lender))
+
+
+def sys_exit():
+    raise SystemExit
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_does_not_answer_its_test_is_left(lender, monkeypatch):
+    first = in_thread(lambda: request_and_ask(lender))
+    monkeypatch.setattr(lending, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(lending, "_TEST_SECONDS", 0.2)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        assert in_thread(lambda: request_and_ask(lender)) != first
+    finally:
+        os.kill(first, signal.SIGCONT)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_kept_of_workspaces_that_are_gone(lender_of):
+    lender = lender_of(2)
+
+    def requests():
+        for place in range(20):
+            with request_of(lender):
+                lending.is_for(f"route {place}")
+                lending.belongs_to(f"workspace {place}")
+                ask()
+        return True
+
+    assert in_thread(requests)
+    assert (lender._held, lender._present) == ({}, {})

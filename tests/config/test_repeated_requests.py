@@ -1,0 +1,153 @@
+"""Which requests whose connection broke are answered once more, through the application that the server calls."""
+
+import io
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, connections
+
+from campaigns.models import Message
+from campaigns.services.tracked import click_url
+from config import clock, wsgi
+from config.database.connection import BoundedConnection
+from config.lending import ConnectionLender
+from events.api import views
+from events.models import Event
+from tests.config.test_lending import in_thread
+from tests.contacts.factories import a_contact
+from tests.workspaces.factories import WorkspaceFactory, a_key
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+REQUEST_SECONDS = 0.5
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@pytest.fixture(autouse=True)
+def lender(monkeypatch):
+    monkeypatch.setattr(connections, "create_connection", connections.create_connection)
+    lender = ConnectionLender(2, request_seconds=REQUEST_SECONDS)
+    monkeypatch.setattr(wsgi, "_lender", lender)
+    yield lender
+    lender.close()
+
+
+def get(path: str, secret: str = "") -> int:
+    """Have a request answered in a thread of its own, and return its status."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8000",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "testserver",
+        "HTTP_USER_AGENT": BROWSER,
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+    }
+    if secret:
+        environ["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
+    statuses: list[str] = []
+
+    def answer() -> int:
+        wsgi.application(environ, lambda status, headers, *_: statuses.append(status))
+        return int(statuses[-1][:3])
+
+    status: int = in_thread(answer)
+    return status
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Have the list of events do what a test says, and count how often."""
+    asked: list[Any] = []
+
+    def act_by(act):
+        def list_events(*_, **__):
+            asked.append(act)
+            act(len(asked))
+            return []
+
+        monkeypatch.setattr(views, "list_events", list_events)
+        return asked
+
+    return act_by
+
+
+@pytest.fixture
+def events():
+    workspace = WorkspaceFactory.create()
+    return f"/api/workspaces/{workspace.id}/events", a_key(workspace).secret
+
+
+def cut() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_who_only_reads_is_answered_by_another_connection(events, asked):
+    times = asked(lambda number: cut() if number == 1 else None)
+    assert get(*events) == 200
+    assert len(times) == 2
+
+
+def test_whose_time_is_over_is_not_answered_again(events, asked):
+    def sleep(_):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(20)")
+
+    times = asked(sleep)
+    assert get(*events) == 503
+    assert len(times) == 1
+
+
+def test_the_second_time_is_not_longer_than_what_is_left(events, asked):
+    def act(number):
+        if number == 1:
+            time.sleep(REQUEST_SECONDS / 2)
+            cut()
+        else:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(20)")
+
+    times = asked(act)
+    began = time.monotonic()
+    assert get(*events) == 503
+    assert len(times) == 2
+    assert time.monotonic() - began < 5
+
+
+def test_a_click_whose_commit_got_through_is_noted_once(monkeypatch):
+    workspace = WorkspaceFactory.create()
+    message = Message.objects.create(
+        workspace=workspace,
+        contact=a_contact(workspace, "jane@example.test"),
+        key="1",
+        channel="email",
+        address="jane@example.test",
+        status=Message.Status.SENT,
+        sent_at=clock.now() - timedelta(minutes=5),
+    )
+    path = click_url(message.pk, "https://shop.test/").removeprefix("http://localhost:8000")
+    commit = BoundedConnection.commit
+    cuts: list[int] = []
+
+    def lose_the_answer(self):
+        commit(self)
+        if not cuts:
+            cuts.append(self.info.backend_pid)
+            self.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(BoundedConnection, "commit", lose_the_answer)
+    assert get(path) == 503
+    assert cuts
+    assert Event.objects.filter(workspace_id=workspace.id, name="message.click").count() == 1
