@@ -56,28 +56,36 @@ class Timeouts:
 _DEFAULTS: Mapping[Work, Timeouts] = {
     "web": Timeouts(5, 5, 15, 15),
     "ingest": Timeouts(5, 5, 10, 15),
-    "effects": Timeouts(10, 30, 30, 60),
+    "effects": Timeouts(10, 20, 30, 60),
     "background": Timeouts(10, 60, 300, 300),
     "command": Timeouts(10, 60, 0, 0),
 }
 
 
+_LOCK_SHARE = 0.9
+"""Of a statement's time a lock is waited for at most: else who waited in vain would look like a slow statement."""
+
+
 def from_environment(read: Callable[..., float]) -> dict[Work, Timeouts]:
     """Return the limits; `read(name, default=…)` gives a number of the environment."""
-    return {
-        work: Timeouts(
-            connect_seconds=read(f"{work.upper()}_CONNECT_TIMEOUT_SECONDS", default=default.connect_seconds),
-            lock_seconds=read(f"{work.upper()}_LOCK_TIMEOUT_SECONDS", default=default.lock_seconds),
-            statement_seconds=read(
-                f"{work.upper()}_STATEMENT_TIMEOUT_SECONDS", default=default.statement_seconds
-            ),
+
+    def limits(work: Work, default: Timeouts) -> Timeouts:
+        name = work.upper()
+        statement = read(f"{name}_STATEMENT_TIMEOUT_SECONDS", default=default.statement_seconds)
+        lock = read(f"{name}_LOCK_TIMEOUT_SECONDS", default=default.lock_seconds)
+        if statement:
+            lock = min(lock or math.inf, statement * _LOCK_SHARE)
+        return Timeouts(
+            connect_seconds=read(f"{name}_CONNECT_TIMEOUT_SECONDS", default=default.connect_seconds),
+            lock_seconds=lock,
+            statement_seconds=statement,
             idle_transaction_seconds=read(
-                f"{work.upper()}_IDLE_TRANSACTION_SECONDS", default=default.idle_transaction_seconds
+                f"{name}_IDLE_TRANSACTION_SECONDS", default=default.idle_transaction_seconds
             ),
             grace_seconds=read("SILENCE_GRACE_SECONDS", default=default.grace_seconds),
         )
-        for work, default in _DEFAULTS.items()
-    }
+
+    return {work: limits(work, default) for work, default in _DEFAULTS.items()}
 
 
 def milliseconds(seconds: float) -> int:

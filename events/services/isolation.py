@@ -7,7 +7,7 @@ from typing import TypeVar
 from django.db import close_old_connections, connection, transaction
 from django.db.utils import InterfaceError
 
-from config.database.faults import is_nobodys
+from config.database.faults import Fault, fault_of, is_nobodys
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -20,22 +20,35 @@ def isolate(
 ) -> None:
     """Run over all items in a savepoint; when that fails, halve them until the failing ones are found.
 
-    What passes by itself (a deadlock, a lost connection) is raised instead: the whole transaction comes again.
+    What passes by itself (a deadlock, a lost connection) is raised instead: the whole transaction comes again. Of a
+    statement that took too long nobody can say whether it was the item or the database, so it is tried once more.
     """
     if not items:
         return
+    error = _failure(items, run)
+    if error is None:
+        return
+    if len(items) > 1:
+        middle = len(items) // 2
+        isolate(items[:middle], run, set_aside)
+        isolate(items[middle:], run, set_aside)
+        return
+    if fault_of(error) is Fault.STATEMENT_TIMEOUT:
+        error = _failure(items, run)
+    if error is not None:
+        set_aside(items[0], error)
+
+
+def _failure(items: Sequence[Item], run: Callable[[Sequence[Item]], None]) -> Exception | None:
+    """Run in a savepoint, and return what made it fail. Raises what passes by itself."""
     try:
         with transaction.atomic():
             run(items)
     except Exception as error:
         if _is_passing(error):
             raise
-        if len(items) == 1:
-            set_aside(items[0], error)
-            return
-        middle = len(items) // 2
-        isolate(items[:middle], run, set_aside)
-        isolate(items[middle:], run, set_aside)
+        return error
+    return None
 
 
 def for_each(items: Iterable[Item], do: Callable[[Item], object]) -> None:

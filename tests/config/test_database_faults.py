@@ -13,9 +13,15 @@ from campaigns import dispatcher
 from config import broker, readiness
 from config.database.faults import Fault, fault_of, is_nobodys
 from config.errors import Overloaded
+from config.timeouts import from_environment
+from contacts.models import ContactScore
+from contacts.services import ContactReference
+from events.models import ParkedEffect
+from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
 from events.services.isolation import isolate
 from tests.contacts.factories import a_contact
 from tests.proof.test_bad_input import ENDPOINTS
+from tests.scoring.factories import a_rule
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
 
 FAULTS = {
@@ -162,6 +168,50 @@ def test_a_full_disk_parks_nothing():
 
     with pytest.raises(OperationalError):
         isolate([1, 2], run, lambda item, error: pytest.fail("nobody is to blame"))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("times", "parked"), [(1, []), (2, [3])])
+def test_what_was_slow_once_is_not_parked(times, parked):
+    slow: list[int] = []
+    done: list[int] = []
+    set_aside: list[int] = []
+
+    def run(items):
+        if 3 in items and (len(items) > 1 or len(slow) < times):
+            slow.extend([0] * (len(items) == 1))
+            raise raised("57014")
+        done.extend(items)
+
+    isolate([1, 2, 3, 4], run, lambda item, error: set_aside.append(item))
+    assert set_aside == parked
+    assert sorted(done + set_aside) == [1, 2, 3, 4]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_locked_table_parks_nothing(settings):
+    """Also where a statement may not take longer than a lock is to be waited for."""
+    told = {"EFFECTS_STATEMENT_TIMEOUT_SECONDS": 0.5, "EFFECTS_LOCK_TIMEOUT_SECONDS": 30.0}
+    limits = from_environment(lambda name, default: told.get(name, default))
+    settings.TIMEOUTS = {**settings.TIMEOUTS, "effects": limits["effects"]}
+    workspace = WorkspaceFactory.create()
+    a_rule(workspace, "buy", 5)
+    jane = ContactReference(identifiers=(("email", "jane@example.test"),), if_missing="create")
+    record_events(workspace, [IncomingEvent("buy", jane)], schema_policy=SchemaPolicy.OPEN)
+    other = connection.copy()
+    other.set_autocommit(False)
+    with other.cursor() as cursor:
+        cursor.execute("LOCK TABLE contacts_contactscore IN ACCESS EXCLUSIVE MODE")
+    try:
+        with pytest.raises(OperationalError) as told_by_effects:
+            apply_effects(workspace.id)
+        assert fault_of(told_by_effects.value) is Fault.LOCK_TIMEOUT
+    finally:
+        other.rollback()
+        other.close()
+    assert not ParkedEffect.objects.exists()
+    assert apply_effects(workspace.id) == "done"
+    assert ContactScore.objects.get(workspace=workspace).points == 5
 
 
 def test_what_could_not_be_recorded_of_a_delivery_is_kept(monkeypatch):

@@ -80,6 +80,21 @@ def test_each_is_read_from_the_environment():
     )
 
 
+def test_a_lock_is_waited_for_less_long_than_a_statement_may_take():
+    """The server tells who waited in vain for both of the statement, and nobody would know of the lock."""
+    told = {
+        "WEB_LOCK_TIMEOUT_SECONDS": 60,
+        "INGEST_LOCK_TIMEOUT_SECONDS": 0,
+        "COMMAND_LOCK_TIMEOUT_SECONDS": 0,
+    }
+    limits = from_environment(lambda name, default: told.get(name, default))
+    assert limits["web"].lock_seconds == 13.5
+    assert limits["ingest"].lock_seconds == 9
+    assert limits["command"].lock_seconds == 0
+    for one in from_environment(lambda name, default: default).values():
+        assert not one.statement_seconds or one.lock_seconds < one.statement_seconds
+
+
 @pytest.mark.parametrize(
     ("begin", "environment", "work"),
     [
