@@ -116,8 +116,11 @@ class _Watch:
         if not self._something_awaited.is_set():
             self._something_awaited.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="slow bodies", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="slow bodies", daemon=True)
+            # The system may give no more threads; the next body asks again.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
         return awaited
 
     def end(self, awaited: _Awaited) -> None:

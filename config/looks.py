@@ -44,8 +44,13 @@ class Look(Generic[Seen]):
                 not answer.done() or time.monotonic() - self._done_at < self._fresh_seconds()
             ):
                 return
-            self._answer = Future()
-            threading.Thread(target=self._run, args=[self._answer], name=self._name, daemon=True).start()
+            self._answer = answer = Future()
+            thread = threading.Thread(target=self._run, args=[answer], name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads
+                self._done_at = time.monotonic()
+                answer.set_result(self._broken)
 
     def result(self, deadline: float) -> Seen:
         """Return the answer, or what is said where none came before the deadline on the monotonic clock."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from config.metrics import PROGRAM
-from config.metrics.files import REGISTRY
+from config.metrics.files import REGISTRY, tidy
 from config.metrics.later import Durations, Later
 
 SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -83,6 +83,7 @@ def count_task(task: str, outcome: str, seconds: float) -> None:
 
 
 def _announce() -> None:
+    tidy()
     STARTED.labels(PROGRAM).set(time.time())
 
 

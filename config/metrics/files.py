@@ -74,14 +74,27 @@ if metrics.folder is not None and not values.ValueClass._multiprocess:
 
 
 @contextmanager
-def together(folder: Path) -> Iterator[None]:
-    """Be the only one that adds up, of all processes."""
+def together(folder: Path, *, waits: bool = True) -> Iterator[None]:
+    """Be the only one that adds up, of all processes. Raises BlockingIOError for who does not wait."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)
+
+
+def tidy() -> None:
+    """Leave no more files than processes, also where nobody ever asks for the figures. Never raises."""
+    if metrics.folder is None:
+        return
+    try:
+        with together(metrics.folder, waits=False):
+            settle_ended(metrics.folder)
+    except BlockingIOError:
+        pass  # somebody is at it
+    except Exception:  # figures are worth no process
+        logger.exception("Figures of processes that have ended are left as they are")
 
 
 def settle_ended(folder: Path) -> None:

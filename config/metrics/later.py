@@ -61,8 +61,13 @@ class Later(Generic[Seen]):
             self._is_awake = True
             self._wanted.set()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="figures", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="figures", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more threads; what is seen next asks again
+                    self._is_awake = False
+                else:
+                    self._thread = thread
 
     def _work(self) -> None:
         pause = threading.Event()

@@ -164,12 +164,20 @@ class GroupCommit:
                 self._changed.notify()
             else:
                 queue.append(ticket)
-            if not self._idle and len(self._threads) < self.writers:
-                thread = threading.Thread(
-                    target=self._work, name=f"group commit {len(self._threads)}", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
+            if not self._idle and len(self._threads) < self.writers and not self._add_writer():
+                self._queues[workspace_id].remove(ticket)
+                self._waiting -= 1
+                raise Overloaded
+
+    def _add_writer(self) -> bool:
+        """Start one more. Returns whether there is any now: the system may give no more threads. Under the lock."""
+        thread = threading.Thread(target=self._work, name=f"group commit {len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return bool(self._threads)
+        self._threads.append(thread)
+        return True
 
     def _withdraw(self, ticket: _Ticket) -> None:
         """Give up waiting for a turn. Raises Overloaded, unless the request is being written: its answer comes."""

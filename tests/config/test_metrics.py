@@ -19,11 +19,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from config import clock, readiness
+from config.looks import Look
 from config.metrics import database, files, later, views
 from config.metrics.figures import dialect_of
 from events import metrics as event_metrics
 from events.models import Heartbeat
 from events.services.heartbeat import heartbeat_age, keep_heartbeat
+from tests.config.test_supervisor import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -190,6 +192,31 @@ def test_what_is_seen_from_many_threads_is_written_once(monkeypatch):
     assert sorted(written) == sorted(list(range(1000)) * 4)
 
 
+def test_what_is_seen_is_written_once_the_system_gives_a_thread(monkeypatch):
+    monkeypatch.setattr(later, "SECONDS", 0.01)
+    written: list[int] = []
+    seen = later.Later[int](written.extend)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        seen.add(1)
+    seen.add(2)
+    wait_for(lambda: written == [1, 2], 10)
+
+
+def test_a_look_for_which_there_is_no_thread_has_failed_and_the_next_one_has_not(monkeypatch):
+    look = Look[str](lambda: "seen", "nothing yet", "look", broken="broken", fresh_seconds=lambda: 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        look.begin()
+        assert look.result(time.monotonic() + 10) == "broken"
+    look.begin()
+    assert look.result(time.monotonic() + 10) == "seen"
+
+
+def no_thread(_):
+    raise RuntimeError("can't start new thread")
+
+
 COUNT = """
 import os, sys
 sys.argv[0] = "/bin/celery"; sys.argv[1:] = ["worker"]
@@ -215,6 +242,16 @@ def test_what_ended_processes_counted_stays_and_their_state_goes(tmp_path):
         assert [path.name for path in folder.glob("*.db")] == ["counter_0.db"]
     (family,) = MultiProcessCollector(None, str(folder)).collect()
     assert [sample.value for sample in family.samples if sample.name == "counted_total"] == [6.0]
+
+
+def test_processes_that_nobody_asks_leave_no_more_files_than_live(tmp_path):
+    environment = {**os.environ, "HEADRACE_HOME": str(tmp_path), "SECRET_KEY": "x", "TIMES": "1"}
+    environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    count = f"{COUNT}\nimport config.metrics.figures"
+    for _ in range(4):
+        subprocess.run([sys.executable, "-c", count], cwd=ROOT, env=environment, check=True)
+    ended = {path.stem.rpartition("_")[2] for path in (tmp_path / "metrics").glob("*.db")}
+    assert len(ended - {files.ENDED}) == 1  # the last one's
 
 
 def test_a_full_disk_costs_the_figures_and_not_the_process(tmp_path, monkeypatch, caplog):

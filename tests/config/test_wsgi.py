@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -70,6 +71,19 @@ def test_a_body_that_ends_early_because_its_time_is_over_cannot_be_read(settings
     with pytest.raises(UnreadablePostError):
         request_of_length(b"{}", 10).read()
     assert request_of_length(b"{}", 2).read() == b"{}"
+
+
+def test_a_body_that_nobody_watches_is_read_and_the_next_one_is_watched(monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(bodies, "_watch", bodies._Watch())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        assert request_of_length(b"x", 1).read() == b"x"
+    assert bodies._watch._thread is None
+    assert request_of_length(b"x", 1).read() == b"x"
+    assert bodies._watch._thread is not None
 
 
 @pytest.fixture(scope="module")

@@ -319,6 +319,20 @@ def test_past_a_bound_nobody_else_may_wait(workspace, writers, monkeypatch):
     assert Event.objects.count() == 2
 
 
+def test_where_the_system_gives_no_thread_nobody_waits_for_ever(workspace, writers, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    writer = writers()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(Overloaded):
+            writer.submit(a_submission(workspace))
+    assert writer.waiting == 0
+    assert writer.submit(a_submission(workspace, "y")) == DONE
+    assert list(Event.objects.values_list("name", flat=True)) == ["y"]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
