@@ -348,13 +348,17 @@ def test_only_what_has_done_nothing_may_be_done_again(lender):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_that_broke_in_a_transaction_is_lost_though_django_has_another(lender):
+    @transaction.atomic
+    def break_off():
+        ask()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
     def request():
         loan = lender.begin()
         try:
-            with pytest.raises(OperationalError), transaction.atomic():
-                ask()
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            with pytest.raises(OperationalError):
+                break_off()
             return connection.connection is not None, loan.is_lost(), loan.has_committed
         finally:
             lender.end()
