@@ -110,6 +110,8 @@ def is_local(channel: str) -> bool:
 
 def deliver_locally(workspace_id: UUID, channel: str, *, at_most: int = LOCAL_BATCH) -> int:
     """Put some messages that are ready into the local inbox. Returns how many were looked at; 0: none is ready."""
+    if django_settings.DELIVERY_PAUSED:
+        return 0
     with transaction.atomic(durable=True):
         messages = _take(workspace_id, channel, at_most)
         if not messages:

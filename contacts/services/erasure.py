@@ -139,8 +139,12 @@ class ExportedRows:
             yield {_camel(name): value for name, value in row.items() if name != "workspace_id"}
 
 
+@transaction.atomic
 def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
-    """Return all that is stored about a person, table by table, as JSON values. Raises ContactNotFound."""
+    """Return all that is stored about a person, table by table, as JSON values.
+
+    Raises ContactNotFound; MergeUnderWay where a merge is being undone.
+    """
     known = _known_of(workspace, contact)
     return {name: list(value) if isinstance(value, ExportedRows) else value for name, value in known.items()}
 
@@ -149,7 +153,7 @@ def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
 def write_export(workspace: Workspace, contact: Contact, write: Callable[[bytes], object]) -> int:
     """Hand what `export_person` returns to `write` as JSON, piece by piece, whatever its size.
 
-    Returns how many tables there are. Raises ContactNotFound, before anything is written.
+    Returns how many tables there are. Raises what that does, before anything is written.
     """
     known = _known_of(workspace, contact)
     with connection.cursor() as cursor:
@@ -176,7 +180,10 @@ def _write_rows(rows: ExportedRows, write: Callable[[bytes], object]) -> None:
 
 
 def _known_of(workspace: Workspace, contact: Contact) -> dict[str, Any]:
-    person = _person(workspace.id, _root(workspace.id, contact.id))
+    root = _root(workspace.id, contact.id)
+    # Nobody is given what another one has earned.
+    refuse_under_way(workspace.id, {root}, undone_only=True)
+    person = _person(workspace.id, root)
     known: dict[str, Any] = {
         "exportedAt": clock.now(),
         "contactIds": list(person.contact_ids),

@@ -18,6 +18,7 @@ from contacts.errors import ContactNotFound, ForeignErasureKey
 from contacts.models import Contact, ErasedIdentifier, Erasure, Identifier
 from contacts.services.erasure import erase_person
 from contacts.services.lookup import find, ids_of
+from contacts.services.regrouping import continue_merges
 from contacts.services.tombstones import erased_among
 from workspaces.models import Workspace
 
@@ -65,6 +66,8 @@ def reapply_erasures(records: Iterable[Record]) -> Reapplied:
     Workspaces that the database does not have are passed over. Raises ForeignErasureKey where the records were made
     under a key that is neither ERASURE_KEY nor a former one, or do not say under which: nobody would be recognised.
     """
+    # Nobody is erased while what it earned is being parted from another one's.
+    continue_merges()
     records = iter(records)
     first = next(records, {})
     if first.get("kind") != "keys" or not set(first["marks"]) <= set(_marks_of_keys()):

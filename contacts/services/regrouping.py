@@ -82,7 +82,7 @@ def follow(merge: Merge, regrouping: Regrouping) -> None:
 
 
 def refuse_under_way(workspace_id: UUID, contact_ids: Collection[UUID], *, undone_only: bool = False) -> None:
-    """Raise MergeUnderWay where rows of these survivors are still on their way; the contacts must be locked."""
+    """Raise MergeUnderWay where rows of these survivors are still on their way: for good, if they are locked."""
     for merge in Merge.objects.in_workspace(workspace_id).unfinished():
         regrouping = _regrouping_of(merge)
         if undone_only and merge.undone_at is None:

@@ -1,14 +1,15 @@
 """What scoring moves along when contacts are merged or parted: the ledger's entries, the folds of them, the scores.
 
-Some at a time, between which the effects and edits of rules go on. First each event of the moved contacts is judged,
-and its entries go to whom it counts for. Then each rule whose entries moved is folded, its entries in their order.
-Only in the end are the scores summed up: until then they are what they were, and what is earned meanwhile.
+Some at a time, between which the effects, edits of rules and re-scorings go on. First each event of the moved
+contacts is judged, and its entries go to whom it counts for. Then each rule is folded, its entries in their order,
+whoever has moved them. Only in the end are the scores summed up: until then they are what they were, and what is
+earned meanwhile.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -106,28 +107,24 @@ def _move_events(regrouping: Regrouping, state: State_, rows: int) -> Turn:
             [regrouping.workspace_id, regrouping.moved[place], UUID(state.get("after", str(NO_ID))), rows],
         )
         events: list[tuple[UUID, str]] = cursor.fetchall()
-    touched = set(state.get("rules", ()))
     if events:
-        touched |= _judge(regrouping, events)
-        touched |= _give(
+        _judge(regrouping, events)
+        _give(
             regrouping,
             Sql(
                 "workspace_id = %s AND event_id = ANY(%s) AND contact_id <> %s",
                 (regrouping.workspace_id, [event_id for event_id, _ in events], regrouping.new),
             ),
-        )[0]
-    following = {"stage": "events", "rules": sorted(touched), "place": place}
+        )
     if len(events) == rows:
-        following["after"] = str(events[-1][0])
-    elif place + 1 < len(regrouping.moved):
-        following["place"] = place + 1
-    else:
-        following = {"stage": "rest", "rules": sorted(touched)}
-    return Turn(following, len(events))
+        return Turn({"stage": "events", "place": place, "after": str(events[-1][0])}, len(events))
+    if place + 1 < len(regrouping.moved):
+        return Turn({"stage": "events", "place": place + 1}, len(events))
+    return Turn({"stage": "rest"}, len(events))
 
 
-def _judge(regrouping: Regrouping, events: Sequence[tuple[UUID, str]]) -> set[str]:
-    """Make the entries what the rules award that the event alone decides. Returns the rules of which any changed."""
+def _judge(regrouping: Regrouping, events: Sequence[tuple[UUID, str]]) -> None:
+    """Make the entries what the rules award that the event alone decides."""
     ids: dict[str, list[UUID]] = defaultdict(list)
     for event_id, name in events:
         ids[name].append(event_id)
@@ -141,17 +138,14 @@ def _judge(regrouping: Regrouping, events: Sequence[tuple[UUID, str]]) -> set[st
             continue
         if not judge.needs_contact:
             judges[rule.event_name].append(judge)
-    touched: set[str] = set()
     for name, named in judges.items():
         owner = [regrouping.new] * len(ids[name])
         source = given_events(regrouping.workspace_id, ids[name], owner)
         scope = Sql("s.event_id = ANY(%s)", (ids[name],))
-        changed = judge_events(regrouping.workspace_id, source, scope, named, clock.now())
-        touched |= {str(rule_id) for rule_id in changed}
-    return touched
+        judge_events(regrouping.workspace_id, source, scope, named, clock.now())
 
 
-def _move_rest(regrouping: Regrouping, state: State_, rows: int) -> Turn:
+def _move_rest(regrouping: Regrouping, _: State_, rows: int) -> Turn:
     """Give away entries whose events are not in the stream any more."""
     theirs = [one for one in regrouping.moved if one != regrouping.new]
     some = Sql(
@@ -159,32 +153,35 @@ def _move_rest(regrouping: Regrouping, state: State_, rows: int) -> Turn:
         "SELECT ctid FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s) LIMIT %s))",
         (regrouping.workspace_id, regrouping.workspace_id, theirs, rows),
     )
-    changed, moved = _give(regrouping, some)
-    touched = sorted({*state["rules"], *changed})
+    moved = _give(regrouping, some)
     if moved == rows:
-        return Turn({"stage": "rest", "rules": touched}, moved)
-    return Turn({"stage": "folds", "left": _entries_by_rule(regrouping, touched)}, moved)
+        return Turn({"stage": "rest"}, moved)
+    return Turn({"stage": "folds", "left": _entries_by_rule(regrouping)}, moved)
 
 
-def _give(regrouping: Regrouping, which: Sql) -> tuple[set[str], int]:
-    """Give entries to whom the contacts read as now. Returns their rules, and how many they were."""
+def _give(regrouping: Regrouping, which: Sql) -> int:
+    """Give entries to whom the contacts read as now. Returns how many they were."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text} RETURNING rule_id",
+            f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
             [regrouping.new, *which.parameters],
         )
-        return {str(rule_id) for (rule_id,) in cursor.fetchall()}, cursor.rowcount
+        return cursor.rowcount
 
 
-def _entries_by_rule(regrouping: Regrouping, rules: Iterable[str]) -> list[list[Any]]:
+def _entries_by_rule(regrouping: Regrouping) -> list[list[Any]]:
+    """Return each rule that has given either contact anything, or is thought to have, and of how many entries."""
+    contacts = [regrouping.old, regrouping.new]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT rule_id, count(*) FROM scoring_scoreentry"
-            " WHERE workspace_id = %s AND contact_id = ANY(%s) GROUP BY rule_id",
-            [regrouping.workspace_id, [regrouping.old, regrouping.new]],
+            "SELECT rule_id::text, sum(entries)::int FROM ("
+            " SELECT rule_id, count(*) AS entries FROM scoring_scoreentry"
+            " WHERE workspace_id = %s AND contact_id = ANY(%s) GROUP BY rule_id"
+            " UNION ALL SELECT rule_id, 0 FROM scoring_rulescore WHERE workspace_id = %s AND contact_id = ANY(%s)"
+            ") given GROUP BY rule_id ORDER BY rule_id",
+            [regrouping.workspace_id, contacts, regrouping.workspace_id, contacts],
         )
-        numbers = {str(rule_id): number for rule_id, number in cursor.fetchall()}
-    return [[rule_id, numbers.get(rule_id, 0)] for rule_id in rules]
+        return [list(row) for row in cursor.fetchall()]
 
 
 def _move_folds(regrouping: Regrouping, state: State_, rows: int) -> Turn:
@@ -332,7 +329,8 @@ class _Fold:
         schedule_decay(workspace_id, settled, now)
 
 
-_PART: Final = "hashtext(event_id::text)::bigint"
+# A rule that is re-scored meanwhile may change the points, and no edit is seen in that.
+_PART: Final = "hashtext(event_id::text || ' ' || points)::bigint"
 
 
 def _edition(rule: ScoringRule) -> str:

@@ -208,13 +208,10 @@ def _rescore(
     return changed
 
 
-def judge_events(
-    workspace_id: UUID, source: Sql, scope: Sql, judges: Sequence[Judge], now: datetime
-) -> set[UUID]:
+def judge_events(workspace_id: UUID, source: Sql, scope: Sql, judges: Sequence[Judge], now: datetime) -> None:
     """Make the entries what the rules award for events, as far as the rules judge them.
 
-    `source` are the events, all of one name; `scope` says which entries `s` are theirs. Returns the rules of which
-    entries have changed.
+    `source` are the events, all of one name; `scope` says which entries `s` are theirs.
     """
     rule_ids = [judge.rule.id for judge in judges]
     matched = matches(workspace_id, judges, source)
@@ -241,19 +238,15 @@ def judge_events(
                         UNION ALL SELECT NULL, event_id, rule_id FROM matched
                     ) both_ GROUP BY event_id, rule_id HAVING count(*) = count(place)
                 ))
-                RETURNING rule_id
-            ), written AS (
-                INSERT INTO scoring_scoreentry AS s
-                    (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
-                SELECT gen_random_uuid(), %s, contact_id, rule_id, event_id, (%s::numeric[])[place], occurred_at, %s
-                FROM matched
-                ON CONFLICT (workspace_id, event_id, rule_id) DO UPDATE
-                SET points = excluded.points, contact_id = excluded.contact_id, occurred_at = excluded.occurred_at
-                WHERE (s.points, s.contact_id, s.occurred_at)
-                    IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
-                RETURNING s.rule_id
             )
-            SELECT rule_id FROM gone UNION SELECT rule_id FROM written
+            INSERT INTO scoring_scoreentry AS s
+                (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
+            SELECT gen_random_uuid(), %s, contact_id, rule_id, event_id, (%s::numeric[])[place], occurred_at, %s
+            FROM matched
+            ON CONFLICT (workspace_id, event_id, rule_id) DO UPDATE
+            SET points = excluded.points, contact_id = excluded.contact_id, occurred_at = excluded.occurred_at
+            WHERE (s.points, s.contact_id, s.occurred_at)
+                IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
             """,
             [
                 rule_ids,
@@ -271,7 +264,6 @@ def judge_events(
                 now,
             ],
         )
-        return {rule_id for (rule_id,) in cursor.fetchall()}
 
 
 def fold_ledger(

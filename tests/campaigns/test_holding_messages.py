@@ -13,6 +13,7 @@ from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
+LOCAL = "campaigns.channels.inbox.InboxBackend"
 
 
 @pytest.fixture
@@ -38,7 +39,9 @@ def next_due():
         return cursor.fetchone()[0]
 
 
-def test_nothing_leaves_while_delivery_is_paused(workspace, messages, settings):
+@pytest.mark.parametrize("backend", [LOCAL, "django.core.mail.backends.locmem.EmailBackend"])
+def test_nothing_leaves_while_delivery_is_paused(workspace, messages, settings, backend):
+    settings.EMAIL_BACKEND = backend
     settings.DELIVERY_PAUSED = True
     assert deliver_ready(workspace.id, "email") == 0
     assert next_due() is None, "beat would ask for ever"

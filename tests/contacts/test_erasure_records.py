@@ -7,7 +7,14 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from contacts.models import Contact, ErasedIdentifier, Erasure
-from contacts.services import erase_person, lift_tombstones, merge_contacts, undo_merge
+from contacts.services import (
+    erase_person,
+    finish_merge,
+    lift_tombstones,
+    merge_contacts,
+    regrouping,
+    undo_merge,
+)
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -56,6 +63,23 @@ def test_who_was_erased_since_the_backup_is_erased_again(workspace, kept, capsys
         a_contact(workspace, "ada@example.test")
     reapply(kept)
     assert "0 tombstones added, 0 persons" in capsys.readouterr().out
+
+
+def test_a_backup_from_amid_an_undo_brings_nobody_back(workspace, kept, monkeypatch):
+    monkeypatch.setattr(regrouping, "MOST_AT_ONCE", -1)
+    ada, bob = a_contact(workspace, "ada@example.test"), a_contact(workspace, "bob@example.test")
+    merge = merge_contacts(workspace, ada, bob)
+    finish_merge(merge)
+    assert undo_merge(workspace, merge).status == "running"
+    backup = Backup()
+    finish_merge(merge)
+    erase_person(workspace, ada)
+    call_command("export_erasures", str(kept))
+    backup.restore()
+
+    reapply(kept)
+
+    assert list(Contact.objects.values_list("id", flat=True)) == [bob.id]
 
 
 def test_what_is_kept_names_nobody(workspace, kept):

@@ -1,12 +1,12 @@
 """A merge of contacts with very many scored events: the background moves them, some at a time, and nobody waits."""
 
 import os
+import random
 import subprocess
 import sys
 import threading
 from contextlib import closing
 from datetime import timedelta
-from functools import partial
 
 import pytest
 from django.db import connection, transaction
@@ -18,23 +18,38 @@ from contacts.errors import MergeUnderWay
 from contacts.models import Contact, ContactScore, Merge
 from contacts.schedule import MERGE_IDLE_SECONDS
 from contacts.services import (
+    ContactReference,
     continue_merges,
     erase_person,
+    export_person,
     finish_merge,
     merge_contacts,
     regrouping,
+    tag_contact,
     undo_merge,
 )
 from contacts.services.erasure import continue_erasures
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, bump_rules_version, lane_of
+from events.models import EventBatch
+from events.services import (
+    LANES,
+    IncomingEvent,
+    SchemaPolicy,
+    apply_effects,
+    bump_rules_version,
+    hold_lane,
+    lane_of,
+)
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from scoring.services import rescore_contacts, save_rule, verify_contacts
+from scoring.services import rescore_contacts, rescore_lane, save_rule, verify_contacts
+from scoring.services.verification import repair_contacts
+from segments.verification import verify_segments
 from tests.config.test_supervisor import ROOT, wait_for
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.proof.test_erasure import address_of_database
 from tests.proof.test_growth import many_scored
-from tests.scale import TIMES
+from tests.scale import TIMES, scaled
+from tests.segments.factories import a_segment, attribute, did, every
 from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -326,23 +341,217 @@ def test_a_killed_merge_is_gone_on_with(workspace, pair, way, monkeypatch):
 CONTINUE = "from contacts.services import continue_merges; continue_merges()"
 
 
-def test_an_entry_that_comes_in_among_those_that_were_folded_has_them_folded_anew(workspace, small):
+def fold_under_way():
+    """Return how far the fold is of some of the new survivor's entries; None: there is none."""
+    for unfinished in Merge.objects.unfinished().values_list("unfinished", flat=True):
+        for moving in unfinished["left"].values():
+            if (known := moving.get("fold")) and known["contact"] == unfinished["new"]:
+                return known
+    return None
+
+
+def go_on_until_folding():
+    while (known := fold_under_way()) is None or not known["number"]:
+        assert continue_merges(at_most_seconds=-1) == "more"
+
+
+def buy_late(workspace, name, **ago):
+    late = IncomingEvent("buy", by_email(f"{name}@example.test"), occurred_at=clock.now() - timedelta(**ago))
+    record_event(workspace, late, schema_policy=SchemaPolicy.OPEN)
+
+
+def rescore_all(workspace):
+    for rule in ScoringRule.with_deleted.in_workspace(workspace.id).rescoring():
+        for lane in range(LANES):
+            rescore_lane(workspace.id, rule.id, lane)
+
+
+def test_entries_that_come_in_among_those_that_were_folded_have_them_folded_anew(workspace, small):
     kept, gone = small
     merge_contacts(workspace, kept, gone)
-    now = clock.now()
-    for place in range(30):
-        if continue_merges(at_most_seconds=-1) != "more":
-            break
-        late = IncomingEvent(
-            "buy",
-            by_email(f"{('kept', 'gone')[place % 2]}@example.test"),
-            occurred_at=now - timedelta(hours=place % 5, minutes=place),
+    go_on_until_folding()
+    tries = []
+    while (known := fold_under_way()) is not None:
+        tries.append(known["tries"])
+        buy_late(workspace, ("kept", "gone")[len(tries) % 2], hours=1, minutes=len(tries))
+        apply_effects(workspace.id)
+        continue_merges(at_most_seconds=-1)
+    # The third time all are folded while nobody else may write.
+    assert set(tries) == {1, 2, 3}
+    continue_merges()
+    assert ScoreEntry.objects.filter(contact=kept).count() == 20 + 2 * len(tries)
+    is_as_at_once(workspace, kept)
+
+
+@pytest.mark.parametrize("values", [{"limit_count": 4}, {"points": 5, "rescore": True}])
+def test_a_rule_that_is_edited_and_scored_anew_while_it_is_folded(workspace, small, values):
+    kept, gone = small
+    merge_contacts(workspace, kept, gone)
+    go_on_until_folding()
+    rule = ScoringRule.objects.get(name="limited")
+    save_rule(rule, **values)
+    # Some entries are folded as they were before their lane was re-scored.
+    continue_merges(at_most_seconds=-1)
+    assert fold_under_way()
+    rescore_lane(workspace.id, rule.id, lane_of(kept.id))
+    continue_merges()
+    rescore_all(workspace)
+    is_as_at_once(workspace, kept)
+
+
+@pytest.mark.parametrize("way", ["merge", "undo"])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_what_others_have_moved_meanwhile_is_folded_too(workspace, small, way, steps):
+    kept, gone = small
+    merge = merge_contacts(workspace, kept, gone)
+    if way == "undo":
+        finish_merge(merge)
+        merge = undo_merge(workspace, merge)
+    for _ in range(steps):
+        continue_merges(at_most_seconds=-1)
+    if way == "undo":
+        with hold_lane(workspace.id, lane_of(kept.id)):
+            rescore_contacts(workspace.id, [kept.id])
+    else:
+        save_rule(ScoringRule.objects.get(name="limited"), points=3, rescore=True)
+        rescore_all(workspace)
+    continue_merges()
+    is_as_at_once(workspace, *([kept, gone] if way == "undo" else [kept]))
+    assert RuleScore.objects.filter(contact=gone).exists() is (way == "undo")
+
+
+class Meddling:
+    """What others do at random while contacts are merged and parted a few rows at a time."""
+
+    def __init__(self, workspace, both, chance):
+        self.workspace, self.both, self.chance = workspace, both, chance
+        self.merge = None
+
+    def do_something(self):
+        name = self.chance.choice(
+            ["go_on"] * 6
+            + ["buy", "buy_late", "apply", "regroup", "edit", "rescore", "by_hand", "repair", "tag"]
         )
-        if place < 12:
-            record_event(workspace, late, schema_policy=SchemaPolicy.OPEN)
-            apply_effects(workspace.id)
-        elif place == 12:
-            rule = ScoringRule.objects.get(name="limited")
-            save_rule(rule, limit_count=4)
-    partial(continue_merges)()
+        getattr(self, name)()
+
+    def go_on(self):
+        continue_merges(at_most_seconds=-1)
+
+    def buy(self):
+        buy(self.workspace, self.chance.choice(["kept", "gone"]))
+
+    def buy_late(self):
+        ago = {"days": self.chance.randrange(3), "minutes": self.chance.randrange(600)}
+        buy_late(self.workspace, self.chance.choice(["kept", "gone"]), **ago)
+
+    def apply(self):
+        apply_effects(self.workspace.id)
+
+    def regroup(self):
+        try:
+            if self.merge is None:
+                self.merge = merge_contacts(self.workspace, *self.both)
+            else:
+                undo_merge(self.workspace, self.merge)
+                self.merge = None
+        except MergeUnderWay:
+            return
+
+    def edit(self):
+        rule = self.chance.choice(list(ScoringRule.objects.filter(workspace=self.workspace).order_by("name")))
+        values = self.chance.choice(
+            [
+                {"points": self.chance.randrange(1, 5)},
+                {"limit_count": self.chance.choice([None, 1, 2, 4])},
+                {"decay_points": None, "decay_days": None},
+                {"decay_points": 1, "decay_days": 1},
+                {"max_score": self.chance.choice([None, 6])},
+                {"active": self.chance.random() < 0.7},
+                {"condition": self.chance.choice([None, OFTEN, NEVER])},
+            ]
+        )
+        save_rule(rule, rescore=self.chance.random() < 0.5, **values)
+
+    def rescore(self):
+        for rule in ScoringRule.with_deleted.in_workspace(self.workspace.id).rescoring():
+            for one in self.both:
+                if self.chance.random() < 0.5:
+                    rescore_lane(self.workspace.id, rule.id, lane_of(one.id))
+
+    def by_hand(self):
+        one = self.chance.choice(self.both)
+        with hold_lane(self.workspace.id, lane_of(one.id)):
+            rescore_contacts(self.workspace.id, [one.id])
+
+    def repair(self):
+        repair_contacts(self.workspace.id, [one.id for one in self.both])
+
+    def tag(self):
+        tag_contact(self.workspace, self.chance.choice(self.both), "vip")
+
+    def finish(self):
+        continue_merges()
+        rescore_all(self.workspace)
+        while EventBatch.objects.filter(workspace=self.workspace).exists():
+            apply_effects(self.workspace.id)
+        self.apply()
+
+
+OFTEN = did("buy", operator="gte", value=3)
+NEVER = {"field": "metadata.amount", "operator": "gt", "value": 1}
+
+
+@pytest.mark.parametrize("seed", range(scaled(6, 50)))
+def test_whatever_others_do_meanwhile_it_comes_to_what_the_stream_says(workspace, small, seed):
+    a_segment(workspace, every(attribute("score", "gte", 12)))
+    meddling = Meddling(workspace, small, random.Random(seed))
+    meddling.regroup()
+    for _ in range(40):
+        meddling.do_something()
+    meddling.finish()
+    is_as_at_once(workspace, *(small if meddling.merge is None else small[:1]))
+    assert not verify_segments(workspace.id).differences
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 7])
+def test_a_person_of_whom_another_is_parted_is_given_nothing_of_it(workspace, small, steps):
+    kept, gone = small
+    merge = merge_contacts(workspace, kept, gone)
+    for _ in range(steps):
+        continue_merges(at_most_seconds=-1)
+    assert len(export_person(workspace, gone)["scoreEntries"]) == 20
+    finish_merge(merge)
+    merge = undo_merge(workspace, merge)
+    for _ in range(steps):
+        continue_merges(at_most_seconds=-1)
+    api = NativeClient(workspace)
+    for one in small:
+        with pytest.raises(MergeUnderWay):
+            export_person(workspace, one)
+        assert api.get(f"contacts/{one.id}/export").status_code == 409
+    finish_merge(merge)
+    assert [len(export_person(workspace, one)["scoreEntries"]) for one in small] == [10, 10]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_either_side_is_erased_or_the_workspace_is_gone_in_the_middle(workspace, small, place):
+    merge_contacts(workspace, *small)
+    go_on_until_folding()
+    erase_person(workspace, small[place])
+    continue_erasures()
+    assert continue_merges() == "nothing"
+    for model in (Merge, ScoreEntry, RuleScore, ContactScore, Contact):
+        assert not model.objects.filter(workspace=workspace).exists(), model
+
+    both = [a_contact(workspace, f"{name}@other.test") for name in ("kept", "gone")]
+    for one in both:
+        record_event(
+            workspace,
+            IncomingEvent("buy", ContactReference(id=str(one.id))),
+            schema_policy=SchemaPolicy.OPEN,
+        )
+    apply_effects(workspace.id)
+    assert merge_contacts(workspace, *both).status == "running"
+    continue_merges(at_most_seconds=-1)
+    workspace.delete()
     assert continue_merges() == "nothing"
