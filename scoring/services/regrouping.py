@@ -166,7 +166,7 @@ def _give(regrouping: Regrouping, which: Sql) -> int:
             f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
             [regrouping.new, *which.parameters],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _entries_by_rule(regrouping: Regrouping) -> list[list[Any]]:

@@ -501,7 +501,7 @@ OFTEN = did("buy", operator="gte", value=3)
 NEVER = {"field": "metadata.amount", "operator": "gt", "value": 1}
 
 
-@pytest.mark.parametrize("seed", range(scaled(6, 50)))
+@pytest.mark.parametrize("seed", range(scaled(4, 20)))
 def test_whatever_others_do_meanwhile_it_comes_to_what_the_stream_says(workspace, small, seed):
     a_segment(workspace, every(attribute("score", "gte", 12)))
     meddling = Meddling(workspace, small, random.Random(seed))
