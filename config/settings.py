@@ -278,6 +278,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "workspaces.schedule.expired_tokens",
         "every": 3600,
     },
+    "ended sign-ins": {
+        "task": "workspaces.tasks.forget_ended_sign_ins",
+        "next_due": "workspaces.schedule.ended_sign_ins",
+        "every": 3600,
+    },
     "stale rows": {"task": "segments.tasks.sweep_stale_rows", "every": 3600},
     "partitions": {"task": "events.tasks.make_partitions", "every": 24 * 3600},
 }
@@ -301,6 +306,8 @@ OAUTH2_PROVIDER: dict[str, Any] = {
     "ACCESS_TOKEN_EXPIRE_SECONDS": env.int("OAUTH_ACCESS_TOKEN_SECONDS", default=7200),
     "PKCE_REQUIRED": True,
     "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    # Since its last use; until then one that was used is known, so that a second use ends its family.
+    "REFRESH_TOKEN_EXPIRE_SECONDS": env.int("OAUTH_REFRESH_TOKEN_SECONDS", default=180 * 86400),
     # Plain http is for clients under development on the same machine.
     "ALLOWED_REDIRECT_URI_SCHEMES": ["https"] if PRODUCTION else ["https", "http"],
     "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,

@@ -10,6 +10,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from oauth2_provider.generators import generate_client_secret
+from oauth2_provider.models import clear_expired
 
 from config import clock
 from config.mailboxes import canonical_email
@@ -26,6 +27,7 @@ from workspaces.errors import (
 from workspaces.models import ApiKey, Application, Membership, Role, TokenFamily, User, Workspace
 from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
 from workspaces.scopes import ALL_SCOPES, unknown_scopes
+from workspaces.sessions import SessionStore
 
 KEY_PREFIX = "hr_"
 _SECRET_BYTES = 32
@@ -135,6 +137,12 @@ def forget_expired_tokens() -> int:
     """Delete the families of JWTs of which none can be good any more. Returns how many."""
     deleted, _ = TokenFamily.objects.filter(expires_at__lt=clock.now()).delete()
     return deleted
+
+
+def forget_ended_sign_ins() -> None:
+    """Delete sessions of browsers, and grants and tokens of OAuth clients, that can be good for nothing any more."""
+    SessionStore.clear_expired()
+    clear_expired()
 
 
 def issue_api_key(

@@ -1,4 +1,4 @@
-"""Each claim of the threat model names a test that there is."""
+"""What documents say of tests: each claim of the threat model names one that there is, and each proof is listed."""
 
 import re
 
@@ -13,3 +13,10 @@ def test_every_test_that_the_threat_model_names_is_there():
     for file, name in named:
         text = (ROOT / "tests" / file).read_text()
         assert not name or f"def {name}(" in text, (file, name)
+
+
+def test_every_proof_is_listed():
+    text = (ROOT / "tests" / "README.md").read_text()
+    assert [
+        path.stem for path in (ROOT / "tests/proof").glob("test_*.py") if f"`{path.stem}`" not in text
+    ] == []
