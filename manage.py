@@ -2,7 +2,6 @@
 """Run Django's commands for Headrace."""
 
 import importlib
-import os
 import sys
 
 from config import running
@@ -11,7 +10,6 @@ from config.postgres.locks import ServerUnavailableError
 
 def main() -> None:
     """Run a command; `run` without loading the site first, which would take it as long as its programs."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["run"]:
         running.main(sys.argv[2:])
     management = importlib.import_module("django.core.management")

@@ -1,7 +1,11 @@
 """What is counted of campaigns and of the messages that leave."""
 
+from collections import Counter as Counts
+from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
+from django.db import transaction
 from prometheus_client import Counter, Histogram
 
 from config.metrics.figures import SECONDS
@@ -14,6 +18,12 @@ DELIVERIES = Counter(
     ["channel", "outcome"],
     registry=REGISTRY,
 )
+MESSAGES = Counter(
+    "headrace_messages",
+    "Messages by what was noted of them in the end: sent, or the reason for which one was not.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 DELIVERY_SECONDS = Histogram(
     "headrace_delivery_seconds",
     "How long a receiver took.",
@@ -21,6 +31,18 @@ DELIVERY_SECONDS = Histogram(
     buckets=SECONDS,
     registry=REGISTRY,
 )
+
+
+def count_messages(outcomes: Iterable[str]) -> None:
+    """Count what is noted of messages, after the commit."""
+    if counts := Counts(outcomes):
+        transaction.on_commit(partial(_count, counts), robust=True)
+
+
+def _count(counts: Counts[str]) -> None:
+    for outcome, count in counts.items():
+        MESSAGES.labels(outcome).inc(count)
+
 
 MOST_COUNTED: Final = 10_000
 _READY: Final = (

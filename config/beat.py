@@ -6,7 +6,6 @@ It knows tasks by their names only, so the site need not be loaded.
 import contextlib
 import logging
 import logging.config
-import os
 import select
 import time
 from collections.abc import Callable, Sequence
@@ -25,17 +24,18 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from config import clock, telemetry
 from config.database.work import use_in_process
+from config.entry import told_in_a_line
 from config.metrics.figures import BEAT_TICK
 from config.postgres.locks import ServerUnavailableError
 from config.schedule import CHANNEL, LOOK_SECONDS
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
 
 app = Celery("headrace", fixups=[])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
-telemetry.begin()
+with told_in_a_line():
+    telemetry.begin()
 logger = logging.getLogger(__name__)
 
 

@@ -19,12 +19,12 @@ from django.db import close_old_connections
 from kombu.transport import TRANSPORT_ALIASES
 
 from config.database.work import use_in_process
+from config.entry import require_settings
 from config.memory import settle
 from config.metrics.figures import count_task
 from config.orphans import die_with_parent
 from config.request_ids import request_id
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # `manage.py check` runs them: they would load every page, in workers that serve none.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 # `pgmq://` is a queue in Django's own database, wherever that is.
@@ -32,6 +32,7 @@ TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
 
 app = Celery("headrace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+require_settings()
 # Celery would hang up after each task: the next one would pay for a new connection, on which nothing is planned yet.
 app.conf["CELERY_DB_REUSE_MAX"] = TASKS_PER_CONNECTION = 1_000
 app.autodiscover_tasks()

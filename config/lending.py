@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from config.errors import Overloaded
+from config.metrics.figures import Connections
 
 _ALIAS = "default"
 _IDLE_SECONDS = 5.0
@@ -104,6 +105,8 @@ class ConnectionLender:
         self._wait_seconds = wait_seconds
         self._most_waiting = most_waiting
         self._request_seconds = request_seconds
+        self._slots = size + ingest
+        self._waits = self._refusals = 0
         # Django asks it for the connection of a thread that has none.
         connections.create_connection = self._create  # type: ignore[method-assign]
 
@@ -192,6 +195,12 @@ class ConnectionLender:
         """How many requests wait for a connection."""
         return len(self._waiting)
 
+    def state(self) -> Connections:
+        """Return how many connections there are, are lent and are waited for; how often was waited and refused."""
+        with self._lock:
+            lent = self._slots - len(self._free) - len(self._reserved)
+            return Connections(self._slots, lent, len(self._waiting), self._waits, self._refusals)
+
     def _new(self) -> tuple[BaseDatabaseWrapper, float]:
         connection = self._make(_ALIAS)
         connection.inc_thread_sharing()
@@ -239,7 +248,9 @@ class ConnectionLender:
             if taken is not None:
                 return taken
             if len(self._waiting) >= self._most_waiting:
+                self._refusals += 1
                 raise Overloaded
+            self._waits += 1
             waiter = _Waiter(loan)
             self._waiting.append(waiter)
         seconds = self._wait_seconds
@@ -249,6 +260,7 @@ class ConnectionLender:
         with self._lock:
             if waiter.taken is None:
                 self._waiting.remove(waiter)
+                self._refusals += 1
                 raise Overloaded
             return waiter.taken
 

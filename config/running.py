@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from config.home import BASE_DIR, announce_url, headrace_home, home_trouble, require_home
@@ -157,7 +158,8 @@ class Announcement:
     @staticmethod
     def _credentials(demo: dict[str, Any]) -> list[str]:
         user = demo["user"]
-        reset = f"told at the first start only; for another: manage.py changepassword {user['username']}"
+        command = f"{_python()} manage.py changepassword {user['username']}"
+        reset = f"told at the first start only; for another: {command}"
         rows = {
             "Staff user": user["username"],
             "Password": user.get("password", reset),
@@ -187,17 +189,12 @@ class Announcement:
 
 
 def _programs(options: argparse.Namespace, news: News, wait: Wait) -> list[Program]:
-    granian = [sys.executable, "-m", "config.granian", "--interface=wsgi", "--http=1", "--no-ws"]
     web = [
-        *granian,
-        "--log-level=error",  # a warning says that the threads are many: see config.bodies
+        *(sys.executable, "-m", "config.granian", "--wait"),
         f"--host={options.host}",
         f"--port={options.port}",
         f"--workers={options.web_workers}",
-        "--respawn-failed-workers",
-        "--respawn-interval=0.5",
         "--workers-kill-timeout=2",
-        "config.wsgi:application",
     ]
     # Workers need not know one another: rows and locks do that.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -228,13 +225,18 @@ def _celery(app: str) -> list[str]:
     return [sys.executable, AS_ROOT, "-m", "celery", "--quiet", f"--app={app}"]
 
 
+def _python() -> str:
+    """Return what to call the interpreter that the commands of this installation need, seen from their folder."""
+    path = Path(sys.executable)
+    return str(path.relative_to(BASE_DIR) if path.is_relative_to(BASE_DIR) else path)
+
+
 def _public_url(options: argparse.Namespace) -> str:
     return os.environ.get("PUBLIC_URL") or f"http://localhost:{options.port}"
 
 
 def _web_environment(options: argparse.Namespace) -> dict[str, str]:
     return {
-        "HEADRACE_WEB": "1",
         "RATE_LIMIT_PROCESSES": str(options.web_workers),
         "WEB_THREADS": str(options.web_threads),
         "GRANIAN_BLOCKING_THREADS": str(options.web_threads * THREADS_PER_CONNECTION),

@@ -2,8 +2,6 @@
 
 import io
 import logging
-import os
-import signal
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
@@ -23,11 +21,9 @@ from config.lending import ConnectionLender, Loan
 from config.logs import shown_path
 from config.memory import settle
 from config.metrics.figures import requests
-from config.orphans import die_with_parent
 from config.request_ids import HEADER, begin_request
 from config.spooling import SpooledResponse
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django = get_wsgi_application()
 
 
@@ -131,13 +127,13 @@ _lender = ConnectionLender(
     most_of_workspace=settings.WEB_WORKSPACE_REQUESTS,
     request_seconds=settings.WEB_REQUEST_SECONDS,
 )
+requests.connections = _lender.state
 
 if settings.IN_WEB:
     # Whoever borrows a connection looks whether it is sound, not each request at either end.
     request_started.disconnect(reset_queries)
     request_started.disconnect(close_old_connections)
     request_finished.disconnect(close_old_connections)
-    die_with_parent(signal.SIGTERM)
     # The routes bring in all the code that requests need.
     check_resolver(get_resolver())
     settle()

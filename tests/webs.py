@@ -58,16 +58,11 @@ class Web:
         with self.log.open("wb") as output:
             self.process = psutil.Popen(
                 [
-                    *(sys.executable, "-m", "granian", "--interface=wsgi", "--http=1", "--no-ws"),
-                    *(
-                        "--log-level=error",
-                        "--workers-kill-timeout=2",
-                        f"--port={self.port}",
-                        "config.wsgi:application",
-                    ),
+                    *(sys.executable, "-m", "config.granian"),
+                    *("--workers-kill-timeout=2", f"--port={self.port}"),
                 ],
                 cwd=ROOT,
-                env=_environment(home, HEADRACE_WEB="1", **environment),
+                env=_environment(home, **environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -219,4 +214,5 @@ class Traffic:
 def _environment(home: Path, **environment: str) -> dict[str, str]:
     own = {**os.environ, "HEADRACE_HOME": str(home), "SECRET_KEY": settings.SECRET_KEY, **environment}
     own.pop("DATABASE_URL", None)
+    own.pop("DJANGO_SETTINGS_MODULE", None)  # production has none
     return own

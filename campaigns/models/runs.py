@@ -13,6 +13,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import Q
 
+from campaigns.metrics import count_messages
 from campaigns.reasons import Reason
 from config import clock, ids
 from config.arrays import array
@@ -227,6 +228,8 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
             details = array([orjson.dumps(row.detail).decode() if row.detail else "{}" for row in rows])
             with connection.cursor() as cursor:
                 cursor.execute(_WRITE, [workspace_id, *columns, details])
+            ends = (Decision.Kind.SENT, Decision.Kind.NOT_SENT)
+            count_messages(row.reason or "sent" for row in rows if row.message_id and row.kind in ends)
 
 
 @dataclass(slots=True, kw_only=True)

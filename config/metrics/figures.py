@@ -3,9 +3,9 @@
 import os
 import time
 from collections import Counter as Counts
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -26,6 +26,30 @@ REQUEST_SECONDS = Histogram(
     "From a request's last byte to its answer.",
     ["dialect"],
     buckets=SECONDS,
+    registry=REGISTRY,
+)
+CONNECTION_SLOTS = Gauge(
+    "headrace_web_connections_slots",
+    "Database connections that web processes lend to requests.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+CONNECTIONS_LENT = Gauge(
+    "headrace_web_connections_lent",
+    "How many of them are lent, at a moment within the last seconds.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+CONNECTIONS_AWAITED = Gauge(
+    "headrace_web_connections_waiting_requests",
+    "Requests that wait for one of them, at the same moment.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+CONNECTION_WAITS = Counter(
+    "headrace_web_connection_waits",
+    "Requests that had to wait for a connection, and those of them and of others that were refused (503).",
+    ["outcome"],
     registry=REGISTRY,
 )
 TASKS = Counter(
@@ -57,16 +81,54 @@ STARTED = Gauge(
 
 Request = tuple[str, int, float]
 """Of a request that was answered: its wire format, the status, the seconds it took."""
-_request_seconds = Durations(REQUEST_SECONDS)
 
 
-def _write_requests(seen: Sequence[Request]) -> None:
-    for (dialect, status), count in Counts((dialect, status // 100) for dialect, status, _ in seen).items():
-        REQUESTS.labels(dialect, f"{status}xx").inc(count)
-    _request_seconds.add(((dialect,), seconds) for dialect, _, seconds in seen)
+class Connections(NamedTuple):
+    """What a process lends to its requests."""
+
+    slots: int = 0
+    lent: int = 0
+    awaited: int = 0
+    waits: int = 0
+    """So far: how often a request waited, and how often one was refused."""
+    refusals: int = 0
 
 
-requests: Final = Later[Request](_write_requests)
+class Requests(Later[Request]):
+    """Counts the requests of a process; `connections` is asked meanwhile, and for as long as some are lent."""
+
+    connections: Callable[[], Connections] = staticmethod(Connections)
+    _told: Connections
+
+    def __init__(self) -> None:
+        self._seconds = Durations(REQUEST_SECONDS)
+        super().__init__(self._count)
+
+    def _count(self, seen: Sequence[Request]) -> bool:
+        for (dialect, status), count in Counts(
+            (dialect, status // 100) for dialect, status, _ in seen
+        ).items():
+            REQUESTS.labels(dialect, f"{status}xx").inc(count)
+        self._seconds.add(((dialect,), seconds) for dialect, _, seconds in seen)
+        now = self.connections()
+        CONNECTION_SLOTS.set(now.slots)
+        CONNECTIONS_LENT.set(now.lent)
+        CONNECTIONS_AWAITED.set(now.awaited)
+        for outcome, number, before in (
+            ("waited", now.waits, self._told.waits),
+            ("refused", now.refusals, self._told.refusals),
+        ):
+            if number > before:
+                CONNECTION_WAITS.labels(outcome).inc(number - before)
+        self._told = now
+        return now.lent > 0
+
+    def _start_afresh(self) -> None:
+        super()._start_afresh()
+        self._told = Connections()
+
+
+requests: Final = Requests()
 
 
 @cache

@@ -9,6 +9,7 @@ from django.db import connections, transaction
 
 from campaigns.channels import NotSent
 from campaigns.dispatcher import Dispatcher
+from campaigns.metrics import MESSAGES
 from campaigns.models import Campaign, Message, Run
 from campaigns.services import delivery
 from campaigns.services.delivery import claim_messages, deliver_ready, record_attempts, send, waiting_channels
@@ -419,3 +420,27 @@ def test_a_row_that_cannot_be_recorded_holds_up_no_other(dispatcher, sent, monke
     wait_for(lambda: "could not be recorded" in caplog.text)
     broken.refresh_from_db()
     assert broken.status == Message.Status.SENDING
+
+
+def test_what_is_noted_of_messages_is_counted(
+    workspace, jane, monkeypatch, sent, django_capture_on_commit_callbacks
+):
+    def counted():
+        return {
+            outcome: MESSAGES.labels(outcome)._value.get()
+            for outcome in ("sent", "send_failed", "suppressed")
+        }
+
+    before = counted()
+    with django_capture_on_commit_callbacks(execute=True):
+        a_message(jane)
+        a_message(jane)
+        deliver_ready(workspace.id, "email")
+        refuse(monkeypatch, NotSent("broken", is_permanent=True))
+        a_message(jane)
+        deliver_ready(workspace.id, "email")
+        a_message(jane)
+        suppress(workspace.id, "email", "jane@example.test")
+        deliver_ready(workspace.id, "email")
+    grown = {outcome: number - before[outcome] for outcome, number in counted().items()}
+    assert grown == {"sent": 2, "send_failed": 1, "suppressed": 1}

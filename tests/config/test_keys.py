@@ -29,9 +29,8 @@ SHOW = "from config import settings as s; print(s.SECRET_KEY, s.ERASURE_KEY, s.S
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SECRET_", "ERASURE_"))
-    }
+    left_out = ("SECRET_", "ERASURE_", "DJANGO_")  # production has none of the last
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
@@ -102,6 +101,14 @@ def test_production_asks_for_each_secret_in_one_line(tmp_path):
         line = f"Improperly configured: {missing}: set it in the environment, the same on every node"
         assert done.stderr.strip() == line
     assert not list(tmp_path.iterdir())
+    for program in (
+        ("-m", "config.granian"),
+        ("-m", "celery", "-A", "config", "worker", "--pool=solo"),
+        ("-m", "celery", "-A", "config.beat", "beat", "--pidfile="),
+    ):
+        done = run(*program, **home, SECRET_KEY=STRONG)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.strip() == line
     weak = run("manage.py", "check", **home, SECRET_KEY="only-for-this-machine", ERASURE_KEY=STRONG)
     assert weak.stderr.startswith("Improperly configured: SECRET_KEY: this one is publicly known")
     former = run("-c", SHOW, SECRET_KEY=STRONG, SECRET_KEY_FALLBACKS="only-for-this-machine")

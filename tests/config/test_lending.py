@@ -12,6 +12,7 @@ from django.db import OperationalError, connection, connections, transaction
 from config import lending
 from config.errors import Overloaded
 from config.lending import ConnectionLender
+from config.metrics.figures import Connections
 from tests.config.test_supervisor import wait_for
 
 
@@ -270,6 +271,30 @@ def test_past_a_bound_nobody_waits(lender_of, requests_of):
         requests.begin()
     requests.wait_until_served(3)
     assert requests.served == ["first", "refused", "refused"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_its_state_is_told(lender_of, requests_of):
+    lender = lender_of(1, ingest=1, wait_seconds=10, most_waiting=1)
+    requests = requests_of(lender)
+    assert lender.state() == Connections(slots=2)
+    requests.begin()
+    requests.wait_until_served(1)
+    requests.begin()
+    wait_for(lambda: lender.waiting == 1, 10)
+    requests.begin()
+    requests.wait_until_served(2)
+    assert lender.state() == Connections(slots=2, lent=1, awaited=1, waits=1, refusals=1)
+    requests.go.set()
+    requests.wait_until_served(3)
+    wait_for(lambda: lender.state() == Connections(slots=2, waits=1, refusals=1), 10)
+    lender._wait_seconds = 0.0
+    impatient = requests_of(lender)
+    for count in (1, 2):
+        impatient.begin()
+        impatient.wait_until_served(count)
+    assert impatient.served[1] == "refused"
+    assert lender.state().refusals == 2
 
 
 @pytest.mark.django_db(transaction=True)

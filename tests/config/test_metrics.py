@@ -21,7 +21,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from config import clock, readiness
 from config.looks import Look
 from config.metrics import database, files, later, views
-from config.metrics.figures import dialect_of
+from config.metrics.figures import (
+    CONNECTION_SLOTS,
+    CONNECTION_WAITS,
+    CONNECTIONS_LENT,
+    Connections,
+    Requests,
+    dialect_of,
+)
 from events import metrics as event_metrics
 from events.models import Heartbeat
 from events.services.heartbeat import heartbeat_age, keep_heartbeat
@@ -172,6 +179,30 @@ def test_durations_are_counted_as_the_library_counts_them():
     for told in samples:
         told.pop(("created", ("name", "x")))
     assert samples[0] == samples[1]
+
+
+def test_connections_are_looked_at_for_as_long_as_some_are_lent(monkeypatch):
+    monkeypatch.setattr(later, "SECONDS", 0.01)
+    states = [Connections(5, 2, 1, 3, 0), Connections(5, 1, 0, 3, 2), Connections(5, 0, 0, 4, 2)]
+    told = []
+
+    def look():
+        told.append(states[min(len(told), 2)])
+        return told[-1]
+
+    def counted(outcome):
+        return CONNECTION_WAITS.labels(outcome)._value.get()
+
+    before = counted("waited"), counted("refused")
+    requests = Requests()
+    monkeypatch.setattr(requests, "connections", look)
+    requests.add(("native", 200, 0.1))
+    wait_for(lambda: len(told) >= 3, 10)
+    wait_for(lambda: CONNECTIONS_LENT._value.get() == 0, 10)
+    assert CONNECTION_SLOTS._value.get() == 5
+    assert (counted("waited") - before[0], counted("refused") - before[1]) == (4, 2)
+    time.sleep(0.1)
+    assert len(told) == 3
 
 
 def test_what_is_seen_from_many_threads_is_written_once(monkeypatch):

@@ -95,19 +95,11 @@ def port(tmp_path_factory) -> Iterator[int]:
         "BODY_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
         "WEB_THREADS": str(WEB_THREADS),
         "GRANIAN_BLOCKING_THREADS": str(SERVER_THREADS),
-        "HEADRACE_WEB": "1",
     }
-    command = [
-        sys.executable,
-        "-m",
-        "granian",
-        "--interface=wsgi",
-        "--http=1",
-        "--no-ws",
-        "--log-level=error",
-        "--workers-kill-timeout=2",  # a body that never comes may hold up its end
-    ]
-    command += [f"--port={port}", "config.wsgi:application"]
+    environment.pop("DJANGO_SETTINGS_MODULE", None)  # production has none
+    # A body that never comes may hold up its end.
+    options = ["--workers-kill-timeout=2", f"--port={port}"]
+    command = [sys.executable, "-m", "config.granian", *options]
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
             wait_for(lambda: health(port) == 200, 30)

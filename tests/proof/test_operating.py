@@ -91,6 +91,9 @@ def test_figures_of_all_processes_are_in_one_answer(system: System) -> None:
     assert now['headrace_database_connections{program="web"}'] >= 1
     assert time.time() - now["headrace_beat_tick_timestamp_seconds"] < 60
     assert now["headrace_database_up"] == 1
+    # Of one web process at least, which was asked something.
+    assert now["headrace_web_connections_slots"] in {5, 10}
+    assert 0 <= now["headrace_web_connections_lent"] <= 10
     formats = {name.split('"')[1] for name in now if name.startswith("headrace_requests_total")}
     assert len(formats - {"native", "page", "probe"}) == 1
     assert not any("pid=" in name or "workspace" in name for name in now)
