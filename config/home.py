@@ -2,10 +2,15 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PROBE_BYTES = 2**20
+DATABASE_BYTES = 150 * 2**20
+"""What a new database needs to begin with."""
+
+_CHOICE = " Choose a folder that is yours: HEADRACE_HOME=/path make run"
 
 
 def headrace_home() -> Path:
@@ -17,23 +22,30 @@ def home_trouble(error: OSError) -> str:
     """Return in one line what is wrong with HEADRACE_HOME, and what to do."""
     home = headrace_home()
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"The disk of HEADRACE_HOME ({home}) is full: make room, or choose a folder elsewhere."
+        need = "" if _has_database(home) else f"; a new database takes {DATABASE_BYTES // 2**20} MiB"
+        return f"The disk of HEADRACE_HOME ({home}) is full: make room, or choose a folder elsewhere{need}."
+    if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+        return f"HEADRACE_HOME ({home}) is, or is below, a file.{_CHOICE}"
     where = f" ({error.filename})" if error.filename and str(error.filename) != str(home) else ""
-    return (
-        f"HEADRACE_HOME ({home}) cannot be used: {error.strerror or error}{where}."
-        " Choose a folder that is yours: HEADRACE_HOME=/path make run"
-    )
+    return f"HEADRACE_HOME ({home}) cannot be used: {error.strerror or error}{where}.{_CHOICE}"
 
 
 def require_home() -> None:
     """Make HEADRACE_HOME where it is not, and make sure that there is room. Raises OSError."""
     home = headrace_home()
     home.mkdir(parents=True, exist_ok=True)
+    if not _has_database(home) and shutil.disk_usage(home).free < DATABASE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     probe = home / f".probe-{os.getpid()}"
     try:
         probe.write_bytes(bytes(PROBE_BYTES))
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _has_database(home: Path) -> bool:
+    """Tell whether there is a database already, here or elsewhere."""
+    return bool(os.environ.get("DATABASE_URL")) or os.path.exists(home / "postgres" / "data" / "PG_VERSION")
 
 
 def announced_url() -> str | None:

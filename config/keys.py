@@ -11,6 +11,8 @@ from typing import Final
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from config.home import home_trouble
+
 _BYTES: Final = 48
 _PUBLIC: Final = ("only-for-this-machine",)
 """What this or another project's code or documents have as a secret."""
@@ -35,7 +37,7 @@ def key_in(home: Path, name: str) -> str:
         key = path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(
-            f"{name.upper()}: {path} cannot be read or made ({error.strerror}); set {name.upper()} instead"
+            f"{name.upper()} is kept in HEADRACE_HOME. {home_trouble(error)} Or set {name.upper()} instead"
         ) from None
     if not key:
         raise ImproperlyConfigured(f"{name.upper()}: {path} is empty; remove it for a new one")

@@ -252,9 +252,7 @@ def _take_port(host: str, port: int) -> socket.socket | None:
         try:
             claim.bind(f"\0headrace {host}:{port}")
         except OSError:
-            sys.exit(
-                f"Port {port} is not free (another Headrace is starting); choose another: make run PORT=8001"
-            )
+            sys.exit(f"Port {port} is not free (another Headrace has it); choose another: make run PORT=8001")
     _require_free_port(host, port)
     return claim
 

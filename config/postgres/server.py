@@ -143,6 +143,8 @@ class EmbeddedServer:
             lines = (self.folder / "log").read_text(errors="replace").splitlines()[-50:]
         except OSError:
             return ""
+        # That a program failed is not why it did.
+        lines = [line for line in lines if "CalledProcessError" not in line]
         told = [line for line in lines if any(word in line for word in _LAST_WORDS)]
         return f" ({told[-1].strip()})" if told else ""
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -92,8 +93,7 @@ def test_a_home_that_cannot_be_is_told_in_a_line(tmp_path: Path, command: str, k
     }[kind]
     line = one_line(manage(command, home=home))
     assert str(home) in line
-    # Of others it may be the key that is kept there which is missed first.
-    assert command != "run" or "HEADRACE_HOME=/path" in line
+    assert "HEADRACE_HOME=/path" in line
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
@@ -114,6 +114,29 @@ def test_a_home_of_somebody_else_is_told_in_a_line(tmp_path: Path, kind: str) ->
 def test_a_full_disk_is_told_in_a_line(tmp_path: Path) -> None:
     line = one_line(manage(home=tmp_path / "home", code=FULL))
     assert "is full: make room" in line
+
+
+def test_a_disk_that_is_too_small_for_a_database_is_told_before_one_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setattr(home_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=20 * 2**20))
+    with pytest.raises(OSError, match="No space left") as full:
+        home_module.require_home()
+    assert "a new database takes 150 MiB" in home_module.home_trouble(full.value)
+    data = tmp_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").touch()
+    home_module.require_home()
+
+
+def test_the_reason_is_told_and_not_that_a_program_failed(tmp_path: Path) -> None:
+    failed = "subprocess.CalledProcessError: Command '[initdb]' returned non-zero exit status 1."
+    (tmp_path / "log").write_text(f"initdb: error: could not write: No space left on device\n{failed}\n")
+    assert (
+        EmbeddedServer(tmp_path)._last_words() == " (initdb: error: could not write: No space left on device)"
+    )
 
 
 def test_what_hinders_is_told_by_its_kind() -> None:
