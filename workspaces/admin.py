@@ -49,6 +49,7 @@ from workspaces.staff import (
     TenantAdmin,
     TenantForm,
     WorkspaceFilter,
+    admin_of,
 )
 from workspaces.staff_access import StaffAccess, access_of
 
@@ -207,8 +208,20 @@ class MemberCreationForm(UserCreationForm):  # type: ignore[misc]  # unfold has 
         return cleaned
 
 
+class PeopleHistoryMixin:
+    """A history that names people: one reads of it what is the business of workspaces whose people one sees."""
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
+        if (
+            queryset.model is LogEntry
+            and (where := admin_of(User).workspaces_for(request, "view")) is not None
+        ):
+            queryset = audited_in(queryset, where)
+        return super().get_paginator(request, queryset, *args, **kwargs)  # type: ignore[misc]  # a mixin
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
+class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
     """People who sign in: members see those of the workspaces that they administer.
 
     What is of the person, such as the address or the password, opens every workspace that they are in. So only who
@@ -306,11 +319,27 @@ class UserAdmin(DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  #
             raise PermissionDenied
         return super().user_change_password(request, id, form_url)
 
-    def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Leave out of a user's history what others did to them elsewhere."""
-        if queryset.model is LogEntry and (where := self.workspaces_for(request, "view")) is not None:
-            queryset = audited_in(queryset, where)
-        return super().get_paginator(request, queryset, *args, **kwargs)
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save, and note whose business it is.
+
+        A membership is its workspace's, also where it ended; what is of the person is that of all their workspaces.
+        """
+        user: User = form.instance
+        before = _places_of(user)
+        super().save_related(request, form, formsets, change)
+        after = _places_of(user)
+        places = before | after if form.changed_data else before ^ after
+        user.concerned = {workspace_id for workspace_id, _ in places}  # type: ignore[attr-defined]  # read by the log
+
+    def concerned_by(self, row: User) -> Collection[UUID]:
+        """Return the workspaces whose business it is what was done to a user."""
+        found: Collection[UUID] | None = getattr(row, "concerned", None)
+        return self.workspaces_of(row) if found is None else found
+
+
+def _places_of(user: User) -> set[tuple[UUID, str]]:
+    """Return where a user is, and as what."""
+    return set(Membership.objects.filter(user=user).values_list("workspace_id", "role"))
 
 
 def audited_in(entries: QuerySet[LogEntry], workspaces: Collection[UUID]) -> QuerySet[LogEntry]:
@@ -357,7 +386,7 @@ class WorkspaceForm(StaffForm):
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(StaffAdmin):
+class WorkspaceAdmin(PeopleHistoryMixin, StaffAdmin):
     """Tenants and their members: each is seen by its members, and changed by who administers it."""
 
     resource = "keys"

@@ -149,7 +149,9 @@ class RoleMixin:
     def narrowed(self, request: HttpRequest, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
         """Leave the rows that the user may see."""
         where = self.workspaces_for(request, "view")
-        return rows if where is None else self.in_workspaces(rows, where)
+        if where is None:
+            return rows
+        return self.in_workspaces(rows, where) if where else rows.none()
 
     def in_workspaces(self, rows: models.QuerySet[Any], workspaces: Collection[UUID]) -> models.QuerySet[Any]:
         """Leave the rows of the workspaces."""
@@ -496,35 +498,38 @@ class StaffAdmin(StrictFieldsMixin, RoleMixin, ModelAdmin):  # type: ignore[misc
         ]
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
-        """Let members filter by what the list offers: any other column would tell what no page shows."""
+        """Let members filter by what the list offers.
+
+        Any other column, or what a list adds to its rows and whatever that leads to, would tell what no page shows.
+        """
         if request is None or not access_of(request).is_superuser:
-            name = lookup.split("__", 1)[0]
-            offered = [one[0] for one in self.get_list_filter(request) if isinstance(one, tuple)]
-            is_column = name == "pk" or any(name == field.name for field in self.opts.get_fields())
-            is_offered = any(lookup == one or lookup.startswith(f"{one}__") for one in offered)
-            if is_column and lookup != WorkspaceFilter.parameter_name and not is_offered:
+            offered = self.get_list_filter(request)
+            if not any(_is_asked_by(one[0] if isinstance(one, tuple) else one, lookup) for one in offered):
                 return False
         return bool(super().lookup_allowed(lookup, value, request))
 
+    def concerned_by(self, row: Any) -> Collection[UUID]:
+        """Return the workspaces whose business it is what was done to a row."""
+        return self.workspaces_of(row)
+
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        return self._audited(obj, super().log_addition(request, obj, message))
+        return self._audited([obj], [super().log_addition(request, obj, message)])[0]
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        return self._audited(obj, super().log_change(request, obj, message))
+        return self._audited([obj], [super().log_change(request, obj, message)])[0]
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
         rows = list(queryset)
-        entries = super().log_deletions(request, rows)
-        for row, entry in zip(rows, entries, strict=True):
-            self._audited(row, entry)
-        return entries
+        return self._audited(rows, super().log_deletions(request, rows))
 
-    def _audited(self, row: Any, entry: LogEntry) -> LogEntry:
-        """Note whose business an entry is."""
+    def _audited(self, rows: Sequence[Any], entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+        """Note whose business entries are, of each row one."""
         AuditEntry.objects.bulk_create(
-            AuditEntry(workspace_id=one, entry=entry) for one in self.workspaces_of(row)
+            AuditEntry(workspace_id=one, entry=entry)
+            for row, entry in zip(rows, entries, strict=True)
+            for one in self.concerned_by(row)
         )
-        return entry
+        return entries
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list; without its filters, as Django does it, if they ask for what no column can hold."""
@@ -574,6 +579,14 @@ class StaffAdmin(StrictFieldsMixin, RoleMixin, ModelAdmin):  # type: ignore[misc
             raise PermissionDenied(refusal)
         request.refusal = refusal  # type: ignore[attr-defined]  # read by get_form in the second pass
         return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
+
+
+def _is_asked_by(offered: Any, lookup: str) -> bool:
+    """Return whether a look-up is what a filter of a list asks: one of a column, or one with a name of its own."""
+    if isinstance(offered, str):
+        return lookup == offered or lookup.startswith(f"{offered}__")
+    name = offered.parameter_name
+    return lookup in (name, f"{name}_from", f"{name}_to")
 
 
 def _without(fields: Iterable[Any], names: Collection[str]) -> list[Any]:

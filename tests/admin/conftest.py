@@ -1,7 +1,9 @@
 import pytest
+from django.db import transaction
 from django.test import Client
 
 from tests.admin.rows import fill
+from tests.admin.tenants import somebody, two_tenants
 from workspaces.models import Membership, User, Workspace
 
 
@@ -36,3 +38,24 @@ def member(workspace):
 @pytest.fixture
 def rows(workspace):
     return fill(workspace, 3)
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup, django_db_blocker):
+    """Two tenants, made once: what a test does to them is undone."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        world = two_tenants()
+        world.clients = {
+            "viewer": somebody(world.own, "viewer", permissions=True),
+            "owner": somebody(world.own, "owner"),
+            "nobody": somebody(None, "", permissions=True),
+            "mixed": somebody(world.own, "owner"),
+        }
+        # Who owns one tenant and looks on in the other.
+        mixed = User.objects.get(pk=world.clients["mixed"].session["_auth_user_id"])
+        Membership.objects.create(workspace=world.other, user=mixed, role="viewer")
+        root = Client()
+        root.force_login(User.objects.create(username="own-root", is_staff=True, is_superuser=True))
+        world.clients["superuser"] = root
+        yield world
+        transaction.set_rollback(True)

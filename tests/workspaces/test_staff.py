@@ -357,6 +357,132 @@ def test_a_persons_history_is_of_the_own_workspace(workspace):
     assert "done there" not in text
 
 
+def entries_of(workspace):
+    return LogEntry.objects.filter(pk__in=AuditEntry.objects.filter(workspace=workspace).values("entry_id"))
+
+
+def test_whom_an_owner_takes_out_is_on_record_where_they_were(workspace):
+    gone = colleague((workspace, "editor"))
+    row = {"id": Membership.objects.get(user=gone).pk, "user": gone.pk, "workspace": workspace.pk}
+    body = memberships({**row, "role": "editor", "DELETE": "on"}, initial=1)
+    owner = staff_with((workspace, "owner"))
+    assert owner.post(page("user", "change", gone.pk), personal(gone) | body).status_code == 302
+    assert role_of(gone, workspace) is None
+    (entry,) = entries_of(workspace)
+    assert f"Deleted membership “{gone.username} (Editor)”" in entry.get_change_message()
+    assert gone.username in owner.get(reverse("admin:admin_logentry_changelist")).text
+
+
+@pytest.mark.parametrize("who", ["owner", "superuser"])
+def test_a_membership_is_the_business_of_its_workspace_alone(workspace, who):
+    """Neither who gave it, nor that there is one, is told to the other workspaces of the person."""
+    there, third = WorkspaceFactory.create(), WorkspaceFactory.create()
+    both = colleague((workspace, "editor"), (there, "editor"))
+    if who == "owner":
+        client = staff_with((workspace, "owner"), (third, "owner"))
+    else:
+        client = signed_in(UserFactory.create(is_staff=True, is_superuser=True))
+    body = personal(both, is_active="on")
+    added = memberships({"user": both.pk, "workspace": third.pk, "role": "viewer"})
+    assert client.post(page("user", "change", both.pk), body | added).status_code == 302
+    assert role_of(both, third) == "viewer"
+    assert [entries_of(one).count() for one in (workspace, there, third)] == [0, 0, 1]
+    row = {
+        "id": Membership.objects.get(user=both, workspace=workspace).pk,
+        "user": both.pk,
+        "workspace": workspace.pk,
+        "role": "viewer",
+    }
+    changed = client.post(page("user", "change", both.pk), body | memberships(row, initial=1))
+    assert changed.status_code == 302
+    assert role_of(both, workspace) == "viewer"
+    assert [entries_of(one).count() for one in (workspace, there, third)] == [1, 0, 1]
+
+
+def test_what_is_of_a_person_is_the_business_of_all_their_workspaces(workspace):
+    there = WorkspaceFactory.create()
+    both = colleague((workspace, "editor"), (there, "editor"))
+    client = staff_with((workspace, "owner"), (there, "owner"))
+    body = personal(both, is_active="on", first_name="Ada")
+    assert client.post(page("user", "change", both.pk), body | memberships()).status_code == 302
+    passwords = {"password1": "a new one 42", "password2": "a new one 42"}
+    client.post(reverse("admin:auth_user_password_change", args=[both.pk]), passwords)
+    assert [entries_of(one).count() for one in (workspace, there)] == [2, 2]
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor"])
+def test_the_history_of_a_workspace_names_its_people_to_no_viewer(workspace, role):
+    new = colleague(username="newcomer")
+    root = signed_in(UserFactory.create(is_staff=True, is_superuser=True))
+    added = memberships({"user": new.pk, "role": "editor"})
+    body = {"name": "Mill", "identity_field": workspace.identity_field, "allowed_origins": ""}
+    assert root.post(page("workspace", "change", workspace.pk), body | added).status_code == 302
+    history = page("workspace", "history", workspace.pk)
+    assert "newcomer" in staff_with((workspace, "owner")).get(history).text
+    shown = staff_with((workspace, role)).get(history)
+    assert shown.status_code == 200
+    assert "newcomer" not in shown.text
+
+
+# Sessions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"is_staff": False}])
+def test_who_is_no_staff_any_more_is_out_at_once(workspace, change):
+    client = staff_with((workspace, "owner"))
+    address = reverse("admin:contacts_contact_change", args=[a_contact(workspace).pk])
+    me = User.objects.filter(pk=client.session["_auth_user_id"])
+    assert client.get(address).status_code == 200
+    me.update(**change)
+    for response in (client.get(address), client.post(address, {"last_name": "x"})):
+        assert response.status_code == 302
+        assert response.url.startswith("/admin/login/")
+    assert client.get("/admin/autocomplete/").status_code == 302
+
+
+def test_a_role_that_falls_between_a_question_and_its_answer_counts(workspace):
+    client = staff_with((workspace, "owner"))
+    contact = a_contact(workspace)
+    lists = reverse("admin:contacts_contact_changelist")
+    body = {"action": "erase_chosen", "_selected_action": [str(contact.pk)]}
+    asked = client.post(lists, body)
+    Membership.objects.filter(workspace=workspace).update(role="viewer")
+    client.post(lists, {**body, "confirmed": asked.context["token"]})
+    assert Contact.objects.filter(pk=contact.pk).exists()
+
+
+@pytest.mark.parametrize(
+    "there",
+    ["https://evil.test/", "//evil.test/", "/\\evil.test", "javascript:alert(1)", "http:///evil.test"],
+)
+def test_signing_in_leads_to_no_other_site(workspace, there):
+    user = colleague((workspace, "viewer"), is_staff=True)
+    user.set_password("a good one 7")
+    user.save()
+    client = Client()
+    body = {"username": user.username, "password": "a good one 7", "next": there}
+    for address in ("/admin/login/", f"/admin/login/?next={there}"):
+        response = client.post(address, body)
+        assert (response.status_code, response.url) == (302, "/admin/")
+        assert client.get(f"/admin/login/?next={there}").url == "/admin/"
+        client.logout()
+
+
+def test_a_name_that_somebody_has_is_not_added_again(workspace):
+    there = WorkspaceFactory.create(name="Elsewhere Ltd")
+    taken = colleague((there, "owner"))
+    before = taken.password
+    client = staff_with((workspace, "owner"))
+    for name, email in ((taken.username, "new@example.test"), ("new", taken.email.upper())):
+        body = {**NEW, "username": name, "email": email, "workspace": str(workspace.pk), "role": "viewer"}
+        refused = client.post(page("user", "add"), body)
+        assert refused.status_code == 200
+        assert "Elsewhere" not in refused.text
+    taken.refresh_from_db()
+    assert (taken.password, role_of(taken, workspace)) == (before, None)
+    assert User.objects.filter(email__iexact=taken.email).count() == 1
+
+
 def test_a_list_reads_a_members_roles_once(workspace, django_assert_max_num_queries):
     for _ in range(5):
         client = staff_with((workspace, "owner"), *[(WorkspaceFactory.create(), "viewer") for _ in range(5)])
