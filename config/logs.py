@@ -27,13 +27,18 @@ from config.request_ids import request_id
 _FAULT = 500
 _LINE_BREAKS = {ord("\n"): "\\n", ord("\r"): "\\r"}
 _LEFT_OUT = "…"
+_LONGEST = 4_000
+"""Characters that are shown of what an error says."""
+_QUOTE = re.compile("[\"'“]")
 _PARAMETER = re.compile(r"<[^>]*>|\(\?P[^)]*\)")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-_DETAIL = re.compile(r"\s*\b(?:DETAIL|CONTEXT|QUERY|LINE \d+): .*?(?=\n?HINT: |\Z)", re.DOTALL)
-_ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s/?#'\"]*)[^\s'\"]*", re.IGNORECASE)
+# Texts of clients are among what these look through: none may begin anew at each character of a long run.
+_DETAIL = re.compile(r"(?<!\s)\s*\b(?:DETAIL|CONTEXT|QUERY|LINE \d+): .*?(?=\n?HINT: |\Z)", re.DOTALL)
+_ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}://)(?:[^\s/@'\"]*@)?([^\s/?#'\"]*)[^\s'\"]*", re.IGNORECASE)
 _URL_PATH = re.compile(r"(\burl: )\S+")
-_EMAIL = re.compile(r"[^\s@<>\"'(),;:=\[\]{}]+@[^\s@<>\"'(),;:=\[\]{}]+")
+_IN_EMAIL = r"[^\s@<>\"'(),;:=\[\]{}]"
+_EMAIL = re.compile(rf"(?<!{_IN_EMAIL}){_IN_EMAIL}+@{_IN_EMAIL}+")
 # What PostgreSQL and Django put in quotes without it being a value: names of ours.
 _QUOTED = re.compile(
     r"(?P<kept>\b(?:constraint|relation|column|table|index|function|type|schema|database|role|user|partition|lock"
@@ -107,6 +112,10 @@ def without_values(text: str) -> str:
 def what_it_says(error: BaseException | str) -> str:
     """Return what an error says, without the values that it quotes."""
     text = _DETAIL.sub("", str(error))
+    if len(text) > _LONGEST:
+        # What is cut may end within a quoted value.
+        text = _QUOTED.sub(_LEFT_OUT, text[:_LONGEST].rpartition(" ")[0])
+        text = _QUOTE.split(text, maxsplit=1)[0] + _LEFT_OUT
     return without_values(_QUOTED.sub(lambda found: found["kept"] or _LEFT_OUT, text))
 
 

@@ -25,6 +25,8 @@ def canonical_email(text: str) -> str | None:
     mapped away (RFC 8265); the domain in lower case by UTS 46 and IDNA 2008, non-transitional, as DNS has it.
     Comments, names, angle brackets, folded lines and encoded words are refused: they are no part of an address.
     """
+    if len(text) > _LONGEST:
+        return None
     spelled = text.strip().lower()
     if _PLAIN.fullmatch(spelled) and not _ENCODED_WORD.search(spelled):
         return spelled if len(spelled) - spelled.index("@") - 1 <= _LONGEST_DOMAIN else None
@@ -37,6 +39,8 @@ def canonical_email_part(text: str, *, starts: bool = False, ends: bool = False)
     Labels of a domain are taken as whole ones. Without its "@", one that DNS spells otherwise is only known for a
     domain where the part `ends` the address.
     """
+    if len(text) > _LONGEST:
+        return None
     spelled = unicodedata.normalize("NFC", _visible(text).strip().lower())
     local, at, domain = spelled.rpartition("@")
     if not at and not ends:
@@ -102,11 +106,13 @@ _ATEXT: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]"
 # Letters, digits and hyphens; underscores, which some hosts have for all that.
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _LONGEST_DOMAIN: Final = 253
+_LONGEST: Final = 1_000
+"""Characters of what is read at all: to bring it into one form takes a time that grows with the square."""
 _PLAIN: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")
 _DOT_ATOM: Final = re.compile(rf"(?:{_ATEXT}|[^\x00-\x7f])+(?:\.(?:{_ATEXT}|[^\x00-\x7f])+)*")
 _HOST_LABEL: Final = re.compile(_LABEL)
 # Of RFC 2047, which has none in an addr-spec (section 5): what reads it all the same would write to somebody else.
-_ENCODED_WORD: Final = re.compile(r"=\?.*\?.*\?.*\?=", re.DOTALL)
+_ENCODED_WORD: Final = re.compile(r"=\?[^?]*\?[^?]*\?.*?\?=", re.DOTALL)
 _HOST_PART: Final = re.compile(r"[a-z0-9_.:\[\]-]*")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)+)"@([^@]+)')
 _QUOTED_PART: Final = re.compile(r'"((?:[^"\\]|\\.)+)"')

@@ -20,6 +20,8 @@ _INTERNATIONAL: Final = re.compile(r"(?:tel:)?[^\w+]*\+", re.IGNORECASE)
 _REMARK: Final = re.compile(r"\s*\([^()\d]*\)\s*$")
 # Fewer digits are the beginning of one that goes on in letters.
 _FULL_NUMBER: Final = 7
+_LONGEST: Final = 1_000
+"""Characters of what is read at all: to bring it into one form takes a time that grows with the square."""
 
 
 @lru_cache(maxsize=8192)
@@ -28,6 +30,8 @@ def canonical_phone(text: str) -> str | None:
 
     An extension is dropped: it is not dialled, and two of them are one line.
     """
+    if len(text) > _LONGEST:
+        return None
     spelled = _spelled(text)
     spelled = _REMARK.sub("", spelled)
     bare = _without_remark(spelled)
@@ -45,6 +49,8 @@ def canonical_phone(text: str) -> str | None:
 
 def canonical_phone_part(text: str, *, starts: bool = False) -> str | None:
     """Return a part of numbers as it stands in their one form, such as `+49 (0)30`; None if it is in none."""
+    if len(text) > _LONGEST:
+        return None
     spelled = _EXTENSION.sub("", _spelled(text))
     if starts:
         spelled = _DIALLED_ABROAD.sub("+", spelled)

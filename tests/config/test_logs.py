@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 from datetime import datetime
 
 import pytest
@@ -244,6 +245,23 @@ def test_what_an_error_was_given_is_not_in_the_log(request, log, error, kept, wa
         assert kept.removeprefix("KeyError: ") in told
     if form == "json":
         assert json.loads(told)
+
+
+@pytest.mark.parametrize("pattern", ["a", "a.", "a ", " ", "'\\", '"\\', "'a", "=?", "b'", "a@", "“"])
+def test_what_a_client_wrote_takes_no_time_to_be_left_out(log, settings, pattern):
+    settings.ALLOWED_HOSTS = ["ours.example"]
+    began = time.process_time()
+    host = pattern * (300_000 // len(pattern)) + "x"
+    assert client().get("/admin/", HTTP_HOST=host).status_code == 400
+    logging.getLogger("events.somewhere").error("It failed: %s, %s", ValueError(host), host)
+    assert time.process_time() - began < 5
+
+
+def test_a_value_that_is_cut_is_left_out(log):
+    for value in ("marker " * 2000, 'it\'s a "marker" ' * 2000):
+        logging.getLogger("events.somewhere").error("It failed: %s", ValueError(f"no such thing: {value!r}"))
+    assert log.getvalue().count("It failed: no such thing: …") == 2
+    assert "marker" not in log.getvalue()
 
 
 @pytest.mark.parametrize(

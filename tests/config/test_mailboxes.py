@@ -1,11 +1,12 @@
+import time
 import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.mailboxes import canonical_email, read_mailbox
-from config.phones import canonical_phone
+from config.mailboxes import canonical_email, canonical_email_part, read_mailbox
+from config.phones import canonical_phone, canonical_phone_part
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,24 @@ def test_every_spelling_of_a_number_has_one_form(number, data):
 
 def _wide(character: str) -> str:
     return chr(ord(character) + 0xFEE0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=?a" * 170 + "@example.com",
+        "=?" + "?" * 900 + "@example.com",
+        "é" + "\u0300\u0316" * 500_000 + "@example.com",
+        "é\u200d" * 500_000 + "@example.com",
+        "1" + " " * 1_000_000 + "2",
+        "(" + " " * 1_000_000,
+        "." * 1_000_000 + "+00",
+    ],
+    ids=lambda text: text[:4],
+)
+def test_no_address_takes_long_to_be_read(text):
+    """Anybody may send one: whoever answers a form, or signs in."""
+    began = time.process_time()
+    for read in (canonical_email, canonical_email_part, canonical_phone, canonical_phone_part):
+        read(text)
+    assert time.process_time() - began < 0.2
