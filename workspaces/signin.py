@@ -37,7 +37,7 @@ class AccountBackend(ModelBackend):
         if request is not None:
             require_patience(request)
         user = _user_named(username)
-        account = str(user.pk) if user is not None else _digest(username)
+        account = _account(user, username)
         if request is not None:
             _count(request, account)
         if user is None:
@@ -127,6 +127,16 @@ def _address(request: HttpRequest) -> str:
 
 def _known(request: HttpRequest, account: str) -> str:
     return f"login-known:{client_address(request)}:{account}"
+
+
+def _account(user: User | None, identifier: str) -> str:
+    """Return what attempts at a name are counted by.
+
+    Names that nobody has are one in any case, so those of a user are, too: else a limit would tell who is there.
+    """
+    if user is None:
+        user = User.objects.filter(username__iexact=identifier).order_by("pk").first()
+    return str(user.pk) if user is not None else _digest(identifier)
 
 
 def _digest(identifier: str) -> str:

@@ -105,6 +105,14 @@ def test_a_user_name_and_the_users_address_are_one_account(settings):
     assert [login(name).status_code for name in (user.username, user.email)] == [429, 429]
 
 
+def test_a_limit_tells_nobody_who_is_there(settings):
+    settings.LOGIN_RATE_LIMIT = "2/minute"
+    user = UserFactory.create(username="Known", email="known@example.test")
+    for name in ("Known", "Nobody", user.email, "nobody@example.test"):
+        spelled = (name.upper(), name, name.lower())
+        assert [login(one, address=f"192.0.2.{len(name)}").status_code for one in spelled] == [401, 401, 429]
+
+
 def test_the_networks_of_ipv6_are_one_address_each(settings):
     settings.LOGIN_ADDRESS_RATE_LIMIT = "2/minute"
     statuses = [login(f"n{n}", address=f"2001:db8:1:1::{n}").status_code for n in range(3)]
