@@ -31,7 +31,7 @@ class Credential:
     user_id: UUID | None = None
     rate_limit: str = ""
     expires_at: datetime | None = None
-    """When an API key ends."""
+    """When an API key or an OAuth token ends."""
     workspace: Workspace | None = field(default=None, compare=False, repr=False)
     resources: tuple[str, ...] = ()
     """The addresses that an OAuth token is for; empty: all."""

@@ -42,7 +42,9 @@ def oauth_credentials(hashes: Collection[bytes]) -> dict[bytes, Credential]:
     """Return the credentials of the OAuth tokens that open anything now, by hash."""
     found = {}
     for row in _rows(_OAUTH_TOKENS, [token_hash.hex() for token_hash in hashes]):
-        checksum, scope, resource, user_id, role, application_id, allowed, rate_limit, *workspace = row
+        checksum, scope, resource, expires, user_id, role, application_id, allowed, rate_limit, *workspace = (
+            row
+        )
         tenant = _workspace(workspace)
         scopes = from_oauth(scope) & frozenset(allowed)
         credential = Credential(
@@ -52,6 +54,7 @@ def oauth_credentials(hashes: Collection[bytes]) -> dict[bytes, Credential]:
             scopes=scopes if user_id is None else scopes & ROLE_SCOPES[role],
             user_id=user_id,
             rate_limit=rate_limit,
+            expires_at=expires,
             workspace=tenant,
             resources=tuple(json.loads(resource)),
             secret_hash=bytes.fromhex(checksum),
@@ -104,7 +107,7 @@ _KEYS = """
 """
 # A token that a user authorized dies with the user's membership.
 _OAUTH_TOKENS = """
-    SELECT t.token_checksum, t.scope, t.resource::text, t.user_id, m.role, a.id, a.scopes, a.rate_limit,
+    SELECT t.token_checksum, t.scope, t.resource::text, t.expires, t.user_id, m.role, a.id, a.scopes, a.rate_limit,
         w.id, w.name, w.identity_field, w.allowed_origins, w.created_at
     FROM oauth2_provider_accesstoken t
     JOIN workspaces_application a ON a.id = t.application_id

@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
 
+from config import clock
 from tests.workspaces.factories import (
     PASSWORD,
     MembershipFactory,
@@ -102,6 +103,20 @@ def test_an_expired_token_is_refused(client):
     secret = token_for(client, an_application()).json()["access_token"]
     AccessToken.objects.update(expires=timezone.now() - timedelta(seconds=1))
     assert client.get("/probe", **bearer(secret)).status_code == 401
+
+
+def test_a_token_issues_no_key_that_outlives_it(client):
+    created = an_application()
+    secret = token_for(client, created).json()["access_token"]
+    path = f"/api/workspaces/{created.application.workspace_id}/keys"
+
+    def issue(**end):
+        body = {"name": "x", "scopes": ["events:read"], **end}
+        return client.post(path, body, content_type="application/json", **bearer(secret)).status_code
+
+    now = clock.now()
+    assert issue() == issue(expiresAt=(now + timedelta(days=1)).isoformat()) == 403
+    assert issue(expiresAt=(now + timedelta(minutes=30)).isoformat()) == 201
 
 
 def test_revocation_holds_at_once(client):

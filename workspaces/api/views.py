@@ -245,7 +245,7 @@ def _refuse_more_than_own(credential: object, wanted: Mapping[str, Any]) -> None
         raise AccessDenied(f"You cannot grant what you may not do yourself: {', '.join(beyond)}")
     end = credential.expires_at
     if end is not None and (wanted["expiresAt"] is None or wanted["expiresAt"] > end):
-        raise AccessDenied(f"Your own key ends at {iso_millis(end)}: expiresAt cannot be later")
+        raise AccessDenied(f"Your own key or token ends at {iso_millis(end)}: expiresAt cannot be later")
     if credential.rate_limit not in ("", wanted["rateLimit"]):
         raise AccessDenied(f"Your own rateLimit is {credential.rate_limit}: the key's must be the same")
 
