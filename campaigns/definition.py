@@ -16,7 +16,7 @@ from config.texts import composed
 from events.conditions import fault_of_field, path_of
 from events.errors import InvalidCondition
 from events.models import Event
-from events.rules import Rule, read_rule, scopes_asked_by
+from events.rules import Rule, read_rule, scopes_asked_by, scopes_told_by
 from events.rules.moments import read_duration, read_moment
 from events.rules.nodes import PropertyLeaf
 from events.rules.reading import DeclaredTypes, refuse_unstorable, segments_named_in
@@ -328,12 +328,17 @@ def _scopes_asked_in(raw: object) -> set[str]:
         return set().union(*map(_scopes_asked_in, raw))
     if not isinstance(raw, Mapping):
         return set()
-    found = scopes_asked_by(raw["condition"]) if "condition" in raw else set()
+    found: set[str] = set()
+    if raw.get("condition") is not None:
+        found |= scopes_asked_by(raw["condition"]) | scopes_told_by(raw.get("eventType"))
+    found |= {"contacts:read"} if raw.get("type") in _OF_CONTACTS else set()
     found |= {"segments:read"} if raw.get("segmentId") is not None else set()
     within = (value for name, value in raw.items() if name not in ("condition", "attributes", "properties"))
     return found.union(*map(_scopes_asked_in, within))
 
 
+# What they wait for is a value or a tag of the contact.
+_OF_CONTACTS: Final = ("ATTRIBUTE_CHANGED", "TAG_ADDED", "TAG_REMOVED", "DATE")
 _SCOPES_OF_STEPS: Final = {
     "send": "messages:write",
     "update": "contacts:write",

@@ -68,12 +68,12 @@ def save_template(template: Template, **values: Any) -> Template:
 @transaction.atomic
 def delete_template(template: Template) -> None:
     """Delete a template that nothing sends. Raises TemplateInUse."""
-    if users := _users_of(template):
+    if users := users_of(template):
         raise TemplateInUse(users)
     template.delete()
 
 
-def _users_of(template: Template) -> list[str]:
+def users_of(template: Template) -> list[str]:
     """Return the names of the campaigns that send it, by what is written or what runs, and of the forms."""
     sends = [{"data": {"templateId": str(template.pk)}}]
     is_sent = Q(draft__workflow__nodes__contains=sends) | Q(

@@ -22,6 +22,7 @@ from events.services.idempotency import (
     release_keys,
     request_hash,
 )
+from workspaces.access import Credential
 
 _REFUSALS = (DomainError, APIException, Http404, PermissionDenied)
 
@@ -65,7 +66,8 @@ def answer_once(
 
 def claim_of(request: Request, key: str) -> Claim:
     """Return the claim of a request on its key. Raises InvalidIdempotencyKey."""
-    return Claim(key, request_hash(request.method or "", request.path, dumps(request.data)))
+    digest = request_hash(request.method or "", request.path, dumps(request.data), _readable_by(request.auth))
+    return Claim(key, digest)
 
 
 def http_answer(answer: Answer) -> HttpResponse:
@@ -76,6 +78,12 @@ def http_answer(answer: Answer) -> HttpResponse:
     if answer.is_replay:
         response.headers["Idempotent-Replayed"] = "true"
     return response
+
+
+def _readable_by(credential: object) -> str:
+    """Return what decides how much an answer shows: another credential gets only what it may read itself."""
+    scopes = credential.scopes if isinstance(credential, Credential) else frozenset()
+    return " ".join(sorted(scope for scope in scopes if scope.endswith(":read")))
 
 
 def _kept(response: HttpResponseBase, secrets: Sequence[str]) -> bytes:

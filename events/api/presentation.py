@@ -8,6 +8,7 @@ from contacts.api.shapes import Row, briefs
 from contacts.models import Contact
 from events.api.shapes import CONTEXT_FIELDS
 from events.models import Event
+from events.rules import OF_CONTACTS
 from events.services import RecordedEvent, list_events
 from events.services.group_commit import ContactReader
 from workspaces.models import Workspace
@@ -21,6 +22,13 @@ def rows(workspace: Workspace, events: Sequence[Event], read_contacts: ContactRe
     return [
         {**_row(event), "contact": event.contact_id and contacts.get(event.contact_id)} for event in events
     ]
+
+
+def without_contacts(event: Event) -> Event:
+    """Return an event as it is shown to who may not read contacts: what it notes of one is left out."""
+    if event.source == Event.Source.SYSTEM and event.name.startswith(OF_CONTACTS):
+        event.properties = {}
+    return event
 
 
 def whole(event: Event | RecordedEvent, contact: Row | None) -> Row:

@@ -16,7 +16,7 @@ from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from contacts.api.shapes import briefs, ids_only
 from events.api.ingest import IngestView, json_answer
-from events.api.presentation import rows, whole, with_contact
+from events.api.presentation import rows, whole, with_contact, without_contacts
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer, LagSerializer
 from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
 from events.models import Event
@@ -37,10 +37,12 @@ from workspaces.scopes import Need
 
 MAX_LIMIT = 200
 _SCOPES = {"GET": "events:read", "POST": "events:write"}
-_OF_LISTED, _OF_RECORDED = (
-    Need(method, "contacts:read", "for more of `contact` than the id, else null")
-    for method in ("GET", "POST")
+_OF_LISTED = Need(
+    "GET",
+    "contacts:read",
+    "for more of `contact` than the id, else null, and the `metadata` of `contact.…` and `form.…`, else empty",
 )
+_OF_RECORDED = Need("POST", "contacts:read", "for more of `contact` than the id, else null")
 _LIST_PARAMETERS = [
     OpenApiParameter("contactId", str, description="Filter by contact"),
     OpenApiParameter("type", str, description="Filter by event type"),
@@ -76,7 +78,7 @@ class EventsView(IngestView, NativeAPIView):
             limit=limit,
             before=before,
         )
-        return Response(rows(self.workspace, events, _reader(self)))
+        return Response(rows(self.workspace, [_readable(self, event) for event in events], _reader(self)))
 
     @extend_schema(
         operation_id="ingestEvent",
@@ -132,7 +134,7 @@ class EventView(NativeAPIView):
         event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
         if event is None:
             raise NotFound
-        return Response(with_contact(event, _reader(self)))
+        return Response(with_contact(_readable(self, event), _reader(self)))
 
 
 class EffectsView(NativeAPIView):
@@ -161,6 +163,10 @@ class EffectsView(NativeAPIView):
 def _reader(view: NativeAPIView) -> ContactReader:
     """Return what reads the contacts of events for who asks: of a contact that may not be read the id is left."""
     return briefs if view.may("contacts:read") else ids_only
+
+
+def _readable(view: NativeAPIView, event: Event) -> Event:
+    return event if view.may("contacts:read") else without_contacts(event)
 
 
 def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:

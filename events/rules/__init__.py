@@ -6,10 +6,11 @@ A rule is read once, when it is saved (`read_rule`), and compiled to SQL whereve
 from events.rules.compiling import CompiledRules, Earliest, MeasureSpec, compile_rules, measures_of
 from events.rules.explaining import explain_contact
 from events.rules.nodes import Rule
-from events.rules.reading import read_rule, scopes_asked_by
+from events.rules.reading import OF_CONTACTS, read_rule, scopes_asked_by, scopes_told_by
 from events.rules.warnings import warnings_of
 
 __all__ = [
+    "OF_CONTACTS",
     "CompiledRules",
     "Earliest",
     "MeasureSpec",
@@ -19,5 +20,6 @@ __all__ = [
     "measures_of",
     "read_rule",
     "scopes_asked_by",
+    "scopes_told_by",
     "warnings_of",
 ]

@@ -142,9 +142,17 @@ def scopes_asked_by(raw: Any) -> set[str]:
     if "conditions" in raw:
         return scopes_asked_by(raw["conditions"])
     kind = raw.get("type", "property")
-    return {_SCOPES[kind]} if isinstance(kind, str) and kind in _SCOPES else set()
+    found = {_SCOPES[kind]} if isinstance(kind, str) and kind in _SCOPES else set()
+    return found | scopes_told_by(raw.get("eventType")) if kind == "event" else found
 
 
+def scopes_told_by(event_name: object) -> set[str]:
+    """Return the scopes of what the system's events of a name tell, besides that they happened."""
+    return {"contacts:read"} if isinstance(event_name, str) and event_name.startswith(OF_CONTACTS) else set()
+
+
+OF_CONTACTS: Final = ("contact.", "form.")
+"""How the names begin of events by which the system notes contacts, and what visitors say of themselves."""
 _SCOPES: Final = {
     **dict.fromkeys(("attribute", "channel", "tag", "company"), "contacts:read"),
     **dict.fromkeys(("event", "property"), "events:read"),

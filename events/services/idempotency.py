@@ -25,9 +25,9 @@ class Answer:
     is_replay: bool = False
 
 
-def request_hash(method: str, path: str, body: bytes) -> bytes:
-    """Return what two requests must share to be the same one."""
-    return hashlib.sha256(b"\x00".join((method.encode(), path.encode(), body))).digest()
+def request_hash(method: str, path: str, body: bytes, readable: str) -> bytes:
+    """Return what two requests must share to be the same one; `readable`: the scopes by which they may read."""
+    return hashlib.sha256(b"\x00".join((method.encode(), path.encode(), readable.encode(), body))).digest()
 
 
 def is_key(text: str) -> bool:

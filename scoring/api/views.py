@@ -1,6 +1,6 @@
 """Scoring rules and scores in the native format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from contacts.api.shapes import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from events.api.parameters import moment_parameter
-from events.rules import scopes_asked_by
+from events.rules import scopes_asked_by, scopes_told_by
 from scoring.api.serializers import (
     RulePreviewBodySerializer,
     RulePreviewSerializer,
@@ -162,7 +162,7 @@ class ScoringRuleViewSet(NativeViewSet):
 
     def _save(self, request: Request, rule: ScoringRule | None) -> dict[str, Any]:
         need = _ASKED if rule is None else _ASKED_IN_CHANGE
-        self.need(need, scopes_asked_by(object_body(request).get("condition")))
+        self.need(need, _asked_by(object_body(request), rule))
         serializer = ScoringRuleSerializer(
             rule,
             data=object_body(request),
@@ -172,6 +172,14 @@ class ScoringRuleViewSet(NativeViewSet):
         serializer.is_valid(raise_exception=True)
         saved = save_rule(rule or ScoringRule(workspace=self.workspace), **serializer.validated_data)
         return {**ScoringRuleSerializer(saved).data, "warnings": rule_warnings(saved)}
+
+
+def _asked_by(body: Mapping[str, Any], rule: ScoringRule | None) -> set[str]:
+    """Return the scopes that read what a body's condition asks about, of events of its type or the rule's."""
+    condition = body.get("condition")
+    if condition is None:
+        return set()
+    return scopes_asked_by(condition) | scopes_told_by(body.get("eventType", rule and rule.event_name))
 
 
 class RulePreviewView(NativeAPIView):
@@ -189,7 +197,7 @@ class RulePreviewView(NativeAPIView):
     )
     def post(self, request: Request, workspace_id: str) -> Response:
         """Tell how many of the latest events of its type a rule matches, and whose; nothing is saved."""
-        self.need(_ASKED_TRYING, scopes_asked_by(object_body(request).get("condition")))
+        self.need(_ASKED_TRYING, _asked_by(object_body(request), None))
         serializer = RulePreviewBodySerializer(
             data=object_body(request), context={"workspace": self.workspace}
         )

@@ -328,6 +328,88 @@ def test_an_event_s_contact_is_shown_to_who_may_read_contacts(workspace, jane):
     assert whole.json()["contact"]["email"] == "jane@example.test"
 
 
+def test_what_events_note_of_contacts_is_for_who_may_read_contacts(workspace, jane):
+    whole, reader = but(workspace), but(workspace, "contacts:read")
+    whole.patch(f"contacts/{jane.id}", {"firstName": "Joan", "attributes": {"salary": 77_777}})
+    record_event(workspace, "paid", jane)
+    for name in ("contact.created", "contact.updated"):
+        (told,) = whole.get("events", type=name).json()
+        (blank,) = reader.get("events", type=name).json()
+        assert told["metadata"]["new"]
+        assert blank["metadata"] == {}
+        assert reader.get(f"events/{told['id']}").json()["metadata"] == {}
+    sent = {"type": "contact.updated", "contactId": str(jane.id), "metadata": {"ours": 1}}
+    own = reader.post("events", sent).json()["id"]
+    assert reader.get(f"events/{own}").json()["metadata"] == {"ours": 1}
+
+
+def test_a_rule_about_what_events_note_of_contacts_asks_about_contacts(workspace):
+    blind = but(workspace, "contacts:read")
+    known = {"type": "property", "field": "properties.new.salary", "operator": "gt", "value": 5}
+    leaf = {
+        "type": "event",
+        "eventType": "contact.updated",
+        "operator": "gte",
+        "value": 1,
+        "filters": [known],
+    }
+    rule, about = ({"operator": "AND", "conditions": [one]} for one in (leaf, known))
+    scoring = {"name": "R", "eventType": "contact.updated", "delta": 1, "condition": about}
+    refused(blind.post("segments", {"name": "S", "rules": rule, "evaluation": "DYNAMIC"}), "contacts:read")
+    refused(blind.post("scoring-rules", scoring), "contacts:read")
+    for trigger in (
+        {"type": "EVENT", "eventType": "contact.updated", "condition": about},
+        {"type": "ATTRIBUTE_CHANGED", "field": "attributes.salary"},
+        {"type": "TAG_ADDED", "tag": "vip"},
+        {"type": "DATE", "field": "attributes.birthday"},
+    ):
+        refused(blind.post("campaigns", definition(triggers=[trigger])), "contacts:read")
+
+
+def test_what_is_sent_is_written_by_who_may_send(workspace):
+    able, unable = but(workspace), but(workspace, "messages:write")
+    template, unsent = a_template_row(workspace), a_template_row(workspace, "Unsent")
+    workflow = steps({"type": "send", "data": {"templateId": str(template.id)}})
+    campaign = able.post("campaigns", definition(workflow=workflow)).json()["id"]
+    for change in ({"body": "<p>Buy!</p>"}, {"sender": "Bank <bank@evil.test>"}, {"name": "Other"}):
+        refused(unable.patch(f"templates/{template.id}", change), "messages:write")
+    for change in ({"sender": "Bank <bank@evil.test>"}, {"replyTo": "me@evil.test"}):
+        refused(unable.patch(f"campaigns/{campaign}", change), "messages:write")
+    assert unable.patch(f"templates/{unsent.id}", {"body": "<p>Draft"}).status_code == 200
+    assert unable.patch(f"campaigns/{campaign}", {"name": "Other"}).status_code == 200
+    assert able.patch(f"templates/{template.id}", {"body": "<p>Hello!</p>"}).status_code == 200
+    assert able.patch(f"campaigns/{campaign}", {"replyTo": "us@example.test"}).status_code == 200
+
+
+def test_an_answer_is_given_again_to_who_may_read_as_much(workspace, jane):
+    body, once = {"type": "paid", "contactId": str(jane.id)}, {"HTTP_IDEMPOTENCY_KEY": "once"}
+    reader, sender = (only(workspace, "events:write", *more) for more in (["contacts:read"], []))
+    alike = only(workspace, "events:write", "definitions:write", "contacts:read")
+    first = reader.post("events", body, **once)
+    assert first.json()["contact"]["email"] == "jane@example.test"
+    other = sender.post("events", body, **once)
+    assert other.status_code == 409
+    assert b"jane@" not in other.content
+    assert alike.post("events", body, **once).content == first.content
+    changes = {"HTTP_IDEMPOTENCY_KEY": "another"}
+    one, two = only(workspace, "contacts:write"), only(workspace, "contacts:write", "contacts:read")
+    assert two.post("contacts", {"firstName": "New"}, **changes).status_code == 201
+    assert one.post("contacts", {"firstName": "New"}, **changes).status_code == 409
+
+
+def test_a_person_is_described_to_who_may_read_contacts(workspace, jane):
+    def send(*scopes):
+        secret = a_key(workspace, scopes=["events:write", *scopes]).secret
+        body = {"type": "seen", "person": {"emails": [{"value": "jane@example.test"}]}}
+        path = "/suresend/api/partner/events"
+        return Client().post(path, body, content_type="application/json", **bearer(secret)).json()
+
+    whole, blank = send("contacts:read"), send("events:read")
+    assert (whole["person"]["id"], whole["person"]["firstName"]) == (str(jane.id), "Jane")
+    assert whole["person"].keys() == blank["person"].keys()
+    assert {name: value for name, value in blank["person"].items() if value} == {"id": str(jane.id)}
+
+
 def test_a_segment_s_samples_are_for_who_may_read_contacts(workspace, jane):
     segment = a_segment(workspace, RULE)
     answer = only(workspace, "segments:read").get(f"segments/{segment.id}")

@@ -69,6 +69,7 @@ _DOES, _DOES_CHANGED = (Need(method, *_DONE) for method in ("POST", "PATCH"))
 _TO_SEGMENT = Need("POST", "segments:read", "`segmentId` is given")
 _TO_CONTACTS = Need("POST", "contacts:read", "`contactIds` are given")
 _OF_EVENT = Need("POST", "events:read", "`eventId` is given")
+_FROM = Need("PATCH", "messages:write", "`sender` or `replyTo` is given")
 # The wire's names of what stands beside the definition.
 _NAMES = {
     "name": "name",
@@ -80,6 +81,7 @@ _NAMES = {
     "startAt": "starts_at",
     "endAt": "ends_at",
 }
+_SENDERS = frozenset({"sender", "replyTo"})
 _PERIOD = [
     OpenApiParameter(
         "since", str, description="what began from then on: ISO 8601, UTC unless it names a zone"
@@ -97,7 +99,7 @@ class CampaignViewSet(NativeViewSet):
     pagination_class = None
     lookup_url_kwarg = "campaign_id"
     scopes = _SCOPES
-    needs = (_DOES, _DOES_CHANGED)
+    needs = (_DOES, _DOES_CHANGED, _FROM)
 
     def get_queryset(self) -> QuerySet[Campaign]:
         """Return the workspace's campaigns, oldest first."""
@@ -147,6 +149,8 @@ class CampaignViewSet(NativeViewSet):
         wanted = read_body(CampaignChangesSerializer, request)
         definition = _definition(wanted, campaign.draft)
         self.need(_DOES_CHANGED, scopes_needed(definition))
+        if not _SENDERS.isdisjoint(wanted):
+            self.need(_FROM)
         with faults_at_fields():
             campaign = update_campaign(self.workspace, campaign, definition=definition, **_values(wanted))
         return Response(presentation.campaign_row(campaign))

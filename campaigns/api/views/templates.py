@@ -23,7 +23,7 @@ from campaigns.api.serializers import (
 )
 from campaigns.errors import TemplateNotFound
 from campaigns.models import Template
-from campaigns.services.editing import delete_template, get_template, save_template
+from campaigns.services.editing import delete_template, get_template, save_template, users_of
 from campaigns.services.previewing import preview_template
 from campaigns.services.templates import Rendered
 from campaigns.services.warnings import template_warnings
@@ -31,9 +31,12 @@ from config.ids import parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet, object_body
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
+from workspaces.scopes import Need
 
 # Looking at what would be sent changes nothing, whatever the method; it shows what the contact's values are.
 _READING = {"POST": "campaigns:read contacts:read"}
+# Whoever writes what is sent, sends.
+_SENT = Need("PATCH", "messages:write", "a campaign or a form sends the template")
 
 
 class TemplateViewSet(NativeViewSet):
@@ -50,6 +53,7 @@ class TemplateViewSet(NativeViewSet):
         "PATCH": "campaigns:write",
         "DELETE": "campaigns:write",
     }
+    needs = (_SENT,)
 
     def get_queryset(self) -> QuerySet[Template]:
         """Return the workspace's templates, oldest first."""
@@ -94,6 +98,8 @@ class TemplateViewSet(NativeViewSet):
         """Change what the body names, for messages made from now on."""
         template = template_of(self.workspace, template_id)
         wanted = read_body(TemplateChangesSerializer, request, partial=True)
+        if not self.may(_SENT.scopes) and users_of(template):
+            self.need(_SENT)
         channel = template.channel.upper()
         if object_body(request).get("channel", channel) != channel:
             raise ValidationError({"channel": ["A template stays of its channel."]})

@@ -47,7 +47,8 @@ class EventsView(IngestView):
         incoming = read_event(object_body(request))
         if isinstance(request.auth, Credential) and request.auth.is_public:
             return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _answer_to_page)
-        return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _answer, read_contacts=persons)
+        answer = _answer if self.may("contacts:read") else _answer_without_person
+        return self.submission_of(request, [incoming], SchemaPolicy.OPEN, answer, read_contacts=persons)
 
 
 class UnknownRouteView(RefusalsInOwnFormat, APIView):
@@ -72,6 +73,18 @@ def _answer_to_page(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -
         "wasPersonCreated": False,
     }
     return json_answer(200, answer)
+
+
+def _answer_without_person(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    """Tell of the person and the company their ids only: for who may not read contacts."""
+    (outcome,) = outcomes
+    event = outcome.recorded()
+    answer = {
+        "event": render_event(event),
+        "person": {**UNTOLD_PERSON, "id": event.survivor_id and str(event.survivor_id)},
+        "wasPersonCreated": outcome.contact_created,
+    }
+    return json_answer(201 if outcome.contact_created or outcome.company_created else 200, answer)
 
 
 def _answer(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
