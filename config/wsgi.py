@@ -25,10 +25,15 @@ from config.request_ids import HEADER, begin_request
 from config.spooling import SpooledResponse
 
 _django = get_wsgi_application()
+_LONGEST_HEADER = 16 * 1024
+"""Bytes; some are read in a time that grows with the square."""
+_LONGEST_CONTENT_TYPE = 1_000
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Answer a request, unless so many are being answered that no thread would be left to say so; probes always."""
+    if _has_odd_headers(environ):
+        return _refuse_headers(environ, start_response)
     try:
         place = _places.pop()
     except IndexError:
@@ -45,6 +50,23 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
             answer.when_closed(partial(_places.append, place))
         else:
             _places.append(place)
+
+
+def _has_odd_headers(environ: Environ) -> bool:
+    """Tell whether a header is too long, or of a spelling that no client has and Django fails on (RFC 8187)."""
+    content_type = environ.get("CONTENT_TYPE", "")
+    if len(content_type) > _LONGEST_CONTENT_TYPE or "*=" in content_type:
+        return True
+    return any(len(environ[name]) > _LONGEST_HEADER for name in environ if name.startswith("HTTP_"))
+
+
+def _refuse_headers(environ: Environ, start_response: Any) -> list[bytes]:
+    """Answer that headers cannot be read; the request is read no further."""
+    body = b'{"error": "Request headers too large or malformed"}'
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response("431 Request Header Fields Too Large", [*headers, (HEADER, begin_request(environ))])
+    requests.add(("page", 431, 0.0))
+    return [body]
 
 
 def _answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
