@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
+from oauth2_provider.oauth2_validators import OAuth2Validator
 
 from config import clock
 from tests.workspaces.factories import (
@@ -199,6 +200,19 @@ def test_a_code_serves_once(client, web_application, member):
     code = code_for(client, web_application)
     assert exchange(client, web_application, code).status_code == 200
     assert exchange(client, web_application, code).status_code == 400
+
+
+def test_a_token_that_is_revoked_while_it_is_issued_is_a_refusal(client, monkeypatch):
+    """Of a refresh token that several show at once, each may revoke what another has just got."""
+    created, save = an_application(), OAuth2Validator.save_bearer_token
+
+    def save_and_revoke(*args, **kwargs):
+        save(*args, **kwargs)
+        AccessToken.objects.all().delete()
+
+    monkeypatch.setattr(OAuth2Validator, "save_bearer_token", save_and_revoke)
+    answer = token_for(client, created)
+    assert (answer.status_code, answer.json()) == (400, {"error": "invalid_grant"})
 
 
 def test_pkce_is_required(client, web_application, member):

@@ -11,6 +11,7 @@ from django.db import DataError
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
+from oauth2_provider.models import AccessToken
 from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView
 from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
 
@@ -76,7 +77,11 @@ class OAuthTokenView(OAuthEndpoint, TokenView):  # type: ignore[misc]
         """Answer every grant but the device flow, which has no endpoints here."""
         if request.POST.get("grant_type", "").endswith(":device_code"):
             return JsonResponse({"error": "unsupported_grant_type"}, status=400)
-        response: HttpResponseBase = self.authorization_flow_token_response(request)
+        try:
+            response: HttpResponseBase = self.authorization_flow_token_response(request)
+        except AccessToken.DoesNotExist:
+            # Another request showed the same refresh token, and so revoked what this one was to get.
+            return JsonResponse({"error": "invalid_grant"}, status=400)
         return response
 
 
