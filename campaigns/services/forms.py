@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
 from campaigns.errors import FormExists, FormNotFound, InvalidForm, InvalidSubmission
-from campaigns.models import Form, FormSubmission, PendingConsent, Template
+from campaigns.models import Form, FormSubmission, Message, PendingConsent, Template
 from campaigns.models.messages import Channel
 from campaigns.services.links import public_url, read_token, token_for
 from campaigns.services.messages import Reserved, reserve_message
@@ -23,7 +23,7 @@ from config import clock, ids
 from config.endpoints import canonical_url
 from config.errors import DomainError
 from config.ids import parse_uuid
-from contacts.errors import PersonErased
+from contacts.errors import ContactNotFound, PersonErased
 from contacts.models import Consent, Identifier
 from contacts.services import (
     ContactChanges,
@@ -186,18 +186,22 @@ def pending_confirmation(token: str) -> FormSubmission | None:
 def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
     """Opt in to what the form is for, and set what its answers were to overwrite; return whether that is new.
 
-    Raises ContactNotFound.
+    Raises ContactNotFound, also where the contact has another address by now than the one that the e-mail went to:
+    whoever reads that proves nothing of it.
     """
+    form = submission.form
+    contact = get_contact(form.workspace_id, submission.contact_id)
+    asked = Message.objects.in_workspace(form.workspace_id).filter(key=_key_of_asking(submission)).first()
+    if asked is not None and asked.address != contact.email:
+        raise ContactNotFound
     unconfirmed = FormSubmission.objects.filter(
         workspace_id=submission.workspace_id, pk=submission.pk, confirmed_at=None
     )
     if not unconfirmed.update(confirmed_at=now):
         return False
-    form = submission.form
     # One e-mail asks for all that the person sent while it was open.
     others = _unconfirmed(submission).filter(form__double_opt_in=True, held={})
     others.filter(form__consents__contained_by=_held_by(form)).update(confirmed_at=now)
-    contact = get_contact(form.workspace_id, submission.contact_id)
     if submission.held:
         # Of this submission alone: others may be somebody else's, and the e-mail was not about them.
         contact = update_contact(form.workspace, contact, _overwriting(submission))
@@ -597,6 +601,10 @@ def _name(value: object) -> str | None:
     return None if value is None else str(value)[:_MAX_WORD]
 
 
+def _key_of_asking(submission: FormSubmission) -> str:
+    return f"form:{submission.pk.hex}"
+
+
 def _ask_to_confirm(form: Form, submission: FormSubmission, occurred_at: datetime, now: datetime) -> None:
     """Have the e-mail sent whose link opts in; only there the link is."""
     link = public_url(f"/forms/confirm/{token_for(_CONFIRM, submission.pk.hex)}")
@@ -614,7 +622,7 @@ def _ask_to_confirm(form: Form, submission: FormSubmission, occurred_at: datetim
         submission.contact_id,
         channel=Channel.EMAIL,
         template=template,
-        key=f"form:{submission.pk.hex}",
+        key=_key_of_asking(submission),
         event=event,
         is_transactional=True,
         now=now,

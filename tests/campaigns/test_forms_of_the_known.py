@@ -172,6 +172,18 @@ def test_values_are_overwritten_once_the_person_confirms(workspace, ada):
     assert FormSubmission.objects.get().confirmed_at
 
 
+def test_who_reads_an_old_address_confirms_nothing_for_the_new_one(workspace, ada):
+    set_preferences(workspace, ada.pk, {"email": False})
+    submit(a_form(workspace, on_known="confirm"))
+    NativeClient(workspace).patch(f"contacts/{ada.pk}", {"email": "new@example.test"})
+    before = facts(ada)
+
+    assert follow().status_code == 404
+
+    assert facts(ada) == before
+    assert not FormSubmission.objects.exclude(confirmed_at=None).exists()
+
+
 def test_only_the_e_mail_s_own_values_are_overwritten(workspace, ada):
     form = a_form(workspace, on_known="confirm", double_opt_in=True)
     submit(form, first="Augusta")
