@@ -167,7 +167,6 @@ def test_a_body_that_trickles_is_a_408_in_time(port):
         'Content-Type: x;"' + ";" * 300_000,
         "Content-Type: x; a*=odd''b",
         "If-None-Match: " + "," * 300_000,
-        "Host: " + "a." * 150_000,
     ],
     ids=lambda header: header[:30],
 )
@@ -175,7 +174,9 @@ def test_a_body_that_trickles_is_a_408_in_time(port):
 def test_a_header_that_would_take_long_to_be_read_is_refused(port, header, path):
     """Django looks through some in a time that grows with the square, before it knows what the request is for."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\nConnection: close\r\n\r\n".encode()
+        )
         assert status_of(connection.recv(4096)) == 431
 
 
