@@ -53,7 +53,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
 
 def _has_odd_headers(environ: Environ) -> bool:
     """Tell whether what Django reads slowly is too long, or of a spelling that it fails on (RFC 8187)."""
-    content_type = environ["CONTENT_TYPE"] if "CONTENT_TYPE" in environ else ""
+    content_type = environ.get("CONTENT_TYPE", "")
     if len(content_type) > _LONGEST_HEADER or "*=" in content_type:
         return True
     return "HTTP_IF_NONE_MATCH" in environ and len(environ["HTTP_IF_NONE_MATCH"]) > _LONGEST_HEADER
