@@ -7,6 +7,7 @@ import contextlib
 import logging
 import logging.config
 import select
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,13 @@ from kombu.transport import TRANSPORT_ALIASES
 from config import clock, telemetry
 from config.database.work import use_in_process
 from config.entry import told_in_a_line
+from config.home import BASE_DIR
 from config.metrics.figures import BEAT_TICK
 from config.postgres.locks import ServerUnavailableError
 from config.schedule import CHANNEL, LOOK_SECONDS
 
+# Celery's own script finds the code while it looks for the app only; what has it stay is for Django, and left out.
+sys.path.append(str(BASE_DIR))
 TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
 
 app = Celery("headrace", fixups=[])

@@ -25,6 +25,7 @@ from config.metrics import PROGRAM
 from config.request_ids import request_id
 
 _FAULT = 500
+_UNAVAILABLE = 503
 _LINE_BREAKS = {ord("\n"): "\\n", ord("\r"): "\\r"}
 _LEFT_OUT = "…"
 _LONGEST = 4_000
@@ -168,9 +169,15 @@ def _shown(record: logging.LogRecord) -> logging.LogRecord:
         if path != request.path:
             shown.msg, shown.args = shown.getMessage().replace(request.path, path), ()
     # Who is told to try again, under load say, is refused on purpose.
-    is_on_purpose = record.exc_info is not None and isinstance(record.exc_info[1], DomainError)
-    if is_on_purpose or getattr(record, "status_code", _FAULT) < _FAULT:
+    error = record.exc_info[1] if record.exc_info is not None else None
+    status = getattr(record, "status_code", _FAULT)
+    if isinstance(error, DomainError) or status < _FAULT:
         _refuse(shown, request)
+    elif status == _UNAVAILABLE and error is not None:
+        # Of a database that is away, say, it is of no use where that was noticed, and there may be thousands.
+        _refuse(shown, request)
+        why = f"{type(error).__name__}: {' '.join(what_it_says(error).split())}"
+        shown.msg, shown.args = "%s: %s", (shown.getMessage(), why)
     return shown
 
 

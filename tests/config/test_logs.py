@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 from django.core.exceptions import BadRequest, SuspiciousFileOperation, SuspiciousOperation
+from django.db import OperationalError
 from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.test import Client
@@ -157,6 +158,26 @@ def test_who_is_told_to_try_again_is_a_line(log, monkeypatch, refusal):
     assert answer.status_code == 503
     (line,) = log.getvalue().splitlines()
     assert line.endswith(f"Service Unavailable: {path}")
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_away_is_a_line_that_says_so(log, monkeypatch):
+    def fail(submission):
+        raise OperationalError(
+            "connection failed:\nFATAL:  the database system is starting up\nDETAIL:  of 'Ada'"
+        )
+
+    monkeypatch.setattr(ingest, "submit", fail)
+    workspace = WorkspaceFactory()
+    path = f"/api/workspaces/{workspace.id}/events"
+    answer = client().post(
+        path, {"type": "x"}, content_type="application/json", **bearer(a_key(workspace).secret)
+    )
+
+    assert answer.status_code == 503
+    (line,) = log.getvalue().splitlines()
+    why = "OperationalError: connection failed: FATAL: the database system is starting up"
+    assert line.endswith(f"Service Unavailable: {path}: {why}")
 
 
 @pytest.fixture
