@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from campaigns.models import Message
 from campaigns.services.tracked import click_url
@@ -20,6 +20,7 @@ from events.models import Event
 from tests.config.test_lending import in_thread
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory, a_key
+from workspaces.models import Workspace
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,6 +108,23 @@ def test_whose_time_is_over_is_not_answered_again(events, asked):
     times = asked(sleep)
     assert get(*events) == 503
     assert len(times) == 1
+
+
+def test_a_transaction_that_is_cut_short_by_the_time_leaves_nothing_behind(events, asked, lender):
+    @transaction.atomic
+    def write_and_sleep(number):
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE workspaces_workspace SET name = 'changed'")
+            if number == 1:
+                cursor.execute("SELECT pg_sleep(20)")
+
+    asked(write_and_sleep)
+    assert get(*events) == 503
+    assert not Workspace.objects.filter(name="changed").exists()
+    # Whoever has the connection next waits for no lock.
+    assert get(*events) == 200
+    assert Workspace.objects.filter(name="changed").exists()
+    assert len(lender._free) == 2
 
 
 def test_the_second_time_is_not_longer_than_what_is_left(events, asked):
