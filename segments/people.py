@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from contacts.models import CompanyMembership, Consent, Contact, ContactScore, ContactTag, Identifier
-from events.models import Event
+from events.queries import named_events_of
 from events.rules.plain import Happening, Person, exact, spelled
 from segments.models import Membership, Segment
 
@@ -84,9 +84,10 @@ class _Reading:
 
     def _events(self, names: Collection[str]) -> None:
         by_name: dict[tuple[UUID, str], list[Happening]] = defaultdict(list)
-        for person, row in self._rows(Event.objects.filter(name__in=names)):
-            event = Happening(row.id, row.name, row.occurred_at, row.properties, row.context)
-            by_name[person.id, row.name].append(event)
+        for row in named_events_of(self.workspace_id, self.by_any_id, names):
+            if row.contact_id is not None:
+                event = Happening(row.id, row.name, row.occurred_at, row.properties, row.context)
+                by_name[self.by_any_id[row.contact_id].id, row.name].append(event)
         for (person_id, name), events in by_name.items():
             self.found[person_id].events[name] = sorted(events, key=lambda one: (one.occurred_at, one.id.int))
 

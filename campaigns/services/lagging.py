@@ -158,7 +158,7 @@ SELECT e.id, w.owner, e.name, e.occurred_at, e.source, false
 FROM unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner)
 CROSS JOIN LATERAL (
     SELECT id, name, occurred_at, source FROM events_event
-    WHERE workspace_id = %s AND contact_id = w.origin AND name = ANY(%s) AND id BETWEEN %s AND %s OFFSET 0
+    WHERE workspace_id = %s AND contact_id = w.origin AND name || '' = ANY(%s) AND id BETWEEN %s AND %s OFFSET 0
 ) e
 ORDER BY occurred_at, id
 """

@@ -20,6 +20,7 @@ from config import clock
 from contacts.models import Contact, ContactScore, Merge
 from contacts.services import under_way
 from events.models import Due, Event, EventBatch, ParkedEffect
+from events.queries import named_events_of
 from events.rules.matching import ALWAYS
 from events.rules.nodes import EventLeaf, PropertyLeaf, Rule
 from events.rules.plain import Happening, Person, holds, passes
@@ -190,12 +191,11 @@ class _Recount:
     def _events(self, rule: ScoringRule) -> dict[UUID, Event]:
         """Return the events that the rule judges, and those that it awarded."""
         awarded = [entry.event_id for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())]
-        events = Event.objects.filter(
-            workspace_id=self.workspace_id, received_at__gte=rule.effective_from or ALWAYS
-        )
         # Two queries: each has an index of its own.
-        named = events.filter(contact_id__in=self.owners, name=rule.event_name)
-        return {event.id: event for some in (named, events.filter(id__in=awarded)) for event in some}
+        since = rule.effective_from or ALWAYS
+        named = named_events_of(self.workspace_id, self.owners, [rule.event_name], received_from=since)
+        others = Event.objects.filter(workspace_id=self.workspace_id, id__in=awarded, received_at__gte=since)
+        return {event.id: event for some in (named, others) for event in some}
 
     def _judged_by_themselves(
         self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
@@ -219,11 +219,10 @@ class _Recount:
         come in after it, and a contact that was ever merged.
         """
         histories: dict[UUID, list[Event]] = defaultdict(list)
-        for event in Event.objects.filter(
-            workspace_id=self.workspace_id,
-            contact_id__in=set(self.owners) - self._ever_merged(),
-            name__in={rule.event_name, *tree.event_names},
-        ).order_by("occurred_at", "id"):
+        alone = set(self.owners) - self._ever_merged()
+        names = {rule.event_name, *tree.event_names}
+        known = named_events_of(self.workspace_id, alone, names)
+        for event in sorted(known, key=lambda event: (event.occurred_at, event.id)):
             if event.contact_id is not None:
                 histories[event.contact_id].append(event)
         answers = {}

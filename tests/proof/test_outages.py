@@ -41,6 +41,8 @@ DISK_BYTES = 700 * 2**20
 CHUNK_BYTES = 64 * 2**10
 IDLE_SECONDS = 10.0 if IS_WHOLE else 0.5
 MOST_SLOWDOWN = 2.0
+MOST_SECONDS = 1.0
+"""At most so long take sends beside a fault of somebody else's, however busy the machine is: a fault takes 30."""
 
 
 def storm(system: System, _: Traffic, fault: Fault) -> None:
@@ -255,7 +257,7 @@ def test_what_is_acknowledged_is_stored_and_has_its_effects_once(
         assert outcome.effects == outcome.expected
         assert not traffic.faults(), traffic.faults()[:3]
         if not outcome.concerns_all:
-            assert outcome.slowdown < MOST_SLOWDOWN, outcome
+            assert outcome.slowdown < MOST_SLOWDOWN or outcome.p95_seconds < MOST_SECONDS, outcome
         if SCENARIOS[scenario] is storm:
             assert traffic.retries() > 0
             # Of what a killed worker had in hand nobody knows whether it left.

@@ -93,6 +93,7 @@ class Outcome:
     recovery_seconds: float
     slowdown: float
     """p95 of those whom the fault does not concern, of all where it concerns everybody, by what it is at rest."""
+    p95_seconds: float
     concerns_all: bool
 
 
@@ -308,7 +309,8 @@ class Fault:
             stuck=stuck,
             settled=settled,
             recovery_seconds=self.recovery_seconds,
-            slowdown=self._slowdown(),
+            slowdown=_p95(self._meanwhile()) / _p95(self._at_rest()),
+            p95_seconds=_p95(self._meanwhile()),
             concerns_all=self.concerned is None,
         )
 
@@ -317,14 +319,16 @@ class Fault:
         self.recovery_seconds = self.traffic.wait_until_recovered(self.ended)
         time.sleep(self.idle_seconds / 2)
 
-    def _slowdown(self) -> float:
-        concerned = self.concerned or []
-        tenants = [one for one in self.traffic.tenants if one not in concerned]
+    def _unconcerned(self) -> list[Tenant]:
+        return [one for one in self.traffic.tenants if one not in (self.concerned or [])]
+
+    def _meanwhile(self) -> list[float]:
+        return self.traffic.seconds(self._unconcerned(), self.began, self.ended)
+
+    def _at_rest(self) -> list[float]:
         recovered = self.ended + self.recovery_seconds  # for ever, where nothing did
-        idle = self.traffic.seconds(tenants, self.began - self.idle_seconds, self.began)
-        idle += self.traffic.seconds(tenants, recovered, time.monotonic())
-        meanwhile = self.traffic.seconds(tenants, self.began, self.ended)
-        return _p95(meanwhile) / _p95(idle)
+        before = self.traffic.seconds(self._unconcerned(), self.began - self.idle_seconds, self.began)
+        return before + self.traffic.seconds(self._unconcerned(), recovered, time.monotonic())
 
     def _received(self, system: System) -> Counter[str]:
         """Return how often each message arrived, by its id."""
