@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,44 @@ def dump(parameters: Mapping[str, Any], file: Path) -> None:
 
 
 def restore(parameters: Mapping[str, Any], file: Path) -> None:
-    """Fill an empty database from a file of `dump`, wholly or not at all."""
-    options = ("--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
-    run_program("pg_restore", parameters, *options, f"--dbname={parameters['dbname']}", str(file))
+    """Fill an empty database from a file of `dump`, wholly or not at all. Raises CalledProcessError.
+
+    By way of a script, for pg_restore itself sets what servers before 17 do not know.
+    """
+    programs = INSTALLATION / "bin"
+    reading = [str(programs / "pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(file)]
+    options = (
+        "--no-psqlrc",
+        "--quiet",
+        "--single-transaction",
+        "--set=ON_ERROR_STOP=1",
+        "--output=/dev/null",
+    )
+    told = {variable: str(parameters[key]) for key, variable in VARIABLES.items() if parameters.get(key)}
+    with (
+        subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader,  # noqa: S603  # as above
+        subprocess.Popen(  # noqa: S603  # as above
+            [str(programs / "psql"), *options],
+            env={**os.environ, **told},
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as writer,
+    ):
+        if reader.stdout is None or writer.stdin is None:
+            return
+        is_left_out = False
+        with suppress(BrokenPipeError):
+            for line in reader.stdout:
+                if not is_left_out and line == b"SET transaction_timeout = 0;\n":
+                    is_left_out = True
+                else:
+                    writer.stdin.write(line)
+        _, said_reading = reader.communicate()
+        if reader.returncode:
+            writer.kill()  # nothing is committed of a part
+        with suppress(BrokenPipeError):
+            writer.stdin.close()
+        said = writer.stderr.read() if writer.stderr is not None else b""
+        status = reader.returncode or writer.wait()
+    if status:
+        raise subprocess.CalledProcessError(status, "restore", stderr=(said_reading or said).decode().strip())
