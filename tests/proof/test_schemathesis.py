@@ -1,7 +1,7 @@
 """The OpenAPI document, and what a fuzzer makes of it: every answer is as documented, and none is a 500."""
 
 import re
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from io import StringIO
 
 import pytest
@@ -16,6 +16,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
 from config import wsgi
+from config.lending import Loan
 from segments.services import create_segment, run_build
 from tests.campaigns.rows import a_campaign_row, a_form_row, a_message, a_run, a_template_row
 from tests.contacts.factories import a_contact
@@ -45,7 +46,8 @@ BOUNDED = settings(
 @pytest.fixture
 def _one_connection(monkeypatch):
     """Let requests have the test's connection, and keep its transaction open between them."""
-    monkeypatch.setattr(wsgi._lender, "request", nullcontext)
+    monkeypatch.setattr(wsgi._lender, "begin", Loan)
+    monkeypatch.setattr(wsgi._lender, "end", lambda: None)
     ends = (request_started, request_finished)
     for signal in ends:
         signal.disconnect(close_old_connections)
