@@ -183,5 +183,6 @@ def test_who_says_nothing_lives_where_the_channel_says(workspace, jane):
     use_channel(workspace, "email", time_zone="Europe/Berlin", options={"locale": "de"})
 
     assert a_message(jane, a_template(workspace, BODY)).body == GERMAN
-    with pytest.raises(Exception, match="locale"):
+    with pytest.raises(Exception, match="de-AT") as refused:
         save_channel(workspace, "email", options={"locale": "nowhere"})
+    assert refused.value.field == "options.locale"
