@@ -97,11 +97,11 @@ def wake_ups():
 
 
 @pytest.fixture(autouse=True)
-def _few_parameters():
+def _few_parameters(request):
     """Fail the test of which a statement's parameters grow with the data."""
     _overfull.clear()
     yield
-    assert not _overfull, _overfull
+    assert not _overfull or request.node.get_closest_marker("very_long_rules"), _overfull
 
 
 @pytest.fixture(autouse=True)

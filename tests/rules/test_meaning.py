@@ -112,6 +112,7 @@ def test_dates_are_equal_however_they_are_spelled():
     assert held(nonsense, *rules[:3]) == [False, True, True]
 
 
+@pytest.mark.very_long_rules
 def test_several_full_rules_are_decided_together():
     """PostgreSQL's select has at most 1,664 columns; these rules need thousands."""
     leaves = [
