@@ -121,7 +121,7 @@ def test_a_re_scoring(workspace, jane, meanwhile, name):
     assert verify_contacts(workspace.id, [jane.id]) == []
 
 
-@pytest.mark.parametrize("name", ["lock_persons", "_announce", "_tell_regrouped"])
+@pytest.mark.parametrize("name", ["lock_persons", "_announce", "_regroup"])
 @pytest.mark.parametrize("is_undo", [False, True], ids=["merge", "undo"])
 def test_a_merge_and_its_undo(workspace, jane, meanwhile, name, is_undo):
     inside, outside = a_segment(workspace, BOUGHT), a_segment(workspace, NEVER_BOUGHT)
