@@ -1,4 +1,4 @@
-"""How an address that is called is spelled, and a chat: every spelling of one has one form."""
+"""Canonical forms of webhook URLs and Telegram chat ids: every spelling of one has the same form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a program ends that cannot begin."""
+"""End a program that cannot start, for want of a secret say, with one line instead of a traceback."""
 
 import sys
 from collections.abc import Iterator

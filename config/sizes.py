@@ -1,4 +1,4 @@
-"""How much one thing may hold: a body's bounds are those of all that it holds, and one thing's are narrower."""
+"""Count the keys of one JSON value, an event's properties say, against `settings.MAX_KEYS`."""
 
 from typing import Any
 

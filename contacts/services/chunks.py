@@ -1,4 +1,4 @@
-"""Long work that rows tell the state of: some of it a transaction, by whoever comes, until it is done."""
+"""Resumable background work in chunks, a transaction each; rows keep how far it has come."""
 
 import logging
 from collections.abc import Callable, Iterable
