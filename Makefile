@@ -65,7 +65,7 @@ $(STAMP): requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m compileall -q config workspaces contacts events scoring segments campaigns
+	$(BIN)/python -m compileall -q config workspaces contacts events scoring segments campaigns dialects
 	touch $(STAMP)
 
 # Needs uv. `--no-emit-index-url` keeps package index addresses out of the repository.

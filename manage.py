@@ -4,14 +4,14 @@
 import importlib
 import sys
 
-from config import running
-from config.postgres.locks import ServerUnavailableError
+from config.runtime import all_in_one
+from config.runtime.postgres.locks import ServerUnavailableError
 
 
 def main() -> None:
     """Run a command; `run` without loading the site first, which would take it as long as its programs."""
     if sys.argv[1:2] == ["run"]:
-        running.main(sys.argv[2:])
+        all_in_one.main(sys.argv[2:])
     management = importlib.import_module("django.core.management")
     try:
         management.execute_from_command_line(sys.argv)

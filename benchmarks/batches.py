@@ -46,7 +46,7 @@ def measure(rounds: int, seconds: float) -> None:
 
 def _apply_the_rest(workspace: UUID) -> None:
     """Leave nothing waiting: the next round is to begin as this one did."""
-    from events.services import apply_effects
+    from events.processing.effects import apply_effects
 
     apply_effects(workspace)
 

@@ -62,13 +62,13 @@ def deliveries(rounds: int, seconds: float) -> None:
     """(m): messages that leave for a local SMTP server, one worker's way."""
     from django.conf import settings
 
-    from campaigns.dispatcher import Dispatcher
+    from campaigns.messaging.dispatcher import Dispatcher
 
     workspace = UUID(make_workspace("deliveries")["workspace"])
     contacts = fill(workspace, contacts=2_000, events=0)
     give_addresses(workspace, contacts)
     port = free_port()
-    settings.EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+    settings.EMAIL_BACKEND = "campaigns.messaging.channels.email.SMTPBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
     rates, costs = [], []
     with smtp_server(port):
@@ -89,8 +89,8 @@ WAIT = {"nodes": [{"id": "wait", "type": "wait", "data": {"duration": "30d"}}], 
 
 def mail(workspace: UUID) -> dict[str, Any]:
     """Return a workflow that sends an e-mail at once."""
+    from campaigns.messaging.settings import save_template
     from campaigns.models import Template
-    from campaigns.services.editing import save_template
     from workspaces.models import Workspace
 
     template = save_template(
@@ -105,7 +105,7 @@ def mail(workspace: UUID) -> dict[str, Any]:
 
 def make_campaign(workspace: UUID, name: str, category: str, workflow: dict[str, Any]) -> None:
     """Make an active campaign on purchases of a category."""
-    from campaigns.services.campaigns import activate_campaign, create_campaign
+    from campaigns.journeys.lifecycle import activate_campaign, create_campaign
     from workspaces.models import Workspace
 
     space = Workspace.objects.get(id=workspace)

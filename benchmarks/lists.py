@@ -300,7 +300,7 @@ def fill(cursor: Any, workspace_id: UUID, contacts: int, events: int) -> None:
     from config import clock
     from contacts.models import Tag
     from events.models import EventDefinition
-    from events.partitions import ensure_partitions
+    from events.stream.partitions import ensure_partitions
 
     now = clock.now()
     ensure_partitions(now - timedelta(days=day) for day in range(PERIOD_DAYS + 1))

@@ -30,7 +30,7 @@ def inserts(clients: int = 8, seconds: int = 4) -> tuple[float, float]:
     """Return durable one-row inserts/s of pgbench, and the CPU milliseconds that the server takes for one."""
     from django.db import connection
 
-    from config.postgres.server import INSTALLATION
+    from config.runtime.postgres.server import INSTALLATION
 
     parameters = connection.get_connection_params()
     environment = {
@@ -150,6 +150,6 @@ def servers() -> Iterator[psutil.Process]:
 
 def _kind_of(command: list[str]) -> str | None:
     """Return the kind of a process; its program's name ends a path or is a word of its own."""
-    if "config.granian" in command:
+    if "config.runtime.granian" in command:
         return "web"
     return next((kind for kind in ("worker", "beat") if kind in command), None)

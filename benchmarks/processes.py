@@ -34,13 +34,13 @@ def set_up() -> None:
     django.setup()
 
     from campaigns import receivers as campaigns
-    from config.memory import settle
+    from config.runtime.garbage_collection import settle
     from events import receivers as events
 
     settle()  # as in a worker
     events.publish = lambda workspace_id: None  # type: ignore[assignment]
-    campaigns.publish_steps = lambda workspace_id: None  # type: ignore[assignment]
-    campaigns.publish_beginning = lambda workspace_id: None  # type: ignore[assignment]
+    campaigns.publish_enrollment_wakeup = lambda workspace_id: None  # type: ignore[assignment]
+    campaigns.publish_campaign_wakeup = lambda workspace_id: None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager

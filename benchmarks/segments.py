@@ -100,9 +100,9 @@ def building(rounds: int, seconds: float) -> None:
 def lapses(rounds: int, seconds: float) -> None:
     """(n): 100,000 memberships that fall due within one minute, and what senders notice of it."""
     from config import clock
-    from events.services import lag_of
+    from events.processing.lag import processing_lag
+    from segments.build import run_build
     from segments.models import Membership
-    from segments.services import run_build
 
     demo = make_workspace("lapses")
     workspace = UUID(demo["workspace"])
@@ -116,9 +116,9 @@ def lapses(rounds: int, seconds: float) -> None:
         quiet = paced(port, demo, contacts, seconds=15)
         assert members.count() == len(contacts), "they began to lapse before all was ready"
         time.sleep(max((begins - clock.now()).total_seconds(), 0))
-        with watched(lambda: lag_of(workspace, clock.now()).seconds(clock.now())) as lags:
+        with watched(lambda: processing_lag(workspace, clock.now()).seconds(clock.now())) as lags:
             busy = paced(port, demo, contacts, seconds=60)
-            while lag_of(workspace, clock.now()).overdue:
+            while processing_lag(workspace, clock.now()).overdue:
                 time.sleep(0.2)
         late = (clock.now() - begins - MINUTE).total_seconds()
     ratio = percentile(busy, 0.95) / percentile(quiet, 0.95)
@@ -131,8 +131,8 @@ def lapses(rounds: int, seconds: float) -> None:
 
 def visible(rounds: int, seconds: float) -> None:
     """(j): from an event's acceptance until its membership is seen, at 500 events/s."""
+    from segments.build import run_build
     from segments.models import Membership
-    from segments.services import run_build
 
     demo = make_workspace("visible")
     workspace = UUID(demo["workspace"])
@@ -186,16 +186,16 @@ def seen_after(port: int, demo: dict[str, Any], contacts: list[UUID], rows: Any)
 
 def lanes(workspace: UUID, segment_id: UUID, work: str) -> list[tuple[str, UUID, UUID, int]]:
     """Return what is to be done for a segment, lane by lane."""
-    from events.services import LANES
+    from events.stream.outbox import LANE_COUNT
 
-    return [(work, workspace, segment_id, lane) for lane in range(LANES)]
+    return [(work, workspace, segment_id, lane) for lane in range(LANE_COUNT)]
 
 
 def work_on_lane(work: str, workspace: UUID, segment_id: UUID, lane: int) -> str:
     """Build or announce a lane of a segment."""
-    from segments.services import announce_lane, build_lane
+    from segments.build import build_lane, publish_lane
 
-    return (build_lane if work == "build" else announce_lane)(workspace, segment_id, lane)[0]
+    return (build_lane if work == "build" else publish_lane)(workspace, segment_id, lane)[0]
 
 
 def fill(
@@ -210,7 +210,7 @@ def fill(
     from django.db import connection
 
     from config import clock
-    from events.partitions import ensure_partitions
+    from events.stream.partitions import ensure_partitions
 
     now = clock.now()
     first = first or now - over
@@ -258,7 +258,7 @@ def buys(category: str | None, at_least: int, window: str | None) -> dict[str, A
 
 def make_segment(workspace: UUID, name: str, rule: dict[str, Any]) -> Any:
     """Make a segment; whoever measures builds it."""
-    from segments.services import create_segment
+    from segments.definitions import create_segment
     from workspaces.models import Workspace
 
     return create_segment(Workspace.objects.get(id=workspace), name=name, raw=rule)
@@ -275,11 +275,12 @@ def make_rules(
     workspace: UUID, *, scoring: int, segments: int, matching: int, window: str | None = "30d"
 ) -> None:
     """Replace the workspace's rules. Of the segments that an event touches, every other one can change."""
-    from events.services import bump_rules_version
+    from events.processing.effects import bump_rules_version
     from scoring.models import ScoringRule
-    from scoring.services import delete_rule, save_rule
+    from scoring.rules import delete_rule, save_rule
+    from segments.build import purge_stale_rows, run_build
+    from segments.definitions import delete_segment
     from segments.models import Segment
-    from segments.services import delete_segment, forget_stale_rows, run_build
     from workspaces.models import Workspace
 
     space = Workspace.objects.get(id=workspace)
@@ -287,7 +288,7 @@ def make_rules(
         delete_rule(rule)
     for segment in Segment.objects.filter(workspace_id=workspace):
         delete_segment(space, segment)
-    forget_stale_rows(workspace)
+    purge_stale_rows(workspace)
     for place in range(scoring):
         save_rule(
             ScoringRule(workspace=space, name=f"rule {place}", event_name="buy", points=1),
@@ -309,9 +310,11 @@ def make_rules(
 
 def run(workspace: UUID, contacts: list[UUID], count: int, *, categories: int) -> float:
     """Return events/s of one worker over events that wait, what follows from them included."""
-    from contacts.services import ContactReference
+    from contacts.references import ContactReference
     from events.models import EventBatch
-    from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
+    from events.processing.effects import apply_effects
+    from events.stream.recording import record_events
+    from events.stream.types import IncomingEvent, SchemaPolicy
     from workspaces.models import Workspace
 
     apply_effects(workspace)

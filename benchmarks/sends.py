@@ -11,7 +11,7 @@ from benchmarks.processes import headrace, make_workspace, plain_way, post_all
 
 CONTACTS = 1_000
 RULES = 10
-PLAIN_KEY = "plain"
+BASELINE_KEY = "plain"
 
 
 def measure(rounds: int, seconds: float) -> None:
@@ -20,7 +20,7 @@ def measure(rounds: int, seconds: float) -> None:
     workspace = UUID(demo["workspace"])
     contacts = make_contacts(workspace, CONTACTS)
     make_rules(workspace)
-    make_plain_rows(workspace, contacts)
+    make_baseline_rows(workspace, contacts)
     done = [_round(demo, contacts, seconds) for _ in range(rounds)]
     show("", "2,000,000 additions in a loop, seconds", [each["loop"] for each in done])
     show("", "pgbench, durable one-row inserts/s by 8 clients", [each["pgbench"] for each in done])
@@ -77,7 +77,7 @@ def _round(demo: dict[str, Any], contacts: list[str], seconds: float) -> dict[An
     ]
     with plain_way() as port:
         figures["plain"] = post_all(
-            port, "/events", PLAIN_KEY, plain_bodies, connections=32, seconds=seconds
+            port, "/events", BASELINE_KEY, plain_bodies, connections=32, seconds=seconds
         )["per_second"]
     return figures
 
@@ -111,7 +111,8 @@ def make_contacts(workspace: UUID, count: int) -> list[str]:
     """Make contacts by their e-mail addresses."""
     from django.db import connection, transaction
 
-    from contacts.services import ContactReference, resolve_contacts
+    from contacts.identity.resolution import resolve_contacts
+    from contacts.references import ContactReference
 
     references = [
         ContactReference(identifiers=(("email", f"{place}@example.test"),), if_missing="create")
@@ -126,9 +127,9 @@ def make_contacts(workspace: UUID, count: int) -> list[str]:
 
 def make_rules(workspace: UUID) -> None:
     """Make scoring rules on the name that is sent, and declare it for the format that wants that."""
-    from events.services import create_definition
+    from events.stream.definitions import create_definition
     from scoring.models import ScoringRule
-    from scoring.services import save_rule
+    from scoring.rules import save_rule
     from workspaces.models import Workspace
 
     space = Workspace.objects.get(id=workspace)
@@ -138,13 +139,13 @@ def make_rules(workspace: UUID) -> None:
     create_definition(space, "purchase")
 
 
-def make_plain_rows(workspace: UUID, contacts: list[str]) -> None:
+def make_baseline_rows(workspace: UUID, contacts: list[str]) -> None:
     """Give the plain way its contacts and a key."""
     import hashlib
 
     from benchmarks.plain.models import PlainContact, PlainKey
 
-    key_hash = hashlib.sha256(PLAIN_KEY.encode()).hexdigest()
+    key_hash = hashlib.sha256(BASELINE_KEY.encode()).hexdigest()
     PlainKey.objects.create(key_hash=key_hash, workspace_id=workspace)
     PlainContact.objects.bulk_create(
         PlainContact(id=each, workspace_id=workspace, email=f"{each}@example.test") for each in contacts

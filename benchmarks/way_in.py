@@ -160,7 +160,7 @@ class Instead:
 
     def gathered(self, sender: Sender, count: int) -> list[Any]:
         """Return what requests would have had recorded."""
-        from events.services.idempotency import Answer
+        from events.stream.idempotency import Answer
 
         found: list[Any] = []
 
@@ -180,8 +180,8 @@ class Instead:
 
 def write(groups: list[list[Any]], count: int) -> None:
     """Write about so many submissions, group by group, as a writer of the web process does."""
-    from events.services.group_commit import _written
-    from events.services.idempotency import Answer
+    from events.stream.group_commit import _written
+    from events.stream.idempotency import Answer
 
     for turn in range(max(count // GROUP, 1)):
         results = _written(groups[turn % len(groups)])
@@ -237,7 +237,7 @@ def _environ(path: str, body: bytes, key: str) -> dict[str, Any]:
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
+        "wsgi.enrollment_once": False,
     }
 
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name
 
 from config.checks import is_local
-from config.mailboxes import read_mailbox
+from config.values.emails import read_mailbox
 
 
 def check_email_backend(**_: Any) -> list[CheckMessage]:
@@ -32,7 +32,7 @@ def check_deliveries(**_: Any) -> list[CheckMessage]:
     """Refuse, in production, what keeps e-mail from its readers, or its news from us."""
     found: list[CheckMessage] = []
     backend = settings.EMAIL_BACKEND
-    if backend == "campaigns.channels.inbox.InboxBackend":
+    if backend == "campaigns.messaging.channels.inbox.InboxBackend":
         found.append(
             Error(
                 "No e-mail leaves: EMAIL_URL is not set, and the local inbox takes it all.",
@@ -49,7 +49,7 @@ def check_deliveries(**_: Any) -> list[CheckMessage]:
             )
         )
     is_encrypted = settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL
-    is_smtp = backend.startswith("campaigns.channels.email.")
+    is_smtp = backend.startswith("campaigns.messaging.channels.email.")
     if is_smtp and not is_encrypted and not is_local(settings.EMAIL_HOST):
         found.append(
             Warning(

@@ -1,4 +1,4 @@
-"""The third wheel: what happens to contacts starts runs of campaigns, ends them, or lets them go on.
+"""The third wheel: what happens to contacts starts enrollments of campaigns, ends them, or lets them go on.
 
 Runs begin here as far as they come by waiting, sending and choosing; all other steps are taken later, in short
 transactions of their own.
@@ -11,90 +11,100 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from campaigns.definition import EventTrigger, is_believed
+from campaigns.journeys.correlation import correlation_value_at, event_properties
+from campaigns.journeys.date_triggers import CONTACT_CHANGE_EVENTS, process_date_triggers
+from campaigns.journeys.definition import EventTrigger, is_trusted
+from campaigns.journeys.enrollment import Candidate, enroll
+from campaigns.journeys.listeners import process_listeners
+from campaigns.journeys.merges import end_duplicate_enrollments, end_enrollments_of_removed_contacts
+from campaigns.journeys.parking import park_campaign
+from campaigns.journeys.plans import ActiveCampaign, CampaignPlan, cached_plan, load_plan
 from campaigns.reasons import Reason
-from campaigns.services.correlating import properties_of, value_at
-from campaigns.services.dating import CHANGES, keep_dates
-from campaigns.services.enrolling import Candidate, enrol
-from campaigns.services.noticing import notice
-from campaigns.services.parking import set_campaign_aside
-from campaigns.services.plans import Plan, Starter, kept_plan, plan_of
-from campaigns.services.regrouping import end_runs_of_gone, settle_regrouped
-from events.conditions import Sql
 from events.models import EffectsLevel
-from events.rules.matching import EventRule, given_events, matches
-from events.services import EffectBatch, EffectEvent, isolate, only_where, park
-from segments.services.leaving import GONE_SUBJECT
+from events.processing.bisection import bisect_failures
+from events.processing.effects import EffectBatch, EffectEvent, runs_only_when
+from events.processing.parking import park
+from events.rules.conditions import Sql
+from events.rules.event_matching import EventRule, given_events, matches
+from segments.removal import REMOVED_CONTACT_TIMER_KEY
 
-EFFECT: Final = "campaigns.effects.enrol_contacts"
-_MOST_PAIRS: Final = 50_000
+EFFECT: Final = "campaigns.effects.enroll_contacts"
+_MAX_PAIRS_PER_STATEMENT: Final = 50_000
 """Of events and campaigns that one statement decides."""
 
-Listener = tuple[Starter, list[EventTrigger]]
+CampaignTriggers = tuple[ActiveCampaign, list[EventTrigger]]
 
 
-def _may_mean_something(batch: EffectBatch) -> bool:
-    plan = kept_plan(batch.workspace_id, batch.rules_version)
+def _is_relevant(batch: EffectBatch) -> bool:
+    plan = cached_plan(batch.workspace_id, batch.rules_version)
     return (
         plan is None
-        or bool(plan.unreadable or batch.regrouped)
-        or any(one.subject == GONE_SUBJECT or one.subject in plan.dates for one in batch.due)
-        or not (plan.triggers.keys() | plan.notices.keys()).isdisjoint(batch.names)
-        or (bool(plan.dates or plan.date_waits) and any(event.name in CHANGES for event in batch.told))
+        or bool(plan.unreadable or batch.identities_changed)
+        or any(
+            trigger.timer_key == REMOVED_CONTACT_TIMER_KEY or trigger.timer_key in plan.dates
+            for trigger in batch.due
+        )
+        or not (plan.triggers.keys() | plan.listeners.keys()).isdisjoint(batch.names)
+        or (
+            bool(plan.dates or plan.date_waits)
+            and any(event.name in CONTACT_CHANGE_EVENTS for event in batch.system_events)
+        )
     )
 
 
-@only_where(_may_mean_something)
-def enrol_contacts(batch: EffectBatch) -> None:
-    """Let what the batch tells of end runs and wake them, then start what it starts."""
-    if gone := [one.contact_id for one in batch.due if one.subject == GONE_SUBJECT]:
-        end_runs_of_gone(batch.workspace_id, gone, batch.now)
-    if batch.regrouped:
-        settle_regrouped(batch.workspace_id, batch.regrouped, batch.now)
-    plan = plan_of(batch.workspace_id)
+@runs_only_when(_is_relevant)
+def enroll_contacts(batch: EffectBatch) -> None:
+    """Let what the batch tells of end enrollments and wake them, then start what it starts."""
+    if gone := [timer.contact_id for timer in batch.due if timer.timer_key == REMOVED_CONTACT_TIMER_KEY]:
+        end_enrollments_of_removed_contacts(batch.workspace_id, gone, batch.now)
+    if batch.identities_changed:
+        end_duplicate_enrollments(batch.workspace_id, batch.identities_changed, batch.now)
+    plan = load_plan(batch.workspace_id)
     for campaign_id, error in plan.unreadable:
-        set_campaign_aside(batch.workspace_id, campaign_id, error, batch.now)
+        park_campaign(batch.workspace_id, campaign_id, error, batch.now)
     if plan.is_idle:
         return
-    notice(batch, plan)
-    keep_dates(batch, plan)
-    _start(batch, plan)
+    process_listeners(batch, plan)
+    process_date_triggers(batch, plan)
+    _enroll_triggered(batch, plan)
 
 
-def _start(batch: EffectBatch, plan: Plan) -> None:
+def _enroll_triggered(batch: EffectBatch, plan: CampaignPlan) -> None:
     events: dict[tuple[str, bool], list[EffectEvent]] = defaultdict(list)
     for event in batch.events:
         if event.name in plan.triggers:
             events[event.name, event.is_repeat].append(event)
     for (name, _), named in events.items():
-        refusals = _refusals(named)
-        for (_, path), listeners in _alike(plan.triggers[name]).items():
-            _enrol_alike(batch, listeners, named, refusals, path)
+        refusals = _refused_events(named)
+        for (_, path), campaigns_with_triggers in _group_for_enrollment(plan.triggers[name]).items():
+            _enroll_group(batch, campaigns_with_triggers, named, refusals, path)
 
 
-def _alike(
-    triggers: Sequence[tuple[Starter, EventTrigger]],
-) -> dict[tuple[bool, tuple[str, ...]], list[Listener]]:
+def _group_for_enrollment(
+    triggers: Sequence[tuple[ActiveCampaign, EventTrigger]],
+) -> dict[tuple[bool, tuple[str, ...]], list[CampaignTriggers]]:
     """Return campaigns that share a statement, by whether they ask the contact, and where their key is."""
-    listeners: dict[UUID, Listener] = {}
-    for starter, trigger in triggers:
-        listeners.setdefault(starter.campaign_id, (starter, []))[1].append(trigger)
-    alike: dict[tuple[bool, tuple[str, ...]], list[Listener]] = defaultdict(list)
-    for starter, own in listeners.values():
+    campaigns_with_triggers: dict[UUID, CampaignTriggers] = {}
+    for active_campaign, trigger in triggers:
+        campaigns_with_triggers.setdefault(active_campaign.campaign_id, (active_campaign, []))[1].append(
+            trigger
+        )
+    groups: dict[tuple[bool, tuple[str, ...]], list[CampaignTriggers]] = defaultdict(list)
+    for active_campaign, own in campaigns_with_triggers.values():
         needs_contact = any(EventRule(trigger.rule).needs_contact for trigger in own)
-        alike[needs_contact, starter.definition.reentry.path].append((starter, own))
-    return alike
+        groups[needs_contact, active_campaign.definition.reentry.path].append((active_campaign, own))
+    return groups
 
 
-def _enrol_alike(
+def _enroll_group(
     batch: EffectBatch,
-    listeners: Sequence[Listener],
+    campaigns_with_triggers: Sequence[CampaignTriggers],
     events: Sequence[EffectEvent],
     refusals: dict[UUID, Reason],
     path: tuple[str, ...],
 ) -> None:
     """Hold events of one name against campaigns in one statement; a campaign that fails is parked with them."""
-    properties = properties_of(batch.workspace_id, [event.id for event in events]) if path else {}
+    properties = event_properties(batch.workspace_id, [event.id for event in events]) if path else {}
     candidates = [
         Candidate(
             contact_id=event.contact_id,
@@ -104,57 +114,65 @@ def _enrol_alike(
             depth=event.depth + 1,
             level=event.level,
             refusal=refusals.get(event.id),
-            value=value_at(properties.get(event.id), path) if path else None,
+            value=correlation_value_at(properties.get(event.id), path) if path else None,
         )
         for event in events
     ]
 
-    def run(some: Sequence[Listener]) -> None:
-        size = max(_MOST_PAIRS // len(some), 1)
+    def enroll_batch(group: Sequence[CampaignTriggers]) -> None:
+        size = max(_MAX_PAIRS_PER_STATEMENT // len(group), 1)
         for start in range(0, len(events), size):
             chunk = slice(start, start + size)
-            enrol(
+            enroll(
                 batch.workspace_id,
-                [starter for starter, _ in some],
+                [active_campaign for active_campaign, _ in group],
                 candidates[chunk],
                 batch.now,
-                matched=_matched(batch.workspace_id, some, events[chunk]),
-                about_own=frozenset(
-                    place for place, (_, own) in enumerate(some, 1) if all(one.own is not None for one in own)
+                matched=_matched_campaigns(batch.workspace_id, group, events[chunk]),
+                with_relevance_rule=frozenset(
+                    place
+                    for place, (_, own) in enumerate(group, 1)
+                    if all(trigger.relevance_rule is not None for trigger in own)
                 ),
                 is_repeat=events[0].is_repeat,
                 holds_lanes=True,
             )
 
-    def set_aside(listener: Listener, error: Exception) -> None:
-        starter = listener[0]
+    def park_failed(campaign_triggers: CampaignTriggers, error: Exception) -> None:
+        active_campaign = campaign_triggers[0]
         park(
             batch.workspace_id,
             effect=EFFECT,
-            subject=f"campaign:{starter.campaign_id}",
+            subject=f"campaign:{active_campaign.campaign_id}",
             levels={event.id: event.level for event in events},
             error=error,
         )
-        if not starter.is_parked:
-            set_campaign_aside(batch.workspace_id, starter.campaign_id, error, batch.now)
+        if not active_campaign.is_parked:
+            park_campaign(batch.workspace_id, active_campaign.campaign_id, error, batch.now)
 
-    for listener in listeners:
-        if listener[0].is_parked:
-            set_aside(listener, RuntimeError("waits behind an earlier failure of this campaign"))
-    isolate([one for one in listeners if not one[0].is_parked], run, set_aside)
+    for campaign_triggers in campaigns_with_triggers:
+        if campaign_triggers[0].is_parked:
+            park_failed(campaign_triggers, RuntimeError("waits behind an earlier failure of this campaign"))
+    bisect_failures(
+        [group for group in campaigns_with_triggers if not group[0].is_parked], enroll_batch, park_failed
+    )
 
 
-def _matched(workspace_id: UUID, listeners: Sequence[Listener], events: Sequence[EffectEvent]) -> Sql:
+def _matched_campaigns(
+    workspace_id: UUID, campaigns_with_triggers: Sequence[CampaignTriggers], events: Sequence[EffectEvent]
+) -> Sql:
     """Return the query of (event_id, place) of the campaigns of which an event is a trigger.
 
     The place is negative of those that an event is about, though it may not be a trigger.
     """
-    triggers = [(place, one.rule) for place, (_, own) in enumerate(listeners, 1) for one in own]
+    triggers = [
+        (place, trigger.rule) for place, (_, own) in enumerate(campaigns_with_triggers, 1) for trigger in own
+    ]
     triggers += [
-        (-place, one.own)
-        for place, (_, own) in enumerate(listeners, 1)
-        for one in own
-        if one.own is not None and one.own is not one.rule
+        (-place, trigger.relevance_rule)
+        for place, (_, own) in enumerate(campaigns_with_triggers, 1)
+        for trigger in own
+        if trigger.relevance_rule is not None and trigger.relevance_rule is not trigger.rule
     ]
     source = given_events(
         workspace_id, [event.id for event in events], [event.contact_id for event in events]
@@ -162,14 +180,14 @@ def _matched(workspace_id: UUID, listeners: Sequence[Listener], events: Sequence
     times = [event.occurred_at for event in events]
     rules = [EventRule(rule) for _, rule in triggers]
     matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
-    believed = [event.id for event in events if is_believed(event.name, event.source)]
+    believed = [event.id for event in events if is_trusted(event.name, event.source)]
     return Sql(
         f"SELECT event_id, (%s::int[])[place] AS place FROM ({matched.text}) found WHERE event_id = ANY (%s::uuid[])",
         ([place for place, _ in triggers], *matched.parameters, believed),
     )
 
 
-def _refusals(events: Sequence[EffectEvent]) -> dict[UUID, Reason]:
+def _refused_events(events: Sequence[EffectEvent]) -> dict[UUID, Reason]:
     """Return the events that are history, and those that came too late to start anything."""
     return {
         event.id: Reason.TOO_LATE if event.is_late else Reason.HISTORY

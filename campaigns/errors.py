@@ -64,14 +64,14 @@ class BroadcastFinished(DomainError):
         super().__init__("The broadcast is finished or cancelled")
 
 
-class BroadcastBegun(DomainError):
+class BroadcastAlreadyStarted(DomainError):
     code = "broadcast_begun"
 
     def __init__(self) -> None:
         super().__init__("The broadcast has begun; it can only be cancelled")
 
 
-class InvalidStart(DomainError):
+class StartInPast(DomainError):
     """Nothing can be started so long ago."""
 
     code = "invalid_start"
@@ -140,7 +140,7 @@ class MessageNotFound(DomainError):
         super().__init__("Message not found")
 
 
-class RunNotFound(DomainError):
+class EnrollmentNotFound(DomainError):
     code = "run_not_found"
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from typing import Final
 from django.db import transaction
 from prometheus_client import Counter, Histogram
 
-from config.metrics.figures import SECONDS
-from config.metrics.files import REGISTRY
-from config.metrics.stored import StoredGauge
+from config.observability.metrics.counters import SECONDS
+from config.observability.metrics.gauges import DatabaseGauge
+from config.observability.metrics.process_files import REGISTRY
 
 DELIVERIES = Counter(
     "headrace_deliveries",
@@ -51,37 +51,37 @@ _READY: Final = (
     " AND channel = c.channel AND status = 'QUEUED' AND send_at <= now()"
 )
 STORED: Final = (
-    StoredGauge(
+    DatabaseGauge(
         "headrace_runs_due",
         f"Runs whose next step is due; at most {MOST_COUNTED} are counted.",
         "SELECT NULL, count(*) FROM (SELECT FROM campaigns_campaign c CROSS JOIN LATERAL ("
-        " SELECT FROM campaigns_run WHERE workspace_id = c.workspace_id AND campaign_id = c.id"
+        " SELECT FROM campaigns_enrollment WHERE workspace_id = c.workspace_id AND campaign_id = c.id"
         f" AND status = 'open' AND wake_at <= now() ORDER BY wake_at LIMIT {MOST_COUNTED}) run"
         f" WHERE c.status IN ('DRAFT', 'ACTIVE', 'COMPLETED') LIMIT {MOST_COUNTED}) due",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_runs_lag_seconds",
         "For how long the oldest of them has been due.",
         "SELECT NULL, COALESCE(extract(epoch FROM now() - min(wake_at) FILTER (WHERE wake_at <= now())), 0)"
         " FROM campaigns_campaign c CROSS JOIN LATERAL ("
-        " SELECT wake_at FROM campaigns_run WHERE workspace_id = c.workspace_id AND campaign_id = c.id"
+        " SELECT wake_at FROM campaigns_enrollment WHERE workspace_id = c.workspace_id AND campaign_id = c.id"
         " AND status = 'open' AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1) run"
         " WHERE c.status IN ('DRAFT', 'ACTIVE', 'COMPLETED')",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_messages_ready",
         f"Messages that may leave, by channel; at most {MOST_COUNTED} are counted of a workspace.",
         f"SELECT c.channel, count(*) FROM {_READY} ORDER BY priority DESC, send_at LIMIT {MOST_COUNTED}) ready"
         " GROUP BY c.channel",
         "channel",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_messages_sending",
         "Messages that workers have in hand.",
         "SELECT NULL, count(*) FROM workspaces_workspace w CROSS JOIN LATERAL (SELECT FROM campaigns_message"
         f" WHERE workspace_id = w.id AND status = 'SENDING' LIMIT {MOST_COUNTED}) sending",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_campaigns_parked",
         "Campaigns that failed and start nothing.",
         "SELECT NULL, count(*) FROM campaigns_campaign WHERE parked_at IS NOT NULL",

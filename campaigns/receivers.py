@@ -10,22 +10,23 @@ from anymail.signals import AnymailTrackingEvent, tracking
 from django.db import transaction
 from django.dispatch import receiver
 
-from campaigns import delivery_tasks, tasks
-from campaigns.channels.providers import classify, message_id_of
+from campaigns import tasks
+from campaigns.messaging import tasks as delivery_tasks
+from campaigns.messaging.channels.providers import classify, message_id_of
+from campaigns.messaging.provider_reports import Report, record_report
+from campaigns.messaging.release import release
 from campaigns.models import Message
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
-from campaigns.services.bounces import Report, record_report
-from campaigns.services.freeing import release
-from campaigns.signals import campaign_waits, message_reserved, runs_wait
+from campaigns.signals import campaign_work_due, enrollments_due, message_reserved
 from config import clock
 from config.ids import parse_uuid
-from config.schedule import notify_beat
+from config.runtime.schedule import notify_beat
+from contacts.identity.lookup import ids_of
 from contacts.models import Consent
-from contacts.services import ids_of
 from contacts.signals import ContactChange, contacts_changed
-from events.services.leases import MESSAGE_SECONDS
-from events.wakeups import WakeUps
+from events.processing.leases import MESSAGE_SECONDS
+from events.processing.wake_ups import WakeUps
 
 
 def publish_delivery(channel: str, workspace_id: UUID) -> None:
@@ -43,8 +44,8 @@ def _wake_ups_for(channel: str) -> WakeUps:
 wake_ups = {channel: _wake_ups_for(channel) for channel in Channel.values}
 
 
-@receiver(message_reserved, dispatch_uid="campaigns.call_deliverers")
-def call_deliverers(messages: Sequence[Message], **_: Any) -> None:
+@receiver(message_reserved, dispatch_uid="campaigns.publish_delivery_tasks")
+def publish_delivery_tasks(messages: Sequence[Message], **_: Any) -> None:
     """Have messages sent once they are committed, those that may leave; beat sees to the others."""
     now = clock.now()
     if later := [one.send_at for one in messages if one.send_at > now]:
@@ -53,30 +54,34 @@ def call_deliverers(messages: Sequence[Message], **_: Any) -> None:
         transaction.on_commit(partial(wake_ups[channel].request, workspace_id), robust=True)
 
 
-def publish_steps(workspace_id: UUID) -> None:
-    """Send the wake-up for due runs to the broker. Raises whatever its client raises."""
-    tasks.run_steps.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
+def publish_enrollment_wakeup(workspace_id: UUID) -> None:
+    """Send the wake-up for due enrollments to the broker. Raises whatever its client raises."""
+    tasks.process_enrollments.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
 
 
-def publish_beginning(workspace_id: UUID) -> None:
+def publish_campaign_wakeup(workspace_id: UUID) -> None:
     """Send the wake-up for broadcasts and dates to the broker. Raises whatever its client raises."""
-    tasks.begin_campaigns.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
+    tasks.start_due_campaigns.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
 
 
-step_wake_ups = WakeUps(tasks.STEPS, lambda workspace_id: publish_steps(workspace_id))
-beginning_wake_ups = WakeUps(tasks.BEGINNING, lambda workspace_id: publish_beginning(workspace_id))
+enrollment_wake_ups = WakeUps(
+    tasks.ENROLLMENT_LEASE, lambda workspace_id: publish_enrollment_wakeup(workspace_id)
+)
+campaign_wake_ups = WakeUps(
+    tasks.CAMPAIGN_START_LEASE, lambda workspace_id: publish_campaign_wakeup(workspace_id)
+)
 
 
-@receiver(runs_wait, dispatch_uid="campaigns.call_steppers")
-def call_steppers(workspace_id: UUID, **_: Any) -> None:
-    """Have due runs taken on once what made them so is committed; the clock comes if no message does."""
-    transaction.on_commit(partial(step_wake_ups.request, workspace_id), robust=True)
+@receiver(enrollments_due, dispatch_uid="campaigns.wake_enrollment_worker")
+def wake_enrollment_worker(workspace_id: UUID, **_: Any) -> None:
+    """Have due enrollments taken on once what made them so is committed; the clock comes if no message does."""
+    transaction.on_commit(partial(enrollment_wake_ups.request, workspace_id), robust=True)
 
 
-@receiver(campaign_waits, dispatch_uid="campaigns.call_beginners")
-def call_beginners(workspace_id: UUID, **_: Any) -> None:
+@receiver(campaign_work_due, dispatch_uid="campaigns.wake_campaign_worker")
+def wake_campaign_worker(workspace_id: UUID, **_: Any) -> None:
     """Have broadcasts and dates begun after the commit; the sweep comes if no message does."""
-    transaction.on_commit(partial(beginning_wake_ups.request, workspace_id), robust=True)
+    transaction.on_commit(partial(campaign_wake_ups.request, workspace_id), robust=True)
 
 
 @receiver(contacts_changed, dispatch_uid="campaigns.release_messages")
@@ -91,8 +96,8 @@ def release_messages(workspace_id: UUID, changes: Sequence[ContactChange], **_: 
             release(workspace_id, change.new["channel"], reason, contact_ids=ids)
 
 
-@receiver(tracking, dispatch_uid="campaigns.hear_provider")
-def hear_provider(event: AnymailTrackingEvent, esp_name: str = "", **_: Any) -> None:
+@receiver(tracking, dispatch_uid="campaigns.record_provider_event")
+def record_provider_event(event: AnymailTrackingEvent, esp_name: str = "", **_: Any) -> None:
     """Act on what a provider reports of an e-mail that it took."""
     told = [_text(one) for one in (event.mta_response, event.description) if one]
     metadata = event.metadata if isinstance(event.metadata, Mapping) else {}

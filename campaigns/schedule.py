@@ -4,15 +4,15 @@ from datetime import timedelta
 
 from django.conf import settings
 
-LAG = timedelta(minutes=10)
-"""How old a run or message is when it is counted for good: longer than any transaction can still take."""
+COUNTER_DELAY = timedelta(minutes=10)
+"""How old an enrollment or message is when it is counted for good: longer than any transaction can still take."""
 
 
-def runs() -> str:
-    """When a run goes on by itself."""
+def enrollments() -> str:
+    """When an enrollment goes on by itself."""
     return """
         SELECT min(next.wake_at) FROM campaigns_campaign c CROSS JOIN LATERAL (
-            SELECT wake_at FROM campaigns_run
+            SELECT wake_at FROM campaigns_enrollment
             WHERE workspace_id = c.workspace_id AND campaign_id = c.id AND status = 'open' AND wake_at IS NOT NULL
             ORDER BY wake_at LIMIT 1
         ) next WHERE c.status IN ('DRAFT', 'ACTIVE', 'COMPLETED')
@@ -62,14 +62,14 @@ def abandoned_messages() -> str:
 
 
 def upkeep() -> str:
-    """When dates are left to plan, a version may be let go, or runs and messages are old enough to be counted."""
+    """When dates are left to plan, a version may be let go, or enrollments and messages are old enough to be counted."""
     return f"""
         SELECT LEAST(
-            (SELECT min(dates_since) FROM campaigns_campaignversion),
+            (SELECT min(date_backfill_since) FROM campaigns_campaignversion),
             (SELECT min(v.created_at) FROM campaigns_campaignversion v
                 JOIN campaigns_campaign c ON c.id = v.campaign_id
                 WHERE v.retired_at IS NULL AND c.version_id IS DISTINCT FROM v.id),
-            (SELECT min(COALESCE(counted_until + interval '{2 * LAG.total_seconds()} s', to_timestamp(0)))
+            (SELECT min(COALESCE(counted_until + interval '{2 * COUNTER_DELAY.total_seconds()} s', to_timestamp(0)))
                 FROM campaigns_campaign WHERE version_id IS NOT NULL)
         )
     """

@@ -2,8 +2,10 @@
 
 from django.apps import AppConfig
 
-from config import checks, lookups, telemetry
+from config import checks
 from config.celery import app as celery_app
+from config.db import lookups
+from config.observability import telemetry
 
 __all__ = ["ConfigConfig", "celery_app"]
 

@@ -18,17 +18,17 @@ from celery.signals import (
 from django.db import close_old_connections
 from kombu.transport import TRANSPORT_ALIASES
 
-from config.database.work import use_in_process
-from config.entry import require_settings
-from config.memory import settle
-from config.metrics.figures import count_task
-from config.orphans import die_with_parent
-from config.request_ids import request_id
+from config.db.workloads import use_in_process
+from config.observability.metrics.counters import count_task
+from config.observability.request_ids import request_id
+from config.runtime.child_processes import exit_with_parent
+from config.runtime.garbage_collection import settle
+from config.runtime.startup_errors import require_settings
 
 # `manage.py check` runs them: they would load every page, in workers that serve none.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 # `pgmq://` is a queue in Django's own database, wherever that is.
-TRANSPORT_ALIASES["pgmq"] = "config.broker:Transport"
+TRANSPORT_ALIASES["pgmq"] = "config.runtime.broker:Transport"
 
 app = Celery("headrace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -44,8 +44,8 @@ def work_in_background(**_: Any) -> None:
     use_in_process("background")
 
 
-@task_prerun.connect(dispatch_uid="config.leave_broken_connections")
-def leave_broken_connections(**_: Any) -> None:
+@task_prerun.connect(dispatch_uid="config.close_broken_connections")
+def close_broken_connections(**_: Any) -> None:
     """Let go of a connection that failed in the task before: the database may have been restarted."""
     close_old_connections()
 
@@ -58,7 +58,7 @@ def begin_task(task: Any, **_: Any) -> None:
 
 
 @task_postrun.connect(dispatch_uid="config.count_task")
-def count_ended_task(task: Any, state: str | None = None, **_: Any) -> None:
+def count_finished_task(task: Any, state: str | None = None, **_: Any) -> None:
     """Count a task that ended."""
     began = getattr(task.request, "begun_at", None)
     if began is not None:
@@ -66,26 +66,26 @@ def count_ended_task(task: Any, state: str | None = None, **_: Any) -> None:
     request_id.set("")
 
 
-@before_task_publish.connect(dispatch_uid="config.tell_request")
-def tell_request(headers: dict[str, Any] | None = None, **_: Any) -> None:
+@before_task_publish.connect(dispatch_uid="config.log_task_request")
+def log_task_request(headers: dict[str, Any] | None = None, **_: Any) -> None:
     """Let a task know the request that it follows from."""
     if headers is not None and (follows_from := request_id.get()):
         headers["request_id"] = follows_from
 
 
-@setup_logging.connect(dispatch_uid="config.leave_logging")
-def leave_logging(**_: Any) -> None:
+@setup_logging.connect(dispatch_uid="config.keep_logging")
+def keep_logging(**_: Any) -> None:
     """Have Celery log as everything else does; it asks whether anybody else sees to that."""
 
 
-@worker_process_init.connect(dispatch_uid="config.leave_no_orphan")
-def leave_no_orphan(**_: Any) -> None:
+@worker_process_init.connect(dispatch_uid="config.exit_worker_with_parent")
+def exit_worker_with_parent(**_: Any) -> None:
     """End with a killed worker; its message comes back to another."""
-    die_with_parent(signal.SIGKILL)
+    exit_with_parent(signal.SIGKILL)
 
 
 @worker_process_init.connect(dispatch_uid="config.settle_child")
 @worker_ready.connect(dispatch_uid="config.settle_worker")
-def settle_down(**_: Any) -> None:
+def freeze_memory_at_start(**_: Any) -> None:
     """Keep the garbage collector off what stays."""
     settle()

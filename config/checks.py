@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register  # noqa: A004  # Django's name
 from django.core.exceptions import ImproperlyConfigured
 
-from config.keys import require_secret
+from config.secret_keys import require_secret
 
 _TLS_MODES = {"require", "verify-ca", "verify-full"}
 _SHORTEST_TOKEN = 16
@@ -80,7 +80,7 @@ def find_secrets() -> Found:
 def find_storage() -> Found:
     """Refuse ways to the database and the broker that others can listen at, and point out what is for one machine."""
     database = settings.DATABASES["default"]
-    if database["ENGINE"] == "config.embedded":
+    if database["ENGINE"] == "config.runtime.postgres.backend":
         yield Warning(
             "The database is the embedded one: it lives on this machine only, and nobody backs it up for you.",
             hint="Set DATABASE_URL=postgres://…?sslmode=verify-full",
@@ -111,7 +111,7 @@ def find_storage() -> Found:
         )
 
 
-def find_openings() -> Found:
+def find_open_access() -> Found:
     """Point out what lets in, or out, more than it seems."""
     token, allowed = settings.METRICS_TOKEN, settings.METRICS_ALLOWED
     if not token and any(network.prefixlen == 0 for network in allowed):
@@ -145,4 +145,4 @@ def is_local(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-_CHECKS = (find_development, find_hosts, find_secrets, find_storage, find_openings)
+_CHECKS = (find_development, find_hosts, find_secrets, find_storage, find_open_access)

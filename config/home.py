@@ -18,7 +18,7 @@ def headrace_home() -> Path:
     return Path(os.environ.get("HEADRACE_HOME") or BASE_DIR / "var").resolve()
 
 
-def home_trouble(error: OSError) -> str:
+def home_problem(error: OSError) -> str:
     """Return in one line what is wrong with HEADRACE_HOME, and what to do."""
     home = headrace_home()
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

@@ -13,7 +13,7 @@ import msgspec
 from config import clock
 
 _order = threading.Lock()
-_last_moment = _last_place = 0
+_last_millisecond = _last_place = 0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _DAY = 86_400_000 << 80
@@ -36,12 +36,12 @@ def uuid7(at: datetime | None = None, sequence: int | None = None) -> UUID:
 
 def ordered_uuid7() -> UUID:
     """Return a new UUIDv7 whose time is now, after those that this process made in the same millisecond (4,096)."""
-    global _last_moment, _last_place
+    global _last_millisecond, _last_place
     with _order:
         now = clock.now()
         moment = _milliseconds(now)
-        _last_place = _last_place + 1 if moment == _last_moment else 0
-        _last_moment = moment
+        _last_place = _last_place + 1 if moment == _last_millisecond else 0
+        _last_millisecond = moment
         return uuid7(now, _last_place)
 
 

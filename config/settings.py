@@ -16,12 +16,12 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.module_loading import import_string
 
+from config.db.timeouts import from_environment
 from config.home import announced_url, headrace_home
-from config.keys import key_in, require_secret
-from config.mailboxes import read_mailbox
-from config.metrics import PROGRAM
-from config.threads import THREADS_PER_CONNECTION
-from config.timeouts import from_environment
+from config.observability.metrics import PROGRAM
+from config.runtime.web_threads import THREADS_PER_CONNECTION
+from config.secret_keys import key_in, require_secret
+from config.values.emails import read_mailbox
 
 env = environ.Env()
 
@@ -82,12 +82,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.probes.answer_probes_first",
-    "config.encodings.InflatingMiddleware",
+    "config.http.probes.serve_probes_first",
+    "config.http.compression.InflatingMiddleware",
     # Requests of the API come no further: what follows is for pages.
-    "config.api.ApiMiddleware",
+    "config.http.api_middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "config.headers.PageHeadersMiddleware",
+    "config.http.page_headers.PageHeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -95,7 +95,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.fallback.RefusalMiddleware",
+    "config.http.fallback.ErrorMiddleware",
 ]
 
 # Paths that are answered before anything else is asked of a request, and however many there are.
@@ -124,23 +124,25 @@ TEMPLATES: list[dict[str, Any]] = [
 # Who may read /metrics: whoever has the token, from these addresses or networks; neither: this machine alone.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METRICS_ALLOWED = [ip_network(one, strict=False) for one in env.list("METRICS_ALLOWED", default=[])]
-# What the apps tell of the database's state there, each a list of `StoredGauge`.
+# What the apps tell of the database's state there, each a list of `DatabaseGauge`.
 METRICS = ["events.metrics.STORED", "campaigns.metrics.STORED"]
 
 IN_WEB = env.bool("HEADRACE_WEB", default=False)
 _DATABASE: dict[str, Any] = (
     env.db("DATABASE_URL")
     if env.str("DATABASE_URL", default="")
-    else {"ENGINE": "config.embedded", "NAME": "headrace"}
+    else {"ENGINE": "config.runtime.postgres.backend", "NAME": "headrace"}
 )
-if _DATABASE["ENGINE"] not in {"config.embedded", "django.db.backends.postgresql"}:
+if _DATABASE["ENGINE"] not in {"config.runtime.postgres.backend", "django.db.backends.postgresql"}:
     raise ImproperlyConfigured("DATABASE_URL must be the address of a PostgreSQL: postgres://...")
-# What the database may take, by the kind of work: see config.timeouts.
+# What the database may take, by the kind of work: see config.db.timeouts.
 TIMEOUTS = from_environment(env.float)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **_DATABASE,
-        "ENGINE": "config.embedded" if _DATABASE["ENGINE"] == "config.embedded" else "config.database",
+        "ENGINE": "config.runtime.postgres.backend"
+        if _DATABASE["ENGINE"] == "config.runtime.postgres.backend"
+        else "config.db.backend",
         # Workers and beat say that theirs is another: see config.work.
         "WORK": "web" if IN_WEB else "command",
         "ATOMIC_REQUESTS": False,
@@ -159,7 +161,7 @@ DATABASES: dict[str, dict[str, Any]] = {
     }
 }
 
-# Concurrent ingest requests of a web process are written together: see events.services.group_commit.
+# Concurrent ingest requests of a web process are written together: see events.stream.group_commit.
 GROUP_COMMIT_EVENTS = env.int("GROUP_COMMIT_EVENTS", default=1000)  # 0: each by itself
 GROUP_COMMIT_LINGER_MS = env.float("GROUP_COMMIT_LINGER_MS", default=10.0)
 GROUP_COMMIT_WRITERS = env.int("GROUP_COMMIT_WRITERS", default=4)
@@ -213,17 +215,23 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "config.beat:Scheduler"
+CELERY_BEAT_SCHEDULER = "config.runtime.beat:Scheduler"
 # How often a task tells that beat, the broker and a worker live; see `manage.py check_health`.
 HEARTBEAT_SECONDS = env.int("HEARTBEAT_SECONDS", default=30)
-# What beat publishes (see config.beat). `next_due`: makes the SQL of a scalar, the moment at which there is something
+# What beat publishes (see config.runtime.beat). `next_due`: makes the SQL of a scalar, the moment at which there is something
 # to do. Without `every` the task is published at that moment; with it beat looks that often, in seconds, and no more.
 SCHEDULE: dict[str, dict[str, Any]] = {
     "timetable": {"task": "events.tasks.wake_due", "next_due": "events.schedule.timetable"},
-    "runs": {"task": "campaigns.tasks.sweep_runs", "next_due": "campaigns.schedule.runs"},
-    "broadcasts": {"task": "campaigns.tasks.begin_campaigns", "next_due": "campaigns.schedule.broadcasts"},
+    "enrollments": {
+        "task": "campaigns.tasks.sweep_enrollments",
+        "next_due": "campaigns.schedule.enrollments",
+    },
+    "broadcasts": {
+        "task": "campaigns.tasks.start_due_campaigns",
+        "next_due": "campaigns.schedule.broadcasts",
+    },
     "messages": {
-        "task": "campaigns.delivery_tasks.sweep_messages",
+        "task": "campaigns.messaging.tasks.sweep_messages",
         "next_due": "campaigns.schedule.messages",
     },
     "forgotten batches": {
@@ -237,7 +245,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "every": 15,
     },
     "abandoned messages": {
-        "task": "campaigns.delivery_tasks.settle_messages",
+        "task": "campaigns.messaging.tasks.settle_messages",
         "next_due": "campaigns.schedule.abandoned_messages",
         "every": 15,
     },
@@ -262,24 +270,24 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "every": 15,
     },
     "unsettled erasures": {
-        "task": "contacts.tasks.settle_erasures",
+        "task": "contacts.tasks.resolve_erasures",
         "next_due": "contacts.schedule.unsettled_erasures",
         "every": 60,
     },
     "old idempotency keys": {
-        "task": "events.tasks.forget_idempotency_keys",
+        "task": "events.tasks.purge_idempotency_keys",
         "next_due": "events.schedule.old_idempotency_keys",
         "every": 3600,
     },
     # Tells that beat, the broker and a worker live.
-    "heartbeat": {"task": "events.tasks.beat_heart", "every": HEARTBEAT_SECONDS},
+    "heartbeat": {"task": "events.tasks.record_worker_heartbeat", "every": HEARTBEAT_SECONDS},
     "expired tokens": {
         "task": "workspaces.tasks.forget_tokens",
         "next_due": "workspaces.schedule.expired_tokens",
         "every": 3600,
     },
     "ended sign-ins": {
-        "task": "workspaces.tasks.forget_ended_sign_ins",
+        "task": "workspaces.tasks.purge_ended_sign_ins",
         "next_due": "workspaces.schedule.ended_sign_ins",
         "every": 3600,
     },
@@ -289,8 +297,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "workspaces.User"
-AUTHENTICATION_BACKENDS = ["workspaces.signin.AccountBackend"]
-SESSION_ENGINE = "workspaces.sessions"
+AUTHENTICATION_BACKENDS = ["workspaces.authentication.sign_in.AccountBackend"]
+SESSION_ENGINE = "workspaces.authentication.sessions"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -301,7 +309,7 @@ LOGIN_REDIRECT_URL = "/admin/"
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "workspaces.Application"
 OAUTH2_PROVIDER: dict[str, Any] = {
-    "SCOPES_BACKEND_CLASS": "workspaces.oauth.ApplicationScopes",
+    "SCOPES_BACKEND_CLASS": "workspaces.authentication.oauth.ApplicationScopes",
     "CLIENT_SECRET_HASHER": "random_secret",
     "ACCESS_TOKEN_EXPIRE_SECONDS": env.int("OAUTH_ACCESS_TOKEN_SECONDS", default=7200),
     "PKCE_REQUIRED": True,
@@ -320,7 +328,10 @@ OAUTH2_PROVIDER: dict[str, Any] = {
     "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
     "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
 }
-PASSWORD_HASHERS = ["workspaces.hashing.OneAtATimeHasher", "workspaces.oauth.RandomSecretHasher"]
+PASSWORD_HASHERS = [
+    "workspaces.authentication.passwords.OneAtATimeHasher",
+    "workspaces.authentication.oauth.RandomSecretHasher",
+]
 SIMPLE_JWT: dict[str, Any] = {
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_SECONDS", default=900)),
     "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_REFRESH_SECONDS", default=14 * 86400)),
@@ -337,9 +348,9 @@ LOGIN_TOTAL_RATE_LIMIT = env.str("LOGIN_TOTAL_RATE_LIMIT", default="300/minute")
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_PARSER_CLASSES": ["config.wire.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["config.wire.LeanJSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "config.openapi.Schema",
+    "DEFAULT_PARSER_CLASSES": ["config.http.json.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.http.json.LeanJSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "config.http.openapi.Schema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "UNAUTHENTICATED_USER": None,
 }
@@ -362,12 +373,12 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "MessageChannelEnum": "campaigns.api.serializers.CHANNELS",
         "MessageStatusEnum": "campaigns.models.Message.Status",
         "ReasonEnum": "campaigns.api.filters.REASONS",
-        "RunStatusEnum": "campaigns.api.serializers.RUN_STATUSES",
+        "EnrollmentStatusEnum": "campaigns.api.serializers.RUN_STATUSES",
     },
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.openapi.add_oauth",
+        "config.http.openapi.add_oauth",
     ],
 }
 
@@ -383,11 +394,11 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "config.logs.LineFormatter",
+            "()": "config.observability.logs.LineFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         },
-        "json": {"()": "config.logs.JSONFormatter"},
+        "json": {"()": "config.observability.logs.JSONFormatter"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": "WARNING"},
@@ -399,7 +410,7 @@ LOGGING: dict[str, Any] = {
     },
 }
 
-# Where faults and traces go; see config.telemetry.
+# Where faults and traces go; see config.observability.telemetry.
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
 OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
 
@@ -437,32 +448,32 @@ RATE_LIMIT_STORAGE_URL = env.str("RATE_LIMIT_STORAGE_URL", default="memory://")
 RATE_LIMIT_PROCESSES = env.int("RATE_LIMIT_PROCESSES", default=1)
 
 # What gives the first answer to a POST with an Idempotency-Key again (see workspaces.api.base).
-ANSWER_ONCE = "events.api.idempotency.answer_once"
-# What an event turns, in this order, inside one transaction (see events.services.effects).
+ANSWER_ONCE = "events.api.idempotency.respond_once"
+# What an event turns, in this order, inside one transaction (see events.processing.effects).
 EVENT_EFFECTS = [
-    "events.effects.keep_aggregates",
+    "events.effects.maintain_aggregates",
     "scoring.effects.apply_scoring_rules",
     "segments.effects.reevaluate_segments",
-    "campaigns.effects.enrol_contacts",
+    "campaigns.effects.enroll_contacts",
 ]
 # What upper apps add to the language of rules: by the type of the condition, what makes its SQL.
 RULE_SOURCES = {
-    "segment": "segments.rules.membership",
+    "segment": "segments.membership_conditions.membership",
 }
 # By the type of the condition, what tells which of the rows that it names are there.
 RULE_TARGETS = {
-    "segment": "segments.rules.known_segments",
+    "segment": "segments.membership_conditions.known_segments",
 }
-# What each upper app has of a person: erased in this order, exported too (see contacts.services.erasure).
+# What each upper app has of a person: erased in this order, exported too (see contacts.erasure.erasures).
 PERSONAL_DATA = [
-    "campaigns.services.personal.PERSONAL_DATA",
-    "segments.services.personal.PERSONAL_DATA",
-    "scoring.services.personal.PERSONAL_DATA",
-    "events.services.personal.PERSONAL_DATA",
+    "campaigns.personal_data.PERSONAL_DATA",
+    "segments.personal_data.PERSONAL_DATA",
+    "scoring.personal_data.PERSONAL_DATA",
+    "events.personal_data.PERSONAL_DATA",
 ]
 # What each upper app keeps by contact, and moves along when contacts are merged or parted (see
-# contacts.services.regrouping).
-REGROUPED_DATA = ["scoring.services.regrouping.REGROUPED_DATA"]
+# contacts.merging.reassignment).
+REGROUPED_DATA = ["scoring.merges.REGROUPED_DATA"]
 # What upper apps add to a contact's page in the admin, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",
@@ -479,7 +490,7 @@ EVENT_SECTIONS = ["campaigns.admin.event_trace_section"]
 CONTACT_ANSWER_SECTIONS = {
     "events": ("events.api.presentation.recent_events", "events:read"),
     "segments": ("segments.api.presentation.active_segments", "segments:read"),
-    "campaigns": ("campaigns.api.presentation.recent_runs", "campaigns:read"),
+    "campaigns": ("campaigns.api.presentation.recent_enrollments", "campaigns:read"),
     "messages": ("campaigns.api.presentation.recent_messages", "messages:read"),
 }
 # What upper apps let the list of contacts be narrowed by: the parameter's name, its filter, and the scope it needs.
@@ -504,7 +515,7 @@ def _mailbox(name: str, default: str) -> str:
 _EMAIL_URL = env.str("EMAIL_URL", default="")
 EMAIL_TIMEOUT = 15
 ANYMAIL: dict[str, Any] = {"IGNORE_UNSUPPORTED_FEATURES": True, "REQUESTS_TIMEOUT": (5, 15)}
-EMAIL_BACKEND = "campaigns.channels.inbox.InboxBackend"
+EMAIL_BACKEND = "campaigns.messaging.channels.inbox.InboxBackend"
 if _EMAIL_URL.startswith("anymail+"):
     _PROVIDER, _, _PROVIDER_SETTINGS = _EMAIL_URL.removeprefix("anymail+").partition("://?")
     EMAIL_BACKEND = f"anymail.backends.{_PROVIDER}.EmailBackend"
@@ -512,7 +523,7 @@ if _EMAIL_URL.startswith("anymail+"):
 elif _EMAIL_URL:
     vars().update(env.email_url("EMAIL_URL"))
     if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":
-        EMAIL_BACKEND = "campaigns.channels.email.SMTPBackend"
+        EMAIL_BACKEND = "campaigns.messaging.channels.email.SMTPBackend"
 # The name and password, name:password, that providers send their news about messages with; none: they may not.
 if _EMAIL_WEBHOOK_SECRET := env.str("EMAIL_WEBHOOK_SECRET", default=""):
     ANYMAIL["WEBHOOK_SECRET"] = _EMAIL_WEBHOOK_SECRET
@@ -557,7 +568,7 @@ def _pages(*pages: tuple[str, str, str]) -> list[dict[str, Any]]:
 
 def _may_open(label: str, request: HttpRequest) -> bool:
     """Whether a list is one that the user may open; what knows it needs the apps, which are not there yet."""
-    return bool(import_string("workspaces.staff.may_open")(label, request))
+    return bool(import_string("workspaces.staff.base.may_open")(label, request))
 
 
 UNFOLD: dict[str, Any] = {
@@ -569,7 +580,7 @@ UNFOLD: dict[str, Any] = {
     ],
     "STYLES": [lambda request: static("headrace/admin.css")],
     "SITE_URL": None,
-    "DASHBOARD_CALLBACK": "workspaces.staff.recent_actions",
+    "DASHBOARD_CALLBACK": "workspaces.staff.base.recent_actions",
     "BORDER_RADIUS": "6px",
     "SIDEBAR": {
         "navigation": [
@@ -591,7 +602,7 @@ UNFOLD: dict[str, Any] = {
                     ("Events", "stream", "events_event"),
                     ("Definitions", "schema", "events_eventdefinition"),
                     ("Parked effects", "report", "events_parkedeffect"),
-                    ("Timetable", "schedule", "events_due"),
+                    ("Timetable", "schedule", "events_timer"),
                     ("Open batches", "pending_actions", "events_eventbatch"),
                 ),
             },
@@ -608,14 +619,14 @@ UNFOLD: dict[str, Any] = {
                 "items": _pages(
                     ("Segments", "group_work", "segments_segment"),
                     ("Memberships", "person_check", "segments_membership"),
-                    ("Stays", "history", "segments_stay"),
+                    ("Membership periods", "history", "segments_membershipperiod"),
                 ),
             },
             {
                 "title": "Campaigns",
                 "items": _pages(
                     ("Campaigns", "campaign", "campaigns_campaign"),
-                    ("Runs", "route", "campaigns_run"),
+                    ("Enrollments", "route", "campaigns_enrollment"),
                     ("Decisions", "fact_check", "campaigns_decision"),
                     ("Broadcasts", "cell_tower", "campaigns_broadcast"),
                     ("Versions", "history_edu", "campaigns_campaignversion"),

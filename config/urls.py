@@ -3,20 +3,20 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from config.documentation import DocumentationView, DocumentView
-from config.fallback import NoSuchRoute
-from config.metrics.views import show_metrics
-from config.probes import LiveView, ReadyView
-from events.dialects.autosend import urls as autosend
-from events.dialects.leadpush import urls as leadpush
-from events.dialects.omnisend import urls as omnisend
-from events.dialects.suresend import urls as suresend
-from workspaces.staff import change_own_password, page_of_row
+from config.http.fallback import NoSuchRoute
+from config.http.metrics import show_metrics
+from config.http.openapi_views import DocumentationView, DocumentView
+from config.http.probes import LiveView, ReadyView
+from dialects.autosend import urls as autosend
+from dialects.leadpush import urls as leadpush
+from dialects.omnisend import urls as omnisend
+from dialects.suresend import urls as suresend
+from workspaces.staff.base import change_own_password, page_of_row
 
-handler400 = "config.fallback.bad_request"
-handler404 = "config.fallback.page_not_found"
-handler500 = "config.fallback.server_error"
-handler503 = "config.fallback.overloaded"
+handler400 = "config.http.fallback.bad_request"
+handler404 = "config.http.fallback.page_not_found"
+handler500 = "config.http.fallback.server_error"
+handler503 = "config.http.fallback.overloaded"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     # What takes events comes first: routes are tried in this order.

@@ -16,13 +16,13 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
 from django.urls import get_resolver
 
-from config.bodies import Environ, is_missing, rewind, with_body
-from config.lending import ConnectionLender, Loan
-from config.logs import shown_path
-from config.memory import settle
-from config.metrics.figures import requests
-from config.request_ids import HEADER, begin_request
-from config.spooling import SpooledResponse
+from config.db.connection_slots import ConnectionCheckout, ConnectionPool
+from config.http.bodies import Environ, await_body, is_missing, rewind
+from config.http.spooled_responses import SpooledResponse
+from config.observability.logs import redacted_path
+from config.observability.metrics.counters import requests
+from config.observability.request_ids import HEADER, begin_request
+from config.runtime.garbage_collection import settle
 
 _django = get_wsgi_application()
 _LONGEST_HEADER = 1_000
@@ -32,7 +32,7 @@ _LONGEST_HEADER = 1_000
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Answer a request, unless so many are being answered that no thread would be left to say so; probes always."""
     if _has_odd_headers(environ):
-        return _refuse_headers(environ, start_response)
+        return _reject_headers(environ, start_response)
     try:
         place = _places.pop()
     except IndexError:
@@ -59,7 +59,7 @@ def _has_odd_headers(environ: Environ) -> bool:
     return "HTTP_IF_NONE_MATCH" in environ and len(environ["HTTP_IF_NONE_MATCH"]) > _LONGEST_HEADER
 
 
-def _refuse_headers(environ: Environ, start_response: Any) -> list[bytes]:
+def _reject_headers(environ: Environ, start_response: Any) -> list[bytes]:
     """Answer that headers cannot be read; the request is read no further."""
     body = b'{"error": "Request headers too large or malformed"}'
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
@@ -79,15 +79,15 @@ def _answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
         headers.append((HEADER, request_id))
         return start_response(status, headers)
 
-    request = with_body(environ)
+    request = await_body(environ)
     began = perf_counter()
-    loan = _lender.begin()
+    checkout = _pool.begin()
     try:
         response: Any = _django(request, start)  # type: ignore[arg-type]  # Django gives it no more
-        if response.status_code == 503 and _may_be_repeated(request, loan):
+        if response.status_code == 503 and _may_be_repeated(request, checkout):
             response.close()
-            _lender.end()
-            _lender.begin(deadline=loan.deadline)
+            _pool.end()
+            _pool.begin(deadline=checkout.deadline)
             rewind(request)
             response = _django(request, start)  # type: ignore[arg-type]
         is_spooled = isinstance(response, SpooledResponse)
@@ -101,11 +101,11 @@ def _answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
             if settings.ACCESS_LOG:
                 _log_access(environ, response, seconds)
     finally:
-        _lender.end()
+        _pool.end()
 
 
 def _log_access(environ: dict[str, Any], response: Any, seconds: float) -> None:
-    method, path = environ["REQUEST_METHOD"], shown_path(environ.get("PATH_INFO", ""))
+    method, path = environ["REQUEST_METHOD"], redacted_path(environ.get("PATH_INFO", ""))
     fields = {
         "method": method,
         "path": path,
@@ -118,13 +118,13 @@ def _log_access(environ: dict[str, Any], response: Any, seconds: float) -> None:
     )
 
 
-def _may_be_repeated(request: Environ, loan: Loan) -> bool:
+def _may_be_repeated(request: Environ, checkout: ConnectionCheckout) -> bool:
     """Tell whether a request whose connection to the database broke can be answered as if nothing had been."""
-    if not loan.is_lost() or loan.is_over() or is_missing(request):
+    if not checkout.is_lost() or checkout.is_over() or is_missing(request):
         return False
     # Some of those that only read note that somebody was there, a click say; it may be noted by now.
-    is_reading = request["REQUEST_METHOD"] in ("GET", "HEAD") and not loan.has_committed
-    return is_reading or loan.has_done_nothing()
+    is_reading = request["REQUEST_METHOD"] in ("GET", "HEAD") and not checkout.has_committed
+    return is_reading or checkout.is_untouched_by_database()
 
 
 def _refuse(environ: Environ, start_response: Any) -> list[bytes]:
@@ -139,7 +139,7 @@ def _refuse(environ: Environ, start_response: Any) -> list[bytes]:
 
 access = logging.getLogger("headrace.access")
 _places = deque(range(settings.WEB_REQUESTS))
-_lender = ConnectionLender(
+_pool = ConnectionPool(
     settings.WEB_THREADS,
     ingest=settings.WEB_INGEST_CONNECTIONS,
     share=settings.WEB_WORKSPACE_CONNECTIONS,
@@ -148,7 +148,7 @@ _lender = ConnectionLender(
     most_of_workspace=settings.WEB_WORKSPACE_REQUESTS,
     request_seconds=settings.WEB_REQUEST_SECONDS,
 )
-requests.connections = _lender.state
+requests.connections = _pool.state
 
 if settings.IN_WEB:
     # Whoever borrows a connection looks whether it is sound, not each request at either end.

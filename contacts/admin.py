@@ -36,10 +36,15 @@ from unfold.contrib.filters.admin import (
 )
 
 from config import clock
-from config.database.faults import Fault, fault_of
+from config.db.errors import Fault, classify_database_error
 from config.errors import DomainError
 from config.ids import parse_uuid
-from config.mailboxes import canonical_email_part
+from config.values.emails import canonical_email_part
+from contacts.crud import delete_contact
+from contacts.erasure.erasures import erase_person
+from contacts.identifiers import normalize_identifier
+from contacts.identity.lookup import find
+from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import (
     Company,
     CompanyMembership,
@@ -55,38 +60,28 @@ from contacts.models import (
     Tag,
     company_name_key,
 )
+from contacts.profiles.schema import check_attributes, load_schema
+from contacts.profiles.state import ContactDraft, ContactState, changes_of
 from contacts.queries import with_details
-from contacts.services import (
-    check_attributes,
-    delete_contact,
-    erase_person,
-    erased_among,
-    load_schema,
-    merge_contacts,
-    normalize_identifier,
-    undo_merge,
-)
-from contacts.services.lookup import find
-from contacts.services.states import ContactState, Draft, changes_of
-from contacts.services.tombstones import digests_of
+from contacts.search_text import LAST_CHARACTER, begins_with
 from contacts.signals import contacts_changed
-from contacts.texts import LAST_CHARACTER, begins_with
-from workspaces.confirmation import SAMPLES, Concerned, Question, ask
+from contacts.tombstones import digests_of, erased_among
 from workspaces.models import Workspace
-from workspaces.staff import (
-    DeletedByServiceMixin,
+from workspaces.staff.base import (
     FixedRowsMixin,
-    MachineWrittenMixin,
     OwnChoicesFilter,
-    TenantAdmin,
-    TenantForm,
-    TenantInline,
-    TenantInlineFormSet,
+    ReadOnlyAdminMixin,
+    ServiceDeleteMixin,
     WorkspaceFilter,
+    WorkspaceInline,
+    WorkspaceInlineFormSet,
+    WorkspaceModelAdmin,
+    WorkspaceModelForm,
     chosen_workspace,
     sections_for,
     workspaces_searched,
 )
+from workspaces.staff.confirmation import SAMPLES, AffectedRows, Question, ask
 
 # What a page waits for the rows of an erased person to be removed; the rest is the background's.
 ERASING_SECONDS = 2.0
@@ -164,7 +159,7 @@ class ContactSearchMixin:
         return Q(**{f"{self.contact_field}__in": contact_ids})
 
 
-class IdentifierForm(TenantForm):
+class IdentifierForm(WorkspaceModelForm):
     """An identifier is stored as look-ups spell it."""
 
     def clean(self) -> dict[str, Any]:
@@ -188,7 +183,7 @@ class IdentifierForm(TenantForm):
         return super()._get_validation_exclusions() | {"is_primary"}
 
 
-class IdentifierFormSet(TenantInlineFormSet):
+class IdentifierFormSet(WorkspaceInlineFormSet):
     """The identifiers of one contact."""
 
     def clean(self) -> None:
@@ -199,7 +194,7 @@ class IdentifierFormSet(TenantInlineFormSet):
             raise ValidationError("Only one identifier of a kind can be the primary one.")
 
 
-class IdentifierInline(TenantInline):
+class IdentifierInline(WorkspaceInline):
     model = Identifier
     form = IdentifierForm
     formset = IdentifierFormSet
@@ -207,14 +202,14 @@ class IdentifierInline(TenantInline):
     ordering = ["kind", "-is_primary", "value"]
 
 
-class ConsentInline(TenantInline):
+class ConsentInline(WorkspaceInline):
     model = Consent
     fields = ["channel", "status", "changed_at"]
     readonly_fields = ["changed_at"]
     ordering = ["channel"]
 
 
-class ContactTagInline(FixedRowsMixin, TenantInline):
+class ContactTagInline(FixedRowsMixin, WorkspaceInline):
     model = ContactTag
     fields = ["tag"]
     autocomplete_fields = ["tag"]
@@ -225,7 +220,7 @@ class ContactTagInline(FixedRowsMixin, TenantInline):
         return super().get_queryset(request).select_related("tag")
 
 
-class CompanyMembershipInline(FixedRowsMixin, TenantInline):
+class CompanyMembershipInline(FixedRowsMixin, WorkspaceInline):
     model = CompanyMembership
     fields = ["company"]
     autocomplete_fields = ["company"]
@@ -236,7 +231,7 @@ class CompanyMembershipInline(FixedRowsMixin, TenantInline):
         return super().get_queryset(request).select_related("company", "contact")
 
 
-class ContactForm(TenantForm):
+class ContactForm(WorkspaceModelForm):
     """A contact: declared attributes have their types."""
 
     def clean(self) -> dict[str, Any]:
@@ -321,7 +316,7 @@ def _number(text: Any) -> Decimal | None:
 
 
 @admin.register(Contact)
-class ContactAdmin(DeletedByServiceMixin, ContactSearchMixin, TenantAdmin):
+class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
     resource = "contacts"
     form = ContactForm
     list_display = ["__str__", "email", "phone", "score", "created"]
@@ -499,7 +494,7 @@ def _erasure_question(contacts: QuerySet[Contact]) -> Question:
         title="Erase for good",
         button="Erase for good",
         happens=[
-            "Everything about these persons is removed: events, scores, memberships, runs and messages, and that of"
+            "Everything about these persons is removed: events, scores, memberships, enrollments and messages, and that of"
             " all contacts merged into them. Whoever has their identifiers is not stored again."
         ],
         concerned=[concerned_contacts(contacts, "person")],
@@ -507,7 +502,7 @@ def _erasure_question(contacts: QuerySet[Contact]) -> Question:
     )
 
 
-def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note: str = "") -> Concerned:
+def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note: str = "") -> AffectedRows:
     """Return how many contacts something is about, and the first of them with their e-mail addresses."""
     some = with_details(contacts.order_by("id"))[:SAMPLES]
     rows = [
@@ -519,7 +514,7 @@ def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note:
         ]
         for one in some
     ]
-    return Concerned(contacts.order_by().count(), noun, ["Contact", "E-mail"], rows, note, Contact)
+    return AffectedRows(contacts.order_by().count(), noun, ["Contact", "E-mail"], rows, note, Contact)
 
 
 @contextmanager
@@ -530,7 +525,7 @@ def refusals_shown(request: HttpRequest) -> Iterator[None]:
     except DomainError as error:
         messages.error(request, error.sentence)
     except DatabaseError as error:
-        if fault_of(error) not in (Fault.LOCK_TIMEOUT, Fault.CONFLICT):
+        if classify_database_error(error) not in (Fault.LOCK_TIMEOUT, Fault.CONFLICT):
             raise
         messages.error(request, "The contacts are being worked on. Try again in a moment.")
 
@@ -547,7 +542,7 @@ def announced(contact: Contact) -> Iterator[None]:
     after = _state_of(contact)
     if before is None or after is None:
         return
-    if changes := list(changes_of(Draft(contact.pk, before, after))):
+    if changes := list(changes_of(ContactDraft(contact.pk, before, after))):
         contacts_changed.send(sender=Contact, workspace_id=contact.workspace_id, changes=changes)
 
 
@@ -588,7 +583,7 @@ def _of_same_kind(identifier: Identifier) -> QuerySet[Identifier]:
     )
 
 
-class CompanyForm(TenantForm):
+class CompanyForm(WorkspaceModelForm):
     """A company's name is unique whatever its case and spaces."""
 
     def clean(self) -> dict[str, Any]:
@@ -601,7 +596,7 @@ class CompanyForm(TenantForm):
 
 
 @admin.register(Company)
-class CompanyAdmin(TenantAdmin):
+class CompanyAdmin(WorkspaceModelAdmin):
     resource = "contacts"
     form = CompanyForm
     list_display = ["name", "website", "industry", "size", "created_at"]
@@ -629,7 +624,7 @@ class CompanyAdmin(TenantAdmin):
 
 
 @admin.register(Field)
-class FieldAdmin(TenantAdmin):
+class FieldAdmin(WorkspaceModelAdmin):
     resource = "contacts"
     list_display = ["name", "type", "format", "created_at"]
     list_filter = [WorkspaceFilter, ("type", ChoicesDropdownFilter)]
@@ -641,14 +636,14 @@ class FieldAdmin(TenantAdmin):
 
 
 @admin.register(Tag)
-class TagAdmin(TenantAdmin):
+class TagAdmin(WorkspaceModelAdmin):
     resource = "contacts"
     list_display = ["name"]
     search_fields = ["name"]
     fields = ["workspace", "name"]
 
 
-class OfContactAdmin(ContactSearchMixin, TenantAdmin):
+class OfContactAdmin(ContactSearchMixin, WorkspaceModelAdmin):
     """Rows that hang on a contact; its own page shows them too."""
 
     resource = "contacts"
@@ -723,7 +718,7 @@ class CompanyMembershipAdmin(FixedRowsMixin, OfContactAdmin):
 
 
 @admin.register(ContactScore)
-class ContactScoreAdmin(MachineWrittenMixin, OfContactAdmin):
+class ContactScoreAdmin(ReadOnlyAdminMixin, OfContactAdmin):
     list_display = ["contact", "email", "__str__", "updated_at"]
     fields = ["workspace", "contact", "points", "updated_at"]
 
@@ -759,7 +754,7 @@ class StandingFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no typ
 
 
 @admin.register(Merge)
-class MergeAdmin(MachineWrittenMixin, ContactSearchMixin, TenantAdmin):
+class MergeAdmin(ReadOnlyAdminMixin, ContactSearchMixin, WorkspaceModelAdmin):
     resource = "contacts"
     list_display = ["survivor", "merged", "by", "merged_at", "undone_at", "state"]
     list_select_related = ["survivor", "merged"]
@@ -819,7 +814,7 @@ def _undo_question(merges: QuerySet[Merge]) -> Question:
 
 
 @admin.register(ErasedIdentifier)
-class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
+class ErasedIdentifierAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     """What erased persons were known by: nobody can read it, but who knows an identifier can ask for it."""
 
     resource = "contacts"
@@ -854,7 +849,7 @@ class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
             title="Let erased identifiers be stored again",
             button="Let them be stored",
             happens=["Whoever comes in with one of these identifiers is stored as anybody is."],
-            concerned=[Concerned(queryset.count(), "identifier")],
+            concerned=[AffectedRows(queryset.count(), "identifier")],
             is_final=True,
         )
         if (page := ask(request, self, lambda: question)) is not None:
@@ -865,7 +860,7 @@ class ErasedIdentifierAdmin(MachineWrittenMixin, TenantAdmin):
 
 
 @admin.register(Erasure)
-class ErasureAdmin(MachineWrittenMixin, TenantAdmin):
+class ErasureAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "contacts"
     list_display = ["erased_at", "status", "rows", "by", "settled_at"]
     list_filter = [WorkspaceFilter]

@@ -179,7 +179,7 @@ class MergeUndone(DomainError):
         super().__init__("The merge was undone already")
 
 
-class MergeUnderWay(DomainError):
+class MergeInProgress(DomainError):
     """What was merged, or parted, is still being moved."""
 
     code = "merge_under_way"

@@ -12,9 +12,9 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock
-from config.fields import JSONField, NameField
-from config.texts import composed
-from contacts.texts import Parts, folded
+from config.db.fields import JSONField, NameField
+from config.values.names import composed
+from contacts.search_text import Parts, folded
 from workspaces.tenancy import TenantModel
 
 
@@ -53,7 +53,7 @@ class ContactQuerySet(models.QuerySet["Contact"]):
     def in_workspace(self, workspace_id: UUID) -> ContactQuerySet:
         return self.filter(workspace_id=workspace_id)
 
-    def standing(self) -> ContactQuerySet:
+    def canonical(self) -> ContactQuerySet:
         """Leave out those that were merged into another."""
         return self.filter(merged_into=None)
 
@@ -370,7 +370,7 @@ class Merge(TenantModel):
     rows_moved = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     rows_total = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     """About how many there are, once the background has begun; what moves at once is not counted."""
-    worked_at = models.DateTimeField(null=True, editable=False)
+    progressed_at = models.DateTimeField(null=True, editable=False)
 
     objects = MergeQuerySet.as_manager()
 
@@ -383,7 +383,7 @@ class Merge(TenantModel):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "survivor"], name="merge_by_survivor"),
             models.Index(
-                fields=["worked_at"], condition=Q(unfinished__isnull=False), name="merge_unfinished"
+                fields=["progressed_at"], condition=Q(unfinished__isnull=False), name="merge_unfinished"
             ),
         ]
 

@@ -14,7 +14,7 @@ def unfinished_erasures() -> str:
 def unfinished_merges() -> str:
     """When to look at the merge that nobody has worked on for longest."""
     return (
-        f"SELECT min(worked_at) + interval '{MERGE_IDLE_SECONDS} seconds' FROM contacts_merge"
+        f"SELECT min(progressed_at) + interval '{MERGE_IDLE_SECONDS} seconds' FROM contacts_merge"
         " WHERE unfinished IS NOT NULL"
     )
 

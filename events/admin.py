@@ -21,16 +21,17 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
 from config import clock
+from config.db.plans import force_custom_plan
+from config.http.rendering import dumps
 from config.ids import parse_uuid
-from config.planning import planned_for_its_values
-from config.rendering import dumps
 from contacts.admin import ContactSearchMixin, find_contact_ids, identifier_of
 from contacts.models import Contact, Identifier
-from contacts.services import ContactReference
-from events.bounds import first_id_of_events
+from contacts.references import ContactReference
+from events.aggregates.registry import ALL_LANES
+from events.id_bounds import first_id_of_events
 from events.models import (
     Aggregate,
-    Due,
+    ContactAggregate,
     Event,
     EventBatch,
     EventDefinition,
@@ -38,32 +39,27 @@ from events.models import (
     Heartbeat,
     IdempotencyKey,
     Lease,
-    Measure,
     MessageKey,
     ParkedEffect,
     RulesVersion,
+    Timer,
 )
-from events.queries import page_of
-from events.services import (
-    IncomingEvent,
-    SchemaPolicy,
-    delete_definition,
-    lag_of,
-    list_events,
-    record_events,
-    retry_parked,
-)
-from events.services.measures import ALL_LANES
+from events.processing.lag import processing_lag
+from events.processing.parking import retry_parked
+from events.stream.definitions import delete_definition
+from events.stream.queries import list_events, page_of
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from workspaces.models import Workspace
-from workspaces.staff import (
+from workspaces.staff.base import (
     BoundedPaginator,
-    DeletedByServiceMixin,
-    MachineWrittenMixin,
-    StaffAdmin,
-    TenantAdmin,
-    TenantForm,
-    TenantInline,
+    ReadOnlyAdminMixin,
+    RoleModelAdmin,
+    ServiceDeleteMixin,
     WorkspaceFilter,
+    WorkspaceInline,
+    WorkspaceModelAdmin,
+    WorkspaceModelForm,
     chosen_workspace,
     sections_for,
     shows,
@@ -142,7 +138,7 @@ class AgeFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
         return queryset.filter(id__gte=first_id_of_events(since), occurred_at__gte=since)
 
 
-class RecordEventForm(TenantForm):
+class RecordEventForm(WorkspaceModelForm):
     """An event that a member of staff records."""
 
     email = forms.EmailField(
@@ -193,14 +189,14 @@ class EventPaginator(BoundedPaginator):
         start = (number - 1) * self.per_page
         rows: Any = self.object_list
         bare = rows.values_list("id", "occurred_at", named=True)
-        with planned_for_its_values():
+        with force_custom_plan():
             keys = [event.id for event in page_of(bare, self.per_page, start)]
         found = {event.pk: event for event in rows.filter(pk__in=keys).order_by()[: self.per_page]}
         return self._get_page([found[key] for key in keys if key in found], number, self)  # type: ignore[attr-defined]
 
 
 @admin.register(Event)
-class EventAdmin(MachineWrittenMixin, TenantAdmin):
+class EventAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
     paginator = EventPaginator
     form = RecordEventForm
@@ -318,7 +314,7 @@ def _names_spelled(workspaces: QuerySet[Workspace], text: str) -> list[str]:
     return sorted(names)
 
 
-class EventPropertyInline(TenantInline):
+class EventPropertyInline(WorkspaceInline):
     model = EventProperty
     fields = ["name", "type", "description", "suggested_values", "is_declared", "is_locked", "position"]
 
@@ -348,7 +344,7 @@ class DeletedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no type
 
 
 @admin.register(EventDefinition)
-class EventDefinitionAdmin(DeletedByServiceMixin, TenantAdmin):
+class EventDefinitionAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "definitions"
     list_display = ["name", "description", "is_declared", "property_count", "updated_at"]
     list_filter = [WorkspaceFilter, DeletedFilter]
@@ -390,7 +386,7 @@ class EventDefinitionAdmin(DeletedByServiceMixin, TenantAdmin):
 
 
 @admin.register(EventProperty)
-class EventPropertyAdmin(TenantAdmin):
+class EventPropertyAdmin(WorkspaceModelAdmin):
     resource = "definitions"
     list_display = ["name", "definition", "type", "is_declared", "is_locked"]
     list_select_related = ["definition"]
@@ -400,7 +396,7 @@ class EventPropertyAdmin(TenantAdmin):
 
 
 @admin.register(EventBatch)
-class EventBatchAdmin(MachineWrittenMixin, TenantAdmin):
+class EventBatchAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
     list_display = ["id", "lane", "event_count", "level", "created_at"]
     sortable_by = ()
@@ -411,7 +407,7 @@ class EventBatchAdmin(MachineWrittenMixin, TenantAdmin):
 
 
 @admin.register(ParkedEffect)
-class ParkedEffectAdmin(MachineWrittenMixin, TenantAdmin):
+class ParkedEffectAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
     list_display = ["effect", "subject", "event_count", "shortened_error", "created_at"]
     search_fields = ["subject__startswith", "effect__startswith"]
@@ -438,7 +434,7 @@ class ParkedEffectAdmin(MachineWrittenMixin, TenantAdmin):
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(MachineWrittenMixin, TenantAdmin):
+class IdempotencyKeyAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "keys"
     list_display = ["key", "status", "created_at"]
     sortable_by = ()
@@ -453,7 +449,7 @@ class IdempotencyKeyAdmin(MachineWrittenMixin, TenantAdmin):
 
 
 @admin.register(MessageKey)
-class MessageKeyAdmin(MachineWrittenMixin, TenantAdmin):
+class MessageKeyAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
     list_display = ["key", "event_id"]
     sortable_by = ()
@@ -461,11 +457,11 @@ class MessageKeyAdmin(MachineWrittenMixin, TenantAdmin):
     search_help_text = "The whole key."
 
 
-@admin.register(Due)
-class DueAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+@admin.register(Timer)
+class TimerAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
-    list_display = ["due_at", "contact_link", "subject", "lane"]
-    fields = ["workspace", "due_at", "contact_link", "subject", "lane"]
+    list_display = ["due_at", "contact_link", "timer_key", "lane"]
+    fields = ["workspace", "due_at", "contact_link", "timer_key", "lane"]
     readonly_fields = ["contact_link"]
     sortable_by = ()
     ordering = ["workspace_id", "due_at"]
@@ -475,57 +471,57 @@ class DueAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list, and how far the workers are behind it."""
         now = clock.now()
-        lag = lag_of(chosen_workspace(request), now)
+        lag = processing_lag(chosen_workspace(request), now)
         title = f"Timetable: {lag.overdue:,} overdue, everything done but the last {lag.seconds(now):.1f} s"
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     @admin.display(description="contact")
-    def contact_link(self, due: Due) -> SafeString:
+    def contact_link(self, due: Timer) -> SafeString:
         return _contact_link(due.contact_id)
 
 
-@admin.register(Measure)
-class MeasureAdmin(MachineWrittenMixin, TenantAdmin):
+@admin.register(Aggregate)
+class AggregateAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
     list_display = ["event_name", "property", "filters", "is_built", "created_at"]
     sortable_by = ()
     search_fields = ["event_name"]
 
     @admin.display(description="built", boolean=True)
-    def is_built(self, measure: Measure) -> bool:
-        return measure.lanes_built == ALL_LANES
+    def is_built(self, aggregate: Aggregate) -> bool:
+        return aggregate.lanes_built == ALL_LANES
 
 
-@admin.register(Aggregate)
-class AggregateAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+@admin.register(ContactAggregate)
+class ContactAggregateAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
-    list_display = ["count", "contact_link", "measure_id", "total", "first_at", "last_at"]
+    list_display = ["count", "contact_link", "aggregate_id", "total", "first_at", "last_at"]
     sortable_by = ()
-    ordering = ["workspace_id", "contact_id", "measure_id"]
+    ordering = ["workspace_id", "contact_id", "aggregate_id"]
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."
 
     @admin.display(description="contact")
-    def contact_link(self, aggregate: Aggregate) -> SafeString:
+    def contact_link(self, aggregate: ContactAggregate) -> SafeString:
         return _contact_link(aggregate.contact_id)
 
 
 @admin.register(RulesVersion)
-class RulesVersionAdmin(MachineWrittenMixin, TenantAdmin):
+class RulesVersionAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
     list_display = ["workspace", "version"]
     ordering = ["workspace_id"]
 
 
 @admin.register(Lease)
-class LeaseAdmin(MachineWrittenMixin, TenantAdmin):
+class LeaseAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "events"
     list_display = ["task", "holder", "expires_at"]
     ordering = ["workspace_id", "task"]
 
 
 @admin.register(Heartbeat)
-class HeartbeatAdmin(MachineWrittenMixin, StaffAdmin):
+class HeartbeatAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     resource = None
     list_display = ["id", "beaten_at"]
 

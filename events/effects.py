@@ -3,33 +3,42 @@
 from collections import defaultdict
 from uuid import UUID
 
+from events.aggregates.registry import (
+    add_to_aggregates,
+    aggregated_event_names,
+    maintained_aggregates,
+    recompute_aggregates,
+)
 from events.models import Event
-from events.services import EffectBatch, EffectEvent, lane_of, recount_aggregates
-from events.services.effects import only_where
-from events.services.measures import add_to_aggregates, kept_measures, measured_names
+from events.processing.effects import EffectBatch, EffectEvent, runs_only_when
+from events.stream.outbox import lane_of
 
 
-def _is_measured(batch: EffectBatch) -> bool:
-    return measured_names.speak_of(batch.workspace_id, batch.rules_version, batch.names)
+def _has_aggregated_events(batch: EffectBatch) -> bool:
+    return aggregated_event_names.may_include(batch.workspace_id, batch.rules_version, batch.names)
 
 
-@only_where(_is_measured)
-def keep_aggregates(batch: EffectBatch) -> None:
+@runs_only_when(_has_aggregated_events)
+def maintain_aggregates(batch: EffectBatch) -> None:
     """Count each event once in the aggregates that some rule reads; a repeat is counted anew from the stream."""
-    measured_names.keep(batch.workspace_id, batch.rules_version)
+    aggregated_event_names.keep(batch.workspace_id, batch.rules_version)
     events: dict[str, list[EffectEvent]] = defaultdict(list)
     for event in batch.events:
         events[event.name].append(event)
-    kept = kept_measures(batch.workspace_id, events) if events else []
-    for name in {measure.spec.event_name for measure in kept}:
-        measures = [measure for measure in kept if measure.spec.event_name == name and measure.lanes_built]
+    kept = maintained_aggregates(batch.workspace_id, events) if events else []
+    for name in {aggregate.spec.event_name for aggregate in kept}:
+        aggregates = [
+            aggregate for aggregate in kept if aggregate.spec.event_name == name and aggregate.lanes_built
+        ]
         new = [event for event in events[name] if not event.is_repeat]
-        if measures and new:
-            add_to_aggregates(batch.workspace_id, new, [lane_of(event.contact_id) for event in new], measures)
+        if aggregates and new:
+            add_to_aggregates(
+                batch.workspace_id, new, [lane_of(event.contact_id) for event in new], aggregates
+            )
         repeated = [event.id for event in events[name] if event.is_repeat]
-        if measures and repeated:
-            specs = [measure.spec for measure in measures]
-            recount_aggregates(batch.workspace_id, _contacts_of(batch.workspace_id, repeated), specs)
+        if aggregates and repeated:
+            specs = [aggregate.spec for aggregate in aggregates]
+            recompute_aggregates(batch.workspace_id, _contacts_of(batch.workspace_id, repeated), specs)
 
 
 def _contacts_of(workspace_id: UUID, event_ids: list[UUID]) -> list[UUID]:

@@ -5,10 +5,10 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from config.metrics.figures import SECONDS
-from config.metrics.files import REGISTRY
-from config.metrics.later import Durations, Later
-from config.metrics.stored import StoredGauge
+from config.observability.metrics.counters import SECONDS
+from config.observability.metrics.deferred import Durations, Later
+from config.observability.metrics.gauges import DatabaseGauge
+from config.observability.metrics.process_files import REGISTRY
 
 EVENTS = Counter(
     "headrace_events",
@@ -86,37 +86,37 @@ BEGUN: Final[Group] = (0, 0.0)
 
 MOST_COUNTED: Final = 10_000
 STORED: Final = (
-    StoredGauge(
+    DatabaseGauge(
         "headrace_effects_waiting_batches",
         f"Batches of events that wait for their effects; at most {MOST_COUNTED} are counted.",
         f"SELECT NULL, count(*) FROM (SELECT FROM events_eventbatch LIMIT {MOST_COUNTED}) waiting",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_effects_lag_seconds",
         "For how long the oldest batch of events has waited for its effects.",
         "SELECT NULL, COALESCE((SELECT extract(epoch FROM now() - created_at) FROM events_eventbatch"
         " ORDER BY id LIMIT 1), 0)",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_timers_overdue",
         f"Decisions that time has made due; at most {MOST_COUNTED} are counted.",
         "SELECT NULL, count(*) FROM (SELECT FROM workspaces_workspace w CROSS JOIN LATERAL ("
-        " SELECT FROM events_due WHERE workspace_id = w.id AND due_at <= now() ORDER BY due_at"
+        " SELECT FROM events_timer WHERE workspace_id = w.id AND due_at <= now() ORDER BY due_at"
         f" LIMIT {MOST_COUNTED}) due LIMIT {MOST_COUNTED}) overdue",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_timers_lag_seconds",
         "For how long the oldest of them has been due.",
         "SELECT NULL, COALESCE(extract(epoch FROM now() - min(first.due_at) FILTER (WHERE due_at <= now())), 0)"
         " FROM workspaces_workspace w CROSS JOIN LATERAL ("
-        " SELECT due_at FROM events_due WHERE workspace_id = w.id ORDER BY due_at LIMIT 1) first",
+        " SELECT due_at FROM events_timer WHERE workspace_id = w.id ORDER BY due_at LIMIT 1) first",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_effects_parked",
         f"Effects that failed and were put aside; at most {MOST_COUNTED} are counted.",
         f"SELECT NULL, count(*) FROM (SELECT FROM events_parkedeffect LIMIT {MOST_COUNTED}) parked",
     ),
-    StoredGauge(
+    DatabaseGauge(
         "headrace_heartbeat_age_seconds",
         "How long ago a worker did what beat had published every half minute: both live, and the broker between.",
         "SELECT NULL, extract(epoch FROM now() - beaten_at) FROM events_heartbeat",

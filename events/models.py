@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock, ids
-from config.fields import JSONField, NameField
+from config.db.fields import JSONField, NameField
 from workspaces.tenancy import TenantModel
 
 
@@ -95,7 +95,7 @@ class EventProperty(TenantModel):
 
 
 class EffectsLevel(models.IntegerChoices):
-    """Which wheels an event may turn; inherited by every event that it causes."""
+    """Which effects an event may trigger; inherited by every event that it causes."""
 
     NONE = 0, "none"
     SCORES_AND_SEGMENTS = 1, "scores and segments"
@@ -194,7 +194,7 @@ class EventBatch(models.Model):
     event_ids = ArrayField(models.UUIDField())
     level = models.PositiveSmallIntegerField(choices=EffectsLevel, default=EffectsLevel.ALL)
     is_repeat = models.BooleanField(
-        db_default=False, help_text="whether its events went before the wheels already, a retry say"
+        db_default=False, help_text="whether its events went through the effects already, a retry say"
     )
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
@@ -206,7 +206,7 @@ class EventBatch(models.Model):
         return f"lane {self.lane}: {len(self.event_ids)} events"
 
 
-class Due(models.Model):
+class Timer(models.Model):
     """The timetable: when a decision on a contact is to be taken again, because time alone may change it.
 
     One row per subject (a segment's version, the score) and contact. It is written only when earlier than what
@@ -221,7 +221,7 @@ class Due(models.Model):
         db_constraint=False,
         db_index=False,
     )
-    subject = models.UUIDField()
+    timer_key = models.UUIDField()
     contact_id = models.UUIDField()
     lane = models.PositiveSmallIntegerField()
     due_at = models.DateTimeField()
@@ -229,12 +229,12 @@ class Due(models.Model):
     class Meta:
         verbose_name_plural = "due"
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["workspace", "subject", "contact_id"], name="due_once"),
+            models.UniqueConstraint(fields=["workspace", "timer_key", "contact_id"], name="timer_unique"),
         ]
-        indexes: ClassVar = [models.Index(fields=["workspace", "due_at"], name="due_by_time")]
+        indexes: ClassVar = [models.Index(fields=["workspace", "due_at"], name="timer_by_due_at")]
 
     def __str__(self) -> str:
-        return f"{self.subject} at {self.due_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.timer_key} at {self.due_at:%Y-%m-%d %H:%M:%S}"
 
 
 class Heartbeat(models.Model):
@@ -247,7 +247,7 @@ class Heartbeat(models.Model):
         return f"{self.beaten_at:%Y-%m-%d %H:%M:%S}"
 
 
-class Measure(TenantModel):
+class Aggregate(TenantModel):
     """What some rule asks of a contact's events of one name over all time; the effects keep its aggregates."""
 
     key = models.CharField(max_length=64, help_text="a hash of what is measured")
@@ -261,15 +261,15 @@ class Measure(TenantModel):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["workspace", "key"], name="measure_once"),
+            models.UniqueConstraint(fields=["workspace", "key"], name="aggregate_unique"),
         ]
-        indexes: ClassVar = [models.Index(fields=["workspace", "event_name"], name="measure_by_event")]
+        indexes: ClassVar = [models.Index(fields=["workspace", "event_name"], name="aggregate_by_event")]
 
     def __str__(self) -> str:
         return f"{self.event_name} {self.property}".strip()
 
 
-class Aggregate(models.Model):
+class ContactAggregate(models.Model):
     """A measure of one contact over all time. A merged contact keeps its own; readers add them up."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
@@ -280,7 +280,7 @@ class Aggregate(models.Model):
         db_constraint=False,
         db_index=False,
     )
-    measure_id = models.UUIDField()
+    aggregate_id = models.UUIDField()
     contact_id = models.UUIDField()
     count = models.BigIntegerField(default=0)
     # Of the property's values, the numbers only.
@@ -298,11 +298,13 @@ class Aggregate(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["workspace", "contact_id", "measure_id"], name="aggregate_once"),
+            models.UniqueConstraint(
+                fields=["workspace", "contact_id", "aggregate_id"], name="contact_aggregate_unique"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.count} of {self.measure_id}"
+        return f"{self.count} of {self.aggregate_id}"
 
 
 class RulesVersion(models.Model):
@@ -345,7 +347,7 @@ class Lease(models.Model):
 
 
 class ParkedEffect(TenantModel):
-    """An effect that failed on some events, set aside with its error so that the rest goes on."""
+    """An effect that failed on some events, parked with its error so that the rest goes on."""
 
     effect = models.CharField(max_length=255, help_text="the effect's dotted path")
     subject = models.CharField(max_length=255, help_text="the culprit, such as event:<id> or rule:<id>")
@@ -355,9 +357,7 @@ class ParkedEffect(TenantModel):
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
-        indexes: ClassVar = [
-            models.Index(fields=["workspace", "effect", "subject"], name="parked_by_subject")
-        ]
+        indexes: ClassVar = [models.Index(fields=["workspace", "effect", "subject"], name="parked_by_key")]
 
     def __str__(self) -> str:
         return f"{self.effect} on {self.subject}"

@@ -12,12 +12,14 @@ from django.dispatch import receiver
 from config.ids import time_of, uuid7
 from contacts.signals import ContactChange, contacts_changed, contacts_regrouped, regrouping_contacts
 from events import tasks
-from events.bounds import in_milliseconds
+from events.id_bounds import in_milliseconds
+from events.lane_changes import lock_lanes_of_contacts, move_contacts
 from events.models import EffectsLevel, Event, EventBatch
-from events.partitions import ensure_partitions
-from events.runner import TASK
-from events.services import enqueue_events, hold_lanes_of, move_contacts, record_contact_changes
-from events.wakeups import WakeUps
+from events.processing.wake_ups import WakeUps
+from events.processing.worker import TASK
+from events.stream.outbox import enqueue_events
+from events.stream.partitions import ensure_partitions
+from events.stream.recording import record_contact_changes
 
 
 def publish(workspace_id: UUID) -> None:
@@ -57,14 +59,14 @@ def record_changes(workspace_id: UUID, changes: Sequence[ContactChange], **kwarg
     record_contact_changes(workspace_id, changes)
 
 
-@receiver(regrouping_contacts, dispatch_uid="events.hold_lanes_of_contacts")
-def hold_lanes_of_contacts(workspace_id: UUID, contact_ids: Collection[UUID], **kwargs: Any) -> None:
+@receiver(regrouping_contacts, dispatch_uid="events.lock_contact_lanes")
+def lock_contact_lanes(workspace_id: UUID, contact_ids: Collection[UUID], **kwargs: Any) -> None:
     """Keep effects off contacts that are about to be merged or parted."""
-    hold_lanes_of(workspace_id, contact_ids)
+    lock_lanes_of_contacts(workspace_id, contact_ids)
 
 
-@receiver(contacts_regrouped, dispatch_uid="events.move_regrouped_contacts")
-def move_regrouped_contacts(
+@receiver(contacts_regrouped, dispatch_uid="events.move_merged_contacts")
+def move_merged_contacts(
     workspace_id: UUID, moved: Sequence[UUID], old_survivor: UUID, new_survivor: UUID, **kwargs: Any
 ) -> None:
     """Bring along what is kept by lane of contacts that were merged or parted."""

@@ -10,7 +10,7 @@ def timetable() -> str:
     """When time alone changes a decision."""
     return """
         SELECT min(next.due_at) FROM workspaces_workspace w CROSS JOIN LATERAL (
-            SELECT due_at FROM events_due WHERE workspace_id = w.id ORDER BY due_at LIMIT 1
+            SELECT due_at FROM events_timer WHERE workspace_id = w.id ORDER BY due_at LIMIT 1
         ) next
     """
 

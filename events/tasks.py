@@ -5,12 +5,12 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutdown, worker_shutting_down
 
-from events import services
-from events.partitions import make_partitions as make_partitions_ahead
-from events.runner import Runner
-from events.services.heartbeat import keep_heartbeat
-from events.services.idempotency import forget_old_keys
-from events.services.leases import MESSAGE_SECONDS
+from events.processing import bisection, effects
+from events.processing.heartbeat import record_heartbeat
+from events.processing.leases import MESSAGE_SECONDS
+from events.processing.worker import Runner
+from events.stream.idempotency import purge_old_keys
+from events.stream.partitions import make_partitions as make_partitions_ahead
 
 
 def publish(workspace_id: UUID) -> None:
@@ -30,16 +30,16 @@ def apply_effects(workspace_id: str) -> str:
 @shared_task
 def sweep_batches() -> str:
     """Apply what no wake-up came for: a killed process or a broken broker may have swallowed it."""
-    waiting = services.workspaces_with_open_batches()
-    services.for_each(waiting, runner.sweep)
+    waiting = effects.workspaces_with_open_batches()
+    bisection.for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
 
 
 @shared_task
 def wake_due() -> str:
     """Decide again what time alone has changed; the clock of windows, offsets and decay."""
-    waiting = services.workspaces_with_due()
-    services.for_each(waiting, runner.sweep)
+    waiting = effects.workspaces_with_due_timers()
+    bisection.for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
 
 
@@ -64,13 +64,13 @@ def make_partitions() -> str:
 
 
 @shared_task
-def forget_idempotency_keys() -> str:
+def purge_idempotency_keys() -> str:
     """Drop the keys whose time is over."""
-    return "done" if forget_old_keys() else "nothing"
+    return "done" if purge_old_keys() else "nothing"
 
 
 @shared_task
-def beat_heart() -> str:
+def record_worker_heartbeat() -> str:
     """Tell whoever watches that beat, the broker and a worker live."""
-    keep_heartbeat()
+    record_heartbeat()
     return "done"

@@ -23,19 +23,18 @@ from contacts.models import Contact, Identifier
 from events.admin import event_link
 from events.errors import InvalidCondition
 from events.models import Event
-from events.services import LANES
+from events.stream.outbox import LANE_COUNT
 from scoring.errors import InvalidScoringRule
+from scoring.explanation import ScoreLine, explain_score
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from scoring.services import (
-    ScoreLine,
-    delete_rule,
-    explain_score,
-    rescore_rule,
-    rule_warnings,
-    save_rule,
-    validate_rule,
+from scoring.rules import delete_rule, rescore_rule, rule_warnings, save_rule, validate_rule
+from workspaces.staff.base import (
+    ReadOnlyAdminMixin,
+    WorkspaceFilter,
+    WorkspaceModelAdmin,
+    WorkspaceModelForm,
+    shows,
 )
-from workspaces.staff import MachineWrittenMixin, TenantAdmin, TenantForm, WorkspaceFilter, shows
 
 SECTION_ROWS = 50
 _DELETED_RULE = "(deleted rule)"
@@ -93,7 +92,7 @@ def _whole_ledger(workspace_id: UUID, contact_id: UUID) -> SafeString:
     )
 
 
-class ScoringRuleForm(TenantForm):
+class ScoringRuleForm(WorkspaceModelForm):
     """A rule as the API takes it."""
 
     rescore = forms.BooleanField(
@@ -122,7 +121,7 @@ class ScoringRuleForm(TenantForm):
 
 
 @admin.register(ScoringRule)
-class ScoringRuleAdmin(TenantAdmin):
+class ScoringRuleAdmin(WorkspaceModelAdmin):
     resource = "scoring"
     form = ScoringRuleForm
     list_display = ["name", "event_name", "points", "limit_shown", "active", "rescoring", "updated_at"]
@@ -154,7 +153,9 @@ class ScoringRuleAdmin(TenantAdmin):
     def rescoring(self, rule: ScoringRule) -> str:
         if rule.rescored_at is not None:
             return f"{rule.rescored_at:%Y-%m-%d %H:%M:%S}"
-        return f"{rule.rescore_lanes_done.bit_count() / LANES:.0%} done" if rule.is_rescoring else "never"
+        return (
+            f"{rule.rescore_lanes_done.bit_count() / LANE_COUNT:.0%} done" if rule.is_rescoring else "never"
+        )
 
     def save_model(self, request: HttpRequest, obj: ScoringRule, form: Any, change: bool) -> None:
         save_rule(obj, rescore=form.cleaned_data["rescore"])
@@ -205,7 +206,7 @@ class OfContactMixin(ContactSearchMixin):
 
 
 @admin.register(ScoreEntry)
-class ScoreEntryAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
+class ScoreEntryAdmin(OfContactMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "contacts"
     list_display = ["__str__", "email", "rule_name", "counts", "occurred_at"]
     sortable_by = ()
@@ -238,7 +239,7 @@ class ScoreEntryAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
 
 
 @admin.register(RuleScore)
-class RuleScoreAdmin(OfContactMixin, MachineWrittenMixin, TenantAdmin):
+class RuleScoreAdmin(OfContactMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "contacts"
     list_display = ["__str__", "email", "rule_name", "folded", "last_at"]
     sortable_by = ()

@@ -6,21 +6,23 @@ from uuid import UUID
 
 from contacts.models import Contact
 from events.errors import InvalidCondition
-from events.services import EffectBatch, EffectEvent, isolate, only_where, park, parked_subjects
+from events.processing.bisection import bisect_failures
+from events.processing.effects import EffectBatch, EffectEvent, runs_only_when
+from events.processing.parking import park, parked_keys
+from scoring.ledger import adds_up, award
 from scoring.models import ScoringRule
-from scoring.services.awarding import adds_up, award
-from scoring.services.folded import SCORE_SUBJECT, refresh
-from scoring.services.matching import Judge, read
-from scoring.services.rules import EFFECT, scored_names, subject_of
+from scoring.rule_matching import RuleEvaluator, read
+from scoring.rule_scores import SCORE_TIMER_KEY, refresh
+from scoring.rules import EFFECT, parked_key_of, scored_names
 
 
 def _is_scored(batch: EffectBatch) -> bool:
-    return any(decision.subject == SCORE_SUBJECT for decision in batch.due) or scored_names.speak_of(
+    return any(decision.timer_key == SCORE_TIMER_KEY for decision in batch.due) or scored_names.may_include(
         batch.workspace_id, batch.rules_version, batch.names
     )
 
 
-@only_where(_is_scored)
+@runs_only_when(_is_scored)
 def apply_scoring_rules(batch: EffectBatch) -> None:
     """Let due scores decay, then apply the active rules to the batch's events.
 
@@ -44,12 +46,12 @@ def apply_scoring_rules(batch: EffectBatch) -> None:
 
 def _decay(batch: EffectBatch) -> None:
     """Bring scores down to what they are now. Whoever was due is told of: its score may have changed elsewhere."""
-    due = {decision.contact_id for decision in batch.due if decision.subject == SCORE_SUBJECT}
+    due = {decision.contact_id for decision in batch.due if decision.timer_key == SCORE_TIMER_KEY}
     if not due:
         return
     standing: list[UUID] = list(
         Contact.objects.in_workspace(batch.workspace_id)
-        .standing()
+        .canonical()
         .filter(id__in=due)
         .values_list("id", flat=True)
     )
@@ -58,31 +60,31 @@ def _decay(batch: EffectBatch) -> None:
 
 
 def _apply(batch: EffectBatch, rules: Sequence[ScoringRule], events: Sequence[EffectEvent]) -> None:
-    parked = parked_subjects(batch.workspace_id, EFFECT, [subject_of(rule.id) for rule in rules])
+    parked = parked_keys(batch.workspace_id, EFFECT, [parked_key_of(rule.id) for rule in rules])
 
-    def set_aside(rule: ScoringRule, error: Exception) -> None:
+    def park_rule(rule: ScoringRule, error: Exception) -> None:
         park(
             batch.workspace_id,
             effect=EFFECT,
-            subject=subject_of(rule.id),
+            subject=parked_key_of(rule.id),
             levels={event.id: event.level for event in events},
             error=error,
         )
 
-    def apply(judges: Sequence[Judge]) -> None:
+    def apply(judges: Sequence[RuleEvaluator]) -> None:
         batch.scores_changed.update(award(batch.workspace_id, judges, events, batch.now))
 
     # Alike rules share a statement: those that the event alone decides, those that merely add up.
-    alike: dict[tuple[bool, bool], list[Judge]] = defaultdict(list)
+    alike: dict[tuple[bool, bool], list[RuleEvaluator]] = defaultdict(list)
     for rule in rules:
-        if subject_of(rule.id) in parked:
-            set_aside(rule, RuntimeError("waits behind an earlier failure of this rule"))
+        if parked_key_of(rule.id) in parked:
+            park_rule(rule, RuntimeError("waits behind an earlier failure of this rule"))
             continue
         try:
-            judge = read(rule, rule.judges_from(is_repeat=events[0].is_repeat))
+            judge = read(rule, rule.evaluates_from(is_repeat=events[0].is_repeat))
         except InvalidCondition as error:
-            set_aside(rule, error)
+            park_rule(rule, error)
         else:
             alike[judge.needs_contact, adds_up(judge)].append(judge)
     for judges in alike.values():
-        isolate(judges, apply, lambda judge, error: set_aside(judge.rule, error))
+        bisect_failures(judges, apply, lambda judge, error: park_rule(judge.rule, error))

@@ -10,8 +10,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from config import clock, ids
-from config.fields import JSONField, NameField
-from scoring.folding import Award, State, Terms
+from config.db.fields import JSONField, NameField
+from scoring.calculation import Award, State, Terms
 from workspaces.tenancy import TenantModel
 
 LONGEST_DECAY_DAYS = 36_500
@@ -26,7 +26,7 @@ class ScoringRuleQuerySet(models.QuerySet["ScoringRule"]):
         return self.filter(rescore_started_at__isnull=False, rescored_at=None)
 
 
-class StandingRules(models.Manager["ScoringRule"]):
+class ActiveRuleManager(models.Manager["ScoringRule"]):
     """The rules that nobody has deleted."""
 
     def get_queryset(self) -> ScoringRuleQuerySet:
@@ -85,7 +85,7 @@ class ScoringRule(TenantModel):
     rescore_started_at = models.DateTimeField(null=True, editable=False)
     # Work is done lane by lane; a bit for each that is done.
     rescore_lanes_done = models.PositiveIntegerField(default=0, editable=False)
-    rescore_judges = models.BooleanField(
+    rescore_reevaluates = models.BooleanField(
         default=False,
         editable=False,
         help_text="whether the events are judged anew, not only the ledger folded",
@@ -96,7 +96,7 @@ class ScoringRule(TenantModel):
     updated_at = models.DateTimeField(default=clock.now, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
 
-    objects = StandingRules()
+    objects = ActiveRuleManager()
     with_deleted = ScoringRuleQuerySet.as_manager()
 
     class Meta:
@@ -128,7 +128,7 @@ class ScoringRule(TenantModel):
             return None
         return {"count": self.limit_count, "period": self.limit_period}
 
-    def judges_from(self, *, is_repeat: bool) -> datetime | None:
+    def evaluates_from(self, *, is_repeat: bool) -> datetime | None:
         """Return the first moment of receipt of an event that it judges; None: of all events.
 
         What was received before an edit, but not judged by the old rule, is the new one's; not so what went before

@@ -5,8 +5,8 @@ from uuid import UUID
 from celery import shared_task
 
 from config import clock
-from events.services import LANES
-from scoring import services
+from events.stream.outbox import LANE_COUNT
+from scoring import rescoring
 from scoring.models import ScoringRule
 from scoring.schedule import SILENCE
 
@@ -20,7 +20,7 @@ def rescore_rule(workspace_id: str, rule_id: str) -> str:
     rule = ScoringRule.with_deleted.filter(workspace_id=UUID(workspace_id), id=UUID(rule_id)).first()
     if rule is None or not rule.is_rescoring:
         return "nothing"
-    for lane in range(LANES):
+    for lane in range(LANE_COUNT):
         if not rule.rescore_lanes_done >> lane & 1:
             rescore_rule_lane.apply_async(args=(workspace_id, rule_id, lane), retry=False)
     return "done"
@@ -29,7 +29,7 @@ def rescore_rule(workspace_id: str, rule_id: str) -> str:
 @shared_task
 def rescore_rule_lane(workspace_id: str, rule_id: str, lane: int, after: str = "") -> str:
     """Re-score a lane's contacts, from the one after `after` on; with more left than a turn takes, queue up again."""
-    turn = services.rescore_lane(
+    turn = rescoring.rescore_lane(
         UUID(workspace_id),
         UUID(rule_id),
         lane,

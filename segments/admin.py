@@ -27,36 +27,35 @@ from contacts.admin import ContactSearchMixin, concerned_contacts, identifier_of
 from contacts.errors import ContactNotFound
 from contacts.models import Contact, Identifier
 from events.errors import InvalidCondition
-from segments.filling import FilledMixin
-from segments.models import Membership, Segment, Stay
-from segments.services import (
+from segments.build import progress_of
+from segments.definitions import (
     check_rule,
     create_segment,
     delete_segment,
-    explain_membership,
     get_segment,
-    progress_of,
     publish_segment,
     rebuild_segment,
-    segments_of,
     update_segment,
     warnings,
 )
-from segments.wording import as_text, worded
-from workspaces.confirmation import Concerned, Question, ask
+from segments.memberships import explain_membership, segments_of
+from segments.models import Membership, MembershipPeriod, Segment
+from segments.rule_text import as_text, worded
+from segments.static_members_page import FilledMixin
 from workspaces.models import Workspace
-from workspaces.staff import (
+from workspaces.staff.base import (
     COUNT_LIMIT,
-    DeletedByServiceMixin,
-    MachineWrittenMixin,
     ParkedFilter,
-    TenantAdmin,
-    TenantForm,
+    ReadOnlyAdminMixin,
+    ServiceDeleteMixin,
     WorkspaceFilter,
+    WorkspaceModelAdmin,
+    WorkspaceModelForm,
     admin_of,
     chosen_workspace,
     shows,
 )
+from workspaces.staff.confirmation import AffectedRows, Question, ask
 
 SECTION_ROWS = 50
 SEGMENT_CHOICES = 200
@@ -102,7 +101,7 @@ def _why(segment_id: UUID, contact_id: UUID, text: str = "Why") -> SafeString:
 # Segments ----------------------------------------------------------------------------------------------------
 
 
-class SegmentForm(TenantForm):
+class SegmentForm(WorkspaceModelForm):
     """A segment as the API takes it; its rule is the one that is to serve."""
 
     publishes = forms.BooleanField(
@@ -142,7 +141,7 @@ class SegmentForm(TenantForm):
 
 
 @admin.register(Segment)
-class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
+class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "segments"
     form = SegmentForm
     change_form_outer_before_template = "admin/segments/segment_links.html"
@@ -351,11 +350,11 @@ class SegmentAdmin(FilledMixin, DeletedByServiceMixin, TenantAdmin):
         return TemplateResponse(request, "admin/segments/explanation.html", context)
 
 
-def concerned_members(workspace_id: UUID, segment_id: UUID) -> Concerned:
+def concerned_members(workspace_id: UUID, segment_id: UUID) -> AffectedRows:
     """Return how many are in a segment by what serves, and the first of them with their e-mail addresses."""
     segment = Segment.objects.in_workspace(workspace_id).filter(pk=segment_id).first()
     if segment is None:
-        return Concerned(0, "contact")
+        return AffectedRows(0, "contact")
     members = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
     contacts = Contact.objects.in_workspace(workspace_id).filter(pk__in=members.values("contact_id"))
     return concerned_contacts(contacts, note=f"in {segment} now")
@@ -394,7 +393,7 @@ def state_of(segment: Segment) -> str:
         case Segment.Build.FAILED:
             return f"{serving}, a build failed"
         case _:
-            return f"{serving}, telling who entered and left" if progress.is_announcing else serving
+            return f"{serving}, telling who entered and left" if progress.is_publishing else serving
 
 
 # Explanations ------------------------------------------------------------------------------------------------
@@ -486,7 +485,7 @@ class ServingSegmentFilter(SegmentFilter):
         return {"version": segments.values_list("version", flat=True).first()}
 
 
-class OfSegmentAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+class OfSegmentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     """Rows of a contact in a segment."""
 
     resource = "segments"
@@ -538,8 +537,8 @@ class MembershipAdmin(OfSegmentAdmin):
         return f"{row.entered_at:%Y-%m-%d %H:%M:%S}"
 
 
-@admin.register(Stay)
-class StayAdmin(OfSegmentAdmin):
+@admin.register(MembershipPeriod)
+class MembershipPeriodAdmin(OfSegmentAdmin):
     list_display = ["entered_utc", "left_utc", "contact_label", "segment_label", "why"]
     list_filter = [WorkspaceFilter, SegmentFilter]
     ordering = ["-entered_at", "-id"]
@@ -547,9 +546,9 @@ class StayAdmin(OfSegmentAdmin):
     readonly_fields = ["segment_label", "contact_label", "entered_utc", "left_utc", "why"]
 
     @admin.display(description="entered (UTC)")
-    def entered_utc(self, row: Stay) -> str:
+    def entered_utc(self, row: MembershipPeriod) -> str:
         return f"{row.entered_at:%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="left (UTC)", empty_value="still in it")
-    def left_utc(self, row: Stay) -> str | None:
+    def left_utc(self, row: MembershipPeriod) -> str | None:
         return f"{row.left_at:%Y-%m-%d %H:%M:%S}" if row.left_at else None

@@ -10,97 +10,100 @@ from functools import partial
 from uuid import UUID
 
 from events.models import EffectsLevel
-from events.rules import MeasureSpec
-from events.services import (
-    DueDecision,
-    EffectBatch,
-    EffectEvent,
-    isolate,
-    only_where,
-    record_consequences,
-    schedule,
-)
-from segments.models import Segment
-from segments.services.causes import CauseFinder, Causes
-from segments.services.downtime import Pairs, PastMoments, past_moments
-from segments.services.judging import (
-    Others,
+from events.processing.bisection import bisect_failures
+from events.processing.effects import DueTimer, EffectBatch, EffectEvent, runs_only_when
+from events.processing.timers import schedule_timers
+from events.rules import AggregateSpec
+from events.stream.derived_events import record_derived_events
+from segments.catch_up import CatchUp, Pairs, collect_catch_up
+from segments.causes import CauseResolver, Causes
+from segments.evaluation import (
+    MergedIds,
     Transition,
-    alike_groups,
-    dismiss,
-    others_of,
+    batch_groups,
+    canonical,
+    merged_ids,
     postpone,
-    standing,
+    remove_memberships,
     statement_of,
 )
-from segments.services.leaving import GONE_SUBJECT, leave_for_good
-from segments.services.parking import set_ruling_aside
-from segments.services.plans import Plan, Ruling, RulingGroup, Touch, kept_plan, plan_of
-from segments.services.telling import consequence_of, tell
-from segments.services.touching import Touched, may_touch, touched_by
+from segments.invalidation import Affected, find_affected, may_invalidate
+from segments.models import Segment
+from segments.parking import park_rule_version
+from segments.plans import InvalidationKind, Plan, RuleVersion, RuleVersionGroup, cached_plan, plan_of
+from segments.publication import derived_event_of, publish_changes
+from segments.removal import REMOVED_CONTACT_TIMER_KEY, remove_all_memberships
 
 _ROUNDS = 50
 """Moments of the past that one run decides for a contact and a rule, one after the other; the rest waits."""
 
 
-def _may_touch(batch: EffectBatch) -> bool:
-    plan = kept_plan(batch.workspace_id, batch.rules_version)
-    return plan is None or may_touch(batch, plan)
+def _may_invalidate(batch: EffectBatch) -> bool:
+    plan = cached_plan(batch.workspace_id, batch.rules_version)
+    return plan is None or may_invalidate(batch, plan)
 
 
-@only_where(_may_touch)
+@runs_only_when(_may_invalidate)
 def reevaluate_segments(batch: EffectBatch) -> None:
     """Judge the contacts that the batch touches, by the rules that it can touch, and tell what changed."""
-    if gone := [decision.contact_id for decision in batch.due if decision.subject == GONE_SUBJECT]:
-        leave_for_good(batch.workspace_id, gone, now=batch.now)
+    if gone := [
+        decision.contact_id for decision in batch.due if decision.timer_key == REMOVED_CONTACT_TIMER_KEY
+    ]:
+        remove_all_memberships(batch.workspace_id, gone, now=batch.now)
     plan = plan_of(batch.workspace_id)
-    for ruling, error in plan.unreadable:
-        set_ruling_aside(batch.workspace_id, ruling, error, batch.now)
-    if plan.rulings:
-        _Run(batch, plan).run()
+    for rule_version, error in plan.unreadable:
+        park_rule_version(batch.workspace_id, rule_version, error, batch.now)
+    if plan.rule_versions:
+        _EffectRun(batch, plan).run()
 
 
 @dataclass(slots=True)
-class _Run:
+class _EffectRun:
     """One batch before all rules. Nothing is noted of a statement that failed: its savepoint is rolled back."""
 
     batch: EffectBatch
     plan: Plan
     # Of the contacts: those that are in no segment any more, and those that others were merged into.
     gone: set[UUID] = field(default_factory=set)
-    others: Others = field(default_factory=dict)
+    others: MergedIds = field(default_factory=dict)
     # What changed, in the order in which it is to be told: in one wave, a contact moves once in a segment.
     waves: list[list[Transition]] = field(default_factory=lambda: [[]])
     # Contacts that came into segments that others build on, or left them, in this run.
-    moved: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
-    set_aside: set[UUID] = field(default_factory=set)
-    past: PastMoments = field(init=False)
+    changed_members: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
+    park_item: set[UUID] = field(default_factory=set)
+    past: CatchUp = field(init=False)
 
     def run(self) -> None:
-        touched = touched_by(self.batch, self.plan, self._set_spec_aside)
-        due = [one for one in self.batch.due if one.subject in self.plan.rulings]
-        if not due and touched.is_nobody:
+        affected = find_affected(self.batch, self.plan, self._set_spec_aside)
+        due = [one for one in self.batch.due if one.timer_key in self.plan.rule_versions]
+        if not due and affected.is_nobody:
             return
-        self._meet(touched.by_touch[Touch.SCORE] | {decision.contact_id for decision in due})
-        self.past = past_moments(self.batch, self.plan, touched)
+        self._load_contacts(
+            affected.by_kind[InvalidationKind.SCORE] | {decision.contact_id for decision in due}
+        )
+        self.past = collect_catch_up(self.batch, self.plan, affected)
         left = self._decide_past()
         self._decide_round(_as_of_now(due, left, self.batch.now))
         self.waves.append([])
         for level, everything in enumerate(self.plan.everything):
-            self._judge_touched(level, touched)
-            self._judge_now([(group, touched.everywhere) for group in everything])
-        self._tell()
+            self._evaluate_affected(level, affected)
+            self._evaluate_now([(group, affected.everywhere) for group in everything])
+        self._publish()
 
-    def _meet(self, unknown: set[UUID]) -> None:
+    def _load_contacts(self, unknown: set[UUID]) -> None:
         """Look up the contacts. Those that stand no more are in no segment, nor are those merged into them."""
         # The runner has looked up those of its events.
         known = {event.contact_id for event in self.batch.events}
-        found = standing(self.batch.workspace_id, unknown - known)
-        self.others = others_of(self.batch.workspace_id, known | found)
+        found = canonical(self.batch.workspace_id, unknown - known)
+        self.others = merged_ids(self.batch.workspace_id, known | found)
         self.gone = unknown - known - found
         self.gone.update(UUID(one) for ids in self.others.values() for one in ids[1:-1].split(",")[1:])
         if self.gone:
-            self._note(dismiss(self.batch.workspace_id, self.gone, self.plan.rulings, self.batch.now))
+            self._note(
+                remove_memberships(
+                    self.batch.workspace_id, self.gone, self.plan.rule_versions, self.batch.now
+                )
+            )
 
     def _decide_past(self) -> Pairs:
         """Decide each pair as of its moment, then as of the next that has passed. Returns those left for another run.
@@ -115,7 +118,7 @@ class _Run:
             pairs = self.past.take_next(self._decide_round(pairs))
         # Still due, at moments that have passed: the next run goes on there.
         left = [(version, one, at) for version, moments in pairs.items() for one, at in moments.items()]
-        schedule(self.batch.workspace_id, left)
+        schedule_timers(self.batch.workspace_id, left)
         return pairs
 
     def _decide_round(self, pairs: Pairs) -> Pairs:
@@ -125,138 +128,151 @@ class _Run:
         again: Pairs = defaultdict(dict)
         for level in range(len(self.plan.levels)):
             for version in sorted(one for one in pairs if self.plan.level_of[one] == level):
-                self._decide(self.plan.rulings[version], pairs, again)
+                self._decide(self.plan.rule_versions[version], pairs, again)
         return again
 
-    def _decide(self, ruling: Ruling, pairs: Pairs, again: Pairs) -> None:
+    def _decide(self, rule_version: RuleVersion, pairs: Pairs, again: Pairs) -> None:
         """Judge the pairs of one rule; who moves is judged by the rules that build on it as of the same moment."""
         noted = len(self.waves[-1])
-        moments = pairs[ruling.version]
-        judge = partial(self._judge, contact_ids=moments, moments=moments, again=again)
-        with self.past.scores(ruling, moments):
-            isolate([ruling], judge, self._set_aside)
-        if ruling.is_serving:
-            for dependent in self.plan.dependents.get(ruling.segment_id, ()):
+        moments = pairs[rule_version.version]
+        evaluate = partial(self._evaluate, contact_ids=moments, moments=moments, again=again)
+        with self.past.scores(rule_version, moments):
+            bisect_failures([rule_version], evaluate, self._set_aside)
+        if rule_version.is_serving:
+            for dependent in self.plan.dependents.get(rule_version.segment_id, ()):
                 for one in self.waves[-1][noted:]:
                     self.past.add_to(pairs, dependent.version, one.contact_id, one.at)
 
-    def _judge_touched(self, level: int, touched: Touched) -> None:
+    def _evaluate_affected(self, level: int, affected: Affected) -> None:
         """Judge the contacts that each group of a level touches, as of now: groups of one shape by one statement."""
         groups = self.plan.levels[level]
-        work = {place: touched.of(group, self.moved) - self.gone for place, group in enumerate(groups)}
+        work = {
+            place: affected.of(group, self.changed_members) - self.gone for place, group in enumerate(groups)
+        }
 
-        def judge_alike() -> list[Transition]:
+        def evaluate_batch() -> list[Transition]:
             workspace_id, now = self.batch.workspace_id, self.batch.now
             return [
                 transition
-                for alike in alike_groups(workspace_id, self.plan, level)
-                for transition in alike.execute(workspace_id, work, self.others, now)
+                for batches in batch_groups(workspace_id, self.plan, level)
+                for transition in batches.execute(workspace_id, work, self.others, now)
             ]
 
         by_group = [(groups[place], contact_ids) for place, contact_ids in work.items() if contact_ids]
-        # A rule that was set aside in this run is not to be judged along with the others.
-        self._judge_now(by_group, None if self.set_aside else judge_alike)
+        # A rule that was parked in this run is not to be judged along with the others.
+        self._evaluate_now(by_group, None if self.park_item else evaluate_batch)
 
-    def _judge_now(
+    def _evaluate_now(
         self,
-        work: Sequence[tuple[RulingGroup, Collection[UUID]]],
-        judge: Callable[[], list[Transition]] | None = None,
+        work: Sequence[tuple[RuleVersionGroup, Collection[UUID]]],
+        evaluate: Callable[[], list[Transition]] | None = None,
     ) -> None:
         """Judge contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
 
-        def judge_all(_: object) -> None:
-            self._note(judge() if judge else [one for each in work for one in self._of_group(*each)])
+        def evaluate_all(_: object) -> None:
+            self._note(evaluate() if evaluate else [one for each in work for one in self._of_group(*each)])
 
-        def judge_one_by_one(_: object, error: Exception) -> None:
+        def evaluate_individually(_: object, error: Exception) -> None:
             for group, contact_ids in work:
-                for ruling in group.rulings:
-                    isolate([ruling], partial(self._judge, contact_ids=contact_ids), self._set_aside)
+                for rule_version in group.rule_versions:
+                    bisect_failures(
+                        [rule_version], partial(self._evaluate, contact_ids=contact_ids), self._set_aside
+                    )
 
         if any(contact_ids for _, contact_ids in work):
-            isolate([work], judge_all, judge_one_by_one)
+            bisect_failures([work], evaluate_all, evaluate_individually)
 
-    def _of_group(self, group: RulingGroup, contact_ids: Collection[UUID]) -> list[Transition]:
-        return self._transitions(group.rulings, contact_ids)
+    def _of_group(self, group: RuleVersionGroup, contact_ids: Collection[UUID]) -> list[Transition]:
+        return self._transitions(group.rule_versions, contact_ids)
 
-    def _judge(
+    def _evaluate(
         self,
-        rulings: Sequence[Ruling],
+        rule_versions: Sequence[RuleVersion],
         contact_ids: Collection[UUID],
         moments: Mapping[UUID, datetime] | None = None,
         again: Pairs | None = None,
     ) -> None:
-        self._note(self._transitions(rulings, contact_ids, moments, again))
+        self._note(self._transitions(rule_versions, contact_ids, moments, again))
 
     def _transitions(
         self,
-        rulings: Sequence[Ruling],
+        rule_versions: Sequence[RuleVersion],
         contact_ids: Collection[UUID],
         moments: Mapping[UUID, datetime] | None = None,
         again: Pairs | None = None,
     ) -> list[Transition]:
-        if self.set_aside:
-            rulings = [ruling for ruling in rulings if ruling.version not in self.set_aside]
+        if self.park_item:
+            rule_versions = [
+                rule_version for rule_version in rule_versions if rule_version.version not in self.park_item
+            ]
         if self.gone:
             contact_ids = [contact_id for contact_id in contact_ids if contact_id not in self.gone]
-        if not rulings or not contact_ids:
+        if not rule_versions or not contact_ids:
             return []
-        judgement = statement_of(self.batch.workspace_id, self.plan, rulings).execute(
+        judgement = statement_of(self.batch.workspace_id, self.plan, rule_versions).execute(
             self.batch.workspace_id, contact_ids, self.others, self.batch.now, moments
         )
         if again is not None:
-            for ruling, contact_id, at in judgement.again:
-                again[ruling.version][contact_id] = at
+            for rule_version, contact_id, at in judgement.again:
+                again[rule_version.version][contact_id] = at
         return judgement.transitions
 
     def _note(self, transitions: Sequence[Transition]) -> None:
-        self.waves[-1] += [transition for transition in transitions if transition.ruling.is_serving]
+        self.waves[-1] += [transition for transition in transitions if transition.rule_version.is_serving]
         if self.plan.dependents:
             for transition in transitions:
-                if transition.ruling.is_serving and transition.ruling.segment_id in self.plan.dependents:
-                    self.moved[transition.ruling.segment_id].add(transition.contact_id)
+                if (
+                    transition.rule_version.is_serving
+                    and transition.rule_version.segment_id in self.plan.dependents
+                ):
+                    self.changed_members[transition.rule_version.segment_id].add(transition.contact_id)
 
-    def _set_aside(self, ruling: Ruling, error: Exception) -> None:
-        self.set_aside.add(ruling.version)
-        set_ruling_aside(self.batch.workspace_id, ruling, error, self.batch.now)
+    def _set_aside(self, rule_version: RuleVersion, error: Exception) -> None:
+        self.park_item.add(rule_version.version)
+        park_rule_version(self.batch.workspace_id, rule_version, error, self.batch.now)
 
-    def _set_spec_aside(self, spec: MeasureSpec, error: Exception) -> None:
-        for ruling in self.plan.rulings.values():
-            if spec in ruling.triggers:
-                self._set_aside(ruling, error)
+    def _set_spec_aside(self, spec: AggregateSpec, error: Exception) -> None:
+        for rule_version in self.plan.rule_versions.values():
+            if spec in rule_version.triggers:
+                self._set_aside(rule_version, error)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         """Open and close stays, and record what is news, each with its cause."""
         if not any(self.waves):
             return
-        finder = CauseFinder(self.batch, self.plan, self.others, self.gone, self.past)
+        finder = CauseResolver(self.batch, self.plan, self.others, self.gone, self.past)
         finder.look_up([move for wave in self.waves for move in wave])
         news: list[tuple[Transition, EffectEvent | None]] = []
         for wave in self.waves:
-            causes = finder.causes_of(wave)
+            causes = finder.resolve_causes(wave)
             moves = self._after_their_causes(wave, causes)
-            told = tell(self.batch.workspace_id, moves)
-            news += [(move, causes[move.ruling.version, move.contact_id]) for move in told]
+            told = publish_changes(self.batch.workspace_id, moves)
+            news += [(move, causes[move.rule_version.version, move.contact_id]) for move in told]
         if not news:
             return
-        rulings = {id(move.ruling): move.ruling for move, _ in news}
-        segment_ids = {ruling.segment_id for ruling in rulings.values()}
+        rule_versions = {id(move.rule_version): move.rule_version for move, _ in news}
+        segment_ids = {rule_version.segment_id for rule_version in rule_versions.values()}
         segments = Segment.objects.in_workspace(self.batch.workspace_id).filter(id__in=segment_ids)
         titles = dict(segments.values_list("id", "name"))
         # By identity: what is looked up for each move is looked up fast.
-        title_of = {key: titles.get(ruling.segment_id, "") for key, ruling in rulings.items()}
-        consequences = []
+        title_of = {
+            key: titles.get(rule_version.segment_id, "") for key, rule_version in rule_versions.items()
+        }
+        derived_events = []
         for move, cause in news:
             # Who was merged into another, or is gone, has done nothing: no campaign follows.
             stands = move.contact_id not in self.gone
             level = EffectsLevel.ALL if stands else EffectsLevel.SCORES_AND_SEGMENTS
-            consequences.append(consequence_of(move, title_of[id(move.ruling)], cause=cause, level=level))
-        record_consequences(self.batch.workspace_id, consequences, now=self.batch.now)
+            derived_events.append(
+                derived_event_of(move, title_of[id(move.rule_version)], cause=cause, level=level)
+            )
+        record_derived_events(self.batch.workspace_id, derived_events, now=self.batch.now)
 
     def _after_their_causes(self, wave: Sequence[Transition], causes: Causes) -> Sequence[Transition]:
         """Return the moves, none before its cause was received: an event may come while contacts are judged."""
         moves, postponed = [], []
         for move in wave:
-            cause = causes[move.ruling.version, move.contact_id]
+            cause = causes[move.rule_version.version, move.contact_id]
             if cause is not None and cause.received_at is not None and cause.received_at > move.at:
                 move = replace(move, at=cause.received_at)
                 postponed.append(move)
@@ -265,9 +281,9 @@ class _Run:
         return moves
 
 
-def _as_of_now(due: Sequence[DueDecision], left: Pairs, now: datetime) -> Pairs:
+def _as_of_now(due: Sequence[DueTimer], left: Pairs, now: datetime) -> Pairs:
     pairs: Pairs = defaultdict(dict)
     for decision in due:
-        if decision.contact_id not in left.get(decision.subject, ()):
-            pairs[decision.subject][decision.contact_id] = now
+        if decision.contact_id not in left.get(decision.timer_key, ()):
+            pairs[decision.timer_key][decision.contact_id] = now
     return pairs

@@ -10,7 +10,7 @@ from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from config import clock, ids
-from config.fields import JSONField
+from config.db.fields import JSONField
 from workspaces.tenancy import TenantModel
 
 
@@ -57,17 +57,17 @@ class Segment(TenantModel):
     build_started_at = models.DateTimeField(null=True, editable=False)
     # Work is done lane by lane; a bit for each that is done.
     build_lanes_done = models.PositiveIntegerField(default=0, editable=False)
-    build_judged = models.BigIntegerField(default=0, editable=False)
+    build_evaluated = models.BigIntegerField(default=0, editable=False)
     build_total = models.BigIntegerField(default=0, editable=False)
     starts_campaigns = models.BooleanField(
         default=False, help_text="whether a build's entries and exits may start campaigns"
     )
     published_at = models.DateTimeField(null=True, editable=False)
     # Since the swap: who it let in and put out is being told, lane by lane too.
-    announcing_since = models.DateTimeField(null=True, editable=False)
-    announced_lanes = models.PositiveIntegerField(default=0, editable=False)
+    publishing_since = models.DateTimeField(null=True, editable=False)
+    published_lanes = models.PositiveIntegerField(default=0, editable=False)
     # When the work in the background went on the last time: a sweep takes up what stands still.
-    worked_at = models.DateTimeField(null=True, editable=False)
+    progressed_at = models.DateTimeField(null=True, editable=False)
     parked_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -100,13 +100,13 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 
         Until it is told, the row's own moment.
         """
-        stay = Stay.objects.filter(
+        period = MembershipPeriod.objects.filter(
             workspace_id=OuterRef("workspace_id"),
             segment_id=OuterRef("segment_id"),
             contact_id=OuterRef("contact_id"),
             left_at=None,
         )
-        return self.annotate(entered_at=Coalesce(Subquery(stay.values("entered_at")), "since"))
+        return self.annotate(entered_at=Coalesce(Subquery(period.values("entered_at")), "since"))
 
 
 class Membership(models.Model):
@@ -147,7 +147,7 @@ class Membership(models.Model):
         return f"since {self.since:%Y-%m-%d %H:%M:%S}"
 
 
-class Stay(models.Model):
+class MembershipPeriod(models.Model):
     """A contact was in a segment from one moment until another: what was announced, and when it was so."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
@@ -176,13 +176,15 @@ class Stay(models.Model):
             models.UniqueConstraint(
                 fields=["workspace", "segment", "contact"],
                 condition=Q(left_at=None),
-                name="stay_one_open",
+                name="membership_period_one_open",
             ),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["workspace", "segment", "contact", "entered_at"], name="stay_by_segment"),
-            models.Index(fields=["workspace", "contact", "entered_at"], name="stay_by_contact"),
-            models.Index(fields=["workspace", "entered_at", "id"], name="stay_by_time"),
+            models.Index(
+                fields=["workspace", "segment", "contact", "entered_at"], name="membership_period_by_segment"
+            ),
+            models.Index(fields=["workspace", "contact", "entered_at"], name="membership_period_by_contact"),
+            models.Index(fields=["workspace", "entered_at", "id"], name="membership_period_by_time"),
         ]
 
     def __str__(self) -> str:

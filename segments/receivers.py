@@ -12,7 +12,7 @@ from django.dispatch import receiver
 from config import clock
 from contacts.models import Company, CompanyMembership
 from contacts.signals import ContactChange, contacts_changed
-from segments import services, tasks
+from segments import removal, tasks
 from segments.signals import segment_waits, versions_retired
 
 
@@ -24,36 +24,38 @@ def publish(task: Any, *arguments: Any) -> None:
 @receiver(segment_waits, dispatch_uid="segments.call_builders")
 def call_builders(workspace_id: UUID, segment_id: UUID, **_: Any) -> None:
     """Have a segment built or announced once what it needs is committed; the sweep comes if no message does."""
-    send = partial(publish, tasks.work_on_segment, str(workspace_id), str(segment_id))
+    send = partial(publish, tasks.process_segment, str(workspace_id), str(segment_id))
     transaction.on_commit(lambda: send(), robust=True)
 
 
 @receiver(versions_retired, dispatch_uid="segments.call_cleaners")
 def call_cleaners(workspace_id: UUID, versions: Sequence[UUID], **_: Any) -> None:
     """Have what the versions left behind deleted after the commit."""
-    send = partial(publish, tasks.forget_versions, str(workspace_id), [str(one) for one in versions])
+    send = partial(publish, tasks.purge_versions, str(workspace_id), [str(one) for one in versions])
     transaction.on_commit(lambda: send(), robust=True)
 
 
-@receiver(contacts_changed, dispatch_uid="segments.let_deleted_contacts_go")
-def let_deleted_contacts_go(workspace_id: UUID, changes: Sequence[ContactChange], **_: Any) -> None:
+@receiver(contacts_changed, dispatch_uid="segments.remove_deleted_contacts")
+def remove_deleted_contacts(workspace_id: UUID, changes: Sequence[ContactChange], **_: Any) -> None:
     """Take contacts that are deleted out of every segment."""
     if gone := [change.contact_id for change in changes if change.kind == "deleted"]:
-        services.leave_all_segments(workspace_id, gone, now=clock.now())
+        removal.schedule_membership_removal(workspace_id, gone, now=clock.now())
 
 
-@receiver(post_save, sender=CompanyMembership, dispatch_uid="segments.judge_company_member")
+@receiver(post_save, sender=CompanyMembership, dispatch_uid="segments.invalidate_company_member")
 @receiver(post_delete, sender=CompanyMembership, dispatch_uid="segments.judge_former_company_member")
-def judge_company_member(instance: CompanyMembership, **_: Any) -> None:
+def invalidate_company_member(instance: CompanyMembership, **_: Any) -> None:
     """Have a contact judged again whose company was set or taken away as a model."""
-    services.judge_soon(instance.workspace_id, [instance.contact_id])
+    removal.schedule_evaluation(instance.workspace_id, [instance.contact_id])
 
 
-@receiver(post_save, sender=Company, dispatch_uid="segments.judge_company")
-def judge_company(instance: Company, created: bool, **_: Any) -> None:
+@receiver(post_save, sender=Company, dispatch_uid="segments.invalidate_company")
+def invalidate_company(instance: Company, created: bool, **_: Any) -> None:
     """Have the contacts of a company judged again that was changed."""
     if not created:
         memberships = CompanyMembership.objects.filter(
             workspace_id=instance.workspace_id, company_id=instance.id
         )
-        services.judge_soon(instance.workspace_id, list(memberships.values_list("contact_id", flat=True)))
+        removal.schedule_evaluation(
+            instance.workspace_id, list(memberships.values_list("contact_id", flat=True))
+        )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from segments import services
+from segments import build
 from segments.schedule import IDLE_SECONDS
 
 SLICE_SECONDS = 0.5
@@ -13,10 +13,10 @@ SLICE_SECONDS = 0.5
 
 
 @shared_task
-def work_on_segment(workspace_id: str, segment_id: str) -> str:
+def process_segment(workspace_id: str, segment_id: str) -> str:
     """Send a task for each lane in which a segment is to be built or announced."""
-    building, announcing = services.unfinished_lanes(UUID(workspace_id), UUID(segment_id))
-    for task, lanes in ((build_segment_lane, building), (announce_segment_lane, announcing)):
+    building, announcing = build.unfinished_lanes(UUID(workspace_id), UUID(segment_id))
+    for task, lanes in ((build_segment_lane, building), (publish_segment_lane, announcing)):
         for lane in lanes:
             task.apply_async(args=(workspace_id, segment_id, lane), retry=False)
     return "done" if building or announcing else "nothing"
@@ -25,7 +25,7 @@ def work_on_segment(workspace_id: str, segment_id: str) -> str:
 @shared_task
 def build_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
     """Hold a segment's draft against some of a lane's contacts; with more left, queue up again."""
-    word, last = services.build_lane(
+    word, last = build.build_lane(
         UUID(workspace_id),
         UUID(segment_id),
         lane,
@@ -38,9 +38,9 @@ def build_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str
 
 
 @shared_task
-def announce_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
+def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
     """Tell who came and went with a segment's new rule, among some of a lane's contacts."""
-    word, last = services.announce_lane(
+    word, last = build.publish_lane(
         UUID(workspace_id),
         UUID(segment_id),
         lane,
@@ -48,31 +48,29 @@ def announce_segment_lane(workspace_id: str, segment_id: str, lane: int, after: 
         at_most_seconds=SLICE_SECONDS,
     )
     if word == "more":
-        announce_segment_lane.apply_async(args=(workspace_id, segment_id, lane, str(last)), retry=False)
+        publish_segment_lane.apply_async(args=(workspace_id, segment_id, lane, str(last)), retry=False)
     return word
 
 
 @shared_task
-def forget_versions(workspace_id: str, versions: Sequence[str]) -> str:
+def purge_versions(workspace_id: str, versions: Sequence[str]) -> str:
     """Delete what versions that are gone have left behind."""
     return (
-        "done"
-        if services.forget_stale_rows(UUID(workspace_id), [UUID(one) for one in versions])
-        else "nothing"
+        "done" if build.purge_stale_rows(UUID(workspace_id), [UUID(one) for one in versions]) else "nothing"
     )
 
 
 @shared_task
 def sweep_segments() -> str:
     """Take up the work whose messages a killed process or a broken broker has swallowed."""
-    waiting = services.unfinished_segments(idle_seconds=IDLE_SECONDS)
+    waiting = build.unfinished_segments(idle_seconds=IDLE_SECONDS)
     for workspace_id, segment_id in waiting:
-        work_on_segment(str(workspace_id), str(segment_id))
+        process_segment(str(workspace_id), str(segment_id))
     return "done" if waiting else "nothing"
 
 
 @shared_task
 def sweep_stale_rows() -> str:
     """Delete what versions and segments that are gone have left behind, where no message came for it."""
-    rows = [services.forget_stale_rows(workspace_id) for workspace_id in services.workspaces_with_segments()]
+    rows = [build.purge_stale_rows(workspace_id) for workspace_id in build.workspaces_with_segments()]
     return "done" if any(rows) else "nothing"

@@ -18,36 +18,33 @@ from django.db import connection
 
 from config import clock
 from config.ids import NO_ID
+from contacts.identity.lookup import find
 from contacts.models import Contact
-from contacts.services.lookup import find
-from events.bounds import known_until
-from events.models import Due, EffectsLevel, Event, EventBatch
-from events.rules import Rule, measures_of
-from events.rules.plain import Person, holds
-from events.services import (
-    built_measures,
-    hold_lane,
-    lane_of,
-    record_consequences,
-    recount_aggregates,
-)
+from events.aggregates.registry import built_aggregates, recompute_aggregates
+from events.id_bounds import known_until
+from events.models import EffectsLevel, Event, EventBatch, Timer
+from events.processing.effects import lock_lane
+from events.rules import Rule, aggregates_of_rule
+from events.rules.reference import Person, holds
+from events.stream.derived_events import record_derived_events
+from events.stream.outbox import lane_of
+from segments.evaluation import evaluate_contacts, merged_ids
 from segments.models import Membership, Segment
-from segments.people import load_people
-from segments.services.judging import judge_contacts, others_of
-from segments.services.plans import Ruling, read_ruling
-from segments.services.telling import Move, consequence_of, tell
+from segments.plans import RuleVersion, parse_rule_version
+from segments.publication import MembershipChange, derived_event_of, publish_changes
+from segments.reference_data import load_people
 
 CHUNK = 200
 """Contacts that are read at once, with all their events of the names that rules speak of."""
 
 
-class Fault(StrEnum):
+class DifferenceKind(StrEnum):
     """What is wrong with a contact in a segment."""
 
     MISSING = "should be in it"
     SURPLUS = "should not be in it"
     STRAY = "is in it, and is no contact that stands"
-    UNTOLD = "entered or left untold"
+    UNPUBLISHED = "entered or left untold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class Difference:
 
     segment_id: UUID
     contact_id: UUID
-    fault: Fault
+    kind: DifferenceKind
 
 
 @dataclass(slots=True)
@@ -95,10 +92,10 @@ def verify_segments(
     """
     work = _Work(workspace_id, segment_ids, repair)
     for chunk in _chunks(workspace_id, sample, progress):
-        work.judge(chunk)
+        work.evaluate(chunk)
     if sample is None:
-        work.look_for_strays()
-        work.look_for_untold()
+        work.find_strays()
+        work.find_unpublished()
     return work.found
 
 
@@ -112,24 +109,24 @@ class _Work:
         self.found.segments = len(rulebook.segments)
         self.found.skipped = sorted(rulebook.skipped)
 
-    def judge(self, contact_ids: Sequence[UUID]) -> None:
+    def evaluate(self, contact_ids: Sequence[UUID]) -> None:
         """Judge contacts without a lock, and those that differ once more with one."""
         self.found.contacts += len(contact_ids)
         suspects = {one.contact_id for one in self._rulebook().differences(contact_ids)}
         for lane, ids in _by_lane(suspects).items():
-            with hold_lane(self.workspace_id, lane):
+            with lock_lane(self.workspace_id, lane):
                 rulebook = self._rulebook()
                 differences = rulebook.differences(sorted(ids))
                 # Asked last: an event that came in meanwhile is seen here, if it was seen above.
                 waiting = _waiting(self.workspace_id, lane, ids, rulebook.versions)
                 sure = [one for one in differences if one.contact_id not in waiting]
-                self._settle(rulebook, sure, rulebook.differences)
+                self._resolve(rulebook, sure, rulebook.differences)
 
-    def look_for_strays(self) -> None:
+    def find_strays(self) -> None:
         """Find members that are no contacts any more, or part of another."""
         self._look(_Rulebook.strays)
 
-    def look_for_untold(self) -> None:
+    def find_unpublished(self) -> None:
         """Find members without an open stay, and open stays of those that are no members."""
         self._look(_Rulebook.untold)
 
@@ -138,7 +135,7 @@ class _Work:
         suspects = {one.contact_id for one in look(self._rulebook(), None)}
         survivors = find(self.workspace_id, suspects).by_id
         for lane, ids in _by_lane({survivors.get(one, one) for one in suspects}).items():
-            with hold_lane(self.workspace_id, lane):
+            with lock_lane(self.workspace_id, lane):
                 rulebook = self._rulebook()
                 of_lane = {one for one in suspects if survivors.get(one, one) in ids}
                 differences = look(rulebook, of_lane)
@@ -146,9 +143,9 @@ class _Work:
                 sure = [
                     one for one in differences if survivors.get(one.contact_id, one.contact_id) not in waiting
                 ]
-                self._settle(rulebook, sure, partial(look, rulebook))
+                self._resolve(rulebook, sure, partial(look, rulebook))
 
-    def _settle(
+    def _resolve(
         self,
         rulebook: _Rulebook,
         differences: Sequence[Difference],
@@ -185,7 +182,7 @@ class _Rulebook:
         """Leave out segments that no rule decides now, and those built on one whose swap is still being told."""
         announcing = set(
             Segment.objects.in_workspace(self.workspace_id)
-            .exclude(announcing_since=None)
+            .exclude(publishing_since=None)
             .values_list("id", flat=True)
         )
         for segment in list(self.segments.values()):
@@ -228,8 +225,8 @@ class _Rulebook:
             for segment in judged:
                 is_stored, is_right = (segment.version, person.id) in stored, answers.is_member(segment.id)
                 if is_stored != is_right:
-                    fault = Fault.MISSING if is_right else Fault.SURPLUS
-                    found.append(Difference(segment.id, person.id, fault))
+                    kind = DifferenceKind.MISSING if is_right else DifferenceKind.SURPLUS
+                    found.append(Difference(segment.id, person.id, kind))
         return found
 
     def strays(self, contact_ids: Collection[UUID] | None) -> list[Difference]:
@@ -240,25 +237,26 @@ class _Rulebook:
             if contact_ids is not None:
                 members = members.filter(contact_id__in=contact_ids)
             fit = Contact.objects.in_workspace(self.workspace_id)
-            fit = fit if segment.is_static else fit.standing()
+            fit = fit if segment.is_static else fit.canonical()
             stray = members.exclude(contact_id__in=fit.values("id")).values_list("contact_id", flat=True)
-            found += [Difference(segment.id, contact_id, Fault.STRAY) for contact_id in stray]
+            found += [Difference(segment.id, contact_id, DifferenceKind.STRAY) for contact_id in stray]
         return found
 
     def untold(self, contact_ids: Collection[UUID] | None) -> list[Difference]:
         """Return contacts that are in and have no open stay, or the other way round."""
         found = []
         for segment in self.segments.values():
-            if segment.announcing_since is not None:
+            if segment.publishing_since is not None:
                 continue
             with connection.cursor() as cursor:
                 wanted = None if contact_ids is None else list(contact_ids)
                 cursor.execute(
-                    _UNTOLD,
+                    _UNPUBLISHED,
                     [self.workspace_id, segment.version, self.workspace_id, segment.id, wanted, wanted],
                 )
                 found += [
-                    Difference(segment.id, contact_id, Fault.UNTOLD) for (contact_id,) in cursor.fetchall()
+                    Difference(segment.id, contact_id, DifferenceKind.UNPUBLISHED)
+                    for (contact_id,) in cursor.fetchall()
                 ]
         return found
 
@@ -271,32 +269,32 @@ class _Rulebook:
         # Who builds on a segment has it below: the lower ones are decided first.
         for segment_id, own in sorted(by_segment.items(), key=lambda item: len(self._below(item[0]))):
             segment, contact_ids = self.segments[segment_id], [one.contact_id for one in own]
-            strays = [one.contact_id for one in own if one.fault is Fault.STRAY]
+            strays = [one.contact_id for one in own if one.kind is DifferenceKind.STRAY]
             members = Membership.objects.filter(workspace_id=self.workspace_id, version=segment.version)
             members.filter(contact_id__in=strays).delete()
             if segment_id in self.rules:
-                self._judge_again(segment, contact_ids)
+                self._reevaluate(segment, contact_ids)
             inside = set(members.filter(contact_id__in=contact_ids).values_list("contact_id", flat=True))
-            moves = [Move(segment_id, one, one in inside, now) for one in contact_ids]
+            moves = [MembershipChange(segment_id, one, one in inside, now) for one in contact_ids]
             news = [
-                consequence_of(move, segment.name, level=EffectsLevel.SCORES_AND_SEGMENTS)
-                for move in tell(self.workspace_id, moves)
+                derived_event_of(move, segment.name, level=EffectsLevel.SCORES_AND_SEGMENTS)
+                for move in publish_changes(self.workspace_id, moves)
             ]
-            record_consequences(self.workspace_id, news, now=now)
+            record_derived_events(self.workspace_id, news, now=now)
 
-    def _judge_again(self, segment: Segment, contact_ids: Sequence[UUID]) -> None:
+    def _reevaluate(self, segment: Segment, contact_ids: Sequence[UUID]) -> None:
         rule, now = self.rules[segment.id], clock.now()
-        others = others_of(self.workspace_id, contact_ids)
+        others = merged_ids(self.workspace_id, contact_ids)
         # What the decision reads must be right, or it decides as before.
-        built = built_measures(self.workspace_id)
-        if kept := sorted(built & measures_of(rule), key=lambda spec: spec.key):
+        built = built_aggregates(self.workspace_id)
+        if kept := sorted(built & aggregates_of_rule(rule), key=lambda spec: spec.key):
             everybody = {
                 *contact_ids,
                 *(UUID(one) for ids in others.values() for one in ids[1:-1].split(",")),
             }
-            recount_aggregates(self.workspace_id, sorted(everybody), kept)
-        ruling = Ruling(segment.id, segment.version, rule, True)
-        judge_contacts(self.workspace_id, ruling, contact_ids, built, now)
+            recompute_aggregates(self.workspace_id, sorted(everybody), kept)
+        rule_version = RuleVersion(segment.id, segment.version, rule, True)
+        evaluate_contacts(self.workspace_id, rule_version, contact_ids, built, now)
 
     def _stored(self, contact_ids: Collection[UUID]) -> set[tuple[UUID, UUID]]:
         rows = Membership.objects.filter(
@@ -338,13 +336,13 @@ def _rule_of(segment: Segment) -> Rule | None:
     """Return the rule by which a segment is judged all the time, None if it is not."""
     if segment.rule is None or segment.parked_at is not None:
         return None
-    read = read_ruling(segment, segment.rule, segment.version)
-    return read.rule if isinstance(read, Ruling) else None
+    read = parse_rule_version(segment, segment.rule, segment.version)
+    return read.rule if isinstance(read, RuleVersion) else None
 
 
 def _chunks(workspace_id: UUID, sample: int | None, progress: Progress) -> Iterator[list[UUID]]:
     """Yield the ids of contacts that stand, in their order, or of some at random."""
-    standing_ids = Contact.objects.in_workspace(workspace_id).standing().values_list("id", flat=True)
+    standing_ids = Contact.objects.in_workspace(workspace_id).canonical().values_list("id", flat=True)
     total, done, last = standing_ids.count(), 0, NO_ID
     chosen = None if sample is None else sorted(standing_ids.order_by("?")[:sample])
     total = total if chosen is None else len(chosen)
@@ -383,18 +381,18 @@ def _waiting(
         for event_id in event_ids
     ]
     events = Event.objects.filter(workspace_id=workspace_id, id__in=open_ids, contact_id__in=everybody)
-    due = Due.objects.filter(
-        workspace_id=workspace_id, contact_id__in=everybody, subject__in=versions, due_at__lte=now
+    due = Timer.objects.filter(
+        workspace_id=workspace_id, contact_id__in=everybody, timer_key__in=versions, due_at__lte=now
     )
     found = {*events.values_list("contact_id", flat=True), *due.values_list("contact_id", flat=True)}
     return {survivor_of.get(one, one) for one in found if one is not None}
 
 
-_UNTOLD = """
+_UNPUBLISHED = """
 SELECT contact_id FROM (
     SELECT contact_id FROM segments_membership WHERE workspace_id = %s AND version = %s
 ) member FULL JOIN (
-    SELECT contact_id FROM segments_stay WHERE workspace_id = %s AND segment_id = %s AND left_at IS NULL
+    SELECT contact_id FROM segments_membershipperiod WHERE workspace_id = %s AND segment_id = %s AND left_at IS NULL
 ) stay USING (contact_id)
 WHERE (member.contact_id IS NULL OR stay.contact_id IS NULL)
     AND (%s::uuid[] IS NULL OR contact_id = ANY(%s::uuid[]))

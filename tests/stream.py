@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from events.services import IncomingEvent, Outcome, SchemaPolicy, record_events
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.models import Workspace
 
 

@@ -19,9 +19,9 @@ import psutil
 import psycopg
 from django.conf import settings
 
-from config.postgres.server import DATABASE, EmbeddedServer
-from tests.config.test_supervisor import ROOT, free_port, wait_for
-from tests.homes import make_ready
+from config.runtime.postgres.server import DATABASE, EmbeddedServer
+from tests.config.runtime.test_supervisor import ROOT, free_port, wait_for
+from tests.homes import prepare_home
 
 ANSWER_SECONDS = 60
 
@@ -58,7 +58,7 @@ class Web:
         with self.log.open("wb") as output:
             self.process = psutil.Popen(
                 [
-                    *(sys.executable, "-m", "config.granian"),
+                    *(sys.executable, "-m", "config.runtime.granian"),
                     *("--workers-kill-timeout=2", f"--port={self.port}"),
                 ],
                 cwd=ROOT,
@@ -170,7 +170,7 @@ class Database:
 
 def a_database(home: Path) -> Database:
     """Return a server with the schema and a demo workspace."""
-    make_ready(home)
+    prepare_home(home)
     return Database(home)
 
 

@@ -37,21 +37,21 @@ from workspaces.models import (
     User,
     Workspace,
 )
-from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
+from workspaces.origins import MOST_ORIGINS, InvalidOrigin, parse_origins
 from workspaces.scopes import ALL_SCOPES, SCOPES
 from workspaces.services import KEY_PREFIX, add_member, is_only_owner, issue_api_key, revoke_api_key
-from workspaces.staff import (
-    MachineWrittenMixin,
-    StaffAdmin,
-    StaffForm,
-    StaffInline,
-    StaffInlineFormSet,
-    TenantAdmin,
-    TenantForm,
+from workspaces.staff.access import RoleAccess, get_role_access
+from workspaces.staff.base import (
+    ReadOnlyAdminMixin,
+    RoleInline,
+    RoleModelAdmin,
+    StrictInlineFormSet,
+    StrictModelForm,
     WorkspaceFilter,
+    WorkspaceModelAdmin,
+    WorkspaceModelForm,
     admin_of,
 )
-from workspaces.staff_access import StaffAccess, access_of
 
 _SCOPE_CHOICES = [(scope, f"{scope} · {meaning}") for scope, meaning in SCOPES.items()]
 
@@ -71,7 +71,7 @@ class ScopesField(forms.MultipleChoiceField):
         super().__init__(choices=_SCOPE_CHOICES, widget=UnfoldAdminCheckboxSelectMultipleWidget(), **kwargs)
 
 
-class GrantForm(TenantForm):
+class GrantForm(WorkspaceModelForm):
     """What gives scopes: no more of them than the member of staff has in the workspace."""
 
     def clean(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class GrantForm(TenantForm):
         return cleaned
 
 
-class GrantAdmin(TenantAdmin):
+class GrantAdmin(WorkspaceModelAdmin):
     """Credentials: who may do less than one may look at it, and do nothing with it."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -97,13 +97,15 @@ class GrantAdmin(TenantAdmin):
 
     def is_within(self, request: HttpRequest, obj: Any) -> bool:
         """Tell whether a credential may do no more than the member of staff."""
-        return obj is None or access_of(request).scopes_in(obj.workspace_id, ALL_SCOPES) >= set(obj.scopes)
+        return obj is None or get_role_access(request).scopes_in(obj.workspace_id, ALL_SCOPES) >= set(
+            obj.scopes
+        )
 
 
-class MembershipFormSet(StaffInlineFormSet):
+class MembershipFormSet(StrictInlineFormSet):
     """Members: nobody gives more than their own role, and a workspace keeps an owner."""
 
-    access: StaffAccess
+    access: RoleAccess
 
     def clean(self) -> None:
         """Look at what the workspaces' members would be. Raises ValidationError."""
@@ -136,12 +138,12 @@ class MembershipFormSet(StaffInlineFormSet):
                 raise forms.ValidationError(f"Your role does not let you give or take that of {membership}.")
 
 
-class MembershipInline(StaffInline):
+class MembershipInline(RoleInline):
     """Who is in a workspace, and which workspaces a user is in, as far as one administers them."""
 
     resource = "keys"
     model = Membership
-    form = StaffForm
+    form = StrictModelForm
     formset = MembershipFormSet
     extra = 0
     hide_title = True
@@ -162,7 +164,7 @@ class MembershipInline(StaffInline):
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """Tell the rows who asks."""
         formset = super().get_formset(request, obj, **kwargs)
-        formset.access = access_of(request)
+        formset.access = get_role_access(request)
         return formset
 
 
@@ -172,7 +174,7 @@ def workspaces_of_user(user: User) -> list[UUID]:
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, StaffAdmin):  # type: ignore[misc]  # Django's is stricter
+class GroupAdmin(DjangoGroupAdmin, RoleModelAdmin):  # type: ignore[misc]  # Django's is stricter
     """What groups of staff may do: superusers' business."""
 
     resource = None
@@ -181,7 +183,7 @@ class GroupAdmin(DjangoGroupAdmin, StaffAdmin):  # type: ignore[misc]  # Django'
 class MemberCreationForm(UserCreationForm):  # type: ignore[misc]  # unfold has no types
     """A user, and the workspace that the user is to be in."""
 
-    access: StaffAccess
+    access: RoleAccess
     workspace = forms.ModelChoiceField(
         Workspace.objects.none(), widget=UnfoldAdminSelectWidget, help_text="Where the user is a member."
     )
@@ -221,7 +223,7 @@ class PeopleHistoryMixin:
 
 
 @admin.register(User)
-class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, StaffAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
+class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
     """People who sign in: members see those of the workspaces that they administer.
 
     What is of the person, such as the address or the password, opens every workspace that they are in. So only who
@@ -252,7 +254,7 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, StaffAdmin):  # type: ignor
 
     def is_managed(self, request: HttpRequest, user: User) -> bool:
         """Return whether one may change what is of the person: in all workspaces of theirs one's role is as high."""
-        access = access_of(request)
+        access = get_role_access(request)
         if access.is_superuser:
             return True
         where = self.workspaces_for(request, "change") or ()
@@ -263,12 +265,12 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, StaffAdmin):  # type: ignor
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let superusers alone change a superuser, whose password would be theirs."""
-        is_above = obj is not None and obj.is_superuser and not access_of(request).is_superuser
+        is_above = obj is not None and obj.is_superuser and not get_role_access(request).is_superuser
         return super().has_change_permission(request, obj) and not is_above
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Leave it to superusers, for what a user did stays on record; and keep the only owner of a workspace."""
-        return access_of(request).is_superuser and not is_only_owner(obj)
+        return get_role_access(request).is_superuser and not is_only_owner(obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         """Ask for memberships once the user exists."""
@@ -277,11 +279,11 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, StaffAdmin):  # type: ignor
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         """Offer superusers what Django has."""
         found = [*super().get_list_filter(request)]
-        return [*found, "is_superuser", "groups"] if access_of(request).is_superuser else found
+        return [*found, "is_superuser", "groups"] if get_role_access(request).is_superuser else found
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Keep what makes superusers, and Django's permissions, for superusers."""
-        if obj is None or access_of(request).is_superuser:
+        if obj is None or get_role_access(request).is_superuser:
             return super().get_fieldsets(request, obj)
         password = ("password",) if self.is_managed(request, obj) else ()
         return [(None, {"fields": (*self.personal, *password, *self.readonly_fields)})]
@@ -331,7 +333,7 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, StaffAdmin):  # type: ignor
         places = before | after if form.changed_data else before ^ after
         user.concerned = {workspace_id for workspace_id, _ in places}  # type: ignore[attr-defined]  # read by the log
 
-    def concerned_by(self, row: User) -> Collection[UUID]:
+    def affected_workspaces(self, row: User) -> Collection[UUID]:
         """Return the workspaces whose business it is what was done to a user."""
         found: Collection[UUID] | None = getattr(row, "concerned", None)
         return self.workspaces_of(row) if found is None else found
@@ -360,8 +362,8 @@ class OriginsField(forms.CharField):
     def clean(self, value: Any) -> list[str]:
         """Return the origins. Raises ValidationError."""
         try:
-            origins = read_origins(super().clean(value).split())
-        except NotAnOrigin as error:
+            origins = parse_origins(super().clean(value).split())
+        except InvalidOrigin as error:
             raise forms.ValidationError(str(error)) from error
         if len(origins) > MOST_ORIGINS:
             raise forms.ValidationError(f"At most {MOST_ORIGINS} origins")
@@ -372,7 +374,7 @@ class OriginsField(forms.CharField):
         return super().has_changed(self.prepare_value(initial), data)
 
 
-class WorkspaceForm(StaffForm):
+class WorkspaceForm(StrictModelForm):
     """What staff decides about a workspace."""
 
     allowed_origins = OriginsField(
@@ -386,7 +388,7 @@ class WorkspaceForm(StaffForm):
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(PeopleHistoryMixin, StaffAdmin):
+class WorkspaceAdmin(PeopleHistoryMixin, RoleModelAdmin):
     """Tenants and their members: each is seen by its members, and changed by who administers it."""
 
     resource = "keys"
@@ -564,7 +566,7 @@ class ApplicationAdmin(GrantAdmin):
 
 
 @admin.register(AccessToken)
-class AccessTokenAdmin(MachineWrittenMixin, StaffAdmin):
+class AccessTokenAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     """Access tokens that applications hold; deleting one revokes it."""
 
     resource = "keys"
@@ -584,7 +586,7 @@ class AccessTokenAdmin(MachineWrittenMixin, StaffAdmin):
 
 
 @admin.register(TokenFamily)
-class TokenFamilyAdmin(MachineWrittenMixin, StaffAdmin):
+class TokenFamilyAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     """Sign-ins by JWT; deleting one ends its tokens."""
 
     resource = None
@@ -598,7 +600,7 @@ class TokenFamilyAdmin(MachineWrittenMixin, StaffAdmin):
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(MachineWrittenMixin, StaffAdmin):
+class AuditEntryAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     """Whose business the entries of the audit log are."""
 
     resource = None
@@ -608,7 +610,7 @@ class AuditEntryAdmin(MachineWrittenMixin, StaffAdmin):
 
 
 @admin.register(LogEntry)
-class LogEntryAdmin(MachineWrittenMixin, StaffAdmin):
+class LogEntryAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     """What members of staff changed by hand, the newest first."""
 
     resource = "keys"

@@ -17,4 +17,4 @@ class WorkspacesConfig(AppConfig):
         register(checks.check_shared_rate_limits, Tags.security, deploy=True)
         register(checks.check_login_rates, Tags.security)
         # It needs the models, which are there by now.
-        register(import_string("workspaces.staff_checks.check_admin"))
+        register(import_string("workspaces.staff.checks.check_admin"))

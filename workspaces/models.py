@@ -13,7 +13,7 @@ from oauth2_provider.models import AbstractApplication
 
 from config import clock
 from config.ids import uuid7
-from config.mailboxes import canonical_email
+from config.values.emails import canonical_email
 from workspaces.rates import validate_rate
 from workspaces.scopes import ALL_SCOPES, EDIT_SCOPES, READ_SCOPES
 

@@ -7,7 +7,7 @@ MOST_ORIGINS = 100
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class NotAnOrigin(ValueError):
+class InvalidOrigin(ValueError):
     """A text names no origin; `text` has it."""
 
     def __init__(self, text: object) -> None:
@@ -15,25 +15,25 @@ class NotAnOrigin(ValueError):
         self.text = text
 
 
-def read_origins(texts: Iterable[object]) -> list[str]:
+def parse_origins(texts: Iterable[object]) -> list[str]:
     """Return origins as browsers send them, each once. Raises NotAnOrigin."""
-    return list(dict.fromkeys(map(read_origin, texts)))
+    return list(dict.fromkeys(map(parse_origin, texts)))
 
 
-def read_origin(text: object) -> str:
+def parse_origin(text: object) -> str:
     """Return an origin as browsers send it: scheme, host, and a port that is not the scheme's. Raises NotAnOrigin."""
     if not isinstance(text, str) or not text.isprintable() or " " in text.strip():
-        raise NotAnOrigin(text)
+        raise InvalidOrigin(text)
     try:
         parts = urlsplit(text.strip())
         port, host = parts.port, parts.hostname
         # What is not ASCII, browsers send in its other spelling.
         host = host and host.encode("idna").decode() if host and not host.isascii() else host
     except ValueError as error:
-        raise NotAnOrigin(text) from error
+        raise InvalidOrigin(text) from error
     is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in _DEFAULT_PORTS or not host or port == 0 or not is_bare or "*" in host:
-        raise NotAnOrigin(text)
+        raise InvalidOrigin(text)
     host = f"[{host}]" if ":" in host else host
     return (
         f"{parts.scheme}://{host}"

@@ -3,18 +3,19 @@
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.hashers import make_password
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.models import clear_expired
 
 from config import clock
-from config.mailboxes import canonical_email
-from workspaces.credentials import hash_secret
+from config.values.emails import canonical_email
+from workspaces.authentication.credentials import hash_secret
+from workspaces.authentication.sessions import SessionStore
 from workspaces.errors import (
     AccessDenied,
     ApiKeyNotFound,
@@ -25,14 +26,12 @@ from workspaces.errors import (
     UnknownScopes,
 )
 from workspaces.models import ApiKey, Application, Membership, Role, TokenFamily, User, Workspace
-from workspaces.origins import MOST_ORIGINS, NotAnOrigin, read_origins
+from workspaces.origins import MOST_ORIGINS, InvalidOrigin, parse_origins
 from workspaces.scopes import ALL_SCOPES, unknown_scopes
-from workspaces.sessions import SessionStore
 
 KEY_PREFIX = "hr_"
 _SECRET_BYTES = 32
 _VISIBLE_CHARACTERS = 8
-_LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ def create_workspace(name: str, *, owner: User | None = None, identity_field: st
 def set_allowed_origins(workspace: Workspace, origins: Iterable[object]) -> Workspace:
     """Say which sites' pages may send events from a browser. Raises InvalidOrigins."""
     try:
-        allowed = read_origins(origins)
-    except NotAnOrigin as error:
+        allowed = parse_origins(origins)
+    except InvalidOrigin as error:
         raise InvalidOrigins(str(error)) from error
     if len(allowed) > MOST_ORIGINS:
         raise InvalidOrigins(f"At most {MOST_ORIGINS} origins")
@@ -101,7 +100,7 @@ def checked_email(text: str) -> str:
 def add_member(workspace: Workspace, user: User, *, role: str = Role.VIEWER) -> Membership:
     """Make `user` a member with `role`, or change the role that it has. Raises LastOwner."""
     if role != Role.OWNER:
-        _keep_an_owner(workspace, user)
+        _check_owner_remains(workspace, user)
     membership, _ = Membership.objects.update_or_create(
         workspace=workspace, user=user, defaults={"role": role}
     )
@@ -111,7 +110,7 @@ def add_member(workspace: Workspace, user: User, *, role: str = Role.VIEWER) -> 
 @transaction.atomic
 def remove_member(workspace: Workspace, user: User) -> None:
     """End a membership; the user's sessions and tokens stop opening the workspace at once. Raises LastOwner."""
-    _keep_an_owner(workspace, user)
+    _check_owner_remains(workspace, user)
     Membership.objects.filter(workspace=workspace, user=user).delete()
 
 
@@ -124,7 +123,7 @@ def is_only_owner(user: User | None) -> bool:
     return owners.filter(~Exists(others), user=user).exists()
 
 
-def _keep_an_owner(workspace: Workspace, user: User) -> None:
+def _check_owner_remains(workspace: Workspace, user: User) -> None:
     """Raise LastOwner if a user is the workspace's only owner."""
     # Two owners who leave at once would each find the other.
     Workspace.objects.select_for_update().get(pk=workspace.pk)
@@ -133,13 +132,13 @@ def _keep_an_owner(workspace: Workspace, user: User) -> None:
         raise LastOwner
 
 
-def forget_expired_tokens() -> int:
+def purge_expired_tokens() -> int:
     """Delete the families of JWTs of which none can be good any more. Returns how many."""
     deleted, _ = TokenFamily.objects.filter(expires_at__lt=clock.now()).delete()
     return deleted
 
 
-def forget_ended_sign_ins() -> None:
+def purge_ended_sign_ins() -> None:
     """Delete sessions of browsers, and grants and tokens of OAuth clients, that can be good for nothing any more."""
     SessionStore.clear_expired()
     clear_expired()
@@ -227,22 +226,3 @@ def create_application(
     application.full_clean()
     application.save(force_insert=True)
     return CreatedApplication(application, client_secret)
-
-
-def note_key_use(key_id: UUID, last_used_at: datetime | None, at: datetime) -> None:
-    """Record that a key was used at `at`, at most once a minute, without ever waiting for a lock."""
-    if last_used_at is not None and at - last_used_at < _LAST_USED_RESOLUTION:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(_NOTE_KEY_USE, [at, key_id, at - _LAST_USED_RESOLUTION])
-
-
-# Requests with one key all find the minute over at the same moment: who is not first skips the row.
-_NOTE_KEY_USE = """
-    UPDATE workspaces_apikey SET last_used_at = %s
-    WHERE id = (
-        SELECT id FROM workspaces_apikey
-        WHERE id = %s AND (last_used_at IS NULL OR last_used_at <= %s)
-        FOR NO KEY UPDATE SKIP LOCKED
-    )
-"""

@@ -15,20 +15,18 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from campaigns.admin.questions import (
+from campaigns.admin.base import CampaignFilter, campaign_link, campaign_links, link, utc
+from campaigns.admin.confirmations import (
     activation_question,
     archive_question,
     finish_question,
     resumption_question,
 )
-from campaigns.admin.rows import CampaignFilter, campaign_link, campaign_links, link, utc
-from campaigns.admin.runs import reason_of
-from campaigns.admin.starting import StartedMixin
+from campaigns.admin.enrollments import reason_of
+from campaigns.admin.start import CampaignActionsMixin
 from campaigns.errors import BroadcastFinished, InvalidDefinition
-from campaigns.models import Broadcast, Campaign, CampaignVersion, Decision, Message, Run
-from campaigns.models.messages import Channel
-from campaigns.services.broadcasting import cancel_broadcast, move_broadcast
-from campaigns.services.campaigns import (
+from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
+from campaigns.journeys.lifecycle import (
     activate_campaign,
     archive_campaign,
     check_definition,
@@ -36,32 +34,34 @@ from campaigns.services.campaigns import (
     delete_campaign,
     finish_campaign,
     get_campaign,
-    open_runs_of,
+    open_enrollment_counts,
     pause_campaign,
     resume_campaign,
     update_campaign,
 )
-from campaigns.services.reporting import Report, report_of
-from campaigns.services.senders import SENDERS, sender_fault
-from campaigns.services.tracing import Trace, trace_event
-from campaigns.services.warnings import campaign_warnings, rule_warnings
+from campaigns.journeys.warnings import campaign_warnings, rule_warnings
+from campaigns.messaging.senders import SENDERS, sender_error
+from campaigns.models import Broadcast, Campaign, CampaignVersion, Decision, Enrollment, Message
+from campaigns.models.messages import Channel
+from campaigns.reporting.report import CampaignReport, campaign_report
+from campaigns.reporting.trace import Trace, trace_event
 from config.errors import DomainError
-from config.rendering import dumps
+from config.http.rendering import dumps
 from contacts.models import Contact
 from events.admin import event_link
 from events.models import Event, ParkedEffect
 from scoring.models import ScoreEntry
-from workspaces.confirmation import Question, ask
 from workspaces.models import Workspace
-from workspaces.staff import (
-    DeletedByServiceMixin,
-    MachineWrittenMixin,
+from workspaces.staff.base import (
     ParkedFilter,
-    TenantAdmin,
-    TenantForm,
+    ReadOnlyAdminMixin,
+    ServiceDeleteMixin,
     WorkspaceFilter,
+    WorkspaceModelAdmin,
+    WorkspaceModelForm,
     admin_of,
 )
+from workspaces.staff.confirmation import Question, ask
 
 _EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
 _DRAFT_HELP = (
@@ -74,7 +74,7 @@ _DRAFT_HELP = (
 Section = dict[str, Any]
 
 
-class CampaignForm(TenantForm):
+class CampaignForm(WorkspaceModelForm):
     """A campaign as the API takes it; the definition is the draft."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,17 +91,17 @@ class CampaignForm(TenantForm):
         workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
         if workspace is not None and "draft" in cleaned:
             try:
-                check_definition(workspace.pk, cleaned["draft"], whole=False)
+                check_definition(workspace.pk, cleaned["draft"], require_complete=False)
             except InvalidDefinition as error:
                 self.add_error("draft", error.message)
         for field in SENDERS:
-            if fault := sender_fault(Channel.EMAIL, cleaned.get(field)):
+            if fault := sender_error(Channel.EMAIL, cleaned.get(field)):
                 self.add_error(field, fault)
         return cleaned
 
 
 @admin.register(Campaign)
-class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
+class CampaignAdmin(CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     form = CampaignForm
     list_display = ["name", "type", "status", "serves", "shortened_error", "updated_at", "report_label"]
@@ -158,7 +158,7 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
     def led_to(self, campaign: Campaign) -> SafeString:
         chosen = f"?workspace={campaign.workspace_id}&campaign={campaign.pk}"
         lists = {
-            "run": "runs",
+            "enrollment": "enrollments",
             "decision": "decisions",
             "message": "messages",
             "broadcast": "broadcasts",
@@ -207,14 +207,14 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
         return self._each(
             request,
             queryset,
-            partial(activate_campaign, by=str(request.user)),
+            partial(activate_campaign, actor=str(request.user)),
             "activated",
             activation_question,
         )
 
     @admin.action(description="Pause", permissions=["move"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> None:
-        """Let nothing start in the chosen campaigns, and leave their runs where they are."""
+        """Let nothing start in the chosen campaigns, and leave their enrollments where they are."""
         self._each(request, queryset, pause_campaign, "paused")
 
     @admin.action(description="Resume", permissions=["move"])
@@ -224,7 +224,7 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
 
     @admin.action(description="Finish: let nothing start any more", permissions=["move"])
     def finish(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> HttpResponse | None:
-        """Let the runs of the chosen campaigns go on to their end, and no more begin."""
+        """Let the enrollments of the chosen campaigns go on to their end, and no more begin."""
         return self._each(request, queryset, finish_campaign, "finished", finish_question)
 
     @admin.action(description="Archive: end all runs", permissions=["move"])
@@ -257,7 +257,9 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
         """Show what became of a campaign."""
         campaign = self.row_for(request, campaign_id)
         lead = format_html("What became of {}. Trials are not counted.", campaign_link(campaign))
-        return self._tables(request, f"Report of {campaign}", lead, report_sections(report_of(campaign)))
+        return self._tables(
+            request, f"Report of {campaign}", lead, report_sections(campaign_report(campaign))
+        )
 
     def trace_view(self, request: HttpRequest, event_id: str) -> HttpResponse:
         """Show what one event caused."""
@@ -286,18 +288,26 @@ class CampaignAdmin(StartedMixin, DeletedByServiceMixin, TenantAdmin):
 
 
 @admin.register(CampaignVersion)
-class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
+class CampaignVersionAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "campaigns"
-    list_display = ["created_at", "campaign_label", "version_label", "by", "retired_at"]
+    list_display = ["created_at", "campaign_label", "version_label", "actor", "retired_at"]
     list_display_links = ["created_at", "version_label"]
     list_filter = [WorkspaceFilter, CampaignFilter]
     list_select_related = ["campaign"]
     sortable_by = ()
     fields = [
-        *("workspace", "campaign_label", "version_label", "definition", "created_at", "by", "open_runs"),
+        *(
+            "workspace",
+            "campaign_label",
+            "version_label",
+            "definition",
+            "created_at",
+            "actor",
+            "open_enrollments",
+        ),
         "retired_at",
     ]
-    readonly_fields = ["campaign_label", "version_label", "open_runs"]
+    readonly_fields = ["campaign_label", "version_label", "open_enrollments"]
 
     @admin.display(description="version")
     def version_label(self, version: CampaignVersion) -> str:
@@ -305,8 +315,8 @@ class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
         return "on trial" if version.number is None else f"{version.number}{serves}"
 
     @admin.display(description="runs under way")
-    def open_runs(self, version: CampaignVersion) -> str:
-        return f"{open_runs_of(version.workspace_id, [version.pk]).get(version.pk, 0):,}"
+    def open_enrollments(self, version: CampaignVersion) -> str:
+        return f"{open_enrollment_counts(version.workspace_id, [version.pk]).get(version.pk, 0):,}"
 
     @admin.display(description="campaign")
     def campaign_label(self, version: CampaignVersion) -> SafeString | str:
@@ -314,19 +324,27 @@ class CampaignVersionAdmin(MachineWrittenMixin, TenantAdmin):
 
 
 @admin.register(Broadcast)
-class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
+class BroadcastAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "campaigns"
-    list_display = ["due_at", "campaign_label", "addressees", "taken", "finished_at"]
+    list_display = ["due_at", "campaign_label", "addressees", "processed_count", "finished_at"]
     list_filter = [WorkspaceFilter, CampaignFilter]
     list_select_related = ["campaign"]
     sortable_by = ()
     ordering = ["-due_at", "-id"]
     fields = [
-        *("workspace", "campaign_label", "addressees", "due_at", "taken", "finished_at", "cancelled_at"),
+        *(
+            "workspace",
+            "campaign_label",
+            "addressees",
+            "due_at",
+            "processed_count",
+            "finished_at",
+            "cancelled_at",
+        ),
         *("what_was_done", "created_at"),
     ]
     readonly_fields = [
-        *("workspace", "campaign_label", "addressees", "taken", "finished_at", "cancelled_at"),
+        *("workspace", "campaign_label", "addressees", "processed_count", "finished_at", "cancelled_at"),
         *("what_was_done", "created_at"),
     ]
     actions = ["cancel"]
@@ -334,12 +352,12 @@ class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Broadcast | None = None) -> bool:
         """Let staff move what has not begun, and cancel."""
         may = self.may(request, "change", obj)
-        return may and (obj is None or (obj.finished_at is None and obj.after is None))
+        return may and (obj is None or (obj.finished_at is None and obj.last_contact_id is None))
 
     def save_model(self, request: HttpRequest, obj: Broadcast, form: Any, change: bool) -> None:
         """Move it to the moment that was written; a refusal is told."""
         try:
-            move_broadcast(obj.workspace_id, obj.pk, obj.due_at, by=str(request.user))
+            reschedule_broadcast(obj.workspace_id, obj.pk, obj.due_at, actor=str(request.user))
         except DomainError as error:
             messages.set_level(request, messages.ERROR)
             messages.error(request, error.sentence)
@@ -350,7 +368,7 @@ class BroadcastAdmin(MachineWrittenMixin, TenantAdmin):
         cancelled = finished = 0
         for broadcast in queryset:
             try:
-                cancel_broadcast(broadcast.workspace_id, broadcast.pk, by=str(request.user))
+                cancel_broadcast(broadcast.workspace_id, broadcast.pk, actor=str(request.user))
             except BroadcastFinished:
                 finished += 1
             else:
@@ -388,13 +406,13 @@ def _until(due_at: str | None) -> str:
 # Reports and traces ------------------------------------------------------------------------------------------
 
 
-def report_sections(report: Report) -> list[Section]:
+def report_sections(report: CampaignReport) -> list[Section]:
     """Return what a report has, as tables."""
     return [
         _section(
             "Runs",
             ["Status", "Runs"],
-            [[status, f"{count:,}"] for status, count in report.runs.items()],
+            [[status, f"{count:,}"] for status, count in report.enrollments.items()],
         ),
         _reasons("How they ended", report.ended),
         _reasons("Who did not enter, and why", report.not_entered),
@@ -484,7 +502,7 @@ def trace_sections(trace: Trace) -> list[tuple[type[Model], Section]]:
                 ["When (UTC)", "Event", "Properties"],
                 [
                     [utc(one.occurred_at), event_link(one), dumps(one.properties).decode()[:200]]
-                    for one in trace.consequences
+                    for one in trace.derived_events
                 ],
             ),
         ),
@@ -506,18 +524,18 @@ def trace_sections(trace: Trace) -> list[tuple[type[Model], Section]]:
             ),
         ),
         (
-            Run,
+            Enrollment,
             _section(
                 "Runs",
                 ["Started (UTC)", "Campaign", "Run", "How it ended"],
                 [
                     [
-                        utc(run.started_at),
-                        campaigns.get(run.campaign_id, ""),
-                        link("campaigns_run_change", run.pk, run.status),
-                        run.end_reason,
+                        utc(enrollment.started_at),
+                        campaigns.get(enrollment.campaign_id, ""),
+                        link("campaigns_enrollment_change", enrollment.pk, enrollment.status),
+                        enrollment.end_reason,
                     ]
-                    for run in trace.runs
+                    for enrollment in trace.enrollments
                 ],
             ),
         ),

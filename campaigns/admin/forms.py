@@ -10,22 +10,22 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
 
-from campaigns.admin.rows import link, trace_link, utc
+from campaigns.admin.base import link, trace_link, utc
+from campaigns.forms.forms import FormValues, create_form, delete_form, update_form
+from campaigns.messaging.public_links import public_url
 from campaigns.models import Form, FormSubmission, PendingConsent
-from campaigns.services.forms import FormValues, create_form, delete_form, update_form
-from campaigns.services.links import public_url
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
-from workspaces.staff import (
-    DeletedByServiceMixin,
-    MachineWrittenMixin,
-    TenantAdmin,
-    TenantForm,
+from workspaces.staff.base import (
+    ReadOnlyAdminMixin,
+    ServiceDeleteMixin,
     WorkspaceFilter,
+    WorkspaceModelAdmin,
+    WorkspaceModelForm,
 )
 
 
-class FormForm(TenantForm):
+class FormForm(WorkspaceModelForm):
     """A form as the API takes it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ _HELP = {
 
 
 @admin.register(Form)
-class FormAdmin(DeletedByServiceMixin, TenantAdmin):
+class FormAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     form = FormForm
     list_display = ["name", "active", "double_opt_in", "updated_at"]
@@ -116,7 +116,7 @@ class FormAdmin(DeletedByServiceMixin, TenantAdmin):
 
 
 @admin.register(FormSubmission)
-class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+class FormSubmissionAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     list_display = ["created_utc", "contact_label", "form_label", "confirmed_utc", "trace"]
     list_filter = [WorkspaceFilter]
@@ -165,7 +165,7 @@ class FormSubmissionAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
 
 
 @admin.register(PendingConsent)
-class PendingConsentAdmin(ContactSearchMixin, MachineWrittenMixin, TenantAdmin):
+class PendingConsentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     list_display = ["created_utc", "contact_label", "channel"]
     list_filter = [WorkspaceFilter]

@@ -15,13 +15,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.models import SentEmail
-from workspaces.staff import MachineWrittenMixin, StaffAdmin
+from workspaces.staff.base import ReadOnlyAdminMixin, RoleModelAdmin
 
 SHOWN_HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post")
 
 
 @admin.register(SentEmail)
-class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
+class SentEmailAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     resource = "messages"
     list_display = ["received_utc", "to", "subject_or_none", "sender"]
     list_display_links = ["received_utc", "subject_or_none"]
@@ -34,7 +34,7 @@ class SentEmailAdmin(MachineWrittenMixin, StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let staff empty the box: nothing hangs on what is in it."""
-        return StaffAdmin.has_delete_permission(self, request, obj)
+        return RoleModelAdmin.has_delete_permission(self, request, obj)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Leave the e-mails themselves out of the list."""

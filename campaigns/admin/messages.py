@@ -14,19 +14,19 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
-from campaigns.admin.previewing import PreviewedMixin
-from campaigns.admin.questions import sending_question
-from campaigns.admin.rows import CampaignFilter, OfCampaignAdmin, link, utc
+from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, link, utc
+from campaigns.admin.confirmations import sending_question
+from campaigns.admin.previews import PreviewedMixin
 from campaigns.errors import TemplateFault
+from campaigns.journeys.warnings import template_warnings
+from campaigns.messaging.senders import SENDERS, sender_error
+from campaigns.messaging.settings import delete_template, save_template
+from campaigns.messaging.templates import check_template
+from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Template
-from campaigns.services.editing import delete_template, save_template
-from campaigns.services.senders import SENDERS, sender_fault
-from campaigns.services.settling import settle_message
-from campaigns.services.templates import check_template
-from campaigns.services.warnings import template_warnings
 from config.errors import DomainError
-from workspaces.confirmation import ask
-from workspaces.staff import DeletedByServiceMixin, TenantAdmin, TenantForm, WorkspaceFilter
+from workspaces.staff.base import ServiceDeleteMixin, WorkspaceFilter, WorkspaceModelAdmin, WorkspaceModelForm
+from workspaces.staff.confirmation import ask
 
 SHOWN_CHARACTERS = 80
 _PARTS = ("subject", "body", "text")
@@ -39,7 +39,7 @@ _BODY_HELP = (
 )
 
 
-class TemplateForm(TenantForm):
+class TemplateForm(WorkspaceModelForm):
     """A template: what is no Liquid is refused at its part."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,13 +65,13 @@ class TemplateForm(TenantForm):
             else:
                 self.add_error("body", error.message)
         for field in SENDERS:
-            if fault := sender_fault(channel, cleaned.get(field)):
+            if fault := sender_error(channel, cleaned.get(field)):
                 self.add_error(field, fault)
         return cleaned
 
 
 @admin.register(Template)
-class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
+class TemplateAdmin(PreviewedMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     form = TemplateForm
     change_form_outer_before_template = "admin/campaigns/template_links.html"
@@ -120,7 +120,7 @@ class TemplateAdmin(PreviewedMixin, DeletedByServiceMixin, TenantAdmin):
 
 
 @admin.register(Message)
-class MessageAdmin(OfCampaignAdmin):
+class MessageAdmin(CampaignRowAdmin):
     resource = "messages"
     list_display = [
         *("created_utc", "contact_label", "channel", "address", "subject_shown", "status", "campaign_label"),
@@ -133,15 +133,24 @@ class MessageAdmin(OfCampaignAdmin):
         ("status", ChoicesDropdownFilter),
         ("is_test", BooleanRadioFilter),
     ]
-    by_ids: Sequence[str] = ("id", "run_id", "event_id")
+    by_ids: Sequence[str] = ("id", "enrollment_id", "event_id")
     fields = [
-        *("workspace", "contact_label", "campaign_label", "run_label", "trace", "step", "channel", "address"),
+        *(
+            "workspace",
+            "contact_label",
+            "campaign_label",
+            "enrollment_label",
+            "trace",
+            "step",
+            "channel",
+            "address",
+        ),
         *("status", "error", "attempts", "is_transactional", "is_test", "priority"),
         *("created_utc", "send_utc", "sent_utc", "opened_utc", "clicked_utc"),
         *("subject", "text", "body", "headers_shown", "provider_id", "key"),
     ]
     readonly_fields = [
-        *("contact_label", "campaign_label", "run_label", "trace"),
+        *("contact_label", "campaign_label", "enrollment_label", "trace"),
         *("created_utc", "send_utc", "sent_utc", "opened_utc", "clicked_utc", "headers_shown"),
     ]
     actions = ["were_sent", "send_again"]
@@ -179,9 +188,13 @@ class MessageAdmin(OfCampaignAdmin):
         lines = list(message.headers.items())
         return render_to_string("admin/campaigns/email_headers.html", {"lines": lines})
 
-    @admin.display(description="run")
-    def run_label(self, message: Message) -> SafeString | str:
-        return link("campaigns_run_change", message.run_id, "Its way") if message.run_id else ""
+    @admin.display(description="enrollment")
+    def enrollment_label(self, message: Message) -> SafeString | str:
+        return (
+            link("campaigns_enrollment_change", message.enrollment_id, "Its way")
+            if message.enrollment_id
+            else ""
+        )
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "change")
@@ -205,7 +218,7 @@ class MessageAdmin(OfCampaignAdmin):
         done = 0
         for message in queryset:
             try:
-                settle_message(message.workspace_id, message.pk, was_sent=was_sent)
+                resolve_message(message.workspace_id, message.pk, was_sent=was_sent)
                 done += 1
             except DomainError as error:
                 messages.error(request, f"{message}: {error.sentence}")

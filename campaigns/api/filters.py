@@ -1,4 +1,4 @@
-"""What the lists of campaigns, runs, decisions, messages and what they need can be narrowed by."""
+"""What the lists of campaigns, enrollments, decisions, messages and what they need can be narrowed by."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -6,13 +6,13 @@ from uuid import UUID
 import django_filters
 from django.db.models import QuerySet, TextChoices
 
-from campaigns.models import Campaign, Decision, Form, Message, Run, Suppression, Template
+from campaigns.messaging.suppressions import normalized_address
+from campaigns.models import Campaign, Decision, Enrollment, Form, Message, Suppression, Template
+from campaigns.models.enrollments import DecisionQuerySet
 from campaigns.models.messages import Channel
-from campaigns.models.runs import DecisionQuerySet
 from campaigns.reasons import Reason
-from campaigns.services.suppressing import normalized_address
 from config.ids import parse_uuid
-from contacts.services import ids_of
+from contacts.identity.lookup import ids_of
 from workspaces.api.filters import StrictBooleanFilter
 
 
@@ -80,26 +80,26 @@ class CampaignFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it h
         fields: list[str] = []
 
 
-class RunFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Runs of a person, or of a status."""
+class EnrollmentFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
+    """Enrollments of a person, or of a status."""
 
-    contactId = PersonFilter(help_text="only runs of this contact")
-    status = UpperChoiceFilter(choices=upper(Run.Status))
+    contactId = PersonFilter(help_text="only enrollments of this contact")
+    status = UpperChoiceFilter(choices=upper(Enrollment.Status))
 
     class Meta:
-        model = Run
+        model = Enrollment
         fields: list[str] = []
 
 
 class DecisionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Decisions of a kind, for a reason, about a person, a run, an event or a step."""
+    """Decisions of a kind, for a reason, about a person, an enrollment, an event or a step."""
 
     kind = UpperChoiceFilter(choices=upper(Decision.Kind))
     reason = django_filters.ChoiceFilter(choices=REASONS)
     step = django_filters.CharFilter(max_length=64)
     contactId = PersonFilter(help_text="only decisions about this contact")
     campaignId = AboutFilter(help_text="only decisions about this campaign, alone or with others")
-    runId = IdFilter(field_name="run_id")
+    runId = IdFilter(field_name="enrollment_id")
     eventId = IdFilter(field_name="event_id")
 
     class Meta:
@@ -108,13 +108,13 @@ class DecisionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it h
 
 
 class MessageFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Messages of a channel and a status, to a person, of a campaign or a run, or because of an event."""
+    """Messages of a channel and a status, to a person, of a campaign or an enrollment, or because of an event."""
 
     channel = UpperChoiceFilter(choices=upper(Channel))
     status = django_filters.ChoiceFilter(choices=Message.Status.choices)
     contactId = PersonFilter(help_text="only messages to this contact")
     campaignId = IdFilter(field_name="campaign_id")
-    runId = IdFilter(field_name="run_id")
+    runId = IdFilter(field_name="enrollment_id")
     eventId = IdFilter(field_name="event_id")
 
     class Meta:

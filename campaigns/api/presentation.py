@@ -8,36 +8,36 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
+from campaigns.journeys.decisions import campaign_names
+from campaigns.journeys.lifecycle import open_enrollment_counts
+from campaigns.journeys.warnings import campaign_warnings, rule_warnings
+from campaigns.messaging.public_links import public_url
 from campaigns.models import (
     Broadcast,
     Campaign,
     CampaignVersion,
     ChannelSettings,
     Decision,
+    Enrollment,
     Form,
     FormSubmission,
     Message,
-    Run,
     Suppression,
 )
 from campaigns.reasons import reason_of_message
-from campaigns.services.campaigns import open_runs_of
-from campaigns.services.decisions import names_of_campaigns
-from campaigns.services.links import public_url
-from campaigns.services.reporting import MessageCounts, Report, StepCount
-from campaigns.services.tallying import counts_of
-from campaigns.services.tracing import Trace
-from campaigns.services.warnings import campaign_warnings, rule_warnings
-from config.rendering import iso_millis
-from contacts.api.shapes import Row, briefs
+from campaigns.reporting.counters import campaign_counts
+from campaigns.reporting.report import CampaignReport, MessageCounts, StepCount
+from campaigns.reporting.trace import Trace
+from config.http.rendering import iso_millis
+from contacts.api.presentation import Row, briefs
+from contacts.identity.lookup import ids_of
 from contacts.models import Contact
-from contacts.services import ids_of
 from events.models import Event
 from workspaces.api.strict import json_number
 from workspaces.models import Workspace
 
 ROWS_OF_A_CONTACT = 50
-OfContact = Run | Decision | Message | FormSubmission
+OfContact = Enrollment | Decision | Message | FormSubmission
 _DEFAULTS: dict[str, Any] = {
     "triggers": [],
     "reentry": None,
@@ -55,7 +55,7 @@ DEFINITION_KEYS = tuple(_DEFAULTS)
 def campaign_rows(workspace_id: UUID, campaigns: Sequence[Campaign]) -> list[Row]:
     """Return campaigns that came with their `version`; one statement for the counts of all, one for their templates,
     and some for each that has rules, of which the warnings tell."""
-    counts = counts_of(workspace_id, campaigns)
+    counts = campaign_counts(workspace_id, campaigns)
     warnings = campaign_warnings(workspace_id, campaigns)
     return [
         {
@@ -73,17 +73,17 @@ def campaign_row(campaign: Campaign) -> Row:
 
 
 def version_rows(campaign: Campaign, versions: Sequence[CampaignVersion]) -> list[Row]:
-    """Return versions of a campaign; one statement for the open runs of all."""
-    runs = open_runs_of(campaign.workspace_id, [version.id for version in versions])
+    """Return versions of a campaign; one statement for the open enrollments of all."""
+    enrollments = open_enrollment_counts(campaign.workspace_id, [version.id for version in versions])
     return [
         {
             "id": str(version.id),
             "version": version.number,
             "serves": version.id == campaign.version_id,
             "createdAt": iso_millis(version.created_at),
-            "by": version.by or None,
+            "by": version.actor or None,
             "retiredAt": _moment(version.retired_at),
-            "openRuns": runs.get(version.id, 0),
+            "openRuns": enrollments.get(version.id, 0),
             "definition": {
                 name: version.definition.get(name, default) for name, default in _DEFAULTS.items()
             },
@@ -100,7 +100,7 @@ def broadcast_row(broadcast: Broadcast) -> Row:
         "segmentId": _id(broadcast.segment_id),
         "contacts": None if listed is None else len(listed),
         "at": iso_millis(broadcast.due_at),
-        "taken": broadcast.taken,
+        "taken": broadcast.processed_count,
         "finishedAt": _moment(broadcast.finished_at),
         "cancelledAt": _moment(broadcast.cancelled_at),
         "changes": broadcast.changes,
@@ -108,12 +108,12 @@ def broadcast_row(broadcast: Broadcast) -> Row:
     }
 
 
-def report(found: Report) -> Row:
+def report(found: CampaignReport) -> Row:
     """Return what became of a campaign."""
     return {
         "entered": found.entered,
         "notEntered": found.not_entered,
-        "runs": {status.upper(): count for status, count in found.runs.items()},
+        "runs": {status.upper(): count for status, count in found.enrollments.items()},
         "ended": found.ended,
         "messages": {channel.upper(): _counts(counts) for channel, counts in found.messages.items()},
         "notSent": found.not_sent,
@@ -122,7 +122,7 @@ def report(found: Report) -> Row:
     }
 
 
-def _campaign(campaign: Campaign, runs: int, messages: int) -> Row:
+def _campaign(campaign: Campaign, enrollments: int, messages: int) -> Row:
     draft, version = campaign.draft or {}, campaign.version
     return {
         "id": str(campaign.id),
@@ -142,7 +142,7 @@ def _campaign(campaign: Campaign, runs: int, messages: int) -> Row:
         "activatedAt": _moment(campaign.activated_at),
         "createdAt": iso_millis(campaign.created_at),
         "updatedAt": iso_millis(campaign.updated_at),
-        "_count": {"enrollments": runs, "messages": messages},
+        "_count": {"enrollments": enrollments, "messages": messages},
     }
 
 
@@ -165,19 +165,19 @@ def _step(step: StepCount) -> Row:
     }
 
 
-# Runs, decisions, messages -----------------------------------------------------------------------------------
+# Enrollments, decisions, messages -----------------------------------------------------------------------------------
 
 
-def run_rows(workspace_id: UUID, runs: Sequence[Run]) -> list[Row]:
-    """Return runs that came with their `version`; one statement for the contacts of all."""
-    contacts = _People(workspace_id, runs)
-    return [_run(run, contacts.of(run)) for run in runs]
+def enrollment_rows(workspace_id: UUID, enrollments: Sequence[Enrollment]) -> list[Row]:
+    """Return enrollments that came with their `version`; one statement for the contacts of all."""
+    contacts = _People(workspace_id, enrollments)
+    return [_enrollment(enrollment, contacts.of(enrollment)) for enrollment in enrollments]
 
 
 def decision_rows(workspace_id: UUID, decisions: Sequence[Decision]) -> list[Row]:
     """Return decisions that came with their `campaign_set`; one statement for the campaigns, one for the contacts."""
     contacts = _People(workspace_id, decisions)
-    names = names_of_campaigns(workspace_id, chain.from_iterable(one.campaign_ids for one in decisions))
+    names = campaign_names(workspace_id, chain.from_iterable(one.campaign_ids for one in decisions))
     return [_decision(decision, contacts.of(decision), names) for decision in decisions]
 
 
@@ -210,22 +210,22 @@ class _People:
         return self._found.get(row.contact_id, nobody)
 
 
-def _run(run: Run, contact: Row) -> Row:
+def _enrollment(enrollment: Enrollment, contact: Row) -> Row:
     return {
-        "id": str(run.id),
-        "campaignId": str(run.campaign_id),
-        "version": run.version.number,
+        "id": str(enrollment.id),
+        "campaignId": str(enrollment.campaign_id),
+        "version": enrollment.version.number,
         "contact": contact,
-        "status": run.status.upper(),
-        "eventId": _id(run.event_id),
-        "step": run.step or None,
-        "wakeAt": _moment(run.wake_at),
-        "awaits": run.awaits or None,
-        "startedAt": iso_millis(run.started_at),
-        "endedAt": _moment(run.ended_at),
-        "endReason": run.end_reason or None,
-        "isTest": run.is_test,
-        "error": run.error or None,
+        "status": enrollment.status.upper(),
+        "eventId": _id(enrollment.event_id),
+        "step": enrollment.step or None,
+        "wakeAt": _moment(enrollment.wake_at),
+        "awaits": enrollment.awaited_event or None,
+        "startedAt": iso_millis(enrollment.started_at),
+        "endedAt": _moment(enrollment.ended_at),
+        "endReason": enrollment.end_reason or None,
+        "isTest": enrollment.is_test,
+        "error": enrollment.error or None,
     }
 
 
@@ -238,7 +238,7 @@ def _decision(decision: Decision, contact: Row, names: dict[UUID, str]) -> Row:
         "step": decision.step or None,
         "campaigns": [{"id": str(one), "name": names.get(one)} for one in decision.campaign_ids],
         "contact": contact,
-        "runId": _id(decision.run_id),
+        "runId": _id(decision.enrollment_id),
         "messageId": _id(decision.message_id),
         "eventId": _id(decision.event_id),
         "decidedAt": iso_millis(decision.decided_at),
@@ -254,7 +254,7 @@ def _message(message: Message, contact: Row) -> Row:
         "to": message.address,
         "subject": message.subject,
         "campaignId": _id(message.campaign_id),
-        "runId": _id(message.run_id),
+        "runId": _id(message.enrollment_id),
         "eventId": _id(message.event_id),
         "step": message.step or None,
         "templateId": _id(message.template_id),
@@ -390,9 +390,9 @@ def trace(found: Trace) -> Row:
             }
             for entry, rule in found.scores
         ],
-        "segments": [_move(one) for one in found.consequences if one.name in _MOVES],
-        "consequences": [_consequence(one) for one in found.consequences],
-        "runs": run_rows(workspace_id, found.runs),
+        "segments": [_move(one) for one in found.derived_events if one.name in _MOVES],
+        "consequences": [_consequence(one) for one in found.derived_events],
+        "runs": enrollment_rows(workspace_id, found.enrollments),
         "decisions": decision_rows(workspace_id, found.decisions),
         "messages": message_rows(workspace_id, found.messages),
     }
@@ -439,21 +439,23 @@ def recent_messages(workspace: Workspace, contact: Contact) -> list[Row]:
     ]
 
 
-def recent_runs(workspace: Workspace, contact: Contact) -> list[Row]:
+def recent_enrollments(workspace: Workspace, contact: Contact) -> list[Row]:
     """Return what a contact's answer shows of the campaigns that it went through."""
     ids = ids_of(workspace.id, contact.id)
-    runs = Run.objects.in_workspace(workspace.id).filter(contact_id__in=ids).select_related("campaign")
+    enrollments = (
+        Enrollment.objects.in_workspace(workspace.id).filter(contact_id__in=ids).select_related("campaign")
+    )
     return [
         {
-            "id": str(run.campaign_id),
-            "name": run.campaign.name,
-            "runId": str(run.id),
-            "status": run.status.upper(),
-            "startedAt": iso_millis(run.started_at),
-            "endedAt": _moment(run.ended_at),
-            "endReason": run.end_reason or None,
+            "id": str(enrollment.campaign_id),
+            "name": enrollment.campaign.name,
+            "runId": str(enrollment.id),
+            "status": enrollment.status.upper(),
+            "startedAt": iso_millis(enrollment.started_at),
+            "endedAt": _moment(enrollment.ended_at),
+            "endReason": enrollment.end_reason or None,
         }
-        for run in runs.order_by("-id")[:ROWS_OF_A_CONTACT]
+        for enrollment in enrollments.order_by("-id")[:ROWS_OF_A_CONTACT]
     ]
 
 

@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api.filters import REASONS, upper
-from campaigns.models import Campaign, Decision, Form, Message, Run, Suppression
+from campaigns.models import Campaign, Decision, Enrollment, Form, Message, Suppression
 from campaigns.models.messages import Channel
 from contacts.api.serializers import ContactBriefSerializer
 from contacts.models import Consent
@@ -20,7 +20,7 @@ from workspaces.api.strict import (
 )
 
 CHANNELS = upper(Channel)
-RUN_STATUSES = upper(Run.Status)
+RUN_STATUSES = upper(Enrollment.Status)
 DECISION_KINDS = upper(Decision.Kind)
 MAX_SOURCE = 500_000
 MAX_CONTACTS = 10_000
@@ -29,15 +29,15 @@ _SMALLEST, _GREATEST = -(2**15), 2**15 - 1
 
 _DEFINITION = {
     "triggers": """\
-What starts a run, any of: `{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
+What starts an enrollment, any of: `{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
 `{"type": "SEGMENT_ENTER"|"SEGMENT_EXIT", "segmentId"}`, `{"type": "CONTACT_CREATED"}`,
 `{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}` (also of a new contact that comes with it),
 `{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}` (likewise),
 `{"type": "DATE", "field": "attributes.birthday", "offset": "-3d", "at": "09:00", "repeats": "yearly"|"never"}`,
 `{"type": "MANUAL"}`, `{"type": "SCHEDULE", "segmentId", "at": moment|null}`.""",
     "reentry": """\
-Whether a contact comes in again: `{"mode": "afterwards"}` (the default: not beside an open run), `"once"`, `"every"`
-match, `{"mode": "interval", "days": n}` (at most once in n days), `{"mode": "key", "property": "order_id"}` (one run
+Whether a contact comes in again: `{"mode": "afterwards"}` (the default: not beside an open enrollment), `"once"`, `"every"`
+match, `{"mode": "interval", "days": n}` (at most once in n days), `{"mode": "key", "property": "order_id"}` (one enrollment
 per value).""",
     "workflow": """\
 `{"nodes": [{"id", "type", "data", "position"?}], "edges": [{"source", "target", "sourceHandle"?}]}`, without cycles.
@@ -49,10 +49,10 @@ Types: `trigger` (where it begins; else the node that no edge leads to), `send` 
 `remove`},
 `record` {`eventType`, `properties`}, `webhook` {`url`, `method`?, `body`, `headers`?}, `exit` {`reason`?}.""",
     "goal": """\
-`{"eventType", "condition"?, "within": "7d"}`: the event that makes a run converted, if it comes so soon after the
+`{"eventType", "condition"?, "within": "7d"}`: the event that makes an enrollment converted, if it comes so soon after the
 start.""",
     "exits": """\
-What ends a run early: `{"eventType", "condition"?}` when the event comes, `{"condition"}` on the contact, looked at
+What ends an enrollment early: `{"eventType", "condition"?}` when the event comes, `{"condition"}` on the contact, looked at
 before every step.""",
 }
 WELCOME = {
@@ -102,7 +102,7 @@ class _DefinitionSerializer(KnownKeysSerializer):
     goal = ObjectField(required=False, allow_null=True, help_text=_DEFINITION["goal"])
     exits = serializers.ListField(child=ObjectField(), required=False, help_text=_DEFINITION["exits"])
     includesHistory = StrictBooleanField(
-        required=False, help_text="whether imports, builds and late events start runs too"
+        required=False, help_text="whether imports, builds and late events start enrollments too"
     )
 
 
@@ -129,8 +129,8 @@ class CampaignChangesSerializer(_DefinitionSerializer):
         max_length=320,
         help_text="who gets the answers; blank: the template's, or the channel's `options.replyTo`, or the sender",
     )
-    startAt = MomentField(required=False, allow_null=True, help_text="no run starts before it")
-    endAt = MomentField(required=False, allow_null=True, help_text="no run starts after it")
+    startAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts before it")
+    endAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts after it")
     settings = ObjectField(
         required=False,
         help_text="for clients of the format; `frequencyCap` and `quietHours` belong to a channel here, and are"
@@ -156,7 +156,7 @@ class CampaignChangesSerializer(_DefinitionSerializer):
 @extend_schema_serializer(
     examples=[
         OpenApiExample("A welcome", WELCOME, request_only=True),
-        OpenApiExample("One run for each order", ORDERS, request_only=True),
+        OpenApiExample("One enrollment for each order", ORDERS, request_only=True),
     ]
 )
 class CampaignBodySerializer(CampaignChangesSerializer):
@@ -280,7 +280,7 @@ class NamedSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True, help_text="null: it is gone")
 
 
-class RunSerializer(serializers.Serializer[Any]):
+class EnrollmentSerializer(serializers.Serializer[Any]):
     """A contact's way through a campaign."""
 
     id = serializers.UUIDField()
@@ -322,17 +322,17 @@ class DecisionSerializer(serializers.Serializer[Any]):
     decidedAt = MillisecondsField()
 
 
-class RunDetailSerializer(RunSerializer):
-    """A run with all that was decided on its way."""
+class EnrollmentDetailSerializer(EnrollmentSerializer):
+    """An enrollment with all that was decided on its way."""
 
     decisions = DecisionSerializer(many=True)
 
 
 @extend_schema_serializer(many=False)  # a page is one object
-class RunPageSerializer(serializers.Serializer[Any]):
-    """A page of runs."""
+class EnrollmentPageSerializer(serializers.Serializer[Any]):
+    """A page of enrollments."""
 
-    data = RunSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
+    data = EnrollmentSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
     next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
@@ -345,7 +345,7 @@ class DecisionPageSerializer(serializers.Serializer[Any]):
 
 
 class ExecuteBodySerializer(KnownKeysSerializer):
-    """For whom to start a run."""
+    """For whom to start an enrollment."""
 
     contactId = StrictCharField(max_length=64)
     eventId = StrictCharField(
@@ -355,12 +355,12 @@ class ExecuteBodySerializer(KnownKeysSerializer):
         required=False,
         allow_null=True,
         max_length=255,
-        help_text="of a campaign that has one run for each value of a property: the value",
+        help_text="of a campaign that has one enrollment for each value of a property: the value",
     )
     isTest = StrictBooleanField(
         required=False,
         default=False,
-        help_text="a trial of the definition as it is written now, whether or not it serves: beside all other runs,"
+        help_text="a trial of the definition as it is written now, whether or not it serves: beside all other enrollments,"
         " and counted nowhere",
     )
     skipWaits = StrictBooleanField(
@@ -383,11 +383,11 @@ class ExecutedSerializer(serializers.Serializer[Any]):
 
     entered = serializers.BooleanField()
     reason = serializers.ChoiceField(choices=REASONS, allow_null=True, help_text="why not")
-    run = RunSerializer(allow_null=True)
+    run = EnrollmentSerializer(allow_null=True)
 
 
 class BroadcastBodySerializer(KnownKeysSerializer):
-    """For whom, and when, to start runs: either a segment or a list."""
+    """For whom, and when, to start enrollments: either a segment or a list."""
 
     segmentId = StrictCharField(required=False, allow_null=True, max_length=64)
     contactIds = serializers.ListField(
@@ -795,7 +795,7 @@ class TraceSerializer(serializers.Serializer[Any]):
     scores = TracedScoreSerializer(many=True)
     segments = TracedSegmentSerializer(many=True)
     consequences = TracedConsequenceSerializer(many=True)
-    runs = RunSerializer(many=True)
+    runs = EnrollmentSerializer(many=True)
     decisions = DecisionSerializer(many=True)
     messages = MessageRowSerializer(many=True)
 

@@ -16,20 +16,15 @@ from campaigns.api.views.campaigns import (
     ResumeView,
     VersionsView,
 )
-from campaigns.api.views.forms import FormViewSet, SubmissionsView
-from campaigns.api.views.messages import MessageViewSet, SettleView
-from campaigns.api.views.permission import (
-    ChannelsView,
-    ChannelView,
-    SigningSecretView,
-    SuppressionViewSet,
-)
-from campaigns.api.views.runs import (
+from campaigns.api.views.enrollments import (
     CampaignDecisionViewSet,
     ContactDecisionViewSet,
-    RunViewSet,
+    EnrollmentViewSet,
     TraceView,
 )
+from campaigns.api.views.forms import FormViewSet, SubmissionsView
+from campaigns.api.views.messages import MessageViewSet, SettleView
+from campaigns.api.views.policy import ChannelsView, ChannelView, SigningSecretView, SuppressionViewSet
 from campaigns.api.views.templates import (
     TemplatePreviewView,
     TemplateTestView,
@@ -70,8 +65,10 @@ urlpatterns = [
     ),
     path(f"{_CAMPAIGN}/versions", VersionsView.as_view(), name="campaign-versions"),
     path(f"{_CAMPAIGN}/report", ReportView.as_view(), name="campaign-report"),
-    path(f"{_CAMPAIGN}/runs", RunViewSet.as_view({"get": "list"}), name="campaign-runs"),
-    path(f"{_CAMPAIGN}/runs/<str:run_id>", RunViewSet.as_view({"get": "retrieve"}), name="campaign-run"),
+    path(f"{_CAMPAIGN}/runs", EnrollmentViewSet.as_view({"get": "list"}), name="campaign-runs"),
+    path(
+        f"{_CAMPAIGN}/runs/<str:run_id>", EnrollmentViewSet.as_view({"get": "retrieve"}), name="campaign-run"
+    ),
     path(
         f"{_CAMPAIGN}/decisions", CampaignDecisionViewSet.as_view({"get": "list"}), name="campaign-decisions"
     ),

@@ -1,10 +1,10 @@
-"""Campaigns, their runs, what was decided, messages and who may get them."""
+"""Campaigns, their enrollments, what was decided, messages and who may get them."""
 
 from campaigns.models.campaigns import Broadcast, Campaign, CampaignVersion
+from campaigns.models.enrollments import CampaignSet, Decision, Enrollment, EnrollmentState, NewDecision
 from campaigns.models.forms import Form, FormSubmission, PendingConsent
 from campaigns.models.messages import Message, SentEmail, Template
-from campaigns.models.permission import ChannelSettings, Suppression
-from campaigns.models.runs import CampaignSet, Decided, Decision, Run, RunState
+from campaigns.models.policy import ChannelSettings, Suppression
 
 __all__ = [
     "Broadcast",
@@ -12,14 +12,14 @@ __all__ = [
     "CampaignSet",
     "CampaignVersion",
     "ChannelSettings",
-    "Decided",
     "Decision",
+    "Enrollment",
+    "EnrollmentState",
     "Form",
     "FormSubmission",
     "Message",
+    "NewDecision",
     "PendingConsent",
-    "Run",
-    "RunState",
     "SentEmail",
     "Suppression",
     "Template",

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock, ids
-from config.fields import JSONField
+from config.db.fields import JSONField
 from workspaces.tenancy import TenantModel
 
 
@@ -23,7 +23,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
 
 
 class Campaign(TenantModel):
-    """What happens to contacts because of something; `draft` is being written, `version` is what starts runs."""
+    """What happens to contacts because of something; `draft` is being written, `version` is what starts enrollments."""
 
     class Type(models.TextChoices):
         AUTOMATED = "AUTOMATED", "automated"
@@ -40,13 +40,13 @@ class Campaign(TenantModel):
     description = models.TextField(blank=True)
     type = models.CharField(max_length=10, choices=Type, default=Type.AUTOMATED)
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT, editable=False)
-    # A definition as campaigns.definition reads it.
+    # A definition as campaigns.journeys.definition reads it.
     draft = JSONField(default=dict)
     version = models.ForeignKey(
         "campaigns.CampaignVersion", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
     )
-    starts_at = models.DateTimeField(null=True, blank=True, help_text="no run starts before it")
-    ends_at = models.DateTimeField(null=True, blank=True, help_text="no run starts after it")
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="no enrollment starts before it")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="no enrollment starts after it")
     priority = models.SmallIntegerField(
         default=0, help_text="of its messages, where a cap leaves room for some: the higher first"
     )
@@ -57,9 +57,9 @@ class Campaign(TenantModel):
         max_length=320, blank=True, help_text="who gets answers to its e-mails; blank: the template's"
     )
     activated_at = models.DateTimeField(null=True, editable=False)
-    # How many runs and messages began before a moment, trials left out, so that nobody counts them again.
+    # How many enrollments and messages began before a moment, trials left out, so that nobody counts them again.
     counted_until = models.DateTimeField(null=True, editable=False)
-    counted_runs = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
+    counted_enrollments = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     counted_messages = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     parked_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, editable=False)
@@ -78,28 +78,28 @@ class Campaign(TenantModel):
 
 
 class CampaignVersion(TenantModel):
-    """What a campaign did from one activation to the next; a run keeps the version that it began with.
+    """What a campaign did from one activation to the next; an enrollment keeps the version that it began with.
 
-    One without a number never served: runs that try a draft out keep to it.
+    One without a number never served: enrollments that try a draft out keep to it.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField(null=True)
     definition = JSONField()
     created_at = models.DateTimeField(default=clock.now, editable=False)
-    by = models.CharField(
+    actor = models.CharField(
         max_length=255,
         blank=True,
         db_default="",
         editable=False,
         help_text="who let it serve, or tried it out",
     )
-    # No run of it is open any more, nor will one start: no event is held against it.
+    # No enrollment of it is open any more, nor will one start: no event is held against it.
     retired_at = models.DateTimeField(null=True, editable=False)
     # The dates that start it are put on the timetable for all contacts, in the order of their ids, up to this one;
-    # empty `dates_since`: there is nothing to put on it, or all is.
-    dates_after = models.UUIDField(null=True, editable=False)
-    dates_since = models.DateTimeField(null=True, editable=False)
+    # empty `date_backfill_since`: there is nothing to put on it, or all is.
+    date_backfill_cursor = models.UUIDField(null=True, editable=False)
+    date_backfill_since = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [
@@ -120,7 +120,7 @@ class CampaignVersion(TenantModel):
 class Broadcast(TenantModel):
     """A campaign that is to start at a moment for the contacts of a segment, or of a list.
 
-    The contacts are taken in the order of their ids, some at a time; `after` is the last one that was taken.
+    The contacts are taken in the order of their ids, some at a time; `last_contact_id` is the last one that was taken.
     One that is cancelled is finished.
     """
 
@@ -130,8 +130,8 @@ class Broadcast(TenantModel):
     due_at = models.DateTimeField()
     # The moment of the schedule that planned it, which stays when it is moved; None: somebody did, or it has none.
     scheduled_at = models.DateTimeField(null=True)
-    after = models.UUIDField(null=True)
-    taken = models.PositiveBigIntegerField(default=0)
+    last_contact_id = models.UUIDField(null=True)
+    processed_count = models.PositiveBigIntegerField(default=0)
     finished_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
     # [{"kind": "planned" | "moved" | "cancelled", "at": when that was done, "by": who, "dueAt": …}]

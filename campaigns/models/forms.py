@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 
 from config import clock, ids
-from config.fields import JSONField
+from config.db.fields import JSONField
 from workspaces.tenancy import TenantModel
 
 

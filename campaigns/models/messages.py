@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock, ids
-from config.fields import JSONField
+from config.db.fields import JSONField
 from workspaces.tenancy import TenantModel
 
 
@@ -96,11 +96,11 @@ class Message(models.Model):
     contact = models.ForeignKey(
         "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
     )
-    run_id = models.UUIDField(null=True)
+    enrollment_id = models.UUIDField(null=True)
     event_id = models.UUIDField(null=True)
     step = models.CharField(max_length=64, blank=True)
     template_id = models.UUIDField(null=True)
-    # Of a run: "<run>:<step>:<how many steps before>"; of the API: the caller's key, or the message's own id.
+    # Of an enrollment: "<enrollment>:<step>:<how many steps before>"; of the API: the caller's key, or the message's own id.
     key = models.CharField(max_length=255)
     channel = models.CharField(max_length=10, choices=Channel)
     # An e-mail address, a URL or a chat's id: where it goes, as of when it was made.
@@ -149,7 +149,9 @@ class Message(models.Model):
                 fields=["workspace", "event_id"], condition=Q(event_id__isnull=False), name="message_by_event"
             ),
             models.Index(
-                fields=["workspace", "run_id"], condition=Q(run_id__isnull=False), name="message_by_run"
+                fields=["workspace", "enrollment_id"],
+                condition=Q(enrollment_id__isnull=False),
+                name="message_by_enrollment",
             ),
             models.Index(
                 # Until it has left it has none.

@@ -10,13 +10,13 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.services.suppressing import (
+from campaigns.messaging.suppressions import (
     PREFERENCES,
-    Addressee,
-    addressee_of,
+    UnsubscribeTarget,
     preferences_of,
     set_preferences,
     unsubscribe,
+    unsubscribe_target_of,
 )
 from workspaces.api.native import NativePublicView
 from workspaces.api.serializers import ErrorSerializer
@@ -56,9 +56,9 @@ class UnsubscribedSerializer(serializers.Serializer[Any]):
 class _TokenView(NativePublicView):
     """A view of whom a token names."""
 
-    def addressee(self, request: Request) -> tuple[Workspace, Addressee]:
+    def addressee(self, request: Request) -> tuple[Workspace, UnsubscribeTarget]:
         """Return whom the token names, and the workspace. Raises NotFound."""
-        read = addressee_of(text_parameter(request, "token") or "")
+        read = unsubscribe_target_of(text_parameter(request, "token") or "")
         workspace = Workspace.objects.filter(pk=read.workspace_id).first() if read else None
         if read is None or workspace is None:
             raise NotFound

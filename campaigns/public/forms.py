@@ -20,14 +20,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.errors import FormNotFound, OriginNotAllowed
+from campaigns.forms.forms import TRAP, public_form, questions_of, submit_form
+from campaigns.messaging.public_links import public_url
 from campaigns.models import Form
-from campaigns.services.forms import TRAP, asked_of, public_form, submit_form
-from campaigns.services.links import public_url
 from config import clock
-from config.addresses import client_address
-from config.wire import StrictJSONParser, read_whole
-from events.api.idempotency import answer_once
-from events.services.idempotency import is_key
+from config.http.client_addresses import client_address
+from config.http.json import StrictJSONParser, read_whole
+from events.api.idempotency import respond_once
+from events.stream.idempotency import is_key
 from workspaces.api.native import NativePublicView, object_body
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.throttles import hit, throttled
@@ -92,7 +92,7 @@ class SubmitFormView(NativePublicView):
             raise throttled(attempt.wait_seconds)
         act = partial(_submit, request, form)
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        answer = act() if key is None else answer_once(request, form.workspace_id, _own_key(form, key), act)
+        answer = act() if key is None else respond_once(request, form.workspace_id, _own_key(form, key), act)
         if request.content_type == FormParser.media_type:
             return _thanks(request._request, form)
         return answer
@@ -187,7 +187,7 @@ def _for_script(form: Form) -> str:
                 "required": one.required,
                 "options": one.options,
             }
-            for one in asked_of(form)
+            for one in questions_of(form)
         ],
     }
     return json.dumps(known).replace("<", "\\u003c")

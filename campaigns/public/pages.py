@@ -14,19 +14,19 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
-from campaigns.models.messages import Channel
-from campaigns.services.forms import confirm_submission, pending_confirmation
-from campaigns.services.links import is_test_confirmation
-from campaigns.services.suppressing import (
+from campaigns.forms.forms import confirm_submission, pending_confirmation
+from campaigns.messaging.public_links import is_test_confirmation
+from campaigns.messaging.suppressions import (
     PREFERENCES,
-    Addressee,
-    addressee_of,
+    UnsubscribeTarget,
     preferences_of,
     set_preferences,
     unsubscribe,
+    unsubscribe_target_of,
 )
-from campaigns.services.tracked import location_of, read_click, read_open
-from campaigns.services.tracking import Visit, record_visit
+from campaigns.messaging.tracking_events import Visit, record_visit
+from campaigns.messaging.tracking_links import location_of, read_click, read_open
+from campaigns.models.messages import Channel
 from config import clock
 from contacts.errors import ContactNotFound
 from workspaces.models import Workspace
@@ -99,7 +99,7 @@ class UnsubscribeView(PublicPage):
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """Ask."""
-        addressee = addressee_of(token)
+        addressee = unsubscribe_target_of(token)
         if addressee is None or _preferences(addressee) is None:
             return self.no_such_link()
         return self.page(
@@ -112,7 +112,7 @@ class UnsubscribeView(PublicPage):
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         """Unsubscribe from the channel of the message, again if need be."""
-        addressee = addressee_of(token)
+        addressee = unsubscribe_target_of(token)
         if addressee is None:
             return self.no_such_link()
         if addressee.contact_id is None:
@@ -134,7 +134,7 @@ class PreferencesView(PublicPage):
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """Show the choices as they are."""
-        addressee = addressee_of(token)
+        addressee = unsubscribe_target_of(token)
         wanted = None if addressee is None else _preferences(addressee)
         if addressee is None or wanted is None:
             return self.no_such_link()
@@ -142,7 +142,7 @@ class PreferencesView(PublicPage):
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         """Keep what was changed: a box that is left as it was shown is no consent."""
-        addressee = addressee_of(token)
+        addressee = unsubscribe_target_of(token)
         shown = None if addressee is None else _preferences(addressee)
         if addressee is None or shown is None:
             return self.no_such_link()
@@ -198,7 +198,7 @@ class ConfirmView(PublicPage):
         return self.page("Thank you", text="It is confirmed.")
 
 
-def _preferences(addressee: Addressee) -> dict[str, bool] | None:
+def _preferences(addressee: UnsubscribeTarget) -> dict[str, bool] | None:
     """Return what a person wants, None if it is gone; a test shows how the page looks to somebody who wants all."""
     if addressee.contact_id is None:
         return dict.fromkeys(map(str, PREFERENCES), True)
@@ -208,7 +208,7 @@ def _preferences(addressee: Addressee) -> dict[str, bool] | None:
         return None
 
 
-def _notice(addressee: Addressee) -> str:
+def _notice(addressee: UnsubscribeTarget) -> str:
     return TEST_NOTICE if addressee.contact_id is None else ""
 
 

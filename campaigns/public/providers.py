@@ -18,7 +18,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import URLPattern, path
 
-from campaigns.channels import http
+from campaigns.messaging.channels import http
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.services.telegram_inbound import bot_token, is_webhook_secret, record_update
+from campaigns.messaging.telegram_inbound import bot_token, is_webhook_secret, record_update
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativePublicView, object_body
 from workspaces.models import Workspace

@@ -9,11 +9,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config.http.spooled_responses import spooled
 from config.ids import parse_uuid
-from config.spooling import spooled
-from contacts.api.merging import asker, survivor
+from contacts.api.merges import asker, survivor
+from contacts.erasure.erasures import erase_person, find_erasure, write_export
 from contacts.models import Contact, Erasure, ErasureQuerySet
-from contacts.services import erase_person, find_erasure, write_export
 from workspaces.api.fields import MillisecondsField
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS

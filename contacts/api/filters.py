@@ -12,15 +12,15 @@ from django.db.models.lookups import IsNull
 from django.utils.module_loading import import_string
 from rest_framework.exceptions import ValidationError
 
+from config.db.plans import force_custom_plan
 from config.ids import parse_uuid
-from config.mailboxes import canonical_email, canonical_email_part
-from config.phones import canonical_phone
-from config.planning import planned_for_its_values
+from config.values.emails import canonical_email, canonical_email_part
+from config.values.phones import canonical_phone
+from contacts.identifiers import MAX_LENGTH, normalize_identifier
+from contacts.identity.lookup import find
 from contacts.models import Contact, ContactTag, Identifier, Merge
 from contacts.queries import planned_rows
-from contacts.services.identifiers import MAX_LENGTH, normalize_identifier
-from contacts.services.lookup import find
-from contacts.texts import PART_LENGTH, with_parts
+from contacts.search_text import PART_LENGTH, with_parts
 from workspaces.api.strict import integer_parameter, text_parameter
 
 _MAX_WORDS = 8
@@ -132,7 +132,7 @@ def _has_merges(workspace_id: UUID) -> bool:
     return Merge.objects.filter(workspace_id=workspace_id, undone_at=None).exists()
 
 
-@planned_for_its_values()
+@force_custom_plan()
 def _with_word(
     contacts: QuerySet[Contact], workspace_id: UUID, word: str, *, reads_on: bool
 ) -> QuerySet[Contact]:

@@ -15,12 +15,12 @@ from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, Tuple
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from config.db.plans import force_custom_plan
 from config.ids import parse_uuid
-from config.planning import planned_for_its_values
 from contacts.api.filters import tagged
 from contacts.models import Contact, ContactScore, Identifier
 from contacts.queries import planned_rows
-from contacts.texts import folded
+from contacts.search_text import folded
 from workspaces.api.strict import choice_parameter, integer_parameter, text_parameter
 
 MAX_LIMIT = 200
@@ -120,7 +120,7 @@ def page_request(request: Request, workspace_id: UUID) -> PageRequest:
     )
 
 
-@planned_for_its_values()
+@force_custom_plan()
 def select_page(contacts: QuerySet[Contact], wanted: PageRequest) -> tuple[list[Contact], str | None]:
     """Return the page's contacts and the key after which the next page begins, None if it is the last."""
     found = _with_value(contacts, wanted)
@@ -130,7 +130,7 @@ def select_page(contacts: QuerySet[Contact], wanted: PageRequest) -> tuple[list[
     return page, _written_key(page[-1], wanted) if len(found) > wanted.limit else None
 
 
-@planned_for_its_values()
+@force_custom_plan()
 def total_of(contacts: QuerySet[Contact]) -> int:
     """Return how many there are: exact up to 10,000, above that the planner's estimate of the last minute."""
     if contacts.query.is_empty():

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from contacts.models import Consent, Identifier
-from contacts.services import ContactChanges
+from contacts.references import ContactChanges
 from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import NumberField, ObjectField
 
@@ -89,7 +89,7 @@ class ContactDetailSerializer(ContactSerializer):
     campaigns = serializers.ListField(
         child=serializers.DictField(),
         required=False,
-        help_text="the last 50 runs, newest first: the campaign, and how it ended",
+        help_text="the last 50 enrollments, newest first: the campaign, and how it ended",
     )
     messages = serializers.ListField(
         child=serializers.DictField(), required=False, help_text="the last 50, newest first"

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from contacts.api.erasure import ErasureViewSet, PersonViewSet
-from contacts.api.merging import ContactMergesViewSet, MergeViewSet
+from contacts.api.merges import ContactMergesViewSet, MergeViewSet
 from contacts.api.views import ContactViewSet
 
 urlpatterns = [

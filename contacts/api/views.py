@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from config.ids import parse_uuid
 from contacts.api.filters import ContactFilterSet
 from contacts.api.paging import MAX_LIMIT, SORTS, page_request, select_page, total_of
+from contacts.api.presentation import detail, row
 from contacts.api.serializers import (
     ContactBodySerializer,
     ContactDetailSerializer,
@@ -21,11 +22,7 @@ from contacts.api.serializers import (
     changes_from,
     emptied_identifiers,
 )
-from contacts.api.shapes import detail, row
-from contacts.errors import ContactNotFound
-from contacts.models import Contact, ContactQuerySet
-from contacts.queries import with_details
-from contacts.services import (
+from contacts.crud import (
     clear_identifier,
     create_contact,
     delete_contact,
@@ -33,6 +30,9 @@ from contacts.services import (
     untag_contact,
     update_contact,
 )
+from contacts.errors import ContactNotFound
+from contacts.models import Contact, ContactQuerySet
+from contacts.queries import with_details
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
@@ -76,7 +76,7 @@ class ContactViewSet(NativeViewSet):
 
     def get_queryset(self) -> ContactQuerySet:
         """Return the workspace's contacts, without those that became part of another."""
-        return Contact.objects.in_workspace(self.workspace.id).standing()
+        return Contact.objects.in_workspace(self.workspace.id).canonical()
 
     @extend_schema(
         operation_id="listContacts",

@@ -15,7 +15,7 @@ from events.api.serializers import (
 )
 from events.errors import DefinitionNotFound
 from events.models import EventDefinition
-from events.services import create_definition, delete_definition, replace_definition
+from events.stream.definitions import create_definition, delete_definition, replace_definition
 from workspaces.api.filters import StrictBooleanFilter
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, integer_parameter, read_body, text_parameter

@@ -13,21 +13,14 @@ from rest_framework.response import Response
 from rest_framework.status import is_success
 
 from config.errors import DomainError
-from config.rendering import dumps
-from events.services.idempotency import (
-    Answer,
-    Claim,
-    claim_keys,
-    keep_answers,
-    release_keys,
-    request_hash,
-)
+from config.http.rendering import dumps
+from events.stream.idempotency import Answer, Claim, claim_keys, release_keys, request_hash, store_answers
 from workspaces.access import Credential
 
 _REFUSALS = (DomainError, APIException, Http404, PermissionDenied)
 
 
-def answer_once(
+def respond_once(
     request: Request,
     workspace_id: UUID,
     key: str,
@@ -41,7 +34,7 @@ def answer_once(
     wrote about it as it would without one. `secrets`: fields of the answer that are kept as null.
     """
     refusal: Exception
-    claim = claim_of(request, key)
+    claim = claim_from_request(request, key)
     with transaction.atomic():
         first = claim_keys(workspace_id, [claim]).get(key)
         if isinstance(first, Exception):
@@ -57,14 +50,14 @@ def answer_once(
             refusal = error
         else:
             if is_success(response.status_code):
-                keep_answers(workspace_id, {key: Answer(response.status_code, _kept(response, secrets))})
+                store_answers(workspace_id, {key: Answer(response.status_code, _kept(response, secrets))})
             else:
                 release_keys(workspace_id, [key])
             return response
     raise refusal
 
 
-def claim_of(request: Request, key: str) -> Claim:
+def claim_from_request(request: Request, key: str) -> Claim:
     """Return the claim of a request on its key. Raises InvalidIdempotencyKey."""
     digest = request_hash(request.method or "", request.path, dumps(request.data), _readable_by(request.auth))
     return Claim(key, digest)

@@ -12,20 +12,16 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
 from config.errors import TryAgain
+from config.http.json import StrictJSONParser, parse_json, read_whole
+from config.http.rendering import dumps
 from config.ids import NO_ID, parse_uuid
-from config.rendering import dumps
-from config.wire import StrictJSONParser, parse_json, read_whole
-from events.api.idempotency import claim_of, http_answer
-from events.services import IncomingEvent, Outcome, SchemaPolicy
-from events.services.group_commit import SCOPE, ContactReader, Submission, submit
-from events.services.idempotency import Answer
+from events.api.idempotency import claim_from_request, http_answer
+from events.stream.group_commit import SCOPE, ContactReader, Submission, submit
+from events.stream.idempotency import Answer
+from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.access import Credential, require_access
-from workspaces.api.base import OneFormat, WorkspaceAPIView
-from workspaces.authentication import (
-    BearerAuthentication,
-    PageKeyAuthentication,
-    forget_credential,
-)
+from workspaces.api.base import SingleFormatNegotiation, WorkspaceAPIView
+from workspaces.authentication.schemes import BearerAuthentication, PageKeyAuthentication, evict_credential
 from workspaces.errors import CredentialChanged
 from workspaces.models import Workspace
 
@@ -65,7 +61,7 @@ class UnnamedJSONParser(StrictJSONParser):
         return parse_json(body)
 
 
-class AnyName(OneFormat):
+class AnyName(SingleFormatNegotiation):
     """Take JSON whatever it is called."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
@@ -81,7 +77,7 @@ class IngestView(WorkspaceAPIView):
     """An endpoint whose POST records events; a subclass implements `submission`.
 
     The events, the claim of an Idempotency-Key and the answer kept under it are written together with other
-    requests: see `events.services.group_commit`. A refusal leaves no key.
+    requests: see `events.stream.group_commit`. A refusal leaves no key.
     Pages of the workspace's origins may post from a browser, and read every answer, but never by a cookie.
     """
 
@@ -125,14 +121,14 @@ class IngestView(WorkspaceAPIView):
             answer,
             read_contacts,
             credential,
-            None if key is None else claim_of(request, key),
+            None if key is None else claim_from_request(request, key),
             int(request.META.get("CONTENT_LENGTH") or 0),
         )
 
     def _look_up_credential(self, request: Request, **kwargs: Any) -> None:
         """Authenticate the request anew, by what the database says now."""
         if isinstance(request.auth, Credential):
-            forget_credential(request.auth)
+            evict_credential(request.auth)
         self.perform_authentication(request)
         self.workspace = require_access(request, kwargs.get(self.workspace_kwarg), SCOPE)
 

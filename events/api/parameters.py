@@ -6,7 +6,7 @@ from datetime import datetime
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from events.rules.moments import read_moment
+from events.rules.durations import parse_moment
 from workspaces.api.strict import text_parameter
 
 # A "+" that the sender left as it is arrives as a space.
@@ -18,7 +18,7 @@ def moment_parameter(request: Request, name: str) -> datetime | None:
     text = text_parameter(request, name)
     if text is None:
         return None
-    moment = read_moment(text) or read_moment(_BARE_OFFSET.sub(r"+\1", text))
+    moment = parse_moment(text) or parse_moment(_BARE_OFFSET.sub(r"+\1", text))
     if not isinstance(moment, datetime):
         raise ValidationError({name: ["Must be a date or a date-time."]})
     return moment

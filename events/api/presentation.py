@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from config.rendering import iso_millis
-from contacts.api.shapes import Row, briefs
+from config.http.rendering import iso_millis
+from contacts.api.presentation import Row, briefs
 from contacts.models import Contact
 from events.api.shapes import CONTEXT_FIELDS
 from events.models import Event
-from events.rules import OF_CONTACTS
-from events.services import RecordedEvent, list_events
-from events.services.group_commit import ContactReader
+from events.rules import CONTACT_EVENT_PREFIXES
+from events.stream.group_commit import ContactReader
+from events.stream.queries import list_events
+from events.stream.types import RecordedEvent
 from workspaces.models import Workspace
 
 EVENTS_OF_A_CONTACT = 50
@@ -26,7 +27,7 @@ def rows(workspace: Workspace, events: Sequence[Event], read_contacts: ContactRe
 
 def without_contacts(event: Event) -> Event:
     """Return an event as it is shown to who may not read contacts: what it notes of one is left out."""
-    if event.source == Event.Source.SYSTEM and event.name.startswith(OF_CONTACTS):
+    if event.source == Event.Source.SYSTEM and event.name.startswith(CONTACT_EVENT_PREFIXES):
         event.properties = {}
     return event
 

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from contacts.api.serializers import ContactBriefSerializer
 from events.models import EventDefinition, EventProperty
-from events.services import PropertySpec
+from events.stream.definitions import PropertySpec
 from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import ObjectField
 

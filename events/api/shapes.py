@@ -7,10 +7,10 @@ import msgspec
 from msgspec import Meta
 from rest_framework.exceptions import ValidationError
 
-from config.moments import parse_moment
-from contacts.services import ContactReference
+from config.values.datetimes import parse_timestamp
+from contacts.references import ContactReference
 from events.errors import InvalidEventTime
-from events.services import IncomingEvent
+from events.stream.types import IncomingEvent
 
 MAX_BATCH = 1000
 CONTEXT_FIELDS = ("sessionId", "pageUrl", "referrer", "utmSource", "utmMedium", "utmCampaign")
@@ -84,7 +84,7 @@ class BatchItem(EventBody, frozen=True, kw_only=True, rename="camel"):
         """Return when it happened, as the sender says. Raises InvalidEventTime."""
         if self.timestamp is None:
             return None
-        if (moment := parse_moment(self.timestamp.strip())) is None:
+        if (moment := parse_timestamp(self.timestamp.strip())) is None:
             raise InvalidEventTime(_NO_MOMENT)
         return moment
 

@@ -14,21 +14,17 @@ from rest_framework.response import Response
 from config import clock
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from contacts.api.shapes import briefs, ids_only
+from contacts.api.presentation import briefs, ids_only
 from events.api.ingest import IngestView, json_answer
 from events.api.presentation import rows, whole, with_contact, without_contacts
 from events.api.serializers import BatchResultSerializer, EventRowSerializer, EventSerializer, LagSerializer
 from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
 from events.models import Event
-from events.services import (
-    IncomingEvent,
-    Outcome,
-    SchemaPolicy,
-    lag_of,
-    list_events,
-)
-from events.services.group_commit import ContactReader, Submission
-from events.services.idempotency import Answer
+from events.processing.lag import processing_lag
+from events.stream.group_commit import ContactReader, Submission
+from events.stream.idempotency import Answer
+from events.stream.queries import list_events
+from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.api.base import object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.api.native import NativeAPIView
@@ -148,7 +144,7 @@ class EffectsView(NativeAPIView):
     def get(self, request: Request, workspace_id: str) -> Response:
         """Tell how far scores, segments and campaigns are behind the events and the clock."""
         now = clock.now()
-        lag = lag_of(self.workspace.id, now)
+        lag = processing_lag(self.workspace.id, now)
         shown = {
             "lagSeconds": lag.seconds(now),
             "waitingBatches": lag.waiting_batches,
@@ -177,8 +173,11 @@ def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answe
 def _results(
     items: Sequence[IncomingEvent | Exception], outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]
 ) -> Answer:
-    told = iter(outcomes)
-    results = [_result(next(told)) if isinstance(item, IncomingEvent) else _refused(item) for item in items]
+    result_outcomes = iter(outcomes)
+    results = [
+        _result(next(result_outcomes)) if isinstance(item, IncomingEvent) else _refused(item)
+        for item in items
+    ]
     return json_answer(200, {"results": results})
 
 

@@ -1,25 +1,30 @@
 """The one language of rules: segments, scoring rules and campaign triggers are trees of conditions.
 
-A rule is read once, when it is saved (`read_rule`), and compiled to SQL wherever it decides (`compile_rules`).
+A rule is read once, when it is saved (`parse_rule`), and compiled to SQL wherever it decides (`compile_rules`).
 """
 
-from events.rules.compiling import CompiledRules, Earliest, MeasureSpec, compile_rules, measures_of
-from events.rules.explaining import explain_contact
+from events.rules.compiler import AggregateSpec, CompiledRules, Earliest, aggregates_of_rule, compile_rules
+from events.rules.explanation import explain_contact
 from events.rules.nodes import Rule
-from events.rules.reading import OF_CONTACTS, read_rule, scopes_asked_by, scopes_told_by
-from events.rules.warnings import warnings_of
+from events.rules.parser import (
+    CONTACT_EVENT_PREFIXES,
+    parse_rule,
+    scopes_required_by_event,
+    scopes_required_by_rule,
+)
+from events.rules.warnings import find_rule_warnings
 
 __all__ = [
-    "OF_CONTACTS",
+    "CONTACT_EVENT_PREFIXES",
+    "AggregateSpec",
     "CompiledRules",
     "Earliest",
-    "MeasureSpec",
     "Rule",
+    "aggregates_of_rule",
     "compile_rules",
     "explain_contact",
-    "measures_of",
-    "read_rule",
-    "scopes_asked_by",
-    "scopes_told_by",
-    "warnings_of",
+    "find_rule_warnings",
+    "parse_rule",
+    "scopes_required_by_event",
+    "scopes_required_by_rule",
 ]

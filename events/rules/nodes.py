@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
-from events.rules.moments import Offset, read_moment, spells_moment
+from events.rules.durations import Offset, is_timestamp, parse_moment
 
 EQUALITY = frozenset({"eq", "neq", "in", "not_in"})
 
@@ -42,13 +42,13 @@ class Comparison:
     def as_moments(self) -> bool:
         """Whether equality is of moments: dates are spelled in many ways, and stored in another than written."""
         wanted = self.value if isinstance(self.value, tuple) else (self.value,)
-        return self.operator in EQUALITY and all(map(spells_moment, wanted))
+        return self.operator in EQUALITY and all(map(is_timestamp, wanted))
 
     @property
-    def goes_with_the_clock(self) -> bool:
+    def depends_on_clock(self) -> bool:
         """Whether time alone may change the answer."""
         return self.operator == "within" or (
-            self.operator in ("before", "after") and isinstance(read_moment(self.value), Offset)
+            self.operator in ("before", "after") and isinstance(parse_moment(self.value), Offset)
         )
 
 
@@ -187,9 +187,9 @@ class Rule:
         )
 
     @cached_property
-    def reads_only_the_event(self) -> bool:
+    def reads_only_event(self) -> bool:
         """Whether the triggering event alone decides, now as ever."""
         return all(
-            isinstance(leaf, PropertyLeaf) and not leaf.comparison.goes_with_the_clock
+            isinstance(leaf, PropertyLeaf) and not leaf.comparison.depends_on_clock
             for leaf in self.root.leaves()
         )

@@ -10,14 +10,14 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.rendering import dumps
+from config.http.rendering import dumps
 from contacts.models import Field, Tag
-from events.conditions import CONTEXT_FIELDS
 from events.models import EventDefinition, EventProperty
+from events.rules.conditions import CONTEXT_FIELDS
 from events.rules.nodes import AttributeLeaf, CompanyLeaf, Comparison, EventLeaf, PropertyLeaf, Rule, TagLeaf
 
 SYSTEM_PREFIXES = ("contact.", "segment.", "message.", "form.", "telegram.")
-LOOKED_AT = 10_000
+SAMPLE_SIZE = 10_000
 """So many of the latest events of a name, or contacts, are asked of what kind their values are."""
 
 _KINDS = {
@@ -43,7 +43,7 @@ _ANY: Kinds = frozenset()
 
 
 @dataclass(slots=True)
-class _Asked:
+class _FieldUses:
     """What a rule asks: paths into properties by event, into attributes, each with the kinds that it takes."""
 
     events: dict[str, set[tuple[tuple[str, ...], Kinds]]] = field(default_factory=lambda: defaultdict(set))
@@ -52,36 +52,36 @@ class _Asked:
     tags: set[str] = field(default_factory=set)
 
 
-def warnings_of(workspace_id: UUID, *rules: Rule, about: str = "") -> list[str]:
+def find_rule_warnings(workspace_id: UUID, *rules: Rule, about: str = "") -> list[str]:
     """Return a sentence for each event, property, attribute and tag that was never seen, or was of another kind.
 
     `about` is the name of the event that the rules' own conditions on an event are about.
     """
-    asked = _Asked()
+    field_uses = _FieldUses()
     if about:
-        asked.events[about] = set()
+        field_uses.events[about] = set()
     for rule in rules:
-        _gather(rule, about, asked)
+        _gather(rule, about, field_uses)
     return [
-        *_of_events(workspace_id, asked),
-        *_of_attributes(workspace_id, asked),
-        *_of_tags(workspace_id, asked.tags),
+        *_of_events(workspace_id, field_uses),
+        *_of_attributes(workspace_id, field_uses),
+        *_of_tags(workspace_id, field_uses.tags),
     ]
 
 
-def _gather(rule: Rule, about: str, asked: _Asked) -> None:
+def _gather(rule: Rule, about: str, field_uses: _FieldUses) -> None:
     for leaf in rule.root.leaves():
         match leaf:
             case EventLeaf():
-                asked.events[leaf.event_name].update(_of_event_leaf(leaf))
+                field_uses.events[leaf.event_name].update(_of_event_leaf(leaf))
             case PropertyLeaf() if about and (path := _path(leaf.field)):
-                asked.events[about].add((path, _kinds(leaf.comparison)))
+                field_uses.events[about].add((path, _kinds(leaf.comparison)))
             case AttributeLeaf() if path := _attribute(leaf.field):
-                asked.attributes.add((path, _kinds(leaf.comparison)))
+                field_uses.attributes.add((path, _kinds(leaf.comparison)))
             case CompanyLeaf() if path := _attribute(leaf.field):
-                asked.of_companies.add((path, _kinds(leaf.comparison)))
+                field_uses.of_companies.add((path, _kinds(leaf.comparison)))
             case TagLeaf():
-                asked.tags.add(leaf.name)
+                field_uses.tags.add(leaf.name)
 
 
 def _of_event_leaf(leaf: EventLeaf) -> Iterator[tuple[tuple[str, ...], Kinds]]:
@@ -116,8 +116,8 @@ def _kinds(comparison: Comparison) -> Kinds:
     )
 
 
-def _of_events(workspace_id: UUID, asked: _Asked) -> Iterator[str]:
-    names = sorted(name for name in asked.events if not name.startswith(SYSTEM_PREFIXES))
+def _of_events(workspace_id: UUID, field_uses: _FieldUses) -> Iterator[str]:
+    names = sorted(name for name in field_uses.events if not name.startswith(SYSTEM_PREFIXES))
     definitions = EventDefinition.objects.filter(workspace_id=workspace_id, deleted_at=None, name__in=names)
     seen = set(definitions.values_list("name", flat=True))
     listed = set(
@@ -127,9 +127,9 @@ def _of_events(workspace_id: UUID, asked: _Asked) -> Iterator[str]:
     )
     yield from (f'The event "{name}" has never been seen.' for name in names if name not in seen)
     for name in names:
-        if name not in seen or not (wanted := asked.events[name]):
+        if name not in seen or not (wanted := field_uses.events[name]):
             continue
-        found = _found(_EVENTS, [workspace_id, name, LOOKED_AT], [path for path, _ in wanted])
+        found = _found(_EVENTS, [workspace_id, name, SAMPLE_SIZE], [path for path, _ in wanted])
         for path, kinds in sorted(wanted, key=_in_order):
             # Values that are lists and objects are not listed, and neither is what lies within them.
             is_listed = (name, path[0]) in listed and (len(path) == 1 or not found.rows)
@@ -137,20 +137,20 @@ def _of_events(workspace_id: UUID, asked: _Asked) -> Iterator[str]:
             yield from _sentences(what, found.counts[path], kinds, "events", is_known=is_listed)
 
 
-def _of_attributes(workspace_id: UUID, asked: _Asked) -> Iterator[str]:
+def _of_attributes(workspace_id: UUID, field_uses: _FieldUses) -> Iterator[str]:
     for paths, sample, what, rows in (
-        (asked.attributes, _CONTACTS, "attribute", "contacts"),
-        (asked.of_companies, _COMPANIES, "company's attribute", "companies"),
+        (field_uses.attributes, _CONTACTS, "attribute", "contacts"),
+        (field_uses.of_companies, _COMPANIES, "company's attribute", "companies"),
     ):
         if not paths:
             continue
-        found = _found(sample, [workspace_id, LOOKED_AT], [path for path, _ in paths])
+        found = _found(sample, [workspace_id, SAMPLE_SIZE], [path for path, _ in paths])
         declared = set(Field.objects.filter(workspace_id=workspace_id).values_list("name", flat=True))
         for path, kinds in sorted(paths, key=_in_order):
             is_known = (rows == "contacts" and path[0] in declared) or (
                 # An old contact may have it.
                 not found.counts[path]
-                and found.rows == LOOKED_AT
+                and found.rows == SAMPLE_SIZE
                 and _exists(_EXISTS[rows], workspace_id, path[0])
             )
             sentence = f'The {what} "{".".join(path)}"'
@@ -184,19 +184,19 @@ def _sentences(
         )
 
 
-def _in_order(asked: tuple[tuple[str, ...], Kinds]) -> tuple[tuple[str, ...], list[str]]:
-    return asked[0], sorted(asked[1])
+def _in_order(field_uses: tuple[tuple[str, ...], Kinds]) -> tuple[tuple[str, ...], list[str]]:
+    return field_uses[0], sorted(field_uses[1])
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _SampledKinds:
     """How many rows were looked at, and how many of them have a value of each kind at each path."""
 
     rows: int
     counts: Mapping[tuple[str, ...], Mapping[str, int]]
 
 
-def _found(sample: str, parameters: Sequence[Any], paths: Sequence[tuple[str, ...]]) -> _Found:
+def _found(sample: str, parameters: Sequence[Any], paths: Sequence[tuple[str, ...]]) -> _SampledKinds:
     unique = list(dict.fromkeys(paths))
     counts: dict[tuple[str, ...], dict[str, int]] = {path: {} for path in unique}
     rows = 0
@@ -207,7 +207,7 @@ def _found(sample: str, parameters: Sequence[Any], paths: Sequence[tuple[str, ..
                 rows += count
             if kind is not None:
                 counts[unique[place - 1]][kind] = count
-    return _Found(rows, counts)
+    return _SampledKinds(rows, counts)
 
 
 def _exists(statement: str, workspace_id: UUID, key: str) -> bool:

@@ -6,13 +6,13 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from config.rendering import iso_millis
+from config.http.rendering import iso_millis
 from contacts.api.serializers import ContactBriefSerializer
 from events.errors import InvalidCondition
-from events.services import LANES
+from events.stream.outbox import LANE_COUNT
 from scoring.errors import InvalidScoringRule
 from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
-from scoring.services import validate_rule
+from scoring.rules import validate_rule
 from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import NumberField, ObjectField, StrictBooleanField, StrictIntegerField
 
@@ -174,7 +174,7 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
         return {
             "startedAt": iso_millis(rule.rescore_started_at),
             "finishedAt": rule.rescored_at and iso_millis(rule.rescored_at),
-            "fraction": rule.rescore_lanes_done.bit_count() / LANES,
+            "fraction": rule.rescore_lanes_done.bit_count() / LANE_COUNT,
         }
 
 

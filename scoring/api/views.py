@@ -11,13 +11,13 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config.http.rendering import iso_millis
 from config.ids import NO_ID, parse_uuid
-from config.rendering import iso_millis
-from contacts.api.shapes import briefs
+from contacts.api.presentation import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from events.api.parameters import moment_parameter
-from events.rules import scopes_asked_by, scopes_told_by
+from events.rules import scopes_required_by_event, scopes_required_by_rule
 from scoring.api.serializers import (
     RulePreviewBodySerializer,
     RulePreviewSerializer,
@@ -26,17 +26,10 @@ from scoring.api.serializers import (
     ScoringRuleWrittenSerializer,
 )
 from scoring.errors import ScoringRuleNotFound
+from scoring.explanation import ScoreLine, UnknownLine, explain_score
 from scoring.models import ScoringRule
-from scoring.services import (
-    ScoreLine,
-    UnknownLine,
-    delete_rule,
-    explain_score,
-    preview_rule,
-    rescore_rule,
-    rule_warnings,
-    save_rule,
-)
+from scoring.preview import preview_rule
+from scoring.rules import delete_rule, rescore_rule, rule_warnings, save_rule
 from workspaces.api.base import object_body
 from workspaces.api.filters import StrictBooleanFilter
 from workspaces.api.native import NativeAPIView, NativeViewSet
@@ -179,7 +172,9 @@ def _asked_by(body: Mapping[str, Any], rule: ScoringRule | None) -> set[str]:
     condition = body.get("condition")
     if condition is None:
         return set()
-    return scopes_asked_by(condition) | scopes_told_by(body.get("eventType", rule and rule.event_name))
+    return scopes_required_by_rule(condition) | scopes_required_by_event(
+        body.get("eventType", rule and rule.event_name)
+    )
 
 
 class RulePreviewView(NativeAPIView):

@@ -4,21 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from config.rendering import iso_millis
-from contacts.api.shapes import Row, briefs
+from config.http.rendering import iso_millis
+from contacts.api.presentation import Row, briefs
 from contacts.models import Contact
+from segments.build import progress_of
+from segments.definitions import warnings
+from segments.memberships import Explanation, Member, count_members, segments_of
 from segments.models import Segment
-from segments.services import (
-    Explanation,
-    Impact,
-    ImpactSample,
-    Member,
-    Preview,
-    count_members,
-    progress_of,
-    segments_of,
-    warnings,
-)
+from segments.preview import Impact, ImpactSample, Preview
 from workspaces.models import Workspace
 
 
@@ -49,7 +42,7 @@ def build(segment: Segment) -> Row:
         "total": progress.total,
         "fraction": progress.fraction,
         "startedAt": progress.started_at and iso_millis(progress.started_at),
-        "isAnnouncing": progress.is_announcing,
+        "isAnnouncing": progress.is_publishing,
         "publishes": progress.publishes,
     }
 

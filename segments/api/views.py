@@ -11,13 +11,13 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config.http.json import CSVParser, StrictJSONParser
 from config.ids import parse_uuid
-from config.wire import CSVParser, StrictJSONParser
 from contacts.errors import ContactNotFound
 from contacts.models import Identifier
 from events.api.parameters import moment_parameter
 from events.errors import InvalidCondition
-from events.rules import scopes_asked_by
+from events.rules import scopes_required_by_rule
 from segments.api import presentation
 from segments.api.filters import SegmentFilterSet
 from segments.api.serializers import (
@@ -35,28 +35,20 @@ from segments.api.serializers import (
     SegmentSerializer,
     SegmentWrittenSerializer,
 )
-from segments.errors import SegmentNotFound
-from segments.models import Segment
-from segments.services import (
-    MemberList,
-    MembersChanged,
-    add_members,
+from segments.definitions import (
     create_segment,
     delete_segment,
     discard_draft,
-    explain_membership,
     get_segment,
-    impact_of,
-    impact_of_draft,
-    members,
-    members_at,
-    preview_rule,
     publish_segment,
-    read_member_list,
     rebuild_segment,
-    remove_members,
     update_segment,
 )
+from segments.errors import SegmentNotFound
+from segments.memberships import explain_membership, members, members_at
+from segments.models import Segment
+from segments.preview import impact_of, impact_of_draft, preview_rule
+from segments.static_members import MemberList, MembersChanged, add_members, read_member_list, remove_members
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import (
     READ_REFUSALS,
@@ -143,7 +135,7 @@ class SegmentViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a segment; a rule is held against all contacts in the background before it serves."""
         wanted = read_body(SegmentBodySerializer, request)
-        self.need(_ASKED, scopes_asked_by(wanted.get("rules")))
+        self.need(_ASKED, scopes_required_by_rule(wanted.get("rules")))
         with faults_at_rules():
             segment = create_segment(
                 self.workspace,
@@ -182,7 +174,7 @@ class SegmentViewSet(NativeViewSet):
         """Change what the body names; another rule is built in the background, and the old one serves meanwhile."""
         segment = segment_of(self.workspace, segment_id)
         wanted = read_body(SegmentChangesSerializer, request)
-        self.need(_ASKED_IN_CHANGE, scopes_asked_by(wanted.get("rules")))
+        self.need(_ASKED_IN_CHANGE, scopes_required_by_rule(wanted.get("rules")))
         description = (wanted["description"] or "") if "description" in wanted else None
         with faults_at_rules():
             segment = update_segment(
@@ -223,7 +215,7 @@ class PreviewView(NativeAPIView):
     def post(self, request: Request, workspace_id: str) -> Response:
         """Tell how many contacts a rule holds for, and some of them; nothing is saved."""
         rule = read_body(RuleBodySerializer, request)["rules"]
-        self.need(_ASKED, scopes_asked_by(rule))
+        self.need(_ASKED, scopes_required_by_rule(rule))
         with faults_at_rules():
             found = preview_rule(self.workspace.id, rule, samples=SAMPLES)
         return Response(presentation.preview(self.workspace.id, found))
@@ -244,7 +236,7 @@ class ImpactView(NativeAPIView):
     def get(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Tell whom the built draft would let in, put out and keep: exactly."""
         segment = segment_of(self.workspace, segment_id)
-        self.need(_ASKED_BY_RULE, scopes_asked_by([segment.draft_rule, segment.rule]))
+        self.need(_ASKED_BY_RULE, scopes_required_by_rule([segment.draft_rule, segment.rule]))
         found = impact_of_draft(self.workspace.id, segment)
         return Response(presentation.impact(self.workspace.id, found))
 
@@ -258,7 +250,7 @@ class ImpactView(NativeAPIView):
         """Tell whom a rule that is not saved would let in, put out and keep."""
         segment = segment_of(self.workspace, segment_id)
         rule = read_body(RuleBodySerializer, request)["rules"]
-        self.need(_ASKED, scopes_asked_by(rule))
+        self.need(_ASKED, scopes_required_by_rule(rule))
         with faults_at_rules():
             found = impact_of(self.workspace.id, rule, segment)
         return Response(presentation.impact(self.workspace.id, found))
@@ -392,7 +384,7 @@ class ExplanationView(NativeAPIView):
     def get(self, request: Request, workspace_id: str, segment_id: str, contact_id: str) -> Response:
         """Return the rule's tree with what each condition saw of the contact, and when the answer may change."""
         segment = segment_of(self.workspace, segment_id)
-        self.need(_ASKED_BY_RULE, scopes_asked_by(segment.rule))
+        self.need(_ASKED_BY_RULE, scopes_required_by_rule(segment.rule))
         identifier = parse_uuid(contact_id)
         if identifier is None:
             raise ContactNotFound

@@ -12,11 +12,11 @@ from campaigns.models import (
     CampaignVersion,
     ChannelSettings,
     Decision,
+    Enrollment,
     Form,
     FormSubmission,
     Message,
     PendingConsent,
-    Run,
     SentEmail,
     Suppression,
     Template,
@@ -47,7 +47,7 @@ from events.models import (
     RulesVersion,
 )
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from segments.models import Membership, Segment, Stay
+from segments.models import Membership, MembershipPeriod, Segment
 from workspaces.models import Workspace
 
 
@@ -136,7 +136,7 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
         count,
         lambda n: {**in_segment[n], "version": segments[n].version, "since": clock.now()},
     )
-    _bulk(Stay, count, lambda n: {**in_segment[n], "entered_at": clock.now()})
+    _bulk(MembershipPeriod, count, lambda n: {**in_segment[n], "entered_at": clock.now()})
     _bulk(
         RuleScore,
         count,
@@ -159,13 +159,13 @@ def _fill_campaigns(workspace: Workspace, count: int, of_contact: Any, events: A
     versions = _bulk(CampaignVersion, count, lambda n: {**of_campaign[n], "number": 1, "definition": {}})
     _bulk(Broadcast, count, lambda n: {**of_campaign[n], "contact_ids": [], "due_at": clock.now()})
     both = [{**of_contact[n], **of_campaign[n], "event_id": events[n].id} for n in range(count)]
-    runs = _bulk(Run, count, lambda n: {**both[n], "version": versions[n], "key": f"k{n}"})
+    enrollments = _bulk(Enrollment, count, lambda n: {**both[n], "version": versions[n], "key": f"k{n}"})
     sent = _bulk(
         Message,
         count,
         lambda n: {
             **both[n],
-            "run_id": runs[n].id,
+            "enrollment_id": enrollments[n].id,
             "key": f"k{n}",
             "channel": "email",
             "address": f"a{n}@b.test",
@@ -179,7 +179,7 @@ def _fill_campaigns(workspace: Workspace, count: int, of_contact: Any, events: A
     _bulk(
         Decision,
         count,
-        lambda n: {**both[n], "kind": "sent", "run_id": runs[n].id, "message_id": sent[n].id},
+        lambda n: {**both[n], "kind": "sent", "enrollment_id": enrollments[n].id, "message_id": sent[n].id},
     )
     _bulk(SentEmail, count, lambda n: {"workspace_id": workspace.id, "subject": f"s{n}", "source": b"x"})
     _bulk(Template, count, lambda n: {"workspace": workspace, "name": f"t{n}", "body": "x"})

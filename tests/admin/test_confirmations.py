@@ -9,18 +9,19 @@ from django.test import Client
 from django.urls import reverse
 
 from campaigns.api.serializers import WELCOME
-from campaigns.models import Broadcast, Campaign, Message, Run
-from campaigns.services.campaigns import activate_campaign, execute_campaign, pause_campaign
+from campaigns.journeys.lifecycle import activate_campaign, execute_campaign, pause_campaign
+from campaigns.models import Broadcast, Campaign, Enrollment, Message
 from config import clock
+from contacts.merging.merges import merge_contacts
 from contacts.models import Contact, Merge
-from contacts.services import merge_contacts
+from segments.definitions import create_segment
 from segments.models import Segment
-from segments.services import add_members, create_segment
+from segments.static_members import add_members
 from tests.admin.confirming import confirm, is_asking, yes_to
 from tests.campaigns.rows import a_message, a_template_row
 from tests.contacts.factories import a_contact
-from workspaces.confirmation import LIFETIME
 from workspaces.models import Confirmation, User
+from workspaces.staff.confirmation import LIFETIME
 
 CONTACTS = reverse("admin:contacts_contact_changelist")
 CAMPAIGNS = reverse("admin:campaigns_campaign_changelist")
@@ -134,17 +135,17 @@ def test_a_yes_is_for_what_was_asked_by_who_was_asked_and_not_for_long(staff, ac
 def test_a_start_for_one_contact_names_it(staff, active, people):
     body = {"start": "execute", "contact": "P3@example.com", "event": "", "key": ""}
     response = asked(staff, page("start", active), body, "Person 3", "p3@example.com", "Hello all")
-    assert not Run.objects.exists()
+    assert not Enrollment.objects.exists()
     confirm(staff, response)
-    assert Run.objects.get().contact_id == people[3].id
+    assert Enrollment.objects.get().contact_id == people[3].id
 
 
 def test_a_trial_says_that_it_sends_for_real(staff, campaign, people):
     body = {"start": "try", "contact": "p3@example.com", "event": "", "key": ""}
     response = asked(staff, page("start", campaign), body, "p3@example.com", "what it sends", "Hello all")
-    assert not Run.objects.exists()
+    assert not Enrollment.objects.exists()
     confirm(staff, response)
-    assert Run.objects.get().is_test
+    assert Enrollment.objects.get().is_test
 
 
 @pytest.mark.parametrize("way", ["button", "list"])
@@ -168,7 +169,7 @@ def test_what_goes_on_or_ends_for_whom_is_asked(staff, workspace, active, people
     pause_campaign(workspace, active)
     address = page("move", active) if way == "button" else CAMPAIGNS
     body = {"move": move} if way == "button" else chosen(move, active)
-    response = asked(staff, address, body, "1 contact with a run under way", "p5@example.com")
+    response = asked(staff, address, body, "1 contact with an open enrollment", "p5@example.com")
     assert Campaign.objects.get().status == "PAUSED"
     confirm(staff, response)
     assert Campaign.objects.get().status == status

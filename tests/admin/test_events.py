@@ -9,9 +9,10 @@ from django.urls import reverse
 
 from config import clock
 from contacts.models import Contact, Identifier
-from contacts.services import ContactReference
+from contacts.references import ContactReference
 from events.models import Event, EventBatch, EventDefinition, ParkedEffect
-from events.services import IncomingEvent, SchemaPolicy, record_events
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.admin.rows import fill
 from workspaces.models import Workspace
 
@@ -94,7 +95,7 @@ def test_events_are_found(staff, rows, query, found):
 
 
 def test_counts_stop_at_a_limit(staff, workspace, monkeypatch):
-    monkeypatch.setattr("workspaces.staff.COUNT_LIMIT", 5)
+    monkeypatch.setattr("workspaces.staff.base.COUNT_LIMIT", 5)
     fill(workspace, 7)
     response = staff.get(reverse("admin:events_event_changelist"))
     assert response.context["cl"].result_count == 5

@@ -10,12 +10,14 @@ from django.urls import reverse
 from tests.admin.rows import fill
 from tests.scale import Samples
 from workspaces.models import Workspace
-from workspaces.staff import TenantAdmin
+from workspaces.staff.base import WorkspaceModelAdmin
 
 OURS = ("contacts", "events", "scoring", "segments", "campaigns")
 MODELS = [model for model in apps.get_models() if model._meta.app_label in OURS]
 REGISTERED = [model for model in admin.site._registry if not model._meta.auto_created]
-TENANT_MODELS = [model for model in REGISTERED if isinstance(admin.site._registry[model], TenantAdmin)]
+TENANT_MODELS = [
+    model for model in REGISTERED if isinstance(admin.site._registry[model], WorkspaceModelAdmin)
+]
 TEXTS = Samples(["ada", "a1@example.com", "+15551234", "\x00", "' OR 1"])
 
 

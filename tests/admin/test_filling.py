@@ -5,10 +5,11 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from contacts.services import merge_contacts
+from contacts.merging.merges import merge_contacts
 from events.models import Event
+from segments.definitions import create_segment
 from segments.models import Membership
-from segments.services import add_members, create_segment
+from segments.static_members import add_members
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, attribute
 from tests.workspaces.factories import WorkspaceFactory

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
-from campaigns.models import Broadcast, Campaign, Message, Run, SentEmail, Template
+from campaigns.models import Broadcast, Campaign, Enrollment, Message, SentEmail, Template
 from contacts.models import Contact, ContactTag, Identifier, Merge, Tag
 from events.models import Event
 from segments.models import Membership, Segment
@@ -72,11 +72,11 @@ def test_a_campaign_starts_for_nobody_of_others(client, world, unchanged, how, b
         "event": str(first(world, Event, own=by == "contact").pk),
         "start": how,
     }
-    runs = Run.objects.count()
+    enrollments = Enrollment.objects.count()
     response = client.post(url("campaigns_campaign_start", campaign.pk), values)
     assert "in this workspace" in response.text
     assert told_nothing(client, response, world, str(values))
-    assert Run.objects.count() == runs
+    assert Enrollment.objects.count() == enrollments
 
 
 def test_a_campaign_starts_for_no_segment_of_others(client, world, unchanged):

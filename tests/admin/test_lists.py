@@ -15,13 +15,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from campaigns.models import Broadcast, Campaign, Decision, FormSubmission, Message, Run
+from campaigns.models import Broadcast, Campaign, Decision, Enrollment, FormSubmission, Message
 from config import clock
 from config.ids import uuid7
 from contacts.models import Consent, Contact, ContactScore, Erasure
 from events.models import Event
 from scoring.models import ScoreEntry
-from segments.models import Membership, Segment, Stay
+from segments.models import Membership, MembershipPeriod, Segment
 from tests.admin.test_every_page import REGISTERED, label, url_of
 from tests.contacts.factories import a_contact
 from tests.segments.factories import tell
@@ -40,12 +40,12 @@ def listed(client, url, **parameters):
 
 TIMES = {
     Decision: "decided_at",
-    Run: "started_at",
+    Enrollment: "started_at",
     Message: "created_at",
     Broadcast: "due_at",
     FormSubmission: "created_at",
     ScoreEntry: "occurred_at",
-    Stay: "entered_at",
+    MembershipPeriod: "entered_at",
     Event: "occurred_at",
     Erasure: "erased_at",
     LogEntry: "action_time",
@@ -67,13 +67,16 @@ def test_the_newest_comes_first(staff, workspace, rows, model):
                 action_time=clock.now() - timedelta(days=days),
             )
     made = list(model.objects.order_by("pk"))
-    if model in (Broadcast, ScoreEntry, Stay):
+    if model in (Broadcast, ScoreEntry, MembershipPeriod):
         # The order of the rows is not that of their moments.
         for row, days in zip(made, (2, 1, 3), strict=True):
             model.objects.filter(pk=row.pk).update(**{TIMES[model]: clock.now() - timedelta(days=days)})
-    elif group := {Run: "campaign", Decision: "campaign", Message: "campaign", FormSubmission: "form"}.get(
-        model
-    ):
+    elif group := {
+        Enrollment: "campaign",
+        Decision: "campaign",
+        Message: "campaign",
+        FormSubmission: "form",
+    }.get(model):
         # The newest row is of the oldest campaign.
         of = model._meta.get_field(group).related_model.objects.order_by("-pk")
         for row, one in zip(made, of, strict=True):
@@ -83,7 +86,7 @@ def test_the_newest_comes_first(staff, workspace, rows, model):
     times = [getattr(row, TIMES[model]).replace(microsecond=0) for row in page]
     assert len(times) == 3
     assert times == sorted(times, reverse=True)
-    if model in (Run, Decision, Message, FormSubmission, Event):
+    if model in (Enrollment, Decision, Message, FormSubmission, Event):
         assert [row.pk for row in page] == [row.pk for row in reversed(made)]
 
 

@@ -3,8 +3,8 @@
 import pytest
 from django.urls import reverse
 
+from contacts.merging.merges import merge_contacts
 from contacts.models import Contact, Merge
-from contacts.services import merge_contacts
 from tests.admin.confirming import post_and_confirm
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory

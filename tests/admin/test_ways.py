@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from config import clock
 from config.ids import uuid7
-from events.models import Due
+from events.models import Timer
 from workspaces.models import User
 
 pytestmark = pytest.mark.django_db
@@ -20,14 +20,16 @@ def test_signing_in_leads_to_the_admin():
     assert (answer.status_code, answer["Location"]) == (302, reverse("admin:index"))
 
 
-@pytest.mark.parametrize("page", ["contacts_merge", "events_due", "segments_segment", "scoring_scoringrule"])
+@pytest.mark.parametrize(
+    "page", ["contacts_merge", "events_timer", "segments_segment", "scoring_scoringrule"]
+)
 def test_the_sidebar_has_it(staff, page):
     assert f'href="{reverse(f"admin:{page}_changelist")}"' in staff.get(reverse("admin:password_change")).text
 
 
 def test_the_timetable_leads_to_the_contact(staff, rows):
     contact = rows.contacts[0]
-    due = Due.objects.create(
+    due = Timer.objects.create(
         workspace=contact.workspace,
         contact_id=contact.pk,
         subject=uuid7(),
@@ -43,7 +45,7 @@ def test_the_timetable_tells_how_far_the_workers_are_behind(staff, rows):
     contact = rows.contacts[0]
     at = {"workspace": contact.workspace, "contact_id": contact.pk, "lane": 1}
     for minutes in (-2, -1, 1):
-        Due.objects.create(**at, subject=uuid7(), due_at=clock.now() + timedelta(minutes=minutes))
+        Timer.objects.create(**at, timer_key=uuid7(), due_at=clock.now() + timedelta(minutes=minutes))
     page = staff.get(reverse("admin:events_due_changelist"), {"workspace": str(contact.workspace_id)}).text
     assert "2 overdue, everything done but the last 12" in page
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from campaigns.models import Campaign, Decision
 from config import clock
-from events.models import Due
+from events.models import Timer
 from segments.models import Segment
 from tests.admin.confirming import is_asking, post_and_confirm
 from tests.admin.test_every_page import REGISTERED, url_of
@@ -74,7 +74,7 @@ def told(workspace, rows):
     Segment.objects.filter(name="s0").update(name="Big spenders (30 days)")
     Segment.objects.filter(name="s1").update(name="Sleepers")
     Segment.objects.filter(name="s2").update(error="Too slow", parked_at=clock.now())
-    Due.objects.create(
+    Timer.objects.create(
         workspace=workspace,
         contact_id=rows.contacts[0].pk,
         subject=rows.rules[0].pk,

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
-from campaigns.models import Campaign, Decision, Message, Run, SentEmail, Template
+from campaigns.models import Campaign, Decision, Enrollment, Message, SentEmail, Template
 from config import clock
 from contacts.models import Contact, ContactScore, Identifier
 from events.models import Event, EventDefinition
@@ -81,7 +81,7 @@ def pages(live_server):
     Segment.objects.filter(name="s0").update(name="S" * 120, error=UNBROKEN)
     Campaign.objects.filter(name="c0").update(name="C" * 120, error=UNBROKEN, activated_at=clock.now())
     Decision.objects.update(reason="webhook_refused", detail={"url": UNBROKEN})
-    Run.objects.update(ended_at=clock.now() - timedelta(hours=1))
+    Enrollment.objects.update(ended_at=clock.now() - timedelta(hours=1))
     press = Segment.objects.create(workspace=workspace, name="Press", evaluation="STATIC")
     segment, campaign = Segment.objects.get(name="S" * 120), Campaign.objects.get(name="C" * 120)
 

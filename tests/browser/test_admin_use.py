@@ -8,13 +8,13 @@ from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
-from campaigns.models import Broadcast, Campaign, Run, SentEmail, Template
+from campaigns.models import Broadcast, Campaign, Enrollment, SentEmail, Template
 from contacts.models import Contact, ContactTag, Identifier, Merge, Tag
 from segments.models import Membership, Segment
 from tests.admin.rows import fill
 from tests.browser.chromium import Chromium, needs_chromium
 from tests.browser.test_policy import broken_in, wait_until
-from tests.campaigns.test_admin_actions import DRAFT
+from tests.campaigns.admin.test_actions import DRAFT
 from tests.segments.factories import attribute
 from workspaces.models import Membership as WorkspaceMembership
 from workspaces.models import User, Workspace
@@ -143,8 +143,8 @@ def test_an_owner_starts_a_campaign(desk, workspace):
     desk.write(contact="a0@example.com")
     desk.press("Start for this contact")
     desk.answers("Start")
-    desk.sees("A run has begun")
-    assert Run.objects.filter(campaign=campaign).count() == 1
+    desk.sees("The enrollment has begun")
+    assert Enrollment.objects.filter(campaign=campaign).count() == 1
     segment = Segment.objects.create(workspace=workspace, name="Press", evaluation="STATIC")
     desk.open("campaigns_campaign_start", campaign.pk)
     desk.write(segment=str(segment.pk), at="2031-02-03T04:05")

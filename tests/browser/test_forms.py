@@ -4,9 +4,9 @@ import time
 
 import pytest
 
+from campaigns.forms.forms import FormValues, create_form
 from campaigns.models import FormSubmission
 from campaigns.public.forms import snippet
-from campaigns.services.forms import FormValues, create_form
 from tests.browser.chromium import Chromium, needs_chromium
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.throttles import reset_limits

@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
+from campaigns.messaging.public_links import unsubscribe_token
 from campaigns.models import Message, SentEmail
-from campaigns.services.links import unsubscribe_token
 from tests.admin.rows import fill, lines
 from tests.browser.chromium import Chromium, needs_chromium
 from tests.scale import IS_WHOLE

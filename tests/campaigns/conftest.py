@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from campaigns.channels import email
+from campaigns.messaging.channels import email
 from config import clock
 from tests.contacts.factories import a_contact
 from tests.segments.factories import VirtualClock

@@ -1,14 +1,14 @@
-"""Campaigns that serve, with the least data, and workers that take their runs on."""
+"""Campaigns that serve, with the least data, and workers that take their enrollments on."""
 
 import itertools
 from typing import Any
 
-from campaigns.models import Campaign, Decision, Message, Run
-from campaigns.services.campaigns import activate_campaign, create_campaign
-from campaigns.services.stepping import run_due
+from campaigns.journeys.lifecycle import activate_campaign, create_campaign
+from campaigns.journeys.processor import process_due_enrollments
+from campaigns.models import Campaign, Decision, Enrollment, Message
 from config import ids
 from contacts.models import Contact
-from events.services import apply_effects
+from events.processing.effects import apply_effects
 from tests.campaigns.messages import a_template
 from workspaces.models import Workspace
 
@@ -63,20 +63,25 @@ def sends(workspace: Workspace, id_: str = "send", body: str = "<p>Hello") -> di
 
 
 def work(workspace: Workspace) -> None:
-    """Do what the workers would: effects, then due runs, until nothing follows any more."""
-    while apply_effects(workspace.id) == "done" or run_due(workspace.id, at_most_seconds=60) == "done":
+    """Do what the workers would: effects, then due enrollments, until nothing follows any more."""
+    while (
+        apply_effects(workspace.id) == "done"
+        or process_due_enrollments(workspace.id, at_most_seconds=60) == "done"
+    ):
         pass
 
 
-def runs_of(campaign: Campaign, contact: Contact | None = None) -> list[Run]:
-    """Return the runs of a campaign, the oldest first."""
-    runs = Run.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
-    return list((runs.filter(contact=contact) if contact else runs).order_by("started_at", "id"))
+def enrollments_of(campaign: Campaign, contact: Contact | None = None) -> list[Enrollment]:
+    """Return the enrollments of a campaign, the oldest first."""
+    enrollments = Enrollment.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
+    return list(
+        (enrollments.filter(contact=contact) if contact else enrollments).order_by("started_at", "id")
+    )
 
 
 def ends(campaign: Campaign) -> list[tuple[str, str]]:
-    """Return how the runs of a campaign stand: status and reason, the oldest first."""
-    return [(run.status, run.end_reason) for run in runs_of(campaign)]
+    """Return how the enrollments of a campaign stand: status and reason, the oldest first."""
+    return [(enrollment.status, enrollment.end_reason) for enrollment in enrollments_of(campaign)]
 
 
 def decided(campaign: Campaign, *kinds: str) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
+from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, WebhookRequest, enqueue_message
 from campaigns.models import ChannelSettings, Decision, Message, Template
-from campaigns.services.messages import Refused, Reserved, WebhookRequest, reserve_message
 from config import clock, ids
 from contacts.models import Contact
 from workspaces.models import Workspace
@@ -21,18 +21,18 @@ def a_template(workspace: Workspace, body: str = "<p>Hello {{ contact.email }}</
 
 def reserve(
     contact: Contact, template: Template | WebhookRequest | None = None, **more: Any
-) -> Reserved | Refused:
+) -> EnqueuedMessage | RefusedMessage:
     """Reserve a message to a contact, by e-mail unless its template is of another channel."""
     template = template or a_template(contact.workspace)
     channel = template.channel if isinstance(template, Template) else "webhook"
     values = {"channel": channel, "key": str(ids.uuid7()), "now": clock.now(), **more}
-    return reserve_message(contact.workspace_id, contact.id, template=template, **values)
+    return enqueue_message(contact.workspace_id, contact.id, template=template, **values)
 
 
 def a_message(contact: Contact, template: Template | WebhookRequest | None = None, **more: Any) -> Message:
     """Return a message that is reserved."""
     outcome = reserve(contact, template, **more)
-    assert isinstance(outcome, Reserved), outcome
+    assert isinstance(outcome, EnqueuedMessage), outcome
     return outcome.message
 
 

@@ -9,10 +9,10 @@ from campaigns.models import (
     CampaignSet,
     CampaignVersion,
     Decision,
+    Enrollment,
     Form,
     FormSubmission,
     Message,
-    Run,
     Suppression,
     Template,
 )
@@ -38,9 +38,9 @@ def a_campaign_row(workspace: Workspace, name: str = "Welcome", **values: Any) -
     return campaign
 
 
-def a_run(campaign: Campaign, contact: Contact, **values: Any) -> Run:
-    """Return a run, by default an open one."""
-    return Run.objects.create(
+def an_enrollment(campaign: Campaign, contact: Contact, **values: Any) -> Enrollment:
+    """Return an enrollment, by default an open one."""
+    return Enrollment.objects.create(
         id=next_id(),
         workspace_id=campaign.workspace_id,
         campaign=campaign,

@@ -19,7 +19,7 @@ DATABASE = {
     "HOST": "db.example",
     "OPTIONS": {"sslmode": "verify-full"},
 }
-SMTP = "campaigns.channels.email.SMTPBackend"
+SMTP = "campaigns.messaging.channels.email.SMTPBackend"
 PROVIDER = "anymail.backends.postmark.EmailBackend"
 GOOD: dict[str, Any] = {
     "DEBUG": False,
@@ -87,7 +87,7 @@ def test_of_a_good_installation_nothing_is_said(found) -> None:
         ("E033", {"SECRET_KEY": "only-for-this-machine"}),
         ("E033", {"SECRET_KEY": "a" * 60}),
         ("E033", {"ERASURE_KEY": "short"}),
-        ("W031", {"database": {"ENGINE": "config.embedded"}}),
+        ("W031", {"database": {"ENGINE": "config.runtime.postgres.backend"}}),
         ("E034", {"database": {**DATABASE, "OPTIONS": {}}}),
         ("E034", {"database": {**DATABASE, "OPTIONS": {"sslmode": "prefer"}}}),
         ("W032", {"CELERY_BROKER_URL": "redis://cache.example/0"}),
@@ -98,7 +98,7 @@ def test_of_a_good_installation_nothing_is_said(found) -> None:
         ("E035", {"METRICS_TOKEN": "", "METRICS_ALLOWED": [ip_network("10.0.0.0/8"), ip_network("::/0")]}),
         ("E036", {"METRICS_TOKEN": "secret"}),
         ("W034", {"WEBHOOK_ALLOW_PRIVATE_ADDRESSES": True}),
-        ("E021", {"EMAIL_BACKEND": "campaigns.channels.inbox.InboxBackend"}),
+        ("E021", {"EMAIL_BACKEND": "campaigns.messaging.channels.inbox.InboxBackend"}),
         ("W020", {"EMAIL_USE_TLS": False}),
         ("W021", {"EMAIL_BACKEND": PROVIDER}),
         ("E022", {"EMAIL_BACKEND": PROVIDER, "ANYMAIL": {"WEBHOOK_SECRET": "name:secret"}}),

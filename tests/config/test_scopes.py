@@ -8,17 +8,17 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from config.ids import uuid7
-from contacts.services import ContactReference
-from events.services import IncomingEvent, SchemaPolicy
-from tests.campaigns.rows import a_campaign_row, a_message, a_run, a_template_row
+from contacts.references import ContactReference
+from events.stream.types import IncomingEvent, SchemaPolicy
+from tests.campaigns.rows import a_campaign_row, a_message, a_template_row, an_enrollment
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.segments.factories import a_segment
 from tests.stream import record_event as record
 from tests.workspaces.factories import MembershipFactory, WorkspaceFactory, a_key, an_application, bearer
 from workspaces.api.base import WorkspaceAccess
+from workspaces.authentication.jwt import issue_tokens
 from workspaces.scopes import ALL_SCOPES, SCOPES
-from workspaces.tokens import issue_tokens
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 BEGIN, END = "<!-- scopes -->", "<!-- end of scopes -->"
@@ -294,7 +294,7 @@ def test_segments_in_triggers_and_schedules_are_read(workspace):
 
 def test_a_contact_s_answer_has_the_sections_that_the_key_may_read(workspace, jane):
     record_event(workspace, "paid", jane)
-    a_run(a_campaign_row(workspace), jane)
+    an_enrollment(a_campaign_row(workspace), jane)
     a_message(jane)
     sections = {"events", "segments", "campaigns", "messages"}
     shown = only(workspace, "contacts:read").get(f"contacts/{jane.id}").json()

@@ -17,7 +17,7 @@ from config.celery import app
 print(json.dumps({"database": settings.DATABASES["default"], "pool": app.conf.worker_pool,
     "queue": app.conf.task_default_queue, "options": app.conf.broker_transport_options}))
 """
-REACH = "import config.celery; from config.broker import django_conninfo; print(django_conninfo(), end='')"
+REACH = "import config.celery; from config.runtime.broker import django_conninfo; print(django_conninfo(), end='')"
 
 
 def test_what_the_database_address_says_of_the_connection_stands() -> None:

@@ -3,7 +3,8 @@
 import pytest
 import requests
 
-from contacts.services import ContactChanges, create_contact
+from contacts.crud import create_contact
+from contacts.references import ContactChanges
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,8 +7,9 @@ import leadpush
 import pytest
 from django.core.wsgi import get_wsgi_application
 
+from contacts.crud import create_contact
 from contacts.models import Contact
-from contacts.services import ContactChanges, create_contact
+from contacts.references import ContactChanges
 from events.models import Event
 from workspaces.services import create_workspace
 

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from contacts.services import ContactChanges, create_contact
+from contacts.crud import create_contact
+from contacts.references import ContactChanges
 from events.models import Event
 
 BY_UUID = """curl -X POST https://api.leadpush.io/v1/workspaces/:workspace/contacts/:contact/events \\

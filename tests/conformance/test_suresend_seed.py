@@ -6,8 +6,9 @@ import re
 import pytest
 from django.test import Client
 
+from contacts.crud import create_contact
 from contacts.models import Contact, Identifier
-from contacts.services import ContactChanges, create_contact
+from contacts.references import ContactChanges
 from workspaces.services import create_workspace, issue_api_key
 
 PAGE_VIEW = """{

@@ -6,8 +6,10 @@ from uuid import UUID
 from factory.declarations import SelfAttribute, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
+from contacts.crud import create_contact
+from contacts.identity.resolution import resolve_contacts
 from contacts.models import Company, Contact, Identifier
-from contacts.services import ContactChanges, ContactReference, Resolution, create_contact, resolve_contacts
+from contacts.references import ContactChanges, ContactReference, Resolution
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import Workspace
 

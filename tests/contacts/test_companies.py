@@ -2,9 +2,9 @@ import uuid
 
 import pytest
 
+from contacts.companies import link_companies, resolve_company
 from contacts.errors import CompanyNotFound, InvalidFieldValue
 from contacts.models import CompanyMembership
-from contacts.services import link_companies, resolve_company
 from tests.contacts.factories import CompanyFactory, a_contact
 
 pytestmark = pytest.mark.django_db

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contacts.services import normalize_identifier
+from contacts.identifiers import normalize_identifier
 
 KINDS = ["email", "phone", "external_id", "anonymous_id", "customer_no"]
 anything = st.one_of(

@@ -9,22 +9,13 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from contacts.companies import resolve_company
+from contacts.crud import create_contact, delete_contact, get_contact, update_contact, upsert_contact
 from contacts.errors import IdentifierTaken
+from contacts.identity import lookup, resolution
+from contacts.identity.resolution import resolve_contacts
 from contacts.models import Company, Consent, Contact, ContactTag, Identifier, Tag
-from contacts.services import (
-    ContactChanges,
-    ContactReference,
-    Resolution,
-    create_contact,
-    delete_contact,
-    get_contact,
-    lookup,
-    resolution,
-    resolve_company,
-    resolve_contacts,
-    update_contact,
-    upsert_contact,
-)
+from contacts.references import ContactChanges, ContactReference, Resolution
 from tests.contacts.factories import a_contact, by_email, resolved
 from tests.workspaces.factories import WorkspaceFactory
 

@@ -5,8 +5,10 @@ import json
 import pytest
 from django.test import Client
 
+from contacts.crud import create_contact
+from contacts.merging.merges import merge_contacts
 from contacts.models import Contact
-from contacts.services import ContactChanges, create_contact, merge_contacts
+from contacts.references import ContactChanges
 from events.models import Event
 from tests.workspaces.factories import WorkspaceFactory, a_key
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from django.test import Client
 
-from config.moments import parse_moment
+from config.values.datetimes import parse_timestamp
 from events.models import Event
 from tests.workspaces.factories import WorkspaceFactory, a_key
 
@@ -35,7 +35,7 @@ def test_a_moment_is_read_in_any_spelling(db, path, body, field, text):
         headers={"Authorization": f"Bearer {secret}"},
     )
     assert answer.status_code < 300
-    assert Event.objects.get(source="api").occurred_at == parse_moment(text)
+    assert Event.objects.get(source="api").occurred_at == parse_timestamp(text)
     for wrong in ("2026-01-15", "2026-01-15T10:00:00", "2026-02-30T00:00:00Z", 1768471200):
         refused = Client().post(
             path,

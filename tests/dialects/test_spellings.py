@@ -5,10 +5,10 @@ import json
 import pytest
 from django.test import Client
 
+from contacts.erasure.erasures import erase_person
 from contacts.models import Contact, Identifier
-from contacts.services import erase_person
 from events.models import Event
-from events.services import create_definition
+from events.stream.definitions import create_definition
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory, a_key
 

@@ -1,6 +1,6 @@
 import pytest
 
-from contacts.services import ContactReference
+from contacts.references import ContactReference
 from tests.workspaces.factories import WorkspaceFactory
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from anymail.signals import tracking
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
-from campaigns.signals import campaign_waits, message_reserved, runs_wait
+from campaigns.signals import campaign_work_due, enrollments_due, message_reserved
 from contacts.signals import contacts_changed, contacts_regrouped, regrouping_contacts
 from scoring.signals import rescore_wanted
 from segments.signals import segment_waits, versions_retired
@@ -20,8 +20,8 @@ SIGNALS = (
     rescore_wanted,
     segment_waits,
     versions_retired,
-    runs_wait,
-    campaign_waits,
+    enrollments_due,
+    campaign_work_due,
     message_reserved,
     tracking,
     pre_save,

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.config.test_supervisor import ROOT
+from tests.config.runtime.test_supervisor import ROOT
 
 _AHEAD = "clock"
 # Python runs a module of this name before anything else; what the machine has under it is not needed here.

@@ -1,17 +1,17 @@
-"""Makes many contacts in a running Headrace, and a campaign that their events start runs of."""
+"""Makes many contacts in a running Headrace, and a campaign that their events start enrollments of."""
 
 import json
 
 from django.conf import settings
 
+from campaigns.journeys.lifecycle import activate_campaign, create_campaign
 from campaigns.models import Template
-from campaigns.services.campaigns import activate_campaign, create_campaign
 from contacts.models import Contact, Identifier
 from workspaces.models import Workspace
 
 
-def prepare_runs(number: int) -> None:
-    """Make `number` contacts, and a campaign of which every other run sends an e-mail at once, the others later."""
+def prepare_enrollments(number: int) -> None:
+    """Make `number` contacts, and a campaign of which every other enrollment sends an e-mail at once, the others later."""
     demo = json.loads((settings.HEADRACE_HOME / "demo.json").read_text())
     workspace = Workspace.objects.get(id=demo["workspace"])
     contacts = Contact.objects.bulk_create(Contact(workspace=workspace) for _ in range(number))

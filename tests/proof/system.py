@@ -17,8 +17,8 @@ from uuid import uuid4
 import psutil
 import psycopg
 
-from tests.config.test_supervisor import ROOT, Run, command_of, wait_for
-from tests.homes import make_ready
+from tests.config.runtime.test_supervisor import ROOT, Run, command_of, wait_for
+from tests.homes import prepare_home
 
 EVENT = "purchase"
 WORKER = "config worker"  # the web has an option of that name
@@ -32,7 +32,7 @@ class System(Run):
 
     def __init__(self, home: Path, starts: int = 1, **settings: str) -> None:
         if not home.exists() and "DATABASE_URL" not in settings:
-            make_ready(home)
+            prepare_home(home)
         super().__init__(home, **settings)
         try:
             self.wait_until_ready(starts)
@@ -242,7 +242,7 @@ def find_victim(system: System, name: str) -> psutil.Process:
         case "web":
             return child_of(system, "granian")
         case "beat":
-            return system.child("config.beat beat")
+            return system.child("config.runtime.beat beat")
         case "granian":
             return system.child("granian")
         case "backend":

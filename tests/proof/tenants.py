@@ -5,11 +5,12 @@ from typing import Any
 
 from django.conf import settings
 
-from campaigns.services.campaigns import activate_campaign, create_campaign
+from campaigns.journeys.lifecycle import activate_campaign, create_campaign
 from config.celery import app
-from contacts.services import ContactChanges, create_contact
+from contacts.crud import create_contact
+from contacts.references import ContactChanges
 from scoring.models import ScoringRule
-from segments.services import create_segment
+from segments.definitions import create_segment
 from tests.campaigns.factories import definition, marks, node, on_event, sends
 from workspaces.models import Workspace
 from workspaces.services import create_workspace, issue_api_key

@@ -6,15 +6,18 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
-from campaigns.models import Campaign, Decision, Message, Run
-from campaigns.services import auditing
-from campaigns.services.auditing import audit_workspace
-from campaigns.services.delivery import deliver_ready
+from campaigns.messaging.delivery import deliver_ready
+from campaigns.models import Campaign, Decision, Enrollment, Message
+from campaigns.reporting import audit as auditing
+from campaigns.reporting.audit import check_consistency
 from config import clock, ids
+from contacts.erasure import erasures
+from contacts.erasure.erasures import continue_erasures, erase_person
+from contacts.merging.merges import merge_contacts
 from contacts.models import ContactScore
-from contacts.services import continue_erasures, erase_person, erasure, merge_contacts
 from events.models import Event, EventBatch, MessageKey, ParkedEffect
-from events.services import IncomingEvent, SchemaPolicy, record_events
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
 from segments.models import Membership
 from tests.campaigns.factories import a_campaign, definition, marks, node, sends, work
@@ -54,20 +57,24 @@ def house():
 
 def audit(workspace, *, now=None, **more):
     """Return what was counted, and the gaps."""
-    gaps = []
-    found = audit_workspace(
-        workspace.id, now=now or clock.now() + LATER, grace=timedelta(minutes=1), tell=gaps.append, **more
+    inconsistencies = []
+    found = check_consistency(
+        workspace.id,
+        now=now or clock.now() + LATER,
+        grace=timedelta(minutes=1),
+        report=inconsistencies.append,
+        **more,
     )
-    assert found.gaps == len(gaps)
-    return found.counts, gaps
+    assert found.inconsistencies == len(inconsistencies)
+    return found.counts, inconsistencies
 
 
-def gaps(workspace, **more):
+def inconsistencies(workspace, **more):
     return audit(workspace, **more)[1]
 
 
 def checks(workspace, **more):
-    return {gap.check for gap in gaps(workspace, **more)}
+    return {gap.check for gap in inconsistencies(workspace, **more)}
 
 
 def test_nothing_is_missing_where_all_has_followed(house, capsys):
@@ -102,16 +109,16 @@ def _lost_decision(house):
     Decision.objects.filter(kind="entered").first().delete()
 
 
-def _lost_run(house):
-    Run.objects.first().delete()
+def _lost_enrollment(house):
+    Enrollment.objects.first().delete()
 
 
-def _stuck_run(house):
-    Run.objects.update(wake_at=clock.now())
+def _stuck_enrollment(house):
+    Enrollment.objects.update(wake_at=clock.now())
 
 
-def _idle_run(house):
-    Run.objects.update(wake_at=None)
+def _idle_enrollment(house):
+    Enrollment.objects.update(wake_at=None)
 
 
 def _unsent(house):
@@ -149,10 +156,10 @@ def _lost_member(house):
         (_parked, "parked"),
         (_lost_decision, "not decided"),
         (_lost_decision, "run, not told"),
-        (_lost_run, "entered, no run"),
-        (_lost_run, "message, no run"),
-        (_stuck_run, "stuck"),
-        (_idle_run, "stuck"),
+        (_lost_enrollment, "entered, no run"),
+        (_lost_enrollment, "message, no run"),
+        (_stuck_enrollment, "stuck"),
+        (_idle_enrollment, "stuck"),
         (_unsent, "not sent"),
         (_unsettled, "not settled"),
         (_untold, "sent, not told once"),
@@ -181,26 +188,26 @@ def test_a_clients_own_list_counts_too(house, tmp_path, capsys):
 
 
 def test_an_erased_person_leaves_no_gap(house):
-    erase_person(house, Run.objects.first().contact)
+    erase_person(house, Enrollment.objects.first().contact)
     work(house)
-    assert gaps(house) == []
+    assert inconsistencies(house) == []
 
 
 def test_a_person_who_is_being_erased_is_passed_over(house, monkeypatch):
-    monkeypatch.setattr(erasure, "CHUNK_ROWS", 1)
-    chosen = Run.objects.first().contact
+    monkeypatch.setattr(erasures, "BATCH_ROWS", 1)
+    chosen = Enrollment.objects.first().contact
     erase_person(house, chosen, at_most_seconds=0)
     while continue_erasures(at_most_seconds=0) == "more":
-        assert gaps(house) == []
-    assert gaps(house) == []
+        assert inconsistencies(house) == []
+    assert inconsistencies(house) == []
 
 
 def test_more_than_is_read_at_once_is_looked_at(house, monkeypatch):
-    monkeypatch.setattr(auditing, "_CHUNK", 1)
-    assert gaps(house) == []
+    monkeypatch.setattr(auditing, "_BATCH_SIZE", 1)
+    assert inconsistencies(house) == []
     Event.objects.filter(name="go").delete()
     Decision.objects.filter(kind="entered").delete()
-    found = Counter(gap.check for gap in gaps(house))
+    found = Counter(gap.check for gap in inconsistencies(house))
     assert found["accepted, not stored"] == 1
     assert found["message key, not stored"] == 3
     assert found["run, not told"] == 4
@@ -221,7 +228,7 @@ def test_a_merge_leaves_no_gap():
     work(workspace)
 
     assert Event.objects.filter(name="segment.exited").exists()
-    assert gaps(workspace) == []
+    assert inconsistencies(workspace) == []
 
 
 def test_what_is_under_way_is_no_gap():
@@ -230,5 +237,5 @@ def test_what_is_under_way_is_no_gap():
     record_events(
         workspace, [IncomingEvent("go", by_email("p@example.test"))], schema_policy=SchemaPolicy.OPEN
     )
-    assert gaps(workspace, now=clock.now()) == []
+    assert inconsistencies(workspace, now=clock.now()) == []
     assert checks(workspace) == {"not applied"}

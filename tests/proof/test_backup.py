@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.messages import MailServer
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import Client, System, manage
 from tests.proof.tenants import ACTED, GREETED
 from tests.scale import IS_WHOLE
@@ -151,6 +151,6 @@ def open_work(system: System) -> bool:
     """Tell whether effects wait or runs go on."""
     ((count,),) = system.rows(
         "SELECT (SELECT count(*) FROM events_eventbatch)"
-        " + (SELECT count(*) FROM campaigns_run WHERE status = 'open')"
+        " + (SELECT count(*) FROM campaigns_enrollment WHERE status = 'open')"
     )
     return bool(count)

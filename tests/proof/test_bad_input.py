@@ -12,7 +12,7 @@ from django.test import Client
 
 from contacts.models import Contact
 from events.models import Event
-from events.services import PropertySpec, create_definition
+from events.stream.definitions import PropertySpec, create_definition
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import Senders, System, check_once
 
 pytestmark = pytest.mark.slow

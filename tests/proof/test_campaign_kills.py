@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.messages import MailServer
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import RECOVERY_SECONDS, Client, System, find_victim, lives, manage
 from tests.scale import IS_WHOLE, scaled
 
@@ -27,7 +27,7 @@ VICTIMS = (
 BATCH = 100
 GIVE_UP_SECONDS = 900
 _PROGRESS = (
-    "SELECT (SELECT count(*) + COALESCE(sum(steps_taken), 0) FROM campaigns_run)::int,"
+    "SELECT (SELECT count(*) + COALESCE(sum(steps_taken), 0) FROM campaigns_enrollment)::int,"
     " (SELECT count(*) FROM campaigns_message WHERE status = 'SENT')::int"
 )
 
@@ -56,19 +56,25 @@ def test_no_message_is_missing_none_comes_twice_and_nothing_is_stuck(
     system: System, mail: MailServer
 ) -> None:
     manage(
-        system, "shell", "--no-imports", "-c", f"from tests.proof.many_runs import *; prepare_runs({RUNS})"
+        system,
+        "shell",
+        "--no-imports",
+        "-c",
+        f"from tests.proof.many_runs import *; prepare_enrollments({RUNS})",
     )
     contacts = [row[0] for row in system.rows("SELECT id::text FROM contacts_contact ORDER BY id")]
     with Starter(system, contacts) as starter:
         kill_at_work(system, starter)
     wait_for(lambda: not open_work(system), GIVE_UP_SECONDS)
 
-    assert system.rows("SELECT status, end_reason, count(*) FROM campaigns_run GROUP BY 1, 2") == [
+    assert system.rows("SELECT status, end_reason, count(*) FROM campaigns_enrollment GROUP BY 1, 2") == [
         ("completed", "end_of_workflow", RUNS)
     ]
     assert system.rows("SELECT count(*) FROM events_event WHERE name = 'go'") == [(RUNS + RUNS // 2,)]
     assert system.rows("SELECT count(*) FROM events_event WHERE name = 'noted'") == [(RUNS,)]
-    assert system.rows("SELECT count(*), count(DISTINCT run_id) FROM campaigns_message") == [(RUNS, RUNS)]
+    assert system.rows("SELECT count(*), count(DISTINCT enrollment_id) FROM campaigns_message") == [
+        (RUNS, RUNS)
+    ]
     decisions = system.rows("SELECT kind, reason, count(*)::int FROM campaigns_decision GROUP BY 1, 2")
     found = {(kind, reason): count for kind, reason, count in decisions}
     assert found["entered", ""] == RUNS
@@ -143,10 +149,10 @@ def open_work(system: System, expected: int = RUNS) -> bool:
     """Tell whether anything is still to be done."""
     ((waiting,),) = system.rows(
         "SELECT (SELECT count(*) FROM events_eventbatch)"
-        " + (SELECT count(*) FROM campaigns_run WHERE status = 'open')"
+        " + (SELECT count(*) FROM campaigns_enrollment WHERE status = 'open')"
         " + (SELECT count(*) FROM campaigns_message WHERE status IN ('QUEUED', 'SENDING'))"
     )
-    ((runs,),) = system.rows("SELECT count(*) FROM campaigns_run")
+    ((runs,),) = system.rows("SELECT count(*) FROM campaigns_enrollment")
     return waiting > 0 or runs < expected
 
 

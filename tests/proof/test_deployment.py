@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_supervisor import free_port, wait_for
-from tests.homes import ROOT, make_ready
+from tests.config.runtime.test_supervisor import free_port, wait_for
+from tests.homes import ROOT, prepare_home
 from tests.scale import IS_WHOLE
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
 @pytest.mark.parametrize("commands", [of_units, of_image] if IS_WHOLE else [of_units])
 def test_it_starts_works_and_stops_as_documented(tmp_path: Path, commands) -> None:
     home, port = tmp_path / "home", free_port()
-    make_ready(home)
+    prepare_home(home)
     environment = {
         "PATH": f"{BIN}:/usr/bin:/bin",
         "HEADRACE_HOME": str(home),

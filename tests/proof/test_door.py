@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import Client, System
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def p95_of_sends(system: System) -> float:
 
 def seconds_of_work(system: System) -> float:
     """Return the CPU time of the web processes until now."""
-    times = [each.cpu_times() for each in system.child("config.granian").children(recursive=True)]
+    times = [each.cpu_times() for each in system.child("config.runtime.granian").children(recursive=True)]
     return sum(each.user + each.system for each in times)
 
 

@@ -33,40 +33,28 @@ from hypothesis.stateful import (
 )
 
 from config import clock
+from contacts.crud import create_contact, set_consent, tag_contact, untag_contact, update_contact
 from contacts.models import Contact, ContactScore
-from contacts.services import (
-    ContactChanges,
-    ContactReference,
-    create_contact,
-    set_consent,
-    tag_contact,
-    untag_contact,
-    update_contact,
-)
+from contacts.references import ContactChanges, ContactReference
 from events.errors import InvalidCondition
-from events.models import Measure, ParkedEffect
-from events.rules import read_rule
-from events.rules.reading import DeclaredTypes
-from events.services import LANES, IncomingEvent, SchemaPolicy, apply_effects, lane_of, record_events
+from events.models import Aggregate, ParkedEffect
+from events.processing.effects import apply_effects
+from events.rules import parse_rule
+from events.rules.parser import DeclaredTypes
+from events.stream.outbox import LANE_COUNT, lane_of
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
-from scoring.services import delete_rule, rescore_lane, save_rule
+from scoring.rescoring import rescore_lane
+from scoring.rules import delete_rule, save_rule
+from segments.build import build_lane, publish_lane, unfinished_lanes, unfinished_segments
+from segments.definitions import create_segment, delete_segment, rebuild_segment, update_segment
 from segments.errors import SegmentInUse
-from segments.models import Membership, Segment, Stay
-from segments.services import (
-    add_members,
-    announce_lane,
-    build_lane,
-    create_segment,
-    delete_segment,
-    rebuild_segment,
-    remove_members,
-    unfinished_lanes,
-    unfinished_segments,
-    update_segment,
-)
+from segments.models import Membership, MembershipPeriod, Segment
+from segments.static_members import add_members, remove_members
 from segments.verification import verify_segments
-from tests.rules.reference import Happening, Person, holds, next_change
-from tests.rules.strategies import (
+from tests.events.rules.reference import EventRecord, Person, holds, next_change
+from tests.events.rules.strategies import (
     AHEAD,
     EVENT_NAMES,
     NOW,
@@ -114,7 +102,7 @@ class Life:
     contact: Contact
     person: Person
     # Those that no effect has seen yet, and when each was received.
-    waiting: list[Happening] = field(default_factory=list)
+    waiting: list[EventRecord] = field(default_factory=list)
     received: dict[UUID, datetime] = field(default_factory=dict)
 
     @property
@@ -229,7 +217,7 @@ class Mill(RuleBasedStateMachine):
         )
 
     def _note(self, life, event):
-        happening = Happening(event.id, event.name, event.occurred_at, event.properties, event.context)
+        happening = EventRecord(event.id, event.name, event.occurred_at, event.properties, event.context)
         life.person = replace(life.person, events=[*life.person.events, happening])
         life.waiting.append(happening)
         life.received[event.id] = event.received_at
@@ -314,7 +302,7 @@ class Mill(RuleBasedStateMachine):
     def work_on_some_lanes(self, data, is_all):
         """Builds and re-scorings get on, and perhaps stand still half done."""
         self._stir()
-        lanes = range(LANES) if is_all else {data.draw(st.sampled_from(self.lives)).lane}
+        lanes = range(LANE_COUNT) if is_all else {data.draw(st.sampled_from(self.lives)).lane}
         self._build(lanes)
         self._rescore(lanes)
 
@@ -322,8 +310,8 @@ class Mill(RuleBasedStateMachine):
         """All that is to be built or re-scored is, and all that follows from it."""
         self._stir()
         for _ in range(2):
-            self._build(range(LANES))
-            self._rescore(range(LANES))
+            self._build(range(LANE_COUNT))
+            self._rescore(range(LANE_COUNT))
             self._drain(1, 2000)
         assert not self._segments().unfinished().exists()
         assert not self._known_rules().rescoring().exists()
@@ -331,7 +319,7 @@ class Mill(RuleBasedStateMachine):
     def _build(self, lanes) -> None:
         self._skip_empty_lanes()
         for _, segment_id in unfinished_segments():
-            for work, place in ((build_lane, 0), (announce_lane, 1)):
+            for work, place in ((build_lane, 0), (publish_lane, 1)):
                 for lane in unfinished_lanes(self.workspace.id, segment_id)[place]:
                     if lane in lanes:
                         word, _ = work(self.workspace.id, segment_id, lane)
@@ -340,11 +328,11 @@ class Mill(RuleBasedStateMachine):
     def _skip_empty_lanes(self) -> None:
         """Take the lanes in which nobody is as done: they would be, after most of the time of this test."""
         inhabited = sum(1 << lane for lane in {life.lane for life in self.lives})
-        empty = (1 << LANES) - 1 - inhabited
-        Measure.objects.filter(workspace=self.workspace).update(lanes_built=F("lanes_built").bitor(empty))
+        empty = (1 << LANE_COUNT) - 1 - inhabited
+        Aggregate.objects.filter(workspace=self.workspace).update(lanes_built=F("lanes_built").bitor(empty))
         self._segments().filter(build="running").update(build_lanes_done=F("build_lanes_done").bitor(empty))
-        self._segments().exclude(announcing_since=None).update(
-            announced_lanes=F("announced_lanes").bitor(empty)
+        self._segments().exclude(publishing_since=None).update(
+            published_lanes=F("published_lanes").bitor(empty)
         )
 
     def _segments(self):
@@ -398,7 +386,7 @@ class Mill(RuleBasedStateMachine):
             for lane in lanes:
                 if scoring_rule.rescore_lanes_done >> lane & 1:
                     continue
-                if scoring_rule.rescore_judges and scoring_rule.deleted_at is None:
+                if scoring_rule.rescore_reevaluates and scoring_rule.deleted_at is None:
                     for life in self.lives:
                         if life.lane == lane:
                             self._judge_anew(scoring_rule, life)
@@ -412,7 +400,7 @@ class Mill(RuleBasedStateMachine):
                 awards.pop(happening.id, None)
                 self._award(scoring_rule, life, happening)
 
-    def _award(self, scoring_rule: ScoringRule, life: Life, happening: Happening) -> None:
+    def _award(self, scoring_rule: ScoringRule, life: Life, happening: EventRecord) -> None:
         earns = scoring_rule.condition is None or holds(
             scoring_rule.condition, life.person, happening.occurred_at, happening
         )
@@ -511,8 +499,10 @@ class Mill(RuleBasedStateMachine):
     def who_is_in_has_an_open_stay(self):
         if not self.is_settled:
             return
-        for segment in self._segments().filter(announcing_since=None):
-            open_stays = Stay.objects.filter(workspace=self.workspace, segment=segment, left_at=None)
+        for segment in self._segments().filter(publishing_since=None):
+            open_stays = MembershipPeriod.objects.filter(
+                workspace=self.workspace, segment=segment, left_at=None
+            )
             assert set(open_stays.values_list("contact_id", flat=True)) == self._members(segment.version)
 
     def _check_stays(self) -> None:
@@ -527,7 +517,9 @@ class Mill(RuleBasedStateMachine):
                 continue
             for life in self.lives:
                 expected = list(_changes(raw, life.person, start, now))
-                rows = Stay.objects.filter(workspace=self.workspace, segment=segment, contact=life.contact)
+                rows = MembershipPeriod.objects.filter(
+                    workspace=self.workspace, segment=segment, contact=life.contact
+                )
                 seen = sorted(
                     moment
                     for pair in rows.values_list("entered_at", "left_at")
@@ -559,7 +551,7 @@ class _Book:
             for segment in self.segments.values()
             if not segment.is_static
             and not any(
-                self.segments[one].announcing_since
+                self.segments[one].publishing_since
                 for raw in (segment.rule, segment.draft_rule)
                 for one in self._below(raw)
             )
@@ -567,7 +559,7 @@ class _Book:
 
     def versions(self, segment: Segment) -> Iterator[tuple[Any, UUID, int]]:
         """Yield the rules of a segment, their versions and the lanes in which each is up to date."""
-        everywhere = (1 << LANES) - 1
+        everywhere = (1 << LANE_COUNT) - 1
         if segment.rule is not None:
             yield segment.rule, segment.version, everywhere
         if segment.draft_version is not None:
@@ -611,7 +603,7 @@ def _changes(raw: Any, person: Person, start: datetime, end: datetime) -> Iterat
 
 
 def _judges(scoring_rule: ScoringRule, received_at: datetime) -> bool:
-    """Whatever the rule's edits, an event is the rule's that is there when it comes before the wheels."""
+    """Whatever the rule's edits, an event is the rule's that is there when it comes through the effects."""
     if scoring_rule.effective_from is None:
         return True
     return received_at >= min(scoring_rule.created_at, scoring_rule.effective_from)
@@ -681,7 +673,7 @@ _score = _leaf(type="attribute", field="score", operator=_ORDER, value=_NUMBER)
 def _can_be_saved(raw: Any, about_event: str | None = None) -> bool:
     """Tell whether a rule is taken: one of an address that nobody can have is not."""
     try:
-        read_rule(raw, about_event=about_event, types=DeclaredTypes(are_known=True))
+        parse_rule(raw, about_event=about_event, types=DeclaredTypes(are_known=True))
     except InvalidCondition:
         return False
     return True

@@ -17,50 +17,51 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 
+from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import (
     Broadcast,
     Campaign,
     CampaignVersion,
     Decision,
+    Enrollment,
     Form,
     FormSubmission,
     Message,
-    Run,
     SentEmail,
     Suppression,
 )
-from campaigns.services.delivery import deliver_ready
 from config import clock
 from config.errors import DomainError
+from contacts.companies import link_companies, resolve_company
+from contacts.crud import create_contact, subscribe_contact, update_contact, upsert_contact
+from contacts.erasure import erasures as erasure_service
+from contacts.erasure.erasures import continue_erasures, erase_person, export_person, resolve_erasures
 from contacts.errors import PersonErased
+from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact, ContactScore, ErasedIdentifier, Erasure
-from contacts.services import (
-    ContactChanges,
-    continue_erasures,
-    create_contact,
-    erase_person,
-    export_person,
-    lift_tombstones,
-    link_companies,
-    merge_contacts,
-    resolve_company,
-    settle_erasures,
-    subscribe_contact,
-    undo_merge,
-    update_contact,
-    upsert_contact,
-)
-from contacts.services import erasure as erasure_service
-from contacts.services.tombstones import digests_of
+from contacts.references import ContactChanges
+from contacts.tombstones import delete_tombstones, digests_of
 from events.models import Event, ParkedEffect
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
-from events.services.outbox import lane_of
+from events.processing.effects import apply_effects
+from events.stream.outbox import lane_of
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
+from segments.definitions import create_segment
 from segments.models import Segment
-from segments.services import add_members, create_segment
+from segments.static_members import add_members
 from tests.admin.confirming import confirm, post_and_confirm
-from tests.campaigns.factories import a_campaign, definition, marks, messages_of, node, runs_of, sends, work
-from tests.config.test_supervisor import ROOT, wait_for
+from tests.campaigns.factories import (
+    a_campaign,
+    definition,
+    enrollments_of,
+    marks,
+    messages_of,
+    node,
+    sends,
+    work,
+)
+from tests.config.runtime.test_supervisor import ROOT, wait_for
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.scale import IS_WHOLE
@@ -161,7 +162,7 @@ class Full:
         Broadcast.objects.create(
             workspace=workspace, campaign=campaign, due_at=clock.now(), contact_ids=[*self.ids, self.other.id]
         )
-        run = Run.objects.create(
+        run = Enrollment.objects.create(
             workspace=workspace, campaign=campaign, version=version, contact=self.merged, key="1"
         )
         Decision.objects.create(
@@ -169,7 +170,7 @@ class Full:
             campaign=campaign,
             contact=contact,
             kind="sent",
-            run_id=run.id,
+            enrollment_id=run.id,
             detail={"to": EMAIL},
         )
         message = Message.objects.create(
@@ -243,9 +244,15 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
         "campaigns_suppression",
         "django_admin_log",
     }
-    assert {"Run", "Decision", "Membership", "Stay", "ScoreEntry", "Aggregate", "Due"} <= set(
-        rows_of_contacts(full.ids)
-    )
+    assert {
+        "Enrollment",
+        "Decision",
+        "Membership",
+        "MembershipPeriod",
+        "ScoreEntry",
+        "Aggregate",
+        "Due",
+    } <= set(rows_of_contacts(full.ids))
     erase_person(workspace, full.once)
 
     erasure = erase_person(workspace, full.merged, by="the person")
@@ -331,7 +338,7 @@ def test_in_a_batch_only_the_erased_are_refused(workspace, client):
 @pytest.mark.django_db
 def test_who_wishes_to_come_back_may(workspace, client):
     erase_person(workspace, Full(workspace, client).contact)
-    assert lift_tombstones(workspace.id, [("email", EMAIL)]) == 1
+    assert delete_tombstones(workspace.id, [("email", EMAIL)]) == 1
 
     contact, is_new = upsert_contact(workspace, "email", EMAIL, ContactChanges())
 
@@ -387,8 +394,8 @@ def test_what_was_under_way_is_removed_when_it_comes_in(workspace, client, monke
         workspace_id=workspace.id, message_id=full.other.id, recipients=[EMAIL], source=b"", sender=""
     )
 
-    assert settle_erasures() == 3
-    assert settle_erasures() == 0
+    assert resolve_erasures() == 3
+    assert resolve_erasures() == 0
     erasure.refresh_from_db()
     assert erasure.settled_at is None
     assert rows_of_contacts(full.ids) == []
@@ -396,7 +403,7 @@ def test_what_was_under_way_is_removed_when_it_comes_in(workspace, client, monke
 
     later = clock.now() + timedelta(hours=2)
     monkeypatch.setattr(clock, "now", lambda: later)
-    settle_erasures()
+    resolve_erasures()
     erasure.refresh_from_db()
     assert erasure.settled_at == later
     assert erasure.removed["sentEmails"] == 3
@@ -407,7 +414,7 @@ def test_many_rows_go_some_at_a_time_and_the_receipt_counts_all(workspace, clien
     full = Full(workspace, client)
     erase_person(workspace, full.once)
     known = export_person(workspace, full.contact)
-    monkeypatch.setattr(erasure_service, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(erasure_service, "BATCH_ROWS", 2)
 
     erasure = erase_person(workspace, full.contact)
 
@@ -424,13 +431,13 @@ def test_many_rows_go_some_at_a_time_and_the_receipt_counts_all(workspace, clien
 def test_nobody_waits_for_a_long_erasure_and_nothing_comes_in(client, workspace, monkeypatch):
     full = Full(workspace, client)
     erase_person(workspace, full.once)
-    monkeypatch.setattr(erasure_service, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(erasure_service, "BATCH_ROWS", 2)
 
     receipt = erase_person(workspace, full.contact, at_most_seconds=0)
 
     assert receipt.status == "running"
     assert client.get(f"erasures/{receipt.id}").json()["status"] == "running"
-    assert settle_erasures() == 0
+    assert resolve_erasures() == 0
     assert client.get(f"contacts/{full.contact.id}").status_code == 404
     with pytest.raises(PersonErased):
         send_once(workspace)
@@ -486,7 +493,7 @@ def test_a_killed_erasure_is_gone_on_with(workspace):
     assert rows_that_name(EMAIL) == []
 
 
-CONTINUE = "from contacts.services import continue_erasures; continue_erasures()"
+CONTINUE = "from contacts.erasure.erasures import continue_erasures; continue_erasures()"
 _MANY_EVENTS = """
 WITH event AS (
     INSERT INTO events_event (id, workspace_id, contact_id, name, properties, context, occurred_at, received_at,
@@ -546,7 +553,7 @@ def test_erased_between_events_and_their_effects(repetition):
     _, _, erasure, _, problem = in_threads(send, send, erase, work, work)
 
     assert isinstance(erasure, Erasure), (erasure, problem)
-    settle_erasures()
+    resolve_erasures()
     apply_effects(workspace.id)
     assert rows_of_contacts([contact.id]) == []
     assert rows_that_name(WORD) == []
@@ -666,14 +673,14 @@ def test_erased_while_runs_are_under_way_and_messages_leave(repetition):
     )
 
     assert [one for one in outcomes if isinstance(one, Exception)] == []
-    settle_erasures()
+    resolve_erasures()
     work(workspace)
     deliver_ready(workspace.id, "email")
-    settle_erasures()
+    resolve_erasures()
     assert rows_of_contacts([people[0].id]) == []
     assert rows_that_name(EMAIL) == []
     for one in people[1:]:
-        statuses = [(run.status, run.end_reason) for run in runs_of(campaign, one)]
+        statuses = [(run.status, run.end_reason) for run in enrollments_of(campaign, one)]
         assert statuses == [("completed", "end_of_workflow")] * 2
     assert {message.status for message in messages_of(campaign)} == {"SENT"}
     assert len(messages_of(campaign)) == 8

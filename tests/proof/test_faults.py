@@ -8,8 +8,8 @@ from django.db import InterfaceError, OperationalError, connection
 from django.test import Client, override_settings
 
 from config.errors import TryAgain
+from contacts.identity.writes import WriteConflict
 from contacts.models import Contact
-from contacts.services.writing import LostRace
 from events.models import Event
 from tests.proof.test_bad_input import ENDPOINTS
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
@@ -79,7 +79,7 @@ def test_a_fault_in_a_view_is_a_500_with_its_traceback_in_the_log(endpoint, send
 
 
 def test_a_fault_behind_a_view_is_a_500_too(endpoint, send, monkeypatch):
-    monkeypatch.setattr("config.wire.LeanJSONRenderer.render", lambda *_: 1 / 0)
+    monkeypatch.setattr("config.http.json.LeanJSONRenderer.render", lambda *_: 1 / 0)
     answer = send()
     assert answer.status_code == 500
     assert_own_format(endpoint, answer)
@@ -124,9 +124,9 @@ def test_without_a_database_the_answer_is_a_503(endpoint, send, monkeypatch):
 )
 def test_a_race_that_is_lost_again_and_again_is_a_503_and_changes_nothing(path, body, monkeypatch):
     def lose(*_, **__):
-        raise LostRace([("email", "a@example.test")])
+        raise WriteConflict([("email", "a@example.test")])
 
-    monkeypatch.setattr("contacts.services.resolution.create", lose)
+    monkeypatch.setattr("contacts.identity.resolution.create", lose)
     answer = Client().post(path, body, content_type="application/json", **bearer(a_key().secret))
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0

@@ -9,21 +9,29 @@ from types import SimpleNamespace
 import pytest
 from django.db import connection, transaction
 
-from campaigns.services import auditing
-from campaigns.services.auditing import audit_workspace
-from campaigns.services.stepping import run_due
+from campaigns.journeys.processor import process_due_enrollments
+from campaigns.reporting import audit as auditing
+from campaigns.reporting.audit import check_consistency
 from config import clock
 from config.ids import uuid7
+from contacts.erasure.erasures import erase_person
+from contacts.merging.merges import merge_contacts, undo_merge
+from contacts.merging.reassignment import finish_merge
 from contacts.models import Contact, ContactScore, Merge
-from contacts.services import ContactReference, erase_person, finish_merge, merge_contacts, undo_merge
+from contacts.references import ContactReference
+from events.aggregates.registry import recompute_aggregates
 from events.models import EffectsLevel, Event
-from events.partitions import ensure_partitions
-from events.rules import MeasureSpec
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
-from events.services.measures import recount_aggregates
-from events.services.outbox import enqueue_events
+from events.processing.effects import apply_effects
+from events.rules import AggregateSpec
+from events.stream.outbox import enqueue_events
+from events.stream.partitions import ensure_partitions
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
+from scoring import verification
 from scoring.models import ScoringRule
-from scoring.services import rescore_contacts, rescore_lane, save_rule, verification, verify_contacts
+from scoring.rescoring import rescore_contacts, rescore_lane
+from scoring.rules import save_rule
+from scoring.verification import verify_contacts
 from segments.verification import verify_segments
 from tests.campaigns.factories import a_campaign, definition, marks, on_event, sends
 from tests.contacts.factories import a_contact, by_email
@@ -122,10 +130,12 @@ def many_scored(workspace, contacts, events):
 def test_ordinary_volume_is_verified_and_audited(workspace):
     people = many_scored(workspace, 100 * TIMES, 70)
     assert verify_contacts(workspace.id, people) == []
-    gaps = []
-    audit = audit_workspace(workspace.id, now=clock.now(), grace=timedelta(0), tell=gaps.append)
+    inconsistencies = []
+    audit = check_consistency(
+        workspace.id, now=clock.now(), grace=timedelta(0), report=inconsistencies.append
+    )
     assert audit.counts["contacts"] == len(people)
-    assert [gap for gap in gaps if gap.check == "score"] == []
+    assert [gap for gap in inconsistencies if gap.check == "score"] == []
 
 
 def test_contacts_with_very_many_scored_events_are_merged_and_parted(workspace):
@@ -187,11 +197,13 @@ class Life:
         # The database knows some rows of each kind before anything is measured.
         self.buy()
         apply()
-        run_due(self.workspace.id, at_most_seconds=60)
+        process_due_enrollments(self.workspace.id, at_most_seconds=60)
         apply()
         self.measure("events", self.buy)
         self.measure("effects", apply)
-        self.measure("steps and messages", partial(run_due, self.workspace.id, at_most_seconds=60))
+        self.measure(
+            "steps and messages", partial(process_due_enrollments, self.workspace.id, at_most_seconds=60)
+        )
         self.buy()
         self.measure("effects again", apply)
         time.moment += timedelta(days=9)
@@ -236,26 +248,26 @@ class Life:
         )
 
     def audit(self) -> None:
-        audit = auditing.Audit(lambda _: None)
+        audit = auditing.ConsistencyReport(lambda _: None)
         for check in (auditing._batches, auditing._parked, auditing._decisions):
             check(audit, self.workspace.id, clock.now())
-        for check in (auditing._runs, auditing._messages):
+        for check in (auditing._enrollments, auditing._messages):
             check(audit, self.workspace.id, clock.now(), [])
 
 
 ANALYZED = (
     "events_event",
     "events_eventbatch",
-    "events_due",
-    "events_aggregate",
+    "events_timer",
+    "events_contactaggregate",
     "contacts_contact",
     "contacts_identifier",
     "contacts_contactscore",
     "scoring_scoreentry",
     "scoring_rulescore",
     "segments_membership",
-    "segments_stay",
-    "campaigns_run",
+    "segments_membershipperiod",
+    "campaigns_enrollment",
     "campaigns_message",
     "campaigns_decision",
 )
@@ -315,14 +327,14 @@ def lived(people, time, *, is_analyzed):
 
 def test_lists_for_which_memory_has_no_room_are_not_read_once_for_each_row(workspace):
     people = many_scored(workspace, 20, 100)
-    spec = MeasureSpec("buy", None, "")
+    spec = AggregateSpec("buy", None, "")
     enqueue_events(workspace.id, list(Event.objects.values_list("id", "contact_id")), level=EffectsLevel.ALL)
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {', '.join(ANALYZED)}")
         cursor.execute("SET LOCAL work_mem = '64kB'")
     for work in (
         partial(rescore_contacts, workspace.id),
-        partial(recount_aggregates, workspace.id, specs=[spec]),
+        partial(recompute_aggregates, workspace.id, specs=[spec]),
     ):
         few, many = (work_of(partial(work, people[:number])) for number in (10, 20))
         assert many < 2.6 * few, (work, few, many)

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from config.fields import JSONField
-from events.services import apply_effects
+from config.db.fields import JSONField
+from events.processing.effects import apply_effects
+from segments.build import run_build
 from segments.models import Segment
-from segments.services import run_build
 from tests.native import NativeClient
 from tests.segments.factories import attribute, did, every, who_is_in
 from tests.workspaces.factories import WorkspaceFactory

@@ -9,15 +9,15 @@ from django.test import Client
 from django.urls import resolve
 from drf_spectacular.generators import SchemaGenerator
 
+from campaigns.forms.forms import FormValues, create_form
+from campaigns.journeys.lifecycle import broadcast_campaign
 from campaigns.models import Broadcast, Decision, Message, Template
-from campaigns.services.campaigns import broadcast_campaign
-from campaigns.services.forms import FormValues, create_form
-from contacts.services import merge_contacts
+from contacts.merging.merges import merge_contacts
 from events.models import IdempotencyKey
 from scoring.models import ScoringRule
+from segments.build import run_build
+from segments.definitions import create_segment
 from segments.models import Segment
-from segments.services import create_segment
-from segments.services.building import run_build
 from tests.campaigns.factories import a_campaign, definition
 from tests.campaigns.messages import a_template
 from tests.campaigns.rows import a_campaign_row, a_message

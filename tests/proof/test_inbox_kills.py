@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import System
 from tests.proof.test_campaign_kills import GIVE_UP_SECONDS, Starter, kill_at_work, manage, open_work
 from tests.scale import IS_WHOLE, scaled
@@ -28,7 +28,11 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 def test_every_message_is_in_the_inbox_once_and_none_is_unknown(system: System) -> None:
     manage(
-        system, "shell", "--no-imports", "-c", f"from tests.proof.many_runs import *; prepare_runs({RUNS})"
+        system,
+        "shell",
+        "--no-imports",
+        "-c",
+        f"from tests.proof.many_runs import *; prepare_enrollments({RUNS})",
     )
     contacts = [row[0] for row in system.rows("SELECT id::text FROM contacts_contact ORDER BY id")]
     with Starter(system, contacts) as starter:

@@ -14,36 +14,25 @@ from django.utils.module_loading import import_string
 
 from config import clock
 from contacts import receivers, tasks
-from contacts.errors import MergeUnderWay
+from contacts.crud import tag_contact
+from contacts.erasure.erasures import continue_erasures, erase_person, export_person
+from contacts.errors import MergeInProgress
+from contacts.merging import reassignment
+from contacts.merging.merges import merge_contacts, undo_merge
+from contacts.merging.reassignment import continue_merges, finish_merge
 from contacts.models import Contact, ContactScore, Merge
+from contacts.references import ContactReference
 from contacts.schedule import MERGE_IDLE_SECONDS
-from contacts.services import (
-    ContactReference,
-    continue_merges,
-    erase_person,
-    export_person,
-    finish_merge,
-    merge_contacts,
-    regrouping,
-    tag_contact,
-    undo_merge,
-)
-from contacts.services.erasure import continue_erasures
 from events.models import EventBatch
-from events.services import (
-    LANES,
-    IncomingEvent,
-    SchemaPolicy,
-    apply_effects,
-    bump_rules_version,
-    hold_lane,
-    lane_of,
-)
+from events.processing.effects import apply_effects, bump_rules_version, lock_lane
+from events.stream.outbox import LANE_COUNT, lane_of
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from scoring.services import rescore_contacts, rescore_lane, save_rule, verify_contacts
-from scoring.services.verification import repair_contacts
+from scoring.rescoring import rescore_contacts, rescore_lane
+from scoring.rules import save_rule
+from scoring.verification import repair_contacts, verify_contacts
 from segments.verification import verify_segments
-from tests.config.test_supervisor import ROOT, wait_for
+from tests.config.runtime.test_supervisor import ROOT, wait_for
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.proof.test_erasure import address_of_database
@@ -83,9 +72,9 @@ def pair(workspace):
 
 @pytest.fixture
 def _in_small_chunks(monkeypatch):
-    monkeypatch.setattr(regrouping, "MOST_AT_ONCE", 1)
-    monkeypatch.setattr(regrouping, "CHUNK_ROWS", 2)
-    monkeypatch.setattr(regrouping, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(reassignment, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(reassignment, "BATCH_ROWS", 2)
+    monkeypatch.setattr(reassignment, "PAUSE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -160,7 +149,7 @@ def test_the_background_is_called_and_says_how_far_it_is(workspace, small, monke
     (told,) = api.get(f"contacts/{kept.id}/merges").json()
     assert told["status"] == "running"
     assert 0 < told["progress"] < 1
-    while tasks.services.continue_merges(at_most_seconds=0) == "more":
+    while tasks.reassignment.continue_merges(at_most_seconds=0) == "more":
         pass
     (told,) = api.get(f"contacts/{kept.id}/merges").json()
     assert (told["status"], told["progress"]) == ("done", 1)
@@ -191,7 +180,7 @@ def test_another_merge_or_undo_of_the_same_contacts_is_refused_meanwhile(workspa
     assert merge.status == "done"
     merge = undo_merge(workspace, merge)
     assert (merge.status, merge.rows_moved) == ("running", 0)
-    with pytest.raises(MergeUnderWay):
+    with pytest.raises(MergeInProgress):
         merge_contacts(workspace, kept, gone)
     assert finish_merge(merge)
     assert scores(workspace) == {kept.id: 11, gone.id: 11}
@@ -208,7 +197,7 @@ def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace
     continue_merges(at_most_seconds=-1)
     # Some entries are with the one, and some with the other.
     for one in (kept, gone):
-        with pytest.raises(MergeUnderWay):
+        with pytest.raises(MergeInProgress):
             erase_person(workspace, one)
     finish_merge(merge)
 
@@ -232,7 +221,7 @@ def test_beat_finds_a_merge_that_was_forgotten(workspace, small, settings):
             cursor.execute(import_string(job["next_due"])())
             return cursor.fetchone()[0]
 
-    assert due() == merge.worked_at + timedelta(seconds=MERGE_IDLE_SECONDS)
+    assert due() == merge.progressed_at + timedelta(seconds=MERGE_IDLE_SECONDS)
     assert import_string(job["task"])() == "done"
     assert due() is None
 
@@ -244,7 +233,7 @@ def test_one_that_fails_holds_up_no_other(workspace, small, monkeypatch):
         buy(workspace, place)
     apply_effects(workspace.id)
     sound = merge_contacts(workspace, *more)
-    move = import_string("scoring.services.regrouping.REGROUPED_DATA").move_some
+    move = import_string("scoring.merges.REGROUPED_DATA").move_some
 
     def fail(regrouped, *rest):
         if regrouped.new == small[0].id:
@@ -252,8 +241,8 @@ def test_one_that_fails_holds_up_no_other(workspace, small, monkeypatch):
         return move(regrouped, *rest)
 
     monkeypatch.setattr(
-        "scoring.services.regrouping.REGROUPED_DATA",
-        regrouping.RegroupedData(count=None, total=lambda _: 0, move=None, move_some=fail),
+        "scoring.merges.REGROUPED_DATA",
+        reassignment.ReassignedRows(count=None, total=lambda _: 0, move=None, move_some=fail),
     )
     with pytest.raises(ValueError, match="no"):
         continue_merges()
@@ -271,13 +260,13 @@ def test_nobody_waits_longer_than_for_a_chunk(workspace, pair, monkeypatch):
     )
     apply_effects(workspace.id)
     chunks = []
-    take_step = regrouping._take_step
+    take_step = reassignment._take_step
 
     def count(merge):
         chunks.append(1)
         return take_step(merge)
 
-    monkeypatch.setattr(regrouping, "_take_step", count)
+    monkeypatch.setattr(reassignment, "_take_step", count)
     assert merge_contacts(workspace, kept, gone).status == "running"
 
     def work():
@@ -338,7 +327,7 @@ def test_a_killed_merge_is_gone_on_with(workspace, pair, way, monkeypatch):
         is_as_at_once(workspace, kept)
 
 
-CONTINUE = "from contacts.services import continue_merges; continue_merges()"
+CONTINUE = "from contacts.merging.reassignment import continue_merges; continue_merges()"
 
 
 def fold_under_way():
@@ -362,7 +351,7 @@ def buy_late(workspace, name, **ago):
 
 def rescore_all(workspace):
     for rule in ScoringRule.with_deleted.in_workspace(workspace.id).rescoring():
-        for lane in range(LANES):
+        for lane in range(LANE_COUNT):
             rescore_lane(workspace.id, rule.id, lane)
 
 
@@ -410,7 +399,7 @@ def test_what_others_have_moved_meanwhile_is_folded_too(workspace, small, way, s
     for _ in range(steps):
         continue_merges(at_most_seconds=-1)
     if way == "undo":
-        with hold_lane(workspace.id, lane_of(kept.id)):
+        with lock_lane(workspace.id, lane_of(kept.id)):
             rescore_contacts(workspace.id, [kept.id])
     else:
         save_rule(ScoringRule.objects.get(name="limited"), points=3, rescore=True)
@@ -429,12 +418,12 @@ class Meddling:
 
     def do_something(self):
         name = self.chance.choice(
-            ["go_on"] * 6
+            ["process_batches"] * 6
             + ["buy", "buy_late", "apply", "regroup", "edit", "rescore", "by_hand", "repair", "tag"]
         )
         getattr(self, name)()
 
-    def go_on(self):
+    def process_batches(self):
         continue_merges(at_most_seconds=-1)
 
     def buy(self):
@@ -454,7 +443,7 @@ class Meddling:
             else:
                 undo_merge(self.workspace, self.merge)
                 self.merge = None
-        except MergeUnderWay:
+        except MergeInProgress:
             return
 
     def edit(self):
@@ -480,7 +469,7 @@ class Meddling:
 
     def by_hand(self):
         one = self.chance.choice(self.both)
-        with hold_lane(self.workspace.id, lane_of(one.id)):
+        with lock_lane(self.workspace.id, lane_of(one.id)):
             rescore_contacts(self.workspace.id, [one.id])
 
     def repair(self):
@@ -526,7 +515,7 @@ def test_a_person_of_whom_another_is_parted_is_given_nothing_of_it(workspace, sm
         continue_merges(at_most_seconds=-1)
     api = NativeClient(workspace)
     for one in small:
-        with pytest.raises(MergeUnderWay):
+        with pytest.raises(MergeInProgress):
             export_person(workspace, one)
         assert api.get(f"contacts/{one.id}/export").status_code == 409
     finish_merge(merge)

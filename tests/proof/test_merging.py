@@ -11,22 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import clock
+from contacts.crud import create_contact, tag_contact
+from contacts.merging import reassignment
+from contacts.merging.merges import merge_contacts, undo_merge
+from contacts.merging.reassignment import continue_merges
 from contacts.models import Contact, ContactScore
-from contacts.services import (
-    ContactChanges,
-    ContactReference,
-    continue_merges,
-    create_contact,
-    merge_contacts,
-    regrouping,
-    tag_contact,
-    undo_merge,
-)
-from events.models import Aggregate, EffectsLevel, Event, EventBatch, Measure
-from events.services import IncomingEvent, SchemaPolicy, apply_effects
+from contacts.references import ContactChanges, ContactReference
+from events.models import Aggregate, ContactAggregate, EffectsLevel, Event, EventBatch
+from events.processing.effects import apply_effects
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
-from scoring.services import save_rule
-from segments.models import Membership, Segment, Stay
+from scoring.rules import save_rule
+from segments.models import Membership, MembershipPeriod, Segment
 from segments.verification import verify_segments
 from tests.scale import scaled
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, none_of
@@ -111,7 +107,7 @@ class World:
         """Come to the end of the merge that is under way in chunks."""
         continue_merges()
 
-    def go_on(self) -> None:
+    def process_batches(self) -> None:
         """Move a chunk of what a merge or an undo has left."""
         continue_merges(at_most_seconds=-1)
 
@@ -126,9 +122,9 @@ class World:
         scores = (
             ContactScore.objects.filter(**of_people).exclude(points=0).values_list("contact_id", "points")
         )
-        keys = dict(Measure.objects.filter(workspace=self.workspace).values_list("id", "key"))
-        aggregates = Aggregate.objects.filter(**of_people).values_list(
-            "contact_id", "measure_id", "count", "total", "first_at", "last_at"
+        keys = dict(Aggregate.objects.filter(workspace=self.workspace).values_list("id", "key"))
+        aggregates = ContactAggregate.objects.filter(**of_people).values_list(
+            "contact_id", "aggregate_id", "count", "total", "first_at", "last_at"
         )
         names = {one.version: one.name for one in Segment.objects.filter(workspace=self.workspace)}
         members = Membership.objects.filter(**of_people, version__in=names).values_list(
@@ -147,7 +143,7 @@ class World:
             workspace=self.workspace,
             version__in=Segment.objects.filter(workspace=self.workspace).values("version"),
         )
-        stays = Stay.objects.filter(workspace=self.workspace, left_at=None)
+        stays = MembershipPeriod.objects.filter(workspace=self.workspace, left_at=None)
         assert Counter(members.values_list("segment_id", "contact_id")) == Counter(
             stays.values_list("segment_id", "contact_id")
         )
@@ -160,9 +156,9 @@ class World:
 def _moving(request, monkeypatch):
     """Have what merged contacts have moved at once, or two rows at a time, between which other things happen."""
     if request.param == "in chunks":
-        monkeypatch.setattr(regrouping, "MOST_AT_ONCE", 0)
-        monkeypatch.setattr(regrouping, "CHUNK_ROWS", 2)
-        monkeypatch.setattr(regrouping, "PAUSE_SECONDS", 0)
+        monkeypatch.setattr(reassignment, "MOST_AT_ONCE", 0)
+        monkeypatch.setattr(reassignment, "BATCH_ROWS", 2)
+        monkeypatch.setattr(reassignment, "PAUSE_SECONDS", 0)
 
 
 PERSON = st.integers(0, PEOPLE - 1)
@@ -209,7 +205,7 @@ def regroup(world: World, step) -> None:
             undo_merge(world.workspace, world.merges.pop(rest[0] % len(world.merges)))
         return
     survivor, merged = rest
-    standing = Contact.objects.in_workspace(world.workspace.id).standing()
+    standing = Contact.objects.in_workspace(world.workspace.id).canonical()
     ids = [world.people[place].id for place in (survivor, merged)]
     if survivor != merged and standing.filter(id__in=ids).count() == 2:
         world.merges.append(merge_contacts(world.workspace, world.people[survivor], world.people[merged]))
@@ -236,7 +232,7 @@ def test_after_the_undo_all_is_as_if_there_had_been_no_merge(time, history, orde
         elif step[0] != "tag" or not is_merged(world, step[1]):
             happen(world, step, time.moment)
             happen(twin, step, time.moment)
-        world.go_on()
+        world.process_batches()
     order.shuffle(world.merges)
     while world.merges:
         time.go(minutes=1)
@@ -270,7 +266,7 @@ def test_merged_contacts_are_one_who_had_all_their_histories(time, history):
         elif step[0] not in ("merge", "undo"):
             happen(world, step, time.moment)
             happen(alone, step, time.moment, person=0 if step[0] != "settle" and step[1] == 1 else None)
-        world.go_on()
+        world.process_batches()
     world.finish()
     for one in (world, alone):
         one.settle()

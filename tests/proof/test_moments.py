@@ -4,15 +4,20 @@ from functools import partial
 
 import pytest
 
-from campaigns.services import progress, stepping
-from campaigns.services.stepping import run_due
+from campaigns.journeys import processor, progress
+from campaigns.journeys.processor import process_due_enrollments
+from contacts.merging import merges
+from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import ContactScore
-from contacts.services import merge_contacts, merging, undo_merge
 from events.models import EventBatch
-from events.services import apply_effects
-from scoring.services import rescore_lane, rescoring, verification, verify_contacts
+from events.processing.effects import apply_effects
+from scoring import rescoring, verification
+from scoring.rescoring import rescore_lane
+from scoring.verification import verify_contacts
+from segments import build, evaluation
 from segments import verification as segment_verification
-from segments.services import building, create_segment, judging, run_build, update_segment
+from segments.build import run_build
+from segments.definitions import create_segment, update_segment
 from segments.verification import verify_segments
 from tests.campaigns.factories import a_campaign, definition, ends, marks, work
 from tests.contacts.factories import a_contact
@@ -69,10 +74,10 @@ def check(workspace, inside, outside, people):
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (building, "build_measures"),
-        (building, "judge_contacts"),
-        (judging, "others_of"),
-        (building, "swap_in"),
+        (build, "build_aggregates"),
+        (build, "evaluate_contacts"),
+        (evaluation, "merged_ids"),
+        (build, "promote_draft"),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )
@@ -94,8 +99,8 @@ def test_the_announcement_of_an_edit(workspace, jane, meanwhile):
     inside, outside = a_segment(workspace, BOUGHT), a_segment(workspace, did("look"))
     update_segment(workspace, outside, raw=NEVER_BOUGHT)
     meanwhile(
-        building,
-        "tell",
+        build,
+        "publish_changes",
         partial(run_build, workspace.id, outside.id),
         partial(tell, workspace, jane, "buy"),
     )
@@ -103,7 +108,7 @@ def test_the_announcement_of_an_edit(workspace, jane, meanwhile):
     assert told(outside, jane) == ["segment.entered", "segment.exited"]
 
 
-@pytest.mark.parametrize("name", ["_contacts_after", "judge_events", "fold_ledger", "sum_up"])
+@pytest.mark.parametrize("name", ["_contacts_after", "judge_events", "recalculate_ledger", "sum_up"])
 def test_a_re_scoring(workspace, jane, meanwhile, name):
     rule = a_rule(workspace, "buy", 5, BOUGHT, rescore=True)
     apply_effects(workspace.id)
@@ -121,7 +126,7 @@ def test_a_re_scoring(workspace, jane, meanwhile, name):
     assert verify_contacts(workspace.id, [jane.id]) == []
 
 
-@pytest.mark.parametrize("name", ["lock_persons", "_announce", "_regroup"])
+@pytest.mark.parametrize("name", ["lock_persons", "_publish", "_reassign_rows"])
 @pytest.mark.parametrize("is_undo", [False, True], ids=["merge", "undo"])
 def test_a_merge_and_its_undo(workspace, jane, meanwhile, name, is_undo):
     inside, outside = a_segment(workspace, BOUGHT), a_segment(workspace, NEVER_BOUGHT)
@@ -132,12 +137,12 @@ def test_a_merge_and_its_undo(workspace, jane, meanwhile, name, is_undo):
     if is_undo:
         merge = merge_contacts(workspace, jane, john)
         apply_effects(workspace.id)
-        meanwhile(merging, name, partial(undo_merge, workspace, merge), deed)
+        meanwhile(merges, name, partial(undo_merge, workspace, merge), deed)
         work(workspace)
         assert (who_is_in(inside), who_is_in(outside)) == ({john.id}, {jane.id})
         assert verify_segments(workspace.id).is_sound
     else:
-        meanwhile(merging, name, partial(merge_contacts, workspace, jane, john), deed)
+        meanwhile(merges, name, partial(merge_contacts, workspace, jane, john), deed)
         check(workspace, inside, outside, [jane])
         assert ContactScore.objects.get(contact=jane).points == 5
 
@@ -145,17 +150,17 @@ def test_a_merge_and_its_undo(workspace, jane, meanwhile, name, is_undo):
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (stepping, "_claim"),
-        (stepping, "people_of"),
-        (progress, "outcomes_of_lag"),
-        (progress, "holding"),
+        (processor, "_claim"),
+        (processor, "load_recipients"),
+        (progress, "outcomes_of_pending_events"),
+        (progress, "evaluate_rules"),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )
 def test_a_step_is_not_taken_past_what_has_happened(workspace, jane, meanwhile, place, name):
     campaign = a_campaign(workspace, definition(marks(), exits=[{"condition": BOUGHT}]))
     send(workspace, jane, "go")
-    take = partial(run_due, workspace.id, at_most_seconds=30)
+    take = partial(process_due_enrollments, workspace.id, at_most_seconds=30)
     meanwhile(place, name, take, partial(tell, workspace, jane, "buy"))
     assert ends(campaign) == [("exited", "exit_rule")]
 

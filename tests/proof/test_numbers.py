@@ -9,11 +9,11 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.fields import JSONField
-from config.numbers import settled
-from config.rendering import dumps
-from config.wire import parse_json
-from events.services import PropertySpec, create_definition
+from config.db.fields import JSONField
+from config.http.json import parse_json
+from config.http.rendering import dumps
+from config.values.numbers import settled
+from events.stream.definitions import PropertySpec, create_definition
 from tests.native import NativeClient
 from tests.workspaces.factories import WorkspaceFactory, a_key
 

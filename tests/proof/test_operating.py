@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import Client, System
 
 pytestmark = pytest.mark.slow

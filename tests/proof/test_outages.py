@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from tests.campaigns.messages import MailServer
-from tests.config.test_supervisor import wait_for
-from tests.homes import make_ready
+from tests.config.runtime.test_supervisor import wait_for
+from tests.homes import prepare_home
 from tests.proof import clocks
 from tests.proof.system import System, find_victim, lives
 from tests.proof.traffic import Fault, Traffic
@@ -227,7 +227,7 @@ def small_disk(home: Path) -> Iterator[None]:
     if done.returncode:
         pytest.skip(f"no disk of its own can be mounted here: {done.stderr.strip()}")
     try:
-        make_ready(home)
+        prepare_home(home)
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -13,18 +13,13 @@ from django.test.utils import CaptureQueriesContext
 
 from config import clock
 from contacts.models import Contact, ContactScore
-from contacts.services import ContactReference
+from contacts.references import ContactReference
 from events.models import EventDefinition
-from events.services import (
-    IncomingEvent,
-    SchemaPolicy,
-    answer_wake_up,
-    apply_effects,
-    bump_rules_version,
-    record_events,
-)
-from scoring.services import save_rule
-from tests.campaigns.factories import a_campaign, definition, marks, node, on_event, runs_of
+from events.processing.effects import apply_effects, bump_rules_version, process_wake_up
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
+from scoring.rules import save_rule
+from tests.campaigns.factories import a_campaign, definition, enrollments_of, marks, node, on_event
 from tests.contacts.factories import a_contact
 from tests.scoring.factories import a_rule
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, tell, who_is_in
@@ -53,7 +48,7 @@ def statements_of(work: Callable[[], object]) -> list[str]:
 
 
 def one_pass(workspace: Workspace) -> list[str]:
-    return statements_of(lambda: answer_wake_up(workspace.id, at_most_seconds=0))
+    return statements_of(lambda: process_wake_up(workspace.id, at_most_seconds=0))
 
 
 def make_all_kinds(workspace: Workspace) -> None:
@@ -146,7 +141,7 @@ def of_all_time(workspace: Workspace) -> Callable[[], bool]:
 
 def started(workspace: Workspace) -> Callable[[], bool]:
     campaign = a_campaign(workspace, definition(trigger=on_event("visit")))
-    return lambda: bool(runs_of(campaign))
+    return lambda: bool(enrollments_of(campaign))
 
 
 def reached(workspace: Workspace) -> Callable[[], bool]:
@@ -154,7 +149,7 @@ def reached(workspace: Workspace) -> Callable[[], bool]:
     campaign = a_campaign(workspace, raw)
     tell(workspace, Contact.objects.get(), "go")
     apply_effects(workspace.id)
-    return lambda: [run.status for run in runs_of(campaign)] == ["converted"]
+    return lambda: [run.status for run in enrollments_of(campaign)] == ["converted"]
 
 
 @pytest.mark.parametrize("kind", [scored, renamed, in_a_window, of_all_time, started, reached])

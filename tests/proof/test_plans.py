@@ -6,13 +6,15 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from campaigns.models import Run
+from campaigns.models import Enrollment
 from config import clock
-from contacts.services import ContactReference
-from events.partitions import ensure_partitions
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
+from contacts.references import ContactReference
+from events.processing.effects import apply_effects
+from events.stream.partitions import ensure_partitions
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
-from scoring.services import save_rule
+from scoring.rules import save_rule
 from tests.campaigns.factories import a_campaign
 from tests.contacts.factories import a_contact
 from tests.plans import entries_read
@@ -89,7 +91,7 @@ def test_who_enters_a_campaign_costs_no_look_at_the_runs_of_others(time, is_know
 
     read = entries_read(lambda: apply_effects(workspace.id))
 
-    assert Run.objects.filter(contact=jane).count() == 3
+    assert Enrollment.objects.filter(contact=jane).count() == 3
     for statement, entries in read.items():
         assert entries.total() <= READ_AT_MOST, f"{entries} by {statement}"
 
@@ -129,8 +131,8 @@ _CONTACTS = (
 )
 _RUNS = [
     _CONTACTS,
-    "INSERT INTO campaigns_run (id, workspace_id, campaign_id, version_id, contact_id, key, status, depth,"
-    " triggered_at, step, since, awaits, awaited_value, steps_taken, attempts, error, started_at, end_reason,"
+    "INSERT INTO campaigns_enrollment (id, workspace_id, campaign_id, version_id, contact_id, key, status, depth,"
+    " triggered_at, step, listens_since, awaited_event, awaited_value, steps_taken, attempts, error, started_at, end_reason,"
     " is_test)"
     " SELECT gen_random_uuid(), %(workspace)s, %(campaign)s, %(version)s, id, 'once', 'completed', 0, %(now)s,"
     " '', %(now)s, '', '', 1, 0, '', %(now)s, 'end_of_workflow', false FROM contacts_contact"
@@ -146,10 +148,10 @@ _MANY = [
     "INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)"
     " SELECT gen_random_uuid(), %(workspace)s, %(segment)s, %(version)s, id, %(now)s FROM contacts_contact"
     " WHERE workspace_id = %(workspace)s",
-    "INSERT INTO segments_stay (id, workspace_id, segment_id, contact_id, entered_at)"
+    "INSERT INTO segments_membershipperiod (id, workspace_id, segment_id, contact_id, entered_at)"
     " SELECT gen_random_uuid(), %(workspace)s, %(segment)s, id, %(now)s FROM contacts_contact"
     " WHERE workspace_id = %(workspace)s",
-    "INSERT INTO events_due (id, workspace_id, subject, contact_id, lane, due_at)"
+    "INSERT INTO events_timer (id, workspace_id, timer_key, contact_id, lane, due_at)"
     " SELECT gen_random_uuid(), %(workspace)s, %(version)s, id, get_byte(uuid_send(id), 15) & 15, %(due)s"
     " FROM contacts_contact WHERE workspace_id = %(workspace)s",
     "INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)"

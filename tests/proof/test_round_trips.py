@@ -12,8 +12,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from contacts.services import resolve_company
-from events.services import PropertySpec, create_definition
+from contacts.companies import resolve_company
+from events.stream.definitions import PropertySpec, create_definition
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
 

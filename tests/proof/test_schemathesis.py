@@ -16,9 +16,10 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
 from config import wsgi
-from config.lending import Loan
-from segments.services import create_segment, run_build
-from tests.campaigns.rows import a_campaign_row, a_form_row, a_message, a_run, a_template_row
+from config.db.connection_slots import ConnectionCheckout
+from segments.build import run_build
+from segments.definitions import create_segment
+from tests.campaigns.rows import a_campaign_row, a_form_row, a_message, a_template_row, an_enrollment
 from tests.contacts.factories import a_contact
 from tests.scale import IS_WHOLE
 from tests.workspaces.factories import WorkspaceFactory, a_key
@@ -46,7 +47,7 @@ BOUNDED = settings(
 @pytest.fixture
 def _one_connection(monkeypatch):
     """Let requests have the test's connection, and keep its transaction open between them."""
-    monkeypatch.setattr(wsgi._lender, "begin", Loan)
+    monkeypatch.setattr(wsgi._lender, "begin", ConnectionCheckout)
     monkeypatch.setattr(wsgi._lender, "end", lambda: None)
     ends = (request_started, request_finished)
     for signal in ends:
@@ -111,7 +112,7 @@ def test_no_request_makes_an_error_of_ours(mode):
         "contact": contact.id,
         "segment_id": segment.id,
         "campaign_id": campaign.id,
-        "run_id": a_run(campaign, contact).id,
+        "run_id": an_enrollment(campaign, contact).id,
         "message_id": message.id,
         "template_id": a_template_row(workspace).id,
         "form_id": a_form_row(workspace).id,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.messages import MailServer
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import Client, System
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def system(tmp_path: Path, mail: MailServer) -> Iterator[System]:
 
 def test_what_is_leaving_is_waited_for_and_noted(system: System, mail: MailServer) -> None:
     mail.mailbox.answer_seconds = 5
-    reserve_messages(system)
+    enqueue_many(system)
     wait_for(lambda: mail.mailbox.texts >= 2, 20)
 
     seconds = system.stop(signal.SIGINT)
@@ -53,7 +53,7 @@ def test_what_is_leaving_is_waited_for_and_noted(system: System, mail: MailServe
 
 def test_a_second_ctrl_c_waits_for_nobody(system: System, mail: MailServer) -> None:
     mail.mailbox.answer_seconds = 60
-    reserve_messages(system)
+    enqueue_many(system)
     wait_for(lambda: mail.mailbox.texts >= 2, 20)
 
     system.process.send_signal(signal.SIGINT)
@@ -64,7 +64,7 @@ def test_a_second_ctrl_c_waits_for_nobody(system: System, mail: MailServer) -> N
     wait_for(lambda: not system.remains(), 5)
 
 
-def reserve_messages(system: System) -> None:
+def enqueue_many(system: System) -> None:
     """Have e-mails sent to as many contacts."""
     with closing(Client(system)) as client:
         for number in range(MESSAGES):

@@ -13,18 +13,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connections
 
-from campaigns.services.auditing import audit_workspace
-from campaigns.services.stepping import run_due
+from campaigns.journeys.processor import process_due_enrollments
+from campaigns.reporting.audit import check_consistency
 from config import clock
+from contacts.crud import create_contact
 from contacts.models import Contact, ContactScore
-from contacts.services import ContactChanges, ContactReference, create_contact
+from contacts.references import ContactChanges, ContactReference
 from events.models import Event, EventBatch, ParkedEffect
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
-from scoring.services import verify_contacts
-from segments.models import Stay
+from events.processing.effects import apply_effects
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
+from scoring.verification import verify_contacts
+from segments.models import MembershipPeriod
 from segments.verification import verify_segments
 from tests.campaigns.factories import a_campaign, definition, ends, marks, on_event, work
-from tests.rules.reference import Happening, Person, holds
+from tests.events.rules.reference import EventRecord, Person, holds
 from tests.scale import scaled
 from tests.scoring.factories import a_rule
 from tests.segments.factories import a_segment, did, every, in_segment, none_of, stays, who_is_in
@@ -96,7 +99,7 @@ def test_the_first_events_of_contacts_bring_them_in(clocks, people, skews, messa
         clocks.ahead = skews[-1 - place % len(skews)]
         while not is_over.is_set():
             apply_effects(workspace.id)
-            run_due(workspace.id, at_most_seconds=1)
+            process_due_enrollments(workspace.id, at_most_seconds=1)
             time.sleep(0.005)
 
     with _threads(apply, WORKERS):
@@ -138,7 +141,7 @@ def _people(workspace):
     events = {contact_id: [] for contact_id in Contact.objects.values_list("id", flat=True)}
     for row in Event.objects.filter(workspace=workspace, contact_id__isnull=False):
         events[row.contact_id].append(
-            Happening(row.id, row.name, row.occurred_at, row.properties, row.context)
+            EventRecord(row.id, row.name, row.occurred_at, row.properties, row.context)
         )
     return {contact_id: Person(events=tuple(those)) for contact_id, those in events.items()}
 
@@ -157,13 +160,15 @@ def _check_passing(segment, everybody):
         if told:
             assert told[0][0] >= bought[0]
             assert told[-1][1] == bought[-1] + MOMENT
-    assert not Stay.objects.filter(segment=segment, left_at=None).exists()
+    assert not MembershipPeriod.objects.filter(segment=segment, left_at=None).exists()
 
 
 def _audit(workspace):
-    gaps = []
-    audit_workspace(workspace.id, now=clock.now(), grace=timedelta(), tell=lambda gap: gaps.append(str(gap)))
-    assert gaps == []
+    inconsistencies = []
+    check_consistency(
+        workspace.id, now=clock.now(), grace=timedelta(), report=lambda gap: inconsistencies.append(str(gap))
+    )
+    assert inconsistencies == []
     assert verify_segments(workspace.id).is_sound
     assert verify_contacts(workspace.id, list(Contact.objects.values_list("id", flat=True))) == []
 

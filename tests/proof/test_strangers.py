@@ -6,10 +6,10 @@ import pytest
 from django.templatetags.static import static
 from django.test import Client
 
+from campaigns.forms.forms import FormValues, create_form
+from campaigns.messaging.public_links import unsubscribe_token
+from campaigns.messaging.tracking_links import click_url, open_url
 from campaigns.models import Message
-from campaigns.services.forms import FormValues, create_form
-from campaigns.services.links import unsubscribe_token
-from campaigns.services.tracked import click_url, open_url
 from config import clock
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer

@@ -9,37 +9,48 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.crypto import get_random_string
 from oauth2_provider.models import get_access_token_model
 
-from campaigns.models import Broadcast, Campaign, ChannelSettings, Form, Message, Run, Suppression, Template
-from campaigns.services.forms import FormValues, create_form
+from campaigns.forms.forms import FormValues, create_form
+from campaigns.models import (
+    Broadcast,
+    Campaign,
+    ChannelSettings,
+    Enrollment,
+    Form,
+    Message,
+    Suppression,
+    Template,
+)
 from config import clock
 from contacts.models import Contact, ContactScore, Tag
-from contacts.services import create_field
+from contacts.profiles.fields import create_field
 from events.models import Event, EventDefinition
-from events.services import IncomingEvent, PropertySpec, SchemaPolicy, create_definition
+from events.stream.definitions import PropertySpec, create_definition
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
+from segments.definitions import create_segment
 from segments.models import Membership as InSegment
 from segments.models import Segment
-from segments.services import add_members, create_segment
+from segments.static_members import add_members
 from tests.campaigns.rows import (
     a_campaign_row,
     a_decision,
     a_message,
-    a_run,
     a_submission,
     a_suppression,
     a_template_row,
+    an_enrollment,
 )
 from tests.contacts.factories import a_contact
 from tests.stream import record_event
 from tests.workspaces.factories import PASSWORD, MembershipFactory, WorkspaceFactory, a_key, an_application
+from workspaces.authentication.jwt import issue_tokens
 from workspaces.models import ApiKey
-from workspaces.tokens import issue_tokens
 
 pytestmark = pytest.mark.django_db
 
 _MODELS = (
     *(Contact, Tag, Event, EventDefinition, ScoringRule, Segment, InSegment, ApiKey),
-    *(Broadcast, Campaign, Run, Message, Template, Form, Suppression, ChannelSettings),
+    *(Broadcast, Campaign, Enrollment, Message, Template, Form, Suppression, ChannelSettings),
 )
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -98,8 +109,10 @@ class Victim:
             contact_ids=[self.contact.id],
             due_at=clock.now(),
         )
-        self.run = a_run(self.campaign, self.contact, step=SECRET)
-        a_decision(self.campaign, self.contact, "entered", SECRET, run_id=self.run.id, event_id=self.event_id)
+        self.run = an_enrollment(self.campaign, self.contact, step=SECRET)
+        a_decision(
+            self.campaign, self.contact, "entered", SECRET, enrollment_id=self.run.id, event_id=self.event_id
+        )
         self.message = a_message(self.contact, self.campaign, subject=SECRET, status="UNKNOWN")
         self.template = a_template_row(self.workspace, SECRET)
         asked = [{"name": "mail", "type": "email", "required": True}]

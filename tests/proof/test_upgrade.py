@@ -7,21 +7,18 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
+from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Message
-from campaigns.services.auditing import audit_workspace
-from campaigns.services.delivery import deliver_ready
-from config import clock, readiness
+from campaigns.reporting.audit import check_consistency
+from config import clock
+from config.http import readiness
+from contacts.crud import tag_contact, update_contact
+from contacts.erasure.erasures import erase_person
+from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact
-from contacts.services import (
-    ContactChanges,
-    erase_person,
-    merge_contacts,
-    tag_contact,
-    undo_merge,
-    update_contact,
-)
+from contacts.references import ContactChanges
 from events.models import EventBatch, ParkedEffect
-from scoring.services import verify_contacts
+from scoring.verification import verify_contacts
 from segments.verification import verify_segments
 from tests.campaigns.factories import a_campaign, definition, marks, sends, work
 from tests.native import NativeClient
@@ -75,7 +72,7 @@ class Life:
         a_campaign(self.workspace, definition(sends(self.workspace), marks()))
         self.rounds = 0
 
-    def go_on(self):
+    def process_batches(self):
         """Have new persons come, do things, change, be merged and parted, be written to; one is erased."""
         self.rounds += 1
         contacts = []
@@ -114,17 +111,17 @@ class Life:
 def test_code_from_before_goes_on_while_the_schema_is_a_newer_one(newer):
     life = Life()
     for _ in range(ROUNDS):
-        life.go_on()
+        life.process_batches()
     newer()
     for _ in range(2):
-        life.go_on()
+        life.process_batches()
 
     assert not EventBatch.objects.exists()
     assert not ParkedEffect.objects.exists()
     assert set(Message.objects.values_list("status", flat=True)) == {"SENT"}
-    gaps = []
-    audit_workspace(life.workspace.id, now=clock.now(), grace=timedelta(), tell=gaps.append)
-    assert gaps == []
+    inconsistencies = []
+    check_consistency(life.workspace.id, now=clock.now(), grace=timedelta(), report=inconsistencies.append)
+    assert inconsistencies == []
     assert verify_segments(life.workspace.id).is_sound
     assert verify_contacts(life.workspace.id, list(Contact.objects.values_list("id", flat=True))) == []
 

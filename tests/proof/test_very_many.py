@@ -3,8 +3,9 @@
 import pytest
 from django.db import connection
 
+from contacts.erasure.erasures import erase_person
+from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact, ContactTag, ErasedIdentifier, Identifier, Tag
-from contacts.services import erase_person, merge_contacts, undo_merge
 from tests import conftest
 from tests.contacts.factories import a_contact
 from tests.scale import TIMES

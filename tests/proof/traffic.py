@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.campaigns.messages import MailServer
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import RECOVERY_SECONDS, Client, System, manage
 from tests.proof.tenants import ACTED, GREETED
 
@@ -402,7 +402,7 @@ def _stuck(system: System) -> int:
     """Return how much is not at its end, of everything that should be."""
     ((stuck,),) = system.rows(
         "SELECT (SELECT count(*) FROM events_eventbatch) + (SELECT count(*) FROM events_parkedeffect)"
-        " + (SELECT count(*) FROM campaigns_run WHERE status = 'open')"
+        " + (SELECT count(*) FROM campaigns_enrollment WHERE status = 'open')"
         " + (SELECT count(*) FROM campaigns_message WHERE status <> 'SENT')"
     )
     return int(stuck)
@@ -426,14 +426,14 @@ def _of_marks(table: str, on: str) -> str:
 
 _MESSAGES = (
     "(SELECT r.workspace_id, r.event_id, m.id, m.status"
-    " FROM campaigns_run r JOIN campaigns_message m ON m.workspace_id = r.workspace_id AND m.run_id = r.id)"
+    " FROM campaigns_enrollment r JOIN campaigns_message m ON m.workspace_id = r.workspace_id AND m.enrollment_id = r.id)"
 )
 _EFFECTS = {
     "entry": _of_marks("scoring_scoreentry", "t.event_id = e.id AND t.points = 1"),
     "points": "SELECT contact_id::text, points::int FROM contacts_contactscore",
     "member": "SELECT m.contact_id::text, count(*)::int FROM segments_membership m"
     " JOIN segments_segment s ON s.workspace_id = m.workspace_id AND s.version = m.version GROUP BY 1",
-    "run": _of_marks("campaigns_run", "t.event_id = e.id AND t.status = 'completed'"),
+    "run": _of_marks("campaigns_enrollment", "t.event_id = e.id AND t.status = 'completed'"),
     "message": _of_marks(_MESSAGES, "t.event_id = e.id AND t.status = 'SENT'"),
     "note": _of_marks("events_event", "t.cause_id = e.id AND t.name = 'mark' AND t.source = 'system'"),
 }

@@ -1,7 +1,7 @@
 """Scoring rules with the least data."""
 
 from scoring.models import ScoringRule
-from scoring.services import save_rule
+from scoring.rules import save_rule
 
 
 def a_rule(workspace, event_name, points, condition=None, **values):

@@ -3,9 +3,10 @@
 from decimal import Decimal
 
 from contacts.models import Contact, ContactScore
-from contacts.services import ContactReference
+from contacts.references import ContactReference
 from events.models import Event
-from events.services import IncomingEvent, SchemaPolicy, record_events
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import RuleScore, ScoreEntry
 from tests.scoring.reference import counting, value_of
 

@@ -11,22 +11,16 @@ from hypothesis import strategies as st
 
 from config import clock, ids
 from contacts.models import Contact, ContactScore, Tag
-from contacts.services import ContactReference
-from events.models import Due, EffectsLevel, Event, ParkedEffect
-from events.services import (
-    DueDecision,
-    EffectBatch,
-    EffectEvent,
-    IncomingEvent,
-    SchemaPolicy,
-    apply_effects,
-    enqueue_events,
-    record_events,
-)
+from contacts.references import ContactReference
+from events.models import EffectsLevel, Event, ParkedEffect, Timer
+from events.processing.effects import DueTimer, EffectBatch, EffectEvent, apply_effects
+from events.stream.outbox import enqueue_events
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.effects import apply_scoring_rules
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from scoring.services import delete_rule, save_rule
-from scoring.services.folded import SCORE_SUBJECT
+from scoring.rule_scores import SCORE_TIMER_KEY
+from scoring.rules import delete_rule, save_rule
 from tests.contacts.factories import a_contact
 from tests.scale import scaled
 from tests.scoring.conftest import VirtualClock
@@ -121,15 +115,15 @@ def test_the_score_is_the_fold_from_scratch(settings, all_terms, all_steps, size
                 assert stored_scores(workspace) == expected
     assert_marks_are_right(workspace, rules)
     assert_only_ordered_rules_keep_a_state(workspace, rules)
-    assert not Due.objects.filter(workspace_id=workspace.id, due_at__lte=time())
+    assert not Timer.objects.filter(workspace_id=workspace.id, due_at__lte=time())
 
 
 def test_a_score_decays_at_its_moment_and_no_look_is_taken_after_the_last_one(workspace, time):
     a_rule(workspace, "buy", 10, decay_points=Decimal(4), decay_days=2)
     send(workspace, ("ada", None, {}))
     apply_effects(workspace.id)
-    (due,) = Due.objects.values_list("subject", "due_at")
-    assert due == (SCORE_SUBJECT, time() + timedelta(days=2))
+    (due,) = Timer.objects.values_list("timer_key", "due_at")
+    assert due == (SCORE_TIMER_KEY, time() + timedelta(days=2))
 
     time.pass_(days=2, microseconds=-1)
     assert apply_effects(workspace.id) == "nothing"
@@ -141,7 +135,7 @@ def test_a_score_decays_at_its_moment_and_no_look_is_taken_after_the_last_one(wo
     time.pass_(days=30)
     apply_effects(workspace.id)
     assert score_of(workspace, "ada") == 0
-    assert not Due.objects.exists()
+    assert not Timer.objects.exists()
 
 
 def test_whoever_is_due_and_gone_gets_no_score(workspace, time):
@@ -168,7 +162,7 @@ def test_every_contact_whose_score_changes_is_told_of(workspace, time):
     assert told == [True, True, False]
     now = time.pass_(days=1)
     ada = Contact.objects.get()
-    batch = EffectBatch(workspace.id, [], now, [DueDecision(SCORE_SUBJECT, ada.id, now)])
+    batch = EffectBatch(workspace.id, [], now, [DueTimer(SCORE_TIMER_KEY, ada.id, now)])
     apply_scoring_rules(batch)
     assert batch.scores_changed == {ada.id}
     assert score_of(workspace, "ada") == 5

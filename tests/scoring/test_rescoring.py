@@ -13,19 +13,15 @@ from hypothesis import strategies as st
 
 from config import clock, ids
 from contacts.models import Contact, ContactScore, ContactTag, Tag
-from events.models import Due, EffectsLevel, Event
-from events.services import LANES, apply_effects, record_consequences
-from events.services.consequences import MAX_DEPTH, Consequence
+from events.models import EffectsLevel, Event, Timer
+from events.processing.effects import apply_effects
+from events.stream.derived_events import MAX_DEPTH, DerivedEvent, record_derived_events
+from events.stream.outbox import LANE_COUNT
 from scoring import tasks
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from scoring.services import (
-    delete_rule,
-    rescore_contacts,
-    rescore_lane,
-    rescore_rule,
-    save_rule,
-)
-from scoring.services.folded import SCORE_SUBJECT
+from scoring.rescoring import rescore_contacts, rescore_lane
+from scoring.rule_scores import SCORE_TIMER_KEY
+from scoring.rules import delete_rule, rescore_rule, save_rule
 from tests.scale import scaled
 from tests.scoring.conftest import VirtualClock
 from tests.scoring.factories import a_rule
@@ -48,7 +44,7 @@ def _scores_only(settings):
 
 def work_off(rule, **options):
     """Do what the workers do for a rule that is to be re-scored."""
-    for lane in range(LANES):
+    for lane in range(LANE_COUNT):
         rescore_lane(rule.workspace_id, rule.id, lane, **options)
     rule.refresh_from_db()
     assert not rule.is_rescoring
@@ -132,8 +128,8 @@ class TestRules:
         apply_effects(workspace.id)
         ada = Contact.objects.get()
         for depth in (MAX_DEPTH, MAX_DEPTH + 1):
-            looped = Consequence("loop", ada.id, time(), level=EffectsLevel.ALL, depth=depth)
-            record_consequences(workspace.id, [looped], now=time())
+            looped = DerivedEvent("loop", ada.id, time(), level=EffectsLevel.ALL, depth=depth)
+            record_derived_events(workspace.id, [looped], now=time())
         rule = ScoringRule(workspace=workspace, name="r", event_name="loop", points=Decimal(3))
         save_rule(rule, rescore=True)
         work_off(rule)
@@ -154,7 +150,7 @@ class TestRules:
         send(workspace, ("ada", None, {}))
         apply_effects(workspace.id)
         save_rule(rule, rescore=True, points=Decimal(2))
-        for lane in range(LANES // 2):
+        for lane in range(LANE_COUNT // 2):
             rescore_lane(workspace.id, rule.id, lane)
         time.pass_(seconds=1)
         # What the rule of before gave is not all known yet: this one is for all history too.
@@ -185,7 +181,7 @@ class TestRules:
         apply_effects(workspace.id)
         save_rule(rule, rescore=True, points=Decimal(1), max_score=Decimal(15))
         delete_rule(rule)
-        for lane in range(LANES):
+        for lane in range(LANE_COUNT):
             rescore_lane(workspace.id, rule.id, lane)
         assert score_of(workspace, "ada") == 15
 
@@ -206,12 +202,12 @@ class TestRules:
         assert tasks.sweep_rescores() == "done"
         assert tasks.sweep_rescores() == "nothing"
         monkeypatch.setattr(tasks, "TURN_SECONDS", 1e-9)
-        monkeypatch.setattr("scoring.services.rescoring.CHUNK", 1)
+        monkeypatch.setattr("scoring.rescoring.CHUNK", 1)
         words = []
         while queue:
             task, args = queue.pop(0)
             words.append(task(*args))
-        assert words.count("done") == 1 + LANES
+        assert words.count("done") == 1 + LANE_COUNT
         assert set(stored_scores(workspace).values()) == {5}
         assert tasks.rescore_rule(str(workspace.id), str(rule.id)) == "nothing"
 
@@ -222,12 +218,12 @@ class TestRules:
         save_rule(rule, rescore=True, condition={"field": "metadata.amount", "operator": "exists"})
         work_off(rule)
         changed = Contact.objects.get(identifiers__value="ada@example.test")
-        due = Due.objects.filter(subject=SCORE_SUBJECT, due_at__lte=time())
+        due = Timer.objects.filter(timer_key=SCORE_TIMER_KEY, due_at__lte=time())
         assert [one.contact_id for one in due] == [changed.id]
 
 
 def work_off_if_any(rule):
-    for lane in range(LANES):
+    for lane in range(LANE_COUNT):
         rescore_lane(rule.workspace_id, rule.id, lane)
 
 
@@ -252,8 +248,8 @@ def test_after_a_rescore_the_score_is_what_the_new_rule_gives(
         apply_effects(workspace.id)
         time.pass_(days=3)
         save_rule(rule, rescore=True, **new)
-        for lane in range(LANES):
-            if lane == LANES // 2:
+        for lane in range(LANE_COUNT):
+            if lane == LANE_COUNT // 2:
                 time.pass_(days=5)
                 _send(workspace, time, then)
                 if is_applied_meanwhile:
@@ -366,7 +362,7 @@ def test_a_rescore_while_events_flow():
     def edit():
         for points in (2, 3):
             save_rule(rule, rescore=True, points=Decimal(points), max_score=Decimal(30))
-            for lane in range(LANES):
+            for lane in range(LANE_COUNT):
                 rescore_lane(workspace.id, rule.id, lane, chunk=2)
 
     ingesting = threading.Thread(target=work, args=[ingest])

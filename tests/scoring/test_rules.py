@@ -1,12 +1,13 @@
 import pytest
 
-from contacts.services import ContactReference
-from events.conditions import validate_condition
+from contacts.references import ContactReference
 from events.errors import InvalidCondition
-from events.services import IncomingEvent, SchemaPolicy, apply_effects
+from events.processing.effects import apply_effects
+from events.rules.conditions import validate_condition
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.errors import ScoringRuleNotFound
 from scoring.models import ScoreEntry, ScoringRule
-from scoring.services import delete_rule, save_rule
+from scoring.rules import delete_rule, save_rule
 from tests.scoring.factories import a_rule
 from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory

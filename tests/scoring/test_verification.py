@@ -10,11 +10,12 @@ from django.core.management import CommandError, call_command
 from django.db.models import F
 
 from contacts.models import Contact, ContactScore
-from events.models import Due, Event
-from events.rules import compiling, matching
-from events.services import apply_effects
+from events.models import Event, Timer
+from events.processing.effects import apply_effects
+from events.rules import compiler, event_matching
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from scoring.services import save_rule, verify_contacts
+from scoring.rules import save_rule
+from scoring.verification import verify_contacts
 from tests.scoring.factories import a_rule
 from tests.scoring.histories import send, stored_scores
 from tests.workspaces.factories import WorkspaceFactory
@@ -153,7 +154,7 @@ def _unknown_value(workspace):
 
 
 def _nobody_looks(workspace):
-    Due.objects.filter(contact_id=everyone(workspace)[0]).delete()
+    Timer.objects.filter(contact_id=everyone(workspace)[0]).delete()
 
 
 PLANTED = [
@@ -230,17 +231,17 @@ def test_an_option_that_means_nothing_is_refused(db, name, option):
 
 def test_a_condition_that_the_system_takes_for_another_is_found(workspace, time, monkeypatch):
     """What is compiled wrongly is judged wrongly everywhere; the verification asks nothing that is compiled."""
-    real = compiling.compile_operator
+    real = compiler.compile_operator
 
     def mistaken(operator, column, value):
         return real("gt" if operator == "gte" else operator, column, value)
 
-    monkeypatch.setattr(compiling, "compile_operator", mistaken)
+    monkeypatch.setattr(compiler, "compile_operator", mistaken)
     # What was compiled before is kept.
-    matching._compiled.cache_clear()
+    event_matching._compiled.cache_clear()
     send(workspace, ("ada", time(), {"amount": 5}))
     apply_effects(workspace.id)
-    matching._compiled.cache_clear()
+    event_matching._compiled.cache_clear()
     (what,) = differences(workspace)
     assert "earned nothing under rule" in what
 

@@ -5,11 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from contacts.models import Contact
-from contacts.services import ContactReference
+from contacts.references import ContactReference
 from events.models import Event
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, record_events
-from segments.models import Membership, Segment, Stay
-from segments.services import create_segment, run_build
+from events.processing.effects import apply_effects
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
+from segments.build import run_build
+from segments.definitions import create_segment
+from segments.models import Membership, MembershipPeriod, Segment
 from workspaces.models import Workspace
 
 
@@ -78,7 +81,9 @@ def who_is_in(segment: Segment) -> set[UUID]:
 
 def stays(segment: Segment, contact: Contact) -> list[tuple[datetime, datetime | None]]:
     """Return when a contact was in a segment, the first time first."""
-    rows = Stay.objects.filter(workspace_id=segment.workspace_id, segment=segment, contact=contact)
+    rows = MembershipPeriod.objects.filter(
+        workspace_id=segment.workspace_id, segment=segment, contact=contact
+    )
     return list(rows.order_by("entered_at").values_list("entered_at", "left_at"))
 
 

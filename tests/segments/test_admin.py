@@ -11,8 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from config import clock
+from segments.build import run_build
+from segments.definitions import create_segment, update_segment
 from segments.models import Membership, Segment
-from segments.services import add_members, create_segment, run_build, update_segment
+from segments.static_members import add_members
 from tests.admin.confirming import post_and_confirm
 from tests.contacts.factories import a_contact
 from tests.segments.factories import (

@@ -6,13 +6,18 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from contacts.crud import tag_contact, update_contact
+from contacts.merging.merges import merge_contacts
 from contacts.models import Contact
-from contacts.services import ContactChanges, merge_contacts, tag_contact, update_contact
+from contacts.references import ContactChanges
 from events.models import EffectsLevel, Event, EventBatch
-from events.services import IncomingEvent, SchemaPolicy, apply_effects, effects, record_events
+from events.processing import effects
+from events.processing.effects import apply_effects
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
-from scoring.services import save_rule
-from segments.models import Membership, Stay
+from scoring.rules import save_rule
+from segments.models import Membership, MembershipPeriod
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, none_of, send
@@ -192,7 +197,7 @@ def test_an_event_that_came_late_is_the_cause_and_dates_nothing_back(workspace, 
     (late,) = record(workspace, of(settled, "buy", at=time.now() - timedelta(hours=4)))
     apply_effects(workspace.id)
     assert cause(segment) == late
-    assert Stay.objects.get(workspace=workspace, segment=segment).entered_at == time.now()
+    assert MembershipPeriod.objects.get(workspace=workspace, segment=segment).entered_at == time.now()
 
 
 def test_a_merge_that_changes_it_is_the_cause(workspace, settled, jane):

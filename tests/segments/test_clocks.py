@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from events.models import Event
-from events.services import apply_effects
+from events.processing.effects import apply_effects
 from events.tasks import wake_due
-from segments.services import explain_membership, preview_rule
+from segments.memberships import explain_membership
+from segments.preview import preview_rule
 from segments.verification import verify_segments
 from tests.segments.factories import a_segment, did, none_of, send, stays, tell, told, who_is_in
 

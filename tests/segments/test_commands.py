@@ -8,11 +8,13 @@ from django.core.management import CommandError, call_command
 
 from config import clock
 from contacts.models import Contact, ContactScore
-from events.models import Aggregate, Due, EffectsLevel, EventBatch
-from events.services import apply_effects, built_measures
-from segments.models import Membership, Segment, Stay
-from segments.services import add_members, create_segment, update_segment
-from segments.verification import Fault, verify_segments
+from events.aggregates.registry import built_aggregates
+from events.models import ContactAggregate, EffectsLevel, EventBatch, Timer
+from events.processing.effects import apply_effects
+from segments.definitions import create_segment, update_segment
+from segments.models import Membership, MembershipPeriod, Segment
+from segments.static_members import add_members
+from segments.verification import DifferenceKind, verify_segments
 from tests.contacts.factories import a_contact
 from tests.segments.factories import (
     a_segment,
@@ -53,7 +55,7 @@ def run(command, **options):
 
 
 def faults(workspace, **options):
-    return {(one.contact_id, one.fault) for one in verify_segments(workspace.id, **options).differences}
+    return {(one.contact_id, one.kind) for one in verify_segments(workspace.id, **options).differences}
 
 
 def kick_out(segment, contact):
@@ -84,10 +86,10 @@ def test_a_membership_that_is_lost_or_too_many_is_found(workspace, jane, john, b
     kick_out(buyers, jane)
     smuggle_in(buyers, john.id)
     assert faults(workspace) == {
-        (jane.id, Fault.MISSING),
-        (jane.id, Fault.UNTOLD),
-        (john.id, Fault.SURPLUS),
-        (john.id, Fault.UNTOLD),
+        (jane.id, DifferenceKind.MISSING),
+        (jane.id, DifferenceKind.UNPUBLISHED),
+        (john.id, DifferenceKind.SURPLUS),
+        (john.id, DifferenceKind.UNPUBLISHED),
     }
     with pytest.raises(CommandError) as refused:
         run("verify_segments")
@@ -108,7 +110,7 @@ def test_a_repair_mends_it(workspace, jane, john, buyers):
 
 def test_a_repair_tells_who_went_and_starts_no_campaign(workspace, john, buyers):
     smuggle_in(buyers, john.id)
-    Stay.objects.create(workspace=workspace, segment=buyers, contact=john, entered_at=clock.now())
+    MembershipPeriod.objects.create(workspace=workspace, segment=buyers, contact=john, entered_at=clock.now())
     run("verify_segments", repair=True)
     assert who_is_in(buyers).isdisjoint({john.id})
     assert told(buyers, john) == ["segment.exited"]
@@ -118,13 +120,13 @@ def test_a_repair_tells_who_went_and_starts_no_campaign(workspace, john, buyers)
 
 def test_a_wrong_aggregate_is_counted_anew(workspace, jane):
     thrice = a_segment(workspace, did("buy", operator="gte", value=3))
-    assert built_measures(workspace.id)
+    assert built_aggregates(workspace.id)
     send(workspace, jane, "buy", "buy", "buy")
-    Aggregate.objects.update(count=1)
+    ContactAggregate.objects.update(count=1)
     kick_out(thrice, jane)
     assert verify_segments(workspace.id, repair=True).is_sound
     assert who_is_in(thrice) == {jane.id}
-    assert Aggregate.objects.get().count == 3
+    assert ContactAggregate.objects.get().count == 3
 
 
 def test_segments_that_build_on_a_wrong_one_are_mended_after_it(workspace, jane, buyers):
@@ -156,9 +158,9 @@ def test_what_still_waits_for_its_effects_is_no_difference(workspace, john, time
 def test_a_moment_that_was_forgotten_is_found(workspace, john, time):
     lapsing = a_segment(workspace, did("buy", timeWindow="1d"))
     send(workspace, john, "buy", at=time.now())
-    Due.objects.all().delete()
+    Timer.objects.all().delete()
     time.go(days=1)
-    assert faults(workspace) == {(john.id, Fault.SURPLUS)}
+    assert faults(workspace) == {(john.id, DifferenceKind.SURPLUS)}
     assert verify_segments(workspace.id, repair=True).is_sound
     assert who_is_in(lapsing) == set()
 
@@ -169,7 +171,7 @@ def test_members_that_are_no_contacts_are_put_out(workspace, jane, john, buyers)
     smuggle_in(press, ghost)
     add_members(workspace, press, contact_ids=[john.id])
     Contact.objects.filter(id=john.id).update(merged_into=jane)
-    assert (ghost, Fault.STRAY) in faults(workspace)
+    assert (ghost, DifferenceKind.STRAY) in faults(workspace)
     found = verify_segments(workspace.id, repair=True)
     assert {one.contact_id for one in found.differences} == {ghost}
     assert found.is_sound
@@ -180,8 +182,8 @@ def test_members_that_are_no_contacts_are_put_out(workspace, jane, john, buyers)
 def test_a_merged_contacts_history_counts_for_its_survivor(workspace, jane, john, buyers):
     Contact.objects.filter(id=jane.id).update(merged_into=john)
     assert faults(workspace) == {
-        (john.id, Fault.MISSING),
-        (jane.id, Fault.STRAY),
+        (john.id, DifferenceKind.MISSING),
+        (jane.id, DifferenceKind.STRAY),
     }
 
 
@@ -196,7 +198,7 @@ def test_a_sample_looks_at_so_many_contacts(workspace, jane, john, buyers):
     assert verify_segments(workspace.id, sample=1).contacts == 1
     assert verify_segments(workspace.id, sample=99).contacts == 2
     kick_out(buyers, jane)
-    assert faults(workspace, sample=2) == {(jane.id, Fault.MISSING)}
+    assert faults(workspace, sample=2) == {(jane.id, DifferenceKind.MISSING)}
 
 
 def test_only_the_segments_that_are_named_are_looked_at(workspace, jane, john, buyers):
@@ -257,7 +259,7 @@ def test_a_rebuild_that_fails_says_so(workspace, jane, buyers, monkeypatch):
     def fail(*args, **options):
         raise ValueError("no")
 
-    monkeypatch.setattr("segments.services.building.judge_contacts", fail)
+    monkeypatch.setattr("segments.build.evaluate_contacts", fail)
     with pytest.raises(CommandError, match="Buyers"):
         run("rebuild_segments", wait=True)
     buyers.refresh_from_db()

@@ -6,9 +6,10 @@ import pytest
 from django.db import connection
 
 from events.models import Event, ParkedEffect
-from events.services import apply_effects
+from events.processing.effects import apply_effects
+from segments.build import run_build
+from segments.definitions import rebuild_segment, update_segment
 from segments.models import Segment
-from segments.services import rebuild_segment, run_build, update_segment
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, none_of, send, tell, told, who_is_in
 
@@ -116,14 +117,14 @@ def test_a_segment_that_takes_too_long_is_parked(workspace, jane, settings):
         cursor.execute(
             "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
             " $$BEGIN PERFORM pg_sleep(2); RETURN NEW; END$$;"
-            f" CREATE TRIGGER dawdle BEFORE INSERT ON events_due FOR EACH ROW"
-            f" WHEN (NEW.subject = '{slow.version}') EXECUTE FUNCTION dawdle()"
+            f" CREATE TRIGGER dawdle BEFORE INSERT ON events_timer FOR EACH ROW"
+            f" WHEN (NEW.timer_key = '{slow.version}') EXECUTE FUNCTION dawdle()"
         )
     try:
         send(workspace, jane, "buy")
     finally:
         with connection.cursor() as cursor:
-            cursor.execute("DROP TRIGGER dawdle ON events_due; DROP FUNCTION dawdle()")
+            cursor.execute("DROP TRIGGER dawdle ON events_timer; DROP FUNCTION dawdle()")
     slow.refresh_from_db()
     assert "timeout" in slow.error
     assert who_is_in(other) == {jane.id}

@@ -7,15 +7,18 @@ from functools import partial
 import pytest
 from django.db import connection, connections
 
+from contacts.crud import delete_contact
 from contacts.models import Contact
-from contacts.services import delete_contact
-from events.models import Due, Event, EventBatch
-from events.services import apply_effects
-from events.services import effects as runner
+from events.models import Event, EventBatch, Timer
+from events.processing import effects as runner
+from events.processing.effects import apply_effects
 from events.tasks import wake_due
-from segments import effects
-from segments.models import Membership, Stay
-from segments.services import add_members, create_segment, judging, run_build, static, update_segment
+from segments import effects, static_members
+from segments import evaluation as judging
+from segments.build import run_build
+from segments.definitions import create_segment, update_segment
+from segments.models import Membership, MembershipPeriod
+from segments.static_members import add_members
 from segments.verification import verify_segments
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, none_of, stays, tell, who_is_in
@@ -162,15 +165,15 @@ def left_of(workspace, contact_id):
     kept = {"workspace": workspace, "contact_id": contact_id}
     return (
         Membership.objects.filter(**kept).count(),
-        Stay.objects.filter(**kept, left_at=None).count(),
-        Due.objects.filter(**kept).count(),
+        MembershipPeriod.objects.filter(**kept, left_at=None).count(),
+        Timer.objects.filter(**kept).count(),
     )
 
 
 def test_a_contact_that_is_deleted_while_it_is_judged_is_in_no_segment(workspace, jane, monkeypatch):
     segment = a_segment(workspace, did("buy", timeWindow="7d"))
     tell(workspace, jane, "buy")
-    arrived, may_go = paused(monkeypatch, effects, "tell")
+    arrived, may_go = paused(monkeypatch, effects, "publish_changes")
 
     def delete():
         assert arrived.wait(timeout=30)
@@ -188,7 +191,7 @@ def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspa
     tell(workspace, jane, "buy")
     apply_effects(workspace.id)
     segment = create_segment(workspace, name="Built", raw=did("buy", timeWindow="7d"))
-    arrived, may_go = paused(monkeypatch, judging, "others_of")
+    arrived, may_go = paused(monkeypatch, judging, "merged_ids")
 
     def delete():
         assert arrived.wait(timeout=30)
@@ -204,7 +207,7 @@ def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspa
 def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(workspace, jane, monkeypatch):
     segment = create_segment(workspace, name="List", evaluation="STATIC")
     # Right after it was found, before it is put in.
-    arrived, may_go = paused(monkeypatch, static, "_keep")
+    arrived, may_go = paused(monkeypatch, static_members, "_keep")
 
     def delete():
         assert arrived.wait(timeout=30)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.messages import MailServer
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import Client, manage
 from tests.servers.conftest import Broker
 from tests.servers.test_systems import CATCH_UP_SECONDS, OUTAGE_SECONDS, ServerSystem, running
@@ -71,7 +71,9 @@ def check_story(
     assert system.rows("SELECT count(DISTINCT contact_id), count(*) FROM segments_membership") == [
         (CONTACTS, CONTACTS)
     ]
-    assert system.rows("SELECT status, count(*) FROM campaigns_run GROUP BY 1") == [("completed", CONTACTS)]
+    assert system.rows("SELECT status, count(*) FROM campaigns_enrollment GROUP BY 1") == [
+        ("completed", CONTACTS)
+    ]
     assert system.rows("SELECT points::int, count(*) FROM contacts_contactscore GROUP BY 1") == [
         (7, CONTACTS)
     ]

@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.config.test_supervisor import wait_for
+from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import WORKER, Client, Senders, System, check_once, child_of, lives
 from tests.servers.conftest import Broker
 
@@ -114,7 +114,7 @@ def check_kills(system: ServerSystem) -> None:
         lambda: system.child(WORKER),
         lambda: child_of(system, "granian"),
         lambda: system.child(WORKER),
-        lambda: system.child("config.beat beat"),
+        lambda: system.child("config.runtime.beat beat"),
         lambda: system.child("granian"),
         lambda: system.child(WORKER),
     ]

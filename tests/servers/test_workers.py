@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.config.test_broker import PUBLISH, ROOT, kill
+from tests.config.runtime.test_broker import PUBLISH, ROOT, kill
 from tests.servers.conftest import Broker, required
 
 

@@ -17,17 +17,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from config.lending import belongs_to
-from config.wire import LeanJSONRenderer, StrictJSONParser
+from config.db.connection_slots import belongs_to
+from config.http.json import LeanJSONRenderer, StrictJSONParser
 from workspaces.access import Credential, require_access, require_scopes
 from workspaces.api.errors import ErrorTable, NotAnObject, exception_handler
-from workspaces.authentication import BearerAuthentication, SessionAuthentication
+from workspaces.authentication.schemes import BearerAuthentication, SessionAuthentication
 from workspaces.models import Workspace
 from workspaces.scopes import Need, missing_scopes
 from workspaces.throttles import ThrottleState, hit, throttled
 
 
-class OneFormat(BaseContentNegotiation):
+class SingleFormatNegotiation(BaseContentNegotiation):
     """Answer in the one format there is, whatever the Accept header says: none of the vendors answers 406."""
 
     def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
@@ -63,7 +63,7 @@ class ApiRequest(Request):
         return self._full_data
 
 
-class RefusalsInOwnFormat(APIView):
+class ErrorTableMixin(APIView):
     """A view that answers every refusal by its `error_table`, and everything in its one format."""
 
     authentication_classes: Any = (BearerAuthentication, SessionAuthentication)
@@ -71,7 +71,7 @@ class RefusalsInOwnFormat(APIView):
     throttle_classes: Any = ()
     parser_classes: Any = (StrictJSONParser,)
     renderer_classes: Any = (LeanJSONRenderer,)
-    content_negotiation_class: Any = OneFormat
+    content_negotiation_class: Any = SingleFormatNegotiation
     # Its POST records events, and keeps the answer under an Idempotency-Key itself.
     claims_keys: ClassVar[bool] = False
     # No answer of DRF's own to OPTIONS: it fits no wire format, so OPTIONS is a 405.
@@ -132,7 +132,7 @@ class RefusalsInOwnFormat(APIView):
         return exception_handler
 
 
-class WorkspaceAccess(RefusalsInOwnFormat):
+class WorkspaceAccess(ErrorTableMixin):
     """A view of one workspace: authenticated, allowed and within its rate before the handler runs.
 
     `scopes` maps a method to the scopes it needs, divided by spaces; `needs` are those that depend on what is
@@ -174,8 +174,8 @@ class WorkspaceAccess(RefusalsInOwnFormat):
         self, key: str, act: Callable[..., Any] | None, request: Request, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
         act = partial(act or self.http_method_not_allowed, request, *args, **kwargs)
-        answer_once = import_string(settings.ANSWER_ONCE)
-        answer: HttpResponseBase = answer_once(
+        respond_once = import_string(settings.ANSWER_ONCE)
+        answer: HttpResponseBase = respond_once(
             request, self.workspace.id, key, act, secrets=self.secrets_shown
         )
         return answer

@@ -14,11 +14,11 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from config.database.faults import fault_of
-from config.encodings import SUPPORTED
+from config.db.errors import classify_database_error
 from config.errors import DomainError
-from config.rendering import dumps
-from config.wire import BodyOverdue, BodyTooLarge, UnsupportedEncoding, refusal_of
+from config.http.compression import SUPPORTED
+from config.http.json import BodyTimeout, BodyTooLarge, UnsupportedEncoding, parsing_error_of
+from config.http.rendering import dumps
 
 Details = Mapping[str, list[str]]
 RETRY_SECONDS = 2
@@ -64,7 +64,7 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (Http404, "not_found", 404),
     (exceptions.MethodNotAllowed, "method_not_allowed", 405),
     (exceptions.NotAcceptable, "not_acceptable", 406),
-    (BodyOverdue, "body_overdue", 408),
+    (BodyTimeout, "body_overdue", 408),
     (BodyTooLarge, "body_too_large", 413),
     (RequestDataTooBig, "body_too_large", 413),
     (UnsupportedEncoding, "unsupported_encoding", 415),
@@ -77,7 +77,7 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (exceptions.ValidationError, "invalid", 400),
     (SuspiciousOperation, "bad_request", 400),
     (BadRequest, "bad_request", 400),
-    # Also what `fault_of` does not know of: the same request may well succeed later.
+    # Also what `classify_database_error` does not know of: the same request may well succeed later.
     (OperationalError, "unavailable", 503),
     (InterfaceError, "unavailable", 503),
 )
@@ -125,10 +125,10 @@ class ErrorTable:
     def problem(self, error: Exception) -> Problem | None:
         """Return the refusal that `error` is, None for an exception that is a fault of ours."""
         if isinstance(error, UnreadablePostError):
-            error = refusal_of(error)
+            error = parsing_error_of(error)
         if isinstance(error, DomainError):
             return self._domain_problem(error)
-        if isinstance(error, DatabaseError) and fault_of(error) is not None:
+        if isinstance(error, DatabaseError) and classify_database_error(error) is not None:
             return self._http_problem(error, "unavailable", 503)
         for kind, code, status in _CODES:
             if isinstance(error, kind):

@@ -4,9 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from config.moments import names_hour, parse_moment
-from config.rendering import iso_millis
-from config.texts import composed
+from config.http.rendering import iso_millis
+from config.values.datetimes import has_time_of_day, parse_timestamp
+from config.values.names import composed
 
 
 class StrictCharField(serializers.CharField):
@@ -32,7 +32,11 @@ class MomentField(serializers.DateTimeField):
 
     def to_internal_value(self, value: Any) -> Any:
         """Return the moment. Raises ValidationError for what spells none."""
-        moment = parse_moment(value.strip()) if isinstance(value, str) and names_hour(value.strip()) else None
+        moment = (
+            parse_timestamp(value.strip())
+            if isinstance(value, str) and has_time_of_day(value.strip())
+            else None
+        )
         return super().to_internal_value(value) if moment is None else self.enforce_timezone(moment)
 
 

@@ -8,14 +8,14 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from workspaces.api.base import (
-    RefusalsInOwnFormat,
+    ErrorTableMixin,
     WorkspaceAccess,
     WorkspaceAPIView,
     WorkspaceViewSet,
     object_body,
 )
 from workspaces.api.errors import NATIVE_ERRORS
-from workspaces.authentication import (
+from workspaces.authentication.schemes import (
     QUERY_KEY,
     BearerAuthentication,
     QueryKeyAuthentication,
@@ -66,7 +66,7 @@ class NativeViewSet(KnownParameters, WorkspaceViewSet):
     error_table = NATIVE_ERRORS
 
 
-class NativePublicView(RefusalsInOwnFormat):
+class NativePublicView(ErrorTableMixin):
     """A view of the native API that belongs to no workspace."""
 
     authentication_classes: Any = ()

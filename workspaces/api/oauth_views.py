@@ -16,8 +16,8 @@ from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView
 from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
 
 from workspaces.api.errors import OAUTH_ERRORS, report
-from workspaces.oauth import may_authorize
-from workspaces.signin import count_failure, require_patience
+from workspaces.authentication.oauth import may_authorize
+from workspaces.authentication.sign_in import check_login_throttle, count_failure
 
 _LONGEST_PARAMETER = 4096
 # RFC 6749 knows the first only; the other is the same fields in another wrapping.
@@ -54,7 +54,7 @@ class OAuthEndpoint(RefusesUnusableInput):
                 raise MethodNotAllowed(request.method or "")
             if request.content_type not in _FORMS:
                 raise UnsupportedMediaType(request.content_type or "")
-            require_patience(request)
+            check_login_throttle(request)
             answer = super().dispatch(request, *args, **kwargs)
             if answer.status_code == _UNKNOWN_CLIENT:
                 count_failure(request, "unknown client or wrong client secret")

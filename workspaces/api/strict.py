@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 
-from config.texts import composed
+from config.values.names import composed
 from workspaces.api.base import object_body
 from workspaces.api.serializers import ErrorSerializer
 

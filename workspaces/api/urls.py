@@ -2,9 +2,9 @@
 
 from django.urls import path
 
-from workspaces.api import schema, views
+from workspaces.api import openapi, views
 
-__all__ = ["schema", "urlpatterns"]
+__all__ = ["openapi", "urlpatterns"]
 
 urlpatterns = [
     path("health", views.HealthView.as_view(), name="health"),

@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
 from config import clock
+from config.http.rendering import iso_millis
 from config.ids import parse_uuid
-from config.rendering import iso_millis
 from workspaces.access import Credential
 from workspaces.api.native import NativeAPIView, NativePublicView, object_body
 from workspaces.api.serializers import (
@@ -34,13 +34,13 @@ from workspaces.api.serializers import (
     WorkspaceSerializer,
 )
 from workspaces.api.strict import read_body
-from workspaces.authentication import BearerAuthentication, SessionAuthentication
+from workspaces.authentication.jwt import issue_tokens, refresh_tokens, revoke_tokens
+from workspaces.authentication.schemes import BearerAuthentication, SessionAuthentication
+from workspaces.authentication.sessions import open_session
+from workspaces.authentication.sign_in import user_signing_in
 from workspaces.errors import AccessDenied
 from workspaces.models import ApiKey, User
 from workspaces.services import issue_api_key, revoke_api_key, set_allowed_origins
-from workspaces.sessions import open_session
-from workspaces.signin import user_signing_in
-from workspaces.tokens import issue_tokens, refresh_tokens, revoke_tokens
 
 _REFUSED = OpenApiResponse(ErrorSerializer)
 _SIGN_IN_REFUSALS = dict.fromkeys((400, 401, 413, 415, 429), _REFUSED)

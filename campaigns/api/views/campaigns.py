@@ -27,11 +27,10 @@ from campaigns.api.serializers import (
     ReportSerializer,
     VersionPageSerializer,
 )
-from campaigns.definition import scopes_needed
-from campaigns.errors import BroadcastNotFound, InvalidCampaign, InvalidDefinition, InvalidStart
-from campaigns.models import Broadcast, Campaign, CampaignVersion, Run
-from campaigns.services.broadcasting import cancel_broadcast, move_broadcast
-from campaigns.services.campaigns import (
+from campaigns.errors import BroadcastNotFound, InvalidCampaign, InvalidDefinition, StartInPast
+from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
+from campaigns.journeys.definition import required_scopes
+from campaigns.journeys.lifecycle import (
     activate_campaign,
     archive_campaign,
     broadcast_campaign,
@@ -41,14 +40,15 @@ from campaigns.services.campaigns import (
     finish_campaign,
     pause_campaign,
     resume_campaign,
-    try_campaign,
+    start_trial,
     update_campaign,
 )
-from campaigns.services.reporting import report_of
+from campaigns.models import Broadcast, Campaign, CampaignVersion, Enrollment
+from campaigns.reporting.report import campaign_report
 from config import clock
 from config.ids import NO_ID, parse_uuid
-from contacts.api.merging import asker
-from contacts.services import get_contact
+from contacts.api.merges import asker
+from contacts.crud import get_contact
 from events.api.parameters import moment_parameter
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
@@ -111,7 +111,7 @@ class CampaignViewSet(NativeViewSet):
         responses={200: CampaignSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str) -> Response:
-        """List the campaigns, each with the number of its runs and messages."""
+        """List the campaigns, each with the number of its enrollments and messages."""
         campaigns = list(self.filter_queryset(self.get_queryset()))
         return Response(presentation.campaign_rows(self.workspace.id, campaigns))
 
@@ -125,8 +125,8 @@ class CampaignViewSet(NativeViewSet):
         """Create a campaign; it is a draft, in which something may be missing, until it is activated."""
         wanted = read_body(CampaignBodySerializer, request)
         definition = _definition(wanted, {})
-        self.need(_DOES, scopes_needed(definition))
-        with faults_at_fields():
+        self.need(_DOES, required_scopes(definition))
+        with domain_errors_as_fields():
             campaign = create_campaign(self.workspace, definition=definition, **_values(wanted))
         return Response(presentation.campaign_row(campaign), status=201)
 
@@ -144,14 +144,14 @@ class CampaignViewSet(NativeViewSet):
         responses={200: CampaignSerializer, **WRITE_REFUSALS},
     )
     def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Change what the body names; another definition serves once it is activated, and runs keep theirs."""
+        """Change what the body names; another definition serves once it is activated, and enrollments keep theirs."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(CampaignChangesSerializer, request)
         definition = _definition(wanted, campaign.draft)
-        self.need(_DOES_CHANGED, scopes_needed(definition))
+        self.need(_DOES_CHANGED, required_scopes(definition))
         if not _SENDERS.isdisjoint(wanted):
             self.need(_FROM)
-        with faults_at_fields():
+        with domain_errors_as_fields():
             campaign = update_campaign(self.workspace, campaign, definition=definition, **_values(wanted))
         return Response(presentation.campaign_row(campaign))
 
@@ -170,7 +170,7 @@ class _StatusView(NativeAPIView):
     def moved(self, campaign_id: str, act: Callable[[Workspace, Campaign], Campaign]) -> Response:
         """Act on the campaign of the address, and answer with it."""
         refuse_body(self.request)
-        with faults_at_fields():
+        with domain_errors_as_fields():
             campaign = act(self.workspace, campaign_of(self.workspace, campaign_id))
         return Response(presentation.campaign_row(campaign))
 
@@ -188,7 +188,7 @@ class VersionsView(NativeAPIView):
         responses={200: VersionPageSerializer, **READ_REFUSALS},
     )
     def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """List a campaign's versions with their definitions, newest first, and the runs under way on each."""
+        """List a campaign's versions with their definitions, newest first, and the enrollments under way on each."""
         campaign = campaign_of(self.workspace, campaign_id)
         versions = CampaignVersion.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
         page, following = page_of(request, versions)
@@ -207,9 +207,9 @@ class ActivateView(_StatusView):
         responses={200: CampaignSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Let the definition serve from now on; runs under way keep the one that they began with."""
-        self.need(_DOES, scopes_needed(campaign_of(self.workspace, campaign_id).draft))
-        return self.moved(campaign_id, partial(activate_campaign, by=asker(request)))
+        """Let the definition serve from now on; enrollments under way keep the one that they began with."""
+        self.need(_DOES, required_scopes(campaign_of(self.workspace, campaign_id).draft))
+        return self.moved(campaign_id, partial(activate_campaign, actor=asker(request)))
 
 
 class PauseView(_StatusView):
@@ -222,7 +222,7 @@ class PauseView(_StatusView):
         responses={200: CampaignSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Let nothing start, and leave runs where they are."""
+        """Let nothing start, and leave enrollments where they are."""
         return self.moved(campaign_id, pause_campaign)
 
 
@@ -250,7 +250,7 @@ class FinishView(_StatusView):
         responses={200: CampaignSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Let nothing start any more; runs go on to their end."""
+        """Let nothing start any more; enrollments go on to their end."""
         return self.moved(campaign_id, finish_campaign)
 
 
@@ -264,7 +264,7 @@ class ArchiveView(_StatusView):
         responses={200: CampaignSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Put a campaign away for good: nothing starts, and runs end."""
+        """Put a campaign away for good: nothing starts, and enrollments end."""
         return self.moved(campaign_id, archive_campaign)
 
 
@@ -282,31 +282,35 @@ class ExecuteView(NativeAPIView):
         responses={200: ExecutedSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Start a run for a contact, if the re-entry lets it in; `isTest` tries out what is written now."""
+        """Start an enrollment for a contact, if the re-entry lets it in; `isTest` tries out what is written now."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(ExecuteBodySerializer, request)
         if wanted.get("eventId"):
             self.need(_OF_EVENT)
-        self.need(_DOES, scopes_needed(campaign.draft if wanted["isTest"] else _served(campaign)))
+        self.need(_DOES, required_scopes(campaign.draft if wanted["isTest"] else _served(campaign)))
         contact = get_contact(self.workspace.id, contact_of(self.workspace, wanted["contactId"]))
         event = event_of(self.workspace, wanted.get("eventId"))
         if wanted["isTest"]:
-            with faults_at_fields():
-                entered = try_campaign(
+            with domain_errors_as_fields():
+                entered = start_trial(
                     self.workspace,
                     campaign,
                     contact,
                     event=event,
                     skips_waits=wanted["skipWaits"],
-                    by=asker(request),
+                    actor=asker(request),
                 )
         else:
             entered = execute_campaign(self.workspace, campaign, contact, event=event, key=wanted.get("key"))
-        run = None
-        if entered.run_id is not None:
-            runs = Run.objects.in_workspace(self.workspace.id).select_related("version")
-            (run,) = presentation.run_rows(self.workspace.id, [runs.get(id=entered.run_id)])
-        return Response({"entered": run is not None, "reason": entered.reason or None, "run": run})
+        enrollment = None
+        if entered.enrollment_id is not None:
+            enrollments = Enrollment.objects.in_workspace(self.workspace.id).select_related("version")
+            (enrollment,) = presentation.enrollment_rows(
+                self.workspace.id, [enrollments.get(id=entered.enrollment_id)]
+            )
+        return Response(
+            {"entered": enrollment is not None, "reason": entered.reason or None, "run": enrollment}
+        )
 
 
 class BroadcastsView(NativeAPIView):
@@ -336,15 +340,17 @@ class BroadcastsView(NativeAPIView):
         responses={202: BroadcastSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Start runs for all who are in a segment, or for a list, now or at a moment; a worker does it."""
+        """Start enrollments for all who are in a segment, or for a list, now or at a moment; a worker does it."""
         campaign = campaign_of(self.workspace, campaign_id)
         wanted = read_body(BroadcastBodySerializer, request)
         for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
             if wanted.get(name) is not None:
                 self.need(need)
-        self.need(_DOES, scopes_needed(_served(campaign)))
-        with faults_at_fields():
-            broadcast = broadcast_campaign(self.workspace, campaign, **_addressees(wanted), by=asker(request))
+        self.need(_DOES, required_scopes(_served(campaign)))
+        with domain_errors_as_fields():
+            broadcast = broadcast_campaign(
+                self.workspace, campaign, **_addressees(wanted), actor=asker(request)
+            )
         return Response(presentation.broadcast_row(broadcast), status=202)
 
 
@@ -373,8 +379,8 @@ class BroadcastView(NativeAPIView):
         broadcast = _broadcast_of(self.workspace, campaign_id, broadcast_id)
         at = read_body(BroadcastChangesSerializer, request)["at"] or clock.now()
         try:
-            broadcast = move_broadcast(self.workspace.id, broadcast.id, at, by=asker(request))
-        except InvalidStart as error:
+            broadcast = reschedule_broadcast(self.workspace.id, broadcast.id, at, actor=asker(request))
+        except StartInPast as error:
             raise ValidationError({"at": [f"{error.message}."]}) from error
         return Response(presentation.broadcast_row(broadcast))
 
@@ -391,10 +397,10 @@ class CancelBroadcastView(NativeAPIView):
         responses={200: BroadcastSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
-        """Let a broadcast take nobody any more; runs that it started go on. A finished one is a 409."""
+        """Let a broadcast take nobody any more; enrollments that it started go on. A finished one is a 409."""
         broadcast = _broadcast_of(self.workspace, campaign_id, broadcast_id)
         refuse_body(request)
-        broadcast = cancel_broadcast(self.workspace.id, broadcast.id, by=asker(request))
+        broadcast = cancel_broadcast(self.workspace.id, broadcast.id, actor=asker(request))
         return Response(presentation.broadcast_row(broadcast))
 
 
@@ -411,16 +417,16 @@ class ReportView(NativeAPIView):
         responses={200: ReportSerializer, **READ_REFUSALS},
     )
     def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Count what was decided, by its reason, and what became of runs and messages; trials are left out."""
+        """Count what was decided, by its reason, and what became of enrollments and messages; trials are left out."""
         campaign = campaign_of(self.workspace, campaign_id)
-        found = report_of(
+        found = campaign_report(
             campaign, since=moment_parameter(request, "since"), until=moment_parameter(request, "until")
         )
         return Response(presentation.report(found))
 
 
 @contextmanager
-def faults_at_fields() -> Iterator[None]:
+def domain_errors_as_fields() -> Iterator[None]:
     """Tell where in the body a fault is. Raises ValidationError."""
     wire = {field: name for name, field in _NAMES.items()}
     try:

@@ -21,8 +21,8 @@ from campaigns.api.serializers import (
     SubmissionPageSerializer,
 )
 from campaigns.errors import InvalidForm
+from campaigns.forms.forms import FormValues, create_form, delete_form, find_form, update_form
 from campaigns.models import Form, FormSubmission
-from campaigns.services.forms import FormValues, create_form, delete_form, find_form, update_form
 from config.ids import parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body

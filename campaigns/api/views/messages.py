@@ -8,9 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import presentation
-from campaigns.api.dispatching import DISPATCH_REFUSALS, OF_EVENT, dispatch, faults_at_template
 from campaigns.api.filters import MessageFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, page_of
+from campaigns.api.sending import DISPATCH_REFUSALS, OF_EVENT, dispatch, template_errors_as_fields
 from campaigns.api.serializers import (
     DispatchSerializer,
     MessageBodySerializer,
@@ -20,9 +20,9 @@ from campaigns.api.serializers import (
 )
 from campaigns.api.views.templates import template_of
 from campaigns.errors import MessageNotFound
+from campaigns.messaging.templates import check_template
+from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Template
-from campaigns.services.settling import settle_message
-from campaigns.services.templates import check_template
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
@@ -111,7 +111,7 @@ class SettleView(NativeAPIView):
     def post(self, request: Request, workspace_id: str, message_id: str) -> Response:
         """Say what became of a message whose status is UNKNOWN: it was sent, or it was not and is sent again."""
         wanted = read_body(SettleBodySerializer, request)
-        message = settle_message(
+        message = resolve_message(
             self.workspace.id,
             parse_uuid(message_id) or NO_ID,
             was_sent=wanted["wasSent"],
@@ -126,6 +126,6 @@ def _template(workspace: Workspace, wanted: dict[str, Any], channel: str) -> Tem
         return template_of(workspace, text)
     parts = {name: wanted[name] for name in ("subject", "body", "text") if name in wanted}
     template = Template(id=None, workspace=workspace, channel=channel, **parts)
-    with faults_at_template():
+    with template_errors_as_fields():
         check_template(template)
     return template

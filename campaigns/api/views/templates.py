@@ -9,9 +9,9 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api.dispatching import DISPATCH_REFUSALS, OF_EVENT, dispatch, faults_at_template
 from campaigns.api.filters import TemplateFilterSet
 from campaigns.api.paging import contact_of, event_of
+from campaigns.api.sending import DISPATCH_REFUSALS, OF_EVENT, dispatch, template_errors_as_fields
 from campaigns.api.serializers import (
     DispatchSerializer,
     PreviewBodySerializer,
@@ -22,11 +22,11 @@ from campaigns.api.serializers import (
     TryOutBodySerializer,
 )
 from campaigns.errors import TemplateNotFound
+from campaigns.journeys.warnings import template_warnings
+from campaigns.messaging.preview import preview_template
+from campaigns.messaging.settings import delete_template, get_template, save_template, users_of
+from campaigns.messaging.templates import Rendered
 from campaigns.models import Template
-from campaigns.services.editing import delete_template, get_template, save_template, users_of
-from campaigns.services.previewing import preview_template
-from campaigns.services.templates import Rendered
-from campaigns.services.warnings import template_warnings
 from config.ids import parse_uuid
 from workspaces.api.native import NativeAPIView, NativeViewSet, object_body
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
@@ -77,7 +77,7 @@ class TemplateViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a template; what is no Liquid, or does what none may, is refused."""
         wanted = read_body(TemplateSerializer, request)
-        with faults_at_template():
+        with template_errors_as_fields():
             template = save_template(Template(workspace=self.workspace), **wanted)
         return Response(_row(self.workspace, template), status=201)
 
@@ -103,7 +103,7 @@ class TemplateViewSet(NativeViewSet):
         channel = template.channel.upper()
         if object_body(request).get("channel", channel) != channel:
             raise ValidationError({"channel": ["A template stays of its channel."]})
-        with faults_at_template():
+        with template_errors_as_fields():
             save_template(template, **wanted)
         return Response(_row(self.workspace, template))
 
@@ -209,6 +209,6 @@ def _rows(workspace: Workspace, templates: Sequence[Template]) -> list[dict[str,
 def _shown(workspace: Workspace, template: Template, wanted: dict[str, Any]) -> dict[str, str]:
     contact_id = contact_of(workspace, wanted["contactId"])
     event = event_of(workspace, wanted.get("eventId"))
-    with faults_at_template():
+    with template_errors_as_fields():
         rendered: Rendered = preview_template(workspace.id, template, contact_id, event=event)
     return {"subject": rendered.subject, "body": rendered.body, "text": rendered.text}

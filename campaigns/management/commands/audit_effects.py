@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns.services.auditing import Gap, audit_workspace
+from campaigns.reporting.audit import Inconsistency, check_consistency
 from config import clock
 from config.ids import parse_uuid
 from scoring.management.selection import add_workspaces, chosen_workspaces
@@ -41,20 +41,20 @@ class Command(BaseCommand):
             raise CommandError("Accepted events are of one workspace: name it with --workspace.")
         found = 0
         for workspace in workspaces:
-            audit = audit_workspace(
+            audit = check_consistency(
                 workspace.id,
                 now=clock.now(),
                 grace=timedelta(seconds=options["grace_seconds"]),
-                tell=partial(self._tell, workspace),
+                report=partial(self._tell, workspace),
                 accepted=_ids(options["accepted"]) if options["accepted"] else (),
             )
             counts = ", ".join(f"{count:,} {name}" for name, count in sorted(audit.counts.items()))
-            self.stdout.write(f"{workspace.name}: {counts or 'nothing'}; {audit.gaps:,} gaps")
-            found += audit.gaps
+            self.stdout.write(f"{workspace.name}: {counts or 'nothing'}; {audit.inconsistencies:,} gaps")
+            found += audit.inconsistencies
         if found:
             raise CommandError("There are gaps.", returncode=1)
 
-    def _tell(self, workspace: Workspace, gap: Gap) -> None:
+    def _tell(self, workspace: Workspace, gap: Inconsistency) -> None:
         self.stdout.write(f"{workspace.name}: {gap}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns.services.settling import hold_unsent
+from campaigns.messaging.unknown_outcomes import hold_unsent_messages
 from scoring.management.selection import add_workspaces, chosen_workspaces
 
 
@@ -23,5 +23,5 @@ class Command(BaseCommand):
         """Hold, and print how many. Raises CommandError where deliveries go on."""
         if not settings.DELIVERY_PAUSED:
             raise CommandError("Messages leave meanwhile: restart everything with DELIVERY_PAUSED=1 first.")
-        count = sum(hold_unsent(workspace.id) for workspace in chosen_workspaces(options))
+        count = sum(hold_unsent_messages(workspace.id) for workspace in chosen_workspaces(options))
         self.stdout.write(f"{count:,} messages are UNKNOWN now")

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from campaigns.services.bounces import record_report
-from campaigns.services.returned import MAX_BYTES, read_returned
+from campaigns.messaging.bounces import MAX_BYTES, parse_bounce
+from campaigns.messaging.provider_reports import record_report
 
 
 class Command(BaseCommand):
@@ -16,5 +16,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print what was done. Whatever it is, it succeeds: a failure would be sent back in its turn."""
-        report = read_returned(sys.stdin.buffer.read(MAX_BYTES))
+        report = parse_bounce(sys.stdin.buffer.read(MAX_BYTES))
         self.stdout.write(record_report(report) if report else "nothing")

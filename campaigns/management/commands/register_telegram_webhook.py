@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns.services.telegram_inbound import register_webhook
+from campaigns.messaging.telegram_inbound import register_webhook
 from config.errors import DomainError
 from scoring.management.selection import chosen_workspaces
 

@@ -6,10 +6,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError, transaction
 
-from campaigns.services.suppressing import respell_suppressions
+from campaigns.messaging.suppressions import respell_suppressions
 from config.ids import NO_ID, parse_uuid
-from config.mailboxes import canonical_email
-from contacts.services.respelling import Respelled, respell_identifiers
+from config.values.emails import canonical_email
+from contacts.merging.normalization import NormalizationResult, normalize_identifiers
 from workspaces.models import User, Workspace
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
                 raise CommandError("There is no such workspace.")
         left = 0
         for workspace in workspaces:
-            done = respell_identifiers(workspace, by=options["by"], is_dry=is_dry)
+            done = normalize_identifiers(workspace, by=options["by"], is_dry=is_dry)
             suppressed, twice = respell_suppressions(workspace.id, is_dry=is_dry)
             left += self._tell_left(done)
             self.stdout.write(
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         if left:
             raise CommandError("Some are left to decide by hand.", returncode=1)
 
-    def _tell_left(self, done: Respelled) -> int:
+    def _tell_left(self, done: NormalizationResult) -> int:
         for why, rows in (("no address", done.unreadable), ("of an erased person", done.erased)):
             for contact_id, kind, value in rows:
                 self.stderr.write(f"{contact_id} {kind} {value!r}: {why}")

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from campaigns.messaging.unknown_outcomes import resolve_unknown
 from campaigns.models.messages import Channel
-from campaigns.services.settling import settle_unknown
 from scoring.management.selection import add_workspaces, chosen_workspaces
 
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Settle, and print how many."""
         count = sum(
-            settle_unknown(workspace.id, was_sent=options["sent"], channel=options["channel"])
+            resolve_unknown(workspace.id, was_sent=options["sent"], channel=options["channel"])
             for workspace in chosen_workspaces(options)
         )
         self.stdout.write(f"{count:,} messages were {'sent' if options['sent'] else 'queued again'}")

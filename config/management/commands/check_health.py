@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from config import readiness
-from config.logs import what_it_says
-from events.services.heartbeat import heartbeat_age
+from config.http import readiness
+from config.observability.logs import redacted_message
+from events.processing.heartbeat import heartbeat_age
 
 
 class Command(BaseCommand):
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--heartbeat-seconds", type=float, default=120.0, help="its greatest age (120)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Look at everything once."""
+        """TimedProbe at everything once."""
         wrong = [f"{part}: {said}" for part, said in readiness.state().items() if said != readiness.OK]
         if not wrong:
             wrong = _heartbeat(options["heartbeat_seconds"])
@@ -35,7 +35,7 @@ def _heartbeat(most_seconds: float) -> list[str]:
     try:
         age = heartbeat_age()
     except Error as error:
-        return [f"heartbeat: {' '.join(what_it_says(error).split())}"]
+        return [f"heartbeat: {' '.join(redacted_message(error).split())}"]
     if age is None:
         return ["heartbeat: none yet; beat or a worker does not run"]
     return [f"heartbeat: {age:.0f} s old; beat or a worker does not run"] if age > most_seconds else []

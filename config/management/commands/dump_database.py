@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from config.postgres.dumps import dump
+from config.runtime.postgres.dumps import dump
 
 
 class Command(BaseCommand):

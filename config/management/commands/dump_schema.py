@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand
 from django.db import connection, connections
 from psycopg import sql
 
-from config.postgres.server import server_in
-from config.schema import SCHEMA, dump_schema
+from config.runtime.postgres.schema import SCHEMA, dump_schema
+from config.runtime.postgres.server import embedded_server_at
 
 SCRATCH = "headrace_schema"
 
@@ -20,7 +20,7 @@ SCRATCH = "headrace_schema"
 class Command(BaseCommand):
     """`dump_schema`: after a new migration; it uses the embedded server, and no database that is in use."""
 
-    help = "Apply all migrations to an empty database and write its schema to config/schema.sql."
+    help = "Apply all migrations to an empty database and write its schema to config/runtime/postgres/schema.sql."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
@@ -28,7 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the database, dump it, and drop it."""
-        server = server_in(settings.HEADRACE_HOME)
+        server = embedded_server_at(settings.HEADRACE_HOME)
         administration = server.ensure_running().connection_parameters("postgres")
         with psycopg.connect(**administration, autocommit=True) as admin:  # type: ignore[arg-type]  # mixed types
             name = sql.Identifier(SCRATCH)

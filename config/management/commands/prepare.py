@@ -14,11 +14,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
-from config import broker
-from config.home import home_trouble, require_home
-from config.logs import what_it_says
-from config.schema import SCHEMA, Migration, load_schema, migrations_on_disk
-from events.partitions import make_partitions
+from config.home import home_problem, require_home
+from config.observability.logs import redacted_message
+from config.runtime import broker
+from config.runtime.postgres.schema import SCHEMA, Migration, load_schema, migrations_on_disk
+from events.stream.partitions import make_partitions
 from workspaces.models import Workspace
 
 DEMO_USER = "demo@example.com"
@@ -36,17 +36,17 @@ class Command(BaseCommand):
         try:
             require_home()
         except OSError as error:
-            raise CommandError(home_trouble(error)) from error
+            raise CommandError(home_problem(error)) from error
         try:
             with _alone():
                 self._prepare()
         except (OperationalError, psycopg.OperationalError) as error:
-            said = " ".join(what_it_says(error).split())
+            said = " ".join(redacted_message(error).split())
             raise CommandError(f"The database cannot be prepared: {said}") from error
 
     def _prepare(self) -> None:
-        is_embedded = settings.DATABASES["default"]["ENGINE"] == "config.embedded"
-        is_new = is_embedded and begin_with_schema()
+        is_embedded = settings.DATABASES["default"]["ENGINE"] == "config.runtime.postgres.backend"
+        is_new = is_embedded and load_initial_schema()
         # Also where nothing is to be applied it takes a while to say so.
         if is_new or unapplied_migrations():
             call_command("migrate", interactive=False, verbosity=0)
@@ -68,7 +68,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def begin_with_schema() -> bool:
+def load_initial_schema() -> bool:
     """Make the schema at once where the database is empty, and tell; `migrate` adds what is newer."""
     with transaction.atomic():
         connection.ensure_connection()

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from config.postgres.dumps import restore
+from config.runtime.postgres.dumps import restore
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from config import running
+from config.runtime import all_in_one
 
 
 class Command(BaseCommand):
@@ -14,8 +14,8 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Take the options as they are."""
-        running.main(argv[2:])
+        all_in_one.main(argv[2:])
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run with the options of the environment."""
-        running.main(args)
+        all_in_one.main(args)

@@ -8,8 +8,11 @@ from django.db import OperationalError, transaction
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
+from contacts.crud import find_contact
+from contacts.erasure.erasures import erase_person
+from contacts.identifiers import normalize_identifier
 from contacts.models import Erasure
-from contacts.services import erase_person, find_contact, lift_tombstones, normalize_identifier
+from contacts.tombstones import delete_tombstones
 from workspaces.models import Workspace
 
 
@@ -55,7 +58,7 @@ class Command(BaseCommand):
 
     def _lift(self, workspace: Workspace, kind: str, texts: list[str]) -> None:
         keys = [(kind, value) for text in texts if (value := normalize_identifier(kind, text))]
-        lifted = lift_tombstones(workspace.id, keys)
+        lifted = delete_tombstones(workspace.id, keys)
         self.stdout.write(f"{lifted:,} may be stored again, {len(texts) - lifted:,} were never erased")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from contacts.services import erasure_records
+from contacts.erasure.records import erasure_records
 
 
 class Command(BaseCommand):

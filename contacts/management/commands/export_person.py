@@ -7,7 +7,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from contacts.services import find_contact, write_export
+from contacts.crud import find_contact
+from contacts.erasure.erasures import write_export
 from workspaces.models import Workspace
 
 

@@ -11,7 +11,9 @@ from django.db import OperationalError, transaction
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from contacts.services import find_contact, find_part, finish_merge, merge_contacts
+from contacts.crud import find_contact
+from contacts.merging.merges import find_merged_contact, merge_contacts
+from contacts.merging.reassignment import finish_merge
 from workspaces.models import Workspace
 
 _PROGRESS_EVERY = 100
@@ -56,7 +58,7 @@ class Command(BaseCommand):
 
 def _merge(workspace: Workspace, survivor: str, merged: str, *, by: str, is_dry: bool) -> bool:
     """Merge a pair; return False if it was merged before."""
-    one, other = find_contact(workspace, survivor), find_part(workspace, merged)
+    one, other = find_contact(workspace, survivor), find_merged_contact(workspace, merged)
     if other.merged_into_id == one.id:
         return False
     with transaction.atomic():

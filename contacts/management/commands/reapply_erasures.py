@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from config.errors import DomainError
-from contacts.services import reapply_erasures
+from contacts.erasure.records import reapply_erasures
 
 
 class Command(BaseCommand):

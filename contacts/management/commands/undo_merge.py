@@ -8,8 +8,9 @@ from django.db import OperationalError
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
+from contacts.merging.merges import undo_merge
+from contacts.merging.reassignment import finish_merge
 from contacts.models import Merge
-from contacts.services import finish_merge, undo_merge
 
 
 class Command(BaseCommand):

@@ -11,13 +11,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from config.ids import parse_uuid
-from config.moments import names_zone, parse_moment
+from config.values.datetimes import has_timezone, parse_timestamp
 from contacts.models import Contact
-from events.bounds import first_id_of_events
+from events.id_bounds import first_id_of_events
 from events.models import Event
-from events.services import hold_lane, lane_of
+from events.processing.effects import lock_lane
+from events.stream.outbox import lane_of
 from scoring.management.selection import add_workspaces, chosen_workspaces
-from scoring.services import rescore_contacts, standing_contacts
+from scoring.rescoring import canonical_contacts, rescore_contacts
 from workspaces.models import Workspace
 
 _FIRST = UUID(int=0)
@@ -65,14 +66,14 @@ class Command(BaseCommand):
 
 
 def _moment(text: str) -> datetime:
-    moment = parse_moment(text)
-    if moment is None or not names_zone(text):
+    moment = parse_timestamp(text)
+    if moment is None or not has_timezone(text):
         raise CommandError("--since must be a moment such as 2026-11-02T12:00:00Z.")
     return moment
 
 
 def _chunks(workspace_id: UUID, since: datetime | None, after: UUID, size: int) -> Iterator[list[UUID]]:
-    while chunk := standing_contacts(workspace_id, after, size):
+    while chunk := canonical_contacts(workspace_id, after, size):
         after = chunk[-1]
         yield chunk if since is None else _with_events_since(workspace_id, chunk, since)
 
@@ -99,7 +100,7 @@ def _by_lane(contact_ids: list[UUID]) -> list[tuple[int, list[UUID]]]:
 
 
 def _rescore_lane(workspace_id: UUID, lane: int, contact_ids: list[UUID], is_dry: bool) -> int:
-    with hold_lane(workspace_id, lane):
+    with lock_lane(workspace_id, lane):
         changed = rescore_contacts(workspace_id, contact_ids)
         transaction.set_rollback(is_dry)
     return len(changed)

@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from contacts.models import Contact
 from scoring.management.selection import add_workspaces, chosen_workspaces
-from scoring.services import Difference, repair_contacts, standing_contacts, verify_contacts
+from scoring.rescoring import canonical_contacts
+from scoring.verification import Difference, repair_contacts, verify_contacts
 from workspaces.models import Workspace
 
 _SHOWN = 20
@@ -41,7 +42,7 @@ class Command(BaseCommand):
     def _verify(self, workspace: Workspace, options: dict[str, Any]) -> int:
         """Return how many contacts differ in the end."""
         looked_at, found, remaining = 0, 0, 0
-        total = Contact.objects.in_workspace(workspace.id).standing().count()
+        total = Contact.objects.in_workspace(workspace.id).canonical().count()
         total = min(total, options["sample"] or total)
         for chunk in _chunks(workspace.id, options["sample"], options["batch_size"]):
             differences = verify_contacts(workspace.id, chunk)
@@ -72,7 +73,7 @@ def _chunks(workspace_id: UUID, sample: int | None, size: int) -> Iterator[list[
     """Return all contacts in the order of their ids, or those that follow random ids."""
     if sample is None:
         after = UUID(int=0)
-        while chunk := standing_contacts(workspace_id, after, size):
+        while chunk := canonical_contacts(workspace_id, after, size):
             yield chunk
             after = chunk[-1]
         return
@@ -82,7 +83,7 @@ def _chunks(workspace_id: UUID, sample: int | None, size: int) -> Iterator[list[
 
 
 def _sample(workspace_id: UUID, size: int) -> list[UUID]:
-    ids = Contact.objects.in_workspace(workspace_id).standing().values_list("id", flat=True)
+    ids = Contact.objects.in_workspace(workspace_id).canonical().values_list("id", flat=True)
     chosen: list[UUID] = []
     # Every id has the same chance; one pass over the keys, and no more in memory than are wanted.
     for place, contact_id in enumerate(ids.iterator()):

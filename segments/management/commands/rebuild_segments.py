@@ -6,10 +6,11 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from events.services import LANES
+from events.stream.outbox import LANE_COUNT
+from segments.build import build_lane, progress_of, publish_lane
+from segments.definitions import get_segment, rebuild_segment
 from segments.management.selection import add_selection, chosen_segments
 from segments.models import Segment
-from segments.services import announce_lane, build_lane, get_segment, progress_of, rebuild_segment
 
 _SLICE_SECONDS = 1.0
 
@@ -45,8 +46,8 @@ class Command(BaseCommand):
     def _build(self, segment: Segment) -> bool:
         """Build a segment and tell what that changed. Returns whether it succeeded."""
         workspace_id, segment_id = segment.workspace_id, segment.id
-        for work in (build_lane, announce_lane):
-            for lane in range(LANES):
+        for work in (build_lane, publish_lane):
+            for lane in range(LANE_COUNT):
                 after: UUID | None = None
                 word = "more"
                 while word == "more":
@@ -59,6 +60,6 @@ class Command(BaseCommand):
 
     def _show(self, segment: Segment) -> None:
         progress = progress_of(segment)
-        state = "telling who entered and left" if progress.is_announcing else f"{progress.fraction:.0%} built"
+        state = "telling who entered and left" if progress.is_publishing else f"{progress.fraction:.0%} built"
         self.stderr.write(f"{segment.name}: {state}", ending="\r")
         self.stderr.flush()

@@ -60,7 +60,7 @@ class Command(BaseCommand):
         )
         for one in found.differences[:_SHOWN]:
             self.stdout.write(
-                f"{names.get(one.segment_id, one.segment_id)}: contact {one.contact_id} {one.fault}"
+                f"{names.get(one.segment_id, one.segment_id)}: contact {one.contact_id} {one.kind}"
             )
         if len(found.differences) > _SHOWN:
             self.stdout.write(f"… and {len(found.differences) - _SHOWN:,} more")

@@ -5,11 +5,11 @@ from uuid import uuid4
 import pytest
 
 from campaigns.api.serializers import ORDERS, WELCOME
-from campaigns.models import Campaign, Run
+from campaigns.models import Campaign, Enrollment
 from config import clock
+from segments.definitions import create_segment
 from segments.models import Segment
-from segments.services import create_segment
-from tests.campaigns.rows import a_campaign_row, a_decision, a_message, a_run, a_template_row
+from tests.campaigns.rows import a_campaign_row, a_decision, a_message, a_template_row, an_enrollment
 from tests.native import NativeClient
 from tests.workspaces.factories import WorkspaceFactory, a_key
 
@@ -212,7 +212,7 @@ def test_a_contact_is_let_in_by_hand_as_the_reentry_says(api, workspace, active,
         assert api.post(path, wrong).status_code == 404
     assert api.post(path, {}).status_code == 400
     assert api.post(path, {"contactId": str(jane.id), "eventId": UNKNOWN}).status_code == 400
-    assert Run.objects.count() == 2
+    assert Enrollment.objects.count() == 2
 
 
 def test_a_draft_is_tried_out(api, made, jane):
@@ -220,7 +220,7 @@ def test_a_draft_is_tried_out(api, made, jane):
     tried = api.post(path, {"contactId": str(jane.id), "isTest": True, "skipWaits": True})
     assert tried.status_code == 200, tried.json()
     assert (tried.json()["run"]["isTest"], tried.json()["run"]["version"]) == (True, None)
-    assert Run.objects.get().skips_waits
+    assert Enrollment.objects.get().skips_waits
     assert api.get(f"campaigns/{made['id']}").json() == made
     for wrong, field in (
         ({"skipWaits": True}, "skipWaits"),
@@ -261,8 +261,8 @@ def test_a_broadcast_is_planned(api, workspace, active, jane):
 
 def test_a_report_counts(api, workspace, jane):
     campaign = a_campaign_row(workspace)
-    run = a_run(campaign, jane, status="exited", end_reason="exit_rule")
-    a_decision(campaign, jane, "entered", run_id=run.id)
+    enrollment = an_enrollment(campaign, jane, status="exited", end_reason="exit_rule")
+    a_decision(campaign, jane, "entered", enrollment_id=enrollment.id)
     a_decision(campaign, jane, "step", step="split", detail={"handle": "a"})
     a_message(jane, campaign, status="OPENED", opened_at=clock.now())
     report = api.get(f"campaigns/{campaign.id}/report").json()

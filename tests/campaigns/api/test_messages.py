@@ -6,7 +6,7 @@ import pytest
 
 from campaigns.models import Decision, Message, Suppression
 from config import clock
-from contacts.services import merge_contacts
+from contacts.merging.merges import merge_contacts
 from tests.campaigns.rows import a_campaign_row, a_message, a_template_row
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
@@ -84,9 +84,9 @@ def test_a_body_of_another_shape_is_refused_by_name(api, jane, changes, field):
 def test_the_list_is_narrowed_and_paged(api, workspace, jane):
     john = a_contact(workspace, "john@example.test")
     campaign = a_campaign_row(workspace)
-    event_id, run_id = uuid4(), uuid4()
+    event_id, enrollment_id = uuid4(), uuid4()
     one = a_message(jane, campaign, status="SENT", event_id=event_id)
-    two = a_message(john, channel="webhook", run_id=run_id)
+    two = a_message(john, channel="webhook", enrollment_id=enrollment_id)
     a_message(a_contact(WorkspaceFactory()))
 
     def found(**parameters):
@@ -95,7 +95,7 @@ def test_the_list_is_narrowed_and_paged(api, workspace, jane):
     assert found() == [str(two.id), str(one.id)]
     assert found(contactId=str(jane.id)) == found(status="SENT") == found(eventId=str(event_id))
     assert found(campaignId=str(campaign.id)) == [str(one.id)]
-    assert found(runId=str(run_id)) == found(channel="WEBHOOK") == [str(two.id)]
+    assert found(runId=str(enrollment_id)) == found(channel="WEBHOOK") == [str(two.id)]
     assert found(contactId="x") == found(campaignId=str(uuid4())) == []
     merge_contacts(workspace, jane, john)
     assert found(contactId=str(jane.id)) == found(contactId=str(john.id)) == found()

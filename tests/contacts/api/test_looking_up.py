@@ -2,7 +2,7 @@
 
 import pytest
 
-from contacts.services import merge_contacts
+from contacts.merging.merges import merge_contacts
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.workspaces.factories import WorkspaceFactory

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from contacts.crud import create_contact
 from contacts.models import Contact
-from contacts.services import ContactChanges, create_contact
+from contacts.references import ContactChanges
 from tests.workspaces.factories import WorkspaceFactory, a_key
 from workspaces.models import Workspace
 from workspaces.throttles import reset_limits

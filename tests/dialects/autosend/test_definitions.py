@@ -3,7 +3,8 @@
 import pytest
 
 from events.models import Event, EventDefinition
-from events.services import IncomingEvent, SchemaPolicy, create_definition
+from events.stream.definitions import create_definition
+from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.dialects.autosend.conftest import ORDER
 from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory, a_key

@@ -6,8 +6,9 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
+from contacts.crud import create_contact
 from contacts.models import Contact
-from contacts.services import ContactChanges, create_contact
+from contacts.references import ContactChanges
 from workspaces.models import Workspace
 from workspaces.services import create_workspace, issue_api_key
 

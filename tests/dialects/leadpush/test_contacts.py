@@ -4,7 +4,7 @@ import uuid
 import pytest
 
 from contacts.models import Contact
-from contacts.services import create_field, set_identity_field
+from contacts.profiles.fields import create_field, set_identity_field
 from events.models import Event
 
 

@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 import pytest
 
 from contacts.models import Field
-from contacts.services import create_field
+from contacts.profiles.fields import create_field
 from workspaces.services import create_workspace
 
 

@@ -4,8 +4,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from contacts.services import ContactReference
-from events.services import IncomingEvent, SchemaPolicy, record_events
+from contacts.references import ContactReference
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 
 NAMES = [f"order.placed.{n}" for n in range(12)]
 

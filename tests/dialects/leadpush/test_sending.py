@@ -5,7 +5,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from contacts.services import ContactChanges, create_contact, create_field, set_consent, set_identity_field
+from contacts.crud import create_contact, set_consent
+from contacts.profiles.fields import create_field, set_identity_field
+from contacts.references import ContactChanges
 from events.models import Event
 from workspaces.services import create_workspace, issue_api_key
 

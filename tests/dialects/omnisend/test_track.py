@@ -6,11 +6,13 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
+from contacts.crud import create_contact, get_contact, set_consent
 from contacts.models import Consent, Contact, ContactTag, Identifier
-from contacts.services import ContactChanges, create_contact, create_field, get_contact, set_consent
+from contacts.profiles.fields import create_field
+from contacts.references import ContactChanges
 from events.models import Event
+from workspaces.authentication.jwt import issue_tokens
 from workspaces.services import add_member, create_application, create_user, create_workspace, issue_api_key
-from workspaces.tokens import issue_tokens
 
 JANE = {"email": "jane@example.com"}
 

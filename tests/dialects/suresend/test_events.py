@@ -4,11 +4,12 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
+from contacts.crud import create_contact
 from contacts.models import Company, CompanyMembership, Contact, Identifier
-from contacts.services import ContactChanges, create_contact
+from contacts.references import ContactChanges
 from events.models import Event
+from workspaces.authentication.jwt import issue_tokens
 from workspaces.services import add_member, create_user, create_workspace, issue_api_key
-from workspaces.tokens import issue_tokens
 
 EMAIL = {"emails": ["jane@example.com"]}
 

@@ -5,7 +5,7 @@ import pytest
 from django.test import Client
 
 from contacts.models import Contact
-from contacts.services import create_field
+from contacts.profiles.fields import create_field
 from events.models import Event
 from workspaces.services import issue_api_key
 

@@ -3,7 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from config import clock, ids
-from events.services import apply_effects, schedule
+from events.processing.effects import apply_effects
+from events.processing.timers import schedule_timers
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.segments.factories import VirtualClock, tell
@@ -32,7 +33,9 @@ def test_the_lag_is_for_how_long_the_oldest_event_or_moment_has_waited(monkeypat
 
     tell(other, john, "buy")
     due = time.now() + timedelta(seconds=5)
-    schedule(workspace.id, [(ids.uuid7(), jane.id, due), (ids.uuid7(), jane.id, due + timedelta(days=1))])
+    schedule_timers(
+        workspace.id, [(ids.uuid7(), jane.id, due), (ids.uuid7(), jane.id, due + timedelta(days=1))]
+    )
     assert api.get("effects").json() == nothing
     time.go(seconds=15)
     tell(workspace, jane, "buy")

@@ -5,11 +5,13 @@ import unicodedata
 
 import pytest
 
+from contacts.crud import untag_contact, update_contact
 from contacts.models import Field, Tag
-from contacts.services import ContactChanges, create_field, untag_contact, update_contact
+from contacts.profiles.fields import create_field
+from contacts.references import ContactChanges
 from events.models import Event, EventDefinition
-from events.rules.reading import read_rule
-from events.services import create_definition
+from events.rules.parser import parse_rule
+from events.stream.definitions import create_definition
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 
@@ -91,7 +93,7 @@ def test_a_declared_event_is_one(workspace):
 )
 def test_a_rule_means_both(leaf):
     rules = [
-        read_rule(json.loads(json.dumps(leaf).replace("{}", json.dumps(name)[1:-1])))
+        parse_rule(json.loads(json.dumps(leaf).replace("{}", json.dumps(name)[1:-1])))
         for name in (COMPOSED, APART)
     ]
     assert rules[0] == rules[1]

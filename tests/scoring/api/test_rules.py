@@ -6,9 +6,11 @@ import pytest
 
 from config import clock
 from contacts.models import Contact, ContactScore, Tag
-from events.services import LANES, PropertySpec, apply_effects, create_definition
+from events.processing.effects import apply_effects
+from events.stream.definitions import PropertySpec, create_definition
+from events.stream.outbox import LANE_COUNT
 from scoring.models import ScoreEntry, ScoringRule
-from scoring.services import rescore_contacts, rescore_lane
+from scoring.rescoring import rescore_contacts, rescore_lane
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.scoring.factories import a_rule
@@ -222,7 +224,7 @@ def test_the_user_chooses_whether_history_is_judged_again(api, workspace, scores
     assert for_all["effectiveFrom"] is None
     assert for_all["rescoring"]["finishedAt"] is None
     assert for_all["rescoring"]["fraction"] == 0
-    for lane in range(LANES):
+    for lane in range(LANE_COUNT):
         rescore_lane(workspace.id, uuid.UUID(rule["id"]), lane)
     done = api.get(path).json()["rescoring"]
     assert done["fraction"] == 1

@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from config.rendering import iso_millis
+from config.http.rendering import iso_millis
 from contacts.models import Identifier
-from events.services import apply_effects
-from segments.services import create_segment
+from events.processing.effects import apply_effects
+from segments.definitions import create_segment
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, did, every, in_segment, none_of, send, told, who_is_in

@@ -5,10 +5,12 @@ from uuid import uuid4
 import pytest
 
 from config import clock
-from events.services import apply_effects
+from events.processing.effects import apply_effects
 from segments.api.serializers import BUYERS, SLEEPERS
+from segments.build import run_build
+from segments.definitions import create_segment, rebuild_segment, update_segment
 from segments.models import Segment
-from segments.services import add_members, create_segment, rebuild_segment, run_build, update_segment
+from segments.static_members import add_members
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, send, who_is_in

@@ -1,0 +1,116 @@
+"""What the lists of what campaigns did have in common: whose rows they are, and where each leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import DropdownFilter
+
+from campaigns.models import Campaign, Decision
+from config.ids import parse_uuid
+from contacts.admin import ContactSearchMixin, identifier_of
+from contacts.models import Identifier
+from workspaces.staff.base import ReadOnlyAdminMixin, WorkspaceModelAdmin, chosen_workspace
+
+CAMPAIGN_CHOICES = 200
+
+
+def link(page: str, identifier: object, text: object) -> SafeString:
+    """Return a link to the page of a row."""
+    url = reverse(f"admin:{page}", args=[identifier])
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
+
+
+def campaign_link(campaign: Campaign | None) -> SafeString | str:
+    """Return a campaign's name, linked to its page."""
+    return "" if campaign is None else link("campaigns_campaign_change", campaign.pk, campaign.name)
+
+
+def campaign_links(names: Mapping[UUID, str]) -> SafeString:
+    """Return campaigns' names, each linked to its page."""
+    links = ((link("campaigns_campaign_change", one, name),) for one, name in names.items())
+    # One element: a cell of a narrow page sets what stands in it side by side, without the spaces between.
+    return format_html("<span>{}</span>", format_html_join(", ", "{}", links))
+
+
+def about_label(decision: Decision) -> SafeString | str:
+    """Return the campaign that something was decided about, or how many they are."""
+    return campaign_link(decision.campaign) if decision.campaign_set is None else str(decision.campaign_set)
+
+
+def trace_link(event_id: UUID | None) -> SafeString | str:
+    """Return a link to what an event caused."""
+    return "" if event_id is None else link("campaigns_trace", event_id, "What it caused")
+
+
+def utc(moment: datetime | None) -> str:
+    """Return a moment as the admin's lists show it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
+
+
+class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """One campaign of the workspace that is shown."""
+
+    shows = (Campaign,)
+    title = "campaign"
+    parameter_name = "campaign"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        campaigns = Campaign.objects.in_workspace(chosen_workspace(request))
+        choices = dict(campaigns.order_by("name").values_list("pk", "name")[:CAMPAIGN_CHOICES])
+        chosen = parse_uuid(self.value())
+        if chosen is not None and chosen not in choices:
+            choices.update(campaigns.filter(pk=chosen).values_list("pk", "name"))
+        return [(str(pk), name) for pk, name in choices.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = parse_uuid(self.value())
+        return queryset if chosen is None else self.about(request, queryset, chosen)
+
+    def about(self, request: HttpRequest, queryset: QuerySet[Any], campaign_id: UUID) -> QuerySet[Any]:
+        """Leave the campaign's rows."""
+        return queryset.filter(campaign_id=campaign_id)
+
+
+class CampaignRowAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
+    """Rows of a contact in a campaign; also found by the ids of the enrollment, the event and the message."""
+
+    resource = "campaigns"
+    sortable_by = ()
+    search_fields = ["contact_id"]
+    search_help_text = "A contact's id, identifier or name, or the id of an enrollment or of an event."
+    by_ids: Sequence[str] = ("enrollment_id", "event_id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Look the columns up for the page's rows alone, in the same statement."""
+        rows: QuerySet[Any] = super().get_queryset(request).select_related("campaign")
+        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+        return listed
+
+    def match(self, contact_ids: Sequence[UUID], text: str) -> Q:
+        found = super().match(contact_ids, text)
+        if (identifier := parse_uuid(text)) is not None:
+            for name in self.by_ids:
+                found |= Q(**{name: identifier})
+        return found
+
+    @admin.display(description="contact")
+    def contact_label(self, row: Any) -> SafeString:
+        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)
+
+    @admin.display(description="campaign")
+    def campaign_label(self, row: Any) -> SafeString | str:
+        return campaign_link(row.campaign)
+
+    @admin.display(description="event")
+    def trace(self, row: Any) -> SafeString | str:
+        return trace_link(row.event_id)

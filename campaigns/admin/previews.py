@@ -1,0 +1,150 @@
+"""What a contact would get of a template, and a test of it sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from campaigns.admin.base import link, utc
+from campaigns.admin.contact_choice import ForContactForm
+from campaigns.admin.inbox import framed
+from campaigns.errors import InvalidAddress
+from campaigns.messaging.preview import preview_template
+from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, enqueue_message
+from campaigns.messaging.suppressions import checked_address
+from campaigns.messaging.templates import Rendered
+from campaigns.models import Message, Template
+from campaigns.models.messages import Channel
+from config import clock, ids
+from config.errors import DomainError
+from contacts.models import Contact
+from events.models import Event
+from workspaces.staff.base import admin_of
+
+
+class PreviewForm(ForContactForm):
+    """For whom a template is shown, and where a test of it goes."""
+
+    to = forms.CharField(
+        max_length=2048,
+        required=False,
+        label="Send the test to",
+        help_text="Elsewhere than to the contact; nothing: to the contact.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+    def __init__(self, template: Template, *args: Any, **kwargs: Any) -> None:
+        super().__init__(template.workspace_id, *args, **kwargs)
+        self.channel = template.channel
+
+    def clean_to(self) -> str:
+        text: str = self.cleaned_data["to"]
+        try:
+            return checked_address(self.channel, text) if text else ""
+        except InvalidAddress as error:
+            raise ValidationError(error.message) from error
+
+
+class PreviewedMixin:
+    """A page beside a template's: it shows what a contact would get, and sends a test."""
+
+    admin_site: Any
+    opts: Any
+    may: Callable[..., bool]
+    row_for: Callable[..., Template]
+
+    def get_urls(self) -> list[URLPattern]:
+        preview = path(
+            "<str:template_id>/preview/",
+            self.admin_site.admin_view(self.preview_view),
+            name="campaigns_template_preview",
+        )
+        return [preview, *super().get_urls()]  # type: ignore[misc]  # a mixin
+
+    def has_preview_permission(self, request: HttpRequest, template: Template) -> bool:
+        """Tell whether a user may see contacts: what is in theirs is on the page."""
+        return bool(admin_of(Contact).has_view_permission(request, template))
+
+    def has_test_permission(self, request: HttpRequest, template: Template) -> bool:
+        """Tell whether a user may change a template and send messages, as a test is one."""
+        return self.may(request, "change", template) and bool(admin_of(Message).may(request, "add", template))
+
+    def preview_view(self, request: HttpRequest, template_id: str) -> HttpResponse:
+        """Show a template for a contact; send a test of it if that is what was pressed."""
+        template = self.row_for(request, template_id, self.has_preview_permission)
+        form = PreviewForm(template, request.POST if request.method == "POST" else None)
+        form.fields["event"].disabled = not admin_of(Event).has_view_permission(request, template)
+        rendered = None
+        if form.is_valid():
+            if "send" in request.POST:
+                if not self.has_test_permission(request, template):
+                    raise PermissionDenied
+                _tell(request, _send_test(template, form))
+            rendered = _preview(template, form)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Preview of {template}",
+            "opts": self.opts,
+            "back": link("campaigns_template_change", template.pk, template),
+            "form": form,
+            "rendered": rendered,
+            "page": _page(template, rendered),
+            "may_test": self.has_test_permission(request, template),
+        }
+        return TemplateResponse(request, "admin/campaigns/preview.html", context)
+
+
+def _tell(request: HttpRequest, outcome: EnqueuedMessage | RefusedMessage) -> None:
+    """Tell that a message leaves, or why there is none."""
+    if isinstance(outcome, RefusedMessage):
+        more = "".join(f", {name}: {value}" for name, value in outcome.detail.items())
+        messages.error(request, f"Not sent: {outcome.reason.replace('_', ' ')}{more}.")
+        return
+    message = outcome.message
+    told = link("campaigns_message_change", message.pk, f"A test to {message.address}")
+    if outcome.deferred_until:
+        messages.warning(request, format_html("{} waits until {} UTC.", told, utc(outcome.deferred_until)))
+    else:
+        messages.success(request, format_html("{} is on its way.", told))
+
+
+def _send_test(template: Template, form: PreviewForm) -> EnqueuedMessage | RefusedMessage:
+    wanted = form.cleaned_data
+    return enqueue_message(
+        template.workspace_id,
+        wanted["contact"],
+        channel=template.channel,
+        template=template,
+        key=f"admin:{ids.uuid7()}",
+        now=clock.now(),
+        event=wanted["event"],
+        is_test=True,
+        address=wanted["to"],
+    )
+
+
+def _preview(template: Template, form: PreviewForm) -> Rendered | None:
+    """Return what the contact would get; None with the fault in the form."""
+    wanted = form.cleaned_data
+    try:
+        return preview_template(template.workspace_id, template, wanted["contact"], event=wanted["event"])
+    except DomainError as error:
+        form.add_error(None, error.message)
+        return None
+
+
+def _page(template: Template, rendered: Rendered | None) -> SafeString | str:
+    """Return an e-mail's HTML as it would look; other channels' bodies are shown as they are."""
+    if rendered is None or template.channel != Channel.EMAIL:
+        return ""
+    return framed(rendered.body)

@@ -1,0 +1,147 @@
+"""What campaigns did: enrollments, decisions, and what one event caused."""
+
+from functools import partial
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api import presentation
+from campaigns.api.filters import DecisionFilterSet, EnrollmentFilterSet
+from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, page_of
+from campaigns.api.serializers import (
+    DecisionPageSerializer,
+    DecisionSerializer,
+    EnrollmentDetailSerializer,
+    EnrollmentPageSerializer,
+    EnrollmentSerializer,
+    TraceSerializer,
+)
+from campaigns.errors import EnrollmentNotFound
+from campaigns.journeys.decisions import newest_decisions
+from campaigns.models import Decision, Enrollment
+from campaigns.models.enrollments import DecisionQuerySet
+from campaigns.reporting.trace import trace_event
+from config.ids import NO_ID, parse_uuid
+from contacts.identity.lookup import ids_of
+from events.models import Event
+from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.strict import READ_REFUSALS
+
+MOST_DECISIONS = 1_000
+# Each shows whom it is about, and what was seen of them.
+_SCOPES = {"GET": "campaigns:read contacts:read"}
+
+
+class EnrollmentViewSet(NativeViewSet):
+    """The enrollments of a campaign."""
+
+    queryset = Enrollment.objects.none()
+    serializer_class = EnrollmentSerializer
+    filterset_class = EnrollmentFilterSet
+    pagination_class = None
+    lookup_url_kwarg = "run_id"
+    parameters = PAGE_PARAMETERS
+    scopes = _SCOPES
+
+    def get_queryset(self) -> QuerySet[Enrollment]:
+        """Return the campaign's enrollments."""
+        campaign = campaign_of(self.workspace, self.kwargs["campaign_id"])
+        enrollments = Enrollment.objects.in_workspace(self.workspace.id).filter(campaign_id=campaign.id)
+        return enrollments.select_related("version")
+
+    @extend_schema(
+        operation_id="listCampaignRuns",
+        tags=["campaigns"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: EnrollmentPageSerializer, **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """List the enrollments of a campaign, newest first."""
+        page, following = page_of(request, self.filter_queryset(self.get_queryset()))
+        return Response({"data": presentation.enrollment_rows(self.workspace.id, page), "next": following})
+
+    @extend_schema(
+        operation_id="getCampaignRun",
+        tags=["campaigns"],
+        responses={200: EnrollmentDetailSerializer, **READ_REFUSALS},
+    )
+    def retrieve(self, request: Request, workspace_id: str, campaign_id: str, run_id: str) -> Response:
+        """Return an enrollment, and all that was decided on its way, the first first."""
+        enrollment = self.get_queryset().filter(id=parse_uuid(run_id) or NO_ID).first()
+        if enrollment is None:
+            raise EnrollmentNotFound
+        decisions = (
+            Decision.objects.in_workspace(self.workspace.id)
+            .filter(enrollment_id=enrollment.id)
+            .order_by("id")
+        )
+        (row,) = presentation.enrollment_rows(self.workspace.id, [enrollment])
+        decided = presentation.decision_rows(self.workspace.id, list(decisions[:MOST_DECISIONS]))
+        return Response({**row, "decisions": decided})
+
+
+class _DecisionViewSet(NativeViewSet):
+    queryset = Decision.objects.none()
+    serializer_class = DecisionSerializer
+    filterset_class = DecisionFilterSet
+    pagination_class = None
+    parameters = PAGE_PARAMETERS
+    scopes = _SCOPES
+
+    def get_queryset(self) -> DecisionQuerySet:
+        """Return the workspace's decisions."""
+        return Decision.objects.in_workspace(self.workspace.id).select_related("campaign_set")
+
+
+class CampaignDecisionViewSet(_DecisionViewSet):
+    """What was decided about a campaign."""
+
+    @extend_schema(
+        operation_id="listCampaignDecisions",
+        tags=["campaigns"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: DecisionPageSerializer, **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """List what was decided about a campaign, newest first: also who did not get in or got nothing, and why."""
+        newest = partial(newest_decisions, campaign_of(self.workspace, campaign_id))
+        page, following = page_of(request, self.filter_queryset(self.get_queryset()), newest)
+        return Response({"data": presentation.decision_rows(self.workspace.id, page), "next": following})
+
+
+class ContactDecisionViewSet(_DecisionViewSet):
+    """What was decided about a contact."""
+
+    @extend_schema(
+        operation_id="listContactDecisions",
+        tags=["campaigns"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: DecisionPageSerializer, **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """List what campaigns decided about a contact, newest first."""
+        ids = ids_of(self.workspace.id, contact_of(self.workspace, contact_id))
+        rows = self.filter_queryset(self.get_queryset()).filter(contact_id__in=ids)
+        page, following = page_of(request, rows)
+        return Response({"data": presentation.decision_rows(self.workspace.id, page), "next": following})
+
+
+class TraceView(NativeAPIView):
+    """What one event caused."""
+
+    scopes = {
+        "GET": "events:read contacts:read scoring:read segments:read campaigns:read messages:read",
+    }
+
+    @extend_schema(
+        operation_id="traceEvent", tags=["events"], responses={200: TraceSerializer, **READ_REFUSALS}
+    )
+    def get(self, request: Request, workspace_id: str, event_id: str) -> Response:
+        """Return how an event was read, whom it is about, and all that followed from it, each with its time."""
+        event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
+        if event is None:
+            raise NotFound
+        return Response(presentation.trace(trace_event(event)))

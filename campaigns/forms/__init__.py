@@ -1,0 +1,1 @@
+"""Sign-up forms on other sites and what is submitted through them."""

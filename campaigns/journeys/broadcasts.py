@@ -1,0 +1,212 @@
+"""Campaigns that start for many at a moment: all of a segment, or of a list, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from campaigns.errors import (
+    BroadcastAlreadyStarted,
+    BroadcastFinished,
+    BroadcastNotFound,
+    InvalidDefinition,
+    StartInPast,
+)
+from campaigns.journeys.enrollment import Candidate, enroll
+from campaigns.journeys.listeners import ids_by_canonical_contact
+from campaigns.journeys.parking import park_campaign
+from campaigns.journeys.plans import to_active_campaign
+from campaigns.models import Broadcast, Campaign
+from campaigns.signals import campaign_work_due
+from config import clock, ids
+from config.http.rendering import iso_millis
+from config.runtime.schedule import notify_beat
+from contacts.identity.lookup import find
+from events.processing.effects import bump_rules_version, lock_rules
+from segments.models import Membership, Segment
+
+BATCH_SIZE: Final = 1_000
+
+
+def schedule_broadcast(
+    campaign: Campaign,
+    *,
+    at: datetime,
+    segment_id: UUID | None = None,
+    contact_ids: list[UUID] | None = None,
+    scheduled_at: datetime | None = None,
+    actor: str = "",
+) -> Broadcast:
+    """Have a campaign started at a moment for a segment or for contacts.
+
+    `scheduled_at`: the moment as a schedule has it. `actor`: who did it, for the record.
+    """
+    broadcast = Broadcast.objects.create(
+        workspace_id=campaign.workspace_id,
+        campaign=campaign,
+        segment_id=segment_id,
+        contact_ids=contact_ids,
+        due_at=at,
+        scheduled_at=scheduled_at,
+        changes=[_change_entry("planned", actor, at)],
+    )
+    campaign_work_due.send(sender=Campaign, workspace_id=campaign.workspace_id)
+    notify_beat("broadcasts", at)
+    return broadcast
+
+
+def is_past(moment: datetime) -> bool:
+    """Whether a moment is too long gone for something to be started at it; what is under way counts as now."""
+    return moment < clock.now() - timedelta(seconds=settings.PAST_START_SECONDS)
+
+
+@transaction.atomic
+def reschedule_broadcast(
+    workspace_id: UUID, broadcast_id: UUID, at: datetime, *, actor: str = ""
+) -> Broadcast:
+    """Have a broadcast that has not begun start at another moment.
+
+    Raises BroadcastNotFound, BroadcastFinished, BroadcastAlreadyStarted, StartInPast.
+    """
+    broadcast = _lock_unfinished(workspace_id, broadcast_id)
+    if broadcast.last_contact_id is not None:
+        raise BroadcastAlreadyStarted
+    if is_past(at):
+        raise StartInPast
+    broadcast.due_at = at
+    broadcast.changes = [*broadcast.changes, _change_entry("moved", actor, at)]
+    broadcast.save(update_fields=["due_at", "changes"])
+    campaign_work_due.send(sender=Campaign, workspace_id=workspace_id)
+    notify_beat("broadcasts", at)
+    return broadcast
+
+
+@transaction.atomic
+def cancel_broadcast(workspace_id: UUID, broadcast_id: UUID, *, actor: str = "") -> Broadcast:
+    """Have a broadcast take nobody any more; enrollments of those whom it took go on.
+
+    Raises BroadcastNotFound, BroadcastFinished.
+    """
+    broadcast = _lock_unfinished(workspace_id, broadcast_id)
+    broadcast.finished_at = broadcast.cancelled_at = clock.now()
+    broadcast.changes = [*broadcast.changes, _change_entry("cancelled", actor)]
+    broadcast.save(update_fields=["finished_at", "cancelled_at", "changes"])
+    return broadcast
+
+
+def _lock_unfinished(workspace_id: UUID, broadcast_id: UUID) -> Broadcast:
+    """Wait for who takes contacts of a broadcast, and lock it."""
+    broadcasts = Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id)
+    broadcast = broadcasts.select_for_update().first()
+    if broadcast is None:
+        raise BroadcastNotFound
+    if broadcast.finished_at is not None:
+        raise BroadcastFinished
+    return broadcast
+
+
+def _change_entry(kind: str, actor: str, due_at: datetime | None = None) -> dict[str, str | None]:
+    due = iso_millis(due_at) if due_at is not None else None
+    return {"kind": kind, "at": iso_millis(clock.now()), "by": actor or None, "dueAt": due}
+
+
+def due_broadcasts() -> list[tuple[UUID, UUID]]:
+    """Return the (workspace, broadcast) that are due in campaigns that are active."""
+    due = Broadcast.objects.filter(
+        finished_at=None,
+        due_at__lte=clock.now(),
+        campaign__status=Campaign.Status.ACTIVE,
+        campaign__parked_at=None,
+    )
+    return list(due.order_by("due_at").values_list("workspace_id", "id"))
+
+
+def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
+    """Let in the next contacts of a broadcast. Returns whether there may be more; not so if another has it."""
+    with transaction.atomic(durable=True):
+        lock_rules(workspace_id)
+        broadcast = _claim_due(workspace_id, broadcast_id)
+        if broadcast is None:
+            return False
+        campaign, now = broadcast.campaign, clock.now()
+        if campaign.status != Campaign.Status.ACTIVE or campaign.parked_at or campaign.version is None:
+            return False
+        try:
+            active_campaign = to_active_campaign(campaign, campaign.version)
+        except InvalidDefinition as error:
+            park_campaign(workspace_id, campaign.id, error, now)
+            return False
+        contact_ids, last = _next_contact_batch(broadcast)
+        if last is not None:
+            source = f"broadcast:{broadcast.id}"
+            candidates = [
+                Candidate(contact_id=contact_id, source=source, occurred_at=now, value=source)
+                for contact_id in contact_ids
+            ]
+            enroll(workspace_id, [active_campaign], candidates, now)
+            broadcast.processed_count += len(contact_ids)
+            broadcast.last_contact_id = last
+            broadcast.save(update_fields=["processed_count", "last_contact_id"])
+            return True
+    _finish(workspace_id, broadcast_id)
+    return False
+
+
+def _claim_due(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
+    """Lock a broadcast that is due and not finished, unless another has it: it may just have been moved."""
+    broadcasts = Broadcast.objects.filter(
+        workspace_id=workspace_id, id=broadcast_id, finished_at=None, due_at__lte=clock.now()
+    )
+    rows = broadcasts.select_related("campaign__version")
+    return rows.select_for_update(of=("self",), skip_locked=True).first()
+
+
+def _next_contact_batch(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
+    """Return the next contacts, and the last one that was looked at; None: there are no more."""
+    after = broadcast.last_contact_id or UUID(int=0)
+    if broadcast.contact_ids is not None:
+        wanted = [contact_id for contact_id in broadcast.contact_ids if contact_id > after][:BATCH_SIZE]
+        return _canonical_contacts(broadcast, wanted), wanted[-1] if wanted else None
+    segments = Segment.objects.in_workspace(broadcast.workspace_id)
+    segment = segments.filter(id=broadcast.segment_id or ids.NO_ID).first()
+    if segment is None:
+        return [], None
+    members = Membership.objects.filter(
+        workspace_id=broadcast.workspace_id, version=segment.version, contact__gt=after
+    )
+    found = list(members.order_by("contact").values_list("contact_id", flat=True)[:BATCH_SIZE])
+    return found, found[-1] if found else None
+
+
+def _canonical_contacts(broadcast: Broadcast, wanted: Sequence[UUID]) -> list[UUID]:
+    """Return who stands for these of the list; of several that were merged since, the first on it brings them in."""
+    listed = set(broadcast.contact_ids or ())
+    survivors = set(find(broadcast.workspace_id, wanted).by_id.values())
+    persons = ids_by_canonical_contact(broadcast.workspace_id, survivors)
+    earliest = {survivor: min(listed.intersection(ids)) for survivor, ids in persons.items()}
+    here = set(wanted)
+    return sorted(survivor for survivor, first in earliest.items() if first in here)
+
+
+def _finish(workspace_id: UUID, broadcast_id: UUID) -> None:
+    """Finish a broadcast, and with the last one a campaign that is nothing but broadcasts.
+
+    The rules first, the broadcast then: in this order, as who archives a campaign.
+    """
+    with transaction.atomic(durable=True):
+        bump_rules_version(workspace_id)
+        broadcast = _claim_due(workspace_id, broadcast_id)
+        if broadcast is None:
+            return
+        broadcast.finished_at = clock.now()
+        broadcast.save(update_fields=["finished_at"])
+        of_campaign = Broadcast.objects.filter(workspace_id=workspace_id, campaign=broadcast.campaign_id)
+        if not of_campaign.filter(finished_at=None).exists():
+            Campaign.objects.in_workspace(workspace_id).active().filter(
+                id=broadcast.campaign_id, type=Campaign.Type.BROADCAST
+            ).update(status=Campaign.Status.COMPLETED, updated_at=clock.now())

@@ -1,0 +1,49 @@
+"""The values by which events belong together: the same order, however it is spelled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from config.db.lookups import any_of
+from events.models import Event
+
+_LONGEST = 200
+
+
+def correlation_value_at(properties: Any, path: tuple[str, ...]) -> str | None:
+    """Return the value at a path of an event's properties as text, None if there is none.
+
+    A number and the text that spells it are the same, for systems differ in that.
+    """
+    for key in path:
+        if not isinstance(properties, Mapping) or key not in properties:
+            return None
+        properties = properties[key]
+    if properties is None or properties == "":
+        return None
+    text = _spelled(properties)
+    return text if len(text) <= _LONGEST else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def event_properties(workspace_id: UUID, event_ids: Collection[UUID]) -> dict[UUID, Any]:
+    """Return the properties of events, by id."""
+    if not event_ids:
+        return {}
+    events = Event.objects.filter(
+        any_of("id", event_ids), workspace_id=workspace_id, id__gte=min(event_ids), id__lte=max(event_ids)
+    )
+    return dict(events.values_list("id", "properties"))
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{Decimal(str(value)).normalize():f}"
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -1,0 +1,205 @@
+"""Dates of contacts that start enrollments: kept on the timetable, decided when they are due."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from campaigns.errors import InvalidDefinition
+from campaigns.journeys.enrollment import Candidate, enroll
+from campaigns.journeys.local_time import occurrence_after
+from campaigns.journeys.parking import park_campaign
+from campaigns.journeys.plans import ActiveDateTrigger, CampaignPlan, active_date_triggers, to_active_campaign
+from campaigns.messaging.policy import settings_of
+from campaigns.messaging.recipients import Recipient, load_recipients
+from campaigns.models import Campaign, CampaignVersion
+from campaigns.models.messages import Channel
+from campaigns.reasons import Reason
+from config import clock
+from events.processing.effects import DueTimer, EffectBatch
+from events.processing.timers import cancel_timers, schedule_timers
+
+MAX_DELAY: Final = timedelta(hours=72)
+"""A date that is told so long after it was due, after downtime say, starts nothing any more."""
+BATCH_SIZE: Final = 1_000
+_TICK: Final = timedelta(microseconds=1)
+CONTACT_CHANGE_EVENTS: Final = frozenset(
+    {"contact.created", "contact.updated", "contact.merged", "contact.unmerged"}
+)
+
+
+def process_date_triggers(batch: EffectBatch, plan: CampaignPlan) -> None:
+    """Start what is due, and put on the timetable what comes next of those that were due or have changed."""
+    if not plan.dates:
+        return
+    due = [timer for timer in batch.due if timer.timer_key in plan.dates]
+    changed = {event.contact_id for event in batch.system_events if event.name in CONTACT_CHANGE_EVENTS}
+    if not due and not changed:
+        return
+    people = load_recipients(batch.workspace_id, changed | {timer.contact_id for timer in due})
+    zone = _default_zone(batch.workspace_id)
+    for date_trigger, due_timers in _by_trigger(due, plan):
+        _enroll_due(batch, date_trigger, due_timers, people, zone)
+    _schedule_next(batch.workspace_id, list(plan.dates.values()), people, changed, zone, batch.now)
+
+
+def schedule_date_batch(workspace_id: UUID, version_id: UUID) -> int:
+    """Put the dates of some contacts on the timetable for a version that begins to serve. Returns how many contacts.
+
+    Those that change meanwhile are put there by the effects.
+    """
+    with transaction.atomic(durable=True):
+        version = (
+            CampaignVersion.objects.filter(
+                workspace_id=workspace_id, id=version_id, campaign__workspace_id=workspace_id
+            )
+            .exclude(date_backfill_since=None)
+            # The campaign too: whoever takes its dates off has it.
+            .select_for_update(skip_locked=True, of=("self", "campaign"))
+            .select_related("campaign")
+            .first()
+        )
+        if version is None:
+            return 0
+        try:
+            date_triggers = list(active_date_triggers(to_active_campaign(version.campaign, version)))
+        except InvalidDefinition as error:
+            park_campaign(workspace_id, version.campaign_id, error, clock.now())
+            cancel_date_timers(workspace_id, version.campaign, version)
+            return 0
+        contact_ids = _contacts_with_attributes(workspace_id, date_triggers, version.date_backfill_cursor)
+        people = load_recipients(workspace_id, contact_ids)
+        _schedule_next(
+            workspace_id,
+            date_triggers,
+            people,
+            contact_ids,
+            _default_zone(workspace_id),
+            version.date_backfill_since or clock.now(),
+        )
+        if len(contact_ids) < BATCH_SIZE:
+            version.date_backfill_since = None
+        else:
+            version.date_backfill_cursor = contact_ids[-1]
+        version.save(update_fields=["date_backfill_since", "date_backfill_cursor"])
+    return len(contact_ids)
+
+
+def versions_to_backfill() -> list[tuple[UUID, UUID]]:
+    """Return the (workspace, version) whose dates are not all on the timetable yet."""
+    versions = CampaignVersion.objects.exclude(date_backfill_since=None)
+    return list(versions.values_list("workspace_id", "id"))
+
+
+def start_date_backfill(campaign: Campaign, version: CampaignVersion, now: datetime) -> None:
+    """Have the dates of all contacts put on the timetable for a version that begins to serve, or does so again."""
+    if any(True for _ in active_date_triggers(to_active_campaign(campaign, version))):
+        version.date_backfill_since, version.date_backfill_cursor = now, None
+        version.save(update_fields=["date_backfill_since", "date_backfill_cursor"])
+
+
+def cancel_date_timers(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:
+    """Take a version's dates off the timetable, and put no more of them there."""
+    version.date_backfill_since = None
+    version.save(update_fields=["date_backfill_since"])
+    with suppress(InvalidDefinition):  # of what nobody can read any more none is kept
+        if subjects := [
+            date_trigger.timer_key
+            for date_trigger in active_date_triggers(to_active_campaign(campaign, version))
+        ]:
+            cancel_timers(workspace_id, timer_keys=subjects)
+
+
+def _default_zone(workspace_id: UUID) -> str:
+    return settings_of(workspace_id, Channel.EMAIL).time_zone
+
+
+def _by_trigger(
+    due: Iterable[DueTimer], plan: CampaignPlan
+) -> Iterable[tuple[ActiveDateTrigger, Sequence[DueTimer]]]:
+    found: dict[UUID, list[DueTimer]] = defaultdict(list)
+    for timer in due:
+        found[timer.timer_key].append(timer)
+    return [(plan.dates[timer_key], due_timers) for timer_key, due_timers in found.items()]
+
+
+def _enroll_due(
+    batch: EffectBatch,
+    date_trigger: ActiveDateTrigger,
+    due_timers: Sequence[DueTimer],
+    people: dict[UUID, Recipient],
+    zone: str,
+) -> None:
+    """Start enrollments of whom the date is still what it was when it was put on the timetable; then what comes next."""
+    unchanged = [
+        timer
+        for timer in due_timers
+        if (person := people.get(timer.contact_id)) is not None
+        and person.id == timer.contact_id
+        and _occurrence(date_trigger, person, zone, timer.due_at - _TICK) == timer.due_at
+    ]
+    candidates = [
+        Candidate(
+            contact_id=timer.contact_id,
+            source=f"date:{date_trigger.timer_key}:{timer.due_at:%Y-%m-%d}",
+            occurred_at=timer.due_at,
+            refusal=Reason.TOO_LATE if batch.now - timer.due_at > MAX_DELAY else None,
+            value=f"date:{date_trigger.timer_key}:{timer.due_at:%Y-%m-%d}",
+        )
+        for timer in unchanged
+    ]
+    enroll(batch.workspace_id, [date_trigger.active_campaign], candidates, batch.now, holds_lanes=True)
+    latest = {timer.contact_id: max(timer.due_at, batch.now - MAX_DELAY) for timer in due_timers}
+    for contact_id, after in latest.items():
+        _schedule_next(batch.workspace_id, [date_trigger], people, [contact_id], zone, after)
+
+
+def _schedule_next(
+    workspace_id: UUID,
+    date_triggers: Sequence[ActiveDateTrigger],
+    people: dict[UUID, Recipient],
+    contact_ids: Collection[UUID],
+    zone: str,
+    after: datetime,
+) -> None:
+    schedule_timers(
+        workspace_id,
+        [
+            (date_trigger.timer_key, person.id, moment)
+            for contact_id in contact_ids
+            if (person := people.get(contact_id)) is not None and person.id == contact_id
+            for date_trigger in date_triggers
+            if (moment := _occurrence(date_trigger, person, zone, after)) is not None
+        ],
+    )
+
+
+def _occurrence(
+    date_trigger: ActiveDateTrigger, person: Recipient, zone: str, after: datetime
+) -> datetime | None:
+    value = person.state.attributes.get(date_trigger.trigger.attribute)
+    return occurrence_after(value, date_trigger.trigger, person.time_zone(zone), after)
+
+
+def _contacts_with_attributes(
+    workspace_id: UUID, date_triggers: Sequence[ActiveDateTrigger], after: UUID | None
+) -> list[UUID]:
+    """Return some contacts that have one of the attributes, in the order of their ids."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id IS NULL AND id > %s"
+            " AND attributes ?| %s ORDER BY id LIMIT %s",
+            [
+                workspace_id,
+                after or UUID(int=0),
+                [date_trigger.trigger.attribute for date_trigger in date_triggers],
+                BATCH_SIZE,
+            ],
+        )
+        return [contact_id for (contact_id,) in cursor.fetchall()]

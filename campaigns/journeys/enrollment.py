@@ -1,0 +1,540 @@
+"""Who comes into a campaign and who does not, and why: enrollments and decisions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import Final
+from uuid import UUID, uuid5
+
+from django.db import connection, transaction
+
+from campaigns.journeys.definition import Reentry
+from campaigns.journeys.first_steps import process_first_steps
+from campaigns.journeys.plans import ActiveCampaign
+from campaigns.models import CampaignSet, Decision, Enrollment, EnrollmentState, NewDecision
+from campaigns.models.enrollments import STATE_COLUMNS
+from campaigns.reasons import Reason
+from campaigns.signals import enrollments_due
+from config import clock, ids
+from config.db.arrays import array
+from config.runtime.schedule import notify_beat
+from events.models import EffectsLevel
+from events.rules.conditions import Sql
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A contact to whom something happened that may start an enrollment.
+
+    `source` names what happened, so that it starts one enrollment at most. `refusal`: it starts none, unless the campaign
+    takes history too. `value` is the key of a campaign that has one enrollment a key.
+    """
+
+    contact_id: UUID
+    source: str
+    occurred_at: datetime
+    event_id: UUID | None = None
+    depth: int = 0
+    level: EffectsLevel = EffectsLevel.ALL
+    refusal: Reason | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentResult:
+    """What was decided of one candidate; `enrollment_id` None: it did not come in, because of `reason`."""
+
+    contact_id: UUID
+    campaign_id: UUID
+    enrollment_id: UUID | None
+    reason: str
+
+
+def enroll(
+    workspace_id: UUID,
+    active_campaigns: Sequence[ActiveCampaign],
+    candidates: Sequence[Candidate],
+    now: datetime,
+    *,
+    matched: Sql | None = None,
+    with_relevance_rule: frozenset[int] = frozenset(),
+    is_repeat: bool = False,
+    is_test: bool = False,
+    holds_lanes: bool = False,
+) -> list[EnrollmentResult]:
+    """Decide for each campaign and candidate, in their order, and write the enrollments and the decisions.
+
+    `matched` is a query of (event_id, place): the campaigns, counted from 1, of which an event is a trigger; None:
+    each candidate is one of each. Of the campaigns at the places `about_own` nothing is decided of an event that is
+    not about them: it has neither their place nor minus it. With `is_repeat` what was decided before is not decided
+    again. `holds_lanes`: no effects of the candidates are applied before the commit; else their enrollments begin with a
+    worker, for what happens meanwhile would find none.
+    Returns of a single candidate what was decided; of more, nothing.
+    """
+    if not active_campaigns or not candidates:
+        return []
+    eligibility = _check_eligibility(
+        workspace_id,
+        active_campaigns,
+        candidates,
+        now,
+        matched,
+        with_relevance_rule,
+        is_repeat=is_repeat,
+        is_test=is_test,
+    )
+    results = _enroll_eligible(
+        workspace_id, eligibility.eligible, now, is_test=is_test, holds_lanes=holds_lanes
+    )
+    rejected = [*eligibility.rejected, *_rejected_by_reentry(workspace_id, eligibility.eligible, results)]
+    _save_campaign_sets(workspace_id, {of for _, _, of in rejected})
+    Decision.objects.record(
+        workspace_id, (_rejected_decision(candidate, reason, of, now) for candidate, reason, of in rejected)
+    )
+    if len(candidates) > 1:
+        return []
+    entered = [
+        EnrollmentResult(enrollment.contact_id, enrollment.campaign_id, enrollment.id, "")
+        for enrollment in results
+        if isinstance(enrollment, EnrollmentState)
+    ]
+    return entered + [
+        EnrollmentResult(candidate.contact_id, id_, None, reason)
+        for candidate, reason, of in rejected
+        for id_ in of.ids
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _CampaignGroup:
+    """Campaigns of which one decision is; made once for all that it is made of. `set_id`: there are several."""
+
+    ids: list[UUID]
+    set_id: UUID | None
+
+
+Eligible = list[tuple[Candidate, ActiveCampaign]]
+Rejections = list[tuple[Candidate, str, _CampaignGroup]]
+"""Candidates, each with a reason and the campaigns that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Eligibility:
+    eligible: Eligible
+    rejected: Rejections
+
+
+def _check_eligibility(
+    workspace_id: UUID,
+    active_campaigns: Sequence[ActiveCampaign],
+    candidates: Sequence[Candidate],
+    now: datetime,
+    matched: Sql | None,
+    with_relevance_rule: frozenset[int],
+    *,
+    is_repeat: bool,
+    is_test: bool,
+) -> _Eligibility:
+    """Part the campaigns that a candidate may come into from those that refuse it whatever it did there before."""
+    refusals = [active_campaign.refusal(now) for active_campaign in active_campaigns]
+    matches = None if matched is None else _positions_by_event(matched)
+    already_decided = (
+        _positions_by_event(_already_decided(workspace_id, active_campaigns, candidates)) if is_repeat else {}
+    )
+
+    @cache
+    def partition(
+        refusal: Reason | None, own_matches: frozenset[int] | None, own_decided: frozenset[int]
+    ) -> tuple[list[ActiveCampaign], list[tuple[str, _CampaignGroup]]]:
+        eligible = []
+        rejected: dict[str, list[UUID]] = defaultdict(list)
+        for place, active_campaign in enumerate(active_campaigns, 1):
+            if place in own_decided:
+                continue
+            is_match = own_matches is None or place in own_matches
+            if not is_match and place in with_relevance_rule and -place not in (own_matches or ()):
+                continue
+            if reason := refusals[place - 1] or _rejection_reason(
+                active_campaign, refusal, is_match=is_match
+            ):
+                rejected[reason].append(active_campaign.campaign_id)
+            else:
+                eligible.append(active_campaign)
+        return eligible, [(reason, _campaign_group(workspace_id, of)) for reason, of in rejected.items()]
+
+    eligibility = _Eligibility([], [])
+    for candidate in candidates:
+        own_matches = None if matches is None else matches.get(candidate.event_id, _NO_POSITIONS)
+        eligible, rejected = partition(
+            candidate.refusal, own_matches, already_decided.get(candidate.event_id, _NO_POSITIONS)
+        )
+        eligibility.rejected.extend((candidate, reason, of) for reason, of in rejected)
+        # A trial is beside all other enrollments, so it needs no key.
+        if candidate.value is None and not is_test:
+            if without_key := [
+                active_campaign.campaign_id for active_campaign in eligible if _requires_key(active_campaign)
+            ]:
+                eligibility.rejected.append(
+                    (candidate, Reason.VALUE_MISSING, _campaign_group(workspace_id, without_key))
+                )
+            eligible = [active_campaign for active_campaign in eligible if not _requires_key(active_campaign)]
+        eligibility.eligible.extend((candidate, active_campaign) for active_campaign in eligible)
+    return eligibility
+
+
+_NO_POSITIONS: Final = frozenset[int]()
+
+
+def _rejection_reason(
+    active_campaign: ActiveCampaign, refusal: Reason | None, *, is_match: bool
+) -> Reason | None:
+    if refusal is not None and not active_campaign.definition.includes_history:
+        return refusal
+    return None if is_match else Reason.NOT_MATCHED
+
+
+def _requires_key(active_campaign: ActiveCampaign) -> bool:
+    return active_campaign.definition.reentry.mode == "key"
+
+
+def _positions_by_event(query: Sql) -> Mapping[UUID | None, frozenset[int]]:
+    """Return the places of a query of (event_id, place), by event."""
+    places: dict[UUID | None, set[int]] = defaultdict(set)
+    with connection.cursor() as cursor:
+        cursor.execute(query.text, query.parameters)
+        for event_id, place in cursor.fetchall():
+            places[event_id].add(place)
+    return {event_id: frozenset(found) for event_id, found in places.items()}
+
+
+def _already_decided(
+    workspace_id: UUID, active_campaigns: Sequence[ActiveCampaign], candidates: Sequence[Candidate]
+) -> Sql:
+    """Return the query of (event_id, place) of the campaigns that have decided about an event already.
+
+    And of those that did not serve yet when it was received: what is repeated is no news to them.
+    """
+    event_ids = [candidate.event_id for candidate in candidates if candidate.event_id is not None]
+    campaign_ids = [active_campaign.campaign_id for active_campaign in active_campaigns]
+    return Sql(
+        _ALREADY_DECIDED,
+        (
+            *(event_ids, workspace_id, workspace_id, campaign_ids),
+            *(event_ids, workspace_id, min(event_ids), max(event_ids)),
+            [active_campaign.activated_at for active_campaign in active_campaigns],
+        ),
+    )
+
+
+_ALREADY_DECIDED: Final = f"""
+SELECT d.event_id, c.place FROM unnest(%s::uuid[]) AS g (event_id)
+CROSS JOIN LATERAL (
+    SELECT event_id, campaign_id, campaign_set_id FROM campaigns_decision
+    WHERE workspace_id = %s AND event_id = g.event_id
+    AND kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
+) d
+LEFT JOIN {CampaignSet._meta.db_table} s ON s.workspace_id = %s AND s.id = d.campaign_set_id
+JOIN unnest(%s::uuid[]) WITH ORDINALITY AS c (campaign_id, place)
+    ON c.campaign_id = d.campaign_id OR c.campaign_id = ANY (s.campaign_ids)
+UNION ALL
+SELECT e.id, c.place FROM unnest(%s::uuid[]) AS g (event_id)
+CROSS JOIN LATERAL (
+    SELECT id, received_at FROM events_event
+    WHERE workspace_id = %s AND id = g.event_id AND id BETWEEN %s AND %s OFFSET 0
+) e
+JOIN unnest(%s::timestamptz[]) WITH ORDINALITY AS c (activated_at, place) ON e.received_at < c.activated_at
+"""
+
+
+class _ConcurrentEnrollment(Exception):
+    """Another has let in somebody meanwhile, so all are to be judged anew."""
+
+
+def _enroll_eligible(
+    workspace_id: UUID, eligible: Eligible, now: datetime, *, is_test: bool, holds_lanes: bool
+) -> list[EnrollmentState | Reason]:
+    """Start an enrollment for each that no earlier one of the contact in the campaign forbids.
+
+    Returns for each its enrollment, or why there is none. Whoever is overtaken sees that in the next look, for he has waited
+    for the other's commit.
+    """
+    while eligible:
+        try:
+            with transaction.atomic():
+                return _try_enroll(workspace_id, eligible, now, is_test=is_test, holds_lanes=holds_lanes)
+        except _ConcurrentEnrollment:
+            continue
+    return []
+
+
+def _try_enroll(
+    workspace_id: UUID, eligible: Eligible, now: datetime, *, is_test: bool, holds_lanes: bool
+) -> list[EnrollmentState | Reason]:
+    results = _check_reentry(workspace_id, eligible, now, is_test)
+    outcomes = [
+        _new_enrollment(candidate, active_campaign, reentry_check, now, is_test)
+        if reentry_check.reason is None
+        else Reason(reentry_check.reason)
+        for (candidate, active_campaign), reentry_check in zip(eligible, results, strict=True)
+    ]
+    enrollments = [outcome for outcome in outcomes if isinstance(outcome, EnrollmentState)]
+    if not enrollments:
+        return outcomes
+    decisions = [_entered_decision(enrollment, now) for enrollment in enrollments]
+    if holds_lanes:
+        # Of who was merged, another enrollment may have come to be one of the same person: whoever steps looks after that.
+        alone = [
+            enrollment
+            for enrollment, reentry_check in zip(outcomes, results, strict=True)
+            if isinstance(enrollment, EnrollmentState) and not reentry_check.is_merged
+        ]
+        decisions += process_first_steps(
+            workspace_id,
+            alone,
+            {active_campaign.version_id: active_campaign.definition for _, active_campaign in eligible},
+            now,
+        )
+    _insert(workspace_id, enrollments)
+    Decision.objects.record(workspace_id, decisions)
+    moments = {enrollment.wake_at for enrollment in enrollments if enrollment.wake_at is not None}
+    if any(moment <= now for moment in moments):
+        enrollments_due.send(sender=Enrollment, workspace_id=workspace_id)
+    if later := [moment for moment in moments if moment > now]:
+        notify_beat("enrollments", min(later))
+    return outcomes
+
+
+def _new_enrollment(
+    candidate: Candidate,
+    active_campaign: ActiveCampaign,
+    reentry_check: _ReentryCheck,
+    now: datetime,
+    is_test: bool,
+) -> EnrollmentState:
+    return EnrollmentState(
+        id=_id_after(reentry_check.last_id),
+        campaign_id=active_campaign.campaign_id,
+        version_id=active_campaign.version_id,
+        contact_id=candidate.contact_id,
+        key=_reentry_key(candidate, active_campaign, reentry_check, is_test),
+        event_id=candidate.event_id,
+        depth=candidate.depth,
+        level=int(candidate.level),
+        triggered_at=candidate.occurred_at,
+        listens_since=candidate.occurred_at,
+        started_at=now,
+        step=active_campaign.definition.start or "",
+        wake_at=now,
+        is_test=is_test,
+    )
+
+
+def _id_after(last_id: UUID | None) -> UUID:
+    """Return a new id after the one of the enrollment that it follows, though that was made by a clock that is ahead."""
+    now = clock.now()
+    return ids.uuid7(now if last_id is None else max(now, ids.time_of(last_id) + _TICK))
+
+
+_TICK: Final = timedelta(milliseconds=1)
+
+
+def _reentry_key(
+    candidate: Candidate, active_campaign: ActiveCampaign, reentry_check: _ReentryCheck, is_test: bool
+) -> str:
+    """Return what makes the enrollment another than the contact's earlier ones.
+
+    An enrollment that follows another has that one's id in it, so of two that would follow it one only is let in.
+    """
+    match "every" if is_test else active_campaign.definition.reentry.mode:
+        case "once":
+            return "once"
+        case "key":
+            return f"key:{candidate.value}"
+        case "every":
+            return candidate.source
+        case _:
+            return f"after:{reentry_check.last_id or ''}"
+
+
+def _insert(workspace_id: UUID, enrollments: Sequence[EnrollmentState]) -> None:
+    """Write the enrollments, wherever they have come to. Raises _ConcurrentEnrollment."""
+    columns = [array([getattr(enrollment, name) for enrollment in enrollments]) for name in STATE_COLUMNS]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [workspace_id, *columns])
+        if cursor.rowcount < len(enrollments):
+            raise _ConcurrentEnrollment
+
+
+_COLUMN_TYPES: Final = {
+    **dict.fromkeys(
+        ["id", "campaign_id", "version_id", "contact_id", "event_id", "resumed_by_event_id"], "uuid"
+    ),
+    **dict.fromkeys(
+        ["triggered_at", "listens_since", "started_at", "wake_at", "arrived_at", "ended_at"], "timestamptz"
+    ),
+    **dict.fromkeys(["depth", "level", "steps_taken", "attempts"], "int"),
+    **dict.fromkeys(["is_test", "skips_waits"], "bool"),
+}
+_INSERT: Final = f"""
+INSERT INTO campaigns_enrollment (workspace_id, {", ".join(STATE_COLUMNS)})
+SELECT %s::uuid, * FROM unnest({", ".join(f"%s::{_COLUMN_TYPES.get(name, 'text')}[]" for name in STATE_COLUMNS)})
+    AS w ({", ".join(STATE_COLUMNS)})
+ORDER BY campaign_id, contact_id
+ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _ReentryCheck:
+    """What a contact's earlier enrollments in a campaign say of another one."""
+
+    reason: str | None
+    last_id: UUID | None
+    # Whether others were merged into the contact.
+    is_merged: bool
+
+
+def _check_reentry(
+    workspace_id: UUID, eligible: Eligible, now: datetime, is_test: bool
+) -> list[_ReentryCheck]:
+    reentries = [
+        Reentry("every") if is_test else active_campaign.definition.reentry for _, active_campaign in eligible
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _REENTRY_QUERY,
+            [
+                array(range(len(eligible))),
+                array([candidate.contact_id for candidate, _ in eligible]),
+                array([candidate.source for candidate, _ in eligible]),
+                array([candidate.occurred_at for candidate, _ in eligible]),
+                array([candidate.event_id for candidate, _ in eligible]),
+                array([candidate.value for candidate, _ in eligible]),
+                array([active_campaign.campaign_id for _, active_campaign in eligible]),
+                array([reentry.mode for reentry in reentries]),
+                array([reentry.days for reentry in reentries]),
+                *(workspace_id, now, workspace_id),
+            ],
+        )
+        return [_ReentryCheck(*row) for row in cursor.fetchall()]
+
+
+# Of what happened to one contact in this very batch, the first may start an enrollment and the others come too late for it.
+_REENTRY_QUERY: Final = f"""
+WITH ranked AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY campaign_id, contact_id,
+            CASE mode WHEN 'key' THEN value WHEN 'every' THEN source ELSE '' END
+        ORDER BY occurred_at, event_id
+    ) AS rank
+    FROM unnest(
+        %s::int[], %s::uuid[], %s::text[], %s::timestamptz[], %s::uuid[], %s::text[], %s::uuid[], %s::text[],
+        %s::int[]
+    ) AS g (place, contact_id, source, occurred_at, event_id, value, campaign_id, mode, days)
+)
+SELECT
+    CASE WHEN r.rank = 1 AND last.id IS NULL THEN NULL
+        WHEN r.mode IN ('once', 'key', 'every') THEN '{Reason.ALREADY_ENTERED}'
+        WHEN r.mode = 'interval' THEN CASE WHEN r.rank > 1 OR last.is_recent THEN '{Reason.TOO_SOON}' END
+        WHEN r.rank > 1 OR last.status = '{Enrollment.Status.OPEN}' THEN '{Reason.ALREADY_RUNNING}' END,
+    last.id, person.merged <> '{{}}'
+FROM ranked r
+CROSS JOIN LATERAL (
+    SELECT ARRAY(
+        SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id = r.contact_id
+    ) AS merged OFFSET 0
+) person
+LEFT JOIN LATERAL (
+    SELECT enrollment.id, enrollment.status, enrollment.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
+    FROM unnest(r.contact_id || person.merged) AS one (id) CROSS JOIN LATERAL (
+        SELECT id, status, started_at FROM campaigns_enrollment
+        WHERE workspace_id = %s AND campaign_id = r.campaign_id AND contact_id = one.id
+        AND r.rank = 1 AND NOT is_test AND CASE r.mode WHEN 'key' THEN key = 'key:' || r.value
+            WHEN 'every' THEN key = r.source ELSE true END
+        OFFSET 0  -- else the enrollments of the whole campaign may be read in their order, for one of the contact
+    ) enrollment ORDER BY enrollment.id DESC LIMIT 1
+) last ON true
+ORDER BY r.place
+"""
+
+
+def _rejected_by_reentry(
+    workspace_id: UUID, eligible: Eligible, results: Sequence[EnrollmentState | Reason]
+) -> Rejections:
+    """Return those for whom there is no enrollment, by candidate and reason."""
+    rejected: dict[tuple[UUID, str, str], tuple[Candidate, list[UUID]]] = {}
+    for (candidate, active_campaign), found in zip(eligible, results, strict=True):
+        if isinstance(found, Reason):
+            key = candidate.contact_id, candidate.source, found
+            rejected.setdefault(key, (candidate, []))[1].append(active_campaign.campaign_id)
+    return [
+        (candidate, reason, _campaign_group(workspace_id, of))
+        for (*_, reason), (candidate, of) in rejected.items()
+    ]
+
+
+def _entered_decision(enrollment: EnrollmentState, now: datetime) -> NewDecision:
+    return NewDecision(
+        kind=Decision.Kind.ENTERED,
+        campaign_id=enrollment.campaign_id,
+        contact_id=enrollment.contact_id,
+        event_id=enrollment.event_id,
+        enrollment_id=enrollment.id,
+        decided_at=now,
+    )
+
+
+def _rejected_decision(candidate: Candidate, reason: str, of: _CampaignGroup, now: datetime) -> NewDecision:
+    """Return the row for a candidate and a reason, however many campaigns have it."""
+    return NewDecision(
+        kind=Decision.Kind.NOT_ENTERED,
+        reason=reason,
+        campaign_id=None if of.set_id else of.ids[0],
+        campaign_set_id=of.set_id,
+        contact_id=candidate.contact_id,
+        event_id=candidate.event_id,
+        decided_at=now,
+    )
+
+
+def _campaign_group(workspace_id: UUID, campaign_ids: Sequence[UUID]) -> _CampaignGroup:
+    """Return what a decision is about. The same campaigns have the same id wherever they are refused."""
+    if len(campaign_ids) == 1:
+        return _CampaignGroup(list(campaign_ids), None)
+    in_order = sorted(campaign_ids)
+    return _CampaignGroup(in_order, uuid5(workspace_id, ",".join(map(str, in_order))))
+
+
+_MAX_SAVED_SET_IDS: Final = 100_000
+_saved_set_ids: set[UUID] = set()
+"""Sets that this process knows to be in the database."""
+
+
+def _save_campaign_sets(workspace_id: UUID, found: Collection[_CampaignGroup]) -> None:
+    """Insert the sets that may not be there yet."""
+    fresh = {
+        group.set_id: group.ids for group in found if group.set_id and group.set_id not in _saved_set_ids
+    }
+    if fresh:
+        in_order = sorted(fresh)
+        spelled = [array(fresh[id_]) for id_ in in_order]
+        with connection.cursor() as cursor:
+            cursor.execute(_INSERT_CAMPAIGN_SETS, [workspace_id, array(in_order), array(spelled)])
+        transaction.on_commit(partial(_mark_saved, list(fresh)))
+
+
+_INSERT_CAMPAIGN_SETS: Final = """
+INSERT INTO campaigns_campaignset (id, workspace_id, campaign_ids)
+SELECT id, %s::uuid, campaign_ids::uuid[] FROM unnest(%s::uuid[], %s::text[]) AS w (id, campaign_ids)
+ON CONFLICT DO NOTHING
+"""
+
+
+def _mark_saved(set_ids: Sequence[UUID]) -> None:
+    if len(_saved_set_ids) > _MAX_SAVED_SET_IDS:
+        _saved_set_ids.clear()
+    _saved_set_ids.update(set_ids)

@@ -1,0 +1,533 @@
+"""Campaigns made, changed, started and stopped, so that no event falls between one version and the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Exists, F, OuterRef, Q
+
+from campaigns.errors import (
+    CampaignExists,
+    CampaignNotFound,
+    InvalidCampaign,
+    InvalidDefinition,
+    TemplateFault,
+    WrongStatus,
+)
+from campaigns.journeys.broadcasts import is_past, schedule_broadcast
+from campaigns.journeys.correlation import correlation_value_at
+from campaigns.journeys.date_triggers import cancel_date_timers, start_date_backfill
+from campaigns.journeys.definition import (
+    CallWebhookStep,
+    Definition,
+    ScheduleTrigger,
+    SendStep,
+    Trigger,
+    parse_definition,
+    referenced_segments,
+)
+from campaigns.journeys.enrollment import Candidate, EnrollmentResult, enroll
+from campaigns.journeys.listeners import end_enrollments
+from campaigns.journeys.plans import ActiveCampaign, definition_of, to_active_campaign
+from campaigns.messaging import liquid
+from campaigns.messaging.senders import SENDERS, sender_error
+from campaigns.models import Broadcast, Campaign, CampaignVersion, Enrollment, Template
+from campaigns.models.messages import Channel
+from campaigns.reasons import Reason
+from campaigns.signals import campaign_work_due, enrollments_due
+from config import clock, ids
+from config.values.json_size import has_too_many_keys
+from contacts.identity.lookup import find
+from contacts.models import Contact
+from events.models import Event
+from events.processing.effects import bump_rules_version, lock_rules
+from events.rules.parser import declared_types
+from segments.membership_conditions import known_segments
+from workspaces.models import Workspace
+
+EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
+MAX_DEFINITION: Final = 1_000_000
+"""Characters of JSON."""
+_ARCHIVE_BATCH_SIZE: Final = 5_000
+_IN_PAST: Final = "It lies in the past."
+
+
+def get_campaign(workspace_id: UUID, campaign_id: UUID) -> Campaign:
+    """Return a campaign. Raises CampaignNotFound."""
+    campaign = Campaign.objects.in_workspace(workspace_id).filter(id=campaign_id).first()
+    if campaign is None:
+        raise CampaignNotFound
+    return campaign
+
+
+@transaction.atomic
+def create_campaign(
+    workspace: Workspace, *, name: str, definition: Mapping[str, Any] | None = None, **values: Any
+) -> Campaign:
+    """Make a draft. `values`: those of EDITABLE. Raises CampaignExists, InvalidCampaign, InvalidDefinition."""
+    campaign = Campaign(workspace=workspace)
+    _assign(campaign, {"name": name, **values}, definition if definition is not None else {})
+    return _save(campaign)
+
+
+@transaction.atomic
+def update_campaign(
+    workspace: Workspace, campaign: Campaign, *, definition: Mapping[str, Any] | None = None, **values: Any
+) -> Campaign:
+    """Change a campaign; of what it does, only the draft, until it is activated anew.
+
+    Raises CampaignNotFound, CampaignExists, InvalidCampaign, InvalidDefinition, WrongStatus.
+    """
+    locked = _lock_campaign(workspace, campaign)
+    if locked.status == Campaign.Status.ARCHIVED:
+        raise WrongStatus(locked.status, "it can be changed no more")
+    _assign(locked, values, definition)
+    return _save(locked)
+
+
+@transaction.atomic
+def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = "") -> Campaign:
+    """Let the draft serve from now on: what starts enrollments is a new version of it, enrollments under way keep theirs.
+
+    `actor`: who did it, for the record. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    """
+    locked = _lock_campaign(workspace, campaign)
+    if locked.status == Campaign.Status.ARCHIVED:
+        raise WrongStatus(locked.status, "it can be started no more")
+    definition = check_definition(workspace.id, locked.draft)
+    now = clock.now()
+    if locked.version is None or not _is_same(locked.version.definition, locked.draft):
+        _activate_version(locked, definition, now, actor)
+    elif locked.status == Campaign.Status.COMPLETED:
+        # Nobody has kept them meanwhile.
+        start_date_backfill(locked, locked.version, now)
+    _unpark(locked)
+    locked.status = Campaign.Status.ACTIVE
+    locked.activated_at = locked.activated_at or now
+    _save(locked)
+    enrollments_due.send(sender=Enrollment, workspace_id=workspace.id)
+    campaign_work_due.send(sender=Campaign, workspace_id=workspace.id)
+    return locked
+
+
+@transaction.atomic
+def pause_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Let nothing start, and leave enrollments under way where they are. Raises CampaignNotFound, WrongStatus."""
+    return _change_status(
+        workspace, campaign, Campaign.Status.PAUSED, (Campaign.Status.ACTIVE,), "it is not active"
+    )
+
+
+@transaction.atomic
+def resume_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Go on as before the pause; what is due since then goes on at once. Raises CampaignNotFound, WrongStatus."""
+    locked = _change_status(
+        workspace, campaign, Campaign.Status.ACTIVE, (Campaign.Status.PAUSED,), "it is not paused"
+    )
+    enrollments_due.send(sender=Enrollment, workspace_id=workspace.id)
+    campaign_work_due.send(sender=Campaign, workspace_id=workspace.id)
+    return locked
+
+
+@transaction.atomic
+def finish_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Let nothing start any more; enrollments under way go on to their end. Raises CampaignNotFound, WrongStatus."""
+    standing = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
+    return _change_status(workspace, campaign, Campaign.Status.COMPLETED, standing, "it has not been started")
+
+
+@transaction.atomic
+def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Put a campaign away for good: nothing starts, and enrollments under way end. Raises CampaignNotFound."""
+    locked = _lock_campaign(workspace, campaign)
+    locked.status = Campaign.Status.ARCHIVED
+    if locked.version is not None:
+        cancel_date_timers(workspace.id, locked, locked.version)
+    Broadcast.objects.filter(workspace=workspace, campaign=locked, finished_at=None).update(
+        finished_at=clock.now()
+    )
+    open_enrollments = Enrollment.objects.in_workspace(workspace.id).open().filter(campaign=locked)
+    while enrollment_ids := list(open_enrollments.values_list("id", flat=True)[:_ARCHIVE_BATCH_SIZE]):
+        end_enrollments(
+            workspace.id,
+            dict.fromkeys(enrollment_ids),
+            status=Enrollment.Status.EXITED,
+            reason=Reason.ARCHIVED,
+            now=clock.now(),
+        )
+    return _save(locked)
+
+
+@transaction.atomic
+def delete_campaign(workspace: Workspace, campaign: Campaign) -> None:
+    """Delete a draft that never served; what has served is archived. Raises CampaignNotFound, WrongStatus."""
+    locked = _lock_campaign(workspace, campaign)
+    if locked.version is not None:
+        raise WrongStatus(locked.status, "what has been started is archived, not deleted")
+    locked.delete()
+
+
+@transaction.atomic
+def execute_campaign(
+    workspace: Workspace,
+    campaign: Campaign,
+    contact: Contact,
+    *,
+    event: Event | None = None,
+    key: str | None = None,
+) -> EnrollmentResult:
+    """Start an enrollment for a contact, if its re-entry lets it in.
+
+    `key`: of a campaign that has one enrollment a key. Raises CampaignNotFound, WrongStatus.
+    """
+    lock_rules(workspace.id)
+    standing = get_campaign(workspace.id, campaign.id)
+    if standing.status != Campaign.Status.ACTIVE or standing.version is None:
+        raise WrongStatus(standing.status, "only an active one can be executed")
+    candidate = _candidate(workspace, contact, "manual", event, key)
+    (entered,) = enroll(
+        workspace.id, [to_active_campaign(standing, standing.version)], [candidate], clock.now()
+    )
+    return entered
+
+
+@transaction.atomic
+def start_trial(
+    workspace: Workspace,
+    campaign: Campaign,
+    contact: Contact,
+    *,
+    event: Event | None = None,
+    skips_waits: bool = False,
+    actor: str = "",
+) -> EnrollmentResult:
+    """Start an enrollment of the draft as it is written now, served or not: beside all others, and counted nowhere.
+
+    `skips_waits`: no time passes in it. `actor`: who did it, for the record.
+    Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    """
+    locked = _lock_campaign(workspace, campaign)
+    if locked.status in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED):
+        raise WrongStatus(locked.status, "nothing goes on in it")
+    definition = check_definition(workspace.id, locked.draft)
+    # Neither a pause nor a period keeps a trial out.
+    active_campaign = ActiveCampaign(
+        locked.id, _trial_version(locked, actor).id, definition, Campaign.Status.ACTIVE
+    )
+    candidate = _candidate(workspace, contact, "test", event, None)
+    (entered,) = enroll(workspace.id, [active_campaign], [candidate], clock.now(), is_test=True)
+    if skips_waits and entered.enrollment_id is not None:
+        Enrollment.objects.in_workspace(workspace.id).filter(id=entered.enrollment_id).update(
+            skips_waits=True
+        )
+    return entered
+
+
+def _candidate(
+    workspace: Workspace, contact: Contact, kind: str, event: Event | None, key: str | None
+) -> Candidate:
+    now = clock.now()
+    return Candidate(
+        contact_id=find(workspace.id, [contact.id]).by_id.get(contact.id, contact.id),
+        source=f"{kind}:{ids.uuid7(now)}",
+        occurred_at=event.occurred_at if event is not None else now,
+        event_id=event.id if event is not None else None,
+        depth=event.depth + 1 if event is not None else 0,
+        # As an event's property spells it: a long one is hashed.
+        value=None if key is None else correlation_value_at({"key": key}, ("key",)),
+    )
+
+
+def _trial_version(campaign: Campaign, actor: str) -> CampaignVersion:
+    """Return the version that is as the draft: the one that serves, or else one without a number."""
+    if campaign.version is not None and _is_same(campaign.version.definition, campaign.draft):
+        return campaign.version
+    trials = CampaignVersion.objects.filter(
+        workspace_id=campaign.workspace_id, campaign=campaign, number=None
+    )
+    for version in trials.order_by("-id")[:1]:
+        if _is_same(version.definition, campaign.draft):
+            version.retired_at = None
+            version.save(update_fields=["retired_at"])
+            return version
+    version = CampaignVersion(
+        workspace_id=campaign.workspace_id, campaign=campaign, definition=campaign.draft, actor=actor
+    )
+    version.save(force_insert=True)
+    return version
+
+
+@transaction.atomic
+def broadcast_campaign(
+    workspace: Workspace,
+    campaign: Campaign,
+    *,
+    segment_id: UUID | None = None,
+    contact_ids: list[UUID] | None = None,
+    at: datetime | None = None,
+    actor: str = "",
+) -> Broadcast:
+    """Start enrollments for all of a segment or of a list, now or at a moment; a worker does it, some at a time.
+
+    Who is in the segment is asked then. Raises CampaignNotFound, InvalidCampaign, WrongStatus.
+    """
+    standing = get_campaign(workspace.id, campaign.id)
+    if standing.status != Campaign.Status.ACTIVE:
+        raise WrongStatus(standing.status, "only an active one can be sent")
+    if at is not None and is_past(at):
+        raise InvalidCampaign("at", _IN_PAST)
+    if (segment_id is None) == (contact_ids is None):
+        raise InvalidCampaign("segmentId", "Either a segment or a list of contacts is needed.")
+    if segment_id is not None and not known_segments(workspace.id, [segment_id]):
+        raise InvalidCampaign("segmentId", "There is no such segment.")
+    if contact_ids is not None:
+        contact_ids = sorted(set(find(workspace.id, contact_ids).by_id.values()))
+    return schedule_broadcast(
+        standing, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now(), actor=actor
+    )
+
+
+def check_definition(
+    workspace_id: UUID, raw: Mapping[str, Any], *, require_complete: bool = True
+) -> Definition:
+    """Return a definition that can serve in this workspace. Raises InvalidDefinition."""
+    if has_too_many_keys(raw):
+        raise InvalidDefinition("workflow", f"A definition has at most {settings.MAX_KEYS:,} keys.")
+    if len(json.dumps(raw)) > MAX_DEFINITION:
+        raise InvalidDefinition("workflow", f"A definition has at most {MAX_DEFINITION:,} characters.")
+    definition = parse_definition(raw, require_complete=require_complete, types=declared_types(workspace_id))
+    named = list(referenced_segments(raw))
+    known = known_segments(workspace_id, [target for _, target in named]) if named else set()
+    for path, target in named:
+        if target not in known:
+            raise InvalidDefinition(path, "There is no such segment.")
+    _check_templates(workspace_id, definition, raw)
+    _check_calls(definition, raw)
+    return definition
+
+
+def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[str, Any]) -> None:
+    templates = Template.objects.filter(workspace_id=workspace_id, id__in=definition.template_ids)
+    channels = dict(templates.values_list("id", "channel"))
+    for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
+        step = definition.nodes[node["id"]].step
+        if not isinstance(step, SendStep):
+            continue
+        path = f"workflow.nodes[{place}].data.templateId"
+        if step.template_id not in channels:
+            raise InvalidDefinition(path, "There is no such template.")
+        if channels[step.template_id] != step.channel:
+            raise InvalidDefinition(path, "The template is for another channel.")
+
+
+def _check_calls(definition: Definition, raw: Mapping[str, Any]) -> None:
+    """Check that the Liquid of calls can be read."""
+    for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
+        step = definition.nodes[node["id"]].step
+        if not isinstance(step, CallWebhookStep):
+            continue
+        path = f"workflow.nodes[{place}].data"
+        sources: list[tuple[str, str, liquid.Kind]] = [
+            (f"{path}.url", step.url, "text"),
+            (f"{path}.body", step.body, "json"),
+            *((f"{path}.headers.{name}", value, "text") for name, value in step.headers.items()),
+        ]
+        for at, source, kind in sources:
+            try:
+                liquid.parse(source, kind)
+            except TemplateFault as error:
+                raise InvalidDefinition(at, error.message) from error
+
+
+def open_enrollment_counts(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return how many enrollments are under way on versions, those on trial too; a version that has none is left out."""
+    enrollments = Enrollment.objects.in_workspace(workspace_id).open().filter(version__in=version_ids)
+    return dict(enrollments.order_by().values_list("version_id").annotate(count=Count("id")))
+
+
+def retire_versions(workspace_id: UUID) -> int:
+    """Let events no longer be held against versions that serve no more and have no enrollment left. Returns how many."""
+    if not _idle_versions(workspace_id):
+        return 0
+    with transaction.atomic():
+        # Whoever starts an enrollment holds the rules: none begins between the look and the deed.
+        bump_rules_version(workspace_id)
+        done = CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=_idle_versions(workspace_id))
+        return done.update(retired_at=clock.now())
+
+
+def _idle_versions(workspace_id: UUID) -> list[UUID]:
+    now = clock.now()
+    enrollments = Enrollment.objects.filter(workspace_id=workspace_id, version=OuterRef("id"))
+    versions = CampaignVersion.objects.filter(workspace_id=workspace_id, retired_at=None).exclude(
+        campaign__version=F("id")
+    )
+    idle = versions.filter(~Exists(enrollments.open()))
+    return [version.id for version in idle if not _may_convert(version, now)]
+
+
+def workspaces_with_old_versions() -> list[UUID]:
+    """Return the workspaces in which several versions of a campaign are held against events."""
+    versions = CampaignVersion.objects.filter(retired_at=None).exclude(campaign__version=F("id"))
+    return list(versions.order_by().values_list("workspace_id", flat=True).distinct())
+
+
+def _may_convert(version: CampaignVersion, now: datetime) -> bool:
+    """Tell whether an enrollment that came to its end could still reach the goal."""
+    try:
+        goal = definition_of(version).goal
+    except InvalidDefinition:
+        return False
+    within = goal.within if goal is not None else timedelta()
+    return (
+        goal is not None
+        and Enrollment.objects.filter(
+            workspace_id=version.workspace_id,
+            campaign_id=version.campaign_id,
+            version=version,
+            status=Enrollment.Status.COMPLETED,
+            started_at__gte=now - within,
+        ).exists()
+    )
+
+
+def _activate_version(campaign: Campaign, definition: Definition, now: datetime, actor: str) -> None:
+    """Make the draft the version that serves."""
+    old = campaign.version
+    if old is not None:
+        cancel_date_timers(campaign.workspace_id, campaign, old)
+    version = CampaignVersion(
+        workspace_id=campaign.workspace_id,
+        campaign=campaign,
+        number=((old and old.number) or 0) + 1,
+        definition=campaign.draft,
+        actor=actor,
+    )
+    version.save(force_insert=True)
+    campaign.version = version
+    start_date_backfill(campaign, version, now)
+    _schedule_broadcasts(campaign, definition, now, actor)
+
+
+def _schedule_broadcasts(campaign: Campaign, definition: Definition, now: datetime, actor: str) -> None:
+    """Plan the broadcasts of the schedule that are not planned or done yet, and drop the planned ones of before.
+
+    One that was moved or cancelled stays so. Raises InvalidDefinition where one would begin in the past.
+    """
+    broadcasts = Broadcast.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
+    planned: set[UUID] = set()
+    for place, trigger in enumerate(definition.triggers):
+        if not isinstance(trigger, ScheduleTrigger):
+            continue
+        same = broadcasts.filter(segment_id=trigger.segment_id)
+        if trigger.at is not None:
+            same = same.filter(Q(scheduled_at=trigger.at) | Q(scheduled_at=None, due_at=trigger.at))
+        if found := list(same.values_list("id", flat=True)):
+            planned.update(found)
+        elif trigger.at is not None and is_past(trigger.at):
+            raise InvalidDefinition(f"triggers[{place}].at", _IN_PAST)
+        else:
+            new = schedule_broadcast(
+                campaign,
+                segment_id=trigger.segment_id,
+                at=trigger.at or now,
+                scheduled_at=trigger.at,
+                actor=actor,
+            )
+            planned.add(new.id)
+    broadcasts.filter(finished_at=None, last_contact_id=None, due_at__gt=now).exclude(id__in=planned).delete()
+
+
+def _change_status(
+    workspace: Workspace, campaign: Campaign, status: str, standing: tuple[str, ...], otherwise: str
+) -> Campaign:
+    locked = _lock_campaign(workspace, campaign)
+    if locked.status not in standing:
+        raise WrongStatus(locked.status, otherwise)
+    _unpark(locked)
+    locked.status = status
+    return _save(locked)
+
+
+def _unpark(campaign: Campaign) -> None:
+    campaign.parked_at, campaign.error = None, ""
+
+
+def _lock_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+    """Wait for the runs of effects under the old campaigns, then lock this one: in this order, as everybody does."""
+    bump_rules_version(workspace.id)
+    locked = (
+        Campaign.objects.in_workspace(workspace.id)
+        .select_for_update(of=("self",))
+        .select_related("version")
+        .filter(id=campaign.id)
+        .first()
+    )
+    if locked is None:
+        raise CampaignNotFound
+    return locked
+
+
+def _assign(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str, Any] | None) -> None:
+    if unknown := sorted(set(values) - set(EDITABLE)):
+        raise InvalidCampaign(unknown[0], "This cannot be set.")
+    began_at = campaign.starts_at
+    for name, value in values.items():
+        setattr(campaign, name, value)
+    campaign.name = campaign.name.strip()
+    if not 0 < len(campaign.name) <= 255 or "\x00" in campaign.name:
+        raise InvalidCampaign("name", "The name must be a text of 1 to 255 characters.")
+    if campaign.type not in Campaign.Type.values:
+        raise InvalidCampaign("type", f"The type must be one of {', '.join(Campaign.Type.values)}.")
+    if campaign.starts_at and campaign.ends_at and campaign.starts_at >= campaign.ends_at:
+        raise InvalidCampaign("ends_at", "The campaign must end after it begins.")
+    # What is sent back as it was read is no wish.
+    if campaign.starts_at is not None and campaign.starts_at != began_at and is_past(campaign.starts_at):
+        raise InvalidCampaign("starts_at", _IN_PAST)
+    for field in SENDERS:
+        if fault := sender_error(Channel.EMAIL, getattr(campaign, field)):
+            raise InvalidCampaign(field, fault)
+    if definition is not None:
+        _reject_past_schedules(
+            campaign, check_definition(campaign.workspace_id, definition, require_complete=False)
+        )
+        campaign.draft = dict(definition)
+
+
+def _reject_past_schedules(campaign: Campaign, definition: Definition) -> None:
+    """Refuse a schedule that has passed, unless the draft had it before. Raises InvalidDefinition."""
+    for place, trigger in enumerate(definition.triggers):
+        if not isinstance(trigger, ScheduleTrigger) or trigger.at is None or not is_past(trigger.at):
+            continue
+        if trigger not in _previous_triggers(campaign):
+            raise InvalidDefinition(f"triggers[{place}].at", _IN_PAST)
+
+
+def _previous_triggers(campaign: Campaign) -> tuple[Trigger, ...]:
+    try:
+        return parse_definition(campaign.draft, require_complete=False).triggers
+    except InvalidDefinition:
+        return ()
+
+
+def _save(campaign: Campaign) -> Campaign:
+    campaign.updated_at = clock.now()
+    try:
+        with transaction.atomic():
+            campaign.save()
+    except IntegrityError as error:
+        if "campaign_name_unique" not in str(error):
+            raise
+        raise CampaignExists(campaign.name) from error
+    return campaign
+
+
+def _is_same(raw: Any, other: Any) -> bool:
+    """Tell whether two definitions are the same JSON; to Python, 1 is true."""
+    return json.dumps(raw, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -1,0 +1,341 @@
+"""What happens to a contact while enrollments of it are under way: goals, exits, and events that are waited for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q
+
+from campaigns.journeys.correlation import correlation_value_at, event_properties
+from campaigns.journeys.definition import WaitForEventStep, is_trusted
+from campaigns.journeys.parking import park_campaign
+from campaigns.journeys.plans import CampaignPlan, Listener, ListenerKind
+from campaigns.messaging.cancellation import CANCELLING, cancel_messages
+from campaigns.models import Decision, Enrollment, EnrollmentState, NewDecision
+from campaigns.reasons import Reason
+from campaigns.signals import enrollments_due
+from config.db.lookups import any_of
+from events.processing.bisection import bisect_failures
+from events.processing.effects import EffectBatch, EffectEvent
+from events.rules.event_matching import EventRule, given_events, matches
+from segments.evaluation import merged_ids
+
+
+def process_listeners(batch: EffectBatch, plan: CampaignPlan) -> None:
+    """Let the batch's events end enrollments, or wake them. History starts no enrollment, but one under way takes note of it."""
+    events = [
+        event
+        for event in batch.events
+        if event.name in plan.listeners and is_trusted(event.name, event.source)
+    ]
+    if events:
+        _ListenerProcessor(batch, plan, events).run()
+    if plan.date_waits:
+        _wake_date_waits(batch, plan)
+
+
+@dataclass(slots=True)
+class _ListenerProcessor:
+    batch: EffectBatch
+    plan: CampaignPlan
+    events: Sequence[EffectEvent]
+    # By event, the notices that it fulfils.
+    fulfilled: Mapping[UUID, Sequence[Listener]] = field(default_factory=dict)
+    properties: Mapping[UUID, Any] = field(default_factory=dict)
+    ended: dict[UUID, tuple[EnrollmentState, EffectEvent, Reason]] = field(default_factory=dict)
+    resumed: dict[UUID, tuple[EnrollmentState, EffectEvent]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        enrollments = self._enrollments()
+        if not enrollments:
+            return
+        versions = {enrollment.version_id for of_contact in enrollments.values() for enrollment in of_contact}
+        self._match(versions)
+        for event in self.events:
+            for enrollment in enrollments.get(event.contact_id, ()):
+                self._apply_event(enrollment, event)
+        self._end()
+        self._resume()
+
+    def _enrollments(self) -> dict[UUID, list[EnrollmentState]]:
+        """Return the enrollments that may take note of an event, by the contact that stands."""
+        ids_by_contact = ids_by_canonical_contact(
+            self.batch.workspace_id, {event.contact_id for event in self.events}
+        )
+        contact_of = {contact_id: survivor for survivor, ids in ids_by_contact.items() for contact_id in ids}
+        names = {event.name for event in self.events}
+        listeners = [listener for name in names for listener in self.plan.listeners[name]]
+        enrollments: dict[UUID, list[EnrollmentState]] = defaultdict(list)
+        for enrollment in self._candidates(listeners, list(contact_of)):
+            enrollments[contact_of[enrollment.contact_id]].append(enrollment)
+        return enrollments
+
+    def _candidates(
+        self, listeners: Sequence[Listener], contact_ids: Sequence[UUID]
+    ) -> list[EnrollmentState]:
+        versions = {listener.version_id for listener in listeners}
+        wanted = Q(any_of("version_id", versions), status=Enrollment.Status.OPEN)
+        goals = {
+            listener.version_id: listener.definition.goal.within
+            for listener in listeners
+            if listener.kind is ListenerKind.GOAL and listener.definition.goal is not None
+        }
+        if goals:
+            # An enrollment that came to its end is converted too, if the goal comes in time.
+            since = min(event.occurred_at for event in self.events) - max(goals.values())
+            wanted |= Q(
+                any_of("version_id", goals), status=Enrollment.Status.COMPLETED, started_at__gte=since
+            )
+        enrollments = Enrollment.objects.in_workspace(self.batch.workspace_id).filter(
+            wanted, any_of("contact_id", contact_ids)
+        )
+        return enrollments.states()
+
+    def _match(self, versions: Collection[UUID]) -> None:
+        listeners = [
+            listener
+            for name in {event.name for event in self.events}
+            for listener in self.plan.listeners[name]
+            if listener.version_id in versions
+        ]
+        self.fulfilled = match_listeners(self.batch.workspace_id, listeners, self.events, self.batch.now)
+        awaited = [
+            event_id
+            for event_id, matched_listeners in self.fulfilled.items()
+            if any(listener.wait is not None and listener.wait.path for listener in matched_listeners)
+        ]
+        self.properties = event_properties(self.batch.workspace_id, awaited)
+
+    def _apply_event(self, enrollment: EnrollmentState, event: EffectEvent) -> None:
+        if enrollment.id in self.ended or not concerns(enrollment, event):
+            return
+        listeners = [
+            listener
+            for listener in self.fulfilled.get(event.id, ())
+            if listener.version_id == enrollment.version_id
+        ]
+        if (reason := ending_reason(enrollment, event, listeners)) is not None:
+            self.ended[enrollment.id] = (enrollment, event, reason)
+        elif enrollment.id not in self.resumed and any(
+            self._is_awaited(enrollment, listener, event) for listener in listeners
+        ):
+            self.resumed[enrollment.id] = (enrollment, event)
+
+    def _is_awaited(self, enrollment: EnrollmentState, listener: Listener, event: EffectEvent) -> bool:
+        wait = listener.wait
+        if (
+            wait is None
+            or listener.node_id != enrollment.step
+            or not enrollment.awaited_event
+            or event.id == enrollment.resumed_by_event_id
+        ):
+            return False
+        if event.occurred_at > wait_deadline(wait, enrollment):
+            return False
+        if not wait.path:
+            return event.occurred_at >= enrollment.listens_since
+        return correlation_value_at(self.properties.get(event.id), wait.path) == enrollment.awaited_value
+
+    def _end(self) -> None:
+        """End enrollments. One that a worker is about to take on is waited for: it ends after the step."""
+        for status, reason in (
+            (Enrollment.Status.CONVERTED, Reason.GOAL),
+            (Enrollment.Status.EXITED, Reason.EXIT_RULE),
+        ):
+            wanted = {
+                enrollment_id: event for enrollment_id, (_, event, why) in self.ended.items() if why is reason
+            }
+            statuses = (
+                (Enrollment.Status.OPEN, Enrollment.Status.COMPLETED)
+                if reason is Reason.GOAL
+                else (Enrollment.Status.OPEN,)
+            )
+            end_enrollments(
+                self.batch.workspace_id,
+                {enrollment_id: event.id for enrollment_id, event in wanted.items()},
+                status=status,
+                reason=reason,
+                now=self.batch.now,
+                statuses=statuses,
+            )
+
+    def _resume(self) -> None:
+        if not self.resumed:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE campaigns_enrollment r SET resumed_by_event_id = w.event_id, listens_since = GREATEST(r.listens_since, w.occurred_at),"
+                " awaited_event = '', wake_at = %s"
+                " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::int[])"
+                " AS w (id, event_id, occurred_at, steps_taken)"
+                " WHERE r.workspace_id = %s AND r.id = w.id AND r.status = 'open' AND r.awaited_event <> ''"
+                # One that a worker has taken on meanwhile has found the event by itself, or waits for another.
+                " AND r.steps_taken = w.steps_taken",
+                [
+                    self.batch.now,
+                    list(self.resumed),
+                    [event.id for _, event in self.resumed.values()],
+                    [event.occurred_at for _, event in self.resumed.values()],
+                    [enrollment.steps_taken for enrollment, _ in self.resumed.values()],
+                    self.batch.workspace_id,
+                ],
+            )
+        enrollments_due.send(sender=Enrollment, workspace_id=self.batch.workspace_id)
+
+
+def match_listeners(
+    workspace_id: UUID, listeners: Sequence[Listener], events: Sequence[EffectEvent], now: datetime
+) -> dict[UUID, list[Listener]]:
+    """Return by event the notices that it fulfils, all rules of a name in one statement or two.
+
+    A campaign whose rule fails is parked.
+    """
+    fulfilled: dict[UUID, list[Listener]] = defaultdict(list)
+    for name in {event.name for event in events}:
+        named = [event for event in events if event.name == name]
+        for needs_contact in (False, True):
+            alike = [
+                listener
+                for listener in listeners
+                if listener.match.event_name == name and listener.needs_contact is needs_contact
+            ]
+            for event_id, matched_listeners in _match_batch(workspace_id, alike, named, now).items():
+                fulfilled[event_id] += matched_listeners
+    return fulfilled
+
+
+def _match_batch(
+    workspace_id: UUID, listeners: Sequence[Listener], events: Sequence[EffectEvent], now: datetime
+) -> dict[UUID, list[Listener]]:
+    fulfilled: dict[UUID, list[Listener]] = defaultdict(list)
+    if not listeners:
+        return fulfilled
+    source = given_events(
+        workspace_id, [event.id for event in events], [event.contact_id for event in events]
+    )
+    times = [event.occurred_at for event in events]
+
+    def match(group: Sequence[Listener]) -> None:
+        rules = [EventRule(listener.match.rule) for listener in group]
+        matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
+            for event_id, place in cursor.fetchall():
+                fulfilled[event_id].append(group[place - 1])
+
+    def park_failed(failed: Listener, error: Exception) -> None:
+        park_campaign(workspace_id, failed.campaign_id, error, now)
+
+    bisect_failures(listeners, match, park_failed)
+    return fulfilled
+
+
+def concerns(enrollment: EnrollmentState, event: EffectEvent) -> bool:
+    """Tell whether an event may mean anything to an enrollment of its contact: one that came with the trigger or after it."""
+    return event.id != enrollment.event_id and event.occurred_at >= enrollment.triggered_at
+
+
+def wait_deadline(step: WaitForEventStep, enrollment: EnrollmentState) -> datetime:
+    """Return when an enrollment that has come to a wait for an event waits no longer."""
+    assert enrollment.arrived_at is not None  # noqa: S101  # only who has come there is asked
+    return enrollment.arrived_at if enrollment.skips_waits else enrollment.arrived_at + step.timeout
+
+
+def ending_reason(
+    enrollment: EnrollmentState, event: EffectEvent, fulfilled: Sequence[Listener]
+) -> Reason | None:
+    """Return why an event that concerns an enrollment and fulfils these notices of its version ends it; None: it does not."""
+    fulfilled_by_kind = {listener.kind: listener for listener in fulfilled}
+    if (goal := fulfilled_by_kind.get(ListenerKind.GOAL)) is not None and _is_within_goal_window(
+        enrollment, goal, event
+    ):
+        return Reason.GOAL
+    if enrollment.status == Enrollment.Status.OPEN and ListenerKind.EXIT in fulfilled_by_kind:
+        return Reason.EXIT_RULE
+    return None
+
+
+def _is_within_goal_window(enrollment: EnrollmentState, goal: Listener, event: EffectEvent) -> bool:
+    wanted = goal.definition.goal
+    return wanted is not None and event.occurred_at <= enrollment.started_at + wanted.within
+
+
+def ids_by_canonical_contact(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
+    """Return the ids of persons by the contact that stands: its own, and those of who was merged into it."""
+    others = merged_ids(workspace_id, contact_ids)
+    return {
+        contact_id: [UUID(merged_id) for merged_id in others[contact_id][1:-1].split(",")]
+        if contact_id in others
+        else [contact_id]
+        for contact_id in contact_ids
+    }
+
+
+def end_enrollments(
+    workspace_id: UUID,
+    events: Mapping[UUID, UUID | None],
+    *,
+    status: str,
+    reason: str,
+    now: datetime,
+    statuses: Sequence[str] = (Enrollment.Status.OPEN,),
+) -> list[UUID]:
+    """End enrollments, each because of an event if there was one, and note why. Returns those that had not ended yet."""
+    if not events:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE campaigns_enrollment SET status = %s, end_reason = %s, ended_at = COALESCE(ended_at, %s),"
+            " wake_at = NULL, awaited_event = '' WHERE workspace_id = %s AND id = ANY(%s) AND status = ANY(%s)"
+            " RETURNING id, campaign_id, contact_id, step",
+            [status, reason, now, workspace_id, list(events), list(statuses)],
+        )
+        rows = cursor.fetchall()
+    if reason in CANCELLING:
+        cancel_messages(workspace_id, {row[0]: reason for row in rows}, now)
+    Decision.objects.record(
+        workspace_id,
+        [
+            NewDecision(
+                campaign_id=campaign_id,
+                contact_id=contact_id,
+                enrollment_id=enrollment_id,
+                event_id=events[enrollment_id],
+                kind=Decision.Kind.ENDED,
+                reason=reason,
+                step=step,
+                decided_at=now,
+            )
+            for enrollment_id, campaign_id, contact_id, step in rows
+        ],
+    )
+    return [row[0] for row in rows]
+
+
+def _wake_date_waits(batch: EffectBatch, plan: CampaignPlan) -> None:
+    """Wake the enrollments that wait until a date of their contact, where the contact has changed."""
+    changed = {
+        event.contact_id
+        for event in batch.system_events
+        if event.name in ("contact.updated", "contact.merged", "contact.unmerged")
+    }
+    if not changed:
+        return
+    ids_by_contact = ids_by_canonical_contact(batch.workspace_id, changed)
+    waiting = (
+        Enrollment.objects.in_workspace(batch.workspace_id)
+        .open()
+        .filter(
+            any_of("contact_id", [contact_id for ids in ids_by_contact.values() for contact_id in ids]),
+            any_of("version_id", plan.date_waits),
+            any_of("step", {node_id for nodes in plan.date_waits.values() for node_id in nodes}),
+        )
+    )
+    if waiting.update(wake_at=batch.now):
+        enrollments_due.send(sender=Enrollment, workspace_id=batch.workspace_id)

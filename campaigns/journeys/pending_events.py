@@ -1,0 +1,181 @@
+"""What has happened to contacts, though its effects are still to come: no enrollment is taken past it.
+
+A message after the purchase is what nobody forgives. So before enrollments are taken on, the stream is asked for the goals
+and exits that their contacts have fulfilled already; what these mean is what the effects would say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+
+from campaigns.journeys.definition import is_trusted
+from campaigns.journeys.listeners import concerns, ending_reason, match_listeners
+from campaigns.journeys.plans import Listener, ListenerKind
+from campaigns.journeys.step_context import EnrollmentBatch, Finish, Postpone, StepOutcome
+from campaigns.models import Enrollment, EnrollmentState
+from campaigns.reasons import Reason
+from events.id_bounds import end_id_of_events, first_id_of_events, known_until
+from events.models import EffectsLevel
+from events.processing.effects import EffectEvent
+from events.stream.outbox import lane_of
+
+RECHECK_DELAY: Final = timedelta(seconds=1)
+"""How soon an enrollment is looked at again whose end only the effects can decide."""
+
+
+def outcomes_of_pending_events(
+    batch: EnrollmentBatch,
+    enrollments: Sequence[EnrollmentState],
+    listeners: Mapping[UUID, Sequence[Listener]],
+) -> dict[UUID, StepOutcome]:
+    """Return what becomes of the enrollments that must not go on: because an event ends them, or may do so.
+
+    `notices`: by version. Costs one statement, and two more where something is found.
+    """
+    ending = {
+        version_id: [item for item in version_listeners if item.kind is not ListenerKind.AWAITED]
+        for version_id, version_listeners in listeners.items()
+    }
+    enrollments = [enrollment for enrollment in enrollments if ending.get(enrollment.version_id)]
+    pending = _find_events(batch, enrollments, ending) if enrollments else []
+    if not pending:
+        return {}
+    # In an order of their own: the same versions make the same statement.
+    versions = sorted({enrollment.version_id for enrollment in enrollments})
+    fulfilled = match_listeners(
+        batch.workspace_id,
+        [item for version_id in versions for item in ending[version_id]],
+        [item.event for item in pending],
+        batch.now,
+    )
+    by_contact: dict[UUID, list[_PendingEvent]] = defaultdict(list)
+    for item in pending:
+        by_contact[item.event.contact_id].append(item)
+    outcomes: dict[UUID, StepOutcome] = {}
+    for enrollment in enrollments:
+        for item in by_contact[batch.people[enrollment.contact_id].id]:
+            if (
+                outcome := _outcome_of_event(
+                    batch, enrollment, item, ending[enrollment.version_id], fulfilled
+                )
+            ) is not None:
+                outcomes[enrollment.id] = outcome
+                break
+    return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingEvent:
+    event: EffectEvent
+    # Whether it waits for its effects.
+    is_unprocessed: bool
+
+
+def _outcome_of_event(
+    batch: EnrollmentBatch,
+    enrollment: EnrollmentState,
+    pending: _PendingEvent,
+    ending: Sequence[Listener],
+    fulfilled: Mapping[UUID, Sequence[Listener]],
+) -> StepOutcome | None:
+    event = pending.event
+    if not concerns(enrollment, event):
+        return None
+    # Of a contact not all is known before the effects: its segments, say, and its score.
+    if pending.is_unprocessed and any(
+        item.match.event_name == event.name and item.needs_contact for item in ending
+    ):
+        return Postpone(batch.now + RECHECK_DELAY)
+    own = [item for item in fulfilled.get(event.id, ()) if item.version_id == enrollment.version_id]
+    match ending_reason(enrollment, event, own):
+        case Reason.GOAL:
+            return Finish(Enrollment.Status.CONVERTED, Reason.GOAL, event_id=event.id)
+        case Reason.EXIT_RULE:
+            return Finish(Enrollment.Status.EXITED, Reason.EXIT_RULE, event_id=event.id)
+    return None
+
+
+def _find_events(
+    batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState], ending: Mapping[UUID, Sequence[Listener]]
+) -> list[_PendingEvent]:
+    """Return events that may end the enrollments, in order of time.
+
+    Those that wait for their effects; and of enrollments that begin, all since the trigger: the effects have looked at
+    these before there was an enrollment. A trial is not ended by what came before it.
+    """
+    beginning = [
+        enrollment
+        for enrollment in enrollments
+        if not enrollment.steps_taken and enrollment.arrived_at is None and not enrollment.is_test
+    ]
+    names = list(
+        {item.match.event_name for enrollment in enrollments for item in ending[enrollment.version_id]}
+    )
+    people = _people(batch, enrollments)
+    bounds = _bounds(batch, enrollments)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FIND_EVENTS,
+            [
+                batch.workspace_id,
+                *bounds,
+                *people,
+                batch.workspace_id,
+                sorted({lane_of(contact_id) for ids in people for contact_id in ids}),
+                *bounds,
+                names,
+                *_people(batch, beginning),
+                batch.workspace_id,
+                names,
+                *_bounds(batch, beginning),
+            ],
+        )
+        rows = cursor.fetchall()
+    waiting = {row[0] for row in rows if row[5]}
+    events = {
+        id_: EffectEvent(id_, contact_id, name, occurred_at, source, 0, EffectsLevel.ALL)
+        for id_, contact_id, name, occurred_at, source, _ in rows
+        if is_trusted(name, source)
+    }
+    return [_PendingEvent(event, event.id in waiting) for event in events.values()]
+
+
+def _people(batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState]) -> tuple[list[UUID], list[UUID]]:
+    """Return the contacts that events came with, and beside each the one that stands for it."""
+    people = [batch.people[enrollment.contact_id] for enrollment in enrollments]
+    owners = {item: person.id for person in people for item in person.ids}
+    return list(owners), list(owners.values())
+
+
+def _bounds(batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState]) -> tuple[UUID, UUID]:
+    """Return between which ids the events of enrollments are that came with their triggers or after them."""
+    since = min((enrollment.triggered_at for enrollment in enrollments), default=batch.now)
+    return first_id_of_events(since), end_id_of_events(known_until(batch.now))
+
+
+_FIND_EVENTS: Final = """
+SELECT e.id, w.owner, e.name, e.occurred_at, e.source, true
+FROM events_eventbatch b
+CROSS JOIN LATERAL unnest(b.event_ids) AS one (id)
+CROSS JOIN LATERAL (
+    SELECT id, contact_id, name, occurred_at, source FROM events_event
+    WHERE workspace_id = %s AND id = one.id AND id BETWEEN %s AND %s OFFSET 0
+) e
+JOIN unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner) ON w.origin = e.contact_id
+WHERE b.workspace_id = %s AND b.lane = ANY(%s) AND one.id BETWEEN %s AND %s AND e.name = ANY(%s)
+UNION ALL
+SELECT e.id, w.owner, e.name, e.occurred_at, e.source, false
+FROM unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner)
+CROSS JOIN LATERAL (
+    SELECT id, name, occurred_at, source FROM events_event
+    WHERE workspace_id = %s AND contact_id = w.origin AND name || '' = ANY(%s) AND id BETWEEN %s AND %s OFFSET 0
+) e
+ORDER BY occurred_at, id
+"""

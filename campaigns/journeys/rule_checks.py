@@ -1,0 +1,51 @@
+"""Whether rules hold for the contacts of enrollments, now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import connection
+
+from campaigns.journeys.step_context import EnrollmentBatch
+from campaigns.models import EnrollmentState
+from events.id_bounds import known_until
+from events.rules import Rule, compile_rules
+
+
+def evaluate_rules(
+    batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState], rules: Sequence[Rule]
+) -> dict[UUID, list[bool]]:
+    """Return by enrollment which of the rules hold as of now, all in one statement.
+
+    Rules may ask about the event that started the enrollment; where none did, what they ask for is missing.
+    """
+    compiled = compile_rules(rules)
+    until = known_until(batch.now)
+    people = [batch.people[enrollment.contact_id] for enrollment in enrollments]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT b.enrollment_id, ARRAY[{", ".join(compiled.matches)}] FROM (
+                SELECT w.enrollment_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id, %s::timestamptz AS as_of,
+                    %s::timestamptz AS until
+                FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[]) AS w (enrollment_id, contact_id, ids, event_id)
+                OFFSET 0
+            ) b
+            LEFT JOIN LATERAL (
+                SELECT * FROM events_event WHERE workspace_id = %s AND id = b.event_id OFFSET 0
+            ) t ON true
+            {compiled.joins.text}
+            """,
+            [
+                batch.now,
+                until,
+                [enrollment.id for enrollment in enrollments],
+                [person.id for person in people],
+                [f"{{{','.join(map(str, person.ids))}}}" for person in people],
+                [enrollment.event_id for enrollment in enrollments],
+                batch.workspace_id,
+                *compiled.bind(batch.workspace_id, batch.now, until),
+            ],
+        )
+        return dict(cursor.fetchall())

@@ -1,0 +1,67 @@
+"""Telegram, by its Bot API. The channel's secret is the bot's token."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import requests
+from django.conf import settings as django_settings
+
+from campaigns.messaging.channels import Bounce, Bounced, MaybeSent, NotSent
+from campaigns.models import ChannelSettings, Message
+
+TIMEOUT_SECONDS: Final = (5.0, 15.0)
+# As it says of somebody who blocked the bot or left, and of a chat that is none.
+_DEAD: Final = ("bot was blocked", "user is deactivated", "chat not found", "was kicked")
+
+
+def send(message: Message, settings: ChannelSettings) -> str:
+    """Send a text to a chat, and return the chat's id of it."""
+    if not settings.secret:
+        raise NotSent("no token of a bot", is_permanent=False)
+    try:
+        answer = requests.post(
+            f"{django_settings.TELEGRAM_API_URL}/bot{settings.secret}/sendMessage",
+            json={"chat_id": message.address, "text": message.body, "parse_mode": "HTML"},
+            timeout=TIMEOUT_SECONDS,
+        )
+        told: Any = answer.json()
+    except requests.ConnectTimeout as error:
+        raise NotSent(_without(settings.secret, error), is_permanent=False) from None
+    except requests.JSONDecodeError as error:
+        raise _broken(answer) from error
+    except requests.RequestException as error:
+        raise _silent(error, settings.secret) from None
+    if not isinstance(told, dict) or not told.get("ok"):
+        raise _refused(answer.status_code, told)
+    return f"{message.address}:{told.get('result', {}).get('message_id', '')}"
+
+
+def _silent(error: requests.RequestException, secret: str) -> Exception:
+    """Tell a line that never stood from one that broke."""
+    told = _without(secret, error)
+    if "NewConnectionError" in told or "NameResolutionError" in told or "SSLError" in told:
+        return NotSent(told, is_permanent=False)
+    return MaybeSent(told)
+
+
+def _without(secret: str, error: Exception) -> str:
+    """Return what an error says; the address in it has the token."""
+    return str(error).replace(secret, "…")
+
+
+def _broken(answer: requests.Response) -> Exception:
+    told = f"{answer.status_code} {answer.text[:200]}"
+    return MaybeSent(told) if answer.ok else NotSent(told, is_permanent=False)
+
+
+def _refused(status: int, told: Any) -> NotSent:
+    told = told if isinstance(told, dict) else {}
+    description = str(told.get("description", status))
+    if status == 429:
+        wait = told.get("parameters", {}).get("retry_after")
+        return NotSent(description, is_permanent=False, retry_after=float(wait) if wait else None)
+    if any(words in description for words in _DEAD):
+        return Bounced(description, Bounce.HARD)
+    # 401 and 404 are of a wrong token: somebody may mend it.
+    return NotSent(description, is_permanent=400 <= status < 500 and status not in (401, 404))

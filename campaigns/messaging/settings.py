@@ -1,0 +1,208 @@
+"""What people write beside campaigns: templates, suppressions, and how channels are used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from campaigns.errors import (
+    InvalidChannelSettings,
+    SuppressionNotFound,
+    TemplateExists,
+    TemplateFault,
+    TemplateInUse,
+    TemplateNotFound,
+)
+from campaigns.messaging.channels.webhook import new_secret
+from campaigns.messaging.liquid import locale_named
+from campaigns.messaging.recipients import zone_named
+from campaigns.messaging.release import release, wake_held_messages
+from campaigns.messaging.senders import SENDERS, sender_error
+from campaigns.messaging.suppressions import checked_address, suppress, unsuppress
+from campaigns.messaging.templates import check_template, checked_url
+from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Template
+from campaigns.models.messages import Channel
+from campaigns.reasons import Reason
+from config import clock
+from workspaces.models import Workspace
+
+# Templates ---------------------------------------------------------------------------------------------------
+
+
+def get_template(workspace_id: UUID, template_id: UUID) -> Template:
+    """Return a template. Raises TemplateNotFound."""
+    template = Template.objects.filter(workspace_id=workspace_id, id=template_id).first()
+    if template is None:
+        raise TemplateNotFound
+    return template
+
+
+@transaction.atomic
+def save_template(template: Template, **values: Any) -> Template:
+    """Set values of a template, new or not, and save it; what is reserved already stays as it was rendered.
+
+    Raises TemplateExists, TemplateFault.
+    """
+    for name, value in values.items():
+        setattr(template, name, value)
+    check_template(template)
+    for field in SENDERS:
+        if fault := sender_error(template.channel, getattr(template, field)):
+            raise TemplateFault(f"{field}: {fault}")
+    template.updated_at = clock.now()
+    try:
+        with transaction.atomic():
+            template.save()
+    except IntegrityError as error:
+        if "template_name_unique" not in str(error):
+            raise
+        raise TemplateExists(template.name) from error
+    return template
+
+
+@transaction.atomic
+def delete_template(template: Template) -> None:
+    """Delete a template that nothing sends. Raises TemplateInUse."""
+    if users := users_of(template):
+        raise TemplateInUse(users)
+    template.delete()
+
+
+def users_of(template: Template) -> list[str]:
+    """Return the names of the campaigns that send it, by what is written or what is active, and of the forms."""
+    sends = [{"data": {"templateId": str(template.pk)}}]
+    is_sent = Q(draft__workflow__nodes__contains=sends) | Q(
+        versions__retired_at=None, versions__definition__workflow__nodes__contains=sends
+    )
+    campaigns = Campaign.objects.in_workspace(template.workspace_id).filter(is_sent).distinct()
+    forms = Form.objects.filter(workspace_id=template.workspace_id, confirmation_template=template)
+    return sorted([*campaigns.values_list("name", flat=True), *forms.values_list("name", flat=True)])
+
+
+# Suppressions ------------------------------------------------------------------------------------------------
+
+
+def add_suppression(
+    workspace: Workspace, *, channel: str, address: str, note: str = ""
+) -> tuple[Suppression, bool]:
+    """Have nothing more sent to an address. Returns the row, and whether it is new. Raises InvalidAddress."""
+    checked = checked_address(channel, address)
+    is_new = suppress(workspace.id, channel, checked, note=note)
+    return Suppression.objects.in_workspace(workspace.id).get(channel=channel, address=checked), is_new
+
+
+def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
+    """Let an address be written to again, as far as consent goes. Raises SuppressionNotFound."""
+    row = Suppression.objects.in_workspace(workspace_id).filter(id=suppression_id).first()
+    if row is None or not unsuppress(workspace_id, row.channel, row.address):
+        raise SuppressionNotFound
+
+
+# Channels ----------------------------------------------------------------------------------------------------
+
+# It stands in an address.
+_TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,200}", re.ASCII)
+MOST_HOURS: Final = 24 * 31
+MOST_ATTEMPTS: Final = 50
+
+
+def channels_of(workspace_id: UUID) -> list[ChannelSettings]:
+    """Return how each channel is used; where nothing was said, the defaults, which are not saved."""
+    said = {row.channel: row for row in ChannelSettings.objects.filter(workspace_id=workspace_id)}
+    return [
+        said.get(channel) or ChannelSettings(workspace_id=workspace_id, channel=channel)
+        for channel in Channel.values
+    ]
+
+
+@transaction.atomic
+def save_channel(workspace: Workspace, channel: str, **values: Any) -> ChannelSettings:
+    """Set how a workspace uses a channel. Raises InvalidChannelSettings."""
+    settings = _held(workspace, channel)
+    limits, needed_opt_in = _limits(settings), settings.requires_opt_in
+    for name, value in values.items():
+        setattr(settings, name, value)
+    check_channel(settings)
+    settings.save()
+    if _limits(settings) != limits:
+        wake_held_messages(workspace.pk, channel)
+    if needed_opt_in and not settings.requires_opt_in:
+        release(workspace.pk, channel, Reason.NO_CONSENT)
+    return settings
+
+
+def _limits(settings: ChannelSettings) -> tuple[object, ...]:
+    """Return what messages are put off by."""
+    quiet = settings.quiet_from, settings.quiet_until, settings.time_zone
+    return settings.cap_count, settings.cap_hours, *quiet
+
+
+@transaction.atomic
+def renew_signing_secret(workspace: Workspace) -> str:
+    """Return a new secret that webhooks are signed with; beside it the last one signs until the next renewal."""
+    settings = _held(workspace, Channel.WEBHOOK)
+    secret = new_secret()
+    settings.secret = " ".join([secret, *settings.secret.split()[:1]])
+    settings.save(update_fields=["secret"])
+    return secret
+
+
+def check_channel(settings: ChannelSettings) -> None:
+    """Check how a channel is to be used. Raises InvalidChannelSettings, which names the field."""
+    if fault := sender_error(settings.channel, settings.sender):
+        raise InvalidChannelSettings("sender", fault)
+    if settings.channel == Channel.TELEGRAM and settings.secret and not _TOKEN.fullmatch(settings.secret):
+        raise InvalidChannelSettings("secret", "Must be the token of a bot, such as 123:AbC.")
+    if not isinstance(settings.options, dict):
+        raise InvalidChannelSettings("options", "Must be an object.")
+    for name, value in settings.options.items():
+        if name not in _OPTIONS[settings.channel]:
+            raise InvalidChannelSettings(f"options.{name}", "This key is not known.")
+        if _OPTIONS[settings.channel][name] is bool and not isinstance(value, bool):
+            raise InvalidChannelSettings(f"options.{name}", "Must be true or false.")
+    if fault := sender_error(Channel.EMAIL, settings.options.get("replyTo")):
+        raise InvalidChannelSettings("options.replyTo", fault)
+    locale = settings.options.get("locale", "")
+    if not isinstance(locale, str) or (locale and locale_named(locale) is None):
+        raise InvalidChannelSettings("options.locale", "Must be the name of one, such as en or de-AT.")
+    if settings.channel == Channel.WEBHOOK and not _can_be_called(settings.options.get("url", "")):
+        raise InvalidChannelSettings("options.url", "Must be an address of http or https.")
+    if (settings.quiet_from is None) != (settings.quiet_until is None):
+        raise InvalidChannelSettings("quiet_from", "Quiet hours have a beginning and an end.")
+    if settings.quiet_from is not None and settings.quiet_from == settings.quiet_until:
+        raise InvalidChannelSettings("quiet_from", "Quiet hours end at another time than they begin.")
+    if settings.cap_count is not None and settings.cap_count < 1:
+        raise InvalidChannelSettings("cap_count", "Must be at least 1.")
+    if not 1 <= settings.cap_hours <= MOST_HOURS:
+        raise InvalidChannelSettings("cap_hours", f"Must be 1 to {MOST_HOURS}.")
+    if not 1 <= settings.max_attempts <= MOST_ATTEMPTS:
+        raise InvalidChannelSettings("max_attempts", f"Must be 1 to {MOST_ATTEMPTS}.")
+    if zone_named(settings.time_zone) is None:
+        raise InvalidChannelSettings("time_zone", "Must be the name of a time zone, such as Europe/Paris.")
+
+
+_OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
+    Channel.EMAIL: {"trackOpens": bool, "trackClicks": bool, "replyTo": str, "locale": str},
+    Channel.WEBHOOK: {"url": str, "locale": str},
+    Channel.TELEGRAM: {"locale": str},
+}
+
+
+def _held(workspace: Workspace, channel: str) -> ChannelSettings:
+    """Return the row, made with the defaults where there was none, and locked."""
+    ChannelSettings.objects.get_or_create(workspace=workspace, channel=channel)
+    return ChannelSettings.objects.select_for_update().get(workspace=workspace, channel=channel)
+
+
+def _can_be_called(url: object) -> bool:
+    if not isinstance(url, str):
+        return False
+    try:
+        return url == "" or bool(checked_url(url))
+    except TemplateFault:
+        return False

@@ -1,0 +1,115 @@
+"""Messages that may have left or not: by the channel's policy, or by somebody who knows."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings as django_settings
+from django.db import transaction
+
+from campaigns.errors import MessageNotFound, MessageNotUnknown
+from campaigns.messaging.channels import MaybeSent
+from campaigns.messaging.delivery import Attempt, Claimed, Sent, decision_about, record_attempts
+from campaigns.messaging.policy import settings_of
+from campaigns.models import Decision, Message
+from campaigns.reasons import Reason
+from config import clock
+from config.runtime.schedule import notify_beat
+
+BATCH = 500
+
+
+def resolve_abandoned(now: datetime) -> int:
+    """Let what a worker took and never told of be unknown, or be sent again, as the channel's policy is."""
+    since = now - timedelta(seconds=django_settings.DELIVERY_CLAIM_SECONDS)
+    abandoned = Message.objects.filter(status=Message.Status.SENDING, claimed_at__lt=since)
+    count = 0
+    for workspace_id, channel in abandoned.order_by().values_list("workspace_id", "channel").distinct():
+        settings = settings_of(workspace_id, channel)
+        rows = abandoned.filter(workspace_id=workspace_id, channel=channel)[:BATCH]
+        lost = MaybeSent("the worker ended between sending it and noting that")
+        record_attempts(workspace_id, [Attempt(Claimed(row, settings), lost, now) for row in rows])
+        count += len(rows)
+    return count
+
+
+@transaction.atomic
+def resolve_message(
+    workspace_id: UUID, message_id: UUID, *, was_sent: bool, provider_id: str = ""
+) -> Message:
+    """Say what became of an unknown message: it was sent, or it was not and is to be sent again.
+
+    Raises MessageNotFound, MessageNotUnknown.
+    """
+    message = Message.objects.in_workspace(workspace_id).filter(pk=message_id).first()
+    if message is None:
+        raise MessageNotFound
+    if message.status != Message.Status.UNKNOWN:
+        raise MessageNotUnknown(message.status)
+    if was_sent:
+        settings = settings_of(workspace_id, message.channel)
+        claimed = Claimed(message, settings)
+        record_attempts(
+            workspace_id, [Attempt(claimed, Sent(provider_id), message.claimed_at or clock.now())]
+        )
+    else:
+        _send_again(message)
+    message.refresh_from_db()
+    return message
+
+
+def hold_unsent_messages(workspace_id: UUID) -> int:
+    """Let every message that has not left be unknown: what a backup has as waiting may have left since.
+
+    Nothing may be delivering meanwhile (DELIVERY_PAUSED). Returns how many there were.
+    """
+    count = 0
+    while held := _hold_batch(workspace_id):
+        count += held
+    return count
+
+
+def resolve_unknown(workspace_id: UUID, *, was_sent: bool, channel: str | None = None) -> int:
+    """Say the same of every unknown message, of one channel or all: it was sent, or is to be sent again.
+
+    Returns how many there were.
+    """
+    unknown = Message.objects.in_workspace(workspace_id).filter(status=Message.Status.UNKNOWN)
+    if channel is not None:
+        unknown = unknown.filter(channel=channel)
+    count = 0
+    for message_id in list(unknown.order_by("id").values_list("pk", flat=True)):
+        with suppress(MessageNotFound, MessageNotUnknown):  # somebody else has, meanwhile
+            resolve_message(workspace_id, message_id, was_sent=was_sent)
+            count += 1
+    return count
+
+
+@transaction.atomic
+def _hold_batch(workspace_id: UUID) -> int:
+    waiting = Message.objects.in_workspace(workspace_id).filter(status__in=_UNSENT)
+    messages = list(waiting.select_for_update().order_by("id")[:BATCH])
+    Message.objects.in_workspace(workspace_id).filter(pk__in=[one.pk for one in messages]).update(
+        status=Message.Status.UNKNOWN, error=_RESTORED
+    )
+    now, detail = clock.now(), {"message": _RESTORED}
+    kind, reason = Decision.Kind.NOT_SENT, Reason.UNKNOWN
+    decisions = [decision_about(one, kind, reason, now, detail) for one in messages]
+    Decision.objects.record(workspace_id, decisions)
+    return len(messages)
+
+
+_UNSENT: Final = (Message.Status.QUEUED, Message.Status.SENDING)
+_RESTORED: Final = "a backup was restored: it may have left since then"
+
+
+def _send_again(message: Message) -> None:
+    unknown = Message.objects.filter(
+        workspace_id=message.workspace_id, pk=message.pk, status=Message.Status.UNKNOWN
+    )
+    now = clock.now()
+    if unknown.update(status=Message.Status.QUEUED, send_at=now):
+        notify_beat("messages", now)

@@ -1,0 +1,366 @@
+"""A contact's way through a campaign, and every decision that was taken about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+import orjson
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection, models
+from django.db.models import Q
+
+from campaigns.metrics import count_messages
+from campaigns.reasons import Reason
+from config import clock, ids
+from config.db.arrays import array
+from config.db.fields import JSONField
+from events.models import EffectsLevel
+
+
+class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
+    def in_workspace(self, workspace_id: UUID) -> EnrollmentQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def open(self) -> EnrollmentQuerySet:
+        return self.filter(status=Enrollment.Status.OPEN)
+
+    def due(self, at: datetime) -> EnrollmentQuerySet:
+        return self.open().filter(wake_at__lte=at)
+
+    def states(self) -> list[EnrollmentState]:
+        return [EnrollmentState(*row) for row in self.values_list(*STATE_COLUMNS)]
+
+
+class Enrollment(models.Model):
+    """A contact in a campaign. Reserved by its key in the transaction of the effect that enrolled it.
+
+    `step` is the node that comes next, or that it waits in since `arrived_at`; `wake_at` when it goes on by itself.
+    While it waits for an event, `awaited_event` is its name, `awaited_value` what correlates it, `resumed_by_event_id` the
+    event once it came.
+
+    Nothing moves in a merge: the enrollment stays with the contact that it came with, and is the survivor's.
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        COMPLETED = "completed"
+        CONVERTED = "converted"
+        EXITED = "exited"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    campaign = models.ForeignKey(
+        "campaigns.Campaign",
+        on_delete=models.CASCADE,
+        related_name="enrollments",
+        db_constraint=False,
+        db_index=False,
+    )
+    version = models.ForeignKey(
+        "campaigns.CampaignVersion",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    contact = models.ForeignKey(
+        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    # What makes a second enrollment of the contact another one: see Reentry in campaigns.journeys.definition.
+    key = models.CharField(max_length=255)
+    status = models.CharField(max_length=9, choices=Status, default=Status.OPEN)
+    # The event that started it; None: by hand, by the API, or as one of a broadcast.
+    event_id = models.UUIDField(null=True)
+    # That event's depth and one: what the enrollment does to the stream goes on counting from there.
+    depth = models.PositiveSmallIntegerField(default=0)
+    # That event's too: what the enrollment does to the stream triggers no more effects.
+    level = models.PositiveSmallIntegerField(
+        choices=EffectsLevel, default=EffectsLevel.ALL, db_default=EffectsLevel.ALL.value
+    )
+    # When what started it happened: what follows from there on may be what the enrollment waits for, or its goal.
+    triggered_at = models.DateTimeField(default=clock.now)
+    step = models.CharField(max_length=64, blank=True)
+    arrived_at = models.DateTimeField(null=True)
+    wake_at = models.DateTimeField(null=True)
+    # When it came out of its last wait: an event that nothing correlates is waited for from there on.
+    listens_since = models.DateTimeField(default=clock.now)
+    awaited_event = models.CharField(max_length=255, blank=True)
+    awaited_value = models.CharField(max_length=255, blank=True)
+    resumed_by_event_id = models.UUIDField(null=True)
+    # Steps taken, so that nothing goes round for ever, and each message of a step has its own key.
+    steps_taken = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="failures of the step in a row")
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(default=clock.now)
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=64, blank=True)
+    is_test = models.BooleanField(default=False)
+    # Of a trial: what it waits for is over, or has not come, at once.
+    skips_waits = models.BooleanField(default=False, db_default=False)
+
+    objects = EnrollmentQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["workspace", "campaign", "contact", "key"], name="enrollment_once"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                # By campaign: what is due in one that is paused is in nobody's way.
+                fields=["workspace", "campaign", "wake_at"],
+                condition=Q(status="open", wake_at__isnull=False),
+                name="enrollment_due",
+            ),
+            models.Index(
+                fields=["workspace", "contact", "campaign"],
+                condition=Q(status="open"),
+                name="enrollment_open",
+            ),
+            models.Index(
+                fields=["workspace", "version"], condition=Q(status="open"), name="enrollment_by_version"
+            ),
+            models.Index(fields=["workspace", "campaign", "id"], name="enrollment_by_campaign"),
+            models.Index(fields=["workspace", "contact", "id"], name="enrollment_by_contact"),
+            models.Index(
+                # Of some only: of all, a server that knows nothing of the rows yet might read everybody's by it.
+                fields=["workspace", "event_id"],
+                condition=Q(event_id__isnull=False),
+                name="enrollment_by_event",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contact_id} in {self.campaign_id}: {self.status}"
+
+
+@dataclass(slots=True)
+class EnrollmentState:
+    """An enrollment as what decides about many of them has it: the fields of its row, without what a model costs."""
+
+    id: UUID
+    campaign_id: UUID
+    version_id: UUID
+    contact_id: UUID
+    key: str
+    event_id: UUID | None
+    depth: int
+    level: int
+    triggered_at: datetime
+    listens_since: datetime
+    started_at: datetime
+    step: str
+    wake_at: datetime | None
+    is_test: bool = False
+    skips_waits: bool = False
+    status: str = Enrollment.Status.OPEN
+    arrived_at: datetime | None = None
+    awaited_event: str = ""
+    awaited_value: str = ""
+    resumed_by_event_id: UUID | None = None
+    steps_taken: int = 0
+    attempts: int = 0
+    error: str = ""
+    ended_at: datetime | None = None
+    end_reason: str = ""
+
+
+STATE_COLUMNS: Final = tuple(column.name for column in fields(EnrollmentState))
+"""The columns of an enrollment in the order in which an EnrollmentState takes them."""
+
+
+class CampaignSetQuerySet(models.QuerySet["CampaignSet"]):
+    def in_workspace(self, workspace_id: UUID) -> CampaignSetQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def containing(self, campaign_id: UUID) -> CampaignSetQuerySet:
+        return self.filter(campaign_ids__contains=[campaign_id])
+
+    def ids(self) -> list[UUID]:
+        return list(self.values_list("id", flat=True))
+
+
+class CampaignSet(models.Model):
+    """Campaigns of which the same was decided at once. There is one row for each such set, and it never changes.
+
+    Most events mean nothing to most campaigns that look at them: without it that would be a row for each pair.
+    """
+
+    # A hash of the workspace and the campaigns: whoever comes to the same set has the same id.
+    id = models.UUIDField(primary_key=True, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace", on_delete=models.CASCADE, related_name="+", db_constraint=False
+    )
+    # In their order.
+    campaign_ids = ArrayField(models.UUIDField())
+
+    objects = CampaignSetQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{len(self.campaign_ids)} campaigns"
+
+
+class DecisionQuerySet(models.QuerySet["Decision"]):
+    def in_workspace(self, workspace_id: UUID) -> DecisionQuerySet:
+        return self.filter(workspace_id=workspace_id)
+
+    def about(self, workspace_id: UUID, campaign_id: UUID) -> DecisionQuerySet:
+        """Leave those about a campaign, alone or with others."""
+        sets = CampaignSet.objects.in_workspace(workspace_id).containing(campaign_id)
+        return self.filter(
+            Q(campaign_id=campaign_id) | Q(campaign_set_id__in=list(sets.values_list("id", flat=True)))
+        )
+
+    def record(self, workspace_id: UUID, decisions: Iterable[NewDecision]) -> None:
+        """Insert decisions by one statement, the same one for any number of them: they are the most written rows."""
+        rows = list(decisions)
+        if rows:
+            # The API has them as an enumeration: nothing else is a reason.
+            for reason in {row.reason for row in rows} - {""}:
+                Reason(reason)
+            columns = [array([getattr(row, name) for row in rows]) for name in _DECISION_COLUMNS]
+            details = array([orjson.dumps(row.detail).decode() if row.detail else "{}" for row in rows])
+            with connection.cursor() as cursor:
+                cursor.execute(_INSERT_DECISIONS, [workspace_id, *columns, details])
+            ends = (Decision.Kind.SENT, Decision.Kind.NOT_SENT)
+            count_messages(row.reason or "sent" for row in rows if row.message_id and row.kind in ends)
+
+
+@dataclass(slots=True, kw_only=True)
+class NewDecision:
+    """A decision that is to be written: see Decision."""
+
+    kind: str
+    contact_id: UUID
+    decided_at: datetime
+    campaign_id: UUID | None = None
+    campaign_set_id: UUID | None = None
+    enrollment_id: UUID | None = None
+    message_id: UUID | None = None
+    event_id: UUID | None = None
+    reason: str = ""
+    step: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    # What one pass decides of an enrollment is told in its order.
+    id: UUID = field(default_factory=ids.ordered_uuid7)
+
+
+_DECISION_COLUMNS: Final = {
+    **dict.fromkeys(["id", "campaign_id", "campaign_set_id", "contact_id"], "uuid"),
+    **dict.fromkeys(["enrollment_id", "message_id", "event_id"], "uuid"),
+    **dict.fromkeys(["kind", "reason", "step"], "text"),
+    "decided_at": "timestamptz",
+}
+_INSERT_DECISIONS: Final = (
+    f"INSERT INTO campaigns_decision (workspace_id, {', '.join(_DECISION_COLUMNS)}, detail)"
+    f" SELECT %s::uuid, * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _DECISION_COLUMNS.values())}, %s::jsonb[])"
+)
+
+
+class Decision(models.Model):
+    """One thing that was decided about a contact and a campaign, also that nothing was to happen, and why.
+
+    What is decided alike of one event by several campaigns is one row: it has a `campaign_set` and no `campaign`.
+    """
+
+    class Kind(models.TextChoices):
+        ENTERED = "entered"
+        NOT_ENTERED = "not_entered"
+        STEP = "step"
+        WAITS = "waits"
+        RESUMED = "resumed"
+        SENT = "sent"
+        NOT_SENT = "not_sent"
+        DEFERRED = "deferred"
+        ENDED = "ended"
+
+    id = models.UUIDField(primary_key=True, default=ids.ordered_uuid7, editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    campaign = models.ForeignKey(
+        "campaigns.Campaign",
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="decisions",
+        db_constraint=False,
+        db_index=False,
+    )
+    campaign_set = models.ForeignKey(
+        CampaignSet,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    contact = models.ForeignKey(
+        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    enrollment_id = models.UUIDField(null=True)
+    message_id = models.UUIDField(null=True)
+    # The event that it was decided about, or that made it possible.
+    event_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=12, choices=Kind)
+    # One of campaigns.reasons; blank where the kind says all.
+    reason = models.CharField(max_length=40, blank=True)
+    step = models.CharField(max_length=64, blank=True)
+    detail = JSONField(default=dict)
+    decided_at = models.DateTimeField(default=clock.now)
+
+    objects = DecisionQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                # Most are about several campaigns, and have a set of them instead.
+                fields=["workspace", "campaign", "id"],
+                condition=Q(campaign__isnull=False),
+                name="decision_by_campaign",
+            ),
+            models.Index(fields=["workspace", "id"], name="decision_by_time"),
+            models.Index(
+                # With what reports count by.
+                fields=["workspace", "campaign_set", "id"],
+                condition=Q(campaign_set__isnull=False),
+                include=["kind", "reason"],
+                name="decision_by_campaign_set",
+            ),
+            models.Index(fields=["workspace", "contact", "id"], name="decision_by_contact"),
+            models.Index(
+                fields=["workspace", "event_id"],
+                condition=Q(event_id__isnull=False),
+                name="decision_by_event",
+            ),
+            models.Index(
+                fields=["workspace", "enrollment_id"],
+                condition=Q(enrollment_id__isnull=False),
+                name="decision_by_enrollment",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.reason}".strip()
+
+    @property
+    def campaign_ids(self) -> list[UUID]:
+        """The campaigns that it is about; of a message that is nobody's there is none."""
+        if self.campaign_set is not None:
+            return self.campaign_set.campaign_ids
+        return [self.campaign_id] if self.campaign_id else []

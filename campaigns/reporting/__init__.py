@@ -1,0 +1,1 @@
+"""What campaigns did: reports, the trace of one event, counters, and the audit of effects."""

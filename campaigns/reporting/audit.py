@@ -1,0 +1,332 @@
+"""Whether everything that was accepted is stored, and whatever follows from it has followed: every gap is named.
+
+Nothing is changed, and nothing waits for it. What came within the grace is still under way, and no gap.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Count
+
+from campaigns.journeys.definition import EventTrigger
+from campaigns.journeys.plans import definition_of
+from campaigns.models import Campaign, CampaignSet, CampaignVersion, Decision, Enrollment, Message
+from config.db.plans import hashed_lists
+from config.ids import NO_ID, parse_uuid
+from contacts.erasure.erasures import being_erased
+from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
+from events.rules.event_matching import EventRule, given_events, matches
+from scoring.rescoring import canonical_contacts
+from scoring.verification import verify_contacts
+from segments.verification import verify_segments
+
+_BATCH_SIZE: Final = 1_000
+# Between the moment that a version has for its beginning and the commit that made it so.
+_ACTIVATION_MARGIN: Final = timedelta(seconds=5)
+_ENTRY_KINDS: Final = (Decision.Kind.ENTERED, Decision.Kind.NOT_ENTERED)
+
+
+@dataclass(frozen=True, slots=True)
+class Inconsistency:
+    """Something that should be there and is not, or is there twice."""
+
+    check: str
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.description}"
+
+
+@dataclass(slots=True)
+class ConsistencyReport:
+    """What was looked at, and how much is missing; each gap is told as it is found, for there may be millions."""
+
+    report: Callable[[Inconsistency], object]
+    counts: Counter[str] = field(default_factory=Counter)
+    inconsistencies: int = 0
+
+    def add(self, check: str, description: object) -> None:
+        """Tell of a gap."""
+        self.inconsistencies += 1
+        self.report(Inconsistency(check, str(description)))
+
+
+def check_consistency(
+    workspace_id: UUID,
+    *,
+    now: datetime,
+    grace: timedelta,
+    report: Callable[[Inconsistency], object],
+    accepted: Iterable[UUID] = (),
+) -> ConsistencyReport:
+    """Hold what was accepted against the stream, and the stream against scores, segments, enrollments and messages.
+
+    `accepted`: ids of events that a client was given, besides those in the answers that we keep. Whatever the size of
+    the workspace, some thousand rows are in memory at a time. Persons who are being erased are passed over.
+    """
+    audit = ConsistencyReport(report)
+    due = now - grace
+    gone = being_erased(workspace_id)
+    for check in (_batches, _parked, _decisions):
+        check(audit, workspace_id, due)
+    for check_people in (_enrollments, _messages):
+        check_people(audit, workspace_id, due, gone)
+    _accepted(audit, workspace_id, accepted)
+    _scores(audit, workspace_id)
+    _segments(audit, workspace_id, gone)
+    return audit
+
+
+def _accepted(audit: ConsistencyReport, workspace_id: UUID, event_ids: Iterable[UUID]) -> None:
+    """Find events that somebody was told of and that are not in the stream."""
+    given = chain(event_ids, _event_ids_in_saved_responses(workspace_id))
+    # What two answers tell of counts twice, unless they are kept side by side.
+    while chunk := list(set(islice(given, _BATCH_SIZE))):
+        audit.counts["accepted"] += len(chunk)
+        _report_rows(
+            audit, "accepted, not stored", _MISSING_EVENTS, [chunk, workspace_id, min(chunk), max(chunk)]
+        )
+    audit.counts["message keys"] += _count(
+        "SELECT count(*) FROM events_messagekey WHERE workspace_id = %s", [workspace_id]
+    )
+    _report_rows(audit, "message key, not stored", _MISSING_KEY_EVENTS, [workspace_id, workspace_id])
+    audit.counts["stored"] += Event.objects.filter(workspace_id=workspace_id).count()
+
+
+def _event_ids_in_saved_responses(workspace_id: UUID) -> Iterator[UUID]:
+    """Yield the ids of events that kept answers tell of."""
+    answers = IdempotencyKey.objects.filter(workspace_id=workspace_id).order_by("key")
+    after = ""
+    while chunk := list(answers.filter(key__gt=after).values_list("key", "status", "body")[:_BATCH_SIZE]):
+        for _, status, body in chunk:
+            # An empty answer tells of none.
+            if 200 <= status < 300 and body:
+                yield from _event_ids_in(orjson.loads(bytes(body)))
+        after = chunk[-1][0]
+
+
+def _event_ids_in(response: Any) -> Iterator[UUID]:
+    """Yield the ids of whatever has an id and a moment: that is how every format shows an event."""
+    if isinstance(response, list):
+        for item in response:
+            yield from _event_ids_in(item)
+    elif isinstance(response, dict):
+        if ("timestamp" in response or "occurredAt" in response) and (
+            event_id := parse_uuid(response.get("id"))
+        ):
+            yield event_id
+        for item in response.values():
+            yield from _event_ids_in(item)
+
+
+def _batches(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
+    """Find events that wait for their effects for too long."""
+    for batch in EventBatch.objects.filter(workspace_id=workspace_id).iterator(_BATCH_SIZE):
+        audit.counts["waiting"] += len(batch.event_ids)
+        if batch.created_at < due:
+            audit.add("not applied", f"{len(batch.event_ids)} events wait since {batch.created_at:%F %T}")
+
+
+def _parked(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
+    for row in ParkedEffect.objects.filter(workspace_id=workspace_id).iterator(_BATCH_SIZE):
+        audit.counts["parked"] += 1
+        audit.add("parked", f"{row.effect} of {row.subject}: {row.error.partition(':')[0]}")
+
+
+def _decisions(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
+    """Find events of which a campaign that listens to their name has decided nothing."""
+    versions = CampaignVersion.objects.filter(
+        campaign__workspace_id=workspace_id,
+        workspace_id=workspace_id,
+        campaign__status=Campaign.Status.ACTIVE,
+        campaign__parked_at=None,
+    )
+    for version in versions.filter(id__in=_active_version_ids(workspace_id)).select_related("campaign"):
+        triggers = [item for item in definition_of(version).triggers if isinstance(item, EventTrigger)]
+        names = {item.event_name for item in triggers}
+        since = (
+            max(version.created_at, version.campaign.activated_at or version.created_at) + _ACTIVATION_MARGIN
+        )
+        parameters = [*[workspace_id] * 3, list(names), since, due, workspace_id]
+        sets = CampaignSet.objects.in_workspace(workspace_id).containing(version.campaign_id)
+        parameters += [list(_ENTRY_KINDS), version.campaign_id, sets.ids()]
+        with transaction.atomic(), hashed_lists():
+            undecided = [(name, event_id) for event_id, name in _rows(_UNDECIDED_EVENTS, parameters)]
+        for name, event_id in _relevant_events(workspace_id, triggers, undecided):
+            audit.add("not decided", f"{version.campaign}: {name} {event_id}")
+    audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
+
+
+def _relevant_events(
+    workspace_id: UUID, triggers: Sequence[EventTrigger], events: Sequence[tuple[str, UUID]]
+) -> Iterator[tuple[str, UUID]]:
+    """Yield the events, by name and id, that the triggers are about: of others a campaign decides nothing."""
+    for name in dict.fromkeys(name for name, _ in events):
+        own = [item.relevance_rule for item in triggers if item.event_name == name]
+        ids = [event_id for of_name, event_id in events if of_name == name]
+        rules = [EventRule(rule) for rule in own if rule is not None]
+        if len(rules) < len(own):
+            yield from ((name, event_id) for event_id in ids)
+            continue
+        for start in range(0, len(ids), _BATCH_SIZE):
+            batch_ids = ids[start : start + _BATCH_SIZE]
+            # Such a rule asks nothing of the contact.
+            matched = matches(
+                workspace_id, rules, given_events(workspace_id, batch_ids, [NO_ID] * len(batch_ids))
+            )
+            about = {row[0] for row in _rows(matched.text, matched.parameters)}
+            yield from ((name, event_id) for event_id in batch_ids if event_id in about)
+
+
+def _active_version_ids(workspace_id: UUID) -> list[UUID]:
+    rows = Campaign.objects.in_workspace(workspace_id).exclude(version=None)
+    return [version for version in rows.values_list("version_id", flat=True) if version]
+
+
+def _enrollments(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
+    """Find enrollments that nobody takes on, and those that no decision tells of."""
+    audit.counts["runs"] += Enrollment.objects.in_workspace(workspace_id).count()
+    running = Enrollment.objects.in_workspace(workspace_id).open().exclude(contact_id__in=gone)
+    running = running.filter(campaign__status=Campaign.Status.ACTIVE, campaign__parked_at=None)
+    for enrollment in running.due(due).iterator(_BATCH_SIZE):
+        audit.add(
+            "stuck", f"enrollment {enrollment.pk} at {enrollment.step} since {enrollment.wake_at:%F %T}"
+        )
+    for enrollment in running.filter(wake_at=None, awaited_event="", started_at__lt=due).iterator(
+        _BATCH_SIZE
+    ):
+        audit.add("stuck", f"enrollment {enrollment.pk} at {enrollment.step} waits for nothing")
+    entered = [workspace_id, Decision.Kind.ENTERED]
+    _report_rows(audit, "run, not told", _ENROLLMENTS_WITHOUT_DECISION, [workspace_id, gone, due, *entered])
+    _report_rows(audit, "entered, no run", _DECISIONS_WITHOUT_ENROLLMENT, [*entered, gone, workspace_id])
+
+
+def _messages(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
+    """Find messages that nobody sends, and those of which the stream tells nothing or twice."""
+    messages = Message.objects.in_workspace(workspace_id)
+    for status, count in messages.order_by().values_list("status").annotate(count=Count("pk")):
+        audit.counts[f"messages {status.lower()}"] += count
+    held = Campaign.objects.in_workspace(workspace_id).exclude(status=Campaign.Status.ACTIVE)
+    leaving = messages.exclude(contact_id__in=gone)
+    ready = leaving.ready(due).exclude(campaign_id__in=held.exclude(status=Campaign.Status.COMPLETED))
+    for message in ready.iterator(_BATCH_SIZE):
+        audit.add("not sent", f"message {message.pk} since {message.send_at:%F %T}")
+    claimed = due - timedelta(seconds=settings.DELIVERY_CLAIM_SECONDS)
+    taken = leaving.filter(status=Message.Status.SENDING, claimed_at__lt=claimed)
+    for message in taken.iterator(_BATCH_SIZE):
+        audit.add("not settled", f"message {message.pk} since {message.claimed_at:%F %T}")
+    _report_rows(audit, "message, no run", _MESSAGES_WITHOUT_ENROLLMENT, [workspace_id, gone, workspace_id])
+    _report_rows(audit, "sent, not told once", _SENT_EVENT_COUNTS, [workspace_id, workspace_id, gone, due])
+
+
+def _scores(audit: ConsistencyReport, workspace_id: UUID) -> None:
+    after = NO_ID
+    while chunk := canonical_contacts(workspace_id, after, _BATCH_SIZE):
+        audit.counts["contacts"] += len(chunk)
+        for item in verify_contacts(workspace_id, chunk):
+            audit.add("score", item)
+        after = chunk[-1]
+
+
+def _segments(audit: ConsistencyReport, workspace_id: UUID, gone: Sequence[UUID]) -> None:
+    found = verify_segments(workspace_id)
+    audit.counts["segments"] += found.segments
+    for item in found.differences:
+        if item.contact_id not in gone:
+            audit.add("membership", f"segment {item.segment_id}: contact {item.contact_id} {item.kind}")
+
+
+def _report_rows(audit: ConsistencyReport, check: str, sql: str, parameters: Sequence[Any]) -> None:
+    for row in _rows(sql, parameters):
+        audit.add(check, row[0])
+
+
+def _count(sql: str, parameters: Sequence[Any]) -> int:
+    ((count,),) = _rows(sql, parameters)
+    return int(count)
+
+
+def _rows(sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows, of which some are here at a time and the others with the server."""
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(sql, parameters)
+        while rows := cursor.fetchmany(_BATCH_SIZE):
+            yield from rows
+
+
+# OFFSET 0 keeps these to a look-up by key a row: joined, two tables of which the planner knows nothing yet may be
+# read once for each other.
+_MISSING_EVENTS: Final = """
+SELECT one.id FROM unnest(%s::uuid[]) AS one (id)
+WHERE NOT EXISTS (
+    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = one.id AND e.id BETWEEN %s AND %s OFFSET 0
+)
+"""
+
+_MISSING_KEY_EVENTS: Final = """
+SELECT k.key FROM events_messagekey k
+WHERE k.workspace_id = %s AND NOT EXISTS (
+    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = k.event_id OFFSET 0
+)
+"""
+
+# What turned no wheel, since it would have gone round for ever, and what is still to be applied, are no gaps.
+_UNDECIDED_EVENTS: Final = """
+WITH waiting AS MATERIALIZED (
+    SELECT unnest(event_ids) AS id FROM events_eventbatch WHERE workspace_id = %s
+    UNION SELECT unnest(event_ids) FROM events_parkedeffect WHERE workspace_id = %s
+)
+SELECT e.id, e.name FROM events_event e
+WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.received_at BETWEEN %s AND %s
+    AND EXISTS (
+        SELECT FROM contacts_contact c WHERE c.workspace_id = e.workspace_id AND c.id = e.contact_id OFFSET 0
+    )
+    AND NOT e.properties ? 'loopCut'
+    AND e.id NOT IN (SELECT id FROM waiting)
+    AND NOT EXISTS (
+        SELECT FROM campaigns_decision d
+        WHERE d.workspace_id = %s AND d.event_id = e.id AND d.kind = ANY(%s)
+            AND (d.campaign_id = %s OR d.campaign_set_id = ANY(%s)) OFFSET 0
+    )
+ORDER BY e.id
+"""
+
+_ENROLLMENTS_WITHOUT_DECISION: Final = """
+SELECT r.id FROM campaigns_enrollment r
+WHERE r.workspace_id = %s AND NOT r.contact_id = ANY(%s::uuid[]) AND r.started_at < %s AND NOT EXISTS (
+    SELECT FROM campaigns_decision d WHERE d.workspace_id = %s AND d.enrollment_id = r.id AND d.kind = %s OFFSET 0
+)
+"""
+
+_DECISIONS_WITHOUT_ENROLLMENT: Final = """
+SELECT d.id FROM campaigns_decision d
+WHERE d.workspace_id = %s AND d.kind = %s AND NOT d.contact_id = ANY(%s::uuid[]) AND NOT EXISTS (
+    SELECT FROM campaigns_enrollment r WHERE r.workspace_id = %s AND r.id = d.enrollment_id OFFSET 0
+)
+"""
+
+_MESSAGES_WITHOUT_ENROLLMENT: Final = """
+SELECT m.id FROM campaigns_message m
+WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.enrollment_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM campaigns_enrollment r WHERE r.workspace_id = %s AND r.id = m.enrollment_id OFFSET 0
+)
+"""
+
+_SENT_EVENT_COUNTS: Final = """
+SELECT m.id FROM campaigns_message m LEFT JOIN (
+    SELECT e.properties ->> 'messageId' AS message_id, count(*) AS times FROM events_event e
+    WHERE e.workspace_id = %s AND e.name = 'message.sent' AND e.source = 'system' GROUP BY 1
+) told ON told.message_id = m.id::text
+WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.sent_at < %s AND NOT m.is_test
+    AND told.times IS DISTINCT FROM 1
+"""

@@ -1,1 +1,0 @@
-"""What campaigns do: every write that touches more than one row, or the outside."""

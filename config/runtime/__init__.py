@@ -1,0 +1,1 @@
+"""Processes: `manage.py run`, the embedded PostgreSQL, the broker, beat."""

@@ -1,0 +1,213 @@
+"""Celery's beat, for `celery -A config.runtime.beat beat`: publishes a task when there is something to do, and else sleeps.
+
+It knows tasks by their names only, so the site need not be loaded.
+"""
+
+import contextlib
+import logging
+import logging.config
+import select
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from celery import Celery, beat
+from celery.schedules import schedule
+from celery.signals import setup_logging
+from django.conf import settings
+from django.db import Error, connection
+from django.utils.module_loading import import_string
+from kombu.transport import TRANSPORT_ALIASES
+
+from config import clock
+from config.db.workloads import use_in_process
+from config.home import BASE_DIR
+from config.observability import telemetry
+from config.observability.metrics.counters import BEAT_TICK
+from config.runtime.postgres.locks import ServerUnavailableError
+from config.runtime.schedule import CHANNEL, LOOK_SECONDS
+from config.runtime.startup_errors import report_on_one_line
+
+# Celery's own script finds the code while it looks for the app only; what has it stay is for Django, and left out.
+sys.path.append(str(BASE_DIR))
+TRANSPORT_ALIASES["pgmq"] = "config.runtime.broker:Transport"
+
+app = Celery("headrace", fixups=[])
+app.config_from_object("django.conf:settings", namespace="CELERY")
+
+with report_on_one_line():
+    telemetry.begin()
+logger = logging.getLogger(__name__)
+
+
+@setup_logging.connect(dispatch_uid="config.runtime.beat.configure_logging")
+def configure_logging(**_: Any) -> None:
+    """Log as the other processes do: nobody sets Django up here."""
+    logging.config.dictConfig(settings.LOGGING)
+
+
+FIRST_PAUSE = timedelta(seconds=0.1)
+LONGEST_PAUSE = timedelta(seconds=1)
+"""Between two messages for what stays due: each pause is twice the one before."""
+SLACK = timedelta(seconds=0.5)
+"""What is to be looked at so soon is looked at together."""
+FIRST_CHORE = timedelta(minutes=1)
+"""When what is done regularly is done after a start, if not sooner."""
+BROKEN_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Job:
+    """One entry of `settings.SCHEDULE`, and when to look at it."""
+
+    entry: beat.ScheduleEntry
+    next_due: Callable[[], str] | None
+    """Returns the SQL of a scalar: when there is something to do, past or to come; NULL: nothing. None: always."""
+    every: timedelta
+    is_chore: bool
+    """Whether a look in `every` is enough; what is not a chore is done when it is due."""
+    look_at: datetime
+    is_due: bool = False
+    due_at: datetime | None = None
+    pause: timedelta = FIRST_PAUSE
+    rests_until: datetime | None = None
+    told: list[datetime] = field(default_factory=list)
+    """Moments to come: whoever told of one tells of no later one until then."""
+
+    def request_check(self, now: datetime) -> bool:
+        """Tell whether its time has come; where it may as well be a little early, many are looked at together."""
+        is_time = self.look_at <= (now if self.is_due or not self.next_due else now + SLACK)
+        # It was put no further ahead than that, so the clock has been set back.
+        return is_time or self.look_at > now + self.every
+
+    def take(self, due_at: datetime | None, now: datetime) -> bool:
+        """Hear when there is something to do; plan the next look, and tell whether that is now."""
+        self.is_due = due_at is not None and due_at <= now
+        self.told = [one for one in self.told if one > now]
+        if not self.is_due:
+            self.look_at = min([now + self.every, *self.told, *([due_at] if due_at else [])])
+        elif self.is_chore:
+            self.look_at = self.rests_until = now + self.every
+        else:
+            self.pause = min(self.pause * 2, LONGEST_PAUSE) if due_at == self.due_at else FIRST_PAUSE
+            self.look_at, self.rests_until = now + self.pause, now + FIRST_PAUSE
+        self.due_at = due_at
+        return self.is_due
+
+    def hear(self, due_at: datetime) -> None:
+        """TimedProbe when somebody says that something falls due."""
+        self.told.append(due_at)
+        self.look_at = min(self.look_at, max(due_at, self.rests_until or due_at))
+
+
+class Scheduler(beat.Scheduler):
+    """Asks the database what is due next, sleeps until then or until something earlier comes, and publishes."""
+
+    def setup_schedule(self) -> None:
+        """Read `settings.SCHEDULE`; Celery's own setting for it is not used."""
+        # Short statements: one that is not answered soon never will be.
+        use_in_process("effects")
+        now = clock.now()
+        self.jobs = {name: self._job(name, options, now) for name, options in settings.SCHEDULE.items()}
+        self._listening: psycopg.Connection[Any] | None = None
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Publish what is due, then sleep until something is. Returns how long to wait before the next call."""
+        try:
+            BEAT_TICK.set(time.time())
+            self._listen()
+            for job in self._due():
+                self.apply_entry(job.entry, producer=self.producer)
+            self._sleep(min(job.look_at for job in self.jobs.values()))
+        except (Error, psycopg.Error, OSError, ServerUnavailableError) as error:
+            logger.warning("The schedule cannot be read; it is tried again: %s", error)
+            connection.close()
+            return BROKEN_SECONDS
+        return 0
+
+    def close(self) -> None:
+        """Let the database and the broker go; a signal's handler calls it, which has to come to its end."""
+        with contextlib.suppress(Exception):
+            connection.close()
+        super().close()
+
+    def _job(self, name: str, options: dict[str, Any], now: datetime) -> Job:
+        every = timedelta(seconds=options.get("every", LOOK_SECONDS))
+        next_due = import_string(options["next_due"]) if "next_due" in options else None
+        entry = self.Entry(
+            name=name,
+            task=options["task"],
+            schedule=schedule(every),
+            options={
+                # What waits for a worker for longer than this has been published again.
+                "expires": max(every.total_seconds(), LOOK_SECONDS),
+                # Beat has one producer for ever, whose lost connection is made anew by another try only.
+                "retry": True,
+                "retry_policy": {"max_retries": 1, "interval_start": 0},
+            },
+            app=self.app,
+        )
+        return Job(
+            entry=entry,
+            next_due=next_due,
+            every=every,
+            is_chore="every" in options,
+            look_at=now if next_due else now + min(every, FIRST_CHORE),
+        )
+
+    def _due(self) -> Sequence[Job]:
+        """TimedProbe at what may be due, in one statement, and return what is."""
+        now = clock.now()
+        jobs = [job for job in self.jobs.values() if job.request_check(now) and job.next_due]
+        due = [job for job, at in zip(jobs, _moments(jobs), strict=True) if job.take(at, clock.now())]
+        return due + [
+            job
+            for job in self.jobs.values()
+            if not job.next_due and job.request_check(now) and job.take(now, now)
+        ]
+
+    def _listen(self) -> None:
+        """Have announcements come in; what was announced while nobody listened is looked for."""
+        connection.ensure_connection()
+        if connection.connection is not self._listening:
+            self._listening = connection.connection
+            self._listening.execute(f"LISTEN {CHANNEL}")
+            for job in self.jobs.values():
+                if job.next_due:
+                    job.hear(clock.now())
+
+    def _sleep(self, until: datetime) -> None:
+        """Wait until a moment, or until something earlier is announced."""
+        while (seconds := (until - clock.now()).total_seconds()) > 0:
+            announced = self._announced(min(seconds, LOOK_SECONDS))
+            for name, due_at in announced:
+                if name in self.jobs:
+                    self.jobs[name].hear(due_at)
+            if not announced:
+                return
+            until = min(job.look_at for job in self.jobs.values())
+
+    def _announced(self, seconds: float) -> list[tuple[str, datetime]]:
+        """Return what is announced, and where that is nothing, wait for it for so long."""
+        line = connection.connection
+        # What came with the answer to a statement is there already.
+        if (
+            not (notes := list(line.notifies(timeout=0)))
+            and select.select([line.fileno()], [], [], seconds)[0]
+        ):
+            notes = list(line.notifies(timeout=0))
+        words = [note.payload.split(" ", 1) for note in notes]
+        return [(name, datetime.fromisoformat(moment)) for name, moment in words]
+
+
+def _moments(jobs: Sequence[Job]) -> Sequence[datetime | None]:
+    if not jobs:
+        return []
+    # Not by Django's cursor, which warns that the site is not loaded.
+    statement = "SELECT " + ", ".join(f"({job.next_due()})" for job in jobs if job.next_due)
+    row: Sequence[datetime | None] = connection.connection.execute(statement).fetchone()
+    return row

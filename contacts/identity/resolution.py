@@ -1,0 +1,260 @@
+"""Find or make the contacts that a batch of references means."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from django.db import transaction
+
+from config.errors import DomainError, TryAgain
+from config.ids import parse_uuid
+from contacts.errors import ContactNotFound, InvalidIdentifier, NoIdentity
+from contacts.identifiers import Identification, normalize_all
+from contacts.identity.lookup import Found, find, lock
+from contacts.identity.unit_of_work import UnitOfWork, identifiers_in, mismatches_in, needs_schema
+from contacts.identity.writes import WriteConflict, create, write
+from contacts.profiles.schema import ContactSchema
+from contacts.references import NO_CHANGES, ContactChanges, ContactReference, Resolution
+
+# Each new attempt is owed to somebody else's commit, so the second nearly always succeeds.
+_ATTEMPTS: Final = 20
+
+
+def resolve_contacts(
+    workspace_id: UUID, references: Sequence[ContactReference]
+) -> list[Resolution | DomainError]:
+    """Return the contact that each reference means, or why there is none, in a fixed number of statements.
+
+    Runs in the caller's transaction. Raises TryAgain if others win every race.
+    """
+    return ContactResolution(workspace_id, references).apply(range(len(references)))
+
+
+class ContactResolution:
+    """The contacts that a batch of references means: looked up at once, made and changed by `apply`.
+
+    Contacts that exist and stay as they are cost one statement and no lock. Of several references to one new
+    person, in this batch and in all others, exactly one has created it.
+    """
+
+    def __init__(self, workspace_id: UUID, references: Sequence[ContactReference]) -> None:
+        self._workspace_id = workspace_id
+        self._wanted = [_parse(reference) for reference in references]
+        writing = [
+            each.reference.changes
+            for each in self._wanted
+            if each.reference.if_missing == "create" or each.updates
+        ]
+        self._search = _LookupBatch(self._wanted, writing)
+        self._found = self._search.run(workspace_id)
+        self._schema = self._found.schema
+        self._mismatches: set[tuple[str, str]] = set()
+        resolver = _Resolver(UnitOfWork(self._schema, self._found))
+        resolved_without_write = [
+            one for each in self._wanted if (one := resolver.resolved_without_write(each)) is not None
+        ]
+        self._is_settled = len(resolved_without_write) == len(self._wanted)
+        self._expected = resolved_without_write if self._is_settled else self._resolve_before_write(writing)
+
+    @property
+    def refusals(self) -> list[DomainError | None]:
+        """Why a reference means nobody, None for the others; nothing is written yet."""
+        return [result if isinstance(result, DomainError) else None for result in self._expected]
+
+    def apply(self, places: Sequence[int]) -> list[Resolution | DomainError]:
+        """Make and change what the references at `places` ask for; of the others nothing is written.
+
+        Raises TryAgain if others win every race.
+        """
+        if self._is_settled:
+            return [self._expected[place] for place in places]
+        wanted = [self._wanted[place] for place in places]
+        for _ in range(_ATTEMPTS):
+            try:
+                return _attempt(self._workspace_id, wanted, self._unit_of_work())
+            except WriteConflict:
+                self._found = self._search.run(self._workspace_id)
+        raise TryAgain
+
+    def _resolve_before_write(self, writing: Sequence[ContactChanges]) -> list[Resolution | DomainError]:
+        """Return what the references mean if nobody else writes meanwhile."""
+        self._mismatches = mismatches_in(self._schema, writing)
+        if self._search.add(self._schema, writing):
+            self._found = self._search.run(self._workspace_id)
+        resolver = _Resolver(self._unit_of_work())
+        return [resolver.resolve(each) for each in self._wanted]
+
+    def _unit_of_work(self) -> UnitOfWork:
+        return UnitOfWork(self._schema, _copy(self._found), self._mismatches)
+
+
+class _ParsedReference(msgspec.Struct, frozen=True):
+    reference: ContactReference
+    id: UUID | None
+    identifiers: tuple[Identification, ...]
+    updates: bool
+
+
+class _LookupBatch:
+    """What to look up for a batch, with the schema where it has a say."""
+
+    def __init__(self, wanted: Sequence[_ParsedReference], writing: Sequence[ContactChanges]) -> None:
+        self.ids = {each.id for each in wanted if each.id is not None}
+        self.identifiers = {key for each in wanted for key in each.identifiers}
+        self.identifiers.update(key for changes in writing for key in normalize_all(changes.identifiers))
+        self.with_states = any(each.updates for each in wanted)
+        self.with_schema = needs_schema(writing, self.identifiers)
+        self.with_erased = bool(writing)
+
+    def add(self, schema: ContactSchema, writing: Sequence[ContactChanges]) -> bool:
+        """Take in the attributes that name contacts, and return whether there are any."""
+        known = len(self.identifiers)
+        self.identifiers.update(key for changes in writing for key in identifiers_in(schema, changes))
+        return len(self.identifiers) > known
+
+    def run(self, workspace_id: UUID) -> Found:
+        """Look it all up."""
+        return find(
+            workspace_id,
+            self.ids,
+            self.identifiers,
+            with_states=self.with_states,
+            with_schema=self.with_schema,
+            with_erased=self.with_erased,
+        )
+
+
+class _Resolver:
+    """One pass over the references: nothing is written yet, later ones see what earlier ones made."""
+
+    def __init__(self, unit_of_work: UnitOfWork) -> None:
+        self.unit_of_work = unit_of_work
+        self.made: set[UUID] = set()
+
+    def resolved_without_write(self, wanted: _ParsedReference) -> Resolution | DomainError | None:
+        """Return what a reference means if that takes no change, else None."""
+        if (matched := self._match(wanted)) is not None:
+            return None if wanted.updates else matched
+        return ContactNotFound() if _must_exist(wanted) else None
+
+    def resolve(self, wanted: _ParsedReference) -> Resolution | DomainError:
+        """Return the contact that one reference means, drafting what it takes."""
+        matched = self._match(wanted)
+        try:
+            if matched is None:
+                return self._create(wanted)
+            if wanted.updates:
+                self._update(wanted, matched.contact_id)
+        except DomainError as error:
+            return error
+        return matched
+
+    def _match(self, wanted: _ParsedReference) -> Resolution | None:
+        found = self.unit_of_work.found
+        if wanted.id is not None and (by_id := found.by_id.get(wanted.id)) is not None:
+            return Resolution(by_id, created=False, came_with=wanted.id if by_id != wanted.id else None)
+        if _ends_at_id(wanted):
+            return None
+        key = next((key for key in wanted.identifiers if key in found.by_identifier), None)
+        return None if key is None else _holder(found, key)
+
+    def _create(self, wanted: _ParsedReference) -> Resolution:
+        reference = wanted.reference
+        if _must_exist(wanted):
+            raise ContactNotFound
+        changes = self.unit_of_work.check(reference.changes)
+        added = normalize_all(changes.identifiers)
+        if reference.identifiers and not wanted.identifiers:
+            raise InvalidIdentifier(*reference.identifiers[0])
+        if not (wanted.identifiers or added or changes.first_name or changes.last_name or changes.attributes):
+            raise NoIdentity
+        draft = self.unit_of_work.create()
+        try:
+            self.unit_of_work.apply(draft, changes, (*wanted.identifiers, *added))
+        except DomainError:
+            del self.unit_of_work.drafts[draft.id]
+            raise
+        return Resolution(draft.id, created=True)
+
+    def _update(self, wanted: _ParsedReference, contact_id: UUID) -> None:
+        changes = self.unit_of_work.check(wanted.reference.changes)
+        # What found the contact says nothing new about it; an identifier beside it does.
+        by = self.unit_of_work.found.by_identifier
+        finder = next((key for key in wanted.identifiers if by.get(key) == contact_id), None)
+        by_id = wanted.id is not None and self.unit_of_work.found.by_id.get(wanted.id) == contact_id
+        told = [key for key in wanted.identifiers if by_id or key != finder]
+        draft = self.unit_of_work.edit(contact_id)
+        if wanted.reference.fills_in:
+            changes, told = self.unit_of_work.missing_fields(draft, changes), []
+        # Each reference's changes are an occurrence of their own, as if the others had come before or after.
+        draft.begin_step()
+        self.unit_of_work.apply(draft, changes, (*told, *normalize_all(changes.identifiers)))
+
+
+def _parse(reference: ContactReference) -> _ParsedReference:
+    identifiers = normalize_all(reference.identifiers) if reference.identifiers else ()
+    updates = reference.update_matched and (
+        len(identifiers) > 1
+        or (bool(identifiers) and reference.id is not None)
+        or reference.changes != NO_CHANGES
+    )
+    return _ParsedReference(
+        reference, parse_uuid(reference.id) if reference.id else None, identifiers, updates
+    )
+
+
+def _must_exist(wanted: _ParsedReference) -> bool:
+    return wanted.reference.if_missing == "refuse" or _ends_at_id(wanted)
+
+
+def _ends_at_id(wanted: _ParsedReference) -> bool:
+    return bool(wanted.reference.id) and not wanted.reference.id_falls_back
+
+
+def _attempt(
+    workspace_id: UUID, wanted: Sequence[_ParsedReference], unit_of_work: UnitOfWork
+) -> list[Resolution | DomainError]:
+    known = _copy(unit_of_work.found)
+    resolver = _Resolver(unit_of_work)
+    results = [resolver.resolve(each) for each in wanted]
+    dirty = [draft for draft in unit_of_work.drafts.values() if draft.is_dirty]
+    if not dirty:
+        return results
+    if all(draft.before is None for draft in dirty):
+        create(workspace_id, dirty)
+        return results
+    with transaction.atomic():
+        changing = {draft.id for draft in dirty if draft.before is not None}
+        unit_of_work = UnitOfWork(
+            unit_of_work.schema, _locked(workspace_id, changing, known), unit_of_work.mismatches
+        )
+        resolver = _Resolver(unit_of_work)
+        results = [resolver.resolve(each) for each in wanted]
+        again = {d.id for d in unit_of_work.drafts.values() if d.before is not None and d.is_dirty}
+        if not again <= changing:
+            raise WriteConflict
+        write(workspace_id, unit_of_work.drafts.values())
+    return results
+
+
+def _locked(workspace_id: UUID, contact_ids: set[UUID], found: Found) -> Found:
+    """Return `found` with the states of the contacts as they are now that nobody else can change them."""
+    if lock(workspace_id, contact_ids) != contact_ids:
+        raise WriteConflict
+    found.states.update(find(workspace_id, contact_ids, with_states=True).states)
+    return found
+
+
+def _copy(found: Found) -> Found:
+    return Found(
+        dict(found.by_id),
+        dict(found.by_identifier),
+        dict(found.owners),
+        dict(found.states),
+        erased=found.erased,
+    )
+
+
+def _holder(found: Found, key: Identification) -> Resolution:
+    return Resolution(found.by_identifier[key], created=False, came_with=found.owners.get(key))

@@ -1,0 +1,165 @@
+"""What follows for the rows of contacts that read as another one than before: at once, or some at a time.
+
+Each app says in its `REGROUPED_DATA` what it moves; the settings list them. Few rows move in the transaction of the
+merge. Many are left to the background, some a transaction, and the merge tells how far that has come.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from time import sleep
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F
+from django.utils.module_loading import import_string
+
+from config import clock
+from config.db.backfill import BATCH_ROWS, deadline_in, process_all, process_batches
+from contacts.errors import MergeInProgress
+from contacts.models import Merge
+from contacts.signals import regrouping_contacts
+
+MOST_AT_ONCE: Final = 5_000
+"""Rows that move in the transaction of the merge itself."""
+PAUSE_SECONDS: Final = 0.15
+"""Between two chunks nothing is held for so long: longer than a runner takes to look at a lane again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reassignment:
+    """Contacts that read as `new` now, and read as `old` before; one of both is among them."""
+
+    workspace_id: UUID
+    moved: tuple[UUID, ...]
+    old: UUID
+    new: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Where a move stands after some rows: None, it is done."""
+
+    state: dict[str, Any] | None
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReassignedRows:
+    """What an app moves along with contacts.
+
+    `count` tells how many rows that concerns, up to a limit, `total` about how many of them `move_some` will tell of.
+    `move` moves them all; `move_some` about so many, given what it left the last time, {} at first: the contacts'
+    lanes are held then.
+    """
+
+    count: Callable[[Reassignment, int], int]
+    total: Callable[[Reassignment], int]
+    move: Callable[[Reassignment], None]
+    move_some: Callable[[Reassignment, dict[str, Any], int], Batch]
+
+
+def follow(merge: Merge, regrouping: Reassignment) -> None:
+    """Move what the contacts have, or note in the merge, which is not saved yet, what is left to the background."""
+    many: dict[str, dict[str, Any]] = {}
+    for path in settings.REGROUPED_DATA:
+        data: ReassignedRows = import_string(path)
+        rows = data.count(regrouping, MOST_AT_ONCE + 1)
+        if rows > MOST_AT_ONCE:
+            many[path] = {}
+        else:
+            data.move(regrouping)
+    merge.unfinished, merge.rows_moved, merge.rows_total, merge.progressed_at = None, 0, 0, None
+    if many:
+        merge.unfinished = {
+            "moved": [str(one) for one in regrouping.moved],
+            "old": str(regrouping.old),
+            "new": str(regrouping.new),
+            "left": many,
+        }
+        merge.progressed_at = clock.now()
+
+
+def check_no_merge_in_progress(
+    workspace_id: UUID, contact_ids: Collection[UUID], *, undone_only: bool = False
+) -> None:
+    """Raise MergeInProgress where rows of these survivors are still on their way: for good, if they are locked."""
+    for merge in Merge.objects.in_workspace(workspace_id).unfinished():
+        regrouping = _reassignment_of(merge)
+        if undone_only and merge.undone_at is None:
+            continue
+        if not {regrouping.old, regrouping.new}.isdisjoint(contact_ids):
+            raise MergeInProgress(merge.id)
+
+
+def under_way(workspace_id: UUID) -> set[UUID]:
+    """Return the contacts, survivors too, whose rows are on their way from one to another."""
+    found: set[UUID] = set()
+    for merge in Merge.objects.in_workspace(workspace_id).unfinished():
+        regrouping = _reassignment_of(merge)
+        found |= {regrouping.old, regrouping.new, *regrouping.moved}
+    return found
+
+
+def finish_merge(merge: Merge, *, at_most_seconds: float | None = None) -> bool:
+    """Move what is left of a merge or an undo. Returns whether it came to the end in time."""
+    is_done = _finish(merge, deadline_in(at_most_seconds))
+    merge.refresh_from_db()
+    return is_done
+
+
+def continue_merges(*, at_most_seconds: float | None = None) -> str:
+    """Go on with merges and undoes that have not come to their end. Returns "done", "nothing" or "more"."""
+    deadline = deadline_in(at_most_seconds)
+    # One that fails is noted as worked on all the same, so that others have their turn before it comes again.
+    begun = list(Merge.objects.unfinished().order_by("progressed_at"))
+    return process_all(begun, lambda merge: _finish(merge, deadline))
+
+
+def _finish(merge: Merge, deadline: float) -> bool:
+    unfinished = Merge.objects.in_workspace(merge.workspace_id).unfinished().filter(id=merge.id)
+    if not unfinished.update(progressed_at=clock.now()):
+        return True
+    if merge.unfinished is not None and not merge.rows_total:
+        regrouping = _reassignment_of(merge)
+        total = sum(import_string(path).total(regrouping) for path in merge.unfinished["left"])
+        unfinished.update(rows_total=total)
+    return process_batches(partial(_take_step, merge), deadline, between=partial(sleep, PAUSE_SECONDS))
+
+
+def _take_step(merge: Merge) -> bool:
+    """Move some more and note it; with nothing left, finish the merge. Returns whether it went on."""
+    unfinished = Merge.objects.in_workspace(merge.workspace_id).unfinished().filter(id=merge.id)
+    if (row := unfinished.first()) is None:
+        return False
+    # The lanes first, as everybody does; only then is it certain how far the others have come.
+    regrouping = _reassignment_of(row)
+    regrouping_contacts.send(
+        sender=Merge, workspace_id=merge.workspace_id, contact_ids={regrouping.old, regrouping.new}
+    )
+    row = unfinished.select_for_update().first()
+    if row is None or _reassignment_of(row) != regrouping:
+        return row is not None
+    left: dict[str, dict[str, Any]] = row.unfinished["left"]
+    for path, state in left.items():
+        data: ReassignedRows = import_string(path)
+        turn = data.move_some(regrouping, state, BATCH_ROWS)
+        if turn.state is None:
+            del left[path]
+        else:
+            left[path] = turn.state
+        unfinished.update(
+            unfinished=row.unfinished if left else None,
+            rows_moved=F("rows_moved") + turn.rows,
+            progressed_at=clock.now(),
+        )
+        return bool(left)
+    return False
+
+
+def _reassignment_of(merge: Merge) -> Reassignment:
+    known = merge.unfinished
+    return Reassignment(
+        merge.workspace_id, tuple(UUID(one) for one in known["moved"]), UUID(known["old"]), UUID(known["new"])
+    )

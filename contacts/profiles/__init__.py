@@ -1,0 +1,1 @@
+"""What is known of a contact: declared fields, their types, and the state before and after a change."""

@@ -1,0 +1,121 @@
+"""Declared contact fields, and the one that names a contact."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.db import transaction
+
+from config.ids import parse_uuid
+from config.values.names import composed
+from contacts.errors import (
+    FieldNameTaken,
+    FieldNotFound,
+    IdentityFieldLocked,
+    InvalidFieldFormat,
+    InvalidFieldName,
+    InvalidFieldType,
+    InvalidIdentityField,
+)
+from contacts.models import Contact, Field, Identifier
+from contacts.profiles.schema import is_pattern
+from workspaces.models import Workspace
+
+MAX_NAME_LENGTH: Final = 64
+# What a contact has without any declaration, in the spellings of all formats.
+RESERVED_NAMES: Final = frozenset(
+    {
+        "id", "uuid", "workspace", "workspace_id", "contact_id", "attributes", "identifiers", "identities",
+        "provider", "subscribed", "unsubscribed", "tags", "score", "consents", "events", "segments",
+        "created_at", "updated_at", "deleted_at", "merged_into",
+        "email", "phone", "external_id", "anonymous_id", "first_name", "last_name",
+    }
+)  # fmt: skip
+IDENTITY_TYPES: Final = frozenset({Field.Type.TEXT, Field.Type.INTEGER})
+BUILT_IN_IDENTITIES: Final = frozenset({Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID})
+# A tuple: what a client sends may be no text at all, nor hashable.
+_TEXT_FORMATS: Final = ("email", "phone", "uuid", "url", "regex")
+
+
+@transaction.atomic
+def create_field(
+    workspace: Workspace, name: object, type: object, format: Mapping[str, Any] | None = None
+) -> Field:
+    """Declare a field. Raises InvalidFieldName, InvalidFieldType, InvalidFieldFormat, FieldNameTaken."""
+    checked = _checked_name(name)
+    if type not in Field.Type.values:
+        raise InvalidFieldType(type)
+    _check_format(str(type), format)
+    field, created = Field.objects.get_or_create(
+        workspace_id=workspace.id, name=checked, defaults={"type": type, "format": format}
+    )
+    if not created:
+        raise FieldNameTaken(checked)
+    return field
+
+
+@transaction.atomic
+def update_field(workspace: Workspace, field: Field, *, name: object = None, format: Any = ...) -> Field:
+    """Rename a field or change its format; the type stays, because values of it are stored.
+
+    Raises InvalidFieldName, InvalidFieldFormat, FieldNameTaken, IdentityFieldLocked.
+    """
+    if name is not None and (checked := _checked_name(name)) != field.name:
+        if workspace.identity_field == field.name:
+            raise IdentityFieldLocked
+        if Field.objects.filter(workspace_id=workspace.id, name=checked).exists():
+            raise FieldNameTaken(checked)
+        field.name = checked
+    if format is not ...:
+        _check_format(field.type, format)
+        field.format = format
+    field.save(update_fields=["name", "format"])
+    return field
+
+
+def find_field(workspace: Workspace, text: object) -> Field:
+    """Return a field by its id. Raises FieldNotFound."""
+    field_id = parse_uuid(text)
+    field = Field.objects.filter(workspace_id=workspace.id, id=field_id).first() if field_id else None
+    if field is None:
+        raise FieldNotFound
+    return field
+
+
+@transaction.atomic
+def set_identity_field(workspace: Workspace, name: str) -> Workspace:
+    """Choose what names a contact besides its id. Raises InvalidIdentityField, IdentityFieldLocked."""
+    locked = Workspace.objects.select_for_update().get(id=workspace.id)
+    if name != locked.identity_field:
+        declared = Field.objects.filter(workspace_id=workspace.id, name=name, type__in=IDENTITY_TYPES)
+        if name not in BUILT_IN_IDENTITIES and not declared.exists():
+            raise InvalidIdentityField(name)
+        if Contact.objects.in_workspace(workspace.id).exists():
+            raise IdentityFieldLocked
+        locked.identity_field = name
+        locked.save(update_fields=["identity_field"])
+    workspace.identity_field = name
+    return workspace
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or "\x00" in name:
+        raise InvalidFieldName(name)
+    checked = composed(name.strip())
+    if not checked or len(checked) > MAX_NAME_LENGTH or checked.lower() in RESERVED_NAMES:
+        raise InvalidFieldName(checked)
+    return checked
+
+
+def _check_format(type: str, format: Mapping[str, Any] | None) -> None:
+    if format is None:
+        return
+    if not isinstance(format, Mapping):
+        raise InvalidFieldFormat
+    text = format.get("text")
+    if text is not None and (type != Field.Type.TEXT or text not in _TEXT_FORMATS):
+        raise InvalidFieldFormat
+    pattern = format.get("pattern")
+    if text == "regex" and not (isinstance(pattern, str) and pattern and is_pattern(pattern)):
+        raise InvalidFieldFormat("A regex needs a pattern")
+    if pattern is not None and text != "regex":
+        raise InvalidFieldFormat("Only a regex has a pattern")

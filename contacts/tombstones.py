@@ -1,0 +1,75 @@
+"""Who was erased, known only to whom names them again: keyed hashes of identifiers."""
+
+import hmac
+from collections.abc import Collection
+from contextlib import suppress
+from uuid import UUID
+
+import idna
+from django.conf import settings
+from django.db import connection
+
+from config import clock
+from config.ids import uuid7
+from contacts.identifiers import Identification
+from contacts.models import ErasedIdentifier, Identifier
+
+
+def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> None:
+    """Keep identifiers from being stored again."""
+    digests = [_digest(workspace_id, one, settings.ERASURE_KEY) for one in identifiers]
+    with connection.cursor() as cursor:
+        # Arrays: a person may have any number, and a statement has room for 65,535 parameters.
+        cursor.execute(
+            "INSERT INTO contacts_erasedidentifier (id, workspace_id, digest, erased_at)"
+            " SELECT new.id, %s, new.digest, %s FROM unnest(%s::uuid[], %s::bytea[]) AS new (id, digest)"
+            " ON CONFLICT DO NOTHING",
+            [workspace_id, clock.now(), [uuid7() for _ in digests], digests],
+        )
+
+
+def delete_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> int:
+    """Let identifiers be stored again, because the person wishes so. Returns how many could not be before."""
+    digests = list(digests_of(workspace_id, identifiers))
+    lifted, _ = ErasedIdentifier.objects.filter(workspace_id=workspace_id, digest__in=digests).delete()
+    return lifted
+
+
+def erased_among(workspace_id: UUID, identifiers: Collection[Identification]) -> set[Identification]:
+    """Return those of normalised identifiers that an erased person had, in one statement."""
+    by_digest = digests_of(workspace_id, identifiers)
+    if not by_digest:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT digest FROM contacts_erasedidentifier WHERE workspace_id = %s AND digest = ANY(%s)",
+            [workspace_id, list(by_digest)],
+        )
+        return {by_digest[bytes(digest)] for (digest,) in cursor.fetchall()}
+
+
+def digests_of(workspace_id: UUID, identifiers: Collection[Identification]) -> dict[bytes, Identification]:
+    """Return normalised identifiers by the hashes that they would have if their person was erased."""
+    return {
+        _digest(workspace_id, spelled, key): one
+        for one in identifiers
+        for spelled in (one, *_previously_normalized(*one))
+        for key in (settings.ERASURE_KEY, *settings.ERASURE_KEY_FALLBACKS)
+    }
+
+
+def _previously_normalized(kind: str, value: str) -> list[Identification]:
+    """Return how an identifier may have been stored before it had one form: of a hash nobody reads which it was."""
+    if kind == Identifier.EMAIL and "@xn--" in value.replace(".xn--", "@xn--"):
+        local, _, domain = value.rpartition("@")
+        with suppress(idna.IDNAError):
+            return [(kind, f"{local}@{idna.decode(domain)}")]
+    if kind == Identifier.PHONE and value.startswith("+"):
+        return [(kind, f"00{value[1:]}")]
+    return []
+
+
+def _digest(workspace_id: UUID, identifier: Identification, key: str) -> bytes:
+    # The workspace too: what one tenant erased tells another nothing.
+    message = b"\x00".join((workspace_id.bytes, *(part.encode() for part in identifier)))
+    return hmac.digest(key.encode(), message, "sha256")

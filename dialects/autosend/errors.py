@@ -1,0 +1,146 @@
+"""What AutoSend refuses, and what each refusal looks like."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from config.errors import DomainError
+from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier
+from dialects.autosend.mapping import FIELD_OF_CONTACT_FIELD, FIELD_OF_KIND, SPOKEN_TYPE
+from dialects.checks import Problem as FieldProblem
+from events.errors import InvalidPropertyValue, TooManyProperties
+from workspaces.api.errors import BodyBuilder, ErrorTable, Problem
+
+INVALID_EMAIL = "Invalid email format"
+
+
+class InvalidBody(DomainError):
+    """The body's shape is wrong; `details` has every field that is."""
+
+    code = "invalid_body"
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("Validation failed")
+        self.details: dict[str, list[str]] = {}
+        for problem in problems:
+            self.details.setdefault(problem.field or "body", []).append(_sentence(problem))
+
+
+def _sentence(problem: FieldProblem) -> str:
+    # The documented "Invalid email format" stands alone; the rest name their field.
+    return problem.message if problem.code == "invalid_format" else f"{problem.field} {problem.message}"
+
+
+_VALIDATION_FAILED = "VALIDATION_FAILED"
+_CODES = {
+    "no_identity": "EMAIL_OR_CONTACT_ID_REQUIRED",
+    "contact_not_found": "CONTACT_NOT_FOUND",
+    "event_not_defined": "EVENT_NOT_FOUND",
+    "definition_not_found": "EVENT_NOT_FOUND",
+    "unknown_property": "UNKNOWN_PROPERTY",
+    "invalid_property_value": "INVALID_PROPERTY_VALUE",
+    "definition_exists": "EVENT_ALREADY_EXISTS",
+    "definition_limit_reached": "EVENT_LIMIT_REACHED",
+    "property_type_locked": "PROPERTY_TYPE_LOCKED",
+    "identifier_taken": "CONTACT_ALREADY_EXISTS",
+    "idempotency_conflict": "IDEMPOTENCY_CONFLICT",
+    "invalid_idempotency_key": "INVALID_IDEMPOTENCY_KEY",
+    "unauthenticated": "UNAUTHORIZED",
+    "access_denied": "FORBIDDEN",
+    "not_found": "NOT_FOUND",
+    "method_not_allowed": "METHOD_NOT_ALLOWED",
+    "body_too_large": "PAYLOAD_TOO_LARGE",
+    "unsupported_media_type": "UNSUPPORTED_MEDIA_TYPE",
+    "unsupported_encoding": "UNSUPPORTED_MEDIA_TYPE",
+    "throttled": "RATE_LIMIT_EXCEEDED",
+    "body_overdue": "REQUEST_TIMEOUT",
+    "unavailable": "SERVICE_UNAVAILABLE",
+    "fault": "SERVER_ERROR",
+}
+# An event's name is opaque when it is sent: one that cannot exist is simply not found.
+_SEND_CODES = {
+    **_CODES,
+    "contact_not_found": "CONTACT_NOT_FOUND_FOR_EVENT",
+    "invalid_event_name": "EVENT_NOT_FOUND",
+}
+_STATUSES = {
+    "contact_not_found": 404,
+    "event_not_defined": 404,
+    "definition_not_found": 404,
+    "definition_exists": 409,
+    "definition_limit_reached": 403,
+    "property_type_locked": 409,
+    "identifier_taken": 409,
+    "idempotency_conflict": 409,
+}
+_MESSAGES = {
+    "no_identity": "Either email or contactId is required",
+    "contact_not_found": "Contact not found",
+    "event_not_defined": "Event not found",
+    "definition_not_found": "Event not found",
+    "definition_exists": "An event with this name already exists",
+    "access_denied": "Forbidden",
+    "throttled": "Rate limit exceeded",
+}
+_SEND_MESSAGES = {
+    **_MESSAGES,
+    "contact_not_found": "Contact not found for the provided email or contactId",
+    "invalid_event_name": "Event not found",
+}
+
+
+def _body_with(codes: Mapping[str, str]) -> BodyBuilder:
+    def build(problem: Problem) -> dict[str, Any]:
+        code = codes.get(problem.code, _VALIDATION_FAILED)
+        if code == _VALIDATION_FAILED:
+            return _envelope({"message": "Validation failed", "code": code, "details": _details(problem)})
+        return _envelope({"message": _message(problem), "code": code}, problem.wait_seconds)
+
+    return build
+
+
+def _envelope(error: dict[str, Any], retry_after: int | None = None) -> dict[str, Any]:
+    if retry_after is None:
+        return {"success": False, "error": error}
+    # The docs promise the field and do not say where it is (A12).
+    return {"success": False, "error": {**error, "retryAfter": retry_after}, "retryAfter": retry_after}
+
+
+def _message(problem: Problem) -> str:
+    match problem.error:
+        case InvalidPropertyValue(property=name, type=type_):
+            return f'Property "{name}" must be {SPOKEN_TYPE.get(type_, type_)}'  # type: ignore[call-overload]
+        case IdentifierTaken(kind=kind):
+            return f"A contact with this {FIELD_OF_KIND.get(kind, kind)} already exists"
+        case _:
+            return problem.message
+
+
+def _details(problem: Problem) -> list[dict[str, str]]:
+    details = problem.details or {_field(problem.error): [_detail(problem)]}
+    return [{"field": name, "message": text} for name, messages in details.items() for text in messages]
+
+
+def _field(error: Exception) -> str:
+    match error:
+        case InvalidFieldValue(field="attributes"):
+            return "customFields"
+        case InvalidFieldValue(field=name):
+            return FIELD_OF_CONTACT_FIELD.get(name, f"customFields.{name}")
+        case InvalidIdentifier(kind=kind):
+            return FIELD_OF_KIND.get(kind, f"customFields.{kind}")
+        case TooManyProperties():
+            return "eventProperties"
+        case _:
+            return "body"
+
+
+def _detail(problem: Problem) -> str:
+    if isinstance(problem.error, InvalidIdentifier) and problem.error.kind == "email":
+        return INVALID_EMAIL
+    return problem.message
+
+
+error_table = ErrorTable(_body_with(_CODES), statuses=_STATUSES, messages=_MESSAGES)
+send_error_table = ErrorTable(
+    _body_with(_SEND_CODES), statuses={**_STATUSES, "invalid_event_name": 404}, messages=_SEND_MESSAGES
+)

@@ -1,0 +1,250 @@
+"""The body of `track`, read into the core's terms."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from config.values.datetimes import parse_timestamp
+from contacts.identifiers import normalize_identifier
+from contacts.references import ContactChanges, ContactReference
+from dialects.checks import Check, Problem, form, listed, names_moment, optional, record, text
+from dialects.omnisend.errors import InvalidTrack
+from dialects.omnisend.mapping import (
+    ATTRIBUTE_FIELDS,
+    ATTRIBUTE_LENGTHS,
+    CHANNELS,
+    CONSENT_LISTS,
+    ID_FIELDS,
+    IDENTIFIER_FIELDS,
+    NAME_LENGTHS,
+    PROOF_FIELDS,
+)
+from events.stream.coercion import is_date
+from events.stream.types import IncomingEvent
+
+MOST_PROPERTIES = 100
+LONGEST_NAME = 128
+LONGEST_TEXT = 2048
+
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+_E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+
+
+def read_track(body: dict[str, Any]) -> IncomingEvent:
+    """Return what `body` says. Raises InvalidTrack with every problem of its shape."""
+    problems = [*_problems(body)]
+    if problems:
+        raise InvalidTrack(problems)
+    contact = _contact_of(body)
+    return IncomingEvent(
+        name=body["eventName"].strip(),
+        contact=_reference(contact),
+        # A null says nothing: it neither has nor defines a type (O7).
+        properties={
+            name: value for name, value in (body.get("properties") or {}).items() if value is not None
+        },
+        occurred_at=parse_timestamp(body.get("eventTime")),
+        message_id=(body.get("eventID") or "").strip(),
+    )
+
+
+def _email(value: str) -> str | None:
+    return normalize_identifier("email", value) if len(value) <= 320 else None
+
+
+def _not_removable(check: Check, hint: str) -> Check:
+    """Refuse null, which means to remove, where nothing can be removed."""
+
+    def check_value(path: str, value: Any) -> Iterator[Problem]:
+        if value is None:
+            yield Problem(path, "unsupported_type", f"cannot be removed here; {hint}")
+        else:
+            yield from check(path, value)
+
+    return check_value
+
+
+def _named(check_value: Check, most: int | None = None) -> Check:
+    """Demand an object whose names are those that properties may have."""
+
+    def check(path: str, value: Any) -> Iterator[Problem]:
+        if not isinstance(value, dict):
+            yield Problem(path, "unsupported_type", "must be an object")
+            return
+        if most is not None and len(value) > most:
+            yield Problem(path, "too_many", f"must have at most {most} properties")
+        for name, member in value.items():
+            field = f"{path}.{name}"
+            if len(name) > LONGEST_NAME:
+                yield Problem(field, "too_long", f"the name must have at most {LONGEST_NAME} characters")
+            if not _NAME.fullmatch(name):
+                yield Problem(field, "invalid_name", "the name may have Latin letters, digits and _ only")
+            yield from check_value(field, member)
+
+    return check
+
+
+def _scalar(path: str, value: Any) -> Iterator[Problem]:
+    if isinstance(value, dict | list):
+        yield Problem(path, "unsupported_type", "objects and arrays are not supported")
+    elif isinstance(value, str) and len(value) > LONGEST_TEXT:
+        yield Problem(path, "too_long", f"must have at most {LONGEST_TEXT} characters")
+
+
+def _custom_property(path: str, value: Any) -> Iterator[Problem]:
+    name = path.rpartition(".")[2]
+    if name in ATTRIBUTE_FIELDS:
+        yield Problem(path, "invalid_name", "is a field of the contact itself")
+    yield from _scalar(path, value)
+
+
+_CONSENT = record(
+    {
+        "channel": form(CHANNELS.get, f"must be one of {', '.join(CHANNELS)}"),
+        "createdAt": optional(form(names_moment, "must be an RFC 3339 time")),
+        "source": optional(text(255)),
+        "ip": optional(text(64)),
+        "userAgent": optional(text(LONGEST_TEXT)),
+    },
+    required=("channel",),
+)
+_KEEP_IDENTIFIER = "leave it out"
+_IDENTITY: dict[str, Check] = {
+    **{name: optional(text()) for name in ID_FIELDS},
+    "email": _not_removable(form(_email, "must be an email address"), _KEEP_IDENTIFIER),
+    **{
+        name: _not_removable(
+            form(_E164.fullmatch, "must be a phone number in E.164 form: + and up to 15 digits"),
+            _KEEP_IDENTIFIER,
+        )
+        for name in ("phoneNumber", "phone")
+    },
+}
+_CONTACT = record(
+    {
+        **_IDENTITY,
+        **{name: optional(text(longest)) for name, longest in (NAME_LENGTHS | ATTRIBUTE_LENGTHS).items()},
+        "gender": optional(form(("m", "f").__contains__, "must be m or f")),
+        "birthdate": optional(form(is_date, "must be a date, YYYY-MM-DD")),
+        "tags": optional(listed(text(255, is_blank_allowed=False), 100)),
+        "customProperties": _not_removable(_named(_custom_property), "name the properties to remove"),
+        **{
+            name: _not_removable(listed(_CONSENT, most), "send optOuts")
+            for name, (most, _) in CONSENT_LISTS.items()
+        },
+    }
+)
+_EVENT: dict[str, Check] = {
+    "eventName": text(255, is_blank_allowed=False),
+    "properties": optional(_named(_scalar, MOST_PROPERTIES)),
+    "eventTime": optional(form(names_moment, "must be an RFC 3339 time, or YYYY-MM-DD HH:MM:SS±HH:MM")),
+    "eventID": optional(text(255)),
+}
+_BODY = record(_EVENT | {"contact": optional(_CONTACT)}, required=("eventName",))
+_BODY_WITH_IDENTITY = record(_EVENT | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",))
+
+
+def _problems(body: dict[str, Any]) -> Iterator[Problem]:
+    contact = body.get("contact")
+    if contact is not None and not isinstance(contact, dict):
+        yield from _BODY("", body)
+    elif contact is not None and _names_somebody(contact):
+        yield from _BODY("", body)
+        yield from _conflicts(contact, "contact.")
+        yield from _contradictions(body, contact)
+        yield from _problems_of_consent(contact)
+    else:
+        yield from _BODY_WITH_IDENTITY("", body)
+        if not _names_somebody(body):
+            yield Problem("contact", "required", "id, email or phoneNumber is required")
+        yield from _conflicts(body, "")
+        yield from _problems_of_consent(contact or {})
+
+
+def _names_somebody(contact: dict[str, Any]) -> bool:
+    # What is there but malformed has its own problem already.
+    return any(map(_is_given, map(contact.get, (*ID_FIELDS, *IDENTIFIER_FIELDS))))
+
+
+def _conflicts(contact: dict[str, Any], prefix: str) -> Iterator[Problem]:
+    for first, second in (ID_FIELDS, ("phoneNumber", "phone")):
+        if None not in (one := contact.get(first), other := contact.get(second)) and one != other:
+            yield Problem(prefix + second, "conflict", f"differs from {first}")
+
+
+def _contradictions(body: dict[str, Any], contact: dict[str, Any]) -> Iterator[Problem]:
+    """What stands beside the contact is ignored, unless it names somebody else."""
+    for name, kind in IDENTIFIER_FIELDS.items():
+        beside, inside = body.get(name), contact.get(name)
+        if (
+            isinstance(beside, str)
+            and isinstance(inside, str)
+            and normalize_identifier(kind, beside) != normalize_identifier(kind, inside)
+        ):
+            yield Problem(name, "conflict", f"differs from contact.{name}")
+
+
+def _is_given(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value is not None
+
+
+def _problems_of_consent(contact: dict[str, Any]) -> Iterator[Problem]:
+    statuses: dict[str, str] = {}
+    for path, entry, status in _consents(contact):
+        if statuses.setdefault(entry["channel"], status) != status:
+            yield Problem(f"{path}.channel", "conflict", "is both opted in and opted out")
+
+
+def _consents(contact: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield path, entry and status of each well-formed consent, its channel in the core's terms."""
+    for name, (_, status) in CONSENT_LISTS.items():
+        entries = contact.get(name)
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            sent = entry.get("channel") if isinstance(entry, dict) else None
+            if isinstance(sent, str) and sent in CHANNELS:
+                yield f"contact.{name}[{index}]", {**entry, "channel": CHANNELS[sent]}, status
+
+
+def _contact_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the contact; one without an identity has what stands beside `eventName` (O1)."""
+    contact: dict[str, Any] = body.get("contact") or {}
+    if _names_somebody(contact):
+        return contact
+    return contact | {name: body[name] for name in _IDENTITY if name in body}
+
+
+def _reference(contact: dict[str, Any]) -> ContactReference:
+    identifiers = {kind: contact[name] for name, kind in IDENTIFIER_FIELDS.items() if contact.get(name)}
+    contact_id = next((contact[name].strip() for name in ID_FIELDS if contact.get(name)), "")
+    return ContactReference(
+        id=contact_id or None,
+        identifiers=tuple(identifiers.items()),
+        if_missing="create" if identifiers else "refuse",
+        update_matched=True,
+        changes=_changes(contact),
+        id_falls_back=bool(identifiers),
+    )
+
+
+def _changes(contact: dict[str, Any]) -> ContactChanges:
+    attributes = {name: contact[name] for name in ATTRIBUTE_FIELDS if name in contact}
+    attributes |= contact.get("customProperties", {})
+    consents = list(_consents(contact))
+    for _, entry, status in consents:
+        if proof := {name: entry[name] for name in PROOF_FIELDS if entry.get(name) is not None}:
+            attributes[f"{entry['channel']}Consent"] = {"status": status, **proof}
+    return ContactChanges(
+        first_name=_name(contact, "firstName"),
+        last_name=_name(contact, "lastName"),
+        attributes=attributes,
+        tags=tuple(dict.fromkeys(tag.strip() for tag in contact.get("tags") or [])),
+        consents={entry["channel"]: status for _, entry, status in consents},
+        clear_tags="tags" in contact and contact["tags"] is None,
+    )
+
+
+def _name(contact: Mapping[str, Any], name: str) -> str | None:
+    """Return the name as the core takes it: null empties it, and what is absent stays."""
+    if name not in contact:
+        return None
+    return (contact[name] or "").strip()

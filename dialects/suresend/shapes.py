@@ -1,0 +1,355 @@
+"""Bodies of this format: read into the core's terms, and rendered from them."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from config.http.rendering import iso_millis
+from config.values.datetimes import parse_timestamp
+from contacts.identifiers import normalize_identifier
+from contacts.models import Company
+from contacts.references import CompanyReference, ContactChanges, ContactReference
+from dialects.checks import (
+    Check,
+    Problem,
+    anything,
+    boolean,
+    either,
+    form,
+    listed,
+    names_moment,
+    number,
+    optional,
+    record,
+    text,
+)
+from dialects.suresend.errors import InvalidBody
+from dialects.suresend.mapping import (
+    CONTEXT_OF_FIELD,
+    ECHOED_PAGE_FIELDS,
+    FLAT_IDENTIFIERS,
+    FLAT_NAMES,
+    IDENTIFIER_LISTS,
+    PERSON_ATTRIBUTES,
+    PROPERTY_BLOCKS,
+)
+from events.stream.types import IncomingEvent, RecordedEvent
+
+_MOST_IDENTIFIERS = 100
+
+
+def parse_event(body: dict[str, Any]) -> IncomingEvent:
+    """Return what `body` says. Raises InvalidBody with every problem of its shape."""
+    person = _person(body)
+    problems = [*_BODY("", body), *_problems_of_person(body, person), *_problems_of_company(body)]
+    if problems:
+        raise InvalidBody(problems)
+    return IncomingEvent(
+        name=body["type"].strip(),
+        contact=_reference(body, person),
+        properties={name: body[name] for name in PROPERTY_BLOCKS if body.get(name) is not None},
+        context={key: body[name] for name, key in CONTEXT_OF_FIELD.items() if body.get(name) is not None},
+        occurred_at=_moment(body.get("occurredAt")),
+        company=_company(body.get("company")),
+    )
+
+
+def render_event(event: RecordedEvent) -> dict[str, Any]:
+    """Return the event as the answer shows it; what was not sent is null."""
+    return {
+        "id": str(event.id),
+        "eventType": event.name,
+        "personId": _id(event.survivor_id),
+        "companyId": _id(event.company_id),
+        "occurredAt": iso_millis(event.occurred_at),
+        **{name: event.context.get(CONTEXT_OF_FIELD[name]) for name in ECHOED_PAGE_FIELDS},
+        **{name: event.properties.get(name) for name in PROPERTY_BLOCKS},
+        "createdAt": iso_millis(event.received_at),
+    }
+
+
+def render_person(person: dict[str, Any]) -> dict[str, Any]:
+    """Return a person as `persons` reads it."""
+    attributes = person["attributes"]
+    return {
+        "id": str(person["id"]),
+        "firstName": person["first_name"] or None,
+        "lastName": person["last_name"] or None,
+        "name": f"{person['first_name']} {person['last_name']}".strip() or None,
+        **{name: _identifiers(person, *kind) for name, kind in IDENTIFIER_LISTS.items()},
+        "addresses": attributes.get("addresses") or [],
+        "tags": person["known_tags"],
+        **{name: attributes.get(name) for name in PERSON_ATTRIBUTES if name != "addresses"},
+        "createdAt": iso_millis(person["created_at"]),
+        "updatedAt": iso_millis(person["updated_at"]),
+    }
+
+
+UNTOLD_PERSON: dict[str, Any] = {
+    **dict.fromkeys(("id", "firstName", "lastName", "name"), None),
+    **{name: [] for name in (*IDENTIFIER_LISTS, "addresses", "tags")},
+    **{name: None for name in PERSON_ATTRIBUTES if name != "addresses"},
+    **dict.fromkeys(("createdAt", "updatedAt"), None),
+}
+"""A person as it looks to who may not read it."""
+
+
+def render_company(company: Company) -> dict[str, Any]:
+    """Return a company; the vendor says `created`, not `createdAt`, here."""
+    return {
+        "id": str(company.id),
+        "name": company.name,
+        "website": company.website or None,
+        "industry": company.industry or None,
+        "companySize": company.size or None,
+        "created": iso_millis(company.created_at),
+        "updated": iso_millis(company.updated_at),
+    }
+
+
+def _email(value: str) -> str | None:
+    return normalize_identifier("email", value) if len(value) <= 320 else None
+
+
+def _phone(value: str) -> str | None:
+    return normalize_identifier("phone", value) if len(value) <= 64 else None
+
+
+def _entry(value_check: Check) -> Check:
+    as_object = record(
+        {"value": value_check, "type": optional(text(64)), "isPrimary": optional(boolean)},
+        required=("value",),
+    )
+    return either(str, value_check, as_object)
+
+
+def _flat(entry: Check) -> Check:
+    """Let null and a blank pass: forms send the field that nobody filled in."""
+
+    def check_unless_blank(path: str, value: Any) -> Iterator[Problem]:
+        if _is_sent(value):
+            yield from entry(path, value)
+
+    return check_unless_blank
+
+
+def _is_sent(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _filled(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_NAME = optional(text(255))
+_EMAIL = _entry(form(_email, "must be an email address"))
+_PHONE = _entry(form(_phone, "must be a phone number"))
+_FLAT: dict[str, Check] = {"email": _flat(_EMAIL), "phone": _flat(_PHONE)}
+_ANY_TEXT = optional(text())
+_NUMBER = optional(number)
+_PERSON = record(
+    {
+        "firstName": _NAME,
+        "lastName": _NAME,
+        "name": _NAME,
+        "emails": optional(listed(_EMAIL, _MOST_IDENTIFIERS)),
+        "phones": optional(listed(_PHONE, _MOST_IDENTIFIERS)),
+        **_FLAT,
+        "companyName": _NAME,
+        "stage": _NAME,
+        "source": _NAME,
+        "tags": optional(listed(text(255, is_blank_allowed=False), 100)),
+        "addresses": optional(listed(either(str, anything, record({})), 100)),
+        "assignedUserId": optional(either(str, text(255), number)),
+        "averagePrice": _NUMBER,
+    }
+)
+_COMPANY = record(
+    {
+        "id": _ANY_TEXT,
+        "name": _NAME,
+        "website": optional(text(2048)),
+        "industry": _NAME,
+        "companySize": optional(text(64)),
+    }
+)
+_PROPERTY = record(
+    {
+        "id": optional(either(str, anything, number)),
+        "address": _ANY_TEXT,
+        "price": _NUMBER,
+        "beds": _NUMBER,
+        "baths": _NUMBER,
+        "sqft": _NUMBER,
+        "url": _ANY_TEXT,
+        "imageUrl": _ANY_TEXT,
+    }
+)
+_PROPERTY_SEARCH = record(
+    {
+        "minPrice": _NUMBER,
+        "maxPrice": _NUMBER,
+        "beds": _NUMBER,
+        "location": _ANY_TEXT,
+        "propertyType": _ANY_TEXT,
+    }
+)
+_BODY = record(
+    {
+        "type": text(255, is_blank_allowed=False),
+        "personId": _ANY_TEXT,
+        "person": optional(_PERSON),
+        **_FLAT,
+        "company": optional(_COMPANY),
+        "pageUrl": _ANY_TEXT,
+        "pageTitle": _ANY_TEXT,
+        "pageReferrer": _ANY_TEXT,
+        "pageDuration": _NUMBER,
+        "property": optional(_PROPERTY),
+        "propertySearch": optional(_PROPERTY_SEARCH),
+        "message": _ANY_TEXT,
+        "metadata": optional(record({})),
+        "ipAddress": _ANY_TEXT,
+        "userAgent": _ANY_TEXT,
+        "occurredAt": optional(form(names_moment, "must be an ISO 8601 time with its zone")),
+    },
+    required=("type",),
+)
+
+
+def _person(body: dict[str, Any]) -> Any:
+    """Return the person with what is written flat among its lists; what is no object stays, for its problem."""
+    person = body.get("person")
+    if person is not None and not isinstance(person, dict):
+        return person
+    flat = [
+        (name, level[key])
+        for level in (person or {}, body)
+        for key, name in FLAT_IDENTIFIERS.items()
+        if _is_sent(level.get(key))
+    ]
+    if not flat:
+        return person
+    whole = dict(person or {})
+    if not any(map(_filled, _names(whole))):
+        whole |= {name: body[name] for name in FLAT_NAMES if _filled(body.get(name))}
+    for name, entry in flat:
+        listed_ones = whole.get(name)
+        if listed_ones is None or isinstance(listed_ones, list):
+            whole[name] = [*(listed_ones or []), entry]
+    return whole
+
+
+def _problems_of_person(body: dict[str, Any], person: Any) -> Iterator[Problem]:
+    person_id = body.get("personId")
+    if person_id is not None and (not isinstance(person_id, str) or person_id.strip()):
+        return
+    if person is None:
+        yield Problem("person", "required_choice", "personId or person is required")
+    elif isinstance(person, dict) and not (
+        person.get("emails") or person.get("phones") or any(map(_filled, _names(person)))
+    ):
+        yield Problem("person", "required", "needs an email, a phone or a name")
+    elif isinstance(person, dict):
+        for name in FLAT_NAMES:
+            if name in person and name not in (body.get("person") or {}):
+                yield from _NAME(name, person[name])
+
+
+def _names(person: dict[str, Any]) -> list[Any]:
+    return [person.get("firstName"), person.get("lastName"), person.get("name")]
+
+
+def _problems_of_company(body: dict[str, Any]) -> Iterator[Problem]:
+    company = body.get("company")
+    if isinstance(company, dict) and not any(
+        # A value of another type has its own problem already.
+        _filled(value) or (value is not None and not isinstance(value, str))
+        for value in (company.get("id"), company.get("name"))
+    ):
+        yield Problem("company", "required_choice", "company.id or company.name is required")
+
+
+def _reference(body: dict[str, Any], person: Any) -> ContactReference:
+    person_id = (body.get("personId") or "").strip()
+    if person_id:
+        # R1: the id is the strongest claim, and the person beside it changes nothing.
+        return ContactReference(id=person_id)
+    # One who has a name only is made each time (R7): there is nothing to match by.
+    return ContactReference(identifiers=_values(person), if_missing="create", changes=_changes(person))
+
+
+def _values(person: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (kind, entry["value"])
+        for name, (kind, _) in IDENTIFIER_LISTS.items()
+        for entry in _primary_first(person.get(name) or [])
+    )
+
+
+def _primary_first(entries: list[Any]) -> list[dict[str, Any]]:
+    """R8: the first that is marked leads, else the first."""
+    rows = [{"value": entry} if isinstance(entry, str) else entry for entry in entries]
+    lead = next((index for index, row in enumerate(rows) if row.get("isPrimary")), 0)
+    return rows[lead : lead + 1] + rows[:lead] + rows[lead + 1 :]
+
+
+def _changes(person: dict[str, Any]) -> ContactChanges:
+    first, _, last = (person.get("name") or "").strip().partition(" ")
+    attributes = {name: person[name] for name in PERSON_ATTRIBUTES if person.get(name) is not None}
+    for name, (kind, attribute) in IDENTIFIER_LISTS.items():
+        if types := _types(kind, person.get(name) or []):
+            attributes[attribute] = types
+    return ContactChanges(
+        first_name=(person.get("firstName") or first).strip(),
+        last_name=(person.get("lastName") or last).strip(),
+        attributes=attributes,
+        tags=tuple(dict.fromkeys(tag.strip() for tag in person.get("tags") or [])),
+    )
+
+
+def _types(kind: str, entries: list[Any]) -> dict[str, str]:
+    """Return the type of each identifier that has one, by its normalised value."""
+    return {
+        value: entry["type"]
+        for entry in reversed(entries)
+        if isinstance(entry, dict)
+        and entry.get("type") is not None
+        and (value := normalize_identifier(kind, entry["value"])) is not None
+    }
+
+
+def _company(company: dict[str, Any] | None) -> CompanyReference | None:
+    if company is None:
+        return None
+    return CompanyReference(
+        id=(company.get("id") or "").strip() or None,
+        name=company.get("name"),
+        website=company.get("website"),
+        industry=company.get("industry"),
+        size=company.get("companySize"),
+    )
+
+
+def _moment(text_: str | None) -> datetime | None:
+    return None if text_ is None else parse_timestamp(text_)
+
+
+def _id(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _identifiers(person: dict[str, Any], kind: str, types_attribute: str) -> list[dict[str, Any]]:
+    types = person["attributes"].get(types_attribute)
+    known = types if isinstance(types, dict) else {}
+    rows = [row for row in person["known_identifiers"] if row["kind"] == kind]
+    return [
+        {
+            "value": row["value"],
+            "type": known.get(row["value"]),
+            "status": "active",
+            # The first comes first because it is: each merged contact has a primary one too.
+            "isPrimary": row["is_primary"] and place == 0,
+        }
+        for place, row in enumerate(rows)
+    ]

@@ -1,0 +1,100 @@
+"""The partner API's one endpoint."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from contacts.errors import ContactNotFound
+from dialects.suresend.errors import error_table
+from dialects.suresend.openapi import CREATE_EVENT
+from dialects.suresend.queries import persons
+from dialects.suresend.shapes import UNTOLD_PERSON, parse_event, render_company, render_event, render_person
+from events.api.ingest import IngestView, json_answer
+from events.stream.group_commit import Submission
+from events.stream.idempotency import Answer
+from events.stream.types import Outcome, SchemaPolicy
+from workspaces.access import Credential
+from workspaces.api.base import ErrorTableMixin, object_body
+from workspaces.authentication.schemes import BearerAuthentication
+
+
+@extend_schema_view(post=CREATE_EVENT)
+class EventsView(IngestView):
+    """Records an event for a person and, if one is named, a company."""
+
+    authentication_classes = (BearerAuthentication,)
+    error_table = error_table
+    scopes = {"POST": "events:write"}
+    request_headers = ("X-System-Id",)
+
+    def vendor_rate_of(self, request: Request) -> str:
+        """Return the documented limit: a system that names itself may send twice as much."""
+        return "600/minute" if request.META.get("HTTP_X_SYSTEM_ID", "").strip() else "300/minute"
+
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
+        """Record the event; 201 if that made a person or a company, else 200."""
+        incoming = parse_event(object_body(request))
+        if isinstance(request.auth, Credential) and request.auth.is_public:
+            return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _answer_to_page)
+        answer = _answer if self.may("contacts:read") else _answer_without_person
+        return self.submission_of(request, [incoming], SchemaPolicy.OPEN, answer, read_contacts=persons)
+
+
+class UnknownRouteView(ErrorTableMixin, APIView):
+    """Answers what this API does not have, in its own format."""
+
+    error_table = error_table
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse every method."""
+        raise NotFound
+
+
+def _answer_to_page(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    """Tell nothing of the person, nor whether somebody was known: anybody can read such a key."""
+    (outcome,) = outcomes
+    event = outcome.recorded()
+    answer = {
+        # An id tells when what it is of was made.
+        "event": {**render_event(event), "personId": None, "companyId": None},
+        "person": UNTOLD_PERSON,
+        "wasPersonCreated": False,
+    }
+    return json_answer(200, answer)
+
+
+def _answer_without_person(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    """Tell of the person and the company their ids only: for who may not read contacts."""
+    (outcome,) = outcomes
+    event = outcome.recorded()
+    answer = {
+        "event": render_event(event),
+        "person": {**UNTOLD_PERSON, "id": event.survivor_id and str(event.survivor_id)},
+        "wasPersonCreated": outcome.contact_created,
+    }
+    return json_answer(201 if outcome.contact_created or outcome.company_created else 200, answer)
+
+
+def _answer(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    (outcome,) = outcomes
+    event = outcome.recorded()
+    person = contacts.get(event.contact_id) if event.contact_id else None
+    if person is None:
+        raise ContactNotFound
+    answer = {
+        "event": render_event(event),
+        "person": render_person(person),
+        "wasPersonCreated": outcome.contact_created,
+    }
+    if outcome.company is not None:
+        answer |= {
+            "company": render_company(outcome.company),
+            "wasCompanyCreated": outcome.company_created,
+        }
+    return json_answer(201 if outcome.contact_created or outcome.company_created else 200, answer)

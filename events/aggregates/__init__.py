@@ -1,0 +1,1 @@
+"""Counts and sums that all-time conditions read, maintained event by event."""

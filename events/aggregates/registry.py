@@ -1,0 +1,378 @@
+"""All-time conditions read aggregates, so that no event costs more because its contact has a long history.
+
+A measure is kept per contact, incrementally, by `events.effects.maintain_aggregates`. A new measure is built lane by
+lane from the stream, without what still waits in the lane's outbox: the effects will count that.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from config.db.arrays import array
+from config.db.plans import hashed_lists
+from config.ids import NO_ID
+from events.models import Aggregate
+from events.processing.effects import EffectEvent, bump_rules_version
+from events.rules.compiler import AggregateSpec, compile_event_rule, join
+from events.rules.conditions import EventConditions, Sql
+from events.rules.nodes import Group, Rule, written
+from events.rules.parser import parse_rule
+from events.stream.outbox import LANE_COUNT
+from events.versioned_cache import VersionedEventNames
+
+ALL_LANES = (1 << LANE_COUNT) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class MaintainedAggregate:
+    """A measure that effects keep, in the lanes whose bit is set."""
+
+    id: UUID
+    spec: AggregateSpec
+    lanes_built: int
+
+
+def register_aggregates(workspace_id: UUID, specs: Collection[AggregateSpec]) -> None:
+    """Have measures kept from now on, in lanes that are built; in the edit's transaction, under the rules' lock."""
+    Aggregate.objects.bulk_create(
+        [
+            Aggregate(
+                id=spec.id_in(workspace_id),
+                workspace_id=workspace_id,
+                key=spec.key,
+                event_name=spec.event_name,
+                filters=None if spec.filters is None else written(spec.filters),
+                property=spec.field,
+            )
+            for spec in specs
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def purge_aggregates(workspace_id: UUID, wanted: Callable[[], Collection[AggregateSpec]]) -> int:
+    """Drop the measures that no rule wants any more, and their aggregates. Returns how many aggregates.
+
+    `wanted` is asked again under the rules' lock, for a rule may come to want one meanwhile. A measure is no longer
+    built from the first commit on, so nobody reads or keeps it; its row stays until its aggregates are gone, so that
+    whoever comes after a crash finds them.
+    """
+    if not _unwanted(workspace_id, wanted()).exists():
+        return 0
+    with transaction.atomic(durable=True):
+        bump_rules_version(workspace_id)
+        unwanted = _unwanted(workspace_id, wanted())
+        gone = list(unwanted.values_list("id", flat=True))
+        unwanted.update(lanes_built=0)
+    deleted = _delete_aggregates(workspace_id, gone) if gone else 0
+    with transaction.atomic(durable=True):
+        bump_rules_version(workspace_id)
+        _unwanted(workspace_id, wanted()).filter(id__in=gone).delete()
+    return deleted
+
+
+def built_aggregates(workspace_id: UUID) -> set[AggregateSpec]:
+    """Return the measures whose aggregates every contact has."""
+    return {kept.spec for kept in maintained_aggregates(workspace_id) if kept.lanes_built == ALL_LANES}
+
+
+def maintained_aggregates(
+    workspace_id: UUID, event_names: Collection[str] | None = None
+) -> list[MaintainedAggregate]:
+    """Return the measures of the workspace, or of some names of events."""
+    aggregates = Aggregate.objects.filter(workspace_id=workspace_id).order_by("id")
+    if event_names is not None:
+        aggregates = aggregates.filter(event_name__in=event_names)
+    return [MaintainedAggregate(row.id, _spec(row), row.lanes_built) for row in aggregates]
+
+
+def _aggregated_event_names(workspace_id: UUID) -> Iterable[str]:
+    return Aggregate.objects.filter(workspace_id=workspace_id).values_list("event_name", flat=True)
+
+
+aggregated_event_names: Final = VersionedEventNames(_aggregated_event_names)
+
+
+def add_to_aggregates(
+    workspace_id: UUID,
+    events: Sequence[EffectEvent],
+    lanes: Sequence[int],
+    kept: Sequence[MaintainedAggregate],
+) -> None:
+    """Count events of one name that were not counted before; `lanes` are those of the events."""
+    conditions = EventConditions()
+    branches, parameters = _branches([aggregate.spec for aggregate in kept], conditions)
+    columns = conditions.columns
+    event_ids = [event.id for event in events]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH counted AS (
+                SELECT e.contact_id, e.id, e.occurred_at, m.place, m.value
+                FROM unnest(%s::uuid[], %s::int[]) AS b (event_id, lane)
+                CROSS JOIN LATERAL (
+                    SELECT id, contact_id, occurred_at, properties, context FROM events_event
+                    WHERE workspace_id = %s AND id = b.event_id AND id BETWEEN %s AND %s OFFSET 0
+                ) e
+                CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
+                CROSS JOIN LATERAL (VALUES {branches}) AS m (place, holds, value)
+                WHERE m.holds AND ((%s::int[])[m.place] >> b.lane) & 1 = 1
+            )
+            {_UPSERT} {_ADD}
+            """,
+            [
+                array(event_ids),
+                list(lanes),
+                workspace_id,
+                min(event_ids),
+                max(event_ids),
+                *columns.parameters,
+                *parameters,
+                [aggregate.lanes_built for aggregate in kept],
+                workspace_id,
+                [aggregate.id for aggregate in kept],
+                [bool(aggregate.spec.field) for aggregate in kept],
+            ],
+        )
+
+
+def recompute_aggregates(
+    workspace_id: UUID, contact_ids: Sequence[UUID], specs: Sequence[AggregateSpec]
+) -> None:
+    """Set the aggregates of contacts, each by its own id, from the stream, without what waits in the outbox.
+
+    The contacts' lanes must be held: nobody else counts meanwhile.
+    """
+    by_name: dict[str, list[AggregateSpec]] = defaultdict(list)
+    for spec in specs:
+        by_name[spec.event_name].append(spec)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM events_contactaggregate WHERE workspace_id = %s AND contact_id = ANY(%s) AND aggregate_id = ANY(%s)",
+            [workspace_id, list(contact_ids), [spec.id_in(workspace_id) for spec in specs]],
+        )
+        with hashed_lists():
+            for name, named in by_name.items():
+                _recount(cursor, workspace_id, contact_ids, name, named)
+
+
+def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateSpec]) -> None:
+    """Build those of the measures that this lane lacks. The lane must be held until the commit."""
+    missing = [
+        aggregate.spec
+        for aggregate in maintained_aggregates(workspace_id)
+        if aggregate.spec in specs and not aggregate.lanes_built >> lane & 1
+    ]
+    if not missing:
+        return
+    for contact_ids in contacts_of_lane(workspace_id, lane):
+        recompute_aggregates(workspace_id, contact_ids, missing)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE events_aggregate SET lanes_built = lanes_built | %s WHERE workspace_id = %s AND id = ANY(%s)",
+            [1 << lane, workspace_id, [spec.id_in(workspace_id) for spec in missing]],
+        )
+
+
+def contacts_of_lane(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterator[list[UUID]]:
+    """Return the contacts that a lane is responsible for, in chunks: those merged into one go with the survivor."""
+    last = UUID(int=0)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s"
+                " AND get_byte(uuid_send(COALESCE(merged_into_id, id)), 15) & 15 = %s ORDER BY id LIMIT %s",
+                [workspace_id, last, lane, size],
+            )
+            chunk = [contact_id for (contact_id,) in cursor.fetchall()]
+        if not chunk:
+            return
+        yield chunk
+        last = chunk[-1]
+
+
+def match_events_to_aggregates(
+    workspace_id: UUID, events: Sequence[EffectEvent], specs: Collection[AggregateSpec]
+) -> dict[AggregateSpec, set[UUID]]:
+    """Return, for each measure that some of the events count for, the contacts (survivors) of these events.
+
+    One statement per name of event; measures without filters need none.
+    """
+    touched: dict[AggregateSpec, set[UUID]] = {}
+    by_name: dict[str, list[EffectEvent]] = defaultdict(list)
+    for event in events:
+        by_name[event.name].append(event)
+    filtered: dict[str, list[AggregateSpec]] = defaultdict(list)
+    for spec in specs:
+        if spec.event_name not in by_name:
+            continue
+        if spec.filters is None:
+            touched[spec] = {event.contact_id for event in by_name[spec.event_name]}
+        else:
+            filtered[spec.event_name].append(spec)
+    for name, named in filtered.items():
+        for place, contact_ids in _matches(workspace_id, by_name[name], named):
+            touched[named[place - 1]] = set(contact_ids)
+    return touched
+
+
+def _unwanted(workspace_id: UUID, wanted: Collection[AggregateSpec]) -> QuerySet[Aggregate]:
+    return Aggregate.objects.filter(workspace_id=workspace_id).exclude(key__in=[spec.key for spec in wanted])
+
+
+def _delete_aggregates(workspace_id: UUID, aggregate_ids: Sequence[UUID]) -> int:
+    """Delete the aggregates of measures, but for those that are built anew by now, page by page along the key."""
+    total, last = 0, (NO_ID, NO_ID)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _DELETE_PAGE, [workspace_id, *last, _PAGE, workspace_id, workspace_id, list(aggregate_ids)]
+            )
+            rows = cursor.fetchall()
+        if not rows:
+            return total
+        contact_id, aggregate_id, deleted = rows[0]
+        total, last = total + deleted, (contact_id, aggregate_id)
+
+
+def _matches(
+    workspace_id: UUID, events: Sequence[EffectEvent], specs: Sequence[AggregateSpec]
+) -> Iterable[tuple[int, list[UUID]]]:
+    conditions = EventConditions()
+    compiled = [_filter(spec, conditions) for spec in specs]
+    places = ", ".join(f"CASE WHEN {sql.text} THEN {place} END" for place, sql in enumerate(compiled, 1))
+    columns = conditions.columns
+    event_ids = [event.id for event in events]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT m.place, array_agg(DISTINCT b.contact_id)
+            FROM unnest(%s::uuid[], %s::uuid[]) AS b (event_id, contact_id)
+            CROSS JOIN LATERAL (
+                SELECT properties, context FROM events_event
+                WHERE workspace_id = %s AND id = b.event_id AND id BETWEEN %s AND %s OFFSET 0
+            ) e
+            CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
+            CROSS JOIN LATERAL unnest(array_remove(ARRAY[{places}]::int[], NULL)) AS m (place)
+            GROUP BY m.place
+            """,
+            [
+                array(event_ids),
+                array(event.contact_id for event in events),
+                workspace_id,
+                min(event_ids),
+                max(event_ids),
+                *columns.parameters,
+                *(parameter for sql in compiled for parameter in sql.parameters),
+            ],
+        )
+        rows: list[tuple[int, list[UUID]]] = cursor.fetchall()
+    return rows
+
+
+def _recount(
+    cursor: Any, workspace_id: UUID, contact_ids: Sequence[UUID], name: str, specs: Sequence[AggregateSpec]
+) -> None:
+    conditions = EventConditions()
+    branches, parameters = _branches(specs, conditions)
+    columns = conditions.columns
+    cursor.execute(
+        f"""
+        WITH waiting AS MATERIALIZED (
+            SELECT unnest(event_ids) AS id FROM events_eventbatch WHERE workspace_id = %s AND NOT is_repeat
+        ), counted AS (
+            SELECT e.contact_id, e.id, e.occurred_at, m.place, m.value
+            FROM unnest(%s::uuid[]) AS b (contact_id)
+            CROSS JOIN LATERAL (
+                SELECT id, contact_id, occurred_at, properties, context FROM events_event
+                WHERE workspace_id = %s AND contact_id = b.contact_id AND name || '' = %s OFFSET 0
+            ) e
+            CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
+            CROSS JOIN LATERAL (VALUES {branches}) AS m (place, holds, value)
+            WHERE m.holds AND e.id NOT IN (SELECT id FROM waiting)
+        )
+        {_UPSERT}
+        """,
+        [
+            workspace_id,
+            list(contact_ids),
+            workspace_id,
+            name,
+            *columns.parameters,
+            *parameters,
+            workspace_id,
+            [spec.id_in(workspace_id) for spec in specs],
+            [bool(spec.field) for spec in specs],
+        ],
+    )
+
+
+def _branches(specs: Sequence[AggregateSpec], conditions: EventConditions) -> tuple[str, tuple[Any, ...]]:
+    """Return a row per measure: its place, whether the event counts, and the value that is measured."""
+    rows = []
+    for place, spec in enumerate(specs, 1):
+        holds = _filter(spec, conditions)
+        value = f"v.{conditions.column(spec.field)}" if spec.field else "NULL::jsonb"
+        rows.append(Sql(f"({place}, {holds.text}, {value})", holds.parameters))
+    joined = join(", ", rows)
+    return joined.text, joined.parameters
+
+
+def _filter(spec: AggregateSpec, conditions: EventConditions) -> Sql:
+    return compile_event_rule(Rule(spec.filters or Group("AND", ())), conditions)
+
+
+def _spec(aggregate: Aggregate) -> AggregateSpec:
+    filters = aggregate.filters
+    group = None if filters is None else parse_rule(filters, about_event=aggregate.event_name).root
+    return AggregateSpec(aggregate.event_name, group, aggregate.property)
+
+
+_PAGE = 10_000
+"""Aggregates that are looked at in one transaction."""
+_DELETE_PAGE = """
+WITH page AS MATERIALIZED (
+    SELECT id, contact_id, aggregate_id FROM events_contactaggregate
+    WHERE workspace_id = %s AND (contact_id, aggregate_id) > (%s, %s) ORDER BY contact_id, aggregate_id LIMIT %s
+), gone AS (
+    DELETE FROM events_contactaggregate WHERE workspace_id = %s AND id IN (
+        SELECT p.id FROM page p JOIN events_aggregate m
+            ON m.workspace_id = %s AND m.id = p.aggregate_id AND m.id = ANY(%s) AND m.lanes_built = 0
+    ) RETURNING id
+)
+SELECT contact_id, aggregate_id, (SELECT count(*) FROM gone) FROM page ORDER BY contact_id DESC, aggregate_id DESC LIMIT 1
+"""
+_UPSERT = """
+INSERT INTO events_contactaggregate AS a (id, workspace_id, aggregate_id, contact_id, count, numbers, total, minimum, maximum,
+    first_at, first_event_id, first_value, last_at, last_event_id, last_value)
+SELECT gen_random_uuid(), %s, (%s::uuid[])[place], contact_id, count(*), count(number), COALESCE(sum(number), 0),
+    min(number), max(number), min(at), (array_agg(id ORDER BY at, id) FILTER (WHERE at IS NOT NULL))[1],
+    (array_agg(value ORDER BY at, id) FILTER (WHERE at IS NOT NULL))[1], max(at),
+    (array_agg(id ORDER BY at DESC, id DESC) FILTER (WHERE at IS NOT NULL))[1],
+    (array_agg(value ORDER BY at DESC, id DESC) FILTER (WHERE at IS NOT NULL))[1]
+FROM (
+    SELECT contact_id, place, id, value,
+        CASE WHEN jsonb_typeof(value) = 'number' THEN value::numeric END AS number,
+        CASE WHEN value IS NOT NULL OR NOT (%s::boolean[])[place] THEN occurred_at END AS at
+    FROM counted
+) counted
+GROUP BY contact_id, place ORDER BY contact_id, place
+"""
+_ADD = """
+ON CONFLICT (workspace_id, contact_id, aggregate_id) DO UPDATE SET
+    count = a.count + excluded.count, numbers = a.numbers + excluded.numbers, total = a.total + excluded.total,
+    minimum = LEAST(a.minimum, excluded.minimum), maximum = GREATEST(a.maximum, excluded.maximum),
+    (first_at, first_event_id, first_value) = (
+        SELECT at, id, value FROM (VALUES (a.first_at, a.first_event_id, a.first_value),
+            (excluded.first_at, excluded.first_event_id, excluded.first_value)) AS both_ (at, id, value)
+        ORDER BY at, id LIMIT 1),
+    (last_at, last_event_id, last_value) = (
+        SELECT at, id, value FROM (VALUES (a.last_at, a.last_event_id, a.last_value),
+            (excluded.last_at, excluded.last_event_id, excluded.last_value)) AS both_ (at, id, value)
+        ORDER BY at DESC NULLS LAST, id DESC LIMIT 1)
+"""

@@ -1,0 +1,117 @@
+"""What the stream, and what is kept of it, has of a person."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import connection
+
+from contacts.erasure.erasures import DataSubject, PersonalDataSource, Removed
+from events.models import ContactAggregate, Event, ParkedEffect, Timer
+
+
+def _erase_first(person: DataSubject) -> Removed:
+    """Remove what names the person's events, and what of the person others' rows have."""
+    return {
+        "idempotencyKeys": _purge_identifier_keys(person),
+        "idempotencyAnswers": _blank_answers(person),
+        "parkedEffects": _clean_parked(person),
+        "eventsOfOthers": _purge_merge_events(person),
+    }
+
+
+def _blank_answers(person: DataSubject) -> int:
+    """Empty the answers in which the person occurs; their keys stay, or a retry would repeat others' events."""
+    # As texts of JSON: an identifier may be as short as a digit.
+    texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
+    with connection.cursor() as cursor:
+        cursor.execute(_ANSWERS, [person.workspace_id, person.since, person.since, texts])
+        return int(cursor.rowcount)
+
+
+def _purge_identifier_keys(person: DataSubject) -> int:
+    """Delete keys that are made of the person's identifiers."""
+    if not person.words:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_NAMED_KEYS, [person.workspace_id, [word.lower() for word in person.words]])
+        return int(cursor.rowcount)
+
+
+def _clean_parked(person: DataSubject) -> int:
+    """Take the person's events out of what failed, and the words of the error, which may quote them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PARKED, [person.workspace_id, list(person.contact_ids), person.workspace_id])
+        left: dict[UUID, Sequence[UUID]] = dict(cursor.fetchall())
+    parked = ParkedEffect.objects.filter(workspace_id=person.workspace_id)
+    for row in parked.filter(id__in=left):
+        row.event_ids = list(left[row.id] or ())
+        row.error = row.error.partition(":")[0]
+        if row.event_ids:
+            row.save(update_fields=["event_ids", "error"])
+        else:
+            row.delete()
+    subjects = 0
+    for contact_id in person.contact_ids:
+        subjects += parked.filter(subject__endswith=f":{contact_id}").delete()[0]
+    return len(left) + subjects
+
+
+def _purge_merge_events(person: DataSubject) -> int:
+    """Delete what the stream tells of merges with the person, and of their undoing, as another's events."""
+    if not person.merge_ids:
+        return 0
+    with connection.cursor() as cursor:
+        merge_ids = [str(one) for one in person.merge_ids]
+        cursor.execute(_MERGES, [person.workspace_id, merge_ids, list(person.contact_ids)])
+        return int(cursor.rowcount)
+
+
+def _purge_message_keys(workspace_id: UUID, event_ids: Sequence[UUID]) -> Removed:
+    """Delete senders' keys of events, which are found by the event's own note of its key."""
+    with connection.cursor() as cursor:
+        bounds = [min(event_ids), max(event_ids)]
+        cursor.execute(_MESSAGE_KEYS, [workspace_id, workspace_id, list(event_ids), *bounds])
+        return {"messageKeys": int(cursor.rowcount)}
+
+
+_ANSWERS = """
+UPDATE events_idempotencykey SET body = '{}'
+WHERE workspace_id = %s AND (%s::timestamptz IS NULL OR created_at >= %s::timestamptz) AND body <> '{}'
+    AND EXISTS (
+        SELECT FROM unnest(%s::text[]) AS one (text)
+        WHERE position(lower(one.text) IN lower(convert_from(body, 'UTF8'))) > 0
+    )
+"""
+
+_NAMED_KEYS = """
+DELETE FROM events_idempotencykey
+WHERE workspace_id = %s AND EXISTS (
+    SELECT FROM unnest(%s::text[]) AS one (word) WHERE position(one.word IN lower(key)) > 0
+)
+"""
+
+_MESSAGE_KEYS = """
+DELETE FROM events_messagekey k USING events_event e
+WHERE k.workspace_id = %s AND k.key = e.message_id AND k.event_id = e.id
+    AND e.workspace_id = %s AND e.id = ANY(%s) AND e.id BETWEEN %s AND %s AND e.message_id <> ''
+"""
+
+_PARKED = """
+SELECT p.id, array_agg(one.id) FILTER (WHERE e.id IS NULL)
+FROM events_parkedeffect p CROSS JOIN LATERAL unnest(p.event_ids) AS one (id)
+LEFT JOIN events_event e ON e.workspace_id = %s AND e.id = one.id AND e.contact_id = ANY(%s)
+WHERE p.workspace_id = %s
+GROUP BY p.id HAVING count(e.id) > 0
+"""
+
+_MERGES = """
+DELETE FROM events_event
+WHERE workspace_id = %s AND name IN ('contact.merged', 'contact.unmerged') AND source = 'system'
+    AND properties #>> '{new,merge_id}' = ANY(%s) AND NOT contact_id = ANY(%s)
+"""
+
+PERSONAL_DATA = PersonalDataSource(
+    {"events": Event, "aggregates": ContactAggregate, "timetable": Timer},
+    erase_first=_erase_first,
+    erase_with={"events": _purge_message_keys},
+)

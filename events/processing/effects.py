@@ -1,0 +1,458 @@
+"""The runner: takes batches lane by lane and turns the wheels of `settings.EVENT_EFFECTS` over their events."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from time import monotonic
+from typing import NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.module_loading import import_string
+
+from config import clock
+from config.db.plans import keep_more_prepared
+from config.db.timeouts import milliseconds
+from config.db.timestamps import Moments, epoch_microseconds
+from events.id_bounds import known_until
+from events.metrics import EFFECTS, PASS_SECONDS
+from events.models import EffectsLevel, Event
+from events.processing.bisection import bisect_failures
+from events.processing.parking import park
+from events.stream.lateness import IS_LATE, level_of
+from events.stream.outbox import enqueue_events, lane_of
+
+
+class EffectEvent(NamedTuple):
+    """What the runner tells an effect of an event; the rest is in the stream, by id."""
+
+    id: UUID
+    contact_id: UUID
+    name: str
+    occurred_at: datetime
+    source: str
+    depth: int
+    level: EffectsLevel
+    # It went through the effects already; what adds up must not count it again.
+    is_repeat: bool = False
+    # None: as it happened.
+    received_at: datetime | None = None
+    # It was too old on arrival to start anything: its level says so too.
+    is_late: bool = False
+
+    @property
+    def order(self) -> tuple[datetime, datetime, UUID]:
+        """Where it stands among what came to be known."""
+        return self.received_at or self.occurred_at, self.occurred_at, self.id
+
+
+_MERGE_EVENTS = ("contact.merged", "contact.unmerged")
+
+
+@dataclass(frozen=True, slots=True)
+class DueTimer:
+    """A decision that time alone may have changed at `due_at`; `subject` is whatever its effect wrote there."""
+
+    timer_key: UUID
+    contact_id: UUID
+    due_at: datetime
+
+
+@dataclass(frozen=True)
+class EffectBatch:
+    """Events of some lanes of one workspace, in (time, id) order, and what falls due in these lanes.
+
+    What is due comes before the events: an effect decides it as of its moment, which may be long past.
+    """
+
+    workspace_id: UUID
+    events: Sequence[EffectEvent]
+    now: datetime
+    due: Sequence[DueTimer] = ()
+    # Contacts whose score an earlier effect of this batch has changed.
+    scores_changed: set[UUID] = field(default_factory=set)
+    # The version of the rules that the batch is held against.
+    rules_version: int | None = None
+
+    @property
+    def identities_changed(self) -> set[UUID]:
+        """Contacts that others were merged into, or were parted from: all of theirs is to be decided anew.
+
+        Those that are merged into them now have nothing of their own any more.
+        """
+        return {event.contact_id for event in self.system_events if event.name in _MERGE_EVENTS}
+
+    @cached_property
+    def system_events(self) -> Sequence[EffectEvent]:
+        """The events that the system itself told of."""
+        return [event for event in self.events if event.source == Event.Source.SYSTEM]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of the events."""
+        return frozenset(event.name for event in self.events)
+
+
+Effect = Callable[[EffectBatch], None]
+
+
+def runs_only_when(concerns: Callable[[EffectBatch], bool]) -> Callable[[Effect], Effect]:
+    """Have the runner pass over an effect for batches that do not concern it; to tell them costs no statement."""
+
+    def mark(effect: Effect) -> Effect:
+        _concerns[effect] = concerns
+        return effect
+
+    return mark
+
+
+_concerns: dict[Effect, Callable[[EffectBatch], bool]] = {}
+
+
+def apply_effects(workspace_id: UUID) -> str:
+    """Apply what is open, and what comes of it, until nothing is left. Returns "done" or "nothing"."""
+    passes = 0
+    while _apply_pass(workspace_id).applied:
+        passes += 1
+    return "done" if passes else "nothing"
+
+
+def process_wake_up(workspace_id: UUID, *, at_most_seconds: float) -> str:
+    """Apply what was open when the wake-up came; what comes later has a wake-up of its own.
+
+    So a worker makes few passes with many events each, not as many as it can. Returns "nothing", "done", "more"
+    where the time was up, or "held" where another worker had lanes that it may not look at again.
+    """
+    started = monotonic()
+    word = "nothing"
+    while True:
+        turn = _apply_pass(workspace_id)
+        if turn.applied:
+            word = "done"
+        if not turn.is_more:
+            return "held" if turn.is_held else word
+        if monotonic() - started > at_most_seconds:
+            return "more"
+
+
+def workspaces_with_open_batches() -> list[UUID]:
+    """Return the workspaces that wait for effects."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT workspace_id FROM events_eventbatch")
+        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+
+
+def workspaces_with_due_timers() -> list[UUID]:
+    """Return the workspaces where time has changed something."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
+            " SELECT 1 FROM events_timer d WHERE d.workspace_id = w.id AND d.due_at <= %s)",
+            [clock.now()],
+        )
+        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+
+
+_LOCK_LANE = "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))"
+
+
+@contextmanager
+def lock_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float | None = None) -> Iterator[None]:
+    """Do background work on a lane in one transaction: no effects run there, and the rules stay as they are.
+
+    Waits for a runner that has the lane. A statement may take `timeout_seconds`; None: what it may in this process.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        if timeout_seconds is not None:
+            cursor.execute(f"SET LOCAL statement_timeout = {milliseconds(timeout_seconds)}")
+        cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
+        lock_rules(workspace_id)
+        yield
+
+
+def lock_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: float) -> None:
+    """Keep effects off some lanes until the caller's transaction ends; it must not have locked any contact yet.
+
+    Waits for whoever has them. Raises OperationalError if that takes longer.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(at_most_seconds)}")
+        for lane in sorted(lanes):
+            cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+    lock_rules(workspace_id)
+
+
+def bump_rules_version(workspace_id: UUID) -> None:
+    """Wait for the runs under the old rules and make later ones see the edit; in the edit's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 1)"
+            " ON CONFLICT (workspace_id) DO UPDATE SET version = events_rulesversion.version + 1",
+            [workspace_id],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What one transaction did: the events it applied, and whether there are more, here or in others' lanes."""
+
+    applied: int = 0
+    is_more: bool = False
+    is_held: bool = False
+
+
+def _apply_pass(workspace_id: UUID) -> _Pass:
+    """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
+    began = monotonic()
+    with transaction.atomic(durable=True):
+        look = _look(workspace_id, clock.now())
+        taken = _claim_work(workspace_id, look.lanes, clock.now()) if look.lanes else _ClaimedWork()
+        if taken.events or taken.due:
+            version = lock_rules(workspace_id) if taken.rules_version is None else taken.rules_version
+            loaded = _load(workspace_id, taken.events) if taken.events else []
+            events = _hand_over(workspace_id, look.lanes, loaded)
+            batch = EffectBatch(workspace_id, events, _moment_of(events), taken.due, rules_version=version)
+            for path in settings.EVENT_EFFECTS:
+                _run(path, batch)
+    applied = len(taken.events) + len(taken.due)
+    if applied:
+        PASS_SECONDS.observe(monotonic() - began)
+        EFFECTS.labels("event").inc(len(taken.events))
+        EFFECTS.labels("due").inc(len(taken.due))
+    return _Pass(
+        applied=applied,
+        is_more=applied > 0 and (applied < look.expected or look.leaves_lanes),
+        is_held=look.held > 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkspaceLook:
+    """Lanes that were locked, with how much waits there; how many others hold; whether some were not asked for."""
+
+    lanes: Sequence[int]
+    expected: int
+    held: int
+    leaves_lanes: bool
+
+
+def _look(workspace_id: UUID, now: datetime) -> _WorkspaceLook:
+    """Lock lanes where something waits, no more than one transaction can work off, but those that others hold.
+
+    In random order: two workers start apart. From here on a statement's time is bounded, and it is planned once for
+    all values: these are chains of look-ups by key, and to plan one takes longer than to run it.
+    """
+    keep_more_prepared()
+    limits = settings.TIMEOUTS["effects"]
+    bounds = [str(milliseconds(limits.statement_seconds)), str(milliseconds(limits.lock_seconds))]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _LOOK,
+            [str(workspace_id), settings.EFFECTS_BATCH_SIZE, workspace_id, workspace_id, now, *bounds],
+        )
+        rows = cursor.fetchall()
+    locked = {lane: int(number) for lane, number, _, is_locked in rows if is_locked}
+    return _WorkspaceLook(
+        lanes=list(locked),
+        expected=sum(locked.values()),
+        held=sum(1 for _, _, is_wanted, is_locked in rows if is_wanted and not is_locked),
+        leaves_lanes=any(not is_wanted for _, _, is_wanted, _ in rows),
+    )
+
+
+_LOOK = """
+SELECT lane, number, is_wanted,
+    CASE WHEN is_wanted THEN pg_try_advisory_xact_lock(hashtextextended(%s::text, lane)) ELSE false END
+FROM (
+    SELECT lane, number, sum(number) OVER (ORDER BY place, lane) - number < %s AS is_wanted FROM (
+        SELECT lane, sum(number) AS number, random() AS place FROM (
+            (SELECT lane, cardinality(event_ids) AS number FROM events_eventbatch WHERE workspace_id = %s
+             ORDER BY lane, id LIMIT 50000)
+            UNION ALL
+            (SELECT lane, 1 FROM events_timer WHERE workspace_id = %s AND due_at <= %s ORDER BY due_at LIMIT 50000)
+        ) waiting GROUP BY lane
+    ) lanes OFFSET 0
+) lanes, set_config('statement_timeout', %s, true) AS bounded,
+    set_config('lock_timeout', %s, true) AS lock_bounded,
+    set_config('plan_cache_mode', 'force_generic_plan', true) AS planned
+"""
+
+
+_ClaimedEvents = dict[str, tuple[EffectsLevel, bool]]
+"""By event, its id as text: its level, and whether it is a repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ClaimedWork:
+    """What was taken off the outbox and off the timetable."""
+
+    events: _ClaimedEvents = field(default_factory=dict)
+    due: Sequence[DueTimer] = ()
+    # None: the workspace has never had a rule.
+    rules_version: int | None = None
+
+
+def _claim_work(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> _ClaimedWork:
+    """Take the lanes' oldest batches off the outbox, and what is longest due off the timetable; hold the rules.
+
+    A statement of its own: only now that the locks are held is it certain what the last holder left.
+    """
+    room = max(settings.EFFECTS_BATCH_SIZE // len(lanes), 1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TAKE,
+            [
+                *(workspace_id, workspace_id, list(lanes), workspace_id, room, room),
+                *(workspace_id, workspace_id, now, list(lanes), settings.EFFECTS_BATCH_SIZE),
+            ],
+        )
+        rows = cursor.fetchall()
+    # A first time beats a repeat: what adds up must count the event once.
+    batches = sorted((row for row in rows if row[1] is not None), key=lambda row: not row[3])
+    return _ClaimedWork(
+        events={
+            event_id: terms
+            for _, ids, level, is_repeat, *_ in batches
+            for terms in [(EffectsLevel(level), is_repeat)]
+            for event_id in ids[1:-1].split(",")
+        },
+        due=[DueTimer(*due) for _, ids, _, _, *due in rows if ids is None],
+        rules_version=rows[0][0] if rows else None,
+    )
+
+
+# A lane's oldest batches, until they have as many events as there is room for: at least one batch. Of the timetable,
+# rows are named by where they were seen to stand: by id, the planner may read all of the workspace's.
+_TAKE = """
+WITH rules AS MATERIALIZED (
+    SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE
+), taken AS (
+    DELETE FROM events_eventbatch WHERE workspace_id = %s AND ctid = ANY (ARRAY(
+        SELECT counted.ctid FROM unnest(%s::int[]) AS taken (lane) CROSS JOIN LATERAL (
+            SELECT oldest.ctid, sum(events) OVER (ORDER BY id) - events AS before FROM (
+                SELECT ctid, id, cardinality(event_ids) AS events FROM events_eventbatch
+                WHERE workspace_id = %s AND lane = taken.lane ORDER BY id LIMIT %s
+            ) oldest
+        ) counted WHERE counted.before < %s
+    )) RETURNING event_ids::text, level, is_repeat
+), due AS (
+    DELETE FROM events_timer WHERE workspace_id = %s AND ctid = ANY (ARRAY(
+        SELECT ctid FROM events_timer WHERE workspace_id = %s AND due_at <= %s AND lane = ANY(%s)
+        ORDER BY due_at LIMIT %s
+    )) RETURNING timer_key, contact_id, due_at
+)
+SELECT (SELECT version FROM rules), event_ids, level, is_repeat, NULL::uuid, NULL::uuid, NULL::timestamptz FROM taken
+UNION ALL
+SELECT (SELECT version FROM rules), NULL, NULL, NULL, timer_key, contact_id, due_at FROM due
+"""
+
+
+def lock_rules(workspace_id: UUID) -> int:
+    """Keep the rules as they are until the transaction ends. Returns their version."""
+    held = "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE"
+    with connection.cursor() as cursor:
+        cursor.execute(held, [workspace_id])
+        if (row := cursor.fetchone()) is None:
+            # Before its first rule a workspace has no version yet, and nothing cannot be held.
+            cursor.execute(
+                "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 0) ON CONFLICT DO NOTHING",
+                [workspace_id],
+            )
+            cursor.execute(held, [workspace_id])
+            row = cursor.fetchone()
+    version: int = row[0]
+    return version
+
+
+def _load(workspace_id: UUID, taken: _ClaimedEvents) -> list[EffectEvent]:
+    """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
+    wanted = "{" + ",".join(taken) + "}"
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD, [workspace_id, wanted, workspace_id, min(taken), max(taken), workspace_id])
+        rows = cursor.fetchall()
+    terms = list(taken.values())
+    moments = Moments()
+    events = []
+    for place, id_, contact_id, name, occurred_at, source, depth, received_at, is_late in rows:
+        level, is_repeat = terms[place - 1]
+        events.append(
+            EffectEvent(
+                id_,
+                contact_id,
+                name,
+                moments[occurred_at],
+                source,
+                depth,
+                level_of(level, is_late) if is_late else level,
+                is_repeat,
+                moments[received_at],
+                is_late and level is EffectsLevel.ALL,
+            )
+        )
+    return events
+
+
+# OFFSET 0 and the laterals keep it to one look-up by key an event, whatever the statistics make the planner think.
+# Moments come as numbers, and ids go as they came, as text: the driver takes its time with both.
+_LOAD = f"""
+SELECT wanted.place, e.id, COALESCE(c.merged_into_id, c.id), e.name, {epoch_microseconds("e.occurred_at")}, e.source,
+    e.depth, {epoch_microseconds("e.received_at")}, {IS_LATE}
+FROM unnest(%s::uuid[]) WITH ORDINALITY AS wanted (id, place)
+CROSS JOIN LATERAL (
+    SELECT * FROM events_event
+    WHERE workspace_id = %s AND id = wanted.id AND id BETWEEN %s AND %s OFFSET 0
+) e
+CROSS JOIN LATERAL (
+    SELECT id, merged_into_id FROM contacts_contact WHERE workspace_id = %s AND id = e.contact_id OFFSET 0
+) c
+ORDER BY e.occurred_at, e.id
+"""
+
+
+def _moment_of(events: Sequence[EffectEvent]) -> datetime:
+    """Return now: read after all that waited for locks and was taken, and never before what is decided has happened.
+
+    The clock of the process that recorded it may be ahead of this one's.
+    """
+    now = clock.now()
+    return max((one.occurred_at for one in events if now < one.occurred_at <= known_until(now)), default=now)
+
+
+def _hand_over(
+    workspace_id: UUID, lanes: Collection[int], events: Sequence[EffectEvent]
+) -> list[EffectEvent]:
+    """Return the events of these lanes; those of contacts merged or parted since go on to their lane of now."""
+    own, others = [], defaultdict(list)
+    for event in events:
+        if lane_of(event.contact_id) in lanes:
+            own.append(event)
+        else:
+            others[event.level, event.is_repeat].append((event.id, event.contact_id))
+    for (level, is_repeat), pairs in others.items():
+        enqueue_events(workspace_id, pairs, level=level, is_repeat=is_repeat)
+    return own
+
+
+def _run(path: str, batch: EffectBatch) -> None:
+    effect: Effect = import_string(path)
+    if effect in _concerns and not _concerns[effect](batch):
+        return
+
+    def run(items: Sequence[EffectEvent | DueTimer]) -> None:
+        events = [item for item in items if isinstance(item, EffectEvent)]
+        effect(replace(batch, events=events, due=[item for item in items if isinstance(item, DueTimer)]))
+
+    def park_item(item: EffectEvent | DueTimer, error: Exception) -> None:
+        if isinstance(item, EffectEvent):
+            subject, levels = f"event:{item.id}", {item.id: item.level}
+        else:
+            subject, levels = f"due:{item.timer_key}:{item.contact_id}", {}
+        park(batch.workspace_id, effect=path, subject=subject, levels=levels, error=error)
+
+    items: list[EffectEvent | DueTimer] = [*batch.due, *batch.events]
+    bisect_failures(items, run, park_item)

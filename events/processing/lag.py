@@ -1,0 +1,46 @@
+"""How far the effects are behind."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from events.models import ParkedEffect
+
+COUNTED_AT_MOST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What waits for the workers. Counts end at COUNTED_AT_MOST (100,000)."""
+
+    waiting_batches: int
+    waiting_since: datetime | None
+    overdue: int
+    overdue_since: datetime | None
+    parked: int
+
+    def seconds(self, now: datetime) -> float:
+        """Return for how long the oldest thing has waited, 0 if nothing waits."""
+        since = [moment for moment in (self.waiting_since, self.overdue_since) if moment is not None]
+        return max((now - min(since)).total_seconds(), 0.0) if since else 0.0
+
+
+def processing_lag(workspace_id: UUID, now: datetime) -> Lag:
+    """Return what waits in a workspace: batches of events, decisions that are due, and parked effects."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), min(created_at) FROM ("
+            " SELECT created_at FROM events_eventbatch WHERE workspace_id = %s LIMIT %s) waiting",
+            [workspace_id, COUNTED_AT_MOST],
+        )
+        batches, waiting_since = cursor.fetchone()
+        cursor.execute(
+            "SELECT count(*), min(due_at) FROM (SELECT due_at FROM events_timer"
+            " WHERE workspace_id = %s AND due_at <= %s ORDER BY due_at LIMIT %s) overdue",
+            [workspace_id, now, COUNTED_AT_MOST],
+        )
+        overdue, overdue_since = cursor.fetchone()
+    parked = ParkedEffect.objects.filter(workspace_id=workspace_id).count()
+    return Lag(batches, waiting_since, overdue, overdue_since, parked)

@@ -1,0 +1,59 @@
+"""Effects that failed: parked with their error, shown, and tried again when somebody says so."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from events.models import EffectsLevel, Event, ParkedEffect
+from events.stream.outbox import enqueue_events
+
+_LONGEST_ERROR = 10_000
+
+
+def park(
+    workspace_id: UUID, *, effect: str, subject: str, levels: Mapping[UUID, int], error: Exception
+) -> None:
+    """Set aside what failed; its events go before the effect again when it is retried.
+
+    `levels`: by event. Those of one level have a row of their own: what is history stays so in a retry.
+    """
+    # PostgreSQL takes no NUL in a text, and an error may quote one.
+    text = f"{type(error).__name__}: {error}".replace("\x00", "")[:_LONGEST_ERROR]
+    by_level: dict[int, list[UUID]] = defaultdict(list)
+    for event_id, level in levels.items():
+        by_level[level].append(event_id)
+    # What is due is about no event.
+    for level, event_ids in sorted(by_level.items()) or [(EffectsLevel.ALL, [])]:
+        ParkedEffect.objects.create(
+            workspace_id=workspace_id,
+            effect=effect,
+            subject=subject,
+            event_ids=event_ids,
+            level=level,
+            error=text,
+        )
+
+
+def parked_keys(workspace_id: UUID, effect: str, subjects: Collection[str]) -> set[str]:
+    """Return which of the subjects are parked in this effect."""
+    return set(
+        ParkedEffect.objects.filter(
+            workspace_id=workspace_id, effect=effect, subject__in=subjects
+        ).values_list("subject", flat=True)
+    )
+
+
+@transaction.atomic
+def retry_parked(parked: QuerySet[ParkedEffect]) -> int:
+    """Put the events of parked effects through the effects again, which apply nothing twice. Returns the rows."""
+    rows = list(parked.select_for_update())
+    for row in rows:
+        contacts = Event.objects.filter(
+            workspace_id=row.workspace_id, id__in=row.event_ids, contact_id__isnull=False
+        ).values_list("id", "contact_id")
+        enqueue_events(row.workspace_id, contacts, level=row.level, is_repeat=True)
+    ParkedEffect.objects.filter(id__in=[row.id for row in rows]).delete()
+    return len(rows)

@@ -1,0 +1,181 @@
+"""Of which events a rule about an event holds, in SQL: whatever asks, it is the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from config.db.arrays import array
+from events.id_bounds import first_id_of_events
+from events.rules.compiler import bind, compile_event_rule, compile_rules
+from events.rules.conditions import EventConditions, Sql
+from events.rules.nodes import Rule
+from events.rules.parser import parse_rule
+
+ALWAYS = datetime.min.replace(tzinfo=UTC)
+_BEFORE_ALL_EVENTS = datetime(1970, 1, 1, tzinfo=UTC)
+_AFTER_ALL_EVENTS = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRule:
+    """A rule about an event, and the first moment of receipt of an event that it judges."""
+
+    tree: Rule
+    evaluates_from: datetime = ALWAYS
+    # As `serialize_rule` has it, for rules that are applied again and again: they are compiled once.
+    spelled: str = ""
+
+    @property
+    def needs_contact(self) -> bool:
+        """Whether more than the event itself decides."""
+        return not self.tree.reads_only_event
+
+
+def serialize_rule(event_name: str, condition: object) -> str:
+    """Return a rule as a text of its own; JSON, for Python takes true for 1."""
+    return json.dumps([event_name, condition])
+
+
+@lru_cache(10_000)
+def parse_serialized_rule(spelled: str) -> Rule:
+    """Return the rule that `serialize_rule` spelled. Raises InvalidCondition."""
+    event_name, condition = json.loads(spelled)
+    return parse_rule(condition, about_event=event_name)
+
+
+def given_events(workspace_id: UUID, event_ids: Sequence[UUID], contact_ids: Sequence[UUID]) -> Sql:
+    """Return the relation of these events, each with the contact that it counts for."""
+    # OFFSET 0 keeps the planner to one look-up by key an event.
+    return Sql(
+        f"""unnest(%s::uuid[], %s::uuid[]) AS sent (event_id, contact_id)
+            CROSS JOIN LATERAL (
+                SELECT {_COLUMNS} FROM events_event
+                WHERE workspace_id = %s AND id = sent.event_id AND id BETWEEN %s AND %s OFFSET 0
+            ) t""",
+        (array(event_ids), array(contact_ids), workspace_id, min(event_ids), max(event_ids)),
+    )
+
+
+def events_of_contacts(
+    workspace_id: UUID,
+    owners: Sequence[tuple[UUID, UUID]],
+    name: str,
+    *,
+    since: datetime = _BEFORE_ALL_EVENTS,
+) -> Sql:
+    """Return the relation of all events of a name; `owners` are (who it came with, who it counts for).
+
+    By the contact, whatever the planner thinks: by the name, it would read everybody's for each.
+    """
+    return Sql(
+        f"""unnest(%s::uuid[], %s::uuid[]) AS sent (origin_id, contact_id)
+            CROSS JOIN LATERAL (
+                SELECT {_COLUMNS} FROM events_event
+                WHERE workspace_id = %s AND contact_id = sent.origin_id AND name || '' = %s AND id >= %s OFFSET 0
+            ) t""",
+        (
+            array(origin for origin, _ in owners),
+            array(owner for _, owner in owners),
+            workspace_id,
+            name,
+            first_id_of_events(since),
+        ),
+    )
+
+
+def latest_events(workspace_id: UUID, name: str, since: datetime, limit: int) -> Sql:
+    """Return the relation of the latest events of a name, from a moment on, that have a contact."""
+    return Sql(
+        f"""(
+                SELECT {_COLUMNS}, contact_id FROM events_event
+                WHERE workspace_id = %s AND name = %s AND id >= %s AND occurred_at >= %s AND contact_id IS NOT NULL
+                ORDER BY id DESC LIMIT %s
+            ) t
+            CROSS JOIN LATERAL (
+                SELECT COALESCE(merged_into_id, id) AS contact_id FROM contacts_contact
+                WHERE workspace_id = %s AND id = t.contact_id OFFSET 0
+            ) sent""",
+        (workspace_id, name, first_id_of_events(since), since, limit, workspace_id),
+    )
+
+
+def matches(
+    workspace_id: UUID,
+    judges: Sequence[EventRule],
+    source: Sql,
+    *,
+    earliest: datetime = _BEFORE_ALL_EVENTS,
+    latest: datetime = _AFTER_ALL_EVENTS,
+) -> Sql:
+    """Return a query of (event_id, contact_id, occurred_at, depth, place): the rules' places, from 1, that match.
+
+    `source` is one of the relations above, with no event before `earliest` or after `latest`. What rules ask of the
+    contact is judged as of the event's moment, by what is known now.
+    """
+    joins, answers = _compile(workspace_id, judges, earliest, latest)
+    places = ", ".join(f"CASE WHEN {answer.text} THEN {place} END" for place, answer in enumerate(answers, 1))
+    ids, ids_parameters = _ids_of_contact(workspace_id, judges)
+    return Sql(
+        f"""
+        SELECT t.id AS event_id, b.contact_id, t.occurred_at, t.depth, m.place
+        FROM {source.text}
+        CROSS JOIN LATERAL (SELECT sent.contact_id, t.occurred_at AS as_of, t.occurred_at AS until{ids}) b
+        {joins.text}
+        CROSS JOIN LATERAL unnest(array_remove(ARRAY[{places}]::int[], NULL)) AS m (place)
+        WHERE t.received_at >= (%s::timestamptz[])[m.place]
+        """,
+        (
+            *source.parameters,
+            *ids_parameters,
+            *joins.parameters,
+            *(parameter for answer in answers for parameter in answer.parameters),
+            [judge.evaluates_from for judge in judges],
+        ),
+    )
+
+
+_COLUMNS = "id, occurred_at, received_at, depth, properties, context"
+
+
+def _compile(
+    workspace_id: UUID, judges: Sequence[EventRule], earliest: datetime, latest: datetime
+) -> tuple[Sql, Sequence[Sql]]:
+    if all(judge.spelled for judge in judges):
+        joins, answers = _compiled(tuple(judge.spelled for judge in judges))
+    else:
+        joins, answers = _compile_trees([judge.tree for judge in judges])
+    return Sql(joins.text, tuple(bind(joins, workspace_id, earliest, latest))), answers
+
+
+@lru_cache(200)
+def _compiled(spelled: tuple[str, ...]) -> tuple[Sql, Sequence[Sql]]:
+    """Compile rules once: to compile a hundred takes longer than to apply them to a few events."""
+    return _compile_trees([parse_serialized_rule(one) for one in spelled])
+
+
+def _compile_trees(trees: Sequence[Rule]) -> tuple[Sql, Sequence[Sql]]:
+    if not all(tree.reads_only_event for tree in trees):
+        compiled = compile_rules(trees)
+        return compiled.joins, [Sql(name) for name in compiled.matches]
+    conditions = EventConditions("t")
+    answers = [compile_event_rule(tree, conditions) for tree in trees]
+    columns = conditions.columns
+    # OFFSET 0: a path is read once, however many conditions are on it.
+    return Sql(f"CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v", columns.parameters), answers
+
+
+def _ids_of_contact(workspace_id: UUID, judges: Sequence[EventRule]) -> tuple[str, tuple[Any, ...]]:
+    if not any(judge.needs_contact for judge in judges):
+        return "", ()
+    return (
+        """, sent.contact_id || ARRAY(
+            SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id = sent.contact_id
+        ) AS ids OFFSET 0""",
+        (workspace_id,),
+    )

@@ -1,0 +1,533 @@
+"""JSON → Rule, or the path of what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import Any, Final, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from config.ids import parse_uuid
+from config.values.names import composed
+from contacts.models import Consent, Field
+from events.errors import InvalidCondition
+from events.models import EventProperty
+from events.rules.conditions import OPERATORS, field_error, value_error
+from events.rules.durations import LONGEST, is_timestamp, parse_duration, parse_moment
+from events.rules.nodes import (
+    EQUALITY,
+    AbsoluteWindow,
+    Aggregation,
+    AttributeLeaf,
+    ChannelLeaf,
+    CompanyLeaf,
+    Comparison,
+    EventLeaf,
+    Group,
+    Leaf,
+    Node,
+    PropertyLeaf,
+    RelativeWindow,
+    Rule,
+    SegmentLeaf,
+    TagLeaf,
+    Window,
+)
+from events.rules.stored_values import field_as_recorded, normalize_comparison
+
+MAX_DEPTH = 10
+MAX_LEAVES = 100
+MAX_TEXT = 255
+_INT64 = range(-(2**63), 2**63)
+MOMENT_OPERATORS = frozenset({"before", "after", "within"})
+CONTACT_FIELDS = frozenset(
+    {"email", "phone", "externalId", "firstName", "lastName", "createdAt", "updatedAt", "score"}
+)
+COMPANY_FIELDS = frozenset({"name", "website", "industry", "size"})
+AGGREGATIONS = ("count", "sum", "avg", "min", "max", "first", "last", "distinct")
+_NUMERIC = frozenset({"eq", "neq", "gt", "gte", "lt", "lte", "between", "in", "not_in"})
+_EXISTENCE = frozenset({"exists", "not_exists"})
+_TAKES_MISSING = frozenset({"neq", "not_in", "not_contains"})
+_OF_TYPE: dict[str, frozenset[str]] = {
+    "number": _NUMERIC | _EXISTENCE,
+    "boolean": frozenset({"eq", "neq"}) | _EXISTENCE,
+    "moment": EQUALITY | MOMENT_OPERATORS | _EXISTENCE,
+    "text": (OPERATORS | MOMENT_OPERATORS),
+}
+_KIND_OF_TYPE = {
+    "integer": "number",
+    "number": "number",
+    "boolean": "boolean",
+    "date": "moment",
+    "datetime": "moment",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredTypes:
+    """What is declared of the workspace's values: "number", "boolean" or "moment"; texts and the rest are absent."""
+
+    properties: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    # Whether they were looked up, as they are where a rule is saved; one that stands is read as well as it can be.
+    are_known: bool = False
+
+
+def parse_rule(rule: object, *, about_event: str | None = None, types: DeclaredTypes | None = None) -> Rule:
+    """Read a rule. Raises InvalidCondition with the path of the fault.
+
+    With `about_event`, the name of the triggering event, conditions on that event's own fields are allowed;
+    they need no type. None is the rule that always holds. `types` are held against the values.
+    """
+    validate_storable(rule)
+    reader = _RuleParser(about_event, types or DeclaredTypes())
+    if rule is None:
+        if about_event is None:
+            raise InvalidCondition("", "A rule is needed.")
+        return Rule(Group("AND", ()))
+    node = reader.node(rule, "", 1)
+    return Rule(node if isinstance(node, Group) else Group("AND", (node,)))
+
+
+def declared_types(workspace_id: UUID) -> DeclaredTypes:
+    """Return what the workspace declares of its events' properties and its contacts' attributes."""
+    properties = EventProperty.objects.filter(
+        workspace_id=workspace_id,
+        definition__deleted_at=None,
+        is_locked=True,
+        type__in=_KIND_OF_TYPE,
+    ).values_list("definition__name", "name", "type")
+    fields = Field.objects.filter(workspace_id=workspace_id, type__in=_KIND_OF_TYPE)
+    return DeclaredTypes(
+        {(event, name): _KIND_OF_TYPE[type_] for event, name, type_ in properties},
+        {name: _KIND_OF_TYPE[type_] for name, type_ in fields.values_list("name", "type")},
+        are_known=True,
+    )
+
+
+def validate_segments(workspace_id: UUID, rule: Rule, raw: object) -> None:
+    """Refuse a rule that builds on a segment which is not there. Raises InvalidCondition."""
+    if not rule.segment_ids:
+        return
+    known = import_string(settings.RULE_TARGETS["segment"])(workspace_id, rule.segment_ids)
+    for path, target in referenced_segment_ids(raw):
+        if target not in known:
+            raise InvalidCondition(path, "There is no such segment.")
+
+
+def referenced_segment_ids(raw: Any, path: str = "") -> Iterator[tuple[str, UUID]]:
+    """Yield the segments that a valid rule builds on, each with the path of its id."""
+    if not isinstance(raw, Mapping):
+        return
+    if "conditions" in raw:
+        for place, child in enumerate(raw["conditions"]):
+            yield from referenced_segment_ids(
+                child, f"{path}.conditions[{place}]" if path else f"conditions[{place}]"
+            )
+    elif raw.get("type") == "segment" and (target := parse_uuid(raw.get("segmentId"))) is not None:
+        yield f"{path}.segmentId" if path else "segmentId", target
+
+
+def scopes_required_by_rule(raw: Any) -> set[str]:
+    """Return the scopes that read what a rule asks about; of what is no rule, of as much as is one."""
+    if isinstance(raw, list):
+        return set().union(*map(scopes_required_by_rule, raw))
+    if not isinstance(raw, Mapping):
+        return set()
+    if "conditions" in raw:
+        return scopes_required_by_rule(raw["conditions"])
+    kind = raw.get("type", "property")
+    found = {_SCOPES[kind]} if isinstance(kind, str) and kind in _SCOPES else set()
+    return found | scopes_required_by_event(raw.get("eventType")) if kind == "event" else found
+
+
+def scopes_required_by_event(event_name: object) -> set[str]:
+    """Return the scopes of what the system's events of a name tell, besides that they happened."""
+    return (
+        {"contacts:read"}
+        if isinstance(event_name, str) and event_name.startswith(CONTACT_EVENT_PREFIXES)
+        else set()
+    )
+
+
+CONTACT_EVENT_PREFIXES: Final = ("contact.", "form.")
+"""How the names begin of events by which the system notes contacts, and what visitors say of themselves."""
+_SCOPES: Final = {
+    **dict.fromkeys(("attribute", "channel", "tag", "company"), "contacts:read"),
+    **dict.fromkeys(("event", "property"), "events:read"),
+    "segment": "segments:read",
+}
+
+
+class _RuleParser:
+    """`is_filter`: what is read are the filters of an event condition, hence about the event's own fields only."""
+
+    def __init__(self, about_event: str | None, types: DeclaredTypes, *, is_filter: bool = False) -> None:
+        self.about_event = about_event
+        self.types = types
+        self.is_filter = is_filter
+        self.leaves = 0
+
+    def node(self, raw: object, path: str, depth: int) -> Node:
+        node = _object(raw, path)
+        if "conditions" in node:
+            return self.group(node, path, depth)
+        self.leaves += 1
+        if self.leaves > MAX_LEAVES:
+            raise InvalidCondition(path, f"A rule may have at most {MAX_LEAVES} conditions.")
+        kind = node.get("type", "property" if self.about_event is not None else None)
+        known = self._kinds()
+        if not isinstance(kind, str) or kind not in known:
+            raise InvalidCondition(_at(path, "type"), f"The type must be one of {', '.join(known)}.")
+        read, keys = _LEAVES[kind]
+        _refuse_unknown(node, keys | {"type"}, path)
+        return read(self, node, path)
+
+    def _kinds(self) -> list[str]:
+        if self.is_filter:
+            return ["property"]
+        return sorted(kind for kind in _LEAVES if kind != "property" or self.about_event is not None)
+
+    def group(self, node: Mapping[str, Any], path: str, depth: int) -> Group:
+        _refuse_unknown(node, {"operator", "conditions"}, path)
+        operator = node.get("operator")
+        if operator not in ("AND", "OR", "NOT"):
+            raise InvalidCondition(_at(path, "operator"), "The operator must be AND, OR or NOT.")
+        if depth > MAX_DEPTH:
+            raise InvalidCondition(path, f"A rule may be at most {MAX_DEPTH} groups deep.")
+        return Group(operator, self.children(node["conditions"], _at(path, "conditions"), depth + 1))
+
+    def children(self, conditions: object, path: str, depth: int) -> tuple[Node, ...]:
+        if not isinstance(conditions, list) or not conditions:
+            raise InvalidCondition(path, "The conditions must be a list of at least one.")
+        return tuple(self.node(child, f"{path}[{place}]", depth) for place, child in enumerate(conditions))
+
+    def property(self, node: Mapping[str, Any], path: str) -> Leaf:
+        return self._property(node, path, self.about_event or "")
+
+    def _property(self, node: Mapping[str, Any], path: str, event_name: str) -> PropertyLeaf:
+        if (fault := field_error(node.get("field"))) is not None:
+            raise InvalidCondition(_at(path, "field"), fault)
+        field = composed(node["field"])
+        comparison = _comparison(node, path, self._kind_of(event_name, field))
+        if self.is_filter and comparison.depends_on_clock:
+            raise InvalidCondition(_at(path, "value"), "A filter compares with fixed moments only.")
+        stored_field = field_as_recorded(event_name, field)
+        return PropertyLeaf(field, self._as_stored(stored_field, comparison, path))
+
+    def _kind_of(self, event_name: str, field: str) -> str:
+        return self.types.properties.get((event_name, field.partition(".")[2]), "any")
+
+    def attribute(self, node: Mapping[str, Any], path: str) -> Leaf:
+        name = _composed(node.get("field"))
+        if isinstance(name, str) and name in CONTACT_FIELDS:
+            kind = {"createdAt": "moment", "updatedAt": "moment", "score": "number"}.get(name, "text")
+            return AttributeLeaf(name, self._as_stored(name, _comparison(node, path, kind), path))
+        if not isinstance(name, str) or not _is_path(name, "attributes."):
+            known = ", ".join(sorted(CONTACT_FIELDS))
+            raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
+        kind = self.types.attributes.get(name.removeprefix("attributes."), "any")
+        return AttributeLeaf(name, _comparison(node, path, kind))
+
+    def _as_stored(self, field: str, comparison: Comparison, path: str) -> Comparison:
+        """Return a comparison with values as the store spells them. Raises InvalidCondition where none can be."""
+        spelled = normalize_comparison(field, comparison)
+        if isinstance(spelled, Comparison):
+            return spelled
+        if self.types.are_known:
+            raise InvalidCondition(_at(path, "value"), spelled)
+        return comparison
+
+    def event(self, node: Mapping[str, Any], path: str) -> Leaf:
+        name = _text(node.get("eventType"), _at(path, "eventType"))
+        aggregation = node.get("aggregate", "count")
+        if aggregation not in AGGREGATIONS:
+            known = ", ".join(AGGREGATIONS)
+            raise InvalidCondition(_at(path, "aggregate"), f"The aggregate must be one of {known}.")
+        filters = self._filters(node.get("filters"), _at(path, "filters"), name)
+        return EventLeaf(
+            name,
+            cast(Aggregation, aggregation),
+            self._measured(node, path, aggregation),
+            _window(node.get("timeWindow"), _at(path, "timeWindow")),
+            filters,
+            self._event_comparison(node, path, name, aggregation),
+        )
+
+    def _measured(self, node: Mapping[str, Any], path: str, aggregation: str) -> str:
+        """Return the property that is aggregated, "" where the events themselves are."""
+        name = _composed(node.get("property"))
+        if name is None and aggregation in ("count", "first", "last"):
+            return ""
+        if aggregation == "count":
+            raise InvalidCondition(_at(path, "property"), "A count takes no property; filter by it instead.")
+        if (fault := field_error(name)) is not None:
+            raise InvalidCondition(_at(path, "property"), fault)
+        return cast(str, name)
+
+    def _event_comparison(
+        self, node: Mapping[str, Any], path: str, event_name: str, aggregation: str
+    ) -> Comparison:
+        if aggregation in ("count", "distinct"):
+            return _counted(node, path)
+        if aggregation in ("first", "last"):
+            name = _composed(node.get("property"))
+            kind = "moment only" if name is None else self._kind_of(event_name, name)
+            return _comparison(node, path, kind)
+        return _comparison(node, path, "number")
+
+    def _filters(self, raw: object, path: str, event_name: str) -> Group | None:
+        if raw is None:
+            return None
+        # An event's filters are a rule about that event, and count among the leaves of the whole.
+        inner = _RuleParser(event_name, self.types, is_filter=True)
+        inner.leaves = self.leaves
+        nodes = inner.children(raw, path, 2) if isinstance(raw, list) else (inner.node(raw, path, 2),)
+        self.leaves = inner.leaves
+        is_group = not isinstance(raw, list) and isinstance(nodes[0], Group)
+        return cast(Group, nodes[0]) if is_group else Group("AND", nodes)
+
+    def channel(self, node: Mapping[str, Any], path: str) -> Leaf:
+        channel, status = node.get("channel"), node.get("status", "OPTED_IN")
+        channels = [choice.upper() for choice in Consent.Channel.values]
+        statuses = [*(choice.upper() for choice in Consent.Status.values), "UNKNOWN"]
+        if not isinstance(channel, str) or channel.upper() not in channels:
+            raise InvalidCondition(_at(path, "channel"), f"The channel must be one of {', '.join(channels)}.")
+        if not isinstance(status, str) or status.upper() not in statuses:
+            raise InvalidCondition(_at(path, "status"), f"The status must be one of {', '.join(statuses)}.")
+        return ChannelLeaf(channel.lower(), None if status.upper() == "UNKNOWN" else status.lower())
+
+    def tag(self, node: Mapping[str, Any], path: str) -> Leaf:
+        operator = node.get("operator", "has")
+        if operator not in ("has", "not_has"):
+            raise InvalidCondition(_at(path, "operator"), "The operator must be has or not_has.")
+        return TagLeaf(_text(node.get("value"), _at(path, "value")), operator == "has")
+
+    def company(self, node: Mapping[str, Any], path: str) -> Leaf:
+        name = _composed(node.get("field", ""))
+        if name == "":
+            comparison = _comparison({"operator": "exists", **node}, path, "any")
+            if comparison.operator not in _EXISTENCE:
+                raise InvalidCondition(_at(path, "field"), "A field of the company is needed.")
+            return CompanyLeaf("", comparison)
+        if not isinstance(name, str) or (name not in COMPANY_FIELDS and not _is_path(name, "attributes.")):
+            known = ", ".join(sorted(COMPANY_FIELDS))
+            raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
+        comparison = _comparison(node, path, "text" if name in COMPANY_FIELDS else "any")
+        if comparison.depends_on_clock:
+            raise InvalidCondition(_at(path, "value"), "A company is compared with fixed moments only.")
+        return CompanyLeaf(name, comparison)
+
+    def segment(self, node: Mapping[str, Any], path: str) -> Leaf:
+        operator = node.get("operator", "in")
+        if operator not in ("in", "not_in"):
+            raise InvalidCondition(_at(path, "operator"), "The operator must be in or not_in.")
+        segment_id = parse_uuid(node.get("segmentId"))
+        if segment_id is None:
+            raise InvalidCondition(_at(path, "segmentId"), "The id of a segment is needed.")
+        return SegmentLeaf(segment_id, operator == "in")
+
+
+_COMPARES = frozenset({"field", "operator", "value", "whenMissing"})
+_LEAVES: dict[str, tuple[Callable[[_RuleParser, Mapping[str, Any], str], Leaf], frozenset[str]]] = {
+    "property": (_RuleParser.property, _COMPARES),
+    "attribute": (_RuleParser.attribute, _COMPARES),
+    "event": (
+        _RuleParser.event,
+        frozenset(
+            {
+                "eventType",
+                "aggregate",
+                "property",
+                "timeWindow",
+                "filters",
+                "operator",
+                "value",
+                "whenMissing",
+            }
+        ),
+    ),
+    "channel": (_RuleParser.channel, frozenset({"channel", "status"})),
+    "tag": (_RuleParser.tag, frozenset({"operator", "value"})),
+    "company": (_RuleParser.company, _COMPARES),
+    "segment": (_RuleParser.segment, frozenset({"segmentId", "operator"})),
+}
+
+
+def _comparison(node: Mapping[str, Any], path: str, kind: str) -> Comparison:
+    """Read operator, value and whenMissing against what is known of the values' kind."""
+    operator, value = node.get("operator"), node.get("value")
+    allowed = _allowed(kind)
+    if not isinstance(operator, str) or operator not in allowed:
+        known = ", ".join(sorted(allowed))
+        raise InvalidCondition(_at(path, "operator"), f"The operator must be one of {known}.")
+    if (fault := _value_error(operator, value, kind)) is not None:
+        raise InvalidCondition(_at(path, "value"), fault)
+    when_missing = node.get("whenMissing", False)
+    if not isinstance(when_missing, bool):
+        raise InvalidCondition(_at(path, "whenMissing"), "Must be true or false.")
+    if "whenMissing" in node and operator not in _TAKES_MISSING:
+        known = ", ".join(sorted(_TAKES_MISSING))
+        raise InvalidCondition(_at(path, "whenMissing"), f"Only {known} take it.")
+    return Comparison(operator, tuple(value) if isinstance(value, list) else value, when_missing)
+
+
+def _counted(node: Mapping[str, Any], path: str) -> Comparison:
+    """Read what a number of events is compared with; "at least one" if nothing is said."""
+    if "whenMissing" in node:
+        raise InvalidCondition(_at(path, "whenMissing"), "A count is never missing: none is zero.")
+    if "operator" not in node:
+        return _comparison({"value": 1, **node, "operator": "gte"}, path, "count")
+    operator = node["operator"]
+    if isinstance(operator, str) and operator in _EXISTENCE:
+        _comparison(node, path, "any")
+        return Comparison("gte", 1) if operator == "exists" else Comparison("eq", 0)
+    return _comparison(node, path, "count")
+
+
+def _allowed(kind: str) -> frozenset[str]:
+    if kind == "moment only":
+        return MOMENT_OPERATORS | _EXISTENCE
+    if kind == "count":
+        return _NUMERIC
+    return _OF_TYPE.get(kind, OPERATORS | MOMENT_OPERATORS)
+
+
+def _value_error(operator: str, value: object, kind: str) -> str | None:
+    if operator == "within":
+        if parse_duration(value) in (None, timedelta()):
+            return 'The operator within needs a duration: "7d" for the last seven days, "+7d" for the next.'
+        return None
+    if operator in MOMENT_OPERATORS:
+        if parse_moment(value) is None:
+            return f'The operator {operator} needs a date, a date-time, "now", or an offset such as "-7d".'
+        return None
+    if (fault := value_error(operator, value)) is not None:
+        return fault
+    if operator not in _EXISTENCE and not all(_is_of_kind(one, kind) for one in _items(value)):
+        return _EXPECTED[kind]
+    if operator == "between" and cast(list[Any], value)[0] > cast(list[Any], value)[1]:
+        return "The range must not end before it begins."
+    return None
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind in ("number", "count"):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if kind == "moment":
+        return is_timestamp(value)
+    return kind != "text" or isinstance(value, str)
+
+
+_EXPECTED = {
+    "number": "The values are numbers.",
+    "count": "The value must be a number.",
+    "boolean": "The values are true or false.",
+    "moment": "The values are dates.",
+    "text": "The values are texts.",
+}
+
+
+def _window(raw: object, path: str) -> Window:
+    if raw is None:
+        return None
+    if isinstance(raw, str):
+        length = parse_duration(raw)
+        if length is None or length <= timedelta() or raw[0] == "+":
+            raise InvalidCondition(
+                path, f'The window must be such as "7d", "24h" or "4w", up to {LONGEST.days}d.'
+            )
+        return RelativeWindow(length)
+    window = _object(raw, path)
+    _refuse_unknown(window, {"from", "to"}, path)
+    start, end = (_moment(window.get(key), _at(path, key)) for key in ("from", "to"))
+    if start is None and end is None:
+        raise InvalidCondition(path, "The window needs from or to.")
+    if start is not None and end is not None and start >= end:
+        raise InvalidCondition(_at(path, "to"), "The window must end after it begins.")
+    return AbsoluteWindow(start, end)
+
+
+def _moment(raw: object, path: str) -> datetime | None:
+    if raw is None:
+        return None
+    moment = parse_moment(raw)
+    if not isinstance(moment, datetime):
+        raise InvalidCondition(path, "Must be a date or a date-time.")
+    return moment
+
+
+def _text(raw: object, path: str) -> str:
+    if not isinstance(raw, str) or not 0 < len(raw.strip()) <= MAX_TEXT:
+        raise InvalidCondition(path, f"Must be a text of 1 to {MAX_TEXT} characters.")
+    return composed(raw.strip())
+
+
+def _composed(raw: Any) -> Any:
+    return composed(raw) if isinstance(raw, str) else raw
+
+
+def _is_path(name: object, prefix: str) -> bool:
+    return (
+        isinstance(name, str)
+        and name.startswith(prefix)
+        and len(name) <= 1024
+        and all(name.removeprefix(prefix).split("."))
+    )
+
+
+def _object(raw: object, path: str) -> Mapping[str, Any]:
+    if not isinstance(raw, dict):
+        raise InvalidCondition(path, "Must be an object.")
+    return raw
+
+
+def validate_storable(rule: object) -> None:
+    """Refuse what no JSON of the database can hold, wherever it stands."""
+    waiting: list[tuple[str, object]] = [("", rule)]
+    while waiting:
+        path, value = waiting.pop()
+        if (fault := _storage_error(value)) is not None:
+            raise InvalidCondition(path, fault)
+        if isinstance(value, dict):
+            waiting.extend((_at(path, key), item) for key, item in reversed(value.items()))
+        elif isinstance(value, list):
+            waiting.extend((f"{path}[{place}]", item) for place, item in reversed(list(enumerate(value))))
+
+
+def _storage_error(value: object) -> str | None:
+    if isinstance(value, str):
+        return None if _is_storable(value) else "A text may have no NUL and no lone surrogate."
+    if isinstance(value, dict):
+        is_sound = all(isinstance(key, str) and _is_storable(key) for key in value)
+        return None if is_sound else "The keys must be texts."
+    if isinstance(value, float) and not isfinite(value):
+        return "Must be a finite number."
+    if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
+        return "An integer must fit into 64 bits."
+    is_json = value is None or isinstance(value, bool | int | float | list)
+    return None if is_json else "Must be JSON."
+
+
+def _is_storable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _refuse_unknown(node: Mapping[str, Any], known: set[str] | frozenset[str], path: str) -> None:
+    if unknown := sorted(set(node) - known):
+        raise InvalidCondition(_at(path, unknown[0]), "This key is not known.")
+
+
+def _at(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

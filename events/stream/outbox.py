@@ -1,0 +1,147 @@
+"""The write path's last statement: events and the batches that carry them to the wheels, together."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from uuid import UUID
+
+import orjson
+from django.db import connection
+from django.db.models.signals import post_save
+
+from config import ids
+from config.db.arrays import array
+from events.models import EffectsLevel, EventBatch
+from events.stream.partitions import ensure_partitions
+from events.stream.types import RecordedEvent
+
+LANE_COUNT = 16
+
+_WHERE_NEW = "ON CONFLICT (workspace_id, id) DO NOTHING"
+# One statement, one round trip: the batches hold only what was new, so a duplicate triggers no effects.
+# Columns cost PostgreSQL, and the driver, less than rows: a row's keys are looked up one by one.
+_INSERT_NEW = f"""
+WITH recorded AS (
+    INSERT INTO events_event (workspace_id, received_at, id, contact_id, company_id, name, occurred_at, source,
+        message_id, cause_id, depth, is_ahead, properties, context)
+    SELECT %s::uuid, %s::timestamptz, incoming.*
+    FROM ROWS FROM (
+        unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::varchar[], %s::timestamptz[], %s::varchar[], %s::varchar[],
+            %s::uuid[], %s::smallint[], %s::boolean[]),
+        jsonb_array_elements(%s::jsonb),
+        jsonb_array_elements(%s::jsonb)
+    ) AS incoming
+    {_WHERE_NEW}
+    RETURNING id
+), batched AS (
+    INSERT INTO events_eventbatch (id, workspace_id, lane, event_ids, level, created_at)
+    SELECT slot.id, %s::uuid, lane, array_agg(DISTINCT recorded.id), %s::smallint, %s::timestamptz
+    FROM json_to_recordset(%s::json) AS slot (id uuid, lane smallint, event_ids uuid[])
+    CROSS JOIN unnest(event_ids) AS event (id) JOIN recorded ON recorded.id = event.id
+    GROUP BY slot.id, lane
+    RETURNING id, lane
+)
+SELECT NULL::uuid, NULL::smallint, count(*), CASE WHEN count(*) < %s THEN array_agg(id) END FROM recorded
+UNION ALL SELECT id, lane, NULL, NULL FROM batched
+"""
+# A conflict that may happen costs as much as a fifth of the insert, and an id that is by chance has none.
+_INSERT_ALL = _INSERT_NEW.replace(_WHERE_NEW, "")
+_arrays_of = attrgetter(
+    *("id", "contact_id", "company_id", "name", "occurred_at", "source", "message_id", "cause_id", "depth"),
+    "is_ahead",
+)
+_objects_of = attrgetter("properties", "context")
+
+
+def lane_of(contact_id: UUID) -> int:
+    """Return the lane in which a contact's effects are applied, one after the other."""
+    return contact_id.int % LANE_COUNT
+
+
+def insert_events(
+    workspace_id: UUID, events: Sequence[RecordedEvent], *, level: EffectsLevel, received_at: datetime
+) -> list[bool]:
+    """Insert the events that are new, with their batches, in one statement. Returns whether each was new.
+
+    Only one with its sender's key may be there already: the ids of all others are by chance.
+    """
+    ensure_partitions(ids.days_of(event.id for event in events))
+    statement = _INSERT_NEW if any(event.message_id for event in events) else _INSERT_ALL
+    turning = events if level is not EffectsLevel.NONE else ()
+    slots = [
+        {"id": ids.uuid7(received_at), "lane": lane, "event_ids": event_ids}
+        for lane, event_ids in _events_by_lane((event.id, event.survivor_id) for event in turning)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement,
+            [
+                workspace_id,
+                received_at,
+                *map(array, zip(*map(_arrays_of, events), strict=True)),
+                *map(_json, zip(*map(_objects_of, events), strict=True)),
+                workspace_id,
+                int(level),
+                received_at,
+                _json(slots),
+                len(events),
+            ],
+        )
+        (_, _, count, recorded), *batches = cursor.fetchall()
+    # What is not given here is read from the row if anybody asks for it.
+    given = ["id", "workspace_id", "lane", "level", "created_at"]
+    _publish_batches(
+        EventBatch.from_db(connection.alias, given, [id_, workspace_id, lane, level, received_at])
+        for id_, lane, *_ in batches
+    )
+    return [True] * len(events) if count == len(events) else _first_occurrences(events, set(recorded or ()))
+
+
+def enqueue_events(
+    workspace_id: UUID, events: Iterable[tuple[UUID, UUID]], *, level: int, is_repeat: bool = False
+) -> int:
+    """Put (event, contact) pairs that are in the stream already through the effects. Returns the batches."""
+    batches = [
+        EventBatch(
+            workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level, is_repeat=is_repeat
+        )
+        for lane, event_ids in _events_by_lane(events)
+    ]
+    EventBatch.objects.bulk_create(batches)
+    _publish_batches(batches)
+    return len(batches)
+
+
+def _events_by_lane(events: Iterable[tuple[UUID, UUID | None]]) -> list[tuple[int, list[UUID]]]:
+    """Return the events, told with their contacts, of each lane; those of nobody are in none."""
+    lanes: dict[int, list[UUID]] = {}
+    for event_id, contact_id in events:
+        if contact_id is not None:
+            lanes.setdefault(lane_of(contact_id), []).append(event_id)
+    return sorted(lanes.items())
+
+
+def _first_occurrences(events: Iterable[RecordedEvent], recorded: set[UUID]) -> list[bool]:
+    """Tell which events are new: of several with one id, the first is."""
+    are_new = []
+    for event in events:
+        are_new.append(event.id in recorded)
+        recorded.discard(event.id)
+    return are_new
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value, default=dict).decode()
+
+
+def _publish_batches(batches: Iterable[EventBatch]) -> None:
+    """Send `post_save` for rows that SQL made: it is what wakes the workers."""
+    for batch in batches:
+        post_save.send(
+            sender=EventBatch,
+            instance=batch,
+            created=True,
+            update_fields=None,
+            raw=False,
+            using=connection.alias,
+        )

@@ -1,0 +1,414 @@
+"""`record_events`: the only way into the stream."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from config import clock, ids
+from config.errors import DomainError
+from config.values.json_size import has_too_many_keys
+from config.values.names import composed
+from contacts.companies import CompanyResolution, ResolvedCompany, link_companies
+from contacts.identity.resolution import ContactResolution
+from contacts.references import Resolution
+from contacts.signals import ContactChange, Kind
+from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId, TooManyProperties
+from events.id_bounds import CLOCK_TOLERANCE, in_milliseconds
+from events.metrics import EVENTS
+from events.models import EffectsLevel
+from events.stream.derived_events import DerivedEvent, record_derived_events
+from events.stream.lateness import are_late, level_of
+from events.stream.outbox import insert_events
+from events.stream.schemas import check_schemas
+from events.stream.types import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
+from workspaces.models import Workspace
+
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_NAME = 255
+MAX_MESSAGE_ID = 255
+
+
+@transaction.atomic(savepoint=False)
+def record_events(
+    workspace: Workspace,
+    incoming: Sequence[IncomingEvent],
+    *,
+    schema_policy: SchemaPolicy,
+    source: str = "api",
+    level: EffectsLevel = EffectsLevel.ALL,
+) -> list[Outcome]:
+    """Record events, each on its own merits; a fixed number of statements whatever their number.
+
+    Every item has its outcome, in order. A refused item changes nothing; of several reasons the event's own form is
+    told first, then its company, its contact and its schema.
+    """
+    received_at = clock.now()
+    admission = _Admission(workspace.id, incoming, received_at, source)
+    with _gathering_changes(workspace.id) as call:
+        admission.admit(schema_policy)
+        outcomes = {
+            place: Outcome(status="refused", error=error) for place, error in admission.refused.items()
+        }
+        if admission.events:
+            outcomes |= _insert(workspace.id, admission, call.changes, received_at, level)
+    outcomes_in_order = [outcomes[place] for place in range(len(incoming))]
+    transaction.on_commit(
+        partial(_count, Counter([outcome.status for outcome in outcomes_in_order])), robust=True
+    )
+    return outcomes_in_order
+
+
+def _count(statuses: Mapping[str, int]) -> None:
+    for status, count in statuses.items():
+        EVENTS.labels(status).inc(count)
+
+
+@contextmanager
+def caused_by(event_id: UUID | None, depth: int, level: EffectsLevel = EffectsLevel.ALL) -> Iterator[None]:
+    """Let what is recorded of contacts meanwhile follow from an event: a loop of causes ends by its depth.
+
+    It triggers no more effects than `level` says: what follows from history is history.
+    """
+    token = _current_cause.set(_Cause(event_id, depth, level))
+    try:
+        yield
+    finally:
+        _current_cause.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    event_id: UUID | None
+    depth: int
+    level: EffectsLevel
+
+
+_current_cause: ContextVar[_Cause | None] = ContextVar("current_cause", default=None)
+
+
+def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange]) -> None:
+    """Record what happened to contacts as system events, beside the events that caused it where some did."""
+    if (cause := _current_cause.get()) is not None:
+        _record_consequent_changes(workspace_id, changes, cause)
+        return
+    if (call := _current_call.get()) is not None and call.workspace_id == workspace_id:
+        call.changes.extend(changes)
+        return
+    received_at = clock.now()
+    by_level: dict[EffectsLevel, list[RecordedEvent]] = defaultdict(list)
+    for place, change in enumerate(changes):
+        event = _system_event(workspace_id, change, received_at, place)
+        by_level[_LEVELS.get(change.kind, EffectsLevel.ALL)].append(event)
+    with transaction.atomic(savepoint=False):
+        for level, events in by_level.items():
+            insert_events(workspace_id, events, level=level, received_at=received_at)
+
+
+def _record_consequent_changes(workspace_id: UUID, changes: Sequence[ContactChange], cause: _Cause) -> None:
+    now = clock.now()
+    derived_events = [
+        DerivedEvent(
+            name=f"contact.{change.kind}",
+            contact_id=change.contact_id,
+            occurred_at=now,
+            properties={"old": dict(change.old), "new": dict(change.new)},
+            level=min(_LEVELS.get(change.kind, EffectsLevel.ALL), cause.level),
+            cause_id=cause.event_id,
+            depth=cause.depth,
+        )
+        for change in changes
+    ]
+    with transaction.atomic(savepoint=False):
+        record_derived_events(workspace_id, derived_events, now=now)
+
+
+# A merge makes nothing happen to the person: its histories start no campaign.
+_LEVELS: Mapping[Kind, EffectsLevel] = {
+    "merged": EffectsLevel.SCORES_AND_SEGMENTS,
+    "unmerged": EffectsLevel.SCORES_AND_SEGMENTS,
+}
+
+
+@dataclass(slots=True)
+class _Call:
+    """What one call of `record_events` gathers: contact changes go into the stream with its own events."""
+
+    workspace_id: UUID
+    changes: list[ContactChange] = field(default_factory=list)
+
+
+_current_call: ContextVar[_Call | None] = ContextVar("current_call", default=None)
+
+
+@contextmanager
+def _gathering_changes(workspace_id: UUID) -> Iterator[_Call]:
+    call = _Call(workspace_id)
+    token = _current_call.set(call)
+    try:
+        yield call
+    finally:
+        _current_call.reset(token)
+
+
+class _Admission:
+    """Decides which events may be recorded; only for those are contacts, companies and schemas written.
+
+    Contacts and companies are looked up first, so that what is refused is known before anything is written.
+    """
+
+    def __init__(
+        self, workspace_id: UUID, incoming: Sequence[IncomingEvent], received_at: datetime, source: str
+    ) -> None:
+        self._workspace_id = workspace_id
+        self.incoming = incoming
+        # By place in `incoming`, as all that follows; each event is in one of the two.
+        self.events: dict[int, RecordedEvent] = {}
+        self.refused: dict[int, DomainError] = {}
+        self.contacts: Mapping[int, Resolution] = {}
+        self.companies: Mapping[int, ResolvedCompany] = {}
+        for place, event in enumerate(incoming):
+            try:
+                self.events[place] = _new_recorded_event(workspace_id, event, received_at, source)
+            except DomainError as error:
+                self.refused[place] = error
+
+    def admit(self, policy: SchemaPolicy) -> None:
+        """Leave in `events` what may be recorded, with its properties as they are to be stored."""
+        incoming = self.incoming
+        companies = _Part(
+            CompanyResolution,
+            self._workspace_id,
+            {place: company for place in self.events if (company := incoming[place].company) is not None},
+        )
+        contacts = _Part(
+            ContactResolution,
+            self._workspace_id,
+            {place: contact for place in self.events if (contact := incoming[place].contact) is not None},
+        )
+        self._refuse(companies.refusals())
+        self._refuse(contacts.refusals())
+        self._check_schemas(policy)
+        self.contacts, refused = contacts.apply(self.events)
+        self._refuse(refused)
+        self.companies, refused = companies.apply(self.events)
+        self._refuse(refused)
+
+    def _check_schemas(self, policy: SchemaPolicy) -> None:
+        refused = {}
+        checked = check_schemas(self._workspace_id, list(self.events.values()), policy)
+        for (place, event), properties in zip(self.events.items(), checked, strict=True):
+            if isinstance(properties, DomainError):
+                refused[place] = properties
+            else:
+                event.properties = properties
+        self._refuse(refused)
+
+    def _refuse(self, errors: Mapping[int, DomainError]) -> None:
+        for place, error in errors.items():
+            if self.events.pop(place, None) is not None:
+                self.refused[place] = error
+
+
+_Reference = TypeVar("_Reference", contravariant=True)
+_Result = TypeVar("_Result", covariant=True)
+
+
+class _Pending(Protocol[_Result]):
+    """What references mean: looked up already, made and changed by `apply`."""
+
+    @property
+    def refusals(self) -> Sequence[DomainError | None]: ...
+
+    def apply(self, places: Sequence[int]) -> Sequence[_Result | DomainError]: ...
+
+
+class _Part(Generic[_Result]):
+    """The contacts, or the companies, of the events that name one, by place."""
+
+    def __init__(
+        self,
+        resolve: Callable[[UUID, Sequence[_Reference]], _Pending[_Result]],
+        workspace_id: UUID,
+        references: Mapping[int, _Reference],
+    ) -> None:
+        self._places = list(references)
+        self._pending = resolve(workspace_id, list(references.values())) if references else None
+
+    def refusals(self) -> dict[int, DomainError]:
+        """Return what is refused already now, before anything is written."""
+        if self._pending is None:
+            return {}
+        found = zip(self._places, self._pending.refusals, strict=True)
+        return {place: error for place, error in found if error is not None}
+
+    def apply(self, open_places: Container[int]) -> tuple[dict[int, _Result], dict[int, DomainError]]:
+        """Write what the open ones take, and return what they resolve to, and the refusals."""
+        results: dict[int, _Result] = {}
+        refused: dict[int, DomainError] = {}
+        if self._pending is not None:
+            chosen = [index for index, place in enumerate(self._places) if place in open_places]
+            for index, result in zip(chosen, self._pending.apply(chosen), strict=True):
+                if isinstance(result, DomainError):
+                    refused[self._places[index]] = result
+                else:
+                    results[self._places[index]] = result
+        return results, refused
+
+
+def _insert(
+    workspace_id: UUID,
+    admission: _Admission,
+    changes: Sequence[ContactChange],
+    received_at: datetime,
+    level: EffectsLevel,
+) -> dict[int, Outcome]:
+    contacts, companies = admission.contacts, admission.companies
+    if pairs := [
+        (contacts[place].contact_id, company[0].id)
+        for place, company in companies.items()
+        if place in contacts
+    ]:
+        link_companies(workspace_id, pairs)
+    system = [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)]
+    _complete(workspace_id, admission, received_at, first=len(system))
+    events = list(admission.events.values())
+    if historic := _only_by_late_events(workspace_id, system, events):
+        insert_events(workspace_id, historic, level=level_of(level, is_late=True), received_at=received_at)
+        outcomes_in_order = {one.id for one in historic}
+        system = [one for one in system if one.id not in outcomes_in_order]
+    are_new = insert_events(workspace_id, [*system, *events], level=level, received_at=received_at)
+    outcomes = {}
+    for (place, event), is_new in zip(admission.events.items(), are_new[len(system) :], strict=True):
+        company, company_created = companies.get(place, (None, False))
+        outcomes[place] = Outcome(
+            "recorded" if is_new else "duplicate",
+            event,
+            place in contacts and contacts[place].created,
+            company,
+            company_created,
+        )
+    return outcomes
+
+
+def _complete(workspace_id: UUID, admission: _Admission, received_at: datetime, first: int) -> None:
+    """Give the events their ids, contacts and companies; those of one moment are in order, from `first` on."""
+    known = _ids_of_timeless_keys(workspace_id, admission, received_at)
+    for sequence, (place, event) in enumerate(admission.events.items(), first):
+        if not event.message_id:
+            event.id = ids.uuid7(event.occurred_at, sequence)
+        else:
+            sent_at = admission.incoming[place].occurred_at
+            # The time as sent, not as clamped: a retry must come to the same id.
+            event.id = (
+                known[event.message_id]
+                if sent_at is None
+                else ids.keyed_id(workspace_id, event.message_id, sent_at)
+            )
+            may_be_ahead = sent_at is None or sent_at > event.occurred_at
+            if may_be_ahead and ids.time_of(event.id) > event.occurred_at:
+                event.is_ahead = True
+                # In whole milliseconds, as all others are in the order of their ids.
+                event.occurred_at = in_milliseconds(event.occurred_at)
+        if (contact := admission.contacts.get(place)) is not None:
+            event.contact_id = contact.came_with or contact.contact_id
+            event.merged_into = contact.came_with and contact.contact_id
+        if (company := admission.companies.get(place)) is not None:
+            event.company_id = company[0].id
+
+
+def _only_by_late_events(
+    workspace_id: UUID, system: Sequence[RecordedEvent], events: Sequence[RecordedEvent]
+) -> list[RecordedEvent]:
+    """Return what happened to contacts of which a call tells late events only: it is history as these are."""
+    if not system:
+        return []
+    late = are_late(workspace_id, ((one.name, one.occurred_at, one.received_at) for one in events))
+    in_time = {one.survivor_id for one, is_late in zip(events, late, strict=True) if not is_late}
+    told_late = {one.survivor_id for one, is_late in zip(events, late, strict=True) if is_late}
+    return [one for one in system if one.contact_id in told_late - in_time]
+
+
+def _ids_of_timeless_keys(
+    workspace_id: UUID, admission: _Admission, received_at: datetime
+) -> dict[str, UUID]:
+    """Return the event id of each key that came without a time: the id cannot follow from the key alone."""
+    keys = sorted(
+        {
+            event.message_id
+            for place, event in admission.events.items()
+            if event.message_id and admission.incoming[place].occurred_at is None
+        }
+    )
+    if not keys:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO events_messagekey (id, workspace_id, key, event_id)"
+            " SELECT new.id, %s, new.key, new.id FROM unnest(%s::uuid[], %s::text[]) AS new (id, key)"
+            " ORDER BY new.key ON CONFLICT (workspace_id, key) DO NOTHING",
+            [workspace_id, [ids.uuid7(received_at, place) for place, _ in enumerate(keys)], keys],
+        )
+        cursor.execute(
+            "SELECT key, event_id FROM events_messagekey WHERE workspace_id = %s AND key = ANY(%s)",
+            [workspace_id, keys],
+        )
+        return dict(cursor.fetchall())
+
+
+def _system_event(
+    workspace_id: UUID, change: ContactChange, received_at: datetime, sequence: int
+) -> RecordedEvent:
+    return RecordedEvent(
+        id=ids.uuid7(received_at, sequence),
+        workspace_id=workspace_id,
+        name=f"contact.{change.kind}",
+        contact_id=change.contact_id,
+        properties={"old": dict(change.old), "new": dict(change.new)},
+        context={},
+        occurred_at=received_at,
+        received_at=received_at,
+        source="system",
+    )
+
+
+def _new_recorded_event(
+    workspace_id: UUID, event: IncomingEvent, received_at: datetime, source: str
+) -> RecordedEvent:
+    """Return what will be recorded, as far as the event itself says it. Raises what is wrong with its form."""
+    name = composed(event.name.strip()) if isinstance(event.name, str) else ""
+    if not 0 < len(name) <= MAX_NAME:
+        raise InvalidEventName
+    if len(event.message_id) > MAX_MESSAGE_ID:
+        raise InvalidMessageId
+    if has_too_many_keys(event.properties):
+        raise TooManyProperties(settings.MAX_KEYS)
+    moment = event.occurred_at
+    if moment is None:
+        moment = received_at
+    elif moment < FIRST_MOMENT:
+        raise InvalidEventTime("must not be before 1970")
+    elif moment > received_at:
+        if moment > received_at + CLOCK_TOLERANCE:
+            minutes = CLOCK_TOLERANCE // timedelta(minutes=1)
+            raise InvalidEventTime(f"must be a moment in the past; it is more than {minutes} minutes ahead")
+        moment = received_at
+    return RecordedEvent(
+        ids.NO_ID,
+        workspace_id,
+        name,
+        event.properties,
+        event.context,
+        moment,
+        received_at,
+        source,
+        message_id=composed(event.message_id),
+    )

@@ -1,0 +1,231 @@
+"""Why a contact has its score: every line that adds up to it, at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import Q, QuerySet, Sum
+
+from config import clock
+from config.ids import parse_uuid
+from scoring.calculation import Decay, Line, fold
+from scoring.models import ScoreEntry, ScoringRule
+from scoring.rule_scores import Entry, Pair, entries_of
+
+_DIGITS = 12
+"""Of a decay's step: no score has more."""
+
+
+class Place(NamedTuple):
+    """Where a line stands among a contact's lines: what decays at a moment does so before it earns."""
+
+    at: datetime
+    is_earned: bool
+    event_id: UUID
+    rule_id: UUID
+    is_clamp: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLine:
+    """A change of the score; `score` is what it is after this line. `id` names the line for ever."""
+
+    id: str
+    kind: str
+    place: Place
+    points: Decimal
+    nominal: Decimal
+    created_at: datetime
+    score: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A contact's score at a moment, and a page of the lines that add up to it, the latest first."""
+
+    at: datetime
+    score: Decimal
+    lines: list[ScoreLine]
+    has_more: bool
+
+
+class UnknownLine(Exception):
+    """The page is to begin after a line that this score does not have."""
+
+
+def explain_score(
+    workspace_id: UUID,
+    contact_id: UUID,
+    *,
+    at: datetime | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> Explanation:
+    """Return a contact's score at a moment, by default now, and its lines from `before`, a line's id, on.
+
+    Raises UnknownLine. Rules whose points merely add up are read a page at a time, the others folded as a whole.
+    """
+    moment = at or clock.now()
+    rules = {
+        rule.id: rule
+        for rule in ScoringRule.with_deleted.in_workspace(workspace_id)
+        if not rule.terms.are_plain
+    }
+    # Without a moment all that is known counts, also from a sender whose clock is ahead.
+    folded = _fold(rules, entries_of(workspace_id, [contact_id], rules), moment, at)
+    plain = _plain_entries(workspace_id, contact_id, rules, at)
+    score = left = _sum(folded) + _total(plain)
+    rest = plain
+    if before is not None:
+        place = _place_of(before, folded, plain)
+        folded = [one.before(place) for one in folded]
+        rest = plain.filter(_comes_before(place))
+        left = _sum(folded) + _total(rest)
+    latest = rest.order_by("-occurred_at", "-event_id", "-rule_id")[: limit + 1]
+    lines = [line for one in folded for line in one.latest(limit + 1)]
+    lines += [_plain_line(entry) for entry in latest]
+    lines.sort(key=lambda line: line.place, reverse=True)
+    return Explanation(moment, score, _with_scores(lines[:limit], left), len(lines) > limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """What a rule's awards come to. A decay is one step, for it may have millions of lines."""
+
+    steps: list[Line | Decay]
+    # By the event.
+    entries: Mapping[UUID, Entry]
+
+    @property
+    def total(self) -> Decimal:
+        """What all lines add up to."""
+        return sum(
+            (step.points if isinstance(step, Line) else step.before - step.after for step in self.steps),
+            Decimal(0),
+        )
+
+    def before(self, place: Place) -> _Folded:
+        """Leave what comes before a place."""
+        cut = (self._cut(step, place) for step in self.steps)
+        return _Folded([step for step in cut if step is not None], self.entries)
+
+    def latest(self, count: int) -> list[ScoreLine]:
+        """Return so many lines, the latest first."""
+        lines = (line for step in reversed(self.steps) for line in _latest_first(step))
+        return [self.told(line) for line in islice(lines, count)]
+
+    def find(self, line_id: str) -> ScoreLine | None:
+        """Return the line of an id."""
+        name, _, number = line_id.rpartition(":decay:")
+        is_step = bool(name) and number.isascii() and number.isdecimal() and len(number) <= _DIGITS
+        step_number = int(number) if is_step else 0
+        for step in self.steps:
+            if isinstance(step, Line):
+                line = step
+            elif step.first <= step_number <= step.last:
+                line = step.line(step_number)
+            else:
+                continue
+            if (told := self.told(line)).id == line_id:
+                return told
+        return None
+
+    def told(self, line: Line) -> ScoreLine:
+        """Return a line as the score shows it."""
+        entry = self.entries[line.event_id]
+        suffix = {"decay": f":decay:{line.step}", "clamp": ":clamp"}.get(line.kind, "")
+        place = Place(line.at, line.kind != "decay", line.event_id, entry.rule_id, line.kind == "clamp")
+        nominal = line.points if suffix else entry.award.points
+        return ScoreLine(f"{entry.id}{suffix}", line.kind, place, line.points, nominal, entry.created_at)
+
+    def _cut(self, step: Line | Decay, place: Place) -> Line | Decay | None:
+        if isinstance(step, Line):
+            return step if self.told(step).place < place else None
+        last = min((place.at - step.state.last_at) // step.every, step.last)
+        if last >= step.first and self.told(step.line(last)).place >= place:
+            last -= 1
+        return step.up_to(last)
+
+
+def _fold(
+    rules: Mapping[UUID, ScoringRule],
+    ledger: Mapping[Pair, Sequence[Entry]],
+    moment: datetime,
+    at: datetime | None,
+) -> list[_Folded]:
+    """Fold the rules whose entries depend on one another."""
+    folded = []
+    for (_, rule_id), entries in ledger.items():
+        known = {
+            entry.award.event_id: entry for entry in entries if at is None or entry.award.occurred_at <= at
+        }
+        outcome = fold(rules[rule_id].terms, (entry.award for entry in known.values()), moment)
+        folded.append(_Folded(outcome.steps, known))
+    return folded
+
+
+def _latest_first(step: Line | Decay) -> Iterator[Line]:
+    return iter([step]) if isinstance(step, Line) else map(step.line, range(step.last, step.first - 1, -1))
+
+
+def _plain_line(entry: ScoreEntry) -> ScoreLine:
+    return ScoreLine(
+        str(entry.id), "award", _place_of_entry(entry), entry.points, entry.points, entry.created_at
+    )
+
+
+def _plain_entries(
+    workspace_id: UUID, contact_id: UUID, folded: Iterable[UUID], at: datetime | None
+) -> QuerySet[ScoreEntry]:
+    entries = ScoreEntry.objects.filter(
+        workspace_id=workspace_id, contact_id=contact_id, is_superseded=False
+    ).exclude(rule_id__in=list(folded))
+    return entries if at is None else entries.filter(occurred_at__lte=at)
+
+
+def _place_of(line_id: str, folded: Iterable[_Folded], plain: QuerySet[ScoreEntry]) -> Place:
+    for one in folded:
+        if (line := one.find(line_id)) is not None:
+            return line.place
+    entry_id = parse_uuid(line_id)
+    entry = plain.filter(id=entry_id).first() if entry_id else None
+    if entry is None:
+        raise UnknownLine
+    return _place_of_entry(entry)
+
+
+def _place_of_entry(entry: ScoreEntry) -> Place:
+    return Place(entry.occurred_at, True, entry.event_id, entry.rule_id, False)
+
+
+def _comes_before(place: Place) -> Q:
+    earlier = Q(occurred_at__lt=place.at)
+    if not place.is_earned:
+        return earlier
+    tied = Q(event_id__lt=place.event_id) | Q(event_id=place.event_id, rule_id__lt=place.rule_id)
+    return earlier | (Q(occurred_at=place.at) & tied)
+
+
+def _with_scores(lines: Iterable[ScoreLine], latest: Decimal) -> list[ScoreLine]:
+    """Give each line the score after it, from the latest one down."""
+    told = []
+    for line in lines:
+        told.append(
+            ScoreLine(line.id, line.kind, line.place, line.points, line.nominal, line.created_at, latest)
+        )
+        latest -= line.points
+    return told
+
+
+def _sum(folded: Iterable[_Folded]) -> Decimal:
+    return sum((one.total for one in folded), Decimal(0))
+
+
+def _total(entries: QuerySet[ScoreEntry]) -> Decimal:
+    return entries.aggregate(total=Sum("points"))["total"] or Decimal(0)

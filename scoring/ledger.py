@@ -1,0 +1,92 @@
+"""Events that come for the first time earn their points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from events.processing.effects import EffectEvent
+from events.rules.conditions import Sql
+from events.rules.event_matching import given_events, matches
+from scoring.calculation import Award
+from scoring.rule_matching import RuleEvaluator
+from scoring.rule_scores import Entered, apply_entries
+
+
+def award(
+    workspace_id: UUID, judges: Sequence[RuleEvaluator], events: Sequence[EffectEvent], now: datetime
+) -> set[UUID]:
+    """Write the ledger's new lines and move the scores. Returns the contacts whose score has changed.
+
+    Rules whose points merely add up cost one statement, whatever their number and that of the events; the
+    others must be given by themselves, for their entries depend on one another.
+    """
+    source = given_events(
+        workspace_id, [event.id for event in events], [event.contact_id for event in events]
+    )
+    times = [event.occurred_at for event in events]
+    matched = matches(workspace_id, judges, source, earliest=min(times), latest=max(times))
+    if all(adds_up(judge) for judge in judges):
+        return _add_up(workspace_id, judges, matched, now)
+    entered = _enter(workspace_id, judges, matched, now)
+    return apply_entries(workspace_id, {judge.rule.id: judge.rule for judge in judges}, entered, now)
+
+
+def adds_up(judge: RuleEvaluator) -> bool:
+    """Whether the rule's entries can be summed up without a look at the others."""
+    return judge.rule.terms.are_plain and not judge.rule.is_rescoring
+
+
+_ENTER = """
+    INSERT INTO scoring_scoreentry (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
+    SELECT gen_random_uuid(), %s, contact_id, (%s::uuid[])[place], event_id, (%s::numeric[])[place], occurred_at, %s
+    FROM matched
+    ON CONFLICT (workspace_id, event_id, rule_id) DO NOTHING
+"""
+
+
+def _entering(workspace_id: UUID, judges: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> Sql:
+    return Sql(
+        f"WITH matched AS MATERIALIZED ({matched.text}), entered AS ({_ENTER}"
+        " RETURNING contact_id, rule_id, event_id, occurred_at, points)",
+        (
+            *matched.parameters,
+            workspace_id,
+            [judge.rule.id for judge in judges],
+            [judge.rule.points for judge in judges],
+            now,
+        ),
+    )
+
+
+def _add_up(workspace_id: UUID, judges: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> set[UUID]:
+    entering = _entering(workspace_id, judges, matched, now)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""{entering.text}
+            INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)
+            SELECT gen_random_uuid(), %s, contact_id, sum(points), %s FROM entered GROUP BY contact_id
+            ORDER BY contact_id
+            ON CONFLICT (workspace_id, contact_id) DO UPDATE
+            SET points = contacts_contactscore.points + excluded.points, updated_at = excluded.updated_at
+            RETURNING contact_id
+            """,
+            [*entering.parameters, workspace_id, now],
+        )
+        return {contact_id for (contact_id,) in cursor.fetchall()}
+
+
+def _enter(workspace_id: UUID, judges: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> list[Entered]:
+    entering = _entering(workspace_id, judges, matched, now)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{entering.text} SELECT contact_id, rule_id, event_id, occurred_at, points FROM entered",
+            entering.parameters,
+        )
+        return [
+            Entered(contact_id, rule_id, Award(occurred_at, event_id, points))
+            for contact_id, rule_id, event_id, occurred_at, points in cursor.fetchall()
+        ]

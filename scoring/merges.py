@@ -1,0 +1,352 @@
+"""What scoring moves along when contacts are merged or parted: the ledger's entries, the folds of them, the scores.
+
+Some at a time, between which the effects, edits of rules and re-scorings go on. First each event of the moved
+contacts is judged, and its entries go to whom it counts for. Then each rule is folded, its entries in their order,
+whoever has moved them. Only in the end are the scores summed up: until then they are what they were, and what is
+earned meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+from config import clock
+from config.ids import NO_ID
+from contacts.merging.reassignment import Batch, ReassignedRows, Reassignment
+from contacts.models import Contact
+from events.errors import InvalidCondition
+from events.processing.timers import schedule_timers
+from events.rules.conditions import Sql
+from events.rules.event_matching import given_events
+from scoring.calculation import Award, State, fold
+from scoring.models import ScoringRule
+from scoring.rescoring import evaluate_events, recalculate_ledger, rescore_contacts, sum_up
+from scoring.rule_matching import RuleEvaluator, read
+from scoring.rule_scores import (
+    SCORE_TIMER_KEY,
+    RuleScoreChange,
+    mark_entries,
+    schedule_decay,
+    write_rule_scores,
+)
+
+_MOST_FOLDS: Final = 3
+"""How often a fold that a late entry has overtaken begins anew, before it is done while nobody else may write."""
+
+State_ = dict[str, Any]
+
+
+def _count(regrouping: Reassignment, at_most: int) -> int:
+    """Count the events and entries of both persons: the first may all be judged, and the others folded."""
+    if not ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).exists():
+        return 0
+    survivors = [regrouping.old, regrouping.new]
+    of_persons = Contact.objects.in_workspace(regrouping.workspace_id).filter(merged_into__in=survivors)
+    ids = {*survivors, *regrouping.moved, *of_persons.values_list("id", flat=True)}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _COUNT,
+            [
+                *(sorted(ids), regrouping.workspace_id, at_most, at_most),
+                *(regrouping.workspace_id, survivors, at_most),
+            ],
+        )
+        return int(cursor.fetchone()[0])
+
+
+# Each contact's by themselves, so that the limits stop the scan of an index.
+_COUNT: Final = """
+SELECT (SELECT count(*) FROM (
+    SELECT FROM unnest(%s::uuid[]) AS one (id) CROSS JOIN LATERAL (
+        SELECT FROM events_event WHERE workspace_id = %s AND contact_id = one.id LIMIT %s
+    ) e LIMIT %s
+) events) + (SELECT count(*) FROM (
+    SELECT FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s) LIMIT %s
+) entries)
+"""
+
+
+def _total(regrouping: Reassignment) -> int:
+    """Count what is moved some at a time: the moved contacts' events, then the entries of both."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM events_event WHERE workspace_id = %s AND contact_id = ANY(%s))"
+            " + (SELECT count(*) FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s))",
+            [
+                *(regrouping.workspace_id, list(regrouping.moved)),
+                *(regrouping.workspace_id, [regrouping.old, regrouping.new]),
+            ],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _move(regrouping: Reassignment) -> None:
+    rescore_contacts(regrouping.workspace_id, [regrouping.old, regrouping.new])
+
+
+def _move_some(regrouping: Reassignment, state: State_, rows: int) -> Batch:
+    stage = _STAGES[state.get("stage", "events")]
+    return stage(regrouping, state, rows)
+
+
+def _move_events(regrouping: Reassignment, state: State_, rows: int) -> Batch:
+    """Judge some events of a moved contact, and give their entries to whom they count for now."""
+    place = state.get("place", 0)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, name FROM events_event WHERE workspace_id = %s AND contact_id = %s AND id > %s"
+            " ORDER BY id LIMIT %s",
+            [regrouping.workspace_id, regrouping.moved[place], UUID(state.get("after", str(NO_ID))), rows],
+        )
+        events: list[tuple[UUID, str]] = cursor.fetchall()
+    if events:
+        _judge(regrouping, events)
+        _give(
+            regrouping,
+            Sql(
+                "workspace_id = %s AND event_id = ANY(%s) AND contact_id <> %s",
+                (regrouping.workspace_id, [event_id for event_id, _ in events], regrouping.new),
+            ),
+        )
+    if len(events) == rows:
+        return Batch({"stage": "events", "place": place, "after": str(events[-1][0])}, len(events))
+    if place + 1 < len(regrouping.moved):
+        return Batch({"stage": "events", "place": place + 1}, len(events))
+    return Batch({"stage": "rest"}, len(events))
+
+
+def _judge(regrouping: Reassignment, events: Sequence[tuple[UUID, str]]) -> None:
+    """Make the entries what the rules award that the event alone decides."""
+    ids: dict[str, list[UUID]] = defaultdict(list)
+    for event_id, name in events:
+        ids[name].append(event_id)
+    judges: dict[str, list[RuleEvaluator]] = defaultdict(list)
+    rules = ScoringRule.objects.filter(workspace_id=regrouping.workspace_id, event_name__in=ids)
+    for rule in rules.order_by("id"):
+        try:
+            judge = read(rule, rule.effective_from)
+        except InvalidCondition:
+            # Who applies it sets it aside, and says so.
+            continue
+        if not judge.needs_contact:
+            judges[rule.event_name].append(judge)
+    for name, named in judges.items():
+        owner = [regrouping.new] * len(ids[name])
+        source = given_events(regrouping.workspace_id, ids[name], owner)
+        scope = Sql("s.event_id = ANY(%s)", (ids[name],))
+        evaluate_events(regrouping.workspace_id, source, scope, named, clock.now())
+
+
+def _move_rest(regrouping: Reassignment, _: State_, rows: int) -> Batch:
+    """Give away entries whose events are not in the stream any more."""
+    theirs = [one for one in regrouping.moved if one != regrouping.new]
+    some = Sql(
+        "workspace_id = %s AND ctid = ANY (ARRAY("
+        "SELECT ctid FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s) LIMIT %s))",
+        (regrouping.workspace_id, regrouping.workspace_id, theirs, rows),
+    )
+    moved = _give(regrouping, some)
+    if moved == rows:
+        return Batch({"stage": "rest"}, moved)
+    return Batch({"stage": "folds", "left": _entries_by_rule(regrouping)}, moved)
+
+
+def _give(regrouping: Reassignment, which: Sql) -> int:
+    """Give entries to whom the contacts read as now. Returns how many they were."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
+            [regrouping.new, *which.parameters],
+        )
+        return int(cursor.rowcount)
+
+
+def _entries_by_rule(regrouping: Reassignment) -> list[list[Any]]:
+    """Return each rule that has given either contact anything, or is thought to have, and of how many entries."""
+    contacts = [regrouping.old, regrouping.new]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT rule_id::text, sum(entries)::int FROM ("
+            " SELECT rule_id, count(*) AS entries FROM scoring_scoreentry"
+            " WHERE workspace_id = %s AND contact_id = ANY(%s) GROUP BY rule_id"
+            " UNION ALL SELECT rule_id, 0 FROM scoring_rulescore WHERE workspace_id = %s AND contact_id = ANY(%s)"
+            ") given GROUP BY rule_id ORDER BY rule_id",
+            [regrouping.workspace_id, contacts, regrouping.workspace_id, contacts],
+        )
+        return [list(row) for row in cursor.fetchall()]
+
+
+def _move_rule_scores(regrouping: Reassignment, state: State_, rows: int) -> Batch:
+    """Fold rules of few entries together, one of very many some of its entries at a time."""
+    left: list[list[Any]] = state["left"]
+    some: list[UUID] = []
+    number = 0
+    while left and (not some or number + left[0][1] <= rows):
+        rule_id, entries = left[0]
+        if entries > rows and not some and (rule := _calculated_rule(regrouping, rule_id)):
+            return _calculate_rule_scores(regrouping, state, rule, rows)
+        some.append(UUID(rule_id))
+        number += entries
+        left.pop(0)
+    rules = ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).filter(id__in=some)
+    recalculate_ledger(regrouping.workspace_id, [regrouping.old, regrouping.new], list(rules), clock.now())
+    return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, number)
+
+
+def _calculated_rule(regrouping: Reassignment, rule_id: str) -> ScoringRule | None:
+    rule = ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).filter(id=rule_id).first()
+    return None if rule is None or rule.terms.are_plain else rule
+
+
+def _calculate_rule_scores(regrouping: Reassignment, state: State_, rule: ScoringRule, rows: int) -> Batch:
+    """Fold some more entries of a contact under a rule onto what was folded of them before.
+
+    With all of them folded it is seen whether one came in among them meanwhile, or the rule was edited.
+    """
+    left: list[list[Any]] = state["left"]
+    now = clock.now()
+    fold_ = _Fold.read(state.get("fold"), regrouping, rule)
+    entries = fold_.next_entries(regrouping.workspace_id, rows)
+    fold_.add(regrouping.workspace_id, entries, now)
+    if len(entries) == rows:
+        return Batch({"stage": "folds", "left": left, "fold": fold_.written()}, len(entries))
+    if fold_.is_overtaken(regrouping.workspace_id):
+        if fold_.tries < _MOST_FOLDS:
+            anew = _Fold(rule, fold_.contact_id, tries=fold_.tries + 1)
+            return Batch({"stage": "folds", "left": left, "fold": anew.written()}, len(entries))
+        recalculate_ledger(regrouping.workspace_id, [fold_.contact_id], [rule], now)
+    else:
+        fold_.store(regrouping.workspace_id, now)
+    if fold_.contact_id == regrouping.old:
+        other = _Fold(rule, regrouping.new)
+        return Batch({"stage": "folds", "left": left, "fold": other.written()}, len(entries))
+    left = left[1:]
+    return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, len(entries))
+
+
+class _Fold:
+    """How far the fold of a contact's entries under a rule has come; the first contact is the one of before."""
+
+    def __init__(self, rule: ScoringRule, contact_id: UUID, *, tries: int = 1) -> None:
+        self.rule = rule
+        self.contact_id = contact_id
+        self.tries = tries
+        self.edition = _edition(rule)
+        self.state: State | None = None
+        self.at: tuple[datetime, UUID] | None = None
+        # Of the entries that are folded: how many there are, and what tells them from as many others.
+        self.number = 0
+        self.sum = 0
+
+    @classmethod
+    def read(cls, known: State_ | None, regrouping: Reassignment, rule: ScoringRule) -> _Fold:
+        if known is None:
+            return cls(rule, regrouping.old)
+        one = cls(rule, UUID(known["contact"]), tries=known["tries"])
+        if known["edition"] != one.edition or known["at"] is None:
+            return one
+        one.number, one.sum = known["number"], known["sum"]
+        one.at = (datetime.fromisoformat(known["at"][0]), UUID(known["at"][1]))
+        value, last_at, last_event_id, counted = known["state"]
+        one.state = State(Decimal(value), datetime.fromisoformat(last_at), UUID(last_event_id), counted)
+        return one
+
+    def written(self) -> State_:
+        return {
+            "contact": str(self.contact_id),
+            "tries": self.tries,
+            "edition": self.edition,
+            "number": self.number,
+            "sum": self.sum,
+            "at": self.at and [self.at[0].isoformat(), str(self.at[1])],
+            "state": self.state
+            and [
+                str(self.state.value),
+                self.state.last_at.isoformat(),
+                str(self.state.last_event_id),
+                self.state.counted,
+            ],
+        }
+
+    def next_entries(self, workspace_id: UUID, rows: int) -> list[tuple[Award, bool, int]]:
+        """Return the next entries in (time, event) order, whether each is marked, and its part of the sum."""
+        after = "AND occurred_at >= %s AND (occurred_at, event_id) > (%s, %s)" if self.at else ""
+        at: list[Any] = [self.at[0], *self.at] if self.at else []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT occurred_at, event_id, points, is_superseded, {_PART} FROM scoring_scoreentry"
+                f" WHERE workspace_id = %s AND contact_id = %s AND rule_id = %s {after}"
+                " ORDER BY occurred_at, event_id LIMIT %s",
+                [workspace_id, self.contact_id, self.rule.id, *at, rows],
+            )
+            return [(Award(*award), mark, part) for *award, mark, part in cursor.fetchall()]
+
+    def add(self, workspace_id: UUID, entries: Sequence[tuple[Award, bool, int]], now: datetime) -> None:
+        """Fold entries onto the others, and mark those that the rule's limit leaves out."""
+        if not entries:
+            return
+        outcome = fold(self.rule.terms, (award for award, _, _ in entries), now, self.state)
+        superseded = outcome.superseded
+        marks = {
+            award.event_id: not mark
+            for award, mark, _ in entries
+            if (award.event_id in superseded) is not mark
+        }
+        mark_entries(workspace_id, [(self.rule.id, marks)])
+        self.state = outcome.state
+        self.at = entries[-1][0].occurred_at, entries[-1][0].event_id
+        self.number += len(entries)
+        self.sum += sum(part for _, _, part in entries)
+
+    def is_overtaken(self, workspace_id: UUID) -> bool:
+        """Whether the entries up to the last one that was folded are others than those that were."""
+        if self.at is None:
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT count(*), COALESCE(sum({_PART}), 0) FROM scoring_scoreentry WHERE workspace_id = %s"
+                " AND contact_id = %s AND rule_id = %s AND (occurred_at, event_id) <= (%s, %s)",
+                [workspace_id, self.contact_id, self.rule.id, *self.at],
+            )
+            return bool(cursor.fetchone() != (self.number, self.sum))
+
+    def store(self, workspace_id: UUID, now: datetime) -> None:
+        """Keep where the fold stands; without an entry there is none."""
+        if self.state is None:
+            recalculate_ledger(workspace_id, [self.contact_id], [self.rule], now)
+            return
+        value = fold(self.rule.terms, (), now, self.state).value
+        settled = [RuleScoreChange(self.rule, self.contact_id, self.state, value, Decimal(0))]
+        write_rule_scores(workspace_id, settled)
+        schedule_decay(workspace_id, settled, now)
+
+
+# A rule that is re-scored meanwhile may change the points, and no edit is seen in that.
+_PART: Final = "hashtext(event_id::text || ' ' || points)::bigint"
+
+
+def _edition(rule: ScoringRule) -> str:
+    """Return what is another text after an edit that entries, or the fold of them, depend on."""
+    return repr((replace(rule.terms), rule.points, rule.rescore_started_at, rule.deleted_at))
+
+
+def _sum_up(regrouping: Reassignment, _: State_, rows: int) -> Batch:
+    """Make the scores the sums of what stands, and have the other wheels hear of it."""
+    contacts = [regrouping.old, regrouping.new]
+    now = clock.now()
+    changed: Collection[UUID] = sum_up(regrouping.workspace_id, contacts, now)
+    schedule_timers(regrouping.workspace_id, [(SCORE_TIMER_KEY, contact_id, now) for contact_id in changed])
+    return Batch(None)
+
+
+_STAGES: Final = {"events": _move_events, "rest": _move_rest, "folds": _move_rule_scores, "sums": _sum_up}
+
+REGROUPED_DATA: Final = ReassignedRows(count=_count, total=_total, move=_move, move_some=_move_some)

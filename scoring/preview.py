@@ -1,0 +1,59 @@
+"""What an unsaved rule would have awarded lately."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection
+
+from config import clock
+from events.rules.event_matching import latest_events, matches
+from scoring.models import ScoringRule
+from scoring.rule_matching import read
+from scoring.rules import rule_warnings, validate_rule
+
+LOOKS_BACK = timedelta(days=30)
+MOST_EVENTS = 10_000
+# What asks for the contact costs more per event.
+MOST_EVENTS_WITH_CONTACTS = 1_000
+SAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Of the latest `events` of the rule's name since a moment: how many match, of how many contacts, and a few."""
+
+    since: datetime
+    events: int
+    matches: int
+    contacts: int
+    # (event, contact, moment), the latest first.
+    samples: list[tuple[UUID, UUID, datetime]]
+    warnings: list[str]
+
+
+def preview_rule(rule: ScoringRule) -> Preview:
+    """Judge the latest events by a rule that need not be saved. Raises InvalidCondition or InvalidScoringRule."""
+    validate_rule(rule)
+    judge = read(rule)
+    now = clock.now()
+    most = MOST_EVENTS_WITH_CONTACTS if judge.needs_contact else MOST_EVENTS
+    source = latest_events(rule.workspace_id, rule.event_name, now - LOOKS_BACK, most)
+    matched = matches(rule.workspace_id, [judge], source)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH matched AS MATERIALIZED ({matched.text})"
+            f" SELECT (SELECT count(*) FROM {source.text}), (SELECT count(*) FROM matched),"
+            " (SELECT count(DISTINCT contact_id) FROM matched)",
+            [*matched.parameters, *source.parameters],
+        )
+        events, count, contacts = cursor.fetchone() or (0, 0, 0)
+        cursor.execute(
+            f"SELECT event_id, contact_id, occurred_at FROM ({matched.text}) m"
+            " ORDER BY occurred_at DESC, event_id DESC LIMIT %s",
+            [*matched.parameters, SAMPLES],
+        )
+        samples = cursor.fetchall()
+    return Preview(now - LOOKS_BACK, events, count, contacts, samples, rule_warnings(rule))

@@ -1,0 +1,347 @@
+"""Scores anew from the stream and the ledger: for a rule that was edited, and for contacts that were merged.
+
+It changes nothing where all is right, so it may stop anywhere and run twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config import clock
+from contacts.models import Contact
+from events.processing.effects import lock_lane
+from events.processing.timers import schedule_timers
+from events.rules.conditions import Sql
+from events.rules.event_matching import events_of_contacts, matches
+from events.stream.derived_events import MAX_DEPTH
+from scoring.models import RuleScore, ScoreEntry, ScoringRule
+from scoring.rule_matching import RuleEvaluator, read
+from scoring.rule_scores import (
+    SCORE_TIMER_KEY,
+    entries_of,
+    mark_entries,
+    recalculate_entries,
+    schedule_decay,
+    write_rule_scores,
+)
+from scoring.rules import finish_lane
+
+CHUNK = 500
+"""Contacts in a transaction: the lane's effects wait for one."""
+_FIRST = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneProgress:
+    """How far a lane has come: `after` the last contact done, None when all of them are."""
+
+    after: UUID | None
+    contacts: int
+
+
+def rescore_lane(
+    workspace_id: UUID,
+    rule_id: UUID,
+    lane: int,
+    *,
+    after: UUID = _FIRST,
+    at_most_seconds: float = 0,
+    chunk: int = CHUNK,
+) -> LaneProgress:
+    """Bring a lane's contacts in line with a rule that is being re-scored, in one transaction per chunk.
+
+    Stops when the time is up (0: never), or when the rule is no longer to be re-scored in this lane.
+    """
+    started, contacts = monotonic(), 0
+    while True:
+        with lock_lane(workspace_id, lane):
+            rule = ScoringRule.with_deleted.filter(workspace_id=workspace_id, id=rule_id).first()
+            if rule is None or not rule.is_rescoring or rule.rescore_lanes_done >> lane & 1:
+                return LaneProgress(None, contacts)
+            ids = _contacts_after(workspace_id, lane, after, chunk)
+            judges = [read(rule)] if rule.rescore_reevaluates and rule.deleted_at is None else []
+            _rescore(workspace_id, ids, [rule], judges, clock.now())
+        _note_progress(rule, lane, is_last=len(ids) < chunk)
+        contacts += len(ids)
+        if len(ids) < chunk:
+            return LaneProgress(None, contacts)
+        after = ids[-1]
+        if at_most_seconds and monotonic() - started > at_most_seconds:
+            return LaneProgress(after, contacts)
+
+
+@transaction.atomic
+def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
+    """Bring the scores of contacts, and of those merged with them, in line with the stream and the merges.
+
+    What an event earned goes with the contact that its own contact now reads as. Rules that the event alone decides
+    are judged anew, for events received since the rule holds; others keep what they awarded when they were applied,
+    and so do events that are no longer in the stream. The contacts' lanes must be held. Returns those whose score
+    has changed.
+    """
+    ids = _merged_with(workspace_id, contact_ids)
+    if not ids:
+        return set()
+    _move_to_survivor(workspace_id, ids)
+    rules = list(ScoringRule.with_deleted.in_workspace(workspace_id).order_by("id"))
+    judges = [read(rule, rule.effective_from) for rule in rules if rule.deleted_at is None]
+    decided = [judge for judge in judges if not judge.needs_contact]
+    return _rescore(workspace_id, ids, rules, decided, clock.now())
+
+
+@transaction.atomic
+def reevaluate_contacts(workspace_id: UUID, contact_ids: Collection[UUID], rule_id: UUID) -> None:
+    """Have a rule judge again all that it judges of contacts, by what is known now. Their lanes must be held."""
+    rule = ScoringRule.objects.filter(workspace_id=workspace_id, id=rule_id).first()
+    if rule is not None:
+        ids = _merged_with(workspace_id, contact_ids)
+        _rescore(workspace_id, ids, [rule], [read(rule, rule.effective_from)], clock.now())
+
+
+def canonical_contacts(workspace_id: UUID, after: UUID, limit: int) -> list[UUID]:
+    """Return the next contacts by id, without those merged into others."""
+    contacts = Contact.objects.in_workspace(workspace_id).canonical().filter(id__gt=after).order_by("id")
+    return list(contacts.values_list("id", flat=True)[:limit])
+
+
+def _contacts_after(workspace_id: UUID, lane: int, after: UUID, limit: int) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
+            " AND get_byte(uuid_send(id), 15) & 15 = %s ORDER BY id LIMIT %s",
+            [workspace_id, after, lane, limit],
+        )
+        return [contact_id for (contact_id,) in cursor.fetchall()]
+
+
+def _note_progress(rule: ScoringRule, lane: int, *, is_last: bool) -> None:
+    """Tell of progress after the chunk's commit: the lanes share the row, and must not wait for one another."""
+    if is_last:
+        finish_lane(rule, lane, clock.now())
+    else:
+        rows = ScoringRule.with_deleted.filter(id=rule.id, rescore_started_at=rule.rescore_started_at)
+        rows.update(rescore_seen_at=clock.now())
+
+
+def _merged_with(workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH survivors AS MATERIALIZED (SELECT DISTINCT COALESCE(merged_into_id, id) AS id"
+            " FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s))"
+            " SELECT id FROM survivors UNION SELECT c.id FROM survivors"
+            " JOIN contacts_contact c ON c.workspace_id = %s AND c.merged_into_id = survivors.id ORDER BY id",
+            [workspace_id, list(contact_ids), workspace_id],
+        )
+        return [contact_id for (contact_id,) in cursor.fetchall()]
+
+
+def _owners(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
+    """Return (contact, whom it counts for) for contacts and those merged into them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, COALESCE(merged_into_id, id) FROM contacts_contact"
+            " WHERE workspace_id = %s AND (id = ANY(%s) OR merged_into_id = ANY(%s))",
+            [workspace_id, list(contact_ids), list(contact_ids)],
+        )
+        rows: list[tuple[UUID, UUID]] = cursor.fetchall()
+    return rows
+
+
+def _move_to_survivor(workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
+    """Give each entry to whom its event's contact reads as; one whose event is gone, to whom its own does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MOVE_TO_SURVIVOR, [workspace_id, list(contact_ids), workspace_id, workspace_id, workspace_id]
+        )
+
+
+# OFFSET 0 and the laterals keep it to one look-up by key an entry; each is written where it was seen to stand.
+_MOVE_TO_SURVIVOR = """
+WITH home AS MATERIALIZED (
+    SELECT s.place, COALESCE(c.merged_into_id, c.id) AS contact_id
+    FROM (
+        SELECT ctid AS place, contact_id, event_id FROM scoring_scoreentry
+        WHERE workspace_id = %s AND contact_id = ANY(%s) OFFSET 0
+    ) s
+    LEFT JOIN LATERAL (
+        SELECT contact_id FROM events_event WHERE workspace_id = %s AND id = s.event_id OFFSET 0
+    ) e ON true
+    CROSS JOIN LATERAL (
+        SELECT id, merged_into_id FROM contacts_contact
+        WHERE workspace_id = %s AND id = COALESCE(e.contact_id, s.contact_id) OFFSET 0
+    ) c
+    WHERE s.contact_id <> COALESCE(c.merged_into_id, c.id)
+)
+UPDATE scoring_scoreentry s SET contact_id = home.contact_id FROM home
+WHERE s.workspace_id = %s AND s.ctid = home.place
+"""
+
+
+def _rescore(
+    workspace_id: UUID,
+    contact_ids: Sequence[UUID],
+    rules: Sequence[ScoringRule],
+    judges: Sequence[RuleEvaluator],
+    now: datetime,
+) -> set[UUID]:
+    """Judge, fold and sum up. Whose score has changed is put on the timetable, so that other wheels hear of it."""
+    if not contact_ids:
+        return set()
+    owners = _owners(workspace_id, contact_ids)
+    # A statement judges rules of one event name that are decided alike.
+    alike: dict[tuple[str, bool], list[RuleEvaluator]] = defaultdict(list)
+    for judge in judges:
+        alike[judge.rule.event_name, judge.needs_contact].append(judge)
+    origins = list({contact_id for pair in owners for contact_id in pair})
+    for (name, _), named in alike.items():
+        source = events_of_contacts(workspace_id, owners, name)
+        evaluate_events(workspace_id, source, Sql("s.contact_id = ANY(%s)", (origins,)), named, now)
+    recalculate_ledger(workspace_id, contact_ids, rules, now)
+    changed = sum_up(workspace_id, contact_ids, now)
+    schedule_timers(workspace_id, [(SCORE_TIMER_KEY, contact_id, now) for contact_id in changed])
+    return changed
+
+
+def evaluate_events(
+    workspace_id: UUID, source: Sql, scope: Sql, judges: Sequence[RuleEvaluator], now: datetime
+) -> None:
+    """Make the entries what the rules award for events, as far as the rules judge them.
+
+    `source` are the events, all of one name; `scope` says which entries `s` are theirs.
+    """
+    rule_ids = [judge.rule.id for judge in judges]
+    matched = matches(workspace_id, judges, source)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH matched AS MATERIALIZED (
+                SELECT *, (%s::uuid[])[place] AS rule_id FROM ({matched.text}) m
+                WHERE (%s::boolean[])[place] AND depth <= %s
+            ), held AS (
+                SELECT s.ctid AS place, s.event_id, s.rule_id
+                FROM scoring_scoreentry s
+                JOIN unnest(%s::uuid[], %s::timestamptz[]) AS rules (id, evaluates_from) ON rules.id = s.rule_id
+                CROSS JOIN LATERAL (
+                    SELECT received_at FROM events_event WHERE workspace_id = %s AND id = s.event_id OFFSET 0
+                ) e
+                WHERE s.workspace_id = %s AND {scope.text} AND e.received_at >= rules.evaluates_from
+            ), gone AS (
+                DELETE FROM scoring_scoreentry WHERE workspace_id = %s AND ctid = ANY (ARRAY(
+                    -- Grouped: joined, or looked up in a list that is thought to be long, the two would be read once
+                    -- for each other.
+                    SELECT min(place) FROM (
+                        SELECT place, event_id, rule_id FROM held
+                        UNION ALL SELECT NULL, event_id, rule_id FROM matched
+                    ) both_ GROUP BY event_id, rule_id HAVING count(*) = count(place)
+                ))
+            )
+            INSERT INTO scoring_scoreentry AS s
+                (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
+            SELECT gen_random_uuid(), %s, contact_id, rule_id, event_id, (%s::numeric[])[place], occurred_at, %s
+            FROM matched
+            ON CONFLICT (workspace_id, event_id, rule_id) DO UPDATE
+            SET points = excluded.points, contact_id = excluded.contact_id, occurred_at = excluded.occurred_at
+            WHERE (s.points, s.contact_id, s.occurred_at)
+                IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
+            """,
+            [
+                rule_ids,
+                *matched.parameters,
+                [judge.rule.active for judge in judges],
+                MAX_DEPTH,
+                rule_ids,
+                [judge.evaluates_from for judge in judges],
+                workspace_id,
+                workspace_id,
+                *scope.parameters,
+                workspace_id,
+                workspace_id,
+                [judge.rule.points for judge in judges],
+                now,
+            ],
+        )
+
+
+def recalculate_ledger(
+    workspace_id: UUID, contact_ids: Sequence[UUID], rules: Sequence[ScoringRule], now: datetime
+) -> None:
+    """Fold the ledger of contacts under rules; where points merely add up, every entry counts."""
+    ordered = {rule.id: rule for rule in rules if not rule.terms.are_plain}
+    ledger = entries_of(workspace_id, contact_ids, ordered)
+    settled = [
+        recalculate_entries(ordered[rule_id], entries, now) for (_, rule_id), entries in ledger.items()
+    ]
+    in_scope = {
+        "workspace_id": workspace_id,
+        "contact_id__in": contact_ids,
+        "rule_id__in": [rule.id for rule in rules],
+    }
+    kept = {(one.contact_id, one.rule.id) for one in settled}
+    stale = [
+        row_id
+        for row_id, contact_id, rule_id in RuleScore.objects.filter(**in_scope).values_list(
+            "id", "contact_id", "rule_id"
+        )
+        if (contact_id, rule_id) not in kept
+    ]
+    RuleScore.objects.filter(workspace_id=workspace_id, id__in=stale).delete()
+    plain = [rule.id for rule in rules if rule.terms.are_plain]
+    ScoreEntry.objects.filter(**{**in_scope, "rule_id__in": plain}, is_superseded=True).update(
+        is_superseded=False
+    )
+    mark_entries(workspace_id, [(one.rule.id, one.marks) for one in settled])
+    write_rule_scores(workspace_id, settled)
+    schedule_decay(workspace_id, settled, now)
+
+
+_SUMS = """
+SELECT c.contact_id, sum(part.points) AS points
+FROM unnest(%s::uuid[]) AS c (contact_id)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN s.is_superseded OR r.id IS NOT NULL THEN 0 ELSE s.points END AS points
+    FROM scoring_scoreentry s
+    LEFT JOIN scoring_rulescore r ON r.workspace_id = %s AND r.contact_id = c.contact_id AND r.rule_id = s.rule_id
+    WHERE s.workspace_id = %s AND s.contact_id = c.contact_id
+    UNION ALL
+    SELECT included FROM scoring_rulescore WHERE workspace_id = %s AND contact_id = c.contact_id
+) part
+GROUP BY c.contact_id
+"""
+
+
+def sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
+    """Make the scores the sums of what stands; a contact without any entry has no score."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH sums AS MATERIALIZED ({_SUMS}), gone AS (
+                DELETE FROM contacts_contactscore WHERE workspace_id = %s AND contact_id = ANY(%s)
+                    AND contact_id NOT IN (SELECT contact_id FROM sums) RETURNING contact_id
+            ), written AS (
+                INSERT INTO contacts_contactscore AS s (id, workspace_id, contact_id, points, updated_at)
+                SELECT gen_random_uuid(), %s, contact_id, points, %s FROM sums ORDER BY contact_id
+                ON CONFLICT (workspace_id, contact_id) DO UPDATE
+                SET points = excluded.points, updated_at = excluded.updated_at
+                WHERE s.points <> excluded.points RETURNING contact_id
+            )
+            SELECT contact_id FROM gone UNION ALL SELECT contact_id FROM written
+            """,
+            [
+                list(contact_ids),
+                workspace_id,
+                workspace_id,
+                workspace_id,
+                workspace_id,
+                list(contact_ids),
+                workspace_id,
+                now,
+            ],
+        )
+        return {contact_id for (contact_id,) in cursor.fetchall()}

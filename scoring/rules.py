@@ -1,0 +1,176 @@
+"""Scoring rules, edited so that no event falls between the old rule and the new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Min
+
+from config import clock
+from events.models import Event, ParkedEffect
+from events.processing.effects import bump_rules_version
+from events.rules import find_rule_warnings, parse_rule
+from events.rules.nodes import Rule
+from events.rules.parser import declared_types, validate_segments
+from events.stream.outbox import LANE_COUNT
+from events.versioned_cache import VersionedEventNames
+from scoring.errors import InvalidScoringRule, ScoringRuleNotFound
+from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
+from scoring.signals import rescore_wanted
+
+EFFECT = "scoring.effects.apply_scoring_rules"
+# What decides which events earn how much: the choice, from now on or for all history, is about these.
+_EARNING = ("event_name", "condition", "points", "active")
+# How what was earned adds up: one fold of the whole ledger, so a change of these is for all of it.
+_FOLDING = ("decay_points", "decay_days", "max_score", "min_score", "limit_count", "limit_period")
+_EDITABLE = ("name", "description", *_EARNING, *_FOLDING, "updated_at")
+_RESCORING = (
+    "effective_from",
+    "rescore_started_at",
+    "rescore_lanes_done",
+    "rescore_reevaluates",
+    "rescore_seen_at",
+    "rescored_at",
+)
+
+
+def _names_of_rules(workspace_id: UUID) -> Iterable[str]:
+    return ScoringRule.objects.filter(workspace_id=workspace_id, active=True).values_list(
+        "event_name", flat=True
+    )
+
+
+scored_names: Final = VersionedEventNames(_names_of_rules)
+
+
+def parked_key_of(rule_id: UUID) -> str:
+    """Return what parked events of a rule are parked under."""
+    return f"rule:{rule_id}"
+
+
+@transaction.atomic
+def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> ScoringRule:
+    """Set the values on a rule, new or not, and save it.
+
+    With `rescore` the rule as it is then holds for all history, else what was received before keeps what it earned.
+    Limits, decay and bounds are of the whole ledger either way. What follows is done by the workers, lane by lane;
+    while they judge all history, an edit is for all history too, for what the old rule gave is not all known yet.
+
+    Runs of effects that began under the old rule are waited for; later ones see the new one.
+    Raises InvalidCondition, InvalidScoringRule or ScoringRuleNotFound.
+    """
+    for name, value in values.items():
+        setattr(rule, name, value)
+    # Edits of one workspace's rules wait for one another here, so what stands now stands until the commit.
+    bump_rules_version(rule.workspace_id)
+    validate_rule(rule)
+    now = rule.updated_at = clock.now()
+    if rule._state.adding:
+        rule.created_at = rule.effective_from = now
+        if rescore:
+            _begin_rescore(rule, now, judges=True)
+        rule.save(force_insert=True)
+        return rule
+    standing = _standing(rule)
+    for name in _RESCORING:
+        setattr(rule, name, getattr(standing, name))
+    is_judging = standing.is_rescoring and standing.rescore_reevaluates
+    is_other_rule = _differs(rule, standing, _EARNING)
+    if rescore or (is_other_rule and is_judging):
+        _begin_rescore(rule, now, judges=True)
+    else:
+        if is_other_rule:
+            rule.effective_from = _unevaluated_since(rule) or now
+        if _differs(rule, standing, _FOLDING):
+            _begin_rescore(rule, now, judges=is_judging)
+    rule.save(update_fields=[*_EDITABLE, *_RESCORING])
+    return rule
+
+
+@transaction.atomic
+def rescore_rule(rule: ScoringRule) -> ScoringRule:
+    """Have all history judged by the rule as it stands. Raises ScoringRuleNotFound."""
+    bump_rules_version(rule.workspace_id)
+    standing = _standing(rule)
+    _begin_rescore(standing, clock.now(), judges=True)
+    standing.save(update_fields=_RESCORING)
+    return standing
+
+
+@transaction.atomic
+def delete_rule(rule: ScoringRule) -> None:
+    """Delete a rule; what it has given stays in the ledger and in the scores, and decays as it did."""
+    bump_rules_version(rule.workspace_id)
+    ScoringRule.objects.filter(workspace_id=rule.workspace_id, id=rule.id).update(deleted_at=clock.now())
+
+
+def finish_lane(rule: ScoringRule, lane: int, now: datetime) -> bool:
+    """Note that a lane is re-scored, unless the rule was edited meanwhile. Returns whether it was the last one."""
+    rows = ScoringRule.with_deleted.filter(id=rule.id, rescore_started_at=rule.rescore_started_at)
+    rows.update(rescore_lanes_done=F("rescore_lanes_done").bitor(1 << lane), rescore_seen_at=now)
+    return bool(
+        rows.filter(rescore_lanes_done=(1 << LANE_COUNT) - 1, rescored_at=None).update(rescored_at=now)
+    )
+
+
+def validate_rule(rule: ScoringRule) -> Rule:
+    """Return the rule's condition, read. Raises InvalidCondition or InvalidScoringRule."""
+    if (rule.decay_points is None) != (rule.decay_days is None):
+        raise InvalidScoringRule("decay_days", "Decay needs both points and days.")
+    if rule.decay_days is not None and not 1 <= rule.decay_days <= LONGEST_DECAY_DAYS:
+        raise InvalidScoringRule("decay_days", f"Must be from 1 to {LONGEST_DECAY_DAYS}.")
+    if rule.decay_points is not None and rule.decay_points < 0:
+        raise InvalidScoringRule("decay_points", "Must not be negative.")
+    if rule.min_score is not None and rule.max_score is not None and rule.min_score > rule.max_score:
+        raise InvalidScoringRule("max_score", "The cap must not be below the floor.")
+    if rule.limit_count == 0:
+        raise InvalidScoringRule("limit_count", "Must be at least 1.")
+    tree = parse_rule(rule.condition, about_event=rule.event_name, types=declared_types(rule.workspace_id))
+    validate_segments(rule.workspace_id, tree, rule.condition)
+    return tree
+
+
+def rule_warnings(rule: ScoringRule) -> list[str]:
+    """Return a sentence for each thing that the rule speaks of and that was never seen, or is of another kind."""
+    tree = parse_rule(rule.condition, about_event=rule.event_name)
+    return find_rule_warnings(rule.workspace_id, tree, about=rule.event_name)
+
+
+def _standing(rule: ScoringRule) -> ScoringRule:
+    standing = (
+        ScoringRule.objects.filter(workspace_id=rule.workspace_id, id=rule.id).select_for_update().first()
+    )
+    if standing is None:
+        raise ScoringRuleNotFound
+    return standing
+
+
+def _differs(rule: ScoringRule, standing: ScoringRule, names: tuple[str, ...]) -> bool:
+    return any(getattr(rule, name) != getattr(standing, name) for name in names)
+
+
+def _begin_rescore(rule: ScoringRule, now: datetime, *, judges: bool) -> None:
+    rule.rescore_started_at = rule.rescore_seen_at = now
+    rule.rescore_lanes_done = 0
+    rule.rescored_at = None
+    rule.rescore_reevaluates = judges
+    if judges:
+        rule.effective_from = None
+    rescore_wanted.send(sender=ScoringRule, workspace_id=rule.workspace_id, rule_id=rule.id)
+
+
+def _unevaluated_since(rule: ScoringRule) -> datetime | None:
+    """Return the receipt of the first event that waits because the rule failed: no later one has been judged."""
+    parked = ParkedEffect.objects.filter(
+        workspace_id=rule.workspace_id, effect=EFFECT, subject=parked_key_of(rule.id)
+    ).values_list("event_ids", flat=True)
+    event_ids = [event_id for ids in parked for event_id in ids]
+    if not event_ids:
+        return None
+    events = Event.objects.filter(workspace_id=rule.workspace_id, id__in=event_ids)
+    earliest: datetime | None = events.aggregate(first=Min("received_at"))["first"]
+    return earliest

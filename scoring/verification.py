@@ -1,0 +1,306 @@
+"""Scores recomputed from the stream, apart from all that keeps them, and held against what is stored.
+
+A chunk of contacts is read in one snapshot, so nothing that runs meanwhile is taken for a difference, and nothing
+waits: what the snapshot's outbox and timetable still hold has not been applied in it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Q
+
+from config import clock
+from contacts.merging.reassignment import under_way
+from contacts.models import Contact, ContactScore, Merge
+from events.models import Event, EventBatch, ParkedEffect, Timer
+from events.processing.effects import lock_lane
+from events.rules.event_matching import ALWAYS
+from events.rules.nodes import EventLeaf, PropertyLeaf, Rule
+from events.rules.reference import EventRecord, Person, holds, passes
+from events.stream.derived_events import MAX_DEPTH
+from events.stream.outbox import lane_of
+from events.stream.queries import named_events_of
+from scoring.calculation import fold, next_decay
+from scoring.models import RuleScore, ScoreEntry, ScoringRule
+from scoring.rescoring import reevaluate_contacts, rescore_contacts
+from scoring.rule_matching import read
+from scoring.rule_scores import SCORE_TIMER_KEY
+from scoring.rules import EFFECT, parked_key_of
+
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is stored of a contact's score, and what it should be."""
+
+    contact_id: UUID
+    what: str
+    # Of what a rule gave that asks for more than the event: only a judgement anew mends it.
+    rule_id: UUID | None = None
+
+    def __str__(self) -> str:
+        return f"contact {self.contact_id}: {self.what}"
+
+
+def verify_contacts(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Difference]:
+    """Recompute the scores of contacts, and of those merged into them. Changes nothing and locks nothing."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return list(_Recount(workspace_id, contact_ids).differences())
+
+
+def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
+    """Bring the scores of contacts in line with the stream, a lane at a time."""
+    lanes: dict[int, list[UUID]] = defaultdict(list)
+    for contact_id in contact_ids:
+        lanes[lane_of(contact_id)].append(contact_id)
+    for lane, ids in lanes.items():
+        with lock_lane(workspace_id, lane):
+            rescore_contacts(workspace_id, ids)
+            left: dict[UUID, set[UUID]] = defaultdict(set)
+            for one in _Recount(workspace_id, ids).differences():
+                if one.rule_id is not None:
+                    left[one.rule_id].add(one.contact_id)
+            for rule_id, differing in left.items():
+                reevaluate_contacts(workspace_id, differing, rule_id)
+
+
+_UNDER_WAY = timedelta(seconds=10)
+"""So long before another an event may have been received, and yet been recorded after the other was judged."""
+
+
+_MOST_EVENTS = 1_000
+"""Of a contact, for a rule that asks for earlier events: each is judged with all before it."""
+
+
+def _asks_events_only(tree: Rule) -> bool:
+    return all(isinstance(leaf, EventLeaf | PropertyLeaf) for leaf in tree.root.leaves())
+
+
+def _may_earn(rule: ScoringRule, event: Event) -> bool:
+    return rule.active and event.name == rule.event_name and event.depth <= MAX_DEPTH
+
+
+def _may_have_come_later(one: Event, judged: Event) -> bool:
+    return one.id != judged.id and one.received_at > judged.received_at - _UNDER_WAY
+
+
+def _by_name(events: Sequence[Event]) -> dict[str, list[EventRecord]]:
+    by_name: dict[str, list[EventRecord]] = defaultdict(list)
+    for event in events:
+        by_name[event.name].append(_event_record(event))
+    return by_name
+
+
+def _event_record(event: Event) -> EventRecord:
+    return EventRecord(event.id, event.name, event.occurred_at, event.properties, event.context)
+
+
+class _Recount:
+    """One snapshot of some contacts: what should be, from the stream, beside what is."""
+
+    def __init__(self, workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
+        self.workspace_id = workspace_id
+        # What is on its way from one contact to another is with neither wholly.
+        moving = under_way(workspace_id)
+        self.contacts = [contact_id for contact_id in contact_ids if contact_id not in moving]
+        merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=self.contacts)
+        self.owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in self.contacts}
+        self.owners |= {one: into for one, into in merged.values_list("id", "merged_into_id") if into}
+        # Only now, with its first look, is the snapshot taken: what is in it has happened.
+        self.now = clock.now()
+        rules = list(ScoringRule.with_deleted.in_workspace(workspace_id).order_by("id"))
+        # What is being re-scored is between two rules.
+        self.rescoring = {rule.id for rule in rules if rule.is_rescoring}
+        self.rules = {rule.id: rule for rule in rules}
+        self.open = self._open_events()
+        self.stored: dict[UUID, dict[UUID, list[ScoreEntry]]] = defaultdict(lambda: defaultdict(list))
+        for entry in ScoreEntry.objects.filter(
+            workspace_id=workspace_id, contact_id__in=self.owners
+        ).order_by("occurred_at", "event_id"):
+            self.stored[entry.contact_id][entry.rule_id].append(entry)
+
+    def differences(self) -> Iterator[Difference]:
+        """Compare the ledger, then what is folded of it, then the sums."""
+        for rule in self.rules.values():
+            if rule.deleted_at is None and rule.id not in self.rescoring:
+                yield from self._ledger_differences(rule)
+        due = dict(
+            Timer.objects.filter(
+                workspace_id=self.workspace_id, timer_key=SCORE_TIMER_KEY, contact_id__in=self.owners
+            ).values_list("contact_id", "due_at")
+        )
+        folded: dict[UUID, dict[UUID, RuleScore]] = defaultdict(dict)
+        for row in RuleScore.objects.filter(
+            workspace_id=self.workspace_id, contact_id__in=self.owners, rule_id__in=self.rules
+        ):
+            folded[row.contact_id][row.rule_id] = row
+        scores = dict(
+            ContactScore.objects.filter(
+                workspace_id=self.workspace_id, contact_id__in=self.owners
+            ).values_list("contact_id", "points")
+        )
+        for contact_id, owner_id in self.owners.items():
+            for what in self._value_differences(contact_id, folded[contact_id], due.get(contact_id)):
+                yield Difference(owner_id, what)
+            for what in self._score_differences(contact_id, folded[contact_id], scores.get(contact_id)):
+                yield Difference(owner_id, what)
+
+    def _ledger_differences(self, rule: ScoringRule) -> Iterator[Difference]:
+        """Compare entries with what the stream earns, for the events that the rule judges."""
+        judge = read(rule, rule.effective_from)
+        if judge.needs_contact and not _asks_events_only(judge.tree):
+            return
+        answer = self._evaluated_with_history if judge.needs_contact else self._evaluated_alone
+        judged = answer(rule, judge.tree, self._events(rule))
+        anew = rule.id if judge.needs_contact else None
+        waiting = self.open | self._parked_events(rule)
+        stored = {
+            entry.event_id: entry for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())
+        }
+        for event_id, (contact_id, matches) in judged.items():
+            entry = stored.get(event_id)
+            if entry is None:
+                if matches and event_id not in waiting:
+                    what = f"event {event_id} earned nothing under rule {rule.id}"
+                    yield Difference(contact_id, what, anew)
+            elif not matches:
+                what = f"event {event_id} earned points under rule {rule.id}"
+                yield Difference(self.owners[entry.contact_id], what, anew)
+            else:
+                yield from self._entry_differences(entry, contact_id, rule)
+
+    def _entry_differences(
+        self, entry: ScoreEntry, contact_id: UUID, rule: ScoringRule
+    ) -> Iterator[Difference]:
+        if entry.points != rule.points:
+            what = f"event {entry.event_id} earned {entry.points}, not {rule.points}, under rule {rule.id}"
+            yield Difference(contact_id, what)
+        if entry.contact_id != contact_id:
+            # Both are wrong: who has it, and who has not.
+            for one in (contact_id, self.owners[entry.contact_id]):
+                yield Difference(one, f"event {entry.event_id} earned points for contact {entry.contact_id}")
+
+    def _events(self, rule: ScoringRule) -> dict[UUID, Event]:
+        """Return the events that the rule judges, and those that it awarded."""
+        awarded = [entry.event_id for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())]
+        # Two queries: each has an index of its own.
+        since = rule.effective_from or ALWAYS
+        named = named_events_of(self.workspace_id, self.owners, [rule.event_name], received_from=since)
+        others = Event.objects.filter(workspace_id=self.workspace_id, id__in=awarded, received_at__gte=since)
+        return {event.id: event for some in (named, others) for event in some}
+
+    def _evaluated_alone(
+        self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
+    ) -> dict[UUID, tuple[UUID, bool]]:
+        """Return whose events are, and whether each earns what the rule gives, which asks for nothing but them."""
+        return {
+            event.id: (
+                self.owners.get(event.contact_id, event.contact_id),
+                _may_earn(rule, event) and passes(tree.root, _event_record(event), event.occurred_at),
+            )
+            for event in events.values()
+            if event.contact_id is not None
+        }
+
+    def _evaluated_with_history(
+        self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
+    ) -> dict[UUID, tuple[UUID, bool]]:
+        """Judge by a condition that asks for earlier events too, where it is sure what was known of them then.
+
+        An outcome stays, whatever becomes known of the time before. So an event is left out beside one that may have
+        come in after it, and a contact that was ever merged.
+        """
+        histories: dict[UUID, list[Event]] = defaultdict(list)
+        alone = set(self.owners) - self._ever_merged()
+        names = {rule.event_name, *tree.event_names}
+        known = named_events_of(self.workspace_id, alone, names)
+        for event in sorted(known, key=lambda event: (event.occurred_at, event.id)):
+            if event.contact_id is not None:
+                histories[event.contact_id].append(event)
+        answers = {}
+        for contact_id, history in histories.items():
+            for event in history if len(history) <= _MOST_EVENTS else ():
+                if event.id not in events:
+                    continue
+                before = [one for one in history if one.occurred_at <= event.occurred_at]
+                if not any(_may_have_come_later(one, event) for one in before):
+                    person = Person(contact_id, {}, {}, events=_by_name(before))
+                    does_match = holds(
+                        tree.root, person, event.occurred_at, lambda _: False, _event_record(event)
+                    )
+                    answers[event.id] = (contact_id, _may_earn(rule, event) and does_match)
+        return answers
+
+    def _ever_merged(self) -> set[UUID]:
+        of_chunk = Q(survivor_id__in=self.owners) | Q(merged_id__in=self.owners)
+        merges = Merge.objects.filter(of_chunk, workspace_id=self.workspace_id)
+        return {one for pair in merges.values_list("survivor_id", "merged_id") for one in pair}
+
+    def _open_events(self) -> set[UUID]:
+        batches = EventBatch.objects.filter(workspace_id=self.workspace_id, is_repeat=False)
+        return {event_id for ids in batches.values_list("event_ids", flat=True) for event_id in ids}
+
+    def _parked_events(self, rule: ScoringRule) -> set[UUID]:
+        parked = ParkedEffect.objects.filter(workspace_id=self.workspace_id, effect=EFFECT)
+        return {
+            event_id
+            for subject, ids in parked.values_list("subject", "event_ids")
+            if subject == parked_key_of(rule.id) or not subject.startswith("rule:")
+            for event_id in ids
+        }
+
+    def _value_differences(
+        self, contact_id: UUID, folded: dict[UUID, RuleScore], due_at: datetime | None
+    ) -> Iterator[str]:
+        """Fold each rule's entries from the first one on, and compare the marks, the state and the timetable."""
+        for rule_id in {*self.stored[contact_id], *folded} - self.rescoring:
+            rule = self.rules.get(rule_id)
+            if rule is None:
+                continue
+            entries, row = self.stored[contact_id][rule_id], folded.get(rule_id)
+            outcome = fold(rule.terms, (entry.award for entry in entries), self.now)
+            if {entry.event_id for entry in entries if entry.is_superseded} != outcome.superseded:
+                yield f"the limit of rule {rule_id} leaves out the wrong entries"
+            if rule.terms.are_plain or outcome.state is None:
+                if row is not None:
+                    yield f"rule {rule_id} has a value of its own, and should not"
+            elif row is None or row.state != outcome.state:
+                yield f"the value of rule {rule_id} is {row and row.folded}, not {outcome.state.value}"
+            else:
+                yield from self._time_differences(rule, row, outcome.value, due_at)
+
+    def _time_differences(
+        self, rule: ScoringRule, row: RuleScore, value: Decimal, due_at: datetime | None
+    ) -> Iterator[str]:
+        """Until somebody looks at what is due, the score has in it what was right before."""
+        looked = min(self.now, due_at - _TICK) if due_at else self.now
+        if row.included not in (value, fold(rule.terms, (), looked, row.state).value):
+            yield f"the score includes {row.included} of rule {rule.id}, not {value}"
+        next_at = next_decay(rule.terms, row.state, self.now)
+        if next_at is not None and (due_at is None or due_at > next_at):
+            yield f"nobody will look when rule {rule.id} decays at {next_at:%Y-%m-%d %H:%M:%S}"
+
+    def _score_differences(
+        self, contact_id: UUID, folded: dict[UUID, RuleScore], score: Decimal | None
+    ) -> Iterator[str]:
+        ledger = self.stored[contact_id]
+        counting = [
+            entry.points
+            for rule_id, entries in ledger.items()
+            if rule_id not in folded
+            for entry in entries
+            if not entry.is_superseded
+        ]
+        total = sum([*counting, *(row.included for row in folded.values())], Decimal(0))
+        expected = total if any(ledger.values()) else None
+        if score != expected:
+            yield f"the score is {score}, not {expected}"

@@ -1,0 +1,412 @@
+"""Holding a draft against every contact, lane by lane in the background, and telling what its swap changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+
+from config import clock, ids
+from config.ids import NO_ID
+from contacts.models import Contact
+from events.aggregates.registry import (
+    ALL_LANES,
+    build_aggregates,
+    maintained_aggregates,
+    purge_aggregates,
+    register_aggregates,
+)
+from events.errors import InvalidCondition
+from events.models import EffectsLevel
+from events.processing.bisection import bisect_failures
+from events.processing.effects import bump_rules_version, lock_lane
+from events.processing.timers import cancel_timers
+from events.rules import AggregateSpec, aggregates_of_rule, parse_rule
+from events.stream.derived_events import record_derived_events
+from events.stream.outbox import LANE_COUNT
+from segments.errors import SegmentNotBuilt
+from segments.evaluation import LANE, evaluate_contacts
+from segments.models import Segment
+from segments.parking import park_rule_version
+from segments.plans import RuleVersion, parse_rule_version
+from segments.publication import MembershipChange, derived_event_of, publish_changes
+from segments.signals import segment_waits, versions_retired
+
+CHUNK = 2_000
+"""Contacts that are judged in one transaction: their lane's effects wait that long."""
+_DELETED_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """How far a build is; `state` is a Segment.Build, `is_publishing`: swapped, entries and exits being told."""
+
+    state: str
+    judged: int
+    total: int
+    # 0 to 1; a build with nothing to do is done.
+    fraction: float
+    started_at: datetime | None
+    is_publishing: bool
+    publishes: bool
+
+
+def progress_of(segment: Segment) -> BuildProgress:
+    """Return how far the segment's build is, from its row alone."""
+    # A lane that was begun again counts its contacts twice, and new contacts come meanwhile.
+    judged = min(segment.build_evaluated, segment.build_total)
+    is_running = segment.build == Segment.Build.RUNNING
+    return BuildProgress(
+        state=segment.build,
+        judged=judged if is_running else segment.build_total,
+        total=segment.build_total,
+        fraction=min(judged / segment.build_total, 1) if is_running and segment.build_total else 1.0,
+        started_at=segment.build_started_at,
+        is_publishing=segment.publishing_since is not None,
+        publishes=segment.build_publishes,
+    )
+
+
+def start_build(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: datetime) -> None:
+    """Make a rule the segment's draft, to be built; in the edit's transaction, with the rules held."""
+    retire(segment, segment.draft_version)
+    segment.draft_rule, segment.draft_version = raw, ids.uuid7()
+    segment.build, segment.build_publishes = Segment.Build.RUNNING, publishes
+    segment.build_started_at = segment.progressed_at = now
+    segment.build_lanes_done = segment.build_evaluated = 0
+    segment.build_total = Contact.objects.in_workspace(segment.workspace_id).canonical().count()
+    if segment.parked_at is None:
+        segment.error = ""
+    register_aggregates(segment.workspace_id, aggregates_of_rule(parse_rule(raw)))
+    segment_waits.send(sender=Segment, workspace_id=segment.workspace_id, segment_id=segment.id)
+
+
+def promote_draft(segment: Segment, now: datetime) -> None:
+    """Let the draft serve, which must be built; in a transaction that holds the rules and the row.
+
+    Raises SegmentNotBuilt.
+    """
+    if segment.draft_version is None or segment.build_lanes_done != ALL_LANES:
+        raise SegmentNotBuilt
+    retire(segment, segment.version)
+    segment.rule, segment.version = segment.draft_rule, segment.draft_version
+    segment.draft_rule = segment.draft_version = None
+    segment.build = Segment.Build.NONE
+    segment.parked_at, segment.error = None, ""
+    segment.published_at = segment.publishing_since = segment.progressed_at = now
+    segment.published_lanes = 0
+    segment_waits.send(sender=Segment, workspace_id=segment.workspace_id, segment_id=segment.id)
+
+
+def retire(segment: Segment, version: UUID | None) -> None:
+    """Have what a version has left deleted in the background."""
+    if version is not None:
+        versions_retired.send(sender=Segment, workspace_id=segment.workspace_id, versions=[version])
+
+
+def build_lane(
+    workspace_id: UUID,
+    segment_id: UUID,
+    lane: int,
+    *,
+    after: UUID | None = None,
+    at_most_seconds: float | None = None,
+) -> tuple[str, UUID | None]:
+    """Judge a lane's contacts by the draft. Returns "done", "nothing", "failed" or "more" with where to go on.
+
+    The last lane that is done publishes the draft, or marks it as built. Safe to run twice, even at once.
+    """
+    segment = _segment_with(workspace_id, segment_id, build=Segment.Build.RUNNING)
+    if segment is None or segment.draft_version is None:
+        return "nothing", None
+    if segment.build_lanes_done == ALL_LANES:
+        return _finish_build(workspace_id, segment_id), None
+    if segment.build_lanes_done >> lane & 1:
+        return "nothing", None
+    read = parse_rule_version(segment, segment.draft_rule, segment.draft_version)
+    if isinstance(read, tuple):
+        park_rule_version(workspace_id, *read, clock.now())
+        return "failed", None
+    started = monotonic()
+    if after is None:
+        with lock_lane(workspace_id, lane):
+            build_aggregates(workspace_id, lane, aggregates_of_rule(read.rule))
+    while chunk := _next_contacts(workspace_id, lane, after):
+        if (word := _build_chunk(workspace_id, read, lane, chunk)) != "done":
+            return word, None
+        after = chunk[-1]
+        if at_most_seconds is not None and monotonic() - started > at_most_seconds:
+            return "more", after
+    return _finish_lane(workspace_id, read, lane), None
+
+
+def publish_lane(
+    workspace_id: UUID,
+    segment_id: UUID,
+    lane: int,
+    *,
+    after: UUID | None = None,
+    at_most_seconds: float | None = None,
+) -> tuple[str, UUID | None]:
+    """Bring a lane's stays, and the stream, in line with who is in the published segment. Returns as build_lane."""
+    segment = _segment_with(workspace_id, segment_id, announcing_since__isnull=False)
+    if segment is None or segment.published_lanes >> lane & 1:
+        return "nothing", None
+    started = monotonic()
+    while True:
+        with lock_lane(workspace_id, lane):
+            if not _serving(segment).update(progressed_at=clock.now()):
+                return "nothing", None
+            chunk = _publish_chunk(segment, lane, after or NO_ID, clock.now())
+        if chunk is None:
+            break
+        after = chunk
+        if at_most_seconds is not None and monotonic() - started > at_most_seconds:
+            return "more", after
+    with transaction.atomic():
+        _serving(segment).update(published_lanes=F("published_lanes").bitor(1 << lane))
+        _serving(segment).filter(published_lanes=ALL_LANES).update(publishing_since=None)
+    return "done", None
+
+
+def run_build(workspace_id: UUID, segment_id: UUID) -> str:
+    """Build and announce all that is left, here and now: for commands and tests. Returns "done" or "nothing"."""
+    words = [
+        work(workspace_id, segment_id, lane)[0]
+        for work in (build_lane, publish_lane)
+        for lane in range(LANE_COUNT)
+    ]
+    return "done" if "done" in words else "nothing"
+
+
+def unfinished_segments(idle_seconds: float = 0) -> list[tuple[UUID, UUID]]:
+    """Return (workspace, segment) of all that are being built or announced, and stand still for so long."""
+    still = clock.now() - timedelta(seconds=idle_seconds)
+    rows = Segment.objects.unfinished().filter(progressed_at__lte=still).order_by("progressed_at")
+    return list(rows.values_list("workspace_id", "id"))
+
+
+def unfinished_lanes(workspace_id: UUID, segment_id: UUID) -> tuple[list[int], list[int]]:
+    """Return the lanes that are to be built, and those that are to be announced."""
+    segment = Segment.objects.in_workspace(workspace_id).unfinished().filter(id=segment_id).first()
+    if segment is None:
+        return [], []
+    building = []
+    if segment.build == Segment.Build.RUNNING:
+        # With every lane done, one is left to publish.
+        building = _lanes_without(segment.build_lanes_done) or [0]
+    announcing = _lanes_without(segment.published_lanes) if segment.publishing_since is not None else []
+    return building, announcing
+
+
+def workspaces_with_segments() -> list[UUID]:
+    """Return the workspaces that have, or once had, something in a segment, or measured for one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
+            " SELECT 1 FROM segments_membership m WHERE m.workspace_id = w.id) OR EXISTS ("
+            " SELECT 1 FROM segments_membershipperiod s WHERE s.workspace_id = w.id) OR EXISTS ("
+            " SELECT 1 FROM events_aggregate e WHERE e.workspace_id = w.id)"
+        )
+        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+
+
+def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
+    """Delete, in chunks, what versions and segments that are gone have left behind. Returns the rows.
+
+    `versions` are gone for certain: their rows of the timetable go too, which else go when they are due.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_STALE_VERSIONS, [workspace_id, workspace_id, workspace_id])
+        stale = [version for (version,) in cursor.fetchall()]
+        cursor.execute(_STALE_SEGMENTS, [workspace_id, workspace_id, workspace_id])
+        gone = [segment_id for (segment_id,) in cursor.fetchall()]
+    with transaction.atomic():
+        cancel_timers(workspace_id, timer_keys=[*versions, *stale])
+    deleted = sum(_delete_in_chunks("segments_membership", "version", workspace_id, one) for one in stale)
+    deleted += sum(
+        _delete_in_chunks("segments_membershipperiod", "segment_id", workspace_id, one) for one in gone
+    )
+    return deleted + purge_aggregates(workspace_id, partial(_wanted_measures, workspace_id))
+
+
+def _wanted_measures(workspace_id: UUID) -> set[AggregateSpec]:
+    """Return what the segments' rules read, those of drafts and of parked ones too; no other rules read measures."""
+    wanted: set[AggregateSpec] = set()
+    for rules in Segment.objects.in_workspace(workspace_id).dynamic().values_list("rule", "draft_rule"):
+        for raw in rules:
+            # One that cannot be read any more is judged by nobody.
+            with suppress(InvalidCondition):
+                wanted |= aggregates_of_rule(parse_rule(raw)) if raw is not None else frozenset()
+    return wanted
+
+
+def _segment_with(workspace_id: UUID, segment_id: UUID, **state: Any) -> Segment | None:
+    return Segment.objects.in_workspace(workspace_id).filter(id=segment_id, **state).first()
+
+
+def _lanes_without(bits: int) -> list[int]:
+    return [lane for lane in range(LANE_COUNT) if not bits >> lane & 1]
+
+
+def _next_contacts(workspace_id: UUID, lane: int, after: UUID | None) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
+            f" AND {LANE.format('id')} = %s ORDER BY id LIMIT %s",
+            [workspace_id, after or NO_ID, lane, CHUNK],
+        )
+        return [contact_id for (contact_id,) in cursor.fetchall()]
+
+
+def _build_chunk(
+    workspace_id: UUID, rule_version: RuleVersion, lane: int, contact_ids: Sequence[UUID]
+) -> str:
+    """Judge some contacts. Returns "done", "failed", or "nothing" where the draft is another by now."""
+    failed = []
+
+    def evaluate(_: object) -> None:
+        built = {kept.spec for kept in maintained_aggregates(workspace_id) if kept.lanes_built >> lane & 1}
+        evaluate_contacts(workspace_id, rule_version, contact_ids, built, clock.now())
+
+    def park_item(_: object, error: Exception) -> None:
+        failed.append(error)
+        park_rule_version(workspace_id, rule_version, error, clock.now())
+
+    with lock_lane(workspace_id, lane, timeout_seconds=settings.TIMEOUTS["effects"].statement_seconds):
+        if not _draft(workspace_id, rule_version).exists():
+            return "nothing"
+        bisect_failures([rule_version], evaluate, park_item)
+        # Last, for lanes that are built at the same time wait here for one another.
+        _draft(workspace_id, rule_version).update(
+            build_evaluated=F("build_evaluated") + len(contact_ids), progressed_at=clock.now()
+        )
+    return "failed" if failed else "done"
+
+
+def _finish_lane(workspace_id: UUID, rule_version: RuleVersion, lane: int) -> str:
+    draft = _draft(workspace_id, rule_version)
+    draft.update(build_lanes_done=F("build_lanes_done").bitor(1 << lane), progressed_at=clock.now())
+    return _finish_build(workspace_id, rule_version.segment_id)
+
+
+@transaction.atomic
+def _finish_build(workspace_id: UUID, segment_id: UUID) -> str:
+    """Publish a draft whose lanes are all done, or mark it as built."""
+    done = Segment.objects.in_workspace(workspace_id).filter(
+        id=segment_id, build=Segment.Build.RUNNING, build_lanes_done=ALL_LANES
+    )
+    if not done.exists():
+        return "done"
+    bump_rules_version(workspace_id)
+    segment = done.select_for_update().first()
+    if segment is None:
+        return "done"
+    if segment.build_publishes:
+        promote_draft(segment, clock.now())
+    else:
+        segment.build = Segment.Build.DONE
+    segment.save()
+    return "done"
+
+
+def _draft(workspace_id: UUID, rule_version: RuleVersion) -> Any:
+    return Segment.objects.in_workspace(workspace_id).filter(
+        id=rule_version.segment_id, draft_version=rule_version.version, build=Segment.Build.RUNNING
+    )
+
+
+def _serving(segment: Segment) -> Any:
+    return Segment.objects.in_workspace(segment.workspace_id).filter(id=segment.id, version=segment.version)
+
+
+def _publish_chunk(segment: Segment, lane: int, after: UUID, now: datetime) -> UUID | None:
+    """Tell of some contacts, by id. Returns the last that was looked at, None if there is none left."""
+    workspace_id = segment.workspace_id
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MEMBERS_AND_PERIODS,
+            {
+                "workspace": workspace_id,
+                "version": segment.version,
+                "segment": segment.id,
+                "after": after,
+                "lane": lane,
+                "limit": CHUNK,
+            },
+        )
+        rows: list[tuple[UUID, bool, bool]] = cursor.fetchall()
+    if not rows:
+        return None
+    moves = [
+        MembershipChange(segment.id, contact_id, is_in, now)
+        for contact_id, is_in, is_told in rows
+        if is_in != is_told
+    ]
+    level = EffectsLevel.ALL if segment.starts_campaigns else EffectsLevel.SCORES_AND_SEGMENTS
+    news = publish_changes(workspace_id, moves)
+    record_derived_events(
+        workspace_id, [derived_event_of(one, segment.name, level=level) for one in news], now=now
+    )
+    return max(contact_id for contact_id, _, _ in rows)
+
+
+def _delete_in_chunks(table: str, column: str, workspace_id: UUID, value: UUID) -> int:
+    total, count = 0, 1
+    while count:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE workspace_id = %s AND id = ANY (ARRAY("
+                f" SELECT id FROM {table} WHERE workspace_id = %s AND {column} = %s LIMIT %s))",
+                [workspace_id, workspace_id, value, _DELETED_AT_ONCE],
+            )
+            count = cursor.rowcount
+        total += count
+    return total
+
+
+_MEMBERS_AND_PERIODS = f"""
+SELECT contact_id, bool_or(is_in), bool_or(is_told) FROM (
+    (SELECT contact_id, true AS is_in, false AS is_told FROM segments_membership
+    WHERE workspace_id = %(workspace)s AND version = %(version)s AND contact_id > %(after)s
+        AND {LANE.format("contact_id")} = %(lane)s
+    ORDER BY contact_id LIMIT %(limit)s)
+    UNION ALL
+    (SELECT contact_id, false, true FROM segments_membershipperiod
+    WHERE workspace_id = %(workspace)s AND segment_id = %(segment)s AND left_at IS NULL
+        AND contact_id > %(after)s AND {LANE.format("contact_id")} = %(lane)s
+    ORDER BY contact_id LIMIT %(limit)s)
+) both_ GROUP BY contact_id ORDER BY contact_id LIMIT %(limit)s
+"""
+# One step in the index from each value to the next, however many rows it has.
+_STALE_VERSIONS = """
+WITH RECURSIVE found (version) AS (
+    (SELECT version FROM segments_membership WHERE workspace_id = %s ORDER BY version LIMIT 1)
+    UNION ALL
+    SELECT (SELECT m.version FROM segments_membership m
+        WHERE m.workspace_id = %s AND m.version > found.version ORDER BY m.version LIMIT 1)
+    FROM found WHERE found.version IS NOT NULL
+)
+SELECT version FROM found WHERE version IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM segments_segment s WHERE s.workspace_id = %s AND found.version IN (s.version, s.draft_version))
+"""
+_STALE_SEGMENTS = """
+WITH RECURSIVE found (segment_id) AS (
+    (SELECT segment_id FROM segments_membershipperiod WHERE workspace_id = %s ORDER BY segment_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT m.segment_id FROM segments_membershipperiod m
+        WHERE m.workspace_id = %s AND m.segment_id > found.segment_id ORDER BY m.segment_id LIMIT 1)
+    FROM found WHERE found.segment_id IS NOT NULL
+)
+SELECT segment_id FROM found WHERE segment_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM segments_segment s WHERE s.workspace_id = %s AND found.segment_id = s.id)
+"""

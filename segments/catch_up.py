@@ -1,0 +1,174 @@
+"""Moments that passed before their turn came: what is to be decided as of each, with the scores as they were then."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from config.ids import time_of
+from events.models import Event
+from events.processing.effects import EffectBatch, EffectEvent
+from events.rules import AggregateSpec
+from events.rules.nodes import RelativeWindow
+from scoring.history import ScoreHistory, score_histories, scores_shown_as
+from scoring.rule_scores import SCORE_TIMER_KEY
+from segments.invalidation import Affected
+from segments.plans import Plan, RuleVersion
+
+PROMPT = timedelta(seconds=5)
+"""What is decided so soon after its moment is decided by what is known now."""
+
+Pairs = dict[UUID, dict[UUID, datetime]]
+"""By version: the contacts to be judged, and each as of when."""
+
+
+@dataclass(slots=True)
+class CatchUp:
+    """The moments at which contacts are to be judged by rules, each once and in order."""
+
+    workspace_id: UUID
+    now: datetime
+    # By version and contact.
+    waiting: dict[tuple[UUID, UUID], set[datetime]] = field(default_factory=lambda: defaultdict(set))
+    histories: Mapping[UUID, ScoreHistory] = field(default_factory=dict)
+    # When events that waited long were received: as of then they are judged.
+    received: dict[UUID, datetime] = field(default_factory=dict)
+
+    def add(self, version: UUID, contact_id: UUID, moment: datetime) -> None:
+        """Have a contact judged by a rule as of a moment."""
+        self.waiting[version, contact_id].add(moment)
+
+    def add_to(self, pairs: Pairs, version: UUID, contact_id: UUID, moment: datetime) -> None:
+        """Have a contact judged as of a moment in this round; if it is its turn for another, the later one waits."""
+        other = pairs[version].setdefault(contact_id, moment)
+        if other != moment:
+            pairs[version][contact_id] = min(other, moment)
+            self.add(version, contact_id, max(other, moment))
+
+    def add_scores(self, plan: Plan) -> None:
+        """Look up what the scores were since, and have each decay judged at its moment."""
+        late = {
+            key: min(moments)
+            for key, moments in self.waiting.items()
+            if plan.rule_versions[key[0]].rule.reads_score and min(moments) < self.now - PROMPT
+        }
+        if not late:
+            return
+        contact_ids = {contact_id for _, contact_id in late}
+        self.histories = score_histories(
+            self.workspace_id, contact_ids, since=min(late.values()), until=self.now
+        )
+        for (version, contact_id), first in late.items():
+            decays = self.histories[contact_id].decays
+            self.waiting[version, contact_id].update(at for at in decays if at > first)
+
+    def take_next(self, again: Pairs) -> Pairs:
+        """Return the next moment of each pair; `again` has those that judging itself has found."""
+        pairs: Pairs = defaultdict(dict)
+        for version, moments in again.items():
+            pairs[version].update(moments)
+        for (version, contact_id), waiting in list(self.waiting.items()):
+            moment = pairs[version][contact_id] = min(*waiting, pairs[version].get(contact_id, self.now))
+            waiting.discard(moment)
+            if not waiting:
+                del self.waiting[version, contact_id]
+        return pairs
+
+    @contextmanager
+    def scores(self, rule_version: RuleVersion, moments: Mapping[UUID, datetime]) -> Iterator[None]:
+        """Have a rule read the scores of the moments, where they have passed long ago."""
+        past = {
+            contact_id: self.histories[contact_id].at(moment)
+            for contact_id, moment in moments.items()
+            if moment < self.now and contact_id in self.histories
+        }
+        if past and rule_version.rule.reads_score:
+            with scores_shown_as(self.workspace_id, past):
+                yield
+        else:
+            yield
+
+
+def collect_catch_up(batch: EffectBatch, plan: Plan, affected: Affected) -> CatchUp:
+    """Return the moments at which windows lapsed, scores decayed, and events came that have lapsed meanwhile."""
+    past = CatchUp(batch.workspace_id, batch.now)
+    _add_due(past, batch, plan)
+    _add_events(past, batch, plan, affected)
+    past.add_scores(plan)
+    return past
+
+
+def _add_due(past: CatchUp, batch: EffectBatch, plan: Plan) -> None:
+    scores = []
+    for decision in batch.due:
+        if decision.timer_key == SCORE_TIMER_KEY:
+            scores.append(decision)
+        elif decision.timer_key in plan.rule_versions:
+            past.add(decision.timer_key, decision.contact_id, decision.due_at)
+    if not scores:
+        return
+    reading = [one.version for one in plan.rule_versions.values() if one.is_serving and one.rule.reads_score]
+    for decision in scores:
+        if decision.contact_id in batch.scores_changed:
+            for version in reading:
+                past.add(version, decision.contact_id, decision.due_at)
+
+
+def _add_events(past: CatchUp, batch: EffectBatch, plan: Plan, affected: Affected) -> None:
+    """Have events that waited longer than a rule's window judged as of their receipt: as of now they are no more.
+
+    One that came late was no member at its receipt either. What went through the effects already has been told.
+    """
+    old = [event for event in batch.events if event.occurred_at < batch.now - PROMPT and not event.is_repeat]
+    if not old or not (shortest := _shortest_windows(plan, batch.now - old[0].occurred_at)):
+        return
+    past.received = _received_before(batch, old, min(shortest.values()))
+    waited: dict[tuple[UUID, str], list[EffectEvent]] = defaultdict(list)
+    for event in old:
+        if event.id in past.received:
+            waited[event.contact_id, event.name].append(event)
+    for version, length in shortest.items():
+        for contact_id, name in _affected_by_name(plan.rule_versions[version], affected):
+            for event in waited.get((contact_id, name), ()):
+                moment = past.received[event.id]
+                if event.occurred_at <= batch.now - length and moment >= time_of(version):
+                    past.add(version, contact_id, moment)
+
+
+def _affected_by_name(rule_version: RuleVersion, affected: Affected) -> set[tuple[UUID, str]]:
+    return {
+        (contact_id, trigger.event_name)
+        for trigger in rule_version.triggers
+        if isinstance(trigger, AggregateSpec)
+        for contact_id in affected.by_spec.get(trigger, ())
+    }
+
+
+def _shortest_windows(plan: Plan, age: timedelta) -> dict[UUID, timedelta]:
+    """Return the serving rules with a window that is over after so long, each with its shortest."""
+    found = {}
+    for version, rule_version in plan.rule_versions.items():
+        windows = [leaf.window for leaf in rule_version.rule.event_leaves]
+        lengths = [window.length for window in windows if isinstance(window, RelativeWindow)]
+        if rule_version.is_serving and lengths and min(lengths) <= age:
+            found[version] = min(lengths)
+    return found
+
+
+def _received_before(
+    batch: EffectBatch, events: Sequence[EffectEvent], length: timedelta
+) -> dict[UUID, datetime]:
+    """Return when those of the events were received that happened so long ago and have waited."""
+    event_ids = [event.id for event in events if event.occurred_at <= batch.now - length]
+    rows = Event.objects.filter(
+        workspace_id=batch.workspace_id,
+        id__in=event_ids,
+        id__gte=min(event_ids),
+        id__lte=max(event_ids),
+        received_at__lt=batch.now - PROMPT,
+    )
+    return dict(rows.values_list("id", "received_at"))

@@ -1,0 +1,474 @@
+"""Which event let a contact into a segment, or out of it: the one with which the rule began to say so.
+
+What came to be known of a contact in one run is taken away again, the last first, until the rule answers as before:
+the same SQL decides. What cannot be taken away, a change of the contact, is the cause where that changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from config.db.arrays import array
+from config.ids import NO_ID
+from contacts.models import ContactScore
+from events.id_bounds import known_until
+from events.models import Event
+from events.processing.effects import EffectBatch, EffectEvent
+from events.rules import CompiledRules, compile_rules
+from events.rules.batches import batch_rules
+from events.rules.compiler import bind
+from events.rules.nodes import AttributeLeaf, ChannelLeaf, CompanyLeaf, Leaf, TagLeaf
+from events.stream.lateness import are_late, level_of
+from events.stream.outbox import lane_of
+from scoring.history import scores_shown_as
+from scoring.models import ScoreEntry
+from scoring.rule_scores import SCORE_TIMER_KEY
+from segments.catch_up import CatchUp
+from segments.evaluation import MergedIds, Transition
+from segments.invalidation import CHANGES_CONTACT
+from segments.plans import Plan, RuleVersion
+
+_MOST_WAITING = 5_000
+"""Batches of the outbox that are looked through for what a decision has seen before its turn."""
+
+Causes = dict[tuple[UUID, UUID], EffectEvent | None]
+"""By version and contact; None: it was time."""
+
+
+@dataclass(slots=True)
+class _ChangeCause:
+    """One transition, and what may have caused it, each list in the order in which it came to be known."""
+
+    transition: Transition
+    # What the rule counts, or what earned points that it reads: that can be taken away again.
+    counted: list[EffectEvent] = field(default_factory=list)
+    # By event, where the rule reads the score.
+    points: Mapping[UUID, Decimal] = field(default_factory=dict)
+    # Changes of the contact, which cannot.
+    changes: list[EffectEvent] = field(default_factory=list)
+    is_timed: bool = False
+    # With the first `low` of `counted` the rule answers as before, with the first `high` as it does now.
+    low: int = 0
+    high: int = 0
+    is_counted: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known yet which of several it was."""
+        return self.high - self.low > 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the one event can have done it."""
+        rule = self.transition.rule_version.rule
+        return (
+            len(self.counted) == 1
+            and not (self.changes or self.is_timed or self.points)
+            and not (rule.reads_contact or rule.reads_score or rule.segment_ids)
+        )
+
+
+class CauseResolver:
+    """Finds the causes of what one run has decided."""
+
+    def __init__(self, batch: EffectBatch, plan: Plan, others: MergedIds, gone: set[UUID], past: CatchUp):
+        self.batch = batch
+        self.plan = plan
+        self.others = others
+        self.past = past
+        self.events: dict[UUID, list[EffectEvent]] = defaultdict(list)
+        for event in sorted(batch.events, key=lambda one: one.order):
+            self.events[event.contact_id].append(event)
+        self.timed = {(decision.timer_key, decision.contact_id) for decision in batch.due}
+        self.survivor_of = {
+            UUID(one): survivor for survivor, ids in others.items() for one in ids[1:-1].split(",")[1:]
+        }
+        self.gone = gone
+        self.waiting: dict[UUID, list[EffectEvent]] = defaultdict(list)
+        self.earned: dict[UUID, dict[UUID, Decimal]] = defaultdict(dict)
+        self.changed: dict[UUID, Mapping[str, Any]] = {}
+        # Of who came into a segment that others build on, or left it: by segment and contact.
+        self.of_segments: dict[tuple[UUID, UUID], EffectEvent | None] = {}
+
+    def look_up(self, transitions: Sequence[Transition]) -> None:
+        """Read what is needed to tell causes apart, for all that was decided."""
+        scanned = [
+            one for one in transitions if one.contact_id not in self.gone and self._scans(one.rule_version)
+        ]
+        self._read_waiting(scanned)
+        self._read_earned([one for one in transitions if one.rule_version.rule.reads_score])
+        self._read_changes(transitions)
+
+    def resolve_causes(self, wave: Sequence[Transition]) -> Causes:
+        """Return the causes of one wave: in it a contact moves once by a rule, lower segments first."""
+        moves = [self._move(one) for one in wave if one.contact_id not in self.gone]
+        self._take_away(moves)
+        causes: Causes = {
+            (one.rule_version.version, one.contact_id): self._merge_of(one.contact_id)
+            for one in wave
+            if one.contact_id in self.gone
+        }
+        for move in moves:
+            transition = move.transition
+            cause = self._cause(move)
+            causes[transition.rule_version.version, transition.contact_id] = cause
+            if self.plan.dependents:
+                self.of_segments[transition.segment_id, transition.contact_id] = cause
+        return causes
+
+    # What may have caused it -------------------------------------------------------------------------------
+
+    def _move(self, transition: Transition) -> _ChangeCause:
+        rule, contact_id, at = transition.rule_version.rule, transition.contact_id, transition.at
+        is_now = at >= self.batch.now
+        move = _ChangeCause(transition)
+        move.is_timed = not is_now or any(
+            (timer_key, contact_id) in self.timed
+            for timer_key in (transition.rule_version.version, SCORE_TIMER_KEY)
+        )
+        if is_now and rule.reads_score and contact_id in self.batch.scores_changed:
+            move.points = self.earned[contact_id]
+        names, until = rule.event_names, self._until(at)
+        for event in self.events.get(contact_id, ()):
+            if (event.name in names and event.occurred_at <= until) or event.id in move.points:
+                move.counted.append(event)
+            elif (
+                is_now
+                and _is_contact_event(event)
+                and (rule.reads_contact or event.name not in CHANGES_CONTACT)
+            ):
+                move.changes.append(event)
+        waiting = self.waiting.get(contact_id, ())
+        seen = [one for one in waiting if one.name in names and one.occurred_at <= until]
+        if seen and self._scans(transition.rule_version):
+            move.counted = sorted([*move.counted, *seen], key=lambda one: one.order)
+        move.high = len(move.counted)
+        return move
+
+    def _until(self, at: datetime) -> datetime:
+        """Return up to when events count for what is judged as of a moment."""
+        return at if at < self.batch.now else known_until(self.batch.now)
+
+    def _scans(self, rule_version: RuleVersion) -> bool:
+        """Whether the rule reads the stream, where what still waits for its effects is seen too."""
+        return not rule_version.aggregates <= self.plan.built or rule_version.reads_windows
+
+    def _read_waiting(self, transitions: Sequence[Transition]) -> None:
+        names = {name for one in transitions for name in one.rule_version.rule.event_names}
+        if not names:
+            return
+        owner_of = {
+            one: transition.contact_id
+            for transition in transitions
+            for one in self._ids_of(transition.contact_id)
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _WAITING,
+                [
+                    self.batch.workspace_id,
+                    sorted({lane_of(one) for one in set(owner_of.values())}),
+                    _MOST_WAITING,
+                    self.batch.workspace_id,
+                    array(owner_of),
+                    array(owner_of.values()),
+                    list(names),
+                ],
+            )
+            rows = cursor.fetchall()
+        moments = ((name, occurred_at, received_at) for _, _, name, occurred_at, *_, received_at in rows)
+        late = are_late(self.batch.workspace_id, moments)
+        for (id_, contact_id, name, occurred_at, source, depth, level, received_at), is_late in zip(
+            rows, late, strict=True
+        ):
+            own = level_of(level, is_late)
+            event = EffectEvent(
+                id_, contact_id, name, occurred_at, source, depth, own, False, received_at, is_late
+            )
+            self.waiting[contact_id].append(event)
+
+    def _ids_of(self, contact_id: UUID) -> list[UUID]:
+        ids = self.others.get(contact_id)
+        return [contact_id] if ids is None else [UUID(one) for one in ids[1:-1].split(",")]
+
+    def _read_earned(self, transitions: Sequence[Transition]) -> None:
+        contact_ids = {one.contact_id for one in transitions} & self.batch.scores_changed
+        event_ids = [event.id for one in contact_ids for event in self.events.get(one, ())]
+        if not event_ids:
+            return
+        entries = ScoreEntry.objects.filter(
+            workspace_id=self.batch.workspace_id, event_id__in=event_ids, is_superseded=False
+        )
+        for event_id, contact_id, points in entries.values_list("event_id", "contact_id", "points"):
+            owner = self.survivor_of.get(contact_id, contact_id)
+            earned = self.earned[owner]
+            earned[event_id] = earned.get(event_id, Decimal(0)) + points
+
+    def _read_changes(self, transitions: Sequence[Transition]) -> None:
+        """Read what has changed, where one of several changes of a contact is to be told from the others."""
+        contact_ids = {one.contact_id for one in transitions if one.rule_version.rule.reads_contact}
+        told = [
+            event.id
+            for contact_id in contact_ids
+            for events in [self.events.get(contact_id, ())]
+            if len(events) > 1
+            for event in events
+            if _is_contact_event(event)
+        ]
+        if told:
+            rows = Event.objects.filter(
+                workspace_id=self.batch.workspace_id, id__in=told, id__gte=min(told), id__lte=max(told)
+            )
+            self.changed = dict(rows.values_list("id", "properties"))
+
+    # Which of it was it ------------------------------------------------------------------------------------
+
+    def _take_away(self, moves: Sequence[_ChangeCause]) -> None:
+        """Find how much of what each move counts is needed: by halves, all moves at once."""
+        asked = []
+        for move in moves:
+            if move.is_plain:
+                move.is_counted = True
+            elif move.counted:
+                asked.append(move)
+        answers = self._answers(asked, [0] * len(asked))
+        for move, holds in zip(asked, answers, strict=True):
+            # Without all of it the rule says the same: something else has done it.
+            move.is_counted = holds is not move.transition.is_in
+        while still := [move for move in asked if move.is_counted and move.is_open]:
+            middles = [(move.low + move.high) // 2 for move in still]
+            answers = self._answers(still, middles)
+            for move, middle, holds in zip(still, middles, answers, strict=True):
+                if holds is move.transition.is_in:
+                    move.high = middle
+                else:
+                    move.low = middle
+
+    def _answers(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
+        """Return what each one's rule says with only so many of its events known."""
+        answers = [False] * len(moves)
+        together: dict[object, list[int]] = defaultdict(list)
+        for place, move in enumerate(moves):
+            rule_version = move.transition.rule_version
+            if known[place] == 0 and self._is_new(move):
+                answers[place] = self._holds_for_empty_contact(rule_version)
+            else:
+                together[self._batch_key(rule_version)].append(place)
+        for places in together.values():
+            some = [moves[place] for place in places]
+            holding = self._answers_in_batch(some, [known[place] for place in places])
+            for place, holds in zip(places, holding, strict=True):
+                answers[place] = holds
+        return answers
+
+    def _batch_key(self, rule_version: RuleVersion) -> object:
+        """Return what rules have in common that one statement can ask about."""
+        compiled = self._compiled(rule_version)
+        # A contact's score is to be shown without different events to each rule that reads it.
+        own = rule_version.version if rule_version.rule.reads_score else None
+        return compiled.joins.text, compiled.matches[0], own
+
+    def _answers_in_batch(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
+        rule_version = moves[0].transition.rule_version
+        scores = self._scores(moves, known)
+        moments = {move.transition.contact_id: move.transition.at for move in moves}
+        with self.past.scores(rule_version, moments), scores_shown_as(self.batch.workspace_id, scores):
+            return self._ask(moves, known)
+
+    def _is_new(self, move: _ChangeCause) -> bool:
+        """Whether nothing was known of the contact before that the rule could read."""
+        rule, contact_id = move.transition.rule_version.rule, move.transition.contact_id
+        created = any(event.name == "contact.created" for event in move.changes)
+        reads_more = rule.reads_contact or rule.reads_score or rule.segment_ids
+        return created and not reads_more and contact_id not in self.others and not move.is_timed
+
+    def _holds_for_empty_contact(self, rule_version: RuleVersion) -> bool:
+        if rule_version.version not in self.plan.holds_for_empty_contact:
+            nobody = _Row(NO_ID, "{}", self.batch.now, self.batch.now, "{}")
+            self.plan.holds_for_empty_contact[rule_version.version] = self._execute([rule_version], [nobody])[
+                0
+            ]
+        return self.plan.holds_for_empty_contact[rule_version.version]
+
+    def _scores(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> dict[UUID, Decimal]:
+        """Return what the scores are without what was earned by what is not known."""
+        missing: dict[UUID, Decimal] = {}
+        for move, number in zip(moves, known, strict=True):
+            unknown = move.counted[number:]
+            if points := sum((move.points.get(one.id, Decimal(0)) for one in unknown), Decimal(0)):
+                missing[move.transition.contact_id] = points
+        if not missing:
+            return {}
+        rows = ContactScore.objects.filter(workspace_id=self.batch.workspace_id, contact_id__in=list(missing))
+        stored = dict(rows.values_list("contact_id", "points"))
+        return {one: stored[one] - points for one, points in missing.items() if one in stored}
+
+    def _ask(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
+        rows = [
+            _Row(
+                move.transition.contact_id,
+                self.others.get(move.transition.contact_id) or array([move.transition.contact_id]),
+                move.transition.at,
+                self._until(move.transition.at),
+                array(one.id for one in move.counted[number:]),
+            )
+            for move, number in zip(moves, known, strict=True)
+        ]
+        return self._execute([move.transition.rule_version for move in moves], rows)
+
+    def _execute(self, rule_versions: Sequence[RuleVersion], rows: Sequence[_Row]) -> list[bool]:
+        """Ask of each row whether its rule, which are of one shape, holds."""
+        places = {
+            rule_version.version: place
+            for place, rule_version in enumerate({one.version: one for one in rule_versions}.values(), 1)
+        }
+        compiled = [self._compiled(self.plan.rule_versions[version]) for version in places]
+        rules = batch_rules(self.batch.workspace_id, compiled)
+        moments, untils = [row.as_of for row in rows], [row.until for row in rows]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _ASK.format(
+                    columns=rules.columns.text, matches=compiled[0].matches[0], joins=rules.joins.text
+                ),
+                [
+                    *rules.columns.parameters,
+                    array(row.contact_id for row in rows),
+                    array(row.ids for row in rows),
+                    array(moments),
+                    array(untils),
+                    array(row.unknown for row in rows),
+                    array(places[rule_version.version] for rule_version in rule_versions),
+                    *bind(rules.joins, self.batch.workspace_id, min(moments), max(untils)),
+                ],
+            )
+            holding = {place for (place,) in cursor.fetchall()}
+        return [place in holding for place in range(1, len(rows) + 1)]
+
+    def _compiled(self, rule_version: RuleVersion) -> CompiledRules:
+        compiled: CompiledRules | None = self.plan.as_if_unknown.get(rule_version.version)
+        if compiled is None:
+            # Aggregates cannot be read without some of their events.
+            compiled = self.plan.as_if_unknown[rule_version.version] = compile_rules(
+                [rule_version.rule], as_if_unknown=True
+            )
+        return compiled
+
+    def _cause(self, move: _ChangeCause) -> EffectEvent | None:
+        transition = move.transition
+        changes = self._relevant_changes(transition, move.changes)
+        segments = [
+            cause
+            for segment_id in transition.rule_version.rule.segment_ids
+            if (cause := self.of_segments.get((segment_id, transition.contact_id))) is not None
+        ]
+        if move.is_counted:
+            # Whoever did something was there before.
+            later = [one for one in changes if one.name != "contact.created"]
+            return max([move.counted[move.high - 1], *later, *segments], key=lambda one: one.order)
+        last = max([*changes, *segments], key=lambda one: one.order, default=None)
+        if last is not None:
+            return last
+        told = self._published_segment_events(transition) if transition.rule_version.rule.segment_ids else []
+        if told or move.is_timed:
+            return max(told, key=lambda one: one.order, default=None)
+        # Nothing that is known to matter; it is the run itself that was caused by these.
+        return max([*move.changes, *move.counted], key=lambda one: one.order, default=None)
+
+    def _published_segment_events(self, transition: Transition) -> list[EffectEvent]:
+        """Return the batch's news of the contact's segments."""
+        if transition.at < self.batch.now:
+            return []
+        own = self.events.get(transition.contact_id, ())
+        return [one for one in own if one.source == "system" and one.name.startswith("segment.")]
+
+    def _relevant_changes(self, transition: Transition, changes: Sequence[EffectEvent]) -> list[EffectEvent]:
+        """Return the changes that are of something which the rule reads; all of them where that is not known."""
+        leaves = list(transition.rule_version.rule.root.leaves())
+        return [
+            event
+            for event in changes
+            if event.name not in CHANGES_CONTACT
+            or event.id not in self.changed
+            or _matters(self.changed[event.id], leaves)
+        ]
+
+    def _merge_of(self, contact_id: UUID) -> EffectEvent | None:
+        """Return the merge that took a contact away, None where it was deleted."""
+        survivor = self.survivor_of.get(contact_id)
+        merges = (
+            [one for one in self.events.get(survivor, ()) if one.name == "contact.merged"] if survivor else []
+        )
+        return merges[-1] if merges else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A contact to ask a rule about, its ids and the events to leave out as PostgreSQL spells arrays."""
+
+    contact_id: UUID
+    ids: str
+    as_of: datetime
+    until: datetime
+    unknown: str
+
+
+def _is_contact_event(event: EffectEvent) -> bool:
+    return event.source == "system" and event.name.startswith("contact.")
+
+
+def _matters(changed: Mapping[str, Any], leaves: Iterable[Leaf]) -> bool:
+    """Tell whether a change is of something that one of the conditions reads."""
+    old, new = changed.get("old") or {}, changed.get("new") or {}
+    return any(_is_read(leaf, old, new) for leaf in leaves)
+
+
+def _is_read(leaf: Leaf, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    if isinstance(leaf, TagLeaf):
+        return any(leaf.name in (side.get("tags") or ()) for side in (old, new))
+    if isinstance(leaf, ChannelLeaf):
+        return leaf.channel in (old.get("channel"), new.get("channel"))
+    if isinstance(leaf, CompanyLeaf):
+        return "company" in new
+    if not isinstance(leaf, AttributeLeaf) or leaf.field == "score":
+        return False
+    if leaf.field.startswith("attributes."):
+        key = leaf.field.split(".")[1]
+        return any(key in (side.get("attributes") or {}) for side in (old, new))
+    key = _KEYS.get(leaf.field, leaf.field)
+    return leaf.field == "updatedAt" or key in old or key in new
+
+
+_KEYS = {"firstName": "first_name", "lastName": "last_name", "externalId": "external_id"}
+
+_WAITING = """
+SELECT e.id, w.owner, e.name, e.occurred_at, e.source, e.depth, b.level, e.received_at
+FROM (
+    SELECT event_ids, level FROM events_eventbatch
+    WHERE workspace_id = %s AND lane = ANY(%s) AND NOT is_repeat ORDER BY lane, id LIMIT %s
+) b
+CROSS JOIN LATERAL unnest(b.event_ids) AS one (id)
+CROSS JOIN LATERAL (
+    SELECT id, contact_id, name, occurred_at, source, depth, received_at FROM events_event
+    WHERE workspace_id = %s AND id = one.id OFFSET 0
+) e
+JOIN unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner) ON w.origin = e.contact_id
+WHERE e.name = ANY(%s)
+ORDER BY e.received_at, e.occurred_at, e.id
+"""
+_ASK = """
+SELECT b.place FROM (
+    SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.until, w.unknown::uuid[] AS unknown{columns}
+    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::int[])
+        WITH ORDINALITY AS w (contact_id, ids, as_of, until, unknown, g, place) OFFSET 0
+) b
+{joins}
+WHERE {matches}
+"""

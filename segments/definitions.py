@@ -1,0 +1,248 @@
+"""Segments made, changed, published and deleted, so that no event falls between the old rule and the new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from config import clock
+from events.errors import InvalidCondition
+from events.processing.effects import bump_rules_version
+from events.rules import Rule, find_rule_warnings, parse_rule
+from events.rules.parser import declared_types, referenced_segment_ids, validate_segments
+from scoring.models import ScoringRule
+from segments.build import promote_draft, retire, start_build
+from segments.errors import (
+    InvalidSegmentName,
+    SegmentExists,
+    SegmentHasNoDraft,
+    SegmentInUse,
+    SegmentIsStatic,
+    SegmentNotFound,
+)
+from segments.models import Segment
+from workspaces.models import Workspace
+
+
+def get_segment(workspace_id: UUID, segment_id: UUID) -> Segment:
+    """Return a segment. Raises SegmentNotFound."""
+    segment = Segment.objects.in_workspace(workspace_id).filter(id=segment_id).first()
+    if segment is None:
+        raise SegmentNotFound
+    return segment
+
+
+@transaction.atomic
+def create_segment(
+    workspace: Workspace,
+    *,
+    name: str,
+    description: str = "",
+    evaluation: str = Segment.Evaluation.DYNAMIC,
+    raw: Mapping[str, Any] | None = None,
+    starts_campaigns: bool = False,
+    publish: bool = True,
+) -> Segment:
+    """Make a segment; one with a rule is built in the background, and published then unless `publish` is False.
+
+    Raises InvalidCondition, InvalidSegmentName, SegmentExists, SegmentIsStatic.
+    """
+    bump_rules_version(workspace.id)
+    segment = Segment(
+        workspace=workspace,
+        name=_sound_name(name),
+        description=description,
+        evaluation=evaluation,
+        starts_campaigns=starts_campaigns,
+    )
+    if not segment.is_static:
+        check_rule(workspace.id, raw)
+        start_build(segment, dict(raw or {}), publishes=publish, now=clock.now())
+    elif raw is not None:
+        raise SegmentIsStatic
+    return _save(segment)
+
+
+@transaction.atomic
+def update_segment(
+    workspace: Workspace,
+    segment: Segment,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    raw: Mapping[str, Any] | None = None,
+    starts_campaigns: bool | None = None,
+    publish: bool = True,
+) -> Segment:
+    """Set what is not None. Another rule becomes the draft, is built, and is published then if `publish` says so.
+
+    Until then the old rule serves; that one given again drops the draft.
+    Raises InvalidCondition, InvalidSegmentName, SegmentExists, SegmentIsStatic.
+    """
+    segment = _hold(workspace, segment)
+    if name is not None:
+        segment.name = _sound_name(name)
+    if description is not None:
+        segment.description = description
+    if starts_campaigns is not None:
+        segment.starts_campaigns = starts_campaigns
+    if raw is not None:
+        _set_rule(segment, dict(raw), publish)
+    return _save(segment)
+
+
+@transaction.atomic
+def publish_segment(workspace: Workspace, segment: Segment) -> Segment:
+    """Swap the built draft in. Raises SegmentHasNoDraft, SegmentNotBuilt."""
+    segment = _hold(workspace, segment)
+    if not segment.has_draft:
+        raise SegmentHasNoDraft
+    promote_draft(segment, clock.now())
+    return _save(segment)
+
+
+@transaction.atomic
+def discard_draft(workspace: Workspace, segment: Segment) -> Segment:
+    """Drop the draft, built or not; what serves goes on. Raises SegmentHasNoDraft."""
+    segment = _hold(workspace, segment)
+    if not segment.has_draft:
+        raise SegmentHasNoDraft
+    _drop_draft(segment)
+    return _save(segment)
+
+
+@transaction.atomic
+def rebuild_segment(workspace: Workspace, segment: Segment) -> Segment:
+    """Build the rule anew: the draft's where there is one, else that which serves, and publish as that said.
+
+    A parked segment serves again once this is published. Raises SegmentIsStatic, SegmentHasNoDraft.
+    """
+    segment = _hold(workspace, segment)
+    if segment.is_static:
+        raise SegmentIsStatic
+    raw, publishes = segment.rule, True
+    if segment.has_draft:
+        raw, publishes = segment.draft_rule, segment.build_publishes
+    if raw is None:  # its only draft was given up
+        raise SegmentHasNoDraft
+    check_rule(workspace.id, raw, segment)
+    start_build(segment, dict(raw), publishes=publishes, now=clock.now())
+    return _save(segment)
+
+
+@transaction.atomic
+def delete_segment(workspace: Workspace, segment: Segment) -> None:
+    """Delete a segment; its memberships and stays go in the background, and nobody is told. Raises SegmentInUse."""
+    segment = _hold(workspace, segment)
+    if users := _users_of(segment):
+        raise SegmentInUse(users)
+    retire(segment, segment.version)
+    retire(segment, segment.draft_version)
+    segment.delete()
+
+
+def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) -> Rule:
+    """Read a rule of a segment, saved or not. Raises InvalidCondition: unknown segments and cycles too."""
+    rule = parse_rule(raw, types=declared_types(workspace_id))
+    validate_segments(workspace_id, rule, raw)
+    if segment is not None and rule.segment_ids:
+        segments = {one.id: one for one in Segment.objects.in_workspace(workspace_id)}
+        for path, target in referenced_segment_ids(raw):
+            if (chain := _chain(segments, target, segment.id)) is not None:
+                names = " → ".join([segment.name, *(segments[one].name for one in chain)])
+                raise InvalidCondition(path, f"The segment would build on itself: {names}.")
+    return rule
+
+
+def warnings(workspace_id: UUID, raw: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each thing that a valid rule speaks of and that was never seen."""
+    return find_rule_warnings(workspace_id, parse_rule(raw))
+
+
+def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UUID] | None:
+    """Return the way from one segment to another over the segments that each builds on, ends included."""
+    ways: dict[UUID, list[UUID]] = {start: [start]}
+    waiting = [start]
+    while waiting:
+        at = waiting.pop()
+        if at == goal:
+            return ways[at]
+        segment = segments.get(at)
+        rules = (segment.rule, segment.draft_rule) if segment is not None else ()
+        for target in {target for raw in rules for _, target in referenced_segment_ids(raw)} - ways.keys():
+            ways[target] = [*ways[at], target]
+            waiting.append(target)
+    return None
+
+
+def _hold(workspace: Workspace, segment: Segment) -> Segment:
+    """Wait for the runs under the old rules, then lock the segment: in this order, as everybody does."""
+    bump_rules_version(workspace.id)
+    held = Segment.objects.in_workspace(workspace.id).select_for_update().filter(id=segment.id).first()
+    if held is None:
+        raise SegmentNotFound
+    return held
+
+
+def _save(segment: Segment) -> Segment:
+    segment.updated_at = clock.now()
+    try:
+        with transaction.atomic():
+            segment.save()
+    except IntegrityError as error:
+        if "segment_name_unique" not in str(error):
+            raise
+        raise SegmentExists(segment.name) from error
+    return segment
+
+
+def _sound_name(name: str) -> str:
+    name = name.strip()
+    if not 0 < len(name) <= 255 or "\x00" in name:
+        raise InvalidSegmentName
+    return name
+
+
+def _set_rule(segment: Segment, raw: dict[str, Any], publish: bool) -> None:
+    if segment.is_static:
+        raise SegmentIsStatic
+    check_rule(segment.workspace_id, raw, segment)
+    if segment.has_draft and segment.build != Segment.Build.FAILED and _is_same(raw, segment.draft_rule):
+        segment.build_publishes = publish
+        if publish and segment.build == Segment.Build.DONE:
+            promote_draft(segment, clock.now())
+    elif _is_same(raw, segment.rule) and segment.parked_at is None:
+        if segment.has_draft:
+            _drop_draft(segment)
+    else:
+        start_build(segment, raw, publishes=publish, now=clock.now())
+
+
+def _is_same(raw: Any, other: Any) -> bool:
+    """Tell whether two rules are the same JSON; to Python, 1 is true."""
+    return json.dumps(raw, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _drop_draft(segment: Segment) -> None:
+    retire(segment, segment.draft_version)
+    segment.draft_rule = segment.draft_version = None
+    segment.build = Segment.Build.NONE
+    if segment.parked_at is None:
+        segment.error = ""
+
+
+def _users_of(segment: Segment) -> list[str]:
+    """Return the names of what builds on a segment."""
+    others = Segment.objects.in_workspace(segment.workspace_id).exclude(id=segment.id)
+    rules = ScoringRule.objects.filter(workspace_id=segment.workspace_id)
+    named: list[tuple[str, Any]] = [(other.name, [other.rule, other.draft_rule]) for other in others]
+    named += [(str(rule), [rule.condition]) for rule in rules]
+    return sorted(
+        name
+        for name, written in named
+        if any(target == segment.id for raw in written for _, target in referenced_segment_ids(raw))
+    )

@@ -1,0 +1,396 @@
+"""The decision itself: who fits which rules, set-based, in one statement that also writes what it finds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from config.db.arrays import array
+from config.db.plans import force_generic_plan
+from events.id_bounds import known_until
+from events.rules import AggregateSpec, CompiledRules, compile_rules
+from events.rules.batches import RuleBatch, batch_rules
+from events.rules.compiler import bind
+from segments.plans import Plan, RuleVersion
+
+MergedIds = Mapping[UUID, str]
+"""Contacts that speak for others too: the ids of all, their own first, as PostgreSQL spells an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A contact came into what a version of a rule says, or went out, at a moment."""
+
+    rule_version: RuleVersion
+    contact_id: UUID
+    is_in: bool
+    at: datetime
+
+    @property
+    def segment_id(self) -> UUID:
+        """The segment whose rule it is."""
+        return self.rule_version.segment_id
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What judging changed, and whom to judge again as of a moment that has passed already."""
+
+    transitions: list[Transition]
+    again: list[tuple[RuleVersion, UUID, datetime]]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationStatement:
+    """Judges contacts by groups of rules, writes memberships and timetable, and returns what changed.
+
+    The groups are of one shape, and a contact is judged by the group that it comes with: so what is alike is asked
+    once for all, however many rules there are.
+    """
+
+    groups: tuple[tuple[RuleVersion, ...], ...]
+    # The places, within a group, of the rules that go with time.
+    timed: tuple[int, ...]
+    text: str
+    rules: RuleBatch
+    # Of the rule_versions, group by group: the versions, their segments, and the versions that go with time.
+    ids: tuple[str, str, str]
+
+    @property
+    def size(self) -> int:
+        """The rules of a group."""
+        return len(self.groups[0])
+
+    def execute(
+        self,
+        workspace_id: UUID,
+        contact_ids: Collection[UUID],
+        others: MergedIds,
+        now: datetime,
+        moments: Mapping[UUID, datetime] | None = None,
+        groups: Sequence[int] = (),
+    ) -> Evaluated:
+        """Judge each contact as of its moment, or of now where there is none; by its group, or by the only one.
+
+        A moment before now leaves alone who came in after it. Groups are counted from 1.
+        """
+        judgement = Evaluated([], [])
+        parameters = self._parameters(workspace_id, contact_ids, others, now, moments or {}, groups)
+        with connection.cursor() as cursor:
+            cursor.execute(self.text, parameters)
+            for kind, place, contact_id, at in cursor.fetchall():
+                if kind == _AGAIN:
+                    group, timed = divmod(place - 1, len(self.timed))
+                    judgement.again.append((self.groups[group][self.timed[timed]], contact_id, at))
+                else:
+                    group, rule = divmod(place - 1, self.size)
+                    transition = Transition(self.groups[group][rule], contact_id, kind == _IN, at or now)
+                    judgement.transitions.append(transition)
+        return judgement
+
+    def _parameters(
+        self,
+        workspace_id: UUID,
+        contact_ids: Collection[UUID],
+        others: MergedIds,
+        now: datetime,
+        moments: Mapping[UUID, datetime],
+        groups: Sequence[int],
+    ) -> list[Any]:
+        versions, segments, timed = self.ids
+        # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
+        has_others = bool(others) and any(contact_id in others for contact_id in contact_ids)
+        # Who is judged as of now has no moment: nothing on the stream is still to come.
+        past = {contact_id: moment for contact_id, moment in moments.items() if moment < now}
+        until = known_until(now)
+        parameters = [
+            now,
+            until,
+            *self.rules.columns.parameters,
+            array(contact_ids),
+            array(others.get(contact_id) for contact_id in contact_ids) if has_others else "{}",
+            array(past.get(contact_id) for contact_id in contact_ids) if past else "{}",
+            array(groups),
+            # What was due has passed, and who has no moment is judged as of now.
+            *bind(self.rules.joins, workspace_id, min(past.values(), default=now), until),
+            versions,
+            workspace_id,
+            *([versions] if self.size > _FEW else []),
+            workspace_id,
+            segments,
+            versions,
+            now,
+            workspace_id,
+        ]
+        if self.timed:
+            return [*parameters, workspace_id, timed, now, workspace_id, versions, now, now, timed, now]
+        return [*parameters, versions, now, now]
+
+
+def evaluation_statement(
+    workspace_id: UUID, groups: Sequence[Sequence[RuleVersion]], built: Collection[AggregateSpec]
+) -> EvaluationStatement:
+    """Compile groups of rules into one statement. They must be of one shape: see `batch_groups`."""
+    return _statement(workspace_id, groups, [_compiled(group, built) for group in groups])
+
+
+def _statement(
+    workspace_id: UUID, groups: Sequence[Sequence[RuleVersion]], compiled: Sequence[CompiledRules]
+) -> EvaluationStatement:
+    first = compiled[0]
+    rules = batch_rules(workspace_id, compiled)
+    fits = ", ".join(
+        f"CASE WHEN {matches} THEN b.before + {place} END" for place, matches in enumerate(first.matches, 1)
+    )
+    timed = _timed(groups[0])
+    size, held = len(groups[0]), _HELD_OF_FEW if len(groups[0]) <= _FEW else _HELD_OF_MANY
+    text = _EVALUATE.format(
+        columns=rules.columns.text,
+        size=size,
+        joins=rules.joins.text,
+        fits=fits,
+        next_at=", ".join(first.next_at[place] for place in timed),
+        held=held.format(size=size),
+    )
+    if timed:
+        text += "".join(part.format(timed=len(timed)) for part in (_SCHEDULE, _RETURN, _RETURN_AGAIN))
+    else:
+        text += _RETURN
+    ids = (
+        array([rule_version.version for group in groups for rule_version in group]),
+        array([rule_version.segment_id for group in groups for rule_version in group]),
+        array([group[place].version for group in groups for place in timed]),
+    )
+    return EvaluationStatement(tuple(map(tuple, groups)), timed, text, rules, ids)
+
+
+def _compiled(rule_versions: Sequence[RuleVersion], built: Collection[AggregateSpec]) -> CompiledRules:
+    return compile_rules([rule_version.rule for rule_version in rule_versions], built=built)
+
+
+def _shape_of(rule_versions: Sequence[RuleVersion], compiled: CompiledRules) -> object:
+    """Return what groups of rules must have in common to be judged by one statement."""
+    return compiled.joins.text, tuple(compiled.matches), tuple(compiled.next_at), _timed(rule_versions)
+
+
+def _timed(rule_versions: Sequence[RuleVersion]) -> tuple[int, ...]:
+    return tuple(place for place, rule_version in enumerate(rule_versions) if rule_version.goes_with_time)
+
+
+def statement_of(workspace_id: UUID, plan: Plan, rule_versions: Sequence[RuleVersion]) -> EvaluationStatement:
+    """Return the statement for some rules of a plan, compiled once."""
+    key = tuple(rule_version.version for rule_version in rule_versions)
+    statement: EvaluationStatement | None = plan.statements.get(key)
+    if statement is None:
+        statement = plan.statements[key] = evaluation_statement(workspace_id, [rule_versions], plan.built)
+    return statement
+
+
+@dataclass(frozen=True, slots=True)
+class BatchGroups:
+    """Some groups of a level of a plan, by their places there, that one statement judges."""
+
+    places: tuple[int, ...]
+    statement: EvaluationStatement
+
+    def execute(
+        self, workspace_id: UUID, affected: Mapping[int, Collection[UUID]], others: MergedIds, now: datetime
+    ) -> list[Transition]:
+        """Judge contacts, by the place of their group in the level, as of now."""
+        contact_ids: list[UUID] = []
+        groups: list[int] = []
+        for number, place in enumerate(self.places, 1):
+            found = affected.get(place, ())
+            contact_ids += found
+            groups += [number] * len(found)
+        if not contact_ids:
+            return []
+        return self.statement.execute(workspace_id, contact_ids, others, now, groups=groups).transitions
+
+
+def batch_groups(workspace_id: UUID, plan: Plan, level: int) -> list[BatchGroups]:
+    """Return the groups of a level of a plan, those of one shape together, compiled once."""
+    if level not in plan.batches:
+        by_shape: dict[object, list[int]] = defaultdict(list)
+        groups = [group.rule_versions for group in plan.levels[level]]
+        compiled = [_compiled(rule_versions, plan.built) for rule_versions in groups]
+        for place, rule_versions in enumerate(groups):
+            by_shape[_shape_of(rule_versions, compiled[place])].append(place)
+        plan.batches[level] = [
+            BatchGroups(
+                tuple(some),
+                _statement(
+                    workspace_id, [groups[place] for place in some], [compiled[place] for place in some]
+                ),
+            )
+            for places in by_shape.values()
+            for start in range(0, len(places), _MAX_BATCHED_RULES)
+            for some in [places[start : start + _MAX_BATCHED_RULES]]
+        ]
+    batches: list[BatchGroups] = plan.batches[level]
+    return batches
+
+
+def evaluate_contacts(
+    workspace_id: UUID,
+    rule_version: RuleVersion,
+    contact_ids: Collection[UUID],
+    built: Collection[AggregateSpec],
+    now: datetime,
+) -> Evaluated:
+    """Hold contacts, whose lanes must be held, against one rule as of now; who stands no more is passed over."""
+    found = sorted(canonical(workspace_id, contact_ids))
+    if not found:
+        return Evaluated([], [])
+    with force_generic_plan():
+        others = merged_ids(workspace_id, found)
+        statement = evaluation_statement(workspace_id, [[rule_version]], built)
+        return statement.execute(workspace_id, found, others, now)
+
+
+def canonical(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the contacts that exist and were not merged into another."""
+    if not contact_ids:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(_CANONICAL, [array(contact_ids), workspace_id])
+        return {contact_id for (contact_id,) in cursor.fetchall()}
+
+
+def merged_ids(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the contacts into which others were merged, with all ids that they speak for."""
+    if not contact_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_MERGED_IDS, [array(contact_ids), workspace_id])
+        return dict(cursor.fetchall())
+
+
+def remove_memberships(
+    workspace_id: UUID, contact_ids: Collection[UUID], rule_versions: Mapping[UUID, RuleVersion], at: datetime
+) -> list[Transition]:
+    """Take contacts that stand no more out of all these versions."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)"
+            " AND version = ANY(%s) RETURNING version, contact_id",
+            [workspace_id, list(contact_ids), list(rule_versions)],
+        )
+        return [
+            Transition(rule_versions[version], contact_id, False, at)
+            for version, contact_id in cursor.fetchall()
+        ]
+
+
+def postpone(workspace_id: UUID, entries: Sequence[Transition]) -> None:
+    """Have contacts be members since a later moment than that which they were judged as of."""
+    if not entries:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _POSTPONE,
+            [
+                array([entry.rule_version.version for entry in entries]),
+                array([entry.contact_id for entry in entries]),
+                array(entry.at for entry in entries),
+                workspace_id,
+            ],
+        )
+
+
+_OUT, _IN, _AGAIN = 0, 1, 2
+
+_POSTPONE = """
+UPDATE segments_membership m SET since = later.at
+FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[]) AS later (version, contact_id, at)
+WHERE m.workspace_id = %s AND m.version = later.version AND m.contact_id = later.contact_id AND m.since < later.at
+"""
+
+# OFFSET 0 and the laterals keep it to one look-up by key a contact, whatever the planner thinks there is.
+_CANONICAL = """
+SELECT c.id FROM unnest(%s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = wanted.id AND merged_into_id IS NULL OFFSET 0
+) c
+"""
+_MERGED_IDS = """
+SELECT wanted.id, array_prepend(wanted.id, array_agg(f.id))::text FROM unnest(%s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id = wanted.id OFFSET 0
+) f
+GROUP BY wanted.id
+"""
+
+LANE = "(get_byte(uuid_send({}), 15) & 15)"
+"""events.stream.outbox.lane_of, in SQL."""
+# `held` and `fits` are places among the rules, ascending, so equal arrays mean that nothing changed. What goes
+# is deleted where it was seen to stand: by any key, a planner may read all memberships of the workspace instead.
+_EVALUATE = """
+WITH judged AS MATERIALIZED (
+SELECT b.contact_id, b.as_of, b.g, held.places AS held, held.tids AS held_tids, held.since AS held_since,
+array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
+FROM (
+SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of,
+COALESCE(w.as_of, %s::timestamptz) AS until, COALESCE(w.g, 1) AS g, (COALESCE(w.g, 1) - 1) * {size} AS before{columns}
+FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::int[]) AS w (contact_id, ids, as_of, g) OFFSET 0
+) b
+{joins}
+CROSS JOIN LATERAL (
+SELECT COALESCE(array_agg(m.place ORDER BY m.place), '{{}}') AS places,
+COALESCE(array_agg(m.tid ORDER BY m.place), '{{}}') AS tids,
+COALESCE(array_agg(m.since ORDER BY m.place), '{{}}') AS since
+FROM ({held}) m
+) held
+), entered AS (
+INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)
+SELECT gen_random_uuid(), %s, (%s::uuid[])[f.place], (%s::uuid[])[f.place], j.contact_id, j.as_of
+FROM judged j CROSS JOIN LATERAL unnest(j.fits) AS f (place)
+WHERE j.fits <> j.held AND f.place <> ALL (j.held)
+ON CONFLICT (workspace_id, version, contact_id) DO NOTHING
+RETURNING version, contact_id, since
+), going AS (
+SELECT h.tid, h.place, j.contact_id, j.as_of
+FROM judged j CROSS JOIN LATERAL unnest(j.held, j.held_tids, j.held_since) AS h (place, tid, since)
+WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= %s::timestamptz OR h.since <= j.as_of)
+), gone AS (
+DELETE FROM segments_membership m WHERE m.workspace_id = %s AND m.ctid = ANY (ARRAY(SELECT tid FROM going))
+RETURNING m.ctid AS tid
+)"""
+# Of many rules, a contact's memberships are read all at once; of few, they are looked up one by one, for there may
+# be hundreds of others.
+_HELD_OF_MANY = """SELECT ctid AS tid, since,
+b.before + array_position((%s::uuid[])[b.before + 1 : b.before + {size}], version) AS place
+FROM segments_membership WHERE workspace_id = %s AND contact_id = b.contact_id
+AND version = ANY((%s::uuid[])[b.before + 1 : b.before + {size}]) OFFSET 0"""
+_HELD_OF_FEW = """SELECT one.tid, one.since, b.before + v.place::int AS place
+FROM unnest((%s::uuid[])[b.before + 1 : b.before + {size}]) WITH ORDINALITY AS v (version, place)
+CROSS JOIN LATERAL (SELECT ctid AS tid, since FROM segments_membership
+WHERE workspace_id = %s AND version = v.version AND contact_id = b.contact_id OFFSET 0) one"""
+_FEW = 8
+_MAX_BATCHED_RULES = 500
+"""Groups of one statement; their parameters go along each time."""
+_OWN_TIMED = "(%s::uuid[])[(j.g - 1) * {timed} + 1 : j.g * {timed}]"
+_SCHEDULE = f""", scheduled AS (
+INSERT INTO events_timer AS d (id, workspace_id, timer_key, contact_id, lane, due_at)
+SELECT gen_random_uuid(), %s, n.timer_key, j.contact_id, {LANE.format("j.contact_id")}, n.at
+FROM judged j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) AS n (timer_key, at)
+WHERE n.at > %s::timestamptz AND n.at < COALESCE((
+SELECT due_at FROM events_timer WHERE workspace_id = %s AND timer_key = n.timer_key AND contact_id = j.contact_id
+), 'infinity')
+ON CONFLICT (workspace_id, timer_key, contact_id) DO UPDATE SET due_at = excluded.due_at
+WHERE excluded.due_at < d.due_at
+)"""
+# A moment that is now comes back as null: it is known, and most are.
+_RETURN = f"""
+SELECT {_IN}, array_position(%s::uuid[], version), contact_id, NULLIF(since, %s::timestamptz) FROM entered
+UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, %s::timestamptz) FROM going JOIN gone USING (tid)"""
+_RETURN_AGAIN = f"""
+UNION ALL SELECT {_AGAIN}, (j.g - 1) * {{timed}} + n.place::int, j.contact_id, n.at
+FROM judged j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) WITH ORDINALITY AS n (timer_key, at, place)
+WHERE n.at <= %s::timestamptz AND n.at > j.as_of"""

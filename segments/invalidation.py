@@ -1,0 +1,123 @@
+"""Which contacts a batch touches, and for which rules."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from uuid import UUID
+
+from config.ids import parse_uuid
+from events.aggregates.registry import match_events_to_aggregates
+from events.models import Event
+from events.processing.bisection import bisect_failures
+from events.processing.effects import EffectBatch, EffectEvent
+from events.rules import AggregateSpec
+from segments.plans import InvalidationKind, Plan, RuleVersionGroup, Trigger
+from segments.publication import ENTERED, EXITED
+from segments.removal import REMOVED_CONTACT_TIMER_KEY
+
+CHANGES_CONTACT = frozenset(
+    {"contact.updated", "contact.tagged", "contact.subscribed", "contact.unsubscribed"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """The contacts of a batch by what happened to them."""
+
+    # New ones, and those that became or ceased to be more than one: any rule may say otherwise now.
+    everywhere: set[UUID]
+    by_kind: Mapping[InvalidationKind, set[UUID]]
+    by_spec: Mapping[AggregateSpec, set[UUID]]
+    by_segment: Mapping[UUID, set[UUID]]
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether nothing that any rule could speak of happened to anybody."""
+        return not (
+            self.everywhere
+            or any(self.by_kind.values())
+            or any(self.by_spec.values())
+            or any(self.by_segment.values())
+        )
+
+    def of(self, group: RuleVersionGroup, moved: Mapping[UUID, set[UUID]]) -> Set[UUID]:
+        """Return the contacts for which the group's rules may say otherwise now, those of `everywhere` apart."""
+        found = [contact_ids for trigger in group.triggers if (contact_ids := self._by(trigger, moved))]
+        if len(found) == 1 and not self.everywhere:
+            return found[0]
+        return frozenset().union(*found) - self.everywhere
+
+    def _by(self, trigger: Trigger, moved: Mapping[UUID, set[UUID]]) -> Set[UUID]:
+        if isinstance(trigger, AggregateSpec):
+            return self.by_spec.get(trigger, _NOBODY)
+        if isinstance(trigger, InvalidationKind):
+            return self.by_kind.get(trigger, _NOBODY)
+        return self.by_segment.get(trigger, _NOBODY) | moved.get(trigger, _NOBODY)
+
+
+_NOBODY: frozenset[UUID] = frozenset()
+
+
+def may_invalidate(batch: EffectBatch, plan: Plan) -> bool:
+    """Tell whether a batch may touch anybody, or fail to. Costs no statement."""
+    return (
+        bool(plan.unreadable)
+        or any(
+            one.timer_key == REMOVED_CONTACT_TIMER_KEY or one.timer_key in plan.rule_versions
+            for one in batch.due
+        )
+        or not plan.specs.keys().isdisjoint(batch.names)
+        or (bool(batch.scores_changed) and InvalidationKind.SCORE in plan.invalidates)
+        or (bool(plan.rule_versions) and any(_may_invalidate(event, plan) for event in batch.system_events))
+    )
+
+
+def _may_invalidate(event: EffectEvent, plan: Plan) -> bool:
+    if event.name in CHANGES_CONTACT:
+        return InvalidationKind.CONTACT in plan.invalidates
+    return event.name.startswith("contact.") or (bool(plan.dependents) and event.name in (ENTERED, EXITED))
+
+
+def find_affected(
+    batch: EffectBatch, plan: Plan, park_item: Callable[[AggregateSpec, Exception], None]
+) -> Affected:
+    """Return what a batch touches; filters that fail are parked."""
+    about = [event for event in batch.system_events if event.name.startswith("contact.")]
+    changed = {event.contact_id for event in about if event.name in CHANGES_CONTACT}
+    return Affected(
+        everywhere={event.contact_id for event in about if event.name not in CHANGES_CONTACT},
+        by_kind={InvalidationKind.CONTACT: changed, InvalidationKind.SCORE: set(batch.scores_changed)},
+        by_spec=_matched(batch, plan, park_item),
+        by_segment=_moved(batch.workspace_id, batch.system_events) if plan.dependents else {},
+    )
+
+
+def _matched(
+    batch: EffectBatch, plan: Plan, park_item: Callable[[AggregateSpec, Exception], None]
+) -> dict[AggregateSpec, set[UUID]]:
+    matched: dict[AggregateSpec, set[UUID]] = {}
+    names = {event.name for event in batch.events}
+    specs = [spec for name in names for spec in plan.specs.get(name, ())]
+    bisect_failures(
+        specs,
+        lambda some: matched.update(match_events_to_aggregates(batch.workspace_id, batch.events, some)),
+        park_item,
+    )
+    return matched
+
+
+def _moved(workspace_id: UUID, events: Sequence[EffectEvent]) -> dict[UUID, set[UUID]]:
+    """Return who came into a segment or left it, as builds and people tell it in the stream."""
+    contact_of = {event.id: event.contact_id for event in events if event.name in (ENTERED, EXITED)}
+    if not contact_of:
+        return {}
+    rows = Event.objects.filter(
+        workspace_id=workspace_id, id__in=contact_of, id__gte=min(contact_of), id__lte=max(contact_of)
+    ).values_list("id", "properties__segmentId")
+    moved: dict[UUID, set[UUID]] = defaultdict(set)
+    for event_id, text in rows:
+        if (segment_id := parse_uuid(text)) is not None:
+            moved[segment_id].add(contact_of[event_id])
+    return moved

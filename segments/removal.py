@@ -1,0 +1,79 @@
+"""Contacts that are gone, and those that something else than an event has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config import clock
+from contacts.identity.lookup import find
+from events.models import EffectsLevel
+from events.processing.timers import cancel_timers, schedule_timers
+from events.rules.nodes import CompanyLeaf
+from events.stream.derived_events import record_derived_events
+from segments.models import MembershipPeriod, Segment
+from segments.plans import plan_of
+from segments.publication import MembershipChange, derived_event_of, publish_changes
+
+REMOVED_CONTACT_TIMER_KEY = UUID("90e00000-0000-4000-8000-000000000000")
+"""What the timetable calls the last look at a contact that was deleted."""
+
+
+@transaction.atomic
+def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
+    """Take contacts that are deleted out of every segment. Returns the segments that they left, all told.
+
+    Whoever judges them at this very moment does not see it, and is not waited for: the runner does it once more
+    when it has their lanes.
+    """
+    left = remove_all_memberships(workspace_id, contact_ids, now=now)
+    schedule_timers(
+        workspace_id, [(REMOVED_CONTACT_TIMER_KEY, contact_id, now) for contact_id in contact_ids]
+    )
+    return left
+
+
+@transaction.atomic
+def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
+    """Take contacts that nobody judges any more out of every segment. Returns the segments that they left.
+
+    The stream tells of it, but nothing follows from that any more.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)",
+            [workspace_id, list(contact_ids)],
+        )
+    open_stays = MembershipPeriod.objects.filter(
+        workspace_id=workspace_id, contact_id__in=contact_ids, left_at=None
+    )
+    stays = list(open_stays.values_list("segment_id", "contact_id"))
+    news = publish_changes(
+        workspace_id,
+        [MembershipChange(segment_id, contact_id, False, now) for segment_id, contact_id in stays],
+    )
+    segments = Segment.objects.in_workspace(workspace_id).filter(id__in=[move.segment_id for move in news])
+    names = dict(segments.values_list("id", "name"))
+    told = [derived_event_of(one, names.get(one.segment_id, ""), level=EffectsLevel.NONE) for one in news]
+    record_derived_events(workspace_id, told, now=now)
+    cancel_timers(workspace_id, contacts=list(contact_ids))
+    return len(news)
+
+
+@transaction.atomic
+def schedule_evaluation(workspace_id: UUID, contact_ids: Collection[UUID]) -> int:
+    """Have contacts judged by the rules on companies at the clock's next tick. Returns the judgements."""
+    versions = [
+        version
+        for version, rule_version in plan_of(workspace_id).rule_versions.items()
+        if any(isinstance(leaf, CompanyLeaf) for leaf in rule_version.rule.root.leaves())
+    ]
+    if not versions:
+        return 0
+    now = clock.now()
+    survivors = set(find(workspace_id, contact_ids).by_id.values())
+    schedule_timers(workspace_id, [(version, one, now) for version in versions for one in survivors])
+    return len(versions) * len(survivors)

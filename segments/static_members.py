@@ -1,0 +1,235 @@
+"""Static segments: filled by hand, by list, by upload."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config import clock
+from config.ids import parse_uuid
+from contacts.identifiers import normalize_identifier
+from contacts.identity.lookup import find
+from contacts.models import Identifier
+from events.stream.derived_events import record_derived_events
+from segments.errors import InvalidMemberList, SegmentIsDynamic, SegmentNotFound
+from segments.models import Segment
+from segments.publication import MembershipChange, derived_event_of, publish_changes
+from workspaces.models import Workspace
+
+MAX_ROWS: Final = 100_000
+"""Of one uploaded list."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """What became of a list: entered or left, no change, and what no contact goes by (as it was written)."""
+
+    changed: int
+    unchanged: int
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberList:
+    """Contacts as a list names them; identifiers are (kind, value), not normalised."""
+
+    contact_ids: list[UUID] = field(default_factory=list)
+    identifiers: list[tuple[str, str]] = field(default_factory=list)
+
+
+@transaction.atomic
+def add_members(
+    workspace: Workspace,
+    segment: Segment,
+    *,
+    contact_ids: Sequence[UUID] = (),
+    identifiers: Sequence[tuple[str, str]] = (),
+) -> MembersChanged:
+    """Put contacts into a static segment; their segment.entered events may start campaigns.
+
+    Raises SegmentIsDynamic.
+    """
+    segment = _held(workspace, segment)
+    found, unknown = _found(workspace.id, contact_ids, identifiers)
+    found = _keep(workspace.id, found)
+    now = clock.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)"
+            " SELECT gen_random_uuid(), %s, %s, %s, wanted.id, %s FROM unnest(%s::uuid[]) AS wanted (id)"
+            " WHERE NOT EXISTS (SELECT 1 FROM segments_membership m"
+            "  JOIN contacts_contact c ON c.workspace_id = %s AND c.id = m.contact_id"
+            "  WHERE m.workspace_id = %s AND m.version = %s AND c.merged_into_id = wanted.id)"
+            " ON CONFLICT (workspace_id, version, contact_id) DO NOTHING RETURNING contact_id",
+            [
+                workspace.id,
+                segment.id,
+                segment.version,
+                now,
+                found,
+                workspace.id,
+                workspace.id,
+                segment.version,
+            ],
+        )
+        changed = [contact_id for (contact_id,) in cursor.fetchall()]
+    _publish(segment, [MembershipChange(segment.id, contact_id, True, now) for contact_id in changed])
+    return MembersChanged(len(changed), len(found) - len(changed), unknown)
+
+
+@transaction.atomic
+def remove_members(
+    workspace: Workspace,
+    segment: Segment,
+    *,
+    contact_ids: Sequence[UUID] = (),
+    identifiers: Sequence[tuple[str, str]] = (),
+) -> MembersChanged:
+    """Take contacts out of a static segment. Raises SegmentIsDynamic."""
+    segment = _held(workspace, segment)
+    found, unknown = _found(workspace.id, contact_ids, identifiers)
+    now = clock.now()
+    with connection.cursor() as cursor:
+        # A contact that was merged since is in by what it came with.
+        cursor.execute(
+            "DELETE FROM segments_membership m USING contacts_contact c WHERE m.workspace_id = %s"
+            " AND m.version = %s AND c.workspace_id = %s AND c.id = m.contact_id"
+            " AND (c.id = ANY(%s::uuid[]) OR c.merged_into_id = ANY(%s::uuid[]))"
+            " RETURNING m.contact_id, COALESCE(c.merged_into_id, c.id)",
+            [workspace.id, segment.version, workspace.id, found, found],
+        )
+        rows = cursor.fetchall()
+    _publish(segment, [MembershipChange(segment.id, contact_id, False, now) for contact_id, _ in rows])
+    changed = len({survivor for _, survivor in rows})
+    return MembersChanged(changed, len(found) - changed, unknown)
+
+
+def read_member_list(text: str) -> MemberList:
+    """Read an uploaded list: a CSV with a header, or a contact a line.
+
+    The header's columns may be id, contactId, email, phone, externalId, divided by commas, semicolons or tabs; of a
+    line the first that is filled counts. Without a header commas divide, and the first column is an id, an e-mail, a
+    phone (+ and digits) or an external id, by its looks. Raises InvalidMemberList.
+    """
+    rows = _rows(text)
+    if not rows:
+        return MemberList()
+    kinds = [_kind_of_column(cell) for cell in rows[0]]
+    if any(kinds):
+        return _read(_first_filled(row, kinds) for row in rows[1:])
+    return _read((_kind_of(row[0]), row[0]) if row[0] else None for row in rows)
+
+
+_ID: Final = "id"
+_COLUMNS: Final = {
+    "id": _ID,
+    "contactid": _ID,
+    "email": Identifier.EMAIL,
+    "phone": Identifier.PHONE,
+    "externalid": Identifier.EXTERNAL_ID,
+}
+
+
+_MARKS: Final = re.compile(r"[-_ \"]")
+
+
+def _rows(text: str) -> list[list[str]]:
+    lines = text.removeprefix("\ufeff").splitlines()
+    try:
+        rows = [
+            [cell.strip() for cell in row]
+            for row in csv.reader(lines, delimiter=_delimiter_of(lines), strict=True)
+            if any(cell.strip() for cell in row)
+        ]
+    except csv.Error as error:
+        raise InvalidMemberList(f"The list is no CSV: {error}.") from error
+    if len(rows) > MAX_ROWS:
+        raise InvalidMemberList(f"A list may have at most {MAX_ROWS} rows.")
+    return rows
+
+
+def _delimiter_of(lines: Sequence[str]) -> str:
+    """Return what divides the columns of a header; spreadsheets write a semicolon in many countries."""
+    header = lines[0] if lines else ""
+    divides = (mark for mark in ",;\t" if any(map(_kind_of_column, header.split(mark))))
+    return next(divides, ",")
+
+
+def _kind_of_column(name: str) -> str | None:
+    return _COLUMNS.get(_MARKS.sub("", name.lower()))
+
+
+def _first_filled(row: Sequence[str], kinds: Sequence[str | None]) -> tuple[str, str] | None:
+    filled = ((kind, cell) for cell, kind in zip(row, kinds, strict=False) if cell and kind is not None)
+    return next(filled, None)
+
+
+def _kind_of(text: str) -> str:
+    if parse_uuid(text) is not None:
+        return _ID
+    if "@" in text:
+        return Identifier.EMAIL
+    return Identifier.PHONE if text.startswith("+") else Identifier.EXTERNAL_ID
+
+
+def _read(named: Iterable[tuple[str, str] | None]) -> MemberList:
+    members = MemberList()
+    for one in named:
+        if one is None:
+            continue
+        kind, text = one
+        if kind != _ID:
+            members.identifiers.append((kind, text))
+        elif (contact_id := parse_uuid(text)) is not None:
+            members.contact_ids.append(contact_id)
+        else:
+            raise InvalidMemberList(f'"{text[:40]}" is not the id of a contact.')
+    return members
+
+
+def _held(workspace: Workspace, segment: Segment) -> Segment:
+    """Lock the segment, so that nobody is put into one that is being deleted."""
+    held = Segment.objects.in_workspace(workspace.id).select_for_update(no_key=True).filter(id=segment.id)
+    row = held.first()
+    if row is None:
+        raise SegmentNotFound
+    if not row.is_static:
+        raise SegmentIsDynamic
+    return row
+
+
+def _found(
+    workspace_id: UUID, contact_ids: Sequence[UUID], identifiers: Sequence[tuple[str, str]]
+) -> tuple[list[UUID], list[str]]:
+    """Return the contacts, survivors for those that were merged, and what finds nobody."""
+    normalized = [(text, (kind, normalize_identifier(kind, text) or "")) for kind, text in identifiers]
+    found = find(workspace_id, list(set(contact_ids)), {key for _, key in normalized if key[1]})
+    known = {found.by_id[one] for one in contact_ids if one in found.by_id}
+    known |= {found.by_identifier[key] for _, key in normalized if key in found.by_identifier}
+    unknown = [str(one) for one in contact_ids if one not in found.by_id]
+    unknown += [text for text, key in normalized if key not in found.by_identifier]
+    return sorted(known), list(dict.fromkeys(unknown))
+
+
+def _keep(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[UUID]:
+    """Have nobody deleted before the commit; return who is there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE",
+            [workspace_id, list(contact_ids)],
+        )
+        return [contact_id for (contact_id,) in cursor.fetchall()]
+
+
+def _publish(segment: Segment, moves: Sequence[MembershipChange]) -> None:
+    news = publish_changes(segment.workspace_id, moves)
+    if news:
+        record_derived_events(
+            segment.workspace_id, [derived_event_of(move, segment.name) for move in news], now=news[0].at
+        )

@@ -1,0 +1,353 @@
+"""Dates of contacts that start enrollments, and broadcasts."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from campaigns.errors import WrongStatus
+from campaigns.journeys import broadcasts, date_triggers, plans
+from campaigns.journeys.broadcasts import process_broadcast_batch
+from campaigns.journeys.definition import DateTrigger
+from campaigns.journeys.lifecycle import (
+    activate_campaign,
+    archive_campaign,
+    broadcast_campaign,
+    create_campaign,
+    finish_campaign,
+    pause_campaign,
+    resume_campaign,
+    update_campaign,
+)
+from campaigns.journeys.local_time import occurrence_after
+from campaigns.models import Broadcast, Campaign, CampaignVersion
+from campaigns.tasks import start_due_campaigns, sweep_campaigns, sweep_enrollments
+from contacts.crud import update_contact
+from contacts.merging.merges import merge_contacts
+from contacts.models import Contact
+from contacts.references import ContactChanges
+from events.models import Timer
+from tests.campaigns.factories import a_campaign, admissions, definition, ends, enrollments_of, work
+from tests.campaigns.messages import use_channel
+from tests.contacts.factories import a_contact
+from tests.segments.factories import a_segment, did, send
+
+pytestmark = pytest.mark.django_db
+
+BIRTHDAY = {"type": "DATE", "field": "attributes.birthday", "at": "09:00", "repeats": "yearly"}
+RENEWAL = {"type": "DATE", "field": "attributes.renewal", "offset": "-3d"}
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def born(workspace, day, name="jane"):
+    return a_contact(workspace, f"{name}@example.test", attributes={"birthday": day})
+
+
+def pass_days(workspace, time, days):
+    """Let days pass, a clock's tick in each."""
+    for _ in range(days):
+        time.go(days=1)
+        work(workspace)
+
+
+def started(campaign):
+    return [(enrollment.contact_id, enrollment.triggered_at) for enrollment in enrollments_of(campaign)]
+
+
+def test_a_birthday_starts_an_enrollment_every_year(workspace, time):
+    jane = born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    start_due_campaigns()
+    john = born(workspace, "1991-05-03", "john")
+    work(workspace)
+    pass_days(workspace, time, 30)
+    assert started(campaign) == [
+        (john.id, datetime(2026, 5, 3, 9, tzinfo=UTC)),
+        (jane.id, datetime(2026, 5, 20, 9, tzinfo=UTC)),
+    ]
+    time.go(days=330)
+    pass_days(workspace, time, 35)
+    assert [moment.year for _, moment in started(campaign)] == [2026, 2026, 2027, 2027]
+
+
+def test_a_date_that_moves_starts_at_what_it_is_then(workspace, time):
+    jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
+    campaign = a_campaign(workspace, definition(trigger=RENEWAL))
+    start_due_campaigns()
+    update_contact(workspace, jane, ContactChanges(attributes={"renewal": "2026-05-20"}))
+    work(workspace)
+    pass_days(workspace, time, 10)
+    assert enrollments_of(campaign) == []
+    pass_days(workspace, time, 10)
+    assert started(campaign) == [(jane.id, datetime(2026, 5, 17, tzinfo=UTC))]
+    update_contact(workspace, jane, ContactChanges(attributes={"renewal": "2026-05-30"}))
+    pass_days(workspace, time, 20)
+    assert len(enrollments_of(campaign)) == 2
+
+
+def test_a_date_that_is_gone_starts_nothing(workspace, time):
+    jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
+    campaign = a_campaign(workspace, definition(trigger=RENEWAL))
+    start_due_campaigns()
+    update_contact(workspace, jane, ContactChanges(attributes={"renewal": None}))
+    pass_days(workspace, time, 10)
+    assert enrollments_of(campaign) == []
+
+
+def test_a_date_that_downtime_kept_for_too_long_starts_nothing_and_says_so(workspace, time):
+    born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    start_due_campaigns()
+    time.go(days=25)
+    work(workspace)
+    assert admissions(campaign) == [("not_entered", "late_event")]
+    assert Timer.objects.get().due_at == datetime(2027, 5, 20, 9, tzinfo=UTC)
+
+
+def test_a_date_of_a_campaign_that_failed_says_so(workspace, time):
+    born(workspace, "1990-05-02")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    start_due_campaigns()
+    Campaign.objects.filter(id=campaign.id).update(parked_at=time.now())
+    pass_days(workspace, time, 2)
+    assert admissions(campaign) == [("not_entered", "campaign_parked")]
+
+
+def test_all_contacts_are_put_on_the_timetable_some_at_a_time(workspace, time, monkeypatch):
+    monkeypatch.setattr(date_triggers, "BATCH_SIZE", 2)
+    for number in range(5):
+        born(workspace, "1990-05-20", f"p{number}")
+    a_contact(workspace, "nobody@example.test")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    assert Timer.objects.count() == 0
+    sweep_campaigns()
+    assert Timer.objects.count() == 5
+    archive_campaign(workspace, campaign)
+    assert Timer.objects.count() == 0
+
+
+def test_an_edit_takes_the_old_dates_off(workspace, time):
+    born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    start_due_campaigns()
+    update_campaign(workspace, campaign, definition=definition(trigger={**BIRTHDAY, "at": "18:00"}))
+    activate_campaign(workspace, campaign)
+    start_due_campaigns()
+    pass_days(workspace, time, 30)
+    assert [moment.hour for _, moment in started(campaign)] == [18]
+
+
+def test_an_edit_before_all_dates_are_on_the_timetable_leaves_only_its_own(workspace, time):
+    jane = a_contact(
+        workspace, "jane@example.test", attributes={"renewal": "2026-05-10", "birthday": "1990-05-20"}
+    )
+    campaign = a_campaign(workspace, definition(trigger=RENEWAL))
+    update_campaign(workspace, campaign, definition=definition(trigger=BIRTHDAY))
+    activate_campaign(workspace, campaign)
+    start_due_campaigns()
+    due = Timer.objects.values_list("contact_id", "due_at")
+    assert list(due) == [(jane.id, datetime(2026, 5, 20, 9, tzinfo=UTC))]
+
+
+def test_what_is_archived_before_all_dates_are_on_the_timetable_puts_none_there(workspace, time):
+    born(workspace, "1990-05-20")
+    archive_campaign(workspace, a_campaign(workspace, definition(trigger=BIRTHDAY)))
+    assert start_due_campaigns() == "nothing"
+    assert Timer.objects.count() == 0
+    assert not CampaignVersion.objects.exclude(date_backfill_since=None).exists()
+
+
+def test_dates_that_pass_or_come_while_a_campaign_is_finished_are_back_once_it_serves_again(workspace, time):
+    born(workspace, "1990-05-20")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    start_due_campaigns()
+    finish_campaign(workspace, campaign)
+    john = born(workspace, "1991-06-20", "john")
+    time.go(days=25)
+    work(workspace)
+    activate_campaign(workspace, campaign)
+    start_due_campaigns()
+    pass_days(workspace, time, 30)
+    assert started(campaign) == [(john.id, datetime(2026, 6, 20, 9, tzinfo=UTC))]
+    assert sorted(due.year for due in Timer.objects.values_list("due_at", flat=True)) == [2027, 2027]
+
+
+# Broadcasts
+
+
+@pytest.fixture
+def buyers(workspace):
+    people = [a_contact(workspace, f"buyer{number}@example.test") for number in range(7)]
+    for person in people:
+        send(workspace, person, "buy")
+    return people
+
+
+def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monkeypatch):
+    monkeypatch.setattr(broadcasts, "BATCH_SIZE", 3)
+    segment = a_segment(workspace, did("buy"))
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    at = time.moment + timedelta(hours=1)
+    broadcast_campaign(workspace, campaign, segment_id=segment.id, at=at)
+    assert start_due_campaigns() == "nothing"
+    time.go(hours=1)
+    start_due_campaigns()
+    start_due_campaigns()
+    assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(
+        one.id for one in buyers
+    )
+    (broadcast,) = Broadcast.objects.all()
+    assert (broadcast.processed_count, broadcast.finished_at) == (7, time.moment)
+
+
+def test_a_broadcast_to_a_list_leaves_out_who_is_gone(workspace, buyers):
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers] * 2)
+    Contact.objects.filter(id=buyers[0].id).delete()
+    start_due_campaigns()
+    assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(
+        one.id for one in buyers[1:]
+    )
+
+
+def test_a_broadcast_to_a_list_reaches_whoever_was_merged_since(workspace, buyers, time):
+    survivor = a_contact(workspace, "survivor@example.test")
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    at = time.moment + timedelta(hours=1)
+    broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers], at=at)
+    merge_contacts(workspace, survivor, buyers[0])
+    merge_contacts(workspace, buyers[1], buyers[2])
+    time.go(hours=1)
+    start_due_campaigns()
+    reached = [survivor.id, buyers[1].id, *(one.id for one in buyers[3:])]
+    assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(reached)
+
+
+def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
+    workspace, buyers, time, monkeypatch
+):
+    monkeypatch.setattr(broadcasts, "BATCH_SIZE", 3)
+    raw = definition(trigger={"type": "MANUAL"}, reentry={"mode": "afterwards"})
+    campaign = a_campaign(workspace, raw)
+    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers])
+    process_broadcast_batch(workspace.id, broadcast.id)
+    work(workspace)
+    people = sorted(buyers, key=lambda one: one.id)
+    merge_contacts(workspace, people[6], people[0])
+    merge_contacts(workspace, people[1], people[5])
+    start_due_campaigns()
+    assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == [
+        one.id for one in people[:5]
+    ]
+
+
+def test_a_broadcast_of_a_paused_campaign_waits(workspace, buyers):
+    campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    broadcast_campaign(workspace, campaign, contact_ids=[buyers[0].id])
+    pause_campaign(workspace, campaign)
+    start_due_campaigns()
+    assert enrollments_of(campaign) == []
+    resume_campaign(workspace, campaign)
+    start_due_campaigns()
+    sweep_enrollments()
+    assert ends(campaign) == [("completed", "end_of_workflow")]
+
+
+def test_a_broadcast_of_a_campaign_that_failed_waits_too(workspace, buyers):
+    campaign = a_campaign(workspace)
+    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[buyers[0].id])
+    Campaign.objects.filter(id=campaign.id).update(parked_at=NOW)
+    start_due_campaigns()
+    assert not process_broadcast_batch(workspace.id, broadcast.id)
+    assert admissions(campaign) == []
+    Campaign.objects.filter(id=campaign.id).update(parked_at=None)
+    start_due_campaigns()
+    assert admissions(campaign) == [("entered", "")]
+
+
+def test_a_scheduled_campaign_starts_by_itself_and_is_complete_then(workspace, buyers, time):
+    segment = a_segment(workspace, did("buy"))
+    trigger = {"type": "SCHEDULE", "segmentId": str(segment.id), "at": "2026-05-01T13:00:00Z"}
+    campaign = a_campaign(workspace, definition(trigger=trigger), type=Campaign.Type.BROADCAST)
+    start_due_campaigns()
+    assert enrollments_of(campaign) == []
+    time.go(hours=1)
+    start_due_campaigns()
+    work(workspace)
+    campaign.refresh_from_db()
+    assert campaign.status == Campaign.Status.COMPLETED
+    assert ends(campaign) == [("completed", "end_of_workflow")] * 7
+
+
+def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace, buyers):
+    unreadable = [
+        a_campaign(workspace, definition(trigger=BIRTHDAY)),
+        a_campaign(workspace, definition(trigger={"type": "MANUAL"})),
+    ]
+    broadcast_campaign(workspace, unreadable[1], contact_ids=[buyers[0].id])
+    CampaignVersion.objects.update(definition={"triggers": "none"})
+    plans._parse_version.cache_clear()
+    fine = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
+    broadcast_campaign(workspace, fine, contact_ids=[buyers[0].id])
+    start_due_campaigns()
+    assert [enrollment.contact_id for enrollment in enrollments_of(fine)] == [buyers[0].id]
+    aside = Campaign.objects.exclude(parked_at=None)
+    assert set(aside.values_list("id", flat=True)) == {one.id for one in unreadable}
+
+
+def test_only_what_is_active_can_be_sent(workspace, jane):
+    campaign = create_campaign(workspace, name="Draft", definition=definition())
+    with pytest.raises(WrongStatus):
+        broadcast_campaign(workspace, campaign, contact_ids=[jane.id])
+
+
+# Years and zones
+
+
+@pytest.mark.parametrize(
+    ("value", "zone", "after", "at"),
+    [
+        # Told by the clock where the contact lives.
+        ("1990-05-20", "America/New_York", "2026-01-01", "2026-05-20T04:00:00+00:00"),
+        ("1990-05-20T00:00:00", "America/New_York", "2026-01-01", "2026-05-20T04:00:00+00:00"),
+        ("1990-05-20 00:00:00", "Pacific/Auckland", "2026-01-01", "2026-05-19T12:00:00+00:00"),
+        ("19900520T000000", "Asia/Tokyo", "2026-01-01", "2026-05-19T15:00:00+00:00"),
+        ("1990-05-20T18:30", "Asia/Tokyo", "2026-01-01", "2026-05-20T09:30:00+00:00"),
+        ("1990-05-20T23:00:00Z", "Asia/Tokyo", "2026-01-01", "2026-05-20T23:00:00+00:00"),
+        ("1990-05-20T23:00:00-05:00", "UTC", "2026-01-01", "2026-05-21T04:00:00+00:00"),
+        # Never before its own year.
+        ("2030-05-20", "UTC", "2026-01-01", "2030-05-20T00:00:00+00:00"),
+        ("2030-05-20T00:00:00Z", "UTC", "2026-01-01", "2030-05-20T00:00:00+00:00"),
+        ("2026-05-20", "UTC", "2026-01-01", "2026-05-20T00:00:00+00:00"),
+        ("2026-05-20", "UTC", "2026-06-01", "2027-05-20T00:00:00+00:00"),
+        ("2032-02-29", "UTC", "2026-01-01", "2032-02-29T00:00:00+00:00"),
+        ("2024-02-29", "UTC", "2026-01-01", "2026-02-28T00:00:00+00:00"),
+        ("2024-02-29", "UTC", "2027-03-01", "2028-02-29T00:00:00+00:00"),
+        ("9999-12-31", "UTC", "2026-01-01", "9999-12-31T00:00:00+00:00"),
+        ("not a date", "UTC", "2026-01-01", None),
+    ],
+)
+def test_a_yearly_date_is_where_the_contact_lives_and_not_before_its_year(value, zone, after, at):
+    trigger = DateTrigger("birthday", timedelta(), None, is_yearly=True)
+    moment = occurrence_after(value, trigger, ZoneInfo(zone), datetime.fromisoformat(f"{after}T00:00:00Z"))
+    assert (moment and moment.isoformat()) == at
+
+
+def test_a_yearly_date_may_be_told_of_in_the_year_before(time):
+    trigger = DateTrigger("renewal", timedelta(days=-3), None, is_yearly=True)
+    moment = occurrence_after("2030-01-02", trigger, ZoneInfo("UTC"), NOW)
+    assert moment == datetime(2029, 12, 30, tzinfo=UTC)
+
+
+def test_a_birthday_that_names_no_zone_is_told_of_in_the_contact_s_own(workspace, time):
+    values = {"birthday": "1990-05-20T00:00:00", "timezone": "America/New_York"}
+    jane = a_contact(workspace, "jane@example.test", attributes=values)
+    john = born(workspace, "1990-05-20", "john")
+    use_channel(workspace, "email", time_zone="Asia/Tokyo")
+    campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
+    start_due_campaigns()
+    pass_days(workspace, time, 25)
+    assert dict(started(campaign)) == {
+        jane.id: datetime(2026, 5, 20, 13, tzinfo=UTC),
+        john.id: datetime(2026, 5, 20, 0, tzinfo=UTC),
+    }

@@ -1,0 +1,264 @@
+"""A rule is held against everybody in the background, and swapped in at once."""
+
+import pytest
+
+from events.models import EffectsLevel, EventBatch
+from events.processing.effects import apply_effects
+from events.stream.outbox import LANE_COUNT
+from segments import build as building
+from segments.build import (
+    build_lane,
+    progress_of,
+    publish_lane,
+    purge_stale_rows,
+    run_build,
+    unfinished_lanes,
+    unfinished_segments,
+)
+from segments.definitions import (
+    create_segment,
+    delete_segment,
+    discard_draft,
+    publish_segment,
+    rebuild_segment,
+    update_segment,
+)
+from segments.errors import SegmentHasNoDraft, SegmentNotBuilt
+from segments.memberships import count_members, members, members_at, segments_of
+from segments.models import Membership, MembershipPeriod, Segment
+from segments.tasks import build_segment_lane, publish_segment_lane, sweep_segments
+from tests.contacts.factories import a_contact
+from tests.segments.factories import a_segment, did, none_of, send, stays, told, who_is_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def people(workspace):
+    """Forty contacts, of whom every second has bought."""
+    found = sorted(
+        (a_contact(workspace, f"person{number}@example.test") for number in range(40)),
+        key=lambda person: person.id,
+    )
+    for person in found[::2]:
+        send(workspace, person, "buy")
+    return found
+
+
+def ids(people):
+    return {person.id for person in people}
+
+
+def test_a_new_segment_is_built_from_history(workspace, people):
+    buyers = create_segment(workspace, name="Buyers", raw=did("buy"))
+    assert (who_is_in(buyers), buyers.build) == (set(), "running")
+    assert run_build(workspace.id, buyers.id) == "done"
+    assert who_is_in(buyers) == ids(people[::2])
+    assert (buyers.build, buyers.draft_version, buyers.publishing_since) == ("none", None, None)
+    assert [told(buyers, person) for person in people[:2]] == [["segment.entered"], []]
+    assert run_build(workspace.id, buyers.id) == "nothing"
+
+
+def test_a_build_starts_no_campaigns_unless_it_is_to(workspace, people):
+    EventBatch.objects.all().delete()
+    a_segment(workspace, did("buy"))
+    assert {batch.level for batch in EventBatch.objects.all()} == {EffectsLevel.SCORES_AND_SEGMENTS}
+    EventBatch.objects.all().delete()
+    a_segment(workspace, did("buy"), starts_campaigns=True)
+    assert {batch.level for batch in EventBatch.objects.all()} == {EffectsLevel.ALL}
+
+
+def test_the_old_rule_serves_until_the_swap(workspace, people):
+    segment = a_segment(workspace, did("buy"))
+    update_segment(workspace, segment, raw=none_of(did("buy")))
+    for lane in range(LANE_COUNT - 1):
+        build_lane(workspace.id, segment.id, lane)
+    assert who_is_in(segment) == ids(people[::2])
+    send(workspace, people[1], "buy")
+    assert who_is_in(segment) == ids(people[::2]) | {people[1].id}
+    run_build(workspace.id, segment.id)
+    assert who_is_in(segment) == ids(people[1::2]) - {people[1].id}
+    assert told(segment, people[0]) == ["segment.entered", "segment.exited"]
+    assert told(segment, people[1]) == ["segment.entered", "segment.exited"]
+    assert told(segment, people[3]) == ["segment.entered"]
+
+
+def test_who_stays_through_a_swap_is_not_told_of(workspace, people):
+    segment = a_segment(workspace, did("buy"))
+    update_segment(workspace, segment, raw=did("buy", timeWindow="30d"))
+    run_build(workspace.id, segment.id)
+    assert who_is_in(segment) == ids(people[::2])
+    assert told(segment, people[0]) == ["segment.entered"]
+    assert len(stays(segment, people[0])) == 1
+
+
+def test_events_reach_the_draft_in_lanes_that_are_done(workspace, people):
+    segment = create_segment(workspace, name="Buyers", raw=did("buy"), publish=False)
+    run_build(workspace.id, segment.id)
+    segment.refresh_from_db()
+    assert segment.build == Segment.Build.DONE
+    send(workspace, people[1], "buy")
+    assert who_is_in(segment) == set()
+    publish_segment(workspace, segment)
+    assert who_is_in(segment) == ids(people[::2]) | {people[1].id}
+    run_build(workspace.id, segment.id)
+    assert told(segment, people[1]) == ["segment.entered"]
+
+
+def test_a_draft_is_published_when_it_is_built_and_not_before(workspace, people):
+    segment = create_segment(workspace, name="Buyers", raw=did("buy"), publish=False)
+    with pytest.raises(SegmentNotBuilt):
+        publish_segment(workspace, segment)
+    run_build(workspace.id, segment.id)
+    publish_segment(workspace, segment)
+    with pytest.raises(SegmentHasNoDraft):
+        publish_segment(workspace, segment)
+
+
+def test_a_draft_that_is_dropped_leaves_nothing(workspace, people):
+    segment = a_segment(workspace, did("buy"))
+    update_segment(workspace, segment, raw=none_of(did("buy")), publish=False)
+    run_build(workspace.id, segment.id)
+    discard_draft(workspace, segment)
+    assert purge_stale_rows(workspace.id) == 20
+    assert who_is_in(segment) == ids(people[::2])
+    assert Membership.objects.filter(workspace=workspace).count() == 20
+    with pytest.raises(SegmentHasNoDraft):
+        discard_draft(workspace, segment)
+
+
+def test_an_edit_amid_a_build_starts_it_anew(workspace, people):
+    segment = create_segment(workspace, name="Edited", raw=did("buy"))
+    for lane in range(LANE_COUNT // 2):
+        build_lane(workspace.id, segment.id, lane)
+    update_segment(workspace, segment, raw=none_of(did("buy")))
+    run_build(workspace.id, segment.id)
+    assert who_is_in(segment) == ids(people[1::2])
+    purge_stale_rows(workspace.id)
+    assert Membership.objects.filter(workspace=workspace).count() == 20
+
+
+def test_the_rule_that_serves_given_again_drops_the_draft(workspace, people):
+    segment = a_segment(workspace, did("buy"))
+    version = segment.version
+    update_segment(workspace, segment, raw=none_of(did("buy")))
+    segment = update_segment(workspace, segment, raw=did("buy"))
+    assert (segment.version, segment.draft_version, segment.build) == (version, None, "none")
+
+
+def test_a_build_goes_on_where_its_slice_ended(workspace, people, monkeypatch):
+    monkeypatch.setattr(building, "CHUNK", 1)
+    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    lane = people[0].id.int % LANE_COUNT
+    of_lane = [person.id for person in people if person.id.int % LANE_COUNT == lane]
+    after, seen = None, []
+    while True:
+        word, after = build_lane(workspace.id, segment.id, lane, after=after, at_most_seconds=0)
+        if word != "more":
+            break
+        seen.append(after)
+    assert (word, seen) == ("done", of_lane)
+    assert build_lane(workspace.id, segment.id, lane) == ("nothing", None)
+
+
+def test_progress_is_shown(workspace, people):
+    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    assert (progress_of(segment).fraction, progress_of(segment).total) == (0, 40)
+    for lane in range(LANE_COUNT // 2):
+        build_lane(workspace.id, segment.id, lane)
+    segment.refresh_from_db()
+    done = sum(1 for person in people if person.id.int % LANE_COUNT < LANE_COUNT // 2)
+    assert (progress_of(segment).judged, progress_of(segment).fraction) == (done, done / 40)
+    run_build(workspace.id, segment.id)
+    segment.refresh_from_db()
+    assert (progress_of(segment).fraction, progress_of(segment).is_publishing) == (1, False)
+
+
+def test_work_that_stands_still_is_swept_up(workspace, time, people, monkeypatch):
+    sent = []
+    for task in (build_segment_lane, publish_segment_lane):
+        monkeypatch.setattr(task, "apply_async", lambda args, retry, task=task: sent.append((task, args)))
+    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    assert sweep_segments() == "nothing"
+    time.go(minutes=1)
+    while sweep_segments() == "done":
+        for task, arguments in sent:
+            task(*arguments)
+        sent.clear()
+        time.go(minutes=1)
+    assert who_is_in(segment) == ids(people[::2])
+    assert unfinished_segments() == []
+    assert told(segment, people[0]) == ["segment.entered"]
+
+
+def test_a_process_killed_before_it_published_is_made_good(workspace, people):
+    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "_finish_build", lambda *_: "done")
+        run_build(workspace.id, segment.id)
+    segment.refresh_from_db()
+    assert segment.build == "running"
+    assert unfinished_lanes(workspace.id, segment.id) == ([0], [])
+    build_lane(workspace.id, segment.id, 0)
+    assert who_is_in(segment) == ids(people[::2])
+
+
+def test_telling_again_tells_nothing_twice(workspace, people):
+    segment = a_segment(workspace, did("buy"))
+    Segment.objects.update(publishing_since=segment.published_at, published_lanes=0)
+    for lane in range(LANE_COUNT):
+        assert publish_lane(workspace.id, segment.id, lane)[0] == "done"
+    assert told(segment, people[0]) == ["segment.entered"]
+    assert MembershipPeriod.objects.filter(workspace=workspace, segment=segment).count() == 20
+
+
+def test_a_rebuild_mends_what_went_wrong(workspace, people):
+    segment = a_segment(workspace, did("buy"))
+    Membership.objects.filter(version=segment.version, contact=people[0]).delete()
+    rebuild_segment(workspace, segment)
+    run_build(workspace.id, segment.id)
+    assert who_is_in(segment) == ids(people[::2])
+    assert told(segment, people[0]) == ["segment.entered"]
+
+
+def test_rules_over_all_time_read_aggregates_once_they_are_built(
+    workspace, people, django_assert_num_queries
+):
+    regulars = a_segment(workspace, did("buy", operator="gte", value=2))
+    assert who_is_in(regulars) == set()
+    send(workspace, people[0], "buy")
+    assert who_is_in(regulars) == {people[0].id}
+
+
+def test_who_is_in_and_who_was(workspace, time, people):
+    start = time.now()
+    segment = a_segment(workspace, did("visit", timeWindow="7d"))
+    for person in people[:3]:
+        send(workspace, person, "visit")
+    time.go(days=7)
+    send(workspace, people[3], "visit")
+    apply_effects(workspace.id)
+    segment.refresh_from_db()
+    assert [member.contact_id for member in members(workspace.id, segment)] == [people[3].id]
+    first = members_at(workspace.id, segment, start, limit=2)
+    assert [member.contact_id for member in first] == [people[0].id, people[1].id]
+    assert [(member.since, member.until) for member in first] == [(start, time.now())] * 2
+    rest = members_at(workspace.id, segment, start, after=first[-1].contact_id)
+    assert [member.contact_id for member in rest] == [people[2].id]
+    assert [one.contact_id for one in members_at(workspace.id, segment, time.now())] == [people[3].id]
+    assert count_members(workspace.id, [segment]) == {segment.id: 1}
+    assert [found.id for found, _ in segments_of(workspace.id, people[3].id)] == [segment.id]
+
+
+def test_a_deleted_segment_leaves_nothing(workspace, people):
+    segment = a_segment(workspace, did("buy"))
+    other = a_segment(workspace, none_of(did("buy")))
+    apply_effects(workspace.id)
+    delete_segment(workspace, segment)
+    assert purge_stale_rows(workspace.id) == 40
+    assert who_is_in(other) == ids(people[1::2])
+    assert set(MembershipPeriod.objects.filter(workspace=workspace).values_list("segment_id", flat=True)) == {
+        other.id
+    }
+    send(workspace, people[1], "buy")
+    assert who_is_in(other) == ids(people[3::2])

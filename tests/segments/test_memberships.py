@@ -1,0 +1,91 @@
+"""Since when a contact is in a segment, and who was in it: what was told, and each person once."""
+
+import pytest
+from django.db.models import F
+
+from contacts.merging.merges import merge_contacts, undo_merge
+from events.processing.effects import apply_effects
+from segments.build import run_build
+from segments.definitions import create_segment, rebuild_segment, update_segment
+from segments.memberships import explain_membership, members, members_at, segments_of
+from segments.models import Membership, MembershipPeriod
+from segments.static_members import add_members
+from tests.contacts.factories import a_contact
+from tests.segments.factories import a_segment, did, send, who_is_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def buyers(workspace, jane, time):
+    segment = a_segment(workspace, did("buy"))
+    send(workspace, jane, "buy")
+    assert who_is_in(segment) == {jane.id}
+    return segment
+
+
+def since(segment, contact):
+    """Return since when the contact is in it, which every way of asking tells alike."""
+    segment.refresh_from_db()
+    (listed,) = members(segment.workspace_id, segment)
+    ((_, of_contact),) = segments_of(segment.workspace_id, contact.id)
+    explained = explain_membership(segment.workspace_id, segment, contact.id).since
+    assert listed.since == of_contact == explained
+    return explained
+
+
+def test_another_version_of_the_rule_leaves_the_moment_of_entry(workspace, jane, time, buyers):
+    entered = time.now()
+    assert since(buyers, jane) == entered
+    time.go(days=1)
+    rebuild_segment(workspace, buyers)
+    run_build(workspace.id, buyers.id)
+    assert since(buyers, jane) == entered
+    time.go(days=1)
+    update_segment(workspace, buyers, raw=did("buy", operator="gte", value=1, timeWindow="30d"))
+    run_build(workspace.id, buyers.id)
+    assert since(buyers, jane) == entered
+
+
+def test_who_left_and_came_again_is_in_since_then(workspace, jane, time):
+    lately = a_segment(workspace, did("buy", timeWindow="1d"))
+    send(workspace, jane, "buy")
+    time.go(days=2)
+    send(workspace, jane, "look")
+    send(workspace, jane, "buy")
+    assert since(lately, jane) == time.now()
+
+
+def test_until_an_entry_is_told_the_rule_s_word_stands(workspace, jane, time, buyers):
+    came = time.now()
+    MembershipPeriod.objects.filter(segment=buyers).delete()
+    assert since(buyers, jane) == came
+
+
+def test_merged_contacts_were_in_it_as_one_person(workspace, jane, time, buyers):
+    john, joan = (a_contact(workspace, f"{name}@example.test") for name in ("john", "joan"))
+    send(workspace, john, "buy")
+    send(workspace, joan, "buy")
+    both = time.now()
+    assert [one.contact_id for one in members_at(workspace.id, buyers, both)] == sorted(
+        [jane.id, john.id, joan.id]
+    )
+    time.go(days=1)
+    first = merge_contacts(workspace, john, jane)
+    merge_contacts(workspace, john, joan)
+    apply_effects(workspace.id)
+    assert [one.contact_id for one in members_at(workspace.id, buyers, both)] == [john.id]
+    assert [one.until for one in members_at(workspace.id, buyers, both)] == [None]
+    undo_merge(workspace, first)
+    apply_effects(workspace.id)
+    assert [one.contact_id for one in members_at(workspace.id, buyers, both)] == sorted([jane.id, john.id])
+
+
+def test_who_was_in_it_only_by_what_was_merged_is_shown_once(workspace, time):
+    press = create_segment(workspace, name="Press", evaluation="STATIC")
+    one, two, survivor = (a_contact(workspace, f"{name}@example.test") for name in ("one", "two", "three"))
+    add_members(workspace, press, contact_ids=[one.id, two.id])
+    merge_contacts(workspace, survivor, one)
+    merge_contacts(workspace, survivor, two)
+    assert len(members_at(workspace.id, press, time.now())) == 1
+    assert Membership.objects.filter(segment=press, version=F("segment__version")).count() == 2

@@ -1,0 +1,236 @@
+"""How a request says who it is: API key, OAuth token, JWT or session."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from oauth2_provider.oauth2_validators import validate_resource_as_url_prefix
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from config import clock
+from workspaces.access import Credential, scopes_of_member
+from workspaces.authentication.credentials import (
+    hash_secret,
+    key_credentials,
+    oauth_credentials,
+    record_key_use,
+)
+from workspaces.authentication.jwt import WorkspaceAccessToken, decode, member_of
+from workspaces.authentication.sessions import open_session
+from workspaces.models import User
+
+_MAX_SECRET_LENGTH = 512
+_MAX_JWT_LENGTH = 4096
+# One for all: a key stands for a workspace, not for a person.
+_NO_ONE = AnonymousUser()
+
+QUERY_KEY = "key"
+"""The parameter of an address that may be an API key."""
+
+Authenticated = tuple[Any, Credential]
+
+_CACHE_SIZE = 10_000
+_remembered: dict[bytes, tuple[float, Authenticated]] = {}
+"""A secret's hash → until when (monotonic seconds) it is believed, and whom it authenticates."""
+_NOT_KNOWN = (0.0, None)
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer …` with an API key, an OAuth token or a JWT.
+
+    One that `remembers` looks a secret that may write events up once in some seconds, for POSTs only: the
+    transaction that writes must verify the credential then (see `changed_credentials`).
+    """
+
+    def __init__(self, *, remembers: bool = False) -> None:
+        self.remembers = remembers
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        """Return the user (none for a key) and the credential; None without a bearer header."""
+        header: str = request.META.get("HTTP_AUTHORIZATION", "")
+        scheme, _, secret = header.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        return self.authenticate_secret(request, secret.strip())
+
+    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
+        """Return whom `secret` authenticates. Raises AuthenticationFailed."""
+        if looks_like_jwt(secret):
+            return authenticate_jwt(secret)
+        if self.remembers and request.method == "POST" and settings.CREDENTIAL_CACHE_SECONDS:
+            return _cached_or_looked_up(request, secret)
+        return _looked_up(request, secret)
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make an unauthenticated answer a 401."""
+        return 'Bearer realm="api"'
+
+
+def _looked_up(request: Request, secret: str) -> Authenticated:
+    return authenticate_key(secret) or authenticate_oauth(request, secret) or refuse()
+
+
+def _cached_or_looked_up(request: Request, secret: str) -> Authenticated:
+    secret_hash = hash_secret(secret)
+    until, known = _remembered.get(secret_hash, _NOT_KNOWN)
+    if known is not None and until > time.monotonic() and _is_meant_for(request, known[1].resources):
+        return known
+    answer = _looked_up(request, secret)
+    # What is refused is looked up each time: a scope that was granted holds at once.
+    if "events:write" in answer[1].scopes:
+        if len(_remembered) >= _CACHE_SIZE:
+            _remembered.clear()
+        _remembered[secret_hash] = time.monotonic() + settings.CREDENTIAL_CACHE_SECONDS, answer
+    return answer
+
+
+def evict_credential(credential: Credential) -> None:
+    """Look a credential up again at its next request."""
+    _remembered.pop(credential.secret_hash, None)
+
+
+class ApiKeyAuthentication(BearerAuthentication):
+    """`Authorization: Bearer …` with an API key only."""
+
+    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
+        """Return the key's credential. Raises AuthenticationFailed."""
+        return authenticate_key(secret) or refuse()
+
+
+class JWTAuthentication(BearerAuthentication):
+    """`Authorization: Bearer …` with a JWT only."""
+
+    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
+        """Return the token's user and credential. Raises AuthenticationFailed."""
+        return authenticate_jwt(secret)
+
+
+class OAuthAuthentication(BearerAuthentication):
+    """`Authorization: Bearer …` with an OAuth access token only."""
+
+    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
+        """Return the token's user and credential. Raises AuthenticationFailed."""
+        return authenticate_oauth(request, secret) or refuse()
+
+
+class QueryKeyAuthentication(BaseAuthentication):
+    """`?key=…` with an API key, for GET only: what is in an address ends up in logs."""
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        """Return the key's credential; None without the parameter."""
+        secret = request.GET.get(QUERY_KEY)
+        if secret is None or request.method != "GET":
+            return None
+        return authenticate_key(secret) or refuse()
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make an unauthenticated answer a 401."""
+        return 'Bearer realm="api"'
+
+
+class PageKeyAuthentication(BaseAuthentication):
+    """`?key=…` on a POST from a page of one of the workspace's origins: `sendBeacon` has no headers.
+
+    Anybody can read such a key, so it counts only if it can do nothing but record events.
+    """
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        """Return the key's credential; None without the parameter. Raises AuthenticationFailed."""
+        secret = request.GET.get("key")
+        if secret is None or request.method != "POST":
+            return None
+        user, credential = authenticate_key(secret) or refuse()
+        origins = credential.workspace.allowed_origins if credential.workspace else []
+        if not credential.is_public or request.META.get("HTTP_ORIGIN", "").lower() not in origins:
+            refuse()
+        return user, credential
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make an unauthenticated answer a 401."""
+        return 'Bearer realm="api"'
+
+
+class SessionAuthentication(DRFSessionAuthentication):
+    """Django's session cookie, with its CSRF token on writes."""
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        """Return the signed-in user and a credential that no workspace is bound to yet."""
+        open_session(request._request)
+        answer = super().authenticate(request)
+        if answer is None:
+            return None
+        user = answer[0]
+        return user, Credential(kind="session", key=f"user:{user.pk}", user_id=user.pk)
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make an unauthenticated answer a 401."""
+        return 'Bearer realm="api"'
+
+
+def looks_like_jwt(secret: str) -> bool:
+    """Tell a JWT from the other bearer secrets, cheaply."""
+    return secret.startswith("eyJ") and secret.count(".") == 2
+
+
+def authenticate_key(secret: str) -> Authenticated | None:
+    """Return the credential of an API key, None if there is no such key, or no longer."""
+    if not _is_plausible(secret, _MAX_SECRET_LENGTH):
+        return None
+    key_hash = hash_secret(secret)
+    found = key_credentials([key_hash]).get(key_hash)
+    if found is None:
+        return None
+    credential, last_used_at = found
+    record_key_use(UUID(credential.key.removeprefix("key:")), last_used_at, clock.now())
+    return _NO_ONE, credential
+
+
+def authenticate_oauth(request: Request, secret: str) -> Authenticated | None:
+    """Return whom an OAuth access token stands for: its application, or a member who authorized that."""
+    if not _is_plausible(secret, _MAX_SECRET_LENGTH):
+        return None
+    token_hash = hash_secret(secret)
+    credential = oauth_credentials([token_hash]).get(token_hash)
+    if credential is None or not _is_meant_for(request, credential.resources):
+        return None
+    user: Any = _NO_ONE if credential.user_id is None else User.objects.get(id=credential.user_id)
+    return user, credential
+
+
+def authenticate_jwt(secret: str) -> Authenticated:
+    """Return the member whom a JWT names, as that member is now. Raises AuthenticationFailed."""
+    if not _is_plausible(secret, _MAX_JWT_LENGTH):
+        refuse()
+    token = decode(WorkspaceAccessToken, secret)
+    member = member_of(token) if token is not None else None
+    if member is None:
+        return refuse()
+    return member.user, Credential(
+        kind="jwt",
+        key=f"user:{member.user.id}",
+        workspace_id=member.workspace.id,
+        scopes=scopes_of_member(member.user, member.role),
+        user_id=member.user.id,
+        workspace=member.workspace,
+    )
+
+
+def refuse() -> NoReturn:
+    """Answer a secret that authenticates nobody."""
+    raise AuthenticationFailed
+
+
+def _is_meant_for(request: Request, resources: Sequence[str]) -> bool:
+    return not resources or bool(
+        validate_resource_as_url_prefix(request.build_absolute_uri(), list(resources))
+    )
+
+
+def _is_plausible(secret: str, longest: int) -> bool:
+    return 0 < len(secret) <= longest and secret.isascii()

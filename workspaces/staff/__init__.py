@@ -1,0 +1,1 @@
+"""The base of every app's admin: roles per workspace, forms that show refusals, confirmations."""
