@@ -23,6 +23,7 @@ from config.observability.metrics.counters import count_task
 from config.observability.request_ids import request_id
 from config.runtime.child_processes import exit_with_parent
 from config.runtime.garbage_collection import settle
+from config.runtime.layouts import require_layout
 from config.runtime.startup_errors import require_settings
 
 # `manage.py check` runs them: they would load every page, in workers that serve none.
@@ -42,6 +43,12 @@ app.autodiscover_tasks()
 def work_in_background(**_: Any) -> None:
     """Bound what a worker asks of the database as background work."""
     use_in_process("background")
+
+
+@celeryd_init.connect(dispatch_uid="config.refuse_another_layout")
+def refuse_another_layout(**_: Any) -> None:
+    """End a worker that would work on tables that are not what its code expects."""
+    require_layout()
 
 
 @task_prerun.connect(dispatch_uid="config.close_broken_connections")

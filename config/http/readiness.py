@@ -12,6 +12,7 @@ from config.celery import app
 from config.db.errors import Fault, classify_database_error
 from config.observability.timed_probes import TimedProbe
 from config.runtime import broker
+from config.runtime.layouts import SHORT, applied_migrations, layout_trouble
 from config.runtime.postgres.schema import migrations_on_disk
 
 WAIT_SECONDS = 2.0
@@ -79,9 +80,9 @@ _LOG_LOCK = (
 
 
 def _migrations(connection: psycopg.Connection[Any]) -> str:
-    applied: set[tuple[str, str]] = set()
-    if connection.execute("SELECT to_regclass('django_migrations')").fetchone() != (None,):
-        applied.update(connection.execute("SELECT app, name FROM django_migrations").fetchall())
+    applied = applied_migrations(connection)
+    if layout_trouble(applied):
+        return SHORT
     missing = len(migrations_on_disk().keys() - applied)
     return f"{missing} unapplied" if missing else OK
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from granian.cli import entrypoint
 
 from config.runtime.child_processes import exit_with_parent
+from config.runtime.layouts import require_layout
 from config.runtime.startup_errors import report_on_one_line
 
 WAIT = "--wait"
@@ -48,6 +49,7 @@ def main() -> None:
     os.register_at_fork(after_in_child=lambda: exit_with_parent(signal.SIGTERM))
     if is_to_wait:
         sys.stdin.read()
+    require_layout()
     sys.argv.append(APPLICATION)
     entrypoint()  # type: ignore[no-untyped-call]  # granian has no types
 

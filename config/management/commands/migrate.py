@@ -1,0 +1,21 @@
+"""Django's `migrate`, but for a database of another layout, which it would migrate by half."""
+
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.core.management.commands import migrate
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+
+from config.runtime.layouts import layout_trouble
+
+
+class Command(migrate.Command):
+    """`migrate`: as Django's own."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Look at what was applied, then go on as ever."""
+        applied = MigrationRecorder(connections[options["database"]]).applied_migrations()
+        if trouble := layout_trouble(applied):
+            raise CommandError(trouble)
+        super().handle(*args, **options)
