@@ -105,7 +105,7 @@ def test_migrations_are_named_without_loading_them(monkeypatch):
     migrations_on_disk.cache_clear()
     monkeypatch.setattr("django.db.migrations.loader.MigrationLoader.load_disk", lambda self: 1 / 0)
     assert ready()[0] == 200
-    assert len(migrations_on_disk()) > 60
+    assert {"admin", "workspaces", "events", "campaigns"} <= {app for app, _ in migrations_on_disk()}
 
 
 def test_the_document_knows_them():
