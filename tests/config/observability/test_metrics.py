@@ -36,7 +36,7 @@ from events.models import Heartbeat
 from events.processing.heartbeat import heartbeat_age, record_heartbeat
 from tests.config.runtime.test_supervisor import wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from config.runtime.postgres.server import EmbeddedServer
 from tests.homes import prepare_home
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PUBLISH = """
 import sys
 from tests.config.probe import note

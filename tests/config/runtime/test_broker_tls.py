@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HERE = x509.IPAddress(ip_address("127.0.0.1"))
 ELSEWHERE = x509.DNSName("elsewhere.example")
 PUBLISH = "from tests.config.probe import note; note.apply_async(args=('/dev/null', 'word'), retry=False)"

@@ -23,7 +23,7 @@ from config.runtime.postgres.server import Address, EmbeddedServer
 from tests.homes import prepare_home
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 USER = """
 import sys, time
 from pathlib import Path

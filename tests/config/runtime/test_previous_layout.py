@@ -18,7 +18,7 @@ from config.runtime.layouts import SHORT, layout_trouble, require_layout
 from config.runtime.postgres.schema import migrations_on_disk
 from workspaces.models import Workspace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FORMER = ("campaigns", "0002_decisions_of_a_former_layout")
 LATEST = max(one for one in migrations_on_disk() if one[0] == "campaigns")
 TOLD = rf"^The database is of another layout: .* \(campaigns\.{FORMER[1]}\)\. Nothing was changed\. Dump it .*\.$"
@@ -70,7 +70,7 @@ def test_it_is_not_ready(former, monkeypatch):
 @pytest.mark.parametrize(
     "program",
     [
-        ["-m", "config.granian", "--port", "0"],
+        ["-m", "config.runtime.granian", "--port", "0"],
         ["-m", "celery", "-A", "config", "worker", "--pool", "solo"],
     ],
     ids=["web", "worker"],

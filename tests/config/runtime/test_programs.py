@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config.runtime.supervisor import Program, Supervisor
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FOREVER = "import time; time.sleep(60)"
 
 

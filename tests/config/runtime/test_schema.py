@@ -19,7 +19,7 @@ from config.runtime.postgres import schema
 from config.runtime.postgres.schema import SCHEMA, dump_schema, load_schema, migrations_on_disk
 
 SCRATCH = "test_headrace_schema"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(

@@ -21,7 +21,7 @@ from config.runtime.child_processes import exit_with_parent
 from tests.homes import prepare_home
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 READY = "Headrace runs at"
 
 
