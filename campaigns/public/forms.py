@@ -1,4 +1,4 @@
-"""Forms as other people's pages use them: sent by a script of ours, by one of theirs, or by the browser alone."""
+"""Public forms: submissions from any page (by a script, or by the browser alone) and the script that embeds a form."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.shortcuts import render
 from django.views import View
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -28,7 +29,7 @@ from config.http.client_addresses import client_address
 from config.http.json import StrictJSONParser, read_whole
 from events.api.idempotency import respond_once
 from events.stream.idempotency import is_key
-from workspaces.api.native import NativePublicView, object_body
+from workspaces.api.native import NativePublicViewSet, object_body
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.throttles import hit, throttled
 
@@ -39,7 +40,7 @@ _MAX_PAGE_URL: Final = 2048
 
 
 class FormParser(BaseParser):
-    """Take what a browser sends without any script."""
+    """Parse a body that a browser sends without any script."""
 
     media_type = "application/x-www-form-urlencoded"
 
@@ -60,53 +61,70 @@ class FormParser(BaseParser):
 
 
 class SubmittedSerializer(serializers.Serializer[Any]):
-    """What a visitor is told."""
+    """The answer to a visitor; also where nothing was kept."""
 
     success = serializers.BooleanField()
     submissionId = serializers.UUIDField()
 
 
-class SubmitFormView(NativePublicView):
-    """Answers to a form, from anybody."""
+class FormSubmissionViewSet(NativePublicViewSet):
+    """Submissions of a form, from anybody; `form_id` is the published id of the form."""
 
+    lookup_url_kwarg = "form_id"
     serializer_class = SubmittedSerializer
     parser_classes = (StrictJSONParser, FormParser)
     # Answered once under a key, too; see workspaces.api.base.
     repeats_harmlessly = ""
+    allowed_origin = ""
+    """Which pages may read the answer, as CORS has it: set once the form is found."""
 
     @extend_schema(
         operation_id="submitForm",
         tags=["forms"],
-        auth=[],
         request={"application/json": {"type": "object"}},
         responses={
             201: SubmittedSerializer,
             **{status: OpenApiResponse(ErrorSerializer) for status in (400, 403, 404, 413, 415, 429)},
         },
     )
-    def post(self, request: Request, form_id: str) -> Any:
+    @action(detail=True, methods=["post"])
+    def submit(self, request: Request, form_id: str) -> Any:
         """Take a visitor's answers: the contact is found or made, and `form.submitted` recorded."""
-        form = _form(request, form_id)
+        form = self.get_form(form_id)
         attempt = hit(f"form:{form.pk}:{client_address(request._request)}", RATE, "")
         if attempt is not None and attempt.wait_seconds:
             raise throttled(attempt.wait_seconds)
         act = partial(_submit, request, form)
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        answer = act() if key is None else respond_once(request, form.workspace_id, _own_key(form, key), act)
-        if request.content_type == FormParser.media_type:
-            return _thanks(request._request, form)
-        return answer
+        if key is not None:
+            answer = respond_once(request, form.workspace_id, _form_idempotency_key(form, key), act)
+        else:
+            answer = act()
+        return (
+            _thank_you_page(request._request, form)
+            if request.content_type == FormParser.media_type
+            else answer
+        )
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        """Tell a browser that the page may send the form."""
-        _form(request, kwargs["form_id"])
+        """Answer a browser's CORS preflight."""
+        self.get_form(kwargs["form_id"])
         return Response(status=204)
 
+    def get_form(self, form_id: str) -> Form:
+        """Return the form, if the page that asks may use it. Raises FormNotFound, OriginNotAllowed."""
+        form = public_form(form_id)
+        origin = self.request.META.get("HTTP_ORIGIN", "")
+        if form.allowed_origins and origin.lower() not in form.allowed_origins:
+            raise OriginNotAllowed
+        self.allowed_origin = origin if form.allowed_origins else "*"
+        return form
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Tell the browser that the page may read the answer, where the form is for the page."""
+        """Add the CORS headers, where the form is for the page."""
         response = super().finalize_response(request, response, *args, **kwargs)
-        if allowed := getattr(request._request, "form_origin", ""):
-            response["Access-Control-Allow-Origin"] = allowed
+        if self.allowed_origin:
+            response["Access-Control-Allow-Origin"] = self.allowed_origin
             response["Vary"] = "Origin"
             response["Access-Control-Allow-Methods"] = "POST, OPTIONS"
             wanted = request.META.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "").lower()
@@ -117,7 +135,7 @@ class SubmitFormView(NativePublicView):
 
 
 class EmbedView(View):
-    """The script that puts a form onto a page."""
+    """The script that puts a form onto a page; no API endpoint, hence a plain view."""
 
     http_method_names = ["get", "head"]
 
@@ -127,7 +145,7 @@ class EmbedView(View):
             form = public_form(form_id)
         except FormNotFound:
             return HttpResponse("/* There is no such form. */", status=404, content_type=_SCRIPT)
-        text = render(request, "campaigns/form.js", {"form": _for_script(form)}, content_type=_SCRIPT)
+        text = render(request, "campaigns/form.js", {"form": _script_json(form)}, content_type=_SCRIPT)
         text["Cache-Control"] = "public, max-age=300"
         return text
 
@@ -143,28 +161,15 @@ def snippet(form: Form) -> str:
 def _submit(request: Request, form: Form) -> Response:
     page_url = request.META.get("HTTP_REFERER", "")[:_MAX_PAGE_URL]
     submitted = submit_form(form, object_body(request), page_url=page_url, now=clock.now())
-    return Response({"success": True, "submissionId": str(submitted.id)}, status=201)
+    return Response(SubmittedSerializer({"success": True, "submissionId": submitted.id}).data, status=201)
 
 
-def _own_key(form: Form, key: str) -> str:
+def _form_idempotency_key(form: Form, key: str) -> str:
     """Return a visitor's key as one that no client of the workspace can have, nor visitors of another form."""
     return f"form:{form.pk.hex}:{sha256(key.encode()).hexdigest()}" if is_key(key) else ""
 
 
-def _form(request: Request, form_id: str) -> Form:
-    """Return the form if it is for the page that sends it. Raises FormNotFound, OriginNotAllowed."""
-    form = public_form(form_id)
-    origin = request.META.get("HTTP_ORIGIN", "")
-    if not form.allowed_origins:
-        request._request.form_origin = "*"  # type: ignore[attr-defined]  # ours, until the answer
-    elif origin.lower() in form.allowed_origins:
-        request._request.form_origin = origin  # type: ignore[attr-defined]  # as above
-    else:
-        raise OriginNotAllowed
-    return form
-
-
-def _thanks(request: HttpRequest, form: Form) -> HttpResponse:
+def _thank_you_page(request: HttpRequest, form: Form) -> HttpResponse:
     if form.redirect_url:
         redirect = HttpResponseRedirect(form.redirect_url)
         redirect.status_code = 303
@@ -172,22 +177,22 @@ def _thanks(request: HttpRequest, form: Form) -> HttpResponse:
     return render(request, "campaigns/page.html", {"title": "Thank you"}, status=201)
 
 
-def _for_script(form: Form) -> str:
-    """Return what the script needs to know, as JSON that no text in it can break out of."""
-    known = {
+def _script_json(form: Form) -> str:
+    """Return what the script needs to know of the form, as JSON that no text in it can break out of."""
+    facts = {
         "id": str(form.pk),
         "submitUrl": public_url(f"/api/forms/{form.pk}/submit"),
         "redirectUrl": form.redirect_url,
         "trap": TRAP,
         "fields": [
             {
-                "name": one.name,
-                "label": one.label,
-                "type": one.type,
-                "required": one.required,
-                "options": one.options,
+                "name": field.name,
+                "label": field.label,
+                "type": field.type,
+                "required": field.required,
+                "options": field.options,
             }
-            for one in questions_of(form)
+            for field in questions_of(form)
         ],
     }
-    return json.dumps(known).replace("<", "\\u003c")
+    return json.dumps(facts).replace("<", "\\u003c")

@@ -1,4 +1,8 @@
-"""Pages that a link in a message leads to. Only a POST changes anything: programs follow links before people do."""
+"""HTML pages that links in messages lead to: opens, clicks, unsubscribing, preferences, double opt-in.
+
+Plain Django views, since they are pages and no API. Only a POST changes anything: mail programs and scanners follow
+links before people do.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +36,8 @@ from contacts.errors import ContactNotFound
 from workspaces.models import Workspace
 from workspaces.throttles import hit
 
-TOLD_PER_MESSAGE: Final = "60/hour"
-"""How often one message may tell that it was opened or clicked."""
+VISITS_PER_MESSAGE: Final = "60/hour"
+"""How many opens and clicks of one message are recorded."""
 TEST_NOTICE: Final = "This link is from a test message or a preview. It acts on nobody."
 _PIXEL: Final = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
@@ -44,114 +48,114 @@ _PREFETCH_HEADERS: Final = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE"
 # The link itself is what gives the right; there is no session that could be abused.
 @method_decorator([csrf_exempt, never_cache], name="dispatch")
 class PublicPage(View):
-    """A page without a login."""
+    """A page without a login: its signed link is what authorises it."""
 
     def page(self, title: str, *, status: int = 200, **more: Any) -> HttpResponse:
-        """Return a page in the house's look."""
+        """Render the page template, hidden from search engines and referrers."""
         response = render(self.request, "campaigns/page.html", {"title": title, **more}, status=status)
         response["Referrer-Policy"] = "no-referrer"
         response["X-Robots-Tag"] = "noindex"
         return response
 
     def no_such_link(self) -> HttpResponse:
-        """Return what a link that is not ours, or not any more, leads to."""
+        """Return the 404 page of a link that is forged, cut off or out of date."""
         return self.page("This link does not work", text="It may have been cut off on its way.", status=404)
 
 
 class OpenView(PublicPage):
-    """The image in an e-mail."""
+    """Tracking pixel: records that an e-mail was opened."""
 
     http_method_names = ["get", "head"]
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Return one transparent point, whatever the token is."""
+        """Return a transparent pixel, whatever the token is."""
         message_id = read_open(token)
-        if message_id is not None and _may_tell(message_id):
+        if message_id is not None and _may_record(message_id):
             record_visit(message_id, _visit(request))
         return HttpResponse(_PIXEL, content_type="image/gif")
 
 
 class ClickView(PublicPage):
-    """A link in an e-mail."""
+    """Tracked link in an e-mail: redirects to where the signed link says, and nowhere else."""
 
     http_method_names = ["get", "head"]
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Lead on to where the signed link says, and nowhere else."""
+        """Record the click and redirect."""
         read = read_click(token)
         if read is None:
             return self.no_such_link()
-        message_id, target = read
-        location = location_of(target)
+        message_id, url = read
+        location = location_of(url)
         if location is None or len(location) > MAX_URL_REDIRECT_LENGTH:
             return self.no_such_link()
-        if _may_tell(message_id):
-            record_visit(message_id, _visit(request, target))
+        if _may_record(message_id):
+            record_visit(message_id, _visit(request, url))
         response = HttpResponseRedirect(location)
         response["Referrer-Policy"] = "no-referrer"
         return response
 
 
 class UnsubscribeView(PublicPage):
-    """One click of the reader's mail program (RFC 8058), or a page with a button."""
+    """Unsubscribe page; its POST is also the one-click unsubscribing of mail programs (RFC 8058)."""
 
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Ask."""
-        addressee = unsubscribe_target_of(token)
-        if addressee is None or _preferences(addressee) is None:
+        """Show the button."""
+        target = unsubscribe_target_of(token)
+        if target is None or _preferences(target) is None:
             return self.no_such_link()
         return self.page(
             "Unsubscribe",
             text="You will get no more of these messages.",
             button="Unsubscribe",
-            link=_other(token),
-            notice=_notice(addressee),
+            link=_preferences_path(token),
+            notice=_notice(target),
         )
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         """Unsubscribe from the channel of the message, again if need be."""
-        addressee = unsubscribe_target_of(token)
-        if addressee is None:
+        target = unsubscribe_target_of(token)
+        if target is None:
             return self.no_such_link()
-        if addressee.contact_id is None:
-            return self.page("Nobody is unsubscribed", notice=_notice(addressee))
+        if target.contact_id is None:
+            return self.page("Nobody is unsubscribed", notice=_notice(target))
         with suppress(ContactNotFound):  # who is gone gets nothing any more
             unsubscribe(
-                _workspace(addressee.workspace_id),
-                addressee.contact_id,
-                addressee.channel,
-                message_id=addressee.message_id,
+                _workspace(target.workspace_id),
+                target.contact_id,
+                target.channel,
+                message_id=target.message_id,
             )
         return self.page("You are unsubscribed", text="You will get no more of these messages.")
 
 
 class PreferencesView(PublicPage):
-    """What a person wants on which channel."""
+    """Preference page: the channels that a person wants to hear on."""
 
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Show the choices as they are."""
-        addressee = unsubscribe_target_of(token)
-        wanted = None if addressee is None else _preferences(addressee)
-        if addressee is None or wanted is None:
+        """Show the current choices."""
+        target = unsubscribe_target_of(token)
+        wanted = None if target is None else _preferences(target)
+        if target is None or wanted is None:
             return self.no_such_link()
-        return self._choices("Your preferences", wanted, _notice(addressee))
+        return self._choices("Your preferences", wanted, _notice(target))
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Keep what was changed: a box that is left as it was shown is no consent."""
-        addressee = unsubscribe_target_of(token)
-        shown = None if addressee is None else _preferences(addressee)
-        if addressee is None or shown is None:
+        """Save changed choices only: a box that is left as it was shown is no consent."""
+        target = unsubscribe_target_of(token)
+        shown = None if target is None else _preferences(target)
+        if target is None or shown is None:
             return self.no_such_link()
         chosen = request.POST.getlist("channel")
         wanted = {str(channel): channel in chosen for channel in PREFERENCES}
-        if addressee.contact_id is None:
-            return self._choices("Nobody's preferences are changed", wanted, _notice(addressee))
+        if target.contact_id is None:
+            return self._choices("Nobody's preferences are changed", wanted, _notice(target))
         changed = {channel: wants for channel, wants in wanted.items() if wants != shown[channel]}
-        set_preferences(_workspace(addressee.workspace_id), addressee.contact_id, changed)
+        set_preferences(_workspace(target.workspace_id), target.contact_id, changed)
         return self._choices("Your preferences are kept", wanted)
 
     def _choices(self, title: str, wanted: dict[str, bool], notice: str = "") -> HttpResponse:
@@ -170,12 +174,12 @@ class PreferencesView(PublicPage):
 
 
 class ConfirmView(PublicPage):
-    """The link in the e-mail of a double opt-in."""
+    """Confirmation page of a double opt-in."""
 
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Ask."""
+        """Show the button."""
         is_test = is_test_confirmation(token)
         if not is_test and pending_confirmation(token) is None:
             return self.no_such_link()
@@ -198,18 +202,18 @@ class ConfirmView(PublicPage):
         return self.page("Thank you", text="It is confirmed.")
 
 
-def _preferences(addressee: UnsubscribeTarget) -> dict[str, bool] | None:
-    """Return what a person wants, None if it is gone; a test shows how the page looks to somebody who wants all."""
-    if addressee.contact_id is None:
+def _preferences(target: UnsubscribeTarget) -> dict[str, bool] | None:
+    """Return what a person wants by channel, None if it is gone; a test link shows one who wants everything."""
+    if target.contact_id is None:
         return dict.fromkeys(map(str, PREFERENCES), True)
     try:
-        return preferences_of(addressee.workspace_id, addressee.contact_id)
+        return preferences_of(target.workspace_id, target.contact_id)
     except ContactNotFound:
         return None
 
 
-def _notice(addressee: UnsubscribeTarget) -> str:
-    return TEST_NOTICE if addressee.contact_id is None else ""
+def _notice(target: UnsubscribeTarget) -> str:
+    return TEST_NOTICE if target.contact_id is None else ""
 
 
 def _workspace(workspace_id: Any) -> Workspace:
@@ -219,12 +223,12 @@ def _workspace(workspace_id: Any) -> Workspace:
     return workspace
 
 
-def _other(token: str) -> str:
+def _preferences_path(token: str) -> str:
     return reverse("preferences-page", args=[token])
 
 
-def _may_tell(message_id: object) -> bool:
-    state = hit(f"told:{message_id}", TOLD_PER_MESSAGE, "")
+def _may_record(message_id: object) -> bool:
+    state = hit(f"told:{message_id}", VISITS_PER_MESSAGE, "")
     return state is None or not state.wait_seconds
 
 

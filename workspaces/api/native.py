@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.viewsets import ViewSetMixin
 
 from workspaces.api.base import (
     ErrorTableMixin,
@@ -22,7 +23,7 @@ from workspaces.authentication.schemes import (
     SessionAuthentication,
 )
 
-__all__ = ["NativeAPIView", "NativePublicView", "NativeViewSet", "object_body"]
+__all__ = ["NativeAPIView", "NativePublicView", "NativePublicViewSet", "NativeViewSet", "object_body"]
 
 _AUTHENTICATION: Any = (BearerAuthentication, QueryKeyAuthentication, SessionAuthentication)
 
@@ -71,3 +72,7 @@ class NativePublicView(ErrorTableMixin):
 
     authentication_classes: Any = ()
     error_table = NATIVE_ERRORS
+
+
+class NativePublicViewSet(ViewSetMixin, NativePublicView):
+    """A viewset of the native API that belongs to no workspace."""
