@@ -20,6 +20,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.signals import campaign_work_due, enrollments_due, message_reserved
 from config import clock
+from config.db.errors import storable_text
 from config.ids import parse_uuid
 from config.runtime.schedule import notify_beat
 from contacts.identity.lookup import ids_of
@@ -99,9 +100,9 @@ def release_messages(workspace_id: UUID, changes: Sequence[ContactChange], **_: 
 @receiver(tracking, dispatch_uid="campaigns.record_provider_event")
 def record_provider_event(event: AnymailTrackingEvent, esp_name: str = "", **_: Any) -> None:
     """Act on what a provider reports of an e-mail that it took."""
-    told = [_text(one) for one in (event.mta_response, event.description) if one]
+    told = [storable_text(one) for one in (event.mta_response, event.description) if one]
     metadata = event.metadata if isinstance(event.metadata, Mapping) else {}
-    provider_id = _text(event.message_id or "")
+    provider_id = storable_text(event.message_id or "")
     report = Report(
         kind=event.event_type or "",
         at=_moment(event.timestamp),
@@ -113,11 +114,6 @@ def record_provider_event(event: AnymailTrackingEvent, esp_name: str = "", **_: 
         bounce=classify(esp_name, event.esp_event, " ".join(told)),
     )
     record_report(report)
-
-
-def _text(value: object) -> str:
-    """Return what a row can have of a value, whatever it is."""
-    return str(value).replace("\x00", "").encode(errors="replace").decode()
 
 
 def _moment(told: datetime | None) -> datetime:

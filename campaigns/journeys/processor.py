@@ -27,6 +27,7 @@ from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from config import clock
 from config.db.arrays import array
+from config.db.errors import storable_error
 from config.db.lookups import any_of
 from config.db.plans import force_custom_plan
 from config.db.timeouts import milliseconds
@@ -37,7 +38,6 @@ BATCH_SIZE: Final = 200
 MAX_ATTEMPTS: Final = 6
 FIRST_RETRY_DELAY: Final = timedelta(seconds=10)
 """After a step that failed; each further failure doubles it."""
-_MAX_ERROR_LENGTH: Final = 10_000
 _RUNNABLE_STATUSES: Final = (Campaign.Status.DRAFT, Campaign.Status.ACTIVE, Campaign.Status.COMPLETED)
 """Campaigns whose enrollments go on; a draft's are those that try it out."""
 
@@ -175,8 +175,7 @@ class _DueEnrollmentProcessor(EnrollmentProcessor):
     def _schedule_retry(self, enrollment: EnrollmentState, error: Exception) -> None:
         """Let an enrollment whose step failed try again later; in the end it has failed."""
         attempts = enrollment.attempts + 1
-        # PostgreSQL takes no NUL in a text, and an error may quote one.
-        text = f"{type(error).__name__}: {error}".replace("\x00", "")[:_MAX_ERROR_LENGTH]
+        text = storable_error(error)
         if attempts >= MAX_ATTEMPTS:
             self.finish(
                 enrollment, Finish(Enrollment.Status.FAILED, Reason.STEP_FAILED, {"message": text[:500]})

@@ -33,6 +33,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config import clock
 from config.db.arrays import array
+from config.db.errors import storable_text
 from config.db.lookups import any_of
 from config.runtime.schedule import notify_beat
 from events.models import EffectsLevel, Event
@@ -51,6 +52,7 @@ BACKOFF: Final = tuple(
     for seconds in (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
 )
 MAX_RETRY_AFTER: Final = timedelta(days=1)
+_MAX_ERROR_LENGTH: Final = 2_000
 LOCAL_BATCH: Final = 100
 """Messages that one transaction puts into the local inbox."""
 
@@ -457,7 +459,7 @@ class _Record:
         self.told.append(("message.sent", message, at, {}))
 
     def _bounced(self, message: Message, outcome: NotSent, at: datetime) -> None:
-        message.status, message.error = Message.Status.BOUNCED, _told(outcome)
+        message.status, message.error = Message.Status.BOUNCED, storable_text(outcome, _MAX_ERROR_LENGTH)
         self.decisions.append(
             decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, at, {"message": message.error})
         )
@@ -465,7 +467,7 @@ class _Record:
         self.bounced.append((message, outcome.bounce))
 
     def _not_sent(self, message: Message, outcome: NotSent, attempt: Attempt) -> None:
-        message.error = _told(outcome)
+        message.error = storable_text(outcome, _MAX_ERROR_LENGTH)
         if not outcome.is_permanent and message.attempts < attempt.claimed.settings.max_attempts:
             message.status = Message.Status.QUEUED
             message.send_at = attempt.at + _pause(message.attempts, outcome.retry_after)
@@ -485,9 +487,11 @@ class _Record:
 
     def _maybe_sent(self, message: Message, outcome: MaybeSent, attempt: Attempt) -> None:
         if attempt.claimed.settings.on_unknown == ChannelSettings.OnUnknown.RETRY:
-            self._not_sent(message, NotSent(_told(outcome), is_permanent=False), attempt)
+            self._not_sent(
+                message, NotSent(storable_text(outcome, _MAX_ERROR_LENGTH), is_permanent=False), attempt
+            )
             return
-        message.status, message.error = Message.Status.UNKNOWN, _told(outcome)
+        message.status, message.error = Message.Status.UNKNOWN, storable_text(outcome, _MAX_ERROR_LENGTH)
         self.decisions.append(
             decision_about(
                 message, Decision.Kind.NOT_SENT, Reason.UNKNOWN, attempt.at, {"message": message.error}
@@ -532,11 +536,6 @@ _SETTLE: Final = f"""{_WRITE}
     AND m.claimed_at IS NOT DISTINCT FROM w.claimed_at
 RETURNING m.id
 """
-
-
-def _told(outcome: Exception) -> str:
-    """Return what a receiver said, as far as a row can have it."""
-    return str(outcome).replace("\x00", "")[:2_000]
 
 
 def _pause(attempts: int, retry_after: float | None) -> timedelta:

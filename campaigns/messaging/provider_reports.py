@@ -17,6 +17,7 @@ from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Decision, Message, Suppression
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
+from config.db.errors import storable_text
 from contacts.errors import ContactNotFound
 from workspaces.models import Workspace
 
@@ -122,7 +123,7 @@ def _note(message: Message, reason: Reason, at: datetime, words: str) -> None:
 
 
 def _words(report: Report, otherwise: str) -> str:
-    return (report.words or report.reason or otherwise).replace("\x00", "")[:_MAX_WORDS]
+    return storable_text(report.words or report.reason or otherwise, _MAX_WORDS)
 
 
 def _complained(message: Message, report: Report) -> None:

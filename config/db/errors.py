@@ -1,9 +1,13 @@
-"""What a failed statement or connection tells of the database, by SQLSTATE: the one place that reads them."""
+"""Classify database errors by SQLSTATE, and turn any error into text that a row can hold."""
 
 from enum import StrEnum
+from typing import Final
 
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError
+
+MAX_ERROR_LENGTH: Final = 10_000
+"""Characters of a failure that a row keeps."""
 
 
 class Fault(StrEnum):
@@ -79,3 +83,13 @@ def classify_database_error(error: BaseException | None) -> Fault | None:
 def is_unattributable(error: BaseException) -> bool:
     """Tell whether it passes by itself, whatever was asked: of a statement that took too long nobody can say that."""
     return classify_database_error(error) in _PASSING
+
+
+def storable_text(value: object, max_length: int | None = None) -> str:
+    """Return a value as text that PostgreSQL accepts: no NUL, no lone surrogate, at most `max_length` characters."""
+    return str(value).replace("\x00", "").encode(errors="replace").decode()[:max_length]
+
+
+def storable_error(error: BaseException, max_length: int = MAX_ERROR_LENGTH) -> str:
+    """Return an error's class and message as text for a row: an error may quote what PostgreSQL refuses."""
+    return storable_text(f"{type(error).__name__}: {error}", max_length)

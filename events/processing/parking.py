@@ -7,10 +7,9 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 
+from config.db.errors import storable_error
 from events.models import EffectsLevel, Event, ParkedEffect
 from events.stream.outbox import enqueue_events
-
-_LONGEST_ERROR = 10_000
 
 
 def park(
@@ -20,8 +19,6 @@ def park(
 
     `levels`: by event. Those of one level have a row of their own: what is history stays so in a retry.
     """
-    # PostgreSQL takes no NUL in a text, and an error may quote one.
-    text = f"{type(error).__name__}: {error}".replace("\x00", "")[:_LONGEST_ERROR]
     by_level: dict[int, list[UUID]] = defaultdict(list)
     for event_id, level in levels.items():
         by_level[level].append(event_id)
@@ -33,7 +30,7 @@ def park(
             subject=subject,
             event_ids=event_ids,
             level=level,
-            error=text,
+            error=storable_error(error),
         )
 
 

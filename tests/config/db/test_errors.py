@@ -10,7 +10,7 @@ from django.test import Client
 from psycopg import errors
 
 from campaigns.messaging import dispatcher
-from config.db.errors import Fault, classify_database_error, is_unattributable
+from config.db.errors import Fault, classify_database_error, is_unattributable, storable_error
 from config.db.timeouts import from_environment
 from config.errors import Overloaded
 from config.http import readiness
@@ -284,3 +284,8 @@ def test_readiness_tells_that_there_are_too_many_connections(look, monkeypatch):
     monkeypatch.setattr(broker, "connect", refuse)
     answer = Client().get("/readyz").json()
     assert answer["checks"]["database"] == "too many connections"
+
+
+def test_an_error_is_stored_without_what_postgresql_refuses() -> None:
+    assert storable_error(ValueError("a\x00b\ud800c")) == "ValueError: ab?c"
+    assert storable_error(ValueError("x" * 20), 14) == "ValueError: xx"
