@@ -158,7 +158,7 @@ def publish_lane(
     at_most_seconds: float | None = None,
 ) -> tuple[str, UUID | None]:
     """Bring a lane's stays, and the stream, in line with who is in the published segment. Returns as build_lane."""
-    segment = _segment_with(workspace_id, segment_id, announcing_since__isnull=False)
+    segment = _segment_with(workspace_id, segment_id, publishing_since__isnull=False)
     if segment is None or segment.published_lanes >> lane & 1:
         return "nothing", None
     started = monotonic()

@@ -23,7 +23,7 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 
     def unfinished(self) -> SegmentQuerySet:
         """Those with work left for the background."""
-        return self.filter(Q(build=Segment.Build.RUNNING) | Q(announcing_since__isnull=False))
+        return self.filter(Q(build=Segment.Build.RUNNING) | Q(publishing_since__isnull=False))
 
 
 class Segment(TenantModel):
