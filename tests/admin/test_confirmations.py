@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from campaigns.api.serializers import WELCOME
+from campaigns.api.serializers.campaigns import WELCOME
 from campaigns.journeys.lifecycle import activate_campaign, execute_campaign, pause_campaign
 from campaigns.models import Broadcast, Campaign, Enrollment, Message
 from config import clock

@@ -12,21 +12,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import presentation
-from campaigns.api.filters import CampaignFilterSet
+from campaigns.api.filters.campaigns import CampaignFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, event_of, page_of
-from campaigns.api.serializers import (
+from campaigns.api.serializers.broadcasts import (
     BroadcastBodySerializer,
     BroadcastChangesSerializer,
     BroadcastPageSerializer,
     BroadcastSerializer,
+)
+from campaigns.api.serializers.campaigns import (
     CampaignBodySerializer,
     CampaignChangesSerializer,
     CampaignSerializer,
-    ExecuteBodySerializer,
-    ExecutedSerializer,
     ReportSerializer,
     VersionPageSerializer,
 )
+from campaigns.api.serializers.enrollments import ExecuteBodySerializer, ExecutedSerializer
 from campaigns.errors import BroadcastNotFound, InvalidCampaign, InvalidDefinition, StartInPast
 from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
 from campaigns.journeys.definition import required_scopes

@@ -9,16 +9,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import presentation
-from campaigns.api.filters import DecisionFilterSet, EnrollmentFilterSet
+from campaigns.api.filters.enrollments import DecisionFilterSet, EnrollmentFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, page_of
-from campaigns.api.serializers import (
+from campaigns.api.serializers.enrollments import (
     DecisionPageSerializer,
     DecisionSerializer,
     EnrollmentDetailSerializer,
     EnrollmentPageSerializer,
     EnrollmentSerializer,
-    TraceSerializer,
 )
+from campaigns.api.serializers.traces import TraceSerializer
 from campaigns.errors import EnrollmentNotFound
 from campaigns.journeys.decisions import newest_decisions
 from campaigns.models import Decision, Enrollment

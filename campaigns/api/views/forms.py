@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import presentation
-from campaigns.api.filters import FormFilterSet
+from campaigns.api.filters.forms import FormFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, page_of
-from campaigns.api.serializers import (
+from campaigns.api.serializers.forms import (
     FormBodySerializer,
     FormChangesSerializer,
     FormSerializer,

@@ -8,10 +8,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import presentation
-from campaigns.api.filters import MessageFilterSet
+from campaigns.api.filters.messages import MessageFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, page_of
 from campaigns.api.sending import DISPATCH_REFUSALS, OF_EVENT, dispatch, template_errors_as_fields
-from campaigns.api.serializers import (
+from campaigns.api.serializers.messages import (
     DispatchSerializer,
     MessageBodySerializer,
     MessagePageSerializer,

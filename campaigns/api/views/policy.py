@@ -9,12 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import presentation
-from campaigns.api.filters import SuppressionFilterSet
+from campaigns.api.filters.messages import SuppressionFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, page_of
-from campaigns.api.serializers import (
-    ChannelChangesSerializer,
-    ChannelSerializer,
-    SecretSerializer,
+from campaigns.api.serializers.channels import ChannelChangesSerializer, ChannelSerializer, SecretSerializer
+from campaigns.api.serializers.suppressions import (
     SuppressionBodySerializer,
     SuppressionPageSerializer,
     SuppressionSerializer,

@@ -9,11 +9,11 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api.filters import TemplateFilterSet
+from campaigns.api.filters.messages import TemplateFilterSet
 from campaigns.api.paging import contact_of, event_of
 from campaigns.api.sending import DISPATCH_REFUSALS, OF_EVENT, dispatch, template_errors_as_fields
-from campaigns.api.serializers import (
-    DispatchSerializer,
+from campaigns.api.serializers.messages import DispatchSerializer
+from campaigns.api.serializers.templates import (
     PreviewBodySerializer,
     RenderedSerializer,
     TemplateChangesSerializer,

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from campaigns.api.serializers import WELCOME
+from campaigns.api.serializers.campaigns import WELCOME
 from campaigns.models import Broadcast, Campaign, Enrollment, Message
 from config import clock
 from events.models import Event

@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from campaigns.api.serializers import WELCOME
+from campaigns.api.serializers.campaigns import WELCOME
 from campaigns.models import Campaign, ChannelSettings, Form, Message, Suppression, Template
 from config import clock
 from contacts.merging.merges import merge_contacts

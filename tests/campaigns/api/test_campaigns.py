@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from campaigns.api.serializers import ORDERS, WELCOME
+from campaigns.api.serializers.campaigns import ORDERS, WELCOME
 from campaigns.models import Campaign, Enrollment
 from config import clock
 from segments.definitions import create_segment

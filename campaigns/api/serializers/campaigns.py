@@ -1,0 +1,269 @@
+"""Campaigns, their versions and their report."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from rest_framework import serializers
+
+from campaigns.api.choices import (
+    DECISION_KINDS,
+    REASONS,
+    SMALLINT_MAX,
+    SMALLINT_MIN,
+)
+from campaigns.models import Campaign
+from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
+from workspaces.api.strict import (
+    UNKNOWN_KEY,
+    KnownKeysSerializer,
+    ObjectField,
+    StrictBooleanField,
+    StrictIntegerField,
+)
+
+_OF_CHANNELS = ("frequencyCap", "quietHours")
+
+_DEFINITION = {
+    "triggers": """\
+What starts an enrollment, any of: `{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
+`{"type": "SEGMENT_ENTER"|"SEGMENT_EXIT", "segmentId"}`, `{"type": "CONTACT_CREATED"}`,
+`{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}` (also of a new contact that comes with it),
+`{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}` (likewise),
+`{"type": "DATE", "field": "attributes.birthday", "offset": "-3d", "at": "09:00", "repeats": "yearly"|"never"}`,
+`{"type": "MANUAL"}`, `{"type": "SCHEDULE", "segmentId", "at": moment|null}`.""",
+    "reentry": """\
+Whether a contact comes in again: `{"mode": "afterwards"}` (the default: not beside an open enrollment), `"once"`, `"every"`
+match, `{"mode": "interval", "days": n}` (at most once in n days), `{"mode": "key", "property": "order_id"}` (one enrollment
+per value).""",
+    "workflow": """\
+`{"nodes": [{"id", "type", "data", "position"?}], "edges": [{"source", "target", "sourceHandle"?}]}`, without cycles.
+Types: `trigger` (where it begins; else the node that no edge leads to), `send` {`channel`, `templateId`,
+`transactional`?, `priority`?}, `wait` {`duration`: "2d"} or {`until`: {`field`, `offset`}} or {`timeOfDay`: "09:00"},
+`waitForEvent` {`eventType`, `condition`?, `match`?: {`property`, `trigger`}, `timeout`} with the handles `event` and
+`timeout`, `branch` {`branches`: [{`handle`, `condition`}]} with those and `else`, `split` {`arms`: [{`handle`,
+`weight`}]} with those and `holdout` for what the weights leave of 100, `update` {`attributes`}, `tag` {`add`,
+`remove`},
+`record` {`eventType`, `properties`}, `webhook` {`url`, `method`?, `body`, `headers`?}, `exit` {`reason`?}.""",
+    "goal": """\
+`{"eventType", "condition"?, "within": "7d"}`: the event that makes an enrollment converted, if it comes so soon after the
+start.""",
+    "exits": """\
+What ends an enrollment early: `{"eventType", "condition"?}` when the event comes, `{"condition"}` on the contact, looked at
+before every step.""",
+}
+WELCOME = {
+    "name": "Welcome",
+    "type": "AUTOMATED",
+    "triggers": [{"type": "EVENT", "eventType": "signup"}],
+    "reentry": {"mode": "once"},
+    "workflow": {
+        "nodes": [
+            {"id": "a-day", "type": "wait", "data": {"duration": "1d"}},
+            {"id": "bye", "type": "exit", "data": {"reason": "welcomed"}},
+        ],
+        "edges": [{"source": "a-day", "target": "bye"}],
+    },
+    "goal": {"eventType": "purchase", "within": "7d"},
+}
+ORDERS = {
+    "name": "Unpaid orders",
+    "type": "AUTOMATED",
+    "triggers": [{"type": "EVENT", "eventType": "order_placed"}],
+    "reentry": {"mode": "key", "property": "order_id"},
+    "workflow": {
+        "nodes": [
+            {
+                "id": "paid",
+                "type": "waitForEvent",
+                "data": {
+                    "eventType": "order_paid",
+                    "match": {"property": "order_id", "trigger": "order_id"},
+                    "timeout": "2d",
+                },
+            },
+            {"id": "late", "type": "tag", "data": {"add": ["late payer"], "remove": []}},
+        ],
+        "edges": [{"source": "paid", "target": "late", "sourceHandle": "timeout"}],
+    },
+}
+
+
+# Campaigns ---------------------------------------------------------------------------------------------------
+
+
+class _DefinitionSerializer(KnownKeysSerializer):
+    triggers = serializers.ListField(child=ObjectField(), required=False, help_text=_DEFINITION["triggers"])
+    reentry = ObjectField(required=False, allow_null=True, help_text=_DEFINITION["reentry"])
+    workflow = ObjectField(required=False, help_text=_DEFINITION["workflow"])
+    goal = ObjectField(required=False, allow_null=True, help_text=_DEFINITION["goal"])
+    exits = serializers.ListField(child=ObjectField(), required=False, help_text=_DEFINITION["exits"])
+    includesHistory = StrictBooleanField(
+        required=False, help_text="whether imports, builds and late events start enrollments too"
+    )
+
+
+class CampaignChangesSerializer(_DefinitionSerializer):
+    """What to change of a campaign."""
+
+    name = StrictCharField(required=False, max_length=255)
+    description = StrictCharField(required=False, allow_blank=True, allow_null=True, max_length=10_000)
+    priority = StrictIntegerField(
+        required=False,
+        min_value=SMALLINT_MIN,
+        max_value=SMALLINT_MAX,
+        help_text="of its messages, where a cap leaves room for some: the higher first",
+    )
+    sender = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="who its e-mails are from, such as `Acme <news@acme.com>`; blank: the template's, or the channel's",
+    )
+    replyTo = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="who gets the answers; blank: the template's, or the channel's `options.replyTo`, or the sender",
+    )
+    startAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts before it")
+    endAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts after it")
+    settings = ObjectField(
+        required=False,
+        help_text="for clients of the format; `frequencyCap` and `quietHours` belong to a channel here, and are"
+        " refused",
+    )
+
+    def validate_settings(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what a campaign cannot have by itself, rather than to drop it in silence."""
+        faults = {
+            name: [
+                "Caps and quiet hours belong to a channel: see channels."
+                if name in _OF_CHANNELS
+                else UNKNOWN_KEY
+            ]
+            for name, given in value.items()
+            if name not in _OF_CHANNELS or given is not None
+        }
+        if faults:
+            raise serializers.ValidationError(faults)
+        return value
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("A welcome", WELCOME, request_only=True),
+        OpenApiExample("One enrollment for each order", ORDERS, request_only=True),
+    ]
+)
+class CampaignBodySerializer(CampaignChangesSerializer):
+    """A campaign to create: a draft, until it is activated."""
+
+    name = StrictCharField(max_length=255)
+    type = serializers.ChoiceField(choices=Campaign.Type.choices)
+
+
+class CampaignCountSerializer(serializers.Serializer[Any]):
+    """What a campaign did, trials left out; persons who were erased stay counted here."""
+
+    enrollments = serializers.IntegerField(help_text="runs that began")
+    messages = serializers.IntegerField()
+
+
+class CampaignSerializer(serializers.Serializer[Any]):
+    """A campaign, with the definition that is being written; what serves is the one last activated."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    type = serializers.ChoiceField(choices=Campaign.Type.choices)
+    status = serializers.ChoiceField(choices=Campaign.Status.choices)
+    priority = serializers.IntegerField()
+    sender = serializers.CharField()
+    replyTo = serializers.CharField()
+    triggers = serializers.ListField(child=ObjectField())
+    reentry = ObjectField(allow_null=True)
+    workflow = ObjectField()
+    goal = ObjectField(allow_null=True)
+    exits = serializers.ListField(child=ObjectField())
+    includesHistory = serializers.BooleanField()
+    version = serializers.IntegerField(allow_null=True, help_text="of what serves; null: never activated")
+    hasChanges = serializers.BooleanField(help_text="whether the definition here is not what serves")
+    error = serializers.CharField(
+        allow_null=True, help_text="why the campaign is parked: nothing enters until it is activated again"
+    )
+    startAt = MillisecondsField(allow_null=True)
+    endAt = MillisecondsField(allow_null=True)
+    activatedAt = MillisecondsField(allow_null=True)
+    createdAt = MillisecondsField()
+    updatedAt = MillisecondsField()
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="such as a step whose e-mail, no transactional one, has no link to unsubscribe",
+    )
+    _count = CampaignCountSerializer()
+
+
+class CampaignDefinitionSerializer(serializers.Serializer[Any]):
+    """What a campaign does."""
+
+    triggers = serializers.ListField(child=ObjectField())
+    reentry = ObjectField(allow_null=True)
+    workflow = ObjectField()
+    goal = ObjectField(allow_null=True)
+    exits = serializers.ListField(child=ObjectField())
+    includesHistory = serializers.BooleanField()
+
+
+class VersionSerializer(serializers.Serializer[Any]):
+    """What a campaign did from one activation to the next, or what was tried out of a draft."""
+
+    id = serializers.UUIDField()
+    version = serializers.IntegerField(allow_null=True, help_text="null: a draft that was tried out")
+    serves = serializers.BooleanField(help_text="whether it is what starts runs")
+    createdAt = MillisecondsField()
+    by = serializers.CharField(
+        allow_null=True, help_text="who activated it or tried it out, if that is known"
+    )
+    retiredAt = MillisecondsField(allow_null=True, help_text="since when no event means anything to it")
+    openRuns = serializers.IntegerField(help_text="runs under way that keep to it, trials too")
+    definition = CampaignDefinitionSerializer()
+
+
+@extend_schema_serializer(many=False)  # a page is one object
+class VersionPageSerializer(serializers.Serializer[Any]):
+    """A page of versions."""
+
+    data = VersionSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
+    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
+
+
+class StepCountSerializer(serializers.Serializer[Any]):
+    """How often one thing was decided at a step."""
+
+    step = serializers.CharField()
+    kind = serializers.ChoiceField(choices=DECISION_KINDS)
+    reason = serializers.ChoiceField(choices=REASONS, allow_null=True)
+    handle = serializers.CharField(allow_null=True, help_text="the way that a branch or a split sent them")
+    count = serializers.IntegerField()
+
+
+class MessageCountsSerializer(serializers.Serializer[Any]):
+    """Messages of one channel."""
+
+    total = serializers.IntegerField()
+    byStatus = serializers.DictField(child=serializers.IntegerField())
+    opened = serializers.IntegerField()
+    clicked = serializers.IntegerField()
+
+
+class ReportSerializer(serializers.Serializer[Any]):
+    """What became of a campaign."""
+
+    entered = serializers.IntegerField()
+    notEntered = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
+    runs = serializers.DictField(child=serializers.IntegerField(), help_text="by status")
+    ended = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
+    messages = serializers.DictField(child=MessageCountsSerializer(), help_text="by channel")
+    notSent = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
+    deferred = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
+    steps = StepCountSerializer(many=True)

@@ -1,0 +1,113 @@
+"""Templates, and what a contact would get of them."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from campaigns.api.choices import (
+    CHANNELS,
+    MAX_SOURCE,
+)
+from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.strict import (
+    KnownKeysSerializer,
+)
+
+_LIQUID = """Liquid. It knows `contact` (`firstName`, `email`, `attributes.…`, `tags`, `score`), `event` (`type`,
+`properties.…`, `timestamp`) where one is the cause, `campaign.name`, `unsubscribeUrl` and `preferencesUrl`. A value
+that is missing makes no hole: the message is not sent, and the decision says so; `| default: "…"` fills it.
+`money: "EUR"`, `number: 2`, `date: "long"`, `time` and `datetime` write as the contact does, by its `locale` and
+`timezone`."""
+
+
+class TemplateSerializer(KnownKeysSerializer):
+    """A text of which each contact gets its own."""
+
+    id = serializers.UUIDField(read_only=True)
+    name = StrictCharField(max_length=255)
+    channel = serializers.ChoiceField(choices=CHANNELS, default="EMAIL", help_text="fixed once it is made")
+    subject = StrictCharField(
+        required=False, allow_blank=True, max_length=MAX_SOURCE, help_text="Liquid; e-mail only"
+    )
+    body = StrictCharField(
+        max_length=MAX_SOURCE,
+        trim_whitespace=False,
+        help_text=f"HTML for e-mail and Telegram, JSON for a webhook. {_LIQUID}",
+    )
+    text = StrictCharField(
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        max_length=MAX_SOURCE,
+        help_text="Liquid; the text part of an e-mail, blank: made from the body",
+    )
+    sender = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="e-mail only: who it is from, such as `Acme <news@acme.com>`; a campaign's comes first, blank: the"
+        " channel's",
+    )
+    replyTo = StrictCharField(
+        source="reply_to",
+        required=False,
+        allow_blank=True,
+        max_length=320,
+        help_text="e-mail only: who gets the answers; blank: the channel's `options.replyTo`, or the sender",
+    )
+    createdAt = MillisecondsField(source="created_at", read_only=True)
+    updatedAt = MillisecondsField(source="updated_at", read_only=True)
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="such as that there is no link to unsubscribe, unless all that sends it is transactional",
+    )
+
+    def validate_channel(self, value: str) -> str:
+        """Spell it as rows do."""
+        return value.lower()
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Spell the channel as the wire does."""
+        return {**super().to_representation(instance), "channel": instance.channel.upper()}
+
+
+class TemplateChangesSerializer(TemplateSerializer):
+    """What to change of a template."""
+
+    channel = serializers.CharField(read_only=True)  # type: ignore[assignment]  # a template's stays
+
+
+class ForContactSerializer(KnownKeysSerializer):
+    """For which contact something is rendered, and because of which event."""
+
+    contactId = StrictCharField(max_length=64)
+    eventId = StrictCharField(
+        required=False, allow_null=True, max_length=64, help_text="the event that `event` stands for"
+    )
+
+
+class PreviewBodySerializer(ForContactSerializer):
+    """Whose message is to be shown."""
+
+
+class TryOutBodySerializer(TemplateSerializer, ForContactSerializer):
+    """A template that is not saved, and whose message is to be shown."""
+
+    name = StrictCharField(required=False, allow_blank=True, max_length=255)
+
+
+class RenderedSerializer(serializers.Serializer[Any]):
+    """What a contact would get."""
+
+    subject = serializers.CharField()
+    body = serializers.CharField()
+    text = serializers.CharField()
+
+
+class TestBodySerializer(ForContactSerializer):
+    """For whom, and where to, a test is sent."""
+
+    to = StrictCharField(
+        required=False, allow_null=True, max_length=2048, help_text="elsewhere than to the contact"
+    )
