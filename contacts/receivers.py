@@ -18,7 +18,7 @@ def publish_merges() -> None:
     tasks.continue_merges.apply_async(retry=False)
 
 
-@receiver(post_save, sender=Merge, dispatch_uid="contacts.call_movers")
+@receiver(post_save, sender=Merge, dispatch_uid="contacts.run_reassignments")
 def run_reassignments(instance: Merge, raw: bool = False, **_: Any) -> None:
     """Have what a merge or its undo leaves to the background moved after the commit; the sweep comes if need be."""
     if instance.unfinished is not None and not raw:
