@@ -25,7 +25,7 @@ def run_reassignments(instance: Merge, raw: bool = False, **_: Any) -> None:
         transaction.on_commit(lambda: publish_merges(), robust=True)
 
 
-@receiver(pre_save, sender=Contact, dispatch_uid="contacts.remember_contact")
+@receiver(pre_save, sender=Contact, dispatch_uid="contacts.capture_old_state")
 def capture_old_state(sender: type[Contact], instance: Contact, raw: bool, **_: Any) -> None:
     """Keep what the row holds until it has been saved."""
     states = {} if raw or instance._state.adding else _states(instance)
@@ -45,7 +45,7 @@ def publish_contact(sender: type[Contact], instance: Contact, raw: bool, **_: An
             contacts_changed.send(sender=Contact, workspace_id=instance.workspace_id, changes=changes)
 
 
-@receiver(pre_delete, sender=Contact, dispatch_uid="contacts.announce_deletion")
+@receiver(pre_delete, sender=Contact, dispatch_uid="contacts.publish_deletion")
 def publish_deletion(sender: type[Contact], instance: Contact, **_: Any) -> None:
     """Send contacts_changed for a contact that is about to go, with all that was known of it."""
     state = _states(instance).get(instance.id)
