@@ -1,7 +1,7 @@
-"""The third wheel: what happens to contacts starts enrollments of campaigns, ends them, or lets them go on.
+"""The campaigns effect: events and due timers start enrollments, end them or resume them.
 
-Runs begin here as far as they come by waiting, sending and choosing; all other steps are taken later, in short
-transactions of their own.
+New enrollments are taken through their first waits, sends and branches here; `journeys.processor` takes all other
+steps later, in short transactions of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from segments.removal import REMOVED_CONTACT_TIMER_KEY
 
 EFFECT: Final = "campaigns.effects.enroll_contacts"
 _MAX_PAIRS_PER_STATEMENT: Final = 50_000
-"""Of events and campaigns that one statement decides."""
+"""Pairs of event and campaign that one statement matches."""
 
 CampaignTriggers = tuple[ActiveCampaign, list[EventTrigger]]
 
@@ -54,7 +54,7 @@ def _is_relevant(batch: EffectBatch) -> bool:
 
 @runs_only_when(_is_relevant)
 def enroll_contacts(batch: EffectBatch) -> None:
-    """Let what the batch tells of end enrollments and wake them, then start what it starts."""
+    """End and resume enrollments by the batch's events, then start new ones."""
     if gone := [timer.contact_id for timer in batch.due if timer.timer_key == REMOVED_CONTACT_TIMER_KEY]:
         end_enrollments_of_removed_contacts(batch.workspace_id, gone, batch.now)
     if batch.identities_changed:
@@ -83,7 +83,7 @@ def _enroll_triggered(batch: EffectBatch, plan: CampaignPlan) -> None:
 def _group_for_enrollment(
     triggers: Sequence[tuple[ActiveCampaign, EventTrigger]],
 ) -> dict[tuple[bool, tuple[str, ...]], list[CampaignTriggers]]:
-    """Return campaigns that share a statement, by whether they ask the contact, and where their key is."""
+    """Group campaigns that one statement can match: by whether rules read the contact, and the path of the key."""
     campaigns_with_triggers: dict[UUID, CampaignTriggers] = {}
     for active_campaign, trigger in triggers:
         campaigns_with_triggers.setdefault(active_campaign.campaign_id, (active_campaign, []))[1].append(
@@ -103,7 +103,7 @@ def _enroll_group(
     refusals: dict[UUID, Reason],
     path: tuple[str, ...],
 ) -> None:
-    """Hold events of one name against campaigns in one statement; a campaign that fails is parked with them."""
+    """Match events of one name against campaigns in one statement, and enroll. Parks a campaign that fails."""
     properties = event_properties(batch.workspace_id, [event.id for event in events]) if path else {}
     candidates = [
         Candidate(
@@ -161,9 +161,9 @@ def _enroll_group(
 def _matched_campaigns(
     workspace_id: UUID, campaigns_with_triggers: Sequence[CampaignTriggers], events: Sequence[EffectEvent]
 ) -> Sql:
-    """Return the query of (event_id, place) of the campaigns of which an event is a trigger.
+    """Return the query of (event_id, place) that matches events with campaigns, counted from 1.
 
-    The place is negative of those that an event is about, though it may not be a trigger.
+    A negative place: the event passes the relevance rule of the campaign's trigger, whether or not the trigger.
     """
     triggers = [
         (place, trigger.rule) for place, (_, own) in enumerate(campaigns_with_triggers, 1) for trigger in own
@@ -180,15 +180,16 @@ def _matched_campaigns(
     times = [event.occurred_at for event in events]
     rules = [EventRule(rule) for _, rule in triggers]
     matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
-    believed = [event.id for event in events if is_trusted(event.name, event.source)]
+    trusted_ids = [event.id for event in events if is_trusted(event.name, event.source)]
     return Sql(
-        f"SELECT event_id, (%s::int[])[place] AS place FROM ({matched.text}) found WHERE event_id = ANY (%s::uuid[])",
-        ([place for place, _ in triggers], *matched.parameters, believed),
+        f"SELECT event_id, (%s::int[])[place] AS place FROM ({matched.text}) found"
+        " WHERE event_id = ANY (%s::uuid[])",
+        ([place for place, _ in triggers], *matched.parameters, trusted_ids),
     )
 
 
 def _refused_events(events: Sequence[EffectEvent]) -> dict[UUID, Reason]:
-    """Return the events that are history, and those that came too late to start anything."""
+    """Return why events may start no enrollment, by id: they are history, or came too late."""
     return {
         event.id: Reason.TOO_LATE if event.is_late else Reason.HISTORY
         for event in events

@@ -1,4 +1,4 @@
-"""Why a campaign, or what it needs, cannot be taken, changed or started."""
+"""Domain errors of campaigns, messages, templates and forms."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +21,7 @@ class CampaignExists(DomainError):
 
 
 class InvalidCampaign(DomainError):
-    """A value beside the definition cannot be; `field` is whose."""
+    """A field other than the definition has an invalid value."""
 
     code = "invalid_campaign"
 
@@ -31,7 +31,7 @@ class InvalidCampaign(DomainError):
 
 
 class InvalidDefinition(DomainError):
-    """What a campaign does cannot be so; `path` is where the fault is."""
+    """A definition is invalid; `path` locates the fault in its JSON."""
 
     code = "invalid_definition"
 
@@ -41,7 +41,7 @@ class InvalidDefinition(DomainError):
 
 
 class WrongStatus(DomainError):
-    """What was asked for cannot be done to a campaign of this status."""
+    """The campaign's status does not allow the action."""
 
     code = "wrong_campaign_status"
 
@@ -72,7 +72,7 @@ class BroadcastAlreadyStarted(DomainError):
 
 
 class StartInPast(DomainError):
-    """Nothing can be started so long ago."""
+    """A start time lies too far in the past."""
 
     code = "invalid_start"
 
@@ -96,7 +96,7 @@ class TemplateExists(DomainError):
 
 
 class TemplateInUse(DomainError):
-    """Campaigns or forms send it; `users` are their names."""
+    """A template that campaigns or forms send cannot be deleted; `users` are their names."""
 
     code = "template_in_use"
 
@@ -113,7 +113,7 @@ class SuppressionNotFound(DomainError):
 
 
 class InvalidAddress(DomainError):
-    """It cannot be an address on the channel; `field` is where it was said."""
+    """Not a valid address of the channel; `field` is the request's field that has it."""
 
     code = "invalid_address"
 
@@ -124,7 +124,7 @@ class InvalidAddress(DomainError):
 
 
 class InvalidChannelSettings(DomainError):
-    """A value that a channel cannot be used with; `field` is whose."""
+    """A channel setting has an invalid value."""
 
     code = "invalid_channel_settings"
 
@@ -148,19 +148,19 @@ class EnrollmentNotFound(DomainError):
 
 
 class TemplateFault(DomainError):
-    """A template that cannot be read, or does what none may."""
+    """A template that cannot be parsed, or uses a forbidden feature."""
 
     code = "invalid_template"
 
 
 class ValueMissing(DomainError):
-    """A template asks for a value that is not there: what came of it would have a hole."""
+    """A template requires a value that the contact or event lacks."""
 
     code = "value_missing"
 
 
 class MessageNotUnknown(DomainError):
-    """Only what may have left or not is settled by hand."""
+    """Only a message of unknown outcome can be resolved by hand."""
 
     code = "message_not_unknown"
 
@@ -170,7 +170,7 @@ class MessageNotUnknown(DomainError):
 
 
 class MessageRefused(DomainError):
-    """There is no message, for `reason`; `detail` has what more there is to say."""
+    """Policy does not allow the message; `detail` has values that explain `reason`."""
 
     code = "message_refused"
 
@@ -180,7 +180,7 @@ class MessageRefused(DomainError):
 
     @property
     def details(self) -> dict[str, list[str]]:
-        """The reason, and what there is to say about it."""
+        """Return the reason and its detail as a field's messages."""
         return {"reason": [self.reason], **{name: [str(value)] for name, value in self.detail.items()}}
 
 
@@ -200,7 +200,7 @@ class FormExists(DomainError):
 
 
 class InvalidForm(DomainError):
-    """A form cannot be so; `field` is what of it."""
+    """A form's field has an invalid value."""
 
     code = "invalid_form"
 
@@ -210,7 +210,7 @@ class InvalidForm(DomainError):
 
 
 class OriginNotAllowed(DomainError):
-    """The form is not for the page that it was sent from."""
+    """The form does not accept submissions from this page's origin."""
 
     code = "origin_not_allowed"
 
@@ -219,7 +219,7 @@ class OriginNotAllowed(DomainError):
 
 
 class InvalidSubmission(DomainError):
-    """Answers that the form does not take; `details` has every field's faults."""
+    """A form submission is invalid; `details` has the messages by field."""
 
     code = "invalid_submission"
 
@@ -229,7 +229,7 @@ class InvalidSubmission(DomainError):
 
 
 class NoBot(DomainError):
-    """The workspace has no token of a bot."""
+    """The workspace has no Telegram bot token."""
 
     code = "no_bot"
 
@@ -238,6 +238,6 @@ class NoBot(DomainError):
 
 
 class RegistrationRefused(DomainError):
-    """Telegram did not take the address."""
+    """Telegram refused to register the webhook."""
 
     code = "registration_refused"

@@ -1,10 +1,10 @@
-"""Why something was decided: the constants of `Decision.reason`."""
+"""Reasons of decisions, and of messages that were not sent."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """One word for each reason; where it needs more, the decision's detail has it."""
+    """Value of `Decision.reason`; `Decision.detail` has more where there is more to say."""
 
     ALREADY_ENTERED = "already_entered"
     ALREADY_RUNNING = "already_running"
@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
 
 def reason_of_message(status: str, error: str) -> Reason | None:
-    """Return why a message has not left, as its decision has it; None: it has, or still may."""
+    """Return why a message was not sent; None: it was, or still may be."""
     match status:
         case "CANCELLED":
             return Reason(error) if error in set(Reason) else None

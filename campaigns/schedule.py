@@ -1,15 +1,15 @@
-"""When the background has something to do for campaigns; SQL of scalars, for `settings.SCHEDULE`."""
+"""Due times of campaigns' background work, as SQL that selects one timestamp each, for `settings.SCHEDULE`."""
 
 from datetime import timedelta
 
 from django.conf import settings
 
 COUNTER_DELAY = timedelta(minutes=10)
-"""How old an enrollment or message is when it is counted for good: longer than any transaction can still take."""
+"""Age at which enrollments and messages enter the counters: longer than any transaction takes."""
 
 
 def enrollments() -> str:
-    """When an enrollment goes on by itself."""
+    """Return the SQL of when the next enrollment is due."""
     return """
         SELECT min(next.wake_at) FROM campaigns_campaign c CROSS JOIN LATERAL (
             SELECT wake_at FROM campaigns_enrollment
@@ -20,7 +20,7 @@ def enrollments() -> str:
 
 
 def broadcasts() -> str:
-    """When a broadcast begins, or goes on."""
+    """Return the SQL of when the next broadcast is due."""
     return """
         SELECT min(b.due_at) FROM campaigns_broadcast b JOIN campaigns_campaign c ON c.id = b.campaign_id
         WHERE b.finished_at IS NULL AND c.status = 'ACTIVE' AND c.parked_at IS NULL
@@ -28,7 +28,7 @@ def broadcasts() -> str:
 
 
 def messages() -> str:
-    """When a message may leave. However many are queued, one of each channel and priority is read."""
+    """Return the SQL of when the next message may be sent. Reads one row per channel and priority, not the queue."""
     if settings.DELIVERY_PAUSED:
         return "SELECT NULL::timestamptz"
     columns = "SELECT channel, priority, send_at FROM campaigns_message WHERE workspace_id = w.id"
@@ -51,7 +51,7 @@ def messages() -> str:
 
 
 def abandoned_messages() -> str:
-    """When a message that a worker took and never told of is given up."""
+    """Return the SQL of when a message claimed by a worker that died becomes unknown."""
     return f"""
         SELECT min(next.claimed_at) + interval '{settings.DELIVERY_CLAIM_SECONDS} s'
         FROM workspaces_workspace w CROSS JOIN LATERAL (
@@ -62,7 +62,7 @@ def abandoned_messages() -> str:
 
 
 def upkeep() -> str:
-    """When dates are left to plan, a version may be let go, or enrollments and messages are old enough to be counted."""
+    """Return the SQL of when timers are to be scheduled, versions retired or counters updated."""
     return f"""
         SELECT LEAST(
             (SELECT min(date_backfill_since) FROM campaigns_campaignversion),

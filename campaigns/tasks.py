@@ -1,4 +1,4 @@
-"""What the workers do for campaigns: each task loads, calls one service and returns a word."""
+"""Celery tasks of campaigns. Each returns "done", "nothing" or "more"."""
 
 from collections.abc import Callable
 from typing import Final
@@ -26,19 +26,17 @@ __all__ = [
 ]
 
 MAX_SECONDS_PER_WORKSPACE = 5.0
-"""How long one workspace may keep a worker before the others have their turn."""
+"""Time that a task spends on one workspace before it yields to others."""
 MAX_BATCHES_PER_TASK = 20
-"""Chunks of contacts that one task takes before what else waits has its turn."""
-
-
+"""Batches of contacts that a task processes of one broadcast or backfill before it yields to others."""
 ENROLLMENT_LEASE: Final = "steps"
 CAMPAIGN_START_LEASE: Final = "beginning"
-"""What leases call the work that wake-ups ask for."""
+"""Names of the leases that wake-ups take."""
 
 
 @shared_task
 def process_enrollments(workspace_id: str) -> str:
-    """Take on a workspace's due enrollments; with more left than a turn takes, queue up again."""
+    """Process a workspace's due enrollments; enqueue itself again if more are left."""
     release_lease(UUID(workspace_id), ENROLLMENT_LEASE)
     done = process_due_enrollments(UUID(workspace_id), at_most_seconds=MAX_SECONDS_PER_WORKSPACE)
     if done == "more" and acquire_message_lease(UUID(workspace_id), ENROLLMENT_LEASE):
@@ -48,21 +46,21 @@ def process_enrollments(workspace_id: str) -> str:
 
 @shared_task
 def sweep_enrollments() -> str:
-    """Take on what time has made due, and what no wake-up came for."""
+    """Process due enrollments of all workspaces, those included whose wake-up was lost."""
     waiting = workspaces_with_due_enrollments()
     for_each(waiting, _process_workspace)
     return "done" if waiting else "nothing"
 
 
 def _process_workspace(workspace_id: UUID) -> None:
-    # A message that has not come by now may be lost, and no other is sent while it is waited for.
+    # Its wake-up may be lost, and while its lease stands, no other is sent.
     release_lease(workspace_id, ENROLLMENT_LEASE)
     process_due_enrollments(workspace_id, at_most_seconds=MAX_SECONDS_PER_WORKSPACE)
 
 
 @shared_task
 def start_due_campaigns(workspace_id: str | None = None) -> str:
-    """Start broadcasts that are due, and put dates on the timetable, of all workspaces: one may have asked for it."""
+    """Process due broadcasts and date backfills of all workspaces. `workspace_id`: whose wake-up this is."""
     if workspace_id is not None:
         release_lease(UUID(workspace_id), CAMPAIGN_START_LEASE)
     return "done" if _start_due() else "nothing"
@@ -70,7 +68,7 @@ def start_due_campaigns(workspace_id: str | None = None) -> str:
 
 @shared_task
 def sweep_campaigns() -> str:
-    """Go on with what a killed process has left, let versions go that no enrollment has any more, and keep the counts."""
+    """Resume broadcasts and date backfills of killed processes, retire versions and update counters."""
     done = 0
 
     def take(step: Callable[[], int]) -> None:
@@ -82,7 +80,7 @@ def sweep_campaigns() -> str:
 
 
 def _retire_versions() -> int:
-    """Let versions go that no enrollment has any more. Returns how many."""
+    """Retire unused versions of all workspaces. Returns how many."""
     gone = 0
 
     def take(workspace_id: UUID) -> None:
@@ -94,14 +92,14 @@ def _retire_versions() -> int:
 
 
 def _start_due() -> int:
-    """Go on with the broadcasts that are due, and with dates that are left to plan. Returns how much was done."""
+    """Process due broadcasts and date backfills. Returns the number of batches and contacts processed."""
     done = 0
 
     def take(work: tuple[Callable[[UUID, UUID], int], UUID, UUID]) -> None:
         nonlocal done
-        process_some, workspace_id, id_ = work
+        process_batch, workspace_id, id_ = work
         for _ in range(MAX_BATCHES_PER_TASK):
-            if not (taken := process_some(workspace_id, id_)):
+            if not (taken := process_batch(workspace_id, id_)):
                 break
             done += taken
 

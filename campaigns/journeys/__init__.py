@@ -1,4 +1,4 @@
 """Journeys: which contacts enter a campaign, and how they move through its steps.
 
-Front door: `lifecycle` for campaigns, `enrollment.enroll` for entering, `processor` for moving on.
+Front doors: `lifecycle` creates and starts campaigns, `enrollment.enroll` lets contacts in, `processor` moves them on.
 """

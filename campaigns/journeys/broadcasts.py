@@ -1,4 +1,4 @@
-"""Campaigns that start for many at a moment: all of a segment, or of a list, some at a time."""
+"""Broadcasts: schedule, reschedule, cancel and process the enrollment of a whole segment or list."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def schedule_broadcast(
     scheduled_at: datetime | None = None,
     actor: str = "",
 ) -> Broadcast:
-    """Have a campaign started at a moment for a segment or for contacts.
+    """Schedule a broadcast of a campaign at `at`, to a segment or to a list of contacts.
 
-    `scheduled_at`: the moment as a schedule has it. `actor`: who did it, for the record.
+    `scheduled_at`: the time in the schedule trigger, if one plans it. `actor`: recorded in the broadcast's changes.
     """
     broadcast = Broadcast.objects.create(
         workspace_id=campaign.workspace_id,
@@ -61,7 +61,7 @@ def schedule_broadcast(
 
 
 def is_past(moment: datetime) -> bool:
-    """Whether a moment is too long gone for something to be started at it; what is under way counts as now."""
+    """Return whether a start time has passed, with PAST_START_SECONDS of tolerance for requests under way."""
     return moment < clock.now() - timedelta(seconds=settings.PAST_START_SECONDS)
 
 
@@ -69,7 +69,7 @@ def is_past(moment: datetime) -> bool:
 def reschedule_broadcast(
     workspace_id: UUID, broadcast_id: UUID, at: datetime, *, actor: str = ""
 ) -> Broadcast:
-    """Have a broadcast that has not begun start at another moment.
+    """Move a broadcast that has not begun to another time.
 
     Raises BroadcastNotFound, BroadcastFinished, BroadcastAlreadyStarted, StartInPast.
     """
@@ -88,7 +88,7 @@ def reschedule_broadcast(
 
 @transaction.atomic
 def cancel_broadcast(workspace_id: UUID, broadcast_id: UUID, *, actor: str = "") -> Broadcast:
-    """Have a broadcast take nobody any more; enrollments of those whom it took go on.
+    """Stop a broadcast. Enrollments that it started already continue.
 
     Raises BroadcastNotFound, BroadcastFinished.
     """
@@ -100,7 +100,7 @@ def cancel_broadcast(workspace_id: UUID, broadcast_id: UUID, *, actor: str = "")
 
 
 def _lock_unfinished(workspace_id: UUID, broadcast_id: UUID) -> Broadcast:
-    """Wait for who takes contacts of a broadcast, and lock it."""
+    """Lock an unfinished broadcast, after the batch that is being processed."""
     broadcasts = Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id)
     broadcast = broadcasts.select_for_update().first()
     if broadcast is None:
@@ -116,7 +116,7 @@ def _change_entry(kind: str, actor: str, due_at: datetime | None = None) -> dict
 
 
 def due_broadcasts() -> list[tuple[UUID, UUID]]:
-    """Return the (workspace, broadcast) that are due in campaigns that are active."""
+    """Return the (workspace id, broadcast id) of due broadcasts of active campaigns."""
     due = Broadcast.objects.filter(
         finished_at=None,
         due_at__lte=clock.now(),
@@ -127,7 +127,7 @@ def due_broadcasts() -> list[tuple[UUID, UUID]]:
 
 
 def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
-    """Let in the next contacts of a broadcast. Returns whether there may be more; not so if another has it."""
+    """Enroll the next contacts of a broadcast. Returns whether there may be more; False if another worker has it."""
     with transaction.atomic(durable=True):
         lock_rules(workspace_id)
         broadcast = _claim_due(workspace_id, broadcast_id)
@@ -158,7 +158,7 @@ def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
 
 
 def _claim_due(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
-    """Lock a broadcast that is due and not finished, unless another has it: it may just have been moved."""
+    """Lock a broadcast if it is still due and unfinished: it may have been moved. None if another worker has it."""
     broadcasts = Broadcast.objects.filter(
         workspace_id=workspace_id, id=broadcast_id, finished_at=None, due_at__lte=clock.now()
     )
@@ -167,7 +167,7 @@ def _claim_due(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
 
 
 def _next_contact_batch(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
-    """Return the next contacts, and the last one that was looked at; None: there are no more."""
+    """Return the contacts of the next batch and the id to continue after; None: there are no more."""
     after = broadcast.last_contact_id or UUID(int=0)
     if broadcast.contact_ids is not None:
         wanted = [contact_id for contact_id in broadcast.contact_ids if contact_id > after][:BATCH_SIZE]
@@ -184,7 +184,10 @@ def _next_contact_batch(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
 
 
 def _canonical_contacts(broadcast: Broadcast, wanted: Sequence[UUID]) -> list[UUID]:
-    """Return who stands for these of the list; of several that were merged since, the first on it brings them in."""
+    """Return the canonical contacts of a batch of the list.
+
+    Of contacts on the list that were merged since, only the one with the lowest id enrolls the survivor.
+    """
     listed = set(broadcast.contact_ids or ())
     survivors = set(find(broadcast.workspace_id, wanted).by_id.values())
     persons = ids_by_canonical_contact(broadcast.workspace_id, survivors)
@@ -194,9 +197,9 @@ def _canonical_contacts(broadcast: Broadcast, wanted: Sequence[UUID]) -> list[UU
 
 
 def _finish(workspace_id: UUID, broadcast_id: UUID) -> None:
-    """Finish a broadcast, and with the last one a campaign that is nothing but broadcasts.
+    """Finish a broadcast, and complete a campaign of type BROADCAST with its last one.
 
-    The rules first, the broadcast then: in this order, as who archives a campaign.
+    Locks the rules before the broadcast, in the same order as `archive_campaign`.
     """
     with transaction.atomic(durable=True):
         bump_rules_version(workspace_id)

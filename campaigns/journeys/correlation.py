@@ -1,4 +1,4 @@
-"""The values by which events belong together: the same order, however it is spelled."""
+"""Correlation values: which events belong together, by a property such as an order's number."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import orjson
 from config.db.lookups import any_of
 from events.models import Event
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 
 
 def correlation_value_at(properties: Any, path: tuple[str, ...]) -> str | None:
-    """Return the value at a path of an event's properties as text, None if there is none.
+    """Return the value at a path of an event's properties as text, None if it is missing or empty.
 
-    A number and the text that spells it are the same, for systems differ in that.
+    A number equals its text, as systems differ in that. More than 200 characters are hashed.
     """
     for key in path:
         if not isinstance(properties, Mapping) or key not in properties:
@@ -27,8 +27,8 @@ def correlation_value_at(properties: Any, path: tuple[str, ...]) -> str | None:
         properties = properties[key]
     if properties is None or properties == "":
         return None
-    text = _spelled(properties)
-    return text if len(text) <= _LONGEST else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    text = _to_text(properties)
+    return text if len(text) <= _MAX_LENGTH else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def event_properties(workspace_id: UUID, event_ids: Collection[UUID]) -> dict[UUID, Any]:
@@ -41,7 +41,7 @@ def event_properties(workspace_id: UUID, event_ids: Collection[UUID]) -> dict[UU
     return dict(events.values_list("id", "properties"))
 
 
-def _spelled(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Dates of contacts that start enrollments: kept on the timetable, decided when they are due."""
+"""Date triggers: schedule a timer for each contact's date, and enroll the contact when it is due."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from events.processing.effects import DueTimer, EffectBatch
 from events.processing.timers import cancel_timers, schedule_timers
 
 MAX_DELAY: Final = timedelta(hours=72)
-"""A date that is told so long after it was due, after downtime say, starts nothing any more."""
+"""A date that is processed later than this, after downtime say, starts no enrollment."""
 BATCH_SIZE: Final = 1_000
 _TICK: Final = timedelta(microseconds=1)
 CONTACT_CHANGE_EVENTS: Final = frozenset(
@@ -35,7 +35,7 @@ CONTACT_CHANGE_EVENTS: Final = frozenset(
 
 
 def process_date_triggers(batch: EffectBatch, plan: CampaignPlan) -> None:
-    """Start what is due, and put on the timetable what comes next of those that were due or have changed."""
+    """Enroll contacts whose date is due, and schedule the next timer of these and of changed contacts."""
     if not plan.dates:
         return
     due = [timer for timer in batch.due if timer.timer_key in plan.dates]
@@ -50,9 +50,9 @@ def process_date_triggers(batch: EffectBatch, plan: CampaignPlan) -> None:
 
 
 def schedule_date_batch(workspace_id: UUID, version_id: UUID) -> int:
-    """Put the dates of some contacts on the timetable for a version that begins to serve. Returns how many contacts.
+    """Schedule timers of the next batch of contacts for a newly active version. Returns how many contacts.
 
-    Those that change meanwhile are put there by the effects.
+    Contacts that change meanwhile are scheduled by the campaigns effect.
     """
     with transaction.atomic(durable=True):
         version = (
@@ -60,7 +60,7 @@ def schedule_date_batch(workspace_id: UUID, version_id: UUID) -> int:
                 workspace_id=workspace_id, id=version_id, campaign__workspace_id=workspace_id
             )
             .exclude(date_backfill_since=None)
-            # The campaign too: whoever takes its dates off has it.
+            # The campaign too: whoever cancels its timers holds it.
             .select_for_update(skip_locked=True, of=("self", "campaign"))
             .select_related("campaign")
             .first()
@@ -92,28 +92,26 @@ def schedule_date_batch(workspace_id: UUID, version_id: UUID) -> int:
 
 
 def versions_to_backfill() -> list[tuple[UUID, UUID]]:
-    """Return the (workspace, version) whose dates are not all on the timetable yet."""
+    """Return the (workspace id, version id) of versions with contacts left to schedule."""
     versions = CampaignVersion.objects.exclude(date_backfill_since=None)
     return list(versions.values_list("workspace_id", "id"))
 
 
 def start_date_backfill(campaign: Campaign, version: CampaignVersion, now: datetime) -> None:
-    """Have the dates of all contacts put on the timetable for a version that begins to serve, or does so again."""
+    """Mark a version whose timers are to be scheduled for all contacts, if it has date triggers."""
     if any(True for _ in active_date_triggers(to_active_campaign(campaign, version))):
         version.date_backfill_since, version.date_backfill_cursor = now, None
         version.save(update_fields=["date_backfill_since", "date_backfill_cursor"])
 
 
 def cancel_date_timers(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:
-    """Take a version's dates off the timetable, and put no more of them there."""
+    """Cancel a version's date timers and the backfill of them."""
     version.date_backfill_since = None
     version.save(update_fields=["date_backfill_since"])
-    with suppress(InvalidDefinition):  # of what nobody can read any more none is kept
-        if subjects := [
-            date_trigger.timer_key
-            for date_trigger in active_date_triggers(to_active_campaign(campaign, version))
-        ]:
-            cancel_timers(workspace_id, timer_keys=subjects)
+    with suppress(InvalidDefinition):  # an unreadable definition has no timers
+        date_triggers = active_date_triggers(to_active_campaign(campaign, version))
+        if timer_keys := [date_trigger.timer_key for date_trigger in date_triggers]:
+            cancel_timers(workspace_id, timer_keys=timer_keys)
 
 
 def _default_zone(workspace_id: UUID) -> str:
@@ -136,7 +134,7 @@ def _enroll_due(
     people: dict[UUID, Recipient],
     zone: str,
 ) -> None:
-    """Start enrollments of whom the date is still what it was when it was put on the timetable; then what comes next."""
+    """Enroll contacts whose date has not changed since it was scheduled; schedule their next timer."""
     unchanged = [
         timer
         for timer in due_timers
@@ -190,7 +188,7 @@ def _occurrence(
 def _contacts_with_attributes(
     workspace_id: UUID, date_triggers: Sequence[ActiveDateTrigger], after: UUID | None
 ) -> list[UUID]:
-    """Return some contacts that have one of the attributes, in the order of their ids."""
+    """Return the next batch of contacts that have one of the attributes, by id."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id IS NULL AND id > %s"

@@ -1,4 +1,4 @@
-"""What was decided, read back."""
+"""Queries for decisions and the campaigns that they are about."""
 
 from collections.abc import Iterable
 from heapq import nlargest
@@ -13,9 +13,9 @@ from campaigns.models.enrollments import DecisionQuerySet
 
 
 def newest_decisions(campaign: Campaign, rows: DecisionQuerySet, count: int) -> list[Decision]:
-    """Return the newest of some decisions that are about a campaign, alone or with others.
+    """Return the newest `count` of the decisions `rows` about a campaign, shared ones included.
 
-    Of each set of campaigns the newest are looked up apart: an index has them in their order, however many there are.
+    Each campaign set is looked up on its own, by an index in the order of ids.
     """
     sets = CampaignSet.objects.in_workspace(campaign.workspace_id).containing(campaign.id)
     of_set = rows.filter(campaign_set=OuterRef("pk")).order_by("-id").values("id")[:count]
@@ -26,6 +26,6 @@ def newest_decisions(campaign: Campaign, rows: DecisionQuerySet, count: int) -> 
 
 
 def campaign_names(workspace_id: UUID, ids: Iterable[UUID]) -> dict[UUID, str]:
-    """Return the names of campaigns that there still are."""
+    """Return the names of campaigns by id; deleted ones are left out."""
     campaigns = Campaign.objects.in_workspace(workspace_id).filter(id__in=set(ids))
     return dict(campaigns.values_list("id", "name"))

@@ -1,4 +1,4 @@
-"""Who comes into a campaign and who does not, and why: enrollments and decisions."""
+"""Enroll contacts in campaigns: triggers, periods and re-entry decide, and each decision is recorded."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from events.rules.conditions import Sql
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A contact to whom something happened that may start an enrollment.
+    """A contact that may enter campaigns because of an event, a due date, a broadcast or a request.
 
-    `source` names what happened, so that it starts one enrollment at most. `refusal`: it starts none, unless the campaign
-    takes history too. `value` is the key of a campaign that has one enrollment a key.
+    `source` identifies the cause, so that it starts one enrollment at most. `refusal`: why it may start none, unless
+    the campaign includes history. `value`: the key, for campaigns with one enrollment a key.
     """
 
     contact_id: UUID
@@ -46,7 +46,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentResult:
-    """What was decided of one candidate; `enrollment_id` None: it did not come in, because of `reason`."""
+    """Outcome for one candidate and campaign; `enrollment_id` None: rejected because of `reason`."""
 
     contact_id: UUID
     campaign_id: UUID
@@ -66,14 +66,14 @@ def enroll(
     is_test: bool = False,
     holds_lanes: bool = False,
 ) -> list[EnrollmentResult]:
-    """Decide for each campaign and candidate, in their order, and write the enrollments and the decisions.
+    """Decide on each candidate and campaign, in their order, and write enrollments and decisions.
 
-    `matched` is a query of (event_id, place): the campaigns, counted from 1, of which an event is a trigger; None:
-    each candidate is one of each. Of the campaigns at the places `about_own` nothing is decided of an event that is
-    not about them: it has neither their place nor minus it. With `is_repeat` what was decided before is not decided
-    again. `holds_lanes`: no effects of the candidates are applied before the commit; else their enrollments begin with a
-    worker, for what happens meanwhile would find none.
-    Returns of a single candidate what was decided; of more, nothing.
+    `matched`: a query of (event_id, place) of the campaigns, counted from 1, that an event triggers; None: all.
+    `with_relevance_rule`: places of campaigns that record no decision about an irrelevant event, which has neither
+    their place nor its negative. `is_repeat`: skip what was decided before.
+    `holds_lanes`: the caller holds the lanes of the candidates, so no effect can miss an enrollment before the commit;
+    their first steps are taken here. Otherwise a worker takes them.
+    Returns the results of a single candidate; of several, an empty list.
     """
     if not active_campaigns or not candidates:
         return []
@@ -111,7 +111,10 @@ def enroll(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CampaignGroup:
-    """Campaigns of which one decision is; made once for all that it is made of. `set_id`: there are several."""
+    """Campaigns that share a decision. `set_id`: of their CampaignSet, None for a single one.
+
+    Compared by identity: made once and shared by many rejections.
+    """
 
     ids: list[UUID]
     set_id: UUID | None
@@ -119,7 +122,7 @@ class _CampaignGroup:
 
 Eligible = list[tuple[Candidate, ActiveCampaign]]
 Rejections = list[tuple[Candidate, str, _CampaignGroup]]
-"""Candidates, each with a reason and the campaigns that have it."""
+"""Rejected candidates, each with the reason and the campaigns that rejected it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def _check_eligibility(
     is_repeat: bool,
     is_test: bool,
 ) -> _Eligibility:
-    """Part the campaigns that a candidate may come into from those that refuse it whatever it did there before."""
+    """Check everything but re-entry: status, period, trigger rules, history and the key."""
     refusals = [active_campaign.refusal(now) for active_campaign in active_campaigns]
     matches = None if matched is None else _positions_by_event(matched)
     already_decided = (
@@ -173,7 +176,7 @@ def _check_eligibility(
             candidate.refusal, own_matches, already_decided.get(candidate.event_id, _NO_POSITIONS)
         )
         eligibility.rejected.extend((candidate, reason, of) for reason, of in rejected)
-        # A trial is beside all other enrollments, so it needs no key.
+        # A trial does not count as an enrollment, so it needs no key.
         if candidate.value is None and not is_test:
             if without_key := [
                 active_campaign.campaign_id for active_campaign in eligible if _requires_key(active_campaign)
@@ -202,7 +205,7 @@ def _requires_key(active_campaign: ActiveCampaign) -> bool:
 
 
 def _positions_by_event(query: Sql) -> Mapping[UUID | None, frozenset[int]]:
-    """Return the places of a query of (event_id, place), by event."""
+    """Run a query of (event_id, place); return the places by event."""
     places: dict[UUID | None, set[int]] = defaultdict(set)
     with connection.cursor() as cursor:
         cursor.execute(query.text, query.parameters)
@@ -214,9 +217,9 @@ def _positions_by_event(query: Sql) -> Mapping[UUID | None, frozenset[int]]:
 def _already_decided(
     workspace_id: UUID, active_campaigns: Sequence[ActiveCampaign], candidates: Sequence[Candidate]
 ) -> Sql:
-    """Return the query of (event_id, place) of the campaigns that have decided about an event already.
+    """Return the query of (event_id, place) of campaigns that have decided on an event already.
 
-    And of those that did not serve yet when it was received: what is repeated is no news to them.
+    Campaigns activated after the event was received are included: a repeat must not trigger them.
     """
     event_ids = [candidate.event_id for candidate in candidates if candidate.event_id is not None]
     campaign_ids = [active_campaign.campaign_id for active_campaign in active_campaigns]
@@ -251,16 +254,16 @@ JOIN unnest(%s::timestamptz[]) WITH ORDINALITY AS c (activated_at, place) ON e.r
 
 
 class _ConcurrentEnrollment(Exception):
-    """Another has let in somebody meanwhile, so all are to be judged anew."""
+    """Another transaction enrolled one of the candidates: check re-entry again."""
 
 
 def _enroll_eligible(
     workspace_id: UUID, eligible: Eligible, now: datetime, *, is_test: bool, holds_lanes: bool
 ) -> list[EnrollmentState | Reason]:
-    """Start an enrollment for each that no earlier one of the contact in the campaign forbids.
+    """Enroll each candidate unless the campaign's re-entry forbids it. Returns the enrollment or the reason for each.
 
-    Returns for each its enrollment, or why there is none. Whoever is overtaken sees that in the next look, for he has waited
-    for the other's commit.
+    Tries again after a concurrent enrollment: the conflicting insert waited for the other transaction's commit, so the
+    next check sees it.
     """
     while eligible:
         try:
@@ -286,15 +289,15 @@ def _try_enroll(
         return outcomes
     decisions = [_entered_decision(enrollment, now) for enrollment in enrollments]
     if holds_lanes:
-        # Of who was merged, another enrollment may have come to be one of the same person: whoever steps looks after that.
-        alone = [
+        # A merged contact may have another open enrollment: the processor ends duplicates before it takes steps.
+        unmerged = [
             enrollment
             for enrollment, reentry_check in zip(outcomes, results, strict=True)
             if isinstance(enrollment, EnrollmentState) and not reentry_check.is_merged
         ]
         decisions += process_first_steps(
             workspace_id,
-            alone,
+            unmerged,
             {active_campaign.version_id: active_campaign.definition for _, active_campaign in eligible},
             now,
         )
@@ -334,7 +337,7 @@ def _new_enrollment(
 
 
 def _id_after(last_id: UUID | None) -> UUID:
-    """Return a new id after the one of the enrollment that it follows, though that was made by a clock that is ahead."""
+    """Return a new id that sorts after the previous enrollment's, even if that came from a clock that is ahead."""
     now = clock.now()
     return ids.uuid7(now if last_id is None else max(now, ids.time_of(last_id) + _TICK))
 
@@ -345,9 +348,9 @@ _TICK: Final = timedelta(milliseconds=1)
 def _reentry_key(
     candidate: Candidate, active_campaign: ActiveCampaign, reentry_check: _ReentryCheck, is_test: bool
 ) -> str:
-    """Return what makes the enrollment another than the contact's earlier ones.
+    """Return the key that is unique among the contact's enrollments in the campaign, by the re-entry mode.
 
-    An enrollment that follows another has that one's id in it, so of two that would follow it one only is let in.
+    One that follows another has the previous one's id in it: of two concurrent successors, only one is inserted.
     """
     match "every" if is_test else active_campaign.definition.reentry.mode:
         case "once":
@@ -361,7 +364,7 @@ def _reentry_key(
 
 
 def _insert(workspace_id: UUID, enrollments: Sequence[EnrollmentState]) -> None:
-    """Write the enrollments, wherever they have come to. Raises _ConcurrentEnrollment."""
+    """Insert enrollments. Raises _ConcurrentEnrollment."""
     columns = [array([getattr(enrollment, name) for enrollment in enrollments]) for name in STATE_COLUMNS]
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [workspace_id, *columns])
@@ -390,11 +393,11 @@ ON CONFLICT (workspace_id, campaign_id, contact_id, key) DO NOTHING
 
 @dataclass(frozen=True, slots=True)
 class _ReentryCheck:
-    """What a contact's earlier enrollments in a campaign say of another one."""
+    """Whether a contact's earlier enrollments allow another one; `reason`: why not."""
 
     reason: str | None
     last_id: UUID | None
-    # Whether others were merged into the contact.
+    # Whether contacts were merged into this one.
     is_merged: bool
 
 
@@ -423,7 +426,7 @@ def _check_reentry(
         return [_ReentryCheck(*row) for row in cursor.fetchall()]
 
 
-# Of what happened to one contact in this very batch, the first may start an enrollment and the others come too late for it.
+# Of several candidates of one contact in a batch, only the first can start an enrollment.
 _REENTRY_QUERY: Final = f"""
 WITH ranked AS (
     SELECT *, row_number() OVER (
@@ -449,13 +452,14 @@ CROSS JOIN LATERAL (
     ) AS merged OFFSET 0
 ) person
 LEFT JOIN LATERAL (
-    SELECT enrollment.id, enrollment.status, enrollment.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
-    FROM unnest(r.contact_id || person.merged) AS one (id) CROSS JOIN LATERAL (
+    SELECT enrollment.id, enrollment.status,
+        enrollment.started_at > %s::timestamptz - r.days * interval '1 day' AS is_recent
+    FROM unnest(r.contact_id || person.merged) AS member (id) CROSS JOIN LATERAL (
         SELECT id, status, started_at FROM campaigns_enrollment
-        WHERE workspace_id = %s AND campaign_id = r.campaign_id AND contact_id = one.id
+        WHERE workspace_id = %s AND campaign_id = r.campaign_id AND contact_id = member.id
         AND r.rank = 1 AND NOT is_test AND CASE r.mode WHEN 'key' THEN key = 'key:' || r.value
             WHEN 'every' THEN key = r.source ELSE true END
-        OFFSET 0  -- else the enrollments of the whole campaign may be read in their order, for one of the contact
+        OFFSET 0  -- else the whole campaign's enrollments may be scanned for one contact's
     ) enrollment ORDER BY enrollment.id DESC LIMIT 1
 ) last ON true
 ORDER BY r.place
@@ -465,7 +469,7 @@ ORDER BY r.place
 def _rejected_by_reentry(
     workspace_id: UUID, eligible: Eligible, results: Sequence[EnrollmentState | Reason]
 ) -> Rejections:
-    """Return those for whom there is no enrollment, by candidate and reason."""
+    """Group the candidates that re-entry rejected by candidate and reason."""
     rejected: dict[tuple[UUID, str, str], tuple[Candidate, list[UUID]]] = {}
     for (candidate, active_campaign), found in zip(eligible, results, strict=True):
         if isinstance(found, Reason):
@@ -489,7 +493,7 @@ def _entered_decision(enrollment: EnrollmentState, now: datetime) -> NewDecision
 
 
 def _rejected_decision(candidate: Candidate, reason: str, of: _CampaignGroup, now: datetime) -> NewDecision:
-    """Return the row for a candidate and a reason, however many campaigns have it."""
+    """Build the decision that one or more campaigns rejected a candidate."""
     return NewDecision(
         kind=Decision.Kind.NOT_ENTERED,
         reason=reason,
@@ -502,7 +506,7 @@ def _rejected_decision(candidate: Candidate, reason: str, of: _CampaignGroup, no
 
 
 def _campaign_group(workspace_id: UUID, campaign_ids: Sequence[UUID]) -> _CampaignGroup:
-    """Return what a decision is about. The same campaigns have the same id wherever they are refused."""
+    """Return a group of campaigns; its set id depends on the campaigns alone."""
     if len(campaign_ids) == 1:
         return _CampaignGroup(list(campaign_ids), None)
     in_order = sorted(campaign_ids)
@@ -511,20 +515,20 @@ def _campaign_group(workspace_id: UUID, campaign_ids: Sequence[UUID]) -> _Campai
 
 _MAX_SAVED_SET_IDS: Final = 100_000
 _saved_set_ids: set[UUID] = set()
-"""Sets that this process knows to be in the database."""
+"""Ids of campaign sets known to be stored, cached per process."""
 
 
 def _save_campaign_sets(workspace_id: UUID, found: Collection[_CampaignGroup]) -> None:
-    """Insert the sets that may not be there yet."""
-    fresh = {
+    """Insert campaign sets that may not be stored yet."""
+    new_sets = {
         group.set_id: group.ids for group in found if group.set_id and group.set_id not in _saved_set_ids
     }
-    if fresh:
-        in_order = sorted(fresh)
-        spelled = [array(fresh[id_]) for id_ in in_order]
+    if new_sets:
+        in_order = sorted(new_sets)
+        campaign_ids = [array(new_sets[id_]) for id_ in in_order]
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT_CAMPAIGN_SETS, [workspace_id, array(in_order), array(spelled)])
-        transaction.on_commit(partial(_mark_saved, list(fresh)))
+            cursor.execute(_INSERT_CAMPAIGN_SETS, [workspace_id, array(in_order), array(campaign_ids)])
+        transaction.on_commit(partial(_mark_saved, list(new_sets)))
 
 
 _INSERT_CAMPAIGN_SETS: Final = """

@@ -1,6 +1,6 @@
-"""The first steps of enrollments that start: taken before there is a row, so that one that waits is written once.
+"""Take the first steps of new enrollments before they are inserted, so that a waiting one is written once.
 
-Steps that change the contact or tell the stream are left to whoever takes on due enrollments: effects only enroll.
+Steps that change the contact or record events are left to `processor`: the effect only enrolls.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from events.processing.bisection import bisect_failures
 _EXCLUDED_STEPS: Final = frozenset({UpdateContactStep, TagStep, RecordEventStep})
 _MESSAGE_STEPS: Final = frozenset({SendStep, CallWebhookStep})
 MAX_MESSAGES: Final = 200
-"""Made in one go: to write more takes so long that others would wait for the effects."""
+"""Messages enqueued at once; more would delay the effects of other events."""
 
 
 def process_first_steps(
@@ -36,9 +36,10 @@ def process_first_steps(
     definitions: Mapping[UUID, Definition],
     now: datetime,
 ) -> list[NewDecision]:
-    """Take new enrollments as far as they come by waiting, sending and choosing. Returns what was decided on the way.
+    """Take new enrollments through sends, branches and up to waits, in memory. Returns the decisions.
 
-    One whose step fails is due at it: whoever takes it on there notes why. So are those past the first messages.
+    An enrollment whose step fails stays due at it, so `processor` tries again and records the error. So do those
+    beyond MAX_MESSAGES.
     """
     processor = EnrollmentProcessor(
         EnrollmentBatch(workspace_id, now, enrollments), definitions, _EXCLUDED_STEPS
@@ -72,4 +73,4 @@ def process_first_steps(
 
 
 def _keep_due(enrollment: EnrollmentState, error: Exception) -> None:
-    """Leave an enrollment where it is, due since it began."""
+    """Leave a failed enrollment due at its step."""

@@ -1,4 +1,4 @@
-"""When it is time, where a contact lives: dates of contacts, and times of day."""
+"""Moments in a contact's time zone: dates with offsets, yearly dates and times of day."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _DAY = timedelta(days=1)
 
 
 def contact_date_moment(value: object, offset: timedelta, at: time | None, zone: ZoneInfo) -> datetime | None:
-    """Return the moment that lies `offset` from a contact's date, None if the value is no date.
+    """Return the UTC moment `offset` from a contact's date, None if the value is no date.
 
-    A date without a time begins with the day where the contact lives; `at` is a time of that day. Whole days of
-    the offset are days of the calendar, whatever the clocks do.
+    A date without a time begins at midnight in `zone`; `at` is a time of that day. Whole days of the offset are
+    calendar days, also across changes of daylight saving time.
     """
     local = _local(value, zone)
     return None if local is None else _moved(local, offset, at, zone)
 
 
 def occurrence_after(value: object, trigger: DateTrigger, zone: ZoneInfo, after: datetime) -> datetime | None:
-    """Return the first moment after `after` at which a contact's date starts something, None if there is none."""
+    """Return the first moment after `after` at which a date trigger is due for a value, None if there is none."""
     local = _local(value, zone)
     if local is None:
         return None
     if not trigger.is_yearly:
         moment = _moved(local, trigger.offset, trigger.at, zone)
         return moment if moment is not None and moment > after else None
-    # Not before its own year: what is to come in 2030 happens for the first time then.
+    # Not before the date's own year: a date in 2030 has its first anniversary no earlier.
     first = max((after - trigger.offset).astimezone(zone).year - 1, local.year)
     for year in range(first, min(first + 4, MAXYEAR + 1)):
         moment = _moved(_in_year(local, year), trigger.offset, trigger.at, zone)
@@ -40,14 +40,14 @@ def occurrence_after(value: object, trigger: DateTrigger, zone: ZoneInfo, after:
 
 
 def next_time_of_day(at: time, zone: ZoneInfo, after: datetime) -> datetime:
-    """Return the first moment from `after` on at which it is that time of day."""
+    """Return the first moment at or after `after` when it is this time of day in `zone`."""
     day = after.astimezone(zone).date()
     moment = datetime.combine(day, at, zone).astimezone(UTC)
     return moment if moment >= after else datetime.combine(day + _DAY, at, zone).astimezone(UTC)
 
 
 def _local(value: object, zone: ZoneInfo) -> datetime | None:
-    """Return a date by the clock where the contact lives; one that names no zone is told by that clock already."""
+    """Parse a date into naive local time of `zone`; one without an offset is local time already."""
     moment = parse_timestamp(value)
     if moment is None:
         return None

@@ -1,4 +1,4 @@
-"""Enrollments of contacts that were merged, parted or deleted."""
+"""End enrollments that merges duplicate, or whose contact was deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from config.db.lookups import any_of
 
 
 def end_duplicate_enrollments(workspace_id: UUID, survivors: Collection[UUID], now: datetime) -> int:
-    """End the younger of two enrollments by which one person is in one campaign. Returns how many ended."""
+    """End the later enrollments of merged contacts in the same campaign. Returns how many."""
     ended = 0
     for ids in ids_by_canonical_contact(workspace_id, survivors).values():
         if len(ids) > 1:
@@ -37,7 +37,7 @@ def end_duplicate_enrollments(workspace_id: UUID, survivors: Collection[UUID], n
 
 
 def find_duplicates(enrollments: Iterable[Enrollment]) -> list[Enrollment]:
-    """Return those of one person's open enrollments beside which an older one is in the same campaign, as it may not be."""
+    """Return open enrollments that duplicate an older one of the same person in the same campaign."""
     by_reentry: dict[tuple[UUID, str], list[Enrollment]] = defaultdict(list)
     for enrollment in sorted(enrollments, key=lambda enrollment: (enrollment.started_at, enrollment.id)):
         mode = _mode_of(enrollment)
@@ -54,14 +54,14 @@ def _mode_of(enrollment: Enrollment) -> str:
     try:
         return definition_of(enrollment.version).reentry.mode
     except InvalidDefinition:
-        # It goes nowhere any more: whoever takes it on ends it.
+        # The processor ends enrollments of unreadable versions.
         return "every"
 
 
 def end_enrollments_of_removed_contacts(
     workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime
 ) -> int:
-    """End the enrollments of contacts that are deleted. Returns how many."""
+    """End the open enrollments of deleted contacts. Returns how many."""
     enrollments = (
         Enrollment.objects.in_workspace(workspace_id).open().filter(any_of("contact_id", contact_ids))
     )

@@ -1,4 +1,4 @@
-"""Campaigns, their enrollments, what was decided, messages and who may get them."""
+"""Models of campaigns, enrollments, decisions, messages, forms and sending policy."""
 
 from campaigns.models.campaigns import Broadcast, Campaign, CampaignVersion
 from campaigns.models.enrollments import CampaignSet, Decision, Enrollment, EnrollmentState, NewDecision

@@ -1,4 +1,4 @@
-"""Campaigns and the versions of what they do."""
+"""Campaigns, their versions and their broadcasts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
 
 
 class Campaign(TenantModel):
-    """What happens to contacts because of something; `draft` is being written, `version` is what starts enrollments."""
+    """A workflow that contacts enter by a trigger, a broadcast or the API.
+
+    `draft` is the definition being edited, `version` the active one: new enrollments start on it.
+    """
 
     class Type(models.TextChoices):
         AUTOMATED = "AUTOMATED", "automated"
@@ -40,7 +43,7 @@ class Campaign(TenantModel):
     description = models.TextField(blank=True)
     type = models.CharField(max_length=10, choices=Type, default=Type.AUTOMATED)
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT, editable=False)
-    # A definition as campaigns.journeys.definition reads it.
+    # JSON as campaigns.journeys.definition parses it.
     draft = JSONField(default=dict)
     version = models.ForeignKey(
         "campaigns.CampaignVersion", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
@@ -57,7 +60,7 @@ class Campaign(TenantModel):
         max_length=320, blank=True, help_text="who gets answers to its e-mails; blank: the template's"
     )
     activated_at = models.DateTimeField(null=True, editable=False)
-    # How many enrollments and messages began before a moment, trials left out, so that nobody counts them again.
+    # Enrollments and messages that began before `counted_until`, trials excluded: see reporting.counters.
     counted_until = models.DateTimeField(null=True, editable=False)
     counted_enrollments = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     counted_messages = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
@@ -78,9 +81,9 @@ class Campaign(TenantModel):
 
 
 class CampaignVersion(TenantModel):
-    """What a campaign did from one activation to the next; an enrollment keeps the version that it began with.
+    """An immutable definition of a campaign. An enrollment keeps the version that it started on.
 
-    One without a number never served: enrollments that try a draft out keep to it.
+    A version without a number was never active: trials of a draft run on it.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="versions")
@@ -94,10 +97,10 @@ class CampaignVersion(TenantModel):
         editable=False,
         help_text="who let it serve, or tried it out",
     )
-    # No enrollment of it is open any more, nor will one start: no event is held against it.
+    # Set once no enrollment of it is open or can start: events are no longer matched against it.
     retired_at = models.DateTimeField(null=True, editable=False)
-    # The dates that start it are put on the timetable for all contacts, in the order of their ids, up to this one;
-    # empty `date_backfill_since`: there is nothing to put on it, or all is.
+    # Progress of scheduling timers for its date triggers, by contact id. `date_backfill_since` is null when there
+    # is nothing left to schedule.
     date_backfill_cursor = models.UUIDField(null=True, editable=False)
     date_backfill_since = models.DateTimeField(null=True, editable=False)
 
@@ -113,28 +116,27 @@ class CampaignVersion(TenantModel):
 
     @property
     def seed(self) -> str:
-        """What draws of a random split begin with: the campaign's, so that a contact's arm survives an edit."""
+        """Seed of random splits: the campaign's, so that a contact keeps its arm when the campaign is edited."""
         return str(self.campaign_id or ids.NO_ID)
 
 
 class Broadcast(TenantModel):
-    """A campaign that is to start at a moment for the contacts of a segment, or of a list.
+    """Enrolls the contacts of a segment, or of a list, in a campaign at `due_at`.
 
-    The contacts are taken in the order of their ids, some at a time; `last_contact_id` is the last one that was taken.
-    One that is cancelled is finished.
+    Contacts are processed in batches by id, up to `last_contact_id`. A cancelled broadcast is finished, too.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="broadcasts")
     segment_id = models.UUIDField(null=True)
     contact_ids = ArrayField(models.UUIDField(), null=True)
     due_at = models.DateTimeField()
-    # The moment of the schedule that planned it, which stays when it is moved; None: somebody did, or it has none.
+    # The time in the schedule trigger that planned it, kept when it is rescheduled; null: planned by hand.
     scheduled_at = models.DateTimeField(null=True)
     last_contact_id = models.UUIDField(null=True)
     processed_count = models.PositiveBigIntegerField(default=0)
     finished_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
-    # [{"kind": "planned" | "moved" | "cancelled", "at": when that was done, "by": who, "dueAt": …}]
+    # [{"kind": "planned" | "moved" | "cancelled", "at": time of the change, "by": actor, "dueAt": …}]
     changes = JSONField(default=list)
     created_at = models.DateTimeField(default=clock.now)
 

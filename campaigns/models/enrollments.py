@@ -1,4 +1,4 @@
-"""A contact's way through a campaign, and every decision that was taken about it."""
+"""Enrollments of contacts in campaigns, and the log of decisions about them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
 
 
 class Enrollment(models.Model):
-    """A contact in a campaign. Reserved by its key in the transaction of the effect that enrolled it.
+    """A contact's way through a version of a campaign. Unique by `key`.
 
-    `step` is the node that comes next, or that it waits in since `arrived_at`; `wake_at` when it goes on by itself.
-    While it waits for an event, `awaited_event` is its name, `awaited_value` what correlates it, `resumed_by_event_id` the
-    event once it came.
+    `step` is the next node, or the one that it waits in since `arrived_at`; at `wake_at` it is processed.
+    While it waits for an event, `awaited_event` is the event's name and `awaited_value` its correlation value;
+    `resumed_by_event_id` is the event once it came.
 
-    Nothing moves in a merge: the enrollment stays with the contact that it came with, and is the survivor's.
+    A merge of contacts does not rewrite `contact`: the enrollment counts as the survivor's.
     """
 
     class Status(models.TextChoices):
@@ -77,28 +77,28 @@ class Enrollment(models.Model):
     contact = models.ForeignKey(
         "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
     )
-    # What makes a second enrollment of the contact another one: see Reentry in campaigns.journeys.definition.
+    # Allows or prevents a second enrollment of the contact: see `_reentry_key` in campaigns.journeys.enrollment.
     key = models.CharField(max_length=255)
     status = models.CharField(max_length=9, choices=Status, default=Status.OPEN)
-    # The event that started it; None: by hand, by the API, or as one of a broadcast.
+    # The event that triggered it; null: started by hand, by the API or by a broadcast.
     event_id = models.UUIDField(null=True)
-    # That event's depth and one: what the enrollment does to the stream goes on counting from there.
+    # Depth of events that its steps record: the trigger's and one.
     depth = models.PositiveSmallIntegerField(default=0)
-    # That event's too: what the enrollment does to the stream triggers no more effects.
+    # Effects level of events that its steps record: the trigger's.
     level = models.PositiveSmallIntegerField(
         choices=EffectsLevel, default=EffectsLevel.ALL, db_default=EffectsLevel.ALL.value
     )
-    # When what started it happened: what follows from there on may be what the enrollment waits for, or its goal.
+    # When the trigger happened: only events from then on can be awaited, end it or be its goal.
     triggered_at = models.DateTimeField(default=clock.now)
     step = models.CharField(max_length=64, blank=True)
     arrived_at = models.DateTimeField(null=True)
     wake_at = models.DateTimeField(null=True)
-    # When it came out of its last wait: an event that nothing correlates is waited for from there on.
+    # End of its last wait: an awaited event without correlation must have happened since.
     listens_since = models.DateTimeField(default=clock.now)
     awaited_event = models.CharField(max_length=255, blank=True)
     awaited_value = models.CharField(max_length=255, blank=True)
     resumed_by_event_id = models.UUIDField(null=True)
-    # Steps taken, so that nothing goes round for ever, and each message of a step has its own key.
+    # Makes the key of each message unique.
     steps_taken = models.PositiveIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="failures of the step in a row")
     error = models.TextField(blank=True)
@@ -106,7 +106,7 @@ class Enrollment(models.Model):
     ended_at = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=64, blank=True)
     is_test = models.BooleanField(default=False)
-    # Of a trial: what it waits for is over, or has not come, at once.
+    # Trials only: waits end at once, those for an event by their timeout.
     skips_waits = models.BooleanField(default=False, db_default=False)
 
     objects = EnrollmentQuerySet.as_manager()
@@ -119,7 +119,7 @@ class Enrollment(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                # By campaign: what is due in one that is paused is in nobody's way.
+                # By campaign, so that due enrollments of paused campaigns are skipped.
                 fields=["workspace", "campaign", "wake_at"],
                 condition=Q(status="open", wake_at__isnull=False),
                 name="enrollment_due",
@@ -135,7 +135,7 @@ class Enrollment(models.Model):
             models.Index(fields=["workspace", "campaign", "id"], name="enrollment_by_campaign"),
             models.Index(fields=["workspace", "contact", "id"], name="enrollment_by_contact"),
             models.Index(
-                # Of some only: of all, a server that knows nothing of the rows yet might read everybody's by it.
+                # Partial: without statistics, the planner might otherwise scan it for contacts' enrollments.
                 fields=["workspace", "event_id"],
                 condition=Q(event_id__isnull=False),
                 name="enrollment_by_event",
@@ -148,7 +148,7 @@ class Enrollment(models.Model):
 
 @dataclass(slots=True)
 class EnrollmentState:
-    """An enrollment as what decides about many of them has it: the fields of its row, without what a model costs."""
+    """An enrollment's columns as a plain dataclass: batches of them cost less than model instances."""
 
     id: UUID
     campaign_id: UUID
@@ -178,7 +178,7 @@ class EnrollmentState:
 
 
 STATE_COLUMNS: Final = tuple(column.name for column in fields(EnrollmentState))
-"""The columns of an enrollment in the order in which an EnrollmentState takes them."""
+"""Column names in the order of EnrollmentState's fields."""
 
 
 class CampaignSetQuerySet(models.QuerySet["CampaignSet"]):
@@ -193,17 +193,17 @@ class CampaignSetQuerySet(models.QuerySet["CampaignSet"]):
 
 
 class CampaignSet(models.Model):
-    """Campaigns of which the same was decided at once. There is one row for each such set, and it never changes.
+    """A set of campaigns that share a decision, stored once and never changed.
 
-    Most events mean nothing to most campaigns that look at them: without it that would be a row for each pair.
+    Most events are rejected by most campaigns that listen for them: this avoids a decision row for each pair.
     """
 
-    # A hash of the workspace and the campaigns: whoever comes to the same set has the same id.
+    # uuid5 of the workspace and the campaigns, so the same set always has the same id.
     id = models.UUIDField(primary_key=True, editable=False)
     workspace = models.ForeignKey(
         "workspaces.Workspace", on_delete=models.CASCADE, related_name="+", db_constraint=False
     )
-    # In their order.
+    # Sorted.
     campaign_ids = ArrayField(models.UUIDField())
 
     objects = CampaignSetQuerySet.as_manager()
@@ -217,17 +217,17 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
         return self.filter(workspace_id=workspace_id)
 
     def about(self, workspace_id: UUID, campaign_id: UUID) -> DecisionQuerySet:
-        """Leave those about a campaign, alone or with others."""
+        """Filter by campaign, decisions shared by several campaigns included."""
         sets = CampaignSet.objects.in_workspace(workspace_id).containing(campaign_id)
         return self.filter(
             Q(campaign_id=campaign_id) | Q(campaign_set_id__in=list(sets.values_list("id", flat=True)))
         )
 
     def record(self, workspace_id: UUID, decisions: Iterable[NewDecision]) -> None:
-        """Insert decisions by one statement, the same one for any number of them: they are the most written rows."""
+        """Insert decisions in one statement, whatever their number."""
         rows = list(decisions)
         if rows:
-            # The API has them as an enumeration: nothing else is a reason.
+            # The API publishes reasons as an enumeration.
             for reason in {row.reason for row in rows} - {""}:
                 Reason(reason)
             columns = [array([getattr(row, name) for row in rows]) for name in _DECISION_COLUMNS]
@@ -240,7 +240,7 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
 
 @dataclass(slots=True, kw_only=True)
 class NewDecision:
-    """A decision that is to be written: see Decision."""
+    """A decision to be recorded: see Decision."""
 
     kind: str
     contact_id: UUID
@@ -253,7 +253,7 @@ class NewDecision:
     reason: str = ""
     step: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
-    # What one pass decides of an enrollment is told in its order.
+    # Ordered, so that decisions of one pass are listed in the order in which they were made.
     id: UUID = field(default_factory=ids.ordered_uuid7)
 
 
@@ -270,9 +270,9 @@ _INSERT_DECISIONS: Final = (
 
 
 class Decision(models.Model):
-    """One thing that was decided about a contact and a campaign, also that nothing was to happen, and why.
+    """Log entry: what was decided about a contact in a campaign, and why; also why nothing was done.
 
-    What is decided alike of one event by several campaigns is one row: it has a `campaign_set` and no `campaign`.
+    When several campaigns reject an event for the same reason, one row has their `campaign_set` and no `campaign`.
     """
 
     class Kind(models.TextChoices):
@@ -315,10 +315,10 @@ class Decision(models.Model):
     )
     enrollment_id = models.UUIDField(null=True)
     message_id = models.UUIDField(null=True)
-    # The event that it was decided about, or that made it possible.
+    # The event that was evaluated, or that led to it.
     event_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=12, choices=Kind)
-    # One of campaigns.reasons; blank where the kind says all.
+    # A campaigns.reasons.Reason; blank where the kind needs none.
     reason = models.CharField(max_length=40, blank=True)
     step = models.CharField(max_length=64, blank=True)
     detail = JSONField(default=dict)
@@ -329,14 +329,14 @@ class Decision(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(
-                # Most are about several campaigns, and have a set of them instead.
+                # Partial: most decisions have a campaign set instead.
                 fields=["workspace", "campaign", "id"],
                 condition=Q(campaign__isnull=False),
                 name="decision_by_campaign",
             ),
             models.Index(fields=["workspace", "id"], name="decision_by_time"),
             models.Index(
-                # With what reports count by.
+                # Includes the columns that reports group by.
                 fields=["workspace", "campaign_set", "id"],
                 condition=Q(campaign_set__isnull=False),
                 include=["kind", "reason"],
@@ -360,7 +360,7 @@ class Decision(models.Model):
 
     @property
     def campaign_ids(self) -> list[UUID]:
-        """The campaigns that it is about; of a message that is nobody's there is none."""
+        """Ids of the campaigns that it is about; none for a message outside any campaign."""
         if self.campaign_set is not None:
             return self.campaign_set.campaign_ids
         return [self.campaign_id] if self.campaign_id else []
