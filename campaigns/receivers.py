@@ -1,4 +1,4 @@
-"""What follows for campaigns from what happens elsewhere."""
+"""Signal receivers of campaigns: wake-ups of workers, opt-ins and provider events."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""Campaigns made, changed, started and stopped, so that no event falls between one version and the next."""
+"""Create, edit, activate, pause, finish, archive and execute campaigns.
+
+Every change locks the workspace's rules, so no event is missed between two versions.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ def get_campaign(workspace_id: UUID, campaign_id: UUID) -> Campaign:
 def create_campaign(
     workspace: Workspace, *, name: str, definition: Mapping[str, Any] | None = None, **values: Any
 ) -> Campaign:
-    """Make a draft. `values`: those of EDITABLE. Raises CampaignExists, InvalidCampaign, InvalidDefinition."""
+    """Create a draft. `values`: fields of EDITABLE.
+
+    Raises CampaignExists, InvalidCampaign, InvalidDefinition.
+    """
     campaign = Campaign(workspace=workspace)
     _assign(campaign, {"name": name, **values}, definition if definition is not None else {})
     return _save(campaign)
@@ -80,7 +86,7 @@ def create_campaign(
 def update_campaign(
     workspace: Workspace, campaign: Campaign, *, definition: Mapping[str, Any] | None = None, **values: Any
 ) -> Campaign:
-    """Change a campaign; of what it does, only the draft, until it is activated anew.
+    """Update a campaign; the definition only as a draft, until the next activation.
 
     Raises CampaignNotFound, CampaignExists, InvalidCampaign, InvalidDefinition, WrongStatus.
     """
@@ -93,9 +99,9 @@ def update_campaign(
 
 @transaction.atomic
 def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = "") -> Campaign:
-    """Let the draft serve from now on: what starts enrollments is a new version of it, enrollments under way keep theirs.
+    """Make the draft the active version. Open enrollments keep the version that they started on.
 
-    `actor`: who did it, for the record. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
+    `actor`: recorded with the version. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
     locked = _lock_campaign(workspace, campaign)
     if locked.status == Campaign.Status.ARCHIVED:
@@ -105,7 +111,7 @@ def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = 
     if locked.version is None or not _is_same(locked.version.definition, locked.draft):
         _activate_version(locked, definition, now, actor)
     elif locked.status == Campaign.Status.COMPLETED:
-        # Nobody has kept them meanwhile.
+        # Its timers were not maintained meanwhile.
         start_date_backfill(locked, locked.version, now)
     _unpark(locked)
     locked.status = Campaign.Status.ACTIVE
@@ -118,7 +124,7 @@ def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = 
 
 @transaction.atomic
 def pause_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
-    """Let nothing start, and leave enrollments under way where they are. Raises CampaignNotFound, WrongStatus."""
+    """Stop new enrollments and hold open ones where they are. Raises CampaignNotFound, WrongStatus."""
     return _change_status(
         workspace, campaign, Campaign.Status.PAUSED, (Campaign.Status.ACTIVE,), "it is not active"
     )
@@ -126,7 +132,7 @@ def pause_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
 
 @transaction.atomic
 def resume_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
-    """Go on as before the pause; what is due since then goes on at once. Raises CampaignNotFound, WrongStatus."""
+    """Resume a paused campaign; overdue enrollments are processed at once. Raises CampaignNotFound, WrongStatus."""
     locked = _change_status(
         workspace, campaign, Campaign.Status.ACTIVE, (Campaign.Status.PAUSED,), "it is not paused"
     )
@@ -137,14 +143,14 @@ def resume_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
 
 @transaction.atomic
 def finish_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
-    """Let nothing start any more; enrollments under way go on to their end. Raises CampaignNotFound, WrongStatus."""
-    standing = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
-    return _change_status(workspace, campaign, Campaign.Status.COMPLETED, standing, "it has not been started")
+    """Stop new enrollments; open ones run to their end. Raises CampaignNotFound, WrongStatus."""
+    started = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
+    return _change_status(workspace, campaign, Campaign.Status.COMPLETED, started, "it has not been started")
 
 
 @transaction.atomic
 def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
-    """Put a campaign away for good: nothing starts, and enrollments under way end. Raises CampaignNotFound."""
+    """Archive a campaign for good: open enrollments and broadcasts end. Raises CampaignNotFound."""
     locked = _lock_campaign(workspace, campaign)
     locked.status = Campaign.Status.ARCHIVED
     if locked.version is not None:
@@ -166,7 +172,7 @@ def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
 
 @transaction.atomic
 def delete_campaign(workspace: Workspace, campaign: Campaign) -> None:
-    """Delete a draft that never served; what has served is archived. Raises CampaignNotFound, WrongStatus."""
+    """Delete a draft that was never activated; others are archived. Raises CampaignNotFound, WrongStatus."""
     locked = _lock_campaign(workspace, campaign)
     if locked.version is not None:
         raise WrongStatus(locked.status, "what has been started is archived, not deleted")
@@ -182,17 +188,17 @@ def execute_campaign(
     event: Event | None = None,
     key: str | None = None,
 ) -> EnrollmentResult:
-    """Start an enrollment for a contact, if its re-entry lets it in.
+    """Enroll a contact by hand, if re-entry allows it.
 
-    `key`: of a campaign that has one enrollment a key. Raises CampaignNotFound, WrongStatus.
+    `key`: for campaigns with one enrollment a key. Raises CampaignNotFound, WrongStatus.
     """
     lock_rules(workspace.id)
-    standing = get_campaign(workspace.id, campaign.id)
-    if standing.status != Campaign.Status.ACTIVE or standing.version is None:
-        raise WrongStatus(standing.status, "only an active one can be executed")
+    current = get_campaign(workspace.id, campaign.id)
+    if current.status != Campaign.Status.ACTIVE or current.version is None:
+        raise WrongStatus(current.status, "only an active one can be executed")
     candidate = _candidate(workspace, contact, "manual", event, key)
     (entered,) = enroll(
-        workspace.id, [to_active_campaign(standing, standing.version)], [candidate], clock.now()
+        workspace.id, [to_active_campaign(current, current.version)], [candidate], clock.now()
     )
     return entered
 
@@ -207,16 +213,16 @@ def start_trial(
     skips_waits: bool = False,
     actor: str = "",
 ) -> EnrollmentResult:
-    """Start an enrollment of the draft as it is written now, served or not: beside all others, and counted nowhere.
+    """Start a trial: a test enrollment of the current draft that re-entry, reports and counters ignore.
 
-    `skips_waits`: no time passes in it. `actor`: who did it, for the record.
+    `skips_waits`: waits end at once. `actor`: recorded with the version.
     Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
     locked = _lock_campaign(workspace, campaign)
     if locked.status in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED):
         raise WrongStatus(locked.status, "nothing goes on in it")
     definition = check_definition(workspace.id, locked.draft)
-    # Neither a pause nor a period keeps a trial out.
+    # The campaign's period does not apply to trials.
     active_campaign = ActiveCampaign(
         locked.id, _trial_version(locked, actor).id, definition, Campaign.Status.ACTIVE
     )
@@ -239,13 +245,13 @@ def _candidate(
         occurred_at=event.occurred_at if event is not None else now,
         event_id=event.id if event is not None else None,
         depth=event.depth + 1 if event is not None else 0,
-        # As an event's property spells it: a long one is hashed.
+        # Normalized like an event's property.
         value=None if key is None else correlation_value_at({"key": key}, ("key",)),
     )
 
 
 def _trial_version(campaign: Campaign, actor: str) -> CampaignVersion:
-    """Return the version that is as the draft: the one that serves, or else one without a number."""
+    """Return a version with the draft's definition: the active one if equal, else one without a number."""
     if campaign.version is not None and _is_same(campaign.version.definition, campaign.draft):
         return campaign.version
     trials = CampaignVersion.objects.filter(
@@ -273,13 +279,13 @@ def broadcast_campaign(
     at: datetime | None = None,
     actor: str = "",
 ) -> Broadcast:
-    """Start enrollments for all of a segment or of a list, now or at a moment; a worker does it, some at a time.
+    """Broadcast a campaign to a segment or a list of contacts, now or at `at`; workers enroll them in batches.
 
-    Who is in the segment is asked then. Raises CampaignNotFound, InvalidCampaign, WrongStatus.
+    The segment's members are read at that time. Raises CampaignNotFound, InvalidCampaign, WrongStatus.
     """
-    standing = get_campaign(workspace.id, campaign.id)
-    if standing.status != Campaign.Status.ACTIVE:
-        raise WrongStatus(standing.status, "only an active one can be sent")
+    current = get_campaign(workspace.id, campaign.id)
+    if current.status != Campaign.Status.ACTIVE:
+        raise WrongStatus(current.status, "only an active one can be sent")
     if at is not None and is_past(at):
         raise InvalidCampaign("at", _IN_PAST)
     if (segment_id is None) == (contact_ids is None):
@@ -289,14 +295,14 @@ def broadcast_campaign(
     if contact_ids is not None:
         contact_ids = sorted(set(find(workspace.id, contact_ids).by_id.values()))
     return schedule_broadcast(
-        standing, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now(), actor=actor
+        current, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now(), actor=actor
     )
 
 
 def check_definition(
     workspace_id: UUID, raw: Mapping[str, Any], *, require_complete: bool = True
 ) -> Definition:
-    """Return a definition that can serve in this workspace. Raises InvalidDefinition."""
+    """Parse a definition and check its segments, templates and Liquid. Raises InvalidDefinition."""
     if has_too_many_keys(raw):
         raise InvalidDefinition("workflow", f"A definition has at most {settings.MAX_KEYS:,} keys.")
     if len(json.dumps(raw)) > MAX_DEFINITION:
@@ -327,7 +333,7 @@ def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[st
 
 
 def _check_calls(definition: Definition, raw: Mapping[str, Any]) -> None:
-    """Check that the Liquid of calls can be read."""
+    """Check the Liquid of webhook steps. Raises InvalidDefinition."""
     for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
         step = definition.nodes[node["id"]].step
         if not isinstance(step, CallWebhookStep):
@@ -346,17 +352,17 @@ def _check_calls(definition: Definition, raw: Mapping[str, Any]) -> None:
 
 
 def open_enrollment_counts(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Return how many enrollments are under way on versions, those on trial too; a version that has none is left out."""
+    """Count open enrollments by version, trials included; versions without any are left out."""
     enrollments = Enrollment.objects.in_workspace(workspace_id).open().filter(version__in=version_ids)
     return dict(enrollments.order_by().values_list("version_id").annotate(count=Count("id")))
 
 
 def retire_versions(workspace_id: UUID) -> int:
-    """Let events no longer be held against versions that serve no more and have no enrollment left. Returns how many."""
+    """Stop matching events against replaced versions without open enrollments. Returns how many."""
     if not _idle_versions(workspace_id):
         return 0
     with transaction.atomic():
-        # Whoever starts an enrollment holds the rules: none begins between the look and the deed.
+        # Enrolling holds the rules: none can start between this check and the update.
         bump_rules_version(workspace_id)
         done = CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=_idle_versions(workspace_id))
         return done.update(retired_at=clock.now())
@@ -373,13 +379,13 @@ def _idle_versions(workspace_id: UUID) -> list[UUID]:
 
 
 def workspaces_with_old_versions() -> list[UUID]:
-    """Return the workspaces in which several versions of a campaign are held against events."""
+    """Return the workspaces with replaced versions that events are still matched against."""
     versions = CampaignVersion.objects.filter(retired_at=None).exclude(campaign__version=F("id"))
     return list(versions.order_by().values_list("workspace_id", flat=True).distinct())
 
 
 def _may_convert(version: CampaignVersion, now: datetime) -> bool:
-    """Tell whether an enrollment that came to its end could still reach the goal."""
+    """Return whether a completed enrollment of a version could still reach its goal."""
     try:
         goal = definition_of(version).goal
     except InvalidDefinition:
@@ -398,7 +404,7 @@ def _may_convert(version: CampaignVersion, now: datetime) -> bool:
 
 
 def _activate_version(campaign: Campaign, definition: Definition, now: datetime, actor: str) -> None:
-    """Make the draft the version that serves."""
+    """Create a version from the draft and make it the active one."""
     old = campaign.version
     if old is not None:
         cancel_date_timers(campaign.workspace_id, campaign, old)
@@ -416,9 +422,9 @@ def _activate_version(campaign: Campaign, definition: Definition, now: datetime,
 
 
 def _schedule_broadcasts(campaign: Campaign, definition: Definition, now: datetime, actor: str) -> None:
-    """Plan the broadcasts of the schedule that are not planned or done yet, and drop the planned ones of before.
+    """Plan broadcasts of the definition's schedule triggers, and delete planned ones that it has no more.
 
-    One that was moved or cancelled stays so. Raises InvalidDefinition where one would begin in the past.
+    Broadcasts rescheduled or cancelled by hand stay so. Raises InvalidDefinition for a start in the past.
     """
     broadcasts = Broadcast.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
     planned: set[UUID] = set()
@@ -445,10 +451,10 @@ def _schedule_broadcasts(campaign: Campaign, definition: Definition, now: dateti
 
 
 def _change_status(
-    workspace: Workspace, campaign: Campaign, status: str, standing: tuple[str, ...], otherwise: str
+    workspace: Workspace, campaign: Campaign, status: str, allowed: tuple[str, ...], otherwise: str
 ) -> Campaign:
     locked = _lock_campaign(workspace, campaign)
-    if locked.status not in standing:
+    if locked.status not in allowed:
         raise WrongStatus(locked.status, otherwise)
     _unpark(locked)
     locked.status = status
@@ -460,7 +466,7 @@ def _unpark(campaign: Campaign) -> None:
 
 
 def _lock_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
-    """Wait for the runs of effects under the old campaigns, then lock this one: in this order, as everybody does."""
+    """Lock the rules, which waits for effects that run under them, then the campaign: always in this order."""
     bump_rules_version(workspace.id)
     locked = (
         Campaign.objects.in_workspace(workspace.id)
@@ -477,7 +483,7 @@ def _lock_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
 def _assign(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str, Any] | None) -> None:
     if unknown := sorted(set(values) - set(EDITABLE)):
         raise InvalidCampaign(unknown[0], "This cannot be set.")
-    began_at = campaign.starts_at
+    old_starts_at = campaign.starts_at
     for name, value in values.items():
         setattr(campaign, name, value)
     campaign.name = campaign.name.strip()
@@ -487,8 +493,8 @@ def _assign(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[s
         raise InvalidCampaign("type", f"The type must be one of {', '.join(Campaign.Type.values)}.")
     if campaign.starts_at and campaign.ends_at and campaign.starts_at >= campaign.ends_at:
         raise InvalidCampaign("ends_at", "The campaign must end after it begins.")
-    # What is sent back as it was read is no wish.
-    if campaign.starts_at is not None and campaign.starts_at != began_at and is_past(campaign.starts_at):
+    # A past start that is sent back unchanged is accepted.
+    if campaign.starts_at is not None and campaign.starts_at != old_starts_at and is_past(campaign.starts_at):
         raise InvalidCampaign("starts_at", _IN_PAST)
     for field in SENDERS:
         if fault := sender_error(Channel.EMAIL, getattr(campaign, field)):
@@ -501,7 +507,7 @@ def _assign(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[s
 
 
 def _reject_past_schedules(campaign: Campaign, definition: Definition) -> None:
-    """Refuse a schedule that has passed, unless the draft had it before. Raises InvalidDefinition."""
+    """Refuse a new schedule trigger in the past. Raises InvalidDefinition."""
     for place, trigger in enumerate(definition.triggers):
         if not isinstance(trigger, ScheduleTrigger) or trigger.at is None or not is_past(trigger.at):
             continue
@@ -529,5 +535,5 @@ def _save(campaign: Campaign) -> Campaign:
 
 
 def _is_same(raw: Any, other: Any) -> bool:
-    """Tell whether two definitions are the same JSON; to Python, 1 is true."""
+    """Return whether two definitions are equal as JSON: in Python, 1 == True."""
     return json.dumps(raw, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What happens to a contact while enrollments of it are under way: goals, exits, and events that are waited for."""
+"""Match events against goals, exits and event waits of open enrollments: end or resume them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from segments.evaluation import merged_ids
 
 
 def process_listeners(batch: EffectBatch, plan: CampaignPlan) -> None:
-    """Let the batch's events end enrollments, or wake them. History starts no enrollment, but one under way takes note of it."""
+    """End or resume enrollments by the batch's events, historical and late ones included."""
     events = [
         event
         for event in batch.events
@@ -45,7 +45,7 @@ class _ListenerProcessor:
     batch: EffectBatch
     plan: CampaignPlan
     events: Sequence[EffectEvent]
-    # By event, the notices that it fulfils.
+    # Matching listeners by event.
     fulfilled: Mapping[UUID, Sequence[Listener]] = field(default_factory=dict)
     properties: Mapping[UUID, Any] = field(default_factory=dict)
     ended: dict[UUID, tuple[EnrollmentState, EffectEvent, Reason]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class _ListenerProcessor:
         self._resume()
 
     def _enrollments(self) -> dict[UUID, list[EnrollmentState]]:
-        """Return the enrollments that may take note of an event, by the contact that stands."""
+        """Return enrollments that the events may concern, by canonical contact."""
         ids_by_contact = ids_by_canonical_contact(
             self.batch.workspace_id, {event.contact_id for event in self.events}
         )
@@ -87,7 +87,7 @@ class _ListenerProcessor:
             if listener.kind is ListenerKind.GOAL and listener.definition.goal is not None
         }
         if goals:
-            # An enrollment that came to its end is converted too, if the goal comes in time.
+            # A completed enrollment still converts if the goal comes in time.
             since = min(event.occurred_at for event in self.events) - max(goals.values())
             wanted |= Q(
                 any_of("version_id", goals), status=Enrollment.Status.COMPLETED, started_at__gte=since
@@ -143,7 +143,7 @@ class _ListenerProcessor:
         return correlation_value_at(self.properties.get(event.id), wait.path) == enrollment.awaited_value
 
     def _end(self) -> None:
-        """End enrollments. One that a worker is about to take on is waited for: it ends after the step."""
+        """End enrollments. Waits for a worker that is processing one: it ends after the step."""
         for status, reason in (
             (Enrollment.Status.CONVERTED, Reason.GOAL),
             (Enrollment.Status.EXITED, Reason.EXIT_RULE),
@@ -170,12 +170,12 @@ class _ListenerProcessor:
             return
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE campaigns_enrollment r SET resumed_by_event_id = w.event_id, listens_since = GREATEST(r.listens_since, w.occurred_at),"
-                " awaited_event = '', wake_at = %s"
+                "UPDATE campaigns_enrollment r SET resumed_by_event_id = w.event_id,"
+                " listens_since = GREATEST(r.listens_since, w.occurred_at), awaited_event = '', wake_at = %s"
                 " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::int[])"
                 " AS w (id, event_id, occurred_at, steps_taken)"
                 " WHERE r.workspace_id = %s AND r.id = w.id AND r.status = 'open' AND r.awaited_event <> ''"
-                # One that a worker has taken on meanwhile has found the event by itself, or waits for another.
+                # If a worker has processed it meanwhile, it has found the event by itself.
                 " AND r.steps_taken = w.steps_taken",
                 [
                     self.batch.now,
@@ -192,20 +192,20 @@ class _ListenerProcessor:
 def match_listeners(
     workspace_id: UUID, listeners: Sequence[Listener], events: Sequence[EffectEvent], now: datetime
 ) -> dict[UUID, list[Listener]]:
-    """Return by event the notices that it fulfils, all rules of a name in one statement or two.
+    """Return the listeners that each event matches: at most two statements per event name.
 
-    A campaign whose rule fails is parked.
+    Parks a campaign whose rule fails.
     """
     fulfilled: dict[UUID, list[Listener]] = defaultdict(list)
     for name in {event.name for event in events}:
         named = [event for event in events if event.name == name]
         for needs_contact in (False, True):
-            alike = [
+            group = [
                 listener
                 for listener in listeners
                 if listener.match.event_name == name and listener.needs_contact is needs_contact
             ]
-            for event_id, matched_listeners in _match_batch(workspace_id, alike, named, now).items():
+            for event_id, matched_listeners in _match_batch(workspace_id, group, named, now).items():
                 fulfilled[event_id] += matched_listeners
     return fulfilled
 
@@ -237,20 +237,23 @@ def _match_batch(
 
 
 def concerns(enrollment: EnrollmentState, event: EffectEvent) -> bool:
-    """Tell whether an event may mean anything to an enrollment of its contact: one that came with the trigger or after it."""
+    """Return whether an event happened at or after the trigger of its contact's enrollment, and is not the trigger."""
     return event.id != enrollment.event_id and event.occurred_at >= enrollment.triggered_at
 
 
 def wait_deadline(step: WaitForEventStep, enrollment: EnrollmentState) -> datetime:
-    """Return when an enrollment that has come to a wait for an event waits no longer."""
-    assert enrollment.arrived_at is not None  # noqa: S101  # only who has come there is asked
+    """Return when an enrollment's wait for an event times out."""
+    assert enrollment.arrived_at is not None  # noqa: S101  # it is waiting there
     return enrollment.arrived_at if enrollment.skips_waits else enrollment.arrived_at + step.timeout
 
 
 def ending_reason(
     enrollment: EnrollmentState, event: EffectEvent, fulfilled: Sequence[Listener]
 ) -> Reason | None:
-    """Return why an event that concerns an enrollment and fulfils these notices of its version ends it; None: it does not."""
+    """Return why an event that matches these listeners ends an enrollment; None: it does not.
+
+    `fulfilled`: listeners of the enrollment's version. The event must concern the enrollment.
+    """
     fulfilled_by_kind = {listener.kind: listener for listener in fulfilled}
     if (goal := fulfilled_by_kind.get(ListenerKind.GOAL)) is not None and _is_within_goal_window(
         enrollment, goal, event
@@ -267,11 +270,11 @@ def _is_within_goal_window(enrollment: EnrollmentState, goal: Listener, event: E
 
 
 def ids_by_canonical_contact(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
-    """Return the ids of persons by the contact that stands: its own, and those of who was merged into it."""
-    others = merged_ids(workspace_id, contact_ids)
+    """Return the ids of canonical contacts, each with those merged into it."""
+    merged = merged_ids(workspace_id, contact_ids)
     return {
-        contact_id: [UUID(merged_id) for merged_id in others[contact_id][1:-1].split(",")]
-        if contact_id in others
+        contact_id: [UUID(merged_id) for merged_id in merged[contact_id][1:-1].split(",")]
+        if contact_id in merged
         else [contact_id]
         for contact_id in contact_ids
     }
@@ -286,7 +289,10 @@ def end_enrollments(
     now: datetime,
     statuses: Sequence[str] = (Enrollment.Status.OPEN,),
 ) -> list[UUID]:
-    """End enrollments, each because of an event if there was one, and note why. Returns those that had not ended yet."""
+    """End enrollments and record the decisions. Returns the ids of those that had not ended before.
+
+    `events`: by enrollment id, the event that ends it, or None. Only enrollments in one of `statuses` end.
+    """
     if not events:
         return []
     with connection.cursor() as cursor:
@@ -319,7 +325,7 @@ def end_enrollments(
 
 
 def _wake_date_waits(batch: EffectBatch, plan: CampaignPlan) -> None:
-    """Wake the enrollments that wait until a date of their contact, where the contact has changed."""
+    """Make enrollments due that wait until a date of a contact that has changed."""
     changed = {
         event.contact_id
         for event in batch.system_events

@@ -1,7 +1,7 @@
-"""What has happened to contacts, though its effects are still to come: no enrollment is taken past it.
+"""Check unprocessed events for goals and exits before advancing enrollments.
 
-A message after the purchase is what nobody forgives. So before enrollments are taken on, the stream is asked for the goals
-and exits that their contacts have fulfilled already; what these mean is what the effects would say.
+An event is stored before its effects run. Without this check, a contact could get a message after the purchase that
+should have ended the enrollment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from events.processing.effects import EffectEvent
 from events.stream.outbox import lane_of
 
 RECHECK_DELAY: Final = timedelta(seconds=1)
-"""How soon an enrollment is looked at again whose end only the effects can decide."""
+"""When an enrollment is checked again whose end only the effects can decide."""
 
 
 def outcomes_of_pending_events(
@@ -35,9 +35,9 @@ def outcomes_of_pending_events(
     enrollments: Sequence[EnrollmentState],
     listeners: Mapping[UUID, Sequence[Listener]],
 ) -> dict[UUID, StepOutcome]:
-    """Return what becomes of the enrollments that must not go on: because an event ends them, or may do so.
+    """Return outcomes of the enrollments that an event ends, or may end: these must not advance.
 
-    `notices`: by version. Costs one statement, and two more where something is found.
+    `listeners`: by version. One statement, and two more if events are found.
     """
     ending = {
         version_id: [item for item in version_listeners if item.kind is not ListenerKind.AWAITED]
@@ -47,7 +47,7 @@ def outcomes_of_pending_events(
     pending = _find_events(batch, enrollments, ending) if enrollments else []
     if not pending:
         return {}
-    # In an order of their own: the same versions make the same statement.
+    # Sorted, so that the same versions make the same statement.
     versions = sorted({enrollment.version_id for enrollment in enrollments})
     fulfilled = match_listeners(
         batch.workspace_id,
@@ -74,7 +74,7 @@ def outcomes_of_pending_events(
 @dataclass(frozen=True, slots=True)
 class _PendingEvent:
     event: EffectEvent
-    # Whether it waits for its effects.
+    # Whether its effects have not run yet.
     is_unprocessed: bool
 
 
@@ -88,7 +88,7 @@ def _outcome_of_event(
     event = pending.event
     if not concerns(enrollment, event):
         return None
-    # Of a contact not all is known before the effects: its segments, say, and its score.
+    # Before the effects, the contact's segments and score are not up to date.
     if pending.is_unprocessed and any(
         item.match.event_name == event.name and item.needs_contact for item in ending
     ):
@@ -105,10 +105,10 @@ def _outcome_of_event(
 def _find_events(
     batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState], ending: Mapping[UUID, Sequence[Listener]]
 ) -> list[_PendingEvent]:
-    """Return events that may end the enrollments, in order of time.
+    """Return events that may end the enrollments, by time.
 
-    Those that wait for their effects; and of enrollments that begin, all since the trigger: the effects have looked at
-    these before there was an enrollment. A trial is not ended by what came before it.
+    Unprocessed events; for new enrollments also all since the trigger, whose effects ran before the enrollment
+    existed. Earlier events do not end a trial.
     """
     beginning = [
         enrollment
@@ -148,14 +148,14 @@ def _find_events(
 
 
 def _people(batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState]) -> tuple[list[UUID], list[UUID]]:
-    """Return the contacts that events came with, and beside each the one that stands for it."""
+    """Return contact ids that events may have, merged ones included, and the canonical contact of each."""
     people = [batch.people[enrollment.contact_id] for enrollment in enrollments]
     owners = {item: person.id for person in people for item in person.ids}
     return list(owners), list(owners.values())
 
 
 def _bounds(batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState]) -> tuple[UUID, UUID]:
-    """Return between which ids the events of enrollments are that came with their triggers or after them."""
+    """Return the range of event ids from the earliest trigger to now."""
     since = min((enrollment.triggered_at for enrollment in enrollments), default=batch.now)
     return first_id_of_events(since), end_id_of_events(known_until(batch.now))
 
@@ -163,19 +163,20 @@ def _bounds(batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState]) -> t
 _FIND_EVENTS: Final = """
 SELECT e.id, w.owner, e.name, e.occurred_at, e.source, true
 FROM events_eventbatch b
-CROSS JOIN LATERAL unnest(b.event_ids) AS one (id)
+CROSS JOIN LATERAL unnest(b.event_ids) AS entry (id)
 CROSS JOIN LATERAL (
     SELECT id, contact_id, name, occurred_at, source FROM events_event
-    WHERE workspace_id = %s AND id = one.id AND id BETWEEN %s AND %s OFFSET 0
+    WHERE workspace_id = %s AND id = entry.id AND id BETWEEN %s AND %s OFFSET 0
 ) e
 JOIN unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner) ON w.origin = e.contact_id
-WHERE b.workspace_id = %s AND b.lane = ANY(%s) AND one.id BETWEEN %s AND %s AND e.name = ANY(%s)
+WHERE b.workspace_id = %s AND b.lane = ANY(%s) AND entry.id BETWEEN %s AND %s AND e.name = ANY(%s)
 UNION ALL
 SELECT e.id, w.owner, e.name, e.occurred_at, e.source, false
 FROM unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner)
 CROSS JOIN LATERAL (
     SELECT id, name, occurred_at, source FROM events_event
-    WHERE workspace_id = %s AND contact_id = w.origin AND name || '' = ANY(%s) AND id BETWEEN %s AND %s OFFSET 0
+    WHERE workspace_id = %s AND contact_id = w.origin AND name || '' = ANY(%s)
+        AND id BETWEEN %s AND %s OFFSET 0
 ) e
 ORDER BY occurred_at, id
 """

@@ -1,6 +1,6 @@
-"""What the runner must know of a workspace's campaigns: what starts an enrollment, ends one, or lets one go on.
+"""A workspace's campaigns compiled for the effect: triggers, listeners and dates by event name, cached.
 
-Read once for each version of the rules, and kept.
+Rebuilt when the version of the workspace's rules changes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_CACHED_DEFINITIONS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ActiveCampaign:
-    """A campaign as what may start an enrollment of its serving version."""
+    """A campaign and the version that new enrollments start on."""
 
     campaign_id: UUID
     version_id: UUID
@@ -46,11 +46,11 @@ class ActiveCampaign:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     is_parked: bool = False
-    # What was received before it has never been the campaign's.
+    # Events received before it never trigger the campaign.
     activated_at: datetime | None = None
 
     def refusal(self, now: datetime) -> Reason | None:
-        """Return why nothing starts now, whatever happens; None: something may."""
+        """Return why the campaign accepts no enrollment now; None: it does."""
         if self.status == Campaign.Status.PAUSED:
             return Reason.PAUSED
         if self.is_parked:
@@ -61,7 +61,7 @@ class ActiveCampaign:
 
 
 class ListenerKind(Enum):
-    """What an event may mean to an enrollment that is under way, in the order in which it is asked."""
+    """What an event does to an open enrollment, in order of precedence."""
 
     GOAL = "goal"
     EXIT = "exit"
@@ -70,7 +70,7 @@ class ListenerKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An event that enrollments of a version take note of; `node_id` of one that is waited for."""
+    """An event that open enrollments of a version react to; `node_id`: the step that waits for it."""
 
     campaign_id: UUID
     version_id: UUID
@@ -81,19 +81,19 @@ class Listener:
 
     @property
     def wait(self) -> WaitForEventStep | None:
-        """The step that waits for it."""
+        """Return the step that waits for the event, if it is an awaited one."""
         step = self.definition.nodes[self.node_id].step if self.node_id else None
         return step if isinstance(step, WaitForEventStep) else None
 
     @property
     def needs_contact(self) -> bool:
-        """Whether more than the event itself decides."""
+        """Return whether the rule reads more than the event."""
         return EventRule(self.match.rule).needs_contact
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveDateTrigger:
-    """A date of the contact that starts an enrollment; the timetable knows it by `timer_key`."""
+    """A date trigger of an active campaign; `timer_key` identifies its timers."""
 
     timer_key: UUID
     active_campaign: ActiveCampaign
@@ -102,7 +102,7 @@ class ActiveDateTrigger:
 
 @dataclass(slots=True)
 class CampaignPlan:
-    """The campaigns of a workspace, by what they listen to."""
+    """A workspace's triggers, listeners and dates."""
 
     active_campaigns: dict[UUID, ActiveCampaign] = field(default_factory=dict)
     triggers: dict[str, list[tuple[ActiveCampaign, EventTrigger]]] = field(
@@ -110,24 +110,24 @@ class CampaignPlan:
     )
     listeners: dict[str, list[Listener]] = field(default_factory=lambda: defaultdict(list))
     dates: dict[UUID, ActiveDateTrigger] = field(default_factory=dict)
-    # By version, the steps that wait until a date of the contact.
+    # Ids of the steps that wait until a date of the contact, by version.
     date_waits: dict[UUID, list[str]] = field(default_factory=dict)
-    # Campaigns whose definition cannot be read any more, and why.
+    # Campaigns whose definition does not parse any more, with the error.
     unreadable: list[tuple[UUID, Exception]] = field(default_factory=list)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing that happens could mean anything."""
+        """Return whether no event or timer can concern any campaign."""
         return not (self.triggers or self.listeners or self.dates or self.date_waits or self.unreadable)
 
 
 def load_plan(workspace_id: UUID) -> CampaignPlan:
-    """Return the plan for the campaigns as they are; the caller holds the rules."""
+    """Return the current plan; the caller holds the rules' lock."""
     return _plans.get(workspace_id, _fingerprint(workspace_id), lambda: _build_plan(workspace_id))
 
 
 def cached_plan(workspace_id: UUID, rules_version: int | None) -> CampaignPlan | None:
-    """Return the plan that is kept for this version of the rules, if any; a campaign may have been parked since."""
+    """Return the cached plan for a version of the rules, if any; a campaign may have been parked since."""
     return _plans.peek(workspace_id, rules_version)
 
 
@@ -135,7 +135,7 @@ _plans: VersionedCache[CampaignPlan] = VersionedCache()
 
 
 def to_active_campaign(campaign: Campaign, version: CampaignVersion) -> ActiveCampaign:
-    """Return a campaign as what may start enrollments of its version. Raises InvalidDefinition."""
+    """Build an ActiveCampaign from its rows. Raises InvalidDefinition."""
     return ActiveCampaign(
         campaign.id,
         version.id,
@@ -149,17 +149,17 @@ def to_active_campaign(campaign: Campaign, version: CampaignVersion) -> ActiveCa
 
 
 def definition_of(version: CampaignVersion) -> Definition:
-    """Return what a version does: it never changes, so it is read once. Raises InvalidDefinition."""
+    """Return a version's parsed definition, cached: it never changes. Raises InvalidDefinition."""
     return _parse_version(_VersionKey(version.id, version.definition))
 
 
 def date_timer_key(campaign_id: UUID, place: int) -> UUID:
-    """Return what the timetable calls a campaign's trigger by a date."""
+    """Return the timer key of a campaign's date trigger; `place`: its index among the triggers."""
     return uuid5(campaign_id, f"date:{place}")
 
 
 def active_date_triggers(active_campaign: ActiveCampaign) -> Iterator[ActiveDateTrigger]:
-    """Yield a campaign's triggers by a date."""
+    """Yield a campaign's date triggers."""
     for place, trigger in enumerate(active_campaign.definition.triggers):
         if isinstance(trigger, DateTrigger):
             yield ActiveDateTrigger(
@@ -170,7 +170,7 @@ def active_date_triggers(active_campaign: ActiveCampaign) -> Iterator[ActiveDate
 def definitions_of(
     workspace_id: UUID, version_ids: Collection[UUID]
 ) -> tuple[dict[UUID, Definition], dict[UUID, InvalidDefinition]]:
-    """Return what versions do, and why some cannot be read any more; each that can is loaded once."""
+    """Return the parsed definitions of versions, cached, and the errors of those that do not parse."""
     known = {item: found for item in version_ids if (found := _definitions.get(item)) is not None}
     unreadable: dict[UUID, InvalidDefinition] = {}
     if unknown := set(version_ids) - known.keys():
@@ -235,7 +235,7 @@ def _build_plan(workspace_id: UUID) -> CampaignPlan:
     return plan
 
 
-# A draft starts nothing: what is tried out of it listens.
+# A draft has no active version, but its trials listen.
 _LISTENING: Sequence[str] = (
     Campaign.Status.DRAFT,
     Campaign.Status.ACTIVE,
@@ -253,7 +253,7 @@ def _add_active_campaign(plan: CampaignPlan, active_campaign: ActiveCampaign) ->
 
 
 def listeners_of(campaign_id: UUID, version_id: UUID, definition: Definition) -> Iterator[Listener]:
-    """Yield what the enrollments of a version take note of."""
+    """Yield the goal, exits and awaited events of a version."""
     ids = campaign_id, version_id
     if definition.goal is not None:
         yield Listener(*ids, definition, ListenerKind.GOAL, definition.goal.match)

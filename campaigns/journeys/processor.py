@@ -1,6 +1,6 @@
-"""Enrollments are taken on: the due ones claimed, some at a time, each until it waits or ends.
+"""Process due enrollments: claim a batch, and take each through its steps until it waits or ends.
 
-A worker that dies leaves everything as it was: messages are reserved in the transaction that moves their enrollment.
+One transaction a batch: a worker that dies leaves everything as it was, as messages are enqueued in it, too.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from events.processing.bisection import bisect_failures
 BATCH_SIZE: Final = 200
 MAX_ATTEMPTS: Final = 6
 FIRST_RETRY_DELAY: Final = timedelta(seconds=10)
-"""After a step that failed; each further failure doubles it."""
+"""Delay after a step's first failure; doubled by each further one."""
 _RUNNABLE_STATUSES: Final = (Campaign.Status.DRAFT, Campaign.Status.ACTIVE, Campaign.Status.COMPLETED)
-"""Campaigns whose enrollments go on; a draft's are those that try it out."""
+"""Statuses of campaigns whose enrollments are processed; a draft's are trials."""
 
 
 def process_due_enrollments(workspace_id: UUID, *, at_most_seconds: float) -> str:
-    """Take on the enrollments that are due. Returns "nothing", "done", or "more" where the time was up."""
+    """Process due enrollments in batches. Returns "nothing", "done", or "more" if the time was up."""
     started = monotonic()
     result = "nothing"
     while process_batch(workspace_id):
@@ -54,19 +54,19 @@ def process_due_enrollments(workspace_id: UUID, *, at_most_seconds: float) -> st
 
 
 def workspaces_with_due_enrollments() -> list[UUID]:
-    """Return the workspaces in which an enrollment is due."""
+    """Return the ids of workspaces with due enrollments."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT c.workspace_id FROM campaigns_campaign c WHERE c.status = ANY(%s) AND EXISTS ("
-            " SELECT FROM campaigns_enrollment r WHERE r.workspace_id = c.workspace_id AND r.campaign_id = c.id"
-            " AND r.status = 'open' AND r.wake_at <= %s)",
+            " SELECT FROM campaigns_enrollment r WHERE r.workspace_id = c.workspace_id"
+            " AND r.campaign_id = c.id AND r.status = 'open' AND r.wake_at <= %s)",
             [list(_RUNNABLE_STATUSES), clock.now()],
         )
         return [workspace_id for (workspace_id,) in cursor.fetchall()]
 
 
 def process_batch(workspace_id: UUID) -> int:
-    """Take on some due enrollments in one transaction. Returns how many."""
+    """Process a batch of due enrollments in one transaction. Returns how many."""
     with transaction.atomic(durable=True):
         enrollments = _claim(workspace_id)
         if enrollments:
@@ -86,7 +86,7 @@ SELECT c.id FROM campaigns_campaign c CROSS JOIN LATERAL (
 WHERE c.workspace_id = %s AND c.status = ANY(%s)
 """
 
-# Some of each campaign, so that none waits for another's many; those that another worker has are left to it.
+# A share of each campaign, so that a big one does not hold up others; rows of other workers are skipped.
 _CLAIM: Final = f"""
 SELECT r.* FROM unnest(%s::uuid[]) AS c (id) CROSS JOIN LATERAL (
     SELECT {", ".join(STATE_COLUMNS)} FROM campaigns_enrollment
@@ -99,7 +99,10 @@ ORDER BY r.wake_at, r.id
 
 @force_custom_plan()
 def _claim(workspace_id: UUID) -> list[EnrollmentState]:
-    """Lock due enrollments. A plan kept from when there were a few enrollments would go on reading all of them."""
+    """Lock a batch of due enrollments.
+
+    A generic plan made while there were few enrollments would go on reading all of them.
+    """
     now = clock.now()
     with connection.cursor() as cursor:
         cursor.execute(_DUE_CAMPAIGNS, [workspace_id, now, workspace_id, list(_RUNNABLE_STATUSES)])
@@ -112,7 +115,7 @@ def _claim(workspace_id: UUID) -> list[EnrollmentState]:
 
 def _process(workspace_id: UUID, enrollments: Sequence[EnrollmentState]) -> None:
     people = load_recipients(workspace_id, {enrollment.contact_id for enrollment in enrollments})
-    # Only now, with the enrollments locked and their contacts read, is it what the steps take for now.
+    # The clock is read after the locks and the contacts, so that no data is later than `now`.
     batch = EnrollmentBatch(workspace_id, clock.now(), enrollments, people)
     definitions, unreadable = definitions_of(
         workspace_id, {enrollment.version_id for enrollment in enrollments}
@@ -122,9 +125,9 @@ def _process(workspace_id: UUID, enrollments: Sequence[EnrollmentState]) -> None
 
 @dataclass(slots=True)
 class _DueEnrollmentProcessor(EnrollmentProcessor):
-    """Claimed enrollments on their way, each as far as it comes."""
+    """Takes claimed enrollments through their steps and saves them."""
 
-    # By version, why nobody knows its way any more.
+    # Errors of versions whose definition does not parse any more.
     unreadable: Mapping[UUID, InvalidDefinition] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -141,7 +144,7 @@ class _DueEnrollmentProcessor(EnrollmentProcessor):
         self._save()
 
     def _finish_if_unprocessable(self, enrollment: EnrollmentState) -> bool:
-        """End an enrollment whose contact is gone, or whose way nobody knows any more."""
+        """End an enrollment whose contact is deleted, or whose definition or step cannot be read."""
         if enrollment.contact_id not in self.batch.people:
             self.apply(enrollment, Finish(Enrollment.Status.EXITED, Reason.ERASED))
             return True
@@ -153,7 +156,7 @@ class _DueEnrollmentProcessor(EnrollmentProcessor):
         return True
 
     def _finish_duplicates(self) -> None:
-        """End enrollments beside which a merge has put an older one, before the effects come to it."""
+        """End enrollments that a merge has made duplicates, in case its effects have not run yet."""
         merged = {
             person.id: person.ids
             for enrollment in self.active
@@ -173,7 +176,7 @@ class _DueEnrollmentProcessor(EnrollmentProcessor):
         ]
 
     def _schedule_retry(self, enrollment: EnrollmentState, error: Exception) -> None:
-        """Let an enrollment whose step failed try again later; in the end it has failed."""
+        """Postpone an enrollment whose step failed; after MAX_ATTEMPTS, end it as failed."""
         attempts = enrollment.attempts + 1
         text = storable_error(error)
         if attempts >= MAX_ATTEMPTS:

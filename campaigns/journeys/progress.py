@@ -1,4 +1,4 @@
-"""Enrollments on their way through the steps of their versions, in memory: whoever takes them there writes them."""
+"""Take enrollments through the steps of their versions, in memory; callers save them and the decisions."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from campaigns.reasons import Reason
 
 @dataclass(slots=True)
 class EnrollmentProcessor:
-    """One chunk on its way. Enrollments at the same node are taken on together, until all wait or have ended."""
+    """Processes a batch step by step; enrollments at the same node go through it together."""
 
     batch: EnrollmentBatch
     definitions: Mapping[UUID, Definition]
-    # Types of steps that are not taken here: an enrollment that comes to one is due there.
+    # Types of steps that are not taken here: an enrollment stops before one, and is due there.
     excluded_steps: Collection[type] = ()
     decisions: list[NewDecision] = field(default_factory=list)
     active: list[EnrollmentState] = field(default_factory=list)
-    # Runs whose messages shall not leave any more, and why.
+    # Enrollments whose queued messages are to be cancelled, with the reason.
     cancelled: dict[UUID, str] = field(default_factory=dict)
 
     def is_at_step(self, enrollment: EnrollmentState, types: Collection[type]) -> bool:
-        """Tell whether the step that an enrollment is at is of one of some types."""
+        """Return whether an enrollment's next step is of one of the types."""
         return type(self.definitions[enrollment.version_id].nodes[enrollment.step].step) in types
 
     def check_pending_events(self) -> None:
-        """Take no enrollment past an event that ends it, or may, before the effects come to it."""
+        """Apply outcomes of events whose effects have not run, and stop those enrollments."""
         versions = {enrollment.version_id: enrollment.campaign_id for enrollment in self.active}
         listeners = {
             version_id: list(listeners_of(campaign_id, version_id, self.definitions[version_id]))
@@ -60,7 +60,7 @@ class EnrollmentProcessor:
         self.active = [enrollment for enrollment in self.active if enrollment.id not in outcomes]
 
     def process_step(self, enrollments: Sequence[EnrollmentState]) -> None:
-        """Take enrollments through the step that each is at. Nothing is noted where one fails: all is rolled back."""
+        """Take each enrollment through its next step. All or nothing: nothing is applied if one fails."""
         groups: dict[tuple[UUID, str], list[EnrollmentState]] = defaultdict(list)
         for enrollment in enrollments:
             groups[enrollment.version_id, enrollment.step].append(enrollment)
@@ -80,7 +80,7 @@ class EnrollmentProcessor:
     def _process_node(
         self, version_id: UUID, node_id: str, enrollments: Sequence[EnrollmentState]
     ) -> dict[UUID, StepOutcome]:
-        """Take enrollments of one version through one of its steps."""
+        """Return the outcomes of one step for the enrollments of a version; exit rules come first."""
         definition = self.definitions[version_id]
         node = definition.nodes[node_id]
         outcomes = self._check_exit_rules(definition, enrollments)
@@ -102,7 +102,7 @@ class EnrollmentProcessor:
         }
 
     def apply(self, enrollment: EnrollmentState, outcome: StepOutcome) -> None:
-        """Let become of an enrollment what its step, or an event, makes of it."""
+        """Apply the outcome of a step or an event to an enrollment."""
         if isinstance(outcome, Postpone):
             enrollment.wake_at = outcome.until
             return
@@ -132,9 +132,9 @@ class EnrollmentProcessor:
         if not isinstance(node.step, StartStep):
             has_waited = enrollment.arrived_at is not None
             kind = Decision.Kind.RESUMED if has_waited else Decision.Kind.STEP
-            # Of a step with several ways on, which one it was: reports count by it.
-            way = {"handle": outcome.handle} if outcome.handle != NEXT else {}
-            detail = {**outcome.detail, **way}
+            # Reports count by the handle of branches and splits.
+            handle = {"handle": outcome.handle} if outcome.handle != NEXT else {}
+            detail = {**outcome.detail, **handle}
             self._add_decision(enrollment, kind, outcome.reason, detail, outcome.event_id, outcome.message_id)
         enrollment.steps_taken += 1
         enrollment.arrived_at = None
@@ -155,7 +155,7 @@ class EnrollmentProcessor:
             )
 
     def finish(self, enrollment: EnrollmentState, outcome: Finish) -> None:
-        """End an enrollment."""
+        """End an enrollment and record why."""
         enrollment.status, enrollment.end_reason = outcome.status, outcome.exit_reason or str(outcome.reason)
         enrollment.ended_at, enrollment.wake_at = self.batch.now, None
         enrollment.awaited_event = enrollment.awaited_value = ""

@@ -1,4 +1,4 @@
-"""Whether rules hold for the contacts of enrollments, now."""
+"""Evaluate rules for the contacts of enrollments, as of now."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from events.rules import Rule, compile_rules
 def evaluate_rules(
     batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState], rules: Sequence[Rule]
 ) -> dict[UUID, list[bool]]:
-    """Return by enrollment which of the rules hold as of now, all in one statement.
+    """Return by enrollment id which of the rules hold now, in one statement.
 
-    Rules may ask about the event that started the enrollment; where none did, what they ask for is missing.
+    Rules may read the triggering event; for an enrollment without one, its properties are missing.
     """
     compiled = compile_rules(rules)
     until = known_until(batch.now)
@@ -27,9 +27,10 @@ def evaluate_rules(
         cursor.execute(
             f"""
             SELECT b.enrollment_id, ARRAY[{", ".join(compiled.matches)}] FROM (
-                SELECT w.enrollment_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id, %s::timestamptz AS as_of,
-                    %s::timestamptz AS until
-                FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[]) AS w (enrollment_id, contact_id, ids, event_id)
+                SELECT w.enrollment_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id,
+                    %s::timestamptz AS as_of, %s::timestamptz AS until
+                FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[])
+                    AS w (enrollment_id, contact_id, ids, event_id)
                 OFFSET 0
             ) b
             LEFT JOIN LATERAL (

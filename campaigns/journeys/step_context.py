@@ -1,4 +1,4 @@
-"""What a step is given, and what can become of an enrollment in it."""
+"""Input of step handlers (StepContext) and their results (StepOutcome)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from events.models import Event
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The step is done; the enrollment leaves it by a handle. `since`: when what it waited for was so."""
+    """Leave the step by a handle. `since`: when the wait that ends here was over."""
 
     handle: str = NEXT
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The enrollment waits in the step, for an event if `awaits` has its name, and is looked at again at `until`."""
+    """Stay in the step until `until`, or until an event named `awaited_event` if there is one."""
 
     until: datetime
     awaited_event: str = ""
@@ -42,26 +42,26 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The enrollment ends here."""
+    """End the enrollment."""
 
     status: str
     reason: Reason
     detail: Mapping[str, Any] = field(default_factory=dict)
     event_id: UUID | None = None
-    # What the workflow itself calls it, where it says so.
+    # The exit step's own reason, if it has one.
     exit_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """The enrollment is left as it is, and looked at again at `until`."""
+    """Leave the enrollment as it is, and check it again at `until`."""
 
     until: datetime
 
 
 @dataclass
 class EnrollmentBatch:
-    """The enrollments that one transaction takes on, and what is known of all of them; read when a step asks for it."""
+    """Enrollments of one transaction, with their campaigns, contacts and events, loaded on first use."""
 
     workspace_id: UUID
     now: datetime
@@ -70,20 +70,20 @@ class EnrollmentBatch:
 
     @cached_property
     def campaigns(self) -> Mapping[UUID, Campaign]:
-        """The runs' campaigns, by id."""
+        """Return the enrollments' campaigns, by id."""
         campaigns = Campaign.objects.in_workspace(self.workspace_id)
         wanted = campaigns.filter(any_of("id", {enrollment.campaign_id for enrollment in self.enrollments}))
         return {campaign.id: campaign for campaign in wanted}
 
     @cached_property
     def people(self) -> Mapping[UUID, Recipient]:
-        """Those whose enrollments they are, by the contact that an enrollment came with."""
+        """Return the enrollments' recipients, by `contact_id` of the enrollment."""
         if self._people is not None:
             return self._people
         return load_recipients(self.workspace_id, {enrollment.contact_id for enrollment in self.enrollments})
 
     def event_of(self, enrollment: EnrollmentState) -> Event | None:
-        """Return the event that started an enrollment, if one did and it is still there."""
+        """Return the event that triggered an enrollment, if there is one still."""
         return None if enrollment.event_id is None else self._events.get(enrollment.event_id)
 
     @cached_property
@@ -95,13 +95,13 @@ class EnrollmentBatch:
 
     @cached_property
     def default_zone(self) -> str:
-        """The time zone of contacts that have none of their own."""
+        """Return the time zone of contacts that have none of their own."""
         return settings_of(self.workspace_id, Channel.EMAIL).time_zone
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """Enrollments of one version that are at one of its nodes."""
+    """The batch, the definition and the node that a step handler works on."""
 
     batch: EnrollmentBatch
     definition: Definition
@@ -109,22 +109,22 @@ class StepContext:
 
     @property
     def now(self) -> datetime:
-        """The moment that it is for the whole chunk."""
+        """Return the time of the whole batch."""
         return self.batch.now
 
     @cached_property
     def workspace_id(self) -> UUID:
-        """The workspace."""
+        """Return the batch's workspace."""
         return self.batch.workspace_id
 
     def person(self, enrollment: EnrollmentState) -> Recipient:
-        """Return whose enrollment it is: the contact that stands, with all that is known of it."""
+        """Return an enrollment's recipient: the canonical contact with its state."""
         return self.batch.people[enrollment.contact_id]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestMessage:
-    """The enrollment asks for what its step sends; those of all versions are reserved together."""
+    """Enqueue the message of the step; requests of all versions are enqueued together."""
 
     context: StepContext
 

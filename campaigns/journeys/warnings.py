@@ -1,4 +1,4 @@
-"""What is odd about templates and campaigns that can be saved all the same."""
+"""Warnings about templates and campaigns that do not prevent saving them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from campaigns.models.messages import Channel
 from config.ids import parse_uuid
 from events.rules import Rule, find_rule_warnings
 
-# Python and PostgreSQL read these alike; to the latter, a pattern is lazy as a whole or not at all.
+# Patterns for both Python and PostgreSQL, where a pattern is lazy as a whole or not at all.
 _LINKED: Final = r"""\{[{%]-?([^{}]*[^.\w{}'"])?(unsubscribeUrl|preferencesUrl)(?!\w)"""
 _UNSEEN: Final = (
     r"<!--.*?(-->|\Z)",
     r"\{%[^%\w]*?comment.*?(endcomment|\Z)",
     r"\{%[^%\w]*?raw.*?(endraw|\Z)",
 )
-"""What is not in the message, or says what it says without being read as Liquid."""
+"""Comments and raw blocks: links in them are not rendered."""
 _NO_LINK: Final = (
     "there is no link to unsubscribe, {{ unsubscribeUrl }} or {{ preferencesUrl }}: only a transactional message may"
     " be without"
@@ -41,9 +41,9 @@ _NO_LINK: Final = (
 
 
 def template_warnings(workspace_id: UUID, templates: Sequence[Template]) -> dict[UUID, list[str]]:
-    """Return, by template, where an e-mail that is no transactional one has no link to unsubscribe.
+    """Return, by template, which parts of marketing e-mails lack an unsubscribe link.
 
-    A template that nothing sends yet is taken for one of such. Two statements for any number of templates.
+    A template that nothing sends yet counts as marketing. Two statements for any number of templates.
     """
     odd = {template.pk: parts for template in templates if (parts := _parts_without_link(template))}
     transactional = _only_transactional(workspace_id) if odd else set()
@@ -56,7 +56,7 @@ def template_warnings(workspace_id: UUID, templates: Sequence[Template]) -> dict
 
 
 def campaign_warnings(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict[UUID, list[str]]:
-    """Return, by campaign, which steps of what is written send such an e-mail. One statement for any number."""
+    """Return, by campaign, which steps of the draft send marketing e-mails without an unsubscribe link. One statement."""
     steps = {campaign.pk: list(_marketing_steps(campaign.draft)) for campaign in campaigns}
     wanted = {template_id for of_campaign in steps.values() for _, template_id in of_campaign}
     unlinked = Template.objects.filter(workspace_id=workspace_id, id__in=wanted, channel=Channel.EMAIL)
@@ -78,7 +78,7 @@ def campaign_warnings(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict
 
 
 def rule_warnings(campaign: Campaign) -> list[str]:
-    """Return what the rules of what is written speak of that was never seen, or is of another kind than they take."""
+    """Return warnings about names in the draft's rules that were never seen, or have other types."""
     try:
         definition = parse_definition(campaign.draft, require_complete=False)
     except InvalidDefinition:
@@ -94,7 +94,7 @@ def rule_warnings(campaign: Campaign) -> list[str]:
 
 
 def _rules_of(definition: Definition) -> Iterator[tuple[str, Rule]]:
-    """Yield the rules of a definition, each with the name of the event that it is about, if it is about one."""
+    """Yield a definition's rules, each with the name of the event that it is about, or an empty one."""
     matches: list[EventTrigger | EventMatch] = [
         item for item in definition.triggers if isinstance(item, EventTrigger)
     ]
@@ -102,7 +102,7 @@ def _rules_of(definition: Definition) -> Iterator[tuple[str, Rule]]:
     if definition.goal is not None:
         matches.append(definition.goal.match)
     names = {item.event_name for item in definition.triggers if isinstance(item, EventTrigger)}
-    # A branch may ask of the run's event where there is one that it can be.
+    # A branch may read the triggering event if only one name can be it.
     about = names.pop() if len(names) == 1 else ""
     for node in definition.nodes.values():
         match node.step:
@@ -128,7 +128,7 @@ def _is_linked(source: str) -> bool:
 
 
 def _marketing_steps(draft: Any) -> Iterator[tuple[int, UUID]]:
-    """Yield the place and the template of each step that sends what is no transactional message."""
+    """Yield the index and the template of each step that sends a marketing message."""
     workflow = draft.get("workflow") if isinstance(draft, Mapping) else None
     nodes = workflow.get("nodes") if isinstance(workflow, Mapping) else None
     for place, node in enumerate(nodes if isinstance(nodes, list) else ()):
@@ -140,7 +140,7 @@ def _marketing_steps(draft: Any) -> Iterator[tuple[int, UUID]]:
 
 
 def _only_transactional(workspace_id: UUID) -> set[UUID]:
-    """Return the templates that are sent, by a step or a form, as transactional messages and never otherwise."""
+    """Return the templates that steps and forms send as transactional messages only."""
     with connection.cursor() as cursor:
         cursor.execute(_SENT, [workspace_id, workspace_id])
         sent = {
@@ -157,7 +157,7 @@ FROM (
     SELECT draft AS definition FROM {Campaign._meta.db_table} WHERE workspace_id = %s
     UNION ALL
     SELECT definition FROM {CampaignVersion._meta.db_table} WHERE workspace_id = %s AND retired_at IS NULL
-) AS one, jsonb_path_query(one.definition, 'lax $.workflow.nodes[*] ? (@.type == "send")') AS node
+) AS source, jsonb_path_query(source.definition, 'lax $.workflow.nodes[*] ? (@.type == "send")') AS node
 WHERE node -> 'data' ->> 'templateId' IS NOT NULL
 GROUP BY 1
 """

@@ -1,6 +1,6 @@
-"""Whether everything that was accepted is stored, and whatever follows from it has followed: every gap is named.
+"""Consistency check: find accepted events that are not stored, and effects that did not follow.
 
-Nothing is changed, and nothing waits for it. What came within the grace is still under way, and no gap.
+Read-only and without locks. Events within the grace period may still be under way and are not reported.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from scoring.verification import verify_contacts
 from segments.verification import verify_segments
 
 _BATCH_SIZE: Final = 1_000
-# Between the moment that a version has for its beginning and the commit that made it so.
+# A version's activation may commit this much later than its time says.
 _ACTIVATION_MARGIN: Final = timedelta(seconds=5)
 _ENTRY_KINDS: Final = (Decision.Kind.ENTERED, Decision.Kind.NOT_ENTERED)
 
 
 @dataclass(frozen=True, slots=True)
 class Inconsistency:
-    """Something that should be there and is not, or is there twice."""
+    """A row that is missing, duplicated or stuck."""
 
     check: str
     description: str
@@ -49,14 +49,14 @@ class Inconsistency:
 
 @dataclass(slots=True)
 class ConsistencyReport:
-    """What was looked at, and how much is missing; each gap is told as it is found, for there may be millions."""
+    """Counts of rows checked and of inconsistencies. Each is passed to `report` when found: there may be millions."""
 
     report: Callable[[Inconsistency], object]
     counts: Counter[str] = field(default_factory=Counter)
     inconsistencies: int = 0
 
     def add(self, check: str, description: object) -> None:
-        """Tell of a gap."""
+        """Count and report an inconsistency."""
         self.inconsistencies += 1
         self.report(Inconsistency(check, str(description)))
 
@@ -69,10 +69,10 @@ def check_consistency(
     report: Callable[[Inconsistency], object],
     accepted: Iterable[UUID] = (),
 ) -> ConsistencyReport:
-    """Hold what was accepted against the stream, and the stream against scores, segments, enrollments and messages.
+    """Compare accepted events with the stream, and the stream with scores, segments, enrollments and messages.
 
-    `accepted`: ids of events that a client was given, besides those in the answers that we keep. Whatever the size of
-    the workspace, some thousand rows are in memory at a time. Persons who are being erased are passed over.
+    `accepted`: event ids that clients got, besides those in saved idempotent responses. Reads in batches of
+    a thousand rows, whatever the size of the workspace. Contacts being erased are skipped.
     """
     audit = ConsistencyReport(report)
     due = now - grace
@@ -88,9 +88,9 @@ def check_consistency(
 
 
 def _accepted(audit: ConsistencyReport, workspace_id: UUID, event_ids: Iterable[UUID]) -> None:
-    """Find events that somebody was told of and that are not in the stream."""
+    """Find accepted events that are not in the stream."""
     given = chain(event_ids, _event_ids_in_saved_responses(workspace_id))
-    # What two answers tell of counts twice, unless they are kept side by side.
+    # Duplicates are removed only within a batch; an event in two responses may count twice.
     while chunk := list(set(islice(given, _BATCH_SIZE))):
         audit.counts["accepted"] += len(chunk)
         _report_rows(
@@ -104,19 +104,18 @@ def _accepted(audit: ConsistencyReport, workspace_id: UUID, event_ids: Iterable[
 
 
 def _event_ids_in_saved_responses(workspace_id: UUID) -> Iterator[UUID]:
-    """Yield the ids of events that kept answers tell of."""
+    """Yield the event ids in saved idempotent responses."""
     answers = IdempotencyKey.objects.filter(workspace_id=workspace_id).order_by("key")
     after = ""
     while chunk := list(answers.filter(key__gt=after).values_list("key", "status", "body")[:_BATCH_SIZE]):
         for _, status, body in chunk:
-            # An empty answer tells of none.
             if 200 <= status < 300 and body:
                 yield from _event_ids_in(orjson.loads(bytes(body)))
         after = chunk[-1][0]
 
 
 def _event_ids_in(response: Any) -> Iterator[UUID]:
-    """Yield the ids of whatever has an id and a moment: that is how every format shows an event."""
+    """Yield the ids of objects with an id and a time: every format renders events so."""
     if isinstance(response, list):
         for item in response:
             yield from _event_ids_in(item)
@@ -130,7 +129,7 @@ def _event_ids_in(response: Any) -> Iterator[UUID]:
 
 
 def _batches(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
-    """Find events that wait for their effects for too long."""
+    """Find events whose effects are overdue."""
     for batch in EventBatch.objects.filter(workspace_id=workspace_id).iterator(_BATCH_SIZE):
         audit.counts["waiting"] += len(batch.event_ids)
         if batch.created_at < due:
@@ -144,7 +143,7 @@ def _parked(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None
 
 
 def _decisions(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
-    """Find events of which a campaign that listens to their name has decided nothing."""
+    """Find events that an active campaign has a trigger for but no decision about."""
     versions = CampaignVersion.objects.filter(
         campaign__workspace_id=workspace_id,
         workspace_id=workspace_id,
@@ -170,7 +169,7 @@ def _decisions(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> N
 def _relevant_events(
     workspace_id: UUID, triggers: Sequence[EventTrigger], events: Sequence[tuple[str, UUID]]
 ) -> Iterator[tuple[str, UUID]]:
-    """Yield the events, by name and id, that the triggers are about: of others a campaign decides nothing."""
+    """Yield the events (name, id) that pass a relevance rule: campaigns record no decision about others."""
     for name in dict.fromkeys(name for name, _ in events):
         own = [item.relevance_rule for item in triggers if item.event_name == name]
         ids = [event_id for of_name, event_id in events if of_name == name]
@@ -180,7 +179,7 @@ def _relevant_events(
             continue
         for start in range(0, len(ids), _BATCH_SIZE):
             batch_ids = ids[start : start + _BATCH_SIZE]
-            # Such a rule asks nothing of the contact.
+            # Relevance rules do not read the contact.
             matched = matches(
                 workspace_id, rules, given_events(workspace_id, batch_ids, [NO_ID] * len(batch_ids))
             )
@@ -194,7 +193,7 @@ def _active_version_ids(workspace_id: UUID) -> list[UUID]:
 
 
 def _enrollments(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
-    """Find enrollments that nobody takes on, and those that no decision tells of."""
+    """Find overdue enrollments, and enrollments and decisions without each other."""
     audit.counts["runs"] += Enrollment.objects.in_workspace(workspace_id).count()
     running = Enrollment.objects.in_workspace(workspace_id).open().exclude(contact_id__in=gone)
     running = running.filter(campaign__status=Campaign.Status.ACTIVE, campaign__parked_at=None)
@@ -212,7 +211,7 @@ def _enrollments(audit: ConsistencyReport, workspace_id: UUID, due: datetime, go
 
 
 def _messages(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
-    """Find messages that nobody sends, and those of which the stream tells nothing or twice."""
+    """Find overdue messages, and sent ones without exactly one event."""
     messages = Message.objects.in_workspace(workspace_id)
     for status, count in messages.order_by().values_list("status").annotate(count=Count("pk")):
         audit.counts[f"messages {status.lower()}"] += count
@@ -257,19 +256,19 @@ def _count(sql: str, parameters: Sequence[Any]) -> int:
 
 
 def _rows(sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows, of which some are here at a time and the others with the server."""
+    """Yield a query's rows through a server-side cursor."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(sql, parameters)
         while rows := cursor.fetchmany(_BATCH_SIZE):
             yield from rows
 
 
-# OFFSET 0 keeps these to a look-up by key a row: joined, two tables of which the planner knows nothing yet may be
-# read once for each other.
+# OFFSET 0 forces a look-up by key for each row: without statistics, the planner may choose a nested loop over
+# whole tables.
 _MISSING_EVENTS: Final = """
-SELECT one.id FROM unnest(%s::uuid[]) AS one (id)
+SELECT given.id FROM unnest(%s::uuid[]) AS given (id)
 WHERE NOT EXISTS (
-    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = one.id AND e.id BETWEEN %s AND %s OFFSET 0
+    SELECT FROM events_event e WHERE e.workspace_id = %s AND e.id = given.id AND e.id BETWEEN %s AND %s OFFSET 0
 )
 """
 
@@ -280,7 +279,7 @@ WHERE k.workspace_id = %s AND NOT EXISTS (
 )
 """
 
-# What turned no wheel, since it would have gone round for ever, and what is still to be applied, are no gaps.
+# Events that were cut off from a loop, and those still to be processed, are not reported.
 _UNDECIDED_EVENTS: Final = """
 WITH waiting AS MATERIALIZED (
     SELECT unnest(event_ids) AS id FROM events_eventbatch WHERE workspace_id = %s
@@ -326,7 +325,7 @@ _SENT_EVENT_COUNTS: Final = """
 SELECT m.id FROM campaigns_message m LEFT JOIN (
     SELECT e.properties ->> 'messageId' AS message_id, count(*) AS times FROM events_event e
     WHERE e.workspace_id = %s AND e.name = 'message.sent' AND e.source = 'system' GROUP BY 1
-) told ON told.message_id = m.id::text
+) sent ON sent.message_id = m.id::text
 WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.sent_at < %s AND NOT m.is_test
-    AND told.times IS DISTINCT FROM 1
+    AND sent.times IS DISTINCT FROM 1
 """

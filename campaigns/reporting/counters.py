@@ -1,4 +1,4 @@
-"""How many enrollments and messages campaigns have, at any size: what began some time ago is counted once, and kept."""
+"""Count campaigns' enrollments and messages: old rows once, into stored counters, and recent ones on each read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _COUNT: Final = """
 
 
 def campaign_counts(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict[UUID, tuple[int, int]]:
-    """Return how many enrollments and messages campaigns have had, trials left out, in one statement for any number.
+    """Return (enrollments, messages) by campaign id, trials excluded, in one statement for any number of campaigns.
 
-    Those of persons who were erased since stay counted, but for the last minutes.
+    Rows that entered the stored counters stay counted when their contact is erased.
     """
     if not campaigns:
         return {}
@@ -56,9 +56,9 @@ def campaign_counts(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict[U
 
 
 def update_campaign_counters() -> int:
-    """Count for good what has grown old in campaigns since the last time. Returns how many campaigns it was done for.
+    """Add rows older than COUNTER_DELAY to the stored counters. Returns how many campaigns were updated.
 
-    Two that do it at once count once: who comes second finds another moment than it has read.
+    Safe to run concurrently: the update is conditional on the `counted_until` that was read.
     """
     until = clock.now() - COUNTER_DELAY
     stale = Campaign.objects.exclude(version=None).filter(

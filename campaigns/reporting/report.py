@@ -1,4 +1,4 @@
-"""What became of a campaign: every decision counted by its reason, enrollments, and messages by what happened to them."""
+"""Campaign report: decisions by reason, enrollments by status and messages by status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Counts = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class StepCount:
-    """How often one thing was decided at one step; `handle` is the way that a branch or a split sent enrollments."""
+    """Number of equal decisions at a step; `handle`: where a branch or a split was left."""
 
     step: str
     kind: str
@@ -29,7 +29,7 @@ class StepCount:
 
 @dataclass(frozen=True, slots=True)
 class MessageCounts:
-    """Messages of one channel; `opened` and `clicked` count messages, not openings."""
+    """Messages of one channel; `opened` and `clicked` count messages, not opens and clicks."""
 
     total: int
     by_status: Counts
@@ -39,7 +39,7 @@ class MessageCounts:
 
 @dataclass(frozen=True, slots=True)
 class CampaignReport:
-    """What became of a campaign, all of it or what began in a period. Trials are not counted."""
+    """Counts of a campaign, in total or of a period. Trials are excluded."""
 
     entered: int
     not_entered: Counts
@@ -55,8 +55,8 @@ class CampaignReport:
 def campaign_report(
     campaign: Campaign, *, since: datetime | None = None, until: datetime | None = None
 ) -> CampaignReport:
-    """Count in a few statements. A decision counts when it was taken, an enrollment and a message when they began."""
-    steps = _decided(campaign, since, until)
+    """Count a campaign's decisions, enrollments and messages that were created in the period."""
+    steps = _decisions(campaign, since, until)
     return CampaignReport(
         entered=sum(step.count for step in steps if step.kind == Decision.Kind.ENTERED),
         not_entered=_by_reason(steps, Decision.Kind.NOT_ENTERED),
@@ -71,41 +71,41 @@ def campaign_report(
 def _in_period(
     rows: QuerySet[Any], campaign: Campaign, since: datetime | None, until: datetime | None
 ) -> QuerySet[Any]:
-    """Leave a campaign's rows of a period."""
+    """Filter rows by campaign and period."""
     of_campaign = rows.filter(workspace_id=campaign.workspace_id, campaign_id=campaign.id)
     return _between(of_campaign, since, until)
 
 
 def _between(rows: QuerySet[Any], since: datetime | None, until: datetime | None) -> QuerySet[Any]:
-    """Leave rows of a period, by their ids, whose time is that of the row."""
+    """Filter rows by period, by the time in their ids."""
     if since is not None:
         rows = rows.filter(id__gte=first_id_at(since))
     return rows if until is None else rows.filter(id__lt=first_id_at(until))
 
 
-def _decided(campaign: Campaign, since: datetime | None, until: datetime | None) -> list[StepCount]:
+def _decisions(campaign: Campaign, since: datetime | None, until: datetime | None) -> list[StepCount]:
     trials = Enrollment.objects.filter(
         workspace_id=campaign.workspace_id, campaign_id=campaign.id, is_test=True
     )
     rows = _in_period(Decision.objects.exclude(enrollment_id__in=trials.values("id")), campaign, since, until)
-    ways = rows.order_by().values_list("step", "kind", "reason", "detail__handle")
-    grouped = ways.annotate(count=Count("id"))
+    groups = rows.order_by().values_list("step", "kind", "reason", "detail__handle")
+    grouped = groups.annotate(count=Count("id"))
     counted = [
         StepCount(step, kind, reason, handle if isinstance(handle, str) else "", count)
         for step, kind, reason, handle, count in grouped
     ]
-    counted += _decided_with_others(campaign, since, until)
+    counted += _shared_decisions(campaign, since, until)
     return sorted(counted, key=lambda step: (step.step, step.kind, step.reason, step.handle))
 
 
-def _decided_with_others(
+def _shared_decisions(
     campaign: Campaign, since: datetime | None, until: datetime | None
 ) -> list[StepCount]:
     sets = CampaignSet.objects.in_workspace(campaign.workspace_id).containing(campaign.id)
     decisions = Decision.objects.in_workspace(campaign.workspace_id)
     rows = _between(decisions.filter(campaign_set_id__in=sets.ids()), since, until)
-    ways = rows.order_by().values_list("kind", "reason").annotate(count=Count("id"))
-    return [StepCount("", kind, reason, "", count) for kind, reason, count in ways]
+    groups = rows.order_by().values_list("kind", "reason").annotate(count=Count("id"))
+    return [StepCount("", kind, reason, "", count) for kind, reason, count in groups]
 
 
 def _by_reason(steps: list[StepCount], kind: str) -> Counts:

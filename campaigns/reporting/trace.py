@@ -1,4 +1,4 @@
-"""What one event caused: how it was read, whom it was about, what it earned, and what campaigns made of it."""
+"""Trace an event: its schema, contact, processing state, scores, derived events, enrollments and messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from events.stream.outbox import lane_of
 from scoring.models import ScoreEntry, ScoringRule
 
 MAX_ROWS = 1_000
-"""Rows of each kind that a trace shows."""
+"""Most rows of each kind in a trace."""
 
 
 class ContactResolution(StrEnum):
@@ -28,13 +28,13 @@ class ContactResolution(StrEnum):
     NOBODY = "nobody"
     KNOWN = "known"
     CREATED = "created"
-    """It was made with the event."""
+    """The event created the contact."""
     MERGED = "merged"
-    """The contact that the event came with reads as another now."""
+    """The event's contact was merged into another since."""
 
 
 class ProcessingState(StrEnum):
-    """How far an event's effects are."""
+    """Whether an event's effects have run."""
 
     APPLIED = "applied"
     WAITING = "waiting"
@@ -43,7 +43,7 @@ class ProcessingState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SchemaResult:
-    """An event held against the definition of its name as it is now; `problems` are by property."""
+    """An event compared with the current definition of its name; `problems` are by property."""
 
     definition_id: UUID | None
     is_declared: bool
@@ -52,10 +52,10 @@ class SchemaResult:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All that one event caused, each list in the order of time and `MOST` rows long at most.
+    """Everything that an event caused; each list is in order of time, with at most MAX_ROWS rows.
 
-    `consequences` are the system's events that followed from it, also from one another; enrollments, decisions and
-    messages are those of any of them.
+    `derived_events`: events that it caused, directly or through each other. Enrollments, decisions and messages are
+    those of any of these events.
     """
 
     event: Event
@@ -73,7 +73,7 @@ class Trace:
 
 
 def trace_event(event: Event) -> Trace:
-    """Follow an event through all that it turned; one statement per depth, and a fixed number of others."""
+    """Trace an event. One statement for each level of derived events, and a fixed number of others."""
     workspace_id = event.workspace_id
     derived_events = _derived_events(event)
     ids = [event.id, *(event.id for event in derived_events)]
@@ -108,7 +108,7 @@ def trace_event(event: Event) -> Trace:
 
 
 def _derived_events(event: Event) -> list[Event]:
-    """Return what followed from an event, and from what followed."""
+    """Return events that an event caused, directly or through each other."""
     found: list[Event] = []
     causes: Collection[UUID] = [event.id]
     seen = {event.id}
@@ -143,7 +143,7 @@ def _problems(event: Event, types: dict[str, str]) -> dict[str, str]:
 
 
 def _resolved(event: Event) -> tuple[ContactResolution, UUID | None]:
-    """Return how the contact was found and who it is now; None also where it was deleted."""
+    """Return how the contact was found and its canonical id; None if it was deleted."""
     if event.contact_id is None:
         return ContactResolution.NOBODY, None
     contacts = Contact.objects.in_workspace(event.workspace_id).filter(id=event.contact_id)
@@ -157,7 +157,7 @@ def _resolved(event: Event) -> tuple[ContactResolution, UUID | None]:
 
 
 def _was_created_with(event: Event, contact_id: UUID) -> bool:
-    """Tell whether the contact came to be in the very call that recorded the event: both have its moment."""
+    """Return whether the call that recorded the event created the contact: both have the same time."""
     at = event.received_at
     same_moment = Event.objects.filter(
         workspace_id=event.workspace_id,
@@ -171,7 +171,7 @@ def _was_created_with(event: Event, contact_id: UUID) -> bool:
 def _state(event: Event, contact_id: UUID | None, parked: list[ParkedEffect]) -> ProcessingState:
     batches = EventBatch.objects.filter(workspace_id=event.workspace_id, event_ids__contains=[event.id])
     if event.contact_id is not None:
-        # Handed over on a merge: it waits in the lane of before, or in the survivor's.
+        # After a merge, it waits in the old lane or in the survivor's.
         batches = batches.filter(lane__in={lane_of(id_) for id_ in (event.contact_id, contact_id) if id_})
     if batches.exists():
         return ProcessingState.WAITING
@@ -179,7 +179,7 @@ def _state(event: Event, contact_id: UUID | None, parked: list[ParkedEffect]) ->
 
 
 def _scores(event: Event) -> list[tuple[ScoreEntry, str]]:
-    """Return what the event earned, each with its rule's name."""
+    """Return the event's score entries, each with its rule's name."""
     entries = list(
         ScoreEntry.objects.filter(workspace_id=event.workspace_id, event_id=event.id).order_by("id")[
             :MAX_ROWS

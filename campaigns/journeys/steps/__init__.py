@@ -1,4 +1,4 @@
-"""What each type of step does to the enrollments that come to it."""
+"""Step handlers: what each type of step does with the enrollments that are at it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID

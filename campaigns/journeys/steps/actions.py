@@ -1,4 +1,4 @@
-"""Steps that do something: send a message, change the contact, tell the stream, call a webhook."""
+"""Action steps: send a message, call a webhook, update or tag the contact, record an event."""
 
 from __future__ import annotations
 
@@ -40,43 +40,43 @@ from workspaces.models import Workspace
 
 
 def request_message(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Have each ask for its message, or its call: see `reserve`."""
+    """Request the message or webhook call of each enrollment: `enqueue_messages` enqueues them together."""
     return {enrollment.id: RequestMessage(context) for enrollment in enrollments}
 
 
 def enqueue_messages(
     batch: EnrollmentBatch, requests: Sequence[tuple[EnrollmentState, RequestMessage]]
 ) -> dict[UUID, StepOutcome]:
-    """Reserve what enrollments ask for, all at once; whoever gets none goes on all the same, and the reason is on record."""
+    """Enqueue requested messages at once. Enrollments advance also if policy refuses theirs, which is recorded."""
     steps = [request.context.node.step for _, request in requests]
     ids = {step.template_id for step in steps if isinstance(step, SendStep)}
     found = Template.objects.filter(any_of("id", ids), workspace_id=batch.workspace_id) if ids else ()
     templates = {template.id: template for template in found}
     outcomes: dict[UUID, StepOutcome] = {}
-    orders: dict[UUID, MessageRequest] = {}
+    message_requests: dict[UUID, MessageRequest] = {}
     for enrollment, request in requests:
         match request.context.node.step:
             case SendStep(template_id=template_id) if template_id not in templates:
                 detail = {"templateId": str(template_id)}
                 outcomes[enrollment.id] = Finish(Enrollment.Status.FAILED, Reason.TEMPLATE_BROKEN, detail)
             case SendStep() as step:
-                orders[enrollment.id] = _message(
+                message_requests[enrollment.id] = _send_request(
                     request.context, enrollment, step, templates[step.template_id]
                 )
             case CallWebhookStep() as step:
-                orders[enrollment.id] = _call(request.context, enrollment, step)
+                message_requests[enrollment.id] = _webhook_request(request.context, enrollment, step)
     people = {person.id: person for person in batch.people.values()}
-    answers = enqueue_many(batch.workspace_id, list(orders.values()), now=batch.now, people=people)
+    answers = enqueue_many(batch.workspace_id, list(message_requests.values()), now=batch.now, people=people)
     return outcomes | {
         enrollment_id: _outcome_of_request(answer)
-        for enrollment_id, answer in zip(orders, answers, strict=True)
+        for enrollment_id, answer in zip(message_requests, answers, strict=True)
     }
 
 
-def _message(
+def _send_request(
     context: StepContext, enrollment: EnrollmentState, step: SendStep, template: Template
 ) -> MessageRequest:
-    return _order(
+    return _message_request(
         context,
         enrollment,
         step.channel,
@@ -86,12 +86,12 @@ def _message(
     )
 
 
-def _call(context: StepContext, enrollment: EnrollmentState, step: CallWebhookStep) -> MessageRequest:
+def _webhook_request(context: StepContext, enrollment: EnrollmentState, step: CallWebhookStep) -> MessageRequest:
     request = WebhookRequest(step.url, step.body or "{}", step.method, step.headers)
-    return _order(context, enrollment, Channel.WEBHOOK, request, priority=None, is_transactional=True)
+    return _message_request(context, enrollment, Channel.WEBHOOK, request, priority=None, is_transactional=True)
 
 
-def _order(
+def _message_request(
     context: StepContext,
     enrollment: EnrollmentState,
     channel: str,
@@ -123,7 +123,7 @@ def _outcome_of_request(answer: EnqueuedMessage | RefusedMessage) -> StepOutcome
 
 
 def update(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Set attributes of the contact."""
+    """Set attributes of each contact."""
     step = context.node.step
     assert isinstance(step, UpdateContactStep)  # noqa: S101  # as above
     for enrollment in enrollments:
@@ -132,7 +132,7 @@ def update(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict
 
 
 def tag(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Put tags on the contact, and take others off."""
+    """Add and remove tags of each contact."""
     step = context.node.step
     assert isinstance(step, TagStep)  # noqa: S101  # as above
     for enrollment in enrollments:
@@ -146,7 +146,7 @@ def tag(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UU
 def _change(
     context: StepContext, enrollment: EnrollmentState, changes: ContactChanges, untag: tuple[str, ...] = ()
 ) -> None:
-    """Change a contact; what follows in the stream is told to follow from the run's event."""
+    """Change a contact; events recorded for it have the enrollment's trigger as their cause."""
     workspace = Workspace(id=context.workspace_id)
     contact = get_contact(context.workspace_id, context.person(enrollment).id)
     with caused_by(enrollment.event_id, enrollment.depth + 1, EffectsLevel(enrollment.level)):
@@ -157,7 +157,7 @@ def _change(
 
 
 def record(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Tell the stream something about the contact."""
+    """Record an event of each contact."""
     step = context.node.step
     assert isinstance(step, RecordEventStep)  # noqa: S101  # as above
     record_derived_events(

@@ -1,4 +1,4 @@
-"""Steps at which the ways part: by conditions, or by chance."""
+"""Branch, split and exit steps."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _DRAWS = 1 << 64
 
 
 def branch(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Take the first branch whose rule holds."""
+    """Leave by the first branch whose rule holds, else by `else`."""
     step = context.node.step
-    assert isinstance(step, BranchStep)  # noqa: S101  # the table of steps sees to it
+    assert isinstance(step, BranchStep)  # noqa: S101  # STEP_HANDLERS ensures it
     answers = evaluate_rules(context.batch, enrollments, [rule for _, rule in step.branches])
     handles = [handle for handle, _ in step.branches]
     outcomes: dict[UUID, StepOutcome] = {}
     for enrollment in enrollments:
-        held = [handle for handle, holds in zip(handles, answers[enrollment.id], strict=True) if holds]
-        outcomes[enrollment.id] = Advance(held[0] if held else ELSE)
+        matching = [handle for handle, holds in zip(handles, answers[enrollment.id], strict=True) if holds]
+        outcomes[enrollment.id] = Advance(matching[0] if matching else ELSE)
     return outcomes
 
 
 def split(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Draw an arm, the same whenever this contact comes here."""
+    """Leave by a random arm, always the same for a contact."""
     step = context.node.step
     assert isinstance(step, SplitStep)  # noqa: S101  # as above
     outcomes: dict[UUID, StepOutcome] = {}
@@ -40,20 +40,20 @@ def split(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[
 
 
 def arm_of(step: SplitStep, campaign_id: UUID, contact_id: UUID, node_id: str) -> str:
-    """Return the arm of a contact; an edit of the weights moves no more contacts than it must."""
+    """Return a contact's arm, by a hash; changed weights move as few contacts as possible."""
     digest = hashlib.sha256(campaign_id.bytes + contact_id.bytes + node_id.encode()).digest()
     drawn = int.from_bytes(digest[:8]) / _DRAWS * TOTAL_PERCENT
     for handle, weight in step.arms:
         drawn -= weight
         if drawn < 0:
             return handle
-    # What the weights of floats lack to a hundred is nobody's hold-out.
+    # Weights that sum up to 100 but for rounding have no hold-out.
     is_whole = abs(sum(weight for _, weight in step.arms) - TOTAL_PERCENT) < 1e-9
     return step.arms[-1][0] if is_whole else HOLDOUT
 
 
 def exit_campaign(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """End here, because the campaign says so."""
+    """End each enrollment with the step's reason."""
     step = context.node.step
     assert isinstance(step, ExitStep)  # noqa: S101  # as above
     return {

@@ -1,4 +1,4 @@
-"""Steps that let time pass: until a moment, or until something happens."""
+"""Wait steps: for a duration, until a time of day, until a date, or for an event."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from events.rules.event_matching import EventRule, events_of_contacts, matches
 
 
 def wait(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Wait for a time that begins when the enrollment comes here."""
+    """Wait for a duration since arrival."""
     step = context.node.step
-    assert isinstance(step, WaitStep)  # noqa: S101  # the table of steps sees to it
+    assert isinstance(step, WaitStep)  # noqa: S101  # STEP_HANDLERS ensures it
     return {
         enrollment.id: _wait_until(
             context, enrollment, (enrollment.arrived_at or context.now) + step.duration
@@ -44,7 +44,7 @@ def wait(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[U
 
 
 def wait_for_time(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Wait until it is a time of day where the contact lives."""
+    """Wait until a time of day in the contact's time zone."""
     step = context.node.step
     assert isinstance(step, WaitUntilTimeOfDayStep)  # noqa: S101  # as above
     return {
@@ -62,7 +62,7 @@ def wait_for_time(context: StepContext, enrollments: Sequence[EnrollmentState]) 
 
 
 def wait_until_date(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Wait until a date of the contact as it is now: one that changes meanwhile counts as changed."""
+    """Wait until a date of the contact, as it is now: the date may change during the wait."""
     return {enrollment.id: _wait_until_contact_date(context, enrollment) for enrollment in enrollments}
 
 
@@ -86,10 +86,10 @@ def _wait_until(context: StepContext, enrollment: EnrollmentState, moment: datet
 
 
 def wait_for_event(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:
-    """Wait until an event comes, or has come already.
+    """Wait for an event, or advance if it is recorded already.
 
-    Whoever comes here is noted as waiting first, and only after that commit is the stream looked at: an event that
-    was recorded before is found there, and the effects of a later one find the enrollment.
+    The wait is committed before the stream is searched: an earlier event is found by the search, and the effect of a
+    later one finds the waiting enrollment.
     """
     outcomes: dict[UUID, StepOutcome] = {}
     undecided: list[EnrollmentState] = []
@@ -132,7 +132,7 @@ def _continue_event_wait(context: StepContext, enrollment: EnrollmentState) -> S
 def _find_awaited_events(
     context: StepContext, enrollments: Sequence[EnrollmentState]
 ) -> dict[UUID, StepOutcome]:
-    """Return the enrollments whose event is in the stream already, each with the first one."""
+    """Search recorded events; return the outcome by the first match of each enrollment that has one."""
     step = context.node.step
     assert isinstance(step, WaitForEventStep)  # noqa: S101  # as above
     owners = {
@@ -154,7 +154,8 @@ def _find_awaited_events(
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT event_id, contact_id, occurred_at FROM ({matched.text}) m ORDER BY occurred_at, event_id",
+            f"SELECT event_id, contact_id, occurred_at FROM ({matched.text}) m"
+            " ORDER BY occurred_at, event_id",
             matched.parameters,
         )
         rows = cursor.fetchall()
@@ -176,10 +177,10 @@ def _find_awaited_events(
 def _trusted_rows(
     workspace_id: UUID, rows: Sequence[tuple[UUID, UUID, datetime]]
 ) -> list[tuple[UUID, UUID, datetime]]:
-    told = Event.objects.filter(
+    trusted = Event.objects.filter(
         any_of("id", [row[0] for row in rows]), workspace_id=workspace_id, source=Event.Source.SYSTEM
     )
-    ids = set(told.values_list("id", flat=True))
+    ids = set(trusted.values_list("id", flat=True))
     return [row for row in rows if row[0] in ids]
 
 
@@ -200,5 +201,5 @@ def _is_awaited_event(
 
 
 def _counts_since(step: WaitForEventStep, enrollment: EnrollmentState) -> datetime:
-    """Return from when on an event counts: one that belongs to the run's own, from that one on."""
+    """Return the earliest time of an awaited event: since the trigger if correlated, else since the last wait."""
     return enrollment.triggered_at if step.path else enrollment.listens_since
