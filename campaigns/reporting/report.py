@@ -98,9 +98,7 @@ def _decisions(campaign: Campaign, since: datetime | None, until: datetime | Non
     return sorted(counted, key=lambda step: (step.step, step.kind, step.reason, step.handle))
 
 
-def _shared_decisions(
-    campaign: Campaign, since: datetime | None, until: datetime | None
-) -> list[StepCount]:
+def _shared_decisions(campaign: Campaign, since: datetime | None, until: datetime | None) -> list[StepCount]:
     sets = CampaignSet.objects.in_workspace(campaign.workspace_id).containing(campaign.id)
     decisions = Decision.objects.in_workspace(campaign.workspace_id)
     rows = _between(decisions.filter(campaign_set_id__in=sets.ids()), since, until)

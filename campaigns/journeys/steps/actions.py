@@ -86,9 +86,13 @@ def _send_request(
     )
 
 
-def _webhook_request(context: StepContext, enrollment: EnrollmentState, step: CallWebhookStep) -> MessageRequest:
+def _webhook_request(
+    context: StepContext, enrollment: EnrollmentState, step: CallWebhookStep
+) -> MessageRequest:
     request = WebhookRequest(step.url, step.body or "{}", step.method, step.headers)
-    return _message_request(context, enrollment, Channel.WEBHOOK, request, priority=None, is_transactional=True)
+    return _message_request(
+        context, enrollment, Channel.WEBHOOK, request, priority=None, is_transactional=True
+    )
 
 
 def _message_request(
