@@ -18,6 +18,7 @@ from campaigns.journeys.parking import park_campaign
 from campaigns.journeys.plans import CampaignPlan, Listener, ListenerKind
 from campaigns.messaging.cancellation import CANCELLING, cancel_messages
 from campaigns.models import Decision, Enrollment, EnrollmentState, NewDecision
+from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from campaigns.signals import enrollments_due
 from config.db.lookups import any_of
@@ -298,30 +299,22 @@ def end_enrollments(
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE campaigns_enrollment SET status = %s, end_reason = %s, ended_at = COALESCE(ended_at, %s),"
-            " wake_at = NULL, awaited_event = '' WHERE workspace_id = %s AND id = ANY(%s) AND status = ANY(%s)"
-            " RETURNING id, campaign_id, contact_id, step",
+            " wake_at = NULL, awaited_event = ''"
+            " WHERE workspace_id = %s AND id = ANY(%s) AND status = ANY(%s)"
+            f" RETURNING {', '.join(STATE_COLUMNS)}",
             [status, reason, now, workspace_id, list(events), list(statuses)],
         )
-        rows = cursor.fetchall()
+        ended = [EnrollmentState(*row) for row in cursor.fetchall()]
     if reason in CANCELLING:
-        cancel_messages(workspace_id, {row[0]: reason for row in rows}, now)
+        cancel_messages(workspace_id, {enrollment.id: reason for enrollment in ended}, now)
     Decision.objects.record(
         workspace_id,
         [
-            NewDecision(
-                campaign_id=campaign_id,
-                contact_id=contact_id,
-                enrollment_id=enrollment_id,
-                event_id=events[enrollment_id],
-                kind=Decision.Kind.ENDED,
-                reason=reason,
-                step=step,
-                decided_at=now,
-            )
-            for enrollment_id, campaign_id, contact_id, step in rows
+            NewDecision.about(enrollment, Decision.Kind.ENDED, reason, now, event_id=events[enrollment.id])
+            for enrollment in ended
         ],
     )
-    return [row[0] for row in rows]
+    return [enrollment.id for enrollment in ended]
 
 
 def _wake_date_waits(batch: EffectBatch, plan: CampaignPlan) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from campaigns.journeys.definition import HOLDOUT, NEXT, Definition, StartStep
@@ -123,7 +122,9 @@ class EnrollmentProcessor:
                 if outcome.awaited_event
                 else {"until": outcome.until.isoformat()}
             )
-            self._add_decision(enrollment, Decision.Kind.WAITS, detail=detail)
+            self.decisions.append(
+                NewDecision.about(enrollment, Decision.Kind.WAITS, None, self.batch.now, detail)
+            )
         enrollment.wake_at = outcome.until
         enrollment.awaited_event, enrollment.awaited_value = outcome.awaited_event, outcome.awaited_value
 
@@ -135,7 +136,17 @@ class EnrollmentProcessor:
             # Reports count by the handle of branches and splits.
             handle = {"handle": outcome.handle} if outcome.handle != NEXT else {}
             detail = {**outcome.detail, **handle}
-            self._add_decision(enrollment, kind, outcome.reason, detail, outcome.event_id, outcome.message_id)
+            self.decisions.append(
+                NewDecision.about(
+                    enrollment,
+                    kind,
+                    outcome.reason,
+                    self.batch.now,
+                    detail,
+                    event_id=outcome.event_id,
+                    message_id=outcome.message_id,
+                )
+            )
         enrollment.steps_taken += 1
         enrollment.arrived_at = None
         enrollment.awaited_event = enrollment.awaited_value = ""
@@ -162,28 +173,13 @@ class EnrollmentProcessor:
         if outcome.reason in CANCELLING:
             self.cancelled[enrollment.id] = outcome.reason
         detail = {**outcome.detail, "reason": outcome.exit_reason} if outcome.exit_reason else outcome.detail
-        self._add_decision(enrollment, Decision.Kind.ENDED, outcome.reason, detail, outcome.event_id)
-
-    def _add_decision(
-        self,
-        enrollment: EnrollmentState,
-        kind: Decision.Kind,
-        reason: Reason | None = None,
-        detail: Mapping[str, Any] | None = None,
-        event_id: UUID | None = None,
-        message_id: UUID | None = None,
-    ) -> None:
         self.decisions.append(
-            NewDecision(
-                campaign_id=enrollment.campaign_id,
-                contact_id=enrollment.contact_id,
-                enrollment_id=enrollment.id,
-                event_id=event_id,
-                message_id=message_id,
-                kind=kind,
-                reason=reason or "",
-                step=enrollment.step,
-                detail=detail or {},
-                decided_at=self.batch.now,
+            NewDecision.about(
+                enrollment,
+                Decision.Kind.ENDED,
+                outcome.reason,
+                self.batch.now,
+                detail,
+                event_id=outcome.event_id,
             )
         )

@@ -403,11 +403,11 @@ def _put_off(message: Message, verdict: SendDecision, now: datetime) -> NewDecis
     if verdict.until is None:
         message.status = Message.Status.CANCELLED
         message.error = verdict.reason or ""
-        return decision_about(message, Decision.Kind.NOT_SENT, verdict.reason, now)
+        return NewDecision.about(message, Decision.Kind.NOT_SENT, verdict.reason, now)
     message.send_at = verdict.until
     notify_beat("messages", message.send_at)
     detail = {"until": verdict.until.isoformat()}
-    return decision_about(message, Decision.Kind.DEFERRED, verdict.reason, now, detail)
+    return NewDecision.about(message, Decision.Kind.DEFERRED, verdict.reason, now, detail)
 
 
 # Recording -----------------------------------------------------------------------------------------------------
@@ -455,13 +455,13 @@ class _Record:
     def _sent(self, message: Message, outcome: Sent, at: datetime) -> None:
         message.status, message.sent_at, message.error = Message.Status.SENT, at, ""
         message.provider_id = outcome.provider_id[:255]
-        self.decisions.append(decision_about(message, Decision.Kind.SENT, None, at))
+        self.decisions.append(NewDecision.about(message, Decision.Kind.SENT, None, at))
         self.told.append(("message.sent", message, at, {}))
 
     def _bounced(self, message: Message, outcome: NotSent, at: datetime) -> None:
         message.status, message.error = Message.Status.BOUNCED, storable_text(outcome, _MAX_ERROR_LENGTH)
         self.decisions.append(
-            decision_about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, at, {"message": message.error})
+            NewDecision.about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, at, {"message": message.error})
         )
         self.told.append(("message.bounced", message, at, {"reason": message.error}))
         self.bounced.append((message, outcome.bounce))
@@ -480,7 +480,7 @@ class _Record:
         if attempt.claimed.settings.cap_count is not None:
             self.freed.append(message)
         self.decisions.append(
-            decision_about(
+            NewDecision.about(
                 message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, attempt.at, {"message": message.error}
             )
         )
@@ -493,7 +493,7 @@ class _Record:
             return
         message.status, message.error = Message.Status.UNKNOWN, storable_text(outcome, _MAX_ERROR_LENGTH)
         self.decisions.append(
-            decision_about(
+            NewDecision.about(
                 message, Decision.Kind.NOT_SENT, Reason.UNKNOWN, attempt.at, {"message": message.error}
             )
         )
@@ -543,28 +543,6 @@ def _pause(attempts: int, retry_after: float | None) -> timedelta:
     planned = BACKOFF[min(attempts, len(BACKOFF)) - 1] * random.uniform(1.0, 1.2)  # noqa: S311  # no secret
     asked = min(timedelta(seconds=retry_after or 0.0), MAX_RETRY_AFTER)
     return max(planned, asked)
-
-
-def decision_about(
-    message: Message,
-    kind: Decision.Kind,
-    reason: Reason | None,
-    at: datetime,
-    detail: Mapping[str, str] | None = None,
-) -> NewDecision:
-    """Return the row that says what was decided about a message."""
-    return NewDecision(
-        campaign_id=message.campaign_id,
-        contact_id=message.contact_id,
-        enrollment_id=message.enrollment_id,
-        message_id=message.pk,
-        event_id=message.event_id,
-        kind=kind,
-        reason=reason or "",
-        step=message.step,
-        detail=detail or {},
-        decided_at=at,
-    )
 
 
 def tell(workspace_id: UUID, news: Sequence[tuple[str, Message, datetime, Mapping[str, Any]]]) -> None:

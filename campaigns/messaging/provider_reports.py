@@ -11,10 +11,10 @@ from uuid import UUID
 from django.db import transaction
 
 from campaigns.messaging.channels import Bounce
-from campaigns.messaging.delivery import decision_about, tell
+from campaigns.messaging.delivery import tell
 from campaigns.messaging.suppressions import record_bounces, suppress_recipient_of, unsubscribe
 from campaigns.messaging.unknown_outcomes import resolve_message
-from campaigns.models import Decision, Message, Suppression
+from campaigns.models import Decision, Message, NewDecision, Suppression
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config.db.errors import storable_text
@@ -118,7 +118,7 @@ def _rejected(message: Message, report: Report) -> None:
 
 
 def _note(message: Message, reason: Reason, at: datetime, words: str) -> None:
-    decision = decision_about(message, Decision.Kind.NOT_SENT, reason, at, {"message": words})
+    decision = NewDecision.about(message, Decision.Kind.NOT_SENT, reason, at, {"message": words})
     Decision.objects.record(message.workspace_id, [decision])
 
 

@@ -12,9 +12,9 @@ from django.db import transaction
 
 from campaigns.errors import MessageNotFound, MessageNotUnknown
 from campaigns.messaging.channels import MaybeSent
-from campaigns.messaging.delivery import Attempt, Claimed, Sent, decision_about, record_attempts
+from campaigns.messaging.delivery import Attempt, Claimed, Sent, record_attempts
 from campaigns.messaging.policy import settings_of
-from campaigns.models import Decision, Message
+from campaigns.models import Decision, Message, NewDecision
 from campaigns.reasons import Reason
 from config import clock
 from config.runtime.schedule import notify_beat
@@ -97,7 +97,7 @@ def _hold_batch(workspace_id: UUID) -> int:
     )
     now, detail = clock.now(), {"message": _RESTORED}
     kind, reason = Decision.Kind.NOT_SENT, Reason.UNKNOWN
-    decisions = [decision_about(one, kind, reason, now, detail) for one in messages]
+    decisions = [NewDecision.about(message, kind, reason, now, detail) for message in messages]
     Decision.objects.record(workspace_id, decisions)
     return len(messages)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import UUID
 
 import orjson
@@ -19,6 +19,9 @@ from config import clock, ids
 from config.db.arrays import array
 from config.db.fields import JSONField
 from events.models import EffectsLevel
+
+if TYPE_CHECKING:
+    from campaigns.models.messages import Message
 
 
 class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
@@ -255,6 +258,39 @@ class NewDecision:
     detail: Mapping[str, Any] = field(default_factory=dict)
     # Ordered, so that decisions of one pass are listed in the order in which they were made.
     id: UUID = field(default_factory=ids.ordered_uuid7)
+
+    @classmethod
+    def about(
+        cls,
+        subject: EnrollmentState | Message,
+        kind: str,
+        reason: str | None,
+        at: datetime,
+        detail: Mapping[str, Any] | None = None,
+        *,
+        event_id: UUID | None = None,
+        message_id: UUID | None = None,
+    ) -> NewDecision:
+        """Build a decision about a message, or about an enrollment at its step.
+
+        `event_id` and `message_id`: what led to a decision about an enrollment; a message has its own.
+        """
+        if isinstance(subject, EnrollmentState):
+            enrollment_id: UUID | None = subject.id
+        else:
+            enrollment_id, event_id, message_id = subject.enrollment_id, subject.event_id, subject.pk
+        return cls(
+            kind=kind,
+            contact_id=subject.contact_id,
+            decided_at=at,
+            campaign_id=subject.campaign_id,
+            enrollment_id=enrollment_id,
+            message_id=message_id,
+            event_id=event_id,
+            reason=reason or "",
+            step=subject.step,
+            detail=detail or {},
+        )
 
 
 _DECISION_COLUMNS: Final = {
