@@ -1,25 +1,27 @@
-"""Where an installation keeps what is its own."""
+"""HEADRACE_HOME, the folder of an installation's database, secrets and metrics, and whether it is usable."""
 
 import errno
 import os
 import shutil
 from pathlib import Path
 
+from config.environment import env
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 PROBE_BYTES = 2**20
 DATABASE_BYTES = 150 * 2**20
-"""What a new database needs to begin with."""
+"""Disk space of a new database."""
 
 _CHOICE = " Choose a folder that is yours: HEADRACE_HOME=/path make run"
 
 
 def headrace_home() -> Path:
     """Return HEADRACE_HOME, by default `var` beside the code."""
-    return Path(os.environ.get("HEADRACE_HOME") or BASE_DIR / "var").resolve()
+    return Path(env("HEADRACE_HOME") or BASE_DIR / "var").resolve()
 
 
 def home_problem(error: OSError) -> str:
-    """Return in one line what is wrong with HEADRACE_HOME, and what to do."""
+    """Describe in one line what is wrong with HEADRACE_HOME, and what to do."""
     home = headrace_home()
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         need = "" if _has_database(home) else f"; a new database takes {DATABASE_BYTES // 2**20} MiB"
@@ -31,7 +33,7 @@ def home_problem(error: OSError) -> str:
 
 
 def require_home() -> None:
-    """Make HEADRACE_HOME where it is not, and make sure that there is room. Raises OSError."""
+    """Create HEADRACE_HOME if missing, and check that it can be written. Raises OSError."""
     home = headrace_home()
     home.mkdir(parents=True, exist_ok=True)
     if not _has_database(home) and shutil.disk_usage(home).free < DATABASE_BYTES:
@@ -44,12 +46,12 @@ def require_home() -> None:
 
 
 def _has_database(home: Path) -> bool:
-    """Tell whether there is a database already, here or elsewhere."""
-    return bool(os.environ.get("DATABASE_URL")) or os.path.exists(home / "postgres" / "data" / "PG_VERSION")
+    """Tell whether there is a database already, embedded or by DATABASE_URL."""
+    return bool(env("DATABASE_URL")) or os.path.exists(home / "postgres" / "data" / "PG_VERSION")
 
 
 def announced_url() -> str | None:
-    """Return the address that a running `make run` announced, None where none runs."""
+    """Return the address that a running `make run` announced, else None."""
     try:
         return _announcement().read_text().strip() or None
     except OSError:
@@ -57,7 +59,7 @@ def announced_url() -> str | None:
 
 
 def announce_url(url: str | None) -> None:
-    """Let other commands of this installation know the address; None: it is no more."""
+    """Publish the address to other commands of this installation; None removes it."""
     path = _announcement()
     if url is None:
         path.unlink(missing_ok=True)

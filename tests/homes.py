@@ -25,6 +25,7 @@ _MADE_BY = (
     "config/runtime/postgres/keeper.py",
     "config/runtime/postgres/server.py",
     "config/management/commands/prepare.py",
+    "workspaces/demo.py",
 )
 
 

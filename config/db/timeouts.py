@@ -1,18 +1,19 @@
-"""How long the database may take, by the kind of work: to be reached, to grant a lock, to run a statement.
+"""Time limits of the database by kind of work: to connect, to wait for a lock, to run a statement.
 
-The limits are part of what a connection is opened with, so the server has them without being told, and
-`SET … TO DEFAULT` returns to them.
+They are parameters that a connection is opened with, so `SET … TO DEFAULT` returns to them.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from config.environment import env
 
 Work = Literal["web", "ingest", "effects", "background", "command"]
 
 _NETWORK: Mapping[str, int] = {
-    # A peer that is gone without a word is noticed within a minute, also by who only listens.
+    # A vanished peer is noticed within a minute, also by a connection that only listens.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
@@ -29,16 +30,16 @@ class Timeouts:
     statement_seconds: float
     idle_transaction_seconds: float
     grace_seconds: float = 5.0
-    """How much longer than a statement may take the client waits for a server that should have ended it itself."""
+    """How much longer than a statement's limit the client waits for a server that does not answer."""
 
     @property
     def silence_seconds(self) -> float | None:
-        """After which a server that has not answered is taken for dead; None: never."""
+        """Return the seconds after which a silent server is given up; None: never."""
         return self.statement_seconds + self.grace_seconds if self.statement_seconds else None
 
     @property
     def options(self) -> str:
-        """The limits as libpq passes them to the server."""
+        """Return the limits as libpq passes them to the server."""
         limits = {
             "lock_timeout": self.lock_seconds,
             "statement_timeout": self.statement_seconds,
@@ -47,47 +48,36 @@ class Timeouts:
         return " ".join(f"-c {name}={milliseconds(seconds)}" for name, seconds in limits.items())
 
     def bounded(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a connection's parameters with the limits; what they say themselves stands."""
+        """Return connection parameters with the limits added; what they set themselves stands."""
         options = f"{self.options} {parameters.get('options', '')}".strip()
         connect = {"connect_timeout": math.ceil(self.connect_seconds)}
         return {**_NETWORK, **connect, **parameters, "options": options}
 
 
-_DEFAULTS: Mapping[Work, Timeouts] = {
-    "web": Timeouts(5, 5, 15, 15),
-    "ingest": Timeouts(5, 5, 10, 15),
-    "effects": Timeouts(10, 20, 30, 60),
-    "background": Timeouts(10, 60, 300, 300),
-    "command": Timeouts(10, 60, 0, 0),
-}
-
-
 _LOCK_SHARE = 0.9
-"""Of a statement's time a lock is waited for at most: else who waited in vain would look like a slow statement."""
+"""Most of a statement's time that waiting for a lock may take, so that it is not mistaken for a slow statement."""
 
 
-def from_environment(read: Callable[..., float]) -> dict[Work, Timeouts]:
-    """Return the limits; `read(name, default=…)` gives a number of the environment."""
+def timeouts_from_environment() -> dict[Work, Timeouts]:
+    """Return the limits of each kind of work, read from the environment."""
+    return {work: _read_timeouts(work) for work in get_args(Work)}
 
-    def limits(work: Work, default: Timeouts) -> Timeouts:
-        name = work.upper()
-        statement = read(f"{name}_STATEMENT_TIMEOUT_SECONDS", default=default.statement_seconds)
-        lock = read(f"{name}_LOCK_TIMEOUT_SECONDS", default=default.lock_seconds)
-        if statement:
-            lock = min(lock or math.inf, statement * _LOCK_SHARE)
-        return Timeouts(
-            connect_seconds=read(f"{name}_CONNECT_TIMEOUT_SECONDS", default=default.connect_seconds),
-            lock_seconds=lock,
-            statement_seconds=statement,
-            idle_transaction_seconds=read(
-                f"{name}_IDLE_TRANSACTION_SECONDS", default=default.idle_transaction_seconds
-            ),
-            grace_seconds=read("SILENCE_GRACE_SECONDS", default=default.grace_seconds),
-        )
 
-    return {work: limits(work, default) for work, default in _DEFAULTS.items()}
+def _read_timeouts(work: Work) -> Timeouts:
+    kind = work.upper()
+    statement = env(f"{kind}_STATEMENT_TIMEOUT_SECONDS")
+    lock = env(f"{kind}_LOCK_TIMEOUT_SECONDS")
+    if statement:
+        lock = min(lock or math.inf, statement * _LOCK_SHARE)
+    return Timeouts(
+        connect_seconds=env(f"{kind}_CONNECT_TIMEOUT_SECONDS"),
+        lock_seconds=lock,
+        statement_seconds=statement,
+        idle_transaction_seconds=env(f"{kind}_IDLE_TRANSACTION_SECONDS"),
+        grace_seconds=env("SILENCE_GRACE_SECONDS"),
+    )
 
 
 def milliseconds(seconds: float) -> int:
-    """Return seconds as the server counts them: 0 is no limit, and no limit is none."""
+    """Return whole milliseconds, at least 1 unless `seconds` is 0, which means no limit."""
     return max(int(seconds * 1000), 1) if seconds else 0

@@ -3,7 +3,6 @@
 Loaded where OTEL_EXPORTER_OTLP_ENDPOINT is set; the other variables of its specification hold too.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
 
+from config.environment import env
 from config.observability.logs import redacted_message
 from config.observability.metrics import PROGRAM
 
@@ -64,7 +64,7 @@ class _WithoutData(SpanExporter):
 
 def begin() -> None:
     """Have requests, tasks and statements traced."""
-    name = os.environ.get("OTEL_SERVICE_NAME", "headrace")
+    name = env("OTEL_SERVICE_NAME")
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, "headrace.program": PROGRAM}))
     provider.add_span_processor(BatchSpanProcessor(_WithoutData(OTLPSpanExporter(timeout=SECONDS))))
     trace.set_tracer_provider(provider)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from config.environment import env
 from config.home import BASE_DIR, announce_url, headrace_home, home_problem, require_home
 from config.runtime.postgres import locks
 from config.runtime.supervisor import Program, Supervisor
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
             )
         port = _claim_port(options.host, options.port)
         # From here to the end, so that the server outlives the pauses between its other users.
-        user = None if os.environ.get("DATABASE_URL") else locks.join(database)
+        user = None if env("DATABASE_URL") else locks.join(database)
     except OSError as error:
         sys.exit(home_problem(error))
     _write("Preparing the database ...\n")
@@ -74,8 +75,8 @@ def main(arguments: Sequence[str]) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="manage.py run", description="Run all of Headrace, until Ctrl-C.")
-    parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")))
+    parser.add_argument("--host", default=env("HOST"))
+    parser.add_argument("--port", type=int, default=env("PORT"))
     parser.add_argument("--web-workers", type=int, default=2)
     parser.add_argument("--web-threads", type=int, default=4)
     parser.add_argument("--worker-processes", type=int, default=2)
@@ -213,7 +214,7 @@ def _programs(options: argparse.Namespace, news: StatusReporter, wait: SlowStepN
     later = functools.partial(Program, after=prepare, may_start=wait.is_long)
     news.workers = [later("worker", worker, links) for _ in range(options.worker_processes)]
     return [
-        *([] if os.environ.get("DATABASE_URL") else [Program("database", database, is_once=True)]),
+        *([] if env("DATABASE_URL") else [Program("database", database, is_once=True)]),
         prepare,
         Program("web", web, {**_web_environment(options), **links}, after=prepare, waits_at_stdin=True),
         *news.workers,
@@ -232,7 +233,7 @@ def _python() -> str:
 
 
 def _public_url(options: argparse.Namespace) -> str:
-    return os.environ.get("PUBLIC_URL") or f"http://localhost:{options.port}"
+    return env("PUBLIC_URL") or f"http://localhost:{options.port}"
 
 
 def _web_environment(options: argparse.Namespace) -> dict[str, str]:

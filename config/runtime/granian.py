@@ -13,6 +13,7 @@ import sys
 from django.conf import settings
 from granian.cli import entrypoint
 
+from config.environment import env
 from config.runtime.child_processes import exit_with_parent
 from config.runtime.layouts import require_layout
 from config.runtime.startup_errors import report_on_one_line
@@ -29,7 +30,7 @@ OPTIONS = {
     "GRANIAN_RESPAWN_FAILED_WORKERS": "true",
     "GRANIAN_RESPAWN_INTERVAL": "0.5",
     # Without it a body that never comes holds up the end for ever.
-    "GRANIAN_WORKERS_KILL_TIMEOUT": "10",
+    "GRANIAN_WORKERS_KILL_TIMEOUT": str(env("GRANIAN_WORKERS_KILL_TIMEOUT")),
 }
 
 

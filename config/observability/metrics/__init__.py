@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from config.environment import env
 from config.home import headrace_home
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -18,7 +19,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 def _program() -> str:
     """Return what this process is: `web`, `worker`, `beat`, else `command`."""
-    if os.environ.get("HEADRACE_WEB", "").lower() in {"1", "true", "yes", "on", "y", "ok"}:
+    if env("HEADRACE_WEB"):
         return "web"
     if "celery" in Path(sys.argv[0]).parts[-2:]:
         return next((word for word in sys.argv[1:] if word in {"worker", "beat"}), "command")
@@ -29,7 +30,7 @@ def _folder() -> Path | None:
     """Return the folder of the installation's figures; None: this process has none, or cannot write there."""
     if PROGRAM == "command":
         return None
-    folder = Path(os.environ.get(FOLDER) or headrace_home() / "metrics")
+    folder = Path(env(FOLDER) or headrace_home() / "metrics")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:

@@ -133,9 +133,9 @@ requests: Final = Requests()
 
 @cache
 def dialect_of(view: type[Any]) -> str:
-    """Return the wire format of an API's view: its folder's name, `native` for our own."""
-    _, _, below = view.__module__.partition(".dialects.")
-    return below.partition(".")[0] or "native"
+    """Return the wire format of an API view: the package in `dialects`, else `native`."""
+    app, _, below = view.__module__.partition(".")
+    return below.partition(".")[0] if app == "dialects" else "native"
 
 
 def count_task(task: str, outcome: str, seconds: float) -> None:

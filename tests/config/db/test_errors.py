@@ -11,7 +11,7 @@ from psycopg import errors
 
 from campaigns.messaging import dispatcher
 from config.db.errors import Fault, classify_database_error, is_unattributable, storable_error
-from config.db.timeouts import from_environment
+from config.db.timeouts import timeouts_from_environment
 from config.errors import Overloaded
 from config.http import readiness
 from config.runtime import broker
@@ -192,11 +192,11 @@ def test_what_was_slow_once_is_not_parked(times, parked):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_locked_table_parks_nothing(settings):
+def test_a_locked_table_parks_nothing(settings, monkeypatch):
     """Also where a statement may not take longer than a lock is to be waited for."""
-    told = {"EFFECTS_STATEMENT_TIMEOUT_SECONDS": 0.5, "EFFECTS_LOCK_TIMEOUT_SECONDS": 30.0}
-    limits = from_environment(lambda name, default: told.get(name, default))
-    settings.TIMEOUTS = {**settings.TIMEOUTS, "effects": limits["effects"]}
+    monkeypatch.setenv("EFFECTS_STATEMENT_TIMEOUT_SECONDS", "0.5")
+    monkeypatch.setenv("EFFECTS_LOCK_TIMEOUT_SECONDS", "30")
+    settings.TIMEOUTS = {**settings.TIMEOUTS, "effects": timeouts_from_environment()["effects"]}
     workspace = WorkspaceFactory.create()
     a_rule(workspace, "buy", 5)
     jane = ContactReference(identifiers=(("email", "jane@example.test"),), if_missing="create")

@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from config.db.backend.connection import DatabaseTimeout
-from config.db.timeouts import Timeouts, from_environment
+from config.db.timeouts import Timeouts, timeouts_from_environment
 from config.runtime import broker
 from tests.config.test_settings import ROOT
 
@@ -65,34 +65,29 @@ def test_no_limit_is_none(settings):
         wrapper.close()
 
 
-def test_each_is_read_from_the_environment():
-    told = {
-        "WEB_LOCK_TIMEOUT_SECONDS": 1.5,
-        "COMMAND_STATEMENT_TIMEOUT_SECONDS": 7,
-        "SILENCE_GRACE_SECONDS": 2,
-    }
-    limits = from_environment(lambda name, default: told.get(name, default))
+def test_each_is_read_from_the_environment(monkeypatch):
+    ingest_lock_seconds = timeouts_from_environment()["ingest"].lock_seconds
+    monkeypatch.setenv("WEB_LOCK_TIMEOUT_SECONDS", "1.5")
+    monkeypatch.setenv("COMMAND_STATEMENT_TIMEOUT_SECONDS", "7")
+    monkeypatch.setenv("SILENCE_GRACE_SECONDS", "2")
+    limits = timeouts_from_environment()
     assert limits["web"].lock_seconds == 1.5
     assert limits["command"].silence_seconds == 9
-    assert (
-        limits["ingest"].lock_seconds
-        == from_environment(lambda name, default: default)["ingest"].lock_seconds
-    )
+    assert limits["ingest"].lock_seconds == ingest_lock_seconds
 
 
-def test_a_lock_is_waited_for_less_long_than_a_statement_may_take():
+def test_a_lock_is_waited_for_less_long_than_a_statement_may_take(monkeypatch):
     """The server tells who waited in vain for both of the statement, and nobody would know of the lock."""
-    told = {
-        "WEB_LOCK_TIMEOUT_SECONDS": 60,
-        "INGEST_LOCK_TIMEOUT_SECONDS": 0,
-        "COMMAND_LOCK_TIMEOUT_SECONDS": 0,
-    }
-    limits = from_environment(lambda name, default: told.get(name, default))
+    defaults = timeouts_from_environment()
+    monkeypatch.setenv("WEB_LOCK_TIMEOUT_SECONDS", "60")
+    monkeypatch.setenv("INGEST_LOCK_TIMEOUT_SECONDS", "0")
+    monkeypatch.setenv("COMMAND_LOCK_TIMEOUT_SECONDS", "0")
+    limits = timeouts_from_environment()
     assert limits["web"].lock_seconds == 13.5
     assert limits["ingest"].lock_seconds == 9
     assert limits["command"].lock_seconds == 0
-    for one in from_environment(lambda name, default: default).values():
-        assert not one.statement_seconds or one.lock_seconds < one.statement_seconds
+    for limit in defaults.values():
+        assert not limit.statement_seconds or limit.lock_seconds < limit.statement_seconds
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.management.commands.prepare import find_or_create_demo
 from config.runtime import all_in_one
+from workspaces.demo import find_or_create_demo
 from workspaces.models import User
 
 pytestmark = pytest.mark.django_db
