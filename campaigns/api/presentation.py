@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, time
-from itertools import chain
-from typing import Any
 from uuid import UUID
 
-from campaigns.journeys.decisions import campaign_names
-from campaigns.journeys.lifecycle import open_enrollment_counts
-from campaigns.journeys.warnings import campaign_warnings, rule_warnings
 from campaigns.messaging.public_links import public_url
 from campaigns.models import (
-    Broadcast,
-    Campaign,
-    CampaignVersion,
     ChannelSettings,
     Decision,
     Enrollment,
@@ -25,160 +17,17 @@ from campaigns.models import (
     Suppression,
 )
 from campaigns.reasons import reason_of_message
-from campaigns.reporting.counters import campaign_counts
-from campaigns.reporting.report import CampaignReport, MessageCounts, StepCount
-from campaigns.reporting.trace import Trace
 from config.http.rendering import iso_millis
 from contacts.api.presentation import Row, briefs
 from contacts.identity.lookup import ids_of
 from contacts.models import Contact
-from events.models import Event
-from workspaces.api.strict import json_number
 from workspaces.models import Workspace
 
 ROWS_OF_A_CONTACT = 50
 OfContact = Enrollment | Decision | Message | FormSubmission
-_DEFAULTS: dict[str, Any] = {
-    "triggers": [],
-    "reentry": None,
-    "workflow": {"nodes": [], "edges": []},
-    "goal": None,
-    "exits": [],
-    "includesHistory": False,
-}
-DEFINITION_KEYS = tuple(_DEFAULTS)
 
 
-# Campaigns ---------------------------------------------------------------------------------------------------
-
-
-def campaign_rows(workspace_id: UUID, campaigns: Sequence[Campaign]) -> list[Row]:
-    """Return campaigns that came with their `version`; one statement for the counts of all, one for their templates,
-    and some for each that has rules, of which the warnings tell."""
-    counts = campaign_counts(workspace_id, campaigns)
-    warnings = campaign_warnings(workspace_id, campaigns)
-    return [
-        {
-            **_campaign(campaign, *counts[campaign.id]),
-            "warnings": [*warnings[campaign.id], *rule_warnings(campaign)],
-        }
-        for campaign in campaigns
-    ]
-
-
-def campaign_row(campaign: Campaign) -> Row:
-    """Return one campaign."""
-    (row,) = campaign_rows(campaign.workspace_id, [campaign])
-    return row
-
-
-def version_rows(campaign: Campaign, versions: Sequence[CampaignVersion]) -> list[Row]:
-    """Return versions of a campaign; one statement for the open enrollments of all."""
-    enrollments = open_enrollment_counts(campaign.workspace_id, [version.id for version in versions])
-    return [
-        {
-            "id": str(version.id),
-            "version": version.number,
-            "serves": version.id == campaign.version_id,
-            "createdAt": iso_millis(version.created_at),
-            "by": version.actor or None,
-            "retiredAt": _moment(version.retired_at),
-            "openRuns": enrollments.get(version.id, 0),
-            "definition": {
-                name: version.definition.get(name, default) for name, default in _DEFAULTS.items()
-            },
-        }
-        for version in versions
-    ]
-
-
-def broadcast_row(broadcast: Broadcast) -> Row:
-    """Return a broadcast."""
-    listed = broadcast.contact_ids
-    return {
-        "id": str(broadcast.id),
-        "segmentId": _id(broadcast.segment_id),
-        "contacts": None if listed is None else len(listed),
-        "at": iso_millis(broadcast.due_at),
-        "taken": broadcast.processed_count,
-        "finishedAt": _moment(broadcast.finished_at),
-        "cancelledAt": _moment(broadcast.cancelled_at),
-        "changes": broadcast.changes,
-        "createdAt": iso_millis(broadcast.created_at),
-    }
-
-
-def report(found: CampaignReport) -> Row:
-    """Return what became of a campaign."""
-    return {
-        "entered": found.entered,
-        "notEntered": found.not_entered,
-        "runs": {status.upper(): count for status, count in found.enrollments.items()},
-        "ended": found.ended,
-        "messages": {channel.upper(): _counts(counts) for channel, counts in found.messages.items()},
-        "notSent": found.not_sent,
-        "deferred": found.deferred,
-        "steps": [_step(step) for step in found.steps],
-    }
-
-
-def _campaign(campaign: Campaign, enrollments: int, messages: int) -> Row:
-    draft, version = campaign.draft or {}, campaign.version
-    return {
-        "id": str(campaign.id),
-        "name": campaign.name,
-        "description": campaign.description,
-        "type": campaign.type,
-        "status": campaign.status,
-        "priority": campaign.priority,
-        "sender": campaign.sender,
-        "replyTo": campaign.reply_to,
-        **{name: draft.get(name, default) for name, default in _DEFAULTS.items()},
-        "version": version and version.number,
-        "hasChanges": version is None or version.definition != draft,
-        "error": campaign.error or None,
-        "startAt": _moment(campaign.starts_at),
-        "endAt": _moment(campaign.ends_at),
-        "activatedAt": _moment(campaign.activated_at),
-        "createdAt": iso_millis(campaign.created_at),
-        "updatedAt": iso_millis(campaign.updated_at),
-        "_count": {"enrollments": enrollments, "messages": messages},
-    }
-
-
-def _counts(counts: MessageCounts) -> Row:
-    return {
-        "total": counts.total,
-        "byStatus": counts.by_status,
-        "opened": counts.opened,
-        "clicked": counts.clicked,
-    }
-
-
-def _step(step: StepCount) -> Row:
-    return {
-        "step": step.step,
-        "kind": step.kind.upper(),
-        "reason": step.reason or None,
-        "handle": step.handle or None,
-        "count": step.count,
-    }
-
-
-# Enrollments, decisions, messages -----------------------------------------------------------------------------------
-
-
-def enrollment_rows(workspace_id: UUID, enrollments: Sequence[Enrollment]) -> list[Row]:
-    """Return enrollments that came with their `version`; one statement for the contacts of all."""
-    contacts = _People(workspace_id, enrollments)
-    return [_enrollment(enrollment, contacts.of(enrollment)) for enrollment in enrollments]
-
-
-def decision_rows(workspace_id: UUID, decisions: Sequence[Decision]) -> list[Row]:
-    """Return decisions that came with their `campaign_set`; one statement for the campaigns, one for the contacts."""
-    contacts = _People(workspace_id, decisions)
-    names = campaign_names(workspace_id, chain.from_iterable(one.campaign_ids for one in decisions))
-    return [_decision(decision, contacts.of(decision), names) for decision in decisions]
+# Messages ----
 
 
 def message_rows(workspace_id: UUID, messages: Sequence[Message]) -> list[Row]:
@@ -208,41 +57,6 @@ class _People:
     def of(self, row: OfContact) -> Row:
         nobody = {"id": str(row.contact_id), "email": None, "firstName": None, "lastName": None}
         return self._found.get(row.contact_id, nobody)
-
-
-def _enrollment(enrollment: Enrollment, contact: Row) -> Row:
-    return {
-        "id": str(enrollment.id),
-        "campaignId": str(enrollment.campaign_id),
-        "version": enrollment.version.number,
-        "contact": contact,
-        "status": enrollment.status.upper(),
-        "eventId": _id(enrollment.event_id),
-        "step": enrollment.step or None,
-        "wakeAt": _moment(enrollment.wake_at),
-        "awaits": enrollment.awaited_event or None,
-        "startedAt": iso_millis(enrollment.started_at),
-        "endedAt": _moment(enrollment.ended_at),
-        "endReason": enrollment.end_reason or None,
-        "isTest": enrollment.is_test,
-        "error": enrollment.error or None,
-    }
-
-
-def _decision(decision: Decision, contact: Row, names: dict[UUID, str]) -> Row:
-    return {
-        "id": str(decision.id),
-        "kind": decision.kind.upper(),
-        "reason": decision.reason or None,
-        "detail": decision.detail,
-        "step": decision.step or None,
-        "campaigns": [{"id": str(one), "name": names.get(one)} for one in decision.campaign_ids],
-        "contact": contact,
-        "runId": _id(decision.enrollment_id),
-        "messageId": _id(decision.message_id),
-        "eventId": _id(decision.event_id),
-        "decidedAt": iso_millis(decision.decided_at),
-    }
 
 
 def _message(message: Message, contact: Row) -> Row:
@@ -344,82 +158,6 @@ def submission_rows(workspace_id: UUID, submissions: Sequence[FormSubmission]) -
         }
         for submission in submissions
     ]
-
-
-# Traces ------------------------------------------------------------------------------------------------------
-
-
-def trace(found: Trace) -> Row:
-    """Return what an event caused."""
-    event = found.event
-    workspace_id = event.workspace_id
-    people = briefs(workspace_id, [found.contact_id] if found.contact_id else [])
-    return {
-        "id": str(event.id),
-        "type": event.name,
-        "timestamp": iso_millis(event.occurred_at),
-        "receivedAt": iso_millis(event.received_at),
-        "schema": {
-            "definitionId": _id(found.schema.definition_id),
-            "isDeclared": found.schema.is_declared,
-            "problems": found.schema.problems,
-        },
-        "contact": {
-            "resolved": found.resolved.upper(),
-            "cameWith": _id(event.contact_id),
-            "contact": people.get(found.contact_id) if found.contact_id else None,
-        },
-        "effects": {
-            "state": found.state.upper(),
-            "parked": [
-                {
-                    "effect": parked.effect,
-                    "subject": parked.subject,
-                    "error": parked.error,
-                    "at": iso_millis(parked.created_at),
-                }
-                for parked in found.parked
-            ],
-        },
-        "scores": [
-            {
-                "rule": {"id": str(entry.rule_id), "name": rule or None},
-                "points": json_number(entry.points),
-                "counts": not entry.is_superseded,
-                "at": iso_millis(entry.created_at),
-            }
-            for entry, rule in found.scores
-        ],
-        "segments": [_move(one) for one in found.derived_events if one.name in _MOVES],
-        "consequences": [_consequence(one) for one in found.derived_events],
-        "runs": enrollment_rows(workspace_id, found.enrollments),
-        "decisions": decision_rows(workspace_id, found.decisions),
-        "messages": message_rows(workspace_id, found.messages),
-    }
-
-
-_MOVES = ("segment.entered", "segment.exited")
-
-
-def _move(event: Event) -> Row:
-    named = event.properties
-    return {
-        "segment": {"id": named.get("segmentId"), "name": named.get("segmentName")},
-        "entered": event.name == "segment.entered",
-        "eventId": str(event.id),
-        "at": iso_millis(event.occurred_at),
-    }
-
-
-def _consequence(event: Event) -> Row:
-    return {
-        "id": str(event.id),
-        "type": event.name,
-        "metadata": event.properties,
-        "causeId": str(event.cause_id),
-        "timestamp": iso_millis(event.occurred_at),
-        "recordedAt": iso_millis(event.received_at),
-    }
 
 
 # Contacts ----------------------------------------------------------------------------------------------------

@@ -2,26 +2,9 @@
 
 from django.urls import path
 
-from campaigns.api.views.campaigns import (
-    ActivateView,
-    ArchiveView,
-    BroadcastsView,
-    BroadcastView,
-    CampaignViewSet,
-    CancelBroadcastView,
-    ExecuteView,
-    FinishView,
-    PauseView,
-    ReportView,
-    ResumeView,
-    VersionsView,
-)
-from campaigns.api.views.enrollments import (
-    CampaignDecisionViewSet,
-    ContactDecisionViewSet,
-    EnrollmentViewSet,
-    TraceView,
-)
+from campaigns.api.views.broadcasts import BroadcastViewSet
+from campaigns.api.views.campaigns import CampaignViewSet, VersionViewSet
+from campaigns.api.views.enrollments import CampaignDecisionViewSet, ContactDecisionViewSet, EnrollmentViewSet
 from campaigns.api.views.forms import FormViewSet, SubmissionsView
 from campaigns.api.views.messages import MessageViewSet, SettleView
 from campaigns.api.views.policy import ChannelsView, ChannelView, SigningSecretView, SuppressionViewSet
@@ -31,6 +14,8 @@ from campaigns.api.views.templates import (
     TemplateTryOutView,
     TemplateViewSet,
 )
+from campaigns.api.views.traces import TraceViewSet
+from workspaces.api.routers import Router
 
 _WORKSPACE = "workspaces/<str:workspace_id>"
 _CAMPAIGNS = f"{_WORKSPACE}/campaigns"
@@ -43,41 +28,19 @@ _FORMS = f"{_WORKSPACE}/forms"
 _FORM = f"{_FORMS}/<str:form_id>"
 _CHANNELS = f"{_WORKSPACE}/channels"
 
+router = Router()
+router.register(_CAMPAIGNS, CampaignViewSet, "campaign")
+router.register(f"{_CAMPAIGN}/broadcasts", BroadcastViewSet, "campaign-broadcast")
+router.register(f"{_CAMPAIGN}/versions", VersionViewSet, "campaign-version")
+router.register(f"{_CAMPAIGN}/runs", EnrollmentViewSet, "campaign-run")
+router.register(f"{_CAMPAIGN}/decisions", CampaignDecisionViewSet, "campaign-decision")
+router.register(
+    f"{_WORKSPACE}/contacts/<str:contact_id>/decisions", ContactDecisionViewSet, "contact-decision"
+)
+router.register(f"{_WORKSPACE}/events", TraceViewSet, "event")
+
 urlpatterns = [
-    path(_CAMPAIGNS, CampaignViewSet.as_view({"get": "list", "post": "create"}), name="campaigns"),
-    path(
-        _CAMPAIGN,
-        CampaignViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
-        name="campaign",
-    ),
-    path(f"{_CAMPAIGN}/activate", ActivateView.as_view(), name="campaign-activate"),
-    path(f"{_CAMPAIGN}/pause", PauseView.as_view(), name="campaign-pause"),
-    path(f"{_CAMPAIGN}/resume", ResumeView.as_view(), name="campaign-resume"),
-    path(f"{_CAMPAIGN}/finish", FinishView.as_view(), name="campaign-finish"),
-    path(f"{_CAMPAIGN}/archive", ArchiveView.as_view(), name="campaign-archive"),
-    path(f"{_CAMPAIGN}/execute", ExecuteView.as_view(), name="campaign-execute"),
-    path(f"{_CAMPAIGN}/broadcasts", BroadcastsView.as_view(), name="campaign-broadcasts"),
-    path(f"{_CAMPAIGN}/broadcasts/<str:broadcast_id>", BroadcastView.as_view(), name="campaign-broadcast"),
-    path(
-        f"{_CAMPAIGN}/broadcasts/<str:broadcast_id>/cancel",
-        CancelBroadcastView.as_view(),
-        name="campaign-broadcast-cancel",
-    ),
-    path(f"{_CAMPAIGN}/versions", VersionsView.as_view(), name="campaign-versions"),
-    path(f"{_CAMPAIGN}/report", ReportView.as_view(), name="campaign-report"),
-    path(f"{_CAMPAIGN}/runs", EnrollmentViewSet.as_view({"get": "list"}), name="campaign-runs"),
-    path(
-        f"{_CAMPAIGN}/runs/<str:run_id>", EnrollmentViewSet.as_view({"get": "retrieve"}), name="campaign-run"
-    ),
-    path(
-        f"{_CAMPAIGN}/decisions", CampaignDecisionViewSet.as_view({"get": "list"}), name="campaign-decisions"
-    ),
-    path(
-        f"{_WORKSPACE}/contacts/<str:contact_id>/decisions",
-        ContactDecisionViewSet.as_view({"get": "list"}),
-        name="contact-decisions",
-    ),
-    path(f"{_WORKSPACE}/events/<str:event_id>/trace", TraceView.as_view(), name="event-trace"),
+    *router.urls,
     path(_MESSAGES, MessageViewSet.as_view({"get": "list", "post": "create"}), name="messages"),
     path(f"{_MESSAGES}/<str:message_id>", MessageViewSet.as_view({"get": "retrieve"}), name="message"),
     path(f"{_MESSAGES}/<str:message_id>/settle", SettleView.as_view(), name="message-settle"),

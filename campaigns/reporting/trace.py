@@ -20,6 +20,7 @@ from scoring.models import ScoreEntry, ScoringRule
 
 MAX_ROWS = 1_000
 """Most rows of each kind in a trace."""
+_SEGMENT_MOVES = ("segment.entered", "segment.exited")
 
 
 class ContactResolution(StrEnum):
@@ -70,6 +71,11 @@ class Trace:
     decisions: list[Decision]
     messages: list[Message]
     campaigns: dict[UUID, str]
+
+    @property
+    def segment_moves(self) -> list[Event]:
+        """Return the derived events that say which segments the contact entered or left."""
+        return [event for event in self.derived_events if event.name in _SEGMENT_MOVES]
 
 
 def trace_event(event: Event) -> Trace:

@@ -60,7 +60,7 @@ def rows() -> list[str]:
                 for need in view.needs
                 if need.method == method and need.action in ("", methods[method])
             )
-            cells = _path(route), method, _spelled(view.scopes.get(method, "")), needs
+            cells = _path(route), method, _spelled(view.scopes_of(method, methods[method]) or ""), needs
             lines.append("| " + " | ".join(cell or "—" for cell in cells) + " |")
     return lines
 
@@ -91,7 +91,7 @@ def test_the_document_has_every_route_as_the_code_asks_for_it():
 def test_no_route_is_open_to_any_credential_by_oversight(found):
     route, view, methods = found
     for method in methods:
-        scopes = view.scopes.get(method, "")
+        scopes = view.scopes_of(method, methods[method]) or ""
         if not scopes and (_path(route), method) not in OPEN:
             pytest.fail(f"{method} {route} needs no scope")
         assert set(scopes.split()) <= SCOPES.keys()
@@ -104,7 +104,7 @@ def native() -> Iterator[tuple[str, str, str]]:
     for route, view, methods in views():
         if route.startswith("api/workspaces"):
             for method in sorted(methods):
-                for scope in view.scopes.get(method, "").split():
+                for scope in (view.scopes_of(method, methods[method]) or "").split():
                     yield route, method, scope
 
 

@@ -15,7 +15,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Empty, Request, WrappedAttributeError
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rest_framework.viewsets import GenericViewSet
+from rest_framework.viewsets import ViewSetMixin
 
 from config.db.connection_slots import belongs_to
 from config.http.json import LeanJSONRenderer, StrictJSONParser
@@ -78,7 +78,7 @@ class ErrorTableMixin(APIView):
     metadata_class: Any = None
     error_table: ClassVar[ErrorTable]
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> ApiRequest:
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """Return the request as the view's handlers take it."""
         return ApiRequest(
             request,
@@ -135,13 +135,16 @@ class ErrorTableMixin(APIView):
 class WorkspaceAccess(ErrorTableMixin):
     """A view of one workspace: authenticated, allowed and within its rate before the handler runs.
 
-    `scopes` maps a method to the scopes it needs, divided by spaces; `needs` are those that depend on what is
-    asked for, which the handler looks at (`need`). The workspace is named by the URL's `workspace_kwarg`; a
+    `scope` is the field that it reads (`campaigns:read`) and writes (`campaigns:write`); where that is not all,
+    `scopes` maps a method, or `action_scopes` a viewset's action, to the scopes it needs, divided by spaces. `needs`
+    are those that depend on what is asked for, which the handler looks at (`need`). The workspace is named by the URL's `workspace_kwarg`; a
     route without it means the credential's own. `vendor_rate` is what `rate_limit="vendor"` stands for.
     A POST with an Idempotency-Key is answered once, unless `repeats_harmlessly` says why that needs no key.
     """
 
+    scope: ClassVar[str] = ""
     scopes: ClassVar[Mapping[str, str]] = {}
+    action_scopes: ClassVar[Mapping[str, str]] = {}
     needs: ClassVar[Sequence[Need]] = ()
     workspace_kwarg: ClassVar[str] = "workspace_id"
     vendor_rate: ClassVar[str] = ""
@@ -181,8 +184,16 @@ class WorkspaceAccess(ErrorTableMixin):
         return answer
 
     def required_scope(self, request: Request) -> str | None:
-        """Return the scope that this request needs, None for any credential of the workspace."""
-        return self.scopes.get("GET" if request.method == "HEAD" else request.method or "")
+        """Return the scopes that this request needs, None for any credential of the workspace."""
+        action = getattr(self, "action", "")
+        return None if action is None else self.scopes_of(request.method or "", action)
+
+    @classmethod
+    def scopes_of(cls, method: str, action: str = "") -> str | None:
+        """Return the scopes that a method needs, of a viewset with its action; None: any credential's."""
+        method = "GET" if method == "HEAD" else method
+        own = f"{cls.scope}:{'read' if method == 'GET' else 'write'}" if cls.scope else None
+        return cls.action_scopes.get(action, cls.scopes.get(method, own))
 
     def need(self, need: Need, only: Collection[str] | None = None) -> None:
         """Raise AccessDenied unless the request's credential has what one of `needs` asks for; `only` these of it."""
@@ -239,7 +250,7 @@ class WorkspaceGenericView(WorkspaceAccess, GenericAPIView[Any]):
     """A generic view of one workspace."""
 
 
-class WorkspaceViewSet(WorkspaceAccess, GenericViewSet[Any]):
+class WorkspaceViewSet(ViewSetMixin, WorkspaceAccess, GenericAPIView[Any]):
     """A viewset of one workspace."""
 
 

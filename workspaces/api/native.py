@@ -31,7 +31,8 @@ _AUTHENTICATION: Any = (BearerAuthentication, QueryKeyAuthentication, SessionAut
 class KnownParameters(WorkspaceAccess):
     """A view that reads nothing past a parameter that it does not know: a list would be another than was asked for.
 
-    `parameters` are those of its list, or of its only GET, as the document has them; filters add their own.
+    `parameters` are those of its list, or of its only GET, as the document has them; filters add their own. Those of
+    another action of a viewset are its decorator's: `@action(…, parameters=[…])`.
     """
 
     parameters: ClassVar[Sequence[OpenApiParameter]] = ()
@@ -47,7 +48,7 @@ class KnownParameters(WorkspaceAccess):
     def known_parameters(self) -> set[str]:
         """Return the names of what the address may ask for here."""
         if getattr(self, "action", "list") != "list":
-            return {QUERY_KEY}
+            return {QUERY_KEY, *(parameter.name for parameter in vars(self).get("parameters", ()))}
         filters = getattr(self, "filterset_class", None)
         names = filters.get_filters() if filters is not None else ()
         return {QUERY_KEY, *(parameter.name for parameter in self.parameters), *names}

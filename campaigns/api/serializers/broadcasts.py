@@ -6,9 +6,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
-from workspaces.api.strict import (
-    KnownKeysSerializer,
-)
+from workspaces.api.strict import KnownKeysSerializer
 
 MAX_CONTACTS = 10_000
 
@@ -37,19 +35,33 @@ class BroadcastChangeSerializer(serializers.Serializer[Any]):
     by = serializers.CharField(allow_null=True, help_text="who, if that is known")
     dueAt = MillisecondsField(allow_null=True, help_text="when it was to start from then on")
 
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return it as it is stored."""
+        change: dict[str, Any] = instance
+        return change
+
+
+class _LengthField(serializers.IntegerField):
+    def to_representation(self, value: Any) -> int:
+        return len(value)
+
 
 class BroadcastSerializer(serializers.Serializer[Any]):
     """A start for many, and how far it is."""
 
     id = serializers.UUIDField()
-    segmentId = serializers.UUIDField(allow_null=True)
-    contacts = serializers.IntegerField(allow_null=True, help_text="of a list: how many there are in it")
-    at = MillisecondsField()
-    taken = serializers.IntegerField(help_text="contacts that were let in, or not, so far")
-    finishedAt = MillisecondsField(allow_null=True)
-    cancelledAt = MillisecondsField(allow_null=True)
+    segmentId = serializers.UUIDField(source="segment_id", allow_null=True)
+    contacts = _LengthField(
+        source="contact_ids", allow_null=True, help_text="of a list: how many there are in it"
+    )
+    at = MillisecondsField(source="due_at")
+    taken = serializers.IntegerField(
+        source="processed_count", help_text="contacts that were let in, or not, so far"
+    )
+    finishedAt = MillisecondsField(source="finished_at", allow_null=True)
+    cancelledAt = MillisecondsField(source="cancelled_at", allow_null=True)
     changes = BroadcastChangeSerializer(many=True)
-    createdAt = MillisecondsField()
+    createdAt = MillisecondsField(source="created_at")
 
 
 @extend_schema_serializer(many=False)  # a page is one object

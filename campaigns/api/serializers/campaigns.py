@@ -1,5 +1,6 @@
 """Campaigns, their versions and their report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
@@ -7,11 +8,14 @@ from rest_framework import serializers
 
 from campaigns.api.choices import (
     DECISION_KINDS,
-    REASONS,
     SMALLINT_MAX,
     SMALLINT_MIN,
 )
-from campaigns.models import Campaign
+from campaigns.api.serializers.base import BatchSerializer, BlankAsNullField, ReasonField, UpperChoiceField
+from campaigns.journeys.lifecycle import open_enrollment_counts
+from campaigns.journeys.warnings import campaign_warnings, rule_warnings
+from campaigns.models import Campaign, CampaignVersion
+from campaigns.reporting.counters import campaign_counts
 from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
 from workspaces.api.strict import (
     UNKNOWN_KEY,
@@ -21,6 +25,15 @@ from workspaces.api.strict import (
     StrictIntegerField,
 )
 
+# What a definition has where nothing is written of it.
+EMPTY_DEFINITION: dict[str, Any] = {
+    "triggers": [],
+    "reentry": None,
+    "workflow": {"nodes": [], "edges": []},
+    "goal": None,
+    "exits": [],
+    "includesHistory": False,
+}
 _OF_CHANNELS = ("frequencyCap", "quietHours")
 
 _DEFINITION = {
@@ -169,7 +182,7 @@ class CampaignCountSerializer(serializers.Serializer[Any]):
     messages = serializers.IntegerField()
 
 
-class CampaignSerializer(serializers.Serializer[Any]):
+class CampaignSerializer(BatchSerializer):
     """A campaign, with the definition that is being written; what serves is the one last activated."""
 
     id = serializers.UUIDField()
@@ -179,28 +192,45 @@ class CampaignSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=Campaign.Status.choices)
     priority = serializers.IntegerField()
     sender = serializers.CharField()
-    replyTo = serializers.CharField()
-    triggers = serializers.ListField(child=ObjectField())
-    reentry = ObjectField(allow_null=True)
-    workflow = ObjectField()
-    goal = ObjectField(allow_null=True)
-    exits = serializers.ListField(child=ObjectField())
-    includesHistory = serializers.BooleanField()
-    version = serializers.IntegerField(allow_null=True, help_text="of what serves; null: never activated")
-    hasChanges = serializers.BooleanField(help_text="whether the definition here is not what serves")
-    error = serializers.CharField(
-        allow_null=True, help_text="why the campaign is parked: nothing enters until it is activated again"
+    replyTo = serializers.CharField(source="reply_to")
+    triggers = serializers.ListField(child=ObjectField(), source="definition.triggers")
+    reentry = ObjectField(allow_null=True, source="definition.reentry")
+    workflow = ObjectField(source="definition.workflow")
+    goal = ObjectField(allow_null=True, source="definition.goal")
+    exits = serializers.ListField(child=ObjectField(), source="definition.exits")
+    includesHistory = serializers.BooleanField(source="definition.includesHistory")
+    version = serializers.IntegerField(
+        source="version.number", allow_null=True, help_text="of what serves; null: never activated"
     )
-    startAt = MillisecondsField(allow_null=True)
-    endAt = MillisecondsField(allow_null=True)
-    activatedAt = MillisecondsField(allow_null=True)
-    createdAt = MillisecondsField()
-    updatedAt = MillisecondsField()
+    hasChanges = serializers.BooleanField(
+        source="has_changes", help_text="whether the definition here is not what serves"
+    )
+    error = BlankAsNullField(
+        help_text="why the campaign is parked: nothing enters until it is activated again"
+    )
+    startAt = MillisecondsField(source="starts_at", allow_null=True)
+    endAt = MillisecondsField(source="ends_at", allow_null=True)
+    activatedAt = MillisecondsField(source="activated_at", allow_null=True)
+    createdAt = MillisecondsField(source="created_at")
+    updatedAt = MillisecondsField(source="updated_at")
     warnings = serializers.ListField(
         child=serializers.CharField(),
         help_text="such as a step whose e-mail, no transactional one, has no link to unsubscribe",
     )
-    _count = CampaignCountSerializer()
+    _count = CampaignCountSerializer(source="counts")
+
+    def load(self, rows: Sequence[Campaign]) -> None:
+        """Add the counts by one statement, the warnings by one, and some for each campaign that has rules."""
+        counts = campaign_counts(rows[0].workspace_id, rows)
+        warnings = campaign_warnings(rows[0].workspace_id, rows)
+        for campaign in rows:
+            enrollments, messages = counts[campaign.id]
+            vars(campaign).update(
+                definition={**EMPTY_DEFINITION, **(campaign.draft or {})},
+                has_changes=campaign.version is None or campaign.version.definition != (campaign.draft or {}),
+                warnings=[*warnings[campaign.id], *rule_warnings(campaign)],
+                counts={"enrollments": enrollments, "messages": messages},
+            )
 
 
 class CampaignDefinitionSerializer(serializers.Serializer[Any]):
@@ -213,20 +243,37 @@ class CampaignDefinitionSerializer(serializers.Serializer[Any]):
     exits = serializers.ListField(child=ObjectField())
     includesHistory = serializers.BooleanField()
 
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Render a stored definition, in which parts may be missing."""
+        return super().to_representation({**EMPTY_DEFINITION, **instance})
 
-class VersionSerializer(serializers.Serializer[Any]):
+
+class VersionSerializer(BatchSerializer):
     """What a campaign did from one activation to the next, or what was tried out of a draft."""
 
     id = serializers.UUIDField()
-    version = serializers.IntegerField(allow_null=True, help_text="null: a draft that was tried out")
-    serves = serializers.BooleanField(help_text="whether it is what starts runs")
-    createdAt = MillisecondsField()
-    by = serializers.CharField(
-        allow_null=True, help_text="who activated it or tried it out, if that is known"
+    version = serializers.IntegerField(
+        source="number", allow_null=True, help_text="null: a draft that was tried out"
     )
-    retiredAt = MillisecondsField(allow_null=True, help_text="since when no event means anything to it")
-    openRuns = serializers.IntegerField(help_text="runs under way that keep to it, trials too")
+    serves = serializers.BooleanField(help_text="whether it is what starts runs")
+    createdAt = MillisecondsField(source="created_at")
+    by = BlankAsNullField(source="actor", help_text="who activated it or tried it out, if that is known")
+    retiredAt = MillisecondsField(
+        source="retired_at", allow_null=True, help_text="since when no event means anything to it"
+    )
+    openRuns = serializers.IntegerField(
+        source="open_enrollments", help_text="runs under way that keep to it, trials too"
+    )
     definition = CampaignDefinitionSerializer()
+
+    def load(self, rows: Sequence[CampaignVersion]) -> None:
+        """Add the number of open enrollments by one statement; versions come with their `campaign`."""
+        counts = open_enrollment_counts(rows[0].workspace_id, [version.id for version in rows])
+        for version in rows:
+            vars(version).update(
+                serves=version.id == version.campaign.version_id,
+                open_enrollments=counts.get(version.id, 0),
+            )
 
 
 @extend_schema_serializer(many=False)  # a page is one object
@@ -237,13 +284,18 @@ class VersionPageSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
+class _UpperKeysField(serializers.DictField):
+    def to_representation(self, value: Any) -> Any:
+        return {key.upper(): found for key, found in super().to_representation(value).items()}
+
+
 class StepCountSerializer(serializers.Serializer[Any]):
     """How often one thing was decided at a step."""
 
     step = serializers.CharField()
-    kind = serializers.ChoiceField(choices=DECISION_KINDS)
-    reason = serializers.ChoiceField(choices=REASONS, allow_null=True)
-    handle = serializers.CharField(allow_null=True, help_text="the way that a branch or a split sent them")
+    kind = UpperChoiceField(choices=DECISION_KINDS)
+    reason = ReasonField()
+    handle = BlankAsNullField(help_text="the way that a branch or a split sent them")
     count = serializers.IntegerField()
 
 
@@ -251,7 +303,7 @@ class MessageCountsSerializer(serializers.Serializer[Any]):
     """Messages of one channel."""
 
     total = serializers.IntegerField()
-    byStatus = serializers.DictField(child=serializers.IntegerField())
+    byStatus = serializers.DictField(child=serializers.IntegerField(), source="by_status")
     opened = serializers.IntegerField()
     clicked = serializers.IntegerField()
 
@@ -260,10 +312,14 @@ class ReportSerializer(serializers.Serializer[Any]):
     """What became of a campaign."""
 
     entered = serializers.IntegerField()
-    notEntered = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
-    runs = serializers.DictField(child=serializers.IntegerField(), help_text="by status")
+    notEntered = serializers.DictField(
+        source="not_entered", child=serializers.IntegerField(), help_text="by reason"
+    )
+    runs = _UpperKeysField(source="enrollments", child=serializers.IntegerField(), help_text="by status")
     ended = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
-    messages = serializers.DictField(child=MessageCountsSerializer(), help_text="by channel")
-    notSent = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
+    messages = _UpperKeysField(child=MessageCountsSerializer(), help_text="by channel")
+    notSent = serializers.DictField(
+        source="not_sent", child=serializers.IntegerField(), help_text="by reason"
+    )
     deferred = serializers.DictField(child=serializers.IntegerField(), help_text="by reason")
     steps = StepCountSerializer(many=True)

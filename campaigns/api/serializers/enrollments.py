@@ -1,22 +1,30 @@
 """Enrollments and decisions."""
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from campaigns.api.choices import (
-    DECISION_KINDS,
-    REASONS,
-    RUN_STATUSES,
+from campaigns.api.choices import DECISION_KINDS, RUN_STATUSES
+from campaigns.api.serializers.base import (
+    BlankAsNullField,
+    ContactRowsSerializer,
+    ReasonField,
+    UpperChoiceField,
+    contact_field,
 )
-from contacts.api.serializers import ContactBriefSerializer
+from campaigns.journeys.decisions import campaign_names
+from campaigns.models import Decision, Enrollment
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import (
     KnownKeysSerializer,
     ObjectField,
     StrictBooleanField,
 )
+
+MAX_DECISIONS = 1_000
 
 
 class NamedSerializer(serializers.Serializer[Any]):
@@ -26,52 +34,77 @@ class NamedSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True, help_text="null: it is gone")
 
 
-class EnrollmentSerializer(serializers.Serializer[Any]):
-    """A contact's way through a campaign."""
+class EnrollmentSerializer(ContactRowsSerializer):
+    """A contact's way through a campaign; it comes with its `version`."""
 
     id = serializers.UUIDField()
-    campaignId = serializers.UUIDField()
+    campaignId = serializers.UUIDField(source="campaign_id")
     version = serializers.IntegerField(
-        allow_null=True, help_text="of the definition that it keeps to; null: a draft that is tried out"
+        source="version.number",
+        allow_null=True,
+        help_text="of the definition that it keeps to; null: a draft that is tried out",
     )
-    contact = ContactBriefSerializer()
-    status = serializers.ChoiceField(choices=RUN_STATUSES)
-    eventId = serializers.UUIDField(allow_null=True, help_text="what started it; null: somebody did")
-    step = serializers.CharField(allow_null=True, help_text="what comes next, or what it waits in")
-    wakeAt = MillisecondsField(allow_null=True, help_text="when it goes on by itself")
-    awaits = serializers.CharField(allow_null=True, help_text="the event that it waits for")
-    startedAt = MillisecondsField()
-    endedAt = MillisecondsField(allow_null=True)
-    endReason = serializers.CharField(
-        allow_null=True, help_text="as the decision has it, or what the workflow's own exit calls it"
+    contact = contact_field()
+    status = UpperChoiceField(choices=RUN_STATUSES)
+    eventId = serializers.UUIDField(
+        source="event_id", allow_null=True, help_text="what started it; null: somebody did"
     )
-    isTest = serializers.BooleanField()
-    error = serializers.CharField(allow_null=True, help_text="how its step failed the last time")
+    step = BlankAsNullField(help_text="what comes next, or what it waits in")
+    wakeAt = MillisecondsField(source="wake_at", allow_null=True, help_text="when it goes on by itself")
+    awaits = BlankAsNullField(source="awaited_event", help_text="the event that it waits for")
+    startedAt = MillisecondsField(source="started_at")
+    endedAt = MillisecondsField(source="ended_at", allow_null=True)
+    endReason = BlankAsNullField(
+        source="end_reason", help_text="as the decision has it, or what the workflow's own exit calls it"
+    )
+    isTest = serializers.BooleanField(source="is_test")
+    error = BlankAsNullField(help_text="how its step failed the last time")
 
 
-class DecisionSerializer(serializers.Serializer[Any]):
-    """One thing that was decided, also that nothing was to happen, and why."""
+class DecisionSerializer(ContactRowsSerializer):
+    """One thing that was decided, also that nothing was to happen, and why; it comes with its `campaign_set`."""
 
     id = serializers.UUIDField()
-    kind = serializers.ChoiceField(choices=DECISION_KINDS)
-    reason = serializers.ChoiceField(choices=REASONS, allow_null=True)
+    kind = UpperChoiceField(choices=DECISION_KINDS)
+    reason = ReasonField()
     detail = ObjectField()
-    step = serializers.CharField(allow_null=True)
+    step = BlankAsNullField()
     campaigns = NamedSerializer(
+        source="named_campaigns",
         many=True,
         help_text="one, but for what one event means alike to several; none of a message that is nobody's",
     )
-    contact = ContactBriefSerializer()
-    runId = serializers.UUIDField(allow_null=True)
-    messageId = serializers.UUIDField(allow_null=True)
-    eventId = serializers.UUIDField(allow_null=True)
-    decidedAt = MillisecondsField()
+    contact = contact_field()
+    runId = serializers.UUIDField(source="enrollment_id", allow_null=True)
+    messageId = serializers.UUIDField(source="message_id", allow_null=True)
+    eventId = serializers.UUIDField(source="event_id", allow_null=True)
+    decidedAt = MillisecondsField(source="decided_at")
+
+    def load(self, rows: Sequence[Decision]) -> None:
+        """Add the contacts by one statement, and the campaigns' names by one."""
+        super().load(rows)
+        ids = chain.from_iterable(decision.campaign_ids for decision in rows)
+        names = campaign_names(rows[0].workspace_id, ids)
+        for decision in rows:
+            named = [
+                {"id": campaign_id, "name": names.get(campaign_id)} for campaign_id in decision.campaign_ids
+            ]
+            vars(decision).update(named_campaigns=named)
 
 
 class EnrollmentDetailSerializer(EnrollmentSerializer):
-    """An enrollment with all that was decided on its way."""
+    """An enrollment with all that was decided on its way, the first first."""
 
-    decisions = DecisionSerializer(many=True)
+    decisions = DecisionSerializer(source="own_decisions", many=True)
+
+    def load(self, rows: Sequence[Enrollment]) -> None:
+        """Add the contacts, and the decisions of each enrollment."""
+        super().load(rows)
+        for enrollment in rows:
+            decisions = Decision.objects.in_workspace(enrollment.workspace_id).filter(
+                enrollment_id=enrollment.id
+            )
+            vars(enrollment).update(own_decisions=decisions.order_by("id")[:MAX_DECISIONS])
 
 
 @extend_schema_serializer(many=False)  # a page is one object
@@ -128,5 +161,5 @@ class ExecutedSerializer(serializers.Serializer[Any]):
     """Whether the contact got in."""
 
     entered = serializers.BooleanField()
-    reason = serializers.ChoiceField(choices=REASONS, allow_null=True, help_text="why not")
+    reason = ReasonField(help_text="why not")
     run = EnrollmentSerializer(allow_null=True)

@@ -4,29 +4,38 @@ from typing import Any
 
 from rest_framework import serializers
 
+from campaigns.api.presentation import message_rows
+from campaigns.api.serializers.base import UpperChoiceField
 from campaigns.api.serializers.enrollments import DecisionSerializer, EnrollmentSerializer, NamedSerializer
 from campaigns.api.serializers.messages import MessageRowSerializer
+from contacts.api.presentation import briefs
 from contacts.api.serializers import ContactBriefSerializer
 from workspaces.api.fields import MillisecondsField
-from workspaces.api.strict import (
-    ObjectField,
-)
+from workspaces.api.strict import ObjectField, json_number
 
 
 class TracedSchemaSerializer(serializers.Serializer[Any]):
     """The event held against the definition of its name, as it is now."""
 
-    definitionId = serializers.UUIDField(allow_null=True)
-    isDeclared = serializers.BooleanField()
+    definitionId = serializers.UUIDField(source="definition_id", allow_null=True)
+    isDeclared = serializers.BooleanField(source="is_declared")
     problems = serializers.DictField(child=serializers.CharField(), help_text="by property")
 
 
 class TracedContactSerializer(serializers.Serializer[Any]):
     """Whom the event is about, and how that was found."""
 
-    resolved = serializers.ChoiceField(choices=["NOBODY", "KNOWN", "CREATED", "MERGED"])
-    cameWith = serializers.UUIDField(allow_null=True, help_text="the contact that the event came with")
+    resolved = UpperChoiceField(choices=["NOBODY", "KNOWN", "CREATED", "MERGED"])
+    cameWith = serializers.UUIDField(
+        source="event.contact_id", allow_null=True, help_text="the contact that the event came with"
+    )
     contact = ContactBriefSerializer(allow_null=True, help_text="who that is now")
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Render a trace's contact; one statement, none for nobody."""
+        ids = [instance.contact_id] if instance.contact_id else []
+        contact = briefs(instance.event.workspace_id, ids).get(instance.contact_id)
+        return {**super().to_representation(instance), "contact": contact}
 
 
 class ParkedSerializer(serializers.Serializer[Any]):
@@ -35,23 +44,36 @@ class ParkedSerializer(serializers.Serializer[Any]):
     effect = serializers.CharField()
     subject = serializers.CharField()
     error = serializers.CharField()
-    at = MillisecondsField()
+    at = MillisecondsField(source="created_at")
 
 
 class TracedEffectsSerializer(serializers.Serializer[Any]):
     """How far the event's effects are."""
 
-    state = serializers.ChoiceField(choices=["APPLIED", "WAITING", "PARKED"])
+    state = UpperChoiceField(choices=["APPLIED", "WAITING", "PARKED"])
     parked = ParkedSerializer(many=True)
 
 
+class _PointsField(serializers.FloatField):
+    def to_representation(self, value: Any) -> Any:
+        return json_number(value)
+
+
 class TracedScoreSerializer(serializers.Serializer[Any]):
-    """What the event earned by one rule."""
+    """What the event earned by one rule: a ledger's entry, and the rule's name."""
 
     rule = NamedSerializer()
-    points = serializers.FloatField()
+    points = _PointsField()
     counts = serializers.BooleanField(help_text="false: past the rule's limit")
     at = MillisecondsField()
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Render an entry with the name of its rule, blank if the rule is gone."""
+        entry, name = instance
+        rule = {"id": entry.rule_id, "name": name or None}
+        return super().to_representation(
+            {"rule": rule, "points": entry.points, "counts": not entry.is_superseded, "at": entry.created_at}
+        )
 
 
 class TracedSegmentSerializer(serializers.Serializer[Any]):
@@ -62,31 +84,48 @@ class TracedSegmentSerializer(serializers.Serializer[Any]):
     eventId = serializers.UUIDField()
     at = MillisecondsField()
 
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Render an event of the system's about a segment."""
+        said = instance.properties
+        return super().to_representation(
+            {
+                "segment": {"id": said.get("segmentId"), "name": said.get("segmentName")},
+                "entered": instance.name == "segment.entered",
+                "eventId": instance.id,
+                "at": instance.occurred_at,
+            }
+        )
+
 
 class TracedConsequenceSerializer(serializers.Serializer[Any]):
     """An event of the system's that followed."""
 
     id = serializers.UUIDField()
-    type = serializers.CharField()
-    metadata = ObjectField()
-    causeId = serializers.UUIDField()
-    timestamp = MillisecondsField()
-    recordedAt = MillisecondsField()
+    type = serializers.CharField(source="name")
+    metadata = ObjectField(source="properties")
+    causeId = serializers.UUIDField(source="cause_id")
+    timestamp = MillisecondsField(source="occurred_at")
+    recordedAt = MillisecondsField(source="received_at")
+
+
+class _MessageListSerializer(serializers.ListSerializer[Any]):
+    def to_representation(self, data: Any) -> list[Any]:
+        return message_rows(data[0].workspace_id, data) if data else []
 
 
 class TraceSerializer(serializers.Serializer[Any]):
     """What one event caused."""
 
-    id = serializers.UUIDField()
-    type = serializers.CharField()
-    timestamp = MillisecondsField()
-    receivedAt = MillisecondsField()
+    id = serializers.UUIDField(source="event.id")
+    type = serializers.CharField(source="event.name")
+    timestamp = MillisecondsField(source="event.occurred_at")
+    receivedAt = MillisecondsField(source="event.received_at")
     schema = TracedSchemaSerializer()
-    contact = TracedContactSerializer()
-    effects = TracedEffectsSerializer()
+    contact = TracedContactSerializer(source="*")
+    effects = TracedEffectsSerializer(source="*")
     scores = TracedScoreSerializer(many=True)
-    segments = TracedSegmentSerializer(many=True)
-    consequences = TracedConsequenceSerializer(many=True)
-    runs = EnrollmentSerializer(many=True)
+    segments = TracedSegmentSerializer(source="segment_moves", many=True)
+    consequences = TracedConsequenceSerializer(source="derived_events", many=True)
+    runs = EnrollmentSerializer(source="enrollments", many=True)
     decisions = DecisionSerializer(many=True)
-    messages = MessageRowSerializer(many=True)
+    messages = _MessageListSerializer(child=MessageRowSerializer())

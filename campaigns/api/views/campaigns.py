@@ -7,34 +7,28 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api import presentation
 from campaigns.api.filters.campaigns import CampaignFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, event_of, page_of
-from campaigns.api.serializers.broadcasts import (
-    BroadcastBodySerializer,
-    BroadcastChangesSerializer,
-    BroadcastPageSerializer,
-    BroadcastSerializer,
-)
 from campaigns.api.serializers.campaigns import (
+    EMPTY_DEFINITION,
     CampaignBodySerializer,
     CampaignChangesSerializer,
     CampaignSerializer,
     ReportSerializer,
     VersionPageSerializer,
+    VersionSerializer,
 )
 from campaigns.api.serializers.enrollments import ExecuteBodySerializer, ExecutedSerializer
-from campaigns.errors import BroadcastNotFound, InvalidCampaign, InvalidDefinition, StartInPast
-from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
+from campaigns.errors import InvalidCampaign, InvalidDefinition
 from campaigns.journeys.definition import required_scopes
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     archive_campaign,
-    broadcast_campaign,
     create_campaign,
     delete_campaign,
     execute_campaign,
@@ -44,34 +38,28 @@ from campaigns.journeys.lifecycle import (
     start_trial,
     update_campaign,
 )
-from campaigns.models import Broadcast, Campaign, CampaignVersion, Enrollment
+from campaigns.models import Campaign, CampaignVersion, Enrollment
 from campaigns.reporting.report import campaign_report
-from config import clock
-from config.ids import NO_ID, parse_uuid
 from contacts.api.merges import asker
 from contacts.crud import get_contact
 from events.api.parameters import moment_parameter
-from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
 
-_SCOPES = {
-    "GET": "campaigns:read",
-    "POST": "campaigns:write",
-    "PATCH": "campaigns:write",
-    "DELETE": "campaigns:write",
-}
-_DONE = (
+DOES = (
     "messages:write contacts:write contacts:read events:write events:read segments:read",
     "that of these which what the campaign does needs, see below",
 )
-_DOES, _DOES_CHANGED = (Need(method, *_DONE) for method in ("POST", "PATCH"))
-_TO_SEGMENT = Need("POST", "segments:read", "`segmentId` is given")
-_TO_CONTACTS = Need("POST", "contacts:read", "`contactIds` are given")
-_OF_EVENT = Need("POST", "events:read", "`eventId` is given")
+"""Scopes of what a campaign does to contacts, as the arguments of a Need; a definition says which of them."""
+_CREATES = Need("POST", *DOES, action="create")
+_CHANGES = Need("PATCH", *DOES)
+_ACTIVATES = Need("POST", *DOES, action="activate")
+_EXECUTES = Need("POST", *DOES, action="execute")
+_OF_EVENT = Need("POST", "events:read", "`eventId` is given", action="execute")
 _FROM = Need("PATCH", "messages:write", "`sender` or `replyTo` is given")
-# The wire's names of what stands beside the definition.
+# The API's names of what stands beside the definition.
 _NAMES = {
     "name": "name",
     "description": "description",
@@ -91,6 +79,21 @@ _PERIOD = [
 ]
 
 
+def _status_action(operation_id: str) -> Callable[[Any], Any]:
+    """Make a viewset's method a POST without a body that answers with the campaign."""
+
+    def decorate(method: Any) -> Any:
+        schema = extend_schema(
+            operation_id=operation_id,
+            tags=["campaigns"],
+            request=None,
+            responses={200: CampaignSerializer, **WRITE_REFUSALS},
+        )
+        return schema(action(detail=True, methods=["post"])(method))
+
+    return decorate
+
+
 class CampaignViewSet(NativeViewSet):
     """The campaigns of a workspace."""
 
@@ -99,12 +102,18 @@ class CampaignViewSet(NativeViewSet):
     filterset_class = CampaignFilterSet
     pagination_class = None
     lookup_url_kwarg = "campaign_id"
-    scopes = _SCOPES
-    needs = (_DOES, _DOES_CHANGED, _FROM)
+    scope = "campaigns"
+    # The answer shows whom it is about.
+    action_scopes = {"execute": "campaigns:write contacts:read"}
+    needs = (_OF_EVENT, _CREATES, _CHANGES, _ACTIVATES, _EXECUTES, _FROM)
 
     def get_queryset(self) -> QuerySet[Campaign]:
         """Return the workspace's campaigns, oldest first."""
         return Campaign.objects.in_workspace(self.workspace.id).select_related("version").order_by("id")
+
+    def get_object(self) -> Campaign:
+        """Return the campaign of the address. Raises CampaignNotFound."""
+        return campaign_of(self.workspace, self.kwargs["campaign_id"])
 
     @extend_schema(
         operation_id="listCampaigns",
@@ -113,8 +122,7 @@ class CampaignViewSet(NativeViewSet):
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the campaigns, each with the number of its enrollments and messages."""
-        campaigns = list(self.filter_queryset(self.get_queryset()))
-        return Response(presentation.campaign_rows(self.workspace.id, campaigns))
+        return Response(CampaignSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
 
     @extend_schema(
         operation_id="createCampaign",
@@ -124,19 +132,19 @@ class CampaignViewSet(NativeViewSet):
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a campaign; it is a draft, in which something may be missing, until it is activated."""
-        wanted = read_body(CampaignBodySerializer, request)
-        definition = _definition(wanted, {})
-        self.need(_DOES, required_scopes(definition))
+        body = read_body(CampaignBodySerializer, request)
+        definition = _definition(body, {})
+        self.need(_CREATES, required_scopes(definition))
         with domain_errors_as_fields():
-            campaign = create_campaign(self.workspace, definition=definition, **_values(wanted))
-        return Response(presentation.campaign_row(campaign), status=201)
+            campaign = create_campaign(self.workspace, definition=definition, **_values(body))
+        return Response(CampaignSerializer(campaign).data, status=201)
 
     @extend_schema(
         operation_id="getCampaign", tags=["campaigns"], responses={200: CampaignSerializer, **READ_REFUSALS}
     )
     def retrieve(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Return a campaign with its definition."""
-        return Response(presentation.campaign_row(campaign_of(self.workspace, campaign_id)))
+        return Response(CampaignSerializer(self.get_object()).data)
 
     @extend_schema(
         operation_id="updateCampaign",
@@ -146,135 +154,47 @@ class CampaignViewSet(NativeViewSet):
     )
     def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Change what the body names; another definition serves once it is activated, and enrollments keep theirs."""
-        campaign = campaign_of(self.workspace, campaign_id)
-        wanted = read_body(CampaignChangesSerializer, request)
-        definition = _definition(wanted, campaign.draft)
-        self.need(_DOES_CHANGED, required_scopes(definition))
-        if not _SENDERS.isdisjoint(wanted):
+        campaign = self.get_object()
+        body = read_body(CampaignChangesSerializer, request)
+        definition = _definition(body, campaign.draft)
+        self.need(_CHANGES, required_scopes(definition))
+        if not _SENDERS.isdisjoint(body):
             self.need(_FROM)
         with domain_errors_as_fields():
-            campaign = update_campaign(self.workspace, campaign, definition=definition, **_values(wanted))
-        return Response(presentation.campaign_row(campaign))
+            campaign = update_campaign(self.workspace, campaign, definition=definition, **_values(body))
+        return Response(CampaignSerializer(campaign).data)
 
     @extend_schema(operation_id="deleteCampaign", tags=["campaigns"], responses={204: None, **WRITE_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Delete a draft that never served; what has served is archived."""
-        delete_campaign(self.workspace, campaign_of(self.workspace, campaign_id))
+        delete_campaign(self.workspace, self.get_object())
         return Response(status=204)
 
-
-class _StatusView(NativeAPIView):
-    """What starts or stops a campaign."""
-
-    scopes = {"POST": "campaigns:write"}
-
-    def moved(self, campaign_id: str, act: Callable[[Workspace, Campaign], Campaign]) -> Response:
-        """Act on the campaign of the address, and answer with it."""
-        refuse_body(self.request)
-        with domain_errors_as_fields():
-            campaign = act(self.workspace, campaign_of(self.workspace, campaign_id))
-        return Response(presentation.campaign_row(campaign))
-
-
-class VersionsView(NativeAPIView):
-    """What a campaign did, from one activation to the next."""
-
-    parameters = PAGE_PARAMETERS
-    scopes = _SCOPES
-
-    @extend_schema(
-        operation_id="listCampaignVersions",
-        tags=["campaigns"],
-        parameters=PAGE_PARAMETERS,
-        responses={200: VersionPageSerializer, **READ_REFUSALS},
-    )
-    def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """List a campaign's versions with their definitions, newest first, and the enrollments under way on each."""
-        campaign = campaign_of(self.workspace, campaign_id)
-        versions = CampaignVersion.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
-        page, following = page_of(request, versions)
-        return Response({"data": presentation.version_rows(campaign, page), "next": following})
-
-
-class ActivateView(_StatusView):
-    """Definitions that come to serve."""
-
-    needs = (_DOES,)
-
-    @extend_schema(
-        operation_id="activateCampaign",
-        tags=["campaigns"],
-        request=None,
-        responses={200: CampaignSerializer, **WRITE_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+    @_status_action("activateCampaign")
+    def activate(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Let the definition serve from now on; enrollments under way keep the one that they began with."""
-        self.need(_DOES, required_scopes(campaign_of(self.workspace, campaign_id).draft))
-        return self.moved(campaign_id, partial(activate_campaign, actor=asker(request)))
+        self.need(_ACTIVATES, required_scopes(self.get_object().draft))
+        return self._change_status(partial(activate_campaign, actor=asker(request)))
 
-
-class PauseView(_StatusView):
-    """Campaigns that stand still."""
-
-    @extend_schema(
-        operation_id="pauseCampaign",
-        tags=["campaigns"],
-        request=None,
-        responses={200: CampaignSerializer, **WRITE_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+    @_status_action("pauseCampaign")
+    def pause(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Let nothing start, and leave enrollments where they are."""
-        return self.moved(campaign_id, pause_campaign)
+        return self._change_status(pause_campaign)
 
-
-class ResumeView(_StatusView):
-    """Campaigns that go on."""
-
-    @extend_schema(
-        operation_id="resumeCampaign",
-        tags=["campaigns"],
-        request=None,
-        responses={200: CampaignSerializer, **WRITE_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+    @_status_action("resumeCampaign")
+    def resume(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Go on as before the pause; what was due meanwhile goes on at once."""
-        return self.moved(campaign_id, resume_campaign)
+        return self._change_status(resume_campaign)
 
-
-class FinishView(_StatusView):
-    """Campaigns that come to their end."""
-
-    @extend_schema(
-        operation_id="finishCampaign",
-        tags=["campaigns"],
-        request=None,
-        responses={200: CampaignSerializer, **WRITE_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+    @_status_action("finishCampaign")
+    def finish(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Let nothing start any more; enrollments go on to their end."""
-        return self.moved(campaign_id, finish_campaign)
+        return self._change_status(finish_campaign)
 
-
-class ArchiveView(_StatusView):
-    """Campaigns that are put away."""
-
-    @extend_schema(
-        operation_id="archiveCampaign",
-        tags=["campaigns"],
-        request=None,
-        responses={200: CampaignSerializer, **WRITE_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+    @_status_action("archiveCampaign")
+    def archive(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Put a campaign away for good: nothing starts, and enrollments end."""
-        return self.moved(campaign_id, archive_campaign)
-
-
-class ExecuteView(NativeAPIView):
-    """Campaigns started for one contact."""
-
-    # The answer shows whom it is about.
-    scopes = {"POST": "campaigns:write contacts:read"}
-    needs = (_OF_EVENT, _DOES)
+        return self._change_status(archive_campaign)
 
     @extend_schema(
         operation_id="executeCampaign",
@@ -282,134 +202,32 @@ class ExecuteView(NativeAPIView):
         request=ExecuteBodySerializer,
         responses={200: ExecutedSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+    @action(detail=True, methods=["post"])
+    def execute(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Start an enrollment for a contact, if the re-entry lets it in; `isTest` tries out what is written now."""
-        campaign = campaign_of(self.workspace, campaign_id)
-        wanted = read_body(ExecuteBodySerializer, request)
-        if wanted.get("eventId"):
+        campaign = self.get_object()
+        body = read_body(ExecuteBodySerializer, request)
+        if body.get("eventId"):
             self.need(_OF_EVENT)
-        self.need(_DOES, required_scopes(campaign.draft if wanted["isTest"] else _served(campaign)))
-        contact = get_contact(self.workspace.id, contact_of(self.workspace, wanted["contactId"]))
-        event = event_of(self.workspace, wanted.get("eventId"))
-        if wanted["isTest"]:
+        self.need(_EXECUTES, required_scopes(campaign.draft if body["isTest"] else served(campaign)))
+        contact = get_contact(self.workspace.id, contact_of(self.workspace, body["contactId"]))
+        event = event_of(self.workspace, body.get("eventId"))
+        if body["isTest"]:
             with domain_errors_as_fields():
                 entered = start_trial(
                     self.workspace,
                     campaign,
                     contact,
                     event=event,
-                    skips_waits=wanted["skipWaits"],
+                    skips_waits=body["skipWaits"],
                     actor=asker(request),
                 )
         else:
-            entered = execute_campaign(self.workspace, campaign, contact, event=event, key=wanted.get("key"))
-        enrollment = None
-        if entered.enrollment_id is not None:
-            enrollments = Enrollment.objects.in_workspace(self.workspace.id).select_related("version")
-            (enrollment,) = presentation.enrollment_rows(
-                self.workspace.id, [enrollments.get(id=entered.enrollment_id)]
-            )
-        return Response(
-            {"entered": enrollment is not None, "reason": entered.reason or None, "run": enrollment}
-        )
-
-
-class BroadcastsView(NativeAPIView):
-    """Campaigns started for many."""
-
-    parameters = PAGE_PARAMETERS
-    scopes = _SCOPES
-    needs = (_TO_SEGMENT, _TO_CONTACTS, _DOES)
-
-    @extend_schema(
-        operation_id="listBroadcasts",
-        tags=["campaigns"],
-        parameters=PAGE_PARAMETERS,
-        responses={200: BroadcastPageSerializer, **READ_REFUSALS},
-    )
-    def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """List a campaign's broadcasts, newest first, and how far they are."""
-        campaign = campaign_of(self.workspace, campaign_id)
-        broadcasts = Broadcast.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
-        page, following = page_of(request, broadcasts)
-        return Response({"data": [presentation.broadcast_row(one) for one in page], "next": following})
-
-    @extend_schema(
-        operation_id="broadcastCampaign",
-        tags=["campaigns"],
-        request=BroadcastBodySerializer,
-        responses={202: BroadcastSerializer, **WRITE_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Start enrollments for all who are in a segment, or for a list, now or at a moment; a worker does it."""
-        campaign = campaign_of(self.workspace, campaign_id)
-        wanted = read_body(BroadcastBodySerializer, request)
-        for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
-            if wanted.get(name) is not None:
-                self.need(need)
-        self.need(_DOES, required_scopes(_served(campaign)))
-        with domain_errors_as_fields():
-            broadcast = broadcast_campaign(
-                self.workspace, campaign, **_addressees(wanted), actor=asker(request)
-            )
-        return Response(presentation.broadcast_row(broadcast), status=202)
-
-
-class BroadcastView(NativeAPIView):
-    """One start for many."""
-
-    scopes = _SCOPES
-
-    @extend_schema(
-        operation_id="getBroadcast",
-        tags=["campaigns"],
-        responses={200: BroadcastSerializer, **READ_REFUSALS},
-    )
-    def get(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
-        """Return a broadcast, how far it is, and what was done to it."""
-        return Response(presentation.broadcast_row(_broadcast_of(self.workspace, campaign_id, broadcast_id)))
-
-    @extend_schema(
-        operation_id="moveBroadcast",
-        tags=["campaigns"],
-        request=BroadcastChangesSerializer,
-        responses={200: BroadcastSerializer, **WRITE_REFUSALS},
-    )
-    def patch(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
-        """Have a broadcast that has not begun start at another moment; one that has is a 409."""
-        broadcast = _broadcast_of(self.workspace, campaign_id, broadcast_id)
-        at = read_body(BroadcastChangesSerializer, request)["at"] or clock.now()
-        try:
-            broadcast = reschedule_broadcast(self.workspace.id, broadcast.id, at, actor=asker(request))
-        except StartInPast as error:
-            raise ValidationError({"at": [f"{error.message}."]}) from error
-        return Response(presentation.broadcast_row(broadcast))
-
-
-class CancelBroadcastView(NativeAPIView):
-    """Starts for many that are called off."""
-
-    scopes = {"POST": "campaigns:write"}
-
-    @extend_schema(
-        operation_id="cancelBroadcast",
-        tags=["campaigns"],
-        request=None,
-        responses={200: BroadcastSerializer, **WRITE_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
-        """Let a broadcast take nobody any more; enrollments that it started go on. A finished one is a 409."""
-        broadcast = _broadcast_of(self.workspace, campaign_id, broadcast_id)
-        refuse_body(request)
-        broadcast = cancel_broadcast(self.workspace.id, broadcast.id, actor=asker(request))
-        return Response(presentation.broadcast_row(broadcast))
-
-
-class ReportView(NativeAPIView):
-    """What became of a campaign."""
-
-    parameters = _PERIOD
-    scopes = _SCOPES
+            entered = execute_campaign(self.workspace, campaign, contact, event=event, key=body.get("key"))
+        enrollments = Enrollment.objects.in_workspace(self.workspace.id).select_related("version")
+        enrollment = enrollments.get(id=entered.enrollment_id) if entered.enrollment_id is not None else None
+        answer = {"entered": enrollment is not None, "reason": entered.reason, "run": enrollment}
+        return Response(ExecutedSerializer(answer).data)
 
     @extend_schema(
         operation_id="getCampaignReport",
@@ -417,18 +235,44 @@ class ReportView(NativeAPIView):
         parameters=_PERIOD,
         responses={200: ReportSerializer, **READ_REFUSALS},
     )
-    def get(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+    @action(detail=True, parameters=_PERIOD)
+    def report(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Count what was decided, by its reason, and what became of enrollments and messages; trials are left out."""
+        since, until = moment_parameter(request, "since"), moment_parameter(request, "until")
+        return Response(ReportSerializer(campaign_report(self.get_object(), since=since, until=until)).data)
+
+    def _change_status(self, change: Callable[[Workspace, Campaign], Campaign]) -> Response:
+        refuse_body(self.request)
+        with domain_errors_as_fields():
+            campaign = change(self.workspace, self.get_object())
+        return Response(CampaignSerializer(campaign).data)
+
+
+class VersionViewSet(NativeViewSet):
+    """The versions of a campaign: what it did, from one activation to the next."""
+
+    queryset = CampaignVersion.objects.none()
+    serializer_class = VersionSerializer
+    pagination_class = None
+    parameters = PAGE_PARAMETERS
+    scope = "campaigns"
+
+    @extend_schema(
+        operation_id="listCampaignVersions",
+        tags=["campaigns"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: VersionPageSerializer, **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """List a campaign's versions with their definitions, newest first, and the enrollments under way on each."""
         campaign = campaign_of(self.workspace, campaign_id)
-        found = campaign_report(
-            campaign, since=moment_parameter(request, "since"), until=moment_parameter(request, "until")
-        )
-        return Response(presentation.report(found))
+        page, following = page_of(request, campaign.versions.filter(workspace_id=self.workspace.id))
+        return Response(VersionPageSerializer({"data": page, "next": following}).data)
 
 
 @contextmanager
 def domain_errors_as_fields() -> Iterator[None]:
-    """Tell where in the body a fault is. Raises ValidationError."""
+    """Refuse a campaign by the body's fields that are wrong. Raises ValidationError."""
     wire = {field: name for name, field in _NAMES.items()}
     try:
         yield
@@ -438,42 +282,19 @@ def domain_errors_as_fields() -> Iterator[None]:
         raise ValidationError({wire.get(error.field, error.field): [error.message]}) from error
 
 
-def _served(campaign: Campaign) -> object:
+def served(campaign: Campaign) -> object:
     """Return the definition that serves, None if none does yet."""
     return campaign.version.definition if campaign.version is not None else None
 
 
-def _definition(wanted: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:
+def _definition(body: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the draft with what a body sets of it, None if it sets nothing."""
-    given = {name: wanted[name] for name in presentation.DEFINITION_KEYS if name in wanted}
+    given = {name: body[name] for name in EMPTY_DEFINITION if name in body}
     return {**draft, **given} if given else None
 
 
-def _values(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    values = {field: wanted[name] for name, field in _NAMES.items() if name in wanted}
+def _values(body: Mapping[str, Any]) -> dict[str, Any]:
+    values = {field: body[name] for name, field in _NAMES.items() if name in body}
     if values.get("description", "") is None:
         values["description"] = ""
     return values
-
-
-def _broadcast_of(workspace: Workspace, campaign_id: str, broadcast_id: str) -> Broadcast:
-    """Return a campaign's broadcast. Raises CampaignNotFound, BroadcastNotFound."""
-    campaign = campaign_of(workspace, campaign_id)
-    broadcasts = Broadcast.objects.filter(workspace_id=workspace.id, campaign_id=campaign.id)
-    broadcast = broadcasts.filter(id=parse_uuid(broadcast_id) or NO_ID).first()
-    if broadcast is None:
-        raise BroadcastNotFound
-    return broadcast
-
-
-def _addressees(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return whom a body means. What is no id is nobody's."""
-    more: dict[str, Any] = {"at": wanted.get("at")}
-    if (text := wanted.get("segmentId")) is not None:
-        segment_id = parse_uuid(text)
-        if segment_id is None:
-            raise InvalidCampaign("segmentId", "There is no such segment.")
-        more["segment_id"] = segment_id
-    if (texts := wanted.get("contactIds")) is not None:
-        more["contact_ids"] = [one for text in texts if (one := parse_uuid(text)) is not None]
-    return more

@@ -1,14 +1,12 @@
-"""What campaigns did: enrollments, decisions, and what one event caused."""
+"""What campaigns did: enrollments and decisions."""
 
 from functools import partial
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api import presentation
 from campaigns.api.filters.enrollments import DecisionFilterSet, EnrollmentFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, page_of
 from campaigns.api.serializers.enrollments import (
@@ -18,19 +16,15 @@ from campaigns.api.serializers.enrollments import (
     EnrollmentPageSerializer,
     EnrollmentSerializer,
 )
-from campaigns.api.serializers.traces import TraceSerializer
 from campaigns.errors import EnrollmentNotFound
 from campaigns.journeys.decisions import newest_decisions
 from campaigns.models import Decision, Enrollment
 from campaigns.models.enrollments import DecisionQuerySet
-from campaigns.reporting.trace import trace_event
 from config.ids import NO_ID, parse_uuid
 from contacts.identity.lookup import ids_of
-from events.models import Event
-from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS
 
-MOST_DECISIONS = 1_000
 # Each shows whom it is about, and what was seen of them.
 _SCOPES = {"GET": "campaigns:read contacts:read"}
 
@@ -61,7 +55,7 @@ class EnrollmentViewSet(NativeViewSet):
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List the enrollments of a campaign, newest first."""
         page, following = page_of(request, self.filter_queryset(self.get_queryset()))
-        return Response({"data": presentation.enrollment_rows(self.workspace.id, page), "next": following})
+        return Response(EnrollmentPageSerializer({"data": page, "next": following}).data)
 
     @extend_schema(
         operation_id="getCampaignRun",
@@ -73,14 +67,7 @@ class EnrollmentViewSet(NativeViewSet):
         enrollment = self.get_queryset().filter(id=parse_uuid(run_id) or NO_ID).first()
         if enrollment is None:
             raise EnrollmentNotFound
-        decisions = (
-            Decision.objects.in_workspace(self.workspace.id)
-            .filter(enrollment_id=enrollment.id)
-            .order_by("id")
-        )
-        (row,) = presentation.enrollment_rows(self.workspace.id, [enrollment])
-        decided = presentation.decision_rows(self.workspace.id, list(decisions[:MOST_DECISIONS]))
-        return Response({**row, "decisions": decided})
+        return Response(EnrollmentDetailSerializer(enrollment).data)
 
 
 class _DecisionViewSet(NativeViewSet):
@@ -109,7 +96,7 @@ class CampaignDecisionViewSet(_DecisionViewSet):
         """List what was decided about a campaign, newest first: also who did not get in or got nothing, and why."""
         newest = partial(newest_decisions, campaign_of(self.workspace, campaign_id))
         page, following = page_of(request, self.filter_queryset(self.get_queryset()), newest)
-        return Response({"data": presentation.decision_rows(self.workspace.id, page), "next": following})
+        return Response(DecisionPageSerializer({"data": page, "next": following}).data)
 
 
 class ContactDecisionViewSet(_DecisionViewSet):
@@ -126,22 +113,4 @@ class ContactDecisionViewSet(_DecisionViewSet):
         ids = ids_of(self.workspace.id, contact_of(self.workspace, contact_id))
         rows = self.filter_queryset(self.get_queryset()).filter(contact_id__in=ids)
         page, following = page_of(request, rows)
-        return Response({"data": presentation.decision_rows(self.workspace.id, page), "next": following})
-
-
-class TraceView(NativeAPIView):
-    """What one event caused."""
-
-    scopes = {
-        "GET": "events:read contacts:read scoring:read segments:read campaigns:read messages:read",
-    }
-
-    @extend_schema(
-        operation_id="traceEvent", tags=["events"], responses={200: TraceSerializer, **READ_REFUSALS}
-    )
-    def get(self, request: Request, workspace_id: str, event_id: str) -> Response:
-        """Return how an event was read, whom it is about, and all that followed from it, each with its time."""
-        event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
-        if event is None:
-            raise NotFound
-        return Response(presentation.trace(trace_event(event)))
+        return Response(DecisionPageSerializer({"data": page, "next": following}).data)

@@ -1,0 +1,144 @@
+"""Broadcasts: campaigns started for many contacts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, page_of
+from campaigns.api.serializers.broadcasts import (
+    BroadcastBodySerializer,
+    BroadcastChangesSerializer,
+    BroadcastPageSerializer,
+    BroadcastSerializer,
+)
+from campaigns.api.views.campaigns import DOES, domain_errors_as_fields, served
+from campaigns.errors import BroadcastNotFound, InvalidCampaign, StartInPast
+from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
+from campaigns.journeys.definition import required_scopes
+from campaigns.journeys.lifecycle import broadcast_campaign
+from campaigns.models import Broadcast
+from config import clock
+from config.ids import NO_ID, parse_uuid
+from contacts.api.merges import asker
+from workspaces.api.native import NativeViewSet
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
+from workspaces.scopes import Need
+
+_TO_SEGMENT = Need("POST", "segments:read", "`segmentId` is given", action="create")
+_TO_CONTACTS = Need("POST", "contacts:read", "`contactIds` are given", action="create")
+_STARTS = Need("POST", *DOES, action="create")
+
+
+class BroadcastViewSet(NativeViewSet):
+    """The broadcasts of a campaign."""
+
+    queryset = Broadcast.objects.none()
+    serializer_class = BroadcastSerializer
+    pagination_class = None
+    lookup_url_kwarg = "broadcast_id"
+    parameters = PAGE_PARAMETERS
+    scope = "campaigns"
+    needs = (_TO_SEGMENT, _TO_CONTACTS, _STARTS)
+
+    def get_queryset(self) -> QuerySet[Broadcast]:
+        """Return the campaign's broadcasts. Raises CampaignNotFound."""
+        campaign = campaign_of(self.workspace, self.kwargs["campaign_id"])
+        return Broadcast.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
+
+    def get_object(self) -> Broadcast:
+        """Return the broadcast of the address. Raises CampaignNotFound, BroadcastNotFound."""
+        broadcast = self.get_queryset().filter(id=parse_uuid(self.kwargs["broadcast_id"]) or NO_ID).first()
+        if broadcast is None:
+            raise BroadcastNotFound
+        return broadcast
+
+    @extend_schema(
+        operation_id="listBroadcasts",
+        tags=["campaigns"],
+        parameters=PAGE_PARAMETERS,
+        responses={200: BroadcastPageSerializer, **READ_REFUSALS},
+    )
+    def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """List a campaign's broadcasts, newest first, and how far they are."""
+        page, following = page_of(request, self.get_queryset())
+        return Response(BroadcastPageSerializer({"data": page, "next": following}).data)
+
+    @extend_schema(
+        operation_id="broadcastCampaign",
+        tags=["campaigns"],
+        request=BroadcastBodySerializer,
+        responses={202: BroadcastSerializer, **WRITE_REFUSALS},
+    )
+    def create(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
+        """Start enrollments for all who are in a segment, or for a list, now or at a moment; a worker does it."""
+        campaign = campaign_of(self.workspace, campaign_id)
+        body = read_body(BroadcastBodySerializer, request)
+        for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
+            if body.get(name) is not None:
+                self.need(need)
+        self.need(_STARTS, required_scopes(served(campaign)))
+        with domain_errors_as_fields():
+            broadcast = broadcast_campaign(
+                self.workspace, campaign, **_addressees(body), actor=asker(request)
+            )
+        return Response(BroadcastSerializer(broadcast).data, status=202)
+
+    @extend_schema(
+        operation_id="getBroadcast",
+        tags=["campaigns"],
+        responses={200: BroadcastSerializer, **READ_REFUSALS},
+    )
+    def retrieve(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
+        """Return a broadcast, how far it is, and what was done to it."""
+        return Response(BroadcastSerializer(self.get_object()).data)
+
+    @extend_schema(
+        operation_id="moveBroadcast",
+        tags=["campaigns"],
+        request=BroadcastChangesSerializer,
+        responses={200: BroadcastSerializer, **WRITE_REFUSALS},
+    )
+    def partial_update(
+        self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str
+    ) -> Response:
+        """Have a broadcast that has not begun start at another moment; one that has is a 409."""
+        broadcast = self.get_object()
+        at = read_body(BroadcastChangesSerializer, request)["at"] or clock.now()
+        try:
+            broadcast = reschedule_broadcast(self.workspace.id, broadcast.id, at, actor=asker(request))
+        except StartInPast as error:
+            raise ValidationError({"at": [f"{error.message}."]}) from error
+        return Response(BroadcastSerializer(broadcast).data)
+
+    @extend_schema(
+        operation_id="cancelBroadcast",
+        tags=["campaigns"],
+        request=None,
+        responses={200: BroadcastSerializer, **WRITE_REFUSALS},
+    )
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
+        """Let a broadcast take nobody any more; enrollments that it started go on. A finished one is a 409."""
+        broadcast = self.get_object()
+        refuse_body(request)
+        broadcast = cancel_broadcast(self.workspace.id, broadcast.id, actor=asker(request))
+        return Response(BroadcastSerializer(broadcast).data)
+
+
+def _addressees(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return whom a body means, as broadcast_campaign takes it; a text that is no id is nobody's."""
+    values: dict[str, Any] = {"at": body.get("at")}
+    if (text := body.get("segmentId")) is not None:
+        values["segment_id"] = parse_uuid(text)
+        if values["segment_id"] is None:
+            raise InvalidCampaign("segmentId", "There is no such segment.")
+    if (texts := body.get("contactIds")) is not None:
+        ids = map(parse_uuid, texts)
+        values["contact_ids"] = [contact_id for contact_id in ids if contact_id is not None]
+    return values

@@ -1,0 +1,36 @@
+"""Traces: what one event caused."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api.serializers.traces import TraceSerializer
+from campaigns.reporting.trace import trace_event
+from config.ids import NO_ID, parse_uuid
+from events.models import Event
+from workspaces.api.native import NativeViewSet
+from workspaces.api.strict import READ_REFUSALS
+
+
+class TraceViewSet(NativeViewSet):
+    """The traces of events."""
+
+    queryset = Event.objects.none()
+    serializer_class = TraceSerializer
+    lookup_url_kwarg = "event_id"
+    scopes = {
+        "GET": "events:read contacts:read scoring:read segments:read campaigns:read messages:read",
+    }
+
+    @extend_schema(
+        operation_id="traceEvent", tags=["events"], responses={200: TraceSerializer, **READ_REFUSALS}
+    )
+    @action(detail=True)
+    def trace(self, request: Request, workspace_id: str, event_id: str) -> Response:
+        """Return how an event was read, whom it is about, and all that followed from it, each with its time."""
+        event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
+        if event is None:
+            raise NotFound
+        return Response(TraceSerializer(trace_event(event)).data)
