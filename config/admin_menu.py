@@ -23,7 +23,7 @@ def _pages(*pages: tuple[str, str, str]) -> list[dict[str, Any]]:
 
 def _may_open(model: str, request: HttpRequest) -> bool:
     """Tell whether the user may open a model's list; imported late, for it needs the apps to be loaded."""
-    return bool(import_string("workspaces.staff.base.may_open")(model, request))
+    return bool(import_string("workspaces.staff.pages.may_open")(model, request))
 
 
 NAVIGATION: list[dict[str, Any]] = [

@@ -398,7 +398,7 @@ UNFOLD: dict[str, Any] = {
     ],
     "STYLES": [lambda request: static("headrace/admin.css")],
     "SITE_URL": None,
-    "DASHBOARD_CALLBACK": "workspaces.staff.base.recent_actions",
+    "DASHBOARD_CALLBACK": "workspaces.staff.pages.recent_actions",
     "BORDER_RADIUS": "6px",
     "SIDEBAR": {
         "navigation": NAVIGATION,

@@ -11,7 +11,7 @@ from dialects.autosend import urls as autosend
 from dialects.leadpush import urls as leadpush
 from dialects.omnisend import urls as omnisend
 from dialects.suresend import urls as suresend
-from workspaces.staff.base import change_own_password, page_of_row
+from workspaces.staff.pages import change_own_password, page_of_row
 
 handler400 = "config.http.fallback.bad_request"
 handler404 = "config.http.fallback.page_not_found"

@@ -67,21 +67,13 @@ from contacts.search_text import LAST_CHARACTER, begins_with
 from contacts.signals import contacts_changed
 from contacts.tombstones import digests_of, erased_among
 from workspaces.models import Workspace
-from workspaces.staff.base import (
-    FixedRowsMixin,
-    OwnChoicesFilter,
-    ReadOnlyAdminMixin,
-    ServiceDeleteMixin,
-    WorkspaceFilter,
-    WorkspaceInline,
-    WorkspaceInlineFormSet,
-    WorkspaceModelAdmin,
-    WorkspaceModelForm,
-    chosen_workspace,
-    sections_for,
-    workspaces_searched,
-)
 from workspaces.staff.confirmation import SAMPLES, AffectedRows, Question, ask
+from workspaces.staff.filters import OwnChoicesFilter, WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.inlines import FixedRowsMixin, WorkspaceInline, WorkspaceInlineFormSet
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
+from workspaces.staff.sections import sections_for
+from workspaces.staff.workspace_choice import chosen_workspace, workspaces_searched
 
 # What a page waits for the rows of an erased person to be removed; the rest is the background's.
 ERASING_SECONDS = 2.0

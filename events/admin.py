@@ -51,20 +51,18 @@ from events.stream.queries import list_events, page_of
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from workspaces.models import Workspace
-from workspaces.staff.base import (
-    BoundedPaginator,
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.inlines import WorkspaceInline
+from workspaces.staff.model_admin import (
     ReadOnlyAdminMixin,
     RoleModelAdmin,
     ServiceDeleteMixin,
-    WorkspaceFilter,
-    WorkspaceInline,
     WorkspaceModelAdmin,
-    WorkspaceModelForm,
-    chosen_workspace,
-    sections_for,
-    shows,
-    workspaces_searched,
 )
+from workspaces.staff.pagination import BoundedPaginator
+from workspaces.staff.sections import sections_for, shows
+from workspaces.staff.workspace_choice import chosen_workspace, workspaces_searched
 
 SECTION_ROWS = 20
 NAME_CHOICES = 200

@@ -28,13 +28,10 @@ from scoring.errors import InvalidScoringRule
 from scoring.explanation import ScoreLine, explain_score
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.rules import delete_rule, rescore_rule, rule_warnings, save_rule, validate_rule
-from workspaces.staff.base import (
-    ReadOnlyAdminMixin,
-    WorkspaceFilter,
-    WorkspaceModelAdmin,
-    WorkspaceModelForm,
-    shows,
-)
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
+from workspaces.staff.sections import shows
 
 SECTION_ROWS = 50
 _DELETED_RULE = "(deleted rule)"

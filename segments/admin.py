@@ -43,19 +43,14 @@ from segments.models import Membership, MembershipPeriod, Segment
 from segments.rule_text import as_text, worded
 from segments.static_members_page import FilledMixin
 from workspaces.models import Workspace
-from workspaces.staff.base import (
-    COUNT_LIMIT,
-    ParkedFilter,
-    ReadOnlyAdminMixin,
-    ServiceDeleteMixin,
-    WorkspaceFilter,
-    WorkspaceModelAdmin,
-    WorkspaceModelForm,
-    admin_of,
-    chosen_workspace,
-    shows,
-)
 from workspaces.staff.confirmation import AffectedRows, Question, ask
+from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
+from workspaces.staff.pagination import COUNT_LIMIT
+from workspaces.staff.permissions import admin_of
+from workspaces.staff.sections import shows
+from workspaces.staff.workspace_choice import chosen_workspace
 
 SECTION_ROWS = 50
 SEGMENT_CHOICES = 200

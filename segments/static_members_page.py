@@ -21,7 +21,7 @@ from contacts.queries import with_details
 from segments.models import Membership, Segment
 from segments.static_members import MembersChanged, add_members, read_member_list, remove_members
 from workspaces.models import Workspace
-from workspaces.staff.base import admin_of
+from workspaces.staff.permissions import admin_of
 
 SHOWN_FOUND = 50
 SHOWN_MEMBERS = 50

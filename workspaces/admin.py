@@ -41,17 +41,11 @@ from workspaces.origins import MOST_ORIGINS, InvalidOrigin, parse_origins
 from workspaces.scopes import ALL_SCOPES, SCOPES
 from workspaces.services import KEY_PREFIX, add_member, is_only_owner, issue_api_key, revoke_api_key
 from workspaces.staff.access import RoleAccess, get_role_access
-from workspaces.staff.base import (
-    ReadOnlyAdminMixin,
-    RoleInline,
-    RoleModelAdmin,
-    StrictInlineFormSet,
-    StrictModelForm,
-    WorkspaceFilter,
-    WorkspaceModelAdmin,
-    WorkspaceModelForm,
-    admin_of,
-)
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.forms import StrictModelForm, WorkspaceModelForm
+from workspaces.staff.inlines import RoleInline, StrictInlineFormSet
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, RoleModelAdmin, WorkspaceModelAdmin
+from workspaces.staff.permissions import admin_of
 
 _SCOPE_CHOICES = [(scope, f"{scope} · {meaning}") for scope, meaning in SCOPES.items()]
 

@@ -19,7 +19,8 @@ from campaigns.models import Campaign, Decision
 from config.ids import parse_uuid
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
-from workspaces.staff.base import ReadOnlyAdminMixin, WorkspaceModelAdmin, chosen_workspace
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
+from workspaces.staff.workspace_choice import chosen_workspace
 
 CAMPAIGN_CHOICES = 200
 

@@ -52,16 +52,11 @@ from events.admin import event_link
 from events.models import Event, ParkedEffect
 from scoring.models import ScoreEntry
 from workspaces.models import Workspace
-from workspaces.staff.base import (
-    ParkedFilter,
-    ReadOnlyAdminMixin,
-    ServiceDeleteMixin,
-    WorkspaceFilter,
-    WorkspaceModelAdmin,
-    WorkspaceModelForm,
-    admin_of,
-)
 from workspaces.staff.confirmation import Question, ask
+from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
+from workspaces.staff.permissions import admin_of
 
 _EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
 _DRAFT_HELP = (

@@ -19,7 +19,9 @@ from campaigns.models import CampaignSet, Decision, Enrollment
 from campaigns.models.enrollments import DecisionQuerySet
 from campaigns.reasons import Reason
 from config.http.rendering import dumps
-from workspaces.staff.base import ReadOnlyAdminMixin, WorkspaceFilter, WorkspaceModelAdmin, chosen_workspace
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
+from workspaces.staff.workspace_choice import chosen_workspace
 
 SHOWN_DECISIONS = 200
 

@@ -16,13 +16,9 @@ from campaigns.messaging.public_links import public_url
 from campaigns.models import Form, FormSubmission, PendingConsent
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
-from workspaces.staff.base import (
-    ReadOnlyAdminMixin,
-    ServiceDeleteMixin,
-    WorkspaceFilter,
-    WorkspaceModelAdmin,
-    WorkspaceModelForm,
-)
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
 
 
 class FormForm(WorkspaceModelForm):

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.models import SentEmail
-from workspaces.staff.base import ReadOnlyAdminMixin, RoleModelAdmin
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, RoleModelAdmin
 
 SHOWN_HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post")
 

@@ -25,8 +25,10 @@ from campaigns.messaging.templates import check_template
 from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Template
 from config.errors import DomainError
-from workspaces.staff.base import ServiceDeleteMixin, WorkspaceFilter, WorkspaceModelAdmin, WorkspaceModelForm
 from workspaces.staff.confirmation import ask
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.model_admin import ServiceDeleteMixin, WorkspaceModelAdmin
 
 SHOWN_CHARACTERS = 80
 _PARTS = ("subject", "body", "text")

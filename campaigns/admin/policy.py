@@ -16,7 +16,9 @@ from campaigns.messaging.settings import add_suppression, check_channel, remove_
 from campaigns.messaging.suppressions import checked_address
 from campaigns.models import ChannelSettings, Suppression
 from config.values.emails import canonical_email
-from workspaces.staff.base import WorkspaceFilter, WorkspaceModelAdmin, WorkspaceModelForm
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.model_admin import WorkspaceModelAdmin
 
 _WRITTEN = (
     *("sender", "options", "requires_opt_in", "cap_count", "cap_hours", "quiet_from", "quiet_until"),

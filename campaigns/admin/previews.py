@@ -29,7 +29,7 @@ from config import clock, ids
 from config.errors import DomainError
 from contacts.models import Contact
 from events.models import Event
-from workspaces.staff.base import admin_of
+from workspaces.staff.permissions import admin_of
 
 
 class PreviewForm(ForContactForm):

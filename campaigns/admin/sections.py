@@ -15,7 +15,7 @@ from campaigns.models import Campaign, Decision, Message
 from contacts.identity.lookup import ids_of
 from contacts.models import Contact
 from events.models import Event
-from workspaces.staff.base import shows
+from workspaces.staff.sections import shows
 
 SECTION_ROWS = 20
 

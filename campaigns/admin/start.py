@@ -55,8 +55,8 @@ from contacts.models import Contact
 from events.models import Event
 from segments.models import Segment
 from workspaces.models import Workspace
-from workspaces.staff.base import admin_of
 from workspaces.staff.confirmation import Question, ask
+from workspaces.staff.permissions import admin_of
 
 SEGMENT_CHOICES = 1_000
 _ACTIVE, _PAUSED = Campaign.Status.ACTIVE, Campaign.Status.PAUSED

@@ -95,7 +95,7 @@ def test_events_are_found(staff, rows, query, found):
 
 
 def test_counts_stop_at_a_limit(staff, workspace, monkeypatch):
-    monkeypatch.setattr("workspaces.staff.base.COUNT_LIMIT", 5)
+    monkeypatch.setattr("workspaces.staff.pagination.COUNT_LIMIT", 5)
     fill(workspace, 7)
     response = staff.get(reverse("admin:events_event_changelist"))
     assert response.context["cl"].result_count == 5

@@ -10,7 +10,7 @@ from django.urls import reverse
 from tests.admin.rows import fill
 from tests.scale import Samples
 from workspaces.models import Workspace
-from workspaces.staff.base import WorkspaceModelAdmin
+from workspaces.staff.model_admin import WorkspaceModelAdmin
 
 OURS = ("contacts", "events", "scoring", "segments", "campaigns")
 MODELS = [model for model in apps.get_models() if model._meta.app_label in OURS]

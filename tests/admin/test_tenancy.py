@@ -24,7 +24,7 @@ from tests.admin.tenants import (
 )
 from tests.admin.test_every_page import REGISTERED, label, url_of
 from workspaces.models import AuditEntry, TokenFamily, User, Workspace
-from workspaces.staff.base import WorkspaceFilter
+from workspaces.staff.filters import WorkspaceFilter
 
 _LINK = re.compile(r'href="(/admin/[^"]*)"')
 ACTORS = ["viewer", "owner", "nobody"]

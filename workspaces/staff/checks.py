@@ -7,13 +7,9 @@ from django.contrib import admin
 from django.contrib.admin.utils import get_fields_from_path
 from django.core.checks import CheckMessage, Error
 
-from workspaces.staff.base import (
-    OwnChoicesFilter,
-    RoleModelAdmin,
-    RolePermissionMixin,
-    WorkspaceFilter,
-    WorkspaceModelAdmin,
-)
+from workspaces.staff.filters import OwnChoicesFilter, WorkspaceFilter
+from workspaces.staff.model_admin import RoleModelAdmin, WorkspaceModelAdmin
+from workspaces.staff.permissions import RolePermissionMixin
 
 
 def check_admin(**_: Any) -> list[CheckMessage]:

@@ -17,7 +17,7 @@ from config import clock
 from config.http.rendering import dumps
 from config.ids import NO_ID, parse_uuid
 from workspaces.models import Confirmation
-from workspaces.staff.base import admin_of
+from workspaces.staff.permissions import admin_of
 
 FIELD: Final = "confirmed"
 """The field of a request that says yes."""

@@ -15,8 +15,10 @@ from tests.contacts.factories import a_contact
 from tests.workspaces.factories import MembershipFactory, UserFactory, WorkspaceFactory, a_key
 from workspaces.models import ROLE_SCOPES, ApiKey, AuditEntry, Membership, Role, User
 from workspaces.scopes import READ_SCOPES
-from workspaces.staff.base import RoleModelAdmin, RolePermissionMixin, WorkspaceFilter, WorkspaceModelAdmin
 from workspaces.staff.checks import check_admin
+from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.model_admin import RoleModelAdmin, WorkspaceModelAdmin
+from workspaces.staff.permissions import RolePermissionMixin
 
 pytestmark = pytest.mark.django_db
 

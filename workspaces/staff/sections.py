@@ -1,0 +1,33 @@
+"""Sections that upper apps add to a page of the admin, for those who may see their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from django.db import models
+from django.http import HttpRequest
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString
+
+from workspaces.staff.permissions import admin_of
+
+_SectionT = TypeVar("_SectionT", bound=Callable[..., Any])
+
+
+def shows(*models_shown: type[models.Model]) -> Callable[[_SectionT], _SectionT]:
+    """Say what a section of a page is of: who may not see such rows does not see the section."""
+
+    def mark(section: _SectionT) -> _SectionT:
+        section.shows = models_shown  # type: ignore[attr-defined]  # read by `sections_for`
+        return section
+
+    return mark
+
+
+def sections_for(request: HttpRequest, paths: Iterable[str], row: Any) -> list[SafeString | str]:
+    """Return what the settings add to a row's page, in their order, as far as the user may see it."""
+    found = (import_string(path) for path in paths)
+    return [
+        one(row) for one in found if all(admin_of(model).may(request, "view", row) for model in one.shows)
+    ]
