@@ -33,14 +33,11 @@ def set_up() -> None:
 
     django.setup()
 
-    from campaigns import receivers as campaigns
+    from config.runtime import background
     from config.runtime.garbage_collection import settle
-    from events import receivers as events
 
     settle()  # as in a worker
-    events.publish = lambda workspace_id: None  # type: ignore[assignment]
-    campaigns.publish_enrollment_wakeup = lambda workspace_id: None  # type: ignore[assignment]
-    campaigns.publish_campaign_wakeup = lambda workspace_id: None  # type: ignore[assignment]
+    background.publish = lambda *_, **__: None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Celery tasks of campaigns. Each returns "done", "nothing" or "more"."""
 
 from collections.abc import Callable
-from typing import Final
 from uuid import UUID
 
 from celery import shared_task
@@ -12,8 +11,9 @@ from campaigns.journeys.lifecycle import retire_versions, workspaces_with_old_ve
 from campaigns.journeys.processor import process_due_enrollments, workspaces_with_due_enrollments
 from campaigns.messaging.tasks import deliver, settle_messages, sweep_messages
 from campaigns.reporting.counters import update_campaign_counters
+from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
 from events.processing.bisection import for_each
-from events.processing.leases import MESSAGE_SECONDS, acquire_message_lease, release_lease
+from events.processing.leases import acquire_message_lease, release_lease
 
 __all__ = [
     "deliver",
@@ -29,18 +29,15 @@ MAX_SECONDS_PER_WORKSPACE = 5.0
 """Time that a task spends on one workspace before it yields to others."""
 MAX_BATCHES_PER_TASK = 20
 """Batches of contacts that a task processes of one broadcast or backfill before it yields to others."""
-ENROLLMENT_LEASE: Final = "steps"
-CAMPAIGN_START_LEASE: Final = "beginning"
-"""Names of the leases that wake-ups take."""
 
 
 @shared_task
 def process_enrollments(workspace_id: str) -> str:
     """Process a workspace's due enrollments; enqueue itself again if more are left."""
-    release_lease(UUID(workspace_id), ENROLLMENT_LEASE)
+    release_lease(UUID(workspace_id), enrollment_wake_ups.lease)
     done = process_due_enrollments(UUID(workspace_id), at_most_seconds=MAX_SECONDS_PER_WORKSPACE)
-    if done == "more" and acquire_message_lease(UUID(workspace_id), ENROLLMENT_LEASE):
-        process_enrollments.apply_async(args=(workspace_id,), expires=MESSAGE_SECONDS, retry=False)
+    if done == "more" and acquire_message_lease(UUID(workspace_id), enrollment_wake_ups.lease):
+        enrollment_wake_ups.publish(UUID(workspace_id))
     return done
 
 
@@ -54,7 +51,7 @@ def sweep_enrollments() -> str:
 
 def _process_workspace(workspace_id: UUID) -> None:
     # Its wake-up may be lost, and while its lease stands, no other is sent.
-    release_lease(workspace_id, ENROLLMENT_LEASE)
+    release_lease(workspace_id, enrollment_wake_ups.lease)
     process_due_enrollments(workspace_id, at_most_seconds=MAX_SECONDS_PER_WORKSPACE)
 
 
@@ -62,7 +59,7 @@ def _process_workspace(workspace_id: UUID) -> None:
 def start_due_campaigns(workspace_id: str | None = None) -> str:
     """Process due broadcasts and date backfills of all workspaces. `workspace_id`: whose wake-up this is."""
     if workspace_id is not None:
-        release_lease(UUID(workspace_id), CAMPAIGN_START_LEASE)
+        release_lease(UUID(workspace_id), campaign_wake_ups.lease)
     return "done" if _start_due() else "nothing"
 
 

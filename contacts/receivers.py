@@ -6,23 +6,18 @@ from django.db import transaction
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
 
-from contacts import tasks
+from config.runtime.background import wake
 from contacts.identity.lookup import find
 from contacts.models import Contact, Merge
 from contacts.profiles.state import ContactDraft, ContactState, changes_of, description_of
 from contacts.signals import ContactChange, contacts_changed
 
 
-def publish_merges() -> None:
-    """Send the task to the broker. Raises whatever its client raises."""
-    tasks.continue_merges.apply_async(retry=False)
-
-
 @receiver(post_save, sender=Merge, dispatch_uid="contacts.run_reassignments")
 def run_reassignments(instance: Merge, raw: bool = False, **_: Any) -> None:
     """Have what a merge or its undo leaves to the background moved after the commit; the sweep comes if need be."""
     if instance.unfinished is not None and not raw:
-        transaction.on_commit(lambda: publish_merges(), robust=True)
+        wake("contacts.tasks.continue_merges")
 
 
 @receiver(pre_save, sender=Contact, dispatch_uid="contacts.capture_old_state")

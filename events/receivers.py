@@ -1,17 +1,14 @@
 """What follows from rows: a batch wakes the workers, an event saved by the ORM gets its batch, and so on."""
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models.signals import post_save, pre_save
 from django.dispatch import receiver
 
 from config.ids import time_of, uuid7
 from contacts.signals import ContactChange, contacts_changed, contacts_regrouped, regrouping_contacts
-from events import tasks
 from events.id_bounds import in_milliseconds
 from events.lane_changes import lock_lanes_of_contacts, move_contacts
 from events.models import EffectsLevel, Event, EventBatch
@@ -21,20 +18,14 @@ from events.stream.outbox import enqueue_events
 from events.stream.partitions import ensure_partitions
 from events.stream.recording import record_contact_changes
 
-
-def publish(workspace_id: UUID) -> None:
-    """Send the wake-up to the broker. Raises whatever its client raises."""
-    tasks.publish(workspace_id)
-
-
-wake_ups = WakeUps(TASK, lambda workspace_id: publish(workspace_id))
+wake_ups = WakeUps(TASK, "events.tasks.apply_effects")
 
 
 @receiver(post_save, sender=EventBatch, dispatch_uid="events.wake_workers")
 def wake_workers(instance: EventBatch, created: bool, raw: bool = False, **kwargs: Any) -> None:
     """Ask for a wake-up once the batch is committed."""
     if created and not raw:
-        transaction.on_commit(partial(wake_ups.request, instance.workspace_id), robust=True)
+        wake_ups.wake(instance.workspace_id)
 
 
 @receiver(pre_save, sender=Event, dispatch_uid="events.date_saved_event")

@@ -1,7 +1,5 @@
 """The app of scores."""
 
-from importlib import import_module
-
 from django.apps import AppConfig
 
 
@@ -9,7 +7,3 @@ class ScoringConfig(AppConfig):
     """Floor 4: rules that award points, and the scores that follow."""
 
     name = "scoring"
-
-    def ready(self) -> None:
-        """Connect the receivers."""
-        import_module("scoring.receivers")

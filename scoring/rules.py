@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, Min
 
 from config import clock
+from config.runtime.background import wake
 from events.models import Event, ParkedEffect
 from events.processing.effects import bump_rules_version
 from events.rules import find_rule_warnings, parse_rule
@@ -20,7 +21,6 @@ from events.stream.outbox import LANE_COUNT
 from events.versioned_cache import VersionedEventNames
 from scoring.errors import InvalidScoringRule, ScoringRuleNotFound
 from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
-from scoring.signals import rescore_wanted
 
 EFFECT = "scoring.effects.apply_scoring_rules"
 # What decides which events earn how much: the choice, from now on or for all history, is about these.
@@ -160,7 +160,7 @@ def _begin_rescore(rule: ScoringRule, now: datetime, *, judges: bool) -> None:
     rule.rescore_reevaluates = judges
     if judges:
         rule.effective_from = None
-    rescore_wanted.send(sender=ScoringRule, workspace_id=rule.workspace_id, rule_id=rule.id)
+    wake("scoring.tasks.rescore_rule", str(rule.workspace_id), str(rule.id))
 
 
 def _unevaluated_since(rule: ScoringRule) -> datetime | None:

@@ -17,6 +17,7 @@ from django.db.models import F
 
 from config import clock, ids
 from config.ids import NO_ID
+from config.runtime.background import wake
 from contacts.models import Contact
 from events.aggregates.registry import (
     ALL_LANES,
@@ -39,7 +40,6 @@ from segments.models import Segment
 from segments.parking import park_rule_version
 from segments.plans import RuleVersion, parse_rule_version
 from segments.publication import MembershipChange, derived_event_of, publish_changes
-from segments.signals import segment_waits, versions_retired
 
 CHUNK = 2_000
 """Contacts that are judged in one transaction: their lane's effects wait that long."""
@@ -87,7 +87,7 @@ def start_build(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: 
     if segment.parked_at is None:
         segment.error = ""
     register_aggregates(segment.workspace_id, aggregates_of_rule(parse_rule(raw)))
-    segment_waits.send(sender=Segment, workspace_id=segment.workspace_id, segment_id=segment.id)
+    wake("segments.tasks.process_segment", str(segment.workspace_id), str(segment.id))
 
 
 def promote_draft(segment: Segment, now: datetime) -> None:
@@ -104,13 +104,13 @@ def promote_draft(segment: Segment, now: datetime) -> None:
     segment.parked_at, segment.error = None, ""
     segment.published_at = segment.publishing_since = segment.progressed_at = now
     segment.published_lanes = 0
-    segment_waits.send(sender=Segment, workspace_id=segment.workspace_id, segment_id=segment.id)
+    wake("segments.tasks.process_segment", str(segment.workspace_id), str(segment.id))
 
 
 def retire(segment: Segment, version: UUID | None) -> None:
     """Have what a version has left deleted in the background."""
     if version is not None:
-        versions_retired.send(sender=Segment, workspace_id=segment.workspace_id, versions=[version])
+        wake("segments.tasks.purge_versions", str(segment.workspace_id), [str(version)])
 
 
 def build_lane(

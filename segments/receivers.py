@@ -1,38 +1,16 @@
-"""What follows for segments: the background is called, and contacts that are gone are in no segment."""
+"""Remove deleted contacts from segments, and evaluate contacts again whose company was changed as a model."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 from config import clock
 from contacts.models import Company, CompanyMembership
 from contacts.signals import ContactChange, contacts_changed
-from segments import removal, tasks
-from segments.signals import segment_waits, versions_retired
-
-
-def publish(task: Any, *arguments: Any) -> None:
-    """Send a task to the broker. Raises whatever its client raises."""
-    task.apply_async(args=arguments, retry=False)
-
-
-@receiver(segment_waits, dispatch_uid="segments.call_builders")
-def call_builders(workspace_id: UUID, segment_id: UUID, **_: Any) -> None:
-    """Have a segment built or announced once what it needs is committed; the sweep comes if no message does."""
-    send = partial(publish, tasks.process_segment, str(workspace_id), str(segment_id))
-    transaction.on_commit(lambda: send(), robust=True)
-
-
-@receiver(versions_retired, dispatch_uid="segments.call_cleaners")
-def call_cleaners(workspace_id: UUID, versions: Sequence[UUID], **_: Any) -> None:
-    """Have what the versions left behind deleted after the commit."""
-    send = partial(publish, tasks.purge_versions, str(workspace_id), [str(one) for one in versions])
-    transaction.on_commit(lambda: send(), robust=True)
+from segments import removal
 
 
 @receiver(contacts_changed, dispatch_uid="segments.remove_deleted_contacts")

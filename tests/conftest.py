@@ -11,14 +11,10 @@ from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from django.test import TransactionTestCase
 
-from campaigns import receivers as campaign_receivers
-from contacts import receivers as contact_receivers
-from events import receivers
+from config.runtime import background
 from events.processing import wake_ups as wakeups
 from events.stream import schemas
 from events.tasks import runner
-from scoring import receivers as scoring_receivers
-from segments import receivers as segment_receivers
 from tests import database
 from tests.reports import table_of
 from workspaces.throttles import reset_limits
@@ -29,17 +25,19 @@ MOST_PARAMETERS = 2_000
 settings.PUBLIC_URL = "http://localhost:8000"
 # For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker then.
 _published: list[UUID] = []
-receivers.publish = _published.append
+
+
+def _gather(task, workspace_id=None, *arguments, expires_seconds=None):
+    """Gather the workspaces whose effects are wanted, instead of publishing a task."""
+    if task == "events.tasks.apply_effects":
+        _published.append(UUID(workspace_id))
+
+
+background.publish = _gather
 # Whatever asks is published, and the thread needs no database: a test may be over when it asks.
 wakeups.leases = SimpleNamespace(acquire_message_lease=lambda *_: True, release_lease=lambda *_: None)
 # The background works when a test says so.
 runner.stay = lambda workspace_id, began: runner.leave(workspace_id)
-contact_receivers.publish_merges = lambda: None
-segment_receivers.publish = lambda task, *arguments: None
-scoring_receivers.publish = lambda workspace_id, rule_id: None
-campaign_receivers.publish_delivery = lambda channel, workspace_id: None
-campaign_receivers.publish_enrollment_wakeup = lambda workspace_id: None
-campaign_receivers.publish_campaign_wakeup = lambda workspace_id: None
 TransactionTestCase._fixture_teardown = database.empty
 _overfull: list[str] = []
 

@@ -22,7 +22,7 @@ from campaigns.journeys.listeners import ids_by_canonical_contact
 from campaigns.journeys.parking import park_campaign
 from campaigns.journeys.plans import to_active_campaign
 from campaigns.models import Broadcast, Campaign
-from campaigns.signals import campaign_work_due
+from campaigns.wake_ups import campaign_wake_ups
 from config import clock, ids
 from config.http.rendering import iso_millis
 from config.runtime.schedule import notify_beat
@@ -55,7 +55,7 @@ def schedule_broadcast(
         scheduled_at=scheduled_at,
         changes=[_change_entry("planned", actor, at)],
     )
-    campaign_work_due.send(sender=Campaign, workspace_id=campaign.workspace_id)
+    campaign_wake_ups.wake(campaign.workspace_id)
     notify_beat("broadcasts", at)
     return broadcast
 
@@ -81,7 +81,7 @@ def reschedule_broadcast(
     broadcast.due_at = at
     broadcast.changes = [*broadcast.changes, _change_entry("moved", actor, at)]
     broadcast.save(update_fields=["due_at", "changes"])
-    campaign_work_due.send(sender=Campaign, workspace_id=workspace_id)
+    campaign_wake_ups.wake(workspace_id)
     notify_beat("broadcasts", at)
     return broadcast
 

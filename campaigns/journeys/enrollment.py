@@ -18,7 +18,7 @@ from campaigns.journeys.plans import ActiveCampaign
 from campaigns.models import CampaignSet, Decision, Enrollment, EnrollmentState, NewDecision
 from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
-from campaigns.signals import enrollments_due
+from campaigns.wake_ups import enrollment_wake_ups
 from config import clock, ids
 from config.db.arrays import array
 from config.runtime.schedule import notify_beat
@@ -305,7 +305,7 @@ def _try_enroll(
     Decision.objects.record(workspace_id, decisions)
     moments = {enrollment.wake_at for enrollment in enrollments if enrollment.wake_at is not None}
     if any(moment <= now for moment in moments):
-        enrollments_due.send(sender=Enrollment, workspace_id=workspace_id)
+        enrollment_wake_ups.wake(workspace_id)
     if later := [moment for moment in moments if moment > now]:
         notify_beat("enrollments", min(later))
     return outcomes

@@ -43,7 +43,7 @@ from campaigns.messaging.senders import SENDERS, sender_error
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Enrollment, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
-from campaigns.signals import campaign_work_due, enrollments_due
+from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
 from config import clock, ids
 from config.values.json_size import has_too_many_keys
 from contacts.identity.lookup import find
@@ -117,8 +117,8 @@ def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = 
     locked.status = Campaign.Status.ACTIVE
     locked.activated_at = locked.activated_at or now
     _save(locked)
-    enrollments_due.send(sender=Enrollment, workspace_id=workspace.id)
-    campaign_work_due.send(sender=Campaign, workspace_id=workspace.id)
+    enrollment_wake_ups.wake(workspace.id)
+    campaign_wake_ups.wake(workspace.id)
     return locked
 
 
@@ -136,8 +136,8 @@ def resume_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
     locked = _change_status(
         workspace, campaign, Campaign.Status.ACTIVE, (Campaign.Status.PAUSED,), "it is not paused"
     )
-    enrollments_due.send(sender=Enrollment, workspace_id=workspace.id)
-    campaign_work_due.send(sender=Campaign, workspace_id=workspace.id)
+    enrollment_wake_ups.wake(workspace.id)
+    campaign_wake_ups.wake(workspace.id)
     return locked
 
 

@@ -20,7 +20,7 @@ from campaigns.messaging.cancellation import CANCELLING, cancel_messages
 from campaigns.models import Decision, Enrollment, EnrollmentState, NewDecision
 from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
-from campaigns.signals import enrollments_due
+from campaigns.wake_ups import enrollment_wake_ups
 from config.db.lookups import any_of
 from events.processing.bisection import bisect_failures
 from events.processing.effects import EffectBatch, EffectEvent
@@ -187,7 +187,7 @@ class _ListenerProcessor:
                     self.batch.workspace_id,
                 ],
             )
-        enrollments_due.send(sender=Enrollment, workspace_id=self.batch.workspace_id)
+        enrollment_wake_ups.wake(self.batch.workspace_id)
 
 
 def match_listeners(
@@ -337,4 +337,4 @@ def _wake_date_waits(batch: EffectBatch, plan: CampaignPlan) -> None:
         )
     )
     if waiting.update(wake_at=batch.now):
-        enrollments_due.send(sender=Enrollment, workspace_id=batch.workspace_id)
+        enrollment_wake_ups.wake(batch.workspace_id)

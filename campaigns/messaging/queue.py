@@ -31,7 +31,7 @@ from campaigns.messaging.templates import (
 from campaigns.models import Campaign, ChannelSettings, Decision, Message, NewDecision, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
-from campaigns.signals import message_reserved
+from campaigns.wake_ups import wake_deliveries
 from config import ids
 from config.db.arrays import array
 from config.db.lookups import any_of
@@ -207,7 +207,7 @@ class _EnqueueBatch:
             (one for one in self.decisions if one.message_id is None or one.message_id in ours),
         )
         if reserved:
-            message_reserved.send(sender=Message, messages=reserved)
+            wake_deliveries(reserved)
 
     def _insert(self) -> set[UUID]:
         """Insert the messages, and return the ids of those that are there by it."""

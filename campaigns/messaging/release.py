@@ -14,7 +14,7 @@ from django.db.models.functions import Least
 from campaigns.messaging.cancellation import CANCELLING
 from campaigns.models import Enrollment, Message
 from campaigns.reasons import Reason
-from campaigns.signals import message_reserved
+from campaigns.wake_ups import wake_deliveries
 from config import clock
 from config.db.lookups import any_of
 from config.ids import first_id_at
@@ -86,4 +86,4 @@ def release(
 def _call_deliverers(workspace_id: UUID, channel: str, count: int) -> None:
     if count:
         ready = Message(workspace_id=workspace_id, channel=channel, send_at=clock.now())
-        message_reserved.send(sender=Message, messages=[ready])
+        wake_deliveries([ready])

@@ -8,21 +8,17 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 from campaigns.messaging.delivery import waiting_channels
 from campaigns.messaging.dispatcher import Dispatcher
 from campaigns.messaging.unknown_outcomes import resolve_abandoned
+from campaigns.wake_ups import delivery_wake_ups
 from config import clock
 from events.processing.leases import release_lease
 
 dispatcher = Dispatcher()
 
 
-def delivery_of(channel: str) -> str:
-    """Return what leases call the deliveries of a channel."""
-    return f"delivery {channel}"
-
-
 @shared_task
 def deliver(workspace_id: str, channel: str) -> str:
     """Have this worker's threads send what a channel has ready; the task does not wait for them."""
-    release_lease(UUID(workspace_id), delivery_of(channel))
+    release_lease(UUID(workspace_id), delivery_wake_ups[channel].lease)
     dispatcher.ask(UUID(workspace_id), channel)
     return "asked"
 
@@ -33,7 +29,7 @@ def sweep_messages() -> str:
     waiting = waiting_channels(clock.now())
     for workspace_id, channel in waiting:
         # A message that has not come by now may be lost, and no other is sent while it is waited for.
-        release_lease(workspace_id, delivery_of(channel))
+        release_lease(workspace_id, delivery_wake_ups[channel].lease)
         dispatcher.ask(workspace_id, channel)
     return "asked" if waiting else "nothing"
 

@@ -10,16 +10,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Final
 from uuid import UUID
 
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 
+from config.runtime import background
 from events.metrics import WAKE_UPS
 from events.processing import leases
+from events.processing.leases import MESSAGE_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +34,28 @@ IDLE_SECONDS: Final = 5.0
 
 
 class WakeUps:
-    """Asks for wake-ups to one kind of work from any thread.
+    """Wake-ups of one kind of work, from any thread: at most one a workspace is on its way.
 
-    `publish` sends the message, and raises whatever the broker's client raises.
+    `lease`: the work's name for leases and metrics. `task`: the Celery task that gets the workspace's id, and then
+    the `arguments`.
     """
 
-    def __init__(self, task: str, publish: Callable[[UUID], None]) -> None:
+    def __init__(self, lease: str, task: str, *arguments: str) -> None:
+        self.lease = lease
         self.task = task
-        self.publish = publish
+        self.arguments = arguments
+
+    def wake(self, workspace_id: UUID) -> None:
+        """Have the workspace's work done soon after the commit. Never raises; the sweep comes if no message does."""
+        transaction.on_commit(partial(self.request, workspace_id), robust=True)
 
     def request(self, workspace_id: UUID) -> None:
         """Have the workspace's work done soon. Returns at once and never raises."""
         _publisher.request(self, workspace_id)
+
+    def publish(self, workspace_id: UUID) -> None:
+        """Send the task to the broker, lease or not. Raises whatever the broker's client raises."""
+        background.publish(self.task, str(workspace_id), *self.arguments, expires_seconds=MESSAGE_SECONDS)
 
 
 Wanted = tuple[WakeUps, UUID]
@@ -138,16 +150,16 @@ class _Publisher:
 
 def _send(wake_ups: WakeUps, workspace_id: UUID) -> None:
     """Publish a wake-up where nobody sees to the work. Raises whatever the database or the broker's client raises."""
-    if not leases.acquire_message_lease(workspace_id, wake_ups.task):
+    if not leases.acquire_message_lease(workspace_id, wake_ups.lease):
         return
     try:
         wake_ups.publish(workspace_id)
-        WAKE_UPS.labels(wake_ups.task, "sent").inc()
+        WAKE_UPS.labels(wake_ups.lease, "sent").inc()
     except Exception:
-        WAKE_UPS.labels(wake_ups.task, "failed").inc()
+        WAKE_UPS.labels(wake_ups.lease, "failed").inc()
         # It may have been sent all the same: then its runner has the lease by now, or takes one.
         with suppress(Error):
-            leases.release_lease(workspace_id, wake_ups.task)
+            leases.release_lease(workspace_id, wake_ups.lease)
         raise
 
 

@@ -6,10 +6,8 @@ from pathlib import Path
 from anymail.signals import tracking
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
-from campaigns.signals import campaign_work_due, enrollments_due, message_reserved
+from config.celery import app
 from contacts.signals import contacts_changed, contacts_regrouped, regrouping_contacts
-from scoring.signals import rescore_wanted
-from segments.signals import segment_waits, versions_retired
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/signals.md"
 OURS = ("campaigns.", "contacts.", "events.", "scoring.", "segments.", "workspaces.")
@@ -17,12 +15,6 @@ SIGNALS = (
     contacts_changed,
     regrouping_contacts,
     contacts_regrouped,
-    rescore_wanted,
-    segment_waits,
-    versions_retired,
-    enrollments_due,
-    campaign_work_due,
-    message_reserved,
     tracking,
     pre_save,
     post_save,
@@ -40,3 +32,11 @@ def test_the_document_lists_what_is_connected() -> None:
         if isinstance(entry[0][0], str) and entry[0][0].startswith(OURS)
     }
     assert connected == documented
+
+
+def test_tasks_that_services_wake_are_registered() -> None:
+    app.loader.import_default_modules()
+    root = DOCUMENT.parents[1]
+    sources = [path.read_text() for name in OURS for path in (root / name.rstrip(".")).rglob("*.py")]
+    names = {name for source in sources for name in re.findall(r'"([a-z.]+\.tasks\.[a-z_]+)"', source)}
+    assert {"events.tasks.apply_effects", "contacts.tasks.continue_merges"} < names <= app.tasks.keys()

@@ -213,7 +213,7 @@ def workspace_contacts(workspace):
 def test_a_enrollment_that_waits_is_written_once_and_calls_no_worker(workspace, jane, monkeypatch):
     campaign = a_campaign(workspace, definition(WAIT))
     called = []
-    monkeypatch.setattr(enrolling.enrollments_due, "send", lambda **_: called.append(True))
+    monkeypatch.setattr(enrolling.enrollment_wake_ups, "wake", lambda _: called.append(True))
     with CaptureQueriesContext(connection) as queries:
         send(workspace, jane, "go")
     (enrollment,) = enrollments_of(campaign)

@@ -17,9 +17,10 @@ from django.utils.module_loading import import_string
 from campaigns.journeys.broadcasts import due_broadcasts
 from campaigns.journeys.processor import workspaces_with_due_enrollments
 from campaigns.messaging.delivery import waiting_channels
-from campaigns.messaging.tasks import delivery_of, dispatcher
+from campaigns.messaging.tasks import dispatcher
 from campaigns.models import Broadcast, Campaign, Message
-from campaigns.tasks import ENROLLMENT_LEASE, sweep_campaigns
+from campaigns.tasks import sweep_campaigns
+from campaigns.wake_ups import delivery_wake_ups, enrollment_wake_ups
 from config import clock, ids
 from config.celery import app as celery_app
 from config.runtime import beat, schedule
@@ -114,7 +115,8 @@ def fall_due(name, workspace, contact, at):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("enrollments", ENROLLMENT_LEASE), ("messages", delivery_of("email"))]
+    ("name", "kind"),
+    [("enrollments", enrollment_wake_ups.lease), ("messages", delivery_wake_ups["email"].lease)],
 )
 def test_what_is_swept_is_waited_for_no_longer(workspace, jane, monkeypatch, name, kind):
     """A message may have been lost, and until its lease expires no other would be sent."""

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from datetime import timedelta
 from itertools import pairwise
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -13,6 +13,7 @@ from django.db.models import F
 
 from campaigns import tasks as campaign_tasks
 from campaigns.tasks import start_due_campaigns, sweep_enrollments
+from config.runtime import background
 from config.runtime.postgres.locks import ServerUnavailableError
 from contacts.models import ContactScore
 from contacts.references import ContactReference
@@ -57,7 +58,10 @@ def asks(monkeypatch, workspace, messages):
     """Ask as a process's thread does after a commit; that of this process does not."""
     monkeypatch.setattr("events.receivers.wake_ups.request", lambda workspace_id: None)
     monkeypatch.setattr(wakeups, "leases", leases)
-    wake_ups = WakeUps(TASK, messages.append)
+    monkeypatch.setattr(
+        background, "publish", lambda task, workspace_id, **_: messages.append(UUID(workspace_id))
+    )
+    wake_ups = WakeUps(TASK, "events.tasks.apply_effects")
     return lambda space=workspace: wakeups._send(wake_ups, space.id)
 
 
@@ -150,12 +154,13 @@ class TestLeases:
         assert leases.acquire_runner_lease(workspace.id, TASK, THERE)
 
     def test_a_message_that_could_not_be_sent_is_not_waited_for(self, workspace, monkeypatch):
-        def fail(workspace_id):
+        def fail(*_, **__):
             raise ConnectionError
 
         monkeypatch.setattr(wakeups, "leases", leases)
+        monkeypatch.setattr(background, "publish", fail)
         with pytest.raises(ConnectionError):
-            wakeups._send(WakeUps(TASK, fail), workspace.id)
+            wakeups._send(WakeUps(TASK, "events.tasks.apply_effects"), workspace.id)
         assert leases.acquire_message_lease(workspace.id, TASK)
 
 
@@ -180,7 +185,7 @@ class TestRunner:
     def test_passes_keep_their_distance(self, workspace, runner, monkeypatch, word):
         monkeypatch.setattr(runners.effects, "process_wake_up", lambda *_, **__: word)
         began = time.monotonic()
-        stay = runner._stays[workspace.id] = runners._Stay(due=began, renewed=began)
+        stay = runner._stays[workspace.id] = runners._WatchedWorkspace(due=began, renewed=began)
         runner._look(workspace.id)
         assert stay.due >= began + runners.PACE_SECONDS
         assert runner._stays == {workspace.id: stay}
@@ -313,7 +318,7 @@ class TestRunner:
     def test_a_message_for_whom_it_stays_with_already_leaves_the_lease_to_it(self, workspace, runner):
         """It comes where a pass took longer than a lease; else no other would be sent until it expires."""
         leases.acquire_message_lease(workspace.id, TASK)
-        runner._stays[workspace.id] = runners._Stay(due=time.monotonic() + 1000, renewed=0)
+        runner._stays[workspace.id] = runners._WatchedWorkspace(due=time.monotonic() + 1000, renewed=0)
         assert runner.answer(workspace.id) == "taken"
         assert Lease.objects.get().holder == runner._holder
 
