@@ -230,7 +230,7 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
             ' <a class="text-primary-600 dark:text-primary-500" href="{}">who was</a>',
             self.member_count(segment),
             reverse("admin:segments_membership_changelist") + chosen,
-            reverse("admin:segments_stay_changelist") + chosen,
+            reverse("admin:segments_membershipperiod_changelist") + chosen,
         )
 
     @admin.display(description="in words")

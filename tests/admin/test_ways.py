@@ -37,8 +37,8 @@ def test_the_timetable_leads_to_the_contact(staff, rows):
         due_at=clock.now() + timedelta(days=1),
     )
     link = f'href="{reverse("admin:contacts_contact_change", args=[contact.pk])}"'
-    assert link in staff.get(reverse("admin:events_due_changelist")).text
-    assert link in staff.get(reverse("admin:events_due_change", args=[due.pk])).text
+    assert link in staff.get(reverse("admin:events_timer_changelist")).text
+    assert link in staff.get(reverse("admin:events_timer_change", args=[due.pk])).text
 
 
 def test_the_timetable_tells_how_far_the_workers_are_behind(staff, rows):
@@ -46,7 +46,7 @@ def test_the_timetable_tells_how_far_the_workers_are_behind(staff, rows):
     at = {"workspace": contact.workspace, "contact_id": contact.pk, "lane": 1}
     for minutes in (-2, -1, 1):
         Timer.objects.create(**at, timer_key=uuid7(), due_at=clock.now() + timedelta(minutes=minutes))
-    page = staff.get(reverse("admin:events_due_changelist"), {"workspace": str(contact.workspace_id)}).text
+    page = staff.get(reverse("admin:events_timer_changelist"), {"workspace": str(contact.workspace_id)}).text
     assert "2 overdue, everything done but the last 12" in page
 
 

@@ -203,7 +203,7 @@ def test_members_are_found_by_segment_and_by_contact(staff, workspace, jane, buy
     add_members(workspace, press, contact_ids=[john.id])
     # A draft's memberships are nobody's business yet.
     run_build(workspace.id, update_segment(workspace, buyers, raw=none_of(did("x")), publish=False).id)
-    for page in ("admin:segments_membership_changelist", "admin:segments_stay_changelist"):
+    for page in ("admin:segments_membership_changelist", "admin:segments_membershipperiod_changelist"):
 
         def found(page=page, **parameters):
             rows = staff.get(reverse(page), parameters).context["cl"].result_list
