@@ -31,7 +31,7 @@ _AUTHENTICATION: Any = (BearerAuthentication, QueryKeyAuthentication, SessionAut
 class KnownParameters(WorkspaceAccess):
     """A view that reads nothing past a parameter that it does not know: a list would be another than was asked for.
 
-    `parameters` are those of its list, or of its only GET, as the document has them; filters add their own. Those of
+    `parameters` are those of its list, or of its only GET, as the document has them; filters and pages add their own. Those of
     another action of a viewset are its decorator's: `@action(…, parameters=[…])`.
     """
 
@@ -51,7 +51,9 @@ class KnownParameters(WorkspaceAccess):
             return {QUERY_KEY, *(parameter.name for parameter in vars(self).get("parameters", ()))}
         filters = getattr(self, "filterset_class", None)
         names = filters.get_filters() if filters is not None else ()
-        return {QUERY_KEY, *(parameter.name for parameter in self.parameters), *names}
+        pagination = getattr(self, "pagination_class", None)
+        pages = pagination.parameters() if pagination is not None else ()
+        return {QUERY_KEY, *(parameter.name for parameter in self.parameters), *names, *pages}
 
 
 class NativeAPIView(KnownParameters, WorkspaceAPIView):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
@@ -62,11 +61,3 @@ class BroadcastSerializer(serializers.Serializer[Any]):
     cancelledAt = MillisecondsField(source="cancelled_at", allow_null=True)
     changes = BroadcastChangeSerializer(many=True)
     createdAt = MillisecondsField(source="created_at")
-
-
-@extend_schema_serializer(many=False)  # a page is one object
-class BroadcastPageSerializer(serializers.Serializer[Any]):
-    """A page of broadcasts."""
-
-    data = BroadcastSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")

@@ -276,14 +276,6 @@ class VersionSerializer(BatchSerializer):
             )
 
 
-@extend_schema_serializer(many=False)  # a page is one object
-class VersionPageSerializer(serializers.Serializer[Any]):
-    """A page of versions."""
-
-    data = VersionSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
-
-
 class _UpperKeysField(serializers.DictField):
     def to_representation(self, value: Any) -> Any:
         return {key.upper(): found for key, found in super().to_representation(value).items()}

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api.choices import DECISION_KINDS, RUN_STATUSES
@@ -105,22 +104,6 @@ class EnrollmentDetailSerializer(EnrollmentSerializer):
                 enrollment_id=enrollment.id
             )
             vars(enrollment).update(own_decisions=decisions.order_by("id")[:MAX_DECISIONS])
-
-
-@extend_schema_serializer(many=False)  # a page is one object
-class EnrollmentPageSerializer(serializers.Serializer[Any]):
-    """A page of enrollments."""
-
-    data = EnrollmentSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
-
-
-@extend_schema_serializer(many=False)  # a page is one object
-class DecisionPageSerializer(serializers.Serializer[Any]):
-    """A page of decisions."""
-
-    data = DecisionSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
 class ExecuteBodySerializer(KnownKeysSerializer):

@@ -10,11 +10,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, page_of
+from campaigns.api.paging import campaign_of
 from campaigns.api.serializers.broadcasts import (
     BroadcastBodySerializer,
     BroadcastChangesSerializer,
-    BroadcastPageSerializer,
     BroadcastSerializer,
 )
 from campaigns.api.views.campaigns import DOES, domain_errors_as_fields, served
@@ -27,6 +26,7 @@ from config import clock
 from config.ids import NO_ID, parse_uuid
 from contacts.api.merges import asker
 from workspaces.api.native import NativeViewSet
+from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
 from workspaces.scopes import Need
 
@@ -40,9 +40,8 @@ class BroadcastViewSet(NativeViewSet):
 
     queryset = Broadcast.objects.none()
     serializer_class = BroadcastSerializer
-    pagination_class = None
+    pagination_class = KeysetPagination
     lookup_url_kwarg = "broadcast_id"
-    parameters = PAGE_PARAMETERS
     scope = "campaigns"
     needs = (_TO_SEGMENT, _TO_CONTACTS, _STARTS)
 
@@ -61,13 +60,12 @@ class BroadcastViewSet(NativeViewSet):
     @extend_schema(
         operation_id="listBroadcasts",
         tags=["campaigns"],
-        parameters=PAGE_PARAMETERS,
-        responses={200: BroadcastPageSerializer, **READ_REFUSALS},
+        responses={200: BroadcastSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List a campaign's broadcasts, newest first, and how far they are."""
-        page, following = page_of(request, self.get_queryset())
-        return Response(BroadcastPageSerializer({"data": page, "next": following}).data)
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(BroadcastSerializer(page, many=True).data)
 
     @extend_schema(
         operation_id="broadcastCampaign",

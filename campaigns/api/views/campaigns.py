@@ -13,14 +13,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.campaigns import CampaignFilterSet
-from campaigns.api.paging import PAGE_PARAMETERS, campaign_of, contact_of, event_of, page_of
+from campaigns.api.paging import campaign_of, contact_of, event_of
 from campaigns.api.serializers.campaigns import (
     EMPTY_DEFINITION,
     CampaignBodySerializer,
     CampaignChangesSerializer,
     CampaignSerializer,
     ReportSerializer,
-    VersionPageSerializer,
     VersionSerializer,
 )
 from campaigns.api.serializers.enrollments import ExecuteBodySerializer, ExecutedSerializer
@@ -44,6 +43,7 @@ from contacts.api.merges import asker
 from contacts.crud import get_contact
 from events.api.parameters import moment_parameter
 from workspaces.api.native import NativeViewSet
+from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
@@ -253,21 +253,19 @@ class VersionViewSet(NativeViewSet):
 
     queryset = CampaignVersion.objects.none()
     serializer_class = VersionSerializer
-    pagination_class = None
-    parameters = PAGE_PARAMETERS
+    pagination_class = KeysetPagination
     scope = "campaigns"
 
     @extend_schema(
         operation_id="listCampaignVersions",
         tags=["campaigns"],
-        parameters=PAGE_PARAMETERS,
-        responses={200: VersionPageSerializer, **READ_REFUSALS},
+        responses={200: VersionSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List a campaign's versions with their definitions, newest first, and the enrollments under way on each."""
         campaign = campaign_of(self.workspace, campaign_id)
-        page, following = page_of(request, campaign.versions.filter(workspace_id=self.workspace.id))
-        return Response(VersionPageSerializer({"data": page, "next": following}).data)
+        page = self.paginate_queryset(campaign.versions.filter(workspace_id=self.workspace.id))
+        return self.get_paginated_response(VersionSerializer(page, many=True).data)
 
 
 @contextmanager
