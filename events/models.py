@@ -227,7 +227,7 @@ class Timer(models.Model):
     due_at = models.DateTimeField()
 
     class Meta:
-        verbose_name_plural = "due"
+        verbose_name_plural = "timers"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["workspace", "timer_key", "contact_id"], name="timer_unique"),
         ]

@@ -285,7 +285,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name_plural": "due",
+                "verbose_name_plural": "timers",
             },
         ),
         migrations.CreateModel(

@@ -250,8 +250,8 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
         "Membership",
         "MembershipPeriod",
         "ScoreEntry",
-        "Aggregate",
-        "Due",
+        "ContactAggregate",
+        "Timer",
     } <= set(rows_of_contacts(full.ids))
     erase_person(workspace, full.once)
 

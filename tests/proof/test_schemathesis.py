@@ -47,8 +47,8 @@ BOUNDED = settings(
 @pytest.fixture
 def _one_connection(monkeypatch):
     """Let requests have the test's connection, and keep its transaction open between them."""
-    monkeypatch.setattr(wsgi._lender, "begin", ConnectionCheckout)
-    monkeypatch.setattr(wsgi._lender, "end", lambda: None)
+    monkeypatch.setattr(wsgi._pool, "begin", ConnectionCheckout)
+    monkeypatch.setattr(wsgi._pool, "end", lambda: None)
     ends = (request_started, request_finished)
     for signal in ends:
         signal.disconnect(close_old_connections)

@@ -1,4 +1,4 @@
--- Of the migrations: d61ce242504a5ff19aa91639cdb3bad0db68b2cc556283869f13f57c61a6a0e5
+-- Of the migrations: 20ed843f1693b54b8a88522a21fa13224941ac1277e7e14abf2b0774174ad907
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
