@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import APIException, NotFound
 from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -18,7 +18,9 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSetMixin
 
 from config.db.connection_slots import belongs_to
+from config.errors import DomainError
 from config.http.json import LeanJSONRenderer, StrictJSONParser
+from config.ids import NO_ID, parse_uuid
 from workspaces.access import Credential, require_access, require_scopes
 from workspaces.api.errors import ErrorTable, NotAnObject, exception_handler
 from workspaces.authentication.schemes import BearerAuthentication, SessionAuthentication
@@ -135,10 +137,10 @@ class ErrorTableMixin(APIView):
 class WorkspaceAccess(ErrorTableMixin):
     """A view of one workspace: authenticated, allowed and within its rate before the handler runs.
 
-    `scope` is the field that it reads (`campaigns:read`) and writes (`campaigns:write`); where that is not all,
-    `scopes` maps a method, or `action_scopes` a viewset's action, to the scopes it needs, divided by spaces. `needs`
-    are those that depend on what is asked for, which the handler looks at (`need`). The workspace is named by the URL's `workspace_kwarg`; a
-    route without it means the credential's own. `vendor_rate` is what `rate_limit="vendor"` stands for.
+    `scope`: reading needs `{scope}:read`, writing `{scope}:write`. `scopes` maps single methods to what they need
+    instead, divided by spaces, and `action_scopes` single actions of a viewset. `needs` are those that depend on
+    what is asked for, which the handler looks at (`need`). The workspace is named by the URL's `workspace_kwarg`;
+    a route without it means the credential's own. `vendor_rate` is what `rate_limit="vendor"` stands for.
     A POST with an Idempotency-Key is answered once, unless `repeats_harmlessly` says why that needs no key.
     """
 
@@ -251,7 +253,32 @@ class WorkspaceGenericView(WorkspaceAccess, GenericAPIView[Any]):
 
 
 class WorkspaceViewSet(ViewSetMixin, WorkspaceAccess, GenericAPIView[Any]):
-    """A viewset of one workspace."""
+    """A viewset of one workspace, over the rows of its model that are the workspace's.
+
+    `not_found` is what refuses an id in the address (`lookup_url_kwarg`) that is none of theirs.
+    """
+
+    not_found: ClassVar[type[DomainError] | type[APIException]] = NotFound
+    pagination_class = None
+
+    def get_queryset(self) -> Any:
+        """Return the workspace's rows; `queryset` may narrow, join and order them."""
+        rows: Any = super().get_queryset()
+        return rows.in_workspace(self.workspace.id)
+
+    def paginate_queryset(self, queryset: Any) -> list[Any]:
+        """Return the page of a queryset, or of the rows that a function gives (see `KeysetPagination`)."""
+        paginator: Any = self.paginator
+        page: list[Any] = paginator.paginate_queryset(queryset, self.request, view=self)
+        return page
+
+    def get_object(self) -> Any:
+        """Return the row that the address names. Raises the class's `not_found`."""
+        text = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
+        row = self.get_queryset().filter(id=parse_uuid(text) or NO_ID).first()
+        if row is None:
+            raise self.not_found
+        return row
 
 
 @cache

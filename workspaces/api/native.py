@@ -31,8 +31,8 @@ _AUTHENTICATION: Any = (BearerAuthentication, QueryKeyAuthentication, SessionAut
 class KnownParameters(WorkspaceAccess):
     """A view that reads nothing past a parameter that it does not know: a list would be another than was asked for.
 
-    `parameters` are those of its list, or of its only GET, as the document has them; filters and pages add their own. Those of
-    another action of a viewset are its decorator's: `@action(…, parameters=[…])`.
+    Known are the filters, the pagination's and the `parameters` of a list, or of a plain view's GET; of another action
+    of a viewset, those of its decorator: `@action(…, parameters=[…], pagination_class=…)`.
     """
 
     parameters: ClassVar[Sequence[OpenApiParameter]] = ()
@@ -47,13 +47,16 @@ class KnownParameters(WorkspaceAccess):
 
     def known_parameters(self) -> set[str]:
         """Return the names of what the address may ask for here."""
-        if getattr(self, "action", "list") != "list":
-            return {QUERY_KEY, *(parameter.name for parameter in vars(self).get("parameters", ()))}
-        filters = getattr(self, "filterset_class", None)
-        names = filters.get_filters() if filters is not None else ()
-        pagination = getattr(self, "pagination_class", None)
-        pages = pagination.parameters() if pagination is not None else ()
-        return {QUERY_KEY, *(parameter.name for parameter in self.parameters), *names, *pages}
+        read = vars(self)
+        if getattr(self, "action", "list") == "list":
+            kinds = ("parameters", "filterset_class", "pagination_class")
+            read = {kind: getattr(self, kind, None) for kind in kinds}
+        names = {QUERY_KEY, *(parameter.name for parameter in read.get("parameters") or ())}
+        if filters := read.get("filterset_class"):
+            names |= filters.get_filters().keys()
+        if pages := read.get("pagination_class"):
+            names |= {each["name"] for each in pages().get_schema_operation_parameters(self)}
+        return names
 
 
 class NativeAPIView(KnownParameters, WorkspaceAPIView):

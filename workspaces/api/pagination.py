@@ -1,4 +1,4 @@
-"""Pages of a list by key: the newest rows first, and where the next page begins."""
+"""Pages of a list by key: each begins after the last row of the page before."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,27 +14,45 @@ from workspaces.api.strict import integer_parameter, text_parameter
 
 
 class KeysetPagination(BasePagination):
-    """Newest first by id: `limit` rows of those `before` an id, answered as `{"data": […], "next": id or null}`."""
+    """Newest first by id: `limit` rows of those `before` an id, answered as `{"data": […], "next": id or null}`.
+
+    A subclass may page by another key, in another order. Rows that are no queryset's are given to
+    `paginate_queryset` as a function, which returns so many of them after a key (None: from the first).
+    """
 
     page_size: ClassVar[int] = 50
     max_page_size: ClassVar[int] = 200
-    limit_parameter: ClassVar[str] = "limit"
-    before_parameter: ClassVar[str] = "before"
+    key_parameter: ClassVar[str] = "before"
+    key_description: ClassVar[str] = "page by key: `next` of the page before"
+    key_error: ClassVar[str] = "Must be the `next` of a page."
+    key_attribute: ClassVar[str] = "id"
+    # Whether one row more is read, to know if another page follows.
+    looks_ahead: ClassVar[bool] = True
 
     next: str | None = None
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Return the page's rows, and keep the key of the next one. Raises ValidationError."""
-        limit = integer_parameter(request, self.limit_parameter, self.page_size, highest=self.max_page_size)
-        text = text_parameter(request, self.before_parameter)
-        before = parse_uuid(text)
-        if text is not None and before is None:
-            raise ValidationError({self.before_parameter: ["Must be the `next` of a page."]})
-        if before is not None:
-            queryset = queryset.filter(id__lt=before)
-        rows = self.newest(queryset, limit + 1, view)
-        self.next = str(rows[limit - 1].id) if len(rows) > limit else None
-        return rows[:limit]
+        limit = integer_parameter(request, "limit", self.page_size, highest=self.max_page_size)
+        key, count = self.read_key(request), limit + self.looks_ahead
+        if isinstance(queryset, QuerySet):
+            rows = self.newest(queryset if key is None else self.after(queryset, key), count, view)
+        else:
+            rows = queryset(key, count)
+        self.next = str(getattr(rows[limit - 1], self.key_attribute)) if len(rows) > limit else None
+        return list(rows[:limit])
+
+    def read_key(self, request: Request) -> Any:
+        """Return the key that the page begins after, None for the first page. Raises ValidationError."""
+        text = text_parameter(request, self.key_parameter)
+        key = parse_uuid(text)
+        if text is not None and key is None:
+            raise ValidationError({self.key_parameter: [self.key_error]})
+        return key
+
+    def after(self, rows: QuerySet[Any], key: Any) -> QuerySet[Any]:
+        """Return the rows that follow a key in the list's order."""
+        return rows.filter(id__lt=key)
 
     def newest(self, rows: QuerySet[Any], count: int, view: Any) -> list[Any]:
         """Return so many of the rows; for a list where an order by id would be slow, another way to get them."""
@@ -48,7 +66,7 @@ class KeysetPagination(BasePagination):
         """Return what the OpenAPI document says of the answer."""
         following = {
             "type": ["string", "null"],
-            "description": f"the next page's `{self.before_parameter}`; null on the last page",
+            "description": f"the next page's `{self.key_parameter}`; null on the last page",
         }
         return {
             "type": "object",
@@ -60,14 +78,23 @@ class KeysetPagination(BasePagination):
         """Return what the OpenAPI document says of the parameters."""
         limits = f"1 to {self.max_page_size}, {self.page_size} by default"
         return [
-            _parameter(self.limit_parameter, "integer", limits),
-            _parameter(self.before_parameter, "string", "page by key: `next` of the page before"),
+            _parameter("limit", "integer", limits),
+            _parameter(self.key_parameter, "string", self.key_description),
         ]
 
-    @classmethod
-    def parameters(cls) -> set[str]:
-        """Return the names of the parameters."""
-        return {cls.limit_parameter, cls.before_parameter}
+
+class BareListPagination(KeysetPagination):
+    """Pages by key, answered as the bare list: the next page begins after the key of its last row."""
+
+    looks_ahead = False
+
+    def get_paginated_response(self, data: Any) -> Response:
+        """Return the answer."""
+        return Response(data)
+
+    def get_paginated_response_schema(self, schema: Any) -> Any:
+        """Return what the OpenAPI document says of the answer."""
+        return schema
 
 
 def _parameter(name: str, kind: str, description: str) -> dict[str, Any]:
