@@ -36,18 +36,3 @@ class Reason(StrEnum):
     SEND_FAILED = "send_failed"
     UNKNOWN = "unknown"
     ARCHIVED = "campaign_archived"
-
-
-def reason_of_message(status: str, error: str) -> Reason | None:
-    """Return why a message was not sent; None: it was, or still may be."""
-    match status:
-        case "CANCELLED":
-            return Reason(error) if error in set(Reason) else None
-        case "FAILED":
-            return Reason.SEND_FAILED
-        case "BOUNCED":
-            return Reason.BOUNCED
-        case "UNKNOWN":
-            return Reason.UNKNOWN
-        case _:
-            return None

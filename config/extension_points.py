@@ -56,8 +56,8 @@ EVENT_SECTIONS = ["campaigns.admin.event_trace_section"]
 CONTACT_ANSWER_SECTIONS = {
     "events": ("events.api.presentation.recent_events", "events:read"),
     "segments": ("segments.api.presentation.active_segments", "segments:read"),
-    "campaigns": ("campaigns.api.presentation.recent_enrollments", "campaigns:read"),
-    "messages": ("campaigns.api.presentation.recent_messages", "messages:read"),
+    "campaigns": ("campaigns.api.contact_sections.recent_enrollments", "campaigns:read"),
+    "messages": ("campaigns.api.contact_sections.recent_messages", "messages:read"),
 }
 
 # API: further filters of the list of contacts, by query parameter, each with the scope that it needs.

@@ -1,4 +1,4 @@
-"""Messages that a request asks for: taken, or refused with the reason."""
+"""Sending for a request: enqueue a message, or refuse it with the reason."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,14 +7,12 @@ from typing import Any
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.exceptions import ValidationError
 
-from campaigns.api import presentation
 from campaigns.api.paging import contact_of, event_of
 from campaigns.errors import InvalidAddress, MessageRefused, TemplateFault
-from campaigns.messaging.queue import RefusedMessage, enqueue_message
+from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, enqueue_message
 from campaigns.messaging.suppressions import checked_address
 from campaigns.models import Template
 from config import clock, ids
-from config.http.rendering import iso_millis
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.api.strict import WRITE_REFUSALS
 from workspaces.models import Workspace
@@ -22,36 +20,37 @@ from workspaces.scopes import Need
 
 # 422: there is no message, and `details.reason` says why.
 DISPATCH_REFUSALS: dict[int, Any] = {**WRITE_REFUSALS, 422: OpenApiResponse(ErrorSerializer)}
-# What is rendered with an event shows it.
-OF_EVENT = Need("POST", "events:read", "`eventId` is given")
-# By the names that they have here.
+# Parts of a template, by the names that errors have, as the body spells them.
 _PARTS = {"subject": "subject", "body": "body", "text": "text", "sender": "sender", "reply_to": "replyTo"}
+
+
+def event_scope(action: str) -> Need:
+    """Return what naming an event needs: what is rendered with an event shows it."""
+    return Need("POST", "events:read", "`eventId` is given", action)
 
 
 @contextmanager
 def template_errors_as_fields() -> Iterator[None]:
-    """Tell which part of the body a fault of Liquid is in. Raises ValidationError."""
+    """Name the part of the body that an error of Liquid is in. Raises ValidationError."""
     try:
         yield
     except TemplateFault as error:
         part, _, fault = error.message.partition(": ")
-        where = _PARTS.get(part, "body")
-        raise ValidationError({where: [fault if part in _PARTS else error.message]}) from error
+        field = _PARTS.get(part, "body")
+        raise ValidationError({field: [fault if part in _PARTS else error.message]}) from error
 
 
 def dispatch(
-    workspace: Workspace,
-    wanted: Mapping[str, Any],
-    *,
-    channel: str,
-    template: Template,
-    **more: Any,
-) -> dict[str, Any]:
-    """Reserve a message to whom a body names, and return how it looks. Raises MessageRefused."""
-    contact_id = contact_of(workspace, wanted["contactId"])
-    if more.get("address"):
+    workspace: Workspace, body: Mapping[str, Any], *, channel: str, template: Template, **options: Any
+) -> EnqueuedMessage:
+    """Enqueue a message to the contact that a validated body names, under its key.
+
+    `options` are those of `enqueue_message`. Raises ContactNotFound, InvalidAddress, MessageRefused, ValidationError.
+    """
+    contact_id = contact_of(workspace, body["contact_id"])
+    if options.get("address"):
         try:
-            checked_address(channel, more["address"])
+            checked_address(channel, options["address"])
         except InvalidAddress as error:
             raise InvalidAddress(channel, "to") from error
     outcome = enqueue_message(
@@ -60,15 +59,11 @@ def dispatch(
         channel=channel,
         template=template,
         # A namespace of their own: no client's key can be an enrollment's.
-        key=f"api:{wanted.get('key') or ids.uuid7()}",
+        key=f"api:{body.get('key') or ids.uuid7()}",
         now=clock.now(),
-        event=event_of(workspace, wanted.get("eventId")),
-        **more,
+        event=event_of(workspace, body.get("event_id")),
+        **options,
     )
     if isinstance(outcome, RefusedMessage):
         raise MessageRefused(outcome.reason, outcome.detail)
-    until = outcome.deferred_until
-    return {
-        "message": presentation.message_row(outcome.message),
-        "deferredUntil": iso_millis(until) if until else None,
-    }
+    return outcome

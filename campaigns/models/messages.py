@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 
+from campaigns.reasons import Reason
 from config import clock, ids
 from config.db.fields import JSONField
 from workspaces.tenancy import TenantModel
@@ -163,6 +164,20 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} to {self.address}: {self.status}"
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it has not left, as its decision has it; None: it has, or still may."""
+        if self.status == self.Status.CANCELLED:
+            return Reason(self.error) if self.error in set(Reason) else None
+        return _REASON_OF_STATUS.get(self.status)
+
+
+_REASON_OF_STATUS: dict[str, Reason] = {
+    Message.Status.FAILED: Reason.SEND_FAILED,
+    Message.Status.BOUNCED: Reason.BOUNCED,
+    Message.Status.UNKNOWN: Reason.UNKNOWN,
+}
 
 
 class SentEmail(models.Model):

@@ -47,6 +47,11 @@ class ChannelSettings(TenantModel):
     def __str__(self) -> str:
         return f"{self.channel} of {self.workspace_id}"
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether the channel's secret is set; it is never shown."""
+        return bool(self.secret)
+
 
 class SuppressionQuerySet(models.QuerySet["Suppression"]):
     def in_workspace(self, workspace_id: UUID) -> SuppressionQuerySet:

@@ -57,7 +57,11 @@ def contact_field() -> ContactBriefSerializer:
 
 
 class UpperChoiceField(serializers.ChoiceField):
-    """A choice that the API spells in capitals, and rows do not."""
+    """A choice that the API spells in capitals, and rows do not; `choices` are the API's."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return it as rows have it. Raises ValidationError."""
+        return super().to_internal_value(data).lower()
 
     def to_representation(self, value: Any) -> Any:
         """Return it in capitals."""

@@ -3,32 +3,45 @@
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.fields import empty
 
-from campaigns.api.choices import (
-    CHANNELS,
-    SMALLINT_MAX,
-)
+from campaigns.api.choices import CHANNELS, SMALLINT_MAX
+from campaigns.api.serializers.base import UpperChoiceField
+from campaigns.models import ChannelSettings
 from workspaces.api.fields import StrictCharField
-from workspaces.api.strict import (
-    KnownKeysSerializer,
-    ObjectField,
-    StrictBooleanField,
-    StrictIntegerField,
-)
+from workspaces.api.strict import KnownKeysSerializer, ObjectField, StrictBooleanField, StrictIntegerField
+
+_ON_UNKNOWN = ["HOLD", "RETRY"]
 
 
 class QuietHoursSerializer(KnownKeysSerializer):
-    """When nothing is sent, by the contact's own clock; it may go past midnight."""
+    """When nothing is sent, by the contact's own clock; it may go past midnight. Read from and into the settings."""
 
-    start = serializers.TimeField(format="%H:%M")
-    end = serializers.TimeField(format="%H:%M")
+    start = serializers.TimeField(source="quiet_from", format="%H:%M")
+    end = serializers.TimeField(source="quiet_until", format="%H:%M")
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """Return what null sets, too."""
+        return {"quiet_from": None, "quiet_until": None} if data is None else super().run_validation(data)
+
+    def to_representation(self, instance: ChannelSettings) -> Any:
+        """Return null where there are none."""
+        return None if instance.quiet_from is None else super().to_representation(instance)
 
 
 class FrequencyCapSerializer(KnownKeysSerializer):
-    """How many messages a contact gets in a time; what is more waits."""
+    """How many messages a contact gets in a time; what is more waits. Read from and into the settings."""
 
-    count = StrictIntegerField(min_value=1, max_value=SMALLINT_MAX)
-    hours = StrictIntegerField(min_value=1, max_value=SMALLINT_MAX)
+    count = StrictIntegerField(source="cap_count", min_value=1, max_value=SMALLINT_MAX)
+    hours = StrictIntegerField(source="cap_hours", min_value=1, max_value=SMALLINT_MAX)
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """Return what null sets, too; the hours stay."""
+        return {"cap_count": None} if data is None else super().run_validation(data)
+
+    def to_representation(self, instance: ChannelSettings) -> Any:
+        """Return null where there is none."""
+        return None if instance.cap_count is None else super().to_representation(instance)
 
 
 class ChannelChangesSerializer(KnownKeysSerializer):
@@ -43,34 +56,39 @@ class ChannelChangesSerializer(KnownKeysSerializer):
     )
     options = ObjectField(required=False)
     requiresOptIn = StrictBooleanField(
-        required=False, help_text="else whoever has not opted out is written to"
+        source="requires_opt_in", required=False, help_text="else whoever has not opted out is written to"
     )
-    frequencyCap = FrequencyCapSerializer(required=False, allow_null=True, help_text="null: as many as come")
-    quietHours = QuietHoursSerializer(required=False, allow_null=True, help_text="null: none")
+    frequencyCap = FrequencyCapSerializer(
+        source="*", required=False, allow_null=True, help_text="null: as many as come"
+    )
+    quietHours = QuietHoursSerializer(source="*", required=False, allow_null=True, help_text="null: none")
     timeZone = StrictCharField(
-        required=False, max_length=64, help_text="of contacts that have none of their own"
+        source="time_zone", required=False, max_length=64, help_text="of contacts that have none of their own"
     )
-    onUnknown = serializers.ChoiceField(
-        choices=["HOLD", "RETRY"],
+    onUnknown = UpperChoiceField(
+        source="on_unknown",
+        choices=_ON_UNKNOWN,
         required=False,
         help_text="what becomes of a message that may have left or not: it is left alone, or sent again",
     )
-    maxAttempts = StrictIntegerField(required=False, min_value=1, max_value=SMALLINT_MAX)
+    maxAttempts = StrictIntegerField(
+        source="max_attempts", required=False, min_value=1, max_value=SMALLINT_MAX
+    )
 
 
 class ChannelSerializer(serializers.Serializer[Any]):
     """How a channel is used."""
 
-    channel = serializers.ChoiceField(choices=CHANNELS)
+    channel = UpperChoiceField(choices=CHANNELS)
     sender = serializers.CharField()
-    hasSecret = serializers.BooleanField()
+    hasSecret = serializers.BooleanField(source="has_secret")
     options = ObjectField()
-    requiresOptIn = serializers.BooleanField()
-    frequencyCap = FrequencyCapSerializer(allow_null=True)
-    quietHours = QuietHoursSerializer(allow_null=True)
-    timeZone = serializers.CharField()
-    onUnknown = serializers.ChoiceField(choices=["HOLD", "RETRY"])
-    maxAttempts = serializers.IntegerField()
+    requiresOptIn = serializers.BooleanField(source="requires_opt_in")
+    frequencyCap = FrequencyCapSerializer(source="*", allow_null=True)
+    quietHours = QuietHoursSerializer(source="*", allow_null=True)
+    timeZone = serializers.CharField(source="time_zone")
+    onUnknown = UpperChoiceField(source="on_unknown", choices=_ON_UNKNOWN)
+    maxAttempts = serializers.IntegerField(source="max_attempts")
 
 
 class SecretSerializer(serializers.Serializer[Any]):

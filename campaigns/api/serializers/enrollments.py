@@ -60,6 +60,18 @@ class EnrollmentSerializer(ContactRowsSerializer):
     error = BlankAsNullField(help_text="how its step failed the last time")
 
 
+class RecentEnrollmentSerializer(serializers.Serializer[Any]):
+    """An enrollment as an answer about its contact shows it; it comes with its `campaign`."""
+
+    id = serializers.UUIDField(source="campaign_id")
+    name = serializers.CharField(source="campaign.name")
+    runId = serializers.UUIDField(source="pk")
+    status = UpperChoiceField(choices=RUN_STATUSES)
+    startedAt = MillisecondsField(source="started_at")
+    endedAt = MillisecondsField(source="ended_at", allow_null=True)
+    endReason = BlankAsNullField(source="end_reason")
+
+
 class DecisionSerializer(ContactRowsSerializer):
     """One thing that was decided, also that nothing was to happen, and why; it comes with its `campaign_set`."""
 

@@ -1,15 +1,23 @@
 """Forms and their submissions."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import Count
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api.choices import (
     upper,
 )
-from campaigns.models import Form
-from contacts.api.serializers import ContactBriefSerializer
+from campaigns.api.serializers.base import (
+    BatchSerializer,
+    ContactRowsSerializer,
+    UpperChoiceField,
+    contact_field,
+)
+from campaigns.messaging.public_links import public_url
+from campaigns.models import Form, FormSubmission
 from contacts.models import Consent
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import (
@@ -37,27 +45,36 @@ class FormChangesSerializer(KnownKeysSerializer):
     )
     active = StrictBooleanField(required=False, help_text="else nobody can submit it")
     allowedOrigins = serializers.ListField(
+        source="allowed_origins",
         child=StrictCharField(max_length=2048),
         required=False,
         max_length=1_000,
         help_text="the pages that may use it; none: any",
     )
     consents = serializers.ListField(
-        child=serializers.ChoiceField(choices=_FORM_CHANNELS),
+        child=UpperChoiceField(choices=_FORM_CHANNELS),
         required=False,
         help_text="the channels that a submission opts into",
     )
     doubleOptIn = StrictBooleanField(
+        source="double_opt_in",
         required=False,
         help_text="only once the link in the e-mail was followed (`event.properties.confirmUrl`)",
     )
-    confirmationTemplateId = StrictCharField(required=False, allow_null=True, max_length=64)
-    redirectUrl = StrictCharField(required=False, allow_blank=True, max_length=2048)
-    onKnown = serializers.ChoiceField(
+    confirmationTemplateId = StrictCharField(
+        source="confirmation_template", required=False, allow_null=True, max_length=64
+    )
+    redirectUrl = StrictCharField(source="redirect_url", required=False, allow_blank=True, max_length=2048)
+    onKnown = UpperChoiceField(
+        source="on_known",
         choices=_ON_KNOWN,
         required=False,
         help_text="of somebody known, answers fill in what is missing, or overwrite once the e-mail is confirmed",
     )
+
+    def validate_confirmationTemplateId(self, value: str | None) -> str:  # noqa: N802  (DRF looks for the field's name)
+        """Spell what takes the template away as FormValues does."""
+        return value or ""
 
 
 @extend_schema_serializer(
@@ -86,37 +103,49 @@ class FormBodySerializer(FormChangesSerializer):
 class FormCountSerializer(serializers.Serializer[Any]):
     """What a form was sent."""
 
-    submissions = serializers.IntegerField()
+    submissions = serializers.IntegerField(source="submission_count")
 
 
-class FormSerializer(serializers.Serializer[Any]):
+class FormSerializer(BatchSerializer):
     """A form, and how a page uses it."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
     fields = serializers.ListField(child=ObjectField())  # type: ignore[assignment]  # as above
     active = serializers.BooleanField()
-    allowedOrigins = serializers.ListField(child=serializers.CharField())
-    consents = serializers.ListField(child=serializers.ChoiceField(choices=_FORM_CHANNELS))
-    doubleOptIn = serializers.BooleanField()
-    confirmationTemplateId = serializers.UUIDField(allow_null=True)
-    redirectUrl = serializers.CharField(allow_blank=True)
-    onKnown = serializers.ChoiceField(choices=_ON_KNOWN)
-    submitUrl = serializers.CharField(help_text="where answers are posted to, without a credential")
-    createdAt = MillisecondsField()
-    updatedAt = MillisecondsField()
-    _count = FormCountSerializer()
+    allowedOrigins = serializers.ListField(source="allowed_origins", child=serializers.CharField())
+    consents = serializers.ListField(child=UpperChoiceField(choices=_FORM_CHANNELS))
+    doubleOptIn = serializers.BooleanField(source="double_opt_in")
+    confirmationTemplateId = serializers.UUIDField(source="confirmation_template_id", allow_null=True)
+    redirectUrl = serializers.CharField(source="redirect_url", allow_blank=True)
+    onKnown = UpperChoiceField(source="on_known", choices=_ON_KNOWN)
+    submitUrl = serializers.CharField(
+        source="submit_url", help_text="where answers are posted to, without a credential"
+    )
+    createdAt = MillisecondsField(source="created_at")
+    updatedAt = MillisecondsField(source="updated_at")
+    _count = FormCountSerializer(source="*")
+
+    def load(self, rows: Sequence[Form]) -> None:
+        """Add `submission_count`, and where answers are posted to."""
+        submissions = FormSubmission.objects.filter(
+            workspace_id=rows[0].workspace_id, form_id__in=[form.pk for form in rows]
+        )
+        counts = dict(submissions.order_by().values_list("form_id").annotate(count=Count("id")))
+        for form in rows:
+            url = public_url(f"/api/forms/{form.pk}/submit")
+            vars(form).update(submission_count=counts.get(form.pk, 0), submit_url=url)
 
 
-class SubmissionSerializer(serializers.Serializer[Any]):
+class SubmissionSerializer(ContactRowsSerializer):
     """What somebody sent."""
 
     id = serializers.UUIDField()
-    contact = ContactBriefSerializer()
-    eventId = serializers.UUIDField()
+    contact = contact_field()
+    eventId = serializers.UUIDField(source="event_id")
     answers = ObjectField()
-    confirmedAt = MillisecondsField(allow_null=True)
-    createdAt = MillisecondsField()
+    confirmedAt = MillisecondsField(source="confirmed_at", allow_null=True)
+    createdAt = MillisecondsField(source="created_at")
 
 
 @extend_schema_serializer(many=False)  # a page is one object

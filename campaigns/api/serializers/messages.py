@@ -12,9 +12,14 @@ from campaigns.api.choices import (
     SMALLINT_MAX,
     SMALLINT_MIN,
 )
+from campaigns.api.serializers.base import (
+    BlankAsNullField,
+    ContactRowsSerializer,
+    UpperChoiceField,
+    contact_field,
+)
 from campaigns.api.serializers.templates import ForContactSerializer
 from campaigns.models import Message
-from contacts.api.serializers import ContactBriefSerializer
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import (
     KnownKeysSerializer,
@@ -23,33 +28,33 @@ from workspaces.api.strict import (
 )
 
 
-class MessageRowSerializer(serializers.Serializer[Any]):
+class MessageRowSerializer(ContactRowsSerializer):
     """A message as the list shows it."""
 
     id = serializers.UUIDField()
-    channel = serializers.ChoiceField(choices=CHANNELS)
+    channel = UpperChoiceField(choices=CHANNELS)
     status = serializers.ChoiceField(choices=Message.Status.choices)
-    contact = ContactBriefSerializer()
-    to = serializers.CharField()
+    contact = contact_field()
+    to = serializers.CharField(source="address")
     subject = serializers.CharField()
-    campaignId = serializers.UUIDField(allow_null=True)
-    runId = serializers.UUIDField(allow_null=True)
-    eventId = serializers.UUIDField(allow_null=True)
-    step = serializers.CharField(allow_null=True)
-    templateId = serializers.UUIDField(allow_null=True)
-    isTransactional = serializers.BooleanField()
-    isTest = serializers.BooleanField()
+    campaignId = serializers.UUIDField(source="campaign_id", allow_null=True)
+    runId = serializers.UUIDField(source="enrollment_id", allow_null=True)
+    eventId = serializers.UUIDField(source="event_id", allow_null=True)
+    step = BlankAsNullField()
+    templateId = serializers.UUIDField(source="template_id", allow_null=True)
+    isTransactional = serializers.BooleanField(source="is_transactional")
+    isTest = serializers.BooleanField(source="is_test")
     priority = serializers.IntegerField()
     attempts = serializers.IntegerField()
     reason = serializers.ChoiceField(
         choices=REASONS, allow_null=True, help_text="why it has not left; null: it has, or it waits"
     )
-    error = serializers.CharField(allow_null=True)
-    sendAt = MillisecondsField(help_text="when it may leave, or was to be tried again")
-    createdAt = MillisecondsField()
-    sentAt = MillisecondsField(allow_null=True)
-    openedAt = MillisecondsField(allow_null=True)
-    clickedAt = MillisecondsField(allow_null=True)
+    error = BlankAsNullField()
+    sendAt = MillisecondsField(source="send_at", help_text="when it may leave, or was to be tried again")
+    createdAt = MillisecondsField(source="created_at")
+    sentAt = MillisecondsField(source="sent_at", allow_null=True)
+    openedAt = MillisecondsField(source="opened_at", allow_null=True)
+    clickedAt = MillisecondsField(source="clicked_at", allow_null=True)
 
 
 class MessageSerializer(MessageRowSerializer):
@@ -58,7 +63,20 @@ class MessageSerializer(MessageRowSerializer):
     body = serializers.CharField()
     text = serializers.CharField()
     headers = serializers.DictField(child=serializers.CharField())
-    providerId = serializers.CharField(allow_null=True)
+    providerId = BlankAsNullField(source="provider_id")
+
+
+class RecentMessageSerializer(serializers.Serializer[Any]):
+    """A message as an answer about its contact shows it."""
+
+    id = serializers.UUIDField()
+    channel = UpperChoiceField(choices=CHANNELS)
+    status = serializers.ChoiceField(choices=Message.Status.choices)
+    to = serializers.CharField(source="address")
+    subject = serializers.CharField()
+    campaignId = serializers.UUIDField(source="campaign_id", allow_null=True)
+    createdAt = MillisecondsField(source="created_at")
+    sentAt = MillisecondsField(source="sent_at", allow_null=True)
 
 
 @extend_schema_serializer(many=False)  # a page is one object
@@ -72,14 +90,15 @@ class MessagePageSerializer(serializers.Serializer[Any]):
 class MessageBodySerializer(ForContactSerializer):
     """A message to one contact: a template's, or with what it says here."""
 
-    channel = serializers.ChoiceField(choices=CHANNELS)
-    templateId = StrictCharField(required=False, allow_null=True, max_length=64)
+    channel = UpperChoiceField(choices=CHANNELS)
+    templateId = StrictCharField(source="template_id", required=False, allow_null=True, max_length=64)
     subject = StrictCharField(required=False, allow_blank=True, max_length=MAX_SOURCE, help_text="Liquid")
     body = StrictCharField(required=False, trim_whitespace=False, max_length=MAX_SOURCE, help_text="Liquid")
     text = StrictCharField(
         required=False, allow_blank=True, trim_whitespace=False, max_length=MAX_SOURCE, help_text="Liquid"
     )
     transactional = StrictBooleanField(
+        source="is_transactional",
         required=False,
         default=False,
         help_text="a receipt or the like: asks for no consent, cap or quiet hours, but for suppressions",
@@ -93,20 +112,22 @@ class MessageBodySerializer(ForContactSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Want a template or a body, and not both."""
-        if bool(attrs.get("templateId")) == bool(attrs.get("body")):
+        if bool(attrs.get("template_id")) == bool(attrs.get("body")):
             raise serializers.ValidationError({"templateId": ["Give either a template or a body."]})
         return attrs
 
 
 class DispatchSerializer(serializers.Serializer[Any]):
-    """A message that was taken."""
+    """A message that was enqueued."""
 
     message = MessageSerializer()
-    deferredUntil = MillisecondsField(allow_null=True, help_text="why is in its decisions")
+    deferredUntil = MillisecondsField(
+        source="deferred_until", allow_null=True, help_text="why is in its decisions"
+    )
 
 
 class SettleBodySerializer(KnownKeysSerializer):
-    """What became of a message of which nobody knows."""
+    """What became of a message whose outcome is unknown."""
 
-    wasSent = StrictBooleanField(help_text="false: it is sent again")
-    providerId = StrictCharField(required=False, allow_blank=True, max_length=255)
+    wasSent = StrictBooleanField(source="was_sent", help_text="false: it is sent again")
+    providerId = StrictCharField(source="provider_id", required=False, allow_blank=True, max_length=255)

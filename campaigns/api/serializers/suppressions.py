@@ -9,6 +9,7 @@ from campaigns.api.choices import (
     CHANNELS,
     upper,
 )
+from campaigns.api.serializers.base import UpperChoiceField
 from campaigns.models import Suppression
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import (
@@ -20,12 +21,14 @@ class SuppressionSerializer(serializers.Serializer[Any]):
     """An address to which nothing is sent any more."""
 
     id = serializers.UUIDField()
-    channel = serializers.ChoiceField(choices=CHANNELS)
+    channel = UpperChoiceField(choices=CHANNELS)
     address = serializers.CharField()
-    reason = serializers.ChoiceField(choices=upper(Suppression.Reason))
+    reason = UpperChoiceField(choices=upper(Suppression.Reason))
     note = serializers.CharField()
-    messageId = serializers.UUIDField(allow_null=True, help_text="the message that came back")
-    createdAt = MillisecondsField()
+    messageId = serializers.UUIDField(
+        source="message_id", allow_null=True, help_text="the message that came back"
+    )
+    createdAt = MillisecondsField(source="created_at")
 
 
 @extend_schema_serializer(many=False)  # a page is one object
@@ -40,5 +43,5 @@ class SuppressionBodySerializer(KnownKeysSerializer):
     """An address to suppress."""
 
     address = StrictCharField(max_length=2048)
-    channel = serializers.ChoiceField(choices=CHANNELS, default="EMAIL")
+    channel = UpperChoiceField(choices=CHANNELS, default="email")
     note = StrictCharField(required=False, allow_blank=True, max_length=10_000)

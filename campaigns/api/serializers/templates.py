@@ -1,5 +1,6 @@
 """Templates, and what a contact would get of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
@@ -8,6 +9,9 @@ from campaigns.api.choices import (
     CHANNELS,
     MAX_SOURCE,
 )
+from campaigns.api.serializers.base import BatchSerializer, UpperChoiceField
+from campaigns.journeys.warnings import template_warnings
+from campaigns.models import Template
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.strict import (
     KnownKeysSerializer,
@@ -20,12 +24,12 @@ that is missing makes no hole: the message is not sent, and the decision says so
 `timezone`."""
 
 
-class TemplateSerializer(KnownKeysSerializer):
+class TemplateSerializer(KnownKeysSerializer, BatchSerializer):
     """A text of which each contact gets its own."""
 
     id = serializers.UUIDField(read_only=True)
     name = StrictCharField(max_length=255)
-    channel = serializers.ChoiceField(choices=CHANNELS, default="EMAIL", help_text="fixed once it is made")
+    channel = UpperChoiceField(choices=CHANNELS, default="email", help_text="fixed once it is made")
     subject = StrictCharField(
         required=False, allow_blank=True, max_length=MAX_SOURCE, help_text="Liquid; e-mail only"
     )
@@ -63,13 +67,11 @@ class TemplateSerializer(KnownKeysSerializer):
         help_text="such as that there is no link to unsubscribe, unless all that sends it is transactional",
     )
 
-    def validate_channel(self, value: str) -> str:
-        """Spell it as rows do."""
-        return value.lower()
-
-    def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Spell the channel as the wire does."""
-        return {**super().to_representation(instance), "channel": instance.channel.upper()}
+    def load(self, rows: Sequence[Template]) -> None:
+        """Add `warnings`."""
+        warnings = template_warnings(rows[0].workspace_id, rows)
+        for row in rows:
+            vars(row).update(warnings=warnings[row.pk])
 
 
 class TemplateChangesSerializer(TemplateSerializer):
@@ -81,9 +83,13 @@ class TemplateChangesSerializer(TemplateSerializer):
 class ForContactSerializer(KnownKeysSerializer):
     """For which contact something is rendered, and because of which event."""
 
-    contactId = StrictCharField(max_length=64)
+    contactId = StrictCharField(source="contact_id", max_length=64)
     eventId = StrictCharField(
-        required=False, allow_null=True, max_length=64, help_text="the event that `event` stands for"
+        source="event_id",
+        required=False,
+        allow_null=True,
+        max_length=64,
+        help_text="the event that `event` stands for",
     )
 
 

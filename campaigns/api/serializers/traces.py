@@ -4,7 +4,6 @@ from typing import Any
 
 from rest_framework import serializers
 
-from campaigns.api.presentation import message_rows
 from campaigns.api.serializers.base import UpperChoiceField
 from campaigns.api.serializers.enrollments import DecisionSerializer, EnrollmentSerializer, NamedSerializer
 from campaigns.api.serializers.messages import MessageRowSerializer
@@ -108,11 +107,6 @@ class TracedConsequenceSerializer(serializers.Serializer[Any]):
     recordedAt = MillisecondsField(source="received_at")
 
 
-class _MessageListSerializer(serializers.ListSerializer[Any]):
-    def to_representation(self, data: Any) -> list[Any]:
-        return message_rows(data[0].workspace_id, data) if data else []
-
-
 class TraceSerializer(serializers.Serializer[Any]):
     """What one event caused."""
 
@@ -128,4 +122,4 @@ class TraceSerializer(serializers.Serializer[Any]):
     consequences = TracedConsequenceSerializer(source="derived_events", many=True)
     runs = EnrollmentSerializer(source="enrollments", many=True)
     decisions = DecisionSerializer(many=True)
-    messages = _MessageListSerializer(child=MessageRowSerializer())
+    messages = MessageRowSerializer(many=True)

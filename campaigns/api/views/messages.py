@@ -1,16 +1,16 @@
-"""Messages: listed, shown, sent and settled."""
+"""Messages: sent, listed, shown and resolved."""
 
 from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api import presentation
 from campaigns.api.filters.messages import MessageFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, page_of
-from campaigns.api.sending import DISPATCH_REFUSALS, OF_EVENT, dispatch, template_errors_as_fields
+from campaigns.api.sending import DISPATCH_REFUSALS, dispatch, event_scope, template_errors_as_fields
 from campaigns.api.serializers.messages import (
     DispatchSerializer,
     MessageBodySerializer,
@@ -24,14 +24,13 @@ from campaigns.messaging.templates import check_template
 from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Template
 from config.ids import NO_ID, parse_uuid
-from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
 
-# A message says what is known of its contact.
-_SCOPES = {"GET": "messages:read contacts:read", "POST": "messages:write contacts:read"}
-_OF_TEMPLATE = Need("POST", "campaigns:read", "`templateId` is given")
+_OF_EVENT = event_scope("create")
+_OF_TEMPLATE = Need("POST", "campaigns:read", "`templateId` is given", "create")
 
 
 class MessageViewSet(NativeViewSet):
@@ -43,8 +42,9 @@ class MessageViewSet(NativeViewSet):
     pagination_class = None
     lookup_url_kwarg = "message_id"
     parameters = PAGE_PARAMETERS
-    scopes = _SCOPES
-    needs = (OF_EVENT, _OF_TEMPLATE)
+    # A message says what is known of its contact.
+    scopes = {"GET": "messages:read contacts:read", "POST": "messages:write contacts:read"}
+    needs = (_OF_EVENT, _OF_TEMPLATE)
 
     def get_queryset(self) -> QuerySet[Message]:
         """Return the workspace's messages."""
@@ -59,7 +59,7 @@ class MessageViewSet(NativeViewSet):
     def list(self, request: Request, workspace_id: str) -> Response:
         """List messages, newest first."""
         page, following = page_of(request, self.filter_queryset(self.get_queryset()))
-        return Response({"data": presentation.message_rows(self.workspace.id, page), "next": following})
+        return Response(MessagePageSerializer({"data": page, "next": following}).data)
 
     @extend_schema(
         operation_id="sendMessage",
@@ -69,22 +69,20 @@ class MessageViewSet(NativeViewSet):
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Send a message to one contact, if it may be written to; 422 with the reason if not."""
-        wanted = read_body(MessageBodySerializer, request)
-        if wanted.get("eventId"):
-            self.need(OF_EVENT)
-        if wanted.get("templateId"):
+        body = read_body(MessageBodySerializer, request)
+        if body.get("event_id"):
+            self.need(_OF_EVENT)
+        if body.get("template_id"):
             self.need(_OF_TEMPLATE)
-        channel = wanted["channel"].lower()
-        return Response(
-            dispatch(
-                self.workspace,
-                wanted,
-                channel=channel,
-                template=_template(self.workspace, wanted, channel),
-                is_transactional=wanted["transactional"],
-                priority=wanted["priority"],
-            )
+        enqueued = dispatch(
+            self.workspace,
+            body,
+            channel=body["channel"],
+            template=_template(self.workspace, body),
+            is_transactional=body["is_transactional"],
+            priority=body["priority"],
         )
+        return Response(DispatchSerializer(enqueued).data)
 
     @extend_schema(
         operation_id="getMessage", tags=["messages"], responses={200: MessageSerializer, **READ_REFUSALS}
@@ -94,13 +92,7 @@ class MessageViewSet(NativeViewSet):
         message = self.get_queryset().filter(id=parse_uuid(message_id) or NO_ID).first()
         if message is None:
             raise MessageNotFound
-        return Response(presentation.message_row(message))
-
-
-class SettleView(NativeAPIView):
-    """Messages of which nobody knows whether they left."""
-
-    scopes = _SCOPES
+        return Response(MessageSerializer(message).data)
 
     @extend_schema(
         operation_id="settleMessage",
@@ -108,24 +100,20 @@ class SettleView(NativeAPIView):
         request=SettleBodySerializer,
         responses={200: MessageSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, workspace_id: str, message_id: str) -> Response:
+    @action(detail=True, methods=["post"], url_path="settle")
+    def resolve(self, request: Request, workspace_id: str, message_id: str) -> Response:
         """Say what became of a message whose status is UNKNOWN: it was sent, or it was not and is sent again."""
-        wanted = read_body(SettleBodySerializer, request)
-        message = resolve_message(
-            self.workspace.id,
-            parse_uuid(message_id) or NO_ID,
-            was_sent=wanted["wasSent"],
-            provider_id=wanted.get("providerId", ""),
-        )
-        return Response(presentation.message_row(message))
+        outcome = read_body(SettleBodySerializer, request)
+        message = resolve_message(self.workspace.id, parse_uuid(message_id) or NO_ID, **outcome)
+        return Response(MessageSerializer(message).data)
 
 
-def _template(workspace: Workspace, wanted: dict[str, Any], channel: str) -> Template:
-    """Return the template that a body names, or the one that it is."""
-    if text := wanted.get("templateId"):
-        return template_of(workspace, text)
-    parts = {name: wanted[name] for name in ("subject", "body", "text") if name in wanted}
-    template = Template(id=None, workspace=workspace, channel=channel, **parts)
+def _template(workspace: Workspace, body: dict[str, Any]) -> Template:
+    """Return the template that a body names, or the one that it spells out. Raises TemplateNotFound, ValidationError."""
+    if template_id := body.get("template_id"):
+        return template_of(workspace, template_id)
+    parts = {name: body[name] for name in ("channel", "subject", "body", "text") if name in body}
+    template = Template(id=None, workspace=workspace, **parts)
     with template_errors_as_fields():
         check_template(template)
     return template

@@ -1,14 +1,12 @@
-"""Who is not written to, and how channels are used."""
-
-from typing import Any
+"""Suppressions and channels: who is not written to, and how a workspace sends."""
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api import presentation
 from campaigns.api.filters.messages import SuppressionFilterSet
 from campaigns.api.paging import PAGE_PARAMETERS, page_of
 from campaigns.api.serializers.channels import ChannelChangesSerializer, ChannelSerializer, SecretSerializer
@@ -25,21 +23,15 @@ from campaigns.messaging.settings import (
     renew_signing_secret,
     save_channel,
 )
-from campaigns.models import Suppression
+from campaigns.models import ChannelSettings, Suppression
 from campaigns.models.messages import Channel
 from config.ids import NO_ID, parse_uuid
-from workspaces.api.native import NativeAPIView, NativeViewSet
+from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.scopes import Need
 
-# Whom messages come from, where calls go: whoever says that may send messages.
-_CHANNEL_SCOPES = {
-    "GET": "campaigns:read",
-    "PATCH": "campaigns:write messages:write",
-    "POST": "campaigns:write messages:write",
-}
 _CALLED = Need("PATCH", "contacts:read events:read", "the channel is `webhook`: data leaves to where it says")
-# The wire's names of what may be refused.
+# Fields of ChannelSettings that may be refused, as the body spells them.
 _NAMES = {
     "quiet_from": "quietHours",
     "cap_count": "frequencyCap.count",
@@ -58,7 +50,7 @@ class SuppressionViewSet(NativeViewSet):
     pagination_class = None
     lookup_url_kwarg = "suppression_id"
     parameters = PAGE_PARAMETERS
-    scopes = {"GET": "messages:read", "POST": "messages:write", "DELETE": "messages:write"}
+    scope = "messages"
 
     def get_queryset(self) -> QuerySet[Suppression]:
         """Return the workspace's suppressions."""
@@ -73,7 +65,7 @@ class SuppressionViewSet(NativeViewSet):
     def list(self, request: Request, workspace_id: str) -> Response:
         """List suppressions, newest first."""
         page, following = page_of(request, self.filter_queryset(self.get_queryset()))
-        return Response({"data": [presentation.suppression_row(one) for one in page], "next": following})
+        return Response(SuppressionPageSerializer({"data": page, "next": following}).data)
 
     @extend_schema(
         operation_id="createSuppression",
@@ -83,14 +75,9 @@ class SuppressionViewSet(NativeViewSet):
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Have nothing more sent to an address; 200 if that was so already, and the first reason stays."""
-        wanted = read_body(SuppressionBodySerializer, request)
-        suppression, is_new = add_suppression(
-            self.workspace,
-            channel=wanted["channel"].lower(),
-            address=wanted["address"],
-            note=wanted.get("note", ""),
-        )
-        return Response(presentation.suppression_row(suppression), status=201 if is_new else 200)
+        body = read_body(SuppressionBodySerializer, request)
+        suppression, is_new = add_suppression(self.workspace, **body)
+        return Response(SuppressionSerializer(suppression).data, status=201 if is_new else 200)
 
     @extend_schema(
         operation_id="deleteSuppression", tags=["suppressions"], responses={204: None, **WRITE_REFUSALS}
@@ -101,35 +88,38 @@ class SuppressionViewSet(NativeViewSet):
         return Response(status=204)
 
 
-class ChannelsView(NativeAPIView):
-    """The channels of a workspace."""
+class ChannelViewSet(NativeViewSet):
+    """The channels of a workspace; each has its settings, also where nothing was said."""
 
-    scopes = _CHANNEL_SCOPES
+    queryset = ChannelSettings.objects.none()
+    serializer_class = ChannelSerializer
+    pagination_class = None
+    lookup_url_kwarg = "channel"
+    # Whom messages come from, where calls go: whoever says that may send messages.
+    scopes = {
+        "GET": "campaigns:read",
+        "PATCH": "campaigns:write messages:write",
+        "POST": "campaigns:write messages:write",
+    }
+    needs = (_CALLED,)
 
     @extend_schema(
         operation_id="listChannels",
         tags=["channels"],
         responses={200: ChannelSerializer(many=True), **READ_REFUSALS},
     )
-    def get(self, request: Request, workspace_id: str) -> Response:
+    def list(self, request: Request, workspace_id: str) -> Response:
         """List the channels, each with how it is used."""
-        return Response([presentation.channel_row(one) for one in channels_of(self.workspace.id)])
-
-
-class ChannelView(NativeAPIView):
-    """One channel of a workspace."""
-
-    scopes = _CHANNEL_SCOPES
-    needs = (_CALLED,)
+        return Response(ChannelSerializer(channels_of(self.workspace.id), many=True).data)
 
     @extend_schema(
         operation_id="getChannel", tags=["channels"], responses={200: ChannelSerializer, **READ_REFUSALS}
     )
-    def get(self, request: Request, workspace_id: str, channel: str) -> Response:
+    def retrieve(self, request: Request, workspace_id: str, channel: str) -> Response:
         """Return how a channel is used."""
-        wanted = _channel(channel)
-        (settings,) = (one for one in channels_of(self.workspace.id) if one.channel == wanted)
-        return Response(presentation.channel_row(settings))
+        name = _channel(channel)
+        (settings,) = (settings for settings in channels_of(self.workspace.id) if settings.channel == name)
+        return Response(ChannelSerializer(settings).data)
 
     @extend_schema(
         operation_id="updateChannel",
@@ -137,24 +127,17 @@ class ChannelView(NativeAPIView):
         request=ChannelChangesSerializer,
         responses={200: ChannelSerializer, **WRITE_REFUSALS},
     )
-    def patch(self, request: Request, workspace_id: str, channel: str) -> Response:
+    def partial_update(self, request: Request, workspace_id: str, channel: str) -> Response:
         """Change how a channel is used, for what leaves from now on."""
         name = _channel(channel)
         if name == Channel.WEBHOOK:
             self.need(_CALLED)
-        wanted = read_body(ChannelChangesSerializer, request)
+        values = read_body(ChannelChangesSerializer, request)
         try:
-            settings = save_channel(self.workspace, name, **_values(wanted))
+            settings = save_channel(self.workspace, name, **values)
         except InvalidChannelSettings as error:
             raise ValidationError({_NAMES.get(error.field, error.field): [error.message]}) from error
-        return Response(presentation.channel_row(settings))
-
-
-class SigningSecretView(NativeAPIView):
-    """What webhooks are signed with."""
-
-    scopes = _CHANNEL_SCOPES
-    secrets_shown = ("secret",)
+        return Response(ChannelSerializer(settings).data)
 
     @extend_schema(
         operation_id="renewSigningSecret",
@@ -162,31 +145,14 @@ class SigningSecretView(NativeAPIView):
         request=None,
         responses={201: SecretSerializer, **WRITE_REFUSALS},
     )
-    def post(self, request: Request, workspace_id: str) -> Response:
+    @action(detail=False, methods=["post"], url_path="webhook/signing-secret", secrets_shown=("secret",))
+    def renew_signing_secret(self, request: Request, workspace_id: str) -> Response:
         """Make a new secret; the last one signs beside it until the next, so that no receiver misses a call."""
-        return Response({"secret": renew_signing_secret(self.workspace)}, status=201)
+        secret = renew_signing_secret(self.workspace)
+        return Response(SecretSerializer({"secret": secret}).data, status=201)
 
 
 def _channel(text: str) -> str:
     if text.lower() not in Channel.values:
         raise NotFound
     return text.lower()
-
-
-def _values(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return what a body sets, as the row has it."""
-    names = {"requiresOptIn": "requires_opt_in", "timeZone": "time_zone", "maxAttempts": "max_attempts"}
-    values = {names.get(name, name): value for name, value in wanted.items() if name not in _NESTED}
-    if "onUnknown" in wanted:
-        values["on_unknown"] = wanted["onUnknown"].lower()
-    if "frequencyCap" in wanted:
-        cap = wanted["frequencyCap"]
-        values["cap_count"] = cap and cap["count"]
-        values |= {"cap_hours": cap["hours"]} if cap else {}
-    if "quietHours" in wanted:
-        quiet = wanted["quietHours"] or {}
-        values |= {"quiet_from": quiet.get("start"), "quiet_until": quiet.get("end")}
-    return values
-
-
-_NESTED = ("onUnknown", "frequencyCap", "quietHours")

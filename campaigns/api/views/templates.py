@@ -1,17 +1,17 @@
-"""Templates: written, shown with a contact's values, and sent as a test."""
+"""Templates: written, previewed with a contact's values, and sent as a test."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.messages import TemplateFilterSet
 from campaigns.api.paging import contact_of, event_of
-from campaigns.api.sending import DISPATCH_REFUSALS, OF_EVENT, dispatch, template_errors_as_fields
+from campaigns.api.sending import DISPATCH_REFUSALS, dispatch, event_scope, template_errors_as_fields
 from campaigns.api.serializers.messages import DispatchSerializer
 from campaigns.api.serializers.templates import (
     PreviewBodySerializer,
@@ -22,21 +22,19 @@ from campaigns.api.serializers.templates import (
     TryOutBodySerializer,
 )
 from campaigns.errors import TemplateNotFound
-from campaigns.journeys.warnings import template_warnings
 from campaigns.messaging.preview import preview_template
 from campaigns.messaging.settings import delete_template, get_template, save_template, users_of
-from campaigns.messaging.templates import Rendered
 from campaigns.models import Template
 from config.ids import parse_uuid
-from workspaces.api.native import NativeAPIView, NativeViewSet, object_body
+from workspaces.api.native import NativeViewSet, object_body
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
 
-# Looking at what would be sent changes nothing, whatever the method; it shows what the contact's values are.
-_READING = {"POST": "campaigns:read contacts:read"}
 # Whoever writes what is sent, sends.
 _SENT = Need("PATCH", "messages:write", "a campaign or a form sends the template")
+# Looking at what would be sent changes nothing, whatever the method; it shows what the contact's values are.
+_PREVIEW_SCOPES = "campaigns:read contacts:read"
 
 
 class TemplateViewSet(NativeViewSet):
@@ -47,13 +45,13 @@ class TemplateViewSet(NativeViewSet):
     filterset_class = TemplateFilterSet
     pagination_class = None
     lookup_url_kwarg = "template_id"
-    scopes = {
-        "GET": "campaigns:read",
-        "POST": "campaigns:write",
-        "PATCH": "campaigns:write",
-        "DELETE": "campaigns:write",
+    scope = "campaigns"
+    action_scopes = {
+        "try_out": _PREVIEW_SCOPES,
+        "preview": _PREVIEW_SCOPES,
+        "test": "messages:write campaigns:read contacts:read",
     }
-    needs = (_SENT,)
+    needs = (_SENT, *map(event_scope, action_scopes))
 
     def get_queryset(self) -> QuerySet[Template]:
         """Return the workspace's templates, oldest first."""
@@ -66,7 +64,7 @@ class TemplateViewSet(NativeViewSet):
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the templates."""
-        return Response(_rows(self.workspace, list(self.filter_queryset(self.get_queryset()))))
+        return Response(TemplateSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
 
     @extend_schema(
         operation_id="createTemplate",
@@ -76,17 +74,17 @@ class TemplateViewSet(NativeViewSet):
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a template; what is no Liquid, or does what none may, is refused."""
-        wanted = read_body(TemplateSerializer, request)
+        body = read_body(TemplateSerializer, request)
         with template_errors_as_fields():
-            template = save_template(Template(workspace=self.workspace), **wanted)
-        return Response(_row(self.workspace, template), status=201)
+            template = save_template(Template(workspace=self.workspace), **body)
+        return Response(TemplateSerializer(template).data, status=201)
 
     @extend_schema(
         operation_id="getTemplate", tags=["templates"], responses={200: TemplateSerializer, **READ_REFUSALS}
     )
     def retrieve(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Return a template."""
-        return Response(_row(self.workspace, template_of(self.workspace, template_id)))
+        return Response(TemplateSerializer(template_of(self.workspace, template_id)).data)
 
     @extend_schema(
         operation_id="updateTemplate",
@@ -97,15 +95,15 @@ class TemplateViewSet(NativeViewSet):
     def partial_update(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Change what the body names, for messages made from now on."""
         template = template_of(self.workspace, template_id)
-        wanted = read_body(TemplateChangesSerializer, request, partial=True)
+        body = read_body(TemplateChangesSerializer, request, partial=True)
         if not self.may(_SENT.scopes) and users_of(template):
             self.need(_SENT)
         channel = template.channel.upper()
         if object_body(request).get("channel", channel) != channel:
             raise ValidationError({"channel": ["A template stays of its channel."]})
         with template_errors_as_fields():
-            save_template(template, **wanted)
-        return Response(_row(self.workspace, template))
+            save_template(template, **body)
+        return Response(TemplateSerializer(template).data)
 
     @extend_schema(operation_id="deleteTemplate", tags=["templates"], responses={204: None, **WRITE_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, template_id: str) -> Response:
@@ -113,13 +111,20 @@ class TemplateViewSet(NativeViewSet):
         delete_template(template_of(self.workspace, template_id))
         return Response(status=204)
 
-
-class TemplatePreviewView(NativeAPIView):
-    """What a contact would get."""
-
-    scopes = _READING
-    needs = (OF_EVENT,)
-    repeats_harmlessly = "shows, and changes nothing"
+    @extend_schema(
+        operation_id="tryOutTemplate",
+        tags=["templates"],
+        request=TryOutBodySerializer,
+        responses={200: RenderedSerializer, **DISPATCH_REFUSALS},
+    )
+    @action(
+        detail=False, methods=["post"], url_path="preview", repeats_harmlessly="shows, and changes nothing"
+    )
+    def try_out(self, request: Request, workspace_id: str) -> Response:
+        """Show what a contact would get of a template that is not saved."""
+        body = read_body(TryOutBodySerializer, request)
+        parts = {name: body[name] for name in ("channel", "subject", "body", "text") if name in body}
+        return self._preview(Template(workspace=self.workspace, **parts), body)
 
     @extend_schema(
         operation_id="previewTemplate",
@@ -127,42 +132,11 @@ class TemplatePreviewView(NativeAPIView):
         request=PreviewBodySerializer,
         responses={200: RenderedSerializer, **DISPATCH_REFUSALS},
     )
-    def post(self, request: Request, workspace_id: str, template_id: str) -> Response:
+    @action(detail=True, methods=["post"], repeats_harmlessly="shows, and changes nothing")
+    def preview(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Show what a contact would get of a template; nothing is sent. A value that is missing is a 422."""
         template = template_of(self.workspace, template_id)
-        wanted = read_body(PreviewBodySerializer, request)
-        if wanted.get("eventId"):
-            self.need(OF_EVENT)
-        return Response(_shown(self.workspace, template, wanted))
-
-
-class TemplateTryOutView(NativeAPIView):
-    """What a contact would get of a template that is not saved."""
-
-    scopes = _READING
-    needs = (OF_EVENT,)
-    repeats_harmlessly = "shows, and changes nothing"
-
-    @extend_schema(
-        operation_id="tryOutTemplate",
-        tags=["templates"],
-        request=TryOutBodySerializer,
-        responses={200: RenderedSerializer, **DISPATCH_REFUSALS},
-    )
-    def post(self, request: Request, workspace_id: str) -> Response:
-        """Show what a contact would get of a template that is not saved."""
-        wanted = read_body(TryOutBodySerializer, request)
-        if wanted.get("eventId"):
-            self.need(OF_EVENT)
-        parts = {name: wanted[name] for name in ("channel", "subject", "body", "text") if name in wanted}
-        return Response(_shown(self.workspace, Template(workspace=self.workspace, **parts), wanted))
-
-
-class TemplateTestView(NativeAPIView):
-    """Templates sent as a test."""
-
-    scopes = {"POST": "messages:write campaigns:read contacts:read"}
-    needs = (OF_EVENT,)
+        return self._preview(template, read_body(PreviewBodySerializer, request))
 
     @extend_schema(
         operation_id="testTemplate",
@@ -170,22 +144,29 @@ class TemplateTestView(NativeAPIView):
         request=TestBodySerializer,
         responses={200: DispatchSerializer, **DISPATCH_REFUSALS},
     )
-    def post(self, request: Request, workspace_id: str, template_id: str) -> Response:
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Send what a contact would get, to the contact or elsewhere; it is marked as a test, and counts nowhere."""
         template = template_of(self.workspace, template_id)
-        wanted = read_body(TestBodySerializer, request)
-        if wanted.get("eventId"):
-            self.need(OF_EVENT)
-        return Response(
-            dispatch(
-                self.workspace,
-                wanted,
-                channel=template.channel,
-                template=template,
-                is_test=True,
-                address=wanted.get("to") or "",
-            )
+        body = read_body(TestBodySerializer, request)
+        self._need_event(body)
+        address = body.get("to") or ""
+        enqueued = dispatch(
+            self.workspace, body, channel=template.channel, template=template, is_test=True, address=address
         )
+        return Response(DispatchSerializer(enqueued).data)
+
+    def _need_event(self, body: dict[str, Any]) -> None:
+        if body.get("event_id"):
+            self.need(event_scope(self.action))
+
+    def _preview(self, template: Template, body: dict[str, Any]) -> Response:
+        self._need_event(body)
+        contact_id = contact_of(self.workspace, body["contact_id"])
+        event = event_of(self.workspace, body.get("event_id"))
+        with template_errors_as_fields():
+            rendered = preview_template(self.workspace.id, template, contact_id, event=event)
+        return Response(RenderedSerializer(rendered).data)
 
 
 def template_of(workspace: Workspace, text: str) -> Template:
@@ -194,21 +175,3 @@ def template_of(workspace: Workspace, text: str) -> Template:
     if identifier is None:
         raise TemplateNotFound
     return get_template(workspace.id, identifier)
-
-
-def _row(workspace: Workspace, template: Template) -> dict[str, Any]:
-    (row,) = _rows(workspace, [template])
-    return row
-
-
-def _rows(workspace: Workspace, templates: Sequence[Template]) -> list[dict[str, Any]]:
-    warnings = template_warnings(workspace.id, templates)
-    return [{**TemplateSerializer(one).data, "warnings": warnings[one.pk]} for one in templates]
-
-
-def _shown(workspace: Workspace, template: Template, wanted: dict[str, Any]) -> dict[str, str]:
-    contact_id = contact_of(workspace, wanted["contactId"])
-    event = event_of(workspace, wanted.get("eventId"))
-    with template_errors_as_fields():
-        rendered: Rendered = preview_template(workspace.id, template, contact_id, event=event)
-    return {"subject": rendered.subject, "body": rendered.body, "text": rendered.text}
