@@ -1,6 +1,7 @@
 """What every endpoint that takes events in has in common: pages of other sites send them, too."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import IO, Any, ClassVar
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from events.stream.group_commit import SCOPE, ContactReader, Submission, submit
 from events.stream.idempotency import Answer
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.access import Credential, require_access
-from workspaces.api.base import SingleFormatNegotiation, WorkspaceAPIView
+from workspaces.api.base import SingleFormatNegotiation, WorkspaceAccess, WorkspaceAPIView, WorkspaceViewSet
 from workspaces.authentication.schemes import BearerAuthentication, PageKeyAuthentication, evict_credential
 from workspaces.errors import CredentialChanged
 from workspaces.models import Workspace
@@ -73,8 +74,8 @@ class AnyName(SingleFormatNegotiation):
         return UnnamedJSONParser() if is_json else None
 
 
-class IngestView(WorkspaceAPIView):
-    """An endpoint whose POST records events; a subclass implements `submission`.
+class IngestMixin(WorkspaceAccess):
+    """A view whose POSTs record events: its actions answer with `record`.
 
     The events, the claim of an Idempotency-Key and the answer kept under it are written together with other
     requests: see `events.stream.group_commit`. A refusal leaves no key.
@@ -86,18 +87,17 @@ class IngestView(WorkspaceAPIView):
     # What a page may send besides, by the wire format.
     request_headers: ClassVar[tuple[str, ...]] = ()
 
-    def submission(self, request: Request, **kwargs: Any) -> Submission:
-        """Return what the request holds. Raises what refuses it."""
-        raise NotImplementedError
+    def record(self, request: Request, submission: Callable[[Request], Submission]) -> HttpResponse:
+        """Answer the request once its `submission` is recorded, or give the first answer to it again.
 
-    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
-        """Answer the request once it is recorded, or give the first answer to it again."""
+        `submission` returns what the request holds (see `submission_of`), and raises what refuses it.
+        """
         for _ in range(_ATTEMPTS):
             try:
-                return http_answer(submit(self.submission(request, **kwargs)))
+                return http_answer(submit(submission(request)))
             except CredentialChanged:
                 # Refuses it, if it opens nothing any more; its workspace may merely have been edited.
-                self._look_up_credential(request, **kwargs)
+                self._look_up_credential(request)
         raise TryAgain
 
     def submission_of(
@@ -125,15 +125,17 @@ class IngestView(WorkspaceAPIView):
             int(request.META.get("CONTENT_LENGTH") or 0),
         )
 
-    def _look_up_credential(self, request: Request, **kwargs: Any) -> None:
+    def _look_up_credential(self, request: Request) -> None:
         """Authenticate the request anew, by what the database says now."""
         if isinstance(request.auth, Credential):
             evict_credential(request.auth)
         self.perform_authentication(request)
-        self.workspace = require_access(request, kwargs.get(self.workspace_kwarg), SCOPE)
+        self.workspace = require_access(request, self.kwargs.get(self.workspace_kwarg), SCOPE)
 
     def get_authenticators(self) -> Any:
         """Take a page's key in the address besides what the wire format takes, and remember bearers for seconds."""
+        if not self._is_ingest_route:
+            return super().get_authenticators()
         _, *others = super().get_authenticators()
         # Before the session, whose cookie a browser may add, and which then misses its CSRF token.
         return (_REMEMBERING, _PAGE_KEYS, *others)
@@ -141,7 +143,7 @@ class IngestView(WorkspaceAPIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer a browser's preflight without a credential, and tell it who may read the other answers."""
         origin = request.META.get("HTTP_ORIGIN", "")
-        is_preflight = request.method == "OPTIONS" and bool(origin)
+        is_preflight = request.method == "OPTIONS" and bool(origin) and self._is_ingest_route
         response = HttpResponse(status=204) if is_preflight else super().dispatch(request, *args, **kwargs)
         if not is_preflight and request.method != "POST":
             return response
@@ -161,6 +163,11 @@ class IngestView(WorkspaceAPIView):
                 response.headers["Access-Control-Expose-Headers"] = ", ".join(_ANSWER_HEADERS)
         return response
 
+    @property
+    def _is_ingest_route(self) -> bool:
+        """Whether the route has a POST; reading by another one is as everywhere."""
+        return "post" in (getattr(self, "action_map", None) or ("post",))
+
     def _is_allowed(self, origin: str, kwargs: Mapping[str, Any]) -> bool:
         """Tell whether the workspace lists the origin: the credential's, else the path's, else any.
 
@@ -178,6 +185,22 @@ class IngestView(WorkspaceAPIView):
         except Error:
             # The answer that is there tells what is wrong.
             return False
+
+
+class IngestViewSet(IngestMixin, WorkspaceViewSet):
+    """A viewset all of whose POSTs record events: its actions answer with `record`."""
+
+
+class IngestView(IngestMixin, WorkspaceAPIView):
+    """An endpoint whose POST records events; a subclass implements `submission`."""
+
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
+        """Return what the request holds. Raises what refuses it."""
+        raise NotImplementedError
+
+    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Answer the request once it is recorded, or give the first answer to it again."""
+        return self.record(request, partial(self.submission, **kwargs))
 
 
 def _filling_in(event: IncomingEvent) -> IncomingEvent:

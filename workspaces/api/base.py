@@ -259,7 +259,7 @@ class WorkspaceViewSet(ViewSetMixin, WorkspaceAccess, GenericAPIView[Any]):
     """
 
     not_found: ClassVar[type[DomainError] | type[APIException]] = NotFound
-    pagination_class = None
+    pagination_class: Any = None
 
     def get_queryset(self) -> Any:
         """Return the workspace's rows; `queryset` may narrow, join and order them."""
