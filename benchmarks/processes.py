@@ -34,9 +34,9 @@ def set_up() -> None:
     django.setup()
 
     from config.runtime import background
-    from config.runtime.garbage_collection import settle
+    from config.runtime.garbage_collection import freeze_loaded_objects
 
-    settle()  # as in a worker
+    freeze_loaded_objects()  # as in a worker
     background.publish = lambda *_, **__: None
 
 

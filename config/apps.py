@@ -18,4 +18,4 @@ class ConfigConfig(AppConfig):
         """Teach the ORM to bind long lists, and register the checks of the installation."""
         lookups.register()
         checks.register_checks()
-        telemetry.begin()
+        telemetry.start()

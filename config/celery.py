@@ -22,7 +22,7 @@ from config.db.workloads import use_in_process
 from config.observability.metrics.counters import count_task
 from config.observability.request_ids import request_id
 from config.runtime.child_processes import exit_with_parent
-from config.runtime.garbage_collection import settle
+from config.runtime.garbage_collection import freeze_loaded_objects
 from config.runtime.layouts import require_layout
 from config.runtime.startup_errors import require_settings
 
@@ -95,4 +95,4 @@ def exit_worker_with_parent(**_: Any) -> None:
 @worker_ready.connect(dispatch_uid="config.settle_worker")
 def freeze_memory_at_start(**_: Any) -> None:
     """Keep the garbage collector off what stays."""
-    settle()
+    freeze_loaded_objects()

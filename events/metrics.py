@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from config.observability.metrics.counters import SECONDS
-from config.observability.metrics.deferred import Durations, Later
+from config.observability.metrics.deferred import DeferredMetrics, Durations
 from config.observability.metrics.gauges import DatabaseGauge
 from config.observability.metrics.process_files import REGISTRY
 
@@ -62,7 +62,7 @@ Group = tuple[int, float]
 """Of a group that was written: its requests, and the seconds it took."""
 
 
-class Groups(Later[Group]):
+class Groups(DeferredMetrics[Group]):
     """Counts the groups of a process; `waiting` is asked while there is something to count."""
 
     waiting = staticmethod(lambda: 0)

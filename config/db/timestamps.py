@@ -1,4 +1,4 @@
-"""Moments that are read by the thousand: as numbers, for the driver takes its time with each text of one."""
+"""TimestampCache that are read by the thousand: as numbers, for the driver takes its time with each text of one."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -11,7 +11,7 @@ def epoch_microseconds(column: str) -> str:
     return f"(extract(epoch FROM {column}) * 1000000)::bigint"
 
 
-class Moments(dict[int, datetime]):
+class TimestampCache(dict[int, datetime]):
     """The moments of such numbers, each made once: many events share theirs."""
 
     def __missing__(self, microseconds: int) -> datetime:

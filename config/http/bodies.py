@@ -1,7 +1,7 @@
-"""Request bodies: read whole before a request is worked on, and for so long only.
+"""Read request bodies whole before the request is handled, within a time limit.
 
-The server hands a request over once its headers are there; a thread that reads the body then waits for its sender,
-however slow. The server has no limit for that and its stream no time-out, but a connection that is shut down ends it.
+The server hands a request over once its headers have arrived; the thread that reads the body waits for the
+client, however slow. The server's stream has no time-out, but shutting the connection down ends the wait.
 """
 
 import contextlib
@@ -20,22 +20,22 @@ from django.conf import settings
 
 Environ = dict[str, Any]
 _Peer = tuple[str, str]
-"""The address that a request came from, and the port that it came to: connections to the database are others."""
+"""Client address and server port; the port tells client connections from those to the database."""
 
 _TURN_SECONDS = 0.5
 _SLOW_BODY_SECONDS = 1.0
-"""For which a body may be awaited before it counts as slow."""
+"""Wait after which a body counts as slow."""
 # `tcpi_last_data_sent` of Linux' struct tcp_info: milliseconds since anything was sent on the connection.
 _TCP_INFO_BYTES = 104
 _LAST_DATA_SENT = struct.Struct("=44xI")
 
 
 class BodyTooSlow(TimeoutError):
-    """The body was not there in time."""
+    """The body did not arrive in time."""
 
 
 class _MissingBody(io.RawIOBase):
-    """Stands for a body that was not there in time."""
+    """Stand in for a body that did not arrive in time."""
 
     def read(self, size: int = -1) -> bytes:
         """Raise BodyTooSlow."""
@@ -47,17 +47,17 @@ class _MissingBody(io.RawIOBase):
 
 
 def await_body(environ: Environ) -> Environ:
-    """Return the request with its body in memory, of a known length.
+    """Return the request with its body in memory and its length known.
 
-    Of one that is too large, a byte more than is allowed: enough for the refusal. One that was not there within
-    `settings.BODY_TIMEOUT_SECONDS` raises BodyTooSlow when it is read.
+    A body that is too large is cut one byte beyond the limit, so that reading it is refused. One that did not
+    arrive within `settings.BODY_TIMEOUT_SECONDS` raises BodyTooSlow when it is read.
     """
     is_chunked = "HTTP_TRANSFER_ENCODING" in environ
     length = _length(environ)
     if not is_chunked and not length:
         return environ
-    most = settings.MAX_BODY_BYTES + 1
-    wanted = most if is_chunked else min(length, most)
+    most_bytes = settings.MAX_BODY_BYTES + 1
+    wanted = most_bytes if is_chunked else min(length, most_bytes)
     awaited = _watch.begin((environ.get("REMOTE_ADDR", ""), environ.get("SERVER_PORT", "")))
     try:
         body = environ["wsgi.input"].read(wanted)
@@ -67,7 +67,7 @@ def await_body(environ: Environ) -> Environ:
     return {
         **environ,
         "wsgi.input": _MissingBody() if is_overdue else io.BytesIO(body),
-        # Django would take a body without a length for an empty one.
+        # Without a length Django takes the body for empty.
         "CONTENT_LENGTH": str(wanted if is_overdue else len(body))
         if is_chunked
         else environ["CONTENT_LENGTH"],
@@ -75,18 +75,18 @@ def await_body(environ: Environ) -> Environ:
 
 
 def is_missing(request: Environ) -> bool:
-    """Tell whether the body of a request was not there in time."""
+    """Tell whether the body of a request did not arrive in time."""
     return isinstance(request["wsgi.input"], _MissingBody)
 
 
 def rewind(request: Environ) -> None:
-    """Have the body read again from its beginning."""
+    """Let the body be read again from its beginning."""
     if isinstance(request["wsgi.input"], io.BytesIO):
         request["wsgi.input"].seek(0)
 
 
 class _PendingBody:
-    """A body that a thread waits for: whose it is, since when and until when (monotonic seconds)."""
+    """A body that a thread waits for: its peer, start and deadline (monotonic seconds)."""
 
     __slots__ = ("began", "deadline", "peer")
 
@@ -99,8 +99,8 @@ class _PendingBody:
 class _BodyWatcher:
     """Ends connections whose bodies are overdue; its thread runs only while a body is awaited.
 
-    Where more than `settings.SLOW_BODIES` are slow at once, those in excess are overdue: first those of the address
-    that has the most, the longest awaited of them first.
+    Beyond `settings.SLOW_BODIES` slow bodies the excess is overdue at once: first those of the address that has
+    the most_bytes, the longest awaited first.
     """
 
     def __init__(self) -> None:
@@ -109,22 +109,22 @@ class _BodyWatcher:
         self._thread: threading.Thread | None = None
 
     def begin(self, peer: _Peer) -> _PendingBody:
-        """Let this thread await a body from `peer`."""
+        """Register that this thread waits for a body from `peer`."""
         awaited = _PendingBody(peer)
         self._awaited.add(awaited)
-        # The watching thread forgets first, and looks afterwards at who waits.
+        # The watching thread clears the flag before it reads who waits, so no body is missed.
         if not self._something_awaited.is_set():
             self._something_awaited.set()
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="slow bodies", daemon=True)
-            # The system may give no more threads; the next body asks again.
+            # Where no thread can be started the next body tries again.
             with contextlib.suppress(RuntimeError):
                 thread.start()
                 self._thread = thread
         return awaited
 
     def end(self, awaited: _PendingBody) -> None:
-        """Tell that this body is awaited no more."""
+        """Unregister a body that arrived or failed."""
         self._awaited.discard(awaited)
 
     def _run(self) -> None:
@@ -136,33 +136,33 @@ class _BodyWatcher:
             awaited = list(self._awaited)
             if awaited:
                 self._something_awaited.set()
-            for one in _in_excess([one for one in awaited if now - one.began >= _SLOW_BODY_SECONDS]):
-                one.deadline = min(one.deadline, now)
+            for body in _in_excess([body for body in awaited if now - body.began >= _SLOW_BODY_SECONDS]):
+                body.deadline = min(body.deadline, now)
             overdue: dict[_Peer, float] = {}
-            for one in awaited:
-                if now >= one.deadline:
-                    seconds = now - one.began - _TURN_SECONDS
-                    overdue[one.peer] = min(overdue.get(one.peer, seconds), seconds)
+            for body in awaited:
+                if now >= body.deadline:
+                    seconds = now - body.began - _TURN_SECONDS
+                    overdue[body.peer] = min(overdue.get(body.peer, seconds), seconds)
             for peer, seconds in overdue.items():
                 _end_silent_connections(peer, seconds)
 
 
 def _in_excess(slow: list[_PendingBody]) -> list[_PendingBody]:
-    """Return those of the slow bodies that are too many."""
+    """Return the slow bodies beyond `settings.SLOW_BODIES`."""
     by_peer: dict[_Peer, list[_PendingBody]] = defaultdict(list)
-    for one in sorted(slow, key=lambda one: one.began, reverse=True):
-        by_peer[one.peer].append(one)
+    for body in sorted(slow, key=lambda body: body.began, reverse=True):
+        by_peer[body.peer].append(body)
     return [max(by_peer.values(), key=len).pop() for _ in range(len(slow) - settings.SLOW_BODIES)]
 
 
 def _end_silent_connections(peer: _Peer, seconds: float) -> None:
-    """Stop reading from the connections of an address to which nothing was sent for so long.
+    """Shut down reading on an address's connections to which nothing was sent for that long.
 
-    Which of them has the body the server does not say. The others of the same address are idle ones, which any server
-    may close, or, of a proxy that does not buffer bodies, requests that have run for as long.
+    The server does not say which connection has the body. The rest of the same address are idle, or, behind a
+    proxy that does not buffer bodies, requests that have run for as long.
     """
     for connection in _connections():
-        # It may be gone by now.
+        # It may be closed by now.
         with connection, contextlib.suppress(OSError):
             ends = connection.getpeername()[0], str(connection.getsockname()[1])
             if ends == peer and _milliseconds_silent(connection) >= seconds * 1000:
@@ -170,7 +170,7 @@ def _end_silent_connections(peer: _Peer, seconds: float) -> None:
 
 
 def _connections() -> Iterator[socket.socket]:
-    """Yield a second handle on each TCP socket of this process; none where the system is not Linux."""
+    """Yield a duplicate of each TCP socket of this process (Linux only)."""
     if not hasattr(socket, "TCP_INFO") or not os.path.isdir("/proc/self/fd"):
         return
     for descriptor in map(int, os.listdir("/proc/self/fd")):

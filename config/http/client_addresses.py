@@ -1,4 +1,4 @@
-"""Who calls: the address of a client, also behind proxies of ours."""
+"""The client's IP address, also behind trusted proxies."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -6,14 +6,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from django.conf import settings
 from django.http import HttpRequest
 
-# Some proxies add the port that they saw.
+# Some proxies append the port.
 _WITH_PORT = re.compile(r"\[(?P<six>[^]]+)\](?::\d+)?|(?P<four>[\d.]+):\d+")
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the address that the outermost of our proxies saw: what stands before it, any client may have told.
+    """Return the address that the outermost of PROXY_COUNT proxies saw; earlier ones can be forged.
 
-    Of IPv6 the network, in which one subscriber has as many addresses as they like.
+    For IPv6 it is the /64 network, within which one subscriber chooses addresses freely.
     """
     text = _forwarded_address(request)
     address = _read(text)
@@ -23,15 +23,16 @@ def client_address(request: HttpRequest) -> str:
 
 
 def logged_address(request: HttpRequest) -> str:
-    """Return the whole address for the log; `unknown` where a proxy of ours told something else."""
+    """Return the full address for the log, or `unknown` where a trusted proxy sent no address."""
     return str(_read(_forwarded_address(request)) or "unknown")
 
 
 def _forwarded_address(request: HttpRequest) -> str:
     direct: str = request.META.get("REMOTE_ADDR", "")
     proxies: int = settings.PROXY_COUNT
-    told = [one.strip() for one in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if one.strip()]
-    return told[-proxies] if 0 < proxies <= len(told) else direct
+    header = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    forwarded = [address.strip() for address in header.split(",") if address.strip()]
+    return forwarded[-proxies] if 0 < proxies <= len(forwarded) else direct
 
 
 def _read(text: str) -> IPv4Address | IPv6Address | None:

@@ -1,4 +1,4 @@
-"""Bodies that arrive compressed: inflated as they are read, and never further than a body may be long."""
+"""Inflate compressed request bodies as they are read, up to MAX_BODY_BYTES."""
 
 import io
 import zlib
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 SUPPORTED = ("gzip", "deflate")
 MOST_MEMBERS = 1_000
-"""Of one gzip stream: tools that concatenate need some, an attacker as many as fit."""
+"""Members of one gzip stream: concatenating tools make a few, an attacker as many as fit."""
 _PIECE_BYTES = 16 * 1024
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 _ALIASES = {"x-gzip": "gzip"}
@@ -18,19 +18,19 @@ _ZLIB_METHOD = 8
 
 
 class UnknownEncoding(OSError):
-    """The body is encoded in a way that is not supported."""
+    """The body's `Content-Encoding` is not supported."""
 
 
 class CorruptBody(OSError):
-    """The body is not what its encoding says, or ends early."""
+    """The body does not decode, or ends early."""
 
 
 class InflatedTooLarge(OSError):
-    """The body is larger than is allowed, packed or inflated."""
+    """The body is larger than MAX_BODY_BYTES, compressed or inflated."""
 
 
 class InflatingMiddleware:
-    """Gives requests with a `Content-Encoding` a body that inflates as it is read, after authentication that is."""
+    """Give compressed requests a body that inflates when it is read, which is after authentication."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -39,14 +39,14 @@ class InflatingMiddleware:
         """Answer the request."""
         header = request.META.get("HTTP_CONTENT_ENCODING")
         if header and (encodings := _encodings(header)):
-            # What reads a request, Django's body and DRF's parsers, reads this.
+            # `request.body` and DRF's parsers read from this.
             body = InflatedBody(request._stream, encodings, request.META)
             request._stream = body  # type: ignore[assignment]  # it only reads
         return self._get_response(request)
 
 
 class InflatedBody(io.RawIOBase):
-    """A body as it was before its encoding, and its length in `environ` once it is read.
+    """A body inflated when it is read, which also sets CONTENT_LENGTH in `environ`.
 
     Reading raises UnknownEncoding, CorruptBody or InflatedTooLarge.
     """
@@ -85,7 +85,7 @@ class InflatedBody(io.RawIOBase):
 
 
 def inflate(packed: bytes, encoding: str, limit: int) -> bytes:
-    """Return what was packed. Raises CorruptBody, or InflatedTooLarge beyond `limit` bytes."""
+    """Return the inflated bytes. Raises CorruptBody, or InflatedTooLarge beyond `limit` bytes."""
     window = _GZIP if encoding == "gzip" else _ZLIB if _is_zlib(packed) else _RAW
     inflated = bytearray()
     decoder, members = zlib.decompressobj(window), 1
@@ -116,7 +116,7 @@ def inflate(packed: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _is_zlib(packed: bytes) -> bool:
-    """Tell the format that the name means from bare deflate, which some clients send under it."""
+    """Tell zlib, which `deflate` means, from raw deflate, which some clients send under that name."""
     return len(packed) > 1 and packed[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(packed[:2]) % 31 == 0
 
 

@@ -1,4 +1,4 @@
-"""What is told of the database's state: read in one statement, when somebody asks."""
+"""Gauges of the database's state, read in one statement when /metrics is requested."""
 
 import time
 from collections import defaultdict
@@ -16,7 +16,7 @@ from config.observability.timed_probes import TimedProbe
 
 STATEMENT_SECONDS: Final = 2.0
 WAIT_SECONDS: Final = 3.0
-"""For which whoever asks waits for the database to be connected to and to answer."""
+"""Most time that a request of /metrics waits for the database to connect and answer."""
 
 
 CONNECTIONS: Final = (
@@ -39,17 +39,17 @@ Rows = Sequence[tuple[str, str | None, float]]
 
 @cache
 def database_gauges() -> dict[str, DatabaseGauge]:
-    """Return by name what the apps want to have told."""
+    """Return the gauges of `settings.METRICS` and of connections, by name."""
     listed = [gauge for path in settings.METRICS for gauge in import_string(path)]
     return {gauge.name: gauge for gauge in (*CONNECTIONS, *listed)}
 
 
 def families() -> Iterator[Metric]:
-    """Return how the database is, and what is in it. It takes a few seconds at most, and no request's connection."""
+    """Yield the gauges and each part's readiness, within a few seconds, on a connection of its own."""
     deadline = time.monotonic() + WAIT_SECONDS
-    _LOOK.begin()
+    _PROBE.start()
     ready_state = readiness.state()
-    rows = _LOOK.result(deadline)
+    rows = _PROBE.result(deadline)
     up = GaugeMetricFamily("headrace_database_up", "Whether the figures of the database could be read.")
     up.add_metric([], float(rows is not None))
     yield up
@@ -79,6 +79,6 @@ def _read() -> Rows | None:
     return rows
 
 
-_LOOK: Final = TimedProbe[Rows | None](
+_PROBE: Final = TimedProbe[Rows | None](
     _read, None, "figures of the database", broken=None, fresh_seconds=lambda: readiness.FRESH_SECONDS
 )

@@ -1,4 +1,4 @@
-"""JSON as it crosses the wire: a parser that refuses what cannot be stored, and a lean renderer."""
+"""JSON of requests and responses: a parser that refuses what cannot be stored, and a lean renderer."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from rest_framework.renderers import BaseRenderer
 from config.http.compression import CorruptBody, InflatedTooLarge, UnknownEncoding
 from config.http.rendering import dumps
 from config.values.names import composed
-from config.values.numbers import settled
+from config.values.numbers import as_stored
 
 MAX_DEPTH = 100
-# Of a whole body, in which `MAX_BODY_BYTES` leave room for an array or object of 50 bytes and a value of 20.
+# Limits of a whole body: within MAX_BODY_BYTES they allow an object per 50 bytes and a value per 20.
 MAX_CONTAINERS = 100_000
 MAX_VALUES = 250_000
 _INT64 = range(-(2**63), 2**63)
@@ -55,7 +55,7 @@ class UnsupportedEncoding(APIException):
 
 
 class StrictJSONParser(BaseParser):
-    """Parse JSON and refuse what could not be stored without loss, or could hurt: see `parse_json`."""
+    """Parse JSON strictly: see `parse_json`."""
 
     media_type = "application/json"
 
@@ -71,7 +71,7 @@ class StrictJSONParser(BaseParser):
 
 
 class CSVParser(BaseParser):
-    """Take a list as it was uploaded: a text, whose columns are its reader's business."""
+    """Return an uploaded list as text; its reader parses the columns."""
 
     media_type = "text/csv"
 
@@ -121,9 +121,9 @@ def read_whole(stream: IO[bytes]) -> bytes:
 
 
 def parsing_error_of(error: UnreadablePostError) -> Exception:
-    """Return what a body that cannot be read is to its sender; the error itself, if that is not known."""
+    """Return the API error for a body that cannot be read; the error itself where the cause is unknown."""
     cause: BaseException | None = error
-    # Django wraps once when it reads, and again when it reads all.
+    # Django wraps errors of reading once or twice.
     while isinstance(cause, UnreadablePostError):
         cause = cause.__cause__
     match cause:
@@ -151,7 +151,7 @@ def parse_json(body: bytes | str) -> Any:
         try:
             return _read_quickly(raw)
         except (ValueError, TypeError, RecursionError, ParseError):
-            pass  # what it is, or what is wrong with it, the strict reader says
+            pass  # the strict reader decides
     value = _read_strictly(text)
     if has_unstorable:
         _reject_unstorable_text(value)
@@ -159,9 +159,9 @@ def parse_json(body: bytes | str) -> Any:
 
 
 def _read_quickly(raw: bytes) -> Any:
-    """Return what `raw` spells, if that is beyond doubt. Raises something otherwise.
+    """Parse with orjson where the result is certain to be the strict reader's. Raises ValueError otherwise.
 
-    A reader that is not ours keeps one of several values of a key; then its value has fewer colons than the text.
+    orjson keeps one of several values of a repeated key: then its value has fewer colons than the text.
     """
     value = _decode(raw)
     spelled = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
@@ -181,7 +181,7 @@ def _read_strictly(text: str) -> Any:
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if not all(map(str.isascii, result)):
-        # Two spellings of one name are that name twice.
+        # Two spellings of a name (NFC, NFD) are a repeated key.
         result = {composed(name): value for name, value in pairs}
     if len(result) != len(pairs):
         raise ParseError("The body repeats a key of an object.")
@@ -189,7 +189,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _int64(text: str) -> int:
-    # A longer literal would be refused anyway, and int() takes quadratic time on it.
+    # int() takes quadratic time on longer literals, which would be refused anyway.
     if len(text) > 20 or (number := int(text)) not in _INT64:
         raise ParseError("The body has an integer beyond 64 bits.")
     return number
@@ -199,7 +199,7 @@ def _finite_float(text: str) -> int | float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ParseError("The body has a number beyond double precision.")
-    return settled(number)
+    return as_stored(number)
 
 
 _decode = msgspec.json.Decoder(float_hook=_finite_float).decode
@@ -218,10 +218,10 @@ _DECODER = json.JSONDecoder(
 
 
 def _reject_excess(raw: bytes) -> None:
-    """Refuse what takes far more time to read, store and show than its size tells."""
+    """Refuse JSON whose nesting or number of values makes it far costlier than its size."""
     if _is_surely_modest(raw):
         return
-    # Texts may hold brackets and commas, too.
+    # Brackets and commas inside strings do not count.
     bare = _TEXT.sub(b"", raw)
     containers = bare.count(b"[") + bare.count(b"{")
     if containers > MAX_CONTAINERS:
@@ -242,7 +242,7 @@ def _is_surely_modest(raw: bytes) -> bool:
 
 
 def _is_surely_shallow(raw: bytes) -> bool:
-    """Tell cheaply: the brackets alone, the innermost pairs taken away turn by turn."""
+    """Tell cheaply, by removing innermost pairs of brackets again and again."""
     brackets = raw.translate(None, _NO_BRACKETS)
     for _ in range(_CHEAP_TURNS):
         brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
@@ -259,7 +259,7 @@ def _depth(bare: bytes) -> int:
 _CHEAP_TURNS = 10
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-# One that is never closed goes to the end: to look for the next from each of its quotes would take quadratic time.
+# An unclosed string extends to the end: searching on from each of its quotes would take quadratic time.
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""`/metrics`: the figures of the whole installation, for Prometheus."""
+"""`/metrics`: metrics of the whole installation, for Prometheus."""
 
 import os
 from collections import Counter, defaultdict
@@ -33,7 +33,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def show_metrics(request: HttpRequest) -> HttpResponse:
-    """Return the figures to whoever may read them."""
+    """Return the metrics. 403 for a wrong token, 404 for an address that is not allowed."""
     if not _is_allowed(request):
         return HttpResponse(status=404)
     token = settings.METRICS_TOKEN
@@ -45,7 +45,7 @@ def show_metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _is_allowed(request: HttpRequest) -> bool:
-    """Tell whether figures go to where the request comes from."""
+    """Tell whether the client's address may read the metrics."""
     allowed = settings.METRICS_ALLOWED
     if not allowed and settings.METRICS_TOKEN:
         return True
@@ -60,10 +60,10 @@ def _is_allowed(request: HttpRequest) -> bool:
 
 
 class _Everything(Collector):
-    """The processes' figures, added up, then what the database tells."""
+    """Metrics of all processes, added up, then the gauges of the database."""
 
     def collect(self) -> Iterator[Metric]:
-        """Return all families."""
+        """Yield all metric families."""
         yield from _with_processes(_counted())
         yield from database_metrics.families()
 
@@ -79,7 +79,7 @@ def _counted() -> Iterable[Metric]:
 
 
 def _with_processes(counted: Iterable[Metric]) -> Iterator[Metric]:
-    """Replace what each process said of itself by what the kernel says of all of a program."""
+    """Replace each process's metrics about itself by the kernel's figures for the whole program."""
     programs: dict[str, list[str]] = defaultdict(list)
     for family in counted:
         if family.name != STARTED._name:
@@ -118,7 +118,7 @@ _PROCESS = {
 
 
 def _kernel_process_metrics(process: Path) -> dict[str, float]:
-    """Return figures of a process, as Linux has them; none where it is gone, or another system's."""
+    """Return memory, CPU time and open files of a process (Linux); none where it has ended."""
     try:
         # After the name, which may hold anything.
         fields = (process / "stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Whether this process can do its work: database, migrations and broker, looked at in bounded time."""
+"""Readiness of database, migrations and broker, checked within a time limit."""
 
 import logging
 import time
@@ -12,11 +12,11 @@ from config.celery import app
 from config.db.errors import Fault, classify_database_error
 from config.observability.timed_probes import TimedProbe
 from config.runtime import broker
-from config.runtime.layouts import SHORT, applied_migrations, layout_trouble
+from config.runtime.layouts import SHORT, applied_migrations, layout_problem
 from config.runtime.postgres.schema import migrations_on_disk
 
 WAIT_SECONDS = 2.0
-"""How long whoever asks waits for all parts together."""
+"""Most time that a caller waits for all parts together."""
 FRESH_SECONDS = 1.0
 STATEMENT_SECONDS = 10.0
 OK = "ok"
@@ -26,15 +26,15 @@ UNKNOWN = "unknown"
 
 logger = logging.getLogger(__name__)
 State = dict[str, str]
-"""Name of the part → `ok`, or what is wrong with it."""
+"""By part: `ok`, or what is wrong with it."""
 
 
 def state() -> State:
-    """Return how each part is. It takes `WAIT_SECONDS` at most, and holds no connection of a request's."""
+    """Return the state of each part, within `WAIT_SECONDS`, on connections of its own."""
     deadline = time.monotonic() + WAIT_SECONDS
-    for look in _CHECK_PROBES:
-        look.begin()
-    return {part: answer for look in _CHECK_PROBES for part, answer in look.result(deadline).items()}
+    for probe in _CHECK_PROBES:
+        probe.start()
+    return {part: answer for probe in _CHECK_PROBES for part, answer in probe.result(deadline).items()}
 
 
 def _check_database() -> State:
@@ -49,11 +49,11 @@ def _check_database() -> State:
 
 
 def _writing(connection: psycopg.Connection[Any]) -> str:
-    """Tell whether the database takes writes. A full disk fails what spills a few hundred kilobytes to a file."""
+    """Tell whether the database takes writes; a sort that spills to a file detects a full disk."""
     if connection.execute("SHOW transaction_read_only").fetchone() != ("off",):
         return Fault.READ_ONLY.value
     with connection.transaction():
-        # Where the tables are, by default.
+        # Spill to the disk that has the tables.
         connection.execute("SET LOCAL temp_tablespaces = ''")
         connection.execute("SET LOCAL work_mem = '64kB'")
         connection.execute(_SPILL)
@@ -61,15 +61,15 @@ def _writing(connection: psycopg.Connection[Any]) -> str:
 
 
 def _error_state(error: Exception) -> str:
-    """Return what is wrong with the database, by what it answered."""
+    """Return the state that an error of the database means."""
     fault = classify_database_error(error)
-    return fault.value if fault in _LOG_LOCK else UNREACHABLE
+    return fault.value if fault in _SHOWN_FAULTS else UNREACHABLE
 
 
 _SPILL: LiteralString = """
 SELECT count(*) FROM (SELECT n::text || repeat('x', 200) FROM generate_series(1, 3000) n ORDER BY 1) spilt
 """
-_LOG_LOCK = (
+_SHOWN_FAULTS = (
     Fault.NO_SPACE,
     Fault.READ_ONLY,
     Fault.TOO_MANY_CONNECTIONS,
@@ -81,7 +81,7 @@ _LOG_LOCK = (
 
 def _migrations(connection: psycopg.Connection[Any]) -> str:
     applied = applied_migrations(connection)
-    if layout_trouble(applied):
+    if layout_problem(applied):
         return SHORT
     missing = len(migrations_on_disk().keys() - applied)
     return f"{missing} unapplied" if missing else OK
@@ -102,16 +102,16 @@ def _check_broker() -> State:
 
 
 def connect(statement_seconds: float = STATEMENT_SECONDS) -> psycopg.Connection[Any]:
-    """Return a connection of its own to Django's database, whose statements take so long at most."""
+    """Return a new connection to Django's database with that statement timeout."""
     connection = broker.connect()
     connection.silence_seconds = statement_seconds
     connection.execute(f"SET statement_timeout = {int(statement_seconds * 1000)}")
     return connection
 
 
-def _probe(look: Callable[[], State], parts: State) -> TimedProbe[State]:
+def _probe(check: Callable[[], State], parts: State) -> TimedProbe[State]:
     return TimedProbe(
-        look,
+        check,
         parts,
         ", ".join(parts),
         broken=dict.fromkeys(parts, UNREACHABLE),

@@ -1,7 +1,7 @@
-"""Answers that may be larger than the memory: written to a file first, and streamed from there.
+"""Responses too large for memory: written to a temporary file, and streamed from there.
 
-The database is done with before the first byte leaves. Who reads slowly holds a file and a thread, and no more of
-them do at once than `settings.SPOOLED_ANSWERS`.
+The database connection is released before the first byte is sent. A slow reader holds a file and a thread, of
+which there are `settings.SPOOLED_ANSWERS` at most.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,37 +17,37 @@ from django.http.response import HttpResponseBase
 from config.errors import Overloaded
 
 WHOLE_BYTES: Final = 1 << 20
-"""Up to which an answer stays in memory, and leaves whole."""
+"""Responses up to this size stay in memory and are sent whole."""
 _CHUNK_BYTES: Final = 1 << 16
 _JSON: Final = "application/json"
 _slots = BoundedSemaphore(settings.SPOOLED_ANSWERS)
 
 
 class SpooledResponse(StreamingHttpResponse):
-    """An answer that is read from a file; the server is to stream it, and to close it."""
+    """A response read from a file; the server streams and closes it."""
 
     def __init__(self, file: IO[bytes], size: int, held: ExitStack) -> None:
         self._held = held
         super().__init__(_chunks(file), content_type=_JSON, headers={"Content-Length": str(size)})
 
     def when_closed(self, act: Callable[[], object]) -> None:
-        """Have something done once nobody reads it any more."""
+        """Call `act` once the response is closed."""
         self._held.callback(act)
 
     def close(self) -> None:
-        """Give up the file and the slot."""
+        """Close the file and release the slot."""
         self._held.close()
         super().close()
 
     def __del__(self) -> None:
-        """Give them up, too, where a reader went away and nobody closed the answer."""
+        """Release them where the reader disconnected and nothing closed the response."""
         self._held.close()
 
 
 def spooled(write: Callable[[Callable[[bytes], object]], object]) -> HttpResponseBase:
-    """Return the JSON that `write` hands piece by piece to its argument.
+    """Return a JSON response of the pieces that `write` passes to its argument.
 
-    Raises Overloaded if too many are under way.
+    Raises Overloaded while `settings.SPOOLED_ANSWERS` responses are open.
     """
     if not _slots.acquire(blocking=False):
         raise Overloaded

@@ -23,7 +23,7 @@ from config.observability.request_ids import request_id
 _DROPPED = ("user", "extra", "breadcrumbs", "modules", "request")
 
 
-def begin() -> None:
+def start() -> None:
     """Have faults sent."""
     integrations: list[Integration] = [
         AtexitIntegration(),

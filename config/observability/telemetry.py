@@ -12,7 +12,7 @@ _SENTRY: Final = ("SENTRY_DSN", "config.observability.sentry", "sentry")
 _OPENTELEMETRY: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "config.observability.tracing", "opentelemetry")
 
 
-def begin() -> None:
+def start() -> None:
     """Begin what is wanted. Raises ImproperlyConfigured where its packages are missing."""
     for setting, module, extra in (_SENTRY, _OPENTELEMETRY):
         is_for_programs = module == "config.observability.tracing"
@@ -27,4 +27,4 @@ def _load(setting: str, module: str, extra: str) -> None:
         raise ImproperlyConfigured(
             f"{setting} is set, but {error.name} is not installed: install what pyproject.toml lists as `{extra}`"
         ) from None
-    loaded.begin()
+    loaded.start()

@@ -1,4 +1,4 @@
-"""Looks at what may not answer: in a thread of their own, in bounded time for whoever waits."""
+"""Probe a service that may not answer, in a thread, with a bounded wait."""
 
 import logging
 import threading
@@ -13,21 +13,21 @@ Seen = TypeVar("Seen")
 
 
 class TimedProbe(Generic[Seen]):
-    """Looks in a thread of its own, however many ask and however long it takes.
+    """Runs `check` in one thread, however many callers wait for it and however long it takes.
 
-    `otherwise` is said where no answer came in time, `broken` where the look failed; `name` is what the log calls it.
+    `otherwise` is the result where no answer came in time, `broken` where the check failed; `name` is for the log.
     """
 
     def __init__(
         self,
-        look: Callable[[], Seen],
+        check: Callable[[], Seen],
         otherwise: Seen,
         name: str,
         *,
         broken: Seen,
         fresh_seconds: Callable[[], float],
     ) -> None:
-        self._look = look
+        self._check = check
         self._otherwise = otherwise
         self._broken = broken
         self._name = name
@@ -36,8 +36,8 @@ class TimedProbe(Generic[Seen]):
         self._answer: Future[Seen] | None = None
         self._done_at = 0.0
 
-    def begin(self) -> None:
-        """TimedProbe, unless somebody is looking or did a moment ago."""
+    def start(self) -> None:
+        """Start the check unless it is running or its result is fresh."""
         with self._lock:
             answer = self._answer
             if answer is not None and (
@@ -48,12 +48,12 @@ class TimedProbe(Generic[Seen]):
             thread = threading.Thread(target=self._run, args=[answer], name=self._name, daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system gives no more threads
+            except RuntimeError:  # no thread can be started
                 self._done_at = time.monotonic()
                 answer.set_result(self._broken)
 
     def result(self, deadline: float) -> Seen:
-        """Return the answer, or what is said where none came before the deadline on the monotonic clock."""
+        """Return the answer, or `otherwise` where none came before the deadline (monotonic seconds)."""
         answer = self._answer
         if answer is None:
             return self._otherwise
@@ -64,8 +64,8 @@ class TimedProbe(Generic[Seen]):
 
     def _run(self, answer: Future[Seen]) -> None:
         try:
-            found = self._look()
-        except Exception as error:  # whatever a driver raises, it is not there
+            found = self._check()
+        except Exception as error:  # drivers raise what they like; the service is not there
             logger.warning("%s: %s", self._name, str(error).replace("\n", " "))
             found = self._broken
         self._done_at = time.monotonic()

@@ -62,7 +62,7 @@ class _WithoutData(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-def begin() -> None:
+def start() -> None:
     """Have requests, tasks and statements traced."""
     name = env("OTEL_SERVICE_NAME")
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, "headrace.program": PROGRAM}))

@@ -40,7 +40,7 @@ app = Celery("headrace", fixups=[])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
 with report_on_one_line():
-    telemetry.begin()
+    telemetry.start()
 logger = logging.getLogger(__name__)
 
 

@@ -1,16 +1,16 @@
-"""How the garbage collector runs in processes that live long."""
+"""Tune the garbage collector for long-lived processes."""
 
 import gc
 
 _YOUNG, _MIDDLE, _OLD = 20_000, 20, 50
 
 
-def settle() -> None:
-    """Leave alone what was made at the start, which stays, and look for cycles less often.
+def freeze_loaded_objects() -> None:
+    """Exempt the objects of loaded code from collection, and collect less often.
 
-    By default a full collection goes over all the code's objects again and again: a third of the time of a request.
+    By default full collections traverse all of them again and again: a third of the time of a request.
     """
-    # Loaded without it, in a hurry (see config.runtime.granian), a process keeps the little garbage that loading makes.
+    # Where the site was loaded without a collector (config.runtime.granian) its little garbage stays.
     if gc.isenabled():
         gc.collect()
     gc.freeze()

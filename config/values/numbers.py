@@ -4,7 +4,7 @@ _EXPONENT_FROM = 1e16
 _INT64 = range(-(2**63), 2**63)
 
 
-def settled(number: int | float) -> int | float:
+def as_stored(number: int | float) -> int | float:
     """Return a number as it will be read: what is answered first, and again later, is spelled alike.
 
     The database keeps numbers as decimals. It knows no zero below zero, and writes out what Python spells with an

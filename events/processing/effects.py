@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from config import clock
 from config.db.plans import keep_more_prepared
 from config.db.timeouts import milliseconds
-from config.db.timestamps import Moments, epoch_microseconds
+from config.db.timestamps import TimestampCache, epoch_microseconds
 from events.id_bounds import known_until
 from events.metrics import EFFECTS, PASS_SECONDS
 from events.models import EffectsLevel, Event
@@ -376,7 +376,7 @@ def _load(workspace_id: UUID, taken: _ClaimedEvents) -> list[EffectEvent]:
         cursor.execute(_LOAD, [workspace_id, wanted, workspace_id, min(taken), max(taken), workspace_id])
         rows = cursor.fetchall()
     terms = list(taken.values())
-    moments = Moments()
+    timestamps = TimestampCache()
     events = []
     for place, id_, contact_id, name, occurred_at, source, depth, received_at, is_late in rows:
         level, is_repeat = terms[place - 1]
@@ -385,12 +385,12 @@ def _load(workspace_id: UUID, taken: _ClaimedEvents) -> list[EffectEvent]:
                 id_,
                 contact_id,
                 name,
-                moments[occurred_at],
+                timestamps[occurred_at],
                 source,
                 depth,
                 level_of(level, is_late) if is_late else level,
                 is_repeat,
-                moments[received_at],
+                timestamps[received_at],
                 is_late and level is EffectsLevel.ALL,
             )
         )
@@ -398,7 +398,7 @@ def _load(workspace_id: UUID, taken: _ClaimedEvents) -> list[EffectEvent]:
 
 
 # OFFSET 0 and the laterals keep it to one look-up by key an event, whatever the statistics make the planner think.
-# Moments come as numbers, and ids go as they came, as text: the driver takes its time with both.
+# TimestampCache come as numbers, and ids go as they came, as text: the driver takes its time with both.
 _LOAD = f"""
 SELECT wanted.place, e.id, COALESCE(c.merged_into_id, c.id), e.name, {epoch_microseconds("e.occurred_at")}, e.source,
     e.depth, {epoch_microseconds("e.received_at")}, {IS_LATE}

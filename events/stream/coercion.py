@@ -10,7 +10,7 @@ from typing import Any
 
 from config.http.rendering import iso_millis
 from config.values.datetimes import parse_timestamp
-from config.values.numbers import settled
+from config.values.numbers import as_stored
 from events.errors import InvalidPropertyValue
 from events.models import EventProperty
 
@@ -73,8 +73,8 @@ def accepts(value: Any, type_: str) -> bool:
 def round_half_up_6(number: int | float) -> int | float:
     """Return `number` with six digits after the point, rounded half up on its decimal text."""
     if abs(number) >= _INTEGRAL_FROM or not math.isfinite(number):
-        return settled(number)
-    return settled(float(Decimal(repr(number)).quantize(_SIX_DIGITS, ROUND_HALF_UP)))
+        return as_stored(number)
+    return as_stored(float(Decimal(repr(number)).quantize(_SIX_DIGITS, ROUND_HALF_UP)))
 
 
 def is_date(text: str) -> bool:
@@ -129,7 +129,7 @@ def _coerce_number(value: Any) -> int | float:
         case int():
             return _stored_integer(value)
         case float() if math.isfinite(value):
-            return settled(value)
+            return as_stored(value)
         case str():
             return _number_of_text(value.strip())
         case _:
@@ -144,7 +144,7 @@ def _number_of_text(text: str) -> int | float:
         return _stored_integer(int(text))
     if not math.isfinite(number := float(text)):
         raise NotCoercible
-    return settled(number)
+    return as_stored(number)
 
 
 def _coerce_integer(value: Any) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from config.db.fields import JSONField
 from config.http.json import parse_json
 from config.http.rendering import dumps
-from config.values.numbers import settled
+from config.values.numbers import as_stored
 from events.stream.definitions import PropertySpec, create_definition
 from tests.native import NativeClient
 from tests.workspaces.factories import WorkspaceFactory, a_key
@@ -90,7 +90,9 @@ def test_what_is_parsed_is_what_the_database_gives_back(number):
 
 
 def test_a_number_that_is_settled_stays():
-    assert [settled(settled(float(one))) == settled(float(one)) for one in NUMBERS] == [True] * len(NUMBERS)
+    assert [as_stored(as_stored(float(one))) == as_stored(float(one)) for one in NUMBERS] == [True] * len(
+        NUMBERS
+    )
 
 
 def _as_the_database_writes(number):

@@ -7,7 +7,7 @@ from django.core.management.commands import migrate
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from config.runtime.layouts import layout_trouble
+from config.runtime.layouts import layout_problem
 
 
 class Command(migrate.Command):
@@ -16,6 +16,6 @@ class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         """Look at what was applied, then go on as ever."""
         applied = MigrationRecorder(connections[options["database"]]).applied_migrations()
-        if trouble := layout_trouble(applied):
-            raise CommandError(trouble)
+        if problem := layout_problem(applied):
+            raise CommandError(problem)
         super().handle(*args, **options)

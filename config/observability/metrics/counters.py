@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from prometheus_client import Counter, Gauge, Histogram
 
 from config.observability.metrics import PROGRAM
-from config.observability.metrics.deferred import Durations, Later
+from config.observability.metrics.deferred import DeferredMetrics, Durations
 from config.observability.metrics.process_files import REGISTRY, remove_ended_files
 
 SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -94,7 +94,7 @@ class Connections(NamedTuple):
     refusals: int = 0
 
 
-class Requests(Later[Request]):
+class Requests(DeferredMetrics[Request]):
     """Counts the requests of a process; `connections` is asked meanwhile, and for as long as some are lent."""
 
     connections: Callable[[], Connections] = staticmethod(Connections)

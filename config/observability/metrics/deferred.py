@@ -21,7 +21,7 @@ MOST_WAITING: Final = 100_000
 Seen = TypeVar("Seen")
 
 
-class Later(Generic[Seen]):
+class DeferredMetrics(Generic[Seen]):
     """Takes what was seen from any thread, and hands it to `write`, many at once.
 
     `write` returns whether it wants to be called again though nothing more is seen.

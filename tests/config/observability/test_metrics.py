@@ -53,7 +53,7 @@ def status(remote: str = "127.0.0.1", token: str | None = None, **headers: str) 
 @pytest.fixture
 def no_database(monkeypatch):
     monkeypatch.setattr(database_metrics, "_read", list)
-    monkeypatch.setattr(database_metrics._LOOK, "_look", list)
+    monkeypatch.setattr(database_metrics._PROBE, "_check", list)
     monkeypatch.setattr(readiness, "state", lambda: {"database": "ok"})
 
 
@@ -210,7 +210,7 @@ def test_connections_are_looked_at_for_as_long_as_some_are_lent(monkeypatch):
 def test_what_is_seen_from_many_threads_is_written_once(monkeypatch):
     monkeypatch.setattr(deferred, "SECONDS", 0.01)
     written: list[int] = []
-    seen = deferred.Later[int](written.extend)
+    seen = deferred.DeferredMetrics[int](written.extend)
     threads = [
         threading.Thread(target=lambda: [seen.add(number) for number in range(1000)]) for _ in range(4)
     ]
@@ -228,7 +228,7 @@ def test_what_is_seen_from_many_threads_is_written_once(monkeypatch):
 def test_what_is_seen_is_written_once_the_system_gives_a_thread(monkeypatch):
     monkeypatch.setattr(deferred, "SECONDS", 0.01)
     written: list[int] = []
-    seen = deferred.Later[int](written.extend)
+    seen = deferred.DeferredMetrics[int](written.extend)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
         seen.add(1)
@@ -240,9 +240,9 @@ def test_a_look_for_which_there_is_no_thread_has_failed_and_the_next_one_has_not
     look = TimedProbe[str](lambda: "seen", "nothing yet", "look", broken="broken", fresh_seconds=lambda: 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
-        look.begin()
+        look.start()
         assert look.result(time.monotonic() + 10) == "broken"
-    look.begin()
+    look.start()
     assert look.result(time.monotonic() + 10) == "seen"
 
 

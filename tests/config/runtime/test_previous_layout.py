@@ -14,7 +14,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from config.http import readiness
 from config.runtime import broker
-from config.runtime.layouts import SHORT, layout_trouble, require_layout
+from config.runtime.layouts import SHORT, layout_problem, require_layout
 from config.runtime.postgres.schema import migrations_on_disk
 from workspaces.models import Workspace
 
@@ -100,17 +100,17 @@ def test_a_database_that_does_not_answer_ends_no_process(monkeypatch):
 
 def test_a_newer_an_older_and_an_empty_database_are_no_trouble():
     all_of_ours = set(migrations_on_disk())
-    assert layout_trouble(all_of_ours) == ""
-    assert layout_trouble({*all_of_ours, ("events", "9999_newer")}) == ""
-    assert layout_trouble(all_of_ours - {LATEST}) == ""
-    assert layout_trouble(set()) == ""
+    assert layout_problem(all_of_ours) == ""
+    assert layout_problem({*all_of_ours, ("events", "9999_newer")}) == ""
+    assert layout_problem(all_of_ours - {LATEST}) == ""
+    assert layout_problem(set()) == ""
     # What is not ours may have come and gone.
-    assert layout_trouble({*all_of_ours - {LATEST}, ("gone", "0001_initial")}) == ""
-    assert layout_trouble({*all_of_ours - {("sessions", "0001_initial")}, ("events", "9999_newer")}) == ""
+    assert layout_problem({*all_of_ours - {LATEST}, ("gone", "0001_initial")}) == ""
+    assert layout_problem({*all_of_ours - {("sessions", "0001_initial")}, ("events", "9999_newer")}) == ""
 
 
 def test_how_many_are_unknown_is_told():
-    told = layout_trouble({FORMER, ("campaigns", "0003_of_then"), ("events", "0002_of_then")})
+    told = layout_problem({FORMER, ("campaigns", "0003_of_then"), ("events", "0002_of_then")})
     assert f"(campaigns.{FORMER[1]} and 2 more)" in told
     assert "\n" not in told
 
