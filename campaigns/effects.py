@@ -13,7 +13,7 @@ from uuid import UUID
 
 from campaigns.journeys.correlation import correlation_value_at, event_properties
 from campaigns.journeys.date_triggers import CONTACT_CHANGE_EVENTS, process_date_triggers
-from campaigns.journeys.definition import EventTrigger, is_trusted
+from campaigns.journeys.definition.triggers import EventTrigger, is_trusted
 from campaigns.journeys.enrollment import Candidate, enroll
 from campaigns.journeys.listeners import process_listeners
 from campaigns.journeys.merges import end_duplicate_enrollments, end_enrollments_of_removed_contacts

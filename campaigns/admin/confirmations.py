@@ -9,14 +9,13 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from campaigns.admin.base import link, utc
-from campaigns.journeys.definition import (
-    CallWebhookStep,
+from campaigns.journeys.definition.parser import Definition
+from campaigns.journeys.definition.steps import CallWebhookStep, SendStep
+from campaigns.journeys.definition.triggers import (
     DateTrigger,
-    Definition,
     EventTrigger,
     ManualTrigger,
     ScheduleTrigger,
-    SendStep,
     Trigger,
 )
 from campaigns.journeys.lifecycle import check_definition

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 from django.db import connection, transaction
 
-from campaigns.journeys.definition import Reentry
+from campaigns.journeys.definition.triggers import Reentry
 from campaigns.journeys.first_steps import process_first_steps
 from campaigns.journeys.plans import ActiveCampaign
 from campaigns.models import CampaignSet, Decision, Enrollment, EnrollmentState, NewDecision

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from campaigns.journeys.definition import (
+from campaigns.journeys.definition.parser import Definition
+from campaigns.journeys.definition.steps import (
     CallWebhookStep,
-    Definition,
     RecordEventStep,
     SendStep,
     TagStep,

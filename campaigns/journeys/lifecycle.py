@@ -26,15 +26,10 @@ from campaigns.errors import (
 from campaigns.journeys.broadcasts import is_past, schedule_broadcast
 from campaigns.journeys.correlation import correlation_value_at
 from campaigns.journeys.date_triggers import cancel_date_timers, start_date_backfill
-from campaigns.journeys.definition import (
-    CallWebhookStep,
-    Definition,
-    ScheduleTrigger,
-    SendStep,
-    Trigger,
-    parse_definition,
-    referenced_segments,
-)
+from campaigns.journeys.definition.parser import Definition, parse_definition
+from campaigns.journeys.definition.references import referenced_segments
+from campaigns.journeys.definition.steps import CallWebhookStep, SendStep
+from campaigns.journeys.definition.triggers import ScheduleTrigger, Trigger
 from campaigns.journeys.enrollment import Candidate, EnrollmentResult, enroll
 from campaigns.journeys.listeners import end_enrollments
 from campaigns.journeys.plans import ActiveCampaign, definition_of, to_active_campaign

@@ -13,7 +13,8 @@ from django.db import connection
 from django.db.models import Q
 
 from campaigns.journeys.correlation import correlation_value_at, event_properties
-from campaigns.journeys.definition import WaitForEventStep, is_trusted
+from campaigns.journeys.definition.steps import WaitForEventStep
+from campaigns.journeys.definition.triggers import is_trusted
 from campaigns.journeys.parking import park_campaign
 from campaigns.journeys.plans import CampaignPlan, Listener, ListenerKind
 from campaigns.messaging.cancellation import CANCELLING, cancel_messages

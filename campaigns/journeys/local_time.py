@@ -6,7 +6,7 @@ import re
 from datetime import MAXYEAR, UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from campaigns.journeys.definition import DateTrigger
+from campaigns.journeys.definition.triggers import DateTrigger
 from config.values.datetimes import parse_timestamp
 
 _DAY = timedelta(days=1)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from campaigns.journeys.definition import is_trusted
+from campaigns.journeys.definition.triggers import is_trusted
 from campaigns.journeys.listeners import concerns, ending_reason, match_listeners
 from campaigns.journeys.plans import Listener, ListenerKind
 from campaigns.journeys.step_context import EnrollmentBatch, Finish, Postpone, StepOutcome

@@ -17,15 +17,10 @@ from uuid import UUID, uuid5
 from django.db import connection
 
 from campaigns.errors import InvalidDefinition
-from campaigns.journeys.definition import (
-    DateTrigger,
-    Definition,
-    EventMatch,
-    EventTrigger,
-    WaitForEventStep,
-    WaitUntilDateStep,
-    parse_definition,
-)
+from campaigns.journeys.definition.parser import Definition, parse_definition
+from campaigns.journeys.definition.steps import WaitForEventStep, WaitUntilDateStep
+from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
+from campaigns.journeys.definition.values import EventMatch
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reasons import Reason
 from config.db.lookups import any_of

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from campaigns.journeys.definition import HOLDOUT, NEXT, Definition, StartStep
+from campaigns.journeys.definition.parser import Definition
+from campaigns.journeys.definition.steps import HOLDOUT, NEXT, StartStep
 from campaigns.journeys.pending_events import outcomes_of_pending_events
 from campaigns.journeys.plans import listeners_of
 from campaigns.journeys.rule_checks import evaluate_rules

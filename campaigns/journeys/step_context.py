@@ -9,7 +9,9 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from campaigns.journeys.definition import NEXT, Definition, Node
+from campaigns.journeys.definition.parser import Definition
+from campaigns.journeys.definition.steps import NEXT
+from campaigns.journeys.definition.workflow import Node
 from campaigns.messaging.policy import settings_of
 from campaigns.messaging.recipients import Recipient, load_recipients
 from campaigns.models import Campaign, EnrollmentState

@@ -13,14 +13,10 @@ from django.db.models import F, Func, TextField, Value
 from django.db.models.expressions import Combinable
 
 from campaigns.errors import InvalidDefinition
-from campaigns.journeys.definition import (
-    BranchStep,
-    Definition,
-    EventMatch,
-    EventTrigger,
-    WaitForEventStep,
-    parse_definition,
-)
+from campaigns.journeys.definition.parser import Definition, parse_definition
+from campaigns.journeys.definition.steps import BranchStep, WaitForEventStep
+from campaigns.journeys.definition.triggers import EventTrigger
+from campaigns.journeys.definition.values import EventMatch
 from campaigns.models import Campaign, CampaignVersion, Form, Template
 from campaigns.models.messages import Channel
 from config.ids import parse_uuid

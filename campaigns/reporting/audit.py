@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count
 
-from campaigns.journeys.definition import EventTrigger
+from campaigns.journeys.definition.triggers import EventTrigger
 from campaigns.journeys.plans import definition_of
 from campaigns.models import Campaign, CampaignSet, CampaignVersion, Decision, Enrollment, Message
 from config.db.plans import hashed_lists

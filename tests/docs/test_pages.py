@@ -7,7 +7,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
-from campaigns.journeys.definition import parse_definition
+from campaigns.journeys.definition.parser import parse_definition
 from events.rules.parser import parse_rule
 from tests.docs.pages import PAGES, ROOT, blocks, name_of
 

@@ -19,7 +19,7 @@ from campaigns.api.serializers.broadcasts import (
 from campaigns.api.views.campaigns import DOES, domain_errors_as_fields, served
 from campaigns.errors import BroadcastNotFound, InvalidCampaign, StartInPast
 from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
-from campaigns.journeys.definition import required_scopes
+from campaigns.journeys.definition.references import required_scopes
 from campaigns.journeys.lifecycle import broadcast_campaign
 from campaigns.models import Broadcast
 from config import clock

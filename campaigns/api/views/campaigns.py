@@ -24,7 +24,7 @@ from campaigns.api.serializers.campaigns import (
 )
 from campaigns.api.serializers.enrollments import ExecuteBodySerializer, ExecutedSerializer
 from campaigns.errors import InvalidCampaign, InvalidDefinition
-from campaigns.journeys.definition import required_scopes
+from campaigns.journeys.definition.references import required_scopes
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     archive_campaign,

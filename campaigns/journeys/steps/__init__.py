@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from campaigns.journeys import definition
+from campaigns.journeys.definition import steps as definition
 from campaigns.journeys.step_context import Advance, StepContext, StepOutcome
 from campaigns.journeys.steps import actions, branches, waits
 from campaigns.models import EnrollmentState

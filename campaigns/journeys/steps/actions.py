@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from campaigns.journeys.definition import (
+from campaigns.journeys.definition.steps import (
     CallWebhookStep,
     RecordEventStep,
     SendStep,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from uuid import UUID
 
-from campaigns.journeys.definition import ELSE, HOLDOUT, TOTAL_PERCENT, BranchStep, ExitStep, SplitStep
+from campaigns.journeys.definition.steps import ELSE, HOLDOUT, TOTAL_PERCENT, BranchStep, ExitStep, SplitStep
 from campaigns.journeys.rule_checks import evaluate_rules
 from campaigns.journeys.step_context import Advance, Finish, StepContext, StepOutcome
 from campaigns.models import Enrollment, EnrollmentState

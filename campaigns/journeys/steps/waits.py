@@ -11,15 +11,15 @@ from uuid import UUID
 from django.db import connection
 
 from campaigns.journeys.correlation import correlation_value_at, event_properties
-from campaigns.journeys.definition import (
+from campaigns.journeys.definition.steps import (
     EVENT,
-    SYSTEM_EVENTS,
     TIMEOUT,
     WaitForEventStep,
     WaitStep,
     WaitUntilDateStep,
     WaitUntilTimeOfDayStep,
 )
+from campaigns.journeys.definition.triggers import SYSTEM_EVENTS
 from campaigns.journeys.listeners import wait_deadline
 from campaigns.journeys.local_time import contact_date_moment, next_time_of_day
 from campaigns.journeys.step_context import Advance, Finish, StepContext, StepOutcome, Wait

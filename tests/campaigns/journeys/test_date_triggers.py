@@ -8,7 +8,7 @@ import pytest
 from campaigns.errors import WrongStatus
 from campaigns.journeys import broadcasts, date_triggers, plans
 from campaigns.journeys.broadcasts import process_broadcast_batch
-from campaigns.journeys.definition import DateTrigger
+from campaigns.journeys.definition.triggers import DateTrigger
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     archive_campaign,

@@ -3,7 +3,7 @@
 import pytest
 
 from campaigns.errors import InvalidDefinition
-from campaigns.journeys.definition import parse_definition
+from campaigns.journeys.definition.parser import parse_definition
 from config import ids
 from tests.campaigns.factories import definition, marks, node, workflow
 

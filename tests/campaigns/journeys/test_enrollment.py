@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 
 from campaigns import effects
-from campaigns.journeys.definition import SYSTEM_EVENTS
+from campaigns.journeys.definition.triggers import SYSTEM_EVENTS
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     execute_campaign,

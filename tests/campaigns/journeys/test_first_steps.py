@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.journeys import enrollment as enrolling
 from campaigns.journeys import first_steps
-from campaigns.journeys.definition import SendStep
+from campaigns.journeys.definition.steps import SendStep
 from campaigns.journeys.lifecycle import execute_campaign, start_trial
 from campaigns.journeys.processor import process_due_enrollments
 from campaigns.journeys.steps import STEP_HANDLERS

@@ -3,7 +3,7 @@
 import pytest
 
 from campaigns.journeys import processor
-from campaigns.journeys.definition import HOLDOUT, SplitStep
+from campaigns.journeys.definition.steps import HOLDOUT, SplitStep
 from campaigns.journeys.lifecycle import archive_campaign, execute_campaign
 from campaigns.journeys.plans import definition_of
 from campaigns.journeys.processor import process_due_enrollments

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from campaigns.journeys import processor
-from campaigns.journeys.definition import DateTrigger
+from campaigns.journeys.definition.triggers import DateTrigger
 from campaigns.journeys.lifecycle import activate_campaign, execute_campaign, update_campaign
 from campaigns.journeys.local_time import contact_date_moment, next_time_of_day, occurrence_after
 from campaigns.models import Enrollment
