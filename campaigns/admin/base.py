@@ -1,4 +1,4 @@
-"""What the lists of what campaigns did have in common: whose rows they are, and where each leads."""
+"""Links, filters and the base admin of rows about a contact in a campaign."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ def campaign_link(campaign: Campaign | None) -> SafeString | str:
 
 def campaign_links(names: Mapping[UUID, str]) -> SafeString:
     """Return campaigns' names, each linked to its page."""
-    links = ((link("campaigns_campaign_change", one, name),) for one, name in names.items())
+    links = ((link("campaigns_campaign_change", pk, name),) for pk, name in names.items())
     # One element: a cell of a narrow page sets what stands in it side by side, without the spaces between.
     return format_html("<span>{}</span>", format_html_join(", ", "{}", links))
 
 
 def about_label(decision: Decision) -> SafeString | str:
-    """Return the campaign that something was decided about, or how many they are."""
+    """Return the campaign that a decision is about, or how many there are."""
     return campaign_link(decision.campaign) if decision.campaign_set is None else str(decision.campaign_set)
 
 
 def trace_link(event_id: UUID | None) -> SafeString | str:
-    """Return a link to what an event caused."""
+    """Return a link to the trace of an event."""
     return "" if event_id is None else link("campaigns_trace", event_id, "What it caused")
 
 
 def utc(moment: datetime | None) -> str:
-    """Return a moment as the admin's lists show it."""
+    """Return a moment in UTC as the admin's lists show it, to the second."""
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
 
 
 class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """One campaign of the workspace that is shown."""
+    """Filter by a campaign of the chosen workspace."""
 
     shows = (Campaign,)
     title = "campaign"
@@ -78,12 +78,12 @@ class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no typ
         return queryset if chosen is None else self.about(request, queryset, chosen)
 
     def about(self, request: HttpRequest, queryset: QuerySet[Any], campaign_id: UUID) -> QuerySet[Any]:
-        """Leave the campaign's rows."""
+        """Return the campaign's rows of the list."""
         return queryset.filter(campaign_id=campaign_id)
 
 
 class CampaignRowAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    """Rows of a contact in a campaign; also found by the ids of the enrollment, the event and the message."""
+    """Base of read-only rows about a contact in a campaign, searched by contact or by the ids in `by_ids`."""
 
     resource = "campaigns"
     sortable_by = ()
@@ -92,7 +92,7 @@ class CampaignRowAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdm
     by_ids: Sequence[str] = ("enrollment_id", "event_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Look the columns up for the page's rows alone, in the same statement."""
+        """Add the contacts' e-mail addresses, in the same statement."""
         rows: QuerySet[Any] = super().get_queryset(request).select_related("campaign")
         listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
         return listed

@@ -1,4 +1,4 @@
-"""What staff are asked before campaigns start or end for many: what would happen, and to whom."""
+"""Questions that staff confirm before campaigns start or end for many: what would happen, and to whom."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from segments.admin import concerned_members
 from segments.models import Segment
 from workspaces.staff.confirmation import SAMPLES, AffectedRows, Question
 
-_STANDING = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
+_RUNNING = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
 
 
 def activation_question(campaigns: QuerySet[Campaign]) -> Question | None:
-    """Return what activating asks; None if no draft is one that could serve: the service says why."""
+    """Return the question before an activation; None if no draft can serve, as the service will say."""
     happens: list[str] = []
     concerned: list[AffectedRows] = []
     faults = 0
@@ -58,41 +58,45 @@ def activation_question(campaigns: QuerySet[Campaign]) -> Question | None:
 
 
 def resumption_question(campaigns: QuerySet[Campaign]) -> Question | None:
-    """Return what resuming asks; None if none of them is paused."""
+    """Return the question before campaigns are resumed; None if none is paused."""
     paused = list(campaigns.filter(status=Campaign.Status.PAUSED))
     if not paused:
         return None
     happens = [
-        "Runs go on where they stand; what was due since the pause leaves at once, and new ones start again.",
+        "Enrollments go on where they stand; what was due since the pause leaves at once, and new ones start again.",
         *_active_summaries(paused),
     ]
     return Question(_title("Resume", paused), "Resume", happens, _enrolled_contacts(paused))
 
 
 def finish_question(campaigns: QuerySet[Campaign]) -> Question | None:
-    """Return what finishing asks; None if none of them has started."""
-    standing = list(campaigns.filter(status__in=_STANDING))
-    if not standing:
+    """Return the question before campaigns are finished; None if none has started."""
+    running = list(campaigns.filter(status__in=_RUNNING))
+    if not running:
         return None
     happens = ["Nothing starts any more; enrollments under way go on to their end."]
-    return Question(_title("Finish", standing), "Finish", happens, _enrolled_contacts(standing))
+    return Question(_title("Finish", running), "Finish", happens, _enrolled_contacts(running))
 
 
 def archive_question(campaigns: QuerySet[Campaign]) -> Question | None:
-    """Return what archiving asks; None if all of them are put away."""
-    standing = list(campaigns.exclude(status=Campaign.Status.ARCHIVED))
-    if not standing:
+    """Return the question before campaigns are archived; None if all are."""
+    open_campaigns = list(campaigns.exclude(status=Campaign.Status.ARCHIVED))
+    if not open_campaigns:
         return None
     happens = [
         "Nothing starts any more, broadcasts that are planned do not begin, and all enrollments under way end."
     ]
     return Question(
-        _title("Archive", standing), "Archive", happens, _enrolled_contacts(standing), is_final=True
+        _title("Archive", open_campaigns),
+        "Archive",
+        happens,
+        _enrolled_contacts(open_campaigns),
+        is_final=True,
     )
 
 
 def start_question(campaign: Campaign, contact_id: UUID, *, is_trial: bool) -> Question | None:
-    """Return what a start for one contact asks; None if the campaign is not one that could start."""
+    """Return the question before a start for one contact; None if the campaign cannot start."""
     if is_trial:
         title, button, raw = f"Try {campaign} out for a contact", "Try the draft", campaign.draft
         happens = ["A trial is counted nowhere, but what it sends and changes is sent and changed."]
@@ -111,7 +115,7 @@ def start_question(campaign: Campaign, contact_id: UUID, *, is_trial: bool) -> Q
 
 
 def broadcast_question(campaign: Campaign, segment_id: UUID, at: datetime | None) -> Question | None:
-    """Return what a start for a segment asks; None if the campaign is not one that could start."""
+    """Return the question before a start for a segment; None if the campaign cannot start."""
     if campaign.status != Campaign.Status.ACTIVE:
         return None
     when = f"at {utc(at)} UTC" if at else "at once"
@@ -124,7 +128,7 @@ def broadcast_question(campaign: Campaign, segment_id: UUID, at: datetime | None
 
 
 def sending_question(messages: QuerySet[Message]) -> Question:
-    """Return what sending once more asks."""
+    """Return the question before messages of unknown outcome are sent again."""
     rows = [
         [link("campaigns_message_change", item.pk, item.subject or item.get_channel_display()), item.address]
         for item in messages[:SAMPLES]
@@ -162,7 +166,7 @@ def _trigger_summary(trigger: Trigger, segments: dict[UUID, str]) -> str:
 
 
 def _active_summaries(campaigns: Sequence[Campaign]) -> Iterator[str]:
-    """Say of each campaign what that which serves does."""
+    """Yield what the serving version of each campaign does, in words."""
     for campaign in campaigns:
         if campaign.version is None:
             continue
@@ -195,7 +199,7 @@ def _joined(words: Sequence[str] | Iterator[str]) -> str:
 
 
 def _enrolled_contacts(campaigns: Sequence[Campaign]) -> list[AffectedRows]:
-    """Return who has an enrollment under way in one of the campaigns."""
+    """Return the contacts with an open enrollment in one of the campaigns, by workspace."""
     found = []
     for workspace_id in {item.workspace_id for item in campaigns}:
         enrollments = Enrollment.objects.in_workspace(workspace_id).open().filter(campaign__in=campaigns)

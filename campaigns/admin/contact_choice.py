@@ -1,4 +1,4 @@
-"""Whom staff mean in the forms that show, send or start something for one contact."""
+"""A form's fields for one contact and the event that is the cause."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from events.models import Event
 
 
 class ForContactForm(forms.Form):
-    """A contact of the workspace, and an event of it if one is to be the cause.
+    """A contact of the workspace, and optionally an event of the workspace that is the cause.
 
-    Cleaned, `contact` is the id of the person that stands for it now, and `event` an Event or None.
+    Cleaned, `contact` is the canonical contact's id, and `event` an Event or None.
     """
 
     contact = forms.CharField(
@@ -37,7 +37,7 @@ class ForContactForm(forms.Form):
         self.workspace_id = workspace_id
 
     def clean_contact(self) -> UUID:
-        contact_id = contact_meant(self.workspace_id, self.cleaned_data["contact"])
+        contact_id = find_contact(self.workspace_id, self.cleaned_data["contact"])
         if contact_id is None:
             raise ValidationError("There is no such contact in this workspace.")
         return contact_id
@@ -52,8 +52,8 @@ class ForContactForm(forms.Form):
         return event
 
 
-def contact_meant(workspace_id: UUID, text: str) -> UUID | None:
-    """Return the contact that an id or an e-mail address leads to, as it reads now; None if there is none."""
+def find_contact(workspace_id: UUID, text: str) -> UUID | None:
+    """Return the id of the canonical contact with an id or an e-mail address; None: there is none."""
     if (identifier := parse_uuid(text)) is not None:
         return find(workspace_id, [identifier]).by_id.get(identifier)
     email = normalize_identifier(Identifier.EMAIL, text)

@@ -1,4 +1,4 @@
-"""What campaigns did: enrollments, and every decision; written by the system, read by staff."""
+"""Enrollments and decisions in the admin, read-only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN_DECISIONS = 200
 
 
 class ReasonFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """One reason."""
+    """Filter by the reason of a decision."""
 
     title = "reason"
     parameter_name = "reason"
@@ -81,7 +81,7 @@ class EnrollmentAdmin(CampaignRowAdmin):
 
     @admin.display(description="its way")
     def way(self, enrollment: Enrollment) -> SafeString:
-        """Show all that was decided on the way, the first first."""
+        """Return a table of the enrollment's decisions, oldest first."""
         decisions = Decision.objects.filter(
             workspace_id=enrollment.workspace_id, enrollment_id=enrollment.pk
         ).order_by("id")
@@ -100,7 +100,7 @@ class EnrollmentAdmin(CampaignRowAdmin):
 
 
 class AboutFilter(CampaignFilter):
-    """One campaign of the workspace, alone or with others."""
+    """Filter decisions by a campaign that they are about, alone or with others."""
 
     def about(self, request: HttpRequest, queryset: QuerySet[Any], campaign_id: UUID) -> QuerySet[Any]:
         return cast(DecisionQuerySet, queryset).about(chosen_workspace(request), campaign_id)
@@ -167,7 +167,7 @@ class CampaignSetAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
 
 
 def reason_of(decision: Decision) -> str:
-    """Return why something was decided, with what more there is to say."""
+    """Return a decision's reason and its detail, in words."""
     words = [decision.reason.replace("_", " ")] if decision.reason else []
     # The message has a link of its own.
     words += [f"{name}: {_spelled(value)}" for name, value in decision.detail.items() if name != "messageId"]

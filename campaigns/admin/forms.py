@@ -1,4 +1,4 @@
-"""Forms on other people's pages, and what was sent."""
+"""Forms, their submissions and pending consents in the admin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin,
 
 
 class FormForm(WorkspaceModelForm):
-    """A form as the API takes it."""
+    """A form to write; its fields are JSON, as the API takes them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,13 +77,13 @@ class FormAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
 
     @admin.display(description="for a page")
     def snippet(self, form: Form) -> str:
-        """Show what puts the form into a page."""
+        """Return the HTML that embeds the form in a page."""
         if form._state.adding:
             return ""
         return f'<script async src="{public_url(f"/api/forms/{form.pk}/embed.js")}"></script>'
 
     def save_model(self, request: HttpRequest, obj: Form, form: Any, change: bool) -> None:
-        """Have the service write what the form says; the row that the form made is never saved itself."""
+        """Create or update the form by its service; `obj` itself is not saved."""
         data = form.cleaned_data
         template = data["confirmation_template"]
         values = FormValues(
@@ -100,15 +100,11 @@ class FormAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
         if change:
             update_form(obj.workspace, obj, values)
             return
-        made = create_form(obj.workspace, values)
-        obj.pk, obj._state.adding = made.pk, False
+        saved = create_form(obj.workspace, values)
+        obj.pk, obj._state.adding = saved.pk, False
 
     def delete_model(self, request: HttpRequest, obj: Form) -> None:
         delete_form(obj.workspace, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Form]) -> None:
-        for form in queryset.select_related("workspace"):
-            delete_form(form.workspace, form)
 
 
 @admin.register(FormSubmission)
@@ -134,7 +130,7 @@ class FormSubmissionAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModel
     readonly_fields = ["form_label", "contact_label", "created_utc", "confirmed_utc", "trace"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Look the columns up for the page's rows alone, in the same statement."""
+        """Add the contacts' e-mail addresses, in the same statement."""
         rows: QuerySet[Any] = super().get_queryset(request).select_related("form")
         listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
         return listed
@@ -174,7 +170,7 @@ class PendingConsentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModel
     readonly_fields = ["contact_label", "created_utc"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Look the contacts' addresses up for the page's rows alone, in the same statement."""
+        """Add the contacts' e-mail addresses, in the same statement."""
         rows: QuerySet[Any] = super().get_queryset(request)
         listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
         return listed

@@ -1,4 +1,4 @@
-"""The local inbox for staff: e-mails that the embedded default keeps in place of sending them, as they would look."""
+"""The local inbox in the admin: e-mails that the embedded default keeps instead of sending them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class SentEmailAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     readonly_fields = fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let staff empty the box: nothing hangs on what is in it."""
+        """Let staff delete e-mails of the inbox: nothing refers to them."""
         return RoleModelAdmin.has_delete_permission(self, request, obj)
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Leave the e-mails themselves out of the list."""
+        """Load no bodies for the list."""
         rows = super().get_queryset(request)
         match = request.resolver_match
         is_list = match is not None and (match.url_name or "").endswith("_changelist")
@@ -52,9 +52,9 @@ class SentEmailAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
         return [source, *super().get_urls()]
 
     def source_view(self, request: HttpRequest, email_id: str) -> HttpResponse:
-        """Return an e-mail as a server would have got it."""
-        found = self.row_for(request, email_id)
-        answer = HttpResponse(bytes(found.source), content_type="text/plain; charset=utf-8")
+        """Return an e-mail's source, as a mail server would get it."""
+        row = self.row_for(request, email_id)
+        answer = HttpResponse(bytes(row.source), content_type="text/plain; charset=utf-8")
         answer["X-Content-Type-Options"] = "nosniff"
         return answer
 
@@ -78,7 +78,7 @@ class SentEmailAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
 
     @admin.display(description="as it looks")
     def page(self, row: SentEmail) -> SafeString | str:
-        """Show the HTML in a frame that may run nothing and belongs to nobody."""
+        """Return the HTML in a frame without scripts."""
         html = _part(_mail(row), "html")
         return framed(html) if html else "(no HTML)"
 
@@ -113,7 +113,7 @@ _FRAME = (
 
 
 def framed(html: str) -> SafeString:
-    """Return a page in a frame that may run nothing and belongs to nobody."""
+    """Return HTML in a sandboxed frame: no scripts, an origin of its own."""
     return format_html(_FRAME, html)
 
 

@@ -1,4 +1,4 @@
-"""Templates and the messages that were made of them."""
+"""Templates and messages in the admin."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _BODY_HELP = (
 
 
 class TemplateForm(WorkspaceModelForm):
-    """A template: what is no Liquid is refused at its part."""
+    """A template to write; faults of its Liquid are shown at the part that has them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,7 +91,7 @@ class TemplateAdmin(PreviewedMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Lead from a template that stands to its preview."""
+        """Link a saved template to its preview."""
         template = context.get("original")
         context["may_preview"] = template is not None and self.has_preview_permission(request, template)
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
@@ -103,22 +103,14 @@ class TemplateAdmin(PreviewedMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
 
     @admin.display(description="warnings")
     def warnings(self, template: Template) -> str:
-        """Tell what is odd about a template that stands."""
+        """Return the warnings about a saved template, such as that there is no link to unsubscribe."""
         if template.pk is None or template._state.adding:
             return ""
-        return " ".join(
-            f"{one}." for one in template_warnings(template.workspace_id, [template])[template.pk]
-        )
+        warnings = template_warnings(template.workspace_id, [template])[template.pk]
+        return " ".join(f"{warning}." for warning in warnings)
 
     def delete_model(self, request: HttpRequest, obj: Template) -> None:
         delete_template(obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Template]) -> None:
-        for template in queryset:
-            try:
-                delete_template(template)
-            except DomainError as error:
-                messages.error(request, f"{template}: {error.sentence}")
 
 
 @admin.register(Message)
@@ -198,25 +190,25 @@ class MessageAdmin(CampaignRowAdmin):
             else ""
         )
 
-    def has_settle_permission(self, request: HttpRequest) -> bool:
+    def has_resolve_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "change")
 
-    @admin.action(description="Unknown: they were sent", permissions=["settle"])
+    @admin.action(description="Unknown: they were sent", permissions=["resolve"])
     def were_sent(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
-        """Note that the chosen messages, of which nobody knows, left."""
-        self._settle(request, queryset, was_sent=True)
+        """Resolve the chosen messages of unknown outcome as sent."""
+        self._resolve(request, queryset, was_sent=True)
 
-    @admin.action(description="Unknown: send them again", permissions=["settle"])
+    @admin.action(description="Unknown: send them again", permissions=["resolve"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> HttpResponse | None:
-        """Have the chosen messages, of which nobody knows, sent once more, once that was confirmed."""
+        """Send the chosen messages of unknown outcome again, after a confirmation."""
         unknown = queryset.filter(status=Message.Status.UNKNOWN)
         question = partial(sending_question, unknown) if unknown.exists() else lambda: None
         if (page := ask(request, self, question)) is not None:
             return page
-        self._settle(request, queryset, was_sent=False)
+        self._resolve(request, queryset, was_sent=False)
         return None
 
-    def _settle(self, request: HttpRequest, queryset: QuerySet[Message], *, was_sent: bool) -> None:
+    def _resolve(self, request: HttpRequest, queryset: QuerySet[Message], *, was_sent: bool) -> None:
         done = 0
         for message in queryset:
             try:
@@ -225,4 +217,4 @@ class MessageAdmin(CampaignRowAdmin):
             except DomainError as error:
                 messages.error(request, f"{message}: {error.sentence}")
         if done:
-            messages.success(request, f"{done} message{'' if done == 1 else 's'} settled.")
+            messages.success(request, f"{done} message{'' if done == 1 else 's'} resolved.")

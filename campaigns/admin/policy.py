@@ -1,4 +1,4 @@
-"""Who is not written to, and how channels are used."""
+"""Suppressions and channel settings in the admin."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
 from workspaces.staff.model_admin import WorkspaceModelAdmin
 
-_WRITTEN = (
+_EDITABLE = (
     *("sender", "options", "requires_opt_in", "cap_count", "cap_hours", "quiet_from", "quiet_until"),
     *("time_zone", "on_unknown", "max_attempts"),
 )
 
 
 class ChannelSettingsForm(WorkspaceModelForm):
-    """How a channel is used; its secret is written, never shown."""
+    """Settings of a channel; its secret is written, never shown."""
 
     new_secret = forms.CharField(
         required=False,
@@ -42,7 +42,7 @@ class ChannelSettingsForm(WorkspaceModelForm):
         if self.errors:
             return cleaned
         channel = cleaned.get("channel") or self.instance.channel
-        given = {name: cleaned[name] for name in _WRITTEN if name in cleaned}
+        given = {name: cleaned[name] for name in _EDITABLE if name in cleaned}
         given["secret"] = cleaned.get("new_secret", "")
         try:
             check_channel(ChannelSettings(channel=channel, **given))
@@ -86,8 +86,8 @@ class ChannelSettingsAdmin(WorkspaceModelAdmin):
         return f"{settings.quiet_from:%H:%M} to {settings.quiet_until:%H:%M}"
 
     def save_model(self, request: HttpRequest, obj: ChannelSettings, form: Any, change: bool) -> None:
-        """Have the service write what the form says."""
-        values = {name: form.cleaned_data[name] for name in _WRITTEN}
+        """Save the settings by their service; an empty secret leaves what there is."""
+        values = {name: form.cleaned_data[name] for name in _EDITABLE}
         if secret := form.cleaned_data["new_secret"]:
             values["secret"] = secret
         saved = save_channel(obj.workspace, obj.channel, **values)
@@ -95,7 +95,7 @@ class ChannelSettingsAdmin(WorkspaceModelAdmin):
 
 
 class SuppressionForm(WorkspaceModelForm):
-    """An address is kept as contacts have it."""
+    """A suppression to add; its address is normalised as contacts' identifiers are."""
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -120,17 +120,17 @@ class SuppressionAdmin(WorkspaceModelAdmin):
     readonly_fields = ["reason", "message_id", "created_at"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let a suppression be made and deleted; why it was made stays as it is."""
+        """Allow no change: suppressions are added and removed only."""
         return False
 
     def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
-        """Have the service lift it."""
+        """Remove the suppression by its service."""
         remove_suppression(obj.workspace_id, obj.pk)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Have the service lift each."""
-        for one in queryset:
-            remove_suppression(one.workspace_id, one.pk)
+        """Remove the chosen suppressions by their service."""
+        for suppression in queryset:
+            self.delete_model(request, suppression)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -139,6 +139,6 @@ class SuppressionAdmin(WorkspaceModelAdmin):
         return super().get_search_results(request, queryset, canonical_email(search_term) or search_term)
 
     def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
-        """Have the service write it, unless there is one."""
+        """Add the suppression by its service; one that exists stays as it is."""
         saved, _ = add_suppression(obj.workspace, channel=obj.channel, address=obj.address, note=obj.note)
         obj.pk, obj._state.adding = saved.pk, False

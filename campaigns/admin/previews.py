@@ -1,4 +1,4 @@
-"""What a contact would get of a template, and a test of it sent."""
+"""Previews of a template for a contact, and tests of it sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from workspaces.staff.permissions import admin_of
 
 
 class PreviewForm(ForContactForm):
-    """For whom a template is shown, and where a test of it goes."""
+    """The contact and event that a template is shown for, and where a test of it goes."""
 
     to = forms.CharField(
         max_length=2048,
@@ -56,7 +56,7 @@ class PreviewForm(ForContactForm):
 
 
 class PreviewedMixin:
-    """A page beside a template's: it shows what a contact would get, and sends a test."""
+    """Adds a page to a template's that shows what a contact would get, and sends a test."""
 
     admin_site: Any
     opts: Any
@@ -72,15 +72,15 @@ class PreviewedMixin:
         return [preview, *super().get_urls()]  # type: ignore[misc]  # a mixin
 
     def has_preview_permission(self, request: HttpRequest, template: Template) -> bool:
-        """Tell whether a user may see contacts: what is in theirs is on the page."""
+        """Tell whether a user may see contacts, whose values the preview shows."""
         return bool(admin_of(Contact).has_view_permission(request, template))
 
     def has_test_permission(self, request: HttpRequest, template: Template) -> bool:
-        """Tell whether a user may change a template and send messages, as a test is one."""
+        """Tell whether a user may change the template and send messages: a test is one."""
         return self.may(request, "change", template) and bool(admin_of(Message).may(request, "add", template))
 
     def preview_view(self, request: HttpRequest, template_id: str) -> HttpResponse:
-        """Show a template for a contact; send a test of it if that is what was pressed."""
+        """Show a template for a contact; send a test if that button was pressed."""
         template = self.row_for(request, template_id, self.has_preview_permission)
         form = PreviewForm(template, request.POST if request.method == "POST" else None)
         form.fields["event"].disabled = not admin_of(Event).has_view_permission(request, template)
@@ -89,7 +89,7 @@ class PreviewedMixin:
             if "send" in request.POST:
                 if not self.has_test_permission(request, template):
                     raise PermissionDenied
-                _tell(request, _send_test(template, form))
+                _show_outcome(request, _send_test(template, form))
             rendered = _preview(template, form)
         context = {
             **self.admin_site.each_context(request),
@@ -104,47 +104,47 @@ class PreviewedMixin:
         return TemplateResponse(request, "admin/campaigns/preview.html", context)
 
 
-def _tell(request: HttpRequest, outcome: EnqueuedMessage | RefusedMessage) -> None:
-    """Tell that a message leaves, or why there is none."""
+def _show_outcome(request: HttpRequest, outcome: EnqueuedMessage | RefusedMessage) -> None:
+    """Show that the test leaves, or why it was refused."""
     if isinstance(outcome, RefusedMessage):
         more = "".join(f", {name}: {value}" for name, value in outcome.detail.items())
         messages.error(request, f"Not sent: {outcome.reason.replace('_', ' ')}{more}.")
         return
     message = outcome.message
-    told = link("campaigns_message_change", message.pk, f"A test to {message.address}")
+    test = link("campaigns_message_change", message.pk, f"A test to {message.address}")
     if outcome.deferred_until:
-        messages.warning(request, format_html("{} waits until {} UTC.", told, utc(outcome.deferred_until)))
+        messages.warning(request, format_html("{} waits until {} UTC.", test, utc(outcome.deferred_until)))
     else:
-        messages.success(request, format_html("{} is on its way.", told))
+        messages.success(request, format_html("{} is on its way.", test))
 
 
 def _send_test(template: Template, form: PreviewForm) -> EnqueuedMessage | RefusedMessage:
-    wanted = form.cleaned_data
+    data = form.cleaned_data
     return enqueue_message(
         template.workspace_id,
-        wanted["contact"],
+        data["contact"],
         channel=template.channel,
         template=template,
         key=f"admin:{ids.uuid7()}",
         now=clock.now(),
-        event=wanted["event"],
+        event=data["event"],
         is_test=True,
-        address=wanted["to"],
+        address=data["to"],
     )
 
 
 def _preview(template: Template, form: PreviewForm) -> Rendered | None:
-    """Return what the contact would get; None with the fault in the form."""
-    wanted = form.cleaned_data
+    """Return what the contact would get; None: it cannot be rendered, and the form says why."""
+    data = form.cleaned_data
     try:
-        return preview_template(template.workspace_id, template, wanted["contact"], event=wanted["event"])
+        return preview_template(template.workspace_id, template, data["contact"], event=data["event"])
     except DomainError as error:
         form.add_error(None, error.message)
         return None
 
 
 def _page(template: Template, rendered: Rendered | None) -> SafeString | str:
-    """Return an e-mail's HTML as it would look; other channels' bodies are shown as they are."""
+    """Return an e-mail's HTML in a frame, \"\" for other channels, whose bodies are shown as text."""
     if rendered is None or template.channel != Channel.EMAIL:
         return ""
     return framed(rendered.body)

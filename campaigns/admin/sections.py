@@ -1,4 +1,4 @@
-"""What campaigns add to a contact's page."""
+"""Sections that campaigns add to the admin's pages of contacts and events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECTION_ROWS = 20
 
 @shows(Decision)
 def contact_campaigns_section(contact: Contact) -> SafeString:
-    """Return what campaigns decided about a contact lately, each with its reason; in three statements."""
+    """Return the section of a contact's latest decisions; three statements."""
     ids = ids_of(contact.workspace_id, contact.pk)
     decisions = Decision.objects.filter(workspace_id=contact.workspace_id, contact_id__in=ids)
     rows = [
@@ -47,7 +47,7 @@ def contact_campaigns_section(contact: Contact) -> SafeString:
 
 @shows(Message)
 def contact_messages_section(contact: Contact) -> SafeString:
-    """Return a contact's last messages, for its page; in two statements."""
+    """Return the section of a contact's latest messages; two statements."""
     ids = ids_of(contact.workspace_id, contact.pk)
     sent = Message.objects.in_workspace(contact.workspace_id).filter(contact_id__in=ids)
     rows = [
@@ -72,7 +72,7 @@ def contact_messages_section(contact: Contact) -> SafeString:
 
 @shows(Campaign, Event)
 def event_trace_section(event: Event) -> SafeString | str:
-    """Return the way from an event's page to what it caused."""
+    """Return the link from an event's page to its trace."""
     return trace_link(event.pk)
 
 

@@ -1,16 +1,14 @@
-"""A campaign moved from its page, and started: for one contact, as a trial of its draft, or for a segment."""
+"""Buttons of a campaign's page: status changes, and starts for a contact, as a trial, or for a segment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.db.models import QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -28,25 +26,10 @@ from unfold.widgets import (
 )
 
 from campaigns.admin.base import campaign_link, link, utc
-from campaigns.admin.confirmations import (
-    activation_question,
-    archive_question,
-    broadcast_question,
-    finish_question,
-    resumption_question,
-    start_question,
-)
+from campaigns.admin.confirmations import broadcast_question, start_question
 from campaigns.admin.contact_choice import ForContactForm
-from campaigns.journeys.lifecycle import (
-    activate_campaign,
-    archive_campaign,
-    broadcast_campaign,
-    execute_campaign,
-    finish_campaign,
-    pause_campaign,
-    resume_campaign,
-    start_trial,
-)
+from campaigns.admin.status_changes import STATUS_CHANGES, available_changes
+from campaigns.journeys.lifecycle import broadcast_campaign, execute_campaign, start_trial
 from campaigns.models import Campaign
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
@@ -54,40 +37,10 @@ from contacts.crud import get_contact
 from contacts.models import Contact
 from events.models import Event
 from segments.models import Segment
-from workspaces.models import Workspace
-from workspaces.staff.confirmation import Question, ask
+from workspaces.staff.confirmation import ask
 from workspaces.staff.permissions import admin_of
 
 SEGMENT_CHOICES = 1_000
-_ACTIVE, _PAUSED = Campaign.Status.ACTIVE, Campaign.Status.PAUSED
-_CLOSED = Campaign.Status.ARCHIVED
-
-
-@dataclass(frozen=True, slots=True)
-class CampaignAction:
-    """What a button on a campaign's page does, in the words of its hint."""
-
-    name: str
-    words: str
-
-
-_ACTIVATE = CampaignAction("activate", "Let the draft serve from now on")
-_PAUSE = CampaignAction("pause", "Let nothing start, and leave enrollments where they are")
-_RESUME = CampaignAction("resume", "Go on as before the pause")
-_FINISH = CampaignAction("finish", "Let nothing start any more; enrollments go on to their end")
-_QUESTIONS: dict[str, Callable[[QuerySet[Campaign]], Question | None]] = {
-    "activate": activation_question,
-    "resume": resumption_question,
-    "finish": finish_question,
-    "archive": archive_question,
-}
-_SERVICES: dict[str, tuple[Callable[[Workspace, Campaign], Campaign], str]] = {
-    "activate": (activate_campaign, "activated"),
-    "pause": (pause_campaign, "paused"),
-    "resume": (resume_campaign, "resumed"),
-    "finish": (finish_campaign, "finished"),
-    "archive": (archive_campaign, "archived"),
-}
 
 
 class EnrollContactForm(ForContactForm):
@@ -127,7 +80,7 @@ class SegmentForm(forms.Form):
 
 
 class CampaignActionsMixin:
-    """Buttons on a campaign's page, and a page beside it that starts enrollments; all by the services."""
+    """Adds buttons for status changes to a campaign's page, and a page of its own that starts enrollments."""
 
     admin_site: Any
     opts: Any
@@ -139,7 +92,7 @@ class CampaignActionsMixin:
         return self.may(request, "change", campaign)
 
     def has_start_permission(self, request: HttpRequest, campaign: Campaign) -> bool:
-        """Tell whether a user may start a campaign for whom the page finds: contacts and segments."""
+        """Tell whether a user may start a campaign: it takes seeing contacts and segments, which the page finds."""
         return self.may(request, "change", campaign) and all(
             admin_of(model).has_view_permission(request, campaign) for model in (Contact, Segment)
         )
@@ -160,36 +113,33 @@ class CampaignActionsMixin:
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Offer what can be done to a campaign as it stands."""
+        """Offer the status changes that the campaign allows, and its start."""
         campaign = context.get("original")
         context["may_move"] = campaign is not None and self.has_move_permission(request, campaign)
         context["may_start"] = campaign is not None and self.has_start_permission(request, campaign)
         if campaign is not None:
-            context["moves"] = available_actions(campaign)
-            context["can_start"] = campaign.status not in (_PAUSED, _CLOSED)
-            context["can_archive"] = campaign.status != _CLOSED
+            context["changes"] = available_changes(campaign)
+            context["can_start"] = campaign.status not in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED)
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc, no-any-return]
 
     def move_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
-        """Do what a button says, and show the campaign again; a refusal is shown there."""
+        """Change the status as a button says, and show the campaign again, with the refusal if there is one."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         campaign = self.row_for(request, campaign_id, self.has_move_permission)
         name = request.POST.get("move", "")
-        if name not in _SERVICES:
+        if name not in STATUS_CHANGES:
             raise Http404
-        act, word = _SERVICES[name]
-        if act is activate_campaign:
-            act = partial(activate_campaign, actor=str(request.user))
+        change = STATUS_CHANGES[name]
         back = reverse("admin:campaigns_campaign_change", args=[campaign.pk])
-        if name in _QUESTIONS:
+        if change.question:
             chosen = Campaign.objects.select_related("version").filter(pk=campaign.pk)
-            page = ask(request, self, partial(_QUESTIONS[name], chosen), back=back)
+            page = ask(request, self, partial(change.question, chosen), back=back)
             if page is not None:
                 return page
         try:
-            act(campaign.workspace, campaign)
-            messages.success(request, f"The campaign is {word}.")
+            change.apply(campaign, str(request.user))
+            messages.success(request, f"The campaign is {change.done}.")
         except DomainError as error:
             messages.error(request, error.sentence)
         return HttpResponseRedirect(back)
@@ -230,25 +180,8 @@ class CampaignActionsMixin:
         return TemplateResponse(request, "admin/campaigns/start.html", context)
 
 
-def available_actions(campaign: Campaign) -> list[CampaignAction]:
-    """Return what can be done to a campaign as it stands, archiving aside."""
-    if campaign.status == _CLOSED:
-        return []
-    moves = []
-    is_newer = campaign.version is None or campaign.version.definition != campaign.draft
-    if campaign.status not in (_ACTIVE, _PAUSED) or is_newer or campaign.parked_at:
-        moves.append(_ACTIVATE)
-    if campaign.status == _ACTIVE:
-        moves.append(_PAUSE)
-    if campaign.status == _PAUSED:
-        moves.append(_RESUME)
-    if campaign.status in (_ACTIVE, _PAUSED):
-        moves.append(_FINISH)
-    return moves
-
-
 def _is_startable(form: EnrollContactForm, *, is_trial: bool) -> bool:
-    """Return whether the form says what to start and how; the fault is in the form."""
+    """Return whether the form is valid for a start or a trial; faults are added to the form."""
     if not form.is_valid():
         return False
     if form.cleaned_data["skip_waits"] and not is_trial:
@@ -261,23 +194,23 @@ def _is_startable(form: EnrollContactForm, *, is_trial: bool) -> bool:
 def _enroll_one_contact(
     request: HttpRequest, campaign: Campaign, form: EnrollContactForm, *, is_trial: bool
 ) -> bool:
-    """Start an enrollment for a contact, and tell what came of it; False with the refusal in the form."""
-    wanted = form.cleaned_data
+    """Start an enrollment for a contact and show the outcome; False: it was refused, and the form says why."""
+    data = form.cleaned_data
     workspace = campaign.workspace
     try:
-        contact = get_contact(workspace.id, wanted["contact"])
+        contact = get_contact(workspace.id, data["contact"])
         if is_trial:
             entered = start_trial(
                 workspace,
                 campaign,
                 contact,
-                event=wanted["event"],
-                skips_waits=wanted["skip_waits"],
+                event=data["event"],
+                skips_waits=data["skip_waits"],
                 actor=str(request.user),
             )
         else:
-            key = wanted["key"] or None
-            entered = execute_campaign(workspace, campaign, contact, event=wanted["event"], key=key)
+            key = data["key"] or None
+            entered = execute_campaign(workspace, campaign, contact, event=data["event"], key=key)
     except DomainError as error:
         form.add_error(None, error.message)
         return False
@@ -292,12 +225,12 @@ def _enroll_one_contact(
 
 
 def _start_broadcast(request: HttpRequest, campaign: Campaign, form: SegmentForm) -> bool:
-    """Plan a broadcast, and tell when it starts; False with the refusal in the form."""
-    wanted = form.cleaned_data
-    segment_id = parse_uuid(wanted["segment"])
+    """Schedule a broadcast and show when it starts; False: it was refused, and the form says why."""
+    data = form.cleaned_data
+    segment_id = parse_uuid(data["segment"])
     try:
         broadcast = broadcast_campaign(
-            campaign.workspace, campaign, segment_id=segment_id, at=wanted["at"], actor=str(request.user)
+            campaign.workspace, campaign, segment_id=segment_id, at=data["at"], actor=str(request.user)
         )
     except DomainError as error:
         form.add_error(None, error.message)

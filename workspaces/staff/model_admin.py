@@ -232,6 +232,7 @@ class ServiceDeleteMixin:
 
     model: type[models.Model]
     has_delete_permission: Callable[..., bool]
+    delete_model: Callable[..., None]
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Delete; if the service refuses, say why on the row's page."""
@@ -241,6 +242,14 @@ class ServiceDeleteMixin:
             messages.error(request, error.sentence)
             page = f"admin:{self.model._meta.label_lower.replace('.', '_')}_change"
             return HttpResponseRedirect(reverse(page, args=[object_id]))
+
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+        """Delete each chosen row by the service; if it refuses, say why and go on."""
+        for row in queryset.select_related("workspace"):
+            try:
+                self.delete_model(request, row)
+            except DomainError as error:
+                messages.error(request, f"{row}: {error.sentence}")
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest

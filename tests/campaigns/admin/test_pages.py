@@ -252,11 +252,11 @@ def test_a_enrollment_shows_its_way(staff, workspace, jane):
     assert reverse("admin:campaigns_trace", args=[enrollment.event_id]) in response.content.decode()
 
 
-def test_unknown_messages_are_settled_by_actions(staff, workspace, jane):
+def test_unknown_messages_are_resolved_by_actions(staff, workspace, jane):
     unknown = a_message(jane, status="UNKNOWN", claimed_at=clock.now())
     queued = a_message(jane)
     text = text_of(act(staff, "message", "send_again", unknown, queued))
-    assert "1 message settled" in text
+    assert "1 message resolved" in text
     unknown.refresh_from_db()
     assert unknown.status == "QUEUED"
     Message.objects.filter(pk=unknown.pk).update(status="UNKNOWN")
