@@ -46,3 +46,26 @@ class MillisecondsField(MomentField):
     def to_representation(self, value: Any) -> Any:
         """Return e.g. `2026-01-15T10:00:00.000Z`."""
         return value and iso_millis(value)
+
+
+class UpperChoiceField(serializers.ChoiceField):
+    """A choice that the API spells in capitals, and rows do not; `choices` are the API's."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return it as rows have it. Raises ValidationError."""
+        return super().to_internal_value(data).lower()
+
+    def to_representation(self, value: Any) -> Any:
+        """Return it in capitals."""
+        return value.upper()
+
+
+class BlankAsNullField(serializers.CharField):
+    """A text that rows have blank where the API has null."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_null=True, **options)
+
+    def to_representation(self, value: Any) -> Any:
+        """Return the text, None for a blank one."""
+        return value or None

@@ -11,12 +11,19 @@ from campaigns.api.choices import (
     SMALLINT_MAX,
     SMALLINT_MIN,
 )
-from campaigns.api.serializers.base import BatchSerializer, BlankAsNullField, ReasonField, UpperChoiceField
+from campaigns.api.serializers.base import ReasonField
 from campaigns.journeys.lifecycle import open_enrollment_counts
 from campaigns.journeys.warnings import campaign_warnings, rule_warnings
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reporting.counters import campaign_counts
-from workspaces.api.fields import MillisecondsField, MomentField, StrictCharField
+from workspaces.api.batches import BatchSerializer
+from workspaces.api.fields import (
+    BlankAsNullField,
+    MillisecondsField,
+    MomentField,
+    StrictCharField,
+    UpperChoiceField,
+)
 from workspaces.api.strict import (
     UNKNOWN_KEY,
     KnownKeysSerializer,

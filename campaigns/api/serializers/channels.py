@@ -6,9 +6,8 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from campaigns.api.choices import CHANNELS, SMALLINT_MAX
-from campaigns.api.serializers.base import UpperChoiceField
 from campaigns.models import ChannelSettings
-from workspaces.api.fields import StrictCharField
+from workspaces.api.fields import StrictCharField, UpperChoiceField
 from workspaces.api.strict import KnownKeysSerializer, ObjectField, StrictBooleanField, StrictIntegerField
 
 _ON_UNKNOWN = ["HOLD", "RETRY"]

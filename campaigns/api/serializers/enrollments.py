@@ -7,16 +7,10 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.api.choices import DECISION_KINDS, RUN_STATUSES
-from campaigns.api.serializers.base import (
-    BlankAsNullField,
-    ContactRowsSerializer,
-    ReasonField,
-    UpperChoiceField,
-    contact_field,
-)
+from campaigns.api.serializers.base import ContactRowsSerializer, ReasonField, contact_field
 from campaigns.journeys.decisions import campaign_names
 from campaigns.models import Decision, Enrollment
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import BlankAsNullField, MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import (
     KnownKeysSerializer,
     ObjectField,

@@ -10,16 +10,12 @@ from rest_framework import serializers
 from campaigns.api.choices import (
     upper,
 )
-from campaigns.api.serializers.base import (
-    BatchSerializer,
-    ContactRowsSerializer,
-    UpperChoiceField,
-    contact_field,
-)
+from campaigns.api.serializers.base import ContactRowsSerializer, contact_field
 from campaigns.messaging.public_links import public_url
 from campaigns.models import Form, FormSubmission
 from contacts.models import Consent
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.batches import BatchSerializer
+from workspaces.api.fields import MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import (
     KnownKeysSerializer,
     ObjectField,

@@ -12,15 +12,10 @@ from campaigns.api.choices import (
     SMALLINT_MAX,
     SMALLINT_MIN,
 )
-from campaigns.api.serializers.base import (
-    BlankAsNullField,
-    ContactRowsSerializer,
-    UpperChoiceField,
-    contact_field,
-)
+from campaigns.api.serializers.base import ContactRowsSerializer, contact_field
 from campaigns.api.serializers.templates import ForContactSerializer
 from campaigns.models import Message
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import BlankAsNullField, MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import (
     KnownKeysSerializer,
     StrictBooleanField,

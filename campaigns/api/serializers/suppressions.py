@@ -9,9 +9,8 @@ from campaigns.api.choices import (
     CHANNELS,
     upper,
 )
-from campaigns.api.serializers.base import UpperChoiceField
 from campaigns.models import Suppression
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.fields import MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import (
     KnownKeysSerializer,
 )

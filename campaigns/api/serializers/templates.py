@@ -9,10 +9,10 @@ from campaigns.api.choices import (
     CHANNELS,
     MAX_SOURCE,
 )
-from campaigns.api.serializers.base import BatchSerializer, UpperChoiceField
 from campaigns.journeys.warnings import template_warnings
 from campaigns.models import Template
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.batches import BatchSerializer
+from workspaces.api.fields import MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import (
     KnownKeysSerializer,
 )

@@ -4,12 +4,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from campaigns.api.serializers.base import UpperChoiceField
 from campaigns.api.serializers.enrollments import DecisionSerializer, EnrollmentSerializer, NamedSerializer
 from campaigns.api.serializers.messages import MessageRowSerializer
 from contacts.api.presentation import briefs
 from contacts.api.serializers import ContactBriefSerializer
-from workspaces.api.fields import MillisecondsField
+from workspaces.api.fields import MillisecondsField, UpperChoiceField
 from workspaces.api.strict import ObjectField, json_number
 
 
