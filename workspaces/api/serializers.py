@@ -46,7 +46,9 @@ class TokenPairSerializer(serializers.Serializer[Any]):
 
     access = serializers.CharField()
     refresh = serializers.CharField()
-    workspace = serializers.UUIDField(help_text="The id of the workspace that the token opens.")
+    workspace = serializers.UUIDField(
+        source="workspace.id", help_text="The id of the workspace that the token opens."
+    )
 
 
 class RefreshedTokensSerializer(serializers.Serializer[Any]):
@@ -108,7 +110,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     """A sign of life."""
 
     status = serializers.CharField()
-    timestamp = serializers.DateTimeField()
+    timestamp = MillisecondsField()
     version = serializers.CharField()
 
 

@@ -7,16 +7,16 @@ from django.conf import settings
 from django.contrib.auth import login, logout
 from django.middleware.csrf import get_token
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.exceptions import NotAuthenticated, ValidationError
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from config import clock
 from config.http.rendering import iso_millis
 from config.ids import parse_uuid
 from workspaces.access import Credential
-from workspaces.api.native import NativeAPIView, NativePublicView, object_body
+from workspaces.api.native import NativePublicViewSet, NativeViewSet
 from workspaces.api.serializers import (
     ApiKeySerializer,
     CredentialsSerializer,
@@ -39,7 +39,7 @@ from workspaces.authentication.schemes import BearerAuthentication, SessionAuthe
 from workspaces.authentication.sessions import open_session
 from workspaces.authentication.sign_in import user_signing_in
 from workspaces.errors import AccessDenied
-from workspaces.models import ApiKey, User
+from workspaces.models import ApiKey, User, Workspace
 from workspaces.services import issue_api_key, revoke_api_key, set_allowed_origins
 
 _REFUSED = OpenApiResponse(ErrorSerializer)
@@ -47,8 +47,8 @@ _SIGN_IN_REFUSALS = dict.fromkeys((400, 401, 413, 415, 429), _REFUSED)
 _REFUSALS = dict.fromkeys((400, 401, 403, 404, 413, 415, 429), _REFUSED)
 
 
-class LoginView(NativePublicView):
-    """Signs a member in, staff or not."""
+class SignInViewSet(NativePublicViewSet):
+    """Sessions and JWTs of members, staff or not."""
 
     # A form on another site cannot send JSON, which is all that the parser takes: no CSRF token is needed.
     @extend_schema(
@@ -58,19 +58,14 @@ class LoginView(NativePublicView):
         request=CredentialsSerializer,
         responses={200: SessionSerializer, **_SIGN_IN_REFUSALS},
     )
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"])
+    def login(self, request: Request) -> Response:
         """Start a session: sets the session cookie and the CSRF cookie."""
-        credentials = validated(CredentialsSerializer, request)
+        credentials = read_body(CredentialsSerializer, request)
         user = user_signing_in(request._request, credentials["identifier"], credentials["password"])
         open_session(request._request)
         login(request._request, user)
-        return Response(_session(request, user))
-
-
-class LogoutView(NativePublicView):
-    """Signs a member out."""
-
-    authentication_classes = (BearerAuthentication, SessionAuthentication)
+        return _session(request, user)
 
     @extend_schema(
         operation_id="logout",
@@ -78,7 +73,12 @@ class LogoutView(NativePublicView):
         request=None,
         responses={204: None, 401: _REFUSED, 403: _REFUSED},
     )
-    def post(self, request: Request) -> Response:
+    @action(
+        detail=False,
+        methods=["post"],
+        authentication_classes=(BearerAuthentication, SessionAuthentication),
+    )
+    def logout(self, request: Request) -> Response:
         """End the session, for which the CSRF token is needed; or, by a JWT, all tokens of its sign-in."""
         _signed_in(request)
         kind = request.auth.kind if isinstance(request.auth, Credential) else ""
@@ -91,22 +91,13 @@ class LogoutView(NativePublicView):
             raise NotAuthenticated
         return Response(status=204)
 
-
-class SessionView(NativePublicView):
-    """Tells who is signed in."""
-
-    authentication_classes = (SessionAuthentication,)
-
     @extend_schema(
         operation_id="getSession", tags=["auth"], responses={200: SessionSerializer, 401: _REFUSED}
     )
-    def get(self, request: Request) -> Response:
+    @action(detail=False, authentication_classes=(SessionAuthentication,))
+    def session(self, request: Request) -> Response:
         """Return the signed-in user, their workspaces, and a CSRF token."""
-        return Response(_session(request, _signed_in(request)))
-
-
-class TokenView(NativePublicView):
-    """Issues JWTs."""
+        return _session(request, _signed_in(request))
 
     @extend_schema(
         operation_id="createToken",
@@ -115,16 +106,12 @@ class TokenView(NativePublicView):
         request=TokenRequestSerializer,
         responses={200: TokenPairSerializer, 403: _REFUSED, **_SIGN_IN_REFUSALS},
     )
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"])
+    def token(self, request: Request) -> Response:
         """Return an access and a refresh token for one workspace, named if the user has several."""
-        wanted = validated(TokenRequestSerializer, request)
+        wanted = read_body(TokenRequestSerializer, request)
         user = user_signing_in(request._request, wanted["identifier"], wanted["password"])
-        pair = issue_tokens(user, wanted.get("workspace"))
-        return Response({"access": pair.access, "refresh": pair.refresh, "workspace": str(pair.workspace.id)})
-
-
-class TokenRefreshView(NativePublicView):
-    """Renews access tokens."""
+        return Response(TokenPairSerializer(issue_tokens(user, wanted.get("workspace"))).data)
 
     @extend_schema(
         operation_id="refreshToken",
@@ -133,34 +120,40 @@ class TokenRefreshView(NativePublicView):
         request=TokenRefreshSerializer,
         responses={200: RefreshedTokensSerializer, **_SIGN_IN_REFUSALS},
     )
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"], url_path="token/refresh")
+    def refresh(self, request: Request) -> Response:
         """Return a new access token while the user is still a member, and the refresh token to use next.
 
         A refresh token is good once: using it again revokes all tokens of its sign-in.
         """
-        pair = refresh_tokens(validated(TokenRefreshSerializer, request)["refresh"])
-        return Response({"access": pair.access, "refresh": pair.refresh})
+        pair = refresh_tokens(read_body(TokenRefreshSerializer, request)["refresh"])
+        return Response(RefreshedTokensSerializer(pair).data)
 
 
-class HealthView(NativePublicView):
-    """Tells that the process answers."""
+class HealthViewSet(NativePublicViewSet):
+    """Whether the process answers."""
 
     @extend_schema(operation_id="getHealth", tags=["health"], auth=[], responses={200: HealthSerializer})
-    def get(self, request: Request) -> Response:
+    @action(detail=False)
+    def health(self, request: Request) -> Response:
         """Return a sign of life; it touches nothing but the process itself."""
         version = settings.SPECTACULAR_SETTINGS["VERSION"]
-        return Response({"status": "ok", "timestamp": iso_millis(clock.now()), "version": version})
+        alive = {"status": "ok", "timestamp": clock.now(), "version": version}
+        return Response(HealthSerializer(alive).data)
 
 
-class WorkspaceView(NativeAPIView):
+class OwnWorkspaceViewSet(NativeViewSet):
     """A workspace itself."""
 
+    queryset = Workspace.objects.none()
+    serializer_class = WorkspaceSerializer
+    lookup_url_kwarg = "workspace_id"
     scopes = {"PATCH": "keys:write"}
 
     @extend_schema(
         operation_id="getWorkspace", tags=["workspace"], responses={200: WorkspaceSerializer, **_REFUSALS}
     )
-    def get(self, request: Request, workspace_id: str) -> Response:
+    def retrieve(self, request: Request, workspace_id: str) -> Response:
         """Return the workspace."""
         return Response(WorkspaceSerializer(self.workspace).data)
 
@@ -170,24 +163,25 @@ class WorkspaceView(NativeAPIView):
         request=WorkspaceChangeSerializer,
         responses={200: WorkspaceSerializer, **_REFUSALS},
     )
-    def patch(self, request: Request, workspace_id: str) -> Response:
+    def partial_update(self, request: Request, workspace_id: str) -> Response:
         """Replace the origins whose pages may send events; it needs the scope that issues keys."""
-        changes = read_body(WorkspaceChangeSerializer, request)
-        return Response(
-            WorkspaceSerializer(set_allowed_origins(self.workspace, changes["allowedOrigins"])).data
-        )
+        origins = read_body(WorkspaceChangeSerializer, request)["allowedOrigins"]
+        return Response(WorkspaceSerializer(set_allowed_origins(self.workspace, origins)).data)
 
 
-class KeysView(NativeAPIView):
+class ApiKeyViewSet(NativeViewSet):
     """The API keys of a workspace."""
 
-    scopes = {"GET": "keys:read", "POST": "keys:write", "DELETE": "keys:write"}
+    queryset = ApiKey.objects.none()
+    serializer_class = ApiKeySerializer
+    scope = "keys"
     secrets_shown = ("key",)
 
     @extend_schema(
         operation_id="listKeys", tags=["keys"], responses={200: ApiKeySerializer(many=True), **_REFUSALS}
     )
-    def get(self, request: Request, workspace_id: str) -> Response:
+    @action(detail=False)
+    def keys(self, request: Request, workspace_id: str) -> Response:
         """List the keys that are not revoked, newest first, each masked."""
         keys = ApiKey.objects.filter(workspace=self.workspace, revoked_at=None)
         return Response(ApiKeySerializer(keys, many=True).data)
@@ -198,9 +192,10 @@ class KeysView(NativeAPIView):
         request=IssueKeySerializer,
         responses={201: ApiKeySerializer, **_REFUSALS},
     )
-    def post(self, request: Request, workspace_id: str) -> Response:
+    @keys.mapping.post
+    def issue(self, request: Request, workspace_id: str) -> Response:
         """Issue a key that may do no more than the one who asks; `key` is the whole key, this once."""
-        wanted = validated(IssueKeySerializer, request)
+        wanted = read_body(IssueKeySerializer, request)
         _refuse_more_than_own(request.auth, wanted)
         issued = issue_api_key(
             self.workspace,
@@ -217,24 +212,13 @@ class KeysView(NativeAPIView):
         request=RevokeKeySerializer,
         responses={200: SuccessSerializer, **_REFUSALS},
     )
-    def delete(self, request: Request, workspace_id: str) -> Response:
+    @keys.mapping.delete
+    def revoke(self, request: Request, workspace_id: str) -> Response:
         """Revoke the key that `keyId` names, effective at once; one that may do more than you is a 403."""
-        key_id = parse_uuid(validated(RevokeKeySerializer, request)["keyId"])
+        key_id = parse_uuid(read_body(RevokeKeySerializer, request)["keyId"])
         own = request.auth.scopes if isinstance(request.auth, Credential) else frozenset()
         revoke_api_key(self.workspace, key_id, within=own)
-        return Response({"success": True})
-
-
-def validated(serializer_class: type[Serializer[Any]], request: Request) -> dict[str, Any]:
-    """Return the request's body as the serializer reads it. Raises NotAnObject or ValidationError."""
-    serializer = serializer_class(data=object_body(request))
-    try:
-        serializer.is_valid(raise_exception=True)
-    except OverflowError as error:
-        # A date near the end of time leaves Python's range when its zone is applied.
-        raise ValidationError("A date is out of range.") from error
-    data: dict[str, Any] = serializer.validated_data
-    return data
+        return Response(SuccessSerializer({"success": True}).data)
 
 
 def _refuse_more_than_own(credential: object, wanted: Mapping[str, Any]) -> None:
@@ -256,7 +240,7 @@ def _signed_in(request: Request) -> User:
     return request.user
 
 
-def _session(request: Request, user: User) -> dict[str, Any]:
+def _session(request: Request, user: User) -> Response:
     memberships = user.memberships.select_related("workspace").order_by("workspace__name", "workspace_id")
     session = {"user": user, "workspaces": memberships, "csrfToken": get_token(request._request)}
-    return SessionSerializer(session).data
+    return Response(SessionSerializer(session).data)
