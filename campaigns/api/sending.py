@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.exceptions import ValidationError
 
-from campaigns.api.paging import contact_of, event_of
+from campaigns.api.lookup import find_contact_id, find_event
 from campaigns.errors import InvalidAddress, MessageRefused, TemplateFault
 from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, enqueue_message
 from campaigns.messaging.suppressions import checked_address
@@ -47,7 +47,7 @@ def dispatch(
 
     `options` are those of `enqueue_message`. Raises ContactNotFound, InvalidAddress, MessageRefused, ValidationError.
     """
-    contact_id = contact_of(workspace, body["contact_id"])
+    contact_id = find_contact_id(workspace, body["contact_id"])
     if options.get("address"):
         try:
             checked_address(channel, options["address"])
@@ -61,7 +61,7 @@ def dispatch(
         # A namespace of their own: no client's key can be an enrollment's.
         key=f"api:{body.get('key') or ids.uuid7()}",
         now=clock.now(),
-        event=event_of(workspace, body.get("event_id")),
+        event=find_event(workspace, body.get("event_id")),
         **options,
     )
     if isinstance(outcome, RefusedMessage):

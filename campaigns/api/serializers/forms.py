@@ -142,11 +142,3 @@ class SubmissionSerializer(ContactRowsSerializer):
     answers = ObjectField()
     confirmedAt = MillisecondsField(source="confirmed_at", allow_null=True)
     createdAt = MillisecondsField(source="created_at")
-
-
-@extend_schema_serializer(many=False)  # a page is one object
-class SubmissionPageSerializer(serializers.Serializer[Any]):
-    """A page of submissions."""
-
-    data = SubmissionSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api.choices import (
@@ -72,14 +71,6 @@ class RecentMessageSerializer(serializers.Serializer[Any]):
     campaignId = serializers.UUIDField(source="campaign_id", allow_null=True)
     createdAt = MillisecondsField(source="created_at")
     sentAt = MillisecondsField(source="sent_at", allow_null=True)
-
-
-@extend_schema_serializer(many=False)  # a page is one object
-class MessagePageSerializer(serializers.Serializer[Any]):
-    """A page of messages."""
-
-    data = MessageRowSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
 class MessageBodySerializer(ForContactSerializer):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from campaigns.api.choices import (
@@ -28,14 +27,6 @@ class SuppressionSerializer(serializers.Serializer[Any]):
         source="message_id", allow_null=True, help_text="the message that came back"
     )
     createdAt = MillisecondsField(source="created_at")
-
-
-@extend_schema_serializer(many=False)  # a page is one object
-class SuppressionPageSerializer(serializers.Serializer[Any]):
-    """A page of suppressions."""
-
-    data = SuppressionSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")
 
 
 class SuppressionBodySerializer(KnownKeysSerializer):

@@ -10,7 +10,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api.paging import campaign_of
+from campaigns.api.lookup import find_campaign
 from campaigns.api.serializers.broadcasts import (
     BroadcastBodySerializer,
     BroadcastChangesSerializer,
@@ -23,7 +23,7 @@ from campaigns.journeys.definition.references import required_scopes
 from campaigns.journeys.lifecycle import broadcast_campaign
 from campaigns.models import Broadcast
 from config import clock
-from config.ids import NO_ID, parse_uuid
+from config.ids import parse_uuid
 from contacts.api.merges import asker
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
@@ -42,20 +42,14 @@ class BroadcastViewSet(NativeViewSet):
     serializer_class = BroadcastSerializer
     pagination_class = KeysetPagination
     lookup_url_kwarg = "broadcast_id"
+    not_found = BroadcastNotFound
     scope = "campaigns"
     needs = (_TO_SEGMENT, _TO_CONTACTS, _STARTS)
 
     def get_queryset(self) -> QuerySet[Broadcast]:
         """Return the campaign's broadcasts. Raises CampaignNotFound."""
-        campaign = campaign_of(self.workspace, self.kwargs["campaign_id"])
+        campaign = find_campaign(self.workspace, self.kwargs["campaign_id"])
         return Broadcast.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
-
-    def get_object(self) -> Broadcast:
-        """Return the broadcast of the address. Raises CampaignNotFound, BroadcastNotFound."""
-        broadcast = self.get_queryset().filter(id=parse_uuid(self.kwargs["broadcast_id"]) or NO_ID).first()
-        if broadcast is None:
-            raise BroadcastNotFound
-        return broadcast
 
     @extend_schema(
         operation_id="listBroadcasts",
@@ -75,7 +69,7 @@ class BroadcastViewSet(NativeViewSet):
     )
     def create(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Start enrollments for all who are in a segment, or for a list, now or at a moment; a worker does it."""
-        campaign = campaign_of(self.workspace, campaign_id)
+        campaign = find_campaign(self.workspace, campaign_id)
         body = read_body(BroadcastBodySerializer, request)
         for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
             if body.get(name) is not None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -13,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.campaigns import CampaignFilterSet
-from campaigns.api.paging import campaign_of, contact_of, event_of
+from campaigns.api.lookup import find_campaign, find_contact_id, find_event
 from campaigns.api.serializers.campaigns import (
     EMPTY_DEFINITION,
     CampaignBodySerializer,
@@ -23,7 +22,7 @@ from campaigns.api.serializers.campaigns import (
     VersionSerializer,
 )
 from campaigns.api.serializers.enrollments import ExecuteBodySerializer, ExecutedSerializer
-from campaigns.errors import InvalidCampaign, InvalidDefinition
+from campaigns.errors import CampaignNotFound, InvalidCampaign, InvalidDefinition
 from campaigns.journeys.definition.references import required_scopes
 from campaigns.journeys.lifecycle import (
     activate_campaign,
@@ -97,23 +96,15 @@ def _status_action(operation_id: str) -> Callable[[Any], Any]:
 class CampaignViewSet(NativeViewSet):
     """The campaigns of a workspace."""
 
-    queryset = Campaign.objects.none()
+    queryset = Campaign.objects.select_related("version").order_by("id")
+    not_found = CampaignNotFound
     serializer_class = CampaignSerializer
     filterset_class = CampaignFilterSet
-    pagination_class = None
     lookup_url_kwarg = "campaign_id"
     scope = "campaigns"
     # The answer shows whom it is about.
     action_scopes = {"execute": "campaigns:write contacts:read"}
     needs = (_OF_EVENT, _CREATES, _CHANGES, _ACTIVATES, _EXECUTES, _FROM)
-
-    def get_queryset(self) -> QuerySet[Campaign]:
-        """Return the workspace's campaigns, oldest first."""
-        return Campaign.objects.in_workspace(self.workspace.id).select_related("version").order_by("id")
-
-    def get_object(self) -> Campaign:
-        """Return the campaign of the address. Raises CampaignNotFound."""
-        return campaign_of(self.workspace, self.kwargs["campaign_id"])
 
     @extend_schema(
         operation_id="listCampaigns",
@@ -210,8 +201,8 @@ class CampaignViewSet(NativeViewSet):
         if body.get("eventId"):
             self.need(_OF_EVENT)
         self.need(_EXECUTES, required_scopes(campaign.draft if body["isTest"] else served(campaign)))
-        contact = get_contact(self.workspace.id, contact_of(self.workspace, body["contactId"]))
-        event = event_of(self.workspace, body.get("eventId"))
+        contact = get_contact(self.workspace.id, find_contact_id(self.workspace, body["contactId"]))
+        event = find_event(self.workspace, body.get("eventId"))
         if body["isTest"]:
             with domain_errors_as_fields():
                 entered = start_trial(
@@ -263,7 +254,7 @@ class VersionViewSet(NativeViewSet):
     )
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List a campaign's versions with their definitions, newest first, and the enrollments under way on each."""
-        campaign = campaign_of(self.workspace, campaign_id)
+        campaign = find_campaign(self.workspace, campaign_id)
         page = self.paginate_queryset(campaign.versions.filter(workspace_id=self.workspace.id))
         return self.get_paginated_response(VersionSerializer(page, many=True).data)
 

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.enrollments import DecisionFilterSet, EnrollmentFilterSet
-from campaigns.api.paging import campaign_of, contact_of
+from campaigns.api.lookup import find_campaign, find_contact_id
 from campaigns.api.serializers.enrollments import (
     DecisionSerializer,
     EnrollmentDetailSerializer,
@@ -17,8 +17,6 @@ from campaigns.api.serializers.enrollments import (
 from campaigns.errors import EnrollmentNotFound
 from campaigns.journeys.decisions import newest_decisions
 from campaigns.models import Campaign, Decision, Enrollment
-from campaigns.models.enrollments import DecisionQuerySet
-from config.ids import NO_ID, parse_uuid
 from contacts.identity.lookup import ids_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
@@ -31,7 +29,8 @@ _SCOPES = {"GET": "campaigns:read contacts:read"}
 class EnrollmentViewSet(NativeViewSet):
     """The enrollments of a campaign."""
 
-    queryset = Enrollment.objects.none()
+    queryset = Enrollment.objects.select_related("version")
+    not_found = EnrollmentNotFound
     serializer_class = EnrollmentSerializer
     filterset_class = EnrollmentFilterSet
     pagination_class = KeysetPagination
@@ -40,9 +39,9 @@ class EnrollmentViewSet(NativeViewSet):
 
     def get_queryset(self) -> QuerySet[Enrollment]:
         """Return the campaign's enrollments. Raises CampaignNotFound."""
-        campaign = campaign_of(self.workspace, self.kwargs["campaign_id"])
-        enrollments = Enrollment.objects.in_workspace(self.workspace.id).filter(campaign_id=campaign.id)
-        return enrollments.select_related("version")
+        campaign = find_campaign(self.workspace, self.kwargs["campaign_id"])
+        enrollments: QuerySet[Enrollment] = super().get_queryset().filter(campaign_id=campaign.id)
+        return enrollments
 
     @extend_schema(
         operation_id="listCampaignRuns",
@@ -61,22 +60,15 @@ class EnrollmentViewSet(NativeViewSet):
     )
     def retrieve(self, request: Request, workspace_id: str, campaign_id: str, run_id: str) -> Response:
         """Return an enrollment, and all that was decided on its way, the first first."""
-        enrollment = self.get_queryset().filter(id=parse_uuid(run_id) or NO_ID).first()
-        if enrollment is None:
-            raise EnrollmentNotFound
-        return Response(EnrollmentDetailSerializer(enrollment).data)
+        return Response(EnrollmentDetailSerializer(self.get_object()).data)
 
 
 class _DecisionViewSet(NativeViewSet):
-    queryset = Decision.objects.none()
+    queryset = Decision.objects.select_related("campaign_set")
     serializer_class = DecisionSerializer
     filterset_class = DecisionFilterSet
     pagination_class: Any = KeysetPagination
     scopes = _SCOPES
-
-    def get_queryset(self) -> DecisionQuerySet:
-        """Return the workspace's decisions."""
-        return Decision.objects.in_workspace(self.workspace.id).select_related("campaign_set")
 
     def answer_page(self, decisions: QuerySet[Decision]) -> Response:
         """Answer with a page of the decisions that the filters leave."""
@@ -105,7 +97,7 @@ class CampaignDecisionViewSet(_DecisionViewSet):
     )
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List what was decided about a campaign, newest first: also who did not get in or got nothing, and why."""
-        self.campaign = campaign_of(self.workspace, campaign_id)
+        self.campaign = find_campaign(self.workspace, campaign_id)
         return self.answer_page(self.get_queryset())
 
 
@@ -119,5 +111,5 @@ class ContactDecisionViewSet(_DecisionViewSet):
     )
     def list(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """List what campaigns decided about a contact, newest first."""
-        ids = ids_of(self.workspace.id, contact_of(self.workspace, contact_id))
+        ids = ids_of(self.workspace.id, find_contact_id(self.workspace, contact_id))
         return self.answer_page(self.get_queryset().filter(contact_id__in=ids))

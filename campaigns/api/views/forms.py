@@ -11,12 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.forms import FormFilterSet
-from campaigns.api.paging import PAGE_PARAMETERS, page_of
 from campaigns.api.serializers.forms import (
     FormBodySerializer,
     FormChangesSerializer,
     FormSerializer,
-    SubmissionPageSerializer,
     SubmissionSerializer,
 )
 from campaigns.errors import InvalidForm
@@ -24,6 +22,7 @@ from campaigns.forms.forms import FormValues, create_form, delete_form, find_for
 from campaigns.models import Form, FormSubmission
 from config.ids import parse_uuid
 from workspaces.api.native import NativeViewSet
+from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.scopes import Need
 
@@ -37,7 +36,6 @@ class FormViewSet(NativeViewSet):
     queryset = Form.objects.none()
     serializer_class = FormSerializer
     filterset_class = FormFilterSet
-    pagination_class = None
     lookup_url_kwarg = "form_id"
     # What visitors send makes contacts and changes them.
     scopes = {
@@ -109,23 +107,21 @@ class SubmissionViewSet(NativeViewSet):
 
     queryset = FormSubmission.objects.none()
     serializer_class = SubmissionSerializer
-    pagination_class = None
-    parameters = PAGE_PARAMETERS
+    pagination_class = KeysetPagination
     # Each is an event of a contact.
     scopes = {"GET": "campaigns:read contacts:read events:read"}
 
     @extend_schema(
         operation_id="listFormSubmissions",
         tags=["forms"],
-        parameters=PAGE_PARAMETERS,
-        responses={200: SubmissionPageSerializer, **READ_REFUSALS},
+        responses={200: SubmissionSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """List what a form was sent, newest first."""
         form = find_form(self.workspace, parse_uuid(form_id))
         submissions = FormSubmission.objects.filter(workspace_id=self.workspace.id, form_id=form.id)
-        page, following = page_of(request, submissions)
-        return Response(SubmissionPageSerializer({"data": page, "next": following}).data)
+        page = self.paginate_queryset(submissions)
+        return self.get_paginated_response(SubmissionSerializer(page, many=True).data)
 
 
 @contextmanager

@@ -2,19 +2,17 @@
 
 from typing import Any
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.messages import MessageFilterSet
-from campaigns.api.paging import PAGE_PARAMETERS, page_of
 from campaigns.api.sending import DISPATCH_REFUSALS, dispatch, event_scope, template_errors_as_fields
 from campaigns.api.serializers.messages import (
     DispatchSerializer,
     MessageBodySerializer,
-    MessagePageSerializer,
+    MessageRowSerializer,
     MessageSerializer,
     SettleBodySerializer,
 )
@@ -25,6 +23,7 @@ from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Template
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeViewSet
+from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
@@ -36,30 +35,25 @@ _OF_TEMPLATE = Need("POST", "campaigns:read", "`templateId` is given", "create")
 class MessageViewSet(NativeViewSet):
     """The messages of a workspace."""
 
-    queryset = Message.objects.none()
+    queryset = Message.objects.all()
+    not_found = MessageNotFound
     serializer_class = MessageSerializer
     filterset_class = MessageFilterSet
-    pagination_class = None
     lookup_url_kwarg = "message_id"
-    parameters = PAGE_PARAMETERS
+    pagination_class = KeysetPagination
     # A message says what is known of its contact.
     scopes = {"GET": "messages:read contacts:read", "POST": "messages:write contacts:read"}
     needs = (_OF_EVENT, _OF_TEMPLATE)
 
-    def get_queryset(self) -> QuerySet[Message]:
-        """Return the workspace's messages."""
-        return Message.objects.in_workspace(self.workspace.id)
-
     @extend_schema(
         operation_id="listMessages",
         tags=["messages"],
-        parameters=PAGE_PARAMETERS,
-        responses={200: MessagePageSerializer, **READ_REFUSALS},
+        responses={200: MessageRowSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List messages, newest first."""
-        page, following = page_of(request, self.filter_queryset(self.get_queryset()))
-        return Response(MessagePageSerializer({"data": page, "next": following}).data)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(MessageRowSerializer(page, many=True).data)
 
     @extend_schema(
         operation_id="sendMessage",
@@ -89,10 +83,7 @@ class MessageViewSet(NativeViewSet):
     )
     def retrieve(self, request: Request, workspace_id: str, message_id: str) -> Response:
         """Return a message with what it says."""
-        message = self.get_queryset().filter(id=parse_uuid(message_id) or NO_ID).first()
-        if message is None:
-            raise MessageNotFound
-        return Response(MessageSerializer(message).data)
+        return Response(MessageSerializer(self.get_object()).data)
 
     @extend_schema(
         operation_id="settleMessage",

@@ -1,6 +1,5 @@
 """Suppressions and channels: who is not written to, and how a workspace sends."""
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
@@ -8,11 +7,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.messages import SuppressionFilterSet
-from campaigns.api.paging import PAGE_PARAMETERS, page_of
 from campaigns.api.serializers.channels import ChannelChangesSerializer, ChannelSerializer, SecretSerializer
 from campaigns.api.serializers.suppressions import (
     SuppressionBodySerializer,
-    SuppressionPageSerializer,
     SuppressionSerializer,
 )
 from campaigns.errors import InvalidChannelSettings
@@ -27,6 +24,7 @@ from campaigns.models import ChannelSettings, Suppression
 from campaigns.models.messages import Channel
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeViewSet
+from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.scopes import Need
 
@@ -44,28 +42,22 @@ _NAMES = {
 class SuppressionViewSet(NativeViewSet):
     """The addresses to which a workspace sends nothing."""
 
-    queryset = Suppression.objects.none()
+    queryset = Suppression.objects.all()
     serializer_class = SuppressionSerializer
     filterset_class = SuppressionFilterSet
-    pagination_class = None
     lookup_url_kwarg = "suppression_id"
-    parameters = PAGE_PARAMETERS
+    pagination_class = KeysetPagination
     scope = "messages"
-
-    def get_queryset(self) -> QuerySet[Suppression]:
-        """Return the workspace's suppressions."""
-        return Suppression.objects.in_workspace(self.workspace.id)
 
     @extend_schema(
         operation_id="listSuppressions",
         tags=["suppressions"],
-        parameters=PAGE_PARAMETERS,
-        responses={200: SuppressionPageSerializer, **READ_REFUSALS},
+        responses={200: SuppressionSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List suppressions, newest first."""
-        page, following = page_of(request, self.filter_queryset(self.get_queryset()))
-        return Response(SuppressionPageSerializer({"data": page, "next": following}).data)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(SuppressionSerializer(page, many=True).data)
 
     @extend_schema(
         operation_id="createSuppression",
@@ -93,7 +85,6 @@ class ChannelViewSet(NativeViewSet):
 
     queryset = ChannelSettings.objects.none()
     serializer_class = ChannelSerializer
-    pagination_class = None
     lookup_url_kwarg = "channel"
     # Whom messages come from, where calls go: whoever says that may send messages.
     scopes = {

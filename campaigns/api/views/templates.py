@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api.filters.messages import TemplateFilterSet
-from campaigns.api.paging import contact_of, event_of
+from campaigns.api.lookup import find_contact_id, find_event
 from campaigns.api.sending import DISPATCH_REFUSALS, dispatch, event_scope, template_errors_as_fields
 from campaigns.api.serializers.messages import DispatchSerializer
 from campaigns.api.serializers.templates import (
@@ -43,7 +43,6 @@ class TemplateViewSet(NativeViewSet):
     queryset = Template.objects.none()
     serializer_class = TemplateSerializer
     filterset_class = TemplateFilterSet
-    pagination_class = None
     lookup_url_kwarg = "template_id"
     scope = "campaigns"
     action_scopes = {
@@ -162,8 +161,8 @@ class TemplateViewSet(NativeViewSet):
 
     def _preview(self, template: Template, body: dict[str, Any]) -> Response:
         self._need_event(body)
-        contact_id = contact_of(self.workspace, body["contact_id"])
-        event = event_of(self.workspace, body.get("event_id"))
+        contact_id = find_contact_id(self.workspace, body["contact_id"])
+        event = find_event(self.workspace, body.get("event_id"))
         with template_errors_as_fields():
             rendered = preview_template(self.workspace.id, template, contact_id, event=event)
         return Response(RenderedSerializer(rendered).data)
