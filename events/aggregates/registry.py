@@ -1,4 +1,4 @@
-"""All-time conditions read aggregates, so that no event costs more because its contact has a long history.
+"""The aggregates that all-time conditions read: registered with rules, maintained event by event, rebuilt and purged.
 
 A measure is kept per contact, incrementally, by `events.effects.maintain_aggregates`. A new measure is built lane by
 lane from the stream, without what still waits in the lane's outbox: the effects will count that.
@@ -30,7 +30,7 @@ ALL_LANES = (1 << LANE_COUNT) - 1
 
 @dataclass(frozen=True, slots=True)
 class MaintainedAggregate:
-    """A measure that effects keep, in the lanes whose bit is set."""
+    """An aggregate that effects maintain, in the lanes whose bit is set."""
 
     id: UUID
     spec: AggregateSpec
@@ -38,7 +38,7 @@ class MaintainedAggregate:
 
 
 def register_aggregates(workspace_id: UUID, specs: Collection[AggregateSpec]) -> None:
-    """Have measures kept from now on, in lanes that are built; in the edit's transaction, under the rules' lock."""
+    """Maintain aggregates from now on, in lanes that are built. Call it in the edit's transaction, under the rules' lock."""
     Aggregate.objects.bulk_create(
         [
             Aggregate(
@@ -56,7 +56,7 @@ def register_aggregates(workspace_id: UUID, specs: Collection[AggregateSpec]) ->
 
 
 def purge_aggregates(workspace_id: UUID, wanted: Callable[[], Collection[AggregateSpec]]) -> int:
-    """Drop the measures that no rule wants any more, and their aggregates. Returns how many aggregates.
+    """Delete the aggregates that no rule reads any more, with contacts' values. Returns how many values.
 
     `wanted` is asked again under the rules' lock, for a rule may come to want one meanwhile. A measure is no longer
     built from the first commit on, so nobody reads or keeps it; its row stays until its aggregates are gone, so that
@@ -77,14 +77,14 @@ def purge_aggregates(workspace_id: UUID, wanted: Callable[[], Collection[Aggrega
 
 
 def built_aggregates(workspace_id: UUID) -> set[AggregateSpec]:
-    """Return the measures whose aggregates every contact has."""
+    """Return the aggregates that are built for every contact."""
     return {kept.spec for kept in maintained_aggregates(workspace_id) if kept.lanes_built == ALL_LANES}
 
 
 def maintained_aggregates(
     workspace_id: UUID, event_names: Collection[str] | None = None
 ) -> list[MaintainedAggregate]:
-    """Return the measures of the workspace, or of some names of events."""
+    """Return the workspace's aggregates, or those over events of some names."""
     aggregates = Aggregate.objects.filter(workspace_id=workspace_id).order_by("id")
     if event_names is not None:
         aggregates = aggregates.filter(event_name__in=event_names)
@@ -104,7 +104,7 @@ def add_to_aggregates(
     lanes: Sequence[int],
     kept: Sequence[MaintainedAggregate],
 ) -> None:
-    """Count events of one name that were not counted before; `lanes` are those of the events."""
+    """Add new events of one name to the aggregates; `lanes` are those of the events."""
     conditions = EventConditions()
     branches, parameters = _branches([aggregate.spec for aggregate in kept], conditions)
     columns = conditions.columns
@@ -144,7 +144,7 @@ def add_to_aggregates(
 def recompute_aggregates(
     workspace_id: UUID, contact_ids: Sequence[UUID], specs: Sequence[AggregateSpec]
 ) -> None:
-    """Set the aggregates of contacts, each by its own id, from the stream, without what waits in the outbox.
+    """Recompute contacts' aggregates from the stream, each by its own id; events still in the outbox are left out.
 
     The contacts' lanes must be held: nobody else counts meanwhile.
     """
@@ -162,7 +162,7 @@ def recompute_aggregates(
 
 
 def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateSpec]) -> None:
-    """Build those of the measures that this lane lacks. The lane must be held until the commit."""
+    """Build the aggregates that this lane lacks. The lane must be locked until the commit."""
     missing = [
         aggregate.spec
         for aggregate in maintained_aggregates(workspace_id)
@@ -180,7 +180,7 @@ def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateS
 
 
 def contacts_of_lane(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterator[list[UUID]]:
-    """Return the contacts that a lane is responsible for, in chunks: those merged into one go with the survivor."""
+    """Yield the contacts of a lane in batches; merged contacts come with their survivor."""
     last = UUID(int=0)
     while True:
         with connection.cursor() as cursor:
@@ -199,7 +199,7 @@ def contacts_of_lane(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterat
 def match_events_to_aggregates(
     workspace_id: UUID, events: Sequence[EffectEvent], specs: Collection[AggregateSpec]
 ) -> dict[AggregateSpec, set[UUID]]:
-    """Return, for each measure that some of the events count for, the contacts (survivors) of these events.
+    """Return by aggregate the contacts (survivors) whose events count for it.
 
     One statement per name of event; measures without filters need none.
     """
@@ -226,7 +226,7 @@ def _unwanted(workspace_id: UUID, wanted: Collection[AggregateSpec]) -> QuerySet
 
 
 def _delete_aggregates(workspace_id: UUID, aggregate_ids: Sequence[UUID]) -> int:
-    """Delete the aggregates of measures, but for those that are built anew by now, page by page along the key."""
+    """Delete values of aggregates page by page along the key, but for those that were built anew meanwhile."""
     total, last = 0, (NO_ID, NO_ID)
     while True:
         with connection.cursor() as cursor:
@@ -313,7 +313,7 @@ def _recount(
 
 
 def _branches(specs: Sequence[AggregateSpec], conditions: EventConditions) -> tuple[str, tuple[Any, ...]]:
-    """Return a row per measure: its place, whether the event counts, and the value that is measured."""
+    """Return SQL with a row per aggregate: its place, whether the event counts, and the value that is aggregated."""
     rows = []
     for place, spec in enumerate(specs, 1):
         holds = _filter(spec, conditions)

@@ -1,4 +1,4 @@
-"""Finding the culprit of a failure, so that it alone is parked."""
+"""Bisect a failing batch, so that only the items that fail are parked."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ def bisect_failures(
     run: Callable[[Sequence[Item]], None],
     park_item: Callable[[Item, Exception], None],
 ) -> None:
-    """Run over all items in a savepoint; when that fails, halve them until the failing ones are found.
+    """Call a function over all items in a savepoint; when that fails, halve them until the failing ones are found.
 
     What passes by itself (a deadlock, a lost connection) is raised instead: the whole transaction comes again. Of a
     statement that took too long nobody can say whether it was the item or the database, so it is tried once more.
@@ -40,7 +40,7 @@ def bisect_failures(
 
 
 def _failure(items: Sequence[Item], run: Callable[[Sequence[Item]], None]) -> Exception | None:
-    """Run in a savepoint, and return what made it fail. Raises what passes by itself."""
+    """Call a function in a savepoint and return its error. Raises errors that pass by themselves (lock, connection)."""
     try:
         with transaction.atomic():
             run(items)
@@ -52,7 +52,7 @@ def _failure(items: Sequence[Item], run: Callable[[Sequence[Item]], None]) -> Ex
 
 
 def for_each(items: Iterable[Item], do: Callable[[Item], object]) -> None:
-    """Do something for one after the other; one that fails holds up no other. Raises the last failure."""
+    """Call a function for each item; one that fails holds up no other. Raises the last error in the end."""
     failure: Exception | None = None
     for item in items:
         try:

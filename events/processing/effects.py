@@ -1,4 +1,4 @@
-"""The runner: takes batches lane by lane and turns the wheels of `settings.EVENT_EFFECTS` over their events."""
+"""Apply effects: claim outbox batches lane by lane and call the functions of `settings.EVENT_EFFECTS` with their events."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -28,7 +28,7 @@ from events.stream.outbox import enqueue_events, lane_of
 
 
 class EffectEvent(NamedTuple):
-    """What the runner tells an effect of an event; the rest is in the stream, by id."""
+    """An event as effects get it; its properties are read from the stream by id."""
 
     id: UUID
     contact_id: UUID
@@ -46,7 +46,7 @@ class EffectEvent(NamedTuple):
 
     @property
     def order(self) -> tuple[datetime, datetime, UUID]:
-        """Where it stands among what came to be known."""
+        """The order in which events became known: (time of receipt, id)."""
         return self.received_at or self.occurred_at, self.occurred_at, self.id
 
 
@@ -55,7 +55,7 @@ _MERGE_EVENTS = ("contact.merged", "contact.unmerged")
 
 @dataclass(frozen=True, slots=True)
 class DueTimer:
-    """A decision that time alone may have changed at `due_at`; `subject` is whatever its effect wrote there."""
+    """A timer that is due: what `timer_key` stands for may have another result for the contact as of `due_at`."""
 
     timer_key: UUID
     contact_id: UUID
@@ -64,7 +64,7 @@ class DueTimer:
 
 @dataclass(frozen=True)
 class EffectBatch:
-    """Events of some lanes of one workspace, in (time, id) order, and what falls due in these lanes.
+    """Events of some lanes of one workspace, in (time, id) order, and the timers that are due in these lanes.
 
     What is due comes before the events: an effect decides it as of its moment, which may be long past.
     """
@@ -80,7 +80,7 @@ class EffectBatch:
 
     @property
     def identities_changed(self) -> set[UUID]:
-        """Contacts that others were merged into, or were parted from: all of theirs is to be decided anew.
+        """Contacts of a merge or its undo: everything about them is to be evaluated anew.
 
         Those that are merged into them now have nothing of their own any more.
         """
@@ -88,7 +88,7 @@ class EffectBatch:
 
     @cached_property
     def system_events(self) -> Sequence[EffectEvent]:
-        """The events that the system itself told of."""
+        """The system events: those that Headrace itself recorded."""
         return [event for event in self.events if event.source == Event.Source.SYSTEM]
 
     @cached_property
@@ -101,7 +101,7 @@ Effect = Callable[[EffectBatch], None]
 
 
 def runs_only_when(concerns: Callable[[EffectBatch], bool]) -> Callable[[Effect], Effect]:
-    """Have the runner pass over an effect for batches that do not concern it; to tell them costs no statement."""
+    """Decorate an effect with a check, without a statement, whether a batch concerns it; otherwise it is not called."""
 
     def mark(effect: Effect) -> Effect:
         _concerns[effect] = concerns
@@ -114,7 +114,7 @@ _concerns: dict[Effect, Callable[[EffectBatch], bool]] = {}
 
 
 def apply_effects(workspace_id: UUID) -> str:
-    """Apply what is open, and what comes of it, until nothing is left. Returns "done" or "nothing"."""
+    """Apply the effects of all open batches, and of the events that they record, until none is left. Returns "done" or "nothing"."""
     passes = 0
     while _apply_pass(workspace_id).applied:
         passes += 1
@@ -122,7 +122,7 @@ def apply_effects(workspace_id: UUID) -> str:
 
 
 def process_wake_up(workspace_id: UUID, *, at_most_seconds: float) -> str:
-    """Apply what was open when the wake-up came; what comes later has a wake-up of its own.
+    """Apply the effects of what was open when the wake-up came; later events have a wake-up of their own.
 
     So a worker makes few passes with many events each, not as many as it can. Returns "nothing", "done", "more"
     where the time was up, or "held" where another worker had lanes that it may not look at again.
@@ -140,14 +140,14 @@ def process_wake_up(workspace_id: UUID, *, at_most_seconds: float) -> str:
 
 
 def workspaces_with_open_batches() -> list[UUID]:
-    """Return the workspaces that wait for effects."""
+    """Return the workspaces with open batches."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT workspace_id FROM events_eventbatch")
         return [workspace_id for (workspace_id,) in cursor.fetchall()]
 
 
 def workspaces_with_due_timers() -> list[UUID]:
-    """Return the workspaces where time has changed something."""
+    """Return the workspaces with timers that are due."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
@@ -162,7 +162,7 @@ _LOCK_LANE = "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))"
 
 @contextmanager
 def lock_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float | None = None) -> Iterator[None]:
-    """Do background work on a lane in one transaction: no effects run there, and the rules stay as they are.
+    """Open a transaction for background work on a lane: no effects are applied there, and the rules do not change.
 
     Waits for a runner that has the lane. A statement may take `timeout_seconds`; None: what it may in this process.
     """
@@ -175,7 +175,7 @@ def lock_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float | None = 
 
 
 def lock_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: float) -> None:
-    """Keep effects off some lanes until the caller's transaction ends; it must not have locked any contact yet.
+    """Lock lanes against effects until the caller's transaction ends; it must not have locked any contact yet.
 
     Waits for whoever has them. Raises OperationalError if that takes longer.
     """
@@ -188,7 +188,7 @@ def lock_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: f
 
 
 def bump_rules_version(workspace_id: UUID) -> None:
-    """Wait for the runs under the old rules and make later ones see the edit; in the edit's transaction."""
+    """Raise the workspace's rules version in the edit's transaction; waits for passes under the old rules."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 1)"
@@ -199,7 +199,7 @@ def bump_rules_version(workspace_id: UUID) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What one transaction did: the events it applied, and whether there are more, here or in others' lanes."""
+    """What one transaction did: how many events it applied, and whether there are more, also in lanes that others hold."""
 
     applied: int = 0
     is_more: bool = False
@@ -207,7 +207,7 @@ class _Pass:
 
 
 def _apply_pass(workspace_id: UUID) -> _Pass:
-    """Take free lanes, some thousands of events in all, and apply everything to them in one transaction."""
+    """Claim free lanes, some thousands of events in all, and apply all effects to them in one transaction."""
     began = monotonic()
     with transaction.atomic(durable=True):
         look = _look(workspace_id, clock.now())
@@ -233,7 +233,7 @@ def _apply_pass(workspace_id: UUID) -> _Pass:
 
 @dataclass(frozen=True, slots=True)
 class _WorkspaceLook:
-    """Lanes that were locked, with how much waits there; how many others hold; whether some were not asked for."""
+    """Lanes that this transaction locked, with how much waits there; how many lanes others hold; whether some were left out."""
 
     lanes: Sequence[int]
     expected: int
@@ -242,7 +242,7 @@ class _WorkspaceLook:
 
 
 def _look(workspace_id: UUID, now: datetime) -> _WorkspaceLook:
-    """Lock lanes where something waits, no more than one transaction can work off, but those that others hold.
+    """Lock lanes where something waits, as many as one transaction can process, skipping those that others hold.
 
     In random order: two workers start apart. From here on a statement's time is bounded, and it is planned once for
     all values: these are chains of look-ups by key, and to plan one takes longer than to run it.
@@ -289,7 +289,7 @@ _ClaimedEvents = dict[str, tuple[EffectsLevel, bool]]
 
 @dataclass(frozen=True, slots=True)
 class _ClaimedWork:
-    """What was taken off the outbox and off the timetable."""
+    """Batches claimed from the outbox, and timers that are due."""
 
     events: _ClaimedEvents = field(default_factory=dict)
     due: Sequence[DueTimer] = ()
@@ -298,7 +298,7 @@ class _ClaimedWork:
 
 
 def _claim_work(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> _ClaimedWork:
-    """Take the lanes' oldest batches off the outbox, and what is longest due off the timetable; hold the rules.
+    """Claim the lanes' oldest batches and the timers longest due, and lock the rules.
 
     A statement of its own: only now that the locks are held is it certain what the last holder left.
     """
@@ -353,7 +353,7 @@ SELECT (SELECT version FROM rules), NULL, NULL, NULL, timer_key, contact_id, due
 
 
 def lock_rules(workspace_id: UUID) -> int:
-    """Keep the rules as they are until the transaction ends. Returns their version."""
+    """Lock the rules against edits until the transaction ends. Returns their version."""
     held = "SELECT version FROM events_rulesversion WHERE workspace_id = %s FOR SHARE"
     with connection.cursor() as cursor:
         cursor.execute(held, [workspace_id])
@@ -370,7 +370,7 @@ def lock_rules(workspace_id: UUID) -> int:
 
 
 def _load(workspace_id: UUID, taken: _ClaimedEvents) -> list[EffectEvent]:
-    """Read the events; those of a contact that was merged are its survivor's, those of a deleted one nobody's."""
+    """Load the events; a merged contact's are its survivor's, a deleted contact's have none."""
     wanted = "{" + ",".join(taken) + "}"
     with connection.cursor() as cursor:
         cursor.execute(_LOAD, [workspace_id, wanted, workspace_id, min(taken), max(taken), workspace_id])
@@ -415,7 +415,7 @@ ORDER BY e.occurred_at, e.id
 
 
 def _moment_of(events: Sequence[EffectEvent]) -> datetime:
-    """Return now: read after all that waited for locks and was taken, and never before what is decided has happened.
+    """Return the time as of which effects decide: read after all locks, and never before an event of the batch.
 
     The clock of the process that recorded it may be ahead of this one's.
     """
@@ -426,7 +426,7 @@ def _moment_of(events: Sequence[EffectEvent]) -> datetime:
 def _hand_over(
     workspace_id: UUID, lanes: Collection[int], events: Sequence[EffectEvent]
 ) -> list[EffectEvent]:
-    """Return the events of these lanes; those of contacts merged or parted since go on to their lane of now."""
+    """Return the events of these lanes; those of contacts merged or unmerged since are enqueued in their lane of now."""
     own, others = [], defaultdict(list)
     for event in events:
         if lane_of(event.contact_id) in lanes:

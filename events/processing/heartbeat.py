@@ -1,4 +1,4 @@
-"""The heartbeat of what works in the background."""
+"""The heartbeat of the background: beat, broker and a worker have handled a task."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from events.models import Heartbeat
 
 
 def record_heartbeat() -> None:
-    """Note, by the database's clock, that a task came through: from beat, by the broker, to a worker."""
+    """Record by the database's clock that a task came through from beat by the broker to a worker."""
     with connection.cursor() as cursor:
         # What is lost by a crash is worth no wait for the disk.
         cursor.execute(
@@ -20,7 +20,7 @@ def record_heartbeat() -> None:
 
 
 def heartbeat_age() -> float | None:
-    """Return how many seconds ago that was, None where it never was."""
+    """Return the seconds since the last heartbeat, None before the first."""
     found = Heartbeat.objects.annotate(now=Now()).values_list("beaten_at", "now").first()
     return _seconds(*found) if found is not None else None
 

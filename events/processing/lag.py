@@ -1,4 +1,4 @@
-"""How far the effects are behind."""
+"""Processing lag: how far the effects are behind the events."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,13 +22,13 @@ class Lag:
     parked: int
 
     def seconds(self, now: datetime) -> float:
-        """Return for how long the oldest thing has waited, 0 if nothing waits."""
+        """Return how many seconds the oldest item has waited, 0 if none waits."""
         since = [moment for moment in (self.waiting_since, self.overdue_since) if moment is not None]
         return max((now - min(since)).total_seconds(), 0.0) if since else 0.0
 
 
 def processing_lag(workspace_id: UUID, now: datetime) -> Lag:
-    """Return what waits in a workspace: batches of events, decisions that are due, and parked effects."""
+    """Return a workspace's lag: open batches, due timers and parked effects."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), min(created_at) FROM ("

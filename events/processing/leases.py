@@ -23,7 +23,7 @@ RUNNER_SECONDS: Final = 10
 
 
 def acquire_message_lease(workspace_id: UUID, task: str) -> bool:
-    """Return whether a message is to be sent: nobody saw to it, and now the message does. Else nothing is written.
+    """Acquire the lease for a wake-up message. Returns whether it was free; the message must then be sent.
 
     Outside a transaction: who asks must have committed the work before, and others must see the lease at once.
     """
@@ -42,7 +42,7 @@ def acquire_message_lease(workspace_id: UUID, task: str) -> bool:
 
 
 def acquire_runner_lease(workspace_id: UUID, task: str, holder: UUID) -> bool:
-    """Take or renew the lease. Returns false where another runner has it."""
+    """Acquire or renew the lease for a runner. Returns false where another runner has it."""
     return _is_done(
         _LEASE.format(
             holder="%(holder)s::uuid", wanted="", unless="OR l.holder IS NULL OR l.holder = %(holder)s::uuid"
@@ -56,7 +56,7 @@ def acquire_runner_lease(workspace_id: UUID, task: str, holder: UUID) -> bool:
 
 
 def hand_over_lease(workspace_id: UUID, task: str, holder: UUID) -> bool:
-    """Leave the work to a message that is to be sent now. Returns false where the lease is another's by now."""
+    """Hand the lease over to a message that is sent next. Returns false where the lease is another's by now."""
     return _is_done(
         "UPDATE events_lease SET holder = NULL, expires_at = now() + make_interval(secs => %(seconds)s::int)"
         f" FROM {_SOON} WHERE workspace_id = %(workspace)s::uuid AND task = %(task)s::varchar AND holder = %(holder)s"
@@ -69,7 +69,7 @@ def hand_over_lease(workspace_id: UUID, task: str, holder: UUID) -> bool:
 
 
 def release_lease(workspace_id: UUID, task: str, holder: UUID | None = None) -> None:
-    """See to it no longer: as the runner `holder`, or for a message that came to its task, or could not be sent."""
+    """Release the lease: of the runner `holder`, or of a message that reached its task or could not be sent."""
     _is_done(
         f"DELETE FROM events_lease USING {_SOON} WHERE workspace_id = %(workspace)s::uuid"
         " AND task = %(task)s::varchar AND holder IS NOT DISTINCT FROM %(holder)s::uuid RETURNING true",

@@ -1,4 +1,4 @@
-"""Effects that failed: parked with their error, shown, and tried again when somebody says so."""
+"""Parked effects: those that failed, kept with their error until somebody retries them."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ from events.stream.outbox import enqueue_events
 def park(
     workspace_id: UUID, *, effect: str, subject: str, levels: Mapping[UUID, int], error: Exception
 ) -> None:
-    """Set aside what failed; its events go before the effect again when it is retried.
+    """Park a failed effect under its key; a retry calls the effect with its events again.
 
     `levels`: by event. Those of one level have a row of their own: what is history stays so in a retry.
     """
@@ -35,7 +35,7 @@ def park(
 
 
 def parked_keys(workspace_id: UUID, effect: str, subjects: Collection[str]) -> set[str]:
-    """Return which of the subjects are parked in this effect."""
+    """Return which of the keys are parked for this effect."""
     return set(
         ParkedEffect.objects.filter(
             workspace_id=workspace_id, effect=effect, subject__in=subjects
@@ -45,7 +45,7 @@ def parked_keys(workspace_id: UUID, effect: str, subjects: Collection[str]) -> s
 
 @transaction.atomic
 def retry_parked(parked: QuerySet[ParkedEffect]) -> int:
-    """Put the events of parked effects through the effects again, which apply nothing twice. Returns the rows."""
+    """Enqueue the events of parked effects again and delete the parked rows. Effects apply nothing twice. Returns the rows."""
     rows = list(parked.select_for_update())
     for row in rows:
         contacts = Event.objects.filter(

@@ -1,4 +1,4 @@
-"""When decisions are to be taken again because of time alone."""
+"""Timers: when a contact is to be evaluated again because time alone may change the result."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from events.stream.outbox import lane_of
 
 
 def schedule_timers(workspace_id: UUID, timers: Iterable[tuple[UUID, UUID, datetime]]) -> None:
-    """Have (timer_key, contact) decided again at a moment, unless it is to be even earlier."""
+    """Set timers, one per (timer key, contact); an earlier one that is set already stays."""
     rows = sorted(timers, key=lambda row: (row[0], row[1]))
     if not rows:
         return
@@ -40,7 +40,7 @@ def schedule_timers(workspace_id: UUID, timers: Iterable[tuple[UUID, UUID, datet
 def cancel_timers(
     workspace_id: UUID, *, timer_keys: Sequence[UUID] = (), contacts: Sequence[UUID] = ()
 ) -> None:
-    """Take everything on these subjects, and everything on these contacts, off the timetable."""
+    """Cancel all timers of these keys and all timers of these contacts."""
     due = Timer.objects.filter(workspace_id=workspace_id)
     if timer_keys:
         due.filter(timer_key__in=timer_keys).delete()

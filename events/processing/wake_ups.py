@@ -1,4 +1,4 @@
-"""Wake-ups of the workers: at most one on its way, off the request's path, and never the only hope of an event.
+"""Wake-ups: publish a task for a workspace that has work, at most one at a time, off the path of the request.
 
 A process asks at most once in `INTERVAL_SECONDS` for a workspace, from a thread of its own, so that a broker that
 refuses or hangs costs a sender nothing. It asks after the commit that wants it, and publishes where nobody has the
@@ -34,7 +34,7 @@ IDLE_SECONDS: Final = 5.0
 
 
 class WakeUps:
-    """Wake-ups of one kind of work, from any thread: at most one a workspace is on its way.
+    """Wake-ups of one kind of work; thread-safe. At most one per workspace is under way.
 
     `lease`: the work's name for leases and metrics. `task`: the Celery task that gets the workspace's id, and then
     the `arguments`.
@@ -46,11 +46,11 @@ class WakeUps:
         self.arguments = arguments
 
     def wake(self, workspace_id: UUID) -> None:
-        """Have the workspace's work done soon after the commit. Never raises; the sweep comes if no message does."""
+        """Request a wake-up after the commit. Never raises: a sweep finds the work if no message arrives."""
         transaction.on_commit(partial(self.request, workspace_id), robust=True)
 
     def request(self, workspace_id: UUID) -> None:
-        """Have the workspace's work done soon. Returns at once and never raises."""
+        """Request a wake-up now. Returns at once and never raises."""
         _publisher.request(self, workspace_id)
 
     def publish(self, workspace_id: UUID) -> None:
@@ -83,7 +83,7 @@ class _Publisher:
                 self._thread.start()
 
     def close(self) -> None:
-        """Publish what is due, for at most a second: a command that ends leaves its wake-up behind."""
+        """Publish what is left, for at most a second, as the process ends."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -149,7 +149,7 @@ class _Publisher:
 
 
 def _send(wake_ups: WakeUps, workspace_id: UUID) -> None:
-    """Publish a wake-up where nobody sees to the work. Raises whatever the database or the broker's client raises."""
+    """Publish a wake-up if the lease is free. Raises whatever the database or the broker's client raises."""
     if not leases.acquire_message_lease(workspace_id, wake_ups.lease):
         return
     try:

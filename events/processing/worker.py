@@ -1,4 +1,4 @@
-"""The runner of a worker process: it answers wake-ups, and stays with a workspace while events come.
+"""The runner: a worker's thread that applies effects of workspaces, and polls each while events keep coming.
 
 The task that a message starts applies what waits, at once; from then on a thread looks again at every workspace that
 the process has, one after the other, each at most some ten times a second. So a busy workspace costs no message, few
@@ -40,14 +40,14 @@ IDLE_SECONDS: Final = 5.0
 
 @dataclass(slots=True)
 class _WatchedWorkspace:
-    """A workspace that the process has: when it is looked at again, and when its lease was renewed (monotonic)."""
+    """A workspace that this process polls: when it is next, and when its lease was renewed (monotonic seconds)."""
 
     due: float
     renewed: float
 
 
 class Runner:
-    """Applies the effects that workspaces wait for; `publish` sends a wake-up to the queue."""
+    """Applies effects of workspaces; `publish` sends a wake-up to the queue."""
 
     _thread: threading.Thread | None
 
@@ -58,7 +58,7 @@ class Runner:
         atexit.register(self.close)
 
     def answer(self, workspace_id: UUID) -> str:
-        """Apply what a workspace waits for, and stay with it.
+        """Apply the effects of a workspace, then go on polling it.
 
         More than a pass can do is for every worker that is free: it goes back to the queue at once, and this one does
         what it can in its turn. Returns "taken" where a runner has it already, "more" if it was that much, "held"
@@ -81,14 +81,14 @@ class Runner:
         return word
 
     def sweep(self, workspace_id: UUID) -> str:
-        """Answer a wake-up that may have been lost; if a runner has the workspace, help it: it may be gone."""
+        """Apply effects whose wake-up may have been lost; also if another runner has the lease, for it may be gone."""
         word = self.answer(workspace_id)
         if word == "taken":
             return effects.process_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
         return word
 
     def stay(self, workspace_id: UUID, began: float) -> None:
-        """Look at the workspace again and again, from a pace after `began` on, until nothing comes any more."""
+        """Poll the workspace from one interval after `began` on, until nothing comes any more."""
         with self._changed:
             if not self._closing:
                 self._stays[workspace_id] = _WatchedWorkspace(due=began + PACE_SECONDS, renewed=began)
@@ -100,7 +100,7 @@ class Runner:
         self._hand_over(workspace_id)
 
     def leave(self, workspace_id: UUID) -> bool:
-        """Go, unless something has come meanwhile. Returns whether to stay: it has, and nobody else sees to it.
+        """Release the lease, unless work has come meanwhile. Returns whether to go on polling.
 
         Whoever committed work while the lease stood published nothing; the look after it was given back finds it.
         """
@@ -111,13 +111,13 @@ class Runner:
         return word != "nothing" and leases.acquire_runner_lease(workspace_id, TASK, self._holder)
 
     def stop(self) -> None:
-        """Have every workspace given to others. Returns at once; a signal's handler may call it."""
+        """Hand all workspaces over. Returns at once; safe in a signal handler."""
         with self._changed:
             self._closing = True
             self._changed.notify()
 
     def close(self) -> None:
-        """Give every workspace to others, and wait for that as long as a pass may take."""
+        """Hand all workspaces over and wait for it, as long as a pass may take."""
         self.stop()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(CLOSING_SECONDS)
@@ -143,7 +143,7 @@ class Runner:
         connections.close_all()
 
     def _take(self) -> UUID | None:
-        """Wait for the next workspace's turn; None when the process ends and there is none."""
+        """Wait for the next workspace that is due; None when the process ends."""
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -160,7 +160,7 @@ class Runner:
                     self._changed.wait(self._stays[workspace_id].due - now)
 
     def _look(self, workspace_id: UUID) -> None:
-        """Make a pass, and see to when the next one is."""
+        """Make a pass over the workspace and schedule the next."""
         began = time.monotonic()
         stay = self._stays[workspace_id]
         is_late = began > stay.due + LATE_SECONDS and len(self._stays) > 1
@@ -182,7 +182,7 @@ class Runner:
             self.stay(workspace_id, began)
 
     def _hand_over(self, workspace_id: UUID) -> None:
-        """Send the workspace to the end of the queue."""
+        """Publish a wake-up for the workspace and release it."""
         with self._changed:
             self._stays.pop(workspace_id, None)
         if not leases.hand_over_lease(workspace_id, TASK, self._holder):

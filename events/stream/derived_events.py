@@ -1,4 +1,4 @@
-"""Events that follow from events: what the system itself makes of the stream, told in the stream."""
+"""Derived events: system events that Headrace records because of other events."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

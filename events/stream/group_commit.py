@@ -54,7 +54,7 @@ PATIENCE_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What one request wants recorded, and how its answer is made of what became of it."""
+    """What one request wants recorded, and how its answer is made from the outcomes."""
 
     workspace: Workspace
     incoming: Sequence[IncomingEvent]
@@ -80,7 +80,7 @@ class _Ticket:
 
 
 class GroupCommit:
-    """The writers of a process, and what waits for them.
+    """The writer threads of a process, and the requests that wait for them.
 
     `linger_seconds` is the shortest time between the beginnings of two groups of a busy workspace: a longer one
     makes groups larger. A group has at most `most_events` and `most_bytes`, or one request; at most
@@ -110,7 +110,7 @@ class GroupCommit:
         os.register_at_fork(after_in_child=self._start_afresh)
 
     def submit(self, submission: Submission) -> Answer:
-        """Record what a request holds, together with others, and return its answer once that is committed.
+        """Record a request's events together with other requests', and return its answer after the commit.
 
         Raises what refuses it; Overloaded if too many wait, or its turn does not come.
         """
@@ -170,7 +170,7 @@ class GroupCommit:
                 raise Overloaded
 
     def _add_writer(self) -> bool:
-        """Start one more. Returns whether there is any now: the system may give no more threads. Under the lock."""
+        """Start a writer. Returns whether there is any now, for the system may refuse more threads. Under the lock."""
         thread = threading.Thread(target=self._work, name=f"group commit {len(self._threads)}", daemon=True)
         try:
             thread.start()
@@ -180,7 +180,7 @@ class GroupCommit:
         return True
 
     def _withdraw(self, ticket: _Ticket) -> None:
-        """Give up waiting for a turn. Raises Overloaded, unless the request is being written: its answer comes."""
+        """Stop waiting. Raises Overloaded, unless the request is being written already."""
         with self._changed:
             queue = self._queues.get(ticket.submission.workspace.id)
             if queue is not None and ticket in queue:
@@ -208,7 +208,7 @@ class GroupCommit:
         connections.close_all()
 
     def _take(self) -> tuple[UUID, list[_Ticket]] | None:
-        """Wait for a workspace's turn, and take a group of what waits there; None when this is closed."""
+        """Wait until a workspace has requests, and claim a group of them; None when closed."""
         with self._changed:
             self._idle += 1
             while True:
@@ -264,7 +264,7 @@ class GroupCommit:
             ticket.is_done.set()
 
     def _note_stuck(self, workspace_id: UUID, is_stuck: bool) -> None:
-        """Note whether a workspace that a writer leaves now is stuck. Under the lock."""
+        """Record whether the workspace that a writer leaves is stuck. Under the lock."""
         now = time.monotonic()
         if workspace_id in self._stuck:
             self._with_stuck -= 1
@@ -278,7 +278,7 @@ class GroupCommit:
 
 
 def submit(submission: Submission) -> Answer:
-    """Record what a request holds and return its answer; with others in a web process, elsewhere by itself.
+    """Record a request's events and return its answer: grouped with others in a web process, alone elsewhere.
 
     Raises what refuses it; Overloaded if too many wait.
     """
@@ -304,11 +304,11 @@ class Disconnected(OperationalError):
 
 
 class CommitUnknown(OperationalError):
-    """The connection broke while a group was being committed: whether it is stored nobody can say."""
+    """The connection broke during the commit of a group: whether it is stored is unknown."""
 
 
 def _written(group: Sequence[Submission]) -> list[Result]:
-    """Write a group; if it fails as a whole, each by itself, so that only the culprit has the error."""
+    """Write a group; if it fails as a whole, write each request alone, so that only the failing one gets the error."""
     lock_seconds: float | None = None
     try:
         return _committed(group)
@@ -356,7 +356,7 @@ def _committed(group: Sequence[Submission], lock_seconds: float | None = None) -
 
 
 def _prepare_connection(lock_seconds: float | None) -> None:
-    """Plan once, once a connection; wait for locks no longer than `lock_seconds`, None: as long as always.
+    """Set up a connection for a writer: generic plans, and `lock_seconds` as the lock timeout (None: the usual one).
 
     The statements are look-ups by key, any number of them: to plan one anew for a small group takes longer than to
     run it.
@@ -395,7 +395,7 @@ def _rest(group: Sequence[Submission], results: Mapping[int, Result]) -> dict[in
 
 
 def _unverified(group: Sequence[Submission]) -> dict[int, Result]:
-    """Refuse those whose key or token is not any more what it was when the request came in."""
+    """Refuse requests whose API key or token changed since they came in."""
     credentials = [submission.credential for submission in group if submission.credential is not None]
     changed = changed_credentials(credentials, SCOPE)
     return {
@@ -406,7 +406,7 @@ def _unverified(group: Sequence[Submission]) -> dict[int, Result]:
 
 
 def _claimed(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, Result]:
-    """Claim the requests' keys, and return what is answered to those that somebody has claimed before."""
+    """Claim the requests' Idempotency-Keys, and return the stored answers of those that are known."""
     claims = {submission.claim.key: submission.claim for submission in rest.values() if submission.claim}
     if not claims:
         return {}
@@ -419,7 +419,7 @@ def _claimed(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, Re
 
 
 def _outcomes(workspace: Workspace, rest: Mapping[int, Submission]) -> dict[int, list[Outcome]]:
-    """Record what the requests hold: one call for each schema policy, and history apart.
+    """Record the requests' events: one call of `record_events` per schema policy, and late events apart.
 
     What a late event changes of a contact is history, too, and stays it beside another's event of this moment.
     """
@@ -436,7 +436,7 @@ def _outcomes(workspace: Workspace, rest: Mapping[int, Submission]) -> dict[int,
 
 
 def _tells_history(submission: Submission, now: datetime) -> bool:
-    """Tell whether any event may be late by the limit of its name, which is in whole hours."""
+    """Return whether any event may be late by the limit of its name (whole hours)."""
     return any(
         event.occurred_at is not None and event.occurred_at < now - _SHORTEST_LIMIT
         for event in submission.incoming
@@ -446,7 +446,7 @@ def _tells_history(submission: Submission, now: datetime) -> bool:
 def _contacts(
     workspace_id: UUID, rest: Mapping[int, Submission], outcomes: Mapping[int, Sequence[Outcome]]
 ) -> dict[ContactReader | None, Mapping[UUID, Any]]:
-    """Read what the answers show of contacts, once for each way of reading them."""
+    """Load the contacts that answers show, once for each way of loading them."""
     wanted: dict[ContactReader, set[UUID]] = defaultdict(set)
     for place, submission in rest.items():
         if submission.read_contacts is not None:
@@ -465,7 +465,7 @@ def _answer(submission: Submission, outcomes: Sequence[Outcome], contacts: Mappi
 def _resolve_claims(
     workspace_id: UUID, rest: Mapping[int, Submission], results: Mapping[int, Result]
 ) -> None:
-    """Keep the answers under the requests' keys; a refused request leaves none."""
+    """Store answers under the requests' Idempotency-Keys, and release the keys of refused requests."""
     kept: dict[str, Answer] = {}
     released: list[str] = []
     for place, submission in rest.items():

@@ -26,7 +26,7 @@ class Answer:
 
 
 def request_hash(method: str, path: str, body: bytes, readable: str) -> bytes:
-    """Return what two requests must share to be the same one; `readable`: the scopes by which they may read."""
+    """Hash what makes two requests the same one; `readable`: the scopes by which they may read."""
     return hashlib.sha256(b"\x00".join((method.encode(), path.encode(), readable.encode(), body))).digest()
 
 
@@ -48,7 +48,7 @@ class Claim:
 
 
 def claim_keys(workspace_id: UUID, claims: Collection[Claim]) -> dict[str, Answer | IdempotencyConflict]:
-    """Claim keys, each once, in the caller's transaction. Returns by key what the others have got already.
+    """Claim keys in the caller's transaction. Returns by key the answers of keys that were claimed before.
 
     Whoever comes second waits for the first to commit, and has its answer, or a conflict if that was another
     request.
@@ -104,7 +104,7 @@ def store_answers(workspace_id: UUID, answers: Mapping[str, Answer]) -> None:
 
 
 def release_keys(workspace_id: UUID, keys: Collection[str]) -> None:
-    """Give back keys that were claimed in this transaction: a refused request leaves none."""
+    """Release keys that this transaction claimed: a refused request leaves none."""
     IdempotencyKey.objects.filter(workspace_id=workspace_id, key__in=keys).delete()
 
 

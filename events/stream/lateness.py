@@ -1,4 +1,4 @@
-"""Events that were old when they came: they are history, and start no campaign."""
+"""Late events: older on arrival than the limit of their definition. They are history and start no campaign."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ Moments = tuple[str, datetime, datetime]
 
 
 def are_late(workspace_id: UUID, events: Iterable[Moments]) -> list[bool]:
-    """Tell of each event whether it was older on arrival than the limit of its definition.
+    """Return for each event whether it is late.
 
     What waited for its effects is not late by that.
     """
@@ -43,5 +43,5 @@ def _limits(workspace_id: UUID, names: Collection[str]) -> dict[str, timedelta]:
 
 
 def level_of(level: int, is_late: bool) -> EffectsLevel:
-    """Return which wheels an event of a level may turn if it came late: so may what it causes."""
+    """Return the effects level of a late event, and of what it causes."""
     return EffectsLevel(min(level, EffectsLevel.SCORES_AND_SEGMENTS) if is_late else level)

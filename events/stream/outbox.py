@@ -1,4 +1,4 @@
-"""The write path's last statement: events and the batches that carry them to the wheels, together."""
+"""The outbox: insert events together with the batches that carry them to the effects."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -100,7 +100,7 @@ def insert_events(
 def enqueue_events(
     workspace_id: UUID, events: Iterable[tuple[UUID, UUID]], *, level: int, is_repeat: bool = False
 ) -> int:
-    """Put (event, contact) pairs that are in the stream already through the effects. Returns the batches."""
+    """Enqueue (event, contact) pairs of stored events for their effects. Returns the batches."""
     batches = [
         EventBatch(
             workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level, is_repeat=is_repeat
@@ -113,7 +113,7 @@ def enqueue_events(
 
 
 def _events_by_lane(events: Iterable[tuple[UUID, UUID | None]]) -> list[tuple[int, list[UUID]]]:
-    """Return the events, told with their contacts, of each lane; those of nobody are in none."""
+    """Group events by lane; events without a contact have none."""
     lanes: dict[int, list[UUID]] = {}
     for event_id, contact_id in events:
         if contact_id is not None:
@@ -122,7 +122,7 @@ def _events_by_lane(events: Iterable[tuple[UUID, UUID | None]]) -> list[tuple[in
 
 
 def _first_occurrences(events: Iterable[RecordedEvent], recorded: set[UUID]) -> list[bool]:
-    """Tell which events are new: of several with one id, the first is."""
+    """Return which events are new: the first of each id."""
     are_new = []
     for event in events:
         are_new.append(event.id in recorded)

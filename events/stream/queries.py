@@ -99,7 +99,7 @@ Place = tuple[datetime, UUID]
 
 
 def place_of(event: Event) -> Place:
-    """Return where an event is in a list."""
+    """Return an event's place in a list: (its time as it is shown, id)."""
     return in_milliseconds(event.occurred_at), event.id
 
 

@@ -74,7 +74,7 @@ def _count(statuses: Mapping[str, int]) -> None:
 
 @contextmanager
 def caused_by(event_id: UUID | None, depth: int, level: EffectsLevel = EffectsLevel.ALL) -> Iterator[None]:
-    """Let what is recorded of contacts meanwhile follow from an event: a loop of causes ends by its depth.
+    """Make changes of contacts that are recorded in this context caused by an event; the depth of causes ends loops.
 
     It triggers no more effects than `level` says: what follows from history is history.
     """
@@ -140,7 +140,7 @@ _LEVELS: Mapping[Kind, EffectsLevel] = {
 
 @dataclass(slots=True)
 class _Call:
-    """What one call of `record_events` gathers: contact changes go into the stream with its own events."""
+    """State of one call of `record_events`: contact changes are recorded with its own events."""
 
     workspace_id: UUID
     changes: list[ContactChange] = field(default_factory=list)
@@ -182,7 +182,7 @@ class _Admission:
                 self.refused[place] = error
 
     def admit(self, policy: SchemaPolicy) -> None:
-        """Leave in `events` what may be recorded, with its properties as they are to be stored."""
+        """Keep in `events` those that may be recorded, with properties as they are stored; the others are refused."""
         incoming = self.incoming
         companies = _Part(
             CompanyResolution,
@@ -223,7 +223,7 @@ _Result = TypeVar("_Result", covariant=True)
 
 
 class _Pending(Protocol[_Result]):
-    """What references mean: looked up already, made and changed by `apply`."""
+    """A resolution of references: looked up already, written by `apply`."""
 
     @property
     def refusals(self) -> Sequence[DomainError | None]: ...
@@ -232,7 +232,7 @@ class _Pending(Protocol[_Result]):
 
 
 class _Part(Generic[_Result]):
-    """The contacts, or the companies, of the events that name one, by place."""
+    """The resolution of contacts or companies, for the events that name one."""
 
     def __init__(
         self,
@@ -244,14 +244,14 @@ class _Part(Generic[_Result]):
         self._pending = resolve(workspace_id, list(references.values())) if references else None
 
     def refusals(self) -> dict[int, DomainError]:
-        """Return what is refused already now, before anything is written."""
+        """Return the refusals that are known before anything is written."""
         if self._pending is None:
             return {}
         found = zip(self._places, self._pending.refusals, strict=True)
         return {place: error for place, error in found if error is not None}
 
     def apply(self, open_places: Container[int]) -> tuple[dict[int, _Result], dict[int, DomainError]]:
-        """Write what the open ones take, and return what they resolve to, and the refusals."""
+        """Write what is left to write; returns the resolved rows and the refusals."""
         results: dict[int, _Result] = {}
         refused: dict[int, DomainError] = {}
         if self._pending is not None:
@@ -300,7 +300,7 @@ def _insert(
 
 
 def _complete(workspace_id: UUID, admission: _Admission, received_at: datetime, first: int) -> None:
-    """Give the events their ids, contacts and companies; those of one moment are in order, from `first` on."""
+    """Set ids, contacts and companies of the events; ids of one instant are in order, from `first` on."""
     known = _ids_of_timeless_keys(workspace_id, admission, received_at)
     for sequence, (place, event) in enumerate(admission.events.items(), first):
         if not event.message_id:
@@ -328,7 +328,7 @@ def _complete(workspace_id: UUID, admission: _Admission, received_at: datetime, 
 def _only_by_late_events(
     workspace_id: UUID, system: Sequence[RecordedEvent], events: Sequence[RecordedEvent]
 ) -> list[RecordedEvent]:
-    """Return what happened to contacts of which a call tells late events only: it is history as these are."""
+    """Return the contact changes of contacts with late events only: these are history, too."""
     if not system:
         return []
     late = are_late(workspace_id, ((one.name, one.occurred_at, one.received_at) for one in events))
@@ -383,7 +383,7 @@ def _system_event(
 def _new_recorded_event(
     workspace_id: UUID, event: IncomingEvent, received_at: datetime, source: str
 ) -> RecordedEvent:
-    """Return what will be recorded, as far as the event itself says it. Raises what is wrong with its form."""
+    """Make a RecordedEvent of an incoming one. Raises the DomainError of what is wrong with its form."""
     name = composed(event.name.strip()) if isinstance(event.name, str) else ""
     if not 0 < len(name) <= MAX_NAME:
         raise InvalidEventName

@@ -1,4 +1,4 @@
-"""Events held against their definitions, by the policy of the wire format that they came in."""
+"""Check events against their definitions, by the wire format's schema policy, and learn new properties."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Schema:
     declared: set[str] = field(default_factory=set)
 
     def may_learn(self, name: str) -> bool:
-        """Tell whether there is room for a property that is not locked."""
+        """Return whether there is room for another property that is not locked."""
         return name in self.types or len(self.types) < MAX_LEARNED_PROPERTIES
 
 
@@ -103,7 +103,7 @@ def _has_news(event: RecordedEvent, schema: Schema | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Learner:
-    """Checks one event after the other, and teaches the schema what the good ones bring."""
+    """Checks events one by one, and adds to the schema what valid ones bring."""
 
     learned: dict[tuple[UUID, str], str]
 
@@ -211,7 +211,7 @@ _OBSERVED_AT_MOST = 50_000
 
 
 def _observe(workspace_id: UUID, events: Sequence[RecordedEvent]) -> None:
-    """List the names and types of an open format's events. Free for what was seen in the last minute."""
+    """Record the names and types that an open format's events have; costs nothing for those seen in the last minute."""
     now = clock.now().timestamp()
     shapes = {_shape_of(event): event for event in events}
     news = {

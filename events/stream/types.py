@@ -14,7 +14,7 @@ from contacts.references import CompanyReference, ContactReference
 
 
 class SchemaPolicy(Enum):
-    """How names and properties are held against the definitions."""
+    """How event names and properties are checked against the definitions."""
 
     DECLARED = "declared"
     """Undeclared names and properties are refused, values are coerced to the declared type."""
@@ -25,7 +25,7 @@ class SchemaPolicy(Enum):
 
 
 class IncomingEvent(msgspec.Struct, frozen=True):
-    """An event as a sender tells it."""
+    """An event as it came in."""
 
     name: str
     contact: ContactReference | None = None
@@ -63,7 +63,7 @@ class RecordedEvent(msgspec.Struct):
 
     @property
     def survivor_id(self) -> UUID | None:
-        """Whom it is about now: an answer names this one, and its lane is this one's."""
+        """The contact that the event is about now, after merges: answers name it, and its lane applies."""
         return self.merged_into or self.contact_id
 
 
