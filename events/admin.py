@@ -1,4 +1,4 @@
-"""Events for staff: the stream, what is declared of it, and what of its effects is still to be done."""
+"""Admin of events: the stream, definitions, and the state of processing (batches, timers, parked effects)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel below all others: what all-time conditions read, kept up to date."""
+"""The first effect: maintain the aggregates that all-time conditions read."""
 
 from collections import defaultdict
 from uuid import UUID
@@ -42,6 +42,6 @@ def maintain_aggregates(batch: EffectBatch) -> None:
 
 
 def _contacts_of(workspace_id: UUID, event_ids: list[UUID]) -> list[UUID]:
-    """Return the contacts that events came with: aggregates are theirs, not their survivors'."""
+    """Return the contacts that the events came with: aggregates are kept by these, not by their survivors."""
     events = Event.objects.filter(workspace_id=workspace_id, id__in=event_ids, contact_id__isnull=False)
     return [contact_id for contact_id in events.values_list("contact_id", flat=True).distinct() if contact_id]

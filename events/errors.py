@@ -1,4 +1,4 @@
-"""Why an event, a definition or a request cannot be taken."""
+"""Errors of events, definitions and idempotency keys."""
 
 from collections.abc import Sequence
 

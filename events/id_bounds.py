@@ -1,4 +1,4 @@
-"""Where in the stream the events of a moment are: what its ids say of their time, and what they do not.
+"""Bounds on event ids for times: which ids (UUIDv7) the events of a time can have.
 
 An id carries the time as its sender told it, so that a repeat comes to the same id. A sender's clock may be ahead;
 such an event happened at its receipt. So an id's time is that of its event, or up to the tolerance later.
@@ -18,17 +18,17 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def first_id_of_events(since: datetime) -> UUID:
-    """Return the smallest id that an event at a moment or after it can have."""
+    """Return the smallest id that an event at or after a time can have."""
     return first_id_at(since)
 
 
 def end_id_of_events(until: datetime) -> UUID:
-    """Return an id greater than all that an event at a moment or before it can have."""
+    """Return an id greater than any that an event at or before a time can have."""
     return first_id_at(until + CLOCK_TOLERANCE + _MILLISECOND)
 
 
 def known_until(now: datetime) -> datetime:
-    """Return up to which moment the stream's events have happened by now.
+    """Return the time up to which stored events count as happened by now.
 
     Nothing is recorded before it has happened. What seems to lie ahead was recorded by a process whose clock is,
     or by this one before its clock was set back.
@@ -37,5 +37,5 @@ def known_until(now: datetime) -> datetime:
 
 
 def in_milliseconds(moment: datetime) -> datetime:
-    """Return a moment as precisely as ids have it, and as answers show it."""
+    """Truncate a time to milliseconds, the precision of ids and answers."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

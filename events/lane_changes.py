@@ -1,4 +1,4 @@
-"""Contacts that are merged or parted change their lane; what is kept by lanes and contacts goes along."""
+"""Move what is kept by lane when contacts are merged or unmerged: outbox batches, timers, aggregates."""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
@@ -13,7 +13,7 @@ WAIT_SECONDS = 10.0
 
 
 def lock_lanes_of_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
-    """Keep effects off the contacts until the transaction ends. Raises OperationalError after a while."""
+    """Lock the contacts' lanes against effects until the transaction ends. Raises OperationalError after a while."""
     lock_lanes(
         workspace_id, {lane_of(contact_id) for contact_id in contact_ids}, at_most_seconds=WAIT_SECONDS
     )
@@ -22,7 +22,7 @@ def lock_lanes_of_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) ->
 def move_contacts(
     workspace_id: UUID, moved: Sequence[UUID], *, old_survivor: UUID, new_survivor: UUID
 ) -> None:
-    """Bring along what the contacts' new lane relies on; both lanes must be held.
+    """Move timers and aggregates to the new lanes; both lanes must be locked.
 
     Their decisions leave the timetable: the events of the regrouping have them taken anew. Their aggregates are
     counted where the new lane has them built and the old one had not. Events that wait in the old lane are

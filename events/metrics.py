@@ -1,4 +1,4 @@
-"""What is counted of the stream and of what follows from it."""
+"""Metrics of the stream and its processing."""
 
 from collections.abc import Sequence
 from typing import Final

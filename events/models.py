@@ -1,4 +1,4 @@
-"""The event stream, what is declared of it, and the outbox that turns its wheels."""
+"""Models of the event stream: definitions, events, the outbox, timers, aggregates, parked effects."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class EventBatch(models.Model):
 
 
 class Timer(models.Model):
-    """The timetable: when a decision on a contact is to be taken again, because time alone may change it.
+    """When a contact is to be evaluated again because time alone may change the result.
 
     One row per subject (a segment's version, the score) and contact. It is written only when earlier than what
     stands: a row that comes too early costs a look, one that comes too late would be a wrong answer.
@@ -238,7 +238,7 @@ class Timer(models.Model):
 
 
 class Heartbeat(models.Model):
-    """When a worker last did what beat publishes for nothing else than to tell that both live; one row."""
+    """When a worker last handled the heartbeat task of beat; one row."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     beaten_at = models.DateTimeField()
@@ -248,7 +248,7 @@ class Heartbeat(models.Model):
 
 
 class Aggregate(TenantModel):
-    """What some rule asks of a contact's events of one name over all time; the effects keep its aggregates."""
+    """An all-time figure over events of one name that some rule reads; effects maintain each contact's value."""
 
     key = models.CharField(max_length=64, help_text="a hash of what is measured")
     event_name = models.CharField(max_length=255)
@@ -270,7 +270,7 @@ class Aggregate(TenantModel):
 
 
 class ContactAggregate(models.Model):
-    """A measure of one contact over all time. A merged contact keeps its own; readers add them up."""
+    """A contact's value of an aggregate. A merged contact keeps its own; readers add them up."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     workspace = models.ForeignKey(
@@ -308,7 +308,7 @@ class ContactAggregate(models.Model):
 
 
 class RulesVersion(models.Model):
-    """One row a workspace: a run of effects holds it `FOR SHARE`, an edit of rules bumps it."""
+    """One row per workspace: a pass of effects locks it `FOR SHARE`, an edit of rules raises it."""
 
     workspace = models.OneToOneField(
         "workspaces.Workspace", on_delete=models.CASCADE, primary_key=True, related_name="+"
@@ -320,7 +320,7 @@ class RulesVersion(models.Model):
 
 
 class Lease(models.Model):
-    """Who sees to a workspace's work of one kind until a moment: a runner, or else a message on its way to one.
+    """Who has a workspace's work of one kind until a time: a runner, or a wake-up message on its way.
 
     While it stands nobody sends another message.
     """
@@ -364,7 +364,7 @@ class ParkedEffect(TenantModel):
 
 
 class MessageKey(TenantModel):
-    """The event that a sender's key without a time belongs to; a key with one is in the event's id itself."""
+    """The event of a sender's message id that came without a time; with a time, the event's id follows from both."""
 
     key = models.CharField(max_length=255)
     event_id = models.UUIDField()

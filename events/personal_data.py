@@ -1,4 +1,4 @@
-"""What the stream, and what is kept of it, has of a person."""
+"""Personal data of the stream: how events and what is kept of them are erased and exported."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -10,7 +10,7 @@ from events.models import ContactAggregate, Event, ParkedEffect, Timer
 
 
 def _erase_first(person: DataSubject) -> Removed:
-    """Remove what names the person's events, and what of the person others' rows have."""
+    """Delete what refers to the person's events, and what others' rows have of the person."""
     return {
         "idempotencyKeys": _purge_identifier_keys(person),
         "idempotencyAnswers": _blank_answers(person),
@@ -20,7 +20,7 @@ def _erase_first(person: DataSubject) -> Removed:
 
 
 def _blank_answers(person: DataSubject) -> int:
-    """Empty the answers in which the person occurs; their keys stay, or a retry would repeat others' events."""
+    """Empty stored answers that mention the person; their Idempotency-Keys stay, or a retry would repeat others' events."""
     # As texts of JSON: an identifier may be as short as a digit.
     texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
     with connection.cursor() as cursor:
@@ -38,7 +38,7 @@ def _purge_identifier_keys(person: DataSubject) -> int:
 
 
 def _clean_parked(person: DataSubject) -> int:
-    """Take the person's events out of what failed, and the words of the error, which may quote them."""
+    """Take the person's events out of parked effects, with the error text, which may quote them."""
     with connection.cursor() as cursor:
         cursor.execute(_PARKED, [person.workspace_id, list(person.contact_ids), person.workspace_id])
         left: dict[UUID, Sequence[UUID]] = dict(cursor.fetchall())
@@ -57,7 +57,7 @@ def _clean_parked(person: DataSubject) -> int:
 
 
 def _purge_merge_events(person: DataSubject) -> int:
-    """Delete what the stream tells of merges with the person, and of their undoing, as another's events."""
+    """Delete other contacts' events about merges with the person and their undoing."""
     if not person.merge_ids:
         return 0
     with connection.cursor() as cursor:
@@ -67,7 +67,7 @@ def _purge_merge_events(person: DataSubject) -> int:
 
 
 def _purge_message_keys(workspace_id: UUID, event_ids: Sequence[UUID]) -> Removed:
-    """Delete senders' keys of events, which are found by the event's own note of its key."""
+    """Delete the message keys of the person's events."""
     with connection.cursor() as cursor:
         bounds = [min(event_ids), max(event_ids)]
         cursor.execute(_MESSAGE_KEYS, [workspace_id, workspace_id, list(event_ids), *bounds])

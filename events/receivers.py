@@ -1,4 +1,4 @@
-"""What follows from rows: a batch wakes the workers, an event saved by the ORM gets its batch, and so on."""
+"""Signal receivers: a batch wakes the workers, an event saved by the ORM gets its batch, contact changes are recorded."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -23,14 +23,14 @@ wake_ups = WakeUps(TASK, "events.tasks.apply_effects")
 
 @receiver(post_save, sender=EventBatch, dispatch_uid="events.wake_workers")
 def wake_workers(instance: EventBatch, created: bool, raw: bool = False, **kwargs: Any) -> None:
-    """Ask for a wake-up once the batch is committed."""
+    """Request a wake-up once the batch is committed."""
     if created and not raw:
         wake_ups.wake(instance.workspace_id)
 
 
 @receiver(pre_save, sender=Event, dispatch_uid="events.date_saved_event")
 def date_saved_event(instance: Event, raw: bool = False, **kwargs: Any) -> None:
-    """Give an event that comes past `record_events` an id of its time, by which it is found, and a place for it."""
+    """Give an event that is saved by the ORM an id of its time, and its partition."""
     if instance._state.adding and not raw:
         if time_of(instance.id) != in_milliseconds(instance.occurred_at) and not instance.is_ahead:
             instance.id = uuid7(instance.occurred_at)
@@ -39,20 +39,20 @@ def date_saved_event(instance: Event, raw: bool = False, **kwargs: Any) -> None:
 
 @receiver(post_save, sender=Event, dispatch_uid="events.enqueue_saved_event")
 def enqueue_saved_event(instance: Event, created: bool, raw: bool = False, **kwargs: Any) -> None:
-    """Give an event that came past `record_events` its batch, so that no way in skips the effects."""
+    """Enqueue an event that was saved by the ORM, so that it has its effects."""
     if created and not raw and instance.contact_id is not None:
         enqueue_events(instance.workspace_id, [(instance.id, instance.contact_id)], level=EffectsLevel.ALL)
 
 
 @receiver(contacts_changed, dispatch_uid="events.record_contact_changes")
 def record_changes(workspace_id: UUID, changes: Sequence[ContactChange], **kwargs: Any) -> None:
-    """Put what happened to contacts on the stream."""
+    """Record changes of contacts as system events."""
     record_contact_changes(workspace_id, changes)
 
 
 @receiver(regrouping_contacts, dispatch_uid="events.lock_contact_lanes")
 def lock_contact_lanes(workspace_id: UUID, contact_ids: Collection[UUID], **kwargs: Any) -> None:
-    """Keep effects off contacts that are about to be merged or parted."""
+    """Lock the lanes of contacts before a merge, its undo or an erasure."""
     lock_lanes_of_contacts(workspace_id, contact_ids)
 
 
@@ -60,5 +60,5 @@ def lock_contact_lanes(workspace_id: UUID, contact_ids: Collection[UUID], **kwar
 def move_merged_contacts(
     workspace_id: UUID, moved: Sequence[UUID], old_survivor: UUID, new_survivor: UUID, **kwargs: Any
 ) -> None:
-    """Bring along what is kept by lane of contacts that were merged or parted."""
+    """Move what is kept by lane after a merge or its undo."""
     move_contacts(workspace_id, moved, old_survivor=old_survivor, new_survivor=new_survivor)

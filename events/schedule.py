@@ -1,4 +1,4 @@
-"""When the background has something to do for events; SQL of scalars, for `settings.SCHEDULE`."""
+"""When tasks of events are due: SQL scalars for `settings.SCHEDULE`."""
 
 from django.conf import settings
 
@@ -7,7 +7,7 @@ SWEEP_SECONDS = 5
 
 
 def timetable() -> str:
-    """When time alone changes a decision."""
+    """When the next timer is due."""
     return """
         SELECT min(next.due_at) FROM workspaces_workspace w CROSS JOIN LATERAL (
             SELECT due_at FROM events_timer WHERE workspace_id = w.id ORDER BY due_at LIMIT 1
@@ -16,13 +16,13 @@ def timetable() -> str:
 
 
 def forgotten_batches() -> str:
-    """When a batch has waited too long for its effects: no wake-up came, or many others were before it."""
+    """When the oldest batch has waited too long for its effects."""
     return f"""
         SELECT created_at + interval '{SWEEP_SECONDS} s' FROM events_eventbatch ORDER BY id LIMIT 1
     """
 
 
 def old_idempotency_keys() -> str:
-    """When a request's key is kept no longer."""
+    """When the next Idempotency-Key expires."""
     days = settings.IDEMPOTENCY_KEY_DAYS
     return f"SELECT min(created_at) + interval '{days} days' FROM events_idempotencykey"

@@ -1,4 +1,4 @@
-"""What the workers do: each task loads, calls one service and returns a word."""
+"""Celery tasks of events: each calls one service and returns a word."""
 
 from uuid import UUID
 
@@ -23,13 +23,13 @@ runner = Runner(publish)
 
 @shared_task
 def apply_effects(workspace_id: str) -> str:
-    """Apply the effects that a workspace waits for, and stay with it while events come."""
+    """Apply the effects of a workspace, and go on polling it while events come."""
     return runner.answer(UUID(workspace_id))
 
 
 @shared_task
 def sweep_batches() -> str:
-    """Apply what no wake-up came for: a killed process or a broken broker may have swallowed it."""
+    """Apply effects whose wake-up was lost, as by a killed process or a broken broker."""
     waiting = effects.workspaces_with_open_batches()
     bisection.for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
@@ -37,7 +37,7 @@ def sweep_batches() -> str:
 
 @shared_task
 def wake_due() -> str:
-    """Decide again what time alone has changed; the clock of windows, offsets and decay."""
+    """Process due timers: windows, offsets and decay."""
     waiting = effects.workspaces_with_due_timers()
     bisection.for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
@@ -45,32 +45,32 @@ def wake_due() -> str:
 
 @worker_shutting_down.connect(dispatch_uid="events.stop_runner")
 def stop_runner(**_: object) -> None:
-    """Let go of every workspace while the worker still finishes its task."""
+    """Hand workspaces over while the worker finishes its task."""
     runner.stop()
 
 
 @worker_process_shutdown.connect(dispatch_uid="events.close_runner_of_child")
 @worker_shutdown.connect(dispatch_uid="events.close_runner")
 def close_runner(**_: object) -> None:
-    """End the pass that is under way before the worker ends."""
+    """Wait for the pass under way before the worker ends."""
     runner.close()
 
 
 @shared_task
 def make_partitions() -> str:
-    """Keep a year of the stream's partitions ready."""
+    """Create the stream's partitions a year ahead."""
     make_partitions_ahead()
     return "done"
 
 
 @shared_task
 def purge_idempotency_keys() -> str:
-    """Drop the keys whose time is over."""
+    """Delete expired Idempotency-Keys."""
     return "done" if purge_old_keys() else "nothing"
 
 
 @shared_task
 def record_worker_heartbeat() -> str:
-    """Tell whoever watches that beat, the broker and a worker live."""
+    """Record the heartbeat."""
     record_heartbeat()
     return "done"

@@ -1,4 +1,4 @@
-"""What effects make of a workspace's rules: made once for as long as the rules are the same, and kept."""
+"""Versioned cache: what effects compile from a workspace's rules, kept as long as the rules version is the same."""
 
 import threading
 from collections import OrderedDict
@@ -13,19 +13,19 @@ Plan = TypeVar("Plan")
 
 
 class VersionedCache(Generic[Plan]):
-    """A plan for each workspace, and what the rules were when it was made."""
+    """A cached value per workspace, with the fingerprint of the rules that it was made from."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[UUID, tuple[tuple[Any, ...], Plan]] = OrderedDict()
         self._lock = threading.Lock()
 
     def peek(self, workspace_id: UUID, rules_version: int | None) -> Plan | None:
-        """Return the plan if one is kept for this version of the rules, which is what a fingerprint begins with."""
+        """Return the cached value for this rules version, None if there is none."""
         kept = self._entries.get(workspace_id)
         return kept[1] if kept is not None and kept[0][0] == rules_version else None
 
     def get(self, workspace_id: UUID, fingerprint: tuple[Any, ...], make: Callable[[], Plan]) -> Plan:
-        """Return the plan for the rules of this fingerprint, made where none is kept."""
+        """Return the value for this fingerprint, made if it is not cached."""
         kept = self._entries.get(workspace_id)
         plan = kept[1] if kept is not None and kept[0] == fingerprint else make()
         with self._lock:
@@ -37,18 +37,18 @@ class VersionedCache(Generic[Plan]):
 
 
 class VersionedEventNames:
-    """The names of events that a workspace's rules of one kind speak of, read once for each version of the rules."""
+    """The event names that a workspace's rules of one kind refer to, cached by rules version."""
 
     def __init__(self, read: Callable[[UUID], Iterable[str]]) -> None:
         self._read = read
         self._names: VersionedCache[frozenset[str]] = VersionedCache()
 
     def may_include(self, workspace_id: UUID, rules_version: int | None, names: frozenset[str]) -> bool:
-        """Return whether some rule may speak of one of the names. Costs no statement."""
+        """Return whether some rule may refer to one of the names. Costs no statement."""
         kept = self._names.peek(workspace_id, rules_version)
         return bool(names) and (kept is None or not kept.isdisjoint(names))
 
     def keep(self, workspace_id: UUID, rules_version: int | None) -> None:
-        """Read the names, unless they are kept; the caller holds the rules, of that version."""
+        """Load the names unless cached; the caller has locked the rules, at that version."""
         if rules_version is not None:
             self._names.get(workspace_id, (rules_version,), lambda: frozenset(self._read(workspace_id)))

@@ -1,4 +1,4 @@
-"""The one language of rules: segments, scoring rules and campaign triggers are trees of conditions.
+"""The language of rules: trees of conditions, parsed, compiled to SQL and explained; docs/rules.md is its reference.
 
 A rule is read once, when it is saved (`parse_rule`), and compiled to SQL wherever it decides (`compile_rules`).
 """

@@ -1,4 +1,4 @@
-"""Rules of the same shape in one statement: what they differ in stands in columns of `b`, a row's own."""
+"""Rule batches: rules of the same SQL text in one statement; parameters in which they differ become columns of `b`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CAST = re.compile(r"::(\w+(?:\[\])?)")
 
 @dataclass(frozen=True, slots=True)
 class RuleBatch:
-    """What several `CompiledRules` of the same text are together.
+    """Several `CompiledRules` of the same text as one.
 
     `columns` are what `b` needs besides, as a select list that reads the rules' place, from 1, from `w.g`.
     """
@@ -28,7 +28,7 @@ class RuleBatch:
 
 
 def batch_rules(workspace_id: UUID, compiled: Sequence[CompiledRules]) -> RuleBatch:
-    """Put rules of the same text into one. Parameters that all have in common stay parameters, to be bound."""
+    """Batch rules of the same text. Parameters that all have in common stay parameters, to be bound."""
     pieces = compiled[0].joins.text.split("%s")
     text, parameters = [pieces[0]], []
     columns: dict[tuple[str, tuple[str | None, ...]], str] = {}
@@ -53,7 +53,7 @@ def batch_rules(workspace_id: UUID, compiled: Sequence[CompiledRules]) -> RuleBa
 
 
 def _common_value(values: Sequence[Any]) -> Any:
-    """Return the one parameter that serves for all, None if there is none."""
+    """Return the parameter that all rules have in common, None if they differ."""
     if isinstance(values[0], Earliest):
         return _widest_window(values)
     # By how they are written: Python would take true for 1.
@@ -61,7 +61,7 @@ def _common_value(values: Sequence[Any]) -> Any:
 
 
 def _widest_window(values: Sequence[Earliest]) -> Earliest:
-    """Return the earliest of some beginnings; each rule says itself what it counts."""
+    """Return the earliest start of the rules' windows; each rule itself filters by its own."""
     lengths = [value.length for value in values if value.length is not None]
     starts = [value.start for value in values if value.start is not None]
     if len(lengths) == len(values):
@@ -70,7 +70,7 @@ def _widest_window(values: Sequence[Earliest]) -> Earliest:
 
 
 def _spelled(workspace_id: UUID, value: Any) -> str | None:
-    """Return a parameter as PostgreSQL reads it from a text."""
+    """Return a parameter as PostgreSQL text."""
     if value is None:
         return None
     if isinstance(value, list | tuple):

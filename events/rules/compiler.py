@@ -58,7 +58,7 @@ MAX_EVENTS_SHOWN = 20
 
 
 class _Workspace:
-    """Stands among the parameters for the workspace's id."""
+    """Placeholder: the workspace's id."""
 
 
 WORKSPACE = _Workspace()
@@ -66,14 +66,14 @@ WORKSPACE = _Workspace()
 
 @dataclass(frozen=True, slots=True)
 class Earliest:
-    """Stands among the parameters for the first id of the window that reaches back so far."""
+    """Placeholder: the first event id of a window of this length."""
 
     length: timedelta | None
     start: datetime | None = None
 
 
 class _Latest:
-    """Stands among the parameters for the first id after those of events up to every `until`."""
+    """Placeholder: the first event id after those of events up to every `until`."""
 
 
 LATEST = _Latest()
@@ -81,7 +81,7 @@ LATEST = _Latest()
 
 @dataclass(frozen=True, slots=True)
 class AggregateSpec:
-    """What an all-time condition asks of the events of one name; its aggregates are kept by the effects.
+    """An aggregate that an all-time condition reads: event name, aggregation, property, filters.
 
     `key`, a hash of what is measured, tells two measures apart; Python would take `true` for 1.
     """
@@ -97,13 +97,13 @@ class AggregateSpec:
         object.__setattr__(self, "key", hashlib.sha256(spelled.encode()).hexdigest())
 
     def id_in(self, workspace_id: UUID) -> UUID:
-        """Return the measure's id in a workspace."""
+        """Return the aggregate's id in a workspace."""
         return UUID(bytes=hashlib.sha256(workspace_id.bytes + self.key.encode()).digest()[:16])
 
 
 @dataclass(frozen=True, slots=True)
 class LeafColumns:
-    """Where a leaf's answer stands: what was compared (jsonb) and, to explain it, its events (jsonb)."""
+    """The columns of a leaf's answer: what was compared (jsonb) and, for explanations, its events (jsonb)."""
 
     matches: str
     next_at: str
@@ -113,7 +113,7 @@ class LeafColumns:
 
 @dataclass(slots=True)
 class CompiledRules:
-    """SQL that decides several rules at once; see the module."""
+    """SQL that decides several rules at once."""
 
     joins: Sql
     matches: list[str]
@@ -138,7 +138,7 @@ def _canonical_value(value: Any) -> Any:
 
 
 def bind(sql: Sql, workspace_id: UUID, earliest: datetime, latest: datetime) -> list[Any]:
-    """Return the parameters with what stood for others put in."""
+    """Replace the placeholders among parameters by their values."""
 
     def value(parameter: Any) -> Any:
         if parameter is WORKSPACE:
@@ -181,7 +181,7 @@ def compile_event_rule(rule: Rule, conditions: EventConditions) -> Sql:
 
 
 def join(separator: str, parts: Sequence[Sql]) -> Sql:
-    """Return the parts in a row."""
+    """Concatenate pieces of SQL with their parameters."""
     return Sql(
         separator.join(part.text for part in parts),
         tuple(parameter for part in parts for parameter in part.parameters),
@@ -216,7 +216,7 @@ class _CompiledLeaf:
 
 
 class _Columns:
-    """Expressions, each of which gets a name, in as many selects as it takes.
+    """Named column expressions, spread over as many selects as needed.
 
     OFFSET 0 keeps the planner from computing one as often as it is read.
     """

@@ -1,4 +1,4 @@
-"""The one evaluator of conditions on an event: checked when saved, compiled to SQL when applied."""
+"""Conditions on an event's own fields: validated when saved, compiled to SQL when applied."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

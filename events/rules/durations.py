@@ -1,4 +1,4 @@
-"""Durations and moments as rules spell them."""
+"""Durations ("7d") and times ("2026-01-31", "now", "-7d") as rules write them."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """A moment that goes with the clock: now plus `length`, which may be negative."""
+    """A time relative to now: now plus `length`, which may be negative."""
 
     length: timedelta
 

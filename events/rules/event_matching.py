@@ -1,4 +1,4 @@
-"""Of which events a rule about an event holds, in SQL: whatever asks, it is the same."""
+"""Match events against rules about events, in SQL; used by scoring, triggers and previews alike."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AFTER_ALL_EVENTS = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class EventRule:
-    """A rule about an event, and the first moment of receipt of an event that it judges."""
+    """A rule about an event, and the time of receipt from which on it applies."""
 
     tree: Rule
     evaluates_from: datetime = ALWAYS
@@ -33,18 +33,18 @@ class EventRule:
 
     @property
     def needs_contact(self) -> bool:
-        """Whether more than the event itself decides."""
+        """Whether it reads more than the event itself."""
         return not self.tree.reads_only_event
 
 
 def serialize_rule(event_name: str, condition: object) -> str:
-    """Return a rule as a text of its own; JSON, for Python takes true for 1."""
+    """Serialize a rule as JSON text, as a key for caches: in Python 1 equals true."""
     return json.dumps([event_name, condition])
 
 
 @lru_cache(10_000)
 def parse_serialized_rule(spelled: str) -> Rule:
-    """Return the rule that `serialize_rule` spelled. Raises InvalidCondition."""
+    """Parse what `serialize_rule` returned. Raises InvalidCondition."""
     event_name, condition = json.loads(spelled)
     return parse_rule(condition, about_event=event_name)
 

@@ -1,4 +1,4 @@
-"""Why a rule holds for a contact, or not: the decision's own SQL, with what each leaf saw."""
+"""Explain why a rule holds for a contact, or not: the deciding SQL, with what each condition saw."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime

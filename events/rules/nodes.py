@@ -1,4 +1,4 @@
-"""What a rule is made of, once it has been read."""
+"""The nodes of a parsed rule."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def as_moments(self) -> bool:
-        """Whether equality is of moments: dates are spelled in many ways, and stored in another than written."""
+        """Whether values are compared as times, however these are written."""
         wanted = self.value if isinstance(self.value, tuple) else (self.value,)
         return self.operator in EQUALITY and all(map(is_timestamp, wanted))
 
@@ -84,7 +84,7 @@ class AbsoluteWindow:
 
 
 def written(node: Node) -> dict[str, Any]:
-    """Return a tree over an event's own fields as JSON has it."""
+    """Return a tree over an event's own fields as JSON."""
     if isinstance(node, Group):
         return {"operator": node.operator, "conditions": [written(child) for child in node.children]}
     if not isinstance(node, PropertyLeaf):
@@ -105,7 +105,7 @@ Aggregation = Literal["count", "sum", "avg", "min", "max", "first", "last", "dis
 
 @dataclass(frozen=True, slots=True)
 class EventLeaf:
-    """What the contact's events of one name come to in a window; none counts as zero."""
+    """An aggregation over the contact's events of one name in a window; no event counts as zero."""
 
     event_name: str
     aggregation: Aggregation
@@ -153,7 +153,7 @@ Node = Group | Leaf
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that means something: its root is always a group."""
+    """A parsed rule; its root is always a group."""
 
     root: Group
 

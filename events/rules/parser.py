@@ -1,4 +1,4 @@
-"""JSON → Rule, or the path of what is wrong with it."""
+"""Parse rules: JSON to `Rule`, or InvalidCondition with the path of what is wrong."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class DeclaredTypes:
 
 
 def parse_rule(rule: object, *, about_event: str | None = None, types: DeclaredTypes | None = None) -> Rule:
-    """Read a rule. Raises InvalidCondition with the path of the fault.
+    """Parse a rule. Raises InvalidCondition with the path of the error.
 
     With `about_event`, the name of the triggering event, conditions on that event's own fields are allowed;
     they need no type. None is the rule that always holds. `types` are held against the values.
@@ -111,7 +111,7 @@ def declared_types(workspace_id: UUID) -> DeclaredTypes:
 
 
 def validate_segments(workspace_id: UUID, rule: Rule, raw: object) -> None:
-    """Refuse a rule that builds on a segment which is not there. Raises InvalidCondition."""
+    """Check that the segments a rule refers to exist. Raises InvalidCondition."""
     if not rule.segment_ids:
         return
     known = import_string(settings.RULE_TARGETS["segment"])(workspace_id, rule.segment_ids)
@@ -134,7 +134,7 @@ def referenced_segment_ids(raw: Any, path: str = "") -> Iterator[tuple[str, UUID
 
 
 def scopes_required_by_rule(raw: Any) -> set[str]:
-    """Return the scopes that read what a rule asks about; of what is no rule, of as much as is one."""
+    """Return the scopes that read what a rule asks about; for invalid rules, of the valid parts."""
     if isinstance(raw, list):
         return set().union(*map(scopes_required_by_rule, raw))
     if not isinstance(raw, Mapping):
@@ -147,7 +147,7 @@ def scopes_required_by_rule(raw: Any) -> set[str]:
 
 
 def scopes_required_by_event(event_name: object) -> set[str]:
-    """Return the scopes of what the system's events of a name tell, besides that they happened."""
+    """Return the scopes besides `events:read` that read system events of a name."""
     return (
         {"contacts:read"}
         if isinstance(event_name, str) and event_name.startswith(CONTACT_EVENT_PREFIXES)
@@ -165,7 +165,7 @@ _SCOPES: Final = {
 
 
 class _RuleParser:
-    """`is_filter`: what is read are the filters of an event condition, hence about the event's own fields only."""
+    """Parses one rule; with `is_filter` the filters of an event condition, which are about the event's own fields only."""
 
     def __init__(self, about_event: str | None, types: DeclaredTypes, *, is_filter: bool = False) -> None:
         self.about_event = about_event
@@ -235,7 +235,7 @@ class _RuleParser:
         return AttributeLeaf(name, _comparison(node, path, kind))
 
     def _as_stored(self, field: str, comparison: Comparison, path: str) -> Comparison:
-        """Return a comparison with values as the store spells them. Raises InvalidCondition where none can be."""
+        """Return a comparison with values in their stored form. Raises InvalidCondition where there is none."""
         spelled = normalize_comparison(field, comparison)
         if isinstance(spelled, Comparison):
             return spelled
@@ -494,7 +494,7 @@ def _object(raw: object, path: str) -> Mapping[str, Any]:
 
 
 def validate_storable(rule: object) -> None:
-    """Refuse what no JSON of the database can hold, wherever it stands."""
+    """Check that a value can be stored as JSON (no NUL, no lone surrogates), at any depth."""
     waiting: list[tuple[str, object]] = [("", rule)]
     while waiting:
         path, value = waiting.pop()

@@ -1,4 +1,4 @@
-"""What a rule says of a contact, in plain Python: what the SQL's decisions are held against.
+"""Reference evaluator: what a rule means, in plain Python. Tests and `verify_segments` compare the SQL with it.
 
 Written from the meaning of the language and not from its SQL, for it has to notice where the two part. Nothing
 here is quick.
@@ -40,7 +40,7 @@ Json = Any
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """An event, as far as rules read it."""
+    """An event with the fields that rules read."""
 
     id: UUID
     name: str
@@ -100,7 +100,7 @@ def passes(node: Node, event: EventRecord, as_of: datetime) -> bool:
 
 
 def spelled(moment: datetime) -> str:
-    """Return a moment as the database spells it in JSON."""
+    """Return a time as the database writes it in JSON."""
     text = moment.astimezone(UTC).isoformat()
     return re.sub(r"\.(\d+?)0*\+", r".\1+", text)
 

@@ -1,4 +1,4 @@
-"""Values of a rule as the store spells what they are compared with."""
+"""Normalize values of rules to the form in which what they are compared with is stored."""
 
 from __future__ import annotations
 

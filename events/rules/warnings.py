@@ -1,4 +1,4 @@
-"""What a rule speaks of that was never seen, or seen as another kind: allowed, for it may come, but worth a word."""
+"""Warnings about rules: names that were never seen, and comparisons with another kind of value than was seen."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ANY: Kinds = frozenset()
 
 @dataclass(slots=True)
 class _FieldUses:
-    """What a rule asks: paths into properties by event, into attributes, each with the kinds that it takes."""
+    """The fields that a rule uses: properties by event, and attributes, each with the kinds of value that it compares with."""
 
     events: dict[str, set[tuple[tuple[str, ...], Kinds]]] = field(default_factory=lambda: defaultdict(set))
     attributes: set[tuple[tuple[str, ...], Kinds]] = field(default_factory=set)
