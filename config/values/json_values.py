@@ -11,7 +11,7 @@ from config.ids import parse_uuid
 from config.values.names import composed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JsonValue:
     """A value at a path such as `workflow.nodes[2].data`. Every reader raises `error(path, message)`."""
 
@@ -36,13 +36,17 @@ class JsonValue:
             self.get(unknown[0]).fail("This key is not known.")
         return self
 
-    def items(self, at_most: int) -> Iterator[JsonValue]:
+    def replace(self, raw: Any) -> JsonValue:
+        """Return another value at the same path."""
+        return JsonValue(raw, self.path, self.error)
+
+    def items(self, at_most: int | None = None) -> Iterator[JsonValue]:
         """Yield the items of a list; none of null."""
         if self.raw is None:
             return
         if not isinstance(self.raw, list):
             self.fail("Must be a list.")
-        if len(self.raw) > at_most:
+        if at_most is not None and len(self.raw) > at_most:
             self.fail(f"There may be at most {at_most}.")
         for place, item in enumerate(self.raw):
             yield JsonValue(item, f"{self.path}[{place}]", self.error)

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from config.ids import parse_uuid
+from config.values.json_values import JsonValue
 from config.values.names import composed
 from contacts.models import Consent, Field
 from events.errors import InvalidCondition
@@ -79,18 +80,18 @@ class DeclaredTypes:
 
 
 def parse_rule(rule: object, *, about_event: str | None = None, types: DeclaredTypes | None = None) -> Rule:
-    """Parse a rule. Raises InvalidCondition with the path of the error.
+    """Parse a rule. Raises InvalidCondition with the path of the fault.
 
-    With `about_event`, the name of the triggering event, conditions on that event's own fields are allowed;
-    they need no type. None is the rule that always holds. `types` are held against the values.
+    `about_event`: the name of an event whose own fields conditions may read, without a type; null is a rule then,
+    which always holds. `types`: the declared types, which values must have.
     """
     validate_storable(rule)
-    reader = _RuleParser(about_event, types or DeclaredTypes())
+    parser = _RuleParser(about_event, types or DeclaredTypes())
     if rule is None:
         if about_event is None:
             raise InvalidCondition("", "A rule is needed.")
         return Rule(Group("AND", ()))
-    node = reader.node(rule, "", 1)
+    node = parser.node(JsonValue(rule, "", InvalidCondition), 1)
     return Rule(node if isinstance(node, Group) else Group("AND", (node,)))
 
 
@@ -165,7 +166,7 @@ _SCOPES: Final = {
 
 
 class _RuleParser:
-    """Parses one rule; with `is_filter` the filters of an event condition, which are about the event's own fields only."""
+    """Parses one rule; `is_filter`: the filters of an event condition, which may read the event's own fields only."""
 
     def __init__(self, about_event: str | None, types: DeclaredTypes, *, is_filter: bool = False) -> None:
         self.about_event = about_event
@@ -173,168 +174,159 @@ class _RuleParser:
         self.is_filter = is_filter
         self.leaves = 0
 
-    def node(self, raw: object, path: str, depth: int) -> Node:
-        node = _object(raw, path)
-        if "conditions" in node:
-            return self.group(node, path, depth)
+    def node(self, node: JsonValue, depth: int) -> Node:
+        if "conditions" in node.as_object().raw:
+            return self.group(node, depth)
         self.leaves += 1
         if self.leaves > MAX_LEAVES:
-            raise InvalidCondition(path, f"A rule may have at most {MAX_LEAVES} conditions.")
+            node.fail(f"A rule may have at most {MAX_LEAVES} conditions.")
         kind = node.get("type", "property" if self.about_event is not None else None)
         known = self._kinds()
-        if not isinstance(kind, str) or kind not in known:
-            raise InvalidCondition(_at(path, "type"), f"The type must be one of {', '.join(known)}.")
-        read, keys = _LEAVES[kind]
-        _refuse_unknown(node, keys | {"type"}, path)
-        return read(self, node, path)
+        if not isinstance(kind.raw, str) or kind.raw not in known:
+            kind.fail(f"The type must be one of {', '.join(known)}.")
+        parse, keys = _LEAVES[kind.raw]
+        return parse(self, node.as_object(keys | {"type"}))
 
     def _kinds(self) -> list[str]:
         if self.is_filter:
             return ["property"]
         return sorted(kind for kind in _LEAVES if kind != "property" or self.about_event is not None)
 
-    def group(self, node: Mapping[str, Any], path: str, depth: int) -> Group:
-        _refuse_unknown(node, {"operator", "conditions"}, path)
-        operator = node.get("operator")
-        if operator not in ("AND", "OR", "NOT"):
-            raise InvalidCondition(_at(path, "operator"), "The operator must be AND, OR or NOT.")
+    def group(self, node: JsonValue, depth: int) -> Group:
+        operator = node.as_object({"operator", "conditions"}).get("operator")
+        if operator.raw not in ("AND", "OR", "NOT"):
+            operator.fail("The operator must be AND, OR or NOT.")
         if depth > MAX_DEPTH:
-            raise InvalidCondition(path, f"A rule may be at most {MAX_DEPTH} groups deep.")
-        return Group(operator, self.children(node["conditions"], _at(path, "conditions"), depth + 1))
+            node.fail(f"A rule may be at most {MAX_DEPTH} groups deep.")
+        return Group(operator.raw, self.children(node.get("conditions"), depth + 1))
 
-    def children(self, conditions: object, path: str, depth: int) -> tuple[Node, ...]:
-        if not isinstance(conditions, list) or not conditions:
-            raise InvalidCondition(path, "The conditions must be a list of at least one.")
-        return tuple(self.node(child, f"{path}[{place}]", depth) for place, child in enumerate(conditions))
+    def children(self, conditions: JsonValue, depth: int) -> tuple[Node, ...]:
+        if not isinstance(conditions.raw, list) or not conditions.raw:
+            conditions.fail("The conditions must be a list of at least one.")
+        return tuple(self.node(child, depth) for child in conditions.items())
 
-    def property(self, node: Mapping[str, Any], path: str) -> Leaf:
-        return self._property(node, path, self.about_event or "")
-
-    def _property(self, node: Mapping[str, Any], path: str, event_name: str) -> PropertyLeaf:
-        if (fault := field_error(node.get("field"))) is not None:
-            raise InvalidCondition(_at(path, "field"), fault)
-        field = composed(node["field"])
-        comparison = _comparison(node, path, self._kind_of(event_name, field))
+    def property(self, node: JsonValue) -> Leaf:
+        event_name, field = self.about_event or "", node.get("field")
+        if (fault := field_error(field.raw)) is not None:
+            field.fail(fault)
+        name = composed(field.raw)
+        comparison = _comparison(node, self._kind_of(event_name, name))
         if self.is_filter and comparison.depends_on_clock:
-            raise InvalidCondition(_at(path, "value"), "A filter compares with fixed moments only.")
-        stored_field = field_as_recorded(event_name, field)
-        return PropertyLeaf(field, self._as_stored(stored_field, comparison, path))
+            node.get("value").fail("A filter compares with fixed moments only.")
+        return PropertyLeaf(name, self._as_stored(field_as_recorded(event_name, name), comparison, node))
 
     def _kind_of(self, event_name: str, field: str) -> str:
         return self.types.properties.get((event_name, field.partition(".")[2]), "any")
 
-    def attribute(self, node: Mapping[str, Any], path: str) -> Leaf:
-        name = _composed(node.get("field"))
+    def attribute(self, node: JsonValue) -> Leaf:
+        name = _composed(node.get("field").raw)
         if isinstance(name, str) and name in CONTACT_FIELDS:
             kind = {"createdAt": "moment", "updatedAt": "moment", "score": "number"}.get(name, "text")
-            return AttributeLeaf(name, self._as_stored(name, _comparison(node, path, kind), path))
+            return AttributeLeaf(name, self._as_stored(name, _comparison(node, kind), node))
         if not isinstance(name, str) or not _is_path(name, "attributes."):
             known = ", ".join(sorted(CONTACT_FIELDS))
-            raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
+            node.get("field").fail(f'The field must be "attributes.…" or one of {known}.')
         kind = self.types.attributes.get(name.removeprefix("attributes."), "any")
-        return AttributeLeaf(name, _comparison(node, path, kind))
+        return AttributeLeaf(name, _comparison(node, kind))
 
-    def _as_stored(self, field: str, comparison: Comparison, path: str) -> Comparison:
+    def _as_stored(self, field: str, comparison: Comparison, node: JsonValue) -> Comparison:
         """Return a comparison with values in their stored form. Raises InvalidCondition where there is none."""
         spelled = normalize_comparison(field, comparison)
         if isinstance(spelled, Comparison):
             return spelled
         if self.types.are_known:
-            raise InvalidCondition(_at(path, "value"), spelled)
+            node.get("value").fail(spelled)
         return comparison
 
-    def event(self, node: Mapping[str, Any], path: str) -> Leaf:
-        name = _text(node.get("eventType"), _at(path, "eventType"))
+    def event(self, node: JsonValue) -> Leaf:
+        name = node.get("eventType").text(MAX_TEXT)
         aggregation = node.get("aggregate", "count")
-        if aggregation not in AGGREGATIONS:
-            known = ", ".join(AGGREGATIONS)
-            raise InvalidCondition(_at(path, "aggregate"), f"The aggregate must be one of {known}.")
-        filters = self._filters(node.get("filters"), _at(path, "filters"), name)
+        if aggregation.raw not in AGGREGATIONS:
+            aggregation.fail(f"The aggregate must be one of {', '.join(AGGREGATIONS)}.")
+        filters = self._filters(node.get("filters"), name)
         return EventLeaf(
             name,
-            cast(Aggregation, aggregation),
-            self._measured(node, path, aggregation),
-            _window(node.get("timeWindow"), _at(path, "timeWindow")),
+            cast(Aggregation, aggregation.raw),
+            self._aggregated_property(node, aggregation.raw),
+            _window(node.get("timeWindow")),
             filters,
-            self._event_comparison(node, path, name, aggregation),
+            self._event_comparison(node, name, aggregation.raw),
         )
 
-    def _measured(self, node: Mapping[str, Any], path: str, aggregation: str) -> str:
-        """Return the property that is aggregated, "" where the events themselves are."""
-        name = _composed(node.get("property"))
+    def _aggregated_property(self, node: JsonValue, aggregation: str) -> str:
+        """Return the property that is aggregated; empty if the events themselves are."""
+        name = _composed(node.get("property").raw)
         if name is None and aggregation in ("count", "first", "last"):
             return ""
         if aggregation == "count":
-            raise InvalidCondition(_at(path, "property"), "A count takes no property; filter by it instead.")
+            node.get("property").fail("A count takes no property; filter by it instead.")
         if (fault := field_error(name)) is not None:
-            raise InvalidCondition(_at(path, "property"), fault)
+            node.get("property").fail(fault)
         return cast(str, name)
 
-    def _event_comparison(
-        self, node: Mapping[str, Any], path: str, event_name: str, aggregation: str
-    ) -> Comparison:
+    def _event_comparison(self, node: JsonValue, event_name: str, aggregation: str) -> Comparison:
         if aggregation in ("count", "distinct"):
-            return _counted(node, path)
+            return _counted(node)
         if aggregation in ("first", "last"):
-            name = _composed(node.get("property"))
-            kind = "moment only" if name is None else self._kind_of(event_name, name)
-            return _comparison(node, path, kind)
-        return _comparison(node, path, "number")
+            name = _composed(node.get("property").raw)
+            return _comparison(node, "moment only" if name is None else self._kind_of(event_name, name))
+        return _comparison(node, "number")
 
-    def _filters(self, raw: object, path: str, event_name: str) -> Group | None:
-        if raw is None:
+    def _filters(self, value: JsonValue, event_name: str) -> Group | None:
+        if value.raw is None:
             return None
         # An event's filters are a rule about that event, and count among the leaves of the whole.
         inner = _RuleParser(event_name, self.types, is_filter=True)
         inner.leaves = self.leaves
-        nodes = inner.children(raw, path, 2) if isinstance(raw, list) else (inner.node(raw, path, 2),)
+        nodes = inner.children(value, 2) if isinstance(value.raw, list) else (inner.node(value, 2),)
         self.leaves = inner.leaves
-        is_group = not isinstance(raw, list) and isinstance(nodes[0], Group)
+        is_group = not isinstance(value.raw, list) and isinstance(nodes[0], Group)
         return cast(Group, nodes[0]) if is_group else Group("AND", nodes)
 
-    def channel(self, node: Mapping[str, Any], path: str) -> Leaf:
+    def channel(self, node: JsonValue) -> Leaf:
         channel, status = node.get("channel"), node.get("status", "OPTED_IN")
         channels = [choice.upper() for choice in Consent.Channel.values]
         statuses = [*(choice.upper() for choice in Consent.Status.values), "UNKNOWN"]
-        if not isinstance(channel, str) or channel.upper() not in channels:
-            raise InvalidCondition(_at(path, "channel"), f"The channel must be one of {', '.join(channels)}.")
-        if not isinstance(status, str) or status.upper() not in statuses:
-            raise InvalidCondition(_at(path, "status"), f"The status must be one of {', '.join(statuses)}.")
-        return ChannelLeaf(channel.lower(), None if status.upper() == "UNKNOWN" else status.lower())
+        if not isinstance(channel.raw, str) or channel.raw.upper() not in channels:
+            channel.fail(f"The channel must be one of {', '.join(channels)}.")
+        if not isinstance(status.raw, str) or status.raw.upper() not in statuses:
+            status.fail(f"The status must be one of {', '.join(statuses)}.")
+        is_unknown = status.raw.upper() == "UNKNOWN"
+        return ChannelLeaf(channel.raw.lower(), None if is_unknown else status.raw.lower())
 
-    def tag(self, node: Mapping[str, Any], path: str) -> Leaf:
+    def tag(self, node: JsonValue) -> Leaf:
         operator = node.get("operator", "has")
-        if operator not in ("has", "not_has"):
-            raise InvalidCondition(_at(path, "operator"), "The operator must be has or not_has.")
-        return TagLeaf(_text(node.get("value"), _at(path, "value")), operator == "has")
+        if operator.raw not in ("has", "not_has"):
+            operator.fail("The operator must be has or not_has.")
+        return TagLeaf(node.get("value").text(MAX_TEXT), operator.raw == "has")
 
-    def company(self, node: Mapping[str, Any], path: str) -> Leaf:
-        name = _composed(node.get("field", ""))
+    def company(self, node: JsonValue) -> Leaf:
+        field = node.get("field", "")
+        name = _composed(field.raw)
         if name == "":
-            comparison = _comparison({"operator": "exists", **node}, path, "any")
+            comparison = _comparison(node.replace({"operator": "exists", **node.raw}), "any")
             if comparison.operator not in _EXISTENCE:
-                raise InvalidCondition(_at(path, "field"), "A field of the company is needed.")
+                field.fail("A field of the company is needed.")
             return CompanyLeaf("", comparison)
         if not isinstance(name, str) or (name not in COMPANY_FIELDS and not _is_path(name, "attributes.")):
             known = ", ".join(sorted(COMPANY_FIELDS))
-            raise InvalidCondition(_at(path, "field"), f'The field must be "attributes.…" or one of {known}.')
-        comparison = _comparison(node, path, "text" if name in COMPANY_FIELDS else "any")
+            field.fail(f'The field must be "attributes.…" or one of {known}.')
+        comparison = _comparison(node, "text" if name in COMPANY_FIELDS else "any")
         if comparison.depends_on_clock:
-            raise InvalidCondition(_at(path, "value"), "A company is compared with fixed moments only.")
+            node.get("value").fail("A company is compared with fixed moments only.")
         return CompanyLeaf(name, comparison)
 
-    def segment(self, node: Mapping[str, Any], path: str) -> Leaf:
-        operator = node.get("operator", "in")
-        if operator not in ("in", "not_in"):
-            raise InvalidCondition(_at(path, "operator"), "The operator must be in or not_in.")
-        segment_id = parse_uuid(node.get("segmentId"))
-        if segment_id is None:
-            raise InvalidCondition(_at(path, "segmentId"), "The id of a segment is needed.")
-        return SegmentLeaf(segment_id, operator == "in")
+    def segment(self, node: JsonValue) -> Leaf:
+        operator, segment_id = node.get("operator", "in"), node.get("segmentId")
+        if operator.raw not in ("in", "not_in"):
+            operator.fail("The operator must be in or not_in.")
+        if (target := parse_uuid(segment_id.raw)) is None:
+            segment_id.fail("The id of a segment is needed.")
+        return SegmentLeaf(target, operator.raw == "in")
 
 
 _COMPARES = frozenset({"field", "operator", "value", "whenMissing"})
-_LEAVES: dict[str, tuple[Callable[[_RuleParser, Mapping[str, Any], str], Leaf], frozenset[str]]] = {
+_LEAVES: dict[str, tuple[Callable[[_RuleParser, JsonValue], Leaf], frozenset[str]]] = {
     "property": (_RuleParser.property, _COMPARES),
     "attribute": (_RuleParser.attribute, _COMPARES),
     "event": (
@@ -359,35 +351,37 @@ _LEAVES: dict[str, tuple[Callable[[_RuleParser, Mapping[str, Any], str], Leaf], 
 }
 
 
-def _comparison(node: Mapping[str, Any], path: str, kind: str) -> Comparison:
-    """Read operator, value and whenMissing against what is known of the values' kind."""
-    operator, value = node.get("operator"), node.get("value")
+def _comparison(node: JsonValue, kind: str) -> Comparison:
+    """Parse operator, value and whenMissing, for values of a kind."""
+    operator, value, when_missing = (
+        node.get("operator"),
+        node.get("value"),
+        node.get("whenMissing", False),
+    )
     allowed = _allowed(kind)
-    if not isinstance(operator, str) or operator not in allowed:
-        known = ", ".join(sorted(allowed))
-        raise InvalidCondition(_at(path, "operator"), f"The operator must be one of {known}.")
-    if (fault := _value_error(operator, value, kind)) is not None:
-        raise InvalidCondition(_at(path, "value"), fault)
-    when_missing = node.get("whenMissing", False)
-    if not isinstance(when_missing, bool):
-        raise InvalidCondition(_at(path, "whenMissing"), "Must be true or false.")
-    if "whenMissing" in node and operator not in _TAKES_MISSING:
-        known = ", ".join(sorted(_TAKES_MISSING))
-        raise InvalidCondition(_at(path, "whenMissing"), f"Only {known} take it.")
-    return Comparison(operator, tuple(value) if isinstance(value, list) else value, when_missing)
+    if not isinstance(operator.raw, str) or operator.raw not in allowed:
+        operator.fail(f"The operator must be one of {', '.join(sorted(allowed))}.")
+    if (fault := _value_error(operator.raw, value.raw, kind)) is not None:
+        value.fail(fault)
+    takes_missing = when_missing.flag()
+    if "whenMissing" in node.raw and operator.raw not in _TAKES_MISSING:
+        when_missing.fail(f"Only {', '.join(sorted(_TAKES_MISSING))} take it.")
+    return Comparison(
+        operator.raw, tuple(value.raw) if isinstance(value.raw, list) else value.raw, takes_missing
+    )
 
 
-def _counted(node: Mapping[str, Any], path: str) -> Comparison:
-    """Read what a number of events is compared with; "at least one" if nothing is said."""
-    if "whenMissing" in node:
-        raise InvalidCondition(_at(path, "whenMissing"), "A count is never missing: none is zero.")
-    if "operator" not in node:
-        return _comparison({"value": 1, **node, "operator": "gte"}, path, "count")
-    operator = node["operator"]
+def _counted(node: JsonValue) -> Comparison:
+    """Parse what a number of events is compared with; "at least one" if there is no operator."""
+    if "whenMissing" in node.raw:
+        node.get("whenMissing").fail("A count is never missing: none is zero.")
+    if "operator" not in node.raw:
+        return _comparison(node.replace({"value": 1, **node.raw, "operator": "gte"}), "count")
+    operator = node.raw["operator"]
     if isinstance(operator, str) and operator in _EXISTENCE:
-        _comparison(node, path, "any")
+        _comparison(node, "any")
         return Comparison("gte", 1) if operator == "exists" else Comparison("eq", 0)
-    return _comparison(node, path, "count")
+    return _comparison(node, "count")
 
 
 def _allowed(kind: str) -> frozenset[str]:
@@ -409,7 +403,7 @@ def _value_error(operator: str, value: object, kind: str) -> str | None:
         return None
     if (fault := value_error(operator, value)) is not None:
         return fault
-    if operator not in _EXISTENCE and not all(_is_of_kind(one, kind) for one in _items(value)):
+    if operator not in _EXISTENCE and not all(_is_of_kind(item, kind) for item in _items(value)):
         return _EXPECTED[kind]
     if operator == "between" and cast(list[Any], value)[0] > cast(list[Any], value)[1]:
         return "The range must not end before it begins."
@@ -439,39 +433,30 @@ _EXPECTED = {
 }
 
 
-def _window(raw: object, path: str) -> Window:
-    if raw is None:
+def _window(value: JsonValue) -> Window:
+    if value.raw is None:
         return None
-    if isinstance(raw, str):
-        length = parse_duration(raw)
-        if length is None or length <= timedelta() or raw[0] == "+":
-            raise InvalidCondition(
-                path, f'The window must be such as "7d", "24h" or "4w", up to {LONGEST.days}d.'
-            )
+    if isinstance(value.raw, str):
+        length = parse_duration(value.raw)
+        if length is None or length <= timedelta() or value.raw[0] == "+":
+            value.fail(f'The window must be such as "7d", "24h" or "4w", up to {LONGEST.days}d.')
         return RelativeWindow(length)
-    window = _object(raw, path)
-    _refuse_unknown(window, {"from", "to"}, path)
-    start, end = (_moment(window.get(key), _at(path, key)) for key in ("from", "to"))
+    value.as_object({"from", "to"})
+    start, end = _moment(value.get("from")), _moment(value.get("to"))
     if start is None and end is None:
-        raise InvalidCondition(path, "The window needs from or to.")
+        value.fail("The window needs from or to.")
     if start is not None and end is not None and start >= end:
-        raise InvalidCondition(_at(path, "to"), "The window must end after it begins.")
+        value.get("to").fail("The window must end after it begins.")
     return AbsoluteWindow(start, end)
 
 
-def _moment(raw: object, path: str) -> datetime | None:
-    if raw is None:
+def _moment(value: JsonValue) -> datetime | None:
+    if value.raw is None:
         return None
-    moment = parse_moment(raw)
+    moment = parse_moment(value.raw)
     if not isinstance(moment, datetime):
-        raise InvalidCondition(path, "Must be a date or a date-time.")
+        value.fail("Must be a date or a date-time.")
     return moment
-
-
-def _text(raw: object, path: str) -> str:
-    if not isinstance(raw, str) or not 0 < len(raw.strip()) <= MAX_TEXT:
-        raise InvalidCondition(path, f"Must be a text of 1 to {MAX_TEXT} characters.")
-    return composed(raw.strip())
 
 
 def _composed(raw: Any) -> Any:
@@ -485,12 +470,6 @@ def _is_path(name: object, prefix: str) -> bool:
         and len(name) <= 1024
         and all(name.removeprefix(prefix).split("."))
     )
-
-
-def _object(raw: object, path: str) -> Mapping[str, Any]:
-    if not isinstance(raw, dict):
-        raise InvalidCondition(path, "Must be an object.")
-    return raw
 
 
 def validate_storable(rule: object) -> None:
@@ -522,11 +501,6 @@ def _storage_error(value: object) -> str | None:
 
 def _is_storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _refuse_unknown(node: Mapping[str, Any], known: set[str] | frozenset[str], path: str) -> None:
-    if unknown := sorted(set(node) - known):
-        raise InvalidCondition(_at(path, unknown[0]), "This key is not known.")
 
 
 def _at(path: str, key: str) -> str:

@@ -302,7 +302,8 @@ def _webhook(data: JsonValue, context: RuleContext) -> Step:
     if not isinstance(body.raw, str):
         body.fail("Must be a text: a template of JSON.")
     # An empty value of any type means no headers.
-    headers = JsonValue(data.raw.get("headers") or {}, f"{data.path}.headers", data.error).as_object()
+    headers = data.get("headers")
+    headers = headers.replace(headers.raw or {}).as_object()
     for name in headers.raw:
         header = headers.get(name)
         if not _HEADER.fullmatch(name) or name.lower().startswith(RESERVED_HEADERS):
