@@ -34,7 +34,8 @@ TRANSPORT_ALIASES["pgmq"] = "config.runtime.broker:Transport"
 app = Celery("headrace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 require_settings()
-# Celery would hang up after each task: the next one would pay for a new connection, on which nothing is planned yet.
+# Celery would hang up after each task: the next one would pay for a new connection, on which nothing is
+# planned yet.
 app.conf["CELERY_DB_REUSE_MAX"] = TASKS_PER_CONNECTION = 1_000
 app.autodiscover_tasks()
 

@@ -51,8 +51,8 @@ def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
 def _respond(environ: Environ, start_response: Any) -> Iterable[bytes]:
     """Hand the request to Django once its body has arrived, and return the whole response.
 
-    So a slow reader holds no thread. Only a response too large for memory is streamed, from a file and without a
-    database connection.
+    So a slow reader holds no thread. Only a response too large for memory is streamed, from a file and
+    without a database connection.
     """
     request_id = assign_request_id(environ)
 

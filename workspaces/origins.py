@@ -1,4 +1,4 @@
-"""Origins: the sites whose pages may do something from a browser."""
+"""Browser origins that a workspace allows: parsing and normalising."""
 
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class InvalidOrigin(ValueError):
-    """A text names no origin; `text` has it."""
+    """The text is not an origin."""
 
     def __init__(self, text: object) -> None:
         super().__init__(f'"{text}" is no origin, such as "https://shop.example"')
@@ -16,18 +16,18 @@ class InvalidOrigin(ValueError):
 
 
 def parse_origins(texts: Iterable[object]) -> list[str]:
-    """Return origins as browsers send them, each once. Raises NotAnOrigin."""
+    """Return origins as browsers send them, without duplicates. Raises InvalidOrigin."""
     return list(dict.fromkeys(map(parse_origin, texts)))
 
 
 def parse_origin(text: object) -> str:
-    """Return an origin as browsers send it: scheme, host, and a port that is not the scheme's. Raises NotAnOrigin."""
+    """Return scheme, host and any non-default port, as browsers send them. Raises InvalidOrigin."""
     if not isinstance(text, str) or not text.isprintable() or " " in text.strip():
         raise InvalidOrigin(text)
     try:
         parts = urlsplit(text.strip())
         port, host = parts.port, parts.hostname
-        # What is not ASCII, browsers send in its other spelling.
+        # Browsers send international hosts in ASCII (IDNA).
         host = host and host.encode("idna").decode() if host and not host.isascii() else host
     except ValueError as error:
         raise InvalidOrigin(text) from error

@@ -1,4 +1,4 @@
-"""Arrays of PostgreSQL as text: the driver spells them item by item, which takes up to sixty times as long."""
+"""PostgreSQL array literals, up to sixty times as fast as the driver's own rendering."""
 
 import re
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ import orjson
 
 
 def array(values: Iterable[Any]) -> str:
-    """Return `{...}` for a parameter that a statement casts: ids, moments, texts, finite numbers, or None, of a kind.
+    """Return `{...}` for a parameter that the statement casts: ids, datetimes, texts, finite numbers or None.
 
-    No decimals; of a moment's offset only hours and minutes count.
+    All of one type. No decimals; only hours and minutes of a datetime's offset count.
     """
     spelled = orjson.dumps(list(values)).decode()
     if "\\" in spelled:
@@ -18,7 +18,7 @@ def array(values: Iterable[Any]) -> str:
     return f"{{{spelled[1:-1]}}}"
 
 
-# JSON spells some characters by escapes that mean another one in an array: there they stand as they are.
+# JSON escapes that mean another character in an array literal are decoded.
 _ESCAPED: Final = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
 _KEPT: Final = ('\\"', "\\\\")
 

@@ -1,4 +1,4 @@
-"""Resumable background work in chunks, a transaction each; rows keep how far it has come."""
+"""Resumable background work in batches, one transaction each; rows store the progress."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -10,22 +10,22 @@ from django.db import close_old_connections, transaction
 logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 2_000
-"""Rows that one transaction moves, so that whoever waits for it waits for a part of a second."""
+"""Rows of one transaction: few enough that others wait for its locks for less than a second."""
 
 _Row = TypeVar("_Row")
 
 
 def deadline_in(at_most_seconds: float | None) -> float:
-    """Return the monotonic moment until which somebody goes on; None: for ever."""
+    """Return the deadline (monotonic seconds), that many seconds from now; None: infinite."""
     return float("inf") if at_most_seconds is None else monotonic() + at_most_seconds
 
 
 def process_batches(
     take_step: Callable[[], bool], deadline: float, *, between: Callable[[], None] | None = None
 ) -> bool:
-    """Take steps, each in a transaction, until there is none left. Returns whether that was in time.
+    """Run steps, each in a transaction, until none is left; return whether they ended before the deadline.
 
-    `between` is called after a step, with nothing held.
+    `between` is called after each step, outside a transaction.
     """
     while True:
         with transaction.atomic():
@@ -38,9 +38,9 @@ def process_batches(
 
 
 def process_all(rows: Iterable[_Row], finish: Callable[[_Row], bool]) -> str:
-    """Finish rows, one after the other. Returns "done", "nothing", or "more" where `finish` says that time is up.
+    """Finish rows one by one; return "done", "nothing", or "more" where `finish` ran out of time.
 
-    One that fails holds up no other; the first failure is raised in the end.
+    A row that fails does not stop the rest; the first error is raised at the end.
     """
     word, failure = "nothing", None
     for row in rows:
@@ -52,7 +52,7 @@ def process_all(rows: Iterable[_Row], finish: Callable[[_Row], bool]) -> str:
         except Exception as error:
             logger.warning("%s is left for the next time: %r", row, error)
             failure = failure or error
-            # What broke the connection, too, is not the next one's fault.
+            # A broken connection must not fail the next row.
             close_old_connections()
     if failure is not None:
         raise failure

@@ -1,10 +1,11 @@
-"""Database connections of a web process, lent to a request for as long as it uses the database.
+"""The pool of database connections of a web process, which requests check out while they use the database.
 
-The server has more threads than there are connections: most only wait, for bodies or for a group's commit. A request
-borrows a connection when it first asks for one, and whoever is about to wait gives it back.
+There are more threads than connections: most threads wait for bodies or for a group commit. A request checks
+a connection out at its first statement, and releases it before it waits for anything.
 
-No workspace and no route can hold all of them, so one that waits for a lock keeps no other from its answer, and some
-are for requests that record events. Who finds none waits for a few seconds and in a queue of bounded length.
+Neither a workspace nor a route can hold all connections, so that one that waits for locks does not block the
+rest; some are reserved for ingest requests. Without a free connection a request waits, briefly and in a
+bounded queue.
 """
 
 import threading
@@ -21,24 +22,21 @@ from config.observability.metrics.counters import Connections
 
 _ALIAS = "default"
 _IDLE_SECONDS = 5.0
-"""After which a connection is tested before it is lent: the database may have been restarted."""
+"""Idle time after which a connection is tested before use: the database may have restarted."""
 _TEST_SECONDS = 5.0
-"""For which the answer to that is waited for."""
+"""Most time to wait for the answer to that test."""
 PAGES = "pages"
-"""All pages together have a workspace's share of the connections."""
+"""All pages together count as one workspace."""
 
 
 class ConnectionCheckout:
-    """What one request has of the pool.
+    """One request's use of the pool; `route` and `workspace` each have a limited share of the connections."""
 
-    `route` is what it asks for, `workspace` who asks: both have a share of the connections.
-    """
-
-    # What is not said yet: a class's attributes cost nothing to give each.
+    # Defaults as class attributes: they cost nothing per request.
     route: Hashable = None
     workspace: Hashable = None
     key: tuple[Hashable, bool] | None = None
-    """What the request is counted as."""
+    """Workspace and kind under which the request is counted."""
     is_ingest = False
     connection: Any = None
     is_reserved = False
@@ -48,21 +46,21 @@ class ConnectionCheckout:
     line: Any = None
     waits = 0
     has_committed = False
-    """Whether the end of a transaction was asked for, whatever became of it."""
+    """Whether a COMMIT was sent, whatever became of it."""
 
     def is_lost(self) -> bool:
-        """Tell whether the connection that was borrowed last broke, or could not be made."""
+        """Tell whether the last connection broke, or could not be made."""
         if self.connection is None:
             return False
         line = self.connection.connection
         return line is None or line.closed or (self.line is not None and line is not self.line)
 
     def is_over(self) -> bool:
-        """Tell whether its time with the database is over."""
+        """Tell whether the request's time with the database is over."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def is_untouched_by_database(self) -> bool:
-        """Tell whether the database has answered nothing at all: the very first statement met a lost connection."""
+        """Tell whether the database answered nothing: the first statement met a lost connection."""
         made = getattr(self.connection, "line", None)
         waits = self.line.waits - self.waits if self.line is not None else 0
         if made is not None and made is not self.line:
@@ -71,12 +69,12 @@ class ConnectionCheckout:
 
 
 class ConnectionPool:
-    """Lends a fixed number of connections to the threads that handle requests.
+    """A fixed number of connections for the threads that handle requests.
 
-    `size` of them are for all, `ingest` more for requests that record events, which may have the others, too. A
-    workspace holds at most `share` of those for all, and a route all but one. A request waits `wait_seconds` at most
-    for one, `most_waiting` requests at a time, and keeps none beyond `request_seconds` after it asked for the first.
-    Of a workspace there are `most_of_workspace` requests at a time that record events, and as many others.
+    `size` connections are for all requests, `ingest` more only for those that record events. A workspace
+    holds at most `share` of the former, a route all but one. A request waits at most `wait_seconds`, among
+    `most_waiting` requests, and keeps no connection beyond `request_seconds` after its first. A workspace has
+    at most `most_of_workspace` ingest requests at a time, and as many of any other kind.
     """
 
     def __init__(
@@ -92,12 +90,12 @@ class ConnectionPool:
     ) -> None:
         self._make = connections.create_connection
         self._lock = threading.Lock()
-        # The last one used comes first: its statements are prepared, and the others may stay unconnected.
+        # Last in, first out: its statements are prepared, and unneeded connections stay closed.
         self._free = [self._new() for _ in range(size)]
         self._reserved = [self._new() for _ in range(ingest)]
         self._share = share or size
         self._share_of_route = max(size - 1, 1)
-        # Of who holds none there is no count: there are many workspaces.
+        # Keys are removed at 0: there are many workspaces.
         self._held: dict[Hashable, int] = {}
         self._present: dict[tuple[Hashable, bool], int] = {}
         self._most_of_workspace = most_of_workspace
@@ -107,11 +105,11 @@ class ConnectionPool:
         self._request_seconds = request_seconds
         self._slots = size + ingest
         self._waits = self._refusals = 0
-        # Django asks it for the connection of a thread that has none.
+        # Django calls this for a thread without a connection.
         connections.create_connection = self._create  # type: ignore[method-assign]
 
     def begin(self, *, deadline: float | None = None) -> ConnectionCheckout:
-        """Let this thread borrow while it handles a request, until `end`; `deadline`: of one that is begun again."""
+        """Open this thread's checkout until `end`; `deadline` is that of a request that is repeated."""
         checkout = _thread.checkout = ConnectionCheckout()
         if deadline is not None:
             checkout.deadline = deadline
@@ -119,11 +117,11 @@ class ConnectionPool:
         return checkout
 
     def end(self) -> None:
-        """Take back what this thread has borrowed; it borrows no more."""
+        """Close this thread's checkout and return its connection to the pool."""
         checkout: ConnectionCheckout = _thread.checkout
         if checkout.connection is not None:
             if checkout.connection.in_atomic_block:
-                # Nobody else is to go on in a transaction that was left open.
+                # A transaction that was left open must not continue in another request.
                 checkout.connection.close()
                 checkout.connection, _ = self._new()
             self.release_connection()
@@ -136,7 +134,7 @@ class ConnectionPool:
         _thread.pool = _thread.checkout = None
 
     def release_connection(self) -> None:
-        """Return the connection that this thread has borrowed, if any; the next use borrows again.
+        """Return this thread's connection to the pool; its next statement checks one out again.
 
         Inside a transaction nothing happens.
         """
@@ -160,7 +158,7 @@ class ConnectionPool:
         checkout.held = ()
 
     def belongs_to(self, workspace: Hashable) -> None:
-        """Say whose the request is, once. One that is over its workspace's share gives its connection back at once.
+        """Assign the request to its workspace, once; beyond the workspace's share its connection is released.
 
         Raises Overloaded where the workspace has as many requests as it may.
         """
@@ -184,7 +182,7 @@ class ConnectionPool:
         self.release_connection()
 
     def close(self) -> None:
-        """Close the connections that nobody has borrowed."""
+        """Close the connections that are not checked out."""
         with self._lock:
             free, self._free[:], self._reserved[:] = [*self._free, *self._reserved], [], []
         for connection, _ in free:
@@ -192,11 +190,11 @@ class ConnectionPool:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for a connection."""
+        """Return the number of requests that wait for a connection."""
         return len(self._waiting)
 
     def state(self) -> Connections:
-        """Return how many connections there are, are lent and are waited for; how often was waited and refused."""
+        """Return the numbers of connections, of those in use, and of waits and refusals."""
         with self._lock:
             lent = self._slots - len(self._free) - len(self._reserved)
             return Connections(self._slots, lent, len(self._waiting), self._waits, self._refusals)
@@ -232,7 +230,7 @@ class ConnectionPool:
         return connection
 
     def _checked_line(self, connection: Any, used_at: float) -> Any:
-        """Return the line of a connection that may be used; None: it is to be made."""
+        """Return the driver's connection if it is sound; None: a new one is to be made."""
         if connection.connection is None:
             return None
         now = time.monotonic()
@@ -265,7 +263,7 @@ class ConnectionPool:
             return waiter.taken
 
     def _take(self, checkout: ConnectionCheckout) -> tuple[Any, float] | None:
-        """Take a connection that the request may have; None where there is none. Under the lock."""
+        """Take a free connection that the request may have, else None. The caller holds the lock."""
         if checkout.is_ingest and self._reserved:
             checkout.is_reserved = True
             return self._reserved.pop()
@@ -283,7 +281,7 @@ class ConnectionPool:
         return self._free.pop()
 
     def _serve_waiters(self) -> None:
-        """Hand what is free to those who wait, the first who may have it. Under the lock."""
+        """Give free connections to the first waiters that may have them. The caller holds the lock."""
         for waiter in list(self._waiting):
             waiter.taken = self._take(waiter.checkout)
             if waiter.taken is not None:
@@ -305,13 +303,13 @@ class _Waiter:
 
 
 def release_connection() -> None:
-    """Return this thread's connection before it waits for others; outside a web request nothing happens."""
+    """Release this thread's connection before it waits; outside a web request it does nothing."""
     if _thread.pool is not None:
         _thread.pool.release_connection()
 
 
 def is_for(route: Hashable, *, is_ingest: bool = False) -> None:
-    """Say what this thread's request asks for; outside a web request nothing happens."""
+    """Set the route of this thread's request; outside a web request it does nothing."""
     checkout = _thread.checkout
     if checkout is not None:
         checkout.route = route
@@ -319,13 +317,13 @@ def is_for(route: Hashable, *, is_ingest: bool = False) -> None:
 
 
 def belongs_to(workspace: Hashable) -> None:
-    """Say whose this thread's request is; outside a web request nothing happens."""
+    """Set the workspace of this thread's request; outside a web request it does nothing."""
     if _thread.pool is not None:
         _thread.pool.belongs_to(workspace)
 
 
 class _Thread(threading.local):
-    """What a thread has while it handles a request."""
+    """The pool and checkout of a thread that handles a request."""
 
     pool: ConnectionPool | None = None
     checkout: Any = None

@@ -7,11 +7,11 @@ import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 MAX_ERROR_LENGTH: Final = 10_000
-"""Characters of a failure that a row keeps."""
+"""Longest error text that a row stores, in characters."""
 
 
 class Fault(StrEnum):
-    """Why the database did not do what it was asked, where the same may well succeed later."""
+    """A temporary reason why the database failed: the same statement may succeed later."""
 
     NO_SPACE = "no space"
     READ_ONLY = "read-only"
@@ -48,7 +48,7 @@ _BY_CLASS = {
     "57": Fault.STARTING,  # operator intervention
     "58": Fault.SYSTEM,  # system error, as an I/O error
 }
-# What refuses a connection has no SQLSTATE for a client of libpq. In other languages it is `LOST`, and no worse.
+# Refused connections have no SQLSTATE in libpq. Messages in other languages count as `LOST`.
 _BY_WORDS = (
     ("too many clients", Fault.TOO_MANY_CONNECTIONS),
     ("too many connections", Fault.TOO_MANY_CONNECTIONS),
@@ -63,7 +63,7 @@ _PASSING = frozenset(Fault) - {Fault.STATEMENT_TIMEOUT}
 
 
 def classify_database_error(error: BaseException | None) -> Fault | None:
-    """Return why the database did not do it; None: what was asked is at fault, or it was not the database."""
+    """Return the temporary reason for an error; None: the statement is at fault, or not the database."""
     if error is None:
         return None
     if not isinstance(error, psycopg.Error):
@@ -81,12 +81,12 @@ def classify_database_error(error: BaseException | None) -> Fault | None:
 
 
 def is_unattributable(error: BaseException) -> bool:
-    """Tell whether it passes by itself, whatever was asked: of a statement that took too long nobody can say that."""
+    """Tell whether an error is temporary whatever the statement; a slow statement may be slow by itself."""
     return classify_database_error(error) in _PASSING
 
 
 def storable_text(value: object, max_length: int | None = None) -> str:
-    """Return a value as text that PostgreSQL accepts: no NUL, no lone surrogate, at most `max_length` characters."""
+    """Return a value as text that PostgreSQL accepts: no NUL or lone surrogate, at most `max_length` long."""
     return str(value).replace("\x00", "").encode(errors="replace").decode()[:max_length]
 
 

@@ -1,4 +1,4 @@
-"""Fields of models."""
+"""Model fields: names in NFC, and JSON whose numbers survive storage."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -18,45 +18,45 @@ else:  # not generic when it runs
 
 
 class NameField(_CharField):
-    """A name, in NFC where it is saved and where it is looked for."""
+    """A name, normalised to NFC when it is saved or looked up."""
 
     def to_python(self, value: Any) -> Any:
-        """Return the name as it is stored."""
+        """Return the name in NFC."""
         name = super().to_python(value)
         return composed(name) if isinstance(name, str) else name
 
     def get_prep_value(self, value: Any) -> Any:
-        """Return the name as the database has it."""
+        """Return the name in NFC, for the database."""
         name = super().get_prep_value(value)
         return composed(name) if isinstance(name, str) else name
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """Let the instance have the name that is stored."""
+        """Normalise the instance's value, too."""
         name = self.to_python(super().pre_save(model_instance, add))
         setattr(model_instance, self.attname, name)
         return name
 
     def deconstruct(self) -> Any:
-        """Return what makes the column; how it is spelled is of no concern to migrations."""
+        """Return a CharField: migrations need not know of the normalisation."""
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.CharField", args, kwargs
 
 
 class JSONField(models.JSONField):
-    """JSON that is read as it was taken in: the database spells the number 1e30 as an integer of 31 digits."""
+    """JSON read back with the same numbers: the database writes 1e30 as an integer of 31 digits."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "decoder": _Decoder})
 
     def deconstruct(self) -> Any:
-        """Return what makes the column; how it is read is of no concern to migrations."""
+        """Return a JSONField: migrations need not know how it is read."""
         name, _, args, kwargs = super().deconstruct()
         del kwargs["decoder"]
         return name, "django.db.models.JSONField", args, kwargs
 
 
 def loads(text: str) -> Any:
-    """Return JSON from the database as such a field reads it."""
+    """Parse JSON from the database; integers beyond 64 bits become floats."""
     return json.loads(text, cls=_Decoder)
 
 

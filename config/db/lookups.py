@@ -1,4 +1,4 @@
-"""Long lists of values are bound as one array: a statement has room for 65,535 parameters."""
+"""Bind long `__in` lists as one array: a statement has room for 65,535 parameters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from django.db.models.lookups import In
 from config.db.arrays import array
 
 MOST_PARAMETERS: Final = 100
-"""Shorter lists are written out, so that the planner sees how many values there are."""
+"""Shorter lists stay parameters, so that the planner sees how many values there are."""
 
 
 class _BindAsArray:
-    """Makes `x IN (1, 2, …)` of a long list `x = ANY(array)`."""
+    """Turn `x IN (1, 2, …)` with a long list into `x = ANY(array)`."""
 
     def process_rhs(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         sql, parameters = super().process_rhs(compiler, connection)  # type: ignore[misc]  # a mixin of lookups
         number = len(parameters)
-        # Subqueries, and expressions among the values, have a text of their own.
+        # Subqueries and expressions among the values are left as they are.
         if number > MOST_PARAMETERS and sql == f"({', '.join(['%s'] * number)})":
             return "ANY(%s)", [list(parameters)]
         return sql, parameters
@@ -35,29 +35,29 @@ class AnyOfArray(_BindAsArray, In):
 
 
 class RelatedAnyOfArray(_BindAsArray, RelatedIn):
-    """`__in` of what a field points to."""
+    """`__in` of a relation."""
 
 
 def any_of(column: str, values: Iterable[Any]) -> AnyOf:
-    """Return the condition that a column is one of some values, however many: the statement stays the same."""
+    """Return the condition `column = ANY(values)`, whose SQL is the same for any number of values."""
     return AnyOf(F(column), list(values))
 
 
 class AnyOf(Lookup):
-    """Whether a column is in an array. `__in` has another text for each number of values, which is prepared anew."""
+    """`column = ANY(array)`: unlike `__in` it is prepared once for any number of values."""
 
     lookup_name = "any_of"
     prepare_rhs = False
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
-        """Return the condition."""
+        """Return the SQL and its parameters."""
         text, parameters = self.process_lhs(compiler, connection)
-        # Of the type at any length or precision: a cast to the column's own would cut the values to it.
+        # Without length or precision: a cast to the column's own type would truncate the values.
         kind, *_ = self.lhs.output_field.db_type(connection).partition("(")
         return f"{text} = ANY (%s::{kind}[])", (*parameters, array(self.rhs))
 
 
 def register() -> None:
-    """Have every `__in` of every model bind its values so."""
+    """Install these look-ups for every model."""
     Field.register_lookup(AnyOfArray)
     ForeignObject.register_lookup(RelatedAnyOfArray)

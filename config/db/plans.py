@@ -1,4 +1,4 @@
-"""How PostgreSQL plans a statement."""
+"""Choose between custom and generic plans, and other planner settings, for a block of statements."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from django.db import connection
 
 @contextmanager
 def force_custom_plan() -> Iterator[None]:
-    """Let the statements of the block, or of the function that this decorates, be planned for their values.
+    """Plan the statements of the block (or decorated function) for their values: a custom plan.
 
-    A statement that was prepared may be planned once for all values: good where they cost alike, but the usual
-    contact's ten events are best sorted, a contact with a million best read in order until the page is full.
+    A prepared statement may get a generic plan, good where all values cost alike. But ten events of a contact
+    are best sorted, a million best read in order until the page is full.
     """
     connection.ensure_connection()
     driver = connection.connection
@@ -24,14 +24,14 @@ def force_custom_plan() -> Iterator[None]:
 
 
 _PREPARED = 300
-"""Statements that a connection keeps ready."""
+"""Statements that a connection keeps prepared."""
 
 
 @contextmanager
 def force_generic_plan() -> Iterator[None]:
-    """Have the statements of the block planned once for all values, in a transaction.
+    """Plan the statements of the block once for all values, a generic plan; in a transaction.
 
-    For chains of look-ups by key: they cost alike whatever the values, and to plan one takes longer than to run it.
+    For chains of look-ups by key: all values cost alike, and planning takes longer than running.
     """
     keep_more_prepared()
     with connection.cursor() as cursor:
@@ -43,10 +43,9 @@ def force_generic_plan() -> Iterator[None]:
 
 @contextmanager
 def hashed_lists() -> Iterator[None]:
-    """Have `NOT IN (SELECT …)` in the block look each value up by a hash, however long the list is thought to be.
+    """Hash the list of `NOT IN (SELECT …)` in the block, whatever its estimated size; in a transaction.
 
-    In a transaction. Else a list of which the planner knows nothing, or of more than `work_mem` has room for, is read
-    once for each row.
+    Otherwise a list of unknown size, or beyond `work_mem`, is read once for each row.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL hash_mem_multiplier = 1000")
@@ -56,7 +55,7 @@ def hashed_lists() -> Iterator[None]:
 
 
 def keep_more_prepared() -> None:
-    """Have the connection keep as many statements ready as such chains need."""
+    """Let the connection keep as many prepared statements as such chains need."""
     connection.ensure_connection()
     driver = connection.connection
     driver.prepared_max = max(driver.prepared_max or 0, _PREPARED)

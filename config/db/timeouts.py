@@ -55,7 +55,7 @@ class Timeouts:
 
 
 _LOCK_SHARE = 0.9
-"""Most of a statement's time that waiting for a lock may take, so that it is not mistaken for a slow statement."""
+"""Share of a statement's limit that waiting for a lock may take: or it would look like a slow statement."""
 
 
 def timeouts_from_environment() -> dict[Work, Timeouts]:

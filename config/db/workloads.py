@@ -1,4 +1,4 @@
-"""What the connections of a process, or of one of its threads, are for."""
+"""Set the kind of work, and so the database time limits, of a process or thread."""
 
 from django.db import connections
 
@@ -6,10 +6,10 @@ from config.db.timeouts import Work
 
 
 def use_in_process(work: Work) -> None:
-    """Say what the connections that this process makes from now on are for."""
+    """Set the kind of work of the connections that this process makes from now on."""
     connections.settings["default"]["WORK"] = work
 
 
 def use_in_thread(work: Work) -> None:
-    """Say what the connections that this thread makes from now on are for."""
+    """Set the kind of work of the connections that this thread makes from now on."""
     connections["default"].work = work  # type: ignore[attr-defined]  # of our backend

@@ -28,8 +28,9 @@ _LONGEST_PATH = 300
 class ApiMiddleware:
     """Answers what a view of the API answers; the middleware after this is for pages.
 
-    A view that wants a session opens one, see `workspaces.authentication.sessions`. Requests for another host, or that are to come
-    by HTTPS, go on to Django's middleware, which refuses them; every answer has the headers that it would add.
+    A view that wants a session opens one, see `workspaces.authentication.sessions`. Requests for another
+    host, or that are to come by HTTPS, go on to Django's middleware, which refuses them; every answer has the
+    headers that it would add.
     """
 
     def __init__(self, get_response: Handler) -> None:
@@ -65,7 +66,8 @@ class ApiMiddleware:
                 request.get_host()
             except DisallowedHost:
                 return False
-            # Django allows any number of digits as the port, and where subdomains are ours a name of any length.
+            # Django allows any number of digits as the port, and where subdomains are ours a name of any
+            # length.
             if host is not None and len(host) <= _LONGEST_HOST and len(self._hosts) < _MOST_HOSTS:
                 self._hosts.add(host)
         return self._security.process_request(request) is None

@@ -99,8 +99,8 @@ class _PendingBody:
 class _BodyWatcher:
     """Ends connections whose bodies are overdue; its thread runs only while a body is awaited.
 
-    Beyond `settings.SLOW_BODIES` slow bodies the excess is overdue at once: first those of the address that has
-    the most_bytes, the longest awaited first.
+    Beyond `settings.SLOW_BODIES` slow bodies the excess is overdue at once: first those of the address that
+    has the most_bytes, the longest awaited first.
     """
 
     def __init__(self) -> None:

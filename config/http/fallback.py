@@ -36,8 +36,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 class ErrorMiddleware:
     """Answers what a page refuses by raising it, and is no fault of ours.
 
-    A body that cannot be read, of a client that is gone, say; one who tries too often, to sign in, say; and what the
-    database could not do now.
+    A body that cannot be read, of a client that is gone, say; one who tries too often, to sign in, say; and
+    what the database could not do now.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

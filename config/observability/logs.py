@@ -1,8 +1,8 @@
-"""How the log looks: what is refused is a line, what we broke has its traceback; nobody's data is in either.
+"""Log formatters that redact personal data; refused requests take one line, unexpected errors a traceback.
 
-Whoever logs an error logs what it says, and libraries put into that what they were given: so values in quotes, e-mail
-addresses, the details of PostgreSQL's errors, and of addresses all but the host are left out. A traceback has no
-values of variables, and of a request's path it is the route that is shown.
+Messages of libraries quote what they were given. So quoted values, e-mail addresses, PostgreSQL's error
+details, and all of a URL but its host are left out. Tracebacks show no values, request paths only the words
+of routes.
 """
 
 import copy
@@ -29,18 +29,18 @@ _UNAVAILABLE = 503
 _LINE_BREAKS = {ord("\n"): "\\n", ord("\r"): "\\r"}
 _LEFT_OUT = "…"
 _LONGEST = 4_000
-"""Characters that are shown of what an error says."""
+"""Longest error message that is shown, in characters."""
 _QUOTE = re.compile("[\"'“]")
 _PARAMETER = re.compile(r"<[^>]*>|\(\?P[^)]*\)")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-# Texts of clients are among what these look through: none may begin anew at each character of a long run.
+# Clients' texts are searched, too: no pattern may backtrack over a long run.
 _DETAIL = re.compile(r"(?<!\s)\s*\b(?:DETAIL|CONTEXT|QUERY|LINE \d+): .*?(?=\n?HINT: |\Z)", re.DOTALL)
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}://)(?:[^\s/@'\"]*@)?([^\s/?#'\"]*)[^\s'\"]*", re.IGNORECASE)
 _URL_PATH = re.compile(r"(\burl: )\S+")
 _IN_EMAIL = r"[^\s@<>\"'(),;:=\[\]{}]"
 _EMAIL = re.compile(rf"(?<!{_IN_EMAIL}){_IN_EMAIL}+@{_IN_EMAIL}+")
-# What PostgreSQL and Django put in quotes without it being a value: names of ours.
+# Quoted names of tables, settings and the like are no data, and stay.
 _QUOTED = re.compile(
     r"(?P<kept>\b(?:constraint|relation|column|table|index|function|type|schema|database|role|user|partition|lock"
     r"|module|attribute|object|argument|model|parameter|setting|codec|task) "
@@ -51,14 +51,14 @@ _QUOTED = re.compile(
 
 
 class LineFormatter(logging.Formatter):
-    """Writes a refused request on one line, whatever the client put into it."""
+    """Format a record as one line; unexpected errors add their traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line, and the traceback of a fault of ours."""
+        """Return the redacted line, and the traceback of an unexpected error."""
         return super().format(_redacted(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
-        """Return the line; a path, say, may hold line breaks."""
+        """Return the line with the request id, and with line breaks escaped."""
         follows_from = request_id.get()
         mark = f"[{follows_from}] " if follows_from else ""
         record.message = mark + without_values(record.message)
@@ -68,7 +68,7 @@ class LineFormatter(logging.Formatter):
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
     ) -> str:
-        """Return the traceback, with what the errors say but for values."""
+        """Return the traceback with redacted messages."""
         if ei[1] is None:
             return ""
         formatted = traceback.TracebackException.from_exception(ei[1])
@@ -77,10 +77,10 @@ class LineFormatter(logging.Formatter):
 
 
 class JSONFormatter(LineFormatter):
-    """Writes each record as an object on a line of its own."""
+    """Format a record as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the JSON line."""
         shown = _redacted(record)
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -103,7 +103,7 @@ class JSONFormatter(LineFormatter):
 
 
 def without_values(text: str) -> str:
-    """Return a text of the log without addresses of persons, secrets in addresses, and PostgreSQL's details."""
+    """Return text without e-mail addresses, credentials in URLs, and PostgreSQL's details."""
     text = _DETAIL.sub("", text)
     text = _ADDRESS.sub(_only_host, text)
     text = _URL_PATH.sub(rf"\1{_LEFT_OUT}", text)
@@ -111,34 +111,34 @@ def without_values(text: str) -> str:
 
 
 def redacted_message(error: BaseException | str) -> str:
-    """Return what an error says, without the values that it quotes."""
+    """Return an error's message without the values that it quotes."""
     text = _DETAIL.sub("", str(error))
     if len(text) > _LONGEST:
-        # What is cut may end within a quoted value.
+        # The cut may be within a quoted value.
         text = _QUOTED.sub(_LEFT_OUT, text[:_LONGEST].rpartition(" ")[0])
         text = _QUOTE.split(text, maxsplit=1)[0] + _LEFT_OUT
     return without_values(_QUOTED.sub(lambda found: found["kept"] or _LEFT_OUT, text))
 
 
 def redacted_path(path: str) -> str:
-    """Return a request's path with what is not of any route left out, but for numbers and UUIDs."""
+    """Return a request path with only words of routes, numbers and UUIDs."""
     words = _words(get_resolver())
-    return "/".join(one if one in words or _is_id(one) else _LEFT_OUT for one in path.split("/"))
+    return "/".join(part if part in words or _is_id(part) else _LEFT_OUT for part in path.split("/"))
 
 
 @cache
 def _words(resolver: URLResolver) -> frozenset[str]:
-    """Return what stands between the slashes of routes and is no parameter."""
+    """Return the words of all routes, without their parameters."""
     found = {""}
-    for one in resolver.url_patterns:
-        found.update(_WORD.findall(_PARAMETER.sub("", str(one.pattern))))
-        if isinstance(one, URLResolver):
-            found |= _words(one)
+    for pattern in resolver.url_patterns:
+        found.update(_WORD.findall(_PARAMETER.sub("", str(pattern.pattern))))
+        if isinstance(pattern, URLResolver):
+            found |= _words(pattern)
     return frozenset(found)
 
 
 class _RedactedError:
-    """An error as an argument of a line."""
+    """An error as an argument of a log message, redacted when formatted."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -151,18 +151,18 @@ class _RedactedError:
 
 
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:
-    """Return the record as it is shown."""
+    """Return a copy of the record, redacted."""
     shown = copy.copy(record)
     shown.exc_text = None
     if isinstance(record.args, Mapping):
-        # Celery's: what a task raised, as text.
+        # Celery passes a task's error as text.
         shown.args = {
             name: redacted_message(str(value)) if name == "exc" else value
             for name, value in record.args.items()
         }
     elif record.args:
         shown.args = tuple(
-            _RedactedError(one) if isinstance(one, BaseException) else one for one in record.args
+            _RedactedError(value) if isinstance(value, BaseException) else value for value in record.args
         )
     if record.name.startswith("django.security"):
         shown.msg, shown.args = redacted_message(record.getMessage()), ()
@@ -171,13 +171,13 @@ def _redacted(record: logging.LogRecord) -> logging.LogRecord:
         path = redacted_path(request.path)
         if path != request.path:
             shown.msg, shown.args = shown.getMessage().replace(request.path, path), ()
-    # Who is told to try again, under load say, is refused on purpose.
+    # A 503 under load is deliberate: no error.
     error = record.exc_info[1] if record.exc_info is not None else None
     status = getattr(record, "status_code", _FAULT)
     if isinstance(error, DomainError) or status < _FAULT:
         _describe_rejection(shown, request)
     elif status == _UNAVAILABLE and error is not None:
-        # Of a database that is away, say, it is of no use where that was noticed, and there may be thousands.
+        # A traceback for an unavailable database tells nothing, and there may be thousands.
         _describe_rejection(shown, request)
         why = f"{type(error).__name__}: {' '.join(redacted_message(error).split())}"
         shown.msg, shown.args = "%s: %s", (shown.getMessage(), why)
@@ -185,7 +185,7 @@ def _redacted(record: logging.LogRecord) -> logging.LogRecord:
 
 
 def _describe_rejection(record: logging.LogRecord, request: Any) -> None:
-    """Add the request that was refused, and drop the place in Django that refused it."""
+    """Add the refused request to the record, and drop the traceback."""
     record.exc_info = record.exc_text = record.stack_info = None
     if request is None:
         return

@@ -14,7 +14,7 @@ _is_well_formed = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 
 
 def assign_request_id(environ: dict[str, Any]) -> str:
-    """Set this thread's `request_id` to the client's X-Request-Id if well formed, else a new one; return it."""
+    """Set this thread's `request_id`, the client's X-Request-Id if well formed, else new; return it."""
     given = environ.get("HTTP_X_REQUEST_ID")
     assigned = given if given is not None and _is_well_formed(given) else f"{_prefix}{next(_numbers):x}"
     request_id.set(assigned)

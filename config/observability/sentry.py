@@ -1,7 +1,7 @@
-"""Faults go to Sentry, without anybody's data. Loaded where SENTRY_DSN is set.
+"""Report errors to Sentry without personal data. Loaded where SENTRY_DSN is set.
 
-What is logged as an error is what is told: of requests by Django, of tasks by Celery, of threads by themselves. The
-library's own ways into Django and Celery would add what it then has to be kept from sending, and cost each request.
+Whatever is logged as an error is reported. The library's integrations with Django and Celery are not used:
+they collect data that must not be sent, and cost each request time.
 """
 
 import logging
@@ -24,7 +24,7 @@ _DROPPED = ("user", "extra", "breadcrumbs", "modules", "request")
 
 
 def start() -> None:
-    """Have faults sent."""
+    """Begin to report errors."""
     integrations: list[Integration] = [
         AtexitIntegration(),
         DedupeIntegration(),
@@ -49,7 +49,7 @@ def start() -> None:
 
 
 def without_data(event: dict[str, Any], hint: dict[str, Any]) -> dict[str, Any]:
-    """Return what is sent of a fault."""
+    """Return the event with everything removed that may be personal data."""
     for name in _DROPPED:
         event.pop(name, None)
     if follows_from := request_id.get():
@@ -62,7 +62,7 @@ def without_data(event: dict[str, Any], hint: dict[str, Any]) -> dict[str, Any]:
         for frame in (error.get("stacktrace") or {}).get("frames", ()):
             frame.pop("vars", None)
     if entry := event.pop("logentry", None):
-        # With its arguments it would tell what was given; the message alone tells where it is from.
+        # The message without its arguments: they may be personal data.
         event["logentry"] = {"message": redacted_message(entry.get("message") or "")}
     contexts = event.get("contexts") or {}
     event["contexts"] = {name: contexts[name] for name in ("trace", "runtime") if name in contexts}

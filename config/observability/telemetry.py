@@ -1,4 +1,4 @@
-"""Sentry and OpenTelemetry: each is begun where its setting is given, and else not even loaded."""
+"""Start Sentry and OpenTelemetry where they are configured; otherwise they are not loaded."""
 
 from importlib import import_module
 from typing import Final
@@ -13,7 +13,7 @@ _OPENTELEMETRY: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "config.observability.tr
 
 
 def start() -> None:
-    """Begin what is wanted. Raises ImproperlyConfigured where its packages are missing."""
+    """Start what is configured. Raises ImproperlyConfigured where its packages are missing."""
     for setting, module, extra in (_SENTRY, _OPENTELEMETRY):
         is_for_programs = module == "config.observability.tracing"
         if getattr(settings, setting) and not (is_for_programs and PROGRAM == "command"):

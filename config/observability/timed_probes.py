@@ -15,7 +15,8 @@ Seen = TypeVar("Seen")
 class TimedProbe(Generic[Seen]):
     """Runs `check` in one thread, however many callers wait for it and however long it takes.
 
-    `otherwise` is the result where no answer came in time, `broken` where the check failed; `name` is for the log.
+    `otherwise` is the result where no answer came in time, `broken` where the check failed; `name` is for the
+    log.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Traces go to a collector of OpenTelemetry, from a request on to the tasks that follow, without anybody's data.
+"""Export traces of requests and the tasks that follow to OpenTelemetry, without personal data.
 
 Loaded where OTEL_EXPORTER_OTLP_ENDPOINT is set; the other variables of its specification hold too.
 """
@@ -21,9 +21,9 @@ from config.environment import env
 from config.observability.logs import redacted_message
 from config.observability.metrics import PROGRAM
 
-# No process waits for longer for a collector that is away, least of all one that is told to end.
+# Most time that a process waits for a collector that is away, also when it stops.
 SECONDS = 2
-# Of what the libraries tell; addresses, queries, headers and arguments are not among it.
+# No addresses, queries, headers or arguments.
 _EXPORTED_ATTRIBUTES = frozenset(
     {
         *(
@@ -47,7 +47,7 @@ _EXPORTED_ATTRIBUTES = frozenset(
 
 
 class _WithoutData(SpanExporter):
-    """Sends spans with what may be told."""
+    """Exports spans with allowed attributes only."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -63,7 +63,7 @@ class _WithoutData(SpanExporter):
 
 
 def start() -> None:
-    """Have requests, tasks and statements traced."""
+    """Begin to trace requests, tasks and statements."""
     name = env("OTEL_SERVICE_NAME")
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, "headrace.program": PROGRAM}))
     provider.add_span_processor(BatchSpanProcessor(_WithoutData(OTLPSpanExporter(timeout=SECONDS))))

@@ -32,7 +32,8 @@ from config.runtime.postgres.locks import ServerUnavailableError
 from config.runtime.schedule import CHANNEL, LOOK_SECONDS
 from config.runtime.startup_errors import report_on_one_line
 
-# Celery's own script finds the code while it looks for the app only; what has it stay is for Django, and left out.
+# Celery's own script finds the code while it looks for the app only; what has it stay is for Django, and left
+# out.
 sys.path.append(str(BASE_DIR))
 TRANSPORT_ALIASES["pgmq"] = "config.runtime.broker:Transport"
 

@@ -38,7 +38,8 @@ FULL_SECONDS = 0.1
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
 
 
-# `to_regclass` may answer from a cache that does not know yet what another process just made; a table does not.
+# `to_regclass` may answer from a cache that does not know yet what another process just made; a table does
+# not.
 _TABLES: LiteralString = """
 SELECT count(*) FROM pg_class
 WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pgmq') AND relname = ANY(%s)
@@ -46,8 +47,8 @@ WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pgmq') AND r
 _IS_NOTIFYING: LiteralString = """
 SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = format('pgmq.%%I', %s::text)::regclass AND tgname = 'notify')
 """
-# PGMQ's own trigger keeps silent where it has just told of another message; whoever heard of that one may have read
-# the queue before this one was committed. And it updates a row to know that.
+# PGMQ's own trigger keeps silent where it has just told of another message; whoever heard of that one may
+# have read the queue before this one was committed. And it updates a row to know that.
 _NOTIFY: LiteralString = """
 CREATE OR REPLACE FUNCTION pgmq.headrace_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -161,15 +162,16 @@ class Channel(kombu_pgmq.Channel):
             set_up(connection, self._queue_name(queue))
 
     def _maybe_enable_notify(self, queue: str, queue_name: str | None = None) -> None:
-        # What the parent does here each process would do anew: it rebuilds the queue's trigger under an exclusive
-        # lock, and two of them fail on each other.
+        # What the parent does here each process would do anew: it rebuilds the queue's trigger under an
+        # exclusive lock, and two of them fail on each other.
         self._new_queue(queue)
         self.connection.line.listen(f"pgmq.q_{self._queue_name(queue)}.INSERT")  # type: ignore[attr-defined]  # ours
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Acknowledge; where the database is away just then, count the message as done all the same.
 
-        It comes again after its visibility. A consumer that may have one at a time would else never have another.
+        It comes again after its visibility. A consumer that may have one at a time would else never have
+        another.
         """
         try:
             super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]  # kombu
@@ -247,8 +249,8 @@ def django_conninfo() -> str:
     """Return where Django's database is, for libpq; this starts the embedded server."""
     parameters = connections["default"].get_connection_params()
     usable = {name: value for name, value in parameters.items() if name not in NOT_FOR_LIBPQ}
-    # A message is a wake-up for a row that is safe already: its own commit need not wait for the disk. Nothing that
-    # is asked takes long.
+    # A message is a wake-up for a row that is safe already: its own commit need not wait for the disk.
+    # Nothing that is asked takes long.
     options = f"{usable['options']} {_timeouts().options} -c synchronous_commit=off"
     connect_timeout = settings.DATABASES["default"]["OPTIONS"].get("connect_timeout", CONNECT_SECONDS)
     return make_conninfo(**{**usable, "connect_timeout": connect_timeout, "options": options})
@@ -279,7 +281,8 @@ def set_up_queue(connection: psycopg.Connection[Any]) -> None:
 def set_up(connection: psycopg.Connection[Any], queue: str) -> None:
     """Make sure of PGMQ's schema, of a queue and of its notifications, in a transaction of its own.
 
-    What is there already costs two look-ups and no lock; of many processes that find something missing one makes it.
+    What is there already costs two look-ups and no lock; of many processes that find something missing one
+    makes it.
     """
     with connection.transaction():
         if _is_set_up(connection, queue):

@@ -13,9 +13,9 @@ _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 def exit_with_parent(signal_number: int, parent: int | None = None) -> None:
     """Have the kernel send this process a signal when its parent is gone, where the kernel can (Linux).
 
-    `parent` is the process that was to be its parent: if that is gone by now, the signal is sent here. What that one
-    did on the signal is undone, if this is called in time: it would swallow one that comes before this process has
-    become something else.
+    `parent` is the process that was to be its parent: if that is gone by now, the signal is sent here. What
+    that one did on the signal is undone, if this is called in time: it would swallow one that comes before
+    this process has become something else.
     """
     if parent is not None:
         signal.signal(signal_number, signal.SIG_DFL)

@@ -1,7 +1,7 @@
 """`python -m config.runtime.granian …`: granian as Headrace needs it, with the site loaded once, before workers are forked.
 
-A worker that falls is back at once, and what they all have loaded is in memory once. Options are granian's own, as
-arguments or in its variables; what is not given is as below.
+A worker that falls is back at once, and what they all have loaded is in memory once. Options are granian's
+own, as arguments or in its variables; what is not given is as below.
 """
 
 import gc

@@ -1,7 +1,7 @@
 """The moments at which tasks fall due: beat asks for the next ones in one statement, and sleeps until the earliest.
 
-Whoever commits a moment that comes before beat would look again says so. If that word is lost, with a killed process
-or behind a pooler that knows no LISTEN, beat is `LOOK_SECONDS` late and no more.
+Whoever commits a moment that comes before beat would look again says so. If that word is lost, with a killed
+process or behind a pooler that knows no LISTEN, beat is `LOOK_SECONDS` late and no more.
 """
 
 from datetime import datetime, timedelta

@@ -62,8 +62,8 @@ class Supervisor:
     def run(self, every_turn: Callable[[], object] = lambda: None) -> None:
         """Run until SIGINT, SIGTERM or SIGHUP, of which a second one kills what is slow to stop.
 
-        `every_turn` is called a few times a second. `has_failed` tells afterwards whether a program ended it that
-        was to end well.
+        `every_turn` is called a few times a second. `has_failed` tells afterwards whether a program ended it
+        that was to end well.
         """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)

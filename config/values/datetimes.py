@@ -3,9 +3,9 @@
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
-# Dates and date-times as people and systems exchange them (RFC 3339, and ISO 8601's extended form): a zone may be
-# missing and its colon too, `t` and `z` may be small, a space may stand for the `T` and before the zone. The
-# database's function events_moment reads the same.
+# Dates and date-times as people and systems exchange them (RFC 3339, and ISO 8601's extended form): a zone
+# may be missing and its colon too, `t` and `z` may be small, a space may stand for the `T` and before the
+# zone. The database's function events_moment reads the same.
 EXTENDED = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?(?: ?([Zz]|[+-]\d\d(?::?\d\d)?))?)?",
     re.ASCII,

@@ -21,9 +21,10 @@ from config.values.characters import JOINERS, VISIBLE
 def canonical_email(text: str) -> str | None:
     """Return the one form of an address, None if `text` is no addr-spec of RFC 5322 (and 6532).
 
-    The local part in lower case and NFC, quoted only where it must be, full and half width and what is invisible
-    mapped away (RFC 8265); the domain in lower case by UTS 46 and IDNA 2008, non-transitional, as DNS has it.
-    Comments, names, angle brackets, folded lines and encoded words are refused: they are no part of an address.
+    The local part in lower case and NFC, quoted only where it must be, full and half width and what is
+    invisible mapped away (RFC 8265); the domain in lower case by UTS 46 and IDNA 2008, non-transitional, as
+    DNS has it. Comments, names, angle brackets, folded lines and encoded words are refused: they are no part
+    of an address.
     """
     if len(text) > _LONGEST:
         return None
@@ -36,8 +37,8 @@ def canonical_email(text: str) -> str | None:
 def canonical_email_part(text: str, *, starts: bool = False, ends: bool = False) -> str | None:
     """Return a part of addresses as it stands in their one form, such as `@straße.tld`; None if it is in none.
 
-    Labels of a domain are taken as whole ones. Without its "@", one that DNS spells otherwise is only known for a
-    domain where the part `ends` the address.
+    Labels of a domain are taken as whole ones. Without its "@", one that DNS spells otherwise is only known
+    for a domain where the part `ends` the address.
     """
     if len(text) > _LONGEST:
         return None
@@ -100,7 +101,8 @@ def check_mailbox(text: str) -> Mailbox:
     return mailbox
 
 
-# E-mail --------------------------------------------------------------------------------------------------------
+# E-mail
+# --------------------------------------------------------------------------------------------------------
 
 _ATEXT: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]"
 # Letters, digits and hyphens; underscores, which some hosts have for all that.
@@ -111,7 +113,8 @@ _LONGEST: Final = 1_000
 _PLAIN: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")
 _DOT_ATOM: Final = re.compile(rf"(?:{_ATEXT}|[^\x00-\x7f])+(?:\.(?:{_ATEXT}|[^\x00-\x7f])+)*")
 _HOST_LABEL: Final = re.compile(_LABEL)
-# Of RFC 2047, which has none in an addr-spec (section 5): what reads it all the same would write to somebody else.
+# Of RFC 2047, which has none in an addr-spec (section 5): what reads it all the same would write to somebody
+# else.
 _ENCODED_WORD: Final = re.compile(r"=\?[^?]*\?[^?]*\?.*?\?=", re.DOTALL)
 _HOST_PART: Final = re.compile(r"[a-z0-9_.:\[\]-]*")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)+)"@([^@]+)')
@@ -204,7 +207,8 @@ def _canonical_literal(text: str) -> str | None:
     return f"[{address.ipv4_mapped}]" if address.ipv4_mapped else f"[ipv6:{address.compressed}]"
 
 
-# Mailboxes -----------------------------------------------------------------------------------------------------
+# Mailboxes
+# -----------------------------------------------------------------------------------------------------
 
 # A full stop in a name without quotes is of the obsolete syntax, and everybody writes "Acme Inc.".
 _NAMED: Final = re.compile(

@@ -17,7 +17,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 def canonical_url(text: str) -> str | None:
     """Return the one form of an address of http or https, None if `text` is none that can be called.
 
-    Scheme and host in lower case, the host as DNS has it, without the scheme's own port and what is behind a "#".
+    Scheme and host in lower case, the host as DNS has it, without the scheme's own port and what is behind a
+    "#".
     """
     spelled = text.strip()
     if len(spelled) > MAX_URL or not spelled.isprintable() or " " in spelled or "\\" in spelled:

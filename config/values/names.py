@@ -12,7 +12,8 @@ _LIKE_MARKS: Final = "\u0f73\u0f75\u0f81"
 def composed(text: str) -> str:
     """Return a name in Unicode's composed form (NFC): however its accents were typed, it is one name.
 
-    Marks are sorted, in a time that grows with the square of their number: a text with very many stays as it is.
+    Marks are sorted, in a time that grows with the square of their number: a text with very many stays as it
+    is.
     """
     return text if text.isascii() or _is_stacked(text) else unicodedata.normalize("NFC", text)
 

@@ -7,8 +7,9 @@ _INT64 = range(-(2**63), 2**63)
 def as_stored(number: int | float) -> int | float:
     """Return a number as it will be read: what is answered first, and again later, is spelled alike.
 
-    The database keeps numbers as decimals. It knows no zero below zero, and writes out what Python spells with an
-    exponent: such a whole number is an integer from the first. Those beyond 64 bits are read as floats again.
+    The database keeps numbers as decimals. It knows no zero below zero, and writes out what Python spells
+    with an exponent: such a whole number is an integer from the first. Those beyond 64 bits are read as
+    floats again.
     """
     if isinstance(number, int):
         return number

@@ -18,20 +18,20 @@ else:
 
 
 class Bounded(_Wrapper):
-    """A wrapper whose connections have the limits of the work that they are for."""
+    """A wrapper whose connections have the time limits of their kind of work."""
 
     work: Work | None = None
-    """What this wrapper's connections are for; None: what the process is for, see `settings.DATABASES`."""
+    """The kind of work of this wrapper's connections; None: that of the process, see `settings.DATABASES`."""
     deadline: float | None = None
-    """Until when (monotonic seconds) whoever has borrowed this may wait for an answer."""
+    """Time (monotonic seconds) up to which the request that uses this may wait for an answer."""
     line: BoundedConnection | None = None
-    """The last connection that was made, also if it is closed by now."""
+    """The last connection made, possibly closed by now."""
     checkout: Any = None
-    """Of the request that has borrowed this, if any."""
+    """The checkout of the request that uses this, if any."""
 
     @property
     def timeouts(self) -> Timeouts:
-        """The limits of the next connection."""
+        """Return the time limits of the next connection."""
         limits: Timeouts = settings.TIMEOUTS[self.work or self.settings_dict["WORK"]]
         return limits
 
@@ -40,7 +40,7 @@ class Bounded(_Wrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self.line = None
-        # Whatever has made it, an instrumented `connect` say.
+        # Whoever makes it: tracing may wrap `connect`.
         line = _outage.connect(lambda: super(Bounded, self).get_new_connection(conn_params))
         line.__class__ = BoundedConnection
         line.silence_seconds = self.timeouts.silence_seconds
@@ -53,7 +53,7 @@ class Bounded(_Wrapper):
     def init_connection_state(self) -> None:
         super().init_connection_state()
         if self.line is not None:
-            # From here on what is asked is its user's.
+            # Count only its user's statements from here on.
             self.line.waits = 0
 
     def _commit(self) -> None:
@@ -63,7 +63,7 @@ class Bounded(_Wrapper):
 
 
 class _Outage:
-    """Has who wants to connect try again while a server restarts; in a long outage it is told at once."""
+    """Retry connecting while a server restarts; fail at once in a longer outage."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class _Outage:
             try:
                 line = connect()
             except psycopg.errors.ConnectionTimeout:
-                # It has waited enough.
+                # It has waited for the server already.
                 self._note_failure()
                 raise
             except psycopg.OperationalError:
@@ -86,7 +86,7 @@ class _Outage:
                 return line
 
     def _note_failure(self) -> float:
-        """Return for how many seconds nobody has been able to connect."""
+        """Return the seconds since connections began to fail."""
         with self._lock:
             now = time.monotonic()
             if self._began is None:
@@ -95,7 +95,7 @@ class _Outage:
 
 
 PATIENCE_SECONDS = 3.0
-"""For which a web process tries to reach a database that refuses: it may be starting."""
+"""Time for which a web process retries a database that refuses connections: it may be starting."""
 _PAUSE_SECONDS = 0.1
 _outage = _Outage()
 

@@ -1,4 +1,4 @@
-"""Connections that do not wait for ever for a server that accepts and stays silent."""
+"""Connections with a client-side limit on waiting for a silent server."""
 
 import contextlib
 import time
@@ -12,22 +12,22 @@ _CANCEL_SECONDS = 1.0
 
 
 class DatabaseTimeout(psycopg.OperationalError):
-    """The server has not answered a statement, though it should have ended it by now; the connection is closed."""
+    """The server did not answer within its own time limit and a grace; the connection is closed."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection to the database, bounded by the client, too.
+    """A connection that the client closes when the server stays silent.
 
-    The server's own time-outs end a statement that takes long. They do not strike where the server is stopped, or
-    something between has swallowed what was sent: who waits then closes the connection.
+    The server's time-outs end slow statements, but not where the server is stopped or the network lost a
+    packet.
     """
 
     silence_seconds: float | None = None
-    """After which a statement that is not answered never will be."""
+    """Seconds after which a silent server is given up; None: never."""
     deadline: float | None = None
-    """On the monotonic clock, until which whoever has borrowed the connection may wait."""
+    """Time (monotonic seconds) up to which the request may wait for an answer."""
     waits = 0
-    """How often something was sent and waited for."""
+    """Number of answers waited for."""
 
     def wait(self, gen: Any, interval: float = _INTERVAL_SECONDS, timeout: float | None = None) -> Any:
         """Wait for the server's answer. Raises DatabaseTimeout."""
@@ -41,7 +41,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, limit)
         except errors._WaitTimeout:
-            # What it does is of no use to anybody now; a silent one does not hear that either.
+            # The statement's result is of no use any more; a silent server ignores the cancellation, too.
             with contextlib.suppress(psycopg.Error):
                 self.cancel_safe(timeout=_CANCEL_SECONDS)
             self.pgconn.finish()

@@ -1,10 +1,10 @@
-"""Figures for Prometheus.
+"""Metrics for Prometheus.
 
-Each process of the installation writes its own to files that it maps into memory, in `PROMETHEUS_MULTIPROC_DIR`, by
-default HEADRACE_HOME/metrics; whichever web process is asked adds them up. What is about the state of the database is
-read from it when somebody asks. Commands, shells and tests keep theirs to themselves.
+Each process writes its own to memory-mapped files in PROMETHEUS_MULTIPROC_DIR, by default
+HEADRACE_HOME/metrics; the web process that answers /metrics adds them up, and reads the database's state.
+Commands and tests write none.
 
-This package is loaded before the library, which looks at that variable once.
+This package is loaded before the library, which reads that variable once.
 """
 
 import os
@@ -18,7 +18,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _program() -> str:
-    """Return what this process is: `web`, `worker`, `beat`, else `command`."""
+    """Return the kind of this process: `web`, `worker`, `beat`, else `command`."""
     if env("HEADRACE_WEB"):
         return "web"
     if "celery" in Path(sys.argv[0]).parts[-2:]:
@@ -27,7 +27,7 @@ def _program() -> str:
 
 
 def _folder() -> Path | None:
-    """Return the folder of the installation's figures; None: this process has none, or cannot write there."""
+    """Return the folder of the metrics files; None: this process writes none, or cannot."""
     if PROGRAM == "command":
         return None
     folder = Path(env(FOLDER) or headrace_home() / "metrics")

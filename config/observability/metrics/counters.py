@@ -1,4 +1,4 @@
-"""What every program counts: requests, tasks, and the programs themselves."""
+"""Metrics of requests, database connections, tasks and processes."""
 
 import os
 import time
@@ -80,25 +80,25 @@ STARTED = Gauge(
 )
 
 Request = tuple[str, int, float]
-"""Of a request that was answered: its wire format, the status, the seconds it took."""
+"""A request that was answered: dialect, status, seconds."""
 
 
 class Connections(NamedTuple):
-    """What a process lends to its requests."""
+    """Numbers of a process's connection pool."""
 
     slots: int = 0
     lent: int = 0
     awaited: int = 0
     waits: int = 0
-    """So far: how often a request waited, and how often one was refused."""
+    """Requests that had to wait so far; `refusals`: that were refused."""
     refusals: int = 0
 
 
 class Requests(DeferredMetrics[Request]):
-    """Counts the requests of a process; `connections` is asked meanwhile, and for as long as some are lent."""
+    """Counts the requests of a process, and samples `connections` while some are in use."""
 
     connections: Callable[[], Connections] = staticmethod(Connections)
-    _told: Connections
+    _exported: Connections
 
     def __init__(self) -> None:
         self._seconds = Durations(REQUEST_SECONDS)
@@ -115,17 +115,17 @@ class Requests(DeferredMetrics[Request]):
         CONNECTIONS_IN_USE.set(now.lent)
         CONNECTIONS_WAITING.set(now.awaited)
         for outcome, number, before in (
-            ("waited", now.waits, self._told.waits),
-            ("refused", now.refusals, self._told.refusals),
+            ("waited", now.waits, self._exported.waits),
+            ("refused", now.refusals, self._exported.refusals),
         ):
             if number > before:
                 CONNECTION_WAITS.labels(outcome).inc(number - before)
-        self._told = now
+        self._exported = now
         return now.lent > 0
 
     def _start_afresh(self) -> None:
         super()._start_afresh()
-        self._told = Connections()
+        self._exported = Connections()
 
 
 requests: Final = Requests()

@@ -1,6 +1,6 @@
-"""What happens often is written to the figures a second later, added up, by a thread of its own.
+"""Collect frequent observations, and let a thread add them to the metrics a second later.
 
-To write one figure takes as long as a twentieth of a send; to append what was seen takes a hundredth of that.
+Updating a metric takes a twentieth of a send's time; appending an observation a hundredth of that.
 """
 
 import atexit
@@ -22,9 +22,9 @@ Seen = TypeVar("Seen")
 
 
 class DeferredMetrics(Generic[Seen]):
-    """Takes what was seen from any thread, and hands it to `write`, many at once.
+    """A queue of observations from any thread, which a thread passes to `write` in batches.
 
-    `write` returns whether it wants to be called again though nothing more is seen.
+    `write` returns whether it wants to be called again without new observations.
     """
 
     def __init__(self, write: Callable[[Sequence[Seen]], bool | None]) -> None:
@@ -34,17 +34,17 @@ class DeferredMetrics(Generic[Seen]):
         atexit.register(self.flush)
 
     def add(self, seen: Seen) -> None:
-        """Take one. Returns at once and never raises."""
+        """Add an observation. Returns at once and never raises."""
         self._seen.append(seen)
         if not self._is_awake:
             self._wake()
 
     def flush(self) -> bool:
-        """Write what was seen so far."""
+        """Write the observations so far."""
         seen = [self._seen.popleft() for _ in range(len(self._seen))]
         try:
             return bool(self._write(seen))
-        except Exception:  # figures are worth no request
+        except Exception:  # metrics must not fail a request
             logger.exception("Figures are lost")
             return False
 
@@ -64,7 +64,7 @@ class DeferredMetrics(Generic[Seen]):
                 thread = threading.Thread(target=self._work, name="figures", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # the system gives no more threads; what is seen next asks again
+                except RuntimeError:  # no thread can be started; the next observation tries again
                     self._is_awake = False
                 else:
                     self._thread = thread
@@ -78,7 +78,7 @@ class DeferredMetrics(Generic[Seen]):
                 continue
             self._wanted.clear()
             self._is_awake = False
-            if self._seen:  # who added it may have seen us awake
+            if self._seen:  # added while this thread still counted as running
                 self._is_awake = True
                 self._wanted.set()
 

@@ -1,11 +1,11 @@
-"""What an app tells of the database's state: lists of these are in `settings.METRICS`."""
+"""Gauges that apps read from the database; `settings.METRICS` lists them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseGauge:
-    """A figure that the database has. `sql` makes rows of its label's value (NULL: it has none) and its number."""
+    """A gauge read by SQL, whose rows are the label's value (NULL: no label) and the number."""
 
     name: str
     documentation: str

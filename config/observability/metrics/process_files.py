@@ -1,4 +1,4 @@
-"""The files of the figures: one of each type a process; those of processes that have ended are added up in one."""
+"""The metrics files: one of each type per process; those of ended processes are merged into one."""
 
 import fcntl
 import logging
@@ -17,14 +17,14 @@ from config.observability import metrics
 logger = logging.getLogger(__name__)
 
 REGISTRY = CollectorRegistry()
-"""Where every figure of a process is defined."""
+"""The registry of all metrics of this process."""
 ENDED = "0"
-"""What stands for the number of the process in files of those that have ended."""
+"""Process number in the names of merged files."""
 _BYTES = 2**18
 
 
 class AllocatedDict(MmapedDict):
-    """A file whose room is on the disk before it is used: to write into a hole on a full disk kills a process."""
+    """A metrics file with its disk space allocated: writing into a hole on a full disk kills the process."""
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         descriptor = os.open(filename, os.O_RDWR | os.O_CREAT, 0o600)
@@ -37,7 +37,7 @@ class AllocatedDict(MmapedDict):
 
 
 class _Unwritten:
-    """What takes the figures of a process for which there is no room; nobody reads them."""
+    """Stand-in for a file for which the disk has no room: nobody reads its values."""
 
     def read_value(self, key: str) -> tuple[float, float]:
         return 0.0, 0.0
@@ -66,16 +66,16 @@ def _opened(filename: str) -> Any:
         return _Unwritten()
 
 
-# What the library opens files with.
+# The library opens files by this.
 values.MmapedDict = _opened  # type: ignore[attr-defined, assignment]  # a class there
 if metrics.folder is not None and not values.ValueClass._multiprocess:
-    # Somebody loaded the library before the folder was chosen.
+    # The library was loaded before the folder was chosen.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # the library's
 
 
 @contextmanager
 def combined(folder: Path, *, waits: bool = True) -> Iterator[None]:
-    """Be the only one that adds up, of all processes. Raises BlockingIOError for who does not wait."""
+    """Hold the lock for merging files. Raises BlockingIOError if it is taken and `waits` is False."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
@@ -85,22 +85,22 @@ def combined(folder: Path, *, waits: bool = True) -> Iterator[None]:
 
 
 def remove_ended_files() -> None:
-    """Leave no more files than processes, also where nobody ever asks for the figures. Never raises."""
+    """Merge ended processes' files, also where nobody reads /metrics. Never raises."""
     if metrics.folder is None:
         return
     try:
         with combined(metrics.folder, waits=False):
             merge_ended_processes(metrics.folder)
     except BlockingIOError:
-        pass  # somebody is at it
-    except Exception:  # figures are worth no process
+        pass  # another process merges them
+    except Exception:  # metrics must not fail a process
         logger.exception("Figures of processes that have ended are left as they are")
 
 
 def merge_ended_processes(folder: Path) -> None:
-    """Add up what processes that have ended counted, so that there are no more files than processes.
+    """Merge the counters of ended processes, so that there are no more files than processes.
 
-    What they told of their state is forgotten.
+    Their gauges are dropped.
     """
     ended: dict[str, list[Path]] = defaultdict(list)
     for path in folder.glob("*.db"):

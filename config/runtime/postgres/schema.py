@@ -1,8 +1,9 @@
 """The schema that all migrations make, as one script: what a new embedded database begins with.
 
-Django applies migrations by rebuilding its models after each step, which takes minutes on a busy machine; the script
-takes a second. It names the migrations that are in it: newer ones follow as ever, and where one of them is not what
-it was, the script is left alone. `manage.py dump_schema` writes it, a test compares both ways.
+Django applies migrations by rebuilding its models after each step, which takes minutes on a busy machine; the
+script takes a second. It names the migrations that are in it: newer ones follow as ever, and where one of
+them is not what it was, the script is left alone. `manage.py dump_schema` writes it, a test compares both
+ways.
 """
 
 import functools
