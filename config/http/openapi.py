@@ -30,10 +30,24 @@ class Schema(AutoSchema):
         words = re.findall(r"\w+", path)
         return "_".join([*words, self.method.lower()])
 
+    def get_tags(self) -> list[str]:
+        """Return the viewset's `tag`; without one, the first word of the path."""
+        tag: str = getattr(self.view, "tag", "")
+        return [tag] if tag else super().get_tags()
+
     def get_override_parameters(self) -> list[Any]:
         """Return the header that a POST is answered once by, unless its view says that it needs none."""
         is_answered_once = self.method == "POST" and getattr(self.view, "repeats_harmlessly", None) == ""
         return [*super().get_override_parameters(), *([_IDEMPOTENCY_KEY] if is_answered_once else [])]
+
+    def _get_response_bodies(self, direction: Any = "response") -> Document:
+        """Add the view's `refusals` of the method, unless the operation names its own."""
+        responses: Document = super()._get_response_bodies(direction)
+        if not any(status >= "400" for status in responses):
+            for status, refusal in getattr(self.view, "refusals", {}).get(self.method, {}).items():
+                described = self._get_response_for_code(refusal, str(status), direction=direction)  # type: ignore[no-untyped-call]
+                responses[str(status)] = described
+        return responses
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Document | None:
         """Return the operation; one that is answered once refuses a key that was another request's."""

@@ -1,6 +1,6 @@
 """The base of the native API: camelCase, `{"error": …, "details": …}`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter
@@ -16,6 +16,7 @@ from workspaces.api.base import (
     object_body,
 )
 from workspaces.api.errors import NATIVE_ERRORS
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS
 from workspaces.authentication.schemes import (
     QUERY_KEY,
     BearerAuthentication,
@@ -67,10 +68,18 @@ class NativeAPIView(KnownParameters, WorkspaceAPIView):
 
 
 class NativeViewSet(KnownParameters, WorkspaceViewSet):
-    """A viewset of `/api/workspaces/{workspace_id}/…`."""
+    """A viewset of `/api/workspaces/{workspace_id}/…`; the OpenAPI document has its operations under `tag`.
+
+    `refusals` are what it says of errors, by method and status, for operations that name none.
+    """
 
     authentication_classes = _AUTHENTICATION
     error_table = NATIVE_ERRORS
+    tag: ClassVar[str] = ""
+    refusals: ClassVar[Mapping[str, Mapping[int, Any]]] = {
+        "GET": READ_REFUSALS,
+        **dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), WRITE_REFUSALS),
+    }
 
 
 class NativePublicView(ErrorTableMixin):

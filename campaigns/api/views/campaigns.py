@@ -43,7 +43,7 @@ from contacts.crud import get_contact
 from events.api.parameters import moment_parameter
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, refuse_body
+from workspaces.api.strict import read_body, refuse_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
 
@@ -84,9 +84,8 @@ def _status_action(operation_id: str) -> Callable[[Any], Any]:
     def decorate(method: Any) -> Any:
         schema = extend_schema(
             operation_id=operation_id,
-            tags=["campaigns"],
             request=None,
-            responses={200: CampaignSerializer, **WRITE_REFUSALS},
+            responses={200: CampaignSerializer},
         )
         return schema(action(detail=True, methods=["post"])(method))
 
@@ -96,6 +95,7 @@ def _status_action(operation_id: str) -> Callable[[Any], Any]:
 class CampaignViewSet(NativeViewSet):
     """The campaigns of a workspace."""
 
+    tag = "campaigns"
     queryset = Campaign.objects.select_related("version").order_by("id")
     not_found = CampaignNotFound
     serializer_class = CampaignSerializer
@@ -106,21 +106,12 @@ class CampaignViewSet(NativeViewSet):
     action_scopes = {"execute": "campaigns:write contacts:read"}
     needs = (_OF_EVENT, _CREATES, _CHANGES, _ACTIVATES, _EXECUTES, _FROM)
 
-    @extend_schema(
-        operation_id="listCampaigns",
-        tags=["campaigns"],
-        responses={200: CampaignSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listCampaigns")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the campaigns, each with the number of its enrollments and messages."""
         return Response(CampaignSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
 
-    @extend_schema(
-        operation_id="createCampaign",
-        tags=["campaigns"],
-        request=CampaignBodySerializer,
-        responses={201: CampaignSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="createCampaign", request=CampaignBodySerializer)
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a campaign; it is a draft, in which something may be missing, until it is activated."""
         body = read_body(CampaignBodySerializer, request)
@@ -130,19 +121,12 @@ class CampaignViewSet(NativeViewSet):
             campaign = create_campaign(self.workspace, definition=definition, **_values(body))
         return Response(CampaignSerializer(campaign).data, status=201)
 
-    @extend_schema(
-        operation_id="getCampaign", tags=["campaigns"], responses={200: CampaignSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="getCampaign")
     def retrieve(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Return a campaign with its definition."""
         return Response(CampaignSerializer(self.get_object()).data)
 
-    @extend_schema(
-        operation_id="updateCampaign",
-        tags=["campaigns"],
-        request=CampaignChangesSerializer,
-        responses={200: CampaignSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="updateCampaign", request=CampaignChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Change what the body names; another definition serves once it is activated, and enrollments keep theirs."""
         campaign = self.get_object()
@@ -155,7 +139,7 @@ class CampaignViewSet(NativeViewSet):
             campaign = update_campaign(self.workspace, campaign, definition=definition, **_values(body))
         return Response(CampaignSerializer(campaign).data)
 
-    @extend_schema(operation_id="deleteCampaign", tags=["campaigns"], responses={204: None, **WRITE_REFUSALS})
+    @extend_schema(operation_id="deleteCampaign")
     def destroy(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Delete a draft that never served; what has served is archived."""
         delete_campaign(self.workspace, self.get_object())
@@ -189,9 +173,8 @@ class CampaignViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="executeCampaign",
-        tags=["campaigns"],
         request=ExecuteBodySerializer,
-        responses={200: ExecutedSerializer, **WRITE_REFUSALS},
+        responses={200: ExecutedSerializer},
     )
     @action(detail=True, methods=["post"])
     def execute(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
@@ -222,9 +205,8 @@ class CampaignViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="getCampaignReport",
-        tags=["campaigns"],
         parameters=_PERIOD,
-        responses={200: ReportSerializer, **READ_REFUSALS},
+        responses={200: ReportSerializer},
     )
     @action(detail=True, parameters=_PERIOD)
     def report(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
@@ -242,16 +224,13 @@ class CampaignViewSet(NativeViewSet):
 class VersionViewSet(NativeViewSet):
     """The versions of a campaign: what it did, from one activation to the next."""
 
+    tag = "campaigns"
     queryset = CampaignVersion.objects.none()
     serializer_class = VersionSerializer
     pagination_class = KeysetPagination
     scope = "campaigns"
 
-    @extend_schema(
-        operation_id="listCampaignVersions",
-        tags=["campaigns"],
-        responses={200: VersionSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listCampaignVersions")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List a campaign's versions with their definitions, newest first, and the enrollments under way on each."""
         campaign = find_campaign(self.workspace, campaign_id)

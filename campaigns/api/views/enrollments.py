@@ -20,7 +20,6 @@ from campaigns.models import Campaign, Decision, Enrollment
 from contacts.identity.lookup import ids_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS
 
 # Each shows whom it is about, and what was seen of them.
 _SCOPES = {"GET": "campaigns:read contacts:read"}
@@ -29,6 +28,7 @@ _SCOPES = {"GET": "campaigns:read contacts:read"}
 class EnrollmentViewSet(NativeViewSet):
     """The enrollments of a campaign."""
 
+    tag = "campaigns"
     queryset = Enrollment.objects.select_related("version")
     not_found = EnrollmentNotFound
     serializer_class = EnrollmentSerializer
@@ -43,27 +43,20 @@ class EnrollmentViewSet(NativeViewSet):
         enrollments: QuerySet[Enrollment] = super().get_queryset().filter(campaign_id=campaign.id)
         return enrollments
 
-    @extend_schema(
-        operation_id="listCampaignRuns",
-        tags=["campaigns"],
-        responses={200: EnrollmentSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listCampaignRuns")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List the enrollments of a campaign, newest first."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(EnrollmentSerializer(page, many=True).data)
 
-    @extend_schema(
-        operation_id="getCampaignRun",
-        tags=["campaigns"],
-        responses={200: EnrollmentDetailSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="getCampaignRun", responses={200: EnrollmentDetailSerializer})
     def retrieve(self, request: Request, workspace_id: str, campaign_id: str, run_id: str) -> Response:
         """Return an enrollment, and all that was decided on its way, the first first."""
         return Response(EnrollmentDetailSerializer(self.get_object()).data)
 
 
 class _DecisionViewSet(NativeViewSet):
+    tag = "campaigns"
     queryset = Decision.objects.select_related("campaign_set")
     serializer_class = DecisionSerializer
     filterset_class = DecisionFilterSet
@@ -90,11 +83,7 @@ class CampaignDecisionViewSet(_DecisionViewSet):
     pagination_class = CampaignDecisionPagination
     campaign: Campaign
 
-    @extend_schema(
-        operation_id="listCampaignDecisions",
-        tags=["campaigns"],
-        responses={200: DecisionSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listCampaignDecisions")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List what was decided about a campaign, newest first: also who did not get in or got nothing, and why."""
         self.campaign = find_campaign(self.workspace, campaign_id)
@@ -104,11 +93,7 @@ class CampaignDecisionViewSet(_DecisionViewSet):
 class ContactDecisionViewSet(_DecisionViewSet):
     """The decisions about a contact."""
 
-    @extend_schema(
-        operation_id="listContactDecisions",
-        tags=["campaigns"],
-        responses={200: DecisionSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listContactDecisions")
     def list(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """List what campaigns decided about a contact, newest first."""
         ids = ids_of(self.workspace.id, find_contact_id(self.workspace, contact_id))

@@ -23,7 +23,7 @@ from campaigns.models import Form, FormSubmission
 from config.ids import parse_uuid
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.api.strict import read_body
 from workspaces.scopes import Need
 
 _CONFIRMS = "the body has `doubleOptIn`, `onKnown: CONFIRM` or a `confirmationTemplateId`: e-mails are sent"
@@ -33,6 +33,7 @@ _CONFIRMING = (Need("POST", "messages:write", _CONFIRMS), Need("PATCH", "message
 class FormViewSet(NativeViewSet):
     """The forms of a workspace."""
 
+    tag = "forms"
     queryset = Form.objects.none()
     serializer_class = FormSerializer
     filterset_class = FormFilterSet
@@ -50,21 +51,12 @@ class FormViewSet(NativeViewSet):
         """Return the workspace's forms, oldest first."""
         return Form.objects.filter(workspace_id=self.workspace.id).order_by("id")
 
-    @extend_schema(
-        operation_id="listForms",
-        tags=["forms"],
-        responses={200: FormSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listForms")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the forms, each with the number of what it was sent."""
         return Response(FormSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
 
-    @extend_schema(
-        operation_id="createForm",
-        tags=["forms"],
-        request=FormBodySerializer,
-        responses={201: FormSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="createForm", request=FormBodySerializer)
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a form; pages post answers to its `submitUrl`."""
         values = read_body(FormBodySerializer, request)
@@ -74,17 +66,12 @@ class FormViewSet(NativeViewSet):
             form = create_form(self.workspace, FormValues(**values))
         return Response(FormSerializer(form).data, status=201)
 
-    @extend_schema(operation_id="getForm", tags=["forms"], responses={200: FormSerializer, **READ_REFUSALS})
+    @extend_schema(operation_id="getForm")
     def retrieve(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """Return a form."""
         return Response(FormSerializer(find_form(self.workspace, parse_uuid(form_id))).data)
 
-    @extend_schema(
-        operation_id="updateForm",
-        tags=["forms"],
-        request=FormChangesSerializer,
-        responses={200: FormSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="updateForm", request=FormChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """Change what the body names."""
         form = find_form(self.workspace, parse_uuid(form_id))
@@ -95,7 +82,7 @@ class FormViewSet(NativeViewSet):
             form = update_form(self.workspace, form, FormValues(**values))
         return Response(FormSerializer(form).data)
 
-    @extend_schema(operation_id="deleteForm", tags=["forms"], responses={204: None, **WRITE_REFUSALS})
+    @extend_schema(operation_id="deleteForm")
     def destroy(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """Delete a form and the list of what it was sent; the events stay."""
         delete_form(self.workspace, find_form(self.workspace, parse_uuid(form_id)))
@@ -105,17 +92,14 @@ class FormViewSet(NativeViewSet):
 class SubmissionViewSet(NativeViewSet):
     """What a form was sent."""
 
+    tag = "forms"
     queryset = FormSubmission.objects.none()
     serializer_class = SubmissionSerializer
     pagination_class = KeysetPagination
     # Each is an event of a contact.
     scopes = {"GET": "campaigns:read contacts:read events:read"}
 
-    @extend_schema(
-        operation_id="listFormSubmissions",
-        tags=["forms"],
-        responses={200: SubmissionSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listFormSubmissions")
     def list(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """List what a form was sent, newest first."""
         form = find_form(self.workspace, parse_uuid(form_id))

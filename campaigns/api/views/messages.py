@@ -24,7 +24,7 @@ from campaigns.models import Message, Template
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.api.strict import read_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
 
@@ -35,6 +35,7 @@ _OF_TEMPLATE = Need("POST", "campaigns:read", "`templateId` is given", "create")
 class MessageViewSet(NativeViewSet):
     """The messages of a workspace."""
 
+    tag = "messages"
     queryset = Message.objects.all()
     not_found = MessageNotFound
     serializer_class = MessageSerializer
@@ -45,11 +46,7 @@ class MessageViewSet(NativeViewSet):
     scopes = {"GET": "messages:read contacts:read", "POST": "messages:write contacts:read"}
     needs = (_OF_EVENT, _OF_TEMPLATE)
 
-    @extend_schema(
-        operation_id="listMessages",
-        tags=["messages"],
-        responses={200: MessageRowSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listMessages", responses={200: MessageRowSerializer(many=True)})
     def list(self, request: Request, workspace_id: str) -> Response:
         """List messages, newest first."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -57,7 +54,6 @@ class MessageViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="sendMessage",
-        tags=["messages"],
         request=MessageBodySerializer,
         responses={200: DispatchSerializer, **DISPATCH_REFUSALS},
     )
@@ -78,18 +74,15 @@ class MessageViewSet(NativeViewSet):
         )
         return Response(DispatchSerializer(enqueued).data)
 
-    @extend_schema(
-        operation_id="getMessage", tags=["messages"], responses={200: MessageSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="getMessage")
     def retrieve(self, request: Request, workspace_id: str, message_id: str) -> Response:
         """Return a message with what it says."""
         return Response(MessageSerializer(self.get_object()).data)
 
     @extend_schema(
         operation_id="settleMessage",
-        tags=["messages"],
         request=SettleBodySerializer,
-        responses={200: MessageSerializer, **WRITE_REFUSALS},
+        responses={200: MessageSerializer},
     )
     @action(detail=True, methods=["post"], url_path="settle")
     def resolve(self, request: Request, workspace_id: str, message_id: str) -> Response:

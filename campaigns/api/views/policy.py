@@ -25,7 +25,7 @@ from campaigns.models.messages import Channel
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.api.strict import read_body
 from workspaces.scopes import Need
 
 _CALLED = Need("PATCH", "contacts:read events:read", "the channel is `webhook`: data leaves to where it says")
@@ -42,6 +42,7 @@ _NAMES = {
 class SuppressionViewSet(NativeViewSet):
     """The addresses to which a workspace sends nothing."""
 
+    tag = "suppressions"
     queryset = Suppression.objects.all()
     serializer_class = SuppressionSerializer
     filterset_class = SuppressionFilterSet
@@ -49,11 +50,7 @@ class SuppressionViewSet(NativeViewSet):
     pagination_class = KeysetPagination
     scope = "messages"
 
-    @extend_schema(
-        operation_id="listSuppressions",
-        tags=["suppressions"],
-        responses={200: SuppressionSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listSuppressions")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List suppressions, newest first."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -61,9 +58,8 @@ class SuppressionViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="createSuppression",
-        tags=["suppressions"],
         request=SuppressionBodySerializer,
-        responses={200: SuppressionSerializer, 201: SuppressionSerializer, **WRITE_REFUSALS},
+        responses={200: SuppressionSerializer, 201: SuppressionSerializer},
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Have nothing more sent to an address; 200 if that was so already, and the first reason stays."""
@@ -71,9 +67,7 @@ class SuppressionViewSet(NativeViewSet):
         suppression, is_new = add_suppression(self.workspace, **body)
         return Response(SuppressionSerializer(suppression).data, status=201 if is_new else 200)
 
-    @extend_schema(
-        operation_id="deleteSuppression", tags=["suppressions"], responses={204: None, **WRITE_REFUSALS}
-    )
+    @extend_schema(operation_id="deleteSuppression")
     def destroy(self, request: Request, workspace_id: str, suppression_id: str) -> Response:
         """Let an address be written to again, as far as its owner's consent goes."""
         remove_suppression(self.workspace.id, parse_uuid(suppression_id) or NO_ID)
@@ -83,6 +77,7 @@ class SuppressionViewSet(NativeViewSet):
 class ChannelViewSet(NativeViewSet):
     """The channels of a workspace; each has its settings, also where nothing was said."""
 
+    tag = "channels"
     queryset = ChannelSettings.objects.none()
     serializer_class = ChannelSerializer
     lookup_url_kwarg = "channel"
@@ -94,30 +89,19 @@ class ChannelViewSet(NativeViewSet):
     }
     needs = (_CALLED,)
 
-    @extend_schema(
-        operation_id="listChannels",
-        tags=["channels"],
-        responses={200: ChannelSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listChannels")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the channels, each with how it is used."""
         return Response(ChannelSerializer(channels_of(self.workspace.id), many=True).data)
 
-    @extend_schema(
-        operation_id="getChannel", tags=["channels"], responses={200: ChannelSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="getChannel")
     def retrieve(self, request: Request, workspace_id: str, channel: str) -> Response:
         """Return how a channel is used."""
         name = _channel(channel)
         (settings,) = (settings for settings in channels_of(self.workspace.id) if settings.channel == name)
         return Response(ChannelSerializer(settings).data)
 
-    @extend_schema(
-        operation_id="updateChannel",
-        tags=["channels"],
-        request=ChannelChangesSerializer,
-        responses={200: ChannelSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="updateChannel", request=ChannelChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, channel: str) -> Response:
         """Change how a channel is used, for what leaves from now on."""
         name = _channel(channel)
@@ -132,9 +116,8 @@ class ChannelViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="renewSigningSecret",
-        tags=["channels"],
         request=None,
-        responses={201: SecretSerializer, **WRITE_REFUSALS},
+        responses={201: SecretSerializer},
     )
     @action(detail=False, methods=["post"], url_path="webhook/signing-secret", secrets_shown=("secret",))
     def renew_signing_secret(self, request: Request, workspace_id: str) -> Response:

@@ -27,7 +27,7 @@ from campaigns.messaging.settings import delete_template, get_template, save_tem
 from campaigns.models import Template
 from config.ids import parse_uuid
 from workspaces.api.native import NativeViewSet, object_body
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.api.strict import read_body
 from workspaces.models import Workspace
 from workspaces.scopes import Need
 
@@ -40,6 +40,7 @@ _PREVIEW_SCOPES = "campaigns:read contacts:read"
 class TemplateViewSet(NativeViewSet):
     """The templates of a workspace."""
 
+    tag = "templates"
     queryset = Template.objects.none()
     serializer_class = TemplateSerializer
     filterset_class = TemplateFilterSet
@@ -56,21 +57,12 @@ class TemplateViewSet(NativeViewSet):
         """Return the workspace's templates, oldest first."""
         return Template.objects.filter(workspace_id=self.workspace.id).order_by("id")
 
-    @extend_schema(
-        operation_id="listTemplates",
-        tags=["templates"],
-        responses={200: TemplateSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listTemplates")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the templates."""
         return Response(TemplateSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
 
-    @extend_schema(
-        operation_id="createTemplate",
-        tags=["templates"],
-        request=TemplateSerializer,
-        responses={201: TemplateSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="createTemplate", request=TemplateSerializer)
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a template; what is no Liquid, or does what none may, is refused."""
         body = read_body(TemplateSerializer, request)
@@ -78,19 +70,12 @@ class TemplateViewSet(NativeViewSet):
             template = save_template(Template(workspace=self.workspace), **body)
         return Response(TemplateSerializer(template).data, status=201)
 
-    @extend_schema(
-        operation_id="getTemplate", tags=["templates"], responses={200: TemplateSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="getTemplate")
     def retrieve(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Return a template."""
         return Response(TemplateSerializer(template_of(self.workspace, template_id)).data)
 
-    @extend_schema(
-        operation_id="updateTemplate",
-        tags=["templates"],
-        request=TemplateChangesSerializer,
-        responses={200: TemplateSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="updateTemplate", request=TemplateChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Change what the body names, for messages made from now on."""
         template = template_of(self.workspace, template_id)
@@ -104,7 +89,7 @@ class TemplateViewSet(NativeViewSet):
             save_template(template, **body)
         return Response(TemplateSerializer(template).data)
 
-    @extend_schema(operation_id="deleteTemplate", tags=["templates"], responses={204: None, **WRITE_REFUSALS})
+    @extend_schema(operation_id="deleteTemplate")
     def destroy(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Delete a template, unless a campaign or a form sends it."""
         delete_template(template_of(self.workspace, template_id))
@@ -112,7 +97,6 @@ class TemplateViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="tryOutTemplate",
-        tags=["templates"],
         request=TryOutBodySerializer,
         responses={200: RenderedSerializer, **DISPATCH_REFUSALS},
     )
@@ -127,7 +111,6 @@ class TemplateViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="previewTemplate",
-        tags=["templates"],
         request=PreviewBodySerializer,
         responses={200: RenderedSerializer, **DISPATCH_REFUSALS},
     )
@@ -139,7 +122,6 @@ class TemplateViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="testTemplate",
-        tags=["templates"],
         request=TestBodySerializer,
         responses={200: DispatchSerializer, **DISPATCH_REFUSALS},
     )

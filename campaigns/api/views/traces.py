@@ -11,12 +11,12 @@ from campaigns.reporting.trace import trace_event
 from config.ids import NO_ID, parse_uuid
 from events.models import Event
 from workspaces.api.native import NativeViewSet
-from workspaces.api.strict import READ_REFUSALS
 
 
 class TraceViewSet(NativeViewSet):
     """The traces of events."""
 
+    tag = "events"
     queryset = Event.objects.none()
     serializer_class = TraceSerializer
     lookup_url_kwarg = "event_id"
@@ -24,9 +24,7 @@ class TraceViewSet(NativeViewSet):
         "GET": "events:read contacts:read scoring:read segments:read campaigns:read messages:read",
     }
 
-    @extend_schema(
-        operation_id="traceEvent", tags=["events"], responses={200: TraceSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="traceEvent", responses={200: TraceSerializer})
     @action(detail=True)
     def trace(self, request: Request, workspace_id: str, event_id: str) -> Response:
         """Return how an event was read, whom it is about, and all that followed from it, each with its time."""
