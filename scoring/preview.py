@@ -1,9 +1,10 @@
-"""What an unsaved rule would have awarded lately."""
+"""Try an unsaved scoring rule out on the latest events."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -21,6 +22,14 @@ MOST_EVENTS_WITH_CONTACTS = 1_000
 SAMPLES = 10
 
 
+class Match(NamedTuple):
+    """An event that the rule matches."""
+
+    event_id: UUID
+    contact_id: UUID
+    occurred_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """Of the latest `events` of the rule's name since a moment: how many match, of how many contacts, and a few."""
@@ -29,19 +38,19 @@ class Preview:
     events: int
     matches: int
     contacts: int
-    # (event, contact, moment), the latest first.
-    samples: list[tuple[UUID, UUID, datetime]]
+    # The latest first.
+    samples: list[Match]
     warnings: list[str]
 
 
 def preview_rule(rule: ScoringRule) -> Preview:
-    """Judge the latest events by a rule that need not be saved. Raises InvalidCondition or InvalidScoringRule."""
+    """Evaluate a rule that need not be saved for the latest events. Raises InvalidCondition or InvalidScoringRule."""
     validate_rule(rule)
-    judge = read(rule)
+    evaluator = read(rule)
     now = clock.now()
-    most = MOST_EVENTS_WITH_CONTACTS if judge.needs_contact else MOST_EVENTS
+    most = MOST_EVENTS_WITH_CONTACTS if evaluator.needs_contact else MOST_EVENTS
     source = latest_events(rule.workspace_id, rule.event_name, now - LOOKS_BACK, most)
-    matched = matches(rule.workspace_id, [judge], source)
+    matched = matches(rule.workspace_id, [evaluator], source)
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH matched AS MATERIALIZED ({matched.text})"
@@ -55,5 +64,5 @@ def preview_rule(rule: ScoringRule) -> Preview:
             " ORDER BY occurred_at DESC, event_id DESC LIMIT %s",
             [*matched.parameters, SAMPLES],
         )
-        samples = cursor.fetchall()
+        samples = [Match(*row) for row in cursor.fetchall()]
     return Preview(now - LOOKS_BACK, events, count, contacts, samples, rule_warnings(rule))

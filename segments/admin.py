@@ -27,6 +27,7 @@ from contacts.admin import ContactSearchMixin, concerned_contacts, identifier_of
 from contacts.errors import ContactNotFound
 from contacts.models import Contact, Identifier
 from events.errors import InvalidCondition
+from events.rules import find_rule_warnings, parse_rule
 from segments.build import progress_of
 from segments.definitions import (
     check_rule,
@@ -35,8 +36,8 @@ from segments.definitions import (
     get_segment,
     publish_segment,
     rebuild_segment,
+    segment_warnings,
     update_segment,
-    warnings,
 )
 from segments.memberships import explain_membership, segments_of
 from segments.models import Membership, MembershipPeriod, Segment
@@ -242,8 +243,7 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
 
     @admin.display(description="warnings", empty_value="-")
     def oddities(self, segment: Segment) -> str:
-        rule = segment.draft_rule or segment.rule
-        return " ".join(warnings(segment.workspace_id, rule)) if rule else ""
+        return " ".join(segment_warnings(segment))
 
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
         """Have the service write what the form says; the row that the form made is never saved itself."""
@@ -261,7 +261,7 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
         else:
             rule = data.get("rule") if "rule" in form.changed_data else None
             update_segment(obj.workspace, get_segment(obj.workspace_id, obj.pk), raw=rule, **values)
-        for warning in warnings(obj.workspace_id, rule) if rule else ():
+        for warning in find_rule_warnings(obj.workspace_id, parse_rule(rule)) if rule else ():
             messages.warning(request, warning)
 
     def changelist_view(

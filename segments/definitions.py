@@ -158,9 +158,10 @@ def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) 
     return rule
 
 
-def warnings(workspace_id: UUID, raw: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each thing that a valid rule speaks of and that was never seen."""
-    return find_rule_warnings(workspace_id, parse_rule(raw))
+def segment_warnings(segment: Segment) -> list[str]:
+    """Return a sentence for each event or property in the rule that is to serve that was never seen."""
+    raw = segment.draft_rule or segment.rule
+    return find_rule_warnings(segment.workspace_id, parse_rule(raw)) if raw else []
 
 
 def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UUID] | None:

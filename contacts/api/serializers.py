@@ -1,8 +1,9 @@
 """The shapes of contacts in the native format."""
 
 from typing import Any
+from uuid import UUID
 
-from drf_spectacular.utils import extend_schema_serializer
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from contacts.models import Consent, Identifier
@@ -53,6 +54,40 @@ class ContactBriefSerializer(serializers.Serializer[Any]):
     email = serializers.CharField(allow_null=True)
     firstName = serializers.CharField(allow_null=True)
     lastName = serializers.CharField(allow_null=True)
+
+
+@extend_schema_field(ContactBriefSerializer)
+class ContactBriefField(serializers.Field[Any, Any, Any, Any]):
+    """The contact of an id, out of the context's `contacts` (see `briefs`)."""
+
+    def to_representation(self, value: UUID) -> Any:
+        """Return the contact; of a deleted one the id is what is left."""
+        return self.context["contacts"].get(value) or {
+            "id": str(value),
+            "email": None,
+            "firstName": None,
+            "lastName": None,
+        }
+
+
+class KnownContactsSerializer(serializers.ListSerializer[Any]):
+    """Rows with a `contact_id`, without those whose contact was deleted meanwhile."""
+
+    def to_representation(self, data: Any) -> list[Any]:
+        """Return the rows of contacts that the context's `contacts` has."""
+        known = self.context["contacts"]
+        return super().to_representation([row for row in data if row.contact_id in known])
+
+
+class KnownContactsField(serializers.ListField):
+    """Contacts by their ids, without those that were deleted meanwhile."""
+
+    child = ContactBriefField()
+
+    def to_representation(self, data: Any) -> list[Any]:
+        """Return the contacts that the context's `contacts` has."""
+        known = self.context["contacts"]
+        return super().to_representation([contact_id for contact_id in data if contact_id in known])
 
 
 class ContactRowSerializer(ContactBriefSerializer):

@@ -1,4 +1,4 @@
-"""What scores let the list of contacts be narrowed by."""
+"""Filters of the list of scoring rules, and of contacts by their score."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,6 +7,19 @@ import django_filters
 from django.db.models import QuerySet
 
 from contacts.models import Contact, ContactScore
+from scoring.models import ScoringRule
+from workspaces.api.filters import StrictBooleanFilter
+
+
+class ScoringRuleFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
+    """Scoring rules by their event type, and by whether they are active."""
+
+    eventType = django_filters.CharFilter(field_name="event_name", max_length=255)
+    active = StrictBooleanFilter()
+
+    class Meta:
+        model = ScoringRule
+        fields: list[str] = []
 
 
 class ContactsWithScore(django_filters.NumberFilter):  # type: ignore[misc]  # it has no types

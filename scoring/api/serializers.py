@@ -2,17 +2,18 @@
 
 import copy
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from config.http.rendering import iso_millis
-from contacts.api.serializers import ContactBriefSerializer
+from contacts.api.serializers import ContactBriefField, KnownContactsSerializer
 from events.errors import InvalidCondition
 from events.stream.outbox import LANE_COUNT
 from scoring.errors import InvalidScoringRule
 from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
-from scoring.rules import validate_rule
+from scoring.rules import rule_warnings, validate_rule
 from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import NumberField, ObjectField, StrictBooleanField, StrictIntegerField
 
@@ -181,14 +182,16 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
 class ScoringRuleWrittenSerializer(ScoringRuleSerializer):
     """A rule as a write answers with it."""
 
-    warnings = serializers.ListField(
-        child=serializers.CharField(),
-        read_only=True,
-        help_text="events and properties in the rule that were never seen",
+    warnings = serializers.SerializerMethodField(
+        help_text="events and properties in the rule that were never seen"
     )
 
     class Meta(ScoringRuleSerializer.Meta):
         fields = [*ScoringRuleSerializer.Meta.fields, "warnings"]
+
+    def get_warnings(self, rule: ScoringRule) -> list[str]:
+        """Return a sentence for each."""
+        return rule_warnings(rule)
 
 
 class RulePreviewBodySerializer(ScoringRuleSerializer):
@@ -201,9 +204,12 @@ class RulePreviewBodySerializer(ScoringRuleSerializer):
 class MatchSerializer(serializers.Serializer[Any]):
     """An event that a rule matches."""
 
-    eventId = serializers.UUIDField()
-    contact = ContactBriefSerializer()
-    timestamp = MillisecondsField()
+    eventId = serializers.UUIDField(source="event_id")
+    contact = ContactBriefField(source="contact_id")
+    timestamp = MillisecondsField(source="occurred_at")
+
+    class Meta:
+        list_serializer_class = KnownContactsSerializer
 
 
 class RulePreviewSerializer(serializers.Serializer[Any]):
@@ -218,10 +224,14 @@ class RulePreviewSerializer(serializers.Serializer[Any]):
 
 
 class ScoreRuleSerializer(serializers.Serializer[Any]):
-    """The rule of a line."""
+    """The rule of a line; rendered from its id, with its name out of the context's `rule_names`."""
 
     id = serializers.UUIDField()
     name = serializers.CharField(allow_null=True, help_text="null where the rule has been deleted")
+
+    def to_representation(self, instance: UUID) -> dict[str, Any]:
+        """Render the rule."""
+        return super().to_representation({"id": instance, "name": self.context["rule_names"].get(instance)})
 
 
 class ScoreEntrySerializer(serializers.Serializer[Any]):
@@ -233,20 +243,24 @@ class ScoreEntrySerializer(serializers.Serializer[Any]):
         help_text="award: an event's points; superseded: an event past the rule's limit, without points; clamp: what"
         " the cap or the floor takes or adds after an award; decay: what time has taken since an award",
     )
-    rule = ScoreRuleSerializer()
-    eventId = serializers.UUIDField(help_text="the event of the award, also for what follows from it")
+    rule = ScoreRuleSerializer(source="place.rule_id")
+    eventId = serializers.UUIDField(
+        source="place.event_id", help_text="the event of the award, also for what follows from it"
+    )
     points = NumberField(help_text="by how much the score changes")
-    nominalPoints = NumberField(help_text="what the ledger has: an event past the limit has points there")
+    nominalPoints = NumberField(
+        source="nominal", help_text="what the ledger has: an event past the limit has points there"
+    )
     score = NumberField(max_digits=30, help_text="the score after this line")
-    timestamp = MillisecondsField(help_text="when the event happened, or the decay")
-    createdAt = MillisecondsField(help_text="when the event's points were given")
+    timestamp = MillisecondsField(source="place.at", help_text="when the event happened, or the decay")
+    createdAt = MillisecondsField(source="created_at", help_text="when the event's points were given")
 
 
 class ScoreSerializer(serializers.Serializer[Any]):
     """A contact's score at a moment, and the lines that add up to it."""
 
-    contactId = serializers.UUIDField()
+    contactId = serializers.UUIDField(source="contact_id")
     at = MillisecondsField()
     score = NumberField(max_digits=30)
-    entries = ScoreEntrySerializer(many=True)
+    entries = ScoreEntrySerializer(source="lines", many=True)
     next = serializers.CharField(allow_null=True, help_text="the next page's `before`; null on the last page")

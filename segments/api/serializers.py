@@ -1,13 +1,18 @@
 """The shapes of segments in the native format."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from contacts.api.serializers import ContactBriefSerializer
+from contacts.api.serializers import ContactBriefField, KnownContactsField, KnownContactsSerializer
+from segments.build import progress_of
+from segments.definitions import segment_warnings
+from segments.memberships import count_members
 from segments.models import Segment
-from workspaces.api.fields import MillisecondsField, StrictCharField
+from workspaces.api.batches import BatchSerializer
+from workspaces.api.fields import BlankAsNullField, MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import ObjectField, StrictBooleanField
 
 MAX_MEMBERS = 10_000
@@ -68,55 +73,72 @@ _RULE_EXAMPLES = [
 
 
 class BuildSerializer(serializers.Serializer[Any]):
-    """How far the rule that is to serve has been held against the contacts."""
+    """How far the rule that is to serve has been evaluated for the contacts; rendered from its segment."""
 
-    state = serializers.ChoiceField(choices=[choice.upper() for choice in Segment.Build.values])
-    judged = serializers.IntegerField(help_text="contacts judged so far")
+    state = UpperChoiceField(choices=[choice.upper() for choice in Segment.Build.values])
+    judged = serializers.IntegerField(help_text="contacts evaluated so far")
     total = serializers.IntegerField()
     fraction = serializers.FloatField(help_text="0 to 1")
-    startedAt = MillisecondsField(allow_null=True)
+    startedAt = MillisecondsField(source="started_at", allow_null=True)
     isAnnouncing = serializers.BooleanField(
-        help_text="published already; entries and exits are still being told"
+        source="is_publishing", help_text="it serves already; its entries and exits are still being published"
     )
     publishes = serializers.BooleanField(help_text="whether it is published once it is built")
 
+    def to_representation(self, instance: Segment) -> dict[str, Any]:
+        """Render the progress of the segment's build."""
+        return super().to_representation(progress_of(instance))
+
 
 class SegmentCountSerializer(serializers.Serializer[Any]):
-    """What hangs on a segment."""
+    """How many rows belong to a segment."""
 
-    memberships = serializers.IntegerField(help_text="contacts that are in it now")
+    memberships = serializers.IntegerField(source="member_count", help_text="contacts that are in it now")
 
 
-class SegmentSerializer(serializers.Serializer[Any]):
+class _ShownRuleField(ObjectField):
+    def to_representation(self, value: Segment) -> Any:
+        return value.rule or value.draft_rule
+
+
+class SegmentSerializer(BatchSerializer):
     """A segment."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
     description = serializers.CharField()
-    rules = ObjectField(
+    rules = _ShownRuleField(
+        source="*",
         allow_null=True,
         help_text="what serves, before the first publication what is being built; null: static",
     )
-    draftRules = ObjectField(allow_null=True, help_text="what is to serve next, built or being built")
-    evaluation = serializers.ChoiceField(choices=Segment.Evaluation.choices)
-    startsCampaigns = serializers.BooleanField()
-    build = BuildSerializer()
-    error = serializers.CharField(
-        allow_null=True, help_text="why the segment is parked: it is not evaluated until it is rebuilt"
+    draftRules = ObjectField(
+        source="draft_rule", allow_null=True, help_text="what is to serve next, built or being built"
     )
-    publishedAt = MillisecondsField(allow_null=True)
-    createdAt = MillisecondsField()
-    updatedAt = MillisecondsField()
-    _count = SegmentCountSerializer()
+    evaluation = serializers.ChoiceField(choices=Segment.Evaluation.choices)
+    startsCampaigns = serializers.BooleanField(source="starts_campaigns")
+    build = BuildSerializer(source="*")
+    error = BlankAsNullField(help_text="why the segment is parked: it is not evaluated until it is rebuilt")
+    publishedAt = MillisecondsField(source="published_at", allow_null=True)
+    createdAt = MillisecondsField(source="created_at")
+    updatedAt = MillisecondsField(source="updated_at")
+    _count = SegmentCountSerializer(source="*")
+
+    def load(self, rows: Sequence[Segment]) -> None:
+        """Count the members of all segments, in two statements at most."""
+        counts = count_members(rows[0].workspace_id, rows)
+        for segment in rows:
+            vars(segment).update(member_count=counts[segment.id])
 
 
 class SegmentDetailSerializer(serializers.Serializer[Any]):
-    """A segment, and some of those who are in it."""
+    """A segment with some of its members."""
 
     segment = SegmentSerializer()
-    totalMembers = serializers.IntegerField()
-    sampleContacts = ContactBriefSerializer(
-        many=True, required=False, help_text="up to 10; for who may read contacts"
+    # Counted when the segment before it was rendered.
+    totalMembers = serializers.IntegerField(source="segment.member_count")
+    sampleContacts = KnownContactsField(
+        source="samples", required=False, help_text="up to 10; for who may read contacts"
     )
     warnings = serializers.ListField(
         child=serializers.CharField(), help_text="events and properties in the rule that were never seen"
@@ -127,6 +149,12 @@ class SegmentWrittenSerializer(SegmentSerializer):
     """A segment as a write answers with it."""
 
     warnings = serializers.ListField(child=serializers.CharField())
+
+    def load(self, rows: Sequence[Segment]) -> None:
+        """Count the members, and find what is odd about the rules."""
+        super().load(rows)
+        for segment in rows:
+            vars(segment).update(warnings=segment_warnings(segment))
 
 
 class _RulesSerializer(serializers.Serializer[Any]):
@@ -182,37 +210,42 @@ class SegmentBodySerializer(SegmentChangesSerializer):
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
-    """What a rule that is not saved would hold for."""
+    """How many contacts a rule that is not saved would hold for."""
 
     count = serializers.IntegerField()
     total = serializers.IntegerField(help_text="contacts in the workspace")
-    judged = serializers.IntegerField(help_text="contacts that the rule was held against")
+    judged = serializers.IntegerField(help_text="contacts that the rule was evaluated for")
     isEstimate = serializers.BooleanField(
-        help_text="whether `count` is told from a random part of the contacts"
+        source="is_estimate", help_text="whether `count` is estimated from a random part of the contacts"
     )
     margin = serializers.IntegerField(
         help_text="an estimate is right to so many in 19 of 20 cases; 0 for a count"
     )
-    sampleContacts = ContactBriefSerializer(many=True)
+    sampleContacts = KnownContactsField(source="samples")
     warnings = serializers.ListField(child=serializers.CharField())
 
 
 class ImpactSampleSerializer(serializers.Serializer[Any]):
-    """A contact that would enter, leave or stay, and why."""
+    """A contact that would enter, leave or remain, and why."""
 
-    contact = ContactBriefSerializer()
-    reasons = serializers.DictField(help_text="the tree of the new rule, as an explanation has it")
+    contact = ContactBriefField(source="contact_id")
+    reasons = serializers.DictField(
+        source="tree", help_text="the tree of the new rule, as an explanation has it"
+    )
+
+    class Meta:
+        list_serializer_class = KnownContactsSerializer
 
 
 class ImpactSerializer(serializers.Serializer[Any]):
-    """What a rule would change."""
+    """How many contacts a rule would let in, remove and keep."""
 
     enter = serializers.IntegerField()
     leave = serializers.IntegerField()
     stay = serializers.IntegerField()
     total = serializers.IntegerField(help_text="contacts in the workspace")
     judged = serializers.IntegerField()
-    isEstimate = serializers.BooleanField()
+    isEstimate = serializers.BooleanField(source="is_estimate")
     margin = serializers.IntegerField()
     entering = ImpactSampleSerializer(many=True)
     leaving = ImpactSampleSerializer(many=True)
@@ -223,17 +256,9 @@ class ImpactSerializer(serializers.Serializer[Any]):
 class MemberSerializer(serializers.Serializer[Any]):
     """A contact in a segment."""
 
-    contact = ContactBriefSerializer()
+    contact = ContactBriefField(source="contact_id")
     since = MillisecondsField()
-    until = MillisecondsField(allow_null=True, help_text="null while it stays")
-
-
-@extend_schema_serializer(many=False)  # a page is one object
-class MemberPageSerializer(serializers.Serializer[Any]):
-    """A page of members."""
-
-    data = MemberSerializer(many=True)  # type: ignore[assignment]  # the format's name for its rows
-    next = serializers.CharField(allow_null=True, help_text="the next page's `after`; null on the last page")
+    until = MillisecondsField(allow_null=True, help_text="null while it is in")
 
 
 class NamedContactSerializer(serializers.Serializer[Any]):
@@ -285,15 +310,18 @@ class MembersChangedSerializer(serializers.Serializer[Any]):
 class ExplanationSerializer(serializers.Serializer[Any]):
     """Whether a contact is in a segment, and why."""
 
-    contact = ContactBriefSerializer()
-    isMember = serializers.BooleanField(help_text="what stands")
+    contact = ContactBriefField(source="contact_id")
+    isMember = serializers.BooleanField(source="is_member", help_text="whether it is in the segment now")
     since = MillisecondsField(allow_null=True)
     matches = serializers.BooleanField(
-        help_text="what the rule says now; what stands follows when waiting events have had their effect"
+        help_text="what the rule says now; `isMember` follows when unprocessed events have had their effect"
     )
-    changesAt = MillisecondsField(allow_null=True, help_text="when time alone may change the answer")
-    at = MillisecondsField(help_text="the moment that this is told for")
+    changesAt = MillisecondsField(
+        source="changes_at", allow_null=True, help_text="when time alone may change the answer"
+    )
+    at = MillisecondsField(help_text="the moment that the rule was evaluated for")
     reasons = serializers.DictField(
+        source="tree",
         allow_null=True,
         help_text="the rule's tree; each node with `matches` and `changesAt`, a leaf with what it saw, an event "
         "condition with the latest events that make it so. null: there is no rule, somebody put the contact here.",
