@@ -116,7 +116,7 @@ def lapses(rounds: int, seconds: float) -> None:
         quiet = paced(port, demo, contacts, seconds=15)
         assert members.count() == len(contacts), "they began to lapse before all was ready"
         time.sleep(max((begins - clock.now()).total_seconds(), 0))
-        with watched(lambda: processing_lag(workspace, clock.now()).seconds(clock.now())) as lags:
+        with watched(lambda: processing_lag(workspace, clock.now()).seconds) as lags:
             busy = paced(port, demo, contacts, seconds=60)
             while processing_lag(workspace, clock.now()).overdue:
                 time.sleep(0.2)

@@ -54,7 +54,7 @@ EVENT_SECTIONS = ["campaigns.admin.event_trace_section"]
 
 # API: further keys of a contact, each with the scope without which it is left out.
 CONTACT_ANSWER_SECTIONS = {
-    "events": ("events.api.presentation.recent_events", "events:read"),
+    "events": ("events.api.serializers.recent_events", "events:read"),
     "segments": ("segments.api.contact_sections.active_segments", "segments:read"),
     "campaigns": ("campaigns.api.contact_sections.recent_enrollments", "campaigns:read"),
     "messages": ("campaigns.api.contact_sections.recent_messages", "messages:read"),

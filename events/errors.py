@@ -83,7 +83,7 @@ class SchemaMismatch(DomainError):
 class DefinitionNotFound(DomainError):
     code = "definition_not_found"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str = "") -> None:
         super().__init__("Event not found")
         self.name = name
 

@@ -1,12 +1,13 @@
 """Event definitions in the native format."""
 
+from typing import Any
+
 import django_filters
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.ids import NO_ID, parse_uuid
 from events.api.serializers import (
     DefinitionBodySerializer,
     DefinitionChangeSerializer,
@@ -18,15 +19,29 @@ from events.models import EventDefinition
 from events.stream.definitions import create_definition, delete_definition, replace_definition
 from workspaces.api.filters import StrictBooleanFilter
 from workspaces.api.native import NativeViewSet
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, integer_parameter, read_body, text_parameter
+from workspaces.api.pagination import BareListPagination
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, text_parameter
 
-_MAX_LIMIT = 1000
-_PAGE_PARAMETERS = [
-    OpenApiParameter("limit", int, description=f"1 to {_MAX_LIMIT}, 200 by default"),
-    OpenApiParameter(
-        "after", str, description="page by key: the name of the last definition before the page"
-    ),
-]
+
+class DefinitionPagination(BareListPagination):
+    """Pages of definitions by name."""
+
+    page_size = 200
+    max_page_size = 1000
+    key_parameter = "after"
+    key_description = "page by key: the name of the last definition before the page"
+
+    def read_key(self, request: Request) -> str | None:
+        """Return the name that the page begins after."""
+        return text_parameter(request, self.key_parameter)
+
+    def after(self, rows: QuerySet[Any], key: str) -> QuerySet[Any]:
+        """Return the definitions after a name."""
+        return rows.filter(name__gt=key)
+
+    def newest(self, rows: QuerySet[Any], count: int, view: Any) -> list[Any]:
+        """Return so many of the definitions, by name."""
+        return list(rows.order_by("name")[:count])
 
 
 class DefinitionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
@@ -43,36 +58,23 @@ class DefinitionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it
 class DefinitionViewSet(NativeViewSet):
     """The event definitions of a workspace."""
 
-    queryset = EventDefinition.objects.none()
+    queryset = EventDefinition.objects.active().prefetch_related("properties")
     serializer_class = DefinitionSerializer
     filterset_class = DefinitionFilterSet
-    pagination_class = None
+    pagination_class = DefinitionPagination
+    not_found = DefinitionNotFound
     lookup_url_kwarg = "definition_id"
-    parameters = _PAGE_PARAMETERS
-    scopes = {
-        "GET": "definitions:read",
-        "POST": "definitions:write",
-        "PATCH": "definitions:write",
-        "DELETE": "definitions:write",
-    }
-
-    def get_queryset(self) -> QuerySet[EventDefinition]:
-        """Return the workspace's definitions that are not deleted."""
-        return EventDefinition.objects.in_workspace(self.workspace.id).active().prefetch_related("properties")
+    scope = "definitions"
 
     @extend_schema(
         operation_id="listEventDefinitions",
         tags=["event definitions"],
-        parameters=_PAGE_PARAMETERS,
         responses={200: DefinitionSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List definitions by name."""
-        limit = integer_parameter(request, "limit", 200, highest=_MAX_LIMIT)
-        definitions = self.filter_queryset(self.get_queryset()).order_by("name")
-        if after := text_parameter(request, "after"):
-            definitions = definitions.filter(name__gt=after)
-        return Response(DefinitionSerializer(definitions[:limit], many=True).data)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(DefinitionSerializer(page, many=True).data)
 
     @extend_schema(
         operation_id="createEventDefinition",
@@ -98,7 +100,7 @@ class DefinitionViewSet(NativeViewSet):
     )
     def retrieve(self, request: Request, workspace_id: str, definition_id: str) -> Response:
         """Return a definition."""
-        return Response(DefinitionSerializer(self._definition(definition_id)).data)
+        return Response(DefinitionSerializer(self.get_object()).data)
 
     @extend_schema(
         operation_id="updateEventDefinition",
@@ -110,7 +112,7 @@ class DefinitionViewSet(NativeViewSet):
         """Replace the description or all the properties of a definition."""
         attrs = read_body(DefinitionChangeSerializer, request)
         properties = attrs.get("properties")
-        definition = self._definition(definition_id)
+        definition = self.get_object()
         replace_definition(
             definition,
             description=attrs.get("description"),
@@ -125,14 +127,8 @@ class DefinitionViewSet(NativeViewSet):
     )
     def destroy(self, request: Request, workspace_id: str, definition_id: str) -> Response:
         """Delete a definition; its events stay."""
-        delete_definition(self._definition(definition_id))
+        delete_definition(self.get_object())
         return Response(status=204)
-
-    def _definition(self, text: str) -> EventDefinition:
-        definition = self.get_queryset().filter(id=parse_uuid(text) or NO_ID).first()
-        if definition is None:
-            raise DefinitionNotFound(text)
-        return definition
 
     def _answer(self, definition: EventDefinition) -> object:
         return DefinitionSerializer(self.get_queryset().get(id=definition.id)).data

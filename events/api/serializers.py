@@ -5,12 +5,22 @@ from typing import Any
 
 from rest_framework import serializers
 
+from config.http.rendering import iso_millis
+from contacts.api.presentation import briefs, ids_only
 from contacts.api.serializers import ContactBriefSerializer
-from events.models import EventDefinition, EventProperty
+from contacts.models import Contact
+from events.api.shapes import CONTEXT_FIELDS
+from events.models import Event, EventDefinition, EventProperty
+from events.rules import CONTACT_EVENT_PREFIXES
 from events.stream.definitions import PropertySpec
+from events.stream.queries import list_events
+from events.stream.types import RecordedEvent
+from workspaces.api.batches import BatchSerializer
 from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import ObjectField
+from workspaces.models import Workspace
 
+EVENTS_OF_A_CONTACT = 50
 _MAX_PROPERTIES = 200
 _MAX_SUGGESTED = 100
 
@@ -18,22 +28,45 @@ _MAX_SUGGESTED = 100
 class LagSerializer(serializers.Serializer[Any]):
     """How far the effects are behind."""
 
-    lagSeconds = serializers.FloatField(help_text="for how long the oldest thing has waited")
-    waitingBatches = serializers.IntegerField(help_text="of events; counted up to 100,000")
-    waitingSince = MillisecondsField(allow_null=True)
+    lagSeconds = serializers.FloatField(
+        source="seconds", help_text="for how long the oldest thing has waited"
+    )
+    waitingBatches = serializers.IntegerField(
+        source="waiting_batches", help_text="of events; counted up to 100,000"
+    )
+    waitingSince = MillisecondsField(source="waiting_since", allow_null=True)
     overdue = serializers.IntegerField(help_text="decisions that time has made due; counted up to 100,000")
-    overdueSince = MillisecondsField(allow_null=True)
+    overdueSince = MillisecondsField(source="overdue_since", allow_null=True)
     parked = serializers.IntegerField(help_text="effects that failed and wait for somebody")
 
 
-class EventRowSerializer(serializers.Serializer[Any]):
-    """An event as the list shows it."""
+class EventBriefSerializer(serializers.Serializer[Any]):
+    """An event as its contact's answer shows it."""
 
     id = serializers.UUIDField()
-    type = serializers.CharField()
-    metadata = ObjectField()
-    timestamp = MillisecondsField()
-    contact = ContactBriefSerializer(allow_null=True)
+    type = serializers.CharField(source="name")
+    metadata = ObjectField(source="properties")
+    timestamp = MillisecondsField(source="occurred_at")
+
+
+class EventRowSerializer(EventBriefSerializer, BatchSerializer):
+    """An event as the list shows it; what of its contact, the context's `shows_contacts` says."""
+
+    contact = ContactBriefSerializer(source="contact_brief", allow_null=True)
+
+    def load(self, rows: Sequence[Event]) -> None:
+        """Add `contact_brief`, by one statement; take away what events note of contacts that are not to be read."""
+        ids = {event.contact_id for event in rows if event.contact_id}
+        shows_contacts = self.context["shows_contacts"]
+        found = (briefs if shows_contacts else ids_only)(rows[0].workspace_id, ids)
+        for event in rows:
+            brief = found.get(event.contact_id) if event.contact_id else None
+            vars(event).update(contact_brief=brief)
+            is_about_contact = event.source == Event.Source.SYSTEM and event.name.startswith(
+                CONTACT_EVENT_PREFIXES
+            )
+            if is_about_contact and not shows_contacts:
+                event.properties = {}
 
 
 class EventSerializer(EventRowSerializer):
@@ -47,6 +80,31 @@ class EventSerializer(EventRowSerializer):
     utmSource = serializers.CharField(allow_null=True)
     utmMedium = serializers.CharField(allow_null=True)
     utmCampaign = serializers.CharField(allow_null=True)
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return the answer."""
+        self.load([instance])
+        return render_event(instance, instance.contact_brief)
+
+
+def render_event(event: Event | RecordedEvent, contact: dict[str, Any] | None) -> dict[str, Any]:
+    """Return an event as EventSerializer declares it, by hand: each one that is sent alone is answered with it."""
+    return {
+        "id": str(event.id),
+        "workspaceId": str(event.workspace_id),
+        "type": event.name,
+        "contactId": contact["id"] if contact else event.contact_id and str(event.contact_id),
+        "metadata": event.properties,
+        **{name: event.context.get(name) for name in CONTEXT_FIELDS},
+        "timestamp": iso_millis(event.occurred_at),
+        "contact": contact,
+    }
+
+
+def recent_events(workspace: Workspace, contact: Contact) -> Any:
+    """Return what a contact's answer shows of its events (see `settings.CONTACT_ANSWER_SECTIONS`)."""
+    events = list_events(workspace.id, contact_id=contact.id, limit=EVENTS_OF_A_CONTACT)
+    return EventBriefSerializer(events, many=True).data
 
 
 class ItemErrorSerializer(serializers.Serializer[Any]):

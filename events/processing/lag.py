@@ -13,18 +13,20 @@ COUNTED_AT_MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What waits for the workers. Counts end at COUNTED_AT_MOST (100,000)."""
+    """What waits for the workers at a moment. Counts end at COUNTED_AT_MOST (100,000)."""
 
+    at: datetime
     waiting_batches: int
     waiting_since: datetime | None
     overdue: int
     overdue_since: datetime | None
     parked: int
 
-    def seconds(self, now: datetime) -> float:
+    @property
+    def seconds(self) -> float:
         """Return how many seconds the oldest item has waited, 0 if none waits."""
         since = [moment for moment in (self.waiting_since, self.overdue_since) if moment is not None]
-        return max((now - min(since)).total_seconds(), 0.0) if since else 0.0
+        return max((self.at - min(since)).total_seconds(), 0.0) if since else 0.0
 
 
 def processing_lag(workspace_id: UUID, now: datetime) -> Lag:
@@ -43,4 +45,4 @@ def processing_lag(workspace_id: UUID, now: datetime) -> Lag:
         )
         overdue, overdue_since = cursor.fetchone()
     parked = ParkedEffect.objects.filter(workspace_id=workspace_id).count()
-    return Lag(batches, waiting_since, overdue, overdue_since, parked)
+    return Lag(now, batches, waiting_since, overdue, overdue_since, parked)
