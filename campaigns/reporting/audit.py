@@ -133,7 +133,7 @@ def _batches(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> Non
     for batch in EventBatch.objects.filter(workspace_id=workspace_id).iterator(_BATCH_SIZE):
         audit.counts["waiting"] += len(batch.event_ids)
         if batch.created_at < due:
-            audit.add("not applied", f"{len(batch.event_ids)} events wait since {batch.created_at:%F %T}")
+            audit.add("effects overdue", f"{len(batch.event_ids)} events wait since {batch.created_at:%F %T}")
 
 
 def _parked(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
@@ -162,7 +162,7 @@ def _decisions(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> N
         with transaction.atomic(), hashed_lists():
             undecided = [(name, event_id) for event_id, name in _rows(_UNDECIDED_EVENTS, parameters)]
         for name, event_id in _relevant_events(workspace_id, triggers, undecided):
-            audit.add("not decided", f"{version.campaign}: {name} {event_id}")
+            audit.add("event without decision", f"{version.campaign}: {name} {event_id}")
     audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
 
 
@@ -194,7 +194,7 @@ def _active_version_ids(workspace_id: UUID) -> list[UUID]:
 
 def _enrollments(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
     """Find overdue enrollments, and enrollments and decisions without each other."""
-    audit.counts["runs"] += Enrollment.objects.in_workspace(workspace_id).count()
+    audit.counts["enrollments"] += Enrollment.objects.in_workspace(workspace_id).count()
     running = Enrollment.objects.in_workspace(workspace_id).open().exclude(contact_id__in=gone)
     running = running.filter(campaign__status=Campaign.Status.ACTIVE, campaign__parked_at=None)
     for enrollment in running.due(due).iterator(_BATCH_SIZE):
@@ -206,8 +206,8 @@ def _enrollments(audit: ConsistencyReport, workspace_id: UUID, due: datetime, go
     ):
         audit.add("stuck", f"enrollment {enrollment.pk} at {enrollment.step} waits for nothing")
     entered = [workspace_id, Decision.Kind.ENTERED]
-    _report_rows(audit, "run, not told", _ENROLLMENTS_WITHOUT_DECISION, [workspace_id, gone, due, *entered])
-    _report_rows(audit, "entered, no run", _DECISIONS_WITHOUT_ENROLLMENT, [*entered, gone, workspace_id])
+    _report_rows(audit, "enrollment without decision", _ENROLLMENTS_WITHOUT_DECISION, [workspace_id, gone, due, *entered])
+    _report_rows(audit, "decision without enrollment", _DECISIONS_WITHOUT_ENROLLMENT, [*entered, gone, workspace_id])
 
 
 def _messages(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
@@ -223,9 +223,9 @@ def _messages(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone:
     claimed = due - timedelta(seconds=settings.DELIVERY_CLAIM_SECONDS)
     taken = leaving.filter(status=Message.Status.SENDING, claimed_at__lt=claimed)
     for message in taken.iterator(_BATCH_SIZE):
-        audit.add("not settled", f"message {message.pk} since {message.claimed_at:%F %T}")
-    _report_rows(audit, "message, no run", _MESSAGES_WITHOUT_ENROLLMENT, [workspace_id, gone, workspace_id])
-    _report_rows(audit, "sent, not told once", _SENT_EVENT_COUNTS, [workspace_id, workspace_id, gone, due])
+        audit.add("claim expired", f"message {message.pk} since {message.claimed_at:%F %T}")
+    _report_rows(audit, "message without enrollment", _MESSAGES_WITHOUT_ENROLLMENT, [workspace_id, gone, workspace_id])
+    _report_rows(audit, "sent without one event", _SENT_EVENT_COUNTS, [workspace_id, workspace_id, gone, due])
 
 
 def _scores(audit: ConsistencyReport, workspace_id: UUID) -> None:

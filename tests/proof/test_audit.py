@@ -81,7 +81,7 @@ def test_nothing_is_missing_where_all_has_followed(house, capsys):
     counts, found = audit(house)
 
     assert found == []
-    expected = {"accepted": 1, "message keys": 3, "runs": 4, "messages sent": 4, "segments": 1}
+    expected = {"accepted": 1, "message keys": 3, "enrollments": 4, "messages sent": 4, "segments": 1}
     assert {name: counts[name] for name in expected} == expected
     assert counts["stored"] == Event.objects.count()
     call_command("audit_effects", workspace=str(house.id))
@@ -152,18 +152,18 @@ def _lost_member(house):
     [
         (_lost_event, "accepted, not stored"),
         (_lost_key, "message key, not stored"),
-        (_open_batch, "not applied"),
+        (_open_batch, "effects overdue"),
         (_parked, "parked"),
-        (_lost_decision, "not decided"),
-        (_lost_decision, "run, not told"),
-        (_lost_enrollment, "entered, no run"),
-        (_lost_enrollment, "message, no run"),
+        (_lost_decision, "event without decision"),
+        (_lost_decision, "enrollment without decision"),
+        (_lost_enrollment, "decision without enrollment"),
+        (_lost_enrollment, "message without enrollment"),
         (_stuck_enrollment, "stuck"),
         (_idle_enrollment, "stuck"),
         (_unsent, "not sent"),
-        (_unsettled, "not settled"),
-        (_untold, "sent, not told once"),
-        (_told_twice, "sent, not told once"),
+        (_unsettled, "claim expired"),
+        (_untold, "sent without one event"),
+        (_told_twice, "sent without one event"),
         (_wrong_score, "score"),
         (_lost_member, "membership"),
     ],
@@ -210,7 +210,7 @@ def test_more_than_is_read_at_once_is_looked_at(house, monkeypatch):
     found = Counter(gap.check for gap in inconsistencies(house))
     assert found["accepted, not stored"] == 1
     assert found["message key, not stored"] == 3
-    assert found["run, not told"] == 4
+    assert found["enrollment without decision"] == 4
 
 
 def test_a_merge_leaves_no_gap():
@@ -238,4 +238,4 @@ def test_what_is_under_way_is_no_gap():
         workspace, [IncomingEvent("go", by_email("p@example.test"))], schema_policy=SchemaPolicy.OPEN
     )
     assert inconsistencies(workspace, now=clock.now()) == []
-    assert checks(workspace) == {"not applied"}
+    assert checks(workspace) == {"effects overdue"}

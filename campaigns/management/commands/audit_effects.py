@@ -1,4 +1,4 @@
-"""Prove that what was accepted is stored, and that everything that follows from it has followed."""
+"""The command `audit_effects`: check that accepted events are stored and their effects complete."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from workspaces.models import Workspace
 
 
 class Command(BaseCommand):
-    """`audit_effects`: exit 1 where there is a gap."""
+    """Audit the effects of events; exit status 1 if there are gaps."""
 
     help = (
         "Hold accepted events against the stream, and the stream against all that follows; print every gap."
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Audit workspace by workspace. Raises CommandError if there is a gap."""
+        """Audit workspace by workspace. Raises CommandError if there are gaps."""
         workspaces = chosen_workspaces(options)
         if options["accepted"] and len(workspaces) > 1:
             raise CommandError("Accepted events are of one workspace: name it with --workspace.")
@@ -45,7 +45,7 @@ class Command(BaseCommand):
                 workspace.id,
                 now=clock.now(),
                 grace=timedelta(seconds=options["grace_seconds"]),
-                report=partial(self._tell, workspace),
+                report=partial(self._print, workspace),
                 accepted=_ids(options["accepted"]) if options["accepted"] else (),
             )
             counts = ", ".join(f"{count:,} {name}" for name, count in sorted(audit.counts.items()))
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         if found:
             raise CommandError("There are gaps.", returncode=1)
 
-    def _tell(self, workspace: Workspace, gap: Inconsistency) -> None:
+    def _print(self, workspace: Workspace, gap: Inconsistency) -> None:
         self.stdout.write(f"{workspace.name}: {gap}")
 
 
