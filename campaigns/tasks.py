@@ -7,8 +7,8 @@ from celery import shared_task
 
 from campaigns.journeys.broadcasts import due_broadcasts, process_broadcast_batch
 from campaigns.journeys.date_triggers import schedule_date_batch, versions_to_backfill
-from campaigns.journeys.lifecycle import retire_versions, workspaces_with_old_versions
 from campaigns.journeys.processor import process_due_enrollments, workspaces_with_due_enrollments
+from campaigns.journeys.versions import retire_versions, workspaces_with_old_versions
 from campaigns.messaging.tasks import deliver, settle_messages, sweep_messages
 from campaigns.reporting.counters import update_campaign_counters
 from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups

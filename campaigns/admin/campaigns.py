@@ -20,14 +20,9 @@ from campaigns.admin.start import CampaignActionsMixin
 from campaigns.admin.status_changes import STATUS_CHANGES, list_action
 from campaigns.errors import BroadcastFinished, InvalidDefinition
 from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
-from campaigns.journeys.lifecycle import (
-    check_definition,
-    create_campaign,
-    delete_campaign,
-    get_campaign,
-    open_enrollment_counts,
-    update_campaign,
-)
+from campaigns.journeys.definition_checks import check_definition
+from campaigns.journeys.lifecycle import create_campaign, delete_campaign, get_campaign, update_campaign
+from campaigns.journeys.versions import open_enrollment_counts
 from campaigns.journeys.warnings import campaign_warnings, rule_warnings
 from campaigns.messaging.senders import SENDERS, sender_error
 from campaigns.models import Broadcast, Campaign, CampaignVersion

@@ -18,7 +18,7 @@ from campaigns.journeys.definition.triggers import (
     ScheduleTrigger,
     Trigger,
 )
-from campaigns.journeys.lifecycle import check_definition
+from campaigns.journeys.definition_checks import check_definition
 from campaigns.models import Campaign, Enrollment, Message, Template
 from config.errors import DomainError
 from contacts.admin import concerned_contacts

@@ -6,52 +6,44 @@ Every change locks the workspace's rules, so no event is missed between two vers
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Q
 
 from campaigns.errors import (
     CampaignExists,
     CampaignNotFound,
     InvalidCampaign,
     InvalidDefinition,
-    TemplateFault,
     WrongStatus,
 )
 from campaigns.journeys.broadcasts import is_past, schedule_broadcast
 from campaigns.journeys.correlation import correlation_value_at
 from campaigns.journeys.date_triggers import cancel_date_timers, start_date_backfill
 from campaigns.journeys.definition.parser import Definition, parse_definition
-from campaigns.journeys.definition.references import referenced_segments
-from campaigns.journeys.definition.steps import CallWebhookStep, SendStep
 from campaigns.journeys.definition.triggers import ScheduleTrigger, Trigger
+from campaigns.journeys.definition_checks import check_definition
 from campaigns.journeys.enrollment import Candidate, EnrollmentResult, enroll
 from campaigns.journeys.listeners import end_enrollments
-from campaigns.journeys.plans import ActiveCampaign, definition_of, to_active_campaign
-from campaigns.messaging import liquid
+from campaigns.journeys.plans import ActiveCampaign, to_active_campaign
 from campaigns.messaging.senders import SENDERS, sender_error
-from campaigns.models import Broadcast, Campaign, CampaignVersion, Enrollment, Template
+from campaigns.models import Broadcast, Campaign, CampaignVersion, Enrollment
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
 from config import clock, ids
-from config.values.json_size import has_too_many_keys
 from contacts.identity.lookup import find
 from contacts.models import Contact
 from events.models import Event
 from events.processing.effects import bump_rules_version, lock_rules
-from events.rules.parser import declared_types
 from segments.membership_conditions import known_segments
 from workspaces.models import Workspace
 
 EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
-MAX_DEFINITION: Final = 1_000_000
-"""Characters of JSON."""
 _ARCHIVE_BATCH_SIZE: Final = 5_000
 _IN_PAST: Final = "It lies in the past."
 
@@ -291,110 +283,6 @@ def broadcast_campaign(
         contact_ids = sorted(set(find(workspace.id, contact_ids).by_id.values()))
     return schedule_broadcast(
         current, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now(), actor=actor
-    )
-
-
-def check_definition(
-    workspace_id: UUID, raw: Mapping[str, Any], *, require_complete: bool = True
-) -> Definition:
-    """Parse a definition and check its segments, templates and Liquid. Raises InvalidDefinition."""
-    if has_too_many_keys(raw):
-        raise InvalidDefinition("workflow", f"A definition has at most {settings.MAX_KEYS:,} keys.")
-    if len(json.dumps(raw)) > MAX_DEFINITION:
-        raise InvalidDefinition("workflow", f"A definition has at most {MAX_DEFINITION:,} characters.")
-    definition = parse_definition(raw, require_complete=require_complete, types=declared_types(workspace_id))
-    named = list(referenced_segments(raw))
-    known = known_segments(workspace_id, [target for _, target in named]) if named else set()
-    for path, target in named:
-        if target not in known:
-            raise InvalidDefinition(path, "There is no such segment.")
-    _check_templates(workspace_id, definition, raw)
-    _check_calls(definition, raw)
-    return definition
-
-
-def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[str, Any]) -> None:
-    templates = Template.objects.filter(workspace_id=workspace_id, id__in=definition.template_ids)
-    channels = dict(templates.values_list("id", "channel"))
-    for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
-        step = definition.nodes[node["id"]].step
-        if not isinstance(step, SendStep):
-            continue
-        path = f"workflow.nodes[{place}].data.templateId"
-        if step.template_id not in channels:
-            raise InvalidDefinition(path, "There is no such template.")
-        if channels[step.template_id] != step.channel:
-            raise InvalidDefinition(path, "The template is for another channel.")
-
-
-def _check_calls(definition: Definition, raw: Mapping[str, Any]) -> None:
-    """Check the Liquid of webhook steps. Raises InvalidDefinition."""
-    for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
-        step = definition.nodes[node["id"]].step
-        if not isinstance(step, CallWebhookStep):
-            continue
-        path = f"workflow.nodes[{place}].data"
-        sources: list[tuple[str, str, liquid.Kind]] = [
-            (f"{path}.url", step.url, "text"),
-            (f"{path}.body", step.body, "json"),
-            *((f"{path}.headers.{name}", value, "text") for name, value in step.headers.items()),
-        ]
-        for at, source, kind in sources:
-            try:
-                liquid.parse(source, kind)
-            except TemplateFault as error:
-                raise InvalidDefinition(at, error.message) from error
-
-
-def open_enrollment_counts(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Count open enrollments by version, trials included; versions without any are left out."""
-    enrollments = Enrollment.objects.in_workspace(workspace_id).open().filter(version__in=version_ids)
-    return dict(enrollments.order_by().values_list("version_id").annotate(count=Count("id")))
-
-
-def retire_versions(workspace_id: UUID) -> int:
-    """Stop matching events against replaced versions without open enrollments. Returns how many."""
-    if not _idle_versions(workspace_id):
-        return 0
-    with transaction.atomic():
-        # Enrolling holds the rules: none can start between this check and the update.
-        bump_rules_version(workspace_id)
-        done = CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=_idle_versions(workspace_id))
-        return done.update(retired_at=clock.now())
-
-
-def _idle_versions(workspace_id: UUID) -> list[UUID]:
-    now = clock.now()
-    enrollments = Enrollment.objects.filter(workspace_id=workspace_id, version=OuterRef("id"))
-    versions = CampaignVersion.objects.filter(workspace_id=workspace_id, retired_at=None).exclude(
-        campaign__version=F("id")
-    )
-    idle = versions.filter(~Exists(enrollments.open()))
-    return [version.id for version in idle if not _may_convert(version, now)]
-
-
-def workspaces_with_old_versions() -> list[UUID]:
-    """Return the workspaces with replaced versions that events are still matched against."""
-    versions = CampaignVersion.objects.filter(retired_at=None).exclude(campaign__version=F("id"))
-    return list(versions.order_by().values_list("workspace_id", flat=True).distinct())
-
-
-def _may_convert(version: CampaignVersion, now: datetime) -> bool:
-    """Return whether a completed enrollment of a version could still reach its goal."""
-    try:
-        goal = definition_of(version).goal
-    except InvalidDefinition:
-        return False
-    within = goal.within if goal is not None else timedelta()
-    return (
-        goal is not None
-        and Enrollment.objects.filter(
-            workspace_id=version.workspace_id,
-            campaign_id=version.campaign_id,
-            version=version,
-            status=Enrollment.Status.COMPLETED,
-            started_at__gte=now - within,
-        ).exists()
     )
 
 

@@ -206,8 +206,15 @@ def _enrollments(audit: ConsistencyReport, workspace_id: UUID, due: datetime, go
     ):
         audit.add("stuck", f"enrollment {enrollment.pk} at {enrollment.step} waits for nothing")
     entered = [workspace_id, Decision.Kind.ENTERED]
-    _report_rows(audit, "enrollment without decision", _ENROLLMENTS_WITHOUT_DECISION, [workspace_id, gone, due, *entered])
-    _report_rows(audit, "decision without enrollment", _DECISIONS_WITHOUT_ENROLLMENT, [*entered, gone, workspace_id])
+    _report_rows(
+        audit,
+        "enrollment without decision",
+        _ENROLLMENTS_WITHOUT_DECISION,
+        [workspace_id, gone, due, *entered],
+    )
+    _report_rows(
+        audit, "decision without enrollment", _DECISIONS_WITHOUT_ENROLLMENT, [*entered, gone, workspace_id]
+    )
 
 
 def _messages(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:
@@ -224,7 +231,9 @@ def _messages(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone:
     taken = leaving.filter(status=Message.Status.SENDING, claimed_at__lt=claimed)
     for message in taken.iterator(_BATCH_SIZE):
         audit.add("claim expired", f"message {message.pk} since {message.claimed_at:%F %T}")
-    _report_rows(audit, "message without enrollment", _MESSAGES_WITHOUT_ENROLLMENT, [workspace_id, gone, workspace_id])
+    _report_rows(
+        audit, "message without enrollment", _MESSAGES_WITHOUT_ENROLLMENT, [workspace_id, gone, workspace_id]
+    )
     _report_rows(audit, "sent without one event", _SENT_EVENT_COUNTS, [workspace_id, workspace_id, gone, due])
 
 

@@ -12,7 +12,7 @@ from campaigns.api.choices import (
     SMALLINT_MIN,
 )
 from campaigns.api.serializers.base import ReasonField
-from campaigns.journeys.lifecycle import open_enrollment_counts
+from campaigns.journeys.versions import open_enrollment_counts
 from campaigns.journeys.warnings import campaign_warnings, rule_warnings
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reporting.counters import campaign_counts

@@ -21,10 +21,10 @@ from campaigns.journeys.lifecycle import (
     get_campaign,
     pause_campaign,
     resume_campaign,
-    retire_versions,
     start_trial,
     update_campaign,
 )
+from campaigns.journeys.versions import retire_versions
 from campaigns.models import Campaign, CampaignVersion, Decision, Enrollment, Template
 from campaigns.reporting.report import campaign_report
 from campaigns.tasks import sweep_campaigns
