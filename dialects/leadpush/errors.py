@@ -6,14 +6,27 @@ from typing import Any
 from rest_framework.exceptions import ValidationError
 
 from config.errors import DomainError
-from workspaces.api.errors import ErrorTable, Problem
+from workspaces.api.errors import ErrorTable, Problem, flatten
 
 Errors = Mapping[str, list[str]]
 
 
-def invalid(errors: Mapping[str, list[str]]) -> ValidationError:
-    """Return the refusal of a request by its fields: a 422 with all of `errors`."""
-    return ValidationError(dict(errors))
+def invalid(problems: Any) -> ValidationError:
+    """Return the 422 that names every field, from what each must be, such as `must be a string`.
+
+    `problems` are nested as a serializer's `errors`.
+    """
+    return ValidationError(
+        {
+            field: [f"The {_spoken(field)} field {problem}." for problem in predicates]
+            for field, predicates in flatten(problems).items()
+        }
+    )
+
+
+def _spoken(field: str) -> str:
+    # Laravel names a plain field in words and a nested one by its path.
+    return field if "." in field else field.replace("_", " ")
 
 
 def _message_body(problem: Problem) -> dict[str, Any]:
@@ -43,7 +56,7 @@ def _taken(error: Any) -> tuple[str, str]:
     return f"attributes.{error.kind}", f"The {error.kind} has already been taken."
 
 
-def _not_an_identifier(error: Any) -> tuple[str, str]:
+def _invalid_identifier(error: Any) -> tuple[str, str]:
     return f"attributes.{error.kind}", f"The attributes.{error.kind} field must be a valid {error.kind}."
 
 
@@ -52,7 +65,7 @@ def _no_identity(error: Any) -> tuple[str, str]:
     return field, f"The {field} field is required."
 
 
-def _unfit_value(error: Any) -> tuple[str, str]:
+def _invalid_value(error: Any) -> tuple[str, str]:
     expected = error.expected or "a valid value"
     field = error.field if error.field == "attributes" else f"attributes.{error.field}"
     return field, f"The {field} field must be {expected}."
@@ -69,9 +82,9 @@ def _sentence(message: str) -> str:
 # The field that a refusal of the core is about, and how Laravel would put it.
 _FIELDS: dict[str, Callable[[Any], tuple[str, str]]] = {
     "identifier_taken": _taken,
-    "invalid_identifier": _not_an_identifier,
+    "invalid_identifier": _invalid_identifier,
     "no_identity": _no_identity,
-    "invalid_field_value": _unfit_value,
+    "invalid_field_value": _invalid_value,
     "field_name_taken": lambda error: ("name", "The name has already been taken."),
     "invalid_field_name": _about("name"),
     "invalid_field_type": lambda error: ("type", "The selected type is invalid."),

@@ -1,0 +1,434 @@
+"""Both generations of Leadpush's API: one names the workspace in the path, the other wraps objects in `data`."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+    inline_serializer,
+)
+from rest_framework.decorators import action
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+
+from config.db.plans import force_custom_plan
+from config.errors import DomainError
+from contacts.crud import (
+    contact_exists_elsewhere,
+    create_contact,
+    delete_contact,
+    find_contact,
+    remove_identifier,
+    set_consent,
+    update_contact,
+    upsert_contact,
+)
+from contacts.errors import ContactNotFound
+from contacts.models import Contact, Field
+from contacts.profiles.fields import create_field, find_field, update_field
+from contacts.queries import with_details
+from dialects.fallback import UnknownRouteView
+from dialects.leadpush.errors import LEADPUSH_ERRORS, invalid
+from dialects.leadpush.filters import FieldFilterSet, parse_newest_first, parse_search
+from dialects.leadpush.mapping import (
+    CONSENT_CHANNEL,
+    CONSENT_OF_SUBSCRIBED,
+    changes_of,
+    cleared_identifiers,
+    reference_to,
+)
+from dialects.leadpush.pagination import ContactPagination, LeadpushPagination
+from dialects.leadpush.serializers import (
+    LeadpushContactBodySerializer,
+    LeadpushContactSerializer,
+    LeadpushErrorSerializer,
+    LeadpushEventSerializer,
+    LeadpushFieldListSerializer,
+    LeadpushFieldSerializer,
+    LeadpushSendSerializer,
+    parse_event,
+)
+from events.api.ingest import IngestView, json_answer
+from events.models import Event
+from events.stream.group_commit import Submission
+from events.stream.idempotency import Answer
+from events.stream.queries import bounded_count, events_of, list_events
+from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
+from workspaces.api.base import WorkspaceAccess, WorkspaceViewSet, object_body
+from workspaces.authentication.schemes import BearerAuthentication
+from workspaces.errors import AccessDenied
+
+_CONTACT = r"contacts/(?P<contact>.+)"
+# It does not end with a slash: a trailing one would else turn into a part of the value.
+_CONTACT_ITSELF = r"contacts/(?P<contact>.*[^/])"
+_FIELD = r"fields/(?P<field>[^/]+)"
+_REFUSALS = dict.fromkeys((400, 401, 403, 404, 422, 429), LeadpushErrorSerializer)
+_BODY_REFUSALS = _REFUSALS | dict.fromkeys((409, 413, 415), LeadpushErrorSerializer)
+_KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
+_SEARCH = OpenApiParameter("search", OpenApiTypes.STR, description="A part of the name, in any case")
+_SORTING = OpenApiParameter(
+    "sorting[]",
+    OpenApiTypes.STR,
+    many=True,
+    description='`{"id":"created_at","desc":true}` for the newest first',
+)
+_document = partial(extend_schema, tags=["Leadpush"])
+
+
+def _single(serializer: type[Serializer[Any]]) -> PolymorphicProxySerializer:
+    """Describe an object: bare where the path names the workspace, else wrapped in `data`."""
+    name = serializer.__name__.removesuffix("Serializer")
+    wrapped = inline_serializer(f"{name}Data", {"data": serializer()})
+    return PolymorphicProxySerializer(f"{name}Object", [wrapped, serializer], None)
+
+
+_CONTACT_ANSWER, _FIELD_ANSWER = _single(LeadpushContactSerializer), _single(LeadpushFieldSerializer)
+
+
+class LeadpushAccess(WorkspaceAccess):
+    """What all endpoints of this format share."""
+
+    authentication_classes = (BearerAuthentication,)
+    error_table = LEADPUSH_ERRORS
+    workspace_kwarg = "workspace"
+
+    @property
+    def names_workspace(self) -> bool:
+        """Whether this is the generation with the workspace in the path."""
+        return self.workspace_kwarg in self.kwargs
+
+
+class LeadpushViewSet(LeadpushAccess, WorkspaceViewSet):
+    """Objects of a workspace: the action's serializer reads and renders them."""
+
+    pagination_class: Any = LeadpushPagination
+
+    def required_scope(self, request: Request) -> str | None:
+        """Return the scope of the method; one that the route lacks needs none, and is a 405."""
+        return super().required_scope(request) if hasattr(self, str(request.method).lower()) else None
+
+    @property
+    def identity_field(self) -> str:
+        """The name of the attribute that names a contact."""
+        return self.workspace.identity_field
+
+    @cached_property
+    def declared_fields(self) -> list[str]:
+        """The names of the workspace's contact fields."""
+        fields = Field.objects.filter(workspace=self.workspace)
+        return list(fields.order_by("id").values_list("name", flat=True))
+
+    def validated(self, serializer_class: type[Serializer[Any]], *, partial: bool = False) -> dict[str, Any]:
+        """Return the body as the serializer reads it. Raises NotAnObject or a 422."""
+        serializer = serializer_class(
+            data=object_body(self.request), partial=partial, context=self.get_serializer_context()
+        )
+        if not serializer.is_valid():
+            raise invalid(serializer.errors)
+        validated: dict[str, Any] = serializer.validated_data
+        return validated
+
+    def answer(self, instance: Any, status: int = 200) -> Response:
+        """Answer a single object: bare in the older generation, wrapped in the newer."""
+        shown = self.get_serializer(instance).data
+        return Response(shown if self.names_workspace else {"data": shown}, status=status)
+
+    def answer_page(self, rows: Sequence[Any]) -> Response:
+        """Answer the rows of a page."""
+        return self.get_paginated_response(self.get_serializer(rows, many=True).data)
+
+
+class EventViewSet(LeadpushAccess, IngestView, WorkspaceViewSet):
+    """Events of a contact."""
+
+    queryset = Event.objects.none()
+    serializer_class = LeadpushEventSerializer
+    pagination_class = LeadpushPagination
+    scopes = {"POST": "events:write", "GET": "events:read"}
+    request_headers = ("X-Leadpush-API-Version", "X-Leadpush-SDK", "X-Leadpush-SDK-Version")
+
+    @_document(
+        summary="Send event",
+        parameters=[_KEY],
+        request=LeadpushSendSerializer,
+        responses={204: None, **_BODY_REFUSALS},
+    )
+    @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/events")
+    def send_event(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Record an event of a contact, by UUID or identity value, and answer nothing."""
+        try:
+            return super().post(request, **kwargs)
+        except (DomainError, ParseError, ValidationError):
+            # Whom it is about comes before what it says (L5). Asked only now, it costs a good send no query.
+            self._require_contact(kwargs["contact"])
+            raise
+
+    def submission(self, request: Request, **kwargs: Any) -> Submission:
+        """Return the event of the body, on the contact of the path."""
+        sent = parse_event(object_body(request))
+        incoming = IncomingEvent(
+            name=sent.event_name,
+            contact=reference_to(kwargs["contact"], self.workspace.identity_field),
+            properties=sent.attributes,
+        )
+        return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _accepted)
+
+    @_document(
+        summary="List events",
+        parameters=[_SEARCH, _SORTING],
+        responses={200: LeadpushEventSerializer(many=True), **_REFUSALS},
+    )
+    @send_event.mapping.get
+    @force_custom_plan()
+    def list_sent(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """List the contact's events."""
+        found = find_contact(self.workspace, contact)
+        self.paginator.read(request.query_params)
+        query = request.query_params
+        events = _SentEvents(self.workspace.id, found.id, parse_search(query), parse_newest_first(query))
+        return self.get_paginated_response(
+            self.get_serializer(self.paginate_queryset(events), many=True).data
+        )
+
+    def _require_contact(self, contact: str) -> None:
+        """Raise ContactNotFound, or AccessDenied for a foreign one where the path names a workspace (L1)."""
+        try:
+            find_contact(self.workspace, contact)
+        except ContactNotFound:
+            if self.names_workspace and contact_exists_elsewhere(self.workspace, contact):
+                raise AccessDenied from None
+            raise
+
+
+class _SentEvents:
+    """A person's events to be sliced: what was sent, as the vendor lists it, without what Headrace itself notes."""
+
+    def __init__(self, workspace_id: UUID, contact_id: UUID, search: str, newest_first: bool) -> None:
+        self._workspace_id, self._contact_id = workspace_id, contact_id
+        self._search, self._newest_first = search, newest_first
+
+    def __getitem__(self, wanted: slice) -> list[Event]:
+        return list_events(
+            self._workspace_id,
+            contact_id=self._contact_id,
+            search=self._search,
+            is_sent=True,
+            newest_first=self._newest_first,
+            limit=wanted.stop - wanted.start,
+            offset=wanted.start,
+        )
+
+    def count(self) -> int:
+        """Return how many there are, above 10,000 an estimate."""
+        events = events_of(self._workspace_id, contact_id=self._contact_id, search=self._search)
+        sent = events.exclude(source=Event.Source.SYSTEM)
+        return bounded_count(sent, f"leadpush:{self._contact_id}:{self._search.casefold()}")
+
+
+class ContactViewSet(LeadpushViewSet):
+    """Contacts, by UUID or identity value."""
+
+    queryset = Contact.objects.none()
+    serializer_class = LeadpushContactSerializer
+    pagination_class = ContactPagination
+    scopes = {"GET": "contacts:read", "POST": "contacts:write", "DELETE": "contacts:write"}
+
+    def get_queryset(self) -> QuerySet[Contact]:
+        """Return the workspace's contacts, oldest first."""
+        return Contact.objects.in_workspace(self.workspace.id).canonical().order_by("id")
+
+    @_document(summary="List contacts", responses={200: LeadpushContactSerializer(many=True), **_REFUSALS})
+    @action(detail=False, url_path="contacts")
+    def list_contacts(self, request: Request, **kwargs: Any) -> Response:
+        """List the contacts."""
+        # What is skipped is counted in the index alone.
+        ids = self.paginate_queryset(self.get_queryset().values_list("id", flat=True))
+        return self.answer_page(with_details(self.get_queryset().filter(id__in=ids or ())))
+
+    @_document(
+        summary="Create contact",
+        request=LeadpushContactBodySerializer,
+        responses={201: _CONTACT_ANSWER, **_BODY_REFUSALS},
+    )
+    @list_contacts.mapping.post
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Create a contact, who must not exist."""
+        changes = _changes_of(self.validated(LeadpushContactBodySerializer))
+        return self.answer(create_contact(self.workspace, changes, require_identity=True), 201)
+
+    @_document(
+        summary="Create or update contact",
+        request=LeadpushContactBodySerializer,
+        responses={200: _CONTACT_ANSWER, 201: _CONTACT_ANSWER, **_BODY_REFUSALS},
+    )
+    @action(detail=False, methods=["post"], url_path="contacts/upsert")
+    def upsert(self, request: Request, **kwargs: Any) -> Response:
+        """Match on the identity field; only given attributes change."""
+        sent = self.validated(LeadpushContactBodySerializer)
+        identity = sent["attributes"][self.identity_field]
+        found, created = upsert_contact(self.workspace, self.identity_field, identity, _changes_of(sent))
+        return self.answer(found, 201 if created else 200)
+
+    # The word is a contact's identity value too: only POST takes it for a command.
+    @extend_schema(exclude=True)
+    @upsert.mapping.get
+    def retrieve_upsert(self, request: Request, **kwargs: Any) -> Response:
+        """Return the contact whose identity value is `upsert`."""
+        return self.retrieve(request, "upsert")
+
+    @extend_schema(exclude=True)
+    @upsert.mapping.delete
+    def destroy_upsert(self, request: Request, **kwargs: Any) -> Response:
+        """Delete the contact whose identity value is `upsert`."""
+        return self.destroy(request, "upsert")
+
+    @_document(summary="Subscribe contact", request=None, responses={200: _CONTACT_ANSWER, **_REFUSALS})
+    @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/subscribe")
+    def subscribe(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Set the contact's consent to e-mail; a body has no meaning and is not read."""
+        return self._set_subscribed(contact, subscribed=True)
+
+    @_document(summary="Unsubscribe contact", request=None, responses={200: _CONTACT_ANSWER, **_REFUSALS})
+    @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/unsubscribe")
+    def unsubscribe(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Withdraw the contact's consent to e-mail; a body has no meaning and is not read."""
+        return self._set_subscribed(contact, subscribed=False)
+
+    def _set_subscribed(self, contact: str, *, subscribed: bool) -> Response:
+        found = find_contact(self.workspace, contact)
+        status = CONSENT_OF_SUBSCRIBED[subscribed]
+        return self.answer(set_consent(self.workspace, found, CONSENT_CHANNEL, status))
+
+    # Last: its path matches what stands below a contact, too.
+    @_document(summary="Get contact", responses={200: _CONTACT_ANSWER, **_REFUSALS})
+    @action(detail=False, url_path=_CONTACT_ITSELF)
+    def retrieve(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Return the contact."""
+        return self.answer(find_contact(self.workspace, contact))
+
+    @_document(
+        summary="Update contact",
+        request=LeadpushContactBodySerializer(partial=True),
+        responses={200: _CONTACT_ANSWER, **_BODY_REFUSALS},
+    )
+    @retrieve.mapping.post
+    def update(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Change what the body names of the contact."""
+        found = find_contact(self.workspace, contact)
+        return self.answer(self._updated(found, self.validated(LeadpushContactBodySerializer, partial=True)))
+
+    @transaction.atomic
+    def _updated(self, contact: Contact, sent: Mapping[str, Any]) -> Contact:
+        updated = update_contact(self.workspace, contact, _changes_of(sent))
+        kinds = cleared_identifiers(sent["attributes"])
+        for identifier in [each for each in contact.known_identifiers if each.kind in kinds]:
+            updated = remove_identifier(self.workspace, updated, identifier.kind, identifier.value)
+        return updated
+
+    @_document(summary="Delete contact", responses={204: None, **_REFUSALS})
+    @retrieve.mapping.delete
+    def destroy(self, request: Request, contact: str, **kwargs: Any) -> Response:
+        """Delete the contact."""
+        delete_contact(self.workspace, find_contact(self.workspace, contact))
+        return Response(status=204)
+
+
+class FieldViewSet(LeadpushViewSet):
+    """Contact fields."""
+
+    queryset = Field.objects.none()
+    serializer_class = LeadpushFieldSerializer
+    filterset_class = FieldFilterSet
+    scopes = {"GET": "contacts:read", "POST": "contacts:write"}
+
+    def get_queryset(self) -> QuerySet[Field]:
+        """Return the workspace's fields, oldest first."""
+        return Field.objects.filter(workspace_id=self.workspace.id).order_by("id")
+
+    @_document(summary="List fields", responses={200: LeadpushFieldSerializer(many=True), **_REFUSALS})
+    @action(detail=False, url_path="fields")
+    def list_fields(self, request: Request, **kwargs: Any) -> Response:
+        """List the fields: a page in the newer generation, all of them in the older."""
+        self.paginator.read(request.query_params)
+        fields = self.filter_queryset(self.get_queryset())
+        if self.names_workspace:
+            return Response({"data": self.get_serializer(fields, many=True).data})
+        return self.answer_page(self.paginate_queryset(fields) or ())
+
+    @_document(
+        summary="Create field",
+        request=PolymorphicProxySerializer(
+            "LeadpushFieldBody", [LeadpushFieldSerializer, LeadpushFieldListSerializer], None
+        ),
+        responses={
+            201: PolymorphicProxySerializer(
+                "LeadpushCreated",
+                [
+                    inline_serializer("LeadpushFieldData", {"data": LeadpushFieldSerializer()}),
+                    inline_serializer("LeadpushFields", {"data": LeadpushFieldSerializer(many=True)}),
+                ],
+                None,
+            ),
+            **_BODY_REFUSALS,
+        },
+    )
+    @list_fields.mapping.post
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        """Create a field, or in the older generation all of a list or none."""
+        if not self.names_workspace:
+            return self.answer(self._create(self.validated(LeadpushFieldSerializer)), 201)
+        bodies = self.validated(LeadpushFieldListSerializer)["fields"]
+        return Response({"data": self.get_serializer(self._create_all(bodies), many=True).data}, status=201)
+
+    @transaction.atomic
+    def _create_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Field]:
+        return [self._create(body) for body in bodies]
+
+    def _create(self, body: Mapping[str, Any]) -> Field:
+        return create_field(self.workspace, body["name"], body["type"], body.get("format"))
+
+    @_document(summary="Get field", responses={200: _FIELD_ANSWER, **_REFUSALS})
+    @action(detail=False, url_path=_FIELD)
+    def retrieve(self, request: Request, field: str, **kwargs: Any) -> Response:
+        """Return the field."""
+        return self.answer(find_field(self.workspace, field))
+
+    @_document(
+        summary="Update field",
+        request=LeadpushFieldSerializer(partial=True),
+        responses={200: _FIELD_ANSWER, **_BODY_REFUSALS},
+    )
+    @retrieve.mapping.post
+    def update(self, request: Request, field: str, **kwargs: Any) -> Response:
+        """Change what the body names of the field."""
+        row = find_field(self.workspace, field)
+        body = self.validated(LeadpushFieldSerializer, partial=True)
+        if body.get("type", row.type) != row.type:
+            raise invalid({"type": ["cannot change: values of it are stored"]})
+        wanted_format = body.get("format", row.format)
+        return self.answer(update_field(self.workspace, row, name=body.get("name"), format=wanted_format))
+
+
+class UnknownLeadpushRouteView(UnknownRouteView):
+    """Answers what this API does not have, in its own format."""
+
+    error_table = LEADPUSH_ERRORS
+
+
+def _changes_of(sent: Mapping[str, Any]) -> Any:
+    return changes_of(sent["attributes"], sent.get("subscribed"))
+
+
+def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    outcomes[0].recorded()
+    return json_answer(204, None)
