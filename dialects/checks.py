@@ -1,4 +1,7 @@
-"""Checks of a body's shape, composed into tables; each yields every problem it finds, none raises."""
+"""The parser kit of bodies that are sent in numbers: checks of values, composed into tables.
+
+A check yields every problem that it finds and never raises; `schema_of` it is what the OpenAPI document says.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,12 +19,24 @@ class Problem:
     message: str
 
 
-def names_moment(value: str) -> bool:
+Check = Callable[[str, Any], Iterator[Problem]]
+Schema = dict[str, Any]
+
+
+def is_timestamp(value: str) -> bool:
     """Tell whether a text is a date-time with its zone."""
     return has_timezone(value) and parse_timestamp(value) is not None
 
 
-Check = Callable[[str, Any], Iterator[Problem]]
+def described(check: Check, schema: Schema) -> Check:
+    """Keep beside a check the JSON schema of what passes it."""
+    check.schema = schema  # type: ignore[attr-defined]  # functions have no such attribute of their own
+    return check
+
+
+def schema_of(check: Check) -> Schema:
+    """Return the JSON schema of what passes a check; `{}` for a check that was not described."""
+    return dict(getattr(check, "schema", {}))
 
 
 def text(max_length: int | None = None, *, is_blank_allowed: bool = True) -> Check:
@@ -35,10 +50,11 @@ def text(max_length: int | None = None, *, is_blank_allowed: bool = True) -> Che
         elif max_length is not None and len(value) > max_length:
             yield Problem(path, "too_long", f"must have at most {max_length} characters")
 
-    return check
+    lengths = {"minLength": None if is_blank_allowed else 1, "maxLength": max_length}
+    return described(check, {"type": "string", **{key: each for key, each in lengths.items() if each}})
 
 
-def form(recognise: Callable[[str], object], message: str) -> Check:
+def form(recognise: Callable[[str], object], message: str, **schema: Any) -> Check:
     """Demand a string of which `recognise` returns something else than None or False."""
 
     def check(path: str, value: Any) -> Iterator[Problem]:
@@ -47,7 +63,7 @@ def form(recognise: Callable[[str], object], message: str) -> Check:
         elif recognise(value) in (None, False):
             yield Problem(path, "invalid_format", message)
 
-    return check
+    return described(check, {"type": "string", **schema})
 
 
 def number(path: str, value: Any) -> Iterator[Problem]:
@@ -62,6 +78,10 @@ def boolean(path: str, value: Any) -> Iterator[Problem]:
         yield Problem(path, "unsupported_type", "must be true or false")
 
 
+described(number, {"type": "number"})
+described(boolean, {"type": "boolean"})
+
+
 def anything(path: str, value: Any) -> Iterator[Problem]:
     """Demand nothing."""
     yield from ()
@@ -74,7 +94,12 @@ def optional(check: Check) -> Check:
         if value is not None:
             yield from check(path, value)
 
-    return check_unless_null
+    schema = schema_of(check)
+    if "type" in schema:
+        schema["type"] = [schema["type"], "null"]
+    if "enum" in schema:
+        schema["enum"] = [*schema["enum"], None]
+    return described(check_unless_null, schema)
 
 
 def either(accepts: type, check: Check, otherwise: Check) -> Check:
@@ -83,7 +108,7 @@ def either(accepts: type, check: Check, otherwise: Check) -> Check:
     def check_by_type(path: str, value: Any) -> Iterator[Problem]:
         yield from (check if isinstance(value, accepts) else otherwise)(path, value)
 
-    return check_by_type
+    return described(check_by_type, {"oneOf": [schema_of(check), schema_of(otherwise)]})
 
 
 def listed(item: Check, max_items: int | None = None) -> Check:
@@ -95,15 +120,19 @@ def listed(item: Check, max_items: int | None = None) -> Check:
         elif max_items is not None and len(value) > max_items:
             yield Problem(path, "too_many", f"must have at most {max_items} items")
         else:
-            for index, one in enumerate(value):
-                yield from item(f"{path}[{index}]", one)
+            for index, member in enumerate(value):
+                yield from item(f"{path}[{index}]", member)
 
-    return check
+    schema = {"type": "array", "items": schema_of(item)}
+    return described(check, schema if max_items is None else {**schema, "maxItems": max_items})
 
 
 def record(fields: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Check:
-    """Demand an object whose members pass. One that no table names is ignored, as the vendors do; what a vendor
-    documents and we cannot express has a check here that refuses it by name."""
+    """Demand an object whose members pass.
+
+    A member that `fields` does not name is ignored, as the vendors do; what a vendor documents and we cannot express
+    has a check there that refuses it by name.
+    """
 
     def check(path: str, value: Any) -> Iterator[Problem]:
         if not isinstance(value, dict):
@@ -118,7 +147,9 @@ def record(fields: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Ch
             if name in fields:
                 yield from fields[name](_join(path, name), member)
 
-    return check
+    properties = {name: schema_of(field) for name, field in fields.items()}
+    schema: Schema = {"type": "object", "properties": properties}
+    return described(check, {**schema, "required": list(required)} if required else schema)
 
 
 def _join(path: str, name: str) -> str:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from django.http import QueryDict
@@ -14,7 +13,32 @@ from contacts.api.paging import total_of
 from dialects.leadpush.errors import invalid
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+DEFAULT_SIZE = 10
+MAX_SIZE = 100
+MAX_NUMBER = 10**9
 _META = ("current_page", "per_page", "total", "last_page")
+
+
+def parse_page(query: QueryDict) -> tuple[int, int]:
+    """Return the number and the size of the page that a query asks for. Raises a 422 that names every parameter."""
+    errors: dict[str, list[str]] = {}
+    number = _integer(query, "page", 1, errors)
+    size = _integer(query, "per_page", DEFAULT_SIZE, errors)
+    if number < 1:
+        errors.setdefault("page", []).append("must be at least 1")
+    if errors:
+        raise invalid(errors)
+    return min(number, MAX_NUMBER), min(max(size, 1), MAX_SIZE)
+
+
+def _integer(query: QueryDict, name: str, default: int, errors: dict[str, list[str]]) -> int:
+    text = query.get(name, "").strip()
+    if not text:
+        return default
+    if not _INTEGER.fullmatch(text):
+        errors[name] = ["must be an integer"]
+        return default
+    return int(text)
 
 
 class LeadpushPagination(BasePagination):
@@ -23,33 +47,18 @@ class LeadpushPagination(BasePagination):
     Pages whatever can be sliced and has `count()`.
     """
 
-    default_size = 10
-    max_size = 100
-    max_number = 10**9
-
-    def read(self, query: QueryDict) -> None:
-        """Take the page that a query asks for. Raises a 422 that names every parameter."""
-        errors: dict[str, list[str]] = {}
-        number = _integer(query, "page", 1, errors)
-        size = _integer(query, "per_page", self.default_size, errors)
-        if number < 1:
-            errors.setdefault("page", []).append("must be at least 1")
-        if errors:
-            raise invalid(errors)
-        self.number, self.size = min(number, self.max_number), min(max(size, 1), self.max_size)
-
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Return the rows of the page. Raises a 422."""
-        self.read(request.query_params)
+        self.number, self.size = parse_page(request.query_params)
         offset = (self.number - 1) * self.size
-        rows: Sequence[Any] = list(queryset[offset : offset + self.size + 1])
+        rows = list(queryset[offset : offset + self.size + 1])
         self.has_next = len(rows) > self.size
         if not self.has_next and (rows or self.number == 1):
             self.total = offset + len(rows)  # the last page is where the list ends
         else:
             # A big total is an estimate: it must not contradict what is known for certain.
             self.total = max(self.count(queryset), offset + len(rows) if rows else 0)
-        return list(rows[: self.size])
+        return rows[: self.size]
 
     def count(self, queryset: Any) -> int:
         """Return how many rows there are."""
@@ -76,7 +85,7 @@ class LeadpushPagination(BasePagination):
         """Describe the parameters."""
         descriptions = {
             "page": "From 1",
-            "per_page": f"{self.default_size} by default, at most {self.max_size}",
+            "per_page": f"{DEFAULT_SIZE} by default, at most {MAX_SIZE}",
         }
         return [
             {"name": name, "in": "query", "description": text, "schema": {"type": "integer"}}
@@ -90,13 +99,3 @@ class ContactPagination(LeadpushPagination):
     def count(self, queryset: Any) -> int:
         """Return how many contacts there are."""
         return total_of(queryset)
-
-
-def _integer(query: QueryDict, name: str, default: int, errors: dict[str, list[str]]) -> int:
-    text = query.get(name, "").strip()
-    if not text:
-        return default
-    if not _INTEGER.fullmatch(text):
-        errors[name] = ["must be an integer"]
-        return default
-    return int(text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -132,7 +132,7 @@ class ContactAttributesField(ObjectField):
             for name, value in attributes.items()
             if (problem := _problem_of_attribute(name, value, identity_field))
         }
-        if identity_field not in attributes and not self.root.partial:  # type: ignore[attr-defined]  # a serializer
+        if identity_field not in attributes and not self.root.partial:
             problems[identity_field] = ["is required"]
         if problems:
             raise ValidationError(problems)
@@ -219,7 +219,7 @@ class FieldFormatSerializer(serializers.Serializer[Any]):
 class LeadpushFieldSerializer(serializers.Serializer[Field]):
     """A contact field: its body when it is created or changed, and its answer."""
 
-    default_error_messages = _NOT_AN_OBJECT
+    default_error_messages: ClassVar[Any] = _NOT_AN_OBJECT
 
     uuid = serializers.CharField(source="id", read_only=True)
     name = TextField()
@@ -231,7 +231,7 @@ class LeadpushFieldSerializer(serializers.Serializer[Field]):
 class LeadpushFieldListSerializer(serializers.Serializer[Any]):
     """The older generation's body: fields that are created all or none."""
 
-    fields = serializers.ListSerializer(  # type: ignore[assignment]  # DRF takes it from the class
+    fields: Any = serializers.ListSerializer(
         child=LeadpushFieldSerializer(),
         allow_empty=False,
         max_length=MAX_ITEMS,
@@ -248,4 +248,6 @@ class LeadpushErrorSerializer(serializers.Serializer[Any]):
     """A refusal; `errors` names every field of a 422."""
 
     message = serializers.CharField()
-    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)
+    errors: Any = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )

@@ -1,6 +1,6 @@
 """Both generations of Leadpush's API: one names the workspace in the path, the other wraps objects in `data`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,7 @@ from dialects.leadpush.mapping import (
     cleared_identifiers,
     reference_to,
 )
-from dialects.leadpush.pagination import ContactPagination, LeadpushPagination
+from dialects.leadpush.pagination import ContactPagination, LeadpushPagination, parse_page
 from dialects.leadpush.serializers import (
     LeadpushContactBodySerializer,
     LeadpushContactSerializer,
@@ -113,10 +113,6 @@ class LeadpushViewSet(LeadpushAccess, WorkspaceViewSet):
 
     pagination_class: Any = LeadpushPagination
 
-    def required_scope(self, request: Request) -> str | None:
-        """Return the scope of the method; one that the route lacks needs none, and is a 405."""
-        return super().required_scope(request) if hasattr(self, str(request.method).lower()) else None
-
     @property
     def identity_field(self) -> str:
         """The name of the attribute that names a contact."""
@@ -143,7 +139,7 @@ class LeadpushViewSet(LeadpushAccess, WorkspaceViewSet):
         shown = self.get_serializer(instance).data
         return Response(shown if self.names_workspace else {"data": shown}, status=status)
 
-    def answer_page(self, rows: Sequence[Any]) -> Response:
+    def answer_page(self, rows: Iterable[Any]) -> Response:
         """Answer the rows of a page."""
         return self.get_paginated_response(self.get_serializer(rows, many=True).data)
 
@@ -193,9 +189,9 @@ class EventViewSet(LeadpushAccess, IngestView, WorkspaceViewSet):
     def list_sent(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """List the contact's events."""
         found = find_contact(self.workspace, contact)
-        self.paginator.read(request.query_params)
         query = request.query_params
-        events = _SentEvents(self.workspace.id, found.id, parse_search(query), parse_newest_first(query))
+        parse_page(query)
+        events: Any = _SentEvents(self.workspace.id, found.id, parse_search(query), parse_newest_first(query))
         return self.get_paginated_response(
             self.get_serializer(self.paginate_queryset(events), many=True).data
         )
@@ -284,7 +280,7 @@ class ContactViewSet(LeadpushViewSet):
     @upsert.mapping.get
     def retrieve_upsert(self, request: Request, **kwargs: Any) -> Response:
         """Return the contact whose identity value is `upsert`."""
-        return self.retrieve(request, "upsert")
+        return self.answer(find_contact(self.workspace, "upsert"))
 
     @extend_schema(exclude=True)
     @upsert.mapping.delete
@@ -359,7 +355,7 @@ class FieldViewSet(LeadpushViewSet):
     @action(detail=False, url_path="fields")
     def list_fields(self, request: Request, **kwargs: Any) -> Response:
         """List the fields: a page in the newer generation, all of them in the older."""
-        self.paginator.read(request.query_params)
+        parse_page(request.query_params)  # for the list of the older generation too, which has no pages
         fields = self.filter_queryset(self.get_queryset())
         if self.names_workspace:
             return Response({"data": self.get_serializer(fields, many=True).data})

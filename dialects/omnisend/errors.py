@@ -1,4 +1,4 @@
-"""What this format refuses: problem details (RFC 9457) that list everything that is wrong at once."""
+"""Omnisend's refusals: problem details (RFC 9457) that list every problem at once."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -33,7 +33,7 @@ _MALFORMED_CODES = ("malformed_body", "not_an_object", "bad_request")
 
 
 class InvalidTrack(DomainError):
-    """The request breaks rules of this format; `problems` has every one."""
+    """The request breaks rules of this format; `problems` lists every breach."""
 
     code = "invalid_track"
 
@@ -56,7 +56,7 @@ def field_problems(error: Exception) -> list[FieldProblem]:
     if not isinstance(error, DomainError):
         return []
     if error.code == "schema_mismatch":
-        return [found for one in getattr(error, "problems", []) for found in field_problems(one)]
+        return [found for each in getattr(error, "problems", []) for found in field_problems(each)]
     if error.code in PROPERTY_CODES:
         field = f"properties.{getattr(error, 'property', '')}"
         return [FieldProblem(field, PROPERTY_CODES[error.code], error.message)]
@@ -99,7 +99,7 @@ def _forbidden(problem: Problem) -> dict[str, Any]:
     return body
 
 
-error_table = _ErrorTable(
+OMNISEND_ERRORS = _ErrorTable(
     _body,
     statuses={"contact_not_found": 404, "idempotency_conflict": 409},
     messages={

@@ -16,8 +16,8 @@ from dialects.checks import (
     boolean,
     either,
     form,
+    is_timestamp,
     listed,
-    names_moment,
     number,
     optional,
     record,
@@ -211,7 +211,7 @@ _BODY = record(
         "metadata": optional(record({})),
         "ipAddress": _ANY_TEXT,
         "userAgent": _ANY_TEXT,
-        "occurredAt": optional(form(names_moment, "must be an ISO 8601 time with its zone")),
+        "occurredAt": optional(form(is_timestamp, "must be an ISO 8601 time with its zone")),
     },
     required=("type",),
 )

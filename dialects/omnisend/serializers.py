@@ -1,13 +1,26 @@
-"""The body of `track`, read into the core's terms."""
+"""Omnisend's bodies: the checks of `track`, and what its body means in the core's terms."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rest_framework import serializers
+
 from config.values.datetimes import parse_timestamp
 from contacts.identifiers import normalize_identifier
 from contacts.references import ContactChanges, ContactReference
-from dialects.checks import Check, Problem, form, listed, names_moment, optional, record, text
+from dialects.checks import (
+    Check,
+    Problem,
+    described,
+    form,
+    is_timestamp,
+    listed,
+    optional,
+    record,
+    schema_of,
+    text,
+)
 from dialects.omnisend.errors import InvalidTrack
 from dialects.omnisend.mapping import (
     ATTRIBUTE_FIELDS,
@@ -22,16 +35,16 @@ from dialects.omnisend.mapping import (
 from events.stream.coercion import is_date
 from events.stream.types import IncomingEvent
 
-MOST_PROPERTIES = 100
-LONGEST_NAME = 128
-LONGEST_TEXT = 2048
+MAX_PROPERTIES = 100
+MAX_NAME_LENGTH = 128
+MAX_TEXT_LENGTH = 2048
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 
 
-def read_track(body: dict[str, Any]) -> IncomingEvent:
-    """Return what `body` says. Raises InvalidTrack with every problem of its shape."""
+def parse_track(body: dict[str, Any]) -> IncomingEvent:
+    """Return the event that a body describes. Raises InvalidTrack with every problem of its shape."""
     problems = [*_problems(body)]
     if problems:
         raise InvalidTrack(problems)
@@ -53,7 +66,7 @@ def _email(value: str) -> str | None:
 
 
 def _not_removable(check: Check, hint: str) -> Check:
-    """Refuse null, which means to remove, where nothing can be removed."""
+    """Refuse null, which removes a value, for a value that cannot be removed."""
 
     def check_value(path: str, value: Any) -> Iterator[Problem]:
         if value is None:
@@ -61,34 +74,40 @@ def _not_removable(check: Check, hint: str) -> Check:
         else:
             yield from check(path, value)
 
-    return check_value
+    return described(check_value, schema_of(check))
 
 
-def _named(check_value: Check, most: int | None = None) -> Check:
-    """Demand an object whose names are those that properties may have."""
+def _named(check_value: Check, max_properties: int | None = None) -> Check:
+    """Demand an object whose members have names that a property may have, and pass."""
 
     def check(path: str, value: Any) -> Iterator[Problem]:
         if not isinstance(value, dict):
             yield Problem(path, "unsupported_type", "must be an object")
             return
-        if most is not None and len(value) > most:
-            yield Problem(path, "too_many", f"must have at most {most} properties")
+        if max_properties is not None and len(value) > max_properties:
+            yield Problem(path, "too_many", f"must have at most {max_properties} properties")
         for name, member in value.items():
             field = f"{path}.{name}"
-            if len(name) > LONGEST_NAME:
-                yield Problem(field, "too_long", f"the name must have at most {LONGEST_NAME} characters")
+            if len(name) > MAX_NAME_LENGTH:
+                yield Problem(field, "too_long", f"the name must have at most {MAX_NAME_LENGTH} characters")
             if not _NAME.fullmatch(name):
                 yield Problem(field, "invalid_name", "the name may have Latin letters, digits and _ only")
             yield from check_value(field, member)
 
-    return check
+    names = {"pattern": f"^{_NAME.pattern[:-1]}{{1,{MAX_NAME_LENGTH}}}$"}
+    schema = {"type": "object", "propertyNames": names, "additionalProperties": schema_of(check_value)}
+    return described(check, schema if max_properties is None else {**schema, "maxProperties": max_properties})
 
 
 def _scalar(path: str, value: Any) -> Iterator[Problem]:
     if isinstance(value, dict | list):
         yield Problem(path, "unsupported_type", "objects and arrays are not supported")
-    elif isinstance(value, str) and len(value) > LONGEST_TEXT:
-        yield Problem(path, "too_long", f"must have at most {LONGEST_TEXT} characters")
+    elif isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
+        yield Problem(path, "too_long", f"must have at most {MAX_TEXT_LENGTH} characters")
+
+
+_SCALAR = {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_TEXT_LENGTH}
+described(_scalar, _SCALAR)
 
 
 def _custom_property(path: str, value: Any) -> Iterator[Problem]:
@@ -98,23 +117,30 @@ def _custom_property(path: str, value: Any) -> Iterator[Problem]:
     yield from _scalar(path, value)
 
 
+described(_custom_property, _SCALAR)
 _CONSENT = record(
     {
-        "channel": form(CHANNELS.get, f"must be one of {', '.join(CHANNELS)}"),
-        "createdAt": optional(form(names_moment, "must be an RFC 3339 time")),
+        "channel": form(CHANNELS.get, f"must be one of {', '.join(CHANNELS)}", enum=[*CHANNELS]),
+        "createdAt": optional(form(is_timestamp, "must be an RFC 3339 time", format="date-time")),
         "source": optional(text(255)),
         "ip": optional(text(64)),
-        "userAgent": optional(text(LONGEST_TEXT)),
+        "userAgent": optional(text(MAX_TEXT_LENGTH)),
     },
     required=("channel",),
 )
 _KEEP_IDENTIFIER = "leave it out"
 _IDENTITY: dict[str, Check] = {
     **{name: optional(text()) for name in ID_FIELDS},
-    "email": _not_removable(form(_email, "must be an email address"), _KEEP_IDENTIFIER),
+    "email": _not_removable(
+        form(_email, "must be an email address", example="jane@example.com"), _KEEP_IDENTIFIER
+    ),
     **{
         name: _not_removable(
-            form(_E164.fullmatch, "must be a phone number in E.164 form: + and up to 15 digits"),
+            form(
+                _E164.fullmatch,
+                "must be a phone number in E.164 form: + and up to 15 digits",
+                pattern=f"^{_E164.pattern}$",
+            ),
             _KEEP_IDENTIFIER,
         )
         for name in ("phoneNumber", "phone")
@@ -123,24 +149,32 @@ _IDENTITY: dict[str, Check] = {
 _CONTACT = record(
     {
         **_IDENTITY,
-        **{name: optional(text(longest)) for name, longest in (NAME_LENGTHS | ATTRIBUTE_LENGTHS).items()},
-        "gender": optional(form(("m", "f").__contains__, "must be m or f")),
-        "birthdate": optional(form(is_date, "must be a date, YYYY-MM-DD")),
+        **{name: optional(text(length)) for name, length in (NAME_LENGTHS | ATTRIBUTE_LENGTHS).items()},
+        "gender": optional(form(("m", "f").__contains__, "must be m or f", enum=["m", "f"])),
+        "birthdate": optional(form(is_date, "must be a date, YYYY-MM-DD", format="date")),
         "tags": optional(listed(text(255, is_blank_allowed=False), 100)),
         "customProperties": _not_removable(_named(_custom_property), "name the properties to remove"),
         **{
-            name: _not_removable(listed(_CONSENT, most), "send optOuts")
-            for name, (most, _) in CONSENT_LISTS.items()
+            name: _not_removable(listed(_CONSENT, max_items), "send optOuts")
+            for name, (max_items, _) in CONSENT_LISTS.items()
         },
     }
 )
 _EVENT: dict[str, Check] = {
     "eventName": text(255, is_blank_allowed=False),
-    "properties": optional(_named(_scalar, MOST_PROPERTIES)),
-    "eventTime": optional(form(names_moment, "must be an RFC 3339 time, or YYYY-MM-DD HH:MM:SS±HH:MM")),
+    "properties": optional(_named(_scalar, MAX_PROPERTIES)),
+    "eventTime": optional(
+        form(
+            is_timestamp,
+            "must be an RFC 3339 time, or YYYY-MM-DD HH:MM:SS±HH:MM",
+            format="date-time",
+        )
+    ),
     "eventID": optional(text(255)),
 }
 _BODY = record(_EVENT | {"contact": optional(_CONTACT)}, required=("eventName",))
+# What a body without a `contact` has beside `eventName` is taken (O1), but the document says where it belongs.
+BODY_SCHEMA = schema_of(record(_EVENT | {"contact": _CONTACT}, required=("eventName", "contact")))
 _BODY_WITH_IDENTITY = record(_EVENT | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",))
 
 
@@ -148,32 +182,33 @@ def _problems(body: dict[str, Any]) -> Iterator[Problem]:
     contact = body.get("contact")
     if contact is not None and not isinstance(contact, dict):
         yield from _BODY("", body)
-    elif contact is not None and _names_somebody(contact):
+    elif contact is not None and _identifies(contact):
         yield from _BODY("", body)
         yield from _conflicts(contact, "contact.")
         yield from _contradictions(body, contact)
         yield from _problems_of_consent(contact)
     else:
         yield from _BODY_WITH_IDENTITY("", body)
-        if not _names_somebody(body):
+        if not _identifies(body):
             yield Problem("contact", "required", "id, email or phoneNumber is required")
         yield from _conflicts(body, "")
         yield from _problems_of_consent(contact or {})
 
 
-def _names_somebody(contact: dict[str, Any]) -> bool:
+def _identifies(contact: dict[str, Any]) -> bool:
     # What is there but malformed has its own problem already.
     return any(map(_is_given, map(contact.get, (*ID_FIELDS, *IDENTIFIER_FIELDS))))
 
 
 def _conflicts(contact: dict[str, Any], prefix: str) -> Iterator[Problem]:
     for first, second in (ID_FIELDS, ("phoneNumber", "phone")):
-        if None not in (one := contact.get(first), other := contact.get(second)) and one != other:
+        first_value, second_value = contact.get(first), contact.get(second)
+        if None not in (first_value, second_value) and first_value != second_value:
             yield Problem(prefix + second, "conflict", f"differs from {first}")
 
 
 def _contradictions(body: dict[str, Any], contact: dict[str, Any]) -> Iterator[Problem]:
-    """What stands beside the contact is ignored, unless it names somebody else."""
+    """Yield a problem for each identifier beside the contact that differs from the contact's own."""
     for name, kind in IDENTIFIER_FIELDS.items():
         beside, inside = body.get(name), contact.get(name)
         if (
@@ -196,7 +231,7 @@ def _problems_of_consent(contact: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _consents(contact: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield path, entry and status of each well-formed consent, its channel in the core's terms."""
+    """Yield path, entry and status of each well-formed consent, with the channel that the core knows."""
     for name, (_, status) in CONSENT_LISTS.items():
         entries = contact.get(name)
         for index, entry in enumerate(entries if isinstance(entries, list) else []):
@@ -206,9 +241,9 @@ def _consents(contact: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], st
 
 
 def _contact_of(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the contact; one without an identity has what stands beside `eventName` (O1)."""
+    """Return the contact; where it has no identity, with the identifiers beside `eventName` (O1)."""
     contact: dict[str, Any] = body.get("contact") or {}
-    if _names_somebody(contact):
+    if _identifies(contact):
         return contact
     return contact | {name: body[name] for name in _IDENTITY if name in body}
 
@@ -244,7 +279,27 @@ def _changes(contact: dict[str, Any]) -> ContactChanges:
 
 
 def _name(contact: Mapping[str, Any], name: str) -> str | None:
-    """Return the name as the core takes it: null empties it, and what is absent stays."""
+    """Return a name as the core takes it: null empties it, an absent name stays."""
     if name not in contact:
         return None
     return (contact[name] or "").strip()
+
+
+class FieldProblemSerializer(serializers.Serializer[Any]):
+    """What is wrong with a field."""
+
+    field = serializers.CharField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class OmnisendProblemSerializer(serializers.Serializer[Any]):
+    """A refusal (RFC 9457); `errors` of a 400 lists every problem."""
+
+    type = serializers.URLField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    instance = serializers.CharField()
+    errors: Any = FieldProblemSerializer(many=True, required=False)
+    retryAfter = serializers.IntegerField(required=False)

@@ -1,18 +1,19 @@
-"""The one endpoint for events."""
+"""Omnisend's `track`: records an event, and creates or updates its contact."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema_view
-from rest_framework.exceptions import NotFound
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from dialects.checks import Problem
-from dialects.omnisend.errors import InvalidTrack, error_table
-from dialects.omnisend.openapi import TRACK
-from dialects.omnisend.shapes import read_track
+from dialects.fallback import UnknownRouteView
+from dialects.omnisend.errors import OMNISEND_ERRORS, InvalidTrack
+from dialects.omnisend.serializers import BODY_SCHEMA, OmnisendProblemSerializer, parse_track
 from events.api.ingest import IngestView, json_answer
 from events.models import EventProperty
 from events.stream.coercion import accepts, learned_type
@@ -20,18 +21,19 @@ from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
 from workspaces.access import Credential
-from workspaces.api.base import ErrorTableMixin, object_body
+from workspaces.api.base import WorkspaceViewSet, object_body
 from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.models import Workspace
 from workspaces.throttles import ThrottleState
 
+_PROBLEM = "application/problem+json"
 
-@extend_schema_view(post=TRACK)
-class TrackView(IngestView):
-    """Records an event, and creates or updates its contact."""
+
+class TrackViewSet(IngestView, WorkspaceViewSet):
+    """Events that are tracked."""
 
     authentication_classes = (BearerAuthentication,)
-    error_table = error_table
+    error_table = OMNISEND_ERRORS
     scopes = {"POST": "events:write"}
     vendor_rate = "400/minute"
 
@@ -40,29 +42,42 @@ class TrackView(IngestView):
         return f"workspace:{credential.workspace_id}"
 
     def rate_headers(self, state: ThrottleState) -> dict[str, str]:
-        """Return none: this format tells the wait in the body of a 429."""
+        """Return no header: this format tells the wait in the body of a 429."""
         return {}
 
+    @extend_schema(
+        tags=["Omnisend"],
+        summary="Track an event",
+        parameters=[OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)],
+        request={"application/json": BODY_SCHEMA},
+        responses={
+            202: None,
+            **{
+                (status, _PROBLEM): OmnisendProblemSerializer
+                for status in (400, 401, 403, 404, 409, 413, 415, 429)
+            },
+        },
+    )
+    @action(detail=False, methods=["post"], url_path="track", url_name="omnisend-track")
+    def track(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Record an event, learn its schema, and create or update its contact: all or nothing."""
+        return super().post(request, **kwargs)
+
     def submission(self, request: Request, **kwargs: Any) -> Submission:
-        """Record the event; the answer is 202 and empty."""
+        """Return the event of the body, to be answered with an empty 202."""
         body = object_body(request)
         try:
-            incoming = read_track(body)
+            incoming = parse_track(body)
         except InvalidTrack as error:
             mismatches = _type_mismatches(self.workspace, body, error.problems)
             raise InvalidTrack([*error.problems, *mismatches]) from None
         return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, _accepted)
 
 
-class UnknownRouteView(ErrorTableMixin, APIView):
+class UnknownOmnisendRouteView(UnknownRouteView):
     """Answers what this API does not have, in its own format."""
 
-    error_table = error_table
-    schema = None
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse every method."""
-        raise NotFound
+    error_table = OMNISEND_ERRORS
 
 
 def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
@@ -71,7 +86,7 @@ def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answ
 
 
 def _type_mismatches(workspace: Workspace, body: dict[str, Any], found: list[Problem]) -> list[Problem]:
-    """Return what the core would refuse as well, so that one answer lists every problem."""
+    """Return the properties of a type that the core would refuse, so that one answer lists every problem."""
     name, properties = body.get("eventName"), body.get("properties")
     if not isinstance(name, str) or not isinstance(properties, dict):
         return []
