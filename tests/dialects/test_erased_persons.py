@@ -1,4 +1,4 @@
-"""In every vendor's format whoever was erased is refused, and nothing is stored; others in the same request are."""
+"""In every vendor's format an erased person's data are refused; the rest of the request is stored."""
 
 import json
 

@@ -62,7 +62,7 @@ def test_leadpush(call, pair, by):
     found = call("GET", f"/leadpush/v1/contacts/{text}").json()["data"]
     assert (found["uuid"], found["attributes"]["email"]) == (str(jane.id), "jane@example.test")
     assert len(call("GET", f"/leadpush/v1/contacts/{text}/events").json()["data"]) == 2
-    assert [one["uuid"] for one in call("GET", "/leadpush/v1/contacts").json()["data"]] == [str(jane.id)]
+    assert [found["uuid"] for found in call("GET", "/leadpush/v1/contacts").json()["data"]] == [str(jane.id)]
 
 
 def test_autosend(call, pair):
@@ -76,7 +76,7 @@ def test_autosend(call, pair):
     assert (found["id"], found["email"], found["userId"]) == (str(jane.id), "jane@example.test", "u-2")
     body = {"emails": ["other@example.test", "jane@example.test"]}
     searched = call("POST", "/autosend/v1/contacts/search/emails", body).json()["data"]["contacts"]
-    assert [one["id"] for one in searched] == [str(jane.id)]
+    assert [found["id"] for found in searched] == [str(jane.id)]
     assert call("DELETE", "/autosend/v1/contacts/email/userId/u-2").status_code == 200
     assert not Contact.objects.exists()
 
@@ -87,7 +87,7 @@ def test_suresend(call, pair):
         answer = call("POST", "/api/partner/events", {"type": "paid", **person}).json()
         assert (answer["event"]["personId"], answer["person"]["id"]) == (str(jane.id), str(jane.id))
         assert answer["wasPersonCreated"] is False
-    assert [(one["value"], one["isPrimary"]) for one in answer["person"]["emails"]] == [
+    assert [(email["value"], email["isPrimary"]) for email in answer["person"]["emails"]] == [
         ("jane@example.test", True),
         ("other@example.test", False),
     ]

@@ -1,4 +1,4 @@
-"""Every format reads a moment as the others do."""
+"""Every format reads the same texts as the same moments."""
 
 import json
 

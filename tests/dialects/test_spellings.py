@@ -36,7 +36,7 @@ CREATE = [
     ("/api/partner/events", lambda email: {"type": "paid", "person": {"emails": [{"value": email}]}}),
     ("/v4/track", lambda email: {"eventName": "paid", "contact": {"email": email}}),
 ]
-ONCE_MORE = [one for one in CREATE if "workspaces" not in one[0]]
+ONCE_MORE = [(path, body) for path, body in CREATE if "workspaces" not in path]
 
 
 @pytest.fixture

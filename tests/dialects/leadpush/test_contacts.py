@@ -8,7 +8,7 @@ from contacts.profiles.fields import create_field, set_identity_field
 from events.models import Event
 
 
-def one(caller, answer):
+def object_of(caller, answer):
     """Return the object in an answer: bare in the older generation, wrapped in the newer."""
     body = answer.json()
     return body if "/workspaces/" in caller.base else body["data"]
@@ -18,7 +18,7 @@ def test_create_answers_the_contact(either):
     sent = {"email": " Ada@Example.com ", "first_name": "Ada", "plan": "pro"}
     answer = either.post("contacts", {"attributes": sent})
     assert answer.status_code == 201
-    contact = one(either, answer)
+    contact = object_of(either, answer)
     assert set(contact) == {"uuid", "subscribed", "attributes", "provider", "created_at", "updated_at"}
     assert contact["subscribed"] is True
     assert contact["provider"] is None
@@ -36,7 +36,7 @@ def test_create_answers_the_contact(either):
 @pytest.mark.parametrize("subscribed", [True, False])
 def test_create_takes_subscribed(either, subscribed):
     answer = either.post("contacts", {"subscribed": subscribed, "attributes": {"email": "a@example.com"}})
-    assert one(either, answer)["subscribed"] is subscribed
+    assert object_of(either, answer)["subscribed"] is subscribed
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_declared_fields_are_checked_and_shown_as_null(workspace, either):
     bad = either.post("contacts", {"attributes": {"email": "a@example.com", "age": "old"}})
     assert list(bad.json()["errors"]) == ["attributes.age"]
     good = either.post("contacts", {"attributes": {"email": "a@example.com", "age": 7}})
-    attributes = one(either, good)["attributes"]
+    attributes = object_of(either, good)["attributes"]
     assert (attributes["age"], attributes["mailchimp"]) == (7, None)
 
 
@@ -93,13 +93,13 @@ def test_declared_fields_are_checked_and_shown_as_null(workspace, either):
 def test_get_finds_by_uuid_and_identity(either, contact, path):
     answer = either.get(f"contacts/{contact.id if path == 'id' else path}")
     assert answer.status_code == 200
-    assert one(either, answer)["uuid"] == str(contact.id)
+    assert object_of(either, answer)["uuid"] == str(contact.id)
 
 
 def test_a_value_with_a_slash_finds_its_contact(either):
     either.post("contacts", {"attributes": {"email": "team/a@example.test"}})
     answer = either.get("contacts/team%2Fa%40example.test")
-    assert one(either, answer)["attributes"]["email"] == "team/a@example.test"
+    assert object_of(either, answer)["attributes"]["email"] == "team/a@example.test"
 
 
 def test_a_trailing_slash_is_no_part_of_a_value(either, contact):
@@ -111,39 +111,39 @@ def test_a_trailing_slash_is_no_part_of_a_value(either, contact):
 def test_update_changes_only_what_is_given(either, contact):
     either.post(f"contacts/{contact.id}", {"attributes": {"first_name": "Ada", "plan": "pro"}})
     answer = either.post("contacts/person@example.com", {"attributes": {"plan": None, "last_name": "L"}})
-    attributes = one(either, answer)["attributes"]
+    attributes = object_of(either, answer)["attributes"]
     assert (attributes["first_name"], attributes["last_name"]) == ("Ada", "L")
     assert "plan" not in attributes
-    assert one(either, either.post(f"contacts/{contact.id}", {}))["attributes"] == attributes
+    assert object_of(either, either.post(f"contacts/{contact.id}", {}))["attributes"] == attributes
 
 
 def test_update_sets_a_new_identity_value(either, contact):
     answer = either.post(f"contacts/{contact.id}", {"attributes": {"email": "new@example.com"}})
-    assert one(either, answer)["attributes"]["email"] == "new@example.com"
+    assert object_of(either, answer)["attributes"]["email"] == "new@example.com"
 
 
 def test_update_clears_a_phone_but_not_the_identity(either, contact):
     either.post(f"contacts/{contact.id}", {"attributes": {"phone": "+1 555 123 4567"}})
     cleared = either.post(f"contacts/{contact.id}", {"attributes": {"phone": None, "first_name": None}})
-    assert one(either, cleared)["attributes"]["phone"] is None
+    assert object_of(either, cleared)["attributes"]["phone"] is None
     assert either.post(f"contacts/{contact.id}", {"attributes": {"email": None}}).status_code == 422
 
 
 def test_update_to_a_taken_identity_is_422(either, contact):
-    other = one(either, either.post("contacts", {"attributes": {"email": "b@example.com"}}))
+    other = object_of(either, either.post("contacts", {"attributes": {"email": "b@example.com"}}))
     answer = either.post(f"contacts/{other['uuid']}", {"attributes": {"email": "person@example.com"}})
     assert answer.status_code == 422
 
 
 def test_update_takes_subscribed(either, contact):
-    assert one(either, either.post(f"contacts/{contact.id}", {"subscribed": False}))["subscribed"] is False
+    assert object_of(either, either.post(f"contacts/{contact.id}", {"subscribed": False}))["subscribed"] is False
 
 
 def test_subscribe_and_unsubscribe_take_no_body(either, contact):
     for word, subscribed in (("unsubscribe", False), ("subscribe", True), ("subscribe", True)):
         answer = either.post(f"contacts/person@example.com/{word}")
         assert answer.status_code == 200
-        assert one(either, answer)["subscribed"] is subscribed
+        assert object_of(either, answer)["subscribed"] is subscribed
 
 
 def test_upsert_makes_a_contact_then_changes_it(either):
@@ -151,10 +151,10 @@ def test_upsert_makes_a_contact_then_changes_it(either):
     made = either.post("contacts/upsert", body)
     changed = either.post("contacts/upsert", {"attributes": {"email": "a@example.com", "plan": "max"}})
     assert (made.status_code, changed.status_code) == (201, 200)
-    assert one(either, made)["subscribed"] is True
-    assert one(either, changed)["uuid"] == one(either, made)["uuid"]
-    assert one(either, changed)["attributes"]["plan"] == "max"
-    assert one(either, changed)["attributes"]["first_name"] == "Ada"
+    assert object_of(either, made)["subscribed"] is True
+    assert object_of(either, changed)["uuid"] == object_of(either, made)["uuid"]
+    assert object_of(either, changed)["attributes"]["plan"] == "max"
+    assert object_of(either, changed)["attributes"]["first_name"] == "Ada"
     assert either.get("contacts/upsert").status_code == 404
 
 
@@ -162,11 +162,11 @@ def test_a_custom_identity_field_names_contacts(workspace, either):
     create_field(workspace, "customer_no", "integer")
     set_identity_field(workspace, "customer_no")
     made = either.post("contacts", {"attributes": {"customer_no": 42, "email": "a@example.com"}})
-    assert one(either, made)["attributes"]["customer_no"] == 42
+    assert object_of(either, made)["attributes"]["customer_no"] == 42
     assert either.post("contacts", {"attributes": {"customer_no": "42"}}).status_code == 422
     again = either.post("contacts/upsert", {"attributes": {"customer_no": 42, "plan": "pro"}})
-    assert (again.status_code, one(either, again)["uuid"]) == (200, one(either, made)["uuid"])
-    assert one(either, either.get("contacts/42"))["uuid"] == one(either, made)["uuid"]
+    assert (again.status_code, object_of(either, again)["uuid"]) == (200, object_of(either, made)["uuid"])
+    assert object_of(either, either.get("contacts/42"))["uuid"] == object_of(either, made)["uuid"]
     missing = either.post("contacts", {"attributes": {"email": "b@example.com"}})
     assert list(missing.json()["errors"]) == ["attributes.customer_no"]
 

@@ -94,10 +94,10 @@ def test_the_list_is_searched_filtered_and_paged(workspace, newer):
         answer = newer.get(f"fields?{urlencode(query, doseq=True)}").json()
         return [field["name"] for field in answer["data"]], answer["meta"]["total"]
 
-    one = {"id": "type", "value": ["text", "date"]}
+    wanted = {"id": "type", "value": ["text", "date"]}
     assert names(search="PLAN") == (["plan", "plane"], 2)
-    assert names(filters=json.dumps([one])) == (["plan", "plane", "born"], 3)
-    assert names(**{"filters[]": json.dumps(one)}) == (["plan", "plane", "born"], 3)
+    assert names(filters=json.dumps([wanted])) == (["plan", "plane", "born"], 3)
+    assert names(**{"filters[]": json.dumps(wanted)}) == (["plan", "plane", "born"], 3)
     assert names(per_page=3, page=2) == (["born"], 4)
 
 

@@ -128,7 +128,7 @@ def test_an_unknown_contact_is_404(either, db, path):
 
 
 @pytest.mark.parametrize("body", [b"{", {}, [], {"event_name": "x", "attributes": []}])
-def test_an_unknown_contact_is_told_before_a_bad_body(older, foreign_contact, body):
+def test_an_unknown_contact_is_refused_before_a_bad_body(older, foreign_contact, body):
     assert older.send("nobody@example.com", body).status_code == 404
     assert older.send(foreign_contact.id, body).status_code == 403
 
@@ -186,7 +186,7 @@ def test_event_name_is_trimmed_and_may_have_255_characters(newer, contact):
     assert sent_events().get().name == "x" * 255
 
 
-def test_everything_wrong_is_told_at_once(newer, contact):
+def test_every_problem_is_in_one_answer(newer, contact):
     answer = newer.send(contact.id, {"attributes": 1}).json()
     assert answer["message"] == "The event name field is required. (and 1 more error)"
     assert list(answer["errors"]) == ["event_name", "attributes"]

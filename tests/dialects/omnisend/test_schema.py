@@ -137,7 +137,7 @@ def test_integers_have_64_bits(send, track, workspace):
     assert send(body).status_code == 400
 
 
-def test_every_problem_is_told_at_once(send, track, problems, workspace):
+def test_every_problem_is_in_one_answer(send, track, problems, workspace):
     track({"total": 1.5, "day": "2021-09-01"})
     body = {
         "eventName": "order_completed",
@@ -156,7 +156,7 @@ def test_every_problem_is_told_at_once(send, track, problems, workspace):
     ]
 
 
-def test_mismatches_are_told_all_at_once(track, problems):
+def test_every_mismatch_is_in_one_answer(track, problems):
     track({"a": 1, "b": True})
     assert problems(track({"a": "x", "b": "y", "c": 1})) == [
         ("properties.a", "type_mismatch"),
@@ -173,7 +173,7 @@ def test_it_is_all_or_nothing(send, track, workspace):
     assert types_of(workspace) == {"p": "integer"}
 
 
-def test_schemas_of_other_workspaces_are_others(track, send, workspace):
+def test_each_workspace_has_schemas_of_its_own(track, send, workspace):
     track({"p": 1})
     other = issue_api_key(create_workspace("Other"), "shop").secret
     body = {

@@ -453,7 +453,7 @@ def test_contacts_of_other_workspaces_do_not_exist(send, workspace):
     assert not Event.objects.filter(contact_id=contact.id, source="api").exists()
 
 
-def test_the_limit_is_per_brand_and_told_in_the_body(send, workspace):
+def test_the_limit_is_per_brand_and_the_body_of_a_429_has_the_wait(send, workspace):
     keys = [issue_api_key(workspace, name, rate_limit="1/minute").secret for name in "ab"]
     assert send({"eventName": "x", "contact": JANE}, secret=keys[0]).status_code == 202
     answer = send({"eventName": "x", "contact": JANE}, secret=keys[1])
