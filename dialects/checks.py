@@ -130,8 +130,8 @@ def listed(item: Check, max_items: int | None = None) -> Check:
 def record(fields: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Check:
     """Demand an object whose members pass.
 
-    A member that `fields` does not name is ignored, as the vendors do; what a vendor documents and we cannot express
-    has a check there that refuses it by name.
+    A member that `fields` does not name is ignored, as the vendors do. For a member that a vendor documents and
+    we cannot express, `fields` has a check that refuses it by name.
     """
 
     def check(path: str, value: Any) -> Iterator[Problem]:

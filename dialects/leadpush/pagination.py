@@ -20,7 +20,7 @@ _META = ("current_page", "per_page", "total", "last_page")
 
 
 def parse_page(query: QueryDict) -> tuple[int, int]:
-    """Return the number and the size of the page that a query asks for. Raises a 422 that names every parameter."""
+    """Return the number and size of the page that a query asks for. Raises a 422 that names every problem."""
     errors: dict[str, list[str]] = {}
     number = _integer(query, "page", 1, errors)
     size = _integer(query, "per_page", DEFAULT_SIZE, errors)

@@ -1,4 +1,4 @@
-"""Leadpush's bodies and answers. What a field must be is said as a predicate: see `errors.invalid`."""
+"""Leadpush's bodies and answers. Error messages are predicates (`must be a string`): see `errors.invalid`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def parse_event(body: Mapping[str, Any]) -> EventBody:
 
 
 def _attributes_of_text(text: str) -> Any:
-    """Return what JSON text holds, which the vendor's SDKs send in place of an object (L3); the text if nothing."""
+    """Return the value of JSON text, which the vendor's SDKs send for an object (L3), else the text."""
     # PHP cannot tell an empty object from an empty array: json_encode([]) gives this.
     if text.strip() == "[]":
         return {}
@@ -113,8 +113,8 @@ class LeadpushEventSerializer(serializers.Serializer[Any]):
 class ContactAttributesField(ObjectField):
     """A contact's attributes, flat: identifiers, names and everything else.
 
-    A new contact needs its identity: with `partial` it is one that exists. The context's `view` has the workspace's
-    `identity_field` and `declared_fields`.
+    Unless `partial` says that the contact exists, the identity is required. The context's `view` has the
+    workspace's `identity_field` and `declared_fields`.
     """
 
     default_error_messages = {"invalid": "must be an object"}
@@ -206,7 +206,7 @@ class FieldFormatSerializer(serializers.Serializer[Any]):
     iso_format = serializers.CharField(required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> dict[str, Any] | None:
-        """Return the keys that have a value, for the core to check: the SDK's models spell out the others as null."""
+        """Return the keys with a value, for the core to check; the SDK's models send the rest as null."""
         if not isinstance(data, dict):
             raise ValidationError(self.error_messages["invalid"])
         return {key: value for key, value in data.items() if value is not None} or None

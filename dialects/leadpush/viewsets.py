@@ -1,4 +1,7 @@
-"""Both generations of Leadpush's API: one names the workspace in the path, the other wraps objects in `data`."""
+"""Leadpush's endpoints, of both generations of its API.
+
+The older one names the workspace in the path, the newer one wraps objects in `data`.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
@@ -58,7 +61,7 @@ from dialects.leadpush.serializers import (
     LeadpushSendSerializer,
     parse_event,
 )
-from events.api.ingest import IngestView, json_answer
+from events.api.ingest import IngestViewSet, json_answer
 from events.models import Event
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
@@ -144,7 +147,7 @@ class LeadpushViewSet(LeadpushAccess, WorkspaceViewSet):
         return self.get_paginated_response(self.get_serializer(rows, many=True).data)
 
 
-class EventViewSet(LeadpushAccess, IngestView, WorkspaceViewSet):
+class EventViewSet(LeadpushAccess, IngestViewSet):
     """Events of a contact."""
 
     queryset = Event.objects.none()
@@ -160,21 +163,21 @@ class EventViewSet(LeadpushAccess, IngestView, WorkspaceViewSet):
         responses={204: None, **_BODY_REFUSALS},
     )
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/events")
-    def send_event(self, request: Request, **kwargs: Any) -> HttpResponse:
+    def send_event(self, request: Request, contact: str, **kwargs: Any) -> HttpResponse:
         """Record an event of a contact, by UUID or identity value, and answer nothing."""
         try:
-            return super().post(request, **kwargs)
+            return self.record(request, partial(self._submission, contact))
         except (DomainError, ParseError, ValidationError):
             # Whom it is about comes before what it says (L5). Asked only now, it costs a good send no query.
-            self._require_contact(kwargs["contact"])
+            self._require_contact(contact)
             raise
 
-    def submission(self, request: Request, **kwargs: Any) -> Submission:
+    def _submission(self, contact: str, request: Request) -> Submission:
         """Return the event of the body, on the contact of the path."""
         sent = parse_event(object_body(request))
         incoming = IncomingEvent(
             name=sent.event_name,
-            contact=reference_to(kwargs["contact"], self.workspace.identity_field),
+            contact=reference_to(contact, self.workspace.identity_field),
             properties=sent.attributes,
         )
         return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _accepted)
@@ -207,7 +210,7 @@ class EventViewSet(LeadpushAccess, IngestView, WorkspaceViewSet):
 
 
 class _SentEvents:
-    """A person's events to be sliced: what was sent, as the vendor lists it, without what Headrace itself notes."""
+    """A person's events, to be sliced: those that were sent, without those that Headrace itself records."""
 
     def __init__(self, workspace_id: UUID, contact_id: UUID, search: str, newest_first: bool) -> None:
         self._workspace_id, self._contact_id = workspace_id, contact_id

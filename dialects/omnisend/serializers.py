@@ -173,7 +173,7 @@ _EVENT: dict[str, Check] = {
     "eventID": optional(text(255)),
 }
 _BODY = record(_EVENT | {"contact": optional(_CONTACT)}, required=("eventName",))
-# What a body without a `contact` has beside `eventName` is taken (O1), but the document says where it belongs.
+# Identifiers beside `eventName` are taken too (O1), but the document says where they belong.
 BODY_SCHEMA = schema_of(record(_EVENT | {"contact": _CONTACT}, required=("eventName", "contact")))
 _BODY_WITH_IDENTITY = record(_EVENT | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",))
 

@@ -14,14 +14,14 @@ from dialects.checks import Problem
 from dialects.fallback import UnknownRouteView
 from dialects.omnisend.errors import OMNISEND_ERRORS, InvalidTrack
 from dialects.omnisend.serializers import BODY_SCHEMA, OmnisendProblemSerializer, parse_track
-from events.api.ingest import IngestView, json_answer
+from events.api.ingest import IngestViewSet, json_answer
 from events.models import EventProperty
 from events.stream.coercion import accepts, learned_type
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
 from workspaces.access import Credential
-from workspaces.api.base import WorkspaceViewSet, object_body
+from workspaces.api.base import object_body
 from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.models import Workspace
 from workspaces.throttles import ThrottleState
@@ -29,7 +29,7 @@ from workspaces.throttles import ThrottleState
 _PROBLEM = "application/problem+json"
 
 
-class TrackViewSet(IngestView, WorkspaceViewSet):
+class TrackViewSet(IngestViewSet):
     """Events that are tracked."""
 
     authentication_classes = (BearerAuthentication,)
@@ -61,9 +61,9 @@ class TrackViewSet(IngestView, WorkspaceViewSet):
     @action(detail=False, methods=["post"], url_path="track", url_name="omnisend-track")
     def track(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Record an event, learn its schema, and create or update its contact: all or nothing."""
-        return super().post(request, **kwargs)
+        return self.record(request, self._submission)
 
-    def submission(self, request: Request, **kwargs: Any) -> Submission:
+    def _submission(self, request: Request) -> Submission:
         """Return the event of the body, to be answered with an empty 202."""
         body = object_body(request)
         try:
