@@ -10,7 +10,7 @@ from campaigns.reasons import Reason
 
 
 def upper(choices: type[TextChoices]) -> list[tuple[str, str]]:
-    """Return choices in capitals, as the API spells what rows have in lower case."""
+    """Return choices in capitals, as the API spells them; rows have them in lower case."""
     return [(choice.value.upper(), str(choice.label)) for choice in choices]
 
 
@@ -19,5 +19,5 @@ RUN_STATUSES = upper(Enrollment.Status)
 DECISION_KINDS = upper(Decision.Kind)
 REASONS = [(reason.value, reason.value.replace("_", " ")) for reason in Reason]
 MAX_SOURCE: Final = 500_000
-"""Characters of a part of a template."""
+"""Most characters of a template's part."""
 SMALLINT_MIN, SMALLINT_MAX = -(2**15), 2**15 - 1

@@ -1,4 +1,4 @@
-"""What the answer about a contact shows of campaigns and messages: see CONTACT_ANSWER_SECTIONS of the settings."""
+"""Sections of campaigns and messages in the answer about a contact (setting CONTACT_ANSWER_SECTIONS)."""
 
 from typing import Any, Final
 

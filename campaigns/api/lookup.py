@@ -1,4 +1,4 @@
-"""What the ids in addresses and bodies of the API name: campaigns, contacts, events."""
+"""Campaigns, contacts and events by the ids of addresses and bodies."""
 
 from uuid import UUID
 

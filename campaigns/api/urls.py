@@ -1,4 +1,4 @@
-"""The native API's routes on this floor, included under `api/`."""
+"""Routes of the native API's campaigns and messages, under `api/`."""
 
 from campaigns.api.views.broadcasts import BroadcastViewSet
 from campaigns.api.views.campaigns import CampaignViewSet, VersionViewSet

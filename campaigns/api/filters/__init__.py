@@ -1,1 +1,1 @@
-"""FilterSets of the native API's lists on this floor, a module a resource."""
+"""FilterSets of the native API's campaigns and messages, a module a resource."""

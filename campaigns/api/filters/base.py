@@ -1,4 +1,4 @@
-"""Filters by id, by person and by a choice that rows spell in lower case."""
+"""Filters by id, by contact and by a choice that rows have in lower case."""
 
 from typing import Any
 from uuid import UUID
@@ -11,18 +11,18 @@ from contacts.identity.lookup import ids_of
 
 
 class UpperChoiceFilter(django_filters.ChoiceFilter):  # type: ignore[misc]  # it has no types
-    """A choice that the wire spells in capitals, and the rows do not."""
+    """Filter by a choice that the API spells in capitals and rows have in lower case."""
 
     def filter(self, rows: QuerySet[Any], value: str | None) -> QuerySet[Any]:
-        """Leave the rows with the choice."""
+        """Return the rows with the choice."""
         return super().filter(rows, value and value.lower())  # type: ignore[no-any-return]  # untyped
 
 
 class IdFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
-    """The rows of an id; none for what is no id."""
+    """Filter by an id; what is no id finds nothing."""
 
     def filter(self, rows: QuerySet[Any], value: str | None) -> QuerySet[Any]:
-        """Leave the rows of the id."""
+        """Return the rows with the id."""
         if not value:
             return rows
         identifier = parse_uuid(value)
@@ -34,7 +34,7 @@ class IdFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no ty
 
 
 class PersonFilter(IdFilter):
-    """The rows of a person: of the contact by any of its ids."""
+    """Filter by a contact, and by those merged into it."""
 
     def narrowed(self, rows: QuerySet[Any], identifier: UUID) -> QuerySet[Any]:
         """Return the rows of the contact and of those merged into it."""

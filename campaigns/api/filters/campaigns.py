@@ -7,13 +7,16 @@ from workspaces.api.filters import StrictBooleanFilter
 
 
 class CampaignFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Campaigns by name, type, status, and whether they fail."""
+    """Campaigns by name, type, status, or whether they are parked."""
 
     name = django_filters.CharFilter(lookup_expr="icontains", max_length=255, help_text="part of the name")
     type = django_filters.ChoiceFilter(choices=Campaign.Type.choices)
     status = django_filters.ChoiceFilter(choices=Campaign.Status.choices)
     parked = StrictBooleanFilter(
-        field_name="parked_at", lookup_expr="isnull", exclude=True, help_text="whether it failed and waits"
+        field_name="parked_at",
+        lookup_expr="isnull",
+        exclude=True,
+        help_text="whether it failed and is parked",
     )
 
     class Meta:

@@ -13,7 +13,7 @@ from campaigns.models.enrollments import DecisionQuerySet
 
 
 class AboutFilter(IdFilter):
-    """The decisions about a campaign."""
+    """Filter decisions by a campaign that they are about, alone or with others."""
 
     def narrowed(self, rows: QuerySet[Any], identifier: UUID) -> QuerySet[Any]:
         """Return the decisions about the campaign, alone or with others."""
@@ -22,7 +22,7 @@ class AboutFilter(IdFilter):
 
 
 class EnrollmentFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Enrollments of a person, or of a status."""
+    """Enrollments by contact or status."""
 
     contactId = PersonFilter(help_text="only enrollments of this contact")
     status = UpperChoiceFilter(choices=upper(Enrollment.Status))
@@ -33,7 +33,7 @@ class EnrollmentFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it
 
 
 class DecisionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Decisions of a kind, for a reason, about a person, an enrollment, an event or a step."""
+    """Decisions by kind, reason, step, contact, campaign, enrollment or event."""
 
     kind = UpperChoiceFilter(choices=upper(Decision.Kind))
     reason = django_filters.ChoiceFilter(choices=REASONS)

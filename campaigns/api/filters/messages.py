@@ -11,7 +11,7 @@ from campaigns.models.messages import Channel
 
 
 class MessageFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Messages of a channel and a status, to a person, of a campaign or an enrollment, or because of an event."""
+    """Messages by channel, status, contact, campaign, enrollment or event."""
 
     channel = UpperChoiceFilter(choices=upper(Channel))
     status = django_filters.ChoiceFilter(choices=Message.Status.choices)
@@ -37,7 +37,7 @@ class TemplateFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it h
 
 
 class SuppressionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-    """Suppressions of a channel, for a reason, of an address."""
+    """Suppressions by channel, reason or address."""
 
     channel = UpperChoiceFilter(choices=upper(Channel))
     reason = UpperChoiceFilter(choices=upper(Suppression.Reason))
@@ -52,5 +52,5 @@ class SuppressionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # i
     def filter_address(
         self, suppressions: QuerySet[Suppression], name: str, text: str
     ) -> QuerySet[Suppression]:
-        """Leave those of an address, as any channel keeps it."""
-        return suppressions.filter(address__in={normalized_address(one, text) for one in Channel})
+        """Filter by an address, in each channel's normalised spelling."""
+        return suppressions.filter(address__in={normalized_address(channel, text) for channel in Channel})

@@ -1,4 +1,4 @@
-"""Rows about contacts, loaded by one statement, and reasons as the API spells them."""
+"""Base of serializers of rows about a contact; the field of reasons."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from workspaces.api.batches import BatchSerializer
 
 
 class ContactRowsSerializer(BatchSerializer):
-    """A row about a contact, whose `contact = contact_field()` is as it reads now."""
+    """A row about a contact; declare `contact = contact_field()`, which renders the canonical contact."""
 
     def load(self, rows: Sequence[Any]) -> None:
-        """Add `contact_brief`; of a deleted contact the id is what is left. One statement."""
+        """Add `contact_brief` by one statement; of a deleted contact it has the id only."""
         found = briefs(rows[0].workspace_id, {row.contact_id for row in rows})
         for row in rows:
             nobody = {"id": row.contact_id, "email": None, "firstName": None, "lastName": None}

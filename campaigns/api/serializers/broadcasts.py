@@ -11,7 +11,7 @@ MAX_CONTACTS = 10_000
 
 
 class BroadcastBodySerializer(KnownKeysSerializer):
-    """For whom, and when, to start enrollments: either a segment or a list."""
+    """A broadcast to start: to either a segment or a list of contacts."""
 
     segmentId = StrictCharField(required=False, allow_null=True, max_length=64)
     contactIds = serializers.ListField(
@@ -21,21 +21,21 @@ class BroadcastBodySerializer(KnownKeysSerializer):
 
 
 class BroadcastChangesSerializer(KnownKeysSerializer):
-    """When a broadcast is to start instead."""
+    """The moment to which a broadcast is moved."""
 
     at = MomentField(allow_null=True, help_text="null: now")
 
 
 class BroadcastChangeSerializer(serializers.Serializer[Any]):
-    """What somebody did to a broadcast."""
+    """An entry of a broadcast's history: planned, moved or cancelled."""
 
     kind = serializers.ChoiceField(choices=["planned", "moved", "cancelled"])
     at = MillisecondsField()
-    by = serializers.CharField(allow_null=True, help_text="who, if that is known")
-    dueAt = MillisecondsField(allow_null=True, help_text="when it was to start from then on")
+    by = serializers.CharField(allow_null=True, help_text="who did it; null: not known")
+    dueAt = MillisecondsField(allow_null=True, help_text="when it is to start as of this change")
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Return it as it is stored."""
+        """Return the entry as it is stored: in the API's spelling."""
         change: dict[str, Any] = instance
         return change
 
@@ -46,16 +46,16 @@ class _LengthField(serializers.IntegerField):
 
 
 class BroadcastSerializer(serializers.Serializer[Any]):
-    """A start for many, and how far it is."""
+    """A broadcast and its progress."""
 
     id = serializers.UUIDField()
     segmentId = serializers.UUIDField(source="segment_id", allow_null=True)
     contacts = _LengthField(
-        source="contact_ids", allow_null=True, help_text="of a list: how many there are in it"
+        source="contact_ids", allow_null=True, help_text="number of contacts in the list; null: a segment"
     )
     at = MillisecondsField(source="due_at")
     taken = serializers.IntegerField(
-        source="processed_count", help_text="contacts that were let in, or not, so far"
+        source="processed_count", help_text="contacts that were processed so far, entered or not"
     )
     finishedAt = MillisecondsField(source="finished_at", allow_null=True)
     cancelledAt = MillisecondsField(source="cancelled_at", allow_null=True)

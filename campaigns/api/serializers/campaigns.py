@@ -123,7 +123,7 @@ class _DefinitionSerializer(KnownKeysSerializer):
 
 
 class CampaignChangesSerializer(_DefinitionSerializer):
-    """What to change of a campaign."""
+    """Changes of a campaign; what the body does not name stays."""
 
     name = StrictCharField(required=False, max_length=255)
     description = StrictCharField(required=False, allow_blank=True, allow_null=True, max_length=10_000)
@@ -131,30 +131,29 @@ class CampaignChangesSerializer(_DefinitionSerializer):
         required=False,
         min_value=SMALLINT_MIN,
         max_value=SMALLINT_MAX,
-        help_text="of its messages, where a cap leaves room for some: the higher first",
+        help_text="of its messages where a frequency cap leaves room for few: the highest first",
     )
     sender = StrictCharField(
         required=False,
         allow_blank=True,
         max_length=320,
-        help_text="who its e-mails are from, such as `Acme <news@acme.com>`; blank: the template's, or the channel's",
+        help_text="`From` of its e-mails, such as `Acme <news@acme.com>`; blank: the template's, or the channel's",
     )
     replyTo = StrictCharField(
         required=False,
         allow_blank=True,
         max_length=320,
-        help_text="who gets the answers; blank: the template's, or the channel's `options.replyTo`, or the sender",
+        help_text="`Reply-To`; blank: the template's, or the channel's `options.replyTo`, or the sender",
     )
     startAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts before it")
     endAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts after it")
     settings = ObjectField(
         required=False,
-        help_text="for clients of the format; `frequencyCap` and `quietHours` belong to a channel here, and are"
-        " refused",
+        help_text="for compatibility; `frequencyCap` and `quietHours` are settings of channels and refused here",
     )
 
     def validate_settings(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Refuse what a campaign cannot have by itself, rather than to drop it in silence."""
+        """Refuse settings that a campaign does not have, rather than ignore them."""
         faults = {
             name: [
                 "Caps and quiet hours belong to a channel: see channels."
@@ -176,21 +175,21 @@ class CampaignChangesSerializer(_DefinitionSerializer):
     ]
 )
 class CampaignBodySerializer(CampaignChangesSerializer):
-    """A campaign to create: a draft, until it is activated."""
+    """A campaign to create; it is a draft until it is activated."""
 
     name = StrictCharField(max_length=255)
     type = serializers.ChoiceField(choices=Campaign.Type.choices)
 
 
 class CampaignCountSerializer(serializers.Serializer[Any]):
-    """What a campaign did, trials left out; persons who were erased stay counted here."""
+    """Enrollments and messages of a campaign, without trials; those of erased persons stay counted."""
 
-    enrollments = serializers.IntegerField(help_text="runs that began")
+    enrollments = serializers.IntegerField(help_text="enrollments that began")
     messages = serializers.IntegerField()
 
 
 class CampaignSerializer(BatchSerializer):
-    """A campaign, with the definition that is being written; what serves is the one last activated."""
+    """A campaign with its draft definition; the definition that serves is the last activated version."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -207,10 +206,10 @@ class CampaignSerializer(BatchSerializer):
     exits = serializers.ListField(child=ObjectField(), source="definition.exits")
     includesHistory = serializers.BooleanField(source="definition.includesHistory")
     version = serializers.IntegerField(
-        source="version.number", allow_null=True, help_text="of what serves; null: never activated"
+        source="version.number", allow_null=True, help_text="the version that serves; null: never activated"
     )
     hasChanges = serializers.BooleanField(
-        source="has_changes", help_text="whether the definition here is not what serves"
+        source="has_changes", help_text="whether the draft differs from the version that serves"
     )
     error = BlankAsNullField(
         help_text="why the campaign is parked: nothing enters until it is activated again"
@@ -222,7 +221,7 @@ class CampaignSerializer(BatchSerializer):
     updatedAt = MillisecondsField(source="updated_at")
     warnings = serializers.ListField(
         child=serializers.CharField(),
-        help_text="such as a step whose e-mail, no transactional one, has no link to unsubscribe",
+        help_text="such as a step that sends marketing e-mail without a link to unsubscribe",
     )
     _count = CampaignCountSerializer(source="counts")
 
@@ -241,7 +240,7 @@ class CampaignSerializer(BatchSerializer):
 
 
 class CampaignDefinitionSerializer(serializers.Serializer[Any]):
-    """What a campaign does."""
+    """The definition of a campaign version."""
 
     triggers = serializers.ListField(child=ObjectField())
     reentry = ObjectField(allow_null=True)
@@ -251,25 +250,25 @@ class CampaignDefinitionSerializer(serializers.Serializer[Any]):
     includesHistory = serializers.BooleanField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Render a stored definition, in which parts may be missing."""
+        """Render a stored definition; parts that are missing have their defaults."""
         return super().to_representation({**EMPTY_DEFINITION, **instance})
 
 
 class VersionSerializer(BatchSerializer):
-    """What a campaign did from one activation to the next, or what was tried out of a draft."""
+    """A version of a campaign: made by an activation, or by a trial of the draft."""
 
     id = serializers.UUIDField()
     version = serializers.IntegerField(
-        source="number", allow_null=True, help_text="null: a draft that was tried out"
+        source="number", allow_null=True, help_text="null: a trial of the draft"
     )
-    serves = serializers.BooleanField(help_text="whether it is what starts runs")
+    serves = serializers.BooleanField(help_text="whether new enrollments begin with it")
     createdAt = MillisecondsField(source="created_at")
-    by = BlankAsNullField(source="actor", help_text="who activated it or tried it out, if that is known")
+    by = BlankAsNullField(source="actor", help_text="who activated it or tried it out; null: not known")
     retiredAt = MillisecondsField(
-        source="retired_at", allow_null=True, help_text="since when no event means anything to it"
+        source="retired_at", allow_null=True, help_text="since when no enrollment is in it and none will be"
     )
     openRuns = serializers.IntegerField(
-        source="open_enrollments", help_text="runs under way that keep to it, trials too"
+        source="open_enrollments", help_text="its open enrollments, trials included"
     )
     definition = CampaignDefinitionSerializer()
 
@@ -289,17 +288,17 @@ class _UpperKeysField(serializers.DictField):
 
 
 class StepCountSerializer(serializers.Serializer[Any]):
-    """How often one thing was decided at a step."""
+    """The number of decisions of a kind at a step."""
 
     step = serializers.CharField()
     kind = UpperChoiceField(choices=DECISION_KINDS)
     reason = ReasonField()
-    handle = BlankAsNullField(help_text="the way that a branch or a split sent them")
+    handle = BlankAsNullField(help_text="the handle of the branch or split that was taken")
     count = serializers.IntegerField()
 
 
 class MessageCountsSerializer(serializers.Serializer[Any]):
-    """Messages of one channel."""
+    """Counts of the messages of one channel."""
 
     total = serializers.IntegerField()
     byStatus = serializers.DictField(child=serializers.IntegerField(), source="by_status")
@@ -308,7 +307,7 @@ class MessageCountsSerializer(serializers.Serializer[Any]):
 
 
 class ReportSerializer(serializers.Serializer[Any]):
-    """What became of a campaign."""
+    """A campaign's report: counts of enrollments, messages and decisions."""
 
     entered = serializers.IntegerField()
     notEntered = serializers.DictField(

@@ -1,4 +1,4 @@
-"""Channels: how a workspace sends by each."""
+"""Channel settings and the secret that webhooks are signed with."""
 
 from typing import Any
 
@@ -14,61 +14,61 @@ _ON_UNKNOWN = ["HOLD", "RETRY"]
 
 
 class QuietHoursSerializer(KnownKeysSerializer):
-    """When nothing is sent, by the contact's own clock; it may go past midnight. Read from and into the settings."""
+    """Quiet hours in the contact's time zone, past midnight if `end` is before `start`."""
 
     start = serializers.TimeField(source="quiet_from", format="%H:%M")
     end = serializers.TimeField(source="quiet_until", format="%H:%M")
 
     def run_validation(self, data: Any = empty) -> Any:
-        """Return what null sets, too."""
+        """Return the settings' columns, also for null."""
         return {"quiet_from": None, "quiet_until": None} if data is None else super().run_validation(data)
 
     def to_representation(self, instance: ChannelSettings) -> Any:
-        """Return null where there are none."""
+        """Return null without quiet hours."""
         return None if instance.quiet_from is None else super().to_representation(instance)
 
 
 class FrequencyCapSerializer(KnownKeysSerializer):
-    """How many messages a contact gets in a time; what is more waits. Read from and into the settings."""
+    """The most messages to a contact within so many hours; others wait."""
 
     count = StrictIntegerField(source="cap_count", min_value=1, max_value=SMALLINT_MAX)
     hours = StrictIntegerField(source="cap_hours", min_value=1, max_value=SMALLINT_MAX)
 
     def run_validation(self, data: Any = empty) -> Any:
-        """Return what null sets, too; the hours stay."""
+        """Return the settings' columns, also for null, which leaves the hours as they are."""
         return {"cap_count": None} if data is None else super().run_validation(data)
 
     def to_representation(self, instance: ChannelSettings) -> Any:
-        """Return null where there is none."""
+        """Return null without a cap."""
         return None if instance.cap_count is None else super().to_representation(instance)
 
 
 class ChannelChangesSerializer(KnownKeysSerializer):
-    """How a channel is to be used; what the body does not name stays."""
+    """Changes of a channel's settings; what the body does not name stays."""
 
     sender = StrictCharField(required=False, allow_blank=True, max_length=320)
     secret = StrictCharField(
         required=False,
         allow_blank=True,
         max_length=255,
-        help_text="of Telegram the bot's token; written, never shown",
+        help_text="write-only; for Telegram the bot's token",
     )
     options = ObjectField(required=False)
     requiresOptIn = StrictBooleanField(
-        source="requires_opt_in", required=False, help_text="else whoever has not opted out is written to"
+        source="requires_opt_in", required=False, help_text="false: messages go to all who have not opted out"
     )
     frequencyCap = FrequencyCapSerializer(
-        source="*", required=False, allow_null=True, help_text="null: as many as come"
+        source="*", required=False, allow_null=True, help_text="null: no cap"
     )
     quietHours = QuietHoursSerializer(source="*", required=False, allow_null=True, help_text="null: none")
     timeZone = StrictCharField(
-        source="time_zone", required=False, max_length=64, help_text="of contacts that have none of their own"
+        source="time_zone", required=False, max_length=64, help_text="for contacts without one of their own"
     )
     onUnknown = UpperChoiceField(
         source="on_unknown",
         choices=_ON_UNKNOWN,
         required=False,
-        help_text="what becomes of a message that may have left or not: it is left alone, or sent again",
+        help_text="what to do with a message of unknown outcome: leave it, or send it again",
     )
     maxAttempts = StrictIntegerField(
         source="max_attempts", required=False, min_value=1, max_value=SMALLINT_MAX
@@ -76,7 +76,7 @@ class ChannelChangesSerializer(KnownKeysSerializer):
 
 
 class ChannelSerializer(serializers.Serializer[Any]):
-    """How a channel is used."""
+    """The settings of a channel, without its secret."""
 
     channel = UpperChoiceField(choices=CHANNELS)
     sender = serializers.CharField()
@@ -91,6 +91,6 @@ class ChannelSerializer(serializers.Serializer[Any]):
 
 
 class SecretSerializer(serializers.Serializer[Any]):
-    """What webhooks are signed with; shown this once."""
+    """The secret that webhooks are signed with, shown only here."""
 
     secret = serializers.CharField()

@@ -21,41 +21,46 @@ MAX_DECISIONS = 1_000
 
 
 class NamedSerializer(serializers.Serializer[Any]):
-    """What something is called."""
+    """An id and its name."""
 
     id = serializers.UUIDField()
-    name = serializers.CharField(allow_null=True, help_text="null: it is gone")
+    name = serializers.CharField(allow_null=True, help_text="null: deleted")
 
 
 class EnrollmentSerializer(ContactRowsSerializer):
-    """A contact's way through a campaign; it comes with its `version`."""
+    """An enrollment: a contact in a campaign. Rows come with their `version`."""
 
     id = serializers.UUIDField()
     campaignId = serializers.UUIDField(source="campaign_id")
     version = serializers.IntegerField(
         source="version.number",
         allow_null=True,
-        help_text="of the definition that it keeps to; null: a draft that is tried out",
+        help_text="the version that it began with and keeps; null: a trial of the draft",
     )
     contact = contact_field()
     status = UpperChoiceField(choices=RUN_STATUSES)
     eventId = serializers.UUIDField(
-        source="event_id", allow_null=True, help_text="what started it; null: somebody did"
+        source="event_id",
+        allow_null=True,
+        help_text="the event that started it; null: a request or a member of staff did",
     )
-    step = BlankAsNullField(help_text="what comes next, or what it waits in")
-    wakeAt = MillisecondsField(source="wake_at", allow_null=True, help_text="when it goes on by itself")
-    awaits = BlankAsNullField(source="awaited_event", help_text="the event that it waits for")
+    step = BlankAsNullField(help_text="the step that comes next, or that it waits in")
+    wakeAt = MillisecondsField(
+        source="wake_at", allow_null=True, help_text="when it continues without an event"
+    )
+    awaits = BlankAsNullField(source="awaited_event", help_text="the type of event that it waits for")
     startedAt = MillisecondsField(source="started_at")
     endedAt = MillisecondsField(source="ended_at", allow_null=True)
     endReason = BlankAsNullField(
-        source="end_reason", help_text="as the decision has it, or what the workflow's own exit calls it"
+        source="end_reason",
+        help_text="a decision's reason, or the reason that the workflow's exit step names",
     )
     isTest = serializers.BooleanField(source="is_test")
-    error = BlankAsNullField(help_text="how its step failed the last time")
+    error = BlankAsNullField(help_text="the last failure of its step")
 
 
 class RecentEnrollmentSerializer(serializers.Serializer[Any]):
-    """An enrollment as an answer about its contact shows it; it comes with its `campaign`."""
+    """An enrollment as the answer about its contact has it. Rows come with their `campaign`."""
 
     id = serializers.UUIDField(source="campaign_id")
     name = serializers.CharField(source="campaign.name")
@@ -67,7 +72,7 @@ class RecentEnrollmentSerializer(serializers.Serializer[Any]):
 
 
 class DecisionSerializer(ContactRowsSerializer):
-    """One thing that was decided, also that nothing was to happen, and why; it comes with its `campaign_set`."""
+    """A decision about a contact and its reason. Rows come with their `campaign_set`."""
 
     id = serializers.UUIDField()
     kind = UpperChoiceField(choices=DECISION_KINDS)
@@ -77,7 +82,7 @@ class DecisionSerializer(ContactRowsSerializer):
     campaigns = NamedSerializer(
         source="named_campaigns",
         many=True,
-        help_text="one, but for what one event means alike to several; none of a message that is nobody's",
+        help_text="several where an event was decided alike for them; none for a message without a campaign",
     )
     contact = contact_field()
     runId = serializers.UUIDField(source="enrollment_id", allow_null=True)
@@ -98,7 +103,7 @@ class DecisionSerializer(ContactRowsSerializer):
 
 
 class EnrollmentDetailSerializer(EnrollmentSerializer):
-    """An enrollment with all that was decided on its way, the first first."""
+    """An enrollment with its decisions, oldest first."""
 
     decisions = DecisionSerializer(source="own_decisions", many=True)
 
@@ -113,32 +118,31 @@ class EnrollmentDetailSerializer(EnrollmentSerializer):
 
 
 class ExecuteBodySerializer(KnownKeysSerializer):
-    """For whom to start an enrollment."""
+    """A contact to enroll, and how."""
 
     contactId = StrictCharField(max_length=64)
     eventId = StrictCharField(
-        required=False, allow_null=True, max_length=64, help_text="the event that it is to be because of"
+        required=False, allow_null=True, max_length=64, help_text="the event that is the cause"
     )
     key = StrictCharField(
         required=False,
         allow_null=True,
         max_length=255,
-        help_text="of a campaign that has one enrollment for each value of a property: the value",
+        help_text="the value of the property, where re-entry is by key",
     )
     isTest = StrictBooleanField(
         required=False,
         default=False,
-        help_text="a trial of the definition as it is written now, whether or not it serves: beside all other enrollments,"
-        " and counted nowhere",
+        help_text="try out the draft, whether or not it serves: regardless of other enrollments, and not counted",
     )
     skipWaits = StrictBooleanField(
         required=False,
         default=False,
-        help_text="of a trial: no time passes in it, and what it waits for has come already or does not come",
+        help_text="in a trial, wait for nothing: events that did not come already time out at once",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse what only a trial can have, and what it has no use for."""
+        """Refuse `skipWaits` without a trial, and `key` with one."""
         if attrs["skipWaits"] and not attrs["isTest"]:
             raise serializers.ValidationError({"skipWaits": ["Only of a trial."]})
         if attrs["isTest"] and attrs.get("key") is not None:
@@ -147,7 +151,7 @@ class ExecuteBodySerializer(KnownKeysSerializer):
 
 
 class ExecutedSerializer(serializers.Serializer[Any]):
-    """Whether the contact got in."""
+    """Whether the contact was enrolled, or why not."""
 
     entered = serializers.BooleanField()
     reason = ReasonField(help_text="why not")

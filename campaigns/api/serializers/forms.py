@@ -33,19 +33,19 @@ _ON_KNOWN = [choice.upper() for choice in Form.OnKnown.values]
 
 
 class FormChangesSerializer(KnownKeysSerializer):
-    """What to change of a form."""
+    """Changes of a form; what the body does not name stays."""
 
     name = StrictCharField(required=False, max_length=255)
     fields = serializers.ListField(  # type: ignore[assignment]  # the format's name for it
         child=ObjectField(), required=False, help_text=_FIELDS
     )
-    active = StrictBooleanField(required=False, help_text="else nobody can submit it")
+    active = StrictBooleanField(required=False, help_text="false: submissions are refused")
     allowedOrigins = serializers.ListField(
         source="allowed_origins",
         child=StrictCharField(max_length=2048),
         required=False,
         max_length=1_000,
-        help_text="the pages that may use it; none: any",
+        help_text="origins whose pages may use it; empty: any",
     )
     consents = serializers.ListField(
         child=UpperChoiceField(choices=_FORM_CHANNELS),
@@ -55,7 +55,7 @@ class FormChangesSerializer(KnownKeysSerializer):
     doubleOptIn = StrictBooleanField(
         source="double_opt_in",
         required=False,
-        help_text="only once the link in the e-mail was followed (`event.properties.confirmUrl`)",
+        help_text="consents count once the link of the e-mail was followed (`event.properties.confirmUrl`)",
     )
     confirmationTemplateId = StrictCharField(
         source="confirmation_template", required=False, allow_null=True, max_length=64
@@ -65,11 +65,11 @@ class FormChangesSerializer(KnownKeysSerializer):
         source="on_known",
         choices=_ON_KNOWN,
         required=False,
-        help_text="of somebody known, answers fill in what is missing, or overwrite once the e-mail is confirmed",
+        help_text="for a known contact: fill in missing fields only, or overwrite once the e-mail is confirmed",
     )
 
     def validate_confirmationTemplateId(self, value: str | None) -> str:  # noqa: N802  (DRF looks for the field's name)
-        """Spell what takes the template away as FormValues does."""
+        """Return the template's id, \"\" for null: no template."""
         return value or ""
 
 
@@ -97,13 +97,13 @@ class FormBodySerializer(FormChangesSerializer):
 
 
 class FormCountSerializer(serializers.Serializer[Any]):
-    """What a form was sent."""
+    """Counts of a form."""
 
     submissions = serializers.IntegerField(source="submission_count")
 
 
 class FormSerializer(BatchSerializer):
-    """A form, and how a page uses it."""
+    """A form, and where its answers are posted."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -123,7 +123,7 @@ class FormSerializer(BatchSerializer):
     _count = FormCountSerializer(source="*")
 
     def load(self, rows: Sequence[Form]) -> None:
-        """Add `submission_count`, and where answers are posted to."""
+        """Add `submission_count` by one statement, and `submit_url`."""
         submissions = FormSubmission.objects.filter(
             workspace_id=rows[0].workspace_id, form_id__in=[form.pk for form in rows]
         )
@@ -134,7 +134,7 @@ class FormSerializer(BatchSerializer):
 
 
 class SubmissionSerializer(ContactRowsSerializer):
-    """What somebody sent."""
+    """A submission of a form."""
 
     id = serializers.UUIDField()
     contact = contact_field()

@@ -23,7 +23,7 @@ from workspaces.api.strict import (
 
 
 class MessageRowSerializer(ContactRowsSerializer):
-    """A message as the list shows it."""
+    """A message without its content, as lists have it."""
 
     id = serializers.UUIDField()
     channel = UpperChoiceField(choices=CHANNELS)
@@ -41,10 +41,12 @@ class MessageRowSerializer(ContactRowsSerializer):
     priority = serializers.IntegerField()
     attempts = serializers.IntegerField()
     reason = serializers.ChoiceField(
-        choices=REASONS, allow_null=True, help_text="why it has not left; null: it has, or it waits"
+        choices=REASONS, allow_null=True, help_text="why it was not sent; null: it was, or it waits"
     )
     error = BlankAsNullField()
-    sendAt = MillisecondsField(source="send_at", help_text="when it may leave, or was to be tried again")
+    sendAt = MillisecondsField(
+        source="send_at", help_text="not sent before; after a failure, when it is tried again"
+    )
     createdAt = MillisecondsField(source="created_at")
     sentAt = MillisecondsField(source="sent_at", allow_null=True)
     openedAt = MillisecondsField(source="opened_at", allow_null=True)
@@ -52,7 +54,7 @@ class MessageRowSerializer(ContactRowsSerializer):
 
 
 class MessageSerializer(MessageRowSerializer):
-    """A message with what it says."""
+    """A message with its content."""
 
     body = serializers.CharField()
     text = serializers.CharField()
@@ -61,7 +63,7 @@ class MessageSerializer(MessageRowSerializer):
 
 
 class RecentMessageSerializer(serializers.Serializer[Any]):
-    """A message as an answer about its contact shows it."""
+    """A message as the answer about its contact has it."""
 
     id = serializers.UUIDField()
     channel = UpperChoiceField(choices=CHANNELS)
@@ -74,7 +76,7 @@ class RecentMessageSerializer(serializers.Serializer[Any]):
 
 
 class MessageBodySerializer(ForContactSerializer):
-    """A message to one contact: a template's, or with what it says here."""
+    """A message to send to one contact: of a template, or with a subject and body of its own."""
 
     channel = UpperChoiceField(choices=CHANNELS)
     templateId = StrictCharField(source="template_id", required=False, allow_null=True, max_length=64)
@@ -87,17 +89,17 @@ class MessageBodySerializer(ForContactSerializer):
         source="is_transactional",
         required=False,
         default=False,
-        help_text="a receipt or the like: asks for no consent, cap or quiet hours, but for suppressions",
+        help_text="such as a receipt: sent whatever consent, cap and quiet hours say, but not to suppressed addresses",
     )
     priority = StrictIntegerField(required=False, default=0, min_value=SMALLINT_MIN, max_value=SMALLINT_MAX)
     key = StrictCharField(
         required=False,
         max_length=200,
-        help_text="the sender's own: the same one again gets the first message",
+        help_text="idempotency key of the sender: a request with the same key returns the first message",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Want a template or a body, and not both."""
+        """Require either a template or a body."""
         if bool(attrs.get("template_id")) == bool(attrs.get("body")):
             raise serializers.ValidationError({"templateId": ["Give either a template or a body."]})
         return attrs
@@ -108,7 +110,9 @@ class DispatchSerializer(serializers.Serializer[Any]):
 
     message = MessageSerializer()
     deferredUntil = MillisecondsField(
-        source="deferred_until", allow_null=True, help_text="why is in its decisions"
+        source="deferred_until",
+        allow_null=True,
+        help_text="null: not deferred; the reason is in the message's decisions",
     )
 
 

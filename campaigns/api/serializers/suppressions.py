@@ -16,7 +16,7 @@ from workspaces.api.strict import (
 
 
 class SuppressionSerializer(serializers.Serializer[Any]):
-    """An address to which nothing is sent any more."""
+    """A suppressed address: nothing is sent to it."""
 
     id = serializers.UUIDField()
     channel = UpperChoiceField(choices=CHANNELS)
@@ -24,7 +24,7 @@ class SuppressionSerializer(serializers.Serializer[Any]):
     reason = UpperChoiceField(choices=upper(Suppression.Reason))
     note = serializers.CharField()
     messageId = serializers.UUIDField(
-        source="message_id", allow_null=True, help_text="the message that came back"
+        source="message_id", allow_null=True, help_text="the message that bounced or was complained about"
     )
     createdAt = MillisecondsField(source="created_at")
 

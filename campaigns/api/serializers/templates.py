@@ -1,4 +1,4 @@
-"""Templates, and what a contact would get of them."""
+"""Templates, their previews and tests."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,11 +25,11 @@ that is missing makes no hole: the message is not sent, and the decision says so
 
 
 class TemplateSerializer(KnownKeysSerializer, BatchSerializer):
-    """A text of which each contact gets its own."""
+    """A template of messages, in Liquid."""
 
     id = serializers.UUIDField(read_only=True)
     name = StrictCharField(max_length=255)
-    channel = UpperChoiceField(choices=CHANNELS, default="email", help_text="fixed once it is made")
+    channel = UpperChoiceField(choices=CHANNELS, default="email", help_text="cannot be changed later")
     subject = StrictCharField(
         required=False, allow_blank=True, max_length=MAX_SOURCE, help_text="Liquid; e-mail only"
     )
@@ -64,24 +64,24 @@ class TemplateSerializer(KnownKeysSerializer, BatchSerializer):
     warnings = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,
-        help_text="such as that there is no link to unsubscribe, unless all that sends it is transactional",
+        help_text="such as that a link to unsubscribe is missing, unless it is sent as transactional only",
     )
 
     def load(self, rows: Sequence[Template]) -> None:
-        """Add `warnings`."""
+        """Add `warnings`, one statement for all rows."""
         warnings = template_warnings(rows[0].workspace_id, rows)
         for row in rows:
             vars(row).update(warnings=warnings[row.pk])
 
 
 class TemplateChangesSerializer(TemplateSerializer):
-    """What to change of a template."""
+    """Changes of a template; what the body does not name stays."""
 
     channel = serializers.CharField(read_only=True)  # type: ignore[assignment]  # a template's stays
 
 
 class ForContactSerializer(KnownKeysSerializer):
-    """For which contact something is rendered, and because of which event."""
+    """The contact, and optionally the event, that a template is rendered with."""
 
     contactId = StrictCharField(source="contact_id", max_length=64)
     eventId = StrictCharField(
@@ -89,22 +89,22 @@ class ForContactSerializer(KnownKeysSerializer):
         required=False,
         allow_null=True,
         max_length=64,
-        help_text="the event that `event` stands for",
+        help_text="the event that `event` is in Liquid",
     )
 
 
 class PreviewBodySerializer(ForContactSerializer):
-    """Whose message is to be shown."""
+    """A preview of a saved template."""
 
 
 class TryOutBodySerializer(TemplateSerializer, ForContactSerializer):
-    """A template that is not saved, and whose message is to be shown."""
+    """A preview of a template that is not saved."""
 
     name = StrictCharField(required=False, allow_blank=True, max_length=255)
 
 
 class RenderedSerializer(serializers.Serializer[Any]):
-    """What a contact would get."""
+    """A rendered message."""
 
     subject = serializers.CharField()
     body = serializers.CharField()
@@ -112,8 +112,8 @@ class RenderedSerializer(serializers.Serializer[Any]):
 
 
 class TestBodySerializer(ForContactSerializer):
-    """For whom, and where to, a test is sent."""
+    """A test of a template, to the contact or to another address."""
 
     to = StrictCharField(
-        required=False, allow_null=True, max_length=2048, help_text="elsewhere than to the contact"
+        required=False, allow_null=True, max_length=2048, help_text="the address; null: the contact's"
     )

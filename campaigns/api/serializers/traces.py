@@ -1,4 +1,4 @@
-"""Traces: all that one event caused."""
+"""Traces: everything that one event caused."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from workspaces.api.strict import ObjectField, json_number
 
 
 class TracedSchemaSerializer(serializers.Serializer[Any]):
-    """The event held against the definition of its name, as it is now."""
+    """Whether the event fits the current definition of its name."""
 
     definitionId = serializers.UUIDField(source="definition_id", allow_null=True)
     isDeclared = serializers.BooleanField(source="is_declared")
@@ -21,23 +21,25 @@ class TracedSchemaSerializer(serializers.Serializer[Any]):
 
 
 class TracedContactSerializer(serializers.Serializer[Any]):
-    """Whom the event is about, and how that was found."""
+    """The contact of the event, and how it was resolved."""
 
     resolved = UpperChoiceField(choices=["NOBODY", "KNOWN", "CREATED", "MERGED"])
     cameWith = serializers.UUIDField(
         source="event.contact_id", allow_null=True, help_text="the contact that the event came with"
     )
-    contact = ContactBriefSerializer(allow_null=True, help_text="who that is now")
+    contact = ContactBriefSerializer(
+        allow_null=True, help_text="the canonical contact; null: none, or deleted"
+    )
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Render a trace's contact; one statement, none for nobody."""
+        """Render the contact of a trace; one statement if there is one."""
         ids = [instance.contact_id] if instance.contact_id else []
         contact = briefs(instance.event.workspace_id, ids).get(instance.contact_id)
         return {**super().to_representation(instance), "contact": contact}
 
 
 class ParkedSerializer(serializers.Serializer[Any]):
-    """An effect that failed on the event, and waits."""
+    """An effect that failed on the event and is parked."""
 
     effect = serializers.CharField()
     subject = serializers.CharField()
@@ -46,7 +48,7 @@ class ParkedSerializer(serializers.Serializer[Any]):
 
 
 class TracedEffectsSerializer(serializers.Serializer[Any]):
-    """How far the event's effects are."""
+    """Whether the event's effects are applied, waiting or parked."""
 
     state = UpperChoiceField(choices=["APPLIED", "WAITING", "PARKED"])
     parked = ParkedSerializer(many=True)
@@ -58,11 +60,11 @@ class _PointsField(serializers.FloatField):
 
 
 class TracedScoreSerializer(serializers.Serializer[Any]):
-    """What the event earned by one rule: a ledger's entry, and the rule's name."""
+    """An entry of the score ledger that the event made, with its rule."""
 
     rule = NamedSerializer()
     points = _PointsField()
-    counts = serializers.BooleanField(help_text="false: past the rule's limit")
+    counts = serializers.BooleanField(help_text="false: superseded, as the rule's limit was reached")
     at = MillisecondsField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
@@ -75,7 +77,7 @@ class TracedScoreSerializer(serializers.Serializer[Any]):
 
 
 class TracedSegmentSerializer(serializers.Serializer[Any]):
-    """A segment that the contact entered or left by it."""
+    """A segment that the contact entered or left because of the event."""
 
     segment = NamedSerializer()
     entered = serializers.BooleanField()
@@ -83,7 +85,7 @@ class TracedSegmentSerializer(serializers.Serializer[Any]):
     at = MillisecondsField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Render an event of the system's about a segment."""
+        """Render a `segment.entered` or `segment.exited` event."""
         said = instance.properties
         return super().to_representation(
             {
@@ -96,7 +98,7 @@ class TracedSegmentSerializer(serializers.Serializer[Any]):
 
 
 class TracedConsequenceSerializer(serializers.Serializer[Any]):
-    """An event of the system's that followed."""
+    """A derived event: one that the system recorded because of the event."""
 
     id = serializers.UUIDField()
     type = serializers.CharField(source="name")
@@ -107,7 +109,7 @@ class TracedConsequenceSerializer(serializers.Serializer[Any]):
 
 
 class TraceSerializer(serializers.Serializer[Any]):
-    """What one event caused."""
+    """Everything that one event caused."""
 
     id = serializers.UUIDField(source="event.id")
     type = serializers.CharField(source="event.name")

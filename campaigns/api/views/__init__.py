@@ -1,1 +1,1 @@
-"""Campaigns and all that they need, in the native format."""
+"""Viewsets of the native API's campaigns and messages, a module a resource."""

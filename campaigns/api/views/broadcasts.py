@@ -1,4 +1,4 @@
-"""Broadcasts: campaigns started for many contacts."""
+"""Endpoints of broadcasts: campaigns started for a segment or a list of contacts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,7 +54,7 @@ class BroadcastViewSet(NativeViewSet):
 
     @extend_schema(operation_id="listBroadcasts")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """List a campaign's broadcasts, newest first, and how far they are."""
+        """List a campaign's broadcasts with their progress, newest first."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(BroadcastSerializer(page, many=True).data)
 
@@ -64,7 +64,7 @@ class BroadcastViewSet(NativeViewSet):
         responses={202: BroadcastSerializer},
     )
     def create(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Start enrollments for all who are in a segment, or for a list, now or at a moment; a worker does it."""
+        """Start the campaign for a segment or a list of contacts, now or later; a worker enrolls them."""
         campaign = find_campaign(self.workspace, campaign_id)
         body = read_body(BroadcastBodySerializer, request)
         for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
@@ -79,14 +79,14 @@ class BroadcastViewSet(NativeViewSet):
 
     @extend_schema(operation_id="getBroadcast")
     def retrieve(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
-        """Return a broadcast, how far it is, and what was done to it."""
+        """Return a broadcast with its progress and history."""
         return Response(BroadcastSerializer(self.get_object()).data)
 
     @extend_schema(operation_id="moveBroadcast", request=BroadcastChangesSerializer)
     def partial_update(
         self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str
     ) -> Response:
-        """Have a broadcast that has not begun start at another moment; one that has is a 409."""
+        """Move a broadcast to another moment; 409 if it has begun."""
         broadcast = self.get_object()
         at = read_body(BroadcastChangesSerializer, request)["at"] or clock.now()
         try:
@@ -102,7 +102,7 @@ class BroadcastViewSet(NativeViewSet):
     )
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str) -> Response:
-        """Let a broadcast take nobody any more; enrollments that it started go on. A finished one is a 409."""
+        """Cancel a broadcast: it enrolls nobody any more, open enrollments go on. 409 if it is finished."""
         broadcast = self.get_object()
         refuse_body(request)
         broadcast = cancel_broadcast(self.workspace.id, broadcast.id, actor=asker(request))
@@ -110,7 +110,7 @@ class BroadcastViewSet(NativeViewSet):
 
 
 def _addressees(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return whom a body means, as broadcast_campaign takes it; a text that is no id is nobody's."""
+    """Return a body's segment, contacts and moment as `broadcast_campaign` takes them; what is no id is left out."""
     values: dict[str, Any] = {"at": body.get("at")}
     if (text := body.get("segmentId")) is not None:
         values["segment_id"] = parse_uuid(text)

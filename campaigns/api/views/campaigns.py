@@ -1,4 +1,4 @@
-"""Campaigns: written, started, stopped, executed, and what became of them."""
+"""Endpoints of campaigns: write, activate, pause, execute, report; and of their versions."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ DOES = (
     "messages:write contacts:write contacts:read events:write events:read segments:read",
     "that of these which what the campaign does needs, see below",
 )
-"""Scopes of what a campaign does to contacts, as the arguments of a Need; a definition says which of them."""
+"""Scopes and condition of a Need for what a campaign does; its definition says which of the scopes."""
 _CREATES = Need("POST", *DOES, action="create")
 _CHANGES = Need("PATCH", *DOES)
 _ACTIVATES = Need("POST", *DOES, action="activate")
@@ -79,7 +79,7 @@ _PERIOD = [
 
 
 def _status_action(operation_id: str) -> Callable[[Any], Any]:
-    """Make a viewset's method a POST without a body that answers with the campaign."""
+    """Make a method an action: a POST without a body, answered with the campaign."""
 
     def decorate(method: Any) -> Any:
         schema = extend_schema(
@@ -113,7 +113,7 @@ class CampaignViewSet(NativeViewSet):
 
     @extend_schema(operation_id="createCampaign", request=CampaignBodySerializer)
     def create(self, request: Request, workspace_id: str) -> Response:
-        """Create a campaign; it is a draft, in which something may be missing, until it is activated."""
+        """Create a campaign; it is a draft, which may be incomplete, until it is activated."""
         body = read_body(CampaignBodySerializer, request)
         definition = _definition(body, {})
         self.need(_CREATES, required_scopes(definition))
@@ -128,7 +128,7 @@ class CampaignViewSet(NativeViewSet):
 
     @extend_schema(operation_id="updateCampaign", request=CampaignChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Change what the body names; another definition serves once it is activated, and enrollments keep theirs."""
+        """Change what the body names; a changed definition serves after its activation, open enrollments keep theirs."""
         campaign = self.get_object()
         body = read_body(CampaignChangesSerializer, request)
         definition = _definition(body, campaign.draft)
@@ -141,34 +141,34 @@ class CampaignViewSet(NativeViewSet):
 
     @extend_schema(operation_id="deleteCampaign")
     def destroy(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Delete a draft that never served; what has served is archived."""
+        """Delete a campaign that was never activated; others are archived instead."""
         delete_campaign(self.workspace, self.get_object())
         return Response(status=204)
 
     @_status_action("activateCampaign")
     def activate(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Let the definition serve from now on; enrollments under way keep the one that they began with."""
+        """Activate the draft as a new version; open enrollments keep the version that they began with."""
         self.need(_ACTIVATES, required_scopes(self.get_object().draft))
         return self._change_status(partial(activate_campaign, actor=asker(request)))
 
     @_status_action("pauseCampaign")
     def pause(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Let nothing start, and leave enrollments where they are."""
+        """Pause a campaign: nothing starts, and enrollments stay where they are."""
         return self._change_status(pause_campaign)
 
     @_status_action("resumeCampaign")
     def resume(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Go on as before the pause; what was due meanwhile goes on at once."""
+        """Resume a paused campaign; what became due meanwhile goes on at once."""
         return self._change_status(resume_campaign)
 
     @_status_action("finishCampaign")
     def finish(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Let nothing start any more; enrollments go on to their end."""
+        """Finish a campaign: nothing starts any more, and open enrollments go on to their end."""
         return self._change_status(finish_campaign)
 
     @_status_action("archiveCampaign")
     def archive(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Put a campaign away for good: nothing starts, and enrollments end."""
+        """Archive a campaign for good: nothing starts, and open enrollments end."""
         return self._change_status(archive_campaign)
 
     @extend_schema(
@@ -178,7 +178,7 @@ class CampaignViewSet(NativeViewSet):
     )
     @action(detail=True, methods=["post"])
     def execute(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Start an enrollment for a contact, if the re-entry lets it in; `isTest` tries out what is written now."""
+        """Enroll a contact, if re-entry allows it; `isTest` tries out the draft."""
         campaign = self.get_object()
         body = read_body(ExecuteBodySerializer, request)
         if body.get("eventId"):
@@ -210,7 +210,7 @@ class CampaignViewSet(NativeViewSet):
     )
     @action(detail=True, parameters=_PERIOD)
     def report(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Count what was decided, by its reason, and what became of enrollments and messages; trials are left out."""
+        """Return counts of decisions by reason, of enrollments and of messages, without trials."""
         since, until = moment_parameter(request, "since"), moment_parameter(request, "until")
         return Response(ReportSerializer(campaign_report(self.get_object(), since=since, until=until)).data)
 
@@ -222,7 +222,7 @@ class CampaignViewSet(NativeViewSet):
 
 
 class VersionViewSet(NativeViewSet):
-    """The versions of a campaign: what it did, from one activation to the next."""
+    """The versions of a campaign."""
 
     tag = "campaigns"
     queryset = CampaignVersion.objects.none()
@@ -232,7 +232,7 @@ class VersionViewSet(NativeViewSet):
 
     @extend_schema(operation_id="listCampaignVersions")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """List a campaign's versions with their definitions, newest first, and the enrollments under way on each."""
+        """List a campaign's versions with definitions and numbers of open enrollments, newest first."""
         campaign = find_campaign(self.workspace, campaign_id)
         page = self.paginate_queryset(campaign.versions.filter(workspace_id=self.workspace.id))
         return self.get_paginated_response(VersionSerializer(page, many=True).data)
@@ -240,7 +240,7 @@ class VersionViewSet(NativeViewSet):
 
 @contextmanager
 def domain_errors_as_fields() -> Iterator[None]:
-    """Refuse a campaign by the body's fields that are wrong. Raises ValidationError."""
+    """Turn errors about a campaign into errors of the body's fields. Raises ValidationError."""
     wire = {field: name for name, field in _NAMES.items()}
     try:
         yield
@@ -251,12 +251,12 @@ def domain_errors_as_fields() -> Iterator[None]:
 
 
 def served(campaign: Campaign) -> object:
-    """Return the definition that serves, None if none does yet."""
+    """Return the definition of the version that serves, None before an activation."""
     return campaign.version.definition if campaign.version is not None else None
 
 
 def _definition(body: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the draft with what a body sets of it, None if it sets nothing."""
+    """Return the draft with a body's changes, None if there are none."""
     given = {name: body[name] for name in EMPTY_DEFINITION if name in body}
     return {**draft, **given} if given else None
 

@@ -1,4 +1,4 @@
-"""What campaigns did: enrollments and decisions."""
+"""Endpoints of enrollments and decisions."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ class EnrollmentViewSet(NativeViewSet):
 
     @extend_schema(operation_id="getCampaignRun", responses={200: EnrollmentDetailSerializer})
     def retrieve(self, request: Request, workspace_id: str, campaign_id: str, run_id: str) -> Response:
-        """Return an enrollment, and all that was decided on its way, the first first."""
+        """Return an enrollment with its decisions, oldest first."""
         return Response(EnrollmentDetailSerializer(self.get_object()).data)
 
 
@@ -64,7 +64,7 @@ class _DecisionViewSet(NativeViewSet):
     scopes = _SCOPES
 
     def answer_page(self, decisions: QuerySet[Decision]) -> Response:
-        """Answer with a page of the decisions that the filters leave."""
+        """Return a page of the filtered decisions."""
         page = self.paginate_queryset(self.filter_queryset(decisions))
         return self.get_paginated_response(DecisionSerializer(page, many=True).data)
 
@@ -73,7 +73,7 @@ class CampaignDecisionPagination(KeysetPagination):
     """Pages of the decisions about one campaign, most of which are about several at once."""
 
     def newest(self, rows: QuerySet[Any], count: int, view: Any) -> list[Any]:
-        """Return so many of the decisions about the view's campaign."""
+        """Return the newest decisions about the view's campaign."""
         return newest_decisions(view.campaign, rows, count)  # type: ignore[arg-type]  # a DecisionQuerySet
 
 
@@ -85,7 +85,7 @@ class CampaignDecisionViewSet(_DecisionViewSet):
 
     @extend_schema(operation_id="listCampaignDecisions")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """List what was decided about a campaign, newest first: also who did not get in or got nothing, and why."""
+        """List the decisions about a campaign, newest first: also who was not enrolled or sent to, and why."""
         self.campaign = find_campaign(self.workspace, campaign_id)
         return self.answer_page(self.get_queryset())
 
@@ -95,6 +95,6 @@ class ContactDecisionViewSet(_DecisionViewSet):
 
     @extend_schema(operation_id="listContactDecisions")
     def list(self, request: Request, workspace_id: str, contact_id: str) -> Response:
-        """List what campaigns decided about a contact, newest first."""
+        """List the decisions about a contact, newest first."""
         ids = ids_of(self.workspace.id, find_contact_id(self.workspace, contact_id))
         return self.answer_page(self.get_queryset().filter(contact_id__in=ids))

@@ -1,4 +1,4 @@
-"""Forms: what pages may ask their visitors for, and what was sent."""
+"""Endpoints of forms and their submissions."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +53,7 @@ class FormViewSet(NativeViewSet):
 
     @extend_schema(operation_id="listForms")
     def list(self, request: Request, workspace_id: str) -> Response:
-        """List the forms, each with the number of what it was sent."""
+        """List the forms, each with the number of its submissions."""
         return Response(FormSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
 
     @extend_schema(operation_id="createForm", request=FormBodySerializer)
@@ -84,13 +84,13 @@ class FormViewSet(NativeViewSet):
 
     @extend_schema(operation_id="deleteForm")
     def destroy(self, request: Request, workspace_id: str, form_id: str) -> Response:
-        """Delete a form and the list of what it was sent; the events stay."""
+        """Delete a form and its submissions; their events stay."""
         delete_form(self.workspace, find_form(self.workspace, parse_uuid(form_id)))
         return Response(status=204)
 
 
 class SubmissionViewSet(NativeViewSet):
-    """What a form was sent."""
+    """The submissions of a form."""
 
     tag = "forms"
     queryset = FormSubmission.objects.none()
@@ -101,7 +101,7 @@ class SubmissionViewSet(NativeViewSet):
 
     @extend_schema(operation_id="listFormSubmissions")
     def list(self, request: Request, workspace_id: str, form_id: str) -> Response:
-        """List what a form was sent, newest first."""
+        """List the submissions of a form, newest first."""
         form = find_form(self.workspace, parse_uuid(form_id))
         submissions = FormSubmission.objects.filter(workspace_id=self.workspace.id, form_id=form.id)
         page = self.paginate_queryset(submissions)
@@ -110,7 +110,7 @@ class SubmissionViewSet(NativeViewSet):
 
 @contextmanager
 def _form_errors_as_fields() -> Iterator[None]:
-    """Name the field of a form that cannot be so. Raises ValidationError."""
+    """Turn errors about a form into errors of the body's fields. Raises ValidationError."""
     try:
         yield
     except InvalidForm as error:

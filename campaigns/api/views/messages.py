@@ -1,4 +1,4 @@
-"""Messages: sent, listed, shown and resolved."""
+"""Endpoints of messages: send, list, retrieve and resolve."""
 
 from typing import Any
 
@@ -76,7 +76,7 @@ class MessageViewSet(NativeViewSet):
 
     @extend_schema(operation_id="getMessage")
     def retrieve(self, request: Request, workspace_id: str, message_id: str) -> Response:
-        """Return a message with what it says."""
+        """Return a message with its content."""
         return Response(MessageSerializer(self.get_object()).data)
 
     @extend_schema(
@@ -86,14 +86,14 @@ class MessageViewSet(NativeViewSet):
     )
     @action(detail=True, methods=["post"], url_path="settle")
     def resolve(self, request: Request, workspace_id: str, message_id: str) -> Response:
-        """Say what became of a message whose status is UNKNOWN: it was sent, or it was not and is sent again."""
+        """Resolve a message whose status is UNKNOWN: as sent, or as not sent, and it is sent again."""
         outcome = read_body(SettleBodySerializer, request)
         message = resolve_message(self.workspace.id, parse_uuid(message_id) or NO_ID, **outcome)
         return Response(MessageSerializer(message).data)
 
 
 def _template(workspace: Workspace, body: dict[str, Any]) -> Template:
-    """Return the template that a body names, or the one that it spells out. Raises TemplateNotFound, ValidationError."""
+    """Return the template that a body names or contains. Raises TemplateNotFound, ValidationError."""
     if template_id := body.get("template_id"):
         return template_of(workspace, template_id)
     parts = {name: body[name] for name in ("channel", "subject", "body", "text") if name in body}

@@ -1,4 +1,4 @@
-"""Suppressions and channels: who is not written to, and how a workspace sends."""
+"""Endpoints of suppressions and channel settings."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -40,7 +40,7 @@ _NAMES = {
 
 
 class SuppressionViewSet(NativeViewSet):
-    """The addresses to which a workspace sends nothing."""
+    """The suppressions of a workspace."""
 
     tag = "suppressions"
     queryset = Suppression.objects.all()
@@ -62,20 +62,20 @@ class SuppressionViewSet(NativeViewSet):
         responses={200: SuppressionSerializer, 201: SuppressionSerializer},
     )
     def create(self, request: Request, workspace_id: str) -> Response:
-        """Have nothing more sent to an address; 200 if that was so already, and the first reason stays."""
+        """Suppress an address; 200 if it is suppressed already, with the first reason."""
         body = read_body(SuppressionBodySerializer, request)
         suppression, is_new = add_suppression(self.workspace, **body)
         return Response(SuppressionSerializer(suppression).data, status=201 if is_new else 200)
 
     @extend_schema(operation_id="deleteSuppression")
     def destroy(self, request: Request, workspace_id: str, suppression_id: str) -> Response:
-        """Let an address be written to again, as far as its owner's consent goes."""
+        """Lift a suppression; whether messages are sent is up to the contact's consent again."""
         remove_suppression(self.workspace.id, parse_uuid(suppression_id) or NO_ID)
         return Response(status=204)
 
 
 class ChannelViewSet(NativeViewSet):
-    """The channels of a workspace; each has its settings, also where nothing was said."""
+    """The channels of a workspace, each with its settings or the defaults."""
 
     tag = "channels"
     queryset = ChannelSettings.objects.none()
@@ -91,19 +91,19 @@ class ChannelViewSet(NativeViewSet):
 
     @extend_schema(operation_id="listChannels")
     def list(self, request: Request, workspace_id: str) -> Response:
-        """List the channels, each with how it is used."""
+        """List the channels with their settings."""
         return Response(ChannelSerializer(channels_of(self.workspace.id), many=True).data)
 
     @extend_schema(operation_id="getChannel")
     def retrieve(self, request: Request, workspace_id: str, channel: str) -> Response:
-        """Return how a channel is used."""
+        """Return the settings of a channel."""
         name = _channel(channel)
         (settings,) = (settings for settings in channels_of(self.workspace.id) if settings.channel == name)
         return Response(ChannelSerializer(settings).data)
 
     @extend_schema(operation_id="updateChannel", request=ChannelChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, channel: str) -> Response:
-        """Change how a channel is used, for what leaves from now on."""
+        """Change the settings of a channel, for messages sent from now on."""
         name = _channel(channel)
         if name == Channel.WEBHOOK:
             self.need(_CALLED)
@@ -121,7 +121,7 @@ class ChannelViewSet(NativeViewSet):
     )
     @action(detail=False, methods=["post"], url_path="webhook/signing-secret", secrets_shown=("secret",))
     def renew_signing_secret(self, request: Request, workspace_id: str) -> Response:
-        """Make a new secret; the last one signs beside it until the next, so that no receiver misses a call."""
+        """Make a new signing secret; calls are signed with the previous one, too, until the next renewal."""
         secret = renew_signing_secret(self.workspace)
         return Response(SecretSerializer({"secret": secret}).data, status=201)
 

@@ -1,4 +1,4 @@
-"""Templates: written, previewed with a contact's values, and sent as a test."""
+"""Endpoints of templates: write, preview, send a test."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ class TemplateViewSet(NativeViewSet):
 
     @extend_schema(operation_id="createTemplate", request=TemplateSerializer)
     def create(self, request: Request, workspace_id: str) -> Response:
-        """Create a template; what is no Liquid, or does what none may, is refused."""
+        """Create a template; Liquid that is invalid or not allowed is refused."""
         body = read_body(TemplateSerializer, request)
         with template_errors_as_fields():
             template = save_template(Template(workspace=self.workspace), **body)
@@ -104,7 +104,7 @@ class TemplateViewSet(NativeViewSet):
         detail=False, methods=["post"], url_path="preview", repeats_harmlessly="shows, and changes nothing"
     )
     def try_out(self, request: Request, workspace_id: str) -> Response:
-        """Show what a contact would get of a template that is not saved."""
+        """Render a template that is not saved for a contact."""
         body = read_body(TryOutBodySerializer, request)
         parts = {name: body[name] for name in ("channel", "subject", "body", "text") if name in body}
         return self._preview(Template(workspace=self.workspace, **parts), body)
@@ -116,7 +116,7 @@ class TemplateViewSet(NativeViewSet):
     )
     @action(detail=True, methods=["post"], repeats_harmlessly="shows, and changes nothing")
     def preview(self, request: Request, workspace_id: str, template_id: str) -> Response:
-        """Show what a contact would get of a template; nothing is sent. A value that is missing is a 422."""
+        """Render a template for a contact; nothing is sent. 422 if a value is missing."""
         template = template_of(self.workspace, template_id)
         return self._preview(template, read_body(PreviewBodySerializer, request))
 
@@ -127,7 +127,7 @@ class TemplateViewSet(NativeViewSet):
     )
     @action(detail=True, methods=["post"])
     def test(self, request: Request, workspace_id: str, template_id: str) -> Response:
-        """Send what a contact would get, to the contact or elsewhere; it is marked as a test, and counts nowhere."""
+        """Send a test of a template, to the contact or another address; it is not counted."""
         template = template_of(self.workspace, template_id)
         body = read_body(TestBodySerializer, request)
         self._need_event(body)
@@ -151,7 +151,7 @@ class TemplateViewSet(NativeViewSet):
 
 
 def template_of(workspace: Workspace, text: str) -> Template:
-    """Return the template that an id means. Raises TemplateNotFound."""
+    """Return the template with an id. Raises TemplateNotFound, also for what is no id."""
     identifier = parse_uuid(text)
     if identifier is None:
         raise TemplateNotFound

@@ -1,4 +1,4 @@
-"""Traces: what one event caused."""
+"""Endpoint of traces: everything that one event caused."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -27,7 +27,7 @@ class TraceViewSet(NativeViewSet):
     @extend_schema(operation_id="traceEvent", responses={200: TraceSerializer})
     @action(detail=True)
     def trace(self, request: Request, workspace_id: str, event_id: str) -> Response:
-        """Return how an event was read, whom it is about, and all that followed from it, each with its time."""
+        """Return an event's schema result, contact, scores, segments, enrollments, decisions and messages."""
         event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
         if event is None:
             raise NotFound
