@@ -1,12 +1,11 @@
 """What AutoSend refuses, and what each refusal looks like."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from config.errors import DomainError
 from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier
 from dialects.autosend.mapping import FIELD_OF_CONTACT_FIELD, FIELD_OF_KIND, SPOKEN_TYPE
-from dialects.checks import Problem as FieldProblem
 from events.errors import InvalidPropertyValue, TooManyProperties
 from workspaces.api.errors import BodyBuilder, ErrorTable, Problem
 
@@ -18,16 +17,14 @@ class InvalidBody(DomainError):
 
     code = "invalid_body"
 
-    def __init__(self, problems: list[FieldProblem]) -> None:
+    def __init__(self, problems: Iterable[tuple[str, str, str]]) -> None:
+        """Take path, code and message of each problem."""
         super().__init__("Validation failed")
         self.details: dict[str, list[str]] = {}
-        for problem in problems:
-            self.details.setdefault(problem.field or "body", []).append(_sentence(problem))
-
-
-def _sentence(problem: FieldProblem) -> str:
-    # The documented "Invalid email format" stands alone; the rest name their field.
-    return problem.message if problem.code == "invalid_format" else f"{problem.field} {problem.message}"
+        for path, code, message in problems:
+            # The documented "Invalid email format" stands alone; the rest name their field.
+            sentence = message if code == "invalid_format" else f"{path} {message}"
+            self.details.setdefault(path or "body", []).append(sentence)
 
 
 _VALIDATION_FAILED = "VALIDATION_FAILED"
