@@ -1,4 +1,4 @@
-"""Contacts for staff: who they are, and what the other apps know of them."""
+"""Admin of contacts: contacts with their identifiers, tags and consents, companies, merges, erasures."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ class ContactForm(WorkspaceModelForm):
 
 
 class MergedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Persons, or the contacts that were merged into others."""
+    """Filter by whether a contact was merged into another."""
 
     title = "merged"
     parameter_name = "merged"
@@ -252,7 +252,7 @@ class MergedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
 
 
 class ConsentFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Who agreed to a channel, who refused it, and who was never asked."""
+    """Filter by consent on a channel: opted in, opted out, never asked."""
 
     title = "consent"
     parameter_name = "consent"
@@ -277,7 +277,7 @@ class ConsentFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no type
 
 
 class ScoreFilter(RangeNumericListFilter):  # type: ignore[misc]  # unfold has no types
-    """Whose score lies between two values, both included; who has none has 0."""
+    """Filter by score between two values, both included; without a score it is 0."""
 
     title = "score"
     parameter_name = "score"
@@ -451,7 +451,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Save what hangs on the contact, and announce it once."""
+        """Save the contact's rows and publish the changes once."""
         with announced(form.instance):
             super().save_related(request, form, formsets, change)
 
@@ -528,7 +528,7 @@ def _page_of(contact: Contact) -> str:
 
 @contextmanager
 def announced(contact: Contact) -> Iterator[None]:
-    """Announce what becomes of a contact's identifiers, tags and consents, as the services do."""
+    """Publish changes of a contact's identifiers, tags and consents, as the services do."""
     before = _state_of(contact)
     yield
     after = _state_of(contact)
@@ -727,7 +727,7 @@ _STILL_MOVING = " What they have is being moved; the record of the merge tells h
 
 
 class StandingFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Merges that stand, or those that were undone."""
+    """Filter merges by whether they were undone."""
 
     title = "state"
     parameter_name = "state"

@@ -1,4 +1,4 @@
-"""Companies, and who belongs to them."""
+"""Companies and their contacts: resolution of references, and memberships."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -41,7 +41,7 @@ def resolve_company(
 
 
 class CompanyResolution:
-    """The companies that a batch of references means: looked up at once, the missing ones made by `apply`.
+    """Resolution of a batch of company references: looked up in one statement; `apply` creates missing ones.
 
     One that exists stays as it is. Costs one statement where all exist, up to two more where some are made.
     """
@@ -58,7 +58,7 @@ class CompanyResolution:
 
     @property
     def refusals(self) -> list[DomainError | None]:
-        """Why a reference means no company, None for the others; nothing is written yet."""
+        """The error of each reference that is invalid, None for the others; nothing is written yet."""
         return [
             each
             if isinstance(each, DomainError)
@@ -69,7 +69,7 @@ class CompanyResolution:
         ]
 
     def apply(self, places: Sequence[int]) -> list[ResolvedCompany | DomainError]:
-        """Make what the references at `places` ask for and is not there yet."""
+        """Create the missing companies of the references at `places`."""
         missing: dict[str, dict[str, str]] = {}
         for place in places:
             values = self._wanted[place]
@@ -116,7 +116,7 @@ class CompanyResolution:
 
 @transaction.atomic(savepoint=False)
 def link_companies(workspace_id: UUID, pairs: Collection[tuple[UUID, UUID]]) -> None:
-    """Note that contacts belong to companies, as (contact, company); one that is just deleted is passed over."""
+    """Link (contact, company) pairs; a company that was just deleted is skipped."""
     rows = sorted(set(pairs))
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""Make, change and delete single contacts."""
+"""Create, update and delete single contacts."""
 
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
@@ -38,7 +38,7 @@ def find_contact(workspace: Workspace, text: str) -> Contact:
 
 
 def get_contact(workspace_id: UUID, contact_id: UUID) -> Contact:
-    """Return a contact with all that hangs on it. Raises ContactNotFound."""
+    """Return a contact with its identifiers, tags, consents and score loaded. Raises ContactNotFound."""
     contact = with_details(Contact.objects.in_workspace(workspace_id)).filter(id=contact_id).first()
     if contact is None:
         raise ContactNotFound
@@ -62,7 +62,7 @@ def create_contact(
     require_identity: bool = False,
     taken_identifiers: TakenIdentifiers = "refuse",
 ) -> Contact:
-    """Make a contact, even one that nothing identifies unless `require_identity`.
+    """Create a contact; with `require_identity` it must have an identifier.
 
     Raises IdentifierTaken, InvalidIdentifier, InvalidFieldValue, NoIdentity.
     """
@@ -117,7 +117,7 @@ def update_contact(
 def upsert_contact(
     workspace: Workspace, kind: str, value: object, changes: ContactChanges
 ) -> tuple[Contact, bool]:
-    """Change the contact that an identifier finds, or make it; and return whether it was made.
+    """Update the contact that an identifier finds, or create it. Returns it with whether it was created.
 
     Identifiers in `changes` that others hold are left out. Raises InvalidIdentifier, InvalidFieldValue.
     """
@@ -143,32 +143,32 @@ def delete_contact(workspace: Workspace, contact: Contact) -> None:
 
 
 def set_consent(workspace: Workspace, contact: Contact, channel: str, status: str) -> Contact:
-    """Note that a contact may or may not be written to on a channel. Raises InvalidFieldValue."""
+    """Set a contact's consent on a channel. Raises InvalidFieldValue."""
     return update_contact(workspace, contact, ContactChanges(consents={channel: status}))
 
 
 def subscribe_contact(
     workspace: Workspace, contact: Contact, channel: str = Consent.Channel.EMAIL
 ) -> Contact:
-    """Note that a contact wants to hear from the workspace."""
+    """Opt a contact in to e-mail."""
     return set_consent(workspace, contact, channel, Consent.Status.OPTED_IN)
 
 
 def unsubscribe_contact(
     workspace: Workspace, contact: Contact, channel: str = Consent.Channel.EMAIL
 ) -> Contact:
-    """Note that a contact does not want to hear from the workspace."""
+    """Opt a contact out of e-mail."""
     return set_consent(workspace, contact, channel, Consent.Status.OPTED_OUT)
 
 
 def tag_contact(workspace: Workspace, contact: Contact, *tags: str) -> Contact:
-    """Put tags on a contact; new ones are made."""
+    """Add tags to a contact; unknown tags are created."""
     return update_contact(workspace, contact, ContactChanges(tags=tags))
 
 
 @transaction.atomic
 def untag_contact(workspace: Workspace, contact: Contact, *tags: str) -> Contact:
-    """Take tags off a contact; those it has not are ignored."""
+    """Remove tags from a contact; those it has not are ignored."""
     survivor = _lock(workspace.id, contact.id)
     unit_of_work = _unit_of_work(workspace.id, ContactSchema(), ContactChanges(), [survivor])
     draft = unit_of_work.edit(survivor)
@@ -180,7 +180,7 @@ def untag_contact(workspace: Workspace, contact: Contact, *tags: str) -> Contact
 
 @transaction.atomic
 def remove_identifier(workspace: Workspace, contact: Contact, kind: str, value: object) -> Contact:
-    """Forget an identifier of a contact; of its kind the oldest that is left becomes the primary one."""
+    """Delete an identifier of a contact; the oldest one left of its kind becomes primary."""
     survivor = _lock(workspace.id, contact.id)
     unit_of_work = _unit_of_work(workspace.id, ContactSchema(), ContactChanges(), [survivor])
     draft = unit_of_work.edit(survivor)
@@ -195,7 +195,7 @@ def remove_identifier(workspace: Workspace, contact: Contact, kind: str, value: 
 
 @transaction.atomic
 def clear_identifier(workspace: Workspace, contact: Contact, kind: str) -> Contact:
-    """Forget the primary identifier of a kind, and put none in its place.
+    """Delete the primary identifier of a kind; no other becomes primary.
 
     The others stay what the contact is found by; but what was replaced long ago is not written to again.
     """

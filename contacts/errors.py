@@ -1,4 +1,4 @@
-"""What the core of contacts refuses."""
+"""Errors of contacts: not found, taken, invalid, in progress."""
 
 from uuid import UUID
 

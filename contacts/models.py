@@ -1,4 +1,4 @@
-"""Contacts: the persons that events are about, and what is known of them."""
+"""Models of contacts: contacts, identifiers, companies, fields, tags, consents, merges, erasures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ContactQuerySet(models.QuerySet["Contact"]):
         return self.filter(workspace_id=workspace_id)
 
     def canonical(self) -> ContactQuerySet:
-        """Leave out those that were merged into another."""
+        """Leave out contacts that were merged into another."""
         return self.filter(merged_into=None)
 
 
@@ -345,12 +345,12 @@ class MergeQuerySet(models.QuerySet["Merge"]):
         return self.filter(workspace_id=workspace_id)
 
     def unfinished(self) -> MergeQuerySet:
-        """Those of which rows are on their way: from the merged contact to the survivor, or back."""
+        """Merges whose rows are still being reassigned."""
         return self.filter(unfinished__isnull=False)
 
 
 class Merge(TenantModel):
-    """Two contacts turned out to be one person: `merged` reads as `survivor` until the merge is undone.
+    """Two contacts are one person: `merged` is answered as `survivor` until the merge is undone.
 
     Nothing moves: identifiers, events and what was earned stay with the contact they came with, and reads go
     through the survivor. `restores` holds what the survivor's own row took over because it lacked it:

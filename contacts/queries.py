@@ -1,4 +1,4 @@
-"""Read contacts with all that hangs on them, without a query per contact."""
+"""Queries that load contacts with their related rows, without a query per contact."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Announce contacts that are saved or deleted as models, in the admin or a shell."""
+"""Signal receivers: publish changes of contacts that are saved or deleted as models; reassign rows after merges."""
 
 from typing import Any
 

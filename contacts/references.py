@@ -1,4 +1,4 @@
-"""How a caller says which contact it means, and what it knows of it."""
+"""References: how callers name a contact or company, and what to set on it."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""When the background has something to do for contacts; SQL of scalars, for `settings.SCHEDULE`."""
+"""When tasks of contacts are due: SQL scalars for `settings.SCHEDULE`."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Names and identifiers as indexes hold them, whatever the database's collation: sorted, and by their parts."""
+"""Indexed text search on names and identifiers: prefixes and substrings, independent of collation."""
 
 from typing import Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What contacts announce to the floors above."""
+"""Signals of contacts, sent inside the transaction; docs/signals.md lists the receivers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

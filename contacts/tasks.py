@@ -1,4 +1,4 @@
-"""What the background does for contacts."""
+"""Celery tasks of contacts: unfinished erasures and merges."""
 
 from celery import shared_task
 

@@ -1,4 +1,4 @@
-"""Who was erased, known only to whom names them again: keyed hashes of identifiers."""
+"""Tombstones: keyed hashes of erased persons' identifiers, by which they are recognised and refused."""
 
 import hmac
 from collections.abc import Collection
@@ -16,7 +16,7 @@ from contacts.models import ErasedIdentifier, Identifier
 
 
 def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> None:
-    """Keep identifiers from being stored again."""
+    """Add tombstones for identifiers, so that they are not stored again."""
     digests = [_digest(workspace_id, one, settings.ERASURE_KEY) for one in identifiers]
     with connection.cursor() as cursor:
         # Arrays: a person may have any number, and a statement has room for 65,535 parameters.
@@ -29,14 +29,14 @@ def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) 
 
 
 def delete_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> int:
-    """Let identifiers be stored again, because the person wishes so. Returns how many could not be before."""
+    """Delete tombstones, so that identifiers may be stored again. Returns how many there were."""
     digests = list(digests_of(workspace_id, identifiers))
     lifted, _ = ErasedIdentifier.objects.filter(workspace_id=workspace_id, digest__in=digests).delete()
     return lifted
 
 
 def erased_among(workspace_id: UUID, identifiers: Collection[Identification]) -> set[Identification]:
-    """Return those of normalised identifiers that an erased person had, in one statement."""
+    """Return which normalised identifiers have a tombstone, in one statement."""
     by_digest = digests_of(workspace_id, identifiers)
     if not by_digest:
         return set()
@@ -49,7 +49,7 @@ def erased_among(workspace_id: UUID, identifiers: Collection[Identification]) ->
 
 
 def digests_of(workspace_id: UUID, identifiers: Collection[Identification]) -> dict[bytes, Identification]:
-    """Return normalised identifiers by the hashes that they would have if their person was erased."""
+    """Return normalised identifiers by their keyed hashes."""
     return {
         _digest(workspace_id, spelled, key): one
         for one in identifiers

@@ -1,4 +1,4 @@
-"""What the list of contacts can be narrowed by, each way by an index."""
+"""Filters of the list of contacts; each uses an index."""
 
 import re
 from typing import Any

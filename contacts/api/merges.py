@@ -82,7 +82,7 @@ def survivor(workspace: Workspace, text: str) -> Contact:
 
 
 def asker(request: Request) -> str:
-    """Return who asks: a member by name, else the credential."""
+    """Return the actor's name: a member's, else the credential's."""
     if isinstance(request.user, User):
         return str(request.user)
     return request.auth.key if isinstance(request.auth, Credential) else ""

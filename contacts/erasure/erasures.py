@@ -1,4 +1,4 @@
-"""Erase a person from every table, keep a receipt, and give out all that is known of one.
+"""Erase a person from every table, with a receipt, and export all that is stored about one.
 
 Each app says in its `PERSONAL_DATA` what it has of a person; the settings list them, the uppermost app first.
 
@@ -54,7 +54,7 @@ _SHORTEST_WORD: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class DataSubject:
-    """Whose rows are meant: all contacts that read as one, and what they are known by.
+    """The person of an erasure or export: all contacts that are one by merges, with their identifiers.
 
     Of somebody erased before only the ids are known; `since` then says from when on rows may have come in.
     """
@@ -84,7 +84,7 @@ Removed = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class PersonalDataSource:
-    """What an app has of a person.
+    """How an app erases and exports its personal data; listed in `settings.PERSONAL_DATA`.
 
     `tables` have a `contact_id`, and go in this order. `erase_first` removes what else there is, before they go;
     `erase_with`, by table, what hangs on rows of it that are about to go, given the workspace and their ids.
@@ -101,7 +101,7 @@ class PersonalDataSource:
 def erase_person(
     workspace: Workspace, contact: Contact, *, by: str = "", at_most_seconds: float | None = None
 ) -> Erasure:
-    """Remove everything about a person, whoever was merged into it too, and keep it from being stored again.
+    """Erase a person with all merged contacts, and add tombstones so that they are not stored again.
 
     What is not removed within `at_most_seconds` is left to `continue_erasures`: the receipt is `running` then.
     What is under way at this moment and comes in later is removed by `resolve_erasures`. Raises ContactNotFound;
@@ -122,7 +122,7 @@ def erase_person(
 
 
 def continue_erasures(*, at_most_seconds: float | None = None) -> str:
-    """Go on with what was begun and has not come to its end. Returns "done", "nothing" or "more"."""
+    """Continue unfinished erasures. Returns "done", "nothing" or "more"."""
     deadline = deadline_in(at_most_seconds)
     begun = list(Erasure.objects.unfinished().order_by("erased_at"))
     return process_all(begun, lambda erasure: process_batches(partial(_take_step, erasure), deadline))

@@ -1,4 +1,4 @@
-"""Merge two contacts that are one person, and part them again, in any order.
+"""Merge two contacts that are one person, and undo merges in any order.
 
 Merges that stand are a forest: each says what was merged into what, and whoever is merged points to the root of
 its tree. No fact of theirs moves; only gaps of the survivor's own row are filled, and remembered by the merge. What
@@ -41,7 +41,7 @@ _NAMES: Final[tuple[_Fact, ...]] = (("first_name", ""), ("last_name", ""))
 
 
 def merge_contacts(workspace: Workspace, survivor: Contact, merged: Contact, *, by: str = "") -> Merge:
-    """Let `merged`, and whoever was merged into it, read as `survivor`, or as whom that was merged into.
+    """Merge `merged`, with what was merged into it, into `survivor`, or into what that was merged into.
 
     With very many rows to move the merge is `running` then, and `continue_merges` does the rest. Raises SelfMerge,
     AlreadyMerged, MergeCycle, MergeInProgress, ContactNotFound; TryAgain if others win every race.
@@ -52,7 +52,7 @@ def merge_contacts(workspace: Workspace, survivor: Contact, merged: Contact, *, 
 
 
 def undo_merge(workspace: Workspace, merge: Merge) -> Merge:
-    """Part two contacts again, each with whoever else was merged into it.
+    """Undo a merge: each contact keeps what else was merged into it.
 
     What came with the merged contact is its own again, as if there had been no merge; what was told of the
     survivor meanwhile stays with the survivor. With very many rows to move it is `running` then, as a merge is.
@@ -62,7 +62,7 @@ def undo_merge(workspace: Workspace, merge: Merge) -> Merge:
 
 
 def find_merged_contact(workspace: Workspace, text: str) -> Contact:
-    """Return the very contact whose id, else whose identity value it is, merged or not. Raises ContactNotFound."""
+    """Return the contact itself (merged or not) by its id or an identifier. Raises ContactNotFound."""
     contact_id = parse_uuid(text)
     identity = normalize_all([(workspace.identity_field, text)])
     found = find(workspace.id, [contact_id] if contact_id else (), identity)
@@ -82,7 +82,7 @@ def find_merge(workspace: Workspace, merge_id: UUID | None) -> Merge:
 
 
 def merges_of(workspace: Workspace, contact: Contact) -> list[Merge]:
-    """Return the merges that made a person what it is, and the undone ones, the latest first."""
+    """Return a person's merges, undone ones too, newest first."""
     ids = ids_of(workspace.id, contact.id)
     of_person = Merge.objects.filter(Q(survivor__in=ids) | Q(merged__in=ids), workspace_id=workspace.id)
     return list(of_person.order_by("-merged_at", "-id"))
@@ -150,7 +150,7 @@ def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
 
 
 def _hold(workspace_id: UUID, roots: set[UUID], contact_ids: set[UUID]) -> None:
-    """Wait for whoever works on the contacts, then lock all that they are: nobody regroups them until the end."""
+    """Lock the lanes and then all contacts of both persons until the end of the transaction."""
     regrouping_contacts.send(sender=Merge, workspace_id=workspace_id, contact_ids=contact_ids)
     locked = lock_persons(workspace_id, roots)
     if {contact_id for contact_id, merged_into in locked.items() if merged_into is None} != roots:
@@ -158,7 +158,7 @@ def _hold(workspace_id: UUID, roots: set[UUID], contact_ids: set[UUID]) -> None:
 
 
 class _MergeGroup:
-    """Contacts that read as one, or are about to; their survivors must be locked."""
+    """All contacts of the persons concerned; their survivors must be locked."""
 
     def __init__(self, workspace_id: UUID, roots: list[UUID]) -> None:
         self.workspace_id = workspace_id
@@ -191,7 +191,7 @@ class _MergeGroup:
         return tree
 
     def fill(self, merge: Merge, only: Iterable[_Fact] | None = None) -> dict[str, Any]:
-        """Let the survivor take over what its row lacks; return what it took."""
+        """Fill in what the survivor lacks from the merged contact; returns what was taken over."""
         survivor, merged = self.contacts[merge.survivor_id], self.contacts[merge.merged_id]
         wanted = None if only is None else set(only)
         taken = {
@@ -207,7 +207,7 @@ class _MergeGroup:
         return _written(taken)
 
     def part(self, merge: Merge) -> dict[str, Any]:
-        """Take a merge out of the forest; what its survivor took over by it is given back, all the way up.
+        """Remove a merge; what survivors took over by it is restored, all the way up.
 
         What has been changed since is the survivor's own. A gap that opens is filled by the other merges.
         """
@@ -231,7 +231,7 @@ class _MergeGroup:
         return _written(given_back)
 
     def point(self, contact_ids: Iterable[UUID], survivor_id: UUID | None) -> None:
-        """Set whom contacts read as."""
+        """Set the survivors of contacts."""
         for contact_id in contact_ids:
             contact = self.changed[contact_id] = self.contacts[contact_id]
             contact.merged_into_id = survivor_id

@@ -1,4 +1,4 @@
-"""Identifiers from before each had one form: brought into it, and who turns out to be one person merged."""
+"""Normalise identifiers that were stored in another form; contacts that turn out to be one person are merged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BATCH_ROWS: Final = 5_000
 
 @dataclass(slots=True)
 class NormalizationResult:
-    """What became of identifiers that were not in their one form, and of what nothing could be made."""
+    """Counts of identifiers that were normalised, merged, or could not be."""
 
     respelled: int = 0
     # A second spelling of what the person has.
@@ -36,7 +36,7 @@ class NormalizationResult:
 
 
 def normalized_value_of(kind: str, value: str) -> str | None:
-    """Return the one form of an identifier as it was stored, read generously; None if there is none."""
+    """Return the canonical form of a stored identifier, None if it has none."""
     if (normalized := normalize_identifier(kind, value)) is not None or kind != Identifier.EMAIL:
         return normalized
     # Names, angle brackets and comments were taken for parts of the address; of several nobody knows which is meant.
@@ -44,7 +44,7 @@ def normalized_value_of(kind: str, value: str) -> str | None:
 
 
 def normalize_identifiers(workspace: Workspace, *, by: str = "", is_dry: bool = False) -> NormalizationResult:
-    """Bring a workspace's identifiers into their one form, each in a transaction of its own; safe to run again.
+    """Normalise a workspace's identifiers, each in its own transaction; safe to run again.
 
     Contacts that had spellings of one identifier are merged, into the one that has it in its form, else the oldest.
     `is_dry` changes nothing, and returns what would be.
@@ -86,7 +86,7 @@ def _normalize(
     by: str,
     seen: dict[Identification, UUID] | None,
 ) -> Merge | None:
-    """Bring an identifier into its form. Returns the merge of whom that turned out to be one."""
+    """Normalise one identifier. Returns the merge if that made two contacts one person."""
     holder = Identifier.objects.filter(workspace_id=workspace.id, kind=key[0], value=key[1]).first()
     holder_id = holder.contact_id if holder else (seen or {}).get(key)
     if holder_id is None:

@@ -1,4 +1,4 @@
-"""What follows for the rows of contacts that read as another one than before: at once, or some at a time.
+"""Reassign rows of other apps after a merge or its undo: at once if few, else in batches in the background.
 
 Each app says in its `REGROUPED_DATA` what it moves; the settings list them. Few rows move in the transaction of the
 merge. Many are left to the background, some a transaction, and the merge tells how far that has come.
@@ -29,7 +29,7 @@ PAUSE_SECONDS: Final = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Reassignment:
-    """Contacts that read as `new` now, and read as `old` before; one of both is among them."""
+    """Contacts whose survivor was `old` and now is `new`; one of both is among them."""
 
     workspace_id: UUID
     moved: tuple[UUID, ...]
@@ -39,7 +39,7 @@ class Reassignment:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Where a move stands after some rows: None, it is done."""
+    """How far a reassignment is after a batch of rows."""
 
     state: dict[str, Any] | None
     rows: int = 0
@@ -47,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ReassignedRows:
-    """What an app moves along with contacts.
+    """How an app reassigns its rows; listed in `settings.REGROUPED_DATA`.
 
     `count` tells how many rows that concerns, up to a limit, `total` about how many of them `move_some` will tell of.
     `move` moves them all; `move_some` about so many, given what it left the last time, {} at first: the contacts'
@@ -61,7 +61,7 @@ class ReassignedRows:
 
 
 def follow(merge: Merge, regrouping: Reassignment) -> None:
-    """Move what the contacts have, or note in the merge, which is not saved yet, what is left to the background."""
+    """Reassign rows at once, or record in the merge (not saved yet) what is left to the background."""
     many: dict[str, dict[str, Any]] = {}
     for path in settings.REGROUPED_DATA:
         data: ReassignedRows = import_string(path)
@@ -84,7 +84,7 @@ def follow(merge: Merge, regrouping: Reassignment) -> None:
 def check_no_merge_in_progress(
     workspace_id: UUID, contact_ids: Collection[UUID], *, undone_only: bool = False
 ) -> None:
-    """Raise MergeInProgress where rows of these survivors are still on their way: for good, if they are locked."""
+    """Raise MergeInProgress while rows of these survivors are being reassigned; lock them for a lasting answer."""
     for merge in Merge.objects.in_workspace(workspace_id).unfinished():
         regrouping = _reassignment_of(merge)
         if undone_only and merge.undone_at is None:
@@ -94,7 +94,7 @@ def check_no_merge_in_progress(
 
 
 def under_way(workspace_id: UUID) -> set[UUID]:
-    """Return the contacts, survivors too, whose rows are on their way from one to another."""
+    """Return the contacts, survivors included, whose rows are being reassigned."""
     found: set[UUID] = set()
     for merge in Merge.objects.in_workspace(workspace_id).unfinished():
         regrouping = _reassignment_of(merge)
@@ -103,14 +103,14 @@ def under_way(workspace_id: UUID) -> set[UUID]:
 
 
 def finish_merge(merge: Merge, *, at_most_seconds: float | None = None) -> bool:
-    """Move what is left of a merge or an undo. Returns whether it came to the end in time."""
+    """Reassign what is left of a merge or its undo. Returns whether it finished in time."""
     is_done = _finish(merge, deadline_in(at_most_seconds))
     merge.refresh_from_db()
     return is_done
 
 
 def continue_merges(*, at_most_seconds: float | None = None) -> str:
-    """Go on with merges and undoes that have not come to their end. Returns "done", "nothing" or "more"."""
+    """Continue unfinished merges and undoes. Returns "done", "nothing" or "more"."""
     deadline = deadline_in(at_most_seconds)
     # One that fails is noted as worked on all the same, so that others have their turn before it comes again.
     begun = list(Merge.objects.unfinished().order_by("progressed_at"))
@@ -129,7 +129,7 @@ def _finish(merge: Merge, deadline: float) -> bool:
 
 
 def _take_step(merge: Merge) -> bool:
-    """Move some more and note it; with nothing left, finish the merge. Returns whether it went on."""
+    """Reassign a batch and record the progress; with nothing left, finish the merge. Returns whether there was anything."""
     unfinished = Merge.objects.in_workspace(merge.workspace_id).unfinished().filter(id=merge.id)
     if (row := unfinished.first()) is None:
         return False

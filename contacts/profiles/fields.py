@@ -1,4 +1,4 @@
-"""Declared contact fields, and the one that names a contact."""
+"""Create and update declared contact fields, and choose the identity field."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The declared fields of a workspace: how their values are checked, and which one names a contact."""
+"""A workspace's contact schema: declared fields, their types and checks, and the identity field."""
 
 import re
 import uuid

@@ -1,4 +1,4 @@
-"""What a contact is, in memory: before and after a change, and the differences between the two."""
+"""A contact's state in memory, before and after a change, and the differences as ContactChanges."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class ContactDraft:
         )
 
     def begin_step(self) -> None:
-        """Tell apart what changes the contact from now on and what has changed it so far."""
+        """Begin a step: changes from now on are published apart from those so far."""
         if self.is_dirty:
             self.between.append(self.after.copy())
 
@@ -75,7 +75,7 @@ class ContactDraft:
         return self.before or _NOTHING
 
     def owner_of(self, key: Identification) -> UUID:
-        """Return whose an identifier is: this contact's, or that of one merged into it."""
+        """Return which contact of the person has an identifier."""
         return self.old.owners.get(key, self.id)
 
     @property

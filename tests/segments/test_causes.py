@@ -224,7 +224,7 @@ def test_what_an_event_caused_is_of_its_level(workspace, settled):
     original = effects._take
     effects_taken = lambda *arguments: levels.append(original(*arguments)) or levels[-1]  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(effects, "_take", effects_taken)
+        patch.setattr(effects, "_claim_work", effects_taken)
         apply_effects(workspace.id)
     ((entered, _),) = moves(segment)
     assert levels[1].events == {str(entered.id): (EffectsLevel.SCORES_AND_SEGMENTS, False)}
@@ -246,7 +246,7 @@ def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeyp
     record(workspace, of(settled, "look"))
     tag_contact(workspace, Contact.objects.get(), "any")
     a_segment(workspace, every(did("buy", timeWindow="7d"), {"type": "tag", "value": "any"}))
-    monkeypatch.setattr(effects, "_take", take)
+    monkeypatch.setattr(effects, "_claim_work", take)
     apply_effects(workspace.id)
     for one in (segment,):
         assert cause(one) == late[0]
