@@ -81,10 +81,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.http.probes.serve_probes_first",
+    "workspaces.api.probes.serve_probes_first",
     "config.http.compression.InflatingMiddleware",
     # Requests of the API come no further: what follows is for pages.
-    "config.http.api_middleware.ApiMiddleware",
+    "workspaces.api.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.http.page_headers.PageHeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -94,7 +94,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.http.fallback.ErrorMiddleware",
+    "workspaces.api.fallback.ErrorMiddleware",
 ]
 
 # Paths that are answered whatever the load, before any middleware but the first.
@@ -263,7 +263,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_PARSER_CLASSES": ["config.http.json.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["config.http.json.LeanJSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "config.http.openapi.Schema",
+    "DEFAULT_SCHEMA_CLASS": "workspaces.api.openapi.Schema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "UNAUTHENTICATED_USER": None,
 }
@@ -291,7 +291,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.http.openapi.add_oauth",
+        "workspaces.api.openapi.add_oauth",
     ],
 }
 

@@ -3,20 +3,20 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from config.http.fallback import NoSuchRoute
 from config.http.metrics import show_metrics
-from config.http.openapi_views import DocumentationView, DocumentView
-from config.http.probes import LiveView, ReadyView
 from dialects.autosend import urls as autosend
 from dialects.leadpush import urls as leadpush
 from dialects.omnisend import urls as omnisend
 from dialects.suresend import urls as suresend
+from workspaces.api.fallback import NoSuchRoute
+from workspaces.api.openapi_views import DocumentationView, DocumentView
+from workspaces.api.probes import LiveView, ReadyView
 from workspaces.staff.pages import change_own_password, page_of_row
 
-handler400 = "config.http.fallback.bad_request"
-handler404 = "config.http.fallback.page_not_found"
-handler500 = "config.http.fallback.server_error"
-handler503 = "config.http.fallback.overloaded"
+handler400 = "workspaces.api.fallback.bad_request"
+handler404 = "workspaces.api.fallback.page_not_found"
+handler500 = "workspaces.api.fallback.server_error"
+handler503 = "workspaces.api.fallback.overloaded"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     # What takes events comes first: routes are tried in this order.

@@ -8,8 +8,6 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import ResolverMatch, reverse
 from django.utils.functional import cached_property
 
-from workspaces.api.base import ErrorTableMixin
-
 API_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
@@ -19,8 +17,7 @@ API_HEADERS = {
 
 def is_of_api(match: ResolverMatch | None) -> bool:
     """Tell whether a route leads to a view of the API."""
-    view = getattr(match.func, "cls", object) if match is not None else object
-    return issubclass(view, ErrorTableMixin)
+    return match is not None and hasattr(getattr(match.func, "cls", None), "error_table")
 
 
 class PageHeadersMiddleware(CSPMiddleware):

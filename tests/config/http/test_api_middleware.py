@@ -19,16 +19,16 @@ from django.urls import URLResolver, get_resolver
 
 from config import wsgi
 from config.db.connection_slots import ConnectionPool
-from config.http.api_middleware import ApiMiddleware
 from events.api import ingest
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import MembershipFactory, WorkspaceFactory, a_key, bearer
+from workspaces.api.middleware import ApiMiddleware
 from workspaces.models import Role
 from workspaces.services import set_allowed_origins
 
 pytestmark = pytest.mark.django_db
 
-API = "config.http.api_middleware.ApiMiddleware"
+API = "workspaces.api.middleware.ApiMiddleware"
 FOR_PAGES = (SessionMiddleware, CsrfViewMiddleware, AuthenticationMiddleware, MessageMiddleware)
 SENDS = [
     "/api/workspaces/{workspace}/events",

@@ -10,8 +10,8 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from config.http import openapi_views
-from config.http.openapi_views import _Shelf, build_document
+from workspaces.api import openapi_views
+from workspaces.api.openapi_views import _Shelf, build_document
 
 
 @pytest.fixture

@@ -113,4 +113,4 @@ def test_the_document_knows_them():
     for path in ("/livez", "/readyz", "/api/health"):
         assert not document["paths"][path]["get"].get("security")
     assert set(document["paths"]["/readyz"]["get"]["responses"]) == {"200", "503"}
-    assert django_settings.MIDDLEWARE[0] == "config.http.probes.serve_probes_first"
+    assert django_settings.MIDDLEWARE[0] == "workspaces.api.probes.serve_probes_first"

@@ -8,7 +8,7 @@ import pytest
 from django.test import RequestFactory
 
 from config import wsgi
-from config.http import openapi_views
+from workspaces.api import openapi_views
 
 SECONDS = 30
 EVENTS = "/api/workspaces/00000000-0000-7000-8000-000000000000/events"
