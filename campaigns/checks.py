@@ -1,4 +1,4 @@
-"""What must hold of the way e-mail leaves."""
+"""System checks of e-mail delivery: headrace.E020 to E023, W020 to W022."""
 
 from importlib import import_module
 from typing import Any
@@ -11,16 +11,16 @@ from config.values.emails import read_mailbox
 
 
 def check_email_backend(**_: Any) -> list[CheckMessage]:
-    """Refuse a way by which no e-mail can leave, for want of what it stands on."""
+    """Check that the e-mail backend of EMAIL_URL can be imported."""
     module = settings.EMAIL_BACKEND.rpartition(".")[0]
     try:
         import_module(module)
-    # Whatever hinders it would hinder every e-mail: anymail has an error of its own for what is not installed.
+    # Any failure here would stop every e-mail; anymail has its own error for a missing package.
     except Exception as error:
-        told = str(error).strip().partition("\n")[0]
+        first_line = str(error).strip().partition("\n")[0]
         return [
             Error(
-                f"E-mail cannot leave by EMAIL_URL: {told}",
+                f"E-mail cannot leave by EMAIL_URL: {first_line}",
                 hint=_HINTS.get(module, "See docs/operations.md for what EMAIL_URL may name."),
                 id="headrace.E020",
             )
@@ -29,7 +29,7 @@ def check_email_backend(**_: Any) -> list[CheckMessage]:
 
 
 def check_deliveries(**_: Any) -> list[CheckMessage]:
-    """Refuse, in production, what keeps e-mail from its readers, or its news from us."""
+    """Check for production that e-mail is sent, encrypted, and that providers can report on it."""
     found: list[CheckMessage] = []
     backend = settings.EMAIL_BACKEND
     if backend == "campaigns.messaging.channels.inbox.InboxBackend":

@@ -83,7 +83,7 @@ def _enroll_triggered(batch: EffectBatch, plan: CampaignPlan) -> None:
 def _group_for_enrollment(
     triggers: Sequence[tuple[ActiveCampaign, EventTrigger]],
 ) -> dict[tuple[bool, tuple[str, ...]], list[CampaignTriggers]]:
-    """Group campaigns that one statement can match: by whether rules read the contact, and the path of the key."""
+    """Group campaigns that one statement can match: by whether rules read the contact, and the key's path."""
     campaigns_with_triggers: dict[UUID, CampaignTriggers] = {}
     for active_campaign, trigger in triggers:
         campaigns_with_triggers.setdefault(active_campaign.campaign_id, (active_campaign, []))[1].append(
@@ -103,7 +103,7 @@ def _enroll_group(
     refusals: dict[UUID, Reason],
     path: tuple[str, ...],
 ) -> None:
-    """Match events of one name against campaigns in one statement, and enroll. Parks a campaign that fails."""
+    """Match events of one name against campaigns in one statement, and enroll; park those that fail."""
     properties = event_properties(batch.workspace_id, [event.id for event in events]) if path else {}
     candidates = [
         Candidate(

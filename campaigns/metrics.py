@@ -1,4 +1,4 @@
-"""What is counted of campaigns and of the messages that leave."""
+"""Prometheus metrics of campaigns and messages."""
 
 from collections import Counter as Counts
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ DELIVERY_SECONDS = Histogram(
 
 
 def count_messages(outcomes: Iterable[str]) -> None:
-    """Count what is noted of messages, after the commit."""
+    """Count final outcomes of messages, after the commit."""
     if counts := Counts(outcomes):
         transaction.on_commit(partial(_count, counts), robust=True)
 

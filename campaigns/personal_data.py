@@ -1,4 +1,4 @@
-"""What campaigns have of a person."""
+"""Personal data of campaigns, for exports and erasures."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from contacts.erasure.erasures import DataSubject, ExportedRows, PersonalDataSou
 
 
 def _hold(person: DataSubject) -> None:
-    """Wait for the steps that are under way: they lock their enrollment first, the contact then."""
+    """Lock open enrollments, after the steps under way: these lock the enrollment before the contact."""
     enrollments = (
         Enrollment.objects.in_workspace(person.workspace_id).open().filter(contact_id__in=person.contact_ids)
     )
@@ -26,27 +26,27 @@ def _hold(person: DataSubject) -> None:
 
 
 def _erase_first(person: DataSubject) -> Removed:
-    """Remove what knows the person by an address."""
+    """Erase what refers to the person by an address or in a list."""
     suppressed, _ = _suppressions(person).delete()
     return {
         "suppressions": suppressed,
-        "sentEmails": _forget_inbox(person),
-        "broadcasts": _take_off_lists(person),
+        "sentEmails": _purge_inbox(person),
+        "broadcasts": _remove_from_broadcasts(person),
     }
 
 
-def _take_off_lists(person: DataSubject) -> int:
-    """Take the person off the lists of contacts that broadcasts are for."""
+def _remove_from_broadcasts(person: DataSubject) -> int:
+    """Remove the person from broadcasts' lists of contacts. Returns the number of broadcasts."""
     with connection.cursor() as cursor:
         ids = list(person.contact_ids)
         cursor.execute(_LISTS, [ids, person.workspace_id, ids])
         return int(cursor.rowcount)
 
 
-def _forget_inbox(person: DataSubject) -> int:
-    """Delete e-mails in the local inbox that are the person's, by the message or by the address.
+def _purge_inbox(person: DataSubject) -> int:
+    """Delete the person's e-mails in the local inbox, found by message or address. Returns how many.
 
-    One whose message is gone was under way when somebody was erased.
+    An e-mail without its message was being sent when its contact was erased: it is deleted, too.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -67,8 +67,8 @@ def _suppressions(person: DataSubject) -> Any:
 
 _LISTS = f"""
 UPDATE {Broadcast._meta.db_table} SET contact_ids = ARRAY(
-    SELECT one.id FROM unnest(contact_ids) WITH ORDINALITY AS one (id, place)
-    WHERE NOT one.id = ANY(%s::uuid[]) ORDER BY one.place
+    SELECT listed.id FROM unnest(contact_ids) WITH ORDINALITY AS listed (id, place)
+    WHERE NOT listed.id = ANY(%s::uuid[]) ORDER BY listed.place
 )
 WHERE workspace_id = %s AND contact_ids && %s::uuid[]
 """
@@ -81,13 +81,13 @@ WHERE NOT EXISTS (
     )
     AND s.workspace_id = %s
     AND (s.message_id IS NOT NULL OR EXISTS (
-        SELECT FROM unnest(%s::text[]) AS one (address)
-        WHERE position(one.address IN lower(s.recipients::text)) > 0
+        SELECT FROM unnest(%s::text[]) AS own (address)
+        WHERE position(own.address IN lower(s.recipients::text)) > 0
     ))
 """
 
 PERSONAL_DATA = PersonalDataSource(
-    # Runs first: a step that is under way is waited for, and then there is none that could make a message.
+    # Enrollments first: no step can create a message afterwards.
     {
         "runs": Enrollment,
         "decisions": Decision,

@@ -22,20 +22,20 @@ from contacts.signals import ContactChange, contacts_changed
 
 @receiver(contacts_changed, dispatch_uid="campaigns.release_messages")
 def release_messages(workspace_id: UUID, changes: Sequence[ContactChange], **_: Any) -> None:
-    """Let go what was stopped since a person had opted out, or not said yes, who wants it now."""
+    """Enqueue messages again that were stopped for want of consent, when the contact opts in."""
     new = {change.contact_id for change in changes if change.kind == "created"}
     for change in changes:
         if change.kind == "subscribed" and change.contact_id not in new:
-            had_left = change.old.get("status") == Consent.Status.OPTED_OUT
-            reason = Reason.OPTED_OUT if had_left else Reason.NO_CONSENT
+            had_opted_out = change.old.get("status") == Consent.Status.OPTED_OUT
+            reason = Reason.OPTED_OUT if had_opted_out else Reason.NO_CONSENT
             ids = ids_of(workspace_id, change.contact_id)
             release(workspace_id, change.new["channel"], reason, contact_ids=ids)
 
 
 @receiver(tracking, dispatch_uid="campaigns.record_provider_event")
 def record_provider_event(event: AnymailTrackingEvent, esp_name: str = "", **_: Any) -> None:
-    """Act on what a provider reports of an e-mail that it took."""
-    told = [storable_text(one) for one in (event.mta_response, event.description) if one]
+    """Record an e-mail provider's report: a delivery, bounce or complaint."""
+    descriptions = [storable_text(text) for text in (event.mta_response, event.description) if text]
     metadata = event.metadata if isinstance(event.metadata, Mapping) else {}
     provider_id = storable_text(event.message_id or "")
     report = Report(
@@ -45,15 +45,15 @@ def record_provider_event(event: AnymailTrackingEvent, esp_name: str = "", **_: 
         or message_id_of(esp_name, event.esp_event, provider_id),
         provider_id=provider_id,
         reason=event.reject_reason or "",
-        words=next(iter(told), ""),
-        bounce=classify(esp_name, event.esp_event, " ".join(told)),
+        words=next(iter(descriptions), ""),
+        bounce=classify(esp_name, event.esp_event, " ".join(descriptions)),
     )
     record_report(report)
 
 
-def _moment(told: datetime | None) -> datetime:
-    """Return when something happened, as a provider says; never later than now."""
+def _moment(timestamp: datetime | None) -> datetime:
+    """Return a provider's timestamp in UTC, or now if it has none or lies in the future."""
     now = clock.now()
-    if told is None:
+    if timestamp is None:
         return now
-    return min(told.replace(tzinfo=UTC) if told.tzinfo is None else told, now)
+    return min(timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp, now)

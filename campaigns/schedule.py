@@ -1,4 +1,4 @@
-"""Due times of campaigns' background work, as SQL that selects one timestamp each, for `settings.SCHEDULE`."""
+"""Due times of campaigns' background work: SQL that selects a timestamp, for `settings.SCHEDULE`."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ def broadcasts() -> str:
 
 
 def messages() -> str:
-    """Return the SQL of when the next message may be sent. Reads one row per channel and priority, not the queue."""
+    """Return the SQL of when the next message may be sent: it reads a row per channel and priority."""
     if settings.DELIVERY_PAUSED:
         return "SELECT NULL::timestamptz"
     columns = "SELECT channel, priority, send_at FROM campaigns_message WHERE workspace_id = w.id"

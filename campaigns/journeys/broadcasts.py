@@ -127,7 +127,10 @@ def due_broadcasts() -> list[tuple[UUID, UUID]]:
 
 
 def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
-    """Enroll the next contacts of a broadcast. Returns whether there may be more; False if another worker has it."""
+    """Enroll the next contacts of a broadcast.
+
+    Returns whether there may be more; False if another worker has it.
+    """
     with transaction.atomic(durable=True):
         lock_rules(workspace_id)
         broadcast = _claim_due(workspace_id, broadcast_id)
@@ -158,7 +161,7 @@ def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
 
 
 def _claim_due(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
-    """Lock a broadcast if it is still due and unfinished: it may have been moved. None if another worker has it."""
+    """Lock a broadcast if it is still due and unfinished; None also if another worker has it."""
     broadcasts = Broadcast.objects.filter(
         workspace_id=workspace_id, id=broadcast_id, finished_at=None, due_at__lte=clock.now()
     )

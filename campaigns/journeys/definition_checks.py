@@ -1,4 +1,4 @@
-"""Check a definition against the workspace: its segments, templates and declared types exist, its Liquid parses."""
+"""Check a definition against its workspace: segments and templates exist, values have their types, Liquid parses."""
 
 from __future__ import annotations
 

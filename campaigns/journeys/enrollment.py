@@ -260,9 +260,9 @@ class _ConcurrentEnrollment(Exception):
 def _enroll_eligible(
     workspace_id: UUID, eligible: Eligible, now: datetime, *, is_test: bool, holds_lanes: bool
 ) -> list[EnrollmentState | Reason]:
-    """Enroll each candidate unless the campaign's re-entry forbids it. Returns the enrollment or the reason for each.
+    """Enroll each candidate unless the campaign's re-entry forbids it.
 
-    Tries again after a concurrent enrollment: the conflicting insert waited for the other transaction's commit, so the
+    Returns the enrollment, or the reason why there is none, for each. Tries again after a concurrent enrollment: the conflicting insert waited for the other transaction's commit, so the
     next check sees it.
     """
     while eligible:
@@ -289,7 +289,7 @@ def _try_enroll(
         return outcomes
     decisions = [_entered_decision(enrollment, now) for enrollment in enrollments]
     if holds_lanes:
-        # A merged contact may have another open enrollment: the processor ends duplicates before it takes steps.
+        # A merged contact may have another open enrollment: the processor ends duplicates first.
         unmerged = [
             enrollment
             for enrollment, reentry_check in zip(outcomes, results, strict=True)
@@ -337,7 +337,7 @@ def _new_enrollment(
 
 
 def _id_after(last_id: UUID | None) -> UUID:
-    """Return a new id that sorts after the previous enrollment's, even if that came from a clock that is ahead."""
+    """Return a new id that sorts after the previous enrollment's, even if a clock ahead made that."""
     now = clock.now()
     return ids.uuid7(now if last_id is None else max(now, ids.time_of(last_id) + _TICK))
 

@@ -119,7 +119,7 @@ def pause_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
 
 @transaction.atomic
 def resume_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
-    """Resume a paused campaign; overdue enrollments are processed at once. Raises CampaignNotFound, WrongStatus."""
+    """Resume a paused campaign and its overdue enrollments. Raises CampaignNotFound, WrongStatus."""
     locked = _change_status(
         workspace, campaign, Campaign.Status.ACTIVE, (Campaign.Status.PAUSED,), "it is not paused"
     )
@@ -266,7 +266,7 @@ def broadcast_campaign(
     at: datetime | None = None,
     actor: str = "",
 ) -> Broadcast:
-    """Broadcast a campaign to a segment or a list of contacts, now or at `at`; workers enroll them in batches.
+    """Broadcast a campaign to a segment or a list of contacts, now or at `at`; workers enroll in batches.
 
     The segment's members are read at that time. Raises CampaignNotFound, InvalidCampaign, WrongStatus.
     """
@@ -349,7 +349,7 @@ def _unpark(campaign: Campaign) -> None:
 
 
 def _lock_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
-    """Lock the rules, which waits for effects that run under them, then the campaign: always in this order."""
+    """Lock the rules, which waits for effects that run under them, and then the campaign."""
     bump_rules_version(workspace.id)
     locked = (
         Campaign.objects.in_workspace(workspace.id)

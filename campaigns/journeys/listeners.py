@@ -239,7 +239,7 @@ def _match_batch(
 
 
 def concerns(enrollment: EnrollmentState, event: EffectEvent) -> bool:
-    """Return whether an event happened at or after the trigger of its contact's enrollment, and is not the trigger."""
+    """Return whether an event is another than the enrollment's trigger and did not happen before it."""
     return event.id != enrollment.event_id and event.occurred_at >= enrollment.triggered_at
 
 

@@ -23,7 +23,7 @@ def contact_date_moment(value: object, offset: timedelta, at: time | None, zone:
 
 
 def occurrence_after(value: object, trigger: DateTrigger, zone: ZoneInfo, after: datetime) -> datetime | None:
-    """Return the first moment after `after` at which a date trigger is due for a value, None if there is none."""
+    """Return the first moment after `after` at which a date trigger is due for a value, if any."""
     local = _local(value, zone)
     if local is None:
         return None

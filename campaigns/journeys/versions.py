@@ -1,4 +1,4 @@
-"""Versions of campaigns: count their open enrollments, and retire those that no event can concern any more."""
+"""Versions of campaigns: count open enrollments, and retire versions that no event can concern any more."""
 
 from __future__ import annotations
 

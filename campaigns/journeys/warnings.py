@@ -52,7 +52,10 @@ def template_warnings(workspace_id: UUID, templates: Sequence[Template]) -> dict
 
 
 def campaign_warnings(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict[UUID, list[str]]:
-    """Return, by campaign, which steps of the draft send marketing e-mails without an unsubscribe link. One statement."""
+    """Return, by campaign, which steps of the draft send marketing e-mails without an unsubscribe link.
+
+    One statement for any number of campaigns.
+    """
     steps = {campaign.pk: list(_marketing_steps(campaign.draft)) for campaign in campaigns}
     wanted = {template_id for of_campaign in steps.values() for _, template_id in of_campaign}
     unlinked = Template.objects.filter(workspace_id=workspace_id, id__in=wanted, channel=Channel.EMAIL)

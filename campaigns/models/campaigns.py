@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
-from config import clock, ids
+from config import clock
 from config.db.fields import JSONField
 from workspaces.tenancy import TenantModel
 
@@ -99,8 +99,8 @@ class CampaignVersion(TenantModel):
     )
     # Set once no enrollment of it is open or can start: events are no longer matched against it.
     retired_at = models.DateTimeField(null=True, editable=False)
-    # Progress of scheduling timers for its date triggers, by contact id. `date_backfill_since` is null when there
-    # is nothing left to schedule.
+    # Progress of scheduling timers for its date triggers, by contact id. `date_backfill_since` is null when
+    # there is nothing left to schedule.
     date_backfill_cursor = models.UUIDField(null=True, editable=False)
     date_backfill_since = models.DateTimeField(null=True, editable=False)
 
@@ -113,11 +113,6 @@ class CampaignVersion(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.campaign_id} version {self.number or 'on trial'}"
-
-    @property
-    def seed(self) -> str:
-        """Seed of random splits: the campaign's, so that a contact keeps its arm when the campaign is edited."""
-        return str(self.campaign_id or ids.NO_ID)
 
 
 class Broadcast(TenantModel):

@@ -80,7 +80,7 @@ class Enrollment(models.Model):
     contact = models.ForeignKey(
         "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
     )
-    # Allows or prevents a second enrollment of the contact: see `_reentry_key` in campaigns.journeys.enrollment.
+    # Allows or prevents a second enrollment: see `_reentry_key` in campaigns.journeys.enrollment.
     key = models.CharField(max_length=255)
     status = models.CharField(max_length=9, choices=Status, default=Status.OPEN)
     # The event that triggered it; null: started by hand, by the API or by a broadcast.

@@ -49,7 +49,7 @@ class Inconsistency:
 
 @dataclass(slots=True)
 class ConsistencyReport:
-    """Counts of rows checked and of inconsistencies. Each is passed to `report` when found: there may be millions."""
+    """Counts of rows checked and of inconsistencies; each of these is passed to `report` when found."""
 
     report: Callable[[Inconsistency], object]
     counts: Counter[str] = field(default_factory=Counter)
@@ -69,7 +69,7 @@ def check_consistency(
     report: Callable[[Inconsistency], object],
     accepted: Iterable[UUID] = (),
 ) -> ConsistencyReport:
-    """Compare accepted events with the stream, and the stream with scores, segments, enrollments and messages.
+    """Compare accepted events with the stream, and that with scores, segments, enrollments and messages.
 
     `accepted`: event ids that clients got, besides those in saved idempotent responses. Reads in batches of
     a thousand rows, whatever the size of the workspace. Contacts being erased are skipped.

@@ -1,4 +1,4 @@
-"""Count campaigns' enrollments and messages: old rows once, into stored counters, and recent ones on each read."""
+"""Count campaigns' enrollments and messages: old rows once, into stored counters; recent ones on each read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _COUNT: Final = """
 
 
 def campaign_counts(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict[UUID, tuple[int, int]]:
-    """Return (enrollments, messages) by campaign id, trials excluded, in one statement for any number of campaigns.
+    """Return (enrollments, messages) by campaign id, trials excluded.
 
-    Rows that entered the stored counters stay counted when their contact is erased.
+    One statement for any number of campaigns. Rows that entered the stored counters stay counted when their contact is erased.
     """
     if not campaigns:
         return {}

@@ -35,7 +35,7 @@ def _rules_of(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def required_scopes(raw: object) -> set[str]:
-    """Return the scopes needed to save a definition: to do what its steps do, and to read what its rules read.
+    """Return the scopes needed to save a definition: to do what steps do, and to read what rules read.
 
     `raw` need not be valid: unreadable parts are skipped.
     """

@@ -78,7 +78,7 @@ class WaitUntilTimeOfDayStep:
 
 @dataclass(frozen=True, slots=True)
 class WaitForEventStep:
-    """Waits for an event. With `path`, its value there must equal the triggering event's at `trigger_path`."""
+    """Waits for an event; with `path`, for one whose value there is the trigger's at `trigger_path`."""
 
     match: EventMatch
     timeout: timedelta

@@ -94,7 +94,7 @@ Trigger = EventTrigger | DateTrigger | ScheduleTrigger | ManualTrigger
 
 @dataclass(frozen=True, slots=True)
 class Reentry:
-    """Whether a contact may enter again. `days`: of `interval`; `path`: of `key`, in the event's properties."""
+    """Whether a contact may enter again. `days`: of `interval`; `path`: of `key`, in event properties."""
 
     mode: Literal["once", "afterwards", "every", "interval", "key"] = "afterwards"
     days: int = 0

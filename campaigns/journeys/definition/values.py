@@ -1,4 +1,4 @@
-"""Values that triggers and steps share: events with rules, durations, times of day, contact fields and paths."""
+"""Values that triggers and steps share: rules, durations, times of day, contact attributes and paths."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def request_message(context: StepContext, enrollments: Sequence[EnrollmentState]
 def enqueue_messages(
     batch: EnrollmentBatch, requests: Sequence[tuple[EnrollmentState, RequestMessage]]
 ) -> dict[UUID, StepOutcome]:
-    """Enqueue requested messages at once. Enrollments advance also if policy refuses theirs, which is recorded."""
+    """Enqueue requested messages at once. Enrollments also advance if policy refuses their message."""
     steps = [request.context.node.step for _, request in requests]
     ids = {step.template_id for step in steps if isinstance(step, SendStep)}
     found = Template.objects.filter(any_of("id", ids), workspace_id=batch.workspace_id) if ids else ()

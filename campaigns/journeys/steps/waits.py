@@ -201,5 +201,5 @@ def _is_awaited_event(
 
 
 def _counts_since(step: WaitForEventStep, enrollment: EnrollmentState) -> datetime:
-    """Return the earliest time of an awaited event: since the trigger if correlated, else since the last wait."""
+    """Return the earliest time of an awaited event: the trigger's if correlated, else the last wait's."""
     return enrollment.triggered_at if step.path else enrollment.listens_since
