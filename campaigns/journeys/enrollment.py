@@ -262,8 +262,8 @@ def _enroll_eligible(
 ) -> list[EnrollmentState | Reason]:
     """Enroll each candidate unless the campaign's re-entry forbids it.
 
-    Returns the enrollment, or the reason why there is none, for each. Tries again after a concurrent enrollment: the conflicting insert waited for the other transaction's commit, so the
-    next check sees it.
+    Returns the enrollment, or the reason why there is none, for each. Tries again after a concurrent enrollment: the
+    conflicting insert waited for the other transaction's commit, so the next check sees it.
     """
     while eligible:
         try:
