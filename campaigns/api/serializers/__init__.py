@@ -1,1 +1,1 @@
-"""Serializers of the native API's campaigns and messages, a module a resource: they validate bodies and render answers."""
+"""Serializers of the native API's campaigns and messages, a module a resource: of bodies and of answers."""

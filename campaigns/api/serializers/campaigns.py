@@ -45,16 +45,17 @@ _OF_CHANNELS = ("frequencyCap", "quietHours")
 
 _DEFINITION = {
     "triggers": """\
-What starts an enrollment, any of: `{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
+What starts an enrollment, any of:
+`{"type": "EVENT", "eventType", "condition"?}` (a condition as scoring rules have it),
 `{"type": "SEGMENT_ENTER"|"SEGMENT_EXIT", "segmentId"}`, `{"type": "CONTACT_CREATED"}`,
 `{"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition"?}` (also of a new contact that comes with it),
 `{"type": "TAG_ADDED"|"TAG_REMOVED", "tag"}` (likewise),
 `{"type": "DATE", "field": "attributes.birthday", "offset": "-3d", "at": "09:00", "repeats": "yearly"|"never"}`,
 `{"type": "MANUAL"}`, `{"type": "SCHEDULE", "segmentId", "at": moment|null}`.""",
     "reentry": """\
-Whether a contact comes in again: `{"mode": "afterwards"}` (the default: not beside an open enrollment), `"once"`, `"every"`
-match, `{"mode": "interval", "days": n}` (at most once in n days), `{"mode": "key", "property": "order_id"}` (one enrollment
-per value).""",
+Whether a contact is enrolled again: `{"mode": "afterwards"}` (the default: not beside an open enrollment), `"once"`,
+`"every"` match, `{"mode": "interval", "days": n}` (at most once in n days),
+`{"mode": "key", "property": "order_id"}` (one enrollment per value).""",
     "workflow": """\
 `{"nodes": [{"id", "type", "data", "position"?}], "edges": [{"source", "target", "sourceHandle"?}]}`, without cycles.
 Types: `trigger` (where it begins; else the node that no edge leads to), `send` {`channel`, `templateId`,
@@ -65,11 +66,11 @@ Types: `trigger` (where it begins; else the node that no edge leads to), `send` 
 `remove`},
 `record` {`eventType`, `properties`}, `webhook` {`url`, `method`?, `body`, `headers`?}, `exit` {`reason`?}.""",
     "goal": """\
-`{"eventType", "condition"?, "within": "7d"}`: the event that makes an enrollment converted, if it comes so soon after the
-start.""",
+`{"eventType", "condition"?, "within": "7d"}`: the event that converts an enrollment, if it comes so soon after
+the start.""",
     "exits": """\
-What ends an enrollment early: `{"eventType", "condition"?}` when the event comes, `{"condition"}` on the contact, looked at
-before every step.""",
+What ends an enrollment early: `{"eventType", "condition"?}` when the event comes, `{"condition"}` on the contact,
+checked before every step.""",
 }
 WELCOME = {
     "name": "Welcome",

@@ -68,7 +68,7 @@ class FormChangesSerializer(KnownKeysSerializer):
         help_text="for a known contact: fill in missing fields only, or overwrite once the e-mail is confirmed",
     )
 
-    def validate_confirmationTemplateId(self, value: str | None) -> str:  # noqa: N802  (DRF looks for the field's name)
+    def validate_confirmationTemplateId(self, value: str | None) -> str:  # noqa: N802  (DRF calls it)
         """Return the template's id, \"\" for null: no template."""
         return value or ""
 

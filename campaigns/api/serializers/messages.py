@@ -89,7 +89,7 @@ class MessageBodySerializer(ForContactSerializer):
         source="is_transactional",
         required=False,
         default=False,
-        help_text="such as a receipt: sent whatever consent, cap and quiet hours say, but not to suppressed addresses",
+        help_text="such as a receipt: sent whatever consent, cap and quiet hours say, unless suppressed",
     )
     priority = StrictIntegerField(required=False, default=0, min_value=SMALLINT_MIN, max_value=SMALLINT_MAX)
     key = StrictCharField(

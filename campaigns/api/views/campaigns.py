@@ -128,7 +128,7 @@ class CampaignViewSet(NativeViewSet):
 
     @extend_schema(operation_id="updateCampaign", request=CampaignChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Change what the body names; a changed definition serves after its activation, open enrollments keep theirs."""
+        """Change what the body names; another definition serves once it is activated."""
         campaign = self.get_object()
         body = read_body(CampaignChangesSerializer, request)
         definition = _definition(body, campaign.draft)
