@@ -1,4 +1,4 @@
-"""Who asks, and what they may do in which workspace."""
+"""Credentials of requests, and the check of their access to a workspace."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +19,7 @@ CredentialKind = Literal["api_key", "session", "jwt", "oauth"]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What authenticated a request; `request.auth` of every authenticated one.
+    """What authenticated a request: `request.auth`.
 
     `key` names the credential to the rate limiter. A session is bound to no workspace until `require_access`.
     """
@@ -31,24 +31,24 @@ class Credential:
     user_id: UUID | None = None
     rate_limit: str = ""
     expires_at: datetime | None = None
-    """When an API key or an OAuth token ends."""
+    """Expiry of an API key or OAuth token."""
     workspace: Workspace | None = field(default=None, compare=False, repr=False)
     resources: tuple[str, ...] = ()
-    """The addresses that an OAuth token is for; empty: all."""
+    """URLs that an OAuth token is restricted to (RFC 8707); empty: all."""
     secret_hash: bytes = field(default=b"", repr=False)
-    """SHA-256 of the key or token, by which a writing transaction verifies it; empty for sessions and JWTs."""
+    """SHA-256 by which a writing transaction verifies the key or token; empty for sessions and JWTs."""
 
     @property
     def is_public(self) -> bool:
-        """Whether it is a key for pages, which whoever looks at one can read: it does nothing but record events."""
+        """Whether it is an API key for pages, where anyone can read it: it only records events."""
         return self.kind == "api_key" and self.scopes == PAGE_SCOPES
 
 
 def require_access(request: Request, workspace_id: str | UUID | None, scope: str | None) -> Workspace:
-    """Return the workspace if the request's credential opens it for `scope`: one, or several divided by spaces.
+    """Return the workspace if the request's credential has `scope` there (one, or several separated by spaces).
 
-    Without `workspace_id` it is the credential's own, or the only one of a session's user. A credential is
-    told nothing about other workspaces: whether one exists or not, the answer is the same.
+    Without `workspace_id` it is the credential's own, or the only one of a session's user. Other workspaces
+    are not revealed: the error is the same whether one exists or not.
 
     Raises NotAuthenticated, AccessDenied, or WorkspaceNotFound (superusers only).
     """
@@ -64,20 +64,20 @@ def require_access(request: Request, workspace_id: str | UUID | None, scope: str
         _refuse_other_workspace(request.user, workspace_id)
     if credential.workspace is None:
         raise AccessDenied
-    if scope is not None and scope not in credential.scopes:  # one that there is, or else several
+    if scope is not None and scope not in credential.scopes:  # not a single scope that it has
         require_scopes(credential, scope)
     return credential.workspace
 
 
 def require_scopes(credential: object, scopes: str) -> None:
-    """Raise AccessDenied, which names what is missing, unless a credential has these, divided by spaces."""
+    """Raise AccessDenied, which names the missing ones, unless a credential has all scopes."""
     own = credential.scopes if isinstance(credential, Credential) else frozenset()
     if missing := missing_scopes(scopes, own):
         raise AccessDenied(scope=" ".join(missing))
 
 
 def scopes_of_member(user: User, role: str | None) -> frozenset[str]:
-    """Return what a user may do with `role` (None: not a member); superusers may do everything everywhere."""
+    """Return the scopes of a user with `role` (None: not a member); superusers have all."""
     if user.is_superuser:
         return ALL_SCOPES
     return ROLE_SCOPES.get(role or "", frozenset())

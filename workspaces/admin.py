@@ -220,8 +220,9 @@ class PeopleHistoryMixin:
 class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
     """People who sign in: members see those of the workspaces that they administer.
 
-    What is of the person, such as the address or the password, opens every workspace that they are in. So only who
-    administers all of these changes it; who administers some says there in which of them the person is, and as what.
+    What is of the person, such as the address or the password, opens every workspace that they are in. So
+    only who administers all of these changes it; who administers some says there in which of them the person
+    is, and as what.
     """
 
     resource = "keys"
@@ -318,7 +319,8 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: i
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Save, and note whose business it is.
 
-        A membership is its workspace's, also where it ended; what is of the person is that of all their workspaces.
+        A membership is its workspace's, also where it ended; what is of the person is that of all their
+        workspaces.
         """
         user: User = form.instance
         before = _places_of(user)

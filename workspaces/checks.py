@@ -1,4 +1,4 @@
-"""What must hold of access in production."""
+"""System checks of rate limits."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from workspaces.rates import parse_rate
 
 
 def check_shared_rate_limits(**_: Any) -> list[CheckMessage]:
-    """Point out limits that each web node would count for itself."""
+    """Warn of limits that each web node counts for itself."""
     if settings.RATE_LIMIT_STORAGE_URL.startswith("memory") and settings.RATE_LIMIT_PROCESSES == 1:
         return [
             Warning(
@@ -30,7 +30,7 @@ _LOGIN_RATES = (
 
 
 def check_login_rates(**_: Any) -> list[CheckMessage]:
-    """Refuse limits on signing in that cannot be read."""
+    """Report sign-in limits that cannot be parsed."""
     return [
         Error(f"{name} is not a rate.", hint='Write it as "30/minute".', id="headrace.E010")
         for name in _LOGIN_RATES

@@ -1,4 +1,4 @@
-"""What the core of tenants and access refuses."""
+"""Domain errors of workspaces, members and credentials."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from config.errors import DomainError
 
 
 class AccessDenied(DomainError):
-    """The credential is good, but not for this workspace or not for this action; `scope` is what it lacks."""
+    """The credential is valid, but not for this workspace or action; `scope` is what it lacks."""
 
     code = "access_denied"
 
@@ -17,7 +17,7 @@ class AccessDenied(DomainError):
 
 
 class CredentialChanged(DomainError):
-    """A key or token was revoked, has expired or opens something else since it was looked up; nothing was done."""
+    """A key or token was revoked, expired or changed since it was looked up; nothing was done."""
 
     code = "credential_changed"
 
@@ -44,7 +44,7 @@ class WorkspaceRequired(DomainError):
 
 
 class InvalidEmail(DomainError):
-    """It is no e-mail address."""
+    """The text is not an e-mail address."""
 
     code = "invalid_email"
 
@@ -71,7 +71,7 @@ class InvalidToken(DomainError):
 
 
 class UnknownScopes(DomainError):
-    """Scopes were asked for that do not exist."""
+    """Scopes were requested that do not exist."""
 
     code = "unknown_scopes"
 
@@ -81,7 +81,7 @@ class UnknownScopes(DomainError):
 
 
 class InvalidOrigins(DomainError):
-    """An origin is none, or there are too many."""
+    """An origin is malformed, or there are too many."""
 
     code = "invalid_origins"
 
@@ -91,7 +91,7 @@ class InvalidOrigins(DomainError):
 
 
 class LastOwner(DomainError):
-    """Nobody would be left who may give the workspace's roles."""
+    """The workspace would be left without an owner."""
 
     code = "last_owner"
 

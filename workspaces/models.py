@@ -1,4 +1,4 @@
-"""Tenants, their members, and the credentials that open them."""
+"""Workspaces, users and members, and the credentials of a workspace."""
 
 from datetime import datetime
 from typing import Any
@@ -25,24 +25,24 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # the library
 
     class Meta(AbstractUser.Meta):
         constraints = [
-            # An address signs in as well as a user name does, so it must name one person.
+            # An address signs in like a user name, so it must be unique.
             models.UniqueConstraint(Lower("email"), condition=~models.Q(email=""), name="user_email_unique"),
         ]
 
     def clean(self) -> None:
-        """Spell the address in the form that signs in."""
+        """Normalise the e-mail address."""
         super().clean()
         self.email = canonical_email(self.email) or self.email
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; who is inactive loses their tokens for good, also for when they are active again."""
+        """Save; an inactive user's tokens are revoked for good."""
         super().save(*args, **kwargs)
         if not self.is_active:
             self.token_families.all().delete()
 
 
 class Workspace(models.Model):  # type: ignore[django-manager-missing]  # as above
-    """A tenant: everything else belongs to one."""
+    """A tenant; every row of data belongs to one."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=200)
@@ -84,7 +84,7 @@ ROLE_SCOPES: dict[str, frozenset[str]] = {
 
 
 class Membership(models.Model):
-    """A user's place in a workspace."""
+    """A user's role in a workspace."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
@@ -133,11 +133,11 @@ class ApiKey(models.Model):
 
     @property
     def masked(self) -> str:
-        """The key as a list may show it."""
+        """Return the key's beginning, for display."""
         return f"{self.prefix}...{self.last_four}"
 
     def state(self, at: datetime) -> str:
-        """Return whether the key opens anything at a moment: active, expired or revoked."""
+        """Return the key's state at a time: active, expired or revoked."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= at else "active"
@@ -165,7 +165,7 @@ class Application(AbstractApplication):  # type: ignore[misc]  # the library has
 
 
 class TokenFamily(models.Model):
-    """JWTs that go back to one sign-in; without its row none of them opens anything."""
+    """The JWTs that descend from one sign-in; deleting the row revokes them."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="token_families")
@@ -178,7 +178,7 @@ class TokenFamily(models.Model):
 
 
 class Confirmation(models.Model):
-    """What a member of staff was asked and has not answered: who says yes takes the row away, so it counts once."""
+    """A question to a member of staff; confirming it deletes the row, so it counts once."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
@@ -190,7 +190,7 @@ class Confirmation(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Whose business an entry of the audit log is: Django's table of them knows no workspaces."""
+    """A workspace that an entry of Django's admin log concerns."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -1,4 +1,4 @@
-"""The grammar of a credential's `rate_limit`."""
+"""Parse rate limits such as `120/minute`."""
 
 from django.core.exceptions import ValidationError
 from limits import RateLimitItem, parse
@@ -8,12 +8,12 @@ VENDOR = "vendor"
 
 
 def parse_rate(text: str) -> RateLimitItem:
-    """Return the limit that e.g. `120/minute` spells. Raises ValueError."""
+    """Return the parsed limit. Raises ValueError."""
     return parse(text)
 
 
 def validate_rate(text: str) -> None:
-    """Refuse what is neither empty, `vendor` nor a rate. Raises Django's ValidationError."""
+    """Raise Django's ValidationError unless the text is empty, `vendor` or a rate."""
     if text in (OFF, VENDOR):
         return
     try:

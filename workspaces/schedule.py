@@ -1,15 +1,15 @@
-"""When the background has something to do for access; SQL of scalars, for `settings.SCHEDULE`."""
+"""SQL for the times at which tasks of this app are due, for `settings.SCHEDULE`."""
 
 from django.conf import settings
 
 
 def expired_tokens() -> str:
-    """When the first sign-in by JWT is over."""
+    """Return SQL for the earliest expiry of a token family."""
     return "SELECT min(expires_at) FROM workspaces_tokenfamily"
 
 
 def ended_sign_ins() -> str:
-    """When the first session of a browser, or token of an OAuth client, is over; as oauth2_provider reckons it."""
+    """Return SQL for the earliest expiry of a browser session or OAuth token."""
     seconds = settings.OAUTH2_PROVIDER["REFRESH_TOKEN_EXPIRE_SECONDS"]
     return f"""
         SELECT min(over_at) FROM (

@@ -1,4 +1,4 @@
-"""What a credential may do: one list for API keys, roles and OAuth, which spells a scope with a dot."""
+"""Scopes of API keys, roles and OAuth; OAuth writes them with a dot."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ EDIT_SCOPES = frozenset(scope for scope in SCOPES if not scope.startswith("keys:
 class Need:
     """Scopes that some requests of a method need besides; `when` says which, for docs/api.md.
 
-    Several scopes are one text, divided by spaces, as in OAuth. `action` is a viewset's, "": all of the method.
+    Several scopes are one text, divided by spaces, as in OAuth. `action` is a viewset's, "": all of the
+    method.
     """
 
     method: str
@@ -42,12 +43,12 @@ class Need:
 
 
 def missing_scopes(wanted: str, own: frozenset[str]) -> list[str]:
-    """Return those of `wanted`, divided by spaces, that are not in `own`."""
+    """Return the scopes of `wanted`, separated by spaces, that are not in `own`."""
     return [scope for scope in wanted.split() if scope not in own]
 
 
 def unknown_scopes(scopes: Iterable[str]) -> list[str]:
-    """Return those of `scopes` that do not exist, in their order."""
+    """Return the scopes that do not exist, in their order."""
     return [scope for scope in scopes if scope not in SCOPES]
 
 
@@ -57,5 +58,5 @@ def from_oauth(scope: str) -> frozenset[str]:
 
 
 def to_oauth(scopes: Iterable[str]) -> list[str]:
-    """Return `scopes` as OAuth spells them."""
+    """Return scopes in OAuth's form: `events:write` is `events.write`."""
     return [scope.replace(":", ".", 1) for scope in scopes]

@@ -1,4 +1,4 @@
-"""Every write to tenants, members and credentials."""
+"""Create and change workspaces, users, members, API keys and OAuth applications."""
 
 import secrets
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ _VISIBLE_CHARACTERS = 8
 
 @dataclass(frozen=True)
 class IssuedKey:
-    """An API key and its secret, which cannot be had again."""
+    """An API key and its secret, which is not stored."""
 
     api_key: ApiKey
     secret: str
@@ -44,7 +44,7 @@ class IssuedKey:
 
 @dataclass(frozen=True)
 class CreatedApplication:
-    """An OAuth client and its secret, which cannot be had again."""
+    """An OAuth client and its secret, which is not stored."""
 
     application: Application
     client_secret: str
@@ -60,7 +60,7 @@ def create_workspace(name: str, *, owner: User | None = None, identity_field: st
 
 
 def set_allowed_origins(workspace: Workspace, origins: Iterable[object]) -> Workspace:
-    """Say which sites' pages may send events from a browser. Raises InvalidOrigins."""
+    """Set the origins whose pages may send events. Raises InvalidOrigins."""
     try:
         allowed = parse_origins(origins)
     except InvalidOrigin as error:
@@ -75,7 +75,7 @@ def set_allowed_origins(workspace: Workspace, origins: Iterable[object]) -> Work
 def create_user(
     *, username: str, email: str = "", password: str | None = None, staff: bool = False
 ) -> tuple[User, str]:
-    """Create a user and return it with its password, made up where none is given. Raises InvalidEmail."""
+    """Create a user and return it with its password, generated if not given. Raises InvalidEmail."""
     password = password or secrets.token_urlsafe(12)
     user = User(
         username=username,
@@ -89,7 +89,7 @@ def create_user(
 
 
 def checked_email(text: str) -> str:
-    """Return an address in the form that users are known by. Raises InvalidEmail."""
+    """Return the canonical form of a user's e-mail address. Raises InvalidEmail."""
     email = canonical_email(text)
     if email is None:
         raise InvalidEmail
@@ -109,23 +109,23 @@ def add_member(workspace: Workspace, user: User, *, role: str = Role.VIEWER) -> 
 
 @transaction.atomic
 def remove_member(workspace: Workspace, user: User) -> None:
-    """End a membership; the user's sessions and tokens stop opening the workspace at once. Raises LastOwner."""
+    """End a membership, and at once the user's access to the workspace. Raises LastOwner."""
     _check_owner_remains(workspace, user)
     Membership.objects.filter(workspace=workspace, user=user).delete()
 
 
 def is_only_owner(user: User | None) -> bool:
-    """Tell whether some workspace would have no owner without a user."""
+    """Tell whether the user is the only owner of some workspace."""
     if user is None:
         return False
     owners = Membership.objects.filter(role=Role.OWNER)
-    others = owners.filter(workspace=OuterRef("workspace")).exclude(user=user)
-    return owners.filter(~Exists(others), user=user).exists()
+    other_owners = owners.filter(workspace=OuterRef("workspace")).exclude(user=user)
+    return owners.filter(~Exists(other_owners), user=user).exists()
 
 
 def _check_owner_remains(workspace: Workspace, user: User) -> None:
     """Raise LastOwner if a user is the workspace's only owner."""
-    # Two owners who leave at once would each find the other.
+    # Of two owners who leave at the same time, each would still see the other.
     Workspace.objects.select_for_update().get(pk=workspace.pk)
     owners = Membership.objects.filter(workspace=workspace, role=Role.OWNER)
     if set(owners.values_list("user_id", flat=True)) == {user.pk}:
@@ -133,13 +133,13 @@ def _check_owner_remains(workspace: Workspace, user: User) -> None:
 
 
 def purge_expired_tokens() -> int:
-    """Delete the families of JWTs of which none can be good any more. Returns how many."""
+    """Delete expired token families; return how many."""
     deleted, _ = TokenFamily.objects.filter(expires_at__lt=clock.now()).delete()
     return deleted
 
 
 def purge_ended_sign_ins() -> None:
-    """Delete sessions of browsers, and grants and tokens of OAuth clients, that can be good for nothing any more."""
+    """Delete expired browser sessions, OAuth grants and OAuth tokens."""
     SessionStore.clear_expired()
     clear_expired()
 
@@ -179,7 +179,8 @@ def revoke_api_key(
 ) -> ApiKey:
     """Revoke a key at once; revoking it again changes nothing.
 
-    `within`: the scopes of who revokes it. Raises ApiKeyNotFound, AccessDenied for a key that may do more.
+    `within`: the scopes of the user who revokes it. Raises ApiKeyNotFound, or AccessDenied for a key with
+    more.
     """
     keys = ApiKey.objects.filter(workspace=workspace, id__in=[key_id] if key_id else [])
     api_key = keys.select_for_update().first()

@@ -1,4 +1,4 @@
-"""What the workers do for access."""
+"""Celery tasks: delete expired tokens and sessions."""
 
 from celery import shared_task
 
@@ -7,12 +7,12 @@ from workspaces import services
 
 @shared_task
 def forget_tokens() -> str:
-    """Drop what is kept of JWTs whose time is over."""
+    """Delete expired token families."""
     return "done" if services.purge_expired_tokens() else "nothing"
 
 
 @shared_task
 def purge_ended_sign_ins() -> str:
-    """Drop sessions of browsers, and grants and tokens of OAuth clients, whose time is over."""
+    """Delete expired browser sessions, OAuth grants and OAuth tokens."""
     services.purge_ended_sign_ins()
     return "done"

@@ -1,4 +1,4 @@
-"""What every row of a workspace has in common."""
+"""The base of models whose rows belong to a workspace."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from config import ids
 
 
 class TenantModel(models.Model):
-    """A row that belongs to one workspace and goes with it."""
+    """A row of a workspace, deleted with it."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     # No index of its own: every table has one that begins with the workspace.

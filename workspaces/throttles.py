@@ -1,4 +1,4 @@
-"""Rate limits per credential: off unless the credential says otherwise, and never a reason for a failure."""
+"""Rate limits per credential; a broken storage never fails a request."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ _PAUSE_AFTER_FAILURE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ThrottleState:
-    """A credential's budget after this request; `reset` is in seconds since the epoch."""
+    """A credential's remaining budget; `reset` is in seconds since 1970."""
 
     limit: int
     remaining: int
@@ -35,7 +35,7 @@ class ThrottleState:
 
 
 def hit(identity: str, rate_limit: str, vendor_rate: str) -> ThrottleState | None:
-    """Count a request of `identity` and return what is left; None where no limit holds.
+    """Count a request of `identity` and return the remaining budget; None without a limit.
 
     `wait_seconds` is above zero when the request is one too many.
     """
@@ -50,7 +50,7 @@ def hit(identity: str, rate_limit: str, vendor_rate: str) -> ThrottleState | Non
 
 
 def is_used_up(identity: str, rate: str) -> int:
-    """Return for how many seconds `identity` has nothing left; 0: it has something. Nothing is counted."""
+    """Return the seconds until `identity` has budget again, 0 if it has some; nothing is counted."""
     try:
         return _wait(_item(rate), identity)
     except StorageError as error:
@@ -59,12 +59,12 @@ def is_used_up(identity: str, rate: str) -> int:
 
 
 def throttled(wait_seconds: int) -> Throttled:
-    """Return the refusal of a request that was one too many."""
+    """Return the error for a request beyond the limit."""
     return Throttled(wait=wait_seconds)
 
 
 class _Circuit:
-    """Keeps a broken storage from costing every request its time-out."""
+    """A circuit breaker: a broken storage costs only some requests its time-out."""
 
     def __init__(self) -> None:
         self._open_until = 0.0
@@ -81,7 +81,7 @@ class _Circuit:
 
 
 class _Memory(MemoryStorage):
-    """Counts of this process; the library would look through all of them after every request."""
+    """In-memory counts that expire by themselves: the library scans all of them after each request."""
 
     def _MemoryStorage__schedule_expiry(self) -> None:  # noqa: N802  # the library's private name
         if not self.timer.is_alive():
@@ -109,7 +109,7 @@ def _wait(item: RateLimitItem, identity: str) -> int:
 
 
 def _budget(item: RateLimitItem) -> tuple[MovingWindowRateLimiter, RateLimitItem, int]:
-    """Return what counts, this process's share of the limit, and among how many it is shared."""
+    """Return the limiter, this process's share of the limit, and the number of processes that share it."""
     with _building:
         limiter = _limiter()
     shares = _shares(limiter)
@@ -148,7 +148,7 @@ def _limiter() -> MovingWindowRateLimiter:
 
 
 def _shares(limiter: MovingWindowRateLimiter) -> int:
-    """Without a shared storage, each web process keeps its share of the limit."""
+    """Return among how many web processes a limit is divided: without shared storage each has its share."""
     if not isinstance(limiter.storage, MemoryStorage):
         return 1
     return max(int(getattr(settings, "RATE_LIMIT_PROCESSES", 1)), 1)
@@ -167,7 +167,7 @@ def _share(item: RateLimitItem, shares: int) -> RateLimitItem:
 
 
 def reset_limits() -> None:
-    """Forget the storage and its counts: for tests, and when the setting changes."""
+    """Reset the storage and its counts: for tests, and when the setting changes."""
     _limiter.cache_clear()
     _circuit.close()
 

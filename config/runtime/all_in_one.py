@@ -1,6 +1,6 @@
-"""Headrace on one machine: what `manage.py run` does.
+"""`manage.py run`: all programs of Headrace on one machine, under a supervisor.
 
-The site itself is not loaded here, nor any library: on a busy machine its programs are to load it at once.
+Neither Django nor any library is loaded here, so that the programs can start at once on a busy machine.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from config.runtime.supervisor import Program, Supervisor
 from config.runtime.web_threads import THREADS_PER_CONNECTION
 
 STOP_SECONDS = 4.8
-# On a busy machine an answer takes its time; to ask again meanwhile would make it busier.
+# On a busy machine an answer takes long, and further requests would make it busier.
 ANSWER_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
-# For which workers leave a busy machine to the web process; it may never be ready while a broker is away.
+# Workers wait this long for the web process to be ready; without a broker it never is.
 PATIENCE_SECONDS = 20.0
-# After its grace a worker still notes what was answered at the last moment.
+# After its grace a worker still records the last deliveries.
 RECORDING_SECONDS = 2.0
-# It fits whoever tries Headrace as root in a container; production has its own process manager.
+# Silences a warning for those who try Headrace as root in a container.
 AS_ROOT = "-Wignore:You're running the worker with superuser privileges"
 
 
@@ -49,17 +49,17 @@ def main(arguments: Sequence[str]) -> None:
                 f"Headrace runs from {headrace_home()} already; another one needs its own HEADRACE_HOME and PORT."
             )
         port = _claim_port(options.host, options.port)
-        # From here to the end, so that the server outlives the pauses between its other users.
+        # Held to the end, so that the server does not stop between its other users.
         user = None if env("DATABASE_URL") else locks.join(database)
     except OSError as error:
         sys.exit(home_problem(error))
     _write("Preparing the database ...\n")
     address = f"http://localhost:{options.port}"
     announce_url(_public_url(options))
-    news = StatusReporter()
+    status = StatusReporter()
     wait = SlowStepNotice(f"http://127.0.0.1:{options.port}")
-    announcement = Announcement(address, news, wait)
-    supervisor = Supervisor(_programs(options, news, wait), _write)
+    announcement = Announcement(address, status, wait)
+    supervisor = Supervisor(_programs(options, status, wait), _write)
     supervisor.run(lambda: announcement.make_once(_write))
     _write("Stopping ...\n")
     announce_url(None)
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
         locks.wait_until_stopped(database, STOP_SECONDS / 2)
     _write("Stopped.\n")
     del home, port
-    # Nothing is left to do; taking the interpreter down by the book can take a second on a busy machine.
+    # Regular interpreter shutdown can take a second on a busy machine.
     os._exit(int(supervisor.has_failed))
 
 
@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 class StatusReporter:
-    """What `prepare` told when it had done its work, as one line of JSON."""
+    """The report of `prepare`: a line of JSON with the demo workspace."""
 
     def __init__(self) -> None:
         self.is_there = False
@@ -92,19 +92,19 @@ class StatusReporter:
         self.workers: list[Program] = []
 
     def hear(self, line: str) -> bool:
-        """Take the line if it is the one."""
+        """Read the line if it is the report; return whether it was."""
         if not line.startswith('{"prepared":'):
             return False
-        told = json.loads(line)["prepared"]
-        self.demo = told["demo"]
+        report = json.loads(line)["prepared"]
+        self.demo = report["demo"]
         for worker in self.workers:
-            worker.stop_seconds = told["deliveryGraceSeconds"] + RECORDING_SECONDS
+            worker.stop_seconds = report["deliveryGraceSeconds"] + RECORDING_SECONDS
         self.is_there = True
         return True
 
 
 class SlowStepNotice:
-    """Waits in a thread of its own until an address is ready: one question at a time, ever more seldom."""
+    """Polls in a thread until an address is ready, one request at a time with growing pauses."""
 
     def __init__(self, address: str) -> None:
         self.begun_at: float | None = None
@@ -112,12 +112,12 @@ class SlowStepNotice:
         self._address = address
 
     def begin(self) -> None:
-        """Begin to ask."""
+        """Start polling."""
         self.begun_at = time.monotonic()
         threading.Thread(target=self._run, name="wait", daemon=True).start()
 
     def is_long(self) -> bool:
-        """Tell whether what comes after it may begin: it is over, or seems to have no end."""
+        """Tell whether later programs may start: the wait is over, or takes too long."""
         if self.begun_at is None:
             return False
         return self.is_over.is_set() or time.monotonic() - self.begun_at > PATIENCE_SECONDS
@@ -131,17 +131,17 @@ class SlowStepNotice:
 
 
 class Announcement:
-    """What the user is told once the installation is ready."""
+    """The message shown once the installation is ready."""
 
-    def __init__(self, address: str, news: StatusReporter, wait: SlowStepNotice) -> None:
+    def __init__(self, address: str, status: StatusReporter, wait: SlowStepNotice) -> None:
         self.address = address
-        self.news = news
+        self.status = status
         self.wait = wait
         self.is_made = False
 
     def make_once(self, write: Any) -> None:
-        """Write it when the time has come."""
-        if self.news.is_there and self.wait.begun_at is None:
+        """Write the message once it is time."""
+        if self.status.is_there and self.wait.begun_at is None:
             self.wait.begin()
         if not self.is_made and self.wait.is_over.is_set():
             self.is_made = True
@@ -152,7 +152,7 @@ class Announcement:
         lines = ["", f"Headrace runs at {self.address}   (Ctrl-C stops it)", ""]
         pages = {"Admin": "/admin/", "API": "/docs"}
         lines += [f"  {name:<14}{self.address}{path}" for name, path in pages.items()]
-        if (demo := self.news.demo) is not None:
+        if (demo := self.status.demo) is not None:
             lines += self._credentials(demo) + self._requests(demo)
         return "\n".join([*lines, "", ""])
 
@@ -189,7 +189,7 @@ class Announcement:
         ]
 
 
-def _programs(options: argparse.Namespace, news: StatusReporter, wait: SlowStepNotice) -> list[Program]:
+def _programs(options: argparse.Namespace, status: StatusReporter, wait: SlowStepNotice) -> list[Program]:
     web = [
         *(sys.executable, "-m", "config.runtime.granian", "--wait"),
         f"--host={options.host}",
@@ -197,27 +197,27 @@ def _programs(options: argparse.Namespace, news: StatusReporter, wait: SlowStepN
         f"--workers={options.web_workers}",
         "--workers-kill-timeout=2",
     ]
-    # Workers need not know one another: rows and locks do that.
+    # Workers coordinate by rows and locks, not by messages.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    # As many workers as processes are wanted, so that each is restarted alone, whatever the broker.
+    # One worker per process, so that each restarts alone, whatever the broker.
     worker = [*_celery("config"), "worker", "--loglevel=WARNING", "--pool=solo", *alone]
     links = {"PUBLIC_URL": _public_url(options)}
-    # Their server starts while the site is being loaded.
+    # The database server starts while the site is being loaded.
     database = [sys.executable, "-m", "config.runtime.postgres.start"]
     prepare = Program(
         "prepare",
         [sys.executable, str(BASE_DIR / "manage.py"), "prepare"],
         links,
         is_once=True,
-        hear=news.hear,
+        hear=status.hear,
     )
     later = functools.partial(Program, after=prepare, may_start=wait.is_long)
-    news.workers = [later("worker", worker, links) for _ in range(options.worker_processes)]
+    status.workers = [later("worker", worker, links) for _ in range(options.worker_processes)]
     return [
         *([] if env("DATABASE_URL") else [Program("database", database, is_once=True)]),
         prepare,
         Program("web", web, {**_web_environment(options), **links}, after=prepare, waits_at_stdin=True),
-        *news.workers,
+        *status.workers,
         later("beat", [*_celery("config.runtime.beat"), "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
 
@@ -227,7 +227,7 @@ def _celery(app: str) -> list[str]:
 
 
 def _python() -> str:
-    """Return what to call the interpreter that the commands of this installation need, seen from their folder."""
+    """Return the interpreter's path, relative to the code if it is below it."""
     path = Path(sys.executable)
     return str(path.relative_to(BASE_DIR) if path.is_relative_to(BASE_DIR) else path)
 
@@ -245,10 +245,10 @@ def _web_environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _claim_port(host: str, port: int) -> socket.socket | None:
-    """Make sure of the port for as long as the result is kept; it is bound to seconds later only."""
+    """Reserve the port as long as the result is kept: the server binds it seconds later."""
     claim = None
     if sys.platform == "linux":
-        # A name that lives as long as its socket, and is known where the port is.
+        # An abstract socket: it lives as long as its process, in the same network namespace as the port.
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0headrace {host}:{port}")
@@ -268,7 +268,7 @@ def _require_free_port(host: str, port: int) -> None:
 
 
 def _is_ready(address: str) -> bool:
-    """Tell whether requests are taken; a broker that is away only delays what follows from them."""
+    """Tell whether requests are accepted; without a broker only their effects are delayed."""
     try:
         urllib.request.urlopen(f"{address}/readyz", timeout=ANSWER_SECONDS).close()  # noqa: S310  # our own address
     except urllib.error.HTTPError as error:
@@ -288,7 +288,7 @@ def _misses_the_broker_only(body: bytes) -> bool:
 
 
 def _write(text: str) -> None:
-    # A closed terminal must not keep us from stopping the rest.
+    # A closed terminal must not prevent stopping the programs.
     with contextlib.suppress(OSError):
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""Celery's beat, for `celery -A config.runtime.beat beat`: publishes a task when there is something to do, and else sleeps.
+"""Celery beat: publishes tasks when they are due, and sleeps otherwise (`celery -A config.runtime.beat beat`).
 
-It knows tasks by their names only, so the site need not be loaded.
+It knows tasks by name only, so the site is not loaded.
 """
 
 import contextlib
@@ -47,50 +47,50 @@ logger = logging.getLogger(__name__)
 
 @setup_logging.connect(dispatch_uid="config.runtime.beat.configure_logging")
 def configure_logging(**_: Any) -> None:
-    """Log as the other processes do: nobody sets Django up here."""
+    """Configure logging as in other processes: Django is not set up here."""
     logging.config.dictConfig(settings.LOGGING)
 
 
 FIRST_PAUSE = timedelta(seconds=0.1)
 LONGEST_PAUSE = timedelta(seconds=1)
-"""Between two messages for what stays due: each pause is twice the one before."""
+"""Longest pause between messages for an entry that stays due; pauses double."""
 SLACK = timedelta(seconds=0.5)
-"""What is to be looked at so soon is looked at together."""
+"""Checks due within this time are made together."""
 FIRST_CHORE = timedelta(minutes=1)
-"""When what is done regularly is done after a start, if not sooner."""
+"""Latest first run of regular tasks after a start."""
 BROKEN_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Job:
-    """One entry of `settings.SCHEDULE`, and when to look at it."""
+    """An entry of `settings.SCHEDULE`, and when to check it."""
 
     entry: beat.ScheduleEntry
     next_due: Callable[[], str] | None
-    """Returns the SQL of a scalar: when there is something to do, past or to come; NULL: nothing. None: always."""
+    """Makes SQL for the time, past or future, at which there is work; NULL: no work. None: always due."""
     every: timedelta
     is_chore: bool
-    """Whether a look in `every` is enough; what is not a chore is done when it is due."""
+    """Whether a check per `every` is enough; other entries are published when due."""
     look_at: datetime
     is_due: bool = False
     due_at: datetime | None = None
     pause: timedelta = FIRST_PAUSE
     rests_until: datetime | None = None
-    told: list[datetime] = field(default_factory=list)
-    """Moments to come: whoever told of one tells of no later one until then."""
+    notified: list[datetime] = field(default_factory=list)
+    """Due times to come that processes notified; they send no later ones until then."""
 
     def request_check(self, now: datetime) -> bool:
-        """Tell whether its time has come; where it may as well be a little early, many are looked at together."""
+        """Tell whether it is time to check; slightly early where that joins several checks."""
         is_time = self.look_at <= (now if self.is_due or not self.next_due else now + SLACK)
-        # It was put no further ahead than that, so the clock has been set back.
+        # No check is planned further ahead: the clock was set back.
         return is_time or self.look_at > now + self.every
 
     def take(self, due_at: datetime | None, now: datetime) -> bool:
-        """Hear when there is something to do; plan the next look, and tell whether that is now."""
+        """Take the due time that was read, plan the next check, and tell whether the task is due."""
         self.is_due = due_at is not None and due_at <= now
-        self.told = [one for one in self.told if one > now]
+        self.notified = [time for time in self.notified if time > now]
         if not self.is_due:
-            self.look_at = min([now + self.every, *self.told, *([due_at] if due_at else [])])
+            self.look_at = min([now + self.every, *self.notified, *([due_at] if due_at else [])])
         elif self.is_chore:
             self.look_at = self.rests_until = now + self.every
         else:
@@ -100,24 +100,24 @@ class Job:
         return self.is_due
 
     def hear(self, due_at: datetime) -> None:
-        """TimedProbe when somebody says that something falls due."""
-        self.told.append(due_at)
+        """Plan a check at a due time that was notified."""
+        self.notified.append(due_at)
         self.look_at = min(self.look_at, max(due_at, self.rests_until or due_at))
 
 
 class Scheduler(beat.Scheduler):
-    """Asks the database what is due next, sleeps until then or until something earlier comes, and publishes."""
+    """Sleeps until the next due time in the database, or an earlier notification, and publishes."""
 
     def setup_schedule(self) -> None:
-        """Read `settings.SCHEDULE`; Celery's own setting for it is not used."""
-        # Short statements: one that is not answered soon never will be.
+        """Read `settings.SCHEDULE`, in place of Celery's own setting."""
+        # The short time limits: its statements are quick.
         use_in_process("effects")
         now = clock.now()
         self.jobs = {name: self._job(name, options, now) for name, options in settings.SCHEDULE.items()}
         self._listening: psycopg.Connection[Any] | None = None
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Publish what is due, then sleep until something is. Returns how long to wait before the next call."""
+        """Publish what is due, then sleep. Returns the seconds before the next call."""
         try:
             BEAT_TICK.set(time.time())
             self._listen()
@@ -131,7 +131,7 @@ class Scheduler(beat.Scheduler):
         return 0
 
     def close(self) -> None:
-        """Let the database and the broker go; a signal's handler calls it, which has to come to its end."""
+        """Close the connections to database and broker; called by a signal handler, it must not raise."""
         with contextlib.suppress(Exception):
             connection.close()
         super().close()
@@ -144,9 +144,9 @@ class Scheduler(beat.Scheduler):
             task=options["task"],
             schedule=schedule(every),
             options={
-                # What waits for a worker for longer than this has been published again.
+                # Older messages are obsolete: the task was published again.
                 "expires": max(every.total_seconds(), LOOK_SECONDS),
-                # Beat has one producer for ever, whose lost connection is made anew by another try only.
+                # Only a retry reconnects beat's single producer.
                 "retry": True,
                 "retry_policy": {"max_retries": 1, "interval_start": 0},
             },
@@ -161,7 +161,7 @@ class Scheduler(beat.Scheduler):
         )
 
     def _due(self) -> Sequence[Job]:
-        """TimedProbe at what may be due, in one statement, and return what is."""
+        """Read the due times in one statement, and return the jobs that are due."""
         now = clock.now()
         jobs = [job for job in self.jobs.values() if job.request_check(now) and job.next_due]
         due = [job for job, at in zip(jobs, _moments(jobs), strict=True) if job.take(at, clock.now())]
@@ -172,7 +172,7 @@ class Scheduler(beat.Scheduler):
         ]
 
     def _listen(self) -> None:
-        """Have announcements come in; what was announced while nobody listened is looked for."""
+        """Listen for notifications; check everything, for some may have been missed."""
         connection.ensure_connection()
         if connection.connection is not self._listening:
             self._listening = connection.connection
@@ -182,7 +182,7 @@ class Scheduler(beat.Scheduler):
                     job.hear(clock.now())
 
     def _sleep(self, until: datetime) -> None:
-        """Wait until a moment, or until something earlier is announced."""
+        """Wait until a time, or an earlier notification."""
         while (seconds := (until - clock.now()).total_seconds()) > 0:
             announced = self._announced(min(seconds, LOOK_SECONDS))
             for name, due_at in announced:
@@ -193,22 +193,22 @@ class Scheduler(beat.Scheduler):
             until = min(job.look_at for job in self.jobs.values())
 
     def _announced(self, seconds: float) -> list[tuple[str, datetime]]:
-        """Return what is announced, and where that is nothing, wait for it for so long."""
+        """Return the notifications, waiting that many seconds if there are none."""
         line = connection.connection
-        # What came with the answer to a statement is there already.
+        # Notifications may have arrived with a statement's answer.
         if (
             not (notes := list(line.notifies(timeout=0)))
             and select.select([line.fileno()], [], [], seconds)[0]
         ):
             notes = list(line.notifies(timeout=0))
         words = [note.payload.split(" ", 1) for note in notes]
-        return [(name, datetime.fromisoformat(moment)) for name, moment in words]
+        return [(name, datetime.fromisoformat(due_at)) for name, due_at in words]
 
 
 def _moments(jobs: Sequence[Job]) -> Sequence[datetime | None]:
     if not jobs:
         return []
-    # Not by Django's cursor, which warns that the site is not loaded.
+    # Django's cursor would warn that apps are not loaded.
     statement = "SELECT " + ", ".join(f"({job.next_due()})" for job in jobs if job.next_due)
     row: Sequence[datetime | None] = connection.connection.execute(statement).fetchone()
     return row

@@ -28,18 +28,17 @@ warnings.filterwarnings("ignore", message=r"list_queues\(\) now returns", catego
 
 SET_UP_LOCK = 0x68656164  # any number that nothing else uses
 READ_SECONDS = 5.0
-"""After which a consumer reads in any case: for what a killed worker had taken, and a notification that was lost."""
+"""Longest time between reads, for messages of killed workers and lost notifications."""
 IDLE_SECONDS = 5.0
-"""After which a consumer's thread, in which its tasks run, leaves the database alone until a message comes."""
+"""Idle time after which a consumer closes its thread's database connection until a message comes."""
 CONNECT_SECONDS = 2
-"""How long it may take to reach the database, unless its address says otherwise."""
+"""Time limit for connecting, unless DATABASE_URL has another."""
 FULL_SECONDS = 0.1
-"""After which a consumer that has all it may have at a time looks whether it may have more."""
+"""Pause of a consumer that has as many messages as it may."""
 NOT_FOR_LIBPQ = {"context", "cursor_factory", "prepare_threshold", "autocommit", "row_factory"}
 
 
-# `to_regclass` may answer from a cache that does not know yet what another process just made; a table does
-# not.
+# `to_regclass` may answer from a stale cache; a query of the catalogue does not.
 _TABLES: LiteralString = """
 SELECT count(*) FROM pg_class
 WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pgmq') AND relname = ANY(%s)
@@ -47,8 +46,8 @@ WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pgmq') AND r
 _IS_NOTIFYING: LiteralString = """
 SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = format('pgmq.%%I', %s::text)::regclass AND tgname = 'notify')
 """
-# PGMQ's own trigger keeps silent where it has just told of another message; whoever heard of that one may
-# have read the queue before this one was committed. And it updates a row to know that.
+# PGMQ's own trigger skips notifications shortly after another one, but its receiver may have read the queue
+# before this message was committed. It also updates a row each time.
 _NOTIFY: LiteralString = """
 CREATE OR REPLACE FUNCTION pgmq.headrace_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -59,9 +58,9 @@ END $$
 
 
 class Line:
-    """A transport's one connection: its statements, each a transaction of its own, and what it is notified of.
+    """A transport's single connection, in autocommit, with its notifications.
 
-    It is a pool for PGMQ's client. One that was lost is made anew at the next use.
+    PGMQ's client takes it for a pool. A lost connection is reopened at the next use.
     """
 
     def __init__(self) -> None:
@@ -73,15 +72,15 @@ class Line:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """Lend the connection."""
+        """Yield the connection, as a pool does."""
         with self._lock:
             yield self._connected()
         if self._wake_up is not None and threading.get_ident() != self._waiter:
-            # What the server told between may be read already, and is not to be waited for.
+            # Notifications may have been read along with answers: waiting for the socket would miss them.
             _write(self._wake_up[1])
 
     def listen(self, channel: str) -> None:
-        """Have `wait` heed this channel's notifications, and signals."""
+        """Let `wait` end at notifications of this channel, and at signals."""
         with self._lock:
             self._connected().execute(_listen_to(channel))
             self._channels.add(channel)
@@ -92,19 +91,19 @@ class Line:
                     signal.set_wakeup_fd(self._wake_up[1], warn_on_full_buffer=False)
 
     def take_notes(self) -> bool:
-        """Tell whether there was a notification since the last call, or may have been: the connection was lost."""
+        """Tell whether a notification came since the last call, or may have, as the connection was lost."""
         try:
             with self._lock:
                 connection = self._connected()
-                # What has been read from the socket already, and what psycopg kept meanwhile or finds there.
-                is_told = connection.pgconn.notifies() is not None
-                return bool(list(connection.notifies(timeout=0))) or is_told
+                # Notifications already read from the socket, and those that psycopg kept or finds there.
+                is_notified = connection.pgconn.notifies() is not None
+                return bool(list(connection.notifies(timeout=0))) or is_notified
         except psycopg.Error:
             self._drop()
             return True
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a notification, or until time is up. Returns false if it was a signal that came."""
+        """Wait for a notification or the end of time; return false if a signal came."""
         line, pipe = self._connected().fileno(), self._wake_up[0] if self._wake_up is not None else None
         descriptors = [line] if pipe is None else [line, pipe]
         ready = select.select(descriptors, [], [], max(seconds, 0))[0]
@@ -114,7 +113,7 @@ class Line:
         return False
 
     def close(self) -> None:
-        """Let everything go."""
+        """Close the connection and the pipe."""
         with self._lock:
             self._drop()
             self._channels.clear()
@@ -127,7 +126,7 @@ class Line:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is not None:
-            # It costs nothing to see that the server has hung up.
+            # Notice cheaply that the server closed the connection.
             with contextlib.suppress(psycopg.Error):
                 self._connection.pgconn.consume_input()
             if self._connection.closed:
@@ -150,28 +149,28 @@ def _listen_to(channel: str) -> sql.Composed:
 
 
 def _write(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # full: then it wakes all the same
+    with contextlib.suppress(OSError):  # a full pipe wakes the reader, too
         os.write(descriptor, b"\0")
 
 
 class Channel(kombu_pgmq.Channel):
-    """A channel that sets a queue up once for all processes, and of which only consumers listen."""
+    """A channel that sets a queue up once for all processes; only consumers listen."""
 
     def _new_queue(self, queue: str, **_: Any) -> None:
         with self.pgmq.pool.connection() as connection:  # type: ignore[union-attr]  # the transport gives it one
             set_up(connection, self._queue_name(queue))
 
     def _maybe_enable_notify(self, queue: str, queue_name: str | None = None) -> None:
-        # What the parent does here each process would do anew: it rebuilds the queue's trigger under an
-        # exclusive lock, and two of them fail on each other.
+        # The base class rebuilds the queue's trigger under an exclusive lock, in each process: two of them
+        # can deadlock.
         self._new_queue(queue)
         self.connection.line.listen(f"pgmq.q_{self._queue_name(queue)}.INSERT")  # type: ignore[attr-defined]  # ours
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Acknowledge; where the database is away just then, count the message as done all the same.
+        """Acknowledge a message; where the database is away, count it as done all the same.
 
-        It comes again after its visibility. A consumer that may have one at a time would else never have
-        another.
+        It is delivered again after its visibility time-out. Otherwise a consumer with a prefetch of 1 would
+        never get another message.
         """
         try:
             super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]  # kombu
@@ -180,7 +179,7 @@ class Channel(kombu_pgmq.Channel):
             raise
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Reject, as `basic_ack` acknowledges."""
+        """Reject a message, with the same tolerance as `basic_ack`."""
         try:
             super().basic_reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]  # kombu
         except psycopg.Error:
@@ -193,7 +192,7 @@ class Channel(kombu_pgmq.Channel):
 
 
 class Transport(kombu_pgmq.Transport):
-    """PGMQ in Django's database. A consumer reads when it is notified, and seldom otherwise."""
+    """PGMQ in Django's database: consumers read when notified, and every few seconds."""
 
     Channel = Channel
 
@@ -213,7 +212,7 @@ class Transport(kombu_pgmq.Transport):
         )
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]  # its bases disagree
-        """Deliver messages. Raises TimeoutError when time is up, and after a signal, which the caller is to heed."""
+        """Deliver messages. Raises TimeoutError when time is up, and after a signal."""
         deadline = time.monotonic() + (timeout or READ_SECONDS)
         while True:
             if (self.line.take_notes() or time.monotonic() >= self._next_read) and self._read():
@@ -223,7 +222,7 @@ class Transport(kombu_pgmq.Transport):
                 raise TimeoutError
 
     def _read(self) -> bool:
-        """Deliver what is there, if anything, and plan when to look again without a notification."""
+        """Deliver waiting messages, and set the time of the next read without a notification."""
         begun_at = time.monotonic()
         try:
             self.cycle.get(self._deliver, timeout=0)  # type: ignore[union-attr]  # it has one
@@ -232,12 +231,12 @@ class Transport(kombu_pgmq.Transport):
                 connections.close_all()
             self._next_read = begun_at + (READ_SECONDS if self.read_at >= begun_at else FULL_SECONDS)
             return False
-        # By now a worker of one process has done what was delivered.
+        # A solo worker has finished the delivered tasks by now.
         self._next_read = self._busy_at = time.monotonic()
         return True
 
     def verify_connection(self, connection: Any) -> bool:
-        """Return true: a line that was lost is made anew at its next use. Kombu asks before every wait."""
+        """Return true: a lost connection is reopened at its next use. Kombu asks before every wait."""
         return True
 
     def close_connection(self, connection: Any) -> None:
@@ -246,18 +245,17 @@ class Transport(kombu_pgmq.Transport):
 
 
 def django_conninfo() -> str:
-    """Return where Django's database is, for libpq; this starts the embedded server."""
+    """Return libpq's connection string of Django's database; starts the embedded server."""
     parameters = connections["default"].get_connection_params()
     usable = {name: value for name, value in parameters.items() if name not in NOT_FOR_LIBPQ}
-    # A message is a wake-up for a row that is safe already: its own commit need not wait for the disk.
-    # Nothing that is asked takes long.
+    # Messages only announce rows that are committed: their own commit need not wait for the disk.
     options = f"{usable['options']} {_timeouts().options} -c synchronous_commit=off"
     connect_timeout = settings.DATABASES["default"]["OPTIONS"].get("connect_timeout", CONNECT_SECONDS)
     return make_conninfo(**{**usable, "connect_timeout": connect_timeout, "options": options})
 
 
 def connect() -> BoundedConnection:
-    """Return a connection to Django's database that is nobody else's."""
+    """Return a new connection to Django's database."""
     line = BoundedConnection.connect(django_conninfo(), autocommit=True)
     line.silence_seconds = _timeouts().silence_seconds
     return line
@@ -269,20 +267,19 @@ def _timeouts() -> Timeouts:
 
 
 def is_in_database() -> bool:
-    """Tell whether the broker is the one that is embedded."""
+    """Tell whether the broker is PGMQ in Django's database."""
     return str(settings.CELERY_BROKER_URL).startswith("pgmq:")
 
 
 def set_up_queue(connection: psycopg.Connection[Any]) -> None:
-    """Make sure of the queue that tasks go through, as the settings have it."""
+    """Create the task queue of the settings if missing."""
     set_up(connection, settings.CELERY_TASK_DEFAULT_QUEUE.translate(kombu_pgmq.CHARS_REPLACE_TABLE))
 
 
 def set_up(connection: psycopg.Connection[Any], queue: str) -> None:
-    """Make sure of PGMQ's schema, of a queue and of its notifications, in a transaction of its own.
+    """Create PGMQ's schema, a queue and its notifications if missing, in a transaction of its own.
 
-    What is there already costs two look-ups and no lock; of many processes that find something missing one
-    makes it.
+    If all exist it takes two look-ups and no lock; otherwise one of the processes creates them.
     """
     with connection.transaction():
         if _is_set_up(connection, queue):
@@ -302,7 +299,7 @@ def set_up(connection: psycopg.Connection[Any], queue: str) -> None:
 
 
 def install(connection: psycopg.Connection[Any]) -> None:
-    """Make sure of PGMQ's schema."""
+    """Create PGMQ's schema if missing."""
     with connection.transaction():
         if _has_tables(connection, "meta"):
             return

@@ -1,4 +1,4 @@
-"""Leave no process behind when the one that started it is killed."""
+"""End child processes when their parent is killed."""
 
 import ctypes
 import os
@@ -6,16 +6,15 @@ import signal
 import sys
 
 _SET_PARENT_DEATH_SIGNAL = 1
-# Loaded here, for between fork and exec nothing may be imported.
+# Loaded now: nothing may be imported between fork and exec.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def exit_with_parent(signal_number: int, parent: int | None = None) -> None:
-    """Have the kernel send this process a signal when its parent is gone, where the kernel can (Linux).
+    """Have the kernel signal this process when its parent ends (Linux).
 
-    `parent` is the process that was to be its parent: if that is gone by now, the signal is sent here. What
-    that one did on the signal is undone, if this is called in time: it would swallow one that comes before
-    this process has become something else.
+    `parent` is the expected parent: if it has ended already, the signal is sent at once. The parent's
+    handlers for the signal are reset, for they would swallow one that comes before exec.
     """
     if parent is not None:
         signal.signal(signal_number, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""The moments at which tasks fall due: beat asks for the next ones in one statement, and sleeps until the earliest.
+"""Notify beat of tasks that fall due before it would check again.
 
-Whoever commits a moment that comes before beat would look again says so. If that word is lost, with a killed
-process or behind a pooler that knows no LISTEN, beat is `LOOK_SECONDS` late and no more.
+Beat reads the next due times in one statement, and sleeps until the earliest. Where a notification is lost,
+with a killed process or behind a pooler without LISTEN, beat is at most `LOOK_SECONDS` late.
 """
 
 from datetime import datetime, timedelta
@@ -13,16 +13,16 @@ from config import clock
 
 CHANNEL = "headrace_schedule"
 LOOK_SECONDS = 5.0
-"""After which beat looks again in any case."""
+"""Longest time between beat's checks."""
 LONGEST_TRANSACTION = timedelta(minutes=1)
-"""A moment further ahead than this is found by a look, however long its transaction takes to commit."""
+"""Later due times need no notification: a check finds them, however long the transaction takes."""
 
-# By schedule, the moment that this process last told of.
-_told: dict[str, datetime] = {}
+# By schedule entry, the due time that this process last sent.
+_notified: dict[str, datetime] = {}
 
 
 def notify_beat(name: str, due_at: datetime) -> None:
-    """Tell beat, after the commit, that something of `settings.SCHEDULE` falls due at a moment."""
+    """Notify beat, after the commit, of the time at which an entry of `settings.SCHEDULE` falls due."""
     if due_at - clock.now() <= LONGEST_TRANSACTION:
         transaction.on_commit(partial(_notify, name, due_at), robust=True)
 
@@ -31,13 +31,13 @@ def _notify(name: str, due_at: datetime) -> None:
     now = clock.now()
     if due_at - now > timedelta(seconds=LOOK_SECONDS):
         return
-    # At a moment that it knows of, beat looks and finds what has been committed by then.
-    if (known := _told.get(name)) is not None and now < known <= due_at:
+    # At a time it knows beat checks, and finds what is committed by then.
+    if (known := _notified.get(name)) is not None and now < known <= due_at:
         return
     with connection.cursor() as cursor:
-        # By itself, for commits that notify wait for one another; and it need not wait for the disk.
+        # In a transaction of its own: commits that notify serialise; no wait for the disk.
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)",
             [CHANNEL, f"{name} {due_at.isoformat()}"],
         )
-    _told[name] = due_at
+    _notified[name] = due_at

@@ -1,4 +1,4 @@
-"""Run a few processes as one: start them, show their output, restart the fallen, stop them all in time."""
+"""Supervise processes: start them, show their output, restart those that fail, stop them all in time."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ STOP_SECONDS = 1.8
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 10.0
 LIVED_WELL_SECONDS = 10.0
-# A terminal and a wrapper may both pass on one and the same Ctrl-C.
+# A terminal and a wrapper may both pass on the same Ctrl-C.
 SAME_SIGNAL_SECONDS = 0.5
 
 
@@ -28,17 +28,17 @@ class Program:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_seconds: float = STOP_SECONDS
-    """How long it may take to stop before it is killed."""
+    """Time to stop before it is killed."""
     is_once: bool = False
-    """It is to end well, once; if it fails, everything ends."""
+    """Runs once; if it fails, everything ends."""
     after: "Program | None" = None
-    """What must have ended well before this one works."""
+    """The program that must have succeeded before this one works."""
     waits_at_stdin: bool = False
-    """Start it all the same, to load meanwhile: its standard input ends when `after` has."""
+    """Start early, to load meanwhile: its standard input ends when `after` has."""
     may_start: Callable[[], bool] = lambda: True
     """Asked before the first start."""
     hear: Callable[[str], bool] = lambda line: False
-    """Told each line; one of which it returns true is not shown."""
+    """Called with each output line; if it returns true the line is not shown."""
     is_done: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -124,7 +124,7 @@ class Supervisor:
             stdin=subprocess.PIPE if has_to_wait else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # its own group: the terminal's Ctrl-C is ours alone, and it falls as one
+            start_new_session=True,  # its own group, without the terminal's Ctrl-C
             preexec_fn=functools.partial(exit_with_parent, signal.SIGTERM, os.getpid()),
         )
         program.started_at = time.monotonic()
@@ -133,7 +133,7 @@ class Supervisor:
             self._selector.register(program.process.stdout, selectors.EVENT_READ, program)
 
     def _reap(self, program: Program) -> None:
-        """Kill what a dead process left of its group, and take its last words."""
+        """Kill the rest of a dead process's group, and show its last output."""
         process, program.process = program.process, None
         if process is None:
             return
@@ -156,7 +156,7 @@ class Supervisor:
         except BlockingIOError:
             return
         if not data:
-            time.sleep(0.01)  # its end, while the process is still dying: the selector would spin
+            time.sleep(0.01)  # at end of file with the process still exiting the selector would spin
         *lines, program.unfinished_line = (program.unfinished_line + data).split(b"\n")
         for line in (line.decode(errors="replace") for line in lines):
             if not program.hear(line):
@@ -178,7 +178,7 @@ class Supervisor:
                 is_told = True
 
     def _still_stopping(self, programs: Sequence[Program], seconds: float) -> list[Program]:
-        """Bury those that have stopped, and those whose time is over; return the others."""
+        """Reap programs that have stopped or whose time is over; return the rest."""
         left = []
         for program in programs:
             has_ended = program.process is None or program.process.poll() is not None

@@ -1,7 +1,7 @@
-"""How many threads a web process has."""
+"""Number of threads of a web process."""
 
 THREADS_PER_CONNECTION = 64
-"""Most of them only wait: for bodies, for a connection, for the group that a request is written in.
+"""Threads per database connection: most only wait, for bodies, a connection or a group commit.
 
-The server makes them as they are needed. So many that a crowd waits for its turn, and is not sent away.
+The server starts them on demand; with so many a burst of requests waits instead of being refused.
 """

@@ -1,4 +1,4 @@
-"""API keys and OAuth tokens as the database has them now, any number of them in one statement."""
+"""Look up and verify API keys and OAuth tokens, many in one statement."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from workspaces.scopes import from_oauth
 
 
 def hash_secret(secret: str) -> bytes:
-    """Return what is stored of a key's secret."""
+    """Return the SHA-256 of a secret, which is stored in its place."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 def key_credentials(hashes: Collection[bytes]) -> dict[bytes, tuple[Credential, datetime | None]]:
-    """Return the credentials of the API keys that open anything now, and when each was last used, by hash."""
+    """Return the credentials of valid API keys by hash, each with the time of its last use."""
     found = {}
     for key_hash, key_id, scopes, rate_limit, expires_at, last_used_at, *workspace in _rows(_KEYS, hashes):
         row = _workspace(workspace)
@@ -40,7 +40,7 @@ def key_credentials(hashes: Collection[bytes]) -> dict[bytes, tuple[Credential, 
 
 
 def oauth_credentials(hashes: Collection[bytes]) -> dict[bytes, Credential]:
-    """Return the credentials of the OAuth tokens that open anything now, by hash."""
+    """Return the credentials of valid OAuth tokens by hash."""
     found = {}
     for row in _rows(_OAUTH_TOKENS, [token_hash.hex() for token_hash in hashes]):
         checksum, scope, resource, expires, user_id, role, application_id, allowed, rate_limit, *workspace = (
@@ -65,9 +65,9 @@ def oauth_credentials(hashes: Collection[bytes]) -> dict[bytes, Credential]:
 
 
 def changed_credentials(credentials: Iterable[Credential], scope: str) -> set[bytes]:
-    """Return the hashes of those keys and tokens that no longer open `scope` of the same workspace as it was.
+    """Return the hashes of keys and tokens that no longer have `scope` in an unchanged workspace.
 
-    For the transaction that writes in their name: what was looked up a moment ago may be revoked by now.
+    For the transaction that writes on their behalf: since they were looked up they may have been revoked.
     """
     wanted = {each.secret_hash: each for each in credentials if each.secret_hash}
     keys = [key for key, each in wanted.items() if each.kind == "api_key"]
@@ -106,7 +106,7 @@ _KEYS = """
     FROM workspaces_apikey k JOIN workspaces_workspace w ON w.id = k.workspace_id
     WHERE k.key_hash = ANY(%s) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > %s)
 """
-# A token that a user authorized dies with the user's membership.
+# A token that a user authorized ends with the user's membership.
 _OAUTH_TOKENS = """
     SELECT t.token_checksum, t.scope, t.resource::text, t.expires, t.user_id, m.role, a.id, a.scopes, a.rate_limit,
         w.id, w.name, w.identity_field, w.allowed_origins, w.created_at
@@ -123,14 +123,14 @@ _LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
 def record_key_use(key_id: UUID, last_used_at: datetime | None, at: datetime) -> None:
-    """Record that a key was used at `at`, at most once a minute, without ever waiting for a lock."""
+    """Record the use of a key, at most once a minute and without waiting for a lock."""
     if last_used_at is not None and at - last_used_at < _LAST_USED_RESOLUTION:
         return
     with connection.cursor() as cursor:
         cursor.execute(_RECORD_KEY_USE, [at, key_id, at - _LAST_USED_RESOLUTION])
 
 
-# Requests with one key all find the minute over at the same moment: who is not first skips the row.
+# Concurrent requests with one key: all but the first skip the locked row.
 _RECORD_KEY_USE = """
     UPDATE workspaces_apikey SET last_used_at = %s
     WHERE id = (

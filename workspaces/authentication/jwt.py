@@ -1,4 +1,4 @@
-"""JWTs: each is bound to one workspace, and to its user as the user is at each request."""
+"""JWTs: issued for one user and workspace, and checked against the membership at each request."""
 
 import logging
 from collections.abc import Iterator
@@ -27,20 +27,20 @@ _ALGORITHM = "HS256"
 _ID_CLAIM = "jti"
 _WORKSPACE_CLAIM = "workspace"
 _FAMILY_CLAIM = "family"
-# Changes with the password, and so ends the tokens of a user who changes it.
+# Depends on the password: changing it ends the user's tokens.
 _PASSWORD_CLAIM = "password_state"  # noqa: S105
 _PASSWORD_STATE_LENGTH = 16
 
 
 class _RotatedKeys(TokenBackend):
-    """Signs with the key of now, and takes what was signed with those before it."""
+    """Sign with the current key; verify with former keys, too."""
 
     def __init__(self, key: str, *former: str) -> None:
         super().__init__(_ALGORITHM, key)
-        self._former = [TokenBackend(_ALGORITHM, one) for one in former]
+        self._former = [TokenBackend(_ALGORITHM, key) for key in former]
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
-        """Return what a token says. Raises TokenBackendError."""
+        """Return a token's claims. Raises TokenBackendError."""
         try:
             return super().decode(token, verify)
         except TokenBackendExpiredToken:
@@ -69,7 +69,7 @@ class WorkspaceRefreshToken(_SignedByUs, RefreshToken):  # type: ignore[misc]  #
 
 @dataclass(frozen=True)
 class Member:
-    """A user in a workspace; `role` is None for a superuser who is no member."""
+    """A user in a workspace; `role` is None for a superuser who is not a member."""
 
     user: User
     workspace: Workspace
@@ -78,7 +78,7 @@ class Member:
 
 @dataclass(frozen=True)
 class TokenPair:
-    """What signing in gives."""
+    """An access token and its refresh token."""
 
     access: str
     refresh: str
@@ -97,10 +97,9 @@ def issue_tokens(user: User, workspace_id: str | None = None) -> TokenPair:
 
 
 def refresh_tokens(refresh_token: str) -> TokenPair:
-    """Return new tokens for a refresh token, which is good once. Raises InvalidToken.
+    """Return new tokens for a refresh token, which is valid once. Raises InvalidToken.
 
-    Whoever shows one that was used already, or whoever used it, may have stolen it: nothing of its family is good
-    from then on.
+    Reuse means that it was stolen, so all tokens of its family are revoked.
     """
     token = decode(WorkspaceRefreshToken, refresh_token)
     member = member_of(token) if token is not None else None
@@ -108,7 +107,7 @@ def refresh_tokens(refresh_token: str) -> TokenPair:
         raise InvalidToken
     refresh = _refresh_token(member.user, member.workspace)
     family = TokenFamily.objects.filter(pk=token[_FAMILY_CLAIM])
-    # Of two at once, one finds it.
+    # Of two concurrent requests one matches the row.
     is_good = family.filter(refresh_id=token[_ID_CLAIM]).update(
         refresh_id=refresh[_ID_CLAIM], expires_at=_expiry(refresh)
     )
@@ -120,7 +119,7 @@ def refresh_tokens(refresh_token: str) -> TokenPair:
 
 
 def revoke_tokens(access_token: str) -> None:
-    """End the family of an access token; one that opens nothing ends nothing."""
+    """End the family of an access token; an invalid token does nothing."""
     token = decode(WorkspaceAccessToken, access_token)
     if token is not None and member_of(token) is not None:
         TokenFamily.objects.filter(pk=token[_FAMILY_CLAIM]).delete()
@@ -146,16 +145,16 @@ _TokenT = TypeVar("_TokenT", bound=Token)
 
 
 def decode(kind: type[_TokenT], text: str) -> _TokenT | None:
-    """Return the verified token that `text` spells, else None."""
+    """Return the verified token, else None."""
     try:
-        # The library's annotation says Token; its code and documentation take the encoded text.
+        # The library's annotation says Token, but its code takes the encoded text.
         return kind(text)  # type: ignore[arg-type]
     except (TokenError, PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 
 def member_of(token: Token) -> Member | None:
-    """Return the member whom a token names, as of now; None if it is a member no longer."""
+    """Return the current member whom a token names; None if membership or password changed."""
     user_id, workspace_id = parse_uuid(token.get("user_id")), parse_uuid(token.get(_WORKSPACE_CLAIM))
     family_id = parse_uuid(token.get(_FAMILY_CLAIM))
     if user_id is None or workspace_id is None or family_id is None:
@@ -163,14 +162,14 @@ def member_of(token: Token) -> Member | None:
     member = _member(user_id, workspace_id, has_family=family_id)
     if member is None or not member.user.is_active:
         return None
-    told = str(token.get(_PASSWORD_CLAIM))
-    if not any(constant_time_compare(told, state) for state in _password_states(member.user)):
+    claimed = str(token.get(_PASSWORD_CLAIM))
+    if not any(constant_time_compare(claimed, state) for state in _password_states(member.user)):
         return None
     return member
 
 
 def _member(user_id: UUID, workspace_id: UUID, *, has_family: UUID | None = None) -> Member | None:
-    """Return who a user is in a workspace, in one statement for a member; None too where the family is gone."""
+    """Return the user's membership, in one statement; None also where the token family has ended."""
     families = {} if has_family is None else {"token_families": has_family}
     membership = (
         Membership.objects.filter(user_id=user_id, workspace_id=workspace_id)
@@ -201,7 +200,7 @@ def _only_workspace(user: User) -> Workspace:
 
 
 def _password_states(user: User) -> Iterator[str]:
-    """Yield what stands for the user's password: under the secret of now, and those before it."""
+    """Yield hashes of the user's password hash, under the current and former secret keys."""
     yield user.get_session_auth_hash()[:_PASSWORD_STATE_LENGTH]
     for former in user.get_session_auth_fallback_hash():
         yield former[:_PASSWORD_STATE_LENGTH]

@@ -1,4 +1,4 @@
-"""Passwords are hashed slowly on purpose: one at a time in a process, and after what else the machine has to do."""
+"""Hash passwords one at a time in a process, at low priority: it is slow by design."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from rest_framework.exceptions import Throttled
 from config.db.connection_slots import release_connection
 
 MOST_WAITING: Final = 4
-"""How many more may wait while one is hashed."""
+"""Most sign-ins that wait while a password is hashed."""
 PATIENCE_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 2
 _NICENESS: Final = 10
@@ -23,18 +23,18 @@ _places = threading.BoundedSemaphore(1 + MOST_WAITING)
 
 
 class OneAtATimeHasher(PBKDF2PasswordHasher):
-    """Django's own hash, but a crowd that signs in takes no more than a part of one core.
+    """Django's PBKDF2 hasher, but many sign-ins take no more than part of one core.
 
-    Whoever finds too many waiting is told to come back: `encode`, and so `verify`, raise Throttled.
+    `encode`, and so `verify`, raise Throttled when too many wait.
     """
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         """Return the encoded hash."""
-        # What waits for a turn, or hashes, keeps no database connection from those who send events.
+        # Waiting and hashing need no database connection.
         release_connection()
         with _one_turn():
             made: Future[str] = Future()
-            # A thread of its own, since none may raise its priority again.
+            # A thread of its own: a thread cannot raise its priority again.
             worker = threading.Thread(
                 target=_encode, args=[made, super().encode, password, salt, iterations], name="hash"
             )
@@ -60,10 +60,10 @@ def _one_turn() -> Iterator[None]:
 
 def _encode(made: "Future[str]", encode: object, *arguments: object) -> None:
     if hasattr(os, "setpriority"):
-        # On Linux a thread has a priority of its own; it may be forbidden to change it.
+        # On Linux threads have their own priority; changing it may be forbidden.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
     try:
         made.set_result(encode(*arguments))  # type: ignore[operator]
-    except Exception as error:  # for who waits
+    except Exception as error:  # raised in the waiting thread
         made.set_exception(error)

@@ -1,4 +1,4 @@
-"""How a request says who it is: API key, OAuth token, JWT or session."""
+"""DRF authentication classes: API key, OAuth token, JWT, session."""
 
 import time
 from collections.abc import Sequence
@@ -27,32 +27,32 @@ from workspaces.models import User
 
 _MAX_SECRET_LENGTH = 512
 _MAX_JWT_LENGTH = 4096
-# One for all: a key stands for a workspace, not for a person.
+# An API key stands for a workspace, not for a person.
 _NO_ONE = AnonymousUser()
 
 QUERY_KEY = "key"
-"""The parameter of an address that may be an API key."""
+"""Query parameter that may carry an API key."""
 
 Authenticated = tuple[Any, Credential]
 
 _CACHE_SIZE = 10_000
 _remembered: dict[bytes, tuple[float, Authenticated]] = {}
-"""A secret's hash → until when (monotonic seconds) it is believed, and whom it authenticates."""
+"""By hash of the secret: expiry (monotonic seconds) and the authenticated user and credential."""
 _NOT_KNOWN = (0.0, None)
 
 
 class BearerAuthentication(BaseAuthentication):
     """`Authorization: Bearer …` with an API key, an OAuth token or a JWT.
 
-    One that `remembers` looks a secret that may write events up once in some seconds, for POSTs only: the
-    transaction that writes must verify the credential then (see `changed_credentials`).
+    A subclass that `remembers` caches secrets that may write events for CREDENTIAL_CACHE_SECONDS, for POSTs
+    only: the writing transaction then has to verify the credential (see `changed_credentials`).
     """
 
     def __init__(self, *, remembers: bool = False) -> None:
         self.remembers = remembers
 
     def authenticate(self, request: Request) -> Authenticated | None:
-        """Return the user (none for a key) and the credential; None without a bearer header."""
+        """Return user and credential; None without a bearer header."""
         header: str = request.META.get("HTTP_AUTHORIZATION", "")
         scheme, _, secret = header.partition(" ")
         if scheme.lower() != "bearer":
@@ -60,7 +60,7 @@ class BearerAuthentication(BaseAuthentication):
         return self.authenticate_secret(request, secret.strip())
 
     def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
-        """Return whom `secret` authenticates. Raises AuthenticationFailed."""
+        """Return user and credential of a secret. Raises AuthenticationFailed."""
         if looks_like_jwt(secret):
             return authenticate_jwt(secret)
         if self.remembers and request.method == "POST" and settings.CREDENTIAL_CACHE_SECONDS:
@@ -68,7 +68,7 @@ class BearerAuthentication(BaseAuthentication):
         return _looked_up(request, secret)
 
     def authenticate_header(self, request: Request) -> str:
-        """Make an unauthenticated answer a 401."""
+        """Return the WWW-Authenticate header, which makes the response a 401."""
         return 'Bearer realm="api"'
 
 
@@ -82,7 +82,7 @@ def _cached_or_looked_up(request: Request, secret: str) -> Authenticated:
     if known is not None and until > time.monotonic() and _is_meant_for(request, known[1].resources):
         return known
     answer = _looked_up(request, secret)
-    # What is refused is looked up each time: a scope that was granted holds at once.
+    # Credentials without the scope are not cached: a newly granted scope counts at once.
     if "events:write" in answer[1].scopes:
         if len(_remembered) >= _CACHE_SIZE:
             _remembered.clear()
@@ -91,7 +91,7 @@ def _cached_or_looked_up(request: Request, secret: str) -> Authenticated:
 
 
 def evict_credential(credential: Credential) -> None:
-    """Look a credential up again at its next request."""
+    """Remove a credential from the cache."""
     _remembered.pop(credential.secret_hash, None)
 
 
@@ -120,7 +120,7 @@ class OAuthAuthentication(BearerAuthentication):
 
 
 class QueryKeyAuthentication(BaseAuthentication):
-    """`?key=…` with an API key, for GET only: what is in an address ends up in logs."""
+    """`?key=…` with an API key, for GET only: URLs end up in logs."""
 
     def authenticate(self, request: Request) -> Authenticated | None:
         """Return the key's credential; None without the parameter."""
@@ -130,14 +130,14 @@ class QueryKeyAuthentication(BaseAuthentication):
         return authenticate_key(secret) or refuse()
 
     def authenticate_header(self, request: Request) -> str:
-        """Make an unauthenticated answer a 401."""
+        """Return the WWW-Authenticate header, which makes the response a 401."""
         return 'Bearer realm="api"'
 
 
 class PageKeyAuthentication(BaseAuthentication):
-    """`?key=…` on a POST from a page of one of the workspace's origins: `sendBeacon` has no headers.
+    """`?key=…` on a POST from one of the workspace's origins: `sendBeacon` cannot send headers.
 
-    Anybody can read such a key, so it counts only if it can do nothing but record events.
+    Anyone can read such a key on the page, so it must have no scope but to record events.
     """
 
     def authenticate(self, request: Request) -> Authenticated | None:
@@ -152,7 +152,7 @@ class PageKeyAuthentication(BaseAuthentication):
         return user, credential
 
     def authenticate_header(self, request: Request) -> str:
-        """Make an unauthenticated answer a 401."""
+        """Return the WWW-Authenticate header, which makes the response a 401."""
         return 'Bearer realm="api"'
 
 
@@ -160,7 +160,7 @@ class SessionAuthentication(DRFSessionAuthentication):
     """Django's session cookie, with its CSRF token on writes."""
 
     def authenticate(self, request: Request) -> Authenticated | None:
-        """Return the signed-in user and a credential that no workspace is bound to yet."""
+        """Return the signed-in user and a credential without a workspace yet."""
         open_session(request._request)
         answer = super().authenticate(request)
         if answer is None:
@@ -169,17 +169,17 @@ class SessionAuthentication(DRFSessionAuthentication):
         return user, Credential(kind="session", key=f"user:{user.pk}", user_id=user.pk)
 
     def authenticate_header(self, request: Request) -> str:
-        """Make an unauthenticated answer a 401."""
+        """Return the WWW-Authenticate header, which makes the response a 401."""
         return 'Bearer realm="api"'
 
 
 def looks_like_jwt(secret: str) -> bool:
-    """Tell a JWT from the other bearer secrets, cheaply."""
+    """Tell a JWT from other bearer secrets by its form."""
     return secret.startswith("eyJ") and secret.count(".") == 2
 
 
 def authenticate_key(secret: str) -> Authenticated | None:
-    """Return the credential of an API key, None if there is no such key, or no longer."""
+    """Return the credential of a valid API key, else None."""
     if not _is_plausible(secret, _MAX_SECRET_LENGTH):
         return None
     key_hash = hash_secret(secret)
@@ -192,7 +192,7 @@ def authenticate_key(secret: str) -> Authenticated | None:
 
 
 def authenticate_oauth(request: Request, secret: str) -> Authenticated | None:
-    """Return whom an OAuth access token stands for: its application, or a member who authorized that."""
+    """Return an OAuth token's application, or the member who authorized it, with the credential."""
     if not _is_plausible(secret, _MAX_SECRET_LENGTH):
         return None
     token_hash = hash_secret(secret)
@@ -204,7 +204,7 @@ def authenticate_oauth(request: Request, secret: str) -> Authenticated | None:
 
 
 def authenticate_jwt(secret: str) -> Authenticated:
-    """Return the member whom a JWT names, as that member is now. Raises AuthenticationFailed."""
+    """Return the member whom a JWT names, with current role. Raises AuthenticationFailed."""
     if not _is_plausible(secret, _MAX_JWT_LENGTH):
         refuse()
     token = decode(WorkspaceAccessToken, secret)
@@ -222,7 +222,7 @@ def authenticate_jwt(secret: str) -> Authenticated:
 
 
 def refuse() -> NoReturn:
-    """Answer a secret that authenticates nobody."""
+    """Raise AuthenticationFailed for an invalid secret."""
     raise AuthenticationFailed
 
 

@@ -1,4 +1,4 @@
-"""Sessions in the database, and how a request of the API comes by one."""
+"""Session store, and sessions for API requests, which pass no session middleware."""
 
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 
 
 class SessionStore(db.SessionStore):
-    """Asks the database only for keys that it can hold."""
+    """Django's database sessions; keys that PostgreSQL cannot store are ignored."""
 
     def __init__(self, session_key: str | None = None) -> None:
         # A quoted cookie may spell a NUL, which PostgreSQL refuses as a parameter.
@@ -19,7 +19,7 @@ class SessionStore(db.SessionStore):
 
 
 def open_session(request: HttpRequest) -> None:
-    """Give a request what pages have from Django's middleware: its session, the user, the CSRF token."""
+    """Run Django's session, authentication and CSRF middleware on an API request."""
     if not hasattr(request, "session"):
         sessions, tokens, users = _middleware()
         sessions.process_request(request)
@@ -28,7 +28,7 @@ def open_session(request: HttpRequest) -> None:
 
 
 def close_session(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Store what changed in an open session, and send its cookies. Raises SessionInterrupted."""
+    """Save an open session and set its cookies. Raises SessionInterrupted."""
     sessions, tokens, _ = _middleware()
     tokens.process_response(request, response)
     sessions.process_response(request, response)

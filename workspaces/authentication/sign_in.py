@@ -1,4 +1,4 @@
-"""How a person proves who they are, and how often somebody may try: every way in that takes a secret asks here."""
+"""Sign-in by user name or e-mail address, and its rate limits, for every endpoint that takes a password."""
 
 import hashlib
 import logging
@@ -18,14 +18,14 @@ from workspaces.throttles import hit, is_used_up, throttled
 logger = logging.getLogger(__name__)
 
 _KNOWN: Final = "1/30 day"
-"""For how long an address from which an account was opened is known for it."""
+"""How long an IP address counts as known for an account that it opened."""
 _LOGGED: Final = "1/minute"
 
 
 class AccountBackend(ModelBackend):
     """Django's users by user name or e-mail address, within the limits on signing in.
 
-    Raises Throttled, before anything is hashed, where an address, an account or all together tried too often.
+    Raises Throttled, before hashing, after too many attempts from an address, at an account, or in total.
     """
 
     def authenticate(
@@ -41,7 +41,7 @@ class AccountBackend(ModelBackend):
         if request is not None:
             _count(request, account)
         if user is None:
-            # As long as it takes for somebody who is there.
+            # Take as long as for an existing user.
             User().set_password(password)
             reason = "no such user"
         elif not user.check_password(password):
@@ -67,14 +67,14 @@ def user_signing_in(request: HttpRequest, identifier: str, password: str) -> Use
 
 
 def check_login_throttle(request: HttpRequest) -> None:
-    """Refuse an address that tried too often, whatever it tried; it costs no look-up. Raises Throttled."""
+    """Raise Throttled for an address with too many attempts at any account, without a look-up."""
     identity = _address(request)
     if wait := is_used_up(identity, settings.LOGIN_ADDRESS_RATE_LIMIT):
         _refuse(request, identity, wait, "too many attempts from the address")
 
 
 def count_failure(request: HttpRequest, reason: str) -> None:
-    """Note an attempt that failed where those that succeed are not counted: with a client's secret, say."""
+    """Count a failed attempt where successful ones are not counted, with a client's secret say."""
     hit(_address(request), settings.LOGIN_ADDRESS_RATE_LIMIT, "")
     log_refusal(request, reason)
 
@@ -94,8 +94,8 @@ def log_refusal(request: HttpRequest, reason: str, user: User | None = None) -> 
 def _count(request: HttpRequest, account: str) -> None:
     """Count an attempt at an account. Raises Throttled.
 
-    Whoever tries from elsewhere uses up what an account, or all together, may be tried: so an address from which
-    the account was opened before has only its own limits.
+    Strangers use up the limits of an account and in total; an address that opened the account before has only
+    its own limits.
     """
     address = client_address(request)
     own = [
@@ -114,7 +114,7 @@ def _count(request: HttpRequest, account: str) -> None:
 
 
 def _refuse(request: HttpRequest, identity: str, wait_seconds: int, reason: str) -> None:
-    # A line a minute: a flood of attempts is none of the log.
+    # One line a minute: a flood of attempts must not flood the log.
     logged = hit(f"logged:{identity}", _LOGGED, "")
     if logged is None or not logged.wait_seconds:
         log_refusal(request, reason)
@@ -130,9 +130,9 @@ def _known(request: HttpRequest, account: str) -> str:
 
 
 def _account(user: User | None, identifier: str) -> str:
-    """Return what attempts at a name are counted by.
+    """Return the key under which attempts at an account are counted.
 
-    Names that nobody has are one in any case, so those of a user are, too: else a limit would tell who is there.
+    User name and e-mail address have one key, as unknown names do, so that limits do not reveal who exists.
     """
     if user is None:
         user = User.objects.filter(username__iexact=identifier).order_by("pk").first()
@@ -140,7 +140,7 @@ def _account(user: User | None, identifier: str) -> str:
 
 
 def _digest(identifier: str) -> str:
-    """Return what stands for a name that nobody has: names are kept nowhere."""
+    """Return the hash of an unknown name: names are not stored."""
     name = canonical_email(identifier) or identifier.casefold()
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""What a member of staff may do, and in which workspaces: what the role in each allows, as in the API."""
+"""What a member of staff may do in each workspace, by role, as in the API."""
 
 from __future__ import annotations
 
@@ -20,29 +20,31 @@ _RANKS: Final = (Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.OWNER)
 
 @dataclass(frozen=True, slots=True)
 class RoleAccess:
-    """What one user may do. Superusers may do everything everywhere; nothing here limits them.
+    """A user's roles and permissions; superusers may do everything.
 
-    `permissions` are Django's, the user's own and those of groups. They never add to a role: who has none has the
-    whole of it, who has some has of it what they name. The API knows them not: there the role counts.
+    `permissions` are Django's, of the user and groups. They only narrow a role, for those who have any, and
+    only in the admin: in the API the role alone counts.
     """
 
     is_superuser: bool = False
     roles: dict[UUID, str] = field(default_factory=dict)
-    """The role in each workspace, in the order of their names."""
+    """The role in each workspace, ordered by the workspaces' names."""
     names: dict[UUID, str] = field(default_factory=dict)
     scopes: dict[UUID, frozenset[str]] = field(default_factory=dict)
     permissions: frozenset[str] = frozenset()
     _found: dict[tuple[str, frozenset[str]], list[UUID]] = field(default_factory=dict)
 
     def workspaces(self, scope: str, permissions: Collection[str]) -> list[UUID]:
-        """Return where a member's role has `scope` (empty: any role), if any of Django's `permissions` is there."""
+        """Return the workspaces where the role has `scope` (empty: any role) and a permission allows it."""
         asked = (scope, frozenset(permissions))
         if asked not in self._found:
-            self._found[asked] = [one for one in self.roles if self._allows(one, *asked)]
+            self._found[asked] = [
+                workspace_id for workspace_id in self.roles if self._allows(workspace_id, *asked)
+            ]
         return self._found[asked]
 
     def outranks(self, workspace_id: UUID, role: str) -> bool:
-        """Return whether the user may give and take `role` there: nobody's is higher than their own."""
+        """Tell whether the user may grant and revoke `role` there: none above their own."""
         if self.is_superuser:
             return True
         own = self.roles.get(workspace_id)
@@ -61,7 +63,7 @@ class RoleAccess:
 
 
 def get_role_access(request: HttpRequest) -> RoleAccess:
-    """Return what the user of a request may do; read once a request."""
+    """Return the access of a request's user, read once per request."""
     found: RoleAccess | None = getattr(request, "_staff_access", None)
     if found is None:
         found = _read(request.user)

@@ -1,4 +1,4 @@
-"""What must hold of the admin, so that nobody sees another tenant's rows in it."""
+"""System checks that no page of the admin shows another workspace's rows."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from workspaces.staff.permissions import RolePermissionMixin
 
 
 def check_admin(**_: Any) -> list[CheckMessage]:
-    """Refuse pages of the admin that do not ask for the role in the workspace of what they show."""
+    """Report admin pages that do not check the role in the workspace of their rows."""
     return [
         Error(fault, hint=hint, obj=type(model_admin), id=f"headrace.{number}")
         for model_admin in admin.site._registry.values()
@@ -53,8 +53,8 @@ def _lists(model_admin: Any) -> _Errors:
 
 
 def _filters(model_admin: Any) -> _Errors:
-    for one in model_admin.list_filter:
-        path, kind = one if isinstance(one, tuple) else (one, None)
+    for listed in model_admin.list_filter:
+        path, kind = listed if isinstance(listed, tuple) else (listed, None)
         if not isinstance(path, str) or (kind is not None and issubclass(kind, OwnChoicesFilter)):
             continue
         if get_fields_from_path(model_admin.model, path)[-1].is_relation:

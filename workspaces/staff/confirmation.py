@@ -1,4 +1,4 @@
-"""What staff are shown and asked before many are written to, or something is gone: whom it concerns."""
+"""Confirmation pages of the admin: what an action does, whom it affects, and a token valid once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workspaces.models import Confirmation
 from workspaces.staff.permissions import admin_of
 
 FIELD: Final = "confirmed"
-"""The field of a request that says yes."""
+"""Form field with the confirmation token."""
 LIFETIME: Final = timedelta(hours=1)
 SAMPLES: Final = 10
 _NOT_ASKED: Final = ("csrfmiddlewaretoken", FIELD)
@@ -28,7 +28,7 @@ _NOT_ASKED: Final = ("csrfmiddlewaretoken", FIELD)
 
 @dataclass(frozen=True, slots=True)
 class AffectedRows:
-    """Whom or what an action is about: how many, and some of them, a row of cells each."""
+    """The rows that an action affects: their number, and samples as table rows."""
 
     count: int
     noun: str
@@ -36,27 +36,27 @@ class AffectedRows:
     rows: Sequence[Sequence[Any]] = ()
     note: str = ""
     model: type[Model] | None = None
-    """What the rows are of: who may not see such rows is told how many there are."""
+    """The rows' model: users who may not view it get the number only."""
 
     @property
     def words(self) -> str:
-        """How many there are, such as `1,204 contacts`, and what the note says of them."""
+        """Return the number and note, such as `1,204 contacts`."""
         return f"{self.count:,} {self.noun}{'' if self.count == 1 else 's'} {self.note}".strip()
 
     @property
     def more(self) -> int:
-        """How many there are beside those in the rows."""
+        """Return the number of rows beyond the samples."""
         return max(self.count - len(self.rows), 0)
 
     @property
     def table(self) -> dict[str, Any]:
-        """The rows as unfold's table takes them."""
+        """Return the samples for Unfold's table."""
         return {"headers": list(self.headers), "rows": [list(row) for row in self.rows]}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: what would happen, and to whom. `button` says what is done, in a word or two."""
+    """A question to confirm: what happens, and to whom. `button` names the action in a word or two."""
 
     title: str
     button: str
@@ -69,11 +69,10 @@ class Question:
 def ask(
     request: HttpRequest, model_admin: Any, question: Callable[[], Question | None], *, back: str = ""
 ) -> HttpResponse | None:
-    """Return None if the user has said yes to just this, or nothing is to be asked; else the page that asks.
+    """Return None if the user confirmed exactly this, or nothing is to be asked; else the page that asks.
 
-    A yes counts once: whoever sends it twice is told that it was done already. The request is a POST, and what it
-    holds is asked again as it is. `back`: the page that a user who says no goes to, the same address by default.
-    Raises whatever `question` raises.
+    A confirmation counts once. The request is a POST, whose fields the page repeats. `back`: where declining
+    leads, by default the same URL. Raises whatever `question` raises.
     """
     way_back = back or request.get_full_path()
     if FIELD in request.POST:
@@ -84,7 +83,7 @@ def ask(
     asked = question()
     if asked is None:
         return None
-    asked = replace(asked, concerned=[_as_seen(request, one) for one in asked.concerned])
+    asked = replace(asked, concerned=[_as_seen(request, affected) for affected in asked.concerned])
     fields = [
         (name, value) for name, values in request.POST.lists() if name not in _NOT_ASKED for value in values
     ]
@@ -108,7 +107,7 @@ def _as_seen(request: HttpRequest, concerned: AffectedRows) -> AffectedRows:
 
 
 def _issue(request: HttpRequest) -> str:
-    """Note what is asked, and forget what was asked too long ago."""
+    """Store the question and return its token; delete expired ones."""
     now = clock.now()
     Confirmation.objects.filter(user_id=_user_of(request), created_at__lt=now - LIFETIME).delete()
     asked = Confirmation.objects.create(user_id=_user_of(request), asked=_digest_of(request), created_at=now)
@@ -116,14 +115,14 @@ def _issue(request: HttpRequest) -> str:
 
 
 def _take(request: HttpRequest) -> bool:
-    """Return whether this was asked and is not answered yet; of several at once, one gets it."""
-    open_ones = Confirmation.objects.filter(
+    """Tell whether the token is valid for this request, and use it up."""
+    matching = Confirmation.objects.filter(
         pk=parse_uuid(request.POST[FIELD]) or NO_ID,
         user_id=_user_of(request),
         asked=_digest_of(request),
         created_at__gte=clock.now() - LIFETIME,
     )
-    deleted, _ = open_ones.delete()
+    deleted, _ = matching.delete()
     return deleted == 1
 
 
@@ -132,6 +131,6 @@ def _user_of(request: HttpRequest) -> str:
 
 
 def _digest_of(request: HttpRequest) -> bytes:
-    """Return what tells one request from another: its address and its fields."""
+    """Return a hash of the request's URL and fields."""
     fields = sorted((name, values) for name, values in request.POST.lists() if name not in _NOT_ASKED)
     return hashlib.sha256(dumps([request.get_full_path(), fields])).digest()

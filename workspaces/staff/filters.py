@@ -18,7 +18,7 @@ WORKSPACE_CHOICES = 200
 
 
 class OwnChoicesFilter(AutocompleteSelectFilter):  # type: ignore[misc]  # unfold has no types
-    """What rows point to, of what the user may see; what is asked for beside that is not named."""
+    """Filter by a related row, among those that the user may see; the names of no other are shown."""
 
     def choices(self, changelist: Any) -> Any:
         for choice in super().choices(changelist):
@@ -30,7 +30,7 @@ class OwnChoicesFilter(AutocompleteSelectFilter):  # type: ignore[misc]  # unfol
 
 
 class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Show one workspace: every index starts with it, so no list has to read all tenants' rows."""
+    """Show the rows of one workspace: every index starts with it."""
 
     title = "workspace"
     parameter_name = WORKSPACE_PARAMETER
@@ -55,7 +55,7 @@ class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no ty
 
     @property
     def shown(self) -> str:
-        """The name of the workspace whose rows are listed."""
+        """Return the name of the workspace whose rows are listed."""
         names: dict[str, str] = dict(self.lookup_choices)
         return names.get(self.value(), "none")
 
@@ -64,7 +64,7 @@ class WorkspaceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no ty
 
 
 class ParkedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Those that failed and wait for somebody to look at them."""
+    """Filter by whether a row failed and is parked."""
 
     title = "failure"
     parameter_name = "parked"

@@ -19,7 +19,7 @@ from workspaces.staff.access import RoleAccess
 
 
 class StrictJSONField(forms.JSONField):
-    """JSON that the database can store: no NaN, NUL, lone surrogates or bottomless nesting."""
+    """JSON that the database can store: no NaN, NUL, lone surrogates or deep nesting."""
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and value not in self.empty_values:
@@ -30,7 +30,7 @@ class StrictJSONField(forms.JSONField):
         return super().to_python(value)
 
     def prepare_value(self, value: Any) -> Any:
-        """Return JSON as people read and write it: a line for each key."""
+        """Return indented JSON."""
         if isinstance(value, forms.fields.InvalidJSONInput):
             return value
         return json.dumps(value, ensure_ascii=False, indent=2, cls=self.encoder)
@@ -44,7 +44,7 @@ class StrictJSONField(forms.JSONField):
 
 
 class StrictJSONObjectField(StrictJSONField):
-    """A JSON object; nothing typed is an empty one."""
+    """A JSON object; empty input is an empty object."""
 
     def clean(self, value: Any) -> Any:
         cleaned = super().clean(value)
@@ -56,7 +56,7 @@ class StrictJSONObjectField(StrictJSONField):
 
 
 class StrictModelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic when it runs
-    """A form that leaves no error unseen: those of hidden fields are shown with those of the whole form."""
+    """A form that shows errors of hidden fields, too."""
 
     def non_field_errors(self) -> Any:
         errors = self.error_class(super().non_field_errors(), error_class="nonfield", renderer=self.renderer)
@@ -66,15 +66,15 @@ class StrictModelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
 
 
 class WorkspaceModelForm(StrictModelForm):
-    """A row of one workspace: its uniqueness is checked there, and what it points to is there too."""
+    """A form for a row of a workspace: related rows are of the same one, and uniqueness is checked there."""
 
     refusal: str | None = None
     access: RoleAccess
-    # The row whose page this row's form is a part of; it gets its own workspace when it is validated.
+    # For inlines: the row of the page, which gets its workspace when it is validated.
     parent: Any = None
 
     def full_clean(self) -> None:
-        """Validate in the workspace of the row that this is a row of."""
+        """Validate in the workspace of the parent row."""
         if self.parent is not None and self.parent.workspace_id is not None:
             self.instance.workspace = self.parent.workspace
         super().full_clean()
@@ -83,7 +83,7 @@ class WorkspaceModelForm(StrictModelForm):
         cleaned = super().clean() or self.cleaned_data
         workspace = cleaned.get("workspace")
         workspace_id = workspace.pk if workspace else getattr(self.instance, "workspace_id", None)
-        # Without a workspace there is nothing to compare with; the form that asks for it says so.
+        # Without a workspace there is nothing to compare; its own field reports that.
         for name, value in list(cleaned.items()) if workspace_id else ():
             if (
                 isinstance(value, models.Model)
@@ -97,20 +97,20 @@ class WorkspaceModelForm(StrictModelForm):
     def _get_validation_exclusions(self) -> set[str]:
         exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]  # private
         if "workspace" not in self.fields and self.instance.workspace_id is None:
-            return exclusions  # the form that this is a row of has none either, and says so
-        # The workspace is not asked for twice, but every unique constraint starts with it.
+            return exclusions  # the parent form reports the missing workspace
+        # Not a field of the form, but every unique constraint starts with it.
         return exclusions - {"workspace"}
 
 
 class KnownIdsSelect(AutocompleteSelect):
-    """Show no choice for what is no id: Django's own select would ask the database for it, and fail."""
+    """An autocomplete that ignores malformed ids, on which Django's own fails in the database."""
 
     def optgroups(self, name: str, value: Sequence[str], attrs: Any = None) -> Any:
-        return super().optgroups(name, [each for each in value if parse_uuid(each)], attrs)
+        return super().optgroups(name, [item for item in value if parse_uuid(item)], attrs)
 
 
 class StrictFieldsMixin:
-    """Ask for what a row points to, and for JSON, in fields that refuse what could not be stored."""
+    """Use form fields for relations and JSON that refuse what cannot be stored."""
 
     def formfield_for_foreignkey(
         self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any

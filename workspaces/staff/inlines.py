@@ -13,13 +13,13 @@ from workspaces.staff.permissions import RolePermissionMixin, admin_of
 
 
 class StrictInlineFormSet(TabularInline.formset):  # type: ignore[misc]  # unfold has no types
-    """Rows of a row; what went wrong with one that is gone by now is told above the others."""
+    """An inline formset that shows errors of rows deleted meanwhile above the rest."""
 
     def add_fields(self, form: Any, index: int | None) -> None:
-        """Name each field for who does not see the head of its column."""
+        """Label each field for screen readers."""
         super().add_fields(form, index)
         for bound in form.visible_fields():
-            # Django's wrapper draws the widget in it.
+            # Django's wrapper renders the inner widget.
             widget = getattr(bound.field.widget, "widget", bound.field.widget)
             widget.attrs.setdefault("aria-label", str(bound.label))
 
@@ -31,7 +31,7 @@ class StrictInlineFormSet(TabularInline.formset):  # type: ignore[misc]  # unfol
 
 
 class WorkspaceInlineFormSet(StrictInlineFormSet):
-    """Rows of a row: they are in its workspace."""
+    """An inline formset whose rows are in the workspace of their parent."""
 
     def _construct_form(self, index: int, **kwargs: Any) -> Any:
         form = super()._construct_form(index, **kwargs)
@@ -40,14 +40,14 @@ class WorkspaceInlineFormSet(StrictInlineFormSet):
 
 
 class RoleInline(StrictFieldsMixin, RolePermissionMixin, TabularInline):  # type: ignore[misc]  # unfold has no types
-    """Rows of a row, shown on its page to who may see them; by what the page of their own says."""
+    """An inline with the permissions of the rows' own admin page."""
 
     def scope_of(self, action: str) -> str | None:
         return admin_of(self.model).scope_of(action)  # type: ignore[no-any-return]  # an admin of ours
 
 
 class WorkspaceInline(RoleInline):
-    """Rows of a row of a workspace."""
+    """An inline of rows of the parent's workspace."""
 
     form = WorkspaceModelForm
     formset = WorkspaceInlineFormSet
@@ -57,7 +57,7 @@ class WorkspaceInline(RoleInline):
 
 
 class FixedRowsMixin:
-    """Rows that are added and removed, never changed: so no choice is queried for a row that stands."""
+    """Rows that are added and removed, never changed: saves queries for their choices."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

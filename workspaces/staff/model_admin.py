@@ -29,12 +29,12 @@ from workspaces.staff.workspace_choice import chosen_workspace
 
 
 class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """An admin whose lists stay quick on big tables, and whose forms show what a service refuses."""
+    """A ModelAdmin restricted by role, quick on big tables, whose forms show errors of services."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
-    # Choices are applied by a button, and not counted: a count of each would read the table.
+    # Filters are applied by a button, without counts, which would read the table.
     list_filter_submit = True
     list_filter_sheet = False
     show_facets = ShowFacets.NEVER
@@ -45,28 +45,28 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
         return WorkspaceFilter in self.list_filter
 
     def restrict_queryset(self, request: HttpRequest, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        """Leave what the user may see; a list of one workspace has no other's rows to be looked for."""
+        """Return the rows that the user may see; a list has those of the chosen workspace."""
         is_list = getattr(request, "listing", None) is self and self.is_listed_by_workspace(request)
         if is_list and not get_role_access(request).is_superuser and self.may(request, "view"):
             return self.in_workspaces(rows, [chosen_workspace(request)])
         return super().restrict_queryset(request, rows)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return a row that the user may see. Raises Http404, whether there is another or none."""
+        """Return a row that the user may see. Raises Http404 otherwise."""
         found = self.find_object(request, object_id, from_field)
         if found is None:
             raise Http404
         return found
 
     def find_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return a row that the user may see, None if there is none."""
+        """Return a row that the user may see, else None."""
         return super().get_object(request, object_id, from_field)
 
     def row_for(self, request: HttpRequest, object_id: str, *allowed: Callable[..., bool]) -> Any:
-        """Return the row that a page of its own is about.
+        """Return the row of a custom page.
 
-        Raises Http404 unless the user may see it, and PermissionDenied unless all of `allowed`, such as
-        `has_change_permission`, let them do what the page does.
+        Raises Http404 unless the user may see it, and PermissionDenied unless all checks of `allowed`, such
+        as `has_change_permission`, hold.
         """
         found = self.get_object(request, object_id)
         if not all(allows(request, found) for allows in (self.has_view_permission, *allowed)):
@@ -74,7 +74,7 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
         return found
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Leave out of a page that is only looked at what is asked for by its form, and is nothing of the row."""
+        """Omit form fields that are not model fields where the row cannot be changed."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
@@ -84,28 +84,29 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
         ]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        """Leave out what is of rows that the user may not see."""
+        """Omit filters by rows that the user may not see."""
         return [
-            one
-            for one in super().get_list_filter(request)
-            if all(admin_of(model).may(request, "view") for model in getattr(one, "shows", ()))
+            listed
+            for listed in super().get_list_filter(request)
+            if all(admin_of(model).may(request, "view") for model in getattr(listed, "shows", ()))
         ]
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
-        """Let members filter by what the list offers.
+        """Allow members only the filters that the list offers.
 
-        Any other column, or what a list adds to its rows and whatever that leads to, would tell what no page shows.
+        Other look-ups would reveal values that no page shows.
         """
         if request is None or not get_role_access(request).is_superuser:
             offered = self.get_list_filter(request)
             if not any(
-                _is_requested_lookup(one[0] if isinstance(one, tuple) else one, lookup) for one in offered
+                _is_requested_lookup(listed[0] if isinstance(listed, tuple) else listed, lookup)
+                for listed in offered
             ):
                 return False
         return bool(super().lookup_allowed(lookup, value, request))
 
     def affected_workspaces(self, row: Any) -> Collection[UUID]:
-        """Return the workspaces whose business it is what was done to a row."""
+        """Return the workspaces in whose audit log a change of the row appears."""
         return self.workspaces_of(row)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
@@ -119,17 +120,17 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
         return self._audited(rows, super().log_deletions(request, rows))
 
     def _audited(self, rows: Sequence[Any], entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
-        """Note whose business entries are, of each row one."""
+        """Record the affected workspaces of log entries, one entry per row."""
         AuditEntry.objects.bulk_create(
-            AuditEntry(workspace_id=one, entry=entry)
+            AuditEntry(workspace_id=workspace_id, entry=entry)
             for row, entry in zip(rows, entries, strict=True)
-            for one in self.affected_workspaces(row)
+            for workspace_id in self.affected_workspaces(row)
         )
         return entries
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list; without its filters, as Django does it, if they ask for what no column can hold."""
-        request.listing = self  # type: ignore[attr-defined]  # what `chosen_workspace` chooses for
+        """Show the list; redirect to it without filters if their values do not fit the columns."""
+        request.listing = self  # type: ignore[attr-defined]  # read by `chosen_workspace`
         try:
             return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]  # untyped
         except (DataError, OverflowError, TypeError, ValueError, ValidationError, OperationalError) as error:
@@ -140,13 +141,13 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
             return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
     def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Show a row's history as all that has a time: the newest first, and not paged as the rows are."""
+        """Show a row's history newest first, on bounded pages."""
         if isinstance(queryset, models.QuerySet) and queryset.model is LogEntry:
             return BoundedPaginator(queryset.order_by("-action_time", "-id"), *args, **kwargs)
         return super().get_paginator(request, queryset, *args, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what the address fills in, as far as its field can hold it."""
+        """Return the query's initial values that fit their fields."""
         initial = super().get_changeform_initial_data(request)
         values = ((name, _typed(self.model, name, value)) for name, value in initial.items())
         return {name: value for name, value in values if value is not None}
@@ -154,7 +155,7 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """Search; the database has no NUL to be found."""
+        """Search without NUL, which PostgreSQL refuses."""
         return super().get_search_results(request, queryset, search_term.replace("\x00", ""))  # type: ignore[no-any-return]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -164,7 +165,7 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
         return form
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Save; if a service or a constraint refuses, show the form again with the reason."""
+        """Save; on errors of services or constraints show the form again with the reason."""
         try:
             return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]  # untyped
         except DomainError as error:
@@ -178,7 +179,7 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
 
 
 def _is_requested_lookup(offered: Any, lookup: str) -> bool:
-    """Return whether a look-up is what a filter of a list asks: one of a column, or one with a name of its own."""
+    """Tell whether a look-up belongs to a list filter, by column or by its parameter name."""
     if isinstance(offered, str):
         return lookup == offered or lookup.startswith(f"{offered}__")
     name = offered.parameter_name
@@ -186,13 +187,13 @@ def _is_requested_lookup(offered: Any, lookup: str) -> bool:
 
 
 def _without(fields: Iterable[Any], names: Collection[str]) -> list[Any]:
-    """Return a page's fields, some of them side by side, without some."""
-    kept = (one if isinstance(one, str) else _without(one, names) for one in fields)
-    return [one for one in kept if one and (isinstance(one, list) or one not in names)]
+    """Return fields, possibly grouped side by side, without the named ones."""
+    remaining = (field if isinstance(field, str) else _without(field, names) for field in fields)
+    return [field for field in remaining if field and (isinstance(field, list) or field not in names)]
 
 
 def _typed(model: type[models.Model], name: str, value: Any) -> Any:
-    """Return a text from an address in its field's type, None if it is none of that; lists are not spelled so."""
+    """Return a query value in the type of its field, None if it does not fit or the field is a list."""
     if not isinstance(value, str):
         return value
     try:
@@ -205,7 +206,7 @@ def _typed(model: type[models.Model], name: str, value: Any) -> Any:
 
 
 class WorkspaceModelAdmin(RoleModelAdmin):
-    """An admin of rows that belong to a workspace, and never move to another."""
+    """A ModelAdmin of rows of a workspace, which never move to another."""
 
     form = WorkspaceModelForm
     list_before_template = "admin/workspace_shown.html"
@@ -215,12 +216,12 @@ class WorkspaceModelAdmin(RoleModelAdmin):
     fixed_fields: Sequence[str] = ["workspace"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        """Add what cannot change once the row exists."""
+        """Add the fields that are fixed once the row exists."""
         fixed = self.fixed_fields if obj else []
         return [*super().get_readonly_fields(request, obj), *fixed]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Start a new row in the workspace that the lists show."""
+        """Create new rows in the chosen workspace."""
         chosen, where = chosen_workspace(request), self.workspaces_for(request, "add")
         if where and chosen not in where:
             chosen = where[0]
@@ -228,14 +229,14 @@ class WorkspaceModelAdmin(RoleModelAdmin):
 
 
 class ServiceDeleteMixin:
-    """Rows that a service deletes: it may refuse, and sees itself to what hangs on them."""
+    """Delete rows by a service, which may refuse and deletes related rows itself."""
 
     model: type[models.Model]
     has_delete_permission: Callable[..., bool]
     delete_model: Callable[..., None]
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Delete; if the service refuses, say why on the row's page."""
+        """Delete; if the service refuses, show the reason on the row's page."""
         try:
             return super().delete_view(request, object_id, extra_context)  # type: ignore[misc, no-any-return]
         except DomainError as error:
@@ -254,21 +255,21 @@ class ServiceDeleteMixin:
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the rows alone: what hangs on them may be a million rows, and goes by the service."""
+        """List the rows alone, not the related rows, of which there may be a million."""
         rows = list(objs)
-        names = [str(one) for one in rows]
-        kept = not all(self.has_delete_permission(request, one) for one in rows)
+        names = [str(row) for row in rows]
+        is_forbidden = not all(self.has_delete_permission(request, row) for row in rows)
         verbose_name = str(self.model._meta.verbose_name)
         return (
             names,
             {str(self.model._meta.verbose_name_plural): len(names)},
-            {verbose_name} if kept else set(),
+            {verbose_name} if is_forbidden else set(),
             [],
         )
 
 
 class ReadOnlyAdminMixin:
-    """Rows that only the system writes: staff may look at them."""
+    """Rows that only the system writes: staff may view them."""
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False

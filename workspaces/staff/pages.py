@@ -20,7 +20,7 @@ RECENT_ACTIONS = 10
 
 
 def recent_actions(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add to the first page what the user did last, where they still may look."""
+    """Add the user's recent actions to the dashboard, in workspaces that they still may see."""
     entries = LogEntry.objects.filter(user_id=str(request.user.pk)).select_related("content_type", "user")
     access = get_role_access(request)
     if not access.is_superuser:
@@ -30,12 +30,12 @@ def recent_actions(request: HttpRequest, context: dict[str, Any]) -> dict[str, A
 
 
 def may_open(label: str, request: HttpRequest) -> bool:
-    """Return whether a user may open a list, such as `contacts_contact`: what the menu asks."""
+    """Tell whether a user may open a model's list, `contacts_contact` say; for the menu."""
     return bool(admin_of(apps.get_model(label.replace("_", ".", 1))).has_view_permission(request))
 
 
 def change_own_password(request: HttpRequest) -> HttpResponse:
-    """Serve the admin's page; who tells a wrong old password too often waits. Raises Throttled."""
+    """Serve Django's page to change one's password, with rate limits. Raises Throttled."""
     if request.method == "POST" and isinstance(request.user, User):
         count_password(request, request.user)
     answer: HttpResponse = admin.site.password_change(request)
@@ -43,7 +43,7 @@ def change_own_password(request: HttpRequest) -> HttpResponse:
 
 
 def page_of_row(request: HttpRequest, content_type_id: int, object_id: str) -> HttpResponse:
-    """Lead from a row that the user may see to its address. Raises Http404."""
+    """Redirect to the public URL of a row that the user may see. Raises Http404."""
     kind = ContentType.objects.filter(pk=content_type_id).first()
     model = kind.model_class() if kind else None
     if model not in admin.site._registry:

@@ -14,7 +14,7 @@ COUNT_LIMIT = 10_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when it runs
-    """Count no further than `COUNT_LIMIT`: nobody turns that many pages, and a full count reads the table."""
+    """Count up to `COUNT_LIMIT` rows only: a full count reads the table."""
 
     @cached_property
     def count(self) -> int:
@@ -27,7 +27,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when
             )
 
     def page(self, number: int | str) -> Any:
-        """Find the page's keys first: what the columns look up is not looked up for the rows that are skipped."""
+        """Select the page's keys first, so that joins are not computed for skipped rows."""
         rows: Any = self.object_list
         if not isinstance(rows, models.QuerySet):
             return super().page(number)

@@ -17,11 +17,10 @@ from workspaces.staff.workspace_choice import chosen_workspace
 
 
 class RolePermissionMixin:
-    """Rows that a member of staff sees and works on in their workspaces alone, as the role there allows.
+    """Restrict rows and actions to workspaces in which the user's role allows them.
 
-    `resource` is what the API's scopes call what is shown: who has `contacts:read` sees contacts, who has
-    `contacts:write` adds, changes and deletes them. None: it is for superusers. `workspace_path` leads from a row to
-    its workspace, as a look-up does.
+    `resource` is the name in scopes: `contacts:read` is needed to view, `contacts:write` to add, change and
+    delete. None: for superusers only. `workspace_path` is the look-up from a row to its workspace.
     """
 
     resource: ClassVar[str | None]
@@ -30,23 +29,23 @@ class RolePermissionMixin:
     admin_site: Any
 
     def scope_of(self, action: str) -> str | None:
-        """Return the scope that an action asks for: view, add, change or delete. None: nobody's but superusers'."""
+        """Return the scope that an action (view, add, change, delete) needs; None: superusers only."""
         if self.resource is None:
             return None
         return f"{self.resource}:{'read' if action == 'view' else 'write'}"
 
     def workspaces_for(self, request: HttpRequest, action: str) -> list[UUID] | None:
-        """Return where a user may do something, in the order of the names; None: everywhere."""
+        """Return the workspaces where the user may do an action, by name; None: everywhere."""
         access = get_role_access(request)
         if access.is_superuser:
             return None
         scope = self.scope_of(action)
-        # Who may change rows may see them.
+        # A permission to change includes viewing.
         actions = ("view", "change") if action == "view" else (action,)
         return (
             []
             if scope is None
-            else access.workspaces(scope, [permission_name(one, self.model) for one in actions])
+            else access.workspaces(scope, [permission_name(name, self.model) for name in actions])
         )
 
     def workspaces_of(self, row: Any) -> Collection[UUID]:
@@ -58,7 +57,7 @@ class RolePermissionMixin:
         return [found] if found else []
 
     def may(self, request: HttpRequest, action: str, row: Any = None) -> bool:
-        """Return whether the user may do something to a row; without one, to any: in a list, to any of that list."""
+        """Tell whether the user may do an action to a row; without a row, to any row of the list."""
         where = self.workspaces_for(request, action)
         if where is None:
             return True
@@ -69,18 +68,18 @@ class RolePermissionMixin:
         return bool(where)
 
     def is_listed_by_workspace(self, request: HttpRequest) -> bool:
-        """Return whether a list of the rows has those of one workspace alone."""
+        """Tell whether lists show the rows of one workspace only."""
         return False
 
     def restrict_queryset(self, request: HttpRequest, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        """Leave the rows that the user may see."""
+        """Filter rows by what the user may see."""
         where = self.workspaces_for(request, "view")
         if where is None:
             return rows
         return self.in_workspaces(rows, where) if where else rows.none()
 
     def in_workspaces(self, rows: models.QuerySet[Any], workspaces: Collection[UUID]) -> models.QuerySet[Any]:
-        """Leave the rows of the workspaces."""
+        """Filter rows by workspaces."""
         return rows.filter(**{f"{self.workspace_path}__in": workspaces})
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
@@ -105,17 +104,17 @@ class RolePermissionMixin:
     def formfield_for_foreignkey(
         self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
-        """Let a member choose among what they may see, and add rows where the role allows it."""
+        """Offer members only related rows that they may see, and workspaces where they may add."""
         if not get_role_access(request).is_superuser and "queryset" not in kwargs:
             related = db_field.remote_field.model
             kwargs["queryset"] = self.choices_of(request, related)
             if related is Workspace:
-                # A few, of those that may be seen: no search among all is needed.
+                # Members have few workspaces: a select is enough.
                 kwargs["widget"] = UnfoldAdminSelectWidget()
         return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]  # a mixin
 
     def choices_of(self, request: HttpRequest, related: type[models.Model]) -> models.QuerySet[Any]:
-        """Return what a member may choose for a field of theirs."""
+        """Return the related rows that a member may choose."""
         if related is Workspace:
             return Workspace.objects.filter(pk__in=self.workspaces_for(request, "add") or ())
         rows = related._default_manager.all()
@@ -127,5 +126,5 @@ class RolePermissionMixin:
 
 
 def admin_of(model: type[models.Model]) -> Any:
-    """Return the model's page in the admin, which knows who may do what to its rows."""
+    """Return the ModelAdmin of a model, which checks permissions on its rows."""
     return admin.site.get_model_admin(model)

@@ -16,7 +16,7 @@ _SectionT = TypeVar("_SectionT", bound=Callable[..., Any])
 
 
 def shows(*models_shown: type[models.Model]) -> Callable[[_SectionT], _SectionT]:
-    """Say what a section of a page is of: who may not see such rows does not see the section."""
+    """Declare the models that a section shows: users who may not view them do not get the section."""
 
     def mark(section: _SectionT) -> _SectionT:
         section.shows = models_shown  # type: ignore[attr-defined]  # read by `sections_for`
@@ -26,8 +26,10 @@ def shows(*models_shown: type[models.Model]) -> Callable[[_SectionT], _SectionT]
 
 
 def sections_for(request: HttpRequest, paths: Iterable[str], row: Any) -> list[SafeString | str]:
-    """Return what the settings add to a row's page, in their order, as far as the user may see it."""
+    """Return the sections at `paths` for a row, in their order, that the user may see."""
     found = (import_string(path) for path in paths)
     return [
-        one(row) for one in found if all(admin_of(model).may(request, "view", row) for model in one.shows)
+        section(row)
+        for section in found
+        if all(admin_of(model).may(request, "view", row) for model in section.shows)
     ]

@@ -18,9 +18,9 @@ _NO_WORKSPACE = UUID(int=0)
 
 
 def chosen_workspace(request: HttpRequest) -> UUID:
-    """Return the workspace that lists show: the one asked for, else the last one chosen, else the first.
+    """Return the workspace that lists show: that of the request, else the last one chosen, else the first.
 
-    A member is shown no workspace but one where the role lets them see what the list is of.
+    Members get only workspaces in which their role may view the list's rows.
     """
     asked, remembered = (
         parse_uuid(text) for text in (request.GET.get(WORKSPACE_PARAMETER), request.session.get(_SESSION_KEY))
@@ -38,7 +38,7 @@ def chosen_workspace(request: HttpRequest) -> UUID:
 
 
 def workspaces_shown(request: HttpRequest) -> list[UUID] | None:
-    """Return the workspaces that a member may choose, for the list that is asked for; None: all there are."""
+    """Return the workspaces that a member may choose for the requested list; None: all."""
     if get_role_access(request).is_superuser:
         return None
     listing: Any = getattr(request, "listing", None)
@@ -46,7 +46,7 @@ def workspaces_shown(request: HttpRequest) -> list[UUID] | None:
 
 
 def workspaces_searched(request: HttpRequest) -> models.QuerySet[Workspace]:
-    """Return where a search looks: a list in its workspace, the choices of a form in all that one may see."""
+    """Return the workspaces to search: a list's own, or for choices of a form all that the user may see."""
     match = request.resolver_match
     if match and (match.url_name or "").endswith("_changelist"):
         return Workspace.objects.filter(pk=chosen_workspace(request))

@@ -1,4 +1,4 @@
-"""A database as one file, and back: PostgreSQL's own pg_dump and pg_restore, those of the embedded server's wheel."""
+"""Dump and restore a database by pg_dump and pg_restore of the embedded server's wheel."""
 
 import os
 import subprocess
@@ -18,15 +18,17 @@ VARIABLES = {
     "sslmode": "PGSSLMODE",
     "sslrootcert": "PGSSLROOTCERT",
 }
-"""How libpq's programs are told of a connection's parameters, so that no password is in a command."""
+"""Environment variables for connection parameters, which keep the password out of the command line."""
 
 
 def run_program(name: str, parameters: Mapping[str, Any], *options: str) -> str:
-    """Run one of PostgreSQL's programs and return what it writes. Raises CalledProcessError, which has its errors."""
-    told = {variable: str(parameters[key]) for key, variable in VARIABLES.items() if parameters.get(key)}
+    """Run a PostgreSQL program and return its output. Raises CalledProcessError with its error output."""
+    connection = {
+        variable: str(parameters[key]) for key, variable in VARIABLES.items() if parameters.get(key)
+    }
     done = subprocess.run(  # noqa: S603  # the server's own program
         [INSTALLATION / "bin" / name, *options],
-        env={**os.environ, **told},
+        env={**os.environ, **connection},
         capture_output=True,
         text=True,
         check=True,
@@ -35,7 +37,7 @@ def run_program(name: str, parameters: Mapping[str, Any], *options: str) -> str:
 
 
 def dump(parameters: Mapping[str, Any], file: Path) -> None:
-    """Write all of a database to a file as of one moment, the broker's queue too, while everything goes on."""
+    """Dump a consistent snapshot of a live database, the broker's queue included, to a file."""
     draft = file.with_name(f"{file.name}.new")
     draft.touch(mode=0o600)
     run_program("pg_dump", parameters, "--format=custom", "--no-owner", "--no-privileges", f"--file={draft}")
@@ -43,9 +45,9 @@ def dump(parameters: Mapping[str, Any], file: Path) -> None:
 
 
 def restore(parameters: Mapping[str, Any], file: Path) -> None:
-    """Fill an empty database from a file of `dump`, wholly or not at all. Raises CalledProcessError.
+    """Restore a dump into an empty database, completely or not at all. Raises CalledProcessError.
 
-    By way of a script, for pg_restore itself sets what servers before 17 do not know.
+    By way of an SQL script: pg_restore itself uses settings that servers before 17 do not know.
     """
     programs = INSTALLATION / "bin"
     reading = [str(programs / "pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(file)]
@@ -56,12 +58,14 @@ def restore(parameters: Mapping[str, Any], file: Path) -> None:
         "--set=ON_ERROR_STOP=1",
         "--output=/dev/null",
     )
-    told = {variable: str(parameters[key]) for key, variable in VARIABLES.items() if parameters.get(key)}
+    connection = {
+        variable: str(parameters[key]) for key, variable in VARIABLES.items() if parameters.get(key)
+    }
     with (
         subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader,  # noqa: S603  # as above
         subprocess.Popen(  # noqa: S603  # as above
             [str(programs / "psql"), *options],
-            env={**os.environ, **told},
+            env={**os.environ, **connection},
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as writer,
@@ -75,12 +79,14 @@ def restore(parameters: Mapping[str, Any], file: Path) -> None:
                     is_left_out = True
                 else:
                     writer.stdin.write(line)
-        _, said_reading = reader.communicate()
+        _, reading_errors = reader.communicate()
         if reader.returncode:
-            writer.kill()  # nothing is committed of a part
+            writer.kill()  # a partial restore is rolled back
         with suppress(BrokenPipeError):
             writer.stdin.close()
         said = writer.stderr.read() if writer.stderr is not None else b""
         status = reader.returncode or writer.wait()
     if status:
-        raise subprocess.CalledProcessError(status, "restore", stderr=(said_reading or said).decode().strip())
+        raise subprocess.CalledProcessError(
+            status, "restore", stderr=(reading_errors or said).decode().strip()
+        )

