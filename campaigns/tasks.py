@@ -9,7 +9,7 @@ from campaigns.journeys.broadcasts import due_broadcasts, process_broadcast_batc
 from campaigns.journeys.date_triggers import schedule_date_batch, versions_to_backfill
 from campaigns.journeys.processor import process_due_enrollments, workspaces_with_due_enrollments
 from campaigns.journeys.versions import retire_versions, workspaces_with_old_versions
-from campaigns.messaging.tasks import deliver, settle_messages, sweep_messages
+from campaigns.messaging.tasks import deliver, resolve_abandoned_messages, sweep_messages
 from campaigns.reporting.counters import update_campaign_counters
 from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
 from events.processing.bisection import for_each
@@ -18,7 +18,7 @@ from events.processing.leases import acquire_message_lease, release_lease
 __all__ = [
     "deliver",
     "process_enrollments",
-    "settle_messages",
+    "resolve_abandoned_messages",
     "start_due_campaigns",
     "sweep_campaigns",
     "sweep_enrollments",

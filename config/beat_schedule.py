@@ -34,7 +34,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "every": 15,
     },
     "abandoned messages": {
-        "task": "campaigns.messaging.tasks.settle_messages",
+        "task": "campaigns.messaging.tasks.resolve_abandoned_messages",
         "next_due": "campaigns.schedule.abandoned_messages",
         "every": 15,
     },

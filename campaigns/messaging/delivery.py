@@ -1,8 +1,7 @@
-"""Delivery: claimed in one transaction, sent outside any, recorded in another.
+"""Deliver messages: claim in one transaction, send outside any, record the attempt in another.
 
-A message is claimed only by who sends it at once, so that of a killed worker no more are unknown than it had in hand.
-What goes no further than the local inbox, which is a table beside, needs no claim: it is there, and noted as sent, by
-one commit.
+A worker claims only what it sends at once, so that few messages are unknown after it is killed. The local inbox is a
+table, so its messages need no claim: one commit stores and records them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
@@ -54,12 +53,12 @@ BACKOFF: Final = tuple(
 MAX_RETRY_AFTER: Final = timedelta(days=1)
 _MAX_ERROR_LENGTH: Final = 2_000
 LOCAL_BATCH: Final = 100
-"""Messages that one transaction puts into the local inbox."""
+"""Messages per transaction into the local inbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message that is this worker's to send now."""
+    """A message that this worker has to send now, with the settings of its channel."""
 
     message: Message
     settings: ChannelSettings
@@ -67,7 +66,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """It left."""
+    """The provider took the message."""
 
     provider_id: str
 
@@ -77,31 +76,41 @@ Outcome = Sent | NotSent | MaybeSent
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of a claimed message."""
+    """The outcome of sending a claimed message."""
 
     claimed: Claimed
     outcome: Outcome
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class MessageEvent:
+    """Something that happened to a message, to be published as an event of the stream."""
+
+    name: str
+    message: Message
+    at: datetime
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
 def waiting_channels(now: datetime) -> list[tuple[UUID, str]]:
-    """Return the workspaces and channels that have messages ready to leave."""
+    """Return each workspace id and channel with messages that are due."""
     ready = Message.objects.filter(status=Message.Status.QUEUED, send_at__lte=now)
     return list(ready.order_by().values_list("workspace_id", "channel").distinct())
 
 
 def deliver_ready(workspace_id: UUID, channel: str, *, at_most: int = 1_000) -> int:
-    """Send what is ready, one after the other, and return how many attempts it took."""
+    """Send messages that are due, one after the other, and return how many attempts were made."""
     if is_local(channel):
         attempts = 0
-        while attempts < at_most and (some := deliver_locally(workspace_id, channel)):
-            attempts += some
+        while attempts < at_most and (count := deliver_locally(workspace_id, channel)):
+            attempts += count
         return attempts
     for attempts in range(at_most):
         claimed = claim_messages(workspace_id, channel, at_most=1)
         if not claimed:
             return attempts
-        record_attempts(workspace_id, [send(one) for one in claimed])
+        record_attempts(workspace_id, [send(message) for message in claimed])
     return at_most
 
 
@@ -111,53 +120,53 @@ def is_local(channel: str) -> bool:
 
 
 def deliver_locally(workspace_id: UUID, channel: str, *, at_most: int = LOCAL_BATCH) -> int:
-    """Put some messages that are ready into the local inbox. Returns how many were looked at; 0: none is ready."""
+    """Store messages that are due in the local inbox. Returns how many were looked at; 0: none is due."""
     if django_settings.DELIVERY_PAUSED:
         return 0
     with transaction.atomic(durable=True):
-        messages = _take(workspace_id, channel, at_most)
+        messages = _lock_ready(workspace_id, channel, at_most)
         if not messages:
             return 0
-        settings = _settings_to_send_with(workspace_id, channel)
-        leaving = _admit(settings, messages, clock.now())
+        settings = _settings_with_secret(workspace_id, channel)
+        leaving = _claim_allowed(settings, messages, clock.now())
         attempts = _store_in_inbox([Claimed(message, settings) for message in leaving])
         record_attempts(workspace_id, attempts)
     for attempt in attempts:
-        DELIVERIES.labels(channel, _word(attempt.outcome)).inc()
+        DELIVERIES.labels(channel, _outcome_label(attempt.outcome)).inc()
     inbox.make_room()
     return len(messages)
 
 
 def claim_messages(workspace_id: UUID, channel: str, *, at_most: int) -> list[Claimed]:
-    """Take messages to send now, the most urgent first, a few per host; none: there is nothing to send.
+    """Claim messages to send now, by priority, a few per host; [] where nothing is due.
 
-    Those that may not leave any more are cancelled, and those that may not yet are deferred.
+    Messages that the policy refuses are cancelled or deferred.
     """
     if django_settings.DELIVERY_PAUSED:
         return []
     while True:
         with transaction.atomic(durable=True):
-            messages = _take(workspace_id, channel, at_most)
+            messages = _lock_ready(workspace_id, channel, at_most)
             if not messages:
                 return []
-            # Read with the messages in hand: who edits the settings waits for them, and frees what they held.
-            settings = _settings_to_send_with(workspace_id, channel)
-            claimed = _admit(settings, messages, clock.now())
+            # Read while the messages are locked: who edits the settings waits, and then wakes what was deferred by them.
+            settings = _settings_with_secret(workspace_id, channel)
+            claimed = _claim_allowed(settings, messages, clock.now())
         if claimed:
             return [Claimed(message, settings) for message in claimed]
 
 
 def send(claimed: Claimed) -> Attempt:
-    """Send one message, and count it. Takes no part in any transaction, and never raises."""
+    """Send one message and count it in the metrics. Outside of any transaction; never raises."""
     began = monotonic()
     attempt = _send(claimed)
     channel = claimed.message.channel
     DELIVERY_SECONDS.labels(channel).observe(monotonic() - began)
-    DELIVERIES.labels(channel, _word(attempt.outcome)).inc()
+    DELIVERIES.labels(channel, _outcome_label(attempt.outcome)).inc()
     return attempt
 
 
-def _word(outcome: Outcome) -> str:
+def _outcome_label(outcome: Outcome) -> str:
     match outcome:
         case Sent():
             return "sent"
@@ -184,15 +193,15 @@ def _send(claimed: Claimed) -> Attempt:
 
 @transaction.atomic
 def record_attempts(workspace_id: UUID, attempts: Sequence[Attempt]) -> None:
-    """Note what became of messages, and tell the stream."""
-    record = _Record(workspace_id)
+    """Record the outcomes: statuses, decisions, bounces, and events of the stream."""
+    record = _AttemptRecorder(workspace_id)
     for attempt in attempts:
         record.add(attempt.claimed.message, attempt)
     record.write()
 
 
 def host_limit(channel: str) -> int | None:
-    """Return how many messages to one host may be under way; None: all go by way of one that we chose ourselves."""
+    """Return how many messages to one host may be under way; None: no limit, the host is our own provider's."""
     return django_settings.DELIVERIES_PER_HOST if channel == Channel.WEBHOOK else None
 
 
@@ -200,7 +209,7 @@ def host_limit(channel: str) -> int | None:
 
 
 def _store_in_inbox(leaving: Sequence[Claimed]) -> list[Attempt]:
-    """Save what messages are in the inbox. One that cannot be saved has not left, and holds up no other."""
+    """Save messages as rows of the inbox. One that cannot be saved has not left, and holds up no other."""
     attempts, rows = [], []
     for claimed in leaving:
         try:
@@ -222,22 +231,22 @@ def _store_in_inbox(leaving: Sequence[Claimed]) -> list[Attempt]:
 
 
 def _save_rows(rows: Sequence[SentEmail]) -> dict[UUID | None, NotSent]:
-    """Save them all, or each that can be. Returns, by message, why others cannot."""
+    """Save all rows, or each that can be. Returns, by message, why it could not be saved."""
     try:
         with transaction.atomic():
             SentEmail.objects.bulk_create(rows)
     except (DataError, ValueError) as error:
         if len(rows) == 1:
             return {rows[0].message_id: NotSent(f"not an e-mail: {error}", is_permanent=True)}
-        return {message_id: why for row in rows for message_id, why in _save_rows([row]).items()}
+        return {message_id: error for row in rows for message_id, error in _save_rows([row]).items()}
     return {}
 
 
 # Claiming ------------------------------------------------------------------------------------------------------
 
 
-def _settings_to_send_with(workspace_id: UUID, channel: str) -> ChannelSettings:
-    """Return how the workspace uses the channel; with the first webhook it gets a secret to sign with."""
+def _settings_with_secret(workspace_id: UUID, channel: str) -> ChannelSettings:
+    """Return the settings of a channel; the webhook channel gets a signing secret if it has none."""
     settings = settings_of(workspace_id, channel)
     if channel == Channel.WEBHOOK and not settings.secret:
         ChannelSettings.objects.bulk_create([settings], ignore_conflicts=True)
@@ -247,24 +256,24 @@ def _settings_to_send_with(workspace_id: UUID, channel: str) -> ChannelSettings:
     return settings
 
 
-def _take(workspace_id: UUID, channel: str, at_most: int) -> list[Message]:
-    """Lock some that are ready; those of paused campaigns stay where they are."""
+def _lock_ready(workspace_id: UUID, channel: str, at_most: int) -> list[Message]:
+    """Lock messages that are due, by priority; those of paused campaigns stay queued."""
     limit = host_limit(channel)
     under_way: Counter[str] = Counter()
     if limit is not None:
-        _hold_hosts(workspace_id)
+        _lock_hosts(workspace_id)
         under_way = _under_way(workspace_id, channel)
     full = [host for host, count in under_way.items() if limit is not None and count >= limit]
     parameters = [workspace_id, workspace_id, channel, clock.now(), workspace_id, array(full), at_most]
-    taken = []
-    for message in Message.objects.raw(_TAKE, parameters):
+    locked = []
+    for message in Message.objects.raw(_LOCK_READY, parameters):
         if limit is None or under_way[message.host] < limit:
             under_way[message.host] += 1
-            taken.append(message)
-    return taken
+            locked.append(message)
+    return locked
 
 
-_TAKE: Final = f"""
+_LOCK_READY: Final = f"""
 SELECT m.*, (
     SELECT status FROM campaigns_campaign WHERE workspace_id = %s AND id = m.campaign_id
 ) AS campaign_status
@@ -278,8 +287,8 @@ ORDER BY m.priority DESC, m.send_at LIMIT %s FOR UPDATE OF m SKIP LOCKED
 """
 
 
-def _hold_hosts(workspace_id: UUID) -> None:
-    """Let nobody else claim until the commit: two that count a host's messages at once would exceed its limit."""
+def _lock_hosts(workspace_id: UUID) -> None:
+    """Serialise claims until the commit: two that count a host's messages at once would exceed its limit."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('message hosts ' || %s, 0))", [str(workspace_id)]
@@ -293,70 +302,74 @@ def _under_way(workspace_id: UUID, channel: str) -> Counter[str]:
     return Counter(dict(sending.order_by().values_list("host").annotate(count=Count("id"))))
 
 
-def _admit(settings: ChannelSettings, messages: Sequence[Message], now: datetime) -> list[Message]:
-    """Judge messages, in this order, by what holds now, and mark those that leave."""
+def _claim_allowed(settings: ChannelSettings, messages: Sequence[Message], now: datetime) -> list[Message]:
+    """Decide on messages in their order by the policy as of now, and mark those that leave as claimed."""
     workspace_id = settings.workspace_id
-    people = load_recipients(workspace_id, {message.contact_id for message in messages})
+    recipients = load_recipients(workspace_id, {message.contact_id for message in messages})
     if settings.cap_count is not None:
-        held = _hold_people(workspace_id, people.values())
+        locked = _lock_recipients(workspace_id, recipients.values())
         messages = [
-            one for one in messages if one.contact_id not in people or people[one.contact_id].id in held
+            message
+            for message in messages
+            if message.contact_id not in recipients or recipients[message.contact_id].id in locked
         ]
-    addresses = {one.pk: _address_now(one, people.get(one.contact_id)) for one in messages}
-    permission = load_send_policy(settings, people.values(), addresses.values(), now=now)
-    overtaken = _overtaken(workspace_id, messages)
-    leaving, put_off, decisions = [], [], []
+    addresses = {
+        message.pk: _current_address(message, recipients.get(message.contact_id)) for message in messages
+    }
+    policy = load_send_policy(settings, recipients.values(), addresses.values(), now=now)
+    end_reasons = _end_reasons(workspace_id, messages)
+    leaving, stopped, decisions = [], [], []
     for message in messages:
         address = addresses[message.pk]
-        verdict = _judge(message, address, people.get(message.contact_id), permission, overtaken)
-        if verdict.reason is None:
+        decision = _decide(message, address, recipients.get(message.contact_id), policy, end_reasons)
+        if decision.reason is None:
             message.address = address
             leaving.append(message)
         else:
-            put_off.append(message)
-            decisions.append(_put_off(message, verdict, now))
-    _mark(workspace_id, leaving, now)
-    _write(workspace_id, put_off)
+            stopped.append(message)
+            decisions.append(_defer_or_cancel(message, decision, now))
+    _mark_sending(workspace_id, leaving, now)
+    _write(workspace_id, stopped)
     Decision.objects.record(workspace_id, decisions)
     return leaving
 
 
-def _address_now(message: Message, person: Recipient | None) -> str:
-    """Return where a message goes: a contact may have another address than when it was reserved, or none.
+def _current_address(message: Message, recipient: Recipient | None) -> str:
+    """Return where a message goes: the contact's address may have changed since it was enqueued.
 
-    A test goes where it was to go, and a call to the address that its body was made for.
+    Tests and webhooks keep theirs.
     """
-    if person is None or message.is_test or message.channel not in ADDRESS_KINDS:
+    if recipient is None or message.is_test or message.channel not in ADDRESS_KINDS:
         return message.address
-    return person.address(message.channel)
+    return recipient.address(message.channel)
 
 
-def _judge(
+def _decide(
     message: Message,
     address: str,
-    person: Recipient | None,
-    permission: SendPolicy,
-    overtaken: Mapping[UUID | None, str],
+    recipient: Recipient | None,
+    policy: SendPolicy,
+    end_reasons: Mapping[UUID | None, str],
 ) -> SendDecision:
-    if (why := overtaken.get(message.enrollment_id)) is not None:
-        return SendDecision(Reason(why))
-    if person is None:
+    if (end_reason := end_reasons.get(message.enrollment_id)) is not None:
+        return SendDecision(Reason(end_reason))
+    if recipient is None:
         return SendDecision(Reason.ERASED)
     if getattr(message, "campaign_status", "") == Campaign.Status.ARCHIVED:
         return SendDecision(Reason.ARCHIVED)
-    asked = SendRequest(person, address, message.is_transactional, message.is_test)
-    verdict = permission.judge(asked)
-    if verdict.reason is None:
-        permission.count(asked)
-    return verdict
+    request = SendRequest(recipient, address, message.is_transactional, message.is_test)
+    decision = policy.decide(request)
+    if decision.reason is None:
+        policy.count_sent(request)
+    return decision
 
 
-def _overtaken(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID | None, str]:
-    """Return why enrollments have ended of which a message failed: while it was under way nobody could cancel it."""
+def _end_reasons(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID | None, str]:
+    """Return the cancelling end reasons of enrollments whose message is retried: cancelling skips one under way."""
     enrollment_ids = {
-        one.enrollment_id
-        for one in messages
-        if one.attempts and one.enrollment_id and one.channel != Channel.WEBHOOK
+        message.enrollment_id
+        for message in messages
+        if message.attempts and message.enrollment_id and message.channel != Channel.WEBHOOK
     }
     if not enrollment_ids:
         return {}
@@ -366,32 +379,35 @@ def _overtaken(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID | N
     return dict(enrollments.values_list("id", "end_reason"))
 
 
-def _hold_people(workspace_id: UUID, people: Iterable[Recipient]) -> set[UUID]:
-    """Return those whom nobody else is claiming messages for: two that count for one cap are claimed one by one."""
-    ids = sorted({person.id for person in people})
+def _lock_recipients(workspace_id: UUID, recipients: Iterable[Recipient]) -> set[UUID]:
+    """Lock recipients so that messages under one cap are claimed in turn. Returns the ids that were free."""
+    ids = sorted({recipient.id for recipient in recipients})
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id FROM unnest(%s::uuid[]) AS one (id)"
+            "SELECT id FROM unnest(%s::uuid[]) AS recipient (id)"
             " WHERE pg_try_advisory_xact_lock(hashtextextended('message cap ' || %s || id, 0))",
             [ids, str(workspace_id)],
         )
         return {row[0] for row in cursor.fetchall()}
 
 
-def _mark(workspace_id: UUID, messages: Sequence[Message], now: datetime) -> None:
-    """Note messages as claimed, with the address that each goes to."""
+def _mark_sending(workspace_id: UUID, messages: Sequence[Message], now: datetime) -> None:
+    """Write messages as SENDING, with the address that each goes to."""
     if not messages:
         return
     for message in messages:
         message.status = Message.Status.SENDING
         message.claimed_at = now
         message.attempts += 1
-    ids, addresses = array([one.pk for one in messages]), array([one.address for one in messages])
+    ids, addresses = (
+        array([message.pk for message in messages]),
+        array([message.address for message in messages]),
+    )
     with connection.cursor() as cursor:
-        cursor.execute(_MARK, [now, ids, addresses, workspace_id])
+        cursor.execute(_MARK_SENDING, [now, ids, addresses, workspace_id])
 
 
-_MARK: Final = f"""
+_MARK_SENDING: Final = f"""
 UPDATE campaigns_message m
 SET status = '{Message.Status.SENDING}', claimed_at = %s, attempts = m.attempts + 1, address = w.address
 FROM unnest(%s::uuid[], %s::text[]) AS w (id, address)
@@ -399,34 +415,34 @@ WHERE m.workspace_id = %s AND m.id = w.id
 """
 
 
-def _put_off(message: Message, verdict: SendDecision, now: datetime) -> NewDecision:
-    if verdict.until is None:
+def _defer_or_cancel(message: Message, decision: SendDecision, now: datetime) -> NewDecision:
+    if decision.until is None:
         message.status = Message.Status.CANCELLED
-        message.error = verdict.reason or ""
-        return NewDecision.about(message, Decision.Kind.NOT_SENT, verdict.reason, now)
-    message.send_at = verdict.until
+        message.error = decision.reason or ""
+        return NewDecision.about(message, Decision.Kind.NOT_SENT, decision.reason, now)
+    message.send_at = decision.until
     notify_beat("messages", message.send_at)
-    detail = {"until": verdict.until.isoformat()}
-    return NewDecision.about(message, Decision.Kind.DEFERRED, verdict.reason, now, detail)
+    detail = {"until": decision.until.isoformat()}
+    return NewDecision.about(message, Decision.Kind.DEFERRED, decision.reason, now, detail)
 
 
 # Recording -----------------------------------------------------------------------------------------------------
 
 
-class _Record:
-    """What is to be written of some attempts."""
+class _AttemptRecorder:
+    """Collects what attempts change, and writes it at once."""
 
     def __init__(self, workspace_id: UUID) -> None:
         self.workspace_id = workspace_id
         self.messages: list[Message] = []
         self.decisions: list[NewDecision] = []
-        self.told: list[tuple[str, Message, datetime, Mapping[str, str]]] = []
+        self.events: list[MessageEvent] = []
         self.bounced: list[tuple[Message, Bounce]] = []
-        # Those that counted for a cap and have not left.
-        self.freed: list[Message] = []
+        # Messages that counted for a cap and have not left.
+        self.cap_freed: list[Message] = []
 
     def add(self, message: Message, attempt: Attempt) -> None:
-        """Note what became of one message."""
+        """Add the outcome of one attempt."""
         self.messages.append(message)
         outcome = attempt.outcome
         match outcome:
@@ -440,37 +456,43 @@ class _Record:
                 self._maybe_sent(message, outcome, attempt)
 
     def write(self) -> None:
-        """Write it all, of the messages that nobody has settled otherwise."""
-        ours = _settle(self.workspace_id, self.messages)
-        Decision.objects.record(self.workspace_id, (one for one in self.decisions if one.message_id in ours))
-        record_bounces([one for one in self.bounced if one[0].pk in ours], clock.now())
-        tell(self.workspace_id, [one for one in self.told if one[1].pk in ours])
-        freed: dict[str, set[UUID]] = defaultdict(set)
-        for message in self.freed:
-            if message.pk in ours:
-                freed[message.channel].add(message.contact_id)
-        for channel, contact_ids in freed.items():
+        """Write the outcomes, except of messages that were resolved otherwise meanwhile."""
+        recorded = _write_if_claimed(self.workspace_id, self.messages)
+        Decision.objects.record(
+            self.workspace_id, (decision for decision in self.decisions if decision.message_id in recorded)
+        )
+        record_bounces(
+            [(message, bounce) for message, bounce in self.bounced if message.pk in recorded], clock.now()
+        )
+        publish_message_events(
+            self.workspace_id, [event for event in self.events if event.message.pk in recorded]
+        )
+        cap_freed: dict[str, set[UUID]] = defaultdict(set)
+        for message in self.cap_freed:
+            if message.pk in recorded:
+                cap_freed[message.channel].add(message.contact_id)
+        for channel, contact_ids in cap_freed.items():
             wake_held_messages(self.workspace_id, channel, contact_ids=contact_ids)
 
     def _sent(self, message: Message, outcome: Sent, at: datetime) -> None:
         message.status, message.sent_at, message.error = Message.Status.SENT, at, ""
         message.provider_id = outcome.provider_id[:255]
         self.decisions.append(NewDecision.about(message, Decision.Kind.SENT, None, at))
-        self.told.append(("message.sent", message, at, {}))
+        self.events.append(MessageEvent("message.sent", message, at))
 
     def _bounced(self, message: Message, outcome: NotSent, at: datetime) -> None:
         message.status, message.error = Message.Status.BOUNCED, storable_text(outcome, _MAX_ERROR_LENGTH)
         self.decisions.append(
             NewDecision.about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, at, {"message": message.error})
         )
-        self.told.append(("message.bounced", message, at, {"reason": message.error}))
+        self.events.append(MessageEvent("message.bounced", message, at, {"reason": message.error}))
         self.bounced.append((message, outcome.bounce))
 
     def _not_sent(self, message: Message, outcome: NotSent, attempt: Attempt) -> None:
         message.error = storable_text(outcome, _MAX_ERROR_LENGTH)
         if not outcome.is_permanent and message.attempts < attempt.claimed.settings.max_attempts:
             message.status = Message.Status.QUEUED
-            message.send_at = attempt.at + _pause(message.attempts, outcome.retry_after)
+            message.send_at = attempt.at + _retry_delay(message.attempts, outcome.retry_after)
             notify_beat("messages", message.send_at)
             return
         if outcome.bounce is Bounce.SOFT:
@@ -478,7 +500,7 @@ class _Record:
             return
         message.status = Message.Status.FAILED
         if attempt.claimed.settings.cap_count is not None:
-            self.freed.append(message)
+            self.cap_freed.append(message)
         self.decisions.append(
             NewDecision.about(
                 message, Decision.Kind.NOT_SENT, Reason.SEND_FAILED, attempt.at, {"message": message.error}
@@ -502,27 +524,29 @@ class _Record:
 def _write(workspace_id: UUID, messages: Sequence[Message]) -> None:
     if messages:
         with connection.cursor() as cursor:
-            cursor.execute(_WRITE, _written(workspace_id, messages))
+            cursor.execute(_WRITE, _columns_of(workspace_id, messages))
 
 
-def _settle(workspace_id: UUID, messages: Sequence[Message]) -> set[UUID]:
-    """Write messages that are still as they were claimed: a late answer settles also what became unknown.
+def _write_if_claimed(workspace_id: UUID, messages: Sequence[Message]) -> set[UUID]:
+    """Write the outcomes of messages whose claim still stands; a late answer resolves an unknown one, too.
 
-    Returns which these were.
+    Returns the ids of those written.
     """
     if not messages:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(_SETTLE, _written(workspace_id, sorted(messages, key=lambda one: one.pk)))
+        cursor.execute(
+            _WRITE_IF_CLAIMED, _columns_of(workspace_id, sorted(messages, key=lambda message: message.pk))
+        )
         return {message_id for (message_id,) in cursor.fetchall()}
 
 
-def _written(workspace_id: UUID, messages: Sequence[Message]) -> list[Any]:
-    return [*(array([getattr(one, name) for one in messages]) for name in _WRITTEN), workspace_id]
+def _columns_of(workspace_id: UUID, messages: Sequence[Message]) -> list[Any]:
+    return [*(array([getattr(message, name) for message in messages]) for name in _COLUMNS), workspace_id]
 
 
 # The order of the columns in the statement.
-_WRITTEN: Final = ("pk", "status", "sent_at", "send_at", "provider_id", "error", "claimed_at")
+_COLUMNS: Final = ("pk", "status", "sent_at", "send_at", "provider_id", "error", "claimed_at")
 _WRITE: Final = """
 UPDATE campaigns_message m
 SET status = w.status, sent_at = w.sent_at, send_at = w.send_at, provider_id = w.provider_id, error = w.error
@@ -531,65 +555,70 @@ FROM unnest(
 ) AS w (id, status, sent_at, send_at, provider_id, error, claimed_at)
 WHERE m.workspace_id = %s AND m.id = w.id
 """
-_SETTLE: Final = f"""{_WRITE}
+_WRITE_IF_CLAIMED: Final = f"""{_WRITE}
     AND m.status IN ('{Message.Status.SENDING}', '{Message.Status.UNKNOWN}')
     AND m.claimed_at IS NOT DISTINCT FROM w.claimed_at
 RETURNING m.id
 """
 
 
-def _pause(attempts: int, retry_after: float | None) -> timedelta:
-    """Return how long to wait before another attempt: some more than planned, so that not all come at once."""
+def _retry_delay(attempts: int, retry_after: float | None) -> timedelta:
+    """Return the delay before the next attempt: the backoff with jitter, or what the receiver asked for if longer."""
     planned = BACKOFF[min(attempts, len(BACKOFF)) - 1] * random.uniform(1.0, 1.2)  # noqa: S311  # no secret
-    asked = min(timedelta(seconds=retry_after or 0.0), MAX_RETRY_AFTER)
-    return max(planned, asked)
+    requested = min(timedelta(seconds=retry_after or 0.0), MAX_RETRY_AFTER)
+    return max(planned, requested)
 
 
-def tell(workspace_id: UUID, news: Sequence[tuple[str, Message, datetime, Mapping[str, Any]]]) -> None:
-    """Record what happened to messages as events of the stream; of tests nothing is told."""
-    news = [one for one in news if not one[1].is_test]
-    enrollments = _enrollments(
-        workspace_id, {message.enrollment_id for _, message, _, _ in news if message.enrollment_id}
+def publish_message_events(workspace_id: UUID, events: Sequence[MessageEvent]) -> None:
+    """Record what happened to messages as events of the stream; tests leave none."""
+    events = [event for event in events if not event.message.is_test]
+    if not events:
+        return
+    messages = [event.message for event in events]
+    of_enrollments = _depths_of_enrollments(
+        workspace_id, {message.enrollment_id for message in messages if message.enrollment_id}
     )
-    alone = {
+    cause_ids = {
         message.event_id
-        for _, message, _, _ in news
-        if message.event_id and message.enrollment_id not in enrollments
+        for message in messages
+        if message.event_id and message.enrollment_id not in of_enrollments
     }
-    depths = _depths(workspace_id, alone)
-    consequences = []
-    for name, message, at, more in news:
+    depths = _depths_after_events(workspace_id, cause_ids)
+    derived_events = []
+    for event in events:
+        message = event.message
         # An enrollment counts on from the event that started it, and is of its level.
-        depth, level = enrollments.get(
+        depth, level = of_enrollments.get(
             message.enrollment_id, (depths.get(message.event_id, 0), EffectsLevel.ALL)
         )
-        consequences.append(
+        derived_events.append(
             DerivedEvent(
-                name,
+                event.name,
                 message.contact_id,
-                at,
-                {**event_properties(message), **more},
-                level=EffectsLevel(level) if name in _OURS else EffectsLevel.ALL,
+                event.at,
+                {**event_properties(message), **event.properties},
+                level=EffectsLevel(level) if event.name in _OWN_EVENTS else EffectsLevel.ALL,
                 cause_id=message.event_id,
                 depth=depth,
             )
         )
-    if consequences:
-        record_derived_events(workspace_id, consequences, now=clock.now())
+    record_derived_events(workspace_id, derived_events, now=clock.now())
 
 
 def event_properties(message: Message) -> dict[str, str]:
-    """Return what events say of a message."""
+    """Return the properties of every event about a message."""
     campaign = {"campaignId": str(message.campaign_id)} if message.campaign_id else {}
     return {"messageId": str(message.pk), **campaign, "channel": message.channel}
 
 
-# What we do, and what comes of it at once. A reader's click is news, whatever the message was about.
-_OURS: Final = ("message.sent", "message.bounced")
+# Caused by us, hence of the level of what caused the message. A click is the reader's, whatever the message was about.
+_OWN_EVENTS: Final = ("message.sent", "message.bounced")
 
 
-def _enrollments(workspace_id: UUID, enrollment_ids: set[UUID]) -> dict[UUID | None, tuple[int, int]]:
-    """Return the depths and levels of what enrollments do to the stream."""
+def _depths_of_enrollments(
+    workspace_id: UUID, enrollment_ids: set[UUID]
+) -> dict[UUID | None, tuple[int, int]]:
+    """Return the depth and level of events that enrollments cause, by enrollment."""
     if not enrollment_ids:
         return {}
     with connection.cursor() as cursor:
@@ -600,8 +629,8 @@ def _enrollments(workspace_id: UUID, enrollment_ids: set[UUID]) -> dict[UUID | N
         return {enrollment_id: (depth, level) for enrollment_id, depth, level in cursor.fetchall()}
 
 
-def _depths(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID | None, int]:
-    """Return the depths of what follows from events."""
+def _depths_after_events(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID | None, int]:
+    """Return the depth of events that events cause, by the causing event."""
     if not event_ids:
         return {}
     events = Event.objects.filter(

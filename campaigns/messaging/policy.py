@@ -1,4 +1,7 @@
-"""Who may be written to, when, and how often: judged when a message is reserved, and again when it leaves."""
+"""Send policy: consent, suppressions, quiet hours and frequency caps.
+
+Decided when a message is enqueued, and again when it leaves.
+"""
 
 from __future__ import annotations
 
@@ -33,85 +36,84 @@ _LEAVING: Final = (Message.Status.SENDING, Message.Status.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class SendDecision:
-    """Whether a message may leave now, later, or never."""
+    """Whether a message may leave: now (no reason), later (a reason and `until`), or never (a reason alone)."""
 
     reason: Reason | None = None
-    # None: never, where there is a reason.
     until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """A message that asks to leave."""
+    """What the policy has to know of a message."""
 
-    person: Recipient
+    recipient: Recipient
     address: str
     is_transactional: bool = False
     is_test: bool = False
 
     @property
-    def asks_for_room(self) -> bool:
-        """Whether consent, quiet hours and caps are for it."""
+    def is_limited(self) -> bool:
+        """Whether consent, quiet hours and caps apply; to transactional messages and tests they do not."""
         return not (self.is_transactional or self.is_test)
 
 
 @dataclass(slots=True)
 class SendPolicy:
-    """What decides for some messages of one channel; read in two statements, whatever their number."""
+    """What decides on messages of one channel: settings, suppressions, recent sends, pending opt-ins."""
 
     settings: ChannelSettings
     now: datetime
     suppressed: set[str]
-    # Of each person, when what counts for the cap left, the latest first.
-    left_at: dict[UUID, list[datetime]] = field(default_factory=dict)
-    # Who came by a form with double opt-in and has not confirmed.
+    # By recipient: when messages left that count for the cap, latest first.
+    sent_times: dict[UUID, list[datetime]] = field(default_factory=dict)
+    # Recipients with an open double opt-in.
     unconfirmed: set[UUID] = field(default_factory=set)
 
-    def judge(self, asked: SendRequest) -> SendDecision:
-        """Tell whether a message may leave; what may never is told before what may not yet."""
-        if not asked.address:
+    def decide(self, request: SendRequest) -> SendDecision:
+        """Decide whether a message may leave; a reason for never comes before one for later."""
+        if not request.address:
             return SendDecision(Reason.NO_ADDRESS)
-        if asked.address in self.suppressed:
+        if request.address in self.suppressed:
             return SendDecision(Reason.SUPPRESSED)
-        if not asked.asks_for_room:
+        if not request.is_limited:
             return SendDecision()
-        if refusal := self._consent(asked.person):
+        if refusal := self._consent_refusal(request.recipient):
             return SendDecision(refusal)
-        if (until := self._room_at(asked.person)) > self.now:
-            later = self._quiet_until(asked.person, until)
+        if (until := self._cap_allows_at(request.recipient)) > self.now:
+            later = self._quiet_until(request.recipient, until)
             return SendDecision(Reason.CAPPED, later)
-        if (until := self._quiet_until(asked.person, self.now)) > self.now:
+        if (until := self._quiet_until(request.recipient, self.now)) > self.now:
             return SendDecision(Reason.QUIET_HOURS, until)
         return SendDecision()
 
-    def count(self, asked: SendRequest) -> None:
-        """Note that a message leaves now, so that the next one to the person is judged after it."""
-        if asked.asks_for_room:
-            self.left_at.setdefault(asked.person.id, []).insert(0, self.now)
+    def count_sent(self, request: SendRequest) -> None:
+        """Count a message that leaves now against the cap of its recipient."""
+        if request.is_limited:
+            self.sent_times.setdefault(request.recipient.id, []).insert(0, self.now)
 
-    def _consent(self, person: Recipient) -> Reason | None:
-        said = person.state.consents.get(self.settings.channel)
-        if said == Consent.Status.OPTED_OUT:
+    def _consent_refusal(self, recipient: Recipient) -> Reason | None:
+        consent = recipient.state.consents.get(self.settings.channel)
+        if consent == Consent.Status.OPTED_OUT:
             return Reason.OPTED_OUT
-        if said is None and (self.settings.requires_opt_in or person.id in self.unconfirmed):
+        if consent is None and (self.settings.requires_opt_in or recipient.id in self.unconfirmed):
             return Reason.NO_CONSENT
         return None
 
-    def _room_at(self, person: Recipient) -> datetime:
-        """Return when the cap lets another one through."""
+    def _cap_allows_at(self, recipient: Recipient) -> datetime:
+        """Return when the frequency cap allows another message."""
         count = self.settings.cap_count
         if count is None:
             return self.now
         window = timedelta(hours=self.settings.cap_hours)
-        left = self.left_at.get(person.id, ())
+        left = self.sent_times.get(recipient.id, ())
         return left[count - 1] + window if len(left) >= count else self.now
 
-    def _quiet_until(self, person: Recipient, at: datetime) -> datetime:
+    def _quiet_until(self, recipient: Recipient, at: datetime) -> datetime:
         """Return `at`, or the end of the quiet hours that it is in."""
         start, end = self.settings.quiet_from, self.settings.quiet_until
         if start is None or end is None or start == end:
             return at
-        zone = person.time_zone(self.settings.time_zone)
+        zone = recipient.time_zone(self.settings.time_zone)
         local = at.astimezone(zone)
         if not _is_within(local.time(), start, end):
             return at
@@ -120,7 +122,7 @@ class SendPolicy:
 
 
 def settings_of(workspace_id: UUID, channel: str) -> ChannelSettings:
-    """Return how a workspace uses a channel; where it says nothing, the defaults."""
+    """Return a workspace's settings of a channel; the defaults where it has none."""
     # Asked for each few messages: the ORM takes longer to put it together than the database to answer it.
     rows = ChannelSettings.objects.raw(_SETTINGS, [workspace_id, channel])
     return next(iter(rows), None) or ChannelSettings(workspace_id=workspace_id, channel=channel)
@@ -130,15 +132,15 @@ _SETTINGS: Final = f"SELECT * FROM {ChannelSettings._meta.db_table} WHERE worksp
 
 
 def load_send_policy(
-    settings: ChannelSettings, people: Collection[Recipient], addresses: Collection[str], *, now: datetime
+    settings: ChannelSettings, recipients: Collection[Recipient], addresses: Collection[str], *, now: datetime
 ) -> SendPolicy:
-    """Read what decides for messages to these people and addresses."""
+    """Load the policy for messages to these recipients and addresses; two statements at most."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _KEPT_FROM,
+            _SUPPRESSED_OR_PENDING,
             [
                 *(settings.workspace_id, settings.channel, array(set(addresses))),
-                *(settings.workspace_id, settings.channel, array({person.id for person in people})),
+                *(settings.workspace_id, settings.channel, array({recipient.id for recipient in recipients})),
             ],
         )
         rows = cursor.fetchall()
@@ -146,12 +148,12 @@ def load_send_policy(
         settings,
         now,
         {address for address, _ in rows if address is not None},
-        _left_at(settings, people, now) if settings.cap_count else {},
+        _sent_times(settings, recipients, now) if settings.cap_count else {},
         {contact_id for _, contact_id in rows if contact_id is not None},
     )
 
 
-_KEPT_FROM: Final = f"""
+_SUPPRESSED_OR_PENDING: Final = f"""
 SELECT address, NULL::uuid FROM {Suppression._meta.db_table}
 WHERE workspace_id = %s AND channel = %s AND address = ANY (%s::text[])
 UNION ALL
@@ -161,21 +163,23 @@ WHERE workspace_id = %s AND channel = %s AND contact_id = ANY (%s::uuid[])
 
 
 def is_unconfirmed(workspace_id: UUID, channel: str, contact_id: UUID) -> bool:
-    """Tell whether a person came by a form with double opt-in to the channel and has not confirmed."""
+    """Tell whether a contact has an open double opt-in for the channel."""
     pending = PendingConsent.objects.filter(workspace_id=workspace_id, channel=channel, contact_id=contact_id)
     return pending.exists()
 
 
-def _left_at(
-    settings: ChannelSettings, people: Collection[Recipient], now: datetime
+def _sent_times(
+    settings: ChannelSettings, recipients: Collection[Recipient], now: datetime
 ) -> dict[UUID, list[datetime]]:
-    """Return when messages left that count for the cap: the transactional and the tests do not."""
+    """Return when messages left that count for the cap, by recipient; transactional ones and tests do not count."""
     since = now - timedelta(hours=settings.cap_hours)
-    person_of: Mapping[UUID, UUID] = {one: person.id for person in people for one in person.ids}
+    recipient_id_of: Mapping[UUID, UUID] = {
+        contact_id: recipient.id for recipient in recipients for contact_id in recipient.ids
+    }
     rows: Sequence[tuple[UUID, datetime]] = list(
         Message.objects.in_workspace(settings.workspace_id)
         .filter(
-            any_of("contact_id", person_of),
+            any_of("contact_id", recipient_id_of),
             Q(status__in=_LEFT, sent_at__gt=since) | Q(status__in=_LEAVING, claimed_at__gt=since),
             channel=settings.channel,
             is_transactional=False,
@@ -187,7 +191,7 @@ def _left_at(
     )
     left: dict[UUID, list[datetime]] = defaultdict(list)
     for contact_id, at in rows:
-        left[person_of[contact_id]].append(at)
+        left[recipient_id_of[contact_id]].append(at)
     return left
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import transaction
 
 from campaigns.messaging.channels import Bounce
-from campaigns.messaging.delivery import tell
+from campaigns.messaging.delivery import MessageEvent, publish_message_events
 from campaigns.messaging.suppressions import record_bounces, suppress_recipient_of, unsubscribe
 from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Decision, Message, NewDecision, Suppression
@@ -93,7 +93,9 @@ def _bounced(message: Message, report: Report) -> None:
         _set(message, Message.Status.BOUNCED, words)
         record_bounces([(message, bounce)], report.at)
         _note(message, Reason.BOUNCED, report.at, words)
-        tell(message.workspace_id, [("message.bounced", message, report.at, {"reason": words})])
+        publish_message_events(
+            message.workspace_id, [MessageEvent("message.bounced", message, report.at, {"reason": words})]
+        )
     elif message.soft_bounced_at is not None and bounce is Bounce.HARD:
         # Some providers tell of a passing failure first.
         record_bounces([(message, bounce)], report.at)
@@ -134,7 +136,9 @@ def _complained(message: Message, report: Report) -> None:
     is_new = suppress_recipient_of(message, Suppression.Reason.COMPLAINT, report.words[:_MAX_WORDS])
     _unsubscribed(message, report)
     if is_new:
-        tell(message.workspace_id, [("message.complained", message, report.at, {})])
+        publish_message_events(
+            message.workspace_id, [MessageEvent("message.complained", message, report.at, {})]
+        )
 
 
 def _unsubscribed(message: Message, report: Report) -> None:

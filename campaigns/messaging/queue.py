@@ -1,4 +1,4 @@
-"""Reserving messages: one row each under its key, made of a template for a contact that may be written to."""
+"""Enqueue messages: render a template for a contact that may be written to, as one row under its key."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
-    """A message that is asked for. `address` sends a test elsewhere than to the contact."""
+    """What to send to whom, and because of what. `address` sends a test elsewhere than to the contact."""
 
     contact_id: UUID
     channel: str
@@ -76,7 +76,7 @@ class EnqueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class RefusedMessage:
-    """No message, and why."""
+    """Why no message was enqueued."""
 
     reason: Reason
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -99,8 +99,8 @@ def enqueue_message(
     is_test: bool = False,
     address: str = "",
 ) -> EnqueuedMessage | RefusedMessage:
-    """Reserve one message, or tell why there is none: see `enqueue_many`."""
-    order = MessageRequest(
+    """Enqueue one message, or return why not: see `enqueue_many`."""
+    request = MessageRequest(
         contact_id,
         channel,
         template,
@@ -114,64 +114,66 @@ def enqueue_message(
         is_test=is_test,
         address=address,
     )
-    return enqueue_many(workspace_id, [order], now=now)[0]
+    return enqueue_many(workspace_id, [request], now=now)[0]
 
 
 @transaction.atomic
 def enqueue_many(
     workspace_id: UUID,
-    orders: Sequence[MessageRequest],
+    requests: Sequence[MessageRequest],
     *,
     now: datetime,
-    people: Mapping[UUID, Recipient] | None = None,
+    recipients: Mapping[UUID, Recipient] | None = None,
 ) -> list[EnqueuedMessage | RefusedMessage]:
-    """Render messages and reserve each under its key, or tell why there is none; a fixed number of statements.
+    """Render messages and enqueue each under its key, or return why not; a fixed number of statements.
 
-    `people`: by contact, where they have been read already.
+    `recipients`: by contact id, where they have been read already.
 
     A key that has its message gets that again. Refusals and deferrals are written as decisions here; that a message
     was sent, once it was. They leave after the commit. Raises InvalidAddress for a test to what is none.
     """
-    found = _by_key(workspace_id, orders)
-    new = {order.key: order for order in orders if order.key not in found}
-    if people is None:
-        people = load_recipients(workspace_id, {order.contact_id for order in new.values()})
-    reserving = _EnqueueBatch(workspace_id, now, people)
-    reserving.take(list(new.values()))
-    reserving.write()
-    return [reserving.outcomes.get(order.key) or _again(found[order.key], now) for order in orders]
+    found = _messages_by_key(workspace_id, requests)
+    new = {request.key: request for request in requests if request.key not in found}
+    if recipients is None:
+        recipients = load_recipients(workspace_id, {request.contact_id for request in new.values()})
+    batch = _EnqueueBatch(workspace_id, now, recipients)
+    batch.add(list(new.values()))
+    batch.write()
+    return [
+        batch.outcomes.get(request.key) or _already_enqueued(found[request.key], now) for request in requests
+    ]
 
 
-def _by_key(workspace_id: UUID, orders: Sequence[MessageRequest]) -> dict[str, Message]:
-    """Return what was reserved before, by key. A step of an enrollment is taken once: nothing was."""
-    keys = [order.key for order in orders if order.enrollment_id is None]
+def _messages_by_key(workspace_id: UUID, requests: Sequence[MessageRequest]) -> dict[str, Message]:
+    """Return messages enqueued before, by key; of enrollments none, for a step of one is processed once."""
+    keys = [request.key for request in requests if request.enrollment_id is None]
     messages = Message.objects.in_workspace(workspace_id).filter(any_of("key", keys))
     return {message.key: message for message in messages} if keys else {}
 
 
-def _again(message: Message, now: datetime) -> EnqueuedMessage:
+def _already_enqueued(message: Message, now: datetime) -> EnqueuedMessage:
     is_deferred = message.status == Message.Status.QUEUED and message.send_at > now
     return EnqueuedMessage(message, message.send_at if is_deferred else None)
 
 
 @dataclass(frozen=True, slots=True)
 class _AddressedMessage:
-    """An order of which is known whom it goes to, and where."""
+    """A message request with its recipient and address."""
 
-    order: MessageRequest
-    person: Recipient
+    request: MessageRequest
+    recipient: Recipient
     address: str
-    # Of a call only: the others are rendered once they may leave.
+    # Of a webhook only, whose address is rendered too: others are rendered once they may leave.
     rendered: Rendered | None = None
 
 
 class _EnqueueBatch:
-    """Some orders of a workspace on their way."""
+    """Message requests of one workspace that are decided, rendered and inserted together."""
 
-    def __init__(self, workspace_id: UUID, now: datetime, people: Mapping[UUID, Recipient]) -> None:
+    def __init__(self, workspace_id: UUID, now: datetime, recipients: Mapping[UUID, Recipient]) -> None:
         self.workspace_id = workspace_id
         self.now = now
-        self.people = people
+        self.recipients = recipients
         # By key.
         self.outcomes: dict[str, EnqueuedMessage | RefusedMessage] = {}
         self.messages: list[Message] = []
@@ -180,153 +182,171 @@ class _EnqueueBatch:
         # By channel.
         self.settings: dict[str, ChannelSettings] = {}
 
-    def take(self, orders: Sequence[MessageRequest]) -> None:
-        """Judge and render."""
-        ids = {person.id for order in orders if (person := self.people.get(order.contact_id)) is not None}
+    def add(self, requests: Sequence[MessageRequest]) -> None:
+        """Decide on each request, and render the messages that may leave."""
+        ids = {
+            recipient.id
+            for request in requests
+            if (recipient := self.recipients.get(request.contact_id)) is not None
+        }
         self.scores = scores_of(self.workspace_id, ids) if ids else {}
         by_channel: dict[str, list[MessageRequest]] = defaultdict(list)
-        for order in orders:
-            if order.contact_id in self.people:
-                by_channel[order.channel].append(order)
+        for request in requests:
+            if request.contact_id in self.recipients:
+                by_channel[request.channel].append(request)
             else:
-                self._refuse(order, Reason.ERASED)
+                self._refuse(request, Reason.ERASED)
         for channel, of_channel in by_channel.items():
-            self._take_channel(channel, of_channel)
+            self._enqueue_channel(channel, of_channel)
 
     def write(self) -> None:
-        """Insert what is new; who was quicker under a key has reserved its message."""
-        ours = self._insert()
-        reserved = [one for one in self.messages if one.pk in ours]
-        if len(reserved) < len(self.messages):
-            standing = self._standing()
+        """Insert the messages and decisions; a key that somebody else inserted meanwhile keeps the first message."""
+        inserted_ids = self._insert()
+        inserted = [message for message in self.messages if message.pk in inserted_ids]
+        if len(inserted) < len(self.messages):
+            existing = self._existing_messages()
             for message in self.messages:
-                if message.pk not in ours:
-                    self.outcomes[message.key] = _again(standing[message.key], self.now)
+                if message.pk not in inserted_ids:
+                    self.outcomes[message.key] = _already_enqueued(existing[message.key], self.now)
         Decision.objects.record(
             self.workspace_id,
-            (one for one in self.decisions if one.message_id is None or one.message_id in ours),
+            (
+                decision
+                for decision in self.decisions
+                if decision.message_id is None or decision.message_id in inserted_ids
+            ),
         )
-        if reserved:
-            wake_deliveries(reserved)
+        if inserted:
+            wake_deliveries(inserted)
 
     def _insert(self) -> set[UUID]:
-        """Insert the messages, and return the ids of those that are there by it."""
+        """Insert the messages, and return the ids of those whose key was new."""
         if not self.messages:
             return set()
-        columns = [array([getattr(one, name) for one in self.messages]) for name in _COLUMNS]
-        headers = array([orjson.dumps(one.headers).decode() for one in self.messages])
+        columns = [array([getattr(message, name) for message in self.messages]) for name in _COLUMNS]
+        headers = array([orjson.dumps(message.headers).decode() for message in self.messages])
         with connection.cursor() as cursor:
             cursor.execute(_INSERT, [self.workspace_id, self.now, *columns, headers])
             return {message_id for (message_id,) in cursor.fetchall()}
 
-    def _standing(self) -> dict[str, Message]:
+    def _existing_messages(self) -> dict[str, Message]:
         keys = [message.key for message in self.messages]
         rows = Message.objects.in_workspace(self.workspace_id).filter(any_of("key", keys))
         return {message.key: message for message in rows.only("key", "status", "send_at")}
 
-    def _take_channel(self, channel: str, orders: Sequence[MessageRequest]) -> None:
+    def _enqueue_channel(self, channel: str, requests: Sequence[MessageRequest]) -> None:
         settings = self.settings[channel] = settings_of(self.workspace_id, channel)
-        addressed = [one for order in orders if (one := self._addressed(order, settings.options.get("url")))]
-        people = {one.person.id: one.person for one in addressed}
-        addresses = [one.address for one in addressed]
-        permission = load_send_policy(settings, people.values(), addresses, now=self.now)
-        for one in addressed:
-            self._take_one(one, permission)
+        default_url = settings.options.get("url")
+        found = (self._addressed(request, default_url) for request in requests)
+        addressed = [message for message in found if message]
+        recipients = {message.recipient.id: message.recipient for message in addressed}
+        addresses = [message.address for message in addressed]
+        policy = load_send_policy(settings, recipients.values(), addresses, now=self.now)
+        for message in addressed:
+            self._enqueue_addressed(message, policy)
 
-    def _addressed(self, order: MessageRequest, default_url: object) -> _AddressedMessage | None:
-        person = self.people[order.contact_id]
-        elsewhere = checked_address(order.channel, order.address) if order.address.strip() else ""
-        if order.channel == Channel.WEBHOOK:
-            rendered = self._render(order, person)
+    def _addressed(self, request: MessageRequest, default_url: object) -> _AddressedMessage | None:
+        recipient = self.recipients[request.contact_id]
+        elsewhere = checked_address(request.channel, request.address) if request.address.strip() else ""
+        if request.channel == Channel.WEBHOOK:
+            rendered = self._render(request, recipient)
             if rendered is None:
                 return None
-            default = normalized_address(order.channel, str(default_url or ""))
-            return _AddressedMessage(order, person, elsewhere or rendered.address or default, rendered)
-        return _AddressedMessage(order, person, elsewhere or person.address(order.channel))
+            default = normalized_address(request.channel, str(default_url or ""))
+            return _AddressedMessage(request, recipient, elsewhere or rendered.address or default, rendered)
+        return _AddressedMessage(request, recipient, elsewhere or recipient.address(request.channel))
 
-    def _take_one(self, one: _AddressedMessage, permission: SendPolicy) -> None:
-        order = one.order
-        asked = SendRequest(one.person, one.address, order.is_transactional, order.is_test)
-        verdict = permission.judge(asked)
-        if verdict.reason is not None and verdict.until is None:
-            self._refuse(order, verdict.reason, {"address": one.address} if one.address else {})
-        elif rendered := one.rendered or self._render(order, one.person):
-            self._reserve(one, rendered, verdict)
+    def _enqueue_addressed(self, addressed: _AddressedMessage, policy: SendPolicy) -> None:
+        request = addressed.request
+        send_request = SendRequest(
+            addressed.recipient, addressed.address, request.is_transactional, request.is_test
+        )
+        decision = policy.decide(send_request)
+        if decision.reason is not None and decision.until is None:
+            self._refuse(
+                request, decision.reason, {"address": addressed.address} if addressed.address else {}
+            )
+        elif rendered := addressed.rendered or self._render(request, addressed.recipient):
+            self._add_message(addressed, rendered, decision)
 
-    def _render(self, order: MessageRequest, person: Recipient) -> Rendered | None:
+    def _render(self, request: MessageRequest, recipient: Recipient) -> Rendered | None:
         try:
-            return self._rendered(order, person)
+            return self._rendered(request, recipient)
         except ValueMissing as error:
-            self._refuse(order, Reason.VALUE_MISSING, {"message": error.message})
+            self._refuse(request, Reason.VALUE_MISSING, {"message": error.message})
         except TemplateFault as error:
-            self._refuse(order, Reason.TEMPLATE_BROKEN, {"message": error.message})
+            self._refuse(request, Reason.TEMPLATE_BROKEN, {"message": error.message})
         return None
 
-    def _rendered(self, order: MessageRequest, person: Recipient) -> Rendered:
+    def _rendered(self, request: MessageRequest, recipient: Recipient) -> Rendered:
         token = (
-            token_of_test(self.workspace_id, order.channel)
-            if order.is_test
-            else unsubscribe_token(self.workspace_id, person.id, order.channel, order.message_id)
+            token_of_test(self.workspace_id, request.channel)
+            if request.is_test
+            else unsubscribe_token(self.workspace_id, recipient.id, request.channel, request.message_id)
         )
         values = values_of(
-            person,
-            score=self.scores.get(person.id, 0.0),
-            event=order.event,
-            campaign=order.campaign,
+            recipient,
+            score=self.scores.get(recipient.id, 0.0),
+            event=request.event,
+            campaign=request.campaign,
             token=token,
-            is_test=order.is_test,
+            is_test=request.is_test,
         )
-        region = region_of(person, self.settings[order.channel])
-        if isinstance(order.template, WebhookRequest):
-            return render_request(order.template, values, region)
-        if order.template.channel != order.channel:
-            raise TemplateFault(f"a template for {order.template.channel}")
-        rendered = render_template(order.template, values, region)
-        if order.channel != Channel.EMAIL:
+        region = region_of(recipient, self.settings[request.channel])
+        if isinstance(request.template, WebhookRequest):
+            return render_request(request.template, values, region)
+        if request.template.channel != request.channel:
+            raise TemplateFault(f"a template for {request.template.channel}")
+        rendered = render_template(request.template, values, region)
+        if request.channel != Channel.EMAIL:
             return rendered
-        headers = sender_headers(order.campaign, order.template)
-        if not order.is_transactional:
+        headers = sender_headers(request.campaign, request.template)
+        if not request.is_transactional:
             headers |= _list_headers(token)
         return replace(rendered, headers=headers)
 
-    def _reserve(self, one: _AddressedMessage, rendered: Rendered, verdict: SendDecision) -> None:
-        order = one.order
+    def _add_message(self, addressed: _AddressedMessage, rendered: Rendered, decision: SendDecision) -> None:
+        request = addressed.request
         message = Message(
-            id=order.message_id,
+            id=request.message_id,
             workspace_id=self.workspace_id,
-            campaign_id=order.campaign.pk if order.campaign else None,
-            contact_id=one.person.id,
-            enrollment_id=order.enrollment_id,
-            event_id=order.event.pk if order.event else None,
-            step=order.step,
+            campaign_id=request.campaign.pk if request.campaign else None,
+            contact_id=addressed.recipient.id,
+            enrollment_id=request.enrollment_id,
+            event_id=request.event.pk if request.event else None,
+            step=request.step,
             template_id=rendered.template_id,
-            key=order.key,
-            channel=order.channel,
-            address=one.address,
+            key=request.key,
+            channel=request.channel,
+            address=addressed.address,
             subject=rendered.subject,
             body=rendered.body,
             text=rendered.text,
             headers=dict(rendered.headers),
-            is_transactional=order.is_transactional,
-            is_test=order.is_test,
-            priority=order.priority,
-            send_at=verdict.until or self.now,
-            host=_host(order.channel, one.address),
+            is_transactional=request.is_transactional,
+            is_test=request.is_test,
+            priority=request.priority,
+            send_at=decision.until or self.now,
+            host=_host(request.channel, addressed.address),
             created_at=self.now,
         )
         self.messages.append(message)
-        self.outcomes[order.key] = EnqueuedMessage(message, verdict.until)
-        if verdict.reason is not None and verdict.until is not None:
-            detail = {"until": verdict.until.isoformat()}
-            self._decide(order, Decision.Kind.DEFERRED, verdict.reason, detail, message_id=message.pk)
+        self.outcomes[request.key] = EnqueuedMessage(message, decision.until)
+        if decision.reason is not None and decision.until is not None:
+            detail = {"until": decision.until.isoformat()}
+            self._record_decision(
+                request, Decision.Kind.DEFERRED, decision.reason, detail, message_id=message.pk
+            )
 
-    def _refuse(self, order: MessageRequest, reason: Reason, detail: Mapping[str, Any] | None = None) -> None:
-        self.outcomes[order.key] = RefusedMessage(reason, detail or {})
-        self._decide(order, Decision.Kind.NOT_SENT, reason, detail or {})
+    def _refuse(
+        self, request: MessageRequest, reason: Reason, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        self.outcomes[request.key] = RefusedMessage(reason, detail or {})
+        self._record_decision(request, Decision.Kind.NOT_SENT, reason, detail or {})
 
-    def _decide(
+    def _record_decision(
         self,
-        order: MessageRequest,
+        request: MessageRequest,
         kind: Decision.Kind,
         reason: Reason,
         detail: Mapping[str, Any],
@@ -334,14 +354,14 @@ class _EnqueueBatch:
     ) -> None:
         self.decisions.append(
             NewDecision(
-                campaign_id=order.campaign.pk if order.campaign else None,
-                contact_id=order.contact_id,
-                enrollment_id=order.enrollment_id,
+                campaign_id=request.campaign.pk if request.campaign else None,
+                contact_id=request.contact_id,
+                enrollment_id=request.enrollment_id,
                 message_id=message_id,
-                event_id=order.event.pk if order.event else None,
+                event_id=request.event.pk if request.event else None,
                 kind=kind,
                 reason=reason,
-                step=order.step,
+                step=request.step,
                 detail=detail,
                 decided_at=self.now,
             )

@@ -1,4 +1,4 @@
-"""What the workers do for messages that leave: each task asks, and returns a word."""
+"""Celery tasks of delivery."""
 
 from uuid import UUID
 
@@ -17,26 +17,26 @@ dispatcher = Dispatcher()
 
 @shared_task
 def deliver(workspace_id: str, channel: str) -> str:
-    """Have this worker's threads send what a channel has ready; the task does not wait for them."""
+    """Have the dispatcher of this worker send a channel's due messages; does not wait for it."""
     release_lease(UUID(workspace_id), delivery_wake_ups[channel].lease)
-    dispatcher.ask(UUID(workspace_id), channel)
-    return "asked"
+    dispatcher.dispatch(UUID(workspace_id), channel)
+    return "dispatched"
 
 
 @shared_task
 def sweep_messages() -> str:
-    """Have sent what is due by now: deferred, tried in vain, or with a wake-up that was lost."""
+    """Send messages that became due: deferred ones, retries, and those whose wake-up was lost."""
     waiting = waiting_channels(clock.now())
     for workspace_id, channel in waiting:
-        # A message that has not come by now may be lost, and no other is sent while it is waited for.
+        # The task that holds the lease may be lost, and no other is sent while the lease holds.
         release_lease(workspace_id, delivery_wake_ups[channel].lease)
-        dispatcher.ask(workspace_id, channel)
-    return "asked" if waiting else "nothing"
+        dispatcher.dispatch(workspace_id, channel)
+    return "dispatched" if waiting else "nothing"
 
 
 @shared_task
-def settle_messages() -> str:
-    """Settle what workers that ended have left in the middle."""
+def resolve_abandoned_messages() -> str:
+    """Resolve messages that a worker claimed and never recorded."""
     return "done" if resolve_abandoned(clock.now()) else "nothing"
 
 

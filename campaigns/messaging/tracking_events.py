@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Coalesce
 
-from campaigns.messaging.delivery import tell
+from campaigns.messaging.delivery import MessageEvent, publish_message_events
 from campaigns.models import Message
 from events.id_bounds import first_id_of_events
 from events.models import Event
@@ -97,7 +97,10 @@ def record_visit(message_id: UUID, visit: Visit) -> None:
         rows.update(**{column: Coalesce(column, visit.at) for column in kind.columns})
         rows.filter(status__in=kind.before).update(status=kind.status)
     url = {"url": visit.target} if visit.target else {}
-    tell(message.workspace_id, [(kind.event_name, message, visit.at, {**url, "isMachine": is_machine})])
+    publish_message_events(
+        message.workspace_id,
+        [MessageEvent(kind.event_name, message, visit.at, {**url, "isMachine": is_machine})],
+    )
 
 
 def _message(message_id: UUID) -> Message | None:

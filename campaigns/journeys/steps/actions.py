@@ -66,7 +66,9 @@ def enqueue_messages(
             case CallWebhookStep() as step:
                 message_requests[enrollment.id] = _webhook_request(request.context, enrollment, step)
     people = {person.id: person for person in batch.people.values()}
-    answers = enqueue_many(batch.workspace_id, list(message_requests.values()), now=batch.now, people=people)
+    answers = enqueue_many(
+        batch.workspace_id, list(message_requests.values()), now=batch.now, recipients=people
+    )
     return outcomes | {
         enrollment_id: _outcome_of_request(answer)
         for enrollment_id, answer in zip(message_requests, answers, strict=True)

@@ -350,7 +350,7 @@ def test_the_dispatcher_sends_all_that_is_ready(sent, dispatcher):
     for place in range(20):
         a_message(a_contact(workspace, f"person{place}@example.test"))
 
-    dispatcher.ask(workspace.id, "email")
+    dispatcher.dispatch(workspace.id, "email")
 
     wait_for(lambda: Message.objects.filter(status=Message.Status.SENT).count() == 20)
     assert len(sent) == len({one.pk for one in sent}) == 20
@@ -371,9 +371,9 @@ def test_a_workspace_that_waits_for_its_receivers_leaves_room_for_others(dispatc
         a_message(a_contact(slow, f"person{place}@example.test"))
     message = a_message(a_contact(quick, "joe@example.test"))
 
-    dispatcher.ask(slow.id, "email")
+    dispatcher.dispatch(slow.id, "email")
     wait_for(lambda: Message.objects.filter(status=Message.Status.SENDING).count() == 3)
-    dispatcher.ask(quick.id, "email")
+    dispatcher.dispatch(quick.id, "email")
 
     wait_for(lambda: Message.objects.filter(pk=message.pk, status=Message.Status.SENT).exists())
     assert not Message.objects.filter(workspace=slow, status=Message.Status.SENT).exists()
@@ -394,7 +394,7 @@ def test_what_is_under_way_is_recorded_before_the_process_ends(monkeypatch):
     monkeypatch.setitem(delivery.SENDERS, "email", hold)
     workspace = WorkspaceFactory()
     message = a_message(a_contact(workspace, "jane@example.test"))
-    dispatcher.ask(workspace.id, "email")
+    dispatcher.dispatch(workspace.id, "email")
     assert begun.wait(10)
 
     closing = Thread(target=dispatcher.close)
@@ -411,16 +411,16 @@ def test_a_row_that_cannot_be_recorded_holds_up_no_other(dispatcher, sent, monke
     workspace = WorkspaceFactory()
     broken = a_message(a_contact(workspace, "jane@example.test"))
     sound = a_message(a_contact(workspace, "joe@example.test"))
-    record = delivery._Record.add
+    record = delivery._AttemptRecorder.add
 
     def stumble(self, message, attempt):
         if message.pk == broken.pk:
             raise ValueError("no")
         record(self, message, attempt)
 
-    monkeypatch.setattr(delivery._Record, "add", stumble)
+    monkeypatch.setattr(delivery._AttemptRecorder, "add", stumble)
 
-    dispatcher.ask(workspace.id, "email")
+    dispatcher.dispatch(workspace.id, "email")
 
     wait_for(lambda: Message.objects.filter(pk=sound.pk, status=Message.Status.SENT).exists())
     wait_for(lambda: "could not be recorded" in caplog.text)

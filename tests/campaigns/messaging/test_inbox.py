@@ -51,19 +51,19 @@ def test_an_email_lands_in_the_inbox(jane):
 def test_it_is_there_by_the_commit_that_notes_it_as_sent(jane, monkeypatch):
     """What fails leaves neither: no message is ever under way, so none can be unknown."""
     message = a_message(jane)
-    settle = delivery._settle
+    settle = delivery._write_if_claimed
 
     def lose_the_connection(*_):
         raise OperationalError("the server is gone")
 
-    monkeypatch.setattr(delivery, "_settle", lose_the_connection)
+    monkeypatch.setattr(delivery, "_write_if_claimed", lose_the_connection)
     with pytest.raises(OperationalError):
         deliver_ready(jane.workspace_id, "email")
     message.refresh_from_db()
     assert (message.status, message.attempts) == (Message.Status.QUEUED, 0)
     assert not SentEmail.objects.exists()
 
-    monkeypatch.setattr(delivery, "_settle", settle)
+    monkeypatch.setattr(delivery, "_write_if_claimed", settle)
     deliver_ready(jane.workspace_id, "email")
     message.refresh_from_db()
     assert (message.status, message.attempts) == (Message.Status.SENT, 1)

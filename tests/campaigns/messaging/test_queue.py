@@ -116,7 +116,7 @@ def test_two_that_reserve_under_one_key_at_once_get_one_message(monkeypatch):
     jane = a_contact(workspace, "jane@example.test")
     template = a_template(workspace)
     together = Barrier(2)
-    find = queue._by_key
+    find = queue._messages_by_key
 
     def find_together(*arguments):
         """Let both see that there is none yet."""
@@ -124,7 +124,7 @@ def test_two_that_reserve_under_one_key_at_once_get_one_message(monkeypatch):
         together.wait(10)
         return found
 
-    monkeypatch.setattr(queue, "_by_key", find_together)
+    monkeypatch.setattr(queue, "_messages_by_key", find_together)
     outcomes = []
 
     def race():

@@ -184,7 +184,7 @@ def test_a_worker_that_is_just_judging_by_what_held_does_not_keep_it(workspace, 
     if lifted == "suppression":
         suppress(workspace.id, "email", "jane@example.test")
     judged, goes_on = threading.Event(), threading.Event()
-    original = delivery._admit
+    original = delivery._claim_allowed
 
     def admit(*arguments):
         leaving = original(*arguments)
@@ -205,7 +205,7 @@ def test_a_worker_that_is_just_judging_by_what_held_does_not_keep_it(workspace, 
             connections.close_all()
 
     with monkeypatch.context() as patch:
-        patch.setattr(delivery, "_admit", admit)
+        patch.setattr(delivery, "_claim_allowed", admit)
         lifter = threading.Thread(target=lift)
         lifter.start()
         claimed = claim_messages(workspace.id, "email", at_most=1)

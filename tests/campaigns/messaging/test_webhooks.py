@@ -450,7 +450,7 @@ def test_a_slow_host_holds_up_no_other(threaded_server, settings, internet):
     dispatcher = Dispatcher(threads=8)
 
     try:
-        dispatcher.ask(workspace.id, "webhook")
+        dispatcher.dispatch(workspace.id, "webhook")
 
         wait_for(lambda: _count(others, Message.Status.SENT) == 8)
         assert _count(held, Message.Status.SENDING) == 2
@@ -469,7 +469,7 @@ def test_two_that_claim_at_once_do_not_exceed_a_host_s_limit(settings, monkeypat
     jane = a_contact(workspace, "jane@example.test")
     use_channel(workspace, "webhook", secret=new_secret())
     messages = [a_message(jane, WebhookRequest("http://receiver.test/hook")) for _ in range(6)]
-    arrived, may_go = paused(monkeypatch, delivery, "_admit")
+    arrived, may_go = paused(monkeypatch, delivery, "_claim_allowed")
     claimed = []
 
     def claim():

@@ -120,7 +120,7 @@ def fall_due(name, workspace, contact, at):
 )
 def test_what_is_swept_is_waited_for_no_longer(workspace, jane, monkeypatch, name, kind):
     """A message may have been lost, and until its lease expires no other would be sent."""
-    monkeypatch.setattr(dispatcher, "ask", lambda *_: None)
+    monkeypatch.setattr(dispatcher, "dispatch", lambda *_: None)
     fall_due(name, workspace, jane, clock.now())
     assert leases.acquire_message_lease(workspace.id, kind)
     import_string(settings.SCHEDULE[name]["task"])()
