@@ -12,13 +12,10 @@ from contacts.signals import ContactChange, contacts_changed, contacts_regrouped
 from events.id_bounds import in_milliseconds
 from events.lane_changes import lock_lanes_of_contacts, move_contacts
 from events.models import EffectsLevel, Event, EventBatch
-from events.processing.wake_ups import WakeUps
-from events.processing.worker import TASK
+from events.processing.worker import wake_ups
 from events.stream.outbox import enqueue_events
 from events.stream.partitions import ensure_partitions
 from events.stream.recording import record_contact_changes
-
-wake_ups = WakeUps(TASK, "events.tasks.apply_effects")
 
 
 @receiver(post_save, sender=EventBatch, dispatch_uid="events.wake_workers")

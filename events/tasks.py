@@ -7,18 +7,11 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 
 from events.processing import bisection, effects
 from events.processing.heartbeat import record_heartbeat
-from events.processing.leases import MESSAGE_SECONDS
-from events.processing.worker import Runner
+from events.processing.worker import Runner, wake_ups
 from events.stream.idempotency import purge_old_keys
 from events.stream.partitions import make_partitions as make_partitions_ahead
 
-
-def publish(workspace_id: UUID) -> None:
-    """Send a wake-up to the broker. Raises whatever its client raises."""
-    apply_effects.apply_async(args=(str(workspace_id),), expires=MESSAGE_SECONDS, retry=False)
-
-
-runner = Runner(publish)
+runner = Runner(wake_ups.publish)
 
 
 @shared_task

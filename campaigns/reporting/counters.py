@@ -24,7 +24,7 @@ _COUNT: Final = """
 def campaign_counts(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict[UUID, tuple[int, int]]:
     """Return (enrollments, messages) by campaign id, trials excluded.
 
-    One statement for any number of campaigns. Rows that entered the stored counters stay counted when their contact is erased.
+    One statement for any number of campaigns. Rows in the stored counters stay counted when their contact is erased.
     """
     if not campaigns:
         return {}

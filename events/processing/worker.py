@@ -22,10 +22,12 @@ from django.db import OperationalError, connections
 from config.db.workloads import use_in_thread
 from events.metrics import WAKE_UPS
 from events.processing import effects, leases
+from events.processing.wake_ups import WakeUps
 
 logger = logging.getLogger(__name__)
 
 TASK: Final = "effects"
+wake_ups: Final = WakeUps(TASK, "events.tasks.apply_effects")
 TURN_SECONDS: Final = 1.0
 """How long a task works off one workspace before the others have their turn."""
 PACE_SECONDS: Final = 0.1
