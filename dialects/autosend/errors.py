@@ -31,6 +31,8 @@ _VALIDATION_FAILED = "VALIDATION_FAILED"
 _CODES = {
     "no_identity": "EMAIL_OR_CONTACT_ID_REQUIRED",
     "contact_not_found": "CONTACT_NOT_FOUND",
+    "segment_not_found": "CONTACT_LIST_NOT_FOUND",
+    "segment_is_dynamic": "CONTACT_LIST_NOT_FOUND",
     "event_not_defined": "EVENT_NOT_FOUND",
     "definition_not_found": "EVENT_NOT_FOUND",
     "unknown_property": "UNKNOWN_PROPERTY",
@@ -61,6 +63,8 @@ _SEND_CODES = {
 }
 _STATUSES = {
     "contact_not_found": 404,
+    "segment_not_found": 404,
+    "segment_is_dynamic": 404,
     "event_not_defined": 404,
     "definition_not_found": 404,
     "definition_exists": 409,
@@ -72,6 +76,8 @@ _STATUSES = {
 _MESSAGES = {
     "no_identity": "Either email or contactId is required",
     "contact_not_found": "Contact not found",
+    "segment_not_found": "Contact list not found",
+    "segment_is_dynamic": "Contact list not found",
     "event_not_defined": "Event not found",
     "definition_not_found": "Event not found",
     "definition_exists": "An event with this name already exists",

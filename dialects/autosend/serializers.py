@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -15,6 +15,7 @@ from contacts.identifiers import normalize_identifier
 from contacts.models import Contact, Identifier
 from contacts.references import ContactChanges, ContactReference
 from dialects.autosend.errors import INVALID_EMAIL, InvalidBody
+from dialects.autosend.lists import lock_lists
 from dialects.autosend.mapping import (
     MAX_CONTACTS,
     MAX_EMAILS,
@@ -27,6 +28,8 @@ from dialects.checks import Check, Problem, form, optional, record, text
 from events.models import EventProperty
 from events.stream.definitions import PropertySpec
 from events.stream.types import IncomingEvent, RecordedEvent
+from segments.models import Segment
+from segments.static_members import MembersChanged
 from workspaces.api.fields import MillisecondsField
 from workspaces.api.strict import ObjectField, StrictBooleanField
 
@@ -286,8 +289,8 @@ class AutoSendDefinitionChangesSerializer(BodySerializer):
         names = [each["propertyName"] for each in value or ()]
         repeated = [index for index, name in enumerate(names) if name in names[:index]]
         if repeated:
-            problems: dict[Any, Any] = {index: {"propertyName": ["is declared twice"]} for index in repeated}
-            raise ValidationError(problems)
+            problems = {index: {"propertyName": ["is declared twice"]} for index in repeated}
+            raise ValidationError(cast(Any, problems))
         return value
 
     def to_internal_value(self, data: Any) -> Any:
@@ -330,15 +333,12 @@ class AutoSendContactBodySerializer(BodySerializer):
     listIds = ArrayField(child=TextField(error_messages=_TEXT_ITEM), required=False, allow_null=True)
     customFields = ValuesField(required=False, allow_null=True)
 
-    def validate_listIds(self, value: list[str] | None) -> list[str] | None:  # noqa: N802  (DRF looks for the field's name)
-        """Refuse every list by name: there are none yet, and membership is not dropped in silence."""
-        if value:
-            problems: dict[Any, Any] = {
-                index: [f'names a contact list that does not exist: "{list_id}"']
-                for index, list_id in enumerate(value)
-            }
-            raise ValidationError(problems)
-        return value
+    def validate_listIds(self, value: list[str] | None) -> list[Segment]:  # noqa: N802  (DRF looks for the field's name)
+        """Return the lists, locked. Refuses by name what is none: membership is not dropped in silence."""
+        lists, problems = lock_lists(self.context["workspace_id"], value or ())
+        if problems:
+            raise ValidationError(cast(Any, problems))
+        return lists
 
 
 class AutoSendBulkContactSerializer(AutoSendContactBodySerializer):
@@ -364,6 +364,19 @@ class AutoSendEmailsSerializer(BodySerializer):
     """Addresses; a bare array of them will do."""
 
     emails = ArrayField(child=TextField(error_messages=_TEXT_ITEM), max_length=MAX_EMAILS)
+
+
+class AutoSendRemovalSerializer(BodySerializer):
+    """Whom to take off a list: by addresses or by ids, not both."""
+
+    emails = ArrayField(child=TextField(error_messages=_TEXT_ITEM), max_length=MAX_EMAILS, required=False)
+    contactIds = ArrayField(child=TextField(error_messages=_TEXT_ITEM), max_length=MAX_EMAILS, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse both and neither."""
+        if len(attrs) != 1:
+            raise ValidationError({"emails": ["or contactIds is required, not both"]}, code="required")
+        return attrs
 
 
 def spec_of(sent: Mapping[str, Any]) -> PropertySpec:
@@ -456,7 +469,34 @@ class AutoSendContactSerializer(serializers.Serializer[Any]):
     projectId = serializers.CharField(source="workspace_id")
 
     def get_listIds(self, contact: Contact) -> list[str]:  # noqa: N802  (DRF looks for the field's name)
-        """Return the contact's lists; there are none yet."""
+        """Return the contact's lists, as they were read for all contacts of the answer."""
+        lists: list[str] = self.context["list_ids"].get(contact.id, [])
+        return lists
+
+
+class AutoSendGroupSerializer(serializers.Serializer[Any]):
+    """An unsubscribe group."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    isActive = serializers.BooleanField()
+    isGlobal = serializers.BooleanField()
+
+
+class AutoSendRemovedSerializer(serializers.Serializer[Any]):
+    """What became of a removal from a list; who is unknown is not on it."""
+
+    removed = serializers.IntegerField(source="changed")
+    notInList = serializers.SerializerMethodField()
+    errors = serializers.SerializerMethodField()  # type: ignore[assignment]  # the field's name
+
+    def get_notInList(self, removal: MembersChanged) -> int:  # noqa: N802  (DRF looks for the field's name)
+        """Return how many were not on the list."""
+        return removal.unchanged + len(removal.unknown)
+
+    def get_errors(self, removal: MembersChanged) -> list[str]:
+        """Return none: a removal fails as a whole or not at all."""
         return []
 
 

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from dialects.autosend.viewsets import (
+    ContactListViewSet,
     ContactSearchViewSet,
     ContactViewSet,
     DefinitionViewSet,
@@ -17,6 +18,7 @@ _router.register("", DefinitionViewSet, "autosend-definition")
 # What stands below `contacts` comes before a contact's own path, which matches it too.
 _router.register("", ContactSearchViewSet, "autosend-search")
 _router.register("", ContactViewSet, "autosend-contact")
+_router.register("", ContactListViewSet, "autosend-contact-list")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *_sends.urls,

@@ -17,13 +17,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.errors import DomainError
-from config.ids import parse_uuid
+from config.ids import NO_ID, parse_uuid
 from contacts.crud import create_contact, delete_contact, find_contact, upsert_contact
 from contacts.errors import ContactNotFound, IdentifierTaken
 from contacts.identifiers import normalize_identifier
 from contacts.models import Contact, ContactQuerySet, Identifier
 from contacts.queries import with_details
 from dialects.autosend.errors import error_table, send_error_table
+from dialects.autosend.lists import list_ids_of
 from dialects.autosend.mapping import MAX_DEFINITIONS, WIRE_OF_TYPE
 from dialects.autosend.serializers import (
     AutoSendBulkBodySerializer,
@@ -37,6 +38,9 @@ from dialects.autosend.serializers import (
     AutoSendEmailsSerializer,
     AutoSendErrorSerializer,
     AutoSendEventSerializer,
+    AutoSendGroupSerializer,
+    AutoSendRemovalSerializer,
+    AutoSendRemovedSerializer,
     AutoSendSendBodySerializer,
     changes_of,
     emails_of,
@@ -44,6 +48,7 @@ from dialects.autosend.serializers import (
     render_event,
     spec_of,
 )
+from dialects.autosend.unsubscribe_groups import unsubscribe_groups_of
 from dialects.fallback import UnknownRouteView
 from events.api.ingest import IngestView, json_answer
 from events.errors import DefinitionNotFound
@@ -52,8 +57,12 @@ from events.stream.definitions import PropertySpec, create_definition, delete_de
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
+from segments.definitions import get_segment
+from segments.models import Segment
+from segments.static_members import add_members, remove_members
 from workspaces.api.base import WorkspaceAccess, WorkspaceViewSet, object_body
 from workspaces.authentication.schemes import BearerAuthentication
+from workspaces.scopes import Need
 
 Action = TypeVar("Action", bound=Callable[..., Any])
 
@@ -83,7 +92,9 @@ _CONTACTS = _enveloped(
     "Contacts", inline_serializer("AutoSendContacts", {"contacts": AutoSendContactSerializer(many=True)})
 )
 _COUNTS = _enveloped("Counts", AutoSendCountsSerializer())
-_GROUPS = _enveloped("UnsubscribeGroups", serializers.ListField(child=serializers.CharField()))
+_GROUPS = _enveloped("UnsubscribeGroups", AutoSendGroupSerializer(many=True))
+_REMOVED = _enveloped("Removed", AutoSendRemovedSerializer())
+_LISTING = Need("POST", "segments:write", "where `listIds` names a list")
 
 
 def _document(
@@ -290,9 +301,16 @@ class ContactAccess(AutoSendViewSet):
             raise ContactNotFound
         return find_contact(self.workspace, contact_id)
 
+    def rendered(self, contacts: Sequence[Contact]) -> list[dict[str, Any]]:
+        """Return contacts with their lists, as far as the key may read segments."""
+        lists = list_ids_of(self.workspace.id, contacts) if self.may("segments:read") else {}
+        context = {**self.get_serializer_context(), "list_ids": lists}
+        return [AutoSendContactSerializer(contact, context=context).data for contact in contacts]
+
     def answer_contact(self, contact: Contact, status: int = 200) -> Response:
         """Answer a contact."""
-        return self.answer(self.get_serializer(contact).data, status)
+        (rendered,) = self.rendered([contact])
+        return self.answer(rendered, status)
 
 
 class ContactSearchViewSet(ContactAccess):
@@ -307,18 +325,24 @@ class ContactSearchViewSet(ContactAccess):
         """Return those of the contacts that exist."""
         found = with_details(self.known_by(Identifier.EMAIL, emails_of(request.data)))
         contacts = list(found.order_by("created_at", "id"))
-        return self.answer({"contacts": self.get_serializer(contacts, many=True).data})
+        return self.answer({"contacts": self.rendered(contacts)})
 
 
 class ContactViewSet(ContactAccess):
     """Creates, shows, changes and deletes contacts."""
 
+    needs = (_LISTING,)
+    action_scopes = {"unsubscribe_groups": "contacts:read messages:read"}
+
     @_document("Create a contact", _CONTACT, _TAKEN, status=201, body=AutoSendContactBodySerializer)
     @action(detail=False, methods=["post"], url_path="contacts", url_name="autosend-contacts")
     def create(self, request: Request) -> Response:
         """Create a contact, unless there is one."""
-        sent = AutoSendContactBodySerializer.read(object_body(request))
-        return self.answer_contact(create_contact(self.workspace, changes_of(sent)), 201)
+        with transaction.atomic():
+            sent = self._sent(object_body(request))
+            contact = create_contact(self.workspace, changes_of(sent))
+            self._add_to_lists(contact, sent)
+        return self.answer_contact(contact, 201)
 
     @_document("Create a contact or change it", _CONTACT, _TAKEN, body=AutoSendContactBodySerializer)
     @action(detail=False, methods=["post"], url_path="contacts/email", url_name="autosend-upsert")
@@ -328,13 +352,23 @@ class ContactViewSet(ContactAccess):
 
     @transaction.atomic
     def _upserted(self, body: Any) -> Contact:
-        sent = AutoSendContactBodySerializer.read(body)
+        sent = self._sent(body)
         contact, _ = upsert_contact(self.workspace, Identifier.EMAIL, sent["email"], changes_of(sent))
         user_id = normalize_identifier(Identifier.EXTERNAL_ID, sent.get("userId") or None)
         if user_id is not None and contact.external_id != user_id:
             # The core leaves out what is another's; here that would be a userId dropped in silence.
             raise IdentifierTaken(Identifier.EXTERNAL_ID, user_id)
+        self._add_to_lists(contact, sent)
         return contact
+
+    def _sent(self, body: Any) -> dict[str, Any]:
+        if isinstance(body, dict) and body.get("listIds"):
+            self.need(_LISTING)
+        return AutoSendContactBodySerializer.read(body, workspace_id=self.workspace.id)
+
+    def _add_to_lists(self, contact: Contact, sent: Mapping[str, Any]) -> None:
+        for contact_list in sent.get("listIds", ()):
+            add_members(self.workspace, contact_list, contact_ids=[contact.id])
 
     @_document("Delete contacts by email", AutoSendDoneSerializer, body=AutoSendEmailsSerializer)
     @action(detail=False, methods=["post"], url_path="contacts/remove", url_name="autosend-remove")
@@ -394,9 +428,9 @@ class ContactViewSet(ContactAccess):
         url_name="autosend-unsubscribe-groups",
     )
     def unsubscribe_groups(self, request: Request, contact_id: str) -> Response:
-        """Return no groups: there are none yet."""
-        self.contact_of(contact_id)
-        return self.answer([])
+        """Return the groups that the contact is in, by its address and its consent."""
+        groups = unsubscribe_groups_of(self.contact_of(contact_id))
+        return self.answer(AutoSendGroupSerializer(groups, many=True).data)
 
     @_document("Get a contact", _CONTACT, _NO_CONTACT)
     @action(detail=False, url_path=r"contacts/(?P<contact_id>[^/]+)", url_name="autosend-contact")
@@ -410,6 +444,34 @@ class ContactViewSet(ContactAccess):
         """Delete the contact; its events stay."""
         delete_contact(self.workspace, self.contact_of(contact_id))
         return Response({"success": True})
+
+
+class ContactListViewSet(AutoSendViewSet):
+    """Contact lists, which are static segments."""
+
+    queryset = Segment.objects.none()
+    scopes = {"POST": "segments:write contacts:read"}
+
+    @_document("Take contacts off a list", _REMOVED, {404: "No such list"}, body=AutoSendRemovalSerializer)
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path=r"contact-lists/(?P<list_id>[^/]+)/contacts/remove",
+        url_name="autosend-list-remove",
+    )
+    def remove_contacts(self, request: Request, list_id: str) -> Response:
+        """Take contacts off a list; they are not deleted."""
+        contact_list = get_segment(self.workspace.id, parse_uuid(list_id) or NO_ID)
+        sent = AutoSendRemovalSerializer.read(object_body(request))
+        ids = {text: parse_uuid(text) for text in sent.get("contactIds", ())}
+        removal = remove_members(
+            self.workspace,
+            contact_list,
+            contact_ids=[contact_id for contact_id in ids.values() if contact_id is not None],
+            identifiers=[(Identifier.EMAIL, email) for email in dict.fromkeys(sent.get("emails", ()))],
+        )
+        removal.unknown.extend(text for text, contact_id in ids.items() if contact_id is None)
+        return self.answer(AutoSendRemovedSerializer(removal).data)
 
 
 class UnknownAutoSendRouteView(UnknownRouteView):

@@ -179,7 +179,7 @@ def test_emails_of_a_wrong_shape(project, path, body):
 def test_a_search_costs_the_same_whatever_it_finds(project, django_assert_max_num_queries):
     emails = [f"p{n}@example.com" for n in range(10)]
     project.post("/contacts/bulk-update", {"contacts": [{"email": email} for email in emails]})
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         found = project.post("/contacts/search/emails", emails)
     assert len(found.json()["data"]["contacts"]) == 10
 
@@ -225,11 +225,6 @@ def test_bulk_update_tells_what_failed(project, jane):
 def test_bulk_update_of_a_wrong_shape(project, body):
     assert code_of(project.post("/contacts/bulk-update", body)) == (400, "VALIDATION_FAILED")
     assert not Contact.objects.exists()
-
-
-def test_there_are_no_unsubscribe_groups(project, jane):
-    response = project.get(f"/contacts/{jane.id}/unsubscribe-groups")
-    assert (response.status_code, response.json()) == (200, {"success": True, "data": []})
 
 
 def test_fields_that_the_api_does_not_know_are_ignored(project):
