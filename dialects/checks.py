@@ -99,6 +99,8 @@ def optional(check: Check) -> Check:
         schema["type"] = [schema["type"], "null"]
     if "enum" in schema:
         schema["enum"] = [*schema["enum"], None]
+    if "oneOf" in schema:
+        schema["oneOf"] = [*schema["oneOf"], {"type": "null"}]
     return described(check_unless_null, schema)
 
 

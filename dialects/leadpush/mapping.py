@@ -1,4 +1,4 @@
-"""Where Leadpush's flat attributes live in Headrace."""
+"""How Leadpush's flat attributes map to identifiers, names, consents and attributes of a contact."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from contacts.references import ContactChanges, ContactReference
 # Attributes that identify a contact, besides the workspace's own identity field.
 IDENTIFIER_ATTRIBUTES = (Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID)
 NAME_ATTRIBUTES = ("first_name", "last_name")
-# Those that every workspace has, so a contact without a value shows them as null.
-STANDING_ATTRIBUTES = (Identifier.EMAIL, Identifier.PHONE, *NAME_ATTRIBUTES)
+# Attributes of every workspace: null where a contact has no value.
+STANDARD_ATTRIBUTES = (Identifier.EMAIL, Identifier.PHONE, *NAME_ATTRIBUTES)
 CONSENT_CHANNEL = Consent.Channel.EMAIL.value
 CONSENT_OF_SUBSCRIBED = {True: Consent.Status.OPTED_IN.value, False: Consent.Status.OPTED_OUT.value}
 
 
 def reference_to(contact: str, identity_field: str) -> ContactReference:
-    """Return whom a path's `contact` means: its UUID if the workspace has that, else its identity value."""
+    """Refer to a contact as a path does: by its UUID if the workspace has that, else by its identity value."""
     identifiers = ((identity_field, contact),)
     if parse_uuid(contact) is None:
         return ContactReference(identifiers=identifiers)
@@ -25,7 +25,7 @@ def reference_to(contact: str, identity_field: str) -> ContactReference:
 
 
 def changes_of(attributes: Mapping[str, Any], subscribed: bool | None) -> ContactChanges:
-    """Return what a body's attributes and `subscribed` change.
+    """Return the changes of a contact that a body's attributes and `subscribed` ask for.
 
     An identity field of the workspace's own stays among the attributes: the core keeps its identifier.
     """
@@ -55,7 +55,7 @@ def attributes_of(contact: Contact, fields: Iterable[str]) -> dict[str, Any]:
         if identifier.is_primary and identifier.kind in IDENTIFIER_ATTRIBUTES
     }
     return {
-        **dict.fromkeys((*STANDING_ATTRIBUTES, *fields)),
+        **dict.fromkeys((*STANDARD_ATTRIBUTES, *fields)),
         **contact.attributes,
         **identifiers,
         "first_name": contact.first_name or None,

@@ -3,9 +3,9 @@
 The older one names the workspace in the path, the newer one wraps objects in `data`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import transaction
@@ -61,22 +61,23 @@ from dialects.leadpush.serializers import (
     LeadpushSendSerializer,
     parse_event,
 )
-from events.api.ingest import IngestViewSet, json_answer
+from events.api.ingest import IngestMixin, json_answer
 from events.models import Event
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.queries import bounded_count, events_of, list_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
-from workspaces.api.base import WorkspaceAccess, WorkspaceViewSet, object_body
+from workspaces.api.base import WorkspaceViewSet, object_body
 from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.errors import AccessDenied
 
+_Action = TypeVar("_Action", bound=Callable[..., Any])
 _CONTACT = r"contacts/(?P<contact>.+)"
 # It does not end with a slash: a trailing one would else turn into a part of the value.
 _CONTACT_ITSELF = r"contacts/(?P<contact>.*[^/])"
 _FIELD = r"fields/(?P<field>[^/]+)"
 _REFUSALS = dict.fromkeys((400, 401, 403, 404, 422, 429), LeadpushErrorSerializer)
-_BODY_REFUSALS = _REFUSALS | dict.fromkeys((409, 413, 415), LeadpushErrorSerializer)
+_BODY_REFUSALS = dict.fromkeys((409, 413, 415), LeadpushErrorSerializer)
 _KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
 _SEARCH = OpenApiParameter("search", OpenApiTypes.STR, description="A part of the name, in any case")
 _SORTING = OpenApiParameter(
@@ -85,7 +86,19 @@ _SORTING = OpenApiParameter(
     many=True,
     description='`{"id":"created_at","desc":true}` for the newest first',
 )
-_document = partial(extend_schema, tags=["Leadpush"])
+
+
+def _document(
+    summary: str, answers: Mapping[int, Any], *, body: Any = None, parameters: Sequence[Any] = ()
+) -> Callable[[_Action], _Action]:
+    """Return the decorator that says of an action what the OpenAPI document cannot derive."""
+    return extend_schema(
+        tags=["Leadpush"],
+        summary=summary,
+        parameters=parameters,
+        request=body,
+        responses={**answers, **_REFUSALS, **(_BODY_REFUSALS if body else {})},
+    )
 
 
 def _single(serializer: type[Serializer[Any]]) -> PolymorphicProxySerializer:
@@ -96,25 +109,31 @@ def _single(serializer: type[Serializer[Any]]) -> PolymorphicProxySerializer:
 
 
 _CONTACT_ANSWER, _FIELD_ANSWER = _single(LeadpushContactSerializer), _single(LeadpushFieldSerializer)
+_FIELDS_BODY = PolymorphicProxySerializer(
+    "LeadpushFieldBody", [LeadpushFieldSerializer, LeadpushFieldListSerializer], None
+)
+_CREATED_FIELDS = PolymorphicProxySerializer(
+    "LeadpushCreated",
+    [
+        inline_serializer("LeadpushFieldData", {"data": LeadpushFieldSerializer()}),
+        inline_serializer("LeadpushFields", {"data": LeadpushFieldSerializer(many=True)}),
+    ],
+    None,
+)
 
 
-class LeadpushAccess(WorkspaceAccess):
-    """What all endpoints of this format share."""
+class LeadpushViewSet(WorkspaceViewSet):
+    """Objects of a workspace in this format; the action's serializer reads and renders them."""
 
     authentication_classes = (BearerAuthentication,)
     error_table = LEADPUSH_ERRORS
     workspace_kwarg = "workspace"
+    pagination_class: Any = LeadpushPagination
 
     @property
     def names_workspace(self) -> bool:
         """Whether this is the generation with the workspace in the path."""
         return self.workspace_kwarg in self.kwargs
-
-
-class LeadpushViewSet(LeadpushAccess, WorkspaceViewSet):
-    """Objects of a workspace: the action's serializer reads and renders them."""
-
-    pagination_class: Any = LeadpushPagination
 
     @property
     def identity_field(self) -> str:
@@ -147,21 +166,15 @@ class LeadpushViewSet(LeadpushAccess, WorkspaceViewSet):
         return self.get_paginated_response(self.get_serializer(rows, many=True).data)
 
 
-class EventViewSet(LeadpushAccess, IngestViewSet):
+class EventViewSet(IngestMixin, LeadpushViewSet):
     """Events of a contact."""
 
     queryset = Event.objects.none()
     serializer_class = LeadpushEventSerializer
-    pagination_class = LeadpushPagination
     scopes = {"POST": "events:write", "GET": "events:read"}
     request_headers = ("X-Leadpush-API-Version", "X-Leadpush-SDK", "X-Leadpush-SDK-Version")
 
-    @_document(
-        summary="Send event",
-        parameters=[_KEY],
-        request=LeadpushSendSerializer,
-        responses={204: None, **_BODY_REFUSALS},
-    )
+    @_document("Send event", {204: None}, body=LeadpushSendSerializer, parameters=[_KEY])
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/events")
     def send_event(self, request: Request, contact: str, **kwargs: Any) -> HttpResponse:
         """Record an event of a contact, by UUID or identity value, and answer nothing."""
@@ -182,11 +195,7 @@ class EventViewSet(LeadpushAccess, IngestViewSet):
         )
         return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _accepted)
 
-    @_document(
-        summary="List events",
-        parameters=[_SEARCH, _SORTING],
-        responses={200: LeadpushEventSerializer(many=True), **_REFUSALS},
-    )
+    @_document("List events", {200: LeadpushEventSerializer(many=True)}, parameters=[_SEARCH, _SORTING])
     @send_event.mapping.get
     @force_custom_plan()
     def list_sent(self, request: Request, contact: str, **kwargs: Any) -> Response:
@@ -195,9 +204,7 @@ class EventViewSet(LeadpushAccess, IngestViewSet):
         query = request.query_params
         parse_page(query)
         events: Any = _SentEvents(self.workspace.id, found.id, parse_search(query), parse_newest_first(query))
-        return self.get_paginated_response(
-            self.get_serializer(self.paginate_queryset(events), many=True).data
-        )
+        return self.answer_page(self.paginate_queryset(events) or ())
 
     def _require_contact(self, contact: str) -> None:
         """Raise ContactNotFound, or AccessDenied for a foreign one where the path names a workspace (L1)."""
@@ -246,7 +253,7 @@ class ContactViewSet(LeadpushViewSet):
         """Return the workspace's contacts, oldest first."""
         return Contact.objects.in_workspace(self.workspace.id).canonical().order_by("id")
 
-    @_document(summary="List contacts", responses={200: LeadpushContactSerializer(many=True), **_REFUSALS})
+    @_document("List contacts", {200: LeadpushContactSerializer(many=True)})
     @action(detail=False, url_path="contacts")
     def list_contacts(self, request: Request, **kwargs: Any) -> Response:
         """List the contacts."""
@@ -254,11 +261,7 @@ class ContactViewSet(LeadpushViewSet):
         ids = self.paginate_queryset(self.get_queryset().values_list("id", flat=True))
         return self.answer_page(with_details(self.get_queryset().filter(id__in=ids or ())))
 
-    @_document(
-        summary="Create contact",
-        request=LeadpushContactBodySerializer,
-        responses={201: _CONTACT_ANSWER, **_BODY_REFUSALS},
-    )
+    @_document("Create contact", {201: _CONTACT_ANSWER}, body=LeadpushContactBodySerializer)
     @list_contacts.mapping.post
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a contact, who must not exist."""
@@ -266,9 +269,9 @@ class ContactViewSet(LeadpushViewSet):
         return self.answer(create_contact(self.workspace, changes, require_identity=True), 201)
 
     @_document(
-        summary="Create or update contact",
-        request=LeadpushContactBodySerializer,
-        responses={200: _CONTACT_ANSWER, 201: _CONTACT_ANSWER, **_BODY_REFUSALS},
+        "Create or update contact",
+        {200: _CONTACT_ANSWER, 201: _CONTACT_ANSWER},
+        body=LeadpushContactBodySerializer,
     )
     @action(detail=False, methods=["post"], url_path="contacts/upsert")
     def upsert(self, request: Request, **kwargs: Any) -> Response:
@@ -291,13 +294,13 @@ class ContactViewSet(LeadpushViewSet):
         """Delete the contact whose identity value is `upsert`."""
         return self.destroy(request, "upsert")
 
-    @_document(summary="Subscribe contact", request=None, responses={200: _CONTACT_ANSWER, **_REFUSALS})
+    @_document("Subscribe contact", {200: _CONTACT_ANSWER})
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/subscribe")
     def subscribe(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Set the contact's consent to e-mail; a body has no meaning and is not read."""
         return self._set_subscribed(contact, subscribed=True)
 
-    @_document(summary="Unsubscribe contact", request=None, responses={200: _CONTACT_ANSWER, **_REFUSALS})
+    @_document("Unsubscribe contact", {200: _CONTACT_ANSWER})
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/unsubscribe")
     def unsubscribe(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Withdraw the contact's consent to e-mail; a body has no meaning and is not read."""
@@ -309,17 +312,13 @@ class ContactViewSet(LeadpushViewSet):
         return self.answer(set_consent(self.workspace, found, CONSENT_CHANNEL, status))
 
     # Last: its path matches what stands below a contact, too.
-    @_document(summary="Get contact", responses={200: _CONTACT_ANSWER, **_REFUSALS})
+    @_document("Get contact", {200: _CONTACT_ANSWER})
     @action(detail=False, url_path=_CONTACT_ITSELF)
     def retrieve(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Return the contact."""
         return self.answer(find_contact(self.workspace, contact))
 
-    @_document(
-        summary="Update contact",
-        request=LeadpushContactBodySerializer(partial=True),
-        responses={200: _CONTACT_ANSWER, **_BODY_REFUSALS},
-    )
+    @_document("Update contact", {200: _CONTACT_ANSWER}, body=LeadpushContactBodySerializer(partial=True))
     @retrieve.mapping.post
     def update(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Change what the body names of the contact."""
@@ -334,7 +333,7 @@ class ContactViewSet(LeadpushViewSet):
             updated = remove_identifier(self.workspace, updated, identifier.kind, identifier.value)
         return updated
 
-    @_document(summary="Delete contact", responses={204: None, **_REFUSALS})
+    @_document("Delete contact", {204: None})
     @retrieve.mapping.delete
     def destroy(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Delete the contact."""
@@ -354,7 +353,7 @@ class FieldViewSet(LeadpushViewSet):
         """Return the workspace's fields, oldest first."""
         return Field.objects.filter(workspace_id=self.workspace.id).order_by("id")
 
-    @_document(summary="List fields", responses={200: LeadpushFieldSerializer(many=True), **_REFUSALS})
+    @_document("List fields", {200: LeadpushFieldSerializer(many=True)})
     @action(detail=False, url_path="fields")
     def list_fields(self, request: Request, **kwargs: Any) -> Response:
         """List the fields: a page in the newer generation, all of them in the older."""
@@ -364,23 +363,7 @@ class FieldViewSet(LeadpushViewSet):
             return Response({"data": self.get_serializer(fields, many=True).data})
         return self.answer_page(self.paginate_queryset(fields) or ())
 
-    @_document(
-        summary="Create field",
-        request=PolymorphicProxySerializer(
-            "LeadpushFieldBody", [LeadpushFieldSerializer, LeadpushFieldListSerializer], None
-        ),
-        responses={
-            201: PolymorphicProxySerializer(
-                "LeadpushCreated",
-                [
-                    inline_serializer("LeadpushFieldData", {"data": LeadpushFieldSerializer()}),
-                    inline_serializer("LeadpushFields", {"data": LeadpushFieldSerializer(many=True)}),
-                ],
-                None,
-            ),
-            **_BODY_REFUSALS,
-        },
-    )
+    @_document("Create field", {201: _CREATED_FIELDS}, body=_FIELDS_BODY)
     @list_fields.mapping.post
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a field, or in the older generation all of a list or none."""
@@ -396,17 +379,13 @@ class FieldViewSet(LeadpushViewSet):
     def _create(self, body: Mapping[str, Any]) -> Field:
         return create_field(self.workspace, body["name"], body["type"], body.get("format"))
 
-    @_document(summary="Get field", responses={200: _FIELD_ANSWER, **_REFUSALS})
+    @_document("Get field", {200: _FIELD_ANSWER})
     @action(detail=False, url_path=_FIELD)
     def retrieve(self, request: Request, field: str, **kwargs: Any) -> Response:
         """Return the field."""
         return self.answer(find_field(self.workspace, field))
 
-    @_document(
-        summary="Update field",
-        request=LeadpushFieldSerializer(partial=True),
-        responses={200: _FIELD_ANSWER, **_BODY_REFUSALS},
-    )
+    @_document("Update field", {200: _FIELD_ANSWER}, body=LeadpushFieldSerializer(partial=True))
     @retrieve.mapping.post
     def update(self, request: Request, field: str, **kwargs: Any) -> Response:
         """Change what the body names of the field."""

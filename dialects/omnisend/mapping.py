@@ -1,7 +1,7 @@
-"""Tables between this vendor's names and the core's."""
+"""Tables between Omnisend's names and the core's."""
 
-# Names of the contact's id and identifiers, and what the core calls them. The prose never names a wrapper, so
-# the same ones are read beside `eventName` when there is no `contact` (O1).
+# Names of the contact's id and identifiers, and what the core calls them. The vendor's prose never names a
+# wrapper, so without a `contact` they are read beside `eventName` (O1).
 ID_FIELDS = ("id", "contactID")
 IDENTIFIER_FIELDS = {"email": "email", "phoneNumber": "phone", "phone": "phone"}
 
@@ -19,12 +19,12 @@ ATTRIBUTE_LENGTHS = {
 ATTRIBUTE_FIELDS = (*ATTRIBUTE_LENGTHS, "gender", "birthdate")
 
 CHANNELS = {"email": "email", "sms": "sms", "phone": "sms", "push": "push"}
-# Lists that say something of consent: how many items each may have, and the status of the core that it means.
+# Lists of consents: the most items of each, and the core's status that it stands for.
 CONSENT_LISTS = {"consents": (100, "opted_in"), "optIns": (10, "opted_in"), "optOuts": (10, "opted_out")}
-# What a consent may carry as its proof: an attribute of the contact, for the core keeps a status only.
+# The proof of a consent becomes an attribute of the contact, for the core keeps a status only.
 PROOF_FIELDS = ("createdAt", "source", "ip", "userAgent")
 
-# The code and the field of a refusal by the core, in this format's terms.
+# By the core's error code: Omnisend's code and the field.
 CODES = {
     "invalid_event_name": ("invalid_format", "eventName"),
     "invalid_event_time": ("invalid_format", "eventTime"),
