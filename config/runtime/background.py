@@ -14,4 +14,4 @@ def wake(task: str, *arguments: object) -> None:
 
 def publish(task: str, *arguments: object, expires_seconds: int | None = None) -> None:
     """Send a task to the broker. Raises whatever its client raises."""
-    current_app.send_task(task, args=arguments, expires=expires_seconds, retry=False)
+    current_app.send_task(task, args=arguments, expires=expires_seconds, retry=False, ignore_result=True)
