@@ -84,11 +84,11 @@ def explain_score(
     rest = plain
     if before is not None:
         place = _place_of(before, folded, plain)
-        folded = [one.before(place) for one in folded]
+        folded = [rule.before(place) for rule in folded]
         rest = plain.filter(_comes_before(place))
         left = _sum(folded) + _total(rest)
     latest = rest.order_by("-occurred_at", "-event_id", "-rule_id")[: limit + 1]
-    lines = [line for one in folded for line in one.latest(limit + 1)]
+    lines = [line for rule in folded for line in rule.latest(limit + 1)]
     lines += [_plain_line(entry) for entry in latest]
     lines.sort(key=lambda line: line.place, reverse=True)
     return Explanation(moment, score, _with_scores(lines[:limit], left), len(lines) > limit)
@@ -118,7 +118,7 @@ class _Folded:
     def latest(self, count: int) -> list[ScoreLine]:
         """Return so many lines, the latest first."""
         lines = (line for step in reversed(self.steps) for line in _latest_first(step))
-        return [self.told(line) for line in islice(lines, count)]
+        return [self.score_line(line) for line in islice(lines, count)]
 
     def find(self, line_id: str) -> ScoreLine | None:
         """Return the line of an id."""
@@ -132,11 +132,11 @@ class _Folded:
                 line = step.line(step_number)
             else:
                 continue
-            if (told := self.told(line)).id == line_id:
-                return told
+            if (score_line := self.score_line(line)).id == line_id:
+                return score_line
         return None
 
-    def told(self, line: Line) -> ScoreLine:
+    def score_line(self, line: Line) -> ScoreLine:
         """Return a line as the score shows it."""
         entry = self.entries[line.event_id]
         suffix = {"decay": f":decay:{line.step}", "clamp": ":clamp"}.get(line.kind, "")
@@ -146,9 +146,9 @@ class _Folded:
 
     def _cut(self, step: Line | Decay, place: Place) -> Line | Decay | None:
         if isinstance(step, Line):
-            return step if self.told(step).place < place else None
+            return step if self.score_line(step).place < place else None
         last = min((place.at - step.state.last_at) // step.every, step.last)
-        if last >= step.first and self.told(step.line(last)).place >= place:
+        if last >= step.first and self.score_line(step.line(last)).place >= place:
             last -= 1
         return step.up_to(last)
 
@@ -190,8 +190,8 @@ def _plain_entries(
 
 
 def _place_of(line_id: str, folded: Iterable[_Folded], plain: QuerySet[ScoreEntry]) -> Place:
-    for one in folded:
-        if (line := one.find(line_id)) is not None:
+    for rule in folded:
+        if (line := rule.find(line_id)) is not None:
             return line.place
     entry_id = parse_uuid(line_id)
     entry = plain.filter(id=entry_id).first() if entry_id else None
@@ -214,17 +214,17 @@ def _comes_before(place: Place) -> Q:
 
 def _with_scores(lines: Iterable[ScoreLine], latest: Decimal) -> list[ScoreLine]:
     """Give each line the score after it, from the latest one down."""
-    told = []
+    scored = []
     for line in lines:
-        told.append(
+        scored.append(
             ScoreLine(line.id, line.kind, line.place, line.points, line.nominal, line.created_at, latest)
         )
         latest -= line.points
-    return told
+    return scored
 
 
 def _sum(folded: Iterable[_Folded]) -> Decimal:
-    return sum((one.total for one in folded), Decimal(0))
+    return sum((rule.total for rule in folded), Decimal(0))
 
 
 def _total(entries: QuerySet[ScoreEntry]) -> Decimal:

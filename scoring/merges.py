@@ -147,13 +147,13 @@ def _judge(regrouping: Reassignment, events: Sequence[tuple[UUID, str]]) -> None
 
 def _move_rest(regrouping: Reassignment, _: State_, rows: int) -> Batch:
     """Give away entries whose events are not in the stream any more."""
-    theirs = [one for one in regrouping.moved if one != regrouping.new]
-    some = Sql(
+    theirs = [contact_id for contact_id in regrouping.moved if contact_id != regrouping.new]
+    chunk = Sql(
         "workspace_id = %s AND ctid = ANY (ARRAY("
         "SELECT ctid FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s) LIMIT %s))",
         (regrouping.workspace_id, regrouping.workspace_id, theirs, rows),
     )
-    moved = _give(regrouping, some)
+    moved = _give(regrouping, chunk)
     if moved == rows:
         return Batch({"stage": "rest"}, moved)
     return Batch({"stage": "folds", "left": _entries_by_rule(regrouping)}, moved)
@@ -187,16 +187,16 @@ def _entries_by_rule(regrouping: Reassignment) -> list[list[Any]]:
 def _move_rule_scores(regrouping: Reassignment, state: State_, rows: int) -> Batch:
     """Fold rules of few entries together, one of very many some of its entries at a time."""
     left: list[list[Any]] = state["left"]
-    some: list[UUID] = []
+    rule_ids: list[UUID] = []
     number = 0
-    while left and (not some or number + left[0][1] <= rows):
+    while left and (not rule_ids or number + left[0][1] <= rows):
         rule_id, entries = left[0]
-        if entries > rows and not some and (rule := _calculated_rule(regrouping, rule_id)):
+        if entries > rows and not rule_ids and (rule := _calculated_rule(regrouping, rule_id)):
             return _calculate_rule_scores(regrouping, state, rule, rows)
-        some.append(UUID(rule_id))
+        rule_ids.append(UUID(rule_id))
         number += entries
         left.pop(0)
-    rules = ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).filter(id__in=some)
+    rules = ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).filter(id__in=rule_ids)
     recalculate_ledger(regrouping.workspace_id, [regrouping.old, regrouping.new], list(rules), clock.now())
     return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, number)
 
@@ -250,14 +250,14 @@ class _Fold:
     def read(cls, known: State_ | None, regrouping: Reassignment, rule: ScoringRule) -> _Fold:
         if known is None:
             return cls(rule, regrouping.old)
-        one = cls(rule, UUID(known["contact"]), tries=known["tries"])
-        if known["edition"] != one.edition or known["at"] is None:
-            return one
-        one.number, one.sum = known["number"], known["sum"]
-        one.at = (datetime.fromisoformat(known["at"][0]), UUID(known["at"][1]))
+        build = cls(rule, UUID(known["contact"]), tries=known["tries"])
+        if known["edition"] != build.edition or known["at"] is None:
+            return build
+        build.number, build.sum = known["number"], known["sum"]
+        build.at = (datetime.fromisoformat(known["at"][0]), UUID(known["at"][1]))
         value, last_at, last_event_id, counted = known["state"]
-        one.state = State(Decimal(value), datetime.fromisoformat(last_at), UUID(last_event_id), counted)
-        return one
+        build.state = State(Decimal(value), datetime.fromisoformat(last_at), UUID(last_event_id), counted)
+        return build
 
     def written(self) -> State_:
         return {

@@ -283,7 +283,7 @@ def recalculate_ledger(
         "contact_id__in": contact_ids,
         "rule_id__in": [rule.id for rule in rules],
     }
-    kept = {(one.contact_id, one.rule.id) for one in settled}
+    kept = {(change.contact_id, change.rule.id) for change in settled}
     stale = [
         row_id
         for row_id, contact_id, rule_id in RuleScore.objects.filter(**in_scope).values_list(
@@ -296,7 +296,7 @@ def recalculate_ledger(
     ScoreEntry.objects.filter(**{**in_scope, "rule_id__in": plain}, is_superseded=True).update(
         is_superseded=False
     )
-    mark_entries(workspace_id, [(one.rule.id, one.marks) for one in settled])
+    mark_entries(workspace_id, [(change.rule.id, change.marks) for change in settled])
     write_rule_scores(workspace_id, settled)
     schedule_decay(workspace_id, settled, now)
 

@@ -76,8 +76,8 @@ def apply_entries(
     What comes in the order of time costs the same however long the ledger is; what comes late folds it anew.
     """
     awards: dict[Pair, list[Award]] = defaultdict(list)
-    for one in entered:
-        awards[one.contact_id, one.rule_id].append(one.award)
+    for entry in entered:
+        awards[entry.contact_id, entry.rule_id].append(entry.award)
     values = _values(workspace_id, {contact for contact, _ in awards}, rules)
     settled, late = [], []
     for pair, new in awards.items():
@@ -106,7 +106,7 @@ def _store(workspace_id: UUID, settled: Sequence[RuleScoreChange], now: datetime
     """Write what rules give, the scores, and when they will be less. Returns the contacts whose score changes."""
     if not settled:
         return set()
-    mark_entries(workspace_id, ((one.rule.id, one.marks) for one in settled))
+    mark_entries(workspace_id, ((change.rule.id, change.marks) for change in settled))
     write_rule_scores(workspace_id, settled)
     schedule_decay(workspace_id, settled, now)
     return _add_to_scores(workspace_id, settled, now)
@@ -163,15 +163,15 @@ def mark_entries(workspace_id: UUID, marks: Iterable[tuple[UUID, Mapping[UUID, b
 
 def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) -> None:
     """Keep where the folds stand; a rule whose points merely add up needs no row."""
-    plain = [one for one in settled if one.rule.terms.are_plain]
+    plain = [change for change in settled if change.rule.terms.are_plain]
     if plain:
         with connection.cursor() as cursor:
             cursor.execute(
                 "DELETE FROM scoring_rulescore r USING unnest(%s::uuid[], %s::uuid[]) AS plain (contact_id, rule_id)"
                 " WHERE r.workspace_id = %s AND r.contact_id = plain.contact_id AND r.rule_id = plain.rule_id",
-                [[one.contact_id for one in plain], [one.rule.id for one in plain], workspace_id],
+                [[change.contact_id for change in plain], [change.rule.id for change in plain], workspace_id],
             )
-    kept = [one for one in settled if not one.rule.terms.are_plain]
+    kept = [change for change in settled if not change.rule.terms.are_plain]
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO scoring_rulescore (id, workspace_id, contact_id, rule_id, folded, last_at, last_event_id,"
@@ -185,13 +185,13 @@ def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) ->
             " included = excluded.included",
             [
                 workspace_id,
-                [one.contact_id for one in kept],
-                [one.rule.id for one in kept],
-                [one.state.value for one in kept],
-                [one.state.last_at for one in kept],
-                [one.state.last_event_id for one in kept],
-                [one.state.counted for one in kept],
-                [one.included for one in kept],
+                [change.contact_id for change in kept],
+                [change.rule.id for change in kept],
+                [change.state.value for change in kept],
+                [change.state.last_at for change in kept],
+                [change.state.last_event_id for change in kept],
+                [change.state.counted for change in kept],
+                [change.included for change in kept],
             ],
         )
 
@@ -199,10 +199,10 @@ def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) ->
 def schedule_decay(workspace_id: UUID, settled: Iterable[RuleScoreChange], now: datetime) -> None:
     """Have the scores looked at again when the first of their rules decays."""
     first: dict[UUID, datetime] = {}
-    for one in settled:
-        moment = next_decay(one.rule.terms, one.state, now)
+    for change in settled:
+        moment = next_decay(change.rule.terms, change.state, now)
         if moment is not None:
-            first[one.contact_id] = min(moment, first.get(one.contact_id, moment))
+            first[change.contact_id] = min(moment, first.get(change.contact_id, moment))
     schedule_timers(
         workspace_id, [(SCORE_TIMER_KEY, contact_id, moment) for contact_id, moment in first.items()]
     )
@@ -244,25 +244,25 @@ def _anew(
     ledger = entries_of(workspace_id, {contact for contact, _ in pairs}, {rule for _, rule in pairs})
     settled = []
     for pair in pairs:
-        one = recalculate_entries(rules[pair[1]], ledger[pair], now)
-        one.was_included = (
+        change = recalculate_entries(rules[pair[1]], ledger[pair], now)
+        change.was_included = (
             values[pair].included
             if pair in values
             else _added_up(ledger[pair], {a.event_id for a in new[pair]})
         )
-        settled.append(one)
+        settled.append(change)
     return settled
 
 
 def _added_up(entries: Iterable[Entry], but: Collection[UUID]) -> Decimal:
-    counting = (one for one in entries if not one.is_superseded and one.award.event_id not in but)
-    return sum((one.award.points for one in counting), Decimal(0))
+    counting = (entry for entry in entries if not entry.is_superseded and entry.award.event_id not in but)
+    return sum((entry.award.points for entry in counting), Decimal(0))
 
 
 def _add_to_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange], now: datetime) -> set[UUID]:
     changes: dict[UUID, Decimal] = defaultdict(Decimal)
-    for one in settled:
-        changes[one.contact_id] += one.included - one.was_included
+    for change in settled:
+        changes[change.contact_id] += change.included - change.was_included
     contacts = sorted(changes)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -66,9 +66,9 @@ def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
         with lock_lane(workspace_id, lane):
             rescore_contacts(workspace_id, ids)
             left: dict[UUID, set[UUID]] = defaultdict(set)
-            for one in _Recount(workspace_id, ids).differences():
-                if one.rule_id is not None:
-                    left[one.rule_id].add(one.contact_id)
+            for difference in _Recount(workspace_id, ids).differences():
+                if difference.rule_id is not None:
+                    left[difference.rule_id].add(difference.contact_id)
             for rule_id, differing in left.items():
                 reevaluate_contacts(workspace_id, differing, rule_id)
 
@@ -89,8 +89,8 @@ def _may_earn(rule: ScoringRule, event: Event) -> bool:
     return rule.active and event.name == rule.event_name and event.depth <= MAX_DEPTH
 
 
-def _may_have_come_later(one: Event, judged: Event) -> bool:
-    return one.id != judged.id and one.received_at > judged.received_at - _UNDER_WAY
+def _may_have_come_later(other: Event, judged: Event) -> bool:
+    return other.id != judged.id and other.received_at > judged.received_at - _UNDER_WAY
 
 
 def _by_name(events: Sequence[Event]) -> dict[str, list[EventRecord]]:
@@ -114,7 +114,9 @@ class _Recount:
         self.contacts = [contact_id for contact_id in contact_ids if contact_id not in moving]
         merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=self.contacts)
         self.owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in self.contacts}
-        self.owners |= {one: into for one, into in merged.values_list("id", "merged_into_id") if into}
+        self.owners |= {
+            merged_id: into for merged_id, into in merged.values_list("id", "merged_into_id") if into
+        }
         # Only now, with its first look, is the snapshot taken: what is in it has happened.
         self.now = clock.now()
         rules = list(ScoringRule.with_deleted.in_workspace(workspace_id).order_by("id"))
@@ -186,8 +188,10 @@ class _Recount:
             yield Difference(contact_id, what)
         if entry.contact_id != contact_id:
             # Both are wrong: who has it, and who has not.
-            for one in (contact_id, self.owners[entry.contact_id]):
-                yield Difference(one, f"event {entry.event_id} earned points for contact {entry.contact_id}")
+            for owner in (contact_id, self.owners[entry.contact_id]):
+                yield Difference(
+                    owner, f"event {entry.event_id} earned points for contact {entry.contact_id}"
+                )
 
     def _events(self, rule: ScoringRule) -> dict[UUID, Event]:
         """Return the events that the rule judges, and those that it awarded."""
@@ -195,8 +199,10 @@ class _Recount:
         # Two queries: each has an index of its own.
         since = rule.effective_from or ALWAYS
         named = named_events_of(self.workspace_id, self.owners, [rule.event_name], received_from=since)
-        others = Event.objects.filter(workspace_id=self.workspace_id, id__in=awarded, received_at__gte=since)
-        return {event.id: event for some in (named, others) for event in some}
+        awarded_events = Event.objects.filter(
+            workspace_id=self.workspace_id, id__in=awarded, received_at__gte=since
+        )
+        return {event.id: event for events in (named, awarded_events) for event in events}
 
     def _evaluated_alone(
         self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
@@ -231,8 +237,8 @@ class _Recount:
             for event in history if len(history) <= _MOST_EVENTS else ():
                 if event.id not in events:
                     continue
-                before = [one for one in history if one.occurred_at <= event.occurred_at]
-                if not any(_may_have_come_later(one, event) for one in before):
+                before = [earlier for earlier in history if earlier.occurred_at <= event.occurred_at]
+                if not any(_may_have_come_later(earlier, event) for earlier in before):
                     person = Person(contact_id, {}, {}, events=_by_name(before))
                     does_match = holds(
                         tree.root, person, event.occurred_at, lambda _: False, _event_record(event)
@@ -243,7 +249,7 @@ class _Recount:
     def _ever_merged(self) -> set[UUID]:
         of_chunk = Q(survivor_id__in=self.owners) | Q(merged_id__in=self.owners)
         merges = Merge.objects.filter(of_chunk, workspace_id=self.workspace_id)
-        return {one for pair in merges.values_list("survivor_id", "merged_id") for one in pair}
+        return {contact_id for pair in merges.values_list("survivor_id", "merged_id") for contact_id in pair}
 
     def _open_events(self) -> set[UUID]:
         batches = EventBatch.objects.filter(workspace_id=self.workspace_id, is_repeat=False)

@@ -65,13 +65,13 @@ _RULE_HELP = (
 def contact_segments_section(contact: Contact) -> SafeString:
     """Return the segments that a contact is in, and others, each one click from its reasons; in two statements."""
     inside = segments_of(contact.workspace_id, contact.pk)
-    others = Segment.objects.in_workspace(contact.workspace_id).dynamic().exclude(published_at=None)
-    outside = others.exclude(pk__in=[segment.pk for segment, _ in inside]).order_by("name")[:SECTION_ROWS]
+    dynamic = Segment.objects.in_workspace(contact.workspace_id).dynamic().exclude(published_at=None)
+    outside = dynamic.exclude(pk__in=[segment.pk for segment, _ in inside]).order_by("name")[:SECTION_ROWS]
     rows = [
         [_segment_link(segment), f"{since:%Y-%m-%d %H:%M:%S}", _why(segment.pk, contact.pk)]
         for segment, since in inside
     ]
-    links = format_html_join(", ", "{}", ((_why(one.pk, contact.pk, one.name),) for one in outside))
+    links = format_html_join(", ", "{}", ((_why(other.pk, contact.pk, other.name),) for other in outside))
     return render_to_string(
         "admin/segments/contact_segments.html",
         {
@@ -180,8 +180,8 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
         members = Membership.objects.filter(
             workspace_id=OuterRef("workspace_id"), version=OuterRef("version")
         )
-        some = ArraySubquery(members.order_by().values("pk")[: COUNT_LIMIT + 1])
-        return rows.annotate(members_counted=Func(some, function="cardinality", output_field=IntegerField()))
+        member_ids = ArraySubquery(members.order_by().values("pk")[: COUNT_LIMIT + 1])
+        return rows.annotate(members_counted=Func(member_ids, function="cardinality", output_field=IntegerField()))
 
     def get_urls(self) -> list[URLPattern]:
         explanation = path(
@@ -278,8 +278,8 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """List the segments with how many are in them."""
         _, *rest = super().get_deleted_objects(objs, request)
-        counted = self.get_queryset(request).filter(pk__in=[one.pk for one in objs])
-        return [f"{one}: {self.member_count(one)} members" for one in counted.order_by("name")], *rest
+        counted = self.get_queryset(request).filter(pk__in=[segment.pk for segment in objs])
+        return [f"{segment}: {self.member_count(segment)} members" for segment in counted.order_by("name")], *rest
 
     def delete_model(self, request: HttpRequest, obj: Segment) -> None:
         delete_segment(obj.workspace, obj)
@@ -357,15 +357,15 @@ def concerned_members(workspace_id: UUID, segment_id: UUID) -> AffectedRows:
 
 def _publication_question(segments: QuerySet[Segment]) -> Question | None:
     """Return what publishing asks; None if nothing is built."""
-    built = [one for one in segments if one.draft_version and one.build == Segment.Build.DONE]
+    built = [segment for segment in segments if segment.draft_version and segment.build == Segment.Build.DONE]
     if not built:
         return None
     concerned = []
-    for one in built:
-        members = Membership.objects.filter(workspace_id=one.workspace_id, version=one.draft_version or NO_ID)
-        contacts = Contact.objects.in_workspace(one.workspace_id).filter(pk__in=members.values("contact_id"))
-        concerned.append(concerned_contacts(contacts, note=f"will be in {one}"))
-    starting = [str(one) for one in built if one.starts_campaigns]
+    for segment in built:
+        members = Membership.objects.filter(workspace_id=segment.workspace_id, version=segment.draft_version or NO_ID)
+        contacts = Contact.objects.in_workspace(segment.workspace_id).filter(pk__in=members.values("contact_id"))
+        concerned.append(concerned_contacts(contacts, note=f"will be in {segment}"))
+    starting = [str(segment) for segment in built if segment.starts_campaigns]
     happens = ["Who is in it by the new rule is in it from then on; who is not, leaves."]
     if starting:
         happens.append(f"Entries and exits may start campaigns, of {', '.join(starting)}.")
@@ -396,7 +396,7 @@ def state_of(segment: Segment) -> str:
 
 def node_of(tree: Mapping[str, Any], workspace_id: UUID) -> dict[str, Any]:
     """Return a rule, or the tree that explains it, as the template shows it; segments by their names."""
-    ids = {identifier for one in _leaves(tree) if (identifier := parse_uuid(one.get("segmentId")))}
+    ids = {identifier for leaf in _leaves(tree) if (identifier := parse_uuid(leaf.get("segmentId")))}
     named = Segment.objects.in_workspace(workspace_id).filter(pk__in=ids) if ids else ()
     return _node(tree, {str(segment.pk): segment.name for segment in named})
 

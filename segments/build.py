@@ -232,9 +232,9 @@ def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
         gone = [segment_id for (segment_id,) in cursor.fetchall()]
     with transaction.atomic():
         cancel_timers(workspace_id, timer_keys=[*versions, *stale])
-    deleted = sum(_delete_in_chunks("segments_membership", "version", workspace_id, one) for one in stale)
+    deleted = sum(_delete_in_chunks("segments_membership", "version", workspace_id, version) for version in stale)
     deleted += sum(
-        _delete_in_chunks("segments_membershipperiod", "segment_id", workspace_id, one) for one in gone
+        _delete_in_chunks("segments_membershipperiod", "segment_id", workspace_id, segment_id) for segment_id in gone
     )
     return deleted + purge_aggregates(workspace_id, partial(_wanted_measures, workspace_id))
 
@@ -355,7 +355,7 @@ def _publish_chunk(segment: Segment, lane: int, after: UUID, now: datetime) -> U
     level = EffectsLevel.ALL if segment.starts_campaigns else EffectsLevel.SCORES_AND_SEGMENTS
     news = publish_changes(workspace_id, moves)
     record_derived_events(
-        workspace_id, [derived_event_of(one, segment.name, level=level) for one in news], now=now
+        workspace_id, [derived_event_of(change, segment.name, level=level) for change in news], now=now
     )
     return max(contact_id for contact_id, _, _ in rows)
 

@@ -111,7 +111,11 @@ def _add_due(past: CatchUp, batch: EffectBatch, plan: Plan) -> None:
             past.add(decision.timer_key, decision.contact_id, decision.due_at)
     if not scores:
         return
-    reading = [one.version for one in plan.rule_versions.values() if one.is_serving and one.rule.reads_score]
+    reading = [
+        rule_version.version
+        for rule_version in plan.rule_versions.values()
+        if rule_version.is_serving and rule_version.rule.reads_score
+    ]
     for decision in scores:
         if decision.contact_id in batch.scores_changed:
             for version in reading:

@@ -79,17 +79,19 @@ class _ChangeCause:
 class CauseResolver:
     """Finds the causes of what one run has decided."""
 
-    def __init__(self, batch: EffectBatch, plan: Plan, others: MergedIds, gone: set[UUID], past: CatchUp):
+    def __init__(self, batch: EffectBatch, plan: Plan, merged: MergedIds, gone: set[UUID], past: CatchUp):
         self.batch = batch
         self.plan = plan
-        self.others = others
+        self.merged = merged
         self.past = past
         self.events: dict[UUID, list[EffectEvent]] = defaultdict(list)
-        for event in sorted(batch.events, key=lambda one: one.order):
+        for event in sorted(batch.events, key=lambda event: event.order):
             self.events[event.contact_id].append(event)
         self.timed = {(decision.timer_key, decision.contact_id) for decision in batch.due}
         self.survivor_of = {
-            UUID(one): survivor for survivor, ids in others.items() for one in ids[1:-1].split(",")[1:]
+            UUID(merged_id): survivor
+            for survivor, ids in merged.items()
+            for merged_id in ids[1:-1].split(",")[1:]
         }
         self.gone = gone
         self.waiting: dict[UUID, list[EffectEvent]] = defaultdict(list)
@@ -101,20 +103,24 @@ class CauseResolver:
     def look_up(self, transitions: Sequence[Transition]) -> None:
         """Read what is needed to tell causes apart, for all that was decided."""
         scanned = [
-            one for one in transitions if one.contact_id not in self.gone and self._scans(one.rule_version)
+            transition
+            for transition in transitions
+            if transition.contact_id not in self.gone and self._scans(transition.rule_version)
         ]
         self._read_waiting(scanned)
-        self._read_earned([one for one in transitions if one.rule_version.rule.reads_score])
+        self._read_earned(
+            [transition for transition in transitions if transition.rule_version.rule.reads_score]
+        )
         self._read_changes(transitions)
 
     def resolve_causes(self, wave: Sequence[Transition]) -> Causes:
         """Return the causes of one wave: in it a contact moves once by a rule, lower segments first."""
-        moves = [self._move(one) for one in wave if one.contact_id not in self.gone]
+        moves = [self._move(transition) for transition in wave if transition.contact_id not in self.gone]
         self._take_away(moves)
         causes: Causes = {
-            (one.rule_version.version, one.contact_id): self._merge_of(one.contact_id)
-            for one in wave
-            if one.contact_id in self.gone
+            (transition.rule_version.version, transition.contact_id): self._merge_of(transition.contact_id)
+            for transition in wave
+            if transition.contact_id in self.gone
         }
         for move in moves:
             transition = move.transition
@@ -147,9 +153,9 @@ class CauseResolver:
             ):
                 move.changes.append(event)
         waiting = self.waiting.get(contact_id, ())
-        seen = [one for one in waiting if one.name in names and one.occurred_at <= until]
+        seen = [event for event in waiting if event.name in names and event.occurred_at <= until]
         if seen and self._scans(transition.rule_version):
-            move.counted = sorted([*move.counted, *seen], key=lambda one: one.order)
+            move.counted = sorted([*move.counted, *seen], key=lambda event: event.order)
         move.high = len(move.counted)
         return move
 
@@ -162,20 +168,20 @@ class CauseResolver:
         return not rule_version.aggregates <= self.plan.built or rule_version.reads_windows
 
     def _read_waiting(self, transitions: Sequence[Transition]) -> None:
-        names = {name for one in transitions for name in one.rule_version.rule.event_names}
+        names = {name for transition in transitions for name in transition.rule_version.rule.event_names}
         if not names:
             return
         owner_of = {
-            one: transition.contact_id
+            any_id: transition.contact_id
             for transition in transitions
-            for one in self._ids_of(transition.contact_id)
+            for any_id in self._ids_of(transition.contact_id)
         }
         with connection.cursor() as cursor:
             cursor.execute(
                 _WAITING,
                 [
                     self.batch.workspace_id,
-                    sorted({lane_of(one) for one in set(owner_of.values())}),
+                    sorted({lane_of(any_id) for any_id in set(owner_of.values())}),
                     _MOST_WAITING,
                     self.batch.workspace_id,
                     array(owner_of),
@@ -196,12 +202,12 @@ class CauseResolver:
             self.waiting[contact_id].append(event)
 
     def _ids_of(self, contact_id: UUID) -> list[UUID]:
-        ids = self.others.get(contact_id)
-        return [contact_id] if ids is None else [UUID(one) for one in ids[1:-1].split(",")]
+        ids = self.merged.get(contact_id)
+        return [contact_id] if ids is None else [UUID(merged_id) for merged_id in ids[1:-1].split(",")]
 
     def _read_earned(self, transitions: Sequence[Transition]) -> None:
-        contact_ids = {one.contact_id for one in transitions} & self.batch.scores_changed
-        event_ids = [event.id for one in contact_ids for event in self.events.get(one, ())]
+        contact_ids = {transition.contact_id for transition in transitions} & self.batch.scores_changed
+        event_ids = [event.id for contact_id in contact_ids for event in self.events.get(contact_id, ())]
         if not event_ids:
             return
         entries = ScoreEntry.objects.filter(
@@ -214,8 +220,10 @@ class CauseResolver:
 
     def _read_changes(self, transitions: Sequence[Transition]) -> None:
         """Read what has changed, where one of several changes of a contact is to be told from the others."""
-        contact_ids = {one.contact_id for one in transitions if one.rule_version.rule.reads_contact}
-        told = [
+        contact_ids = {
+            transition.contact_id for transition in transitions if transition.rule_version.rule.reads_contact
+        }
+        event_ids = [
             event.id
             for contact_id in contact_ids
             for events in [self.events.get(contact_id, ())]
@@ -223,9 +231,12 @@ class CauseResolver:
             for event in events
             if _is_contact_event(event)
         ]
-        if told:
+        if event_ids:
             rows = Event.objects.filter(
-                workspace_id=self.batch.workspace_id, id__in=told, id__gte=min(told), id__lte=max(told)
+                workspace_id=self.batch.workspace_id,
+                id__in=event_ids,
+                id__gte=min(event_ids),
+                id__lte=max(event_ids),
             )
             self.changed = dict(rows.values_list("id", "properties"))
 
@@ -263,8 +274,8 @@ class CauseResolver:
             else:
                 together[self._batch_key(rule_version)].append(place)
         for places in together.values():
-            some = [moves[place] for place in places]
-            holding = self._answers_in_batch(some, [known[place] for place in places])
+            batch = [moves[place] for place in places]
+            holding = self._answers_in_batch(batch, [known[place] for place in places])
             for place, holds in zip(places, holding, strict=True):
                 answers[place] = holds
         return answers
@@ -288,7 +299,7 @@ class CauseResolver:
         rule, contact_id = move.transition.rule_version.rule, move.transition.contact_id
         created = any(event.name == "contact.created" for event in move.changes)
         reads_more = rule.reads_contact or rule.reads_score or rule.segment_ids
-        return created and not reads_more and contact_id not in self.others and not move.is_timed
+        return created and not reads_more and contact_id not in self.merged and not move.is_timed
 
     def _holds_for_empty_contact(self, rule_version: RuleVersion) -> bool:
         if rule_version.version not in self.plan.holds_for_empty_contact:
@@ -303,22 +314,26 @@ class CauseResolver:
         missing: dict[UUID, Decimal] = {}
         for move, number in zip(moves, known, strict=True):
             unknown = move.counted[number:]
-            if points := sum((move.points.get(one.id, Decimal(0)) for one in unknown), Decimal(0)):
+            if points := sum((move.points.get(event.id, Decimal(0)) for event in unknown), Decimal(0)):
                 missing[move.transition.contact_id] = points
         if not missing:
             return {}
         rows = ContactScore.objects.filter(workspace_id=self.batch.workspace_id, contact_id__in=list(missing))
         stored = dict(rows.values_list("contact_id", "points"))
-        return {one: stored[one] - points for one, points in missing.items() if one in stored}
+        return {
+            contact_id: stored[contact_id] - points
+            for contact_id, points in missing.items()
+            if contact_id in stored
+        }
 
     def _ask(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
         rows = [
             _Row(
                 move.transition.contact_id,
-                self.others.get(move.transition.contact_id) or array([move.transition.contact_id]),
+                self.merged.get(move.transition.contact_id) or array([move.transition.contact_id]),
                 move.transition.at,
                 self._until(move.transition.at),
-                array(one.id for one in move.counted[number:]),
+                array(event.id for event in move.counted[number:]),
             )
             for move, number in zip(moves, known, strict=True)
         ]
@@ -328,7 +343,9 @@ class CauseResolver:
         """Ask of each row whether its rule, which are of one shape, holds."""
         places = {
             rule_version.version: place
-            for place, rule_version in enumerate({one.version: one for one in rule_versions}.values(), 1)
+            for place, rule_version in enumerate(
+                {rule_version.version: rule_version for rule_version in rule_versions}.values(), 1
+            )
         }
         compiled = [self._compiled(self.plan.rule_versions[version]) for version in places]
         rules = batch_rules(self.batch.workspace_id, compiled)
@@ -371,23 +388,25 @@ class CauseResolver:
         ]
         if move.is_counted:
             # Whoever did something was there before.
-            later = [one for one in changes if one.name != "contact.created"]
-            return max([move.counted[move.high - 1], *later, *segments], key=lambda one: one.order)
-        last = max([*changes, *segments], key=lambda one: one.order, default=None)
+            later = [event for event in changes if event.name != "contact.created"]
+            return max([move.counted[move.high - 1], *later, *segments], key=lambda event: event.order)
+        last = max([*changes, *segments], key=lambda event: event.order, default=None)
         if last is not None:
             return last
-        told = self._published_segment_events(transition) if transition.rule_version.rule.segment_ids else []
-        if told or move.is_timed:
-            return max(told, key=lambda one: one.order, default=None)
+        published = (
+            self._published_segment_events(transition) if transition.rule_version.rule.segment_ids else []
+        )
+        if published or move.is_timed:
+            return max(published, key=lambda event: event.order, default=None)
         # Nothing that is known to matter; it is the run itself that was caused by these.
-        return max([*move.changes, *move.counted], key=lambda one: one.order, default=None)
+        return max([*move.changes, *move.counted], key=lambda event: event.order, default=None)
 
     def _published_segment_events(self, transition: Transition) -> list[EffectEvent]:
         """Return the batch's news of the contact's segments."""
         if transition.at < self.batch.now:
             return []
         own = self.events.get(transition.contact_id, ())
-        return [one for one in own if one.source == "system" and one.name.startswith("segment.")]
+        return [event for event in own if event.source == "system" and event.name.startswith("segment.")]
 
     def _relevant_changes(self, transition: Transition, changes: Sequence[EffectEvent]) -> list[EffectEvent]:
         """Return the changes that are of something which the rule reads; all of them where that is not known."""
@@ -404,7 +423,9 @@ class CauseResolver:
         """Return the merge that took a contact away, None where it was deleted."""
         survivor = self.survivor_of.get(contact_id)
         merges = (
-            [one for one in self.events.get(survivor, ()) if one.name == "contact.merged"] if survivor else []
+            [event for event in self.events.get(survivor, ()) if event.name == "contact.merged"]
+            if survivor
+            else []
         )
         return merges[-1] if merges else None
 

@@ -150,10 +150,10 @@ def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) 
     rule = parse_rule(raw, types=declared_types(workspace_id))
     validate_segments(workspace_id, rule, raw)
     if segment is not None and rule.segment_ids:
-        segments = {one.id: one for one in Segment.objects.in_workspace(workspace_id)}
+        segments = {other.id: other for other in Segment.objects.in_workspace(workspace_id)}
         for path, target in referenced_segment_ids(raw):
             if (chain := _chain(segments, target, segment.id)) is not None:
-                names = " → ".join([segment.name, *(segments[one].name for one in chain)])
+                names = " → ".join([segment.name, *(segments[segment_id].name for segment_id in chain)])
                 raise InvalidCondition(path, f"The segment would build on itself: {names}.")
     return rule
 
@@ -238,9 +238,9 @@ def _drop_draft(segment: Segment) -> None:
 
 def _users_of(segment: Segment) -> list[str]:
     """Return the names of what builds on a segment."""
-    others = Segment.objects.in_workspace(segment.workspace_id).exclude(id=segment.id)
+    siblings = Segment.objects.in_workspace(segment.workspace_id).exclude(id=segment.id)
     rules = ScoringRule.objects.filter(workspace_id=segment.workspace_id)
-    named: list[tuple[str, Any]] = [(other.name, [other.rule, other.draft_rule]) for other in others]
+    named: list[tuple[str, Any]] = [(other.name, [other.rule, other.draft_rule]) for other in siblings]
     named += [(str(rule), [rule.condition]) for rule in rules]
     return sorted(
         name

@@ -65,17 +65,17 @@ class _EffectRun:
     plan: Plan
     # Of the contacts: those that are in no segment any more, and those that others were merged into.
     gone: set[UUID] = field(default_factory=set)
-    others: MergedIds = field(default_factory=dict)
+    merged: MergedIds = field(default_factory=dict)
     # What changed, in the order in which it is to be told: in one wave, a contact moves once in a segment.
     waves: list[list[Transition]] = field(default_factory=lambda: [[]])
     # Contacts that came into segments that others build on, or left them, in this run.
     changed_members: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
-    park_item: set[UUID] = field(default_factory=set)
+    parked: set[UUID] = field(default_factory=set)
     past: CatchUp = field(init=False)
 
     def run(self) -> None:
-        affected = find_affected(self.batch, self.plan, self._set_spec_aside)
-        due = [one for one in self.batch.due if one.timer_key in self.plan.rule_versions]
+        affected = find_affected(self.batch, self.plan, self._park_rules_of)
+        due = [timer for timer in self.batch.due if timer.timer_key in self.plan.rule_versions]
         if not due and affected.is_nobody:
             return
         self._load_contacts(
@@ -95,9 +95,11 @@ class _EffectRun:
         # The runner has looked up those of its events.
         known = {event.contact_id for event in self.batch.events}
         found = canonical(self.batch.workspace_id, unknown - known)
-        self.others = merged_ids(self.batch.workspace_id, known | found)
+        self.merged = merged_ids(self.batch.workspace_id, known | found)
         self.gone = unknown - known - found
-        self.gone.update(UUID(one) for ids in self.others.values() for one in ids[1:-1].split(",")[1:])
+        self.gone.update(
+            UUID(merged_id) for ids in self.merged.values() for merged_id in ids[1:-1].split(",")[1:]
+        )
         if self.gone:
             self._note(
                 remove_memberships(
@@ -117,7 +119,11 @@ class _EffectRun:
                 return {}
             pairs = self.past.take_next(self._decide_round(pairs))
         # Still due, at moments that have passed: the next run goes on there.
-        left = [(version, one, at) for version, moments in pairs.items() for one, at in moments.items()]
+        left = [
+            (version, contact_id, at)
+            for version, moments in pairs.items()
+            for contact_id, at in moments.items()
+        ]
         schedule_timers(self.batch.workspace_id, left)
         return pairs
 
@@ -127,7 +133,7 @@ class _EffectRun:
         pairs = defaultdict(dict, pairs)
         again: Pairs = defaultdict(dict)
         for level in range(len(self.plan.levels)):
-            for version in sorted(one for one in pairs if self.plan.level_of[one] == level):
+            for version in sorted(key for key in pairs if self.plan.level_of[key] == level):
                 self._decide(self.plan.rule_versions[version], pairs, again)
         return again
 
@@ -137,11 +143,11 @@ class _EffectRun:
         moments = pairs[rule_version.version]
         evaluate = partial(self._evaluate, contact_ids=moments, moments=moments, again=again)
         with self.past.scores(rule_version, moments):
-            bisect_failures([rule_version], evaluate, self._set_aside)
+            bisect_failures([rule_version], evaluate, self._park)
         if rule_version.is_serving:
             for dependent in self.plan.dependents.get(rule_version.segment_id, ()):
-                for one in self.waves[-1][noted:]:
-                    self.past.add_to(pairs, dependent.version, one.contact_id, one.at)
+                for transition in self.waves[-1][noted:]:
+                    self.past.add_to(pairs, dependent.version, transition.contact_id, transition.at)
 
     def _evaluate_affected(self, level: int, affected: Affected) -> None:
         """Judge the contacts that each group of a level touches, as of now: groups of one shape by one statement."""
@@ -155,12 +161,12 @@ class _EffectRun:
             return [
                 transition
                 for batches in batch_groups(workspace_id, self.plan, level)
-                for transition in batches.execute(workspace_id, work, self.others, now)
+                for transition in batches.execute(workspace_id, work, self.merged, now)
             ]
 
         by_group = [(groups[place], contact_ids) for place, contact_ids in work.items() if contact_ids]
         # A rule that was parked in this run is not to be judged along with the others.
-        self._evaluate_now(by_group, None if self.park_item else evaluate_batch)
+        self._evaluate_now(by_group, None if self.parked else evaluate_batch)
 
     def _evaluate_now(
         self,
@@ -170,13 +176,17 @@ class _EffectRun:
         """Judge contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
 
         def evaluate_all(_: object) -> None:
-            self._note(evaluate() if evaluate else [one for each in work for one in self._of_group(*each)])
+            self._note(
+                evaluate()
+                if evaluate
+                else [transition for each in work for transition in self._of_group(*each)]
+            )
 
         def evaluate_individually(_: object, error: Exception) -> None:
             for group, contact_ids in work:
                 for rule_version in group.rule_versions:
                     bisect_failures(
-                        [rule_version], partial(self._evaluate, contact_ids=contact_ids), self._set_aside
+                        [rule_version], partial(self._evaluate, contact_ids=contact_ids), self._park
                     )
 
         if any(contact_ids for _, contact_ids in work):
@@ -201,21 +211,21 @@ class _EffectRun:
         moments: Mapping[UUID, datetime] | None = None,
         again: Pairs | None = None,
     ) -> list[Transition]:
-        if self.park_item:
+        if self.parked:
             rule_versions = [
-                rule_version for rule_version in rule_versions if rule_version.version not in self.park_item
+                rule_version for rule_version in rule_versions if rule_version.version not in self.parked
             ]
         if self.gone:
             contact_ids = [contact_id for contact_id in contact_ids if contact_id not in self.gone]
         if not rule_versions or not contact_ids:
             return []
-        judgement = statement_of(self.batch.workspace_id, self.plan, rule_versions).execute(
-            self.batch.workspace_id, contact_ids, self.others, self.batch.now, moments
+        evaluated = statement_of(self.batch.workspace_id, self.plan, rule_versions).execute(
+            self.batch.workspace_id, contact_ids, self.merged, self.batch.now, moments
         )
         if again is not None:
-            for rule_version, contact_id, at in judgement.again:
+            for rule_version, contact_id, at in evaluated.again:
                 again[rule_version.version][contact_id] = at
-        return judgement.transitions
+        return evaluated.transitions
 
     def _note(self, transitions: Sequence[Transition]) -> None:
         self.waves[-1] += [transition for transition in transitions if transition.rule_version.is_serving]
@@ -227,27 +237,27 @@ class _EffectRun:
                 ):
                     self.changed_members[transition.rule_version.segment_id].add(transition.contact_id)
 
-    def _set_aside(self, rule_version: RuleVersion, error: Exception) -> None:
-        self.park_item.add(rule_version.version)
+    def _park(self, rule_version: RuleVersion, error: Exception) -> None:
+        self.parked.add(rule_version.version)
         park_rule_version(self.batch.workspace_id, rule_version, error, self.batch.now)
 
-    def _set_spec_aside(self, spec: AggregateSpec, error: Exception) -> None:
+    def _park_rules_of(self, spec: AggregateSpec, error: Exception) -> None:
         for rule_version in self.plan.rule_versions.values():
             if spec in rule_version.triggers:
-                self._set_aside(rule_version, error)
+                self._park(rule_version, error)
 
     def _publish(self) -> None:
         """Open and close stays, and record what is news, each with its cause."""
         if not any(self.waves):
             return
-        finder = CauseResolver(self.batch, self.plan, self.others, self.gone, self.past)
+        finder = CauseResolver(self.batch, self.plan, self.merged, self.gone, self.past)
         finder.look_up([move for wave in self.waves for move in wave])
         news: list[tuple[Transition, EffectEvent | None]] = []
         for wave in self.waves:
             causes = finder.resolve_causes(wave)
             moves = self._after_their_causes(wave, causes)
-            told = publish_changes(self.batch.workspace_id, moves)
-            news += [(move, causes[move.rule_version.version, move.contact_id]) for move in told]
+            published = publish_changes(self.batch.workspace_id, moves)
+            news += [(move, causes[move.rule_version.version, move.contact_id]) for move in published]
         if not news:
             return
         rule_versions = {id(move.rule_version): move.rule_version for move, _ in news}

@@ -71,7 +71,7 @@ class EvaluationStatement:
         self,
         workspace_id: UUID,
         contact_ids: Collection[UUID],
-        others: MergedIds,
+        merged: MergedIds,
         now: datetime,
         moments: Mapping[UUID, datetime] | None = None,
         groups: Sequence[int] = (),
@@ -80,32 +80,32 @@ class EvaluationStatement:
 
         A moment before now leaves alone who came in after it. Groups are counted from 1.
         """
-        judgement = Evaluated([], [])
-        parameters = self._parameters(workspace_id, contact_ids, others, now, moments or {}, groups)
+        evaluated = Evaluated([], [])
+        parameters = self._parameters(workspace_id, contact_ids, merged, now, moments or {}, groups)
         with connection.cursor() as cursor:
             cursor.execute(self.text, parameters)
             for kind, place, contact_id, at in cursor.fetchall():
                 if kind == _AGAIN:
                     group, timed = divmod(place - 1, len(self.timed))
-                    judgement.again.append((self.groups[group][self.timed[timed]], contact_id, at))
+                    evaluated.again.append((self.groups[group][self.timed[timed]], contact_id, at))
                 else:
                     group, rule = divmod(place - 1, self.size)
                     transition = Transition(self.groups[group][rule], contact_id, kind == _IN, at or now)
-                    judgement.transitions.append(transition)
-        return judgement
+                    evaluated.transitions.append(transition)
+        return evaluated
 
     def _parameters(
         self,
         workspace_id: UUID,
         contact_ids: Collection[UUID],
-        others: MergedIds,
+        merged: MergedIds,
         now: datetime,
         moments: Mapping[UUID, datetime],
         groups: Sequence[int],
     ) -> list[Any]:
         versions, segments, timed = self.ids
         # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
-        has_others = bool(others) and any(contact_id in others for contact_id in contact_ids)
+        has_merged = bool(merged) and any(contact_id in merged for contact_id in contact_ids)
         # Who is judged as of now has no moment: nothing on the stream is still to come.
         past = {contact_id: moment for contact_id, moment in moments.items() if moment < now}
         until = known_until(now)
@@ -114,7 +114,7 @@ class EvaluationStatement:
             until,
             *self.rules.columns.parameters,
             array(contact_ids),
-            array(others.get(contact_id) for contact_id in contact_ids) if has_others else "{}",
+            array(merged.get(contact_id) for contact_id in contact_ids) if has_merged else "{}",
             array(past.get(contact_id) for contact_id in contact_ids) if past else "{}",
             array(groups),
             # What was due has passed, and who has no moment is judged as of now.
@@ -200,7 +200,7 @@ class BatchGroups:
     statement: EvaluationStatement
 
     def execute(
-        self, workspace_id: UUID, affected: Mapping[int, Collection[UUID]], others: MergedIds, now: datetime
+        self, workspace_id: UUID, affected: Mapping[int, Collection[UUID]], merged: MergedIds, now: datetime
     ) -> list[Transition]:
         """Judge contacts, by the place of their group in the level, as of now."""
         contact_ids: list[UUID] = []
@@ -211,7 +211,7 @@ class BatchGroups:
             groups += [number] * len(found)
         if not contact_ids:
             return []
-        return self.statement.execute(workspace_id, contact_ids, others, now, groups=groups).transitions
+        return self.statement.execute(workspace_id, contact_ids, merged, now, groups=groups).transitions
 
 
 def batch_groups(workspace_id: UUID, plan: Plan, level: int) -> list[BatchGroups]:
@@ -224,14 +224,14 @@ def batch_groups(workspace_id: UUID, plan: Plan, level: int) -> list[BatchGroups
             by_shape[_shape_of(rule_versions, compiled[place])].append(place)
         plan.batches[level] = [
             BatchGroups(
-                tuple(some),
+                tuple(batch),
                 _statement(
-                    workspace_id, [groups[place] for place in some], [compiled[place] for place in some]
+                    workspace_id, [groups[place] for place in batch], [compiled[place] for place in batch]
                 ),
             )
             for places in by_shape.values()
             for start in range(0, len(places), _MAX_BATCHED_RULES)
-            for some in [places[start : start + _MAX_BATCHED_RULES]]
+            for batch in [places[start : start + _MAX_BATCHED_RULES]]
         ]
     batches: list[BatchGroups] = plan.batches[level]
     return batches
@@ -249,9 +249,9 @@ def evaluate_contacts(
     if not found:
         return Evaluated([], [])
     with force_generic_plan():
-        others = merged_ids(workspace_id, found)
+        merged = merged_ids(workspace_id, found)
         statement = evaluation_statement(workspace_id, [[rule_version]], built)
-        return statement.execute(workspace_id, found, others, now)
+        return statement.execute(workspace_id, found, merged, now)
 
 
 def canonical(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:

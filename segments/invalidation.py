@@ -65,8 +65,8 @@ def may_invalidate(batch: EffectBatch, plan: Plan) -> bool:
     return (
         bool(plan.unreadable)
         or any(
-            one.timer_key == REMOVED_CONTACT_TIMER_KEY or one.timer_key in plan.rule_versions
-            for one in batch.due
+            timer.timer_key == REMOVED_CONTACT_TIMER_KEY or timer.timer_key in plan.rule_versions
+            for timer in batch.due
         )
         or not plan.specs.keys().isdisjoint(batch.names)
         or (bool(batch.scores_changed) and InvalidationKind.SCORE in plan.invalidates)
@@ -81,7 +81,7 @@ def _may_invalidate(event: EffectEvent, plan: Plan) -> bool:
 
 
 def find_affected(
-    batch: EffectBatch, plan: Plan, park_item: Callable[[AggregateSpec, Exception], None]
+    batch: EffectBatch, plan: Plan, park: Callable[[AggregateSpec, Exception], None]
 ) -> Affected:
     """Return what a batch touches; filters that fail are parked."""
     about = [event for event in batch.system_events if event.name.startswith("contact.")]
@@ -89,21 +89,21 @@ def find_affected(
     return Affected(
         everywhere={event.contact_id for event in about if event.name not in CHANGES_CONTACT},
         by_kind={InvalidationKind.CONTACT: changed, InvalidationKind.SCORE: set(batch.scores_changed)},
-        by_spec=_matched(batch, plan, park_item),
+        by_spec=_matched(batch, plan, park),
         by_segment=_moved(batch.workspace_id, batch.system_events) if plan.dependents else {},
     )
 
 
 def _matched(
-    batch: EffectBatch, plan: Plan, park_item: Callable[[AggregateSpec, Exception], None]
+    batch: EffectBatch, plan: Plan, park: Callable[[AggregateSpec, Exception], None]
 ) -> dict[AggregateSpec, set[UUID]]:
     matched: dict[AggregateSpec, set[UUID]] = {}
     names = {event.name for event in batch.events}
     specs = [spec for name in names for spec in plan.specs.get(name, ())]
     bisect_failures(
         specs,
-        lambda some: matched.update(match_events_to_aggregates(batch.workspace_id, batch.events, some)),
-        park_item,
+        lambda part: matched.update(match_events_to_aggregates(batch.workspace_id, batch.events, part)),
+        park,
     )
     return matched
 

@@ -125,7 +125,7 @@ def make_plan(
     read: Sequence[RuleVersion | tuple[RuleVersion, Exception]], built: Collection[AggregateSpec]
 ) -> Plan:
     """Put rules into order and into groups."""
-    rule_versions = [one for one in read if isinstance(one, RuleVersion)]
+    rule_versions = [result for result in read if isinstance(result, RuleVersion)]
     level_of = _levels({rule_version.version: rule_version for rule_version in rule_versions})
     groups: dict[tuple[int, frozenset[Trigger]], list[RuleVersion]] = defaultdict(list)
     for rule_version in rule_versions:
@@ -142,12 +142,12 @@ def make_plan(
         everything=[
             [
                 RuleVersionGroup(chunk, frozenset())
-                for chunk in _chunks([one for one in rule_versions if level_of[one.version] == level])
+                for chunk in _chunks([rule_version for rule_version in rule_versions if level_of[rule_version.version] == level])
             ]
             for level in range(depth)
         ],
         built=frozenset(built),
-        unreadable=[one for one in read if isinstance(one, tuple)],
+        unreadable=[result for result in read if isinstance(result, tuple)],
         level_of=level_of,
     )
     for rule_version in rule_versions:
@@ -207,9 +207,9 @@ def _levels(rule_versions: dict[UUID, RuleVersion]) -> dict[UUID, int]:
         if rule_version.version not in level_of:
             # Cycles are refused when a rule is saved; one that came by another way ends here.
             level_of[rule_version.version] = 0
-            below = [one for segment_id in rule_version.rule.segment_ids for one in of_segment[segment_id]]
+            below = [lower for segment_id in rule_version.rule.segment_ids for lower in of_segment[segment_id]]
             level_of[rule_version.version] = 1 + max(
-                (level(one) for one in below if one.is_serving), default=-1
+                (level(lower) for lower in below if lower.is_serving), default=-1
             )
         return level_of[rule_version.version]
 

@@ -99,7 +99,7 @@ def impact_of(workspace_id: UUID, raw: object, segment: Segment, *, samples: int
     groups = [trial.fitting - trial.members, trial.members - trial.fitting, trial.fitting & trial.members]
     explain = _Explaining(workspace_id, rule, raw, clock.now(), built_aggregates(workspace_id))
     entering, leaving, staying = (
-        [explain.sample(one) for one in sorted(group)[:samples]] for group in groups
+        [explain.sample(contact_id) for contact_id in sorted(group)[:samples]] for group in groups
     )
     enter, leave, stay = (trial.scaled(len(group)) for group in groups)
     return Impact(
@@ -134,7 +134,7 @@ def impact_of_draft(workspace_id: UUID, segment: Segment, *, samples: int = 5) -
             cursor.execute(_SAMPLE_BOTH.format(condition=condition), {**versions, "limit": samples})
             found.append([contact_id for (contact_id,) in cursor.fetchall()])
     total = Contact.objects.in_workspace(workspace_id).canonical().count()
-    entering, leaving, staying = ([explain.sample(one) for one in group] for group in found)
+    entering, leaving, staying = ([explain.sample(contact_id) for contact_id in group] for group in found)
     return Impact(
         enter=enter,
         leave=leave,
@@ -205,7 +205,7 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
     statement = _TRY.format(joins=compiled.joins.text, fits=compiled.matches[0])
     for chunk in _chunks(drawn):
         left = PREVIEW_SECONDS - (monotonic() - started)
-        others = merged_ids(workspace_id, chunk)
+        merged = merged_ids(workspace_id, chunk)
         parameters = [
             version,
             workspace_id,
@@ -213,7 +213,7 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
             now,
             until,
             chunk,
-            [others.get(contact_id) for contact_id in chunk],
+            [merged.get(contact_id) for contact_id in chunk],
             *compiled.bind(workspace_id, now, until),
         ]
         rows = _within(left, statement, parameters) if left > 0 else None

@@ -35,7 +35,11 @@ class _Reading:
         rows = list(contacts)
         self.found = {row.id: _person(row) for row in rows if row.merged_into_id is None}
         survivors = {row.id: row.merged_into_id or row.id for row in rows}
-        self.by_any_id = {id_: self.found[one] for id_, one in survivors.items() if one in self.found}
+        self.by_any_id = {
+            id_: self.found[survivor_id]
+            for id_, survivor_id in survivors.items()
+            if survivor_id in self.found
+        }
 
     def people(self, event_names: Collection[str]) -> list[Person]:
         for fill in (self._identifiers, self._scores, self._consents, self._tags, self._companies):
@@ -89,7 +93,9 @@ class _Reading:
                 event = EventRecord(row.id, row.name, row.occurred_at, row.properties, row.context)
                 by_name[self.by_any_id[row.contact_id].id, row.name].append(event)
         for (person_id, name), events in by_name.items():
-            self.found[person_id].events[name] = sorted(events, key=lambda one: (one.occurred_at, one.id.int))
+            self.found[person_id].events[name] = sorted(
+                events, key=lambda event: (event.occurred_at, event.id.int)
+            )
 
 
 def _person(row: Contact) -> Person:

@@ -47,18 +47,20 @@ def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *,
             "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)",
             [workspace_id, list(contact_ids)],
         )
-    open_stays = MembershipPeriod.objects.filter(
+    open_periods = MembershipPeriod.objects.filter(
         workspace_id=workspace_id, contact_id__in=contact_ids, left_at=None
     )
-    stays = list(open_stays.values_list("segment_id", "contact_id"))
+    periods = list(open_periods.values_list("segment_id", "contact_id"))
     news = publish_changes(
         workspace_id,
-        [MembershipChange(segment_id, contact_id, False, now) for segment_id, contact_id in stays],
+        [MembershipChange(segment_id, contact_id, False, now) for segment_id, contact_id in periods],
     )
     segments = Segment.objects.in_workspace(workspace_id).filter(id__in=[move.segment_id for move in news])
     names = dict(segments.values_list("id", "name"))
-    told = [derived_event_of(one, names.get(one.segment_id, ""), level=EffectsLevel.NONE) for one in news]
-    record_derived_events(workspace_id, told, now=now)
+    events = [
+        derived_event_of(change, names.get(change.segment_id, ""), level=EffectsLevel.NONE) for change in news
+    ]
+    record_derived_events(workspace_id, events, now=now)
     cancel_timers(workspace_id, contacts=list(contact_ids))
     return len(news)
 
@@ -75,5 +77,7 @@ def schedule_evaluation(workspace_id: UUID, contact_ids: Collection[UUID]) -> in
         return 0
     now = clock.now()
     survivors = set(find(workspace_id, contact_ids).by_id.values())
-    schedule_timers(workspace_id, [(version, one, now) for version in versions for one in survivors])
+    schedule_timers(
+        workspace_id, [(version, survivor, now) for version in versions for survivor in survivors]
+    )
     return len(versions) * len(survivors)

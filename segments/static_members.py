@@ -180,10 +180,10 @@ def _kind_of(text: str) -> str:
 
 def _read(named: Iterable[tuple[str, str] | None]) -> MemberList:
     members = MemberList()
-    for one in named:
-        if one is None:
+    for member in named:
+        if member is None:
             continue
-        kind, text = one
+        kind, text = member
         if kind != _ID:
             members.identifiers.append((kind, text))
         elif (contact_id := parse_uuid(text)) is not None:
@@ -210,9 +210,9 @@ def _found(
     """Return the contacts, survivors for those that were merged, and what finds nobody."""
     normalized = [(text, (kind, normalize_identifier(kind, text) or "")) for kind, text in identifiers]
     found = find(workspace_id, list(set(contact_ids)), {key for _, key in normalized if key[1]})
-    known = {found.by_id[one] for one in contact_ids if one in found.by_id}
+    known = {found.by_id[contact_id] for contact_id in contact_ids if contact_id in found.by_id}
     known |= {found.by_identifier[key] for _, key in normalized if key in found.by_identifier}
-    unknown = [str(one) for one in contact_ids if one not in found.by_id]
+    unknown = [str(contact_id) for contact_id in contact_ids if contact_id not in found.by_id]
     unknown += [text for text, key in normalized if key not in found.by_identifier]
     return sorted(known), list(dict.fromkeys(unknown))
 

@@ -94,7 +94,7 @@ class FilledMixin:
 def _change(request: HttpRequest, segment: Segment, change: str, pasted: PastedForm) -> bool:
     """Put contacts in or take them out, and tell how many; False with the fault in the form."""
     act, words = {"add": (add_members, "put in"), "remove": (remove_members, "taken out")}[change]
-    chosen = [one for text in request.POST.getlist("chosen") if (one := parse_uuid(text))]
+    chosen = [contact_id for text in request.POST.getlist("chosen") if (contact_id := parse_uuid(text))]
     try:
         if chosen:
             done = act(segment.workspace, segment, contact_ids=chosen)
@@ -113,13 +113,13 @@ def _change(request: HttpRequest, segment: Segment, change: str, pasted: PastedF
 
 
 def _publish(request: HttpRequest, done: MembersChanged, words: str, unchanged: str) -> None:
-    told = f"{done.changed:,} {words}, {done.unchanged:,} {unchanged}, {len(done.unknown):,} not found."
+    summary = f"{done.changed:,} {words}, {done.unchanged:,} {unchanged}, {len(done.unknown):,} not found."
     if not done.unknown:
-        messages.success(request, told)
+        messages.success(request, summary)
         return
-    some = ", ".join(done.unknown[:SHOWN_UNKNOWN])
+    unknown = ", ".join(done.unknown[:SHOWN_UNKNOWN])
     more = len(done.unknown) - SHOWN_UNKNOWN
-    messages.warning(request, f"{told} Not found: {some}{f' and {more:,} more' if more > 0 else ''}.")
+    messages.warning(request, f"{summary} Not found: {unknown}{f' and {more:,} more' if more > 0 else ''}.")
 
 
 def _found(segment: Segment, text: str) -> Sequence[Contact]:

@@ -56,7 +56,7 @@ def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: s
 def purge_versions(workspace_id: str, versions: Sequence[str]) -> str:
     """Delete what versions that are gone have left behind."""
     return (
-        "done" if build.purge_stale_rows(UUID(workspace_id), [UUID(one) for one in versions]) else "nothing"
+        "done" if build.purge_stale_rows(UUID(workspace_id), [UUID(version) for version in versions]) else "nothing"
     )
 
 

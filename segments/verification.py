@@ -112,14 +112,14 @@ class _Work:
     def evaluate(self, contact_ids: Sequence[UUID]) -> None:
         """Judge contacts without a lock, and those that differ once more with one."""
         self.found.contacts += len(contact_ids)
-        suspects = {one.contact_id for one in self._rulebook().differences(contact_ids)}
+        suspects = {difference.contact_id for difference in self._rulebook().differences(contact_ids)}
         for lane, ids in _by_lane(suspects).items():
             with lock_lane(self.workspace_id, lane):
                 rulebook = self._rulebook()
                 differences = rulebook.differences(sorted(ids))
                 # Asked last: an event that came in meanwhile is seen here, if it was seen above.
                 waiting = _waiting(self.workspace_id, lane, ids, rulebook.versions)
-                sure = [one for one in differences if one.contact_id not in waiting]
+                sure = [difference for difference in differences if difference.contact_id not in waiting]
                 self._resolve(rulebook, sure, rulebook.differences)
 
     def find_strays(self) -> None:
@@ -128,20 +128,24 @@ class _Work:
 
     def find_unpublished(self) -> None:
         """Find members without an open stay, and open stays of those that are no members."""
-        self._look(_Rulebook.untold)
+        self._look(_Rulebook.unpublished)
 
     def _look(self, look: Callable[[_Rulebook, Collection[UUID] | None], list[Difference]]) -> None:
         """Look everywhere without a lock, then with one at those that were found."""
-        suspects = {one.contact_id for one in look(self._rulebook(), None)}
+        suspects = {difference.contact_id for difference in look(self._rulebook(), None)}
         survivors = find(self.workspace_id, suspects).by_id
-        for lane, ids in _by_lane({survivors.get(one, one) for one in suspects}).items():
+        for lane, ids in _by_lane({survivors.get(contact_id, contact_id) for contact_id in suspects}).items():
             with lock_lane(self.workspace_id, lane):
                 rulebook = self._rulebook()
-                of_lane = {one for one in suspects if survivors.get(one, one) in ids}
+                of_lane = {
+                    contact_id for contact_id in suspects if survivors.get(contact_id, contact_id) in ids
+                }
                 differences = look(rulebook, of_lane)
                 waiting = _waiting(self.workspace_id, lane, ids, rulebook.versions)
                 sure = [
-                    one for one in differences if survivors.get(one.contact_id, one.contact_id) not in waiting
+                    difference
+                    for difference in differences
+                    if survivors.get(difference.contact_id, difference.contact_id) not in waiting
                 ]
                 self._resolve(rulebook, sure, partial(look, rulebook))
 
@@ -155,7 +159,7 @@ class _Work:
         self.found.differences += differences
         if self.repair and differences:
             rulebook.repair(differences)
-            left = again(sorted({one.contact_id for one in differences}))
+            left = again(sorted({difference.contact_id for difference in differences}))
             self.found.repaired += len(differences) - len(set(left) & set(differences))
 
     def _rulebook(self) -> _Rulebook:
@@ -196,8 +200,8 @@ class _Rulebook:
         found: dict[UUID, None] = {}
         visited = {segment_id}
 
-        def walk(one: UUID) -> None:
-            for target in sorted(self.rules[one].segment_ids) if one in self.rules else ():
+        def walk(current: UUID) -> None:
+            for target in sorted(self.rules[current].segment_ids) if current in self.rules else ():
                 if target not in visited:
                     visited.add(target)
                     walk(target)
@@ -213,16 +217,16 @@ class _Rulebook:
 
     def differences(self, contact_ids: Collection[UUID]) -> list[Difference]:
         """Judge contacts by every rule, and compare with the memberships."""
-        judged = [segment for segment_id, segment in self.segments.items() if segment_id in self.rules]
+        dynamic = [segment for segment_id, segment in self.segments.items() if segment_id in self.rules]
         stored = self._stored(contact_ids)
         names = {name for rule in self.rules.values() for name in rule.event_names}
-        people = load_people(self.workspace_id, contact_ids, names) if judged else []
+        people = load_people(self.workspace_id, contact_ids, names) if dynamic else []
         now = clock.now()
         found = []
         for person in people:
             _date_by(person, now)
             answers = _Answers(self.rules, person, now)
-            for segment in judged:
+            for segment in dynamic:
                 is_stored, is_right = (segment.version, person.id) in stored, answers.is_member(segment.id)
                 if is_stored != is_right:
                     kind = DifferenceKind.MISSING if is_right else DifferenceKind.SURPLUS
@@ -242,7 +246,7 @@ class _Rulebook:
             found += [Difference(segment.id, contact_id, DifferenceKind.STRAY) for contact_id in stray]
         return found
 
-    def untold(self, contact_ids: Collection[UUID] | None) -> list[Difference]:
+    def unpublished(self, contact_ids: Collection[UUID] | None) -> list[Difference]:
         """Return contacts that are in and have no open stay, or the other way round."""
         found = []
         for segment in self.segments.values():
@@ -264,18 +268,21 @@ class _Rulebook:
         """Decide again, and tell what has not been told; the lane of the contacts is held."""
         now = clock.now()
         by_segment: dict[UUID, list[Difference]] = defaultdict(list)
-        for one in differences:
-            by_segment[one.segment_id].append(one)
+        for difference in differences:
+            by_segment[difference.segment_id].append(difference)
         # Who builds on a segment has it below: the lower ones are decided first.
         for segment_id, own in sorted(by_segment.items(), key=lambda item: len(self._below(item[0]))):
-            segment, contact_ids = self.segments[segment_id], [one.contact_id for one in own]
-            strays = [one.contact_id for one in own if one.kind is DifferenceKind.STRAY]
+            segment, contact_ids = self.segments[segment_id], [difference.contact_id for difference in own]
+            strays = [difference.contact_id for difference in own if difference.kind is DifferenceKind.STRAY]
             members = Membership.objects.filter(workspace_id=self.workspace_id, version=segment.version)
             members.filter(contact_id__in=strays).delete()
             if segment_id in self.rules:
                 self._reevaluate(segment, contact_ids)
             inside = set(members.filter(contact_id__in=contact_ids).values_list("contact_id", flat=True))
-            moves = [MembershipChange(segment_id, one, one in inside, now) for one in contact_ids]
+            moves = [
+                MembershipChange(segment_id, contact_id, contact_id in inside, now)
+                for contact_id in contact_ids
+            ]
             news = [
                 derived_event_of(move, segment.name, level=EffectsLevel.SCORES_AND_SEGMENTS)
                 for move in publish_changes(self.workspace_id, moves)
@@ -284,13 +291,13 @@ class _Rulebook:
 
     def _reevaluate(self, segment: Segment, contact_ids: Sequence[UUID]) -> None:
         rule, now = self.rules[segment.id], clock.now()
-        others = merged_ids(self.workspace_id, contact_ids)
+        merged = merged_ids(self.workspace_id, contact_ids)
         # What the decision reads must be right, or it decides as before.
         built = built_aggregates(self.workspace_id)
         if kept := sorted(built & aggregates_of_rule(rule), key=lambda spec: spec.key):
             everybody = {
                 *contact_ids,
-                *(UUID(one) for ids in others.values() for one in ids[1:-1].split(",")),
+                *(UUID(merged_id) for ids in merged.values() for merged_id in ids[1:-1].split(",")),
             }
             recompute_aggregates(self.workspace_id, sorted(everybody), kept)
         rule_version = RuleVersion(segment.id, segment.version, rule, True)
@@ -385,7 +392,7 @@ def _waiting(
         workspace_id=workspace_id, contact_id__in=everybody, timer_key__in=versions, due_at__lte=now
     )
     found = {*events.values_list("contact_id", flat=True), *due.values_list("contact_id", flat=True)}
-    return {survivor_of.get(one, one) for one in found if one is not None}
+    return {survivor_of.get(contact_id, contact_id) for contact_id in found if contact_id is not None}
 
 
 _UNPUBLISHED = """

@@ -81,7 +81,7 @@ def _chunks(workspace_id: UUID, since: datetime | None, after: UUID, size: int) 
 def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datetime) -> list[UUID]:
     merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=contact_ids)
     owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in contact_ids}
-    owners |= {one: into for one, into in merged.values_list("id", "merged_into_id") if into}
+    owners |= {merged_id: into for merged_id, into in merged.values_list("id", "merged_into_id") if into}
     events = Event.objects.filter(
         workspace_id=workspace_id,
         contact_id__in=owners,

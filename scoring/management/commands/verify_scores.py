@@ -50,7 +50,7 @@ class Command(BaseCommand):
             found += len(wrong)
             if options["repair"] and wrong:
                 repair_contacts(workspace.id, wrong)
-                wrong = {one.contact_id for one in verify_contacts(workspace.id, list(wrong))}
+                wrong = {difference.contact_id for difference in verify_contacts(workspace.id, list(wrong))}
             remaining += len(wrong)
             looked_at += len(chunk)
             self.stderr.write(
@@ -64,9 +64,9 @@ class Command(BaseCommand):
         return remaining
 
     def _show(self, differences: list[Difference], shown: int) -> set[UUID]:
-        for one in differences[: max(_SHOWN - shown, 0)]:
-            self.stdout.write(str(one))
-        return {one.contact_id for one in differences}
+        for difference in differences[: max(_SHOWN - shown, 0)]:
+            self.stdout.write(str(difference))
+        return {difference.contact_id for difference in differences}
 
 
 def _chunks(workspace_id: UUID, sample: int | None, size: int) -> Iterator[list[UUID]]:

@@ -54,13 +54,13 @@ class Command(BaseCommand):
 
     def _show(self, name: str, found: Verification) -> None:
         names: dict[UUID, str] = dict(
-            Segment.objects.filter(id__in={one.segment_id for one in found.differences}).values_list(
-                "id", "name"
-            )
+            Segment.objects.filter(
+                id__in={difference.segment_id for difference in found.differences}
+            ).values_list("id", "name")
         )
-        for one in found.differences[:_SHOWN]:
+        for difference in found.differences[:_SHOWN]:
             self.stdout.write(
-                f"{names.get(one.segment_id, one.segment_id)}: contact {one.contact_id} {one.kind}"
+                f"{names.get(difference.segment_id, difference.segment_id)}: contact {difference.contact_id} {difference.kind}"
             )
         if len(found.differences) > _SHOWN:
             self.stdout.write(f"… and {len(found.differences) - _SHOWN:,} more")
