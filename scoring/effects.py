@@ -1,4 +1,4 @@
-"""The first wheel that people see: events earn points, once per event and rule, and points decay."""
+"""The first effect that people see: events earn points, once per event and rule, and points decay."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -71,20 +71,20 @@ def _apply(batch: EffectBatch, rules: Sequence[ScoringRule], events: Sequence[Ef
             error=error,
         )
 
-    def apply(judges: Sequence[RuleEvaluator]) -> None:
-        batch.scores_changed.update(award(batch.workspace_id, judges, events, batch.now))
+    def apply(evaluators: Sequence[RuleEvaluator]) -> None:
+        batch.scores_changed.update(award(batch.workspace_id, evaluators, events, batch.now))
 
     # Alike rules share a statement: those that the event alone decides, those that merely add up.
-    alike: dict[tuple[bool, bool], list[RuleEvaluator]] = defaultdict(list)
+    by_kind: dict[tuple[bool, bool], list[RuleEvaluator]] = defaultdict(list)
     for rule in rules:
         if parked_key_of(rule.id) in parked:
             park_rule(rule, RuntimeError("waits behind an earlier failure of this rule"))
             continue
         try:
-            judge = read(rule, rule.evaluates_from(is_repeat=events[0].is_repeat))
+            evaluator = read(rule, rule.evaluates_from(is_repeat=events[0].is_repeat))
         except InvalidCondition as error:
             park_rule(rule, error)
         else:
-            alike[judge.needs_contact, adds_up(judge)].append(judge)
-    for judges in alike.values():
-        bisect_failures(judges, apply, lambda judge, error: park_rule(judge.rule, error))
+            by_kind[evaluator.needs_contact, adds_up(evaluator)].append(evaluator)
+    for evaluators in by_kind.values():
+        bisect_failures(evaluators, apply, lambda evaluator, error: park_rule(evaluator.rule, error))

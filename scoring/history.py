@@ -59,7 +59,7 @@ def score_histories(
 
 @contextmanager
 def scores_shown_as(workspace_id: UUID, scores: Mapping[UUID, Decimal]) -> Iterator[None]:
-    """Have the rules that the block judges read these scores; the contacts' lanes must be held.
+    """Have the rules that the block evaluates read these scores; the contacts' lanes must be held.
 
     It is the caller's transaction that sees them, and one that fails within the block is not to go on.
     """

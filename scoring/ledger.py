@@ -17,7 +17,7 @@ from scoring.rule_scores import Entered, apply_entries
 
 
 def award(
-    workspace_id: UUID, judges: Sequence[RuleEvaluator], events: Sequence[EffectEvent], now: datetime
+    workspace_id: UUID, evaluators: Sequence[RuleEvaluator], events: Sequence[EffectEvent], now: datetime
 ) -> set[UUID]:
     """Write the ledger's new lines and move the scores. Returns the contacts whose score has changed.
 
@@ -28,16 +28,18 @@ def award(
         workspace_id, [event.id for event in events], [event.contact_id for event in events]
     )
     times = [event.occurred_at for event in events]
-    matched = matches(workspace_id, judges, source, earliest=min(times), latest=max(times))
-    if all(adds_up(judge) for judge in judges):
-        return _add_up(workspace_id, judges, matched, now)
-    entered = _enter(workspace_id, judges, matched, now)
-    return apply_entries(workspace_id, {judge.rule.id: judge.rule for judge in judges}, entered, now)
+    matched = matches(workspace_id, evaluators, source, earliest=min(times), latest=max(times))
+    if all(adds_up(evaluator) for evaluator in evaluators):
+        return _add_up(workspace_id, evaluators, matched, now)
+    entered = _enter(workspace_id, evaluators, matched, now)
+    return apply_entries(
+        workspace_id, {evaluator.rule.id: evaluator.rule for evaluator in evaluators}, entered, now
+    )
 
 
-def adds_up(judge: RuleEvaluator) -> bool:
+def adds_up(evaluator: RuleEvaluator) -> bool:
     """Whether the rule's entries can be summed up without a look at the others."""
-    return judge.rule.terms.are_plain and not judge.rule.is_rescoring
+    return evaluator.rule.terms.are_plain and not evaluator.rule.is_rescoring
 
 
 _ENTER = """
@@ -48,22 +50,24 @@ _ENTER = """
 """
 
 
-def _entering(workspace_id: UUID, judges: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> Sql:
+def _entering(workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> Sql:
     return Sql(
         f"WITH matched AS MATERIALIZED ({matched.text}), entered AS ({_ENTER}"
         " RETURNING contact_id, rule_id, event_id, occurred_at, points)",
         (
             *matched.parameters,
             workspace_id,
-            [judge.rule.id for judge in judges],
-            [judge.rule.points for judge in judges],
+            [evaluator.rule.id for evaluator in evaluators],
+            [evaluator.rule.points for evaluator in evaluators],
             now,
         ),
     )
 
 
-def _add_up(workspace_id: UUID, judges: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> set[UUID]:
-    entering = _entering(workspace_id, judges, matched, now)
+def _add_up(
+    workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime
+) -> set[UUID]:
+    entering = _entering(workspace_id, evaluators, matched, now)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""{entering.text}
@@ -79,8 +83,10 @@ def _add_up(workspace_id: UUID, judges: Sequence[RuleEvaluator], matched: Sql, n
         return {contact_id for (contact_id,) in cursor.fetchall()}
 
 
-def _enter(workspace_id: UUID, judges: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> list[Entered]:
-    entering = _entering(workspace_id, judges, matched, now)
+def _enter(
+    workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime
+) -> list[Entered]:
+    entering = _entering(workspace_id, evaluators, matched, now)
     with connection.cursor() as cursor:
         cursor.execute(
             f"{entering.text} SELECT contact_id, rule_id, event_id, occurred_at, points FROM entered",

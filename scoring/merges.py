@@ -1,7 +1,7 @@
 """What scoring moves along when contacts are merged or parted: the ledger's entries, the folds of them, the scores.
 
 Some at a time, between which the effects, edits of rules and re-scorings go on. First each event of the moved
-contacts is judged, and its entries go to whom it counts for. Then each rule is folded, its entries in their order,
+contacts is evaluated, and its entries go to whom it counts for. Then each rule is folded, its entries in their order,
 whoever has moved them. Only in the end are the scores summed up: until then they are what they were, and what is
 earned meanwhile.
 """
@@ -45,7 +45,7 @@ State_ = dict[str, Any]
 
 
 def _count(regrouping: Reassignment, at_most: int) -> int:
-    """Count the events and entries of both persons: the first may all be judged, and the others folded."""
+    """Count the events and entries of both persons: the first may all be evaluated, and the others folded."""
     if not ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).exists():
         return 0
     survivors = [regrouping.old, regrouping.new]
@@ -98,7 +98,7 @@ def _move_some(regrouping: Reassignment, state: State_, rows: int) -> Batch:
 
 
 def _move_events(regrouping: Reassignment, state: State_, rows: int) -> Batch:
-    """Judge some events of a moved contact, and give their entries to whom they count for now."""
+    """Evaluate some events of a moved contact, and give their entries to whom they count for now."""
     place = state.get("place", 0)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -128,17 +128,17 @@ def _judge(regrouping: Reassignment, events: Sequence[tuple[UUID, str]]) -> None
     ids: dict[str, list[UUID]] = defaultdict(list)
     for event_id, name in events:
         ids[name].append(event_id)
-    judges: dict[str, list[RuleEvaluator]] = defaultdict(list)
+    evaluators: dict[str, list[RuleEvaluator]] = defaultdict(list)
     rules = ScoringRule.objects.filter(workspace_id=regrouping.workspace_id, event_name__in=ids)
     for rule in rules.order_by("id"):
         try:
-            judge = read(rule, rule.effective_from)
+            evaluator = read(rule, rule.effective_from)
         except InvalidCondition:
             # Who applies it sets it aside, and says so.
             continue
-        if not judge.needs_contact:
-            judges[rule.event_name].append(judge)
-    for name, named in judges.items():
+        if not evaluator.needs_contact:
+            evaluators[rule.event_name].append(evaluator)
+    for name, named in evaluators.items():
         owner = [regrouping.new] * len(ids[name])
         source = given_events(regrouping.workspace_id, ids[name], owner)
         scope = Sql("s.event_id = ANY(%s)", (ids[name],))

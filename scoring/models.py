@@ -129,9 +129,9 @@ class ScoringRule(TenantModel):
         return {"count": self.limit_count, "period": self.limit_period}
 
     def evaluates_from(self, *, is_repeat: bool) -> datetime | None:
-        """Return the first moment of receipt of an event that it judges; None: of all events.
+        """Return the first moment of receipt of an event that it evaluates; None: of all events.
 
-        What was received before an edit, but not judged by the old rule, is the new one's; not so what went before
+        What was received before an edit, but not evaluated by the old rule, is the new one's; not so what went before
         the wheels already.
         """
         if self.effective_from is None or is_repeat:

@@ -66,8 +66,8 @@ def rescore_lane(
             if rule is None or not rule.is_rescoring or rule.rescore_lanes_done >> lane & 1:
                 return LaneProgress(None, contacts)
             ids = _contacts_after(workspace_id, lane, after, chunk)
-            judges = [read(rule)] if rule.rescore_reevaluates and rule.deleted_at is None else []
-            _rescore(workspace_id, ids, [rule], judges, clock.now())
+            evaluators = [read(rule)] if rule.rescore_reevaluates and rule.deleted_at is None else []
+            _rescore(workspace_id, ids, [rule], evaluators, clock.now())
         _note_progress(rule, lane, is_last=len(ids) < chunk)
         contacts += len(ids)
         if len(ids) < chunk:
@@ -82,7 +82,7 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
     """Bring the scores of contacts, and of those merged with them, in line with the stream and the merges.
 
     What an event earned goes with the contact that its own contact now reads as. Rules that the event alone decides
-    are judged anew, for events received since the rule holds; others keep what they awarded when they were applied,
+    are evaluated anew, for events received since the rule holds; others keep what they awarded when they were applied,
     and so do events that are no longer in the stream. The contacts' lanes must be held. Returns those whose score
     has changed.
     """
@@ -91,14 +91,14 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
         return set()
     _move_to_survivor(workspace_id, ids)
     rules = list(ScoringRule.with_deleted.in_workspace(workspace_id).order_by("id"))
-    judges = [read(rule, rule.effective_from) for rule in rules if rule.deleted_at is None]
-    decided = [judge for judge in judges if not judge.needs_contact]
+    evaluators = [read(rule, rule.effective_from) for rule in rules if rule.deleted_at is None]
+    decided = [evaluator for evaluator in evaluators if not evaluator.needs_contact]
     return _rescore(workspace_id, ids, rules, decided, clock.now())
 
 
 @transaction.atomic
 def reevaluate_contacts(workspace_id: UUID, contact_ids: Collection[UUID], rule_id: UUID) -> None:
-    """Have a rule judge again all that it judges of contacts, by what is known now. Their lanes must be held."""
+    """Have a rule evaluate again all that it evaluates of contacts, by what is known now. Their lanes must be held."""
     rule = ScoringRule.objects.filter(workspace_id=workspace_id, id=rule_id).first()
     if rule is not None:
         ids = _merged_with(workspace_id, contact_ids)
@@ -188,19 +188,19 @@ def _rescore(
     workspace_id: UUID,
     contact_ids: Sequence[UUID],
     rules: Sequence[ScoringRule],
-    judges: Sequence[RuleEvaluator],
+    evaluators: Sequence[RuleEvaluator],
     now: datetime,
 ) -> set[UUID]:
-    """Judge, fold and sum up. Whose score has changed is put on the timetable, so that other wheels hear of it."""
+    """Evaluate, fold and sum up. Whose score has changed is put on the timers, so that other effects see it."""
     if not contact_ids:
         return set()
     owners = _owners(workspace_id, contact_ids)
-    # A statement judges rules of one event name that are decided alike.
-    alike: dict[tuple[str, bool], list[RuleEvaluator]] = defaultdict(list)
-    for judge in judges:
-        alike[judge.rule.event_name, judge.needs_contact].append(judge)
+    # A statement evaluates rules of one event name that need the same.
+    by_kind: dict[tuple[str, bool], list[RuleEvaluator]] = defaultdict(list)
+    for evaluator in evaluators:
+        by_kind[evaluator.rule.event_name, evaluator.needs_contact].append(evaluator)
     origins = list({contact_id for pair in owners for contact_id in pair})
-    for (name, _), named in alike.items():
+    for (name, _), named in by_kind.items():
         source = events_of_contacts(workspace_id, owners, name)
         evaluate_events(workspace_id, source, Sql("s.contact_id = ANY(%s)", (origins,)), named, now)
     recalculate_ledger(workspace_id, contact_ids, rules, now)
@@ -210,14 +210,14 @@ def _rescore(
 
 
 def evaluate_events(
-    workspace_id: UUID, source: Sql, scope: Sql, judges: Sequence[RuleEvaluator], now: datetime
+    workspace_id: UUID, source: Sql, scope: Sql, evaluators: Sequence[RuleEvaluator], now: datetime
 ) -> None:
-    """Make the entries what the rules award for events, as far as the rules judge them.
+    """Make the entries what the rules award for events, as far as the rules evaluate them.
 
     `source` are the events, all of one name; `scope` says which entries `s` are theirs.
     """
-    rule_ids = [judge.rule.id for judge in judges]
-    matched = matches(workspace_id, judges, source)
+    rule_ids = [evaluator.rule.id for evaluator in evaluators]
+    matched = matches(workspace_id, evaluators, source)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -254,16 +254,16 @@ def evaluate_events(
             [
                 rule_ids,
                 *matched.parameters,
-                [judge.rule.active for judge in judges],
+                [evaluator.rule.active for evaluator in evaluators],
                 MAX_DEPTH,
                 rule_ids,
-                [judge.evaluates_from for judge in judges],
+                [evaluator.evaluates_from for evaluator in evaluators],
                 workspace_id,
                 workspace_id,
                 *scope.parameters,
                 workspace_id,
                 workspace_id,
-                [judge.rule.points for judge in judges],
+                [evaluator.rule.points for evaluator in evaluators],
                 now,
             ],
         )

@@ -20,7 +20,7 @@ from scoring.calculation import Award, State, fold, next_decay
 from scoring.models import ScoringRule
 
 SCORE_TIMER_KEY = UUID("5c04e000-0000-4000-8000-000000000000")
-"""What the timetable calls a contact's score."""
+"""The timer key of a contact's score."""
 
 Pair = tuple[UUID, UUID]
 """A contact and a rule."""

@@ -58,7 +58,7 @@ def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> Sco
 
     With `rescore` the rule as it is then holds for all history, else what was received before keeps what it earned.
     Limits, decay and bounds are of the whole ledger either way. What follows is done by the workers, lane by lane;
-    while they judge all history, an edit is for all history too, for what the old rule gave is not all known yet.
+    while they evaluate all history, an edit is for all history too, for what the old rule gave is not all known yet.
 
     Runs of effects that began under the old rule are waited for; later ones see the new one.
     Raises InvalidCondition, InvalidScoringRule or ScoringRuleNotFound.
@@ -72,31 +72,31 @@ def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> Sco
     if rule._state.adding:
         rule.created_at = rule.effective_from = now
         if rescore:
-            _begin_rescore(rule, now, judges=True)
+            _begin_rescore(rule, now, reevaluates=True)
         rule.save(force_insert=True)
         return rule
     standing = _standing(rule)
     for name in _RESCORING:
         setattr(rule, name, getattr(standing, name))
-    is_judging = standing.is_rescoring and standing.rescore_reevaluates
+    is_reevaluating = standing.is_rescoring and standing.rescore_reevaluates
     is_other_rule = _differs(rule, standing, _EARNING)
-    if rescore or (is_other_rule and is_judging):
-        _begin_rescore(rule, now, judges=True)
+    if rescore or (is_other_rule and is_reevaluating):
+        _begin_rescore(rule, now, reevaluates=True)
     else:
         if is_other_rule:
             rule.effective_from = _unevaluated_since(rule) or now
         if _differs(rule, standing, _FOLDING):
-            _begin_rescore(rule, now, judges=is_judging)
+            _begin_rescore(rule, now, reevaluates=is_reevaluating)
     rule.save(update_fields=[*_EDITABLE, *_RESCORING])
     return rule
 
 
 @transaction.atomic
 def rescore_rule(rule: ScoringRule) -> ScoringRule:
-    """Have all history judged by the rule as it stands. Raises ScoringRuleNotFound."""
+    """Have all history evaluated by the rule as it stands. Raises ScoringRuleNotFound."""
     bump_rules_version(rule.workspace_id)
     standing = _standing(rule)
-    _begin_rescore(standing, clock.now(), judges=True)
+    _begin_rescore(standing, clock.now(), reevaluates=True)
     standing.save(update_fields=_RESCORING)
     return standing
 
@@ -153,18 +153,18 @@ def _differs(rule: ScoringRule, standing: ScoringRule, names: tuple[str, ...]) -
     return any(getattr(rule, name) != getattr(standing, name) for name in names)
 
 
-def _begin_rescore(rule: ScoringRule, now: datetime, *, judges: bool) -> None:
+def _begin_rescore(rule: ScoringRule, now: datetime, *, reevaluates: bool) -> None:
     rule.rescore_started_at = rule.rescore_seen_at = now
     rule.rescore_lanes_done = 0
     rule.rescored_at = None
-    rule.rescore_reevaluates = judges
-    if judges:
+    rule.rescore_reevaluates = reevaluates
+    if reevaluates:
         rule.effective_from = None
     wake("scoring.tasks.rescore_rule", str(rule.workspace_id), str(rule.id))
 
 
 def _unevaluated_since(rule: ScoringRule) -> datetime | None:
-    """Return the receipt of the first event that waits because the rule failed: no later one has been judged."""
+    """Return the receipt of the first event that waits because the rule failed: no later one has been evaluated."""
     parked = ParkedEffect.objects.filter(
         workspace_id=rule.workspace_id, effect=EFFECT, subject=parked_key_of(rule.id)
     ).values_list("event_ids", flat=True)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 SILENCE = timedelta(seconds=60)
-"""After which a re-scoring that tells of no progress is taken up again."""
+"""After which a re-scoring that makes no progress is taken up again."""
 
 
 def silent_rescores() -> str:

@@ -1,7 +1,7 @@
 """Scores recomputed from the stream, apart from all that keeps them, and held against what is stored.
 
 A chunk of contacts is read in one snapshot, so nothing that runs meanwhile is taken for a difference, and nothing
-waits: what the snapshot's outbox and timetable still hold has not been applied in it.
+waits: what the snapshot's outbox and timers still hold has not been applied in it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Difference:
 
     contact_id: UUID
     what: str
-    # Of what a rule gave that asks for more than the event: only a judgement anew mends it.
+    # Of what a rule gave that asks for more than the event: only another evaluation mends it.
     rule_id: UUID | None = None
 
     def __str__(self) -> str:
@@ -74,11 +74,11 @@ def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
 
 
 _UNDER_WAY = timedelta(seconds=10)
-"""So long before another an event may have been received, and yet been recorded after the other was judged."""
+"""So long before another an event may have been received, and yet been recorded after the other was evaluated."""
 
 
 _MOST_EVENTS = 1_000
-"""Of a contact, for a rule that asks for earlier events: each is judged with all before it."""
+"""Of a contact, for a rule that asks for earlier events: each is evaluated with all before it."""
 
 
 def _asks_events_only(tree: Rule) -> bool:
@@ -89,8 +89,8 @@ def _may_earn(rule: ScoringRule, event: Event) -> bool:
     return rule.active and event.name == rule.event_name and event.depth <= MAX_DEPTH
 
 
-def _may_have_come_later(other: Event, judged: Event) -> bool:
-    return other.id != judged.id and other.received_at > judged.received_at - _UNDER_WAY
+def _may_have_come_later(other: Event, evaluated: Event) -> bool:
+    return other.id != evaluated.id and other.received_at > evaluated.received_at - _UNDER_WAY
 
 
 def _by_name(events: Sequence[Event]) -> dict[str, list[EventRecord]]:
@@ -157,18 +157,18 @@ class _Recount:
                 yield Difference(owner_id, what)
 
     def _ledger_differences(self, rule: ScoringRule) -> Iterator[Difference]:
-        """Compare entries with what the stream earns, for the events that the rule judges."""
-        judge = read(rule, rule.effective_from)
-        if judge.needs_contact and not _asks_events_only(judge.tree):
+        """Compare entries with what the stream earns, for the events that the rule evaluates."""
+        evaluator = read(rule, rule.effective_from)
+        if evaluator.needs_contact and not _asks_events_only(evaluator.tree):
             return
-        answer = self._evaluated_with_history if judge.needs_contact else self._evaluated_alone
-        judged = answer(rule, judge.tree, self._events(rule))
-        anew = rule.id if judge.needs_contact else None
+        answer = self._evaluated_with_history if evaluator.needs_contact else self._evaluated_alone
+        evaluated = answer(rule, evaluator.tree, self._events(rule))
+        anew = rule.id if evaluator.needs_contact else None
         waiting = self.open | self._parked_events(rule)
         stored = {
             entry.event_id: entry for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())
         }
-        for event_id, (contact_id, matches) in judged.items():
+        for event_id, (contact_id, matches) in evaluated.items():
             entry = stored.get(event_id)
             if entry is None:
                 if matches and event_id not in waiting:
@@ -194,7 +194,7 @@ class _Recount:
                 )
 
     def _events(self, rule: ScoringRule) -> dict[UUID, Event]:
-        """Return the events that the rule judges, and those that it awarded."""
+        """Return the events that the rule evaluates, and those that it awarded."""
         awarded = [entry.event_id for of_rule in self.stored.values() for entry in of_rule.get(rule.id, ())]
         # Two queries: each has an index of its own.
         since = rule.effective_from or ALWAYS
@@ -220,7 +220,7 @@ class _Recount:
     def _evaluated_with_history(
         self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
     ) -> dict[UUID, tuple[UUID, bool]]:
-        """Judge by a condition that asks for earlier events too, where it is sure what was known of them then.
+        """Evaluate by a condition that asks for earlier events too, where it is sure what was known of them then.
 
         An outcome stays, whatever becomes known of the time before. So an event is left out beside one that may have
         come in after it, and a contact that was ever merged.
@@ -267,7 +267,7 @@ class _Recount:
     def _value_differences(
         self, contact_id: UUID, folded: dict[UUID, RuleScore], due_at: datetime | None
     ) -> Iterator[str]:
-        """Fold each rule's entries from the first one on, and compare the marks, the state and the timetable."""
+        """Fold each rule's entries from the first one on, and compare the marks, the state and the timers."""
         for rule_id in {*self.stored[contact_id], *folded} - self.rescoring:
             rule = self.rules.get(rule_id)
             if rule is None:

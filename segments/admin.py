@@ -116,7 +116,7 @@ class SegmentForm(WorkspaceModelForm):
             self.initial["rule"] = self.instance.draft_rule
 
     def clean(self) -> dict[str, Any]:
-        """Check the rule by what decides, and tell at the field where in it the fault is."""
+        """Check the rule by what decides, and report at the field what in it is wrong."""
         cleaned = super().clean()
         workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
         evaluation = cleaned.get("evaluation") or self.instance.evaluation
@@ -181,7 +181,9 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
             workspace_id=OuterRef("workspace_id"), version=OuterRef("version")
         )
         member_ids = ArraySubquery(members.order_by().values("pk")[: COUNT_LIMIT + 1])
-        return rows.annotate(members_counted=Func(member_ids, function="cardinality", output_field=IntegerField()))
+        return rows.annotate(
+            members_counted=Func(member_ids, function="cardinality", output_field=IntegerField())
+        )
 
     def get_urls(self) -> list[URLPattern]:
         explanation = path(
@@ -279,7 +281,9 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
         """List the segments with how many are in them."""
         _, *rest = super().get_deleted_objects(objs, request)
         counted = self.get_queryset(request).filter(pk__in=[segment.pk for segment in objs])
-        return [f"{segment}: {self.member_count(segment)} members" for segment in counted.order_by("name")], *rest
+        return [
+            f"{segment}: {self.member_count(segment)} members" for segment in counted.order_by("name")
+        ], *rest
 
     def delete_model(self, request: HttpRequest, obj: Segment) -> None:
         delete_segment(obj.workspace, obj)
@@ -362,8 +366,12 @@ def _publication_question(segments: QuerySet[Segment]) -> Question | None:
         return None
     concerned = []
     for segment in built:
-        members = Membership.objects.filter(workspace_id=segment.workspace_id, version=segment.draft_version or NO_ID)
-        contacts = Contact.objects.in_workspace(segment.workspace_id).filter(pk__in=members.values("contact_id"))
+        members = Membership.objects.filter(
+            workspace_id=segment.workspace_id, version=segment.draft_version or NO_ID
+        )
+        contacts = Contact.objects.in_workspace(segment.workspace_id).filter(
+            pk__in=members.values("contact_id")
+        )
         concerned.append(concerned_contacts(contacts, note=f"will be in {segment}"))
     starting = [str(segment) for segment in built if segment.starts_campaigns]
     happens = ["Who is in it by the new rule is in it from then on; who is not, leaves."]

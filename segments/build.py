@@ -1,4 +1,4 @@
-"""Holding a draft against every contact, lane by lane in the background, and telling what its swap changed."""
+"""Holding a draft against every contact, lane by lane in the background, and publishing what its promotion changed."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from segments.plans import RuleVersion, parse_rule_version
 from segments.publication import MembershipChange, derived_event_of, publish_changes
 
 CHUNK = 2_000
-"""Contacts that are judged in one transaction: their lane's effects wait that long."""
+"""Contacts that are evaluated in one transaction: their lane's effects wait that long."""
 _DELETED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """How far a build is; `state` is a Segment.Build, `is_publishing`: swapped, entries and exits being told."""
+    """How far a build is; `state` is a Segment.Build, `is_publishing`: promoted, entries and exits being published."""
 
     state: str
     judged: int
@@ -121,7 +121,7 @@ def build_lane(
     after: UUID | None = None,
     at_most_seconds: float | None = None,
 ) -> tuple[str, UUID | None]:
-    """Judge a lane's contacts by the draft. Returns "done", "nothing", "failed" or "more" with where to go on.
+    """Evaluate a lane's contacts by the draft. Returns "done", "nothing", "failed" or "more" with where to go on.
 
     The last lane that is done publishes the draft, or marks it as built. Safe to run twice, even at once.
     """
@@ -157,7 +157,7 @@ def publish_lane(
     after: UUID | None = None,
     at_most_seconds: float | None = None,
 ) -> tuple[str, UUID | None]:
-    """Bring a lane's stays, and the stream, in line with who is in the published segment. Returns as build_lane."""
+    """Bring a lane's membership periods, and the stream, in line with who is in the published segment. Returns as build_lane."""
     segment = _segment_with(workspace_id, segment_id, publishing_since__isnull=False)
     if segment is None or segment.published_lanes >> lane & 1:
         return "nothing", None
@@ -179,7 +179,7 @@ def publish_lane(
 
 
 def run_build(workspace_id: UUID, segment_id: UUID) -> str:
-    """Build and announce all that is left, here and now: for commands and tests. Returns "done" or "nothing"."""
+    """Build and publish all that is left, here and now: for commands and tests. Returns "done" or "nothing"."""
     words = [
         work(workspace_id, segment_id, lane)[0]
         for work in (build_lane, publish_lane)
@@ -189,14 +189,14 @@ def run_build(workspace_id: UUID, segment_id: UUID) -> str:
 
 
 def unfinished_segments(idle_seconds: float = 0) -> list[tuple[UUID, UUID]]:
-    """Return (workspace, segment) of all that are being built or announced, and stand still for so long."""
+    """Return (workspace, segment) of all that are being built or published, and stand still for so long."""
     still = clock.now() - timedelta(seconds=idle_seconds)
     rows = Segment.objects.unfinished().filter(progressed_at__lte=still).order_by("progressed_at")
     return list(rows.values_list("workspace_id", "id"))
 
 
 def unfinished_lanes(workspace_id: UUID, segment_id: UUID) -> tuple[list[int], list[int]]:
-    """Return the lanes that are to be built, and those that are to be announced."""
+    """Return the lanes that are to be built, and those that are to be published."""
     segment = Segment.objects.in_workspace(workspace_id).unfinished().filter(id=segment_id).first()
     if segment is None:
         return [], []
@@ -223,7 +223,7 @@ def workspaces_with_segments() -> list[UUID]:
 def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
     """Delete, in chunks, what versions and segments that are gone have left behind. Returns the rows.
 
-    `versions` are gone for certain: their rows of the timetable go too, which else go when they are due.
+    `versions` are gone for certain: their rows of the timers go too, which else go when they are due.
     """
     with connection.cursor() as cursor:
         cursor.execute(_STALE_VERSIONS, [workspace_id, workspace_id, workspace_id])
@@ -232,9 +232,12 @@ def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
         gone = [segment_id for (segment_id,) in cursor.fetchall()]
     with transaction.atomic():
         cancel_timers(workspace_id, timer_keys=[*versions, *stale])
-    deleted = sum(_delete_in_chunks("segments_membership", "version", workspace_id, version) for version in stale)
+    deleted = sum(
+        _delete_in_chunks("segments_membership", "version", workspace_id, version) for version in stale
+    )
     deleted += sum(
-        _delete_in_chunks("segments_membershipperiod", "segment_id", workspace_id, segment_id) for segment_id in gone
+        _delete_in_chunks("segments_membershipperiod", "segment_id", workspace_id, segment_id)
+        for segment_id in gone
     )
     return deleted + purge_aggregates(workspace_id, partial(_wanted_measures, workspace_id))
 
@@ -244,7 +247,7 @@ def _wanted_measures(workspace_id: UUID) -> set[AggregateSpec]:
     wanted: set[AggregateSpec] = set()
     for rules in Segment.objects.in_workspace(workspace_id).dynamic().values_list("rule", "draft_rule"):
         for raw in rules:
-            # One that cannot be read any more is judged by nobody.
+            # One that cannot be read any more is evaluated by nobody.
             with suppress(InvalidCondition):
                 wanted |= aggregates_of_rule(parse_rule(raw)) if raw is not None else frozenset()
     return wanted
@@ -271,7 +274,7 @@ def _next_contacts(workspace_id: UUID, lane: int, after: UUID | None) -> list[UU
 def _build_chunk(
     workspace_id: UUID, rule_version: RuleVersion, lane: int, contact_ids: Sequence[UUID]
 ) -> str:
-    """Judge some contacts. Returns "done", "failed", or "nothing" where the draft is another by now."""
+    """Evaluate some contacts. Returns "done", "failed", or "nothing" where the draft is another by now."""
     failed = []
 
     def evaluate(_: object) -> None:

@@ -23,34 +23,34 @@ PROMPT = timedelta(seconds=5)
 """What is decided so soon after its moment is decided by what is known now."""
 
 Pairs = dict[UUID, dict[UUID, datetime]]
-"""By version: the contacts to be judged, and each as of when."""
+"""By version: the contacts to be evaluated, and each as of when."""
 
 
 @dataclass(slots=True)
 class CatchUp:
-    """The moments at which contacts are to be judged by rules, each once and in order."""
+    """The moments at which contacts are to be evaluated by rules, each once and in order."""
 
     workspace_id: UUID
     now: datetime
     # By version and contact.
     waiting: dict[tuple[UUID, UUID], set[datetime]] = field(default_factory=lambda: defaultdict(set))
     histories: Mapping[UUID, ScoreHistory] = field(default_factory=dict)
-    # When events that waited long were received: as of then they are judged.
+    # When events that waited long were received: as of then they are evaluated.
     received: dict[UUID, datetime] = field(default_factory=dict)
 
     def add(self, version: UUID, contact_id: UUID, moment: datetime) -> None:
-        """Have a contact judged by a rule as of a moment."""
+        """Have a contact evaluated by a rule as of a moment."""
         self.waiting[version, contact_id].add(moment)
 
     def add_to(self, pairs: Pairs, version: UUID, contact_id: UUID, moment: datetime) -> None:
-        """Have a contact judged as of a moment in this round; if it is its turn for another, the later one waits."""
+        """Have a contact evaluated as of a moment in this round; if it is its turn for another, the later one waits."""
         other = pairs[version].setdefault(contact_id, moment)
         if other != moment:
             pairs[version][contact_id] = min(other, moment)
             self.add(version, contact_id, max(other, moment))
 
     def add_scores(self, plan: Plan) -> None:
-        """Look up what the scores were since, and have each decay judged at its moment."""
+        """Look up what the scores were since, and have each decay evaluated at its moment."""
         late = {
             key: min(moments)
             for key, moments in self.waiting.items()
@@ -67,7 +67,7 @@ class CatchUp:
             self.waiting[version, contact_id].update(at for at in decays if at > first)
 
     def take_next(self, again: Pairs) -> Pairs:
-        """Return the next moment of each pair; `again` has those that judging itself has found."""
+        """Return the next moment of each pair; `again` has those that evaluating itself has found."""
         pairs: Pairs = defaultdict(dict)
         for version, moments in again.items():
             pairs[version].update(moments)
@@ -123,9 +123,9 @@ def _add_due(past: CatchUp, batch: EffectBatch, plan: Plan) -> None:
 
 
 def _add_events(past: CatchUp, batch: EffectBatch, plan: Plan, affected: Affected) -> None:
-    """Have events that waited longer than a rule's window judged as of their receipt: as of now they are no more.
+    """Have events that waited longer than a rule's window evaluated as of their receipt: as of now they are no more.
 
-    One that came late was no member at its receipt either. What went through the effects already has been told.
+    One that came late was no member at its receipt either. What went through the effects already has been published.
     """
     old = [event for event in batch.events if event.occurred_at < batch.now - PROMPT and not event.is_repeat]
     if not old or not (shortest := _shortest_windows(plan, batch.now - old[0].occurred_at)):

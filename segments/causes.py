@@ -101,7 +101,7 @@ class CauseResolver:
         self.of_segments: dict[tuple[UUID, UUID], EffectEvent | None] = {}
 
     def look_up(self, transitions: Sequence[Transition]) -> None:
-        """Read what is needed to tell causes apart, for all that was decided."""
+        """Read what is needed to distinguish causes, for all that was decided."""
         scanned = [
             transition
             for transition in transitions
@@ -160,7 +160,7 @@ class CauseResolver:
         return move
 
     def _until(self, at: datetime) -> datetime:
-        """Return up to when events count for what is judged as of a moment."""
+        """Return up to when events count for what is evaluated as of a moment."""
         return at if at < self.batch.now else known_until(self.batch.now)
 
     def _scans(self, rule_version: RuleVersion) -> bool:
@@ -219,7 +219,7 @@ class CauseResolver:
             earned[event_id] = earned.get(event_id, Decimal(0)) + points
 
     def _read_changes(self, transitions: Sequence[Transition]) -> None:
-        """Read what has changed, where one of several changes of a contact is to be told from the others."""
+        """Read what has changed, where one of several changes of a contact is to be distinguished."""
         contact_ids = {
             transition.contact_id for transition in transitions if transition.rule_version.rule.reads_contact
         }
@@ -446,7 +446,7 @@ def _is_contact_event(event: EffectEvent) -> bool:
 
 
 def _matters(changed: Mapping[str, Any], leaves: Iterable[Leaf]) -> bool:
-    """Tell whether a change is of something that one of the conditions reads."""
+    """Return whether a change is of something that one of the conditions reads."""
     old, new = changed.get("old") or {}, changed.get("new") or {}
     return any(_is_read(leaf, old, new) for leaf in leaves)
 

@@ -97,7 +97,7 @@ def update_segment(
 
 @transaction.atomic
 def publish_segment(workspace: Workspace, segment: Segment) -> Segment:
-    """Swap the built draft in. Raises SegmentHasNoDraft, SegmentNotBuilt."""
+    """Promote the built draft. Raises SegmentHasNoDraft, SegmentNotBuilt."""
     segment = _hold(workspace, segment)
     if not segment.has_draft:
         raise SegmentHasNoDraft
@@ -136,7 +136,7 @@ def rebuild_segment(workspace: Workspace, segment: Segment) -> Segment:
 
 @transaction.atomic
 def delete_segment(workspace: Workspace, segment: Segment) -> None:
-    """Delete a segment; its memberships and stays go in the background, and nobody is told. Raises SegmentInUse."""
+    """Delete a segment; its memberships and membership periods go in the background, and nothing is published. Raises SegmentInUse."""
     segment = _hold(workspace, segment)
     if users := _users_of(segment):
         raise SegmentInUse(users)
@@ -224,7 +224,7 @@ def _set_rule(segment: Segment, raw: dict[str, Any], publish: bool) -> None:
 
 
 def _is_same(raw: Any, other: Any) -> bool:
-    """Tell whether two rules are the same JSON; to Python, 1 is true."""
+    """Return whether two rules are the same JSON; to Python, 1 is true."""
     return json.dumps(raw, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""The second wheel: events, scores and time bring contacts into segments and out of them."""
+"""Segment effects: events, scores and time bring contacts into segments and out of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _may_invalidate(batch: EffectBatch) -> bool:
 
 @runs_only_when(_may_invalidate)
 def reevaluate_segments(batch: EffectBatch) -> None:
-    """Judge the contacts that the batch touches, by the rules that it can touch, and tell what changed."""
+    """Evaluate the contacts that the batch touches, by the rules that it can touch, and publish what changed."""
     if gone := [
         decision.contact_id for decision in batch.due if decision.timer_key == REMOVED_CONTACT_TIMER_KEY
     ]:
@@ -66,7 +66,7 @@ class _EffectRun:
     # Of the contacts: those that are in no segment any more, and those that others were merged into.
     gone: set[UUID] = field(default_factory=set)
     merged: MergedIds = field(default_factory=dict)
-    # What changed, in the order in which it is to be told: in one wave, a contact moves once in a segment.
+    # What changed, in the order in which it is published: in one wave, a contact moves once in a segment.
     waves: list[list[Transition]] = field(default_factory=lambda: [[]])
     # Contacts that came into segments that others build on, or left them, in this run.
     changed_members: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
@@ -110,7 +110,7 @@ class _EffectRun:
     def _decide_past(self) -> Pairs:
         """Decide each pair as of its moment, then as of the next that has passed. Returns those left for another run.
 
-        All are judged as of now afterwards, because events after a moment may have been judged before it was its
+        All are evaluated as of now afterwards, because events after a moment may have been evaluated before it was its
         turn.
         """
         pairs = self.past.take_next({})
@@ -128,7 +128,7 @@ class _EffectRun:
         return pairs
 
     def _decide_round(self, pairs: Pairs) -> Pairs:
-        """Judge pairs as of their moments, lower segments first. Returns whom to judge again, and as of when."""
+        """Evaluate pairs as of their moments, lower segments first. Returns whom to evaluate again, and as of when."""
         self.waves.append([])
         pairs = defaultdict(dict, pairs)
         again: Pairs = defaultdict(dict)
@@ -138,7 +138,7 @@ class _EffectRun:
         return again
 
     def _decide(self, rule_version: RuleVersion, pairs: Pairs, again: Pairs) -> None:
-        """Judge the pairs of one rule; who moves is judged by the rules that build on it as of the same moment."""
+        """Evaluate the pairs of one rule; who moves is evaluated by the rules that build on it as of the same moment."""
         noted = len(self.waves[-1])
         moments = pairs[rule_version.version]
         evaluate = partial(self._evaluate, contact_ids=moments, moments=moments, again=again)
@@ -150,7 +150,7 @@ class _EffectRun:
                     self.past.add_to(pairs, dependent.version, transition.contact_id, transition.at)
 
     def _evaluate_affected(self, level: int, affected: Affected) -> None:
-        """Judge the contacts that each group of a level touches, as of now: groups of one shape by one statement."""
+        """Evaluate the contacts that each group of a level touches, as of now: groups of one shape by one statement."""
         groups = self.plan.levels[level]
         work = {
             place: affected.of(group, self.changed_members) - self.gone for place, group in enumerate(groups)
@@ -165,7 +165,7 @@ class _EffectRun:
             ]
 
         by_group = [(groups[place], contact_ids) for place, contact_ids in work.items() if contact_ids]
-        # A rule that was parked in this run is not to be judged along with the others.
+        # A rule that was parked in this run is not to be evaluated along with the others.
         self._evaluate_now(by_group, None if self.parked else evaluate_batch)
 
     def _evaluate_now(
@@ -173,7 +173,7 @@ class _EffectRun:
         work: Sequence[tuple[RuleVersionGroup, Collection[UUID]]],
         evaluate: Callable[[], list[Transition]] | None = None,
     ) -> None:
-        """Judge contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
+        """Evaluate contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
 
         def evaluate_all(_: object) -> None:
             self._note(
@@ -247,7 +247,7 @@ class _EffectRun:
                 self._park(rule_version, error)
 
     def _publish(self) -> None:
-        """Open and close stays, and record what is news, each with its cause."""
+        """Open and close membership periods, and record what is news, each with its cause."""
         if not any(self.waves):
             return
         finder = CauseResolver(self.batch, self.plan, self.merged, self.gone, self.past)
@@ -279,7 +279,7 @@ class _EffectRun:
         record_derived_events(self.batch.workspace_id, derived_events, now=self.batch.now)
 
     def _after_their_causes(self, wave: Sequence[Transition], causes: Causes) -> Sequence[Transition]:
-        """Return the moves, none before its cause was received: an event may come while contacts are judged."""
+        """Return the moves, none before its cause was received: an event may come while contacts are evaluated."""
         moves, postponed = [], []
         for move in wave:
             cause = causes[move.rule_version.version, move.contact_id]

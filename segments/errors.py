@@ -77,7 +77,7 @@ class InvalidMemberList(DomainError):
 
 
 class PreviewTooSlow(DomainError):
-    """Not even the first contacts could be judged in the time that a preview may take."""
+    """Not even the first contacts could be evaluated in the time that a preview may take."""
 
     code = "preview_too_slow"
 

@@ -40,7 +40,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What judging changed, and whom to judge again as of a moment that has passed already."""
+    """What evaluating changed, and whom to evaluate again as of a moment that has passed already."""
 
     transitions: list[Transition]
     again: list[tuple[RuleVersion, UUID, datetime]]
@@ -48,9 +48,9 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationStatement:
-    """Judges contacts by groups of rules, writes memberships and timetable, and returns what changed.
+    """Evaluates contacts by groups of rules, writes memberships and timers, and returns what changed.
 
-    The groups are of one shape, and a contact is judged by the group that it comes with: so what is alike is asked
+    The groups are of one shape, and a contact is evaluated by the group that it comes with: so what they share is asked
     once for all, however many rules there are.
     """
 
@@ -76,7 +76,7 @@ class EvaluationStatement:
         moments: Mapping[UUID, datetime] | None = None,
         groups: Sequence[int] = (),
     ) -> Evaluated:
-        """Judge each contact as of its moment, or of now where there is none; by its group, or by the only one.
+        """Evaluate each contact as of its moment, or of now where there is none; by its group, or by the only one.
 
         A moment before now leaves alone who came in after it. Groups are counted from 1.
         """
@@ -106,7 +106,7 @@ class EvaluationStatement:
         versions, segments, timed = self.ids
         # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
         has_merged = bool(merged) and any(contact_id in merged for contact_id in contact_ids)
-        # Who is judged as of now has no moment: nothing on the stream is still to come.
+        # Who is evaluated as of now has no moment: nothing on the stream is still to come.
         past = {contact_id: moment for contact_id, moment in moments.items() if moment < now}
         until = known_until(now)
         parameters = [
@@ -117,7 +117,7 @@ class EvaluationStatement:
             array(merged.get(contact_id) for contact_id in contact_ids) if has_merged else "{}",
             array(past.get(contact_id) for contact_id in contact_ids) if past else "{}",
             array(groups),
-            # What was due has passed, and who has no moment is judged as of now.
+            # What was due has passed, and who has no moment is evaluated as of now.
             *bind(self.rules.joins, workspace_id, min(past.values(), default=now), until),
             versions,
             workspace_id,
@@ -175,7 +175,7 @@ def _compiled(rule_versions: Sequence[RuleVersion], built: Collection[AggregateS
 
 
 def _shape_of(rule_versions: Sequence[RuleVersion], compiled: CompiledRules) -> object:
-    """Return what groups of rules must have in common to be judged by one statement."""
+    """Return what groups of rules must have in common to be evaluated by one statement."""
     return compiled.joins.text, tuple(compiled.matches), tuple(compiled.next_at), _timed(rule_versions)
 
 
@@ -194,7 +194,7 @@ def statement_of(workspace_id: UUID, plan: Plan, rule_versions: Sequence[RuleVer
 
 @dataclass(frozen=True, slots=True)
 class BatchGroups:
-    """Some groups of a level of a plan, by their places there, that one statement judges."""
+    """Some groups of a level of a plan, by their places there, that one statement evaluates."""
 
     places: tuple[int, ...]
     statement: EvaluationStatement
@@ -202,7 +202,7 @@ class BatchGroups:
     def execute(
         self, workspace_id: UUID, affected: Mapping[int, Collection[UUID]], merged: MergedIds, now: datetime
     ) -> list[Transition]:
-        """Judge contacts, by the place of their group in the level, as of now."""
+        """Evaluate contacts, by the place of their group in the level, as of now."""
         contact_ids: list[UUID] = []
         groups: list[int] = []
         for number, place in enumerate(self.places, 1):
@@ -289,7 +289,7 @@ def remove_memberships(
 
 
 def postpone(workspace_id: UUID, entries: Sequence[Transition]) -> None:
-    """Have contacts be members since a later moment than that which they were judged as of."""
+    """Have contacts be members since a later moment than that which they were evaluated as of."""
     if not entries:
         return
     with connection.cursor() as cursor:

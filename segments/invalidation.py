@@ -61,7 +61,7 @@ _NOBODY: frozenset[UUID] = frozenset()
 
 
 def may_invalidate(batch: EffectBatch, plan: Plan) -> bool:
-    """Tell whether a batch may touch anybody, or fail to. Costs no statement."""
+    """Return whether a batch may touch anybody, or fail to. Costs no statement."""
     return (
         bool(plan.unreadable)
         or any(
@@ -109,7 +109,7 @@ def _matched(
 
 
 def _moved(workspace_id: UUID, events: Sequence[EffectEvent]) -> dict[UUID, set[UUID]]:
-    """Return who came into a segment or left it, as builds and people tell it in the stream."""
+    """Return who came into a segment or left it, by the events of builds and of people."""
     contact_of = {event.id: event.contact_id for event in events if event.name in (ENTERED, EXITED)}
     if not contact_of:
         return {}

@@ -24,7 +24,7 @@ from segments.models import Membership, Segment
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A contact in a segment; `until` is None while it stays."""
+    """A contact in a segment; `until` is None while it is in."""
 
     contact_id: UUID
     since: datetime

@@ -29,8 +29,8 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 class Segment(TenantModel):
     """A set of contacts: those for whom a rule holds now, or those that somebody put into it.
 
-    An edited rule is a draft until every contact has been judged by it; the rule that serves stays until then.
-    Each rule has its version, and its memberships are rows of that version, so that the swap is one update.
+    An edited rule is a draft until every contact has been evaluated by it; the rule that serves stays until then.
+    Each rule has its version, and its memberships are rows of that version, so that promoting a draft is one update.
     """
 
     class Evaluation(models.TextChoices):
@@ -63,7 +63,7 @@ class Segment(TenantModel):
         default=False, help_text="whether a build's entries and exits may start campaigns"
     )
     published_at = models.DateTimeField(null=True, editable=False)
-    # Since the swap: who it let in and put out is being told, lane by lane too.
+    # Since the promotion: who it let in and removed is being published, lane by lane too.
     publishing_since = models.DateTimeField(null=True, editable=False)
     published_lanes = models.PositiveIntegerField(default=0, editable=False)
     # When the work in the background went on the last time: a sweep takes up what stands still.
@@ -96,9 +96,9 @@ class Segment(TenantModel):
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
     def with_entry(self) -> models.QuerySet[Any]:
-        """Add `entered_at`, what was told of the entry: another version of the rule makes rows anew, but no entry.
+        """Add `entered_at`, what was published of the entry: another version of the rule makes rows anew, but no entry.
 
-        Until it is told, the row's own moment.
+        Until it is published, the row's own moment.
         """
         period = MembershipPeriod.objects.filter(
             workspace_id=OuterRef("workspace_id"),
@@ -148,7 +148,7 @@ class Membership(models.Model):
 
 
 class MembershipPeriod(models.Model):
-    """A contact was in a segment from one moment until another: what was announced, and when it was so."""
+    """A contact was in a segment from one moment until another: what was published, and when it was so."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     workspace = models.ForeignKey(

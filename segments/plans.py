@@ -73,7 +73,7 @@ class RuleVersion:
 
 @dataclass(frozen=True, slots=True)
 class RuleVersionGroup:
-    """Rules that the same things touch, to be judged by one statement."""
+    """Rules that the same things touch, to be evaluated by one statement."""
 
     rule_versions: tuple[RuleVersion, ...]
     triggers: frozenset[Trigger]
@@ -95,9 +95,9 @@ class Plan:
     # By segment: the rules that build on it.
     dependents: dict[UUID, list[RuleVersion]] = field(default_factory=lambda: defaultdict(list))
     level_of: dict[UUID, int] = field(default_factory=dict)
-    # Compiled statements, by the versions that they judge; kept by whoever compiles them.
+    # Compiled statements, by the versions that they evaluate; kept by whoever compiles them.
     statements: dict[tuple[UUID, ...], Any] = field(default_factory=dict)
-    # By level: the groups that one statement judges; kept likewise.
+    # By level: the groups that one statement evaluates; kept likewise.
     batches: dict[int, list[Any]] = field(default_factory=dict)
     # By version: the rule compiled so that events can be left out, and whether it holds of who has nothing at all.
     as_if_unknown: dict[UUID, CompiledRules] = field(default_factory=dict)
@@ -142,7 +142,13 @@ def make_plan(
         everything=[
             [
                 RuleVersionGroup(chunk, frozenset())
-                for chunk in _chunks([rule_version for rule_version in rule_versions if level_of[rule_version.version] == level])
+                for chunk in _chunks(
+                    [
+                        rule_version
+                        for rule_version in rule_versions
+                        if level_of[rule_version.version] == level
+                    ]
+                )
             ]
             for level in range(depth)
         ],
@@ -207,7 +213,9 @@ def _levels(rule_versions: dict[UUID, RuleVersion]) -> dict[UUID, int]:
         if rule_version.version not in level_of:
             # Cycles are refused when a rule is saved; one that came by another way ends here.
             level_of[rule_version.version] = 0
-            below = [lower for segment_id in rule_version.rule.segment_ids for lower in of_segment[segment_id]]
+            below = [
+                lower for segment_id in rule_version.rule.segment_ids for lower in of_segment[segment_id]
+            ]
             level_of[rule_version.version] = 1 + max(
                 (level(lower) for lower in below if lower.is_serving), default=-1
             )

@@ -25,7 +25,7 @@ from segments.evaluation import merged_ids
 from segments.models import Segment
 
 PREVIEW_CONTACTS = 50_000
-"""Contacts that are judged at most; of more, so many are drawn at random."""
+"""Contacts that are evaluated at most; of more, so many are drawn at random."""
 PREVIEW_SECONDS = 5.0
 _CHUNK = 2_000
 _MARGIN = 1.96
@@ -36,7 +36,7 @@ _MARGIN = 1.96
 class Preview:
     """How many contacts a rule holds for.
 
-    Exact up to PREVIEW_CONTACTS contacts (50,000) judged within PREVIEW_SECONDS (5); else `count` is an estimate
+    Exact up to PREVIEW_CONTACTS contacts (50,000) evaluated within PREVIEW_SECONDS (5); else `count` is an estimate
     from `judged` contacts, drawn at random from `total`, right to `margin` in 19 of 20 cases.
     """
 
@@ -181,7 +181,7 @@ class _Trial:
     members: set[UUID]
 
     def scaled(self, count: int) -> int:
-        """Return what a count among the judged means among all."""
+        """Return what a count among the evaluated means among all."""
         return round(count * self.total / self.judged) if self.judged else 0
 
     def margin(self, count: int) -> int:
@@ -195,7 +195,7 @@ class _Trial:
 
 
 def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
-    """Judge as many contacts as the time allows, in random order."""
+    """Evaluate as many contacts as the time allows, in random order."""
     started = monotonic()
     total, drawn = _draw(workspace_id)
     trial = _Trial(total, 0, set(), set())

@@ -1,4 +1,4 @@
-"""Stays and the stream: who came into a segment and who left it, told once each."""
+"""Membership periods and the stream: who came into a segment and who left it, published once each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Moved = TypeVar("Moved", MembershipChange, Transition)
 
 
 def publish_changes(workspace_id: UUID, moves: Sequence[Moved]) -> list[Moved]:
-    """Open and close stays. Returns the moves that are news; the others were told before."""
+    """Open and close membership periods. Returns the moves that are news; the rest was published before."""
     if not moves:
         return []
     latest = max(move.at for move in moves)
@@ -65,7 +65,7 @@ def derived_event_of(
     cause: EffectEvent | None = None,
     level: EffectsLevel = EffectsLevel.ALL,
 ) -> DerivedEvent:
-    """Return the event that tells of a move; one that an event caused is of its level, and one deeper."""
+    """Return the event of a membership change; one that an event caused is of its level, and one deeper."""
     return DerivedEvent(
         name=ENTERED if move.is_in else EXITED,
         contact_id=move.contact_id,
@@ -77,7 +77,7 @@ def derived_event_of(
     )
 
 
-# A stay never ends before it began, whatever the order in which moments are decided. The lateral keeps it to one
+# A period never ends before it began, whatever the order in which moments are decided. The lateral keeps it to one
 # look-up by key a move, whatever the planner thinks there is, and the row is closed where it was seen to stand. A
 # moment that stands as given comes back as null.
 _PUBLISH = """

@@ -19,14 +19,14 @@ from segments.plans import plan_of
 from segments.publication import MembershipChange, derived_event_of, publish_changes
 
 REMOVED_CONTACT_TIMER_KEY = UUID("90e00000-0000-4000-8000-000000000000")
-"""What the timetable calls the last look at a contact that was deleted."""
+"""The timer key of the last look at a contact that was deleted."""
 
 
 @transaction.atomic
 def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
-    """Take contacts that are deleted out of every segment. Returns the segments that they left, all told.
+    """Take contacts that are deleted out of every segment. Returns the segments that they left.
 
-    Whoever judges them at this very moment does not see it, and is not waited for: the runner does it once more
+    Whoever evaluates them at this very moment does not see it, and is not waited for: the runner does it once more
     when it has their lanes.
     """
     left = remove_all_memberships(workspace_id, contact_ids, now=now)
@@ -38,9 +38,9 @@ def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID
 
 @transaction.atomic
 def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
-    """Take contacts that nobody judges any more out of every segment. Returns the segments that they left.
+    """Take contacts that nobody evaluates any more out of every segment. Returns the segments that they left.
 
-    The stream tells of it, but nothing follows from that any more.
+    The stream records it, but nothing follows from that any more.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -67,7 +67,7 @@ def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *,
 
 @transaction.atomic
 def schedule_evaluation(workspace_id: UUID, contact_ids: Collection[UUID]) -> int:
-    """Have contacts judged by the rules on companies at the clock's next tick. Returns the judgements."""
+    """Have contacts evaluated by the rules on companies at the clock's next tick. Returns the evaluations."""
     versions = [
         version
         for version, rule_version in plan_of(workspace_id).rule_versions.items()

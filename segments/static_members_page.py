@@ -58,7 +58,7 @@ class FilledMixin:
         return [page, *super().get_urls()]  # type: ignore[misc]  # a mixin
 
     def has_fill_permission(self, request: HttpRequest, segment: Segment) -> bool:
-        """Tell whether a user may say who is in a segment; who that is may be read here too."""
+        """Return whether a user may say who is in a segment; who that is may be read here too."""
         return self.may(request, "change", segment) and bool(
             admin_of(Contact).has_view_permission(request, segment)
         )

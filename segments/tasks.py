@@ -14,7 +14,7 @@ SLICE_SECONDS = 0.5
 
 @shared_task
 def process_segment(workspace_id: str, segment_id: str) -> str:
-    """Send a task for each lane in which a segment is to be built or announced."""
+    """Send a task for each lane in which a segment is to be built or published."""
     building, announcing = build.unfinished_lanes(UUID(workspace_id), UUID(segment_id))
     for task, lanes in ((build_segment_lane, building), (publish_segment_lane, announcing)):
         for lane in lanes:
@@ -56,7 +56,9 @@ def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: s
 def purge_versions(workspace_id: str, versions: Sequence[str]) -> str:
     """Delete what versions that are gone have left behind."""
     return (
-        "done" if build.purge_stale_rows(UUID(workspace_id), [UUID(version) for version in versions]) else "nothing"
+        "done"
+        if build.purge_stale_rows(UUID(workspace_id), [UUID(version) for version in versions])
+        else "nothing"
     )
 
 

@@ -1,6 +1,6 @@
 """Whether the stored memberships are what the stream and the tables of contacts say, by plain Python.
 
-Contacts are judged without a lock first. Only where an answer differs is the contact's lane held and everything read
+Contacts are evaluated without a lock first. Only where an answer differs is the contact's lane held and everything read
 again: what still waits there for its effects is no difference.
 """
 
@@ -87,7 +87,7 @@ def verify_segments(
 ) -> Verification:
     """Hold what is stored of some segments, by default all, against what the stream says.
 
-    With `sample`, so many contacts at random are judged, and nothing is looked for but them. `repair` decides
+    With `sample`, so many contacts at random are evaluated, and nothing is looked for but them. `repair` decides
     again what differs, by the decision's own path; nobody's campaign starts by it.
     """
     work = _Work(workspace_id, segment_ids, repair)
@@ -110,7 +110,7 @@ class _Work:
         self.found.skipped = sorted(rulebook.skipped)
 
     def evaluate(self, contact_ids: Sequence[UUID]) -> None:
-        """Judge contacts without a lock, and those that differ once more with one."""
+        """Evaluate contacts without a lock, and those that differ once more with one."""
         self.found.contacts += len(contact_ids)
         suspects = {difference.contact_id for difference in self._rulebook().differences(contact_ids)}
         for lane, ids in _by_lane(suspects).items():
@@ -127,7 +127,7 @@ class _Work:
         self._look(_Rulebook.strays)
 
     def find_unpublished(self) -> None:
-        """Find members without an open stay, and open stays of those that are no members."""
+        """Find members without an open membership period, and open membership periods of those that are no members."""
         self._look(_Rulebook.unpublished)
 
     def _look(self, look: Callable[[_Rulebook, Collection[UUID] | None], list[Difference]]) -> None:
@@ -183,7 +183,7 @@ class _Rulebook:
         self._skip()
 
     def _skip(self) -> None:
-        """Leave out segments that no rule decides now, and those built on one whose swap is still being told."""
+        """Leave out segments that no rule decides now, and those built on one whose promotion is still being published."""
         announcing = set(
             Segment.objects.in_workspace(self.workspace_id)
             .exclude(publishing_since=None)
@@ -212,11 +212,11 @@ class _Rulebook:
 
     @property
     def versions(self) -> list[UUID]:
-        """What the timetable calls the segments."""
+        """The timer key of the segments."""
         return [segment.version for segment in self.segments.values()]
 
     def differences(self, contact_ids: Collection[UUID]) -> list[Difference]:
-        """Judge contacts by every rule, and compare with the memberships."""
+        """Evaluate contacts by every rule, and compare with the memberships."""
         dynamic = [segment for segment_id, segment in self.segments.items() if segment_id in self.rules]
         stored = self._stored(contact_ids)
         names = {name for rule in self.rules.values() for name in rule.event_names}
@@ -247,7 +247,7 @@ class _Rulebook:
         return found
 
     def unpublished(self, contact_ids: Collection[UUID] | None) -> list[Difference]:
-        """Return contacts that are in and have no open stay, or the other way round."""
+        """Return contacts that are in and have no open membership period, or the other way round."""
         found = []
         for segment in self.segments.values():
             if segment.publishing_since is not None:
@@ -265,7 +265,7 @@ class _Rulebook:
         return found
 
     def repair(self, differences: Sequence[Difference]) -> None:
-        """Decide again, and tell what has not been told; the lane of the contacts is held."""
+        """Decide again, and publish what has not been published; the lane of the contacts is held."""
         now = clock.now()
         by_segment: dict[UUID, list[Difference]] = defaultdict(list)
         for difference in differences:
@@ -311,7 +311,7 @@ class _Rulebook:
 
 
 class _Answers:
-    """What the rules say of a person; a segment that another builds on is judged as well, not read."""
+    """What the rules say of a person; a segment that another builds on is evaluated as well, not read."""
 
     def __init__(self, rules: dict[UUID, Rule], person: Person, as_of: datetime) -> None:
         self.rules = rules
@@ -340,7 +340,7 @@ def _date_by(person: Person, now: datetime) -> None:
 
 
 def _rule_of(segment: Segment) -> Rule | None:
-    """Return the rule by which a segment is judged all the time, None if it is not."""
+    """Return the rule by which a segment is evaluated all the time, None if it is not."""
     if segment.rule is None or segment.parked_at is not None:
         return None
     read = parse_rule_version(segment, segment.rule, segment.version)

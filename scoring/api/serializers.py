@@ -169,7 +169,7 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
 
     @extend_schema_field(RescoringSerializer(allow_null=True))
     def get_rescoring(self, rule: ScoringRule) -> dict[str, Any] | None:
-        """Tell of the last re-scoring."""
+        """Return the progress of the last re-scoring."""
         if rule.rescore_started_at is None:
             return None
         return {
