@@ -1,6 +1,6 @@
-"""What a rule's awards come to: one fold for the effects, the explanation and the verification alike.
+"""The score that a rule's awards add up to, with limit, cap, floor and decay: for effects, explanation, verification.
 
-A rule's value at a moment is the fold of its awards in (time, id) order. Those past the rule's limit do not count.
+A rule's value at a moment is calculated from its awards in (time, id) order. Those past the rule's limit do not count.
 Between awards, and since the last one, every full `decay_every` takes `decay_points`, never past `lowest` where set,
 never past zero otherwise; a value already there does not decay. After each award the value is kept within
 [`lowest`, `highest`].
@@ -63,13 +63,13 @@ class State:
     counted: int
 
     def precedes(self, award: Award) -> bool:
-        """Whether the award comes after all that is folded in."""
+        """Whether the award comes after all that was calculated before."""
         return (self.last_at, self.last_event_id) < (award.occurred_at, award.event_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A step of the fold: `points` is what it changes, `value` the rule's value after it.
+    """A step of the calculation: `points` is what it changes, `value` the rule's value after it.
 
     A decay is the `steps`-th of the award `event_id`; an award that does not count has no points.
     """
@@ -133,7 +133,7 @@ class Calculation:
     steps: list[Line | Decay] = field(default_factory=list)
 
     def lines(self) -> Iterator[Line]:
-        """Return the steps in order; their points add up to the value (where nothing was folded before)."""
+        """Return the steps in order; their points add up to the value (where there was no opening)."""
         for step in self.steps:
             if isinstance(step, Decay):
                 yield from step.lines()
@@ -146,8 +146,10 @@ class Calculation:
         return {step.event_id for step in self.steps if isinstance(step, Line) and step.kind == "superseded"}
 
 
-def fold(terms: Terms, awards: Iterable[Award], until: datetime, opening: State | None = None) -> Calculation:
-    """Fold awards, given in (time, id) order, onto what was folded before, and let the value decay until a moment.
+def calculate(
+    terms: Terms, awards: Iterable[Award], until: datetime, opening: State | None = None
+) -> Calculation:
+    """Calculate a rule's value from awards in (time, id) order, on top of `opening`, decayed until a moment.
 
     A moment before the last award counts as that award's.
     """
@@ -169,7 +171,7 @@ def fold(terms: Terms, awards: Iterable[Award], until: datetime, opening: State 
 
 
 def next_decay(terms: Terms, state: State, after: datetime) -> datetime | None:
-    """Return the first moment after `after` at which the value is less; None if it will stay as it is."""
+    """Return the first moment after `after` at which the value is less; None if it never is."""
     if terms.decay_every is None or state.value - _lost(terms, state, after) <= terms.resting_point:
         return None
     return state.last_at + (_periods(terms.decay_every, state, after) + 1) * terms.decay_every
@@ -218,7 +220,7 @@ def _share_period(terms: Terms, state: State, award: Award) -> bool:
 
 
 def period_of(period: str, moment: datetime) -> tuple[int, ...]:
-    """Return what tells a calendar period, in UTC, from the others of its kind; a week starts on Monday."""
+    """Return a key of the calendar period (UTC) that a moment is in; a week starts on Monday."""
     day = moment.astimezone(UTC).date()
     match period:
         case "day":

@@ -1,4 +1,4 @@
-"""The first effect that people see: events earn points, once per event and rule, and points decay."""
+"""The scoring effect: events earn points, once per event and rule, and points decay."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def apply_scoring_rules(batch: EffectBatch) -> None:
 
 
 def _decay(batch: EffectBatch) -> None:
-    """Bring scores down to what they are now. Whoever was due is told of: its score may have changed elsewhere."""
+    """Bring scores down to what they are now. All that were due count as changed: a score may have changed elsewhere."""
     due = {decision.contact_id for decision in batch.due if decision.timer_key == SCORE_TIMER_KEY}
     if not due:
         return
@@ -74,7 +74,7 @@ def _apply(batch: EffectBatch, rules: Sequence[ScoringRule], events: Sequence[Ef
     def apply(evaluators: Sequence[RuleEvaluator]) -> None:
         batch.scores_changed.update(award(batch.workspace_id, evaluators, events, batch.now))
 
-    # Alike rules share a statement: those that the event alone decides, those that merely add up.
+    # Rules of one kind share a statement: those that the event alone decides, those that merely add up.
     by_kind: dict[tuple[bool, bool], list[RuleEvaluator]] = defaultdict(list)
     for rule in rules:
         if parked_key_of(rule.id) in parked:

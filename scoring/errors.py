@@ -1,4 +1,4 @@
-"""Why a scoring rule cannot be taken."""
+"""Errors of scoring rules."""
 
 from config.errors import DomainError
 

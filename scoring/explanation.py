@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from config import clock
 from config.ids import parse_uuid
-from scoring.calculation import Decay, Line, fold
+from scoring.calculation import Decay, Line, calculate
 from scoring.models import ScoreEntry, ScoringRule
 from scoring.rule_scores import Entry, Pair, entries_of
 
@@ -69,7 +69,7 @@ def explain_score(
 ) -> Explanation:
     """Return a contact's score at a moment, by default now, and its lines from `before`, a line's id, on.
 
-    Raises UnknownLine. Rules whose points merely add up are read a page at a time, the others folded as a whole.
+    Raises UnknownLine. Rules whose points merely add up are read a page at a time, the others calculated as a whole.
     """
     moment = at or clock.now()
     rules = {
@@ -78,25 +78,25 @@ def explain_score(
         if not rule.terms.are_plain
     }
     # Without a moment all that is known counts, also from a sender whose clock is ahead.
-    folded = _fold(rules, entries_of(workspace_id, [contact_id], rules), moment, at)
+    by_rule = _calculate(rules, entries_of(workspace_id, [contact_id], rules), moment, at)
     plain = _plain_entries(workspace_id, contact_id, rules, at)
-    score = left = _sum(folded) + _total(plain)
+    score = left = _sum(by_rule) + _total(plain)
     rest = plain
     if before is not None:
-        place = _place_of(before, folded, plain)
-        folded = [rule.before(place) for rule in folded]
+        place = _place_of(before, by_rule, plain)
+        by_rule = [rule.before(place) for rule in by_rule]
         rest = plain.filter(_comes_before(place))
-        left = _sum(folded) + _total(rest)
+        left = _sum(by_rule) + _total(rest)
     latest = rest.order_by("-occurred_at", "-event_id", "-rule_id")[: limit + 1]
-    lines = [line for rule in folded for line in rule.latest(limit + 1)]
+    lines = [line for rule in by_rule for line in rule.latest(limit + 1)]
     lines += [_plain_line(entry) for entry in latest]
     lines.sort(key=lambda line: line.place, reverse=True)
     return Explanation(moment, score, _with_scores(lines[:limit], left), len(lines) > limit)
 
 
 @dataclass(frozen=True, slots=True)
-class _Folded:
-    """What a rule's awards come to. A decay is one step, for it may have millions of lines."""
+class _RuleLines:
+    """The lines that a rule's awards give. A decay is one step, for it may have millions of lines."""
 
     steps: list[Line | Decay]
     # By the event.
@@ -110,10 +110,10 @@ class _Folded:
             Decimal(0),
         )
 
-    def before(self, place: Place) -> _Folded:
+    def before(self, place: Place) -> _RuleLines:
         """Leave what comes before a place."""
         cut = (self._cut(step, place) for step in self.steps)
-        return _Folded([step for step in cut if step is not None], self.entries)
+        return _RuleLines([step for step in cut if step is not None], self.entries)
 
     def latest(self, count: int) -> list[ScoreLine]:
         """Return so many lines, the latest first."""
@@ -153,21 +153,21 @@ class _Folded:
         return step.up_to(last)
 
 
-def _fold(
+def _calculate(
     rules: Mapping[UUID, ScoringRule],
     ledger: Mapping[Pair, Sequence[Entry]],
     moment: datetime,
     at: datetime | None,
-) -> list[_Folded]:
-    """Fold the rules whose entries depend on one another."""
-    folded = []
+) -> list[_RuleLines]:
+    """Calculate the rules whose entries depend on one another."""
+    by_rule = []
     for (_, rule_id), entries in ledger.items():
         known = {
             entry.award.event_id: entry for entry in entries if at is None or entry.award.occurred_at <= at
         }
-        outcome = fold(rules[rule_id].terms, (entry.award for entry in known.values()), moment)
-        folded.append(_Folded(outcome.steps, known))
-    return folded
+        outcome = calculate(rules[rule_id].terms, (entry.award for entry in known.values()), moment)
+        by_rule.append(_RuleLines(outcome.steps, known))
+    return by_rule
 
 
 def _latest_first(step: Line | Decay) -> Iterator[Line]:
@@ -181,16 +181,16 @@ def _plain_line(entry: ScoreEntry) -> ScoreLine:
 
 
 def _plain_entries(
-    workspace_id: UUID, contact_id: UUID, folded: Iterable[UUID], at: datetime | None
+    workspace_id: UUID, contact_id: UUID, by_rule: Iterable[UUID], at: datetime | None
 ) -> QuerySet[ScoreEntry]:
     entries = ScoreEntry.objects.filter(
         workspace_id=workspace_id, contact_id=contact_id, is_superseded=False
-    ).exclude(rule_id__in=list(folded))
+    ).exclude(rule_id__in=list(by_rule))
     return entries if at is None else entries.filter(occurred_at__lte=at)
 
 
-def _place_of(line_id: str, folded: Iterable[_Folded], plain: QuerySet[ScoreEntry]) -> Place:
-    for rule in folded:
+def _place_of(line_id: str, by_rule: Iterable[_RuleLines], plain: QuerySet[ScoreEntry]) -> Place:
+    for rule in by_rule:
         if (line := rule.find(line_id)) is not None:
             return line.place
     entry_id = parse_uuid(line_id)
@@ -223,8 +223,8 @@ def _with_scores(lines: Iterable[ScoreLine], latest: Decimal) -> list[ScoreLine]
     return scored
 
 
-def _sum(folded: Iterable[_Folded]) -> Decimal:
-    return sum((rule.total for rule in folded), Decimal(0))
+def _sum(by_rule: Iterable[_RuleLines]) -> Decimal:
+    return sum((rule.total for rule in by_rule), Decimal(0))
 
 
 def _total(entries: QuerySet[ScoreEntry]) -> Decimal:

@@ -1,4 +1,4 @@
-"""What scores were at moments that have passed, from the ledger, for decisions that are taken late."""
+"""Scores as of past moments, calculated from the ledger, for evaluations that come late."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from scoring.calculation import fold
+from scoring.calculation import calculate
 from scoring.models import ScoringRule
 from scoring.rule_scores import entries_of
 
@@ -36,7 +36,7 @@ class ScoreHistory:
 def score_histories(
     workspace_id: UUID, contact_ids: Collection[UUID], *, since: datetime, until: datetime
 ) -> dict[UUID, ScoreHistory]:
-    """Return the contacts' scores from `since` until `until`, by what is known now."""
+    """Return the history of contacts' scores from `since` until `until`, by what is known now."""
     changes: dict[UUID, dict[datetime, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     decays: dict[UUID, set[datetime]] = defaultdict(set)
     rules = {
@@ -46,7 +46,7 @@ def score_histories(
     }
     for (contact_id, rule_id), entries in entries_of(workspace_id, contact_ids, rules).items():
         awards = [entry.award for entry in entries if entry.award.occurred_at <= until]
-        for line in fold(rules[rule_id].terms, awards, until).lines():
+        for line in calculate(rules[rule_id].terms, awards, until).lines():
             changes[contact_id][line.at] += line.points
             if line.kind == "decay" and line.at >= since:
                 decays[contact_id].add(line.at)
@@ -59,7 +59,7 @@ def score_histories(
 
 @contextmanager
 def scores_shown_as(workspace_id: UUID, scores: Mapping[UUID, Decimal]) -> Iterator[None]:
-    """Have the rules that the block evaluates read these scores; the contacts' lanes must be held.
+    """Replace stored scores while the block evaluates rules, then restore them; the contacts' lanes must be held.
 
     It is the caller's transaction that sees them, and one that fails within the block is not to go on.
     """

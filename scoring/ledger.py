@@ -1,4 +1,4 @@
-"""Events that come for the first time earn their points."""
+"""Enter the points that new events earn into the ledger."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def award(
 
 
 def adds_up(evaluator: RuleEvaluator) -> bool:
-    """Whether the rule's entries can be summed up without a look at the others."""
+    """Whether the rule's score is the plain sum of its entries."""
     return evaluator.rule.terms.are_plain and not evaluator.rule.is_rescoring
 
 

@@ -1,7 +1,7 @@
-"""What scoring moves along when contacts are merged or parted: the ledger's entries, the folds of them, the scores.
+"""Move ledger entries, rule scores and scores when contacts are merged or unmerged.
 
 Some at a time, between which the effects, edits of rules and re-scorings go on. First each event of the moved
-contacts is evaluated, and its entries go to whom it counts for. Then each rule is folded, its entries in their order,
+contacts is evaluated, and its entries go to whom it counts for. Then each rule is calculated, its entries in their order,
 whoever has moved them. Only in the end are the scores summed up: until then they are what they were, and what is
 earned meanwhile.
 """
@@ -26,7 +26,7 @@ from events.errors import InvalidCondition
 from events.processing.timers import schedule_timers
 from events.rules.conditions import Sql
 from events.rules.event_matching import given_events
-from scoring.calculation import Award, State, fold
+from scoring.calculation import Award, State, calculate
 from scoring.models import ScoringRule
 from scoring.rescoring import evaluate_events, recalculate_ledger, rescore_contacts, sum_up
 from scoring.rule_matching import RuleEvaluator, read
@@ -38,14 +38,14 @@ from scoring.rule_scores import (
     write_rule_scores,
 )
 
-_MOST_FOLDS: Final = 3
-"""How often a fold that a late entry has overtaken begins anew, before it is done while nobody else may write."""
+_MAX_TRIES: Final = 3
+"""How often a calculation begins anew that a late entry has overtaken, before it is done under a lock."""
 
 State_ = dict[str, Any]
 
 
 def _count(regrouping: Reassignment, at_most: int) -> int:
-    """Count the events and entries of both persons: the first may all be evaluated, and the others folded."""
+    """Count the events and entries of both persons: events may have to be evaluated, entries calculated."""
     if not ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).exists():
         return 0
     survivors = [regrouping.old, regrouping.new]
@@ -124,7 +124,7 @@ def _move_events(regrouping: Reassignment, state: State_, rows: int) -> Batch:
 
 
 def _judge(regrouping: Reassignment, events: Sequence[tuple[UUID, str]]) -> None:
-    """Make the entries what the rules award that the event alone decides."""
+    """Rewrite the entries of rules that the event alone decides."""
     ids: dict[str, list[UUID]] = defaultdict(list)
     for event_id, name in events:
         ids[name].append(event_id)
@@ -146,7 +146,7 @@ def _judge(regrouping: Reassignment, events: Sequence[tuple[UUID, str]]) -> None
 
 
 def _move_rest(regrouping: Reassignment, _: State_, rows: int) -> Batch:
-    """Give away entries whose events are not in the stream any more."""
+    """Move entries whose events are not in the stream any more."""
     theirs = [contact_id for contact_id in regrouping.moved if contact_id != regrouping.new]
     chunk = Sql(
         "workspace_id = %s AND ctid = ANY (ARRAY("
@@ -160,7 +160,7 @@ def _move_rest(regrouping: Reassignment, _: State_, rows: int) -> Batch:
 
 
 def _give(regrouping: Reassignment, which: Sql) -> int:
-    """Give entries to whom the contacts read as now. Returns how many they were."""
+    """Move entries to the contacts that theirs were merged into. Returns their number."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
@@ -185,7 +185,7 @@ def _entries_by_rule(regrouping: Reassignment) -> list[list[Any]]:
 
 
 def _move_rule_scores(regrouping: Reassignment, state: State_, rows: int) -> Batch:
-    """Fold rules of few entries together, one of very many some of its entries at a time."""
+    """Calculate rules of few entries together, a rule of very many some entries at a time."""
     left: list[list[Any]] = state["left"]
     rule_ids: list[UUID] = []
     number = 0
@@ -207,33 +207,33 @@ def _calculated_rule(regrouping: Reassignment, rule_id: str) -> ScoringRule | No
 
 
 def _calculate_rule_scores(regrouping: Reassignment, state: State_, rule: ScoringRule, rows: int) -> Batch:
-    """Fold some more entries of a contact under a rule onto what was folded of them before.
+    """Add more entries of a contact under a rule to what was calculated from those before.
 
-    With all of them folded it is seen whether one came in among them meanwhile, or the rule was edited.
+    With all of them added it is seen whether one came in among them meanwhile, or the rule was edited.
     """
     left: list[list[Any]] = state["left"]
     now = clock.now()
-    fold_ = _Fold.read(state.get("fold"), regrouping, rule)
-    entries = fold_.next_entries(regrouping.workspace_id, rows)
-    fold_.add(regrouping.workspace_id, entries, now)
+    progress = _Progress.read(state.get("fold"), regrouping, rule)
+    entries = progress.next_entries(regrouping.workspace_id, rows)
+    progress.add(regrouping.workspace_id, entries, now)
     if len(entries) == rows:
-        return Batch({"stage": "folds", "left": left, "fold": fold_.written()}, len(entries))
-    if fold_.is_overtaken(regrouping.workspace_id):
-        if fold_.tries < _MOST_FOLDS:
-            anew = _Fold(rule, fold_.contact_id, tries=fold_.tries + 1)
+        return Batch({"stage": "folds", "left": left, "fold": progress.written()}, len(entries))
+    if progress.is_overtaken(regrouping.workspace_id):
+        if progress.tries < _MAX_TRIES:
+            anew = _Progress(rule, progress.contact_id, tries=progress.tries + 1)
             return Batch({"stage": "folds", "left": left, "fold": anew.written()}, len(entries))
-        recalculate_ledger(regrouping.workspace_id, [fold_.contact_id], [rule], now)
+        recalculate_ledger(regrouping.workspace_id, [progress.contact_id], [rule], now)
     else:
-        fold_.store(regrouping.workspace_id, now)
-    if fold_.contact_id == regrouping.old:
-        other = _Fold(rule, regrouping.new)
+        progress.store(regrouping.workspace_id, now)
+    if progress.contact_id == regrouping.old:
+        other = _Progress(rule, regrouping.new)
         return Batch({"stage": "folds", "left": left, "fold": other.written()}, len(entries))
     left = left[1:]
     return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, len(entries))
 
 
-class _Fold:
-    """How far the fold of a contact's entries under a rule has come; the first contact is the one of before."""
+class _Progress:
+    """Progress of calculating a contact's entries under a rule; the first contact is the one of before."""
 
     def __init__(self, rule: ScoringRule, contact_id: UUID, *, tries: int = 1) -> None:
         self.rule = rule
@@ -242,12 +242,12 @@ class _Fold:
         self.edition = _edition(rule)
         self.state: State | None = None
         self.at: tuple[datetime, UUID] | None = None
-        # Of the entries that are folded: how many there are, and what tells them from as many others.
+        # Of the entries that were added: their number, and a sum that differs for other entries.
         self.number = 0
         self.sum = 0
 
     @classmethod
-    def read(cls, known: State_ | None, regrouping: Reassignment, rule: ScoringRule) -> _Fold:
+    def read(cls, known: State_ | None, regrouping: Reassignment, rule: ScoringRule) -> _Progress:
         if known is None:
             return cls(rule, regrouping.old)
         build = cls(rule, UUID(known["contact"]), tries=known["tries"])
@@ -290,10 +290,10 @@ class _Fold:
             return [(Award(*award), mark, part) for *award, mark, part in cursor.fetchall()]
 
     def add(self, workspace_id: UUID, entries: Sequence[tuple[Award, bool, int]], now: datetime) -> None:
-        """Fold entries onto the others, and mark those that the rule's limit leaves out."""
+        """Add entries to the calculation, and mark those that the rule's limit leaves out."""
         if not entries:
             return
-        outcome = fold(self.rule.terms, (award for award, _, _ in entries), now, self.state)
+        outcome = calculate(self.rule.terms, (award for award, _, _ in entries), now, self.state)
         superseded = outcome.superseded
         marks = {
             award.event_id: not mark
@@ -307,7 +307,7 @@ class _Fold:
         self.sum += sum(part for _, _, part in entries)
 
     def is_overtaken(self, workspace_id: UUID) -> bool:
-        """Whether the entries up to the last one that was folded are others than those that were."""
+        """Whether the entries up to the last one added have changed since."""
         if self.at is None:
             return False
         with connection.cursor() as cursor:
@@ -319,11 +319,11 @@ class _Fold:
             return bool(cursor.fetchone() != (self.number, self.sum))
 
     def store(self, workspace_id: UUID, now: datetime) -> None:
-        """Keep where the fold stands; without an entry there is none."""
+        """Store the rule score; without an entry there is none."""
         if self.state is None:
             recalculate_ledger(workspace_id, [self.contact_id], [self.rule], now)
             return
-        value = fold(self.rule.terms, (), now, self.state).value
+        value = calculate(self.rule.terms, (), now, self.state).value
         settled = [RuleScoreChange(self.rule, self.contact_id, self.state, value, Decimal(0))]
         write_rule_scores(workspace_id, settled)
         schedule_decay(workspace_id, settled, now)
@@ -334,12 +334,12 @@ _PART: Final = "hashtext(event_id::text || ' ' || points)::bigint"
 
 
 def _edition(rule: ScoringRule) -> str:
-    """Return what is another text after an edit that entries, or the fold of them, depend on."""
+    """Return a text that changes with each edit of the rule that its entries or their calculation depend on."""
     return repr((replace(rule.terms), rule.points, rule.rescore_started_at, rule.deleted_at))
 
 
 def _sum_up(regrouping: Reassignment, _: State_, rows: int) -> Batch:
-    """Make the scores the sums of what stands, and have the other wheels hear of it."""
+    """Set the scores to the sums of their parts, and have the other effects see them."""
     contacts = [regrouping.old, regrouping.new]
     now = clock.now()
     changed: Collection[UUID] = sum_up(regrouping.workspace_id, contacts, now)

@@ -36,7 +36,7 @@ class ActiveRuleManager(models.Manager["ScoringRule"]):
 class ScoringRule(TenantModel):
     """An event name, a condition, and the points that a match gives.
 
-    A deleted rule stays as a row: what it has given goes on to decay, and can be explained.
+    A deleted rule remains a row: what it has given goes on to decay, and can be explained.
     """
 
     class Period(models.TextChoices):
@@ -132,7 +132,7 @@ class ScoringRule(TenantModel):
         """Return the first moment of receipt of an event that it evaluates; None: of all events.
 
         What was received before an edit, but not evaluated by the old rule, is the new one's; not so what went before
-        the wheels already.
+        the effects already.
         """
         if self.effective_from is None or is_repeat:
             return self.effective_from
@@ -188,12 +188,12 @@ class ScoreEntry(models.Model):
 
     @property
     def award(self) -> Award:
-        """What the fold takes of it."""
+        """The entry as the calculation takes it."""
         return Award(self.occurred_at, self.event_id, self.points)
 
 
 class RuleScore(models.Model):
-    """What a rule whose entries depend on one another gives a contact: the fold of them so far."""
+    """What a rule whose entries depend on one another gives a contact, calculated from them so far."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     workspace = models.ForeignKey(
@@ -233,5 +233,5 @@ class RuleScore(models.Model):
 
     @property
     def state(self) -> State:
-        """Where the fold stands."""
+        """The state that further entries are calculated on top of."""
         return State(self.folded, self.last_at, self.last_event_id, self.counted)

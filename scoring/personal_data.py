@@ -1,4 +1,4 @@
-"""What scoring has of a person."""
+"""Scoring's personal data, for export and erasure."""
 
 from contacts.erasure.erasures import PersonalDataSource
 from scoring.models import RuleScore, ScoreEntry

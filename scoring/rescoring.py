@@ -1,4 +1,4 @@
-"""Scores anew from the stream and the ledger: for a rule that was edited, and for contacts that were merged.
+"""Re-score contacts from the stream and the ledger: after an edit of a rule, and after merges.
 
 It changes nothing where all is right, so it may stop anywhere and run twice.
 """
@@ -98,7 +98,7 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
 
 @transaction.atomic
 def reevaluate_contacts(workspace_id: UUID, contact_ids: Collection[UUID], rule_id: UUID) -> None:
-    """Have a rule evaluate again all that it evaluates of contacts, by what is known now. Their lanes must be held."""
+    """Re-evaluate one rule for contacts, by what is known now. Their lanes must be held."""
     rule = ScoringRule.objects.filter(workspace_id=workspace_id, id=rule_id).first()
     if rule is not None:
         ids = _merged_with(workspace_id, contact_ids)
@@ -122,7 +122,7 @@ def _contacts_after(workspace_id: UUID, lane: int, after: UUID, limit: int) -> l
 
 
 def _note_progress(rule: ScoringRule, lane: int, *, is_last: bool) -> None:
-    """Tell of progress after the chunk's commit: the lanes share the row, and must not wait for one another."""
+    """Note progress after the chunk's commit: the lanes share the row, and must not wait for one another."""
     if is_last:
         finish_lane(rule, lane, clock.now())
     else:
@@ -155,7 +155,7 @@ def _owners(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[tuple[UUID,
 
 
 def _move_to_survivor(workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
-    """Give each entry to whom its event's contact reads as; one whose event is gone, to whom its own does."""
+    """Move each entry to the survivor of its event's contact, or of its own contact where the event is gone."""
     with connection.cursor() as cursor:
         cursor.execute(
             _MOVE_TO_SURVIVOR, [workspace_id, list(contact_ids), workspace_id, workspace_id, workspace_id]
@@ -191,7 +191,7 @@ def _rescore(
     evaluators: Sequence[RuleEvaluator],
     now: datetime,
 ) -> set[UUID]:
-    """Evaluate, fold and sum up. Whose score has changed is put on the timers, so that other effects see it."""
+    """Evaluate rules, calculate and sum up; a timer for each changed score lets other effects see it."""
     if not contact_ids:
         return set()
     owners = _owners(workspace_id, contact_ids)
@@ -212,7 +212,7 @@ def _rescore(
 def evaluate_events(
     workspace_id: UUID, source: Sql, scope: Sql, evaluators: Sequence[RuleEvaluator], now: datetime
 ) -> None:
-    """Make the entries what the rules award for events, as far as the rules evaluate them.
+    """Rewrite the entries to what the rules award for events, as far as the rules evaluate them.
 
     `source` are the events, all of one name; `scope` says which entries `s` are theirs.
     """
@@ -272,7 +272,7 @@ def evaluate_events(
 def recalculate_ledger(
     workspace_id: UUID, contact_ids: Sequence[UUID], rules: Sequence[ScoringRule], now: datetime
 ) -> None:
-    """Fold the ledger of contacts under rules; where points merely add up, every entry counts."""
+    """Recalculate the rule scores of contacts from the ledger; where points merely add up, every entry counts."""
     ordered = {rule.id: rule for rule in rules if not rule.terms.are_plain}
     ledger = entries_of(workspace_id, contact_ids, ordered)
     settled = [
@@ -317,7 +317,7 @@ GROUP BY c.contact_id
 
 
 def sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
-    """Make the scores the sums of what stands; a contact without any entry has no score."""
+    """Set scores to the sums of their parts; a contact without any entry has no score."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

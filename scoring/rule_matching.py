@@ -1,4 +1,4 @@
-"""Scoring rules as rules about events: the same for the wheel, the re-scoring and the preview."""
+"""Scoring rules parsed into event rules: for the effect, re-scoring and preview."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scoring.models import ScoringRule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleEvaluator(EventRule):
-    """A scoring rule that has been read."""
+    """A scoring rule with its parsed condition."""
 
     rule: ScoringRule
 

@@ -1,4 +1,4 @@
-"""The values of rules whose entries depend on one another, and what of them the scores have in them.
+"""Rule scores: what rules with limit, bounds or decay give a contact, and how much of it its score includes.
 
 A contact's score is the sum, over rules, of what it includes of each: `RuleScore.included` where there is such a row,
 else the sum of the rule's entries that count. Whatever changes a rule's value changes both by the same.
@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import connection
 
 from events.processing.timers import schedule_timers
-from scoring.calculation import Award, State, fold, next_decay
+from scoring.calculation import Award, State, calculate, next_decay
 from scoring.models import ScoringRule
 
 SCORE_TIMER_KEY = UUID("5c04e000-0000-4000-8000-000000000000")
@@ -71,9 +71,9 @@ class RuleScoreChange:
 def apply_entries(
     workspace_id: UUID, rules: Mapping[UUID, ScoringRule], entered: Sequence[Entered], now: datetime
 ) -> set[UUID]:
-    """Fold new entries into their rules' values and the scores. Returns the contacts whose score has changed.
+    """Add new entries to their rule scores and the scores. Returns the contacts whose score has changed.
 
-    What comes in the order of time costs the same however long the ledger is; what comes late folds it anew.
+    What comes in the order of time costs the same however long the ledger is; what comes late recalculates it.
     """
     awards: dict[Pair, list[Award]] = defaultdict(list)
     for entry in entered:
@@ -113,8 +113,8 @@ def _store(workspace_id: UUID, settled: Sequence[RuleScoreChange], now: datetime
 
 
 def recalculate_entries(rule: ScoringRule, entries: Sequence[Entry], now: datetime) -> RuleScoreChange:
-    """Fold a contact's entries under a rule, given in (time, event) order, from the first one on."""
-    outcome = fold(rule.terms, (entry.award for entry in entries), now)
+    """Calculate a rule score from all its entries, given in (time, event) order."""
+    outcome = calculate(rule.terms, (entry.award for entry in entries), now)
     if outcome.state is None:
         raise ValueError("An entry always counts if no other does.")
     superseded = outcome.superseded
@@ -162,7 +162,7 @@ def mark_entries(workspace_id: UUID, marks: Iterable[tuple[UUID, Mapping[UUID, b
 
 
 def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) -> None:
-    """Keep where the folds stand; a rule whose points merely add up needs no row."""
+    """Store rule scores; a rule whose points merely add up needs no row."""
     plain = [change for change in settled if change.rule.terms.are_plain]
     if plain:
         with connection.cursor() as cursor:
@@ -197,7 +197,7 @@ def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) ->
 
 
 def schedule_decay(workspace_id: UUID, settled: Iterable[RuleScoreChange], now: datetime) -> None:
-    """Have the scores looked at again when the first of their rules decays."""
+    """Set a timer for each score at the first decay of its rules."""
     first: dict[UUID, datetime] = {}
     for change in settled:
         moment = next_decay(change.rule.terms, change.state, now)
@@ -226,7 +226,7 @@ def _values(
 def _onto(
     rule: ScoringRule, contact_id: UUID, value: Value, new: Sequence[Award], now: datetime
 ) -> RuleScoreChange:
-    outcome = fold(rule.terms, new, now, value.state)
+    outcome = calculate(rule.terms, new, now, value.state)
     marks = dict.fromkeys(outcome.superseded, True)
     return RuleScoreChange(
         rule, contact_id, outcome.state or value.state, outcome.value, value.included, marks

@@ -1,4 +1,4 @@
-"""Scoring rules, edited so that no event falls between the old rule and the new."""
+"""Create, edit, delete and re-score scoring rules, so that no event falls between an old and a new rule."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
 EFFECT = "scoring.effects.apply_scoring_rules"
 # What decides which events earn how much: the choice, from now on or for all history, is about these.
 _EARNING = ("event_name", "condition", "points", "active")
-# How what was earned adds up: one fold of the whole ledger, so a change of these is for all of it.
+# How what was earned adds up, calculated from the whole ledger: a change of these is for all of it.
 _FOLDING = ("decay_points", "decay_days", "max_score", "min_score", "limit_count", "limit_period")
 _EDITABLE = ("name", "description", *_EARNING, *_FOLDING, "updated_at")
 _RESCORING = (
@@ -48,7 +48,7 @@ scored_names: Final = VersionedEventNames(_names_of_rules)
 
 
 def parked_key_of(rule_id: UUID) -> str:
-    """Return what parked events of a rule are parked under."""
+    """Return the key that events of a rule are parked under."""
     return f"rule:{rule_id}"
 
 
@@ -103,7 +103,7 @@ def rescore_rule(rule: ScoringRule) -> ScoringRule:
 
 @transaction.atomic
 def delete_rule(rule: ScoringRule) -> None:
-    """Delete a rule; what it has given stays in the ledger and in the scores, and decays as it did."""
+    """Delete a rule; what it has given remains in the ledger and in the scores, and decays as it did."""
     bump_rules_version(rule.workspace_id)
     ScoringRule.objects.filter(workspace_id=rule.workspace_id, id=rule.id).update(deleted_at=clock.now())
 
@@ -118,7 +118,7 @@ def finish_lane(rule: ScoringRule, lane: int, now: datetime) -> bool:
 
 
 def validate_rule(rule: ScoringRule) -> Rule:
-    """Return the rule's condition, read. Raises InvalidCondition or InvalidScoringRule."""
+    """Parse the rule's condition and check its values. Raises InvalidCondition or InvalidScoringRule."""
     if (rule.decay_points is None) != (rule.decay_days is None):
         raise InvalidScoringRule("decay_days", "Decay needs both points and days.")
     if rule.decay_days is not None and not 1 <= rule.decay_days <= LONGEST_DECAY_DAYS:

@@ -1,4 +1,4 @@
-"""When the background has something to do for scores; SQL of scalars, for `settings.SCHEDULE`."""
+"""SQL of when background work on scores is due, for `settings.SCHEDULE`."""
 
 from datetime import timedelta
 

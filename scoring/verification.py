@@ -27,7 +27,7 @@ from events.rules.reference import EventRecord, Person, holds, passes
 from events.stream.derived_events import MAX_DEPTH
 from events.stream.outbox import lane_of
 from events.stream.queries import named_events_of
-from scoring.calculation import fold, next_decay
+from scoring.calculation import calculate, next_decay
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.rescoring import reevaluate_contacts, rescore_contacts
 from scoring.rule_matching import read
@@ -131,7 +131,7 @@ class _Recount:
             self.stored[entry.contact_id][entry.rule_id].append(entry)
 
     def differences(self) -> Iterator[Difference]:
-        """Compare the ledger, then what is folded of it, then the sums."""
+        """Compare the ledger, then the rule scores, then the sums."""
         for rule in self.rules.values():
             if rule.deleted_at is None and rule.id not in self.rescoring:
                 yield from self._ledger_differences(rule)
@@ -140,20 +140,20 @@ class _Recount:
                 workspace_id=self.workspace_id, timer_key=SCORE_TIMER_KEY, contact_id__in=self.owners
             ).values_list("contact_id", "due_at")
         )
-        folded: dict[UUID, dict[UUID, RuleScore]] = defaultdict(dict)
+        rule_scores: dict[UUID, dict[UUID, RuleScore]] = defaultdict(dict)
         for row in RuleScore.objects.filter(
             workspace_id=self.workspace_id, contact_id__in=self.owners, rule_id__in=self.rules
         ):
-            folded[row.contact_id][row.rule_id] = row
+            rule_scores[row.contact_id][row.rule_id] = row
         scores = dict(
             ContactScore.objects.filter(
                 workspace_id=self.workspace_id, contact_id__in=self.owners
             ).values_list("contact_id", "points")
         )
         for contact_id, owner_id in self.owners.items():
-            for what in self._value_differences(contact_id, folded[contact_id], due.get(contact_id)):
+            for what in self._value_differences(contact_id, rule_scores[contact_id], due.get(contact_id)):
                 yield Difference(owner_id, what)
-            for what in self._score_differences(contact_id, folded[contact_id], scores.get(contact_id)):
+            for what in self._score_differences(contact_id, rule_scores[contact_id], scores.get(contact_id)):
                 yield Difference(owner_id, what)
 
     def _ledger_differences(self, rule: ScoringRule) -> Iterator[Difference]:
@@ -222,7 +222,7 @@ class _Recount:
     ) -> dict[UUID, tuple[UUID, bool]]:
         """Evaluate by a condition that asks for earlier events too, where it is sure what was known of them then.
 
-        An outcome stays, whatever becomes known of the time before. So an event is left out beside one that may have
+        An outcome remains, whatever becomes known of the time before. So an event is left out beside one that may have
         come in after it, and a contact that was ever merged.
         """
         histories: dict[UUID, list[Event]] = defaultdict(list)
@@ -265,15 +265,15 @@ class _Recount:
         }
 
     def _value_differences(
-        self, contact_id: UUID, folded: dict[UUID, RuleScore], due_at: datetime | None
+        self, contact_id: UUID, rule_scores: dict[UUID, RuleScore], due_at: datetime | None
     ) -> Iterator[str]:
-        """Fold each rule's entries from the first one on, and compare the marks, the state and the timers."""
-        for rule_id in {*self.stored[contact_id], *folded} - self.rescoring:
+        """Recalculate each rule score, and compare the marks, the state and the timers."""
+        for rule_id in {*self.stored[contact_id], *rule_scores} - self.rescoring:
             rule = self.rules.get(rule_id)
             if rule is None:
                 continue
-            entries, row = self.stored[contact_id][rule_id], folded.get(rule_id)
-            outcome = fold(rule.terms, (entry.award for entry in entries), self.now)
+            entries, row = self.stored[contact_id][rule_id], rule_scores.get(rule_id)
+            outcome = calculate(rule.terms, (entry.award for entry in entries), self.now)
             if {entry.event_id for entry in entries if entry.is_superseded} != outcome.superseded:
                 yield f"the limit of rule {rule_id} leaves out the wrong entries"
             if rule.terms.are_plain or outcome.state is None:
@@ -289,24 +289,24 @@ class _Recount:
     ) -> Iterator[str]:
         """Until somebody looks at what is due, the score has in it what was right before."""
         looked = min(self.now, due_at - _TICK) if due_at else self.now
-        if row.included not in (value, fold(rule.terms, (), looked, row.state).value):
+        if row.included not in (value, calculate(rule.terms, (), looked, row.state).value):
             yield f"the score includes {row.included} of rule {rule.id}, not {value}"
         next_at = next_decay(rule.terms, row.state, self.now)
         if next_at is not None and (due_at is None or due_at > next_at):
             yield f"nobody will look when rule {rule.id} decays at {next_at:%Y-%m-%d %H:%M:%S}"
 
     def _score_differences(
-        self, contact_id: UUID, folded: dict[UUID, RuleScore], score: Decimal | None
+        self, contact_id: UUID, rule_scores: dict[UUID, RuleScore], score: Decimal | None
     ) -> Iterator[str]:
         ledger = self.stored[contact_id]
         counting = [
             entry.points
             for rule_id, entries in ledger.items()
-            if rule_id not in folded
+            if rule_id not in rule_scores
             for entry in entries
             if not entry.is_superseded
         ]
-        total = sum([*counting, *(row.included for row in folded.values())], Decimal(0))
+        total = sum([*counting, *(row.included for row in rule_scores.values())], Decimal(0))
         expected = total if any(ledger.values()) else None
         if score != expected:
             yield f"the score is {score}, not {expected}"

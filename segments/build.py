@@ -1,4 +1,4 @@
-"""Holding a draft against every contact, lane by lane in the background, and publishing what its promotion changed."""
+"""Build drafts: evaluate them for every contact, lane by lane, promote them, and publish what changed."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def publish_lane(
     after: UUID | None = None,
     at_most_seconds: float | None = None,
 ) -> tuple[str, UUID | None]:
-    """Bring a lane's membership periods, and the stream, in line with who is in the published segment. Returns as build_lane."""
+    """Publish who entered and left with a promoted draft, of a lane. Returns as build_lane."""
     segment = _segment_with(workspace_id, segment_id, publishing_since__isnull=False)
     if segment is None or segment.published_lanes >> lane & 1:
         return "nothing", None

@@ -1,4 +1,4 @@
-"""Moments that passed before their turn came: what is to be decided as of each, with the scores as they were then."""
+"""Catch up on evaluations that were missed, each as of its own moment, with the scores as they were then."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Pairs = dict[UUID, dict[UUID, datetime]]
 
 @dataclass(slots=True)
 class CatchUp:
-    """The moments at which contacts are to be evaluated by rules, each once and in order."""
+    """Moments at which contacts have to be evaluated by rules, each once and in order."""
 
     workspace_id: UUID
     now: datetime
@@ -80,7 +80,7 @@ class CatchUp:
 
     @contextmanager
     def scores(self, rule_version: RuleVersion, moments: Mapping[UUID, datetime]) -> Iterator[None]:
-        """Have a rule read the scores of the moments, where they have passed long ago."""
+        """Let a rule read the scores as of the moments, where they are long past."""
         past = {
             contact_id: self.histories[contact_id].at(moment)
             for contact_id, moment in moments.items()

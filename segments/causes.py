@@ -77,7 +77,7 @@ class _ChangeCause:
 
 
 class CauseResolver:
-    """Finds the causes of what one run has decided."""
+    """Finds the event that caused each membership change of a run."""
 
     def __init__(self, batch: EffectBatch, plan: Plan, merged: MergedIds, gone: set[UUID], past: CatchUp):
         self.batch = batch
@@ -101,7 +101,7 @@ class CauseResolver:
         self.of_segments: dict[tuple[UUID, UUID], EffectEvent | None] = {}
 
     def look_up(self, transitions: Sequence[Transition]) -> None:
-        """Read what is needed to distinguish causes, for all that was decided."""
+        """Load what is needed to distinguish causes, for all transitions."""
         scanned = [
             transition
             for transition in transitions
@@ -243,7 +243,7 @@ class CauseResolver:
     # Which of it was it ------------------------------------------------------------------------------------
 
     def _take_away(self, moves: Sequence[_ChangeCause]) -> None:
-        """Find how much of what each move counts is needed: by halves, all moves at once."""
+        """Bisect the events that each move counts for the one that tipped it, all moves at once."""
         asked = []
         for move in moves:
             if move.is_plain:
@@ -264,7 +264,7 @@ class CauseResolver:
                     move.low = middle
 
     def _answers(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
-        """Return what each one's rule says with only so many of its events known."""
+        """Return whether each move's rule holds with only so many of its events known."""
         answers = [False] * len(moves)
         together: dict[object, list[int]] = defaultdict(list)
         for place, move in enumerate(moves):

@@ -136,7 +136,7 @@ def rebuild_segment(workspace: Workspace, segment: Segment) -> Segment:
 
 @transaction.atomic
 def delete_segment(workspace: Workspace, segment: Segment) -> None:
-    """Delete a segment; its memberships and membership periods go in the background, and nothing is published. Raises SegmentInUse."""
+    """Delete a segment; its rows are purged in the background, and nothing is published. Raises SegmentInUse."""
     segment = _hold(workspace, segment)
     if users := _users_of(segment):
         raise SegmentInUse(users)

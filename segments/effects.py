@@ -1,4 +1,4 @@
-"""Segment effects: events, scores and time bring contacts into segments and out of them."""
+"""The segments effect: events, scores and time move contacts into segments and out of them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def reevaluate_segments(batch: EffectBatch) -> None:
 
 @dataclass(slots=True)
 class _EffectRun:
-    """One batch before all rules. Nothing is noted of a statement that failed: its savepoint is rolled back."""
+    """The evaluation of one batch by all rules. Nothing is noted of a statement that failed: its savepoint is rolled back."""
 
     batch: EffectBatch
     plan: Plan

@@ -20,7 +20,7 @@ from events.rules.compiler import bind
 from segments.plans import Plan, RuleVersion
 
 MergedIds = Mapping[UUID, str]
-"""Contacts that speak for others too: the ids of all, their own first, as PostgreSQL spells an array."""
+"""Survivors of merges: by contact, its own id and the merged ones, as PostgreSQL spells an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What evaluating changed, and whom to evaluate again as of a moment that has passed already."""
+    """What an evaluation changed, and whom to evaluate again as of a moment that has passed already."""
 
     transitions: list[Transition]
     again: list[tuple[RuleVersion, UUID, datetime]]
@@ -244,7 +244,7 @@ def evaluate_contacts(
     built: Collection[AggregateSpec],
     now: datetime,
 ) -> Evaluated:
-    """Hold contacts, whose lanes must be held, against one rule as of now; who stands no more is passed over."""
+    """Evaluate one rule for contacts as of now; their lanes must be held. Merged and deleted ones are skipped."""
     found = sorted(canonical(workspace_id, contact_ids))
     if not found:
         return Evaluated([], [])
@@ -264,7 +264,7 @@ def canonical(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
 
 
 def merged_ids(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Return the contacts into which others were merged, with all ids that they speak for."""
+    """Return the survivors of merges among the contacts, each with its own id and the merged ones."""
     if not contact_ids:
         return {}
     with connection.cursor() as cursor:

@@ -61,7 +61,7 @@ _NOBODY: frozenset[UUID] = frozenset()
 
 
 def may_invalidate(batch: EffectBatch, plan: Plan) -> bool:
-    """Return whether a batch may touch anybody, or fail to. Costs no statement."""
+    """Return whether a batch may affect any contact. Costs no statement."""
     return (
         bool(plan.unreadable)
         or any(
@@ -83,7 +83,7 @@ def _may_invalidate(event: EffectEvent, plan: Plan) -> bool:
 def find_affected(
     batch: EffectBatch, plan: Plan, park: Callable[[AggregateSpec, Exception], None]
 ) -> Affected:
-    """Return what a batch touches; filters that fail are parked."""
+    """Return the contacts that a batch affects; filters that fail are parked."""
     about = [event for event in batch.system_events if event.name.startswith("contact.")]
     changed = {event.contact_id for event in about if event.name in CHANGES_CONTACT}
     return Affected(

@@ -1,4 +1,4 @@
-"""What segments add to the language of rules: whether a contact is in another segment."""
+"""The rule condition that a contact is in another segment."""
 
 from collections.abc import Collection
 from uuid import UUID

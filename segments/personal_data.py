@@ -1,4 +1,4 @@
-"""What segments have of a person."""
+"""Segments' personal data, for export and erasure."""
 
 from contacts.erasure.erasures import PersonalDataSource
 from segments.models import Membership, MembershipPeriod

@@ -1,4 +1,4 @@
-"""What the runner must know of a workspace's segments: which rules there are, and what touches them.
+"""The evaluation plan of a workspace: its segment rules in order, and what can change their answers.
 
 Read once for each version of the rules, and kept with the statements that were made of it.
 """
@@ -29,7 +29,7 @@ _MOST_LEAVES = 300
 
 
 class InvalidationKind(Enum):
-    """What else than events of a name can change a rule's answer."""
+    """What can change a rule's answer besides events of a name."""
 
     CONTACT = "contact"
     SCORE = "score"
@@ -73,7 +73,7 @@ class RuleVersion:
 
 @dataclass(frozen=True, slots=True)
 class RuleVersionGroup:
-    """Rules that the same things touch, to be evaluated by one statement."""
+    """Rules that the same changes invalidate, evaluated by one statement."""
 
     rule_versions: tuple[RuleVersion, ...]
     triggers: frozenset[Trigger]
@@ -97,7 +97,7 @@ class Plan:
     level_of: dict[UUID, int] = field(default_factory=dict)
     # Compiled statements, by the versions that they evaluate; kept by whoever compiles them.
     statements: dict[tuple[UUID, ...], Any] = field(default_factory=dict)
-    # By level: the groups that one statement evaluates; kept likewise.
+    # By level: the groups that one statement evaluates; cached in the same way.
     batches: dict[int, list[Any]] = field(default_factory=dict)
     # By version: the rule compiled so that events can be left out, and whether it holds of who has nothing at all.
     as_if_unknown: dict[UUID, CompiledRules] = field(default_factory=dict)
@@ -124,7 +124,7 @@ _plans: VersionedCache[Plan] = VersionedCache()
 def make_plan(
     read: Sequence[RuleVersion | tuple[RuleVersion, Exception]], built: Collection[AggregateSpec]
 ) -> Plan:
-    """Put rules into order and into groups."""
+    """Make the plan: order rules by level, and group them."""
     rule_versions = [result for result in read if isinstance(result, RuleVersion)]
     level_of = _levels({rule_version.version: rule_version for rule_version in rule_versions})
     groups: dict[tuple[int, frozenset[Trigger]], list[RuleVersion]] = defaultdict(list)
@@ -203,7 +203,7 @@ def _rule_versions(workspace_id: UUID) -> list[RuleVersion | tuple[RuleVersion, 
 
 
 def _levels(rule_versions: dict[UUID, RuleVersion]) -> dict[UUID, int]:
-    """Return how deep each version stands: above every version of the segments that it builds on."""
+    """Return the level of each version: above every version of the segments that it builds on."""
     of_segment: dict[UUID, list[RuleVersion]] = defaultdict(list)
     for rule_version in rule_versions.values():
         of_segment[rule_version.segment_id].append(rule_version)

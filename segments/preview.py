@@ -1,4 +1,4 @@
-"""What a rule would say, before it serves: how many, who, and why."""
+"""Preview a rule before it serves: how many contacts it holds for, whom it would move, and why."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class ImpactSample:
-    """A contact that would enter, leave or stay, and why: the tree of explain_contact by the new rule."""
+    """A contact that would enter, leave or remain, and why: the tree of explain_contact by the new rule."""
 
     contact_id: UUID
     tree: dict[str, Any]
@@ -59,7 +59,7 @@ class ImpactSample:
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """How many contacts a rule would let in, put out and keep; `is_estimate` and the rest as in Preview."""
+    """How many contacts a rule would let in, remove and keep; `is_estimate` and the rest as in Preview."""
 
     enter: int
     leave: int
@@ -91,7 +91,7 @@ def preview_rule(workspace_id: UUID, raw: object, *, samples: int = 10) -> Previ
 
 
 def impact_of(workspace_id: UUID, raw: object, segment: Segment, *, samples: int = 5) -> Impact:
-    """Hold a rule that is not saved against what serves. Raises InvalidCondition, PreviewTooSlow, SegmentIsStatic."""
+    """Compare a rule that is not saved with what serves. Raises InvalidCondition, PreviewTooSlow, SegmentIsStatic."""
     if segment.is_static:
         raise SegmentIsStatic
     rule = check_rule(workspace_id, raw, segment)
@@ -118,7 +118,7 @@ def impact_of(workspace_id: UUID, raw: object, segment: Segment, *, samples: int
 
 
 def impact_of_draft(workspace_id: UUID, segment: Segment, *, samples: int = 5) -> Impact:
-    """Hold the built draft against what serves: always exact. Raises SegmentHasNoDraft, SegmentNotBuilt."""
+    """Compare the built draft with what serves: always exact. Raises SegmentHasNoDraft, SegmentNotBuilt."""
     if not segment.has_draft:
         raise SegmentHasNoDraft
     if segment.build != Segment.Build.DONE:
@@ -173,7 +173,7 @@ class _Explaining:
 
 @dataclass(slots=True)
 class _Trial:
-    """A rule before contacts drawn at random: whom it holds for, and who of them is a member now."""
+    """A rule evaluated for contacts drawn at random: whom it holds for, and who of them is a member now."""
 
     total: int
     judged: int
@@ -181,7 +181,7 @@ class _Trial:
     members: set[UUID]
 
     def scaled(self, count: int) -> int:
-        """Return what a count among the evaluated means among all."""
+        """Scale a count among the evaluated contacts up to all."""
         return round(count * self.total / self.judged) if self.judged else 0
 
     def margin(self, count: int) -> int:

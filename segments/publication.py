@@ -1,4 +1,4 @@
-"""Membership periods and the stream: who came into a segment and who left it, published once each."""
+"""Publish membership changes, once each: as membership periods and as events of the stream."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Moved = TypeVar("Moved", MembershipChange, Transition)
 
 
 def publish_changes(workspace_id: UUID, moves: Sequence[Moved]) -> list[Moved]:
-    """Open and close membership periods. Returns the moves that are news; the rest was published before."""
+    """Open and close membership periods. Returns the changes that were not published before."""
     if not moves:
         return []
     latest = max(move.at for move in moves)

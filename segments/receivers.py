@@ -23,13 +23,13 @@ def remove_deleted_contacts(workspace_id: UUID, changes: Sequence[ContactChange]
 @receiver(post_save, sender=CompanyMembership, dispatch_uid="segments.invalidate_company_member")
 @receiver(post_delete, sender=CompanyMembership, dispatch_uid="segments.judge_former_company_member")
 def invalidate_company_member(instance: CompanyMembership, **_: Any) -> None:
-    """Have a contact evaluated again whose company was set or taken away as a model."""
+    """Schedule an evaluation of a contact whose company was set or removed as a model."""
     removal.schedule_evaluation(instance.workspace_id, [instance.contact_id])
 
 
 @receiver(post_save, sender=Company, dispatch_uid="segments.invalidate_company")
 def invalidate_company(instance: Company, created: bool, **_: Any) -> None:
-    """Have the contacts of a company evaluated again that was changed."""
+    """Schedule an evaluation of the contacts of a company that was changed."""
     if not created:
         memberships = CompanyMembership.objects.filter(
             workspace_id=instance.workspace_id, company_id=instance.id

@@ -1,4 +1,4 @@
-"""Read contacts with their history, for the plain evaluator: from the stream and the tables of contacts only."""
+"""Load contacts with their history for the reference evaluator, from the stream and the tables of contacts only."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -19,7 +19,7 @@ _COMPANY_FIELDS = ("name", "website", "industry", "size")
 def load_people(
     workspace_id: UUID, contact_ids: Collection[UUID], event_names: Collection[str]
 ) -> list[Person]:
-    """Return those of the contacts that stand, each with what was merged into it."""
+    """Return the canonical ones of the contacts, each with what was merged into it."""
     return _Reading(workspace_id, contact_ids).people(event_names)
 
 

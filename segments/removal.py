@@ -1,4 +1,4 @@
-"""Contacts that are gone, and those that something else than an event has changed."""
+"""Remove deleted contacts from segments, and evaluate contacts again that no event has changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REMOVED_CONTACT_TIMER_KEY = UUID("90e00000-0000-4000-8000-000000000000")
 
 @transaction.atomic
 def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
-    """Take contacts that are deleted out of every segment. Returns the segments that they left.
+    """Remove deleted contacts from every segment, now and once more by a timer. Returns the segments that they left.
 
     Whoever evaluates them at this very moment does not see it, and is not waited for: the runner does it once more
     when it has their lanes.
@@ -38,7 +38,7 @@ def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID
 
 @transaction.atomic
 def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
-    """Take contacts that nobody evaluates any more out of every segment. Returns the segments that they left.
+    """Remove contacts from every segment that are never evaluated again. Returns the segments that they left.
 
     The stream records it, but nothing follows from that any more.
     """
@@ -67,7 +67,7 @@ def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *,
 
 @transaction.atomic
 def schedule_evaluation(workspace_id: UUID, contact_ids: Collection[UUID]) -> int:
-    """Have contacts evaluated by the rules on companies at the clock's next tick. Returns the evaluations."""
+    """Set timers to evaluate contacts by the rules on companies at once. Returns how many."""
     versions = [
         version
         for version, rule_version in plan_of(workspace_id).rule_versions.items()

@@ -1,4 +1,4 @@
-"""When the background has something to do for segments; SQL of scalars, for `settings.SCHEDULE`."""
+"""SQL of when background work on segments is due, for `settings.SCHEDULE`."""
 
 IDLE_SECONDS = 30
 """After which work that stands still is taken up again: its message was lost."""

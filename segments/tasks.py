@@ -1,4 +1,4 @@
-"""What the workers do for segments in the background: each task loads, calls one service and returns a word."""
+"""Background tasks of segments: each loads, calls one service and returns a word."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -24,7 +24,7 @@ def process_segment(workspace_id: str, segment_id: str) -> str:
 
 @shared_task
 def build_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
-    """Hold a segment's draft against some of a lane's contacts; with more left, queue up again."""
+    """Evaluate a segment's draft for some of a lane's contacts; with more left, queue up again."""
     word, last = build.build_lane(
         UUID(workspace_id),
         UUID(segment_id),
@@ -39,7 +39,7 @@ def build_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str
 
 @shared_task
 def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
-    """Tell who came and went with a segment's new rule, among some of a lane's contacts."""
+    """Publish who entered and left with a segment's new rule, among some of a lane's contacts."""
     word, last = build.publish_lane(
         UUID(workspace_id),
         UUID(segment_id),

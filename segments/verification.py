@@ -1,4 +1,4 @@
-"""Whether the stored memberships are what the stream and the tables of contacts say, by plain Python.
+"""Verify memberships against the stream and the tables of contacts, by a reference evaluator in Python.
 
 Contacts are evaluated without a lock first. Only where an answer differs is the contact's lane held and everything read
 again: what still waits there for its effects is no difference.
@@ -74,7 +74,7 @@ class Verification:
 
 
 Progress = Callable[[int, int], None]
-"""Told how many contacts have been looked at, and of how many."""
+"""Called with how many contacts have been looked at, and of how many."""
 
 
 def verify_segments(
@@ -85,7 +85,7 @@ def verify_segments(
     repair: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Verification:
-    """Hold what is stored of some segments, by default all, against what the stream says.
+    """Compare memberships of some segments, by default all, with what the stream says.
 
     With `sample`, so many contacts at random are evaluated, and nothing is looked for but them. `repair` decides
     again what differs, by the decision's own path; nobody's campaign starts by it.
@@ -212,7 +212,7 @@ class _Rulebook:
 
     @property
     def versions(self) -> list[UUID]:
-        """The timer key of the segments."""
+        """The timer keys of the segments."""
         return [segment.version for segment in self.segments.values()]
 
     def differences(self, contact_ids: Collection[UUID]) -> list[Difference]:
@@ -332,7 +332,7 @@ class _Answers:
 
 
 def _date_by(person: Person, now: datetime) -> None:
-    """Have happened now what was recorded by a clock that is ahead of this one."""
+    """Date events to now that a clock ahead of this one has recorded."""
     for events in person.events.values():
         for place, event in enumerate(events):
             if now < event.occurred_at <= known_until(now):

@@ -1,4 +1,4 @@
-"""Which workspaces a command works on."""
+"""The option that chooses a command's workspaces."""
 
 from argparse import ArgumentParser
 from collections.abc import Mapping

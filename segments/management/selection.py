@@ -1,4 +1,4 @@
-"""Which segments a command is about."""
+"""The options that choose a command's segments."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping

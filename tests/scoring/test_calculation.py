@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.calculation import Award, Terms, fold, next_decay
+from scoring.calculation import Award, Terms, calculate, next_decay
 from scoring.models import ScoringRule
 from tests.scoring.reference import value_of
 
@@ -39,7 +39,7 @@ awards = st.lists(
 
 
 def folded(rule, given_awards, until, opening=None):
-    return fold(rule.terms, sorted(given_awards), until, opening)
+    return calculate(rule.terms, sorted(given_awards), until, opening)
 
 
 @settings(deadline=None)
@@ -92,7 +92,7 @@ def test_the_next_decay_is_the_next_change(rule, given_awards, moment):
 def test_a_clamp_is_a_line_of_its_own_and_an_award_past_the_limit_has_no_points():
     terms = Terms(highest=Decimal(15), limit_count=2, limit_period="day")
     given_awards = [Award(START + n * DAY / 10, UUID(int=n + 1), Decimal(10)) for n in range(3)]
-    lines = list(fold(terms, given_awards, START + DAY).lines())
+    lines = list(calculate(terms, given_awards, START + DAY).lines())
     assert [(line.kind, line.points, line.value) for line in lines] == [
         ("award", 10, 10),
         ("award", 10, 20),
@@ -104,7 +104,7 @@ def test_a_clamp_is_a_line_of_its_own_and_an_award_past_the_limit_has_no_points(
 def test_decay_ends_at_the_floor_and_does_not_lift_what_is_below():
     terms = Terms(decay_points=Decimal(4), decay_every=2 * DAY, lowest=Decimal(-3))
     up = [Award(START, UUID(int=1), Decimal(6))]
-    assert fold(terms, up, START + 2 * DAY - timedelta(microseconds=1)).value == 6
-    assert [fold(terms, up, START + n * DAY).value for n in (2, 4, 6, 600)] == [2, -2, -3, -3]
+    assert calculate(terms, up, START + 2 * DAY - timedelta(microseconds=1)).value == 6
+    assert [calculate(terms, up, START + n * DAY).value for n in (2, 4, 6, 600)] == [2, -2, -3, -3]
     free = Terms(decay_points=Decimal(4), decay_every=DAY)
-    assert fold(free, [Award(START, UUID(int=1), Decimal(-6))], START + 9 * DAY).value == -6
+    assert calculate(free, [Award(START, UUID(int=1), Decimal(-6))], START + 9 * DAY).value == -6

@@ -1,4 +1,4 @@
-"""Bring scores in line with the stream."""
+"""Re-score contacts from the stream."""
 
 from argparse import ArgumentParser
 from collections import defaultdict
@@ -27,7 +27,9 @@ _FIRST = UUID(int=0)
 class Command(BaseCommand):
     """`rescore_contacts`: safe to stop anywhere and to run twice; a transaction per batch and lane."""
 
-    help = "Judge the events of contacts again by the rules that hold for them, and fold their ledgers anew."
+    help = (
+        "Evaluate the events of contacts again by the rules that hold for them, and recalculate their scores."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

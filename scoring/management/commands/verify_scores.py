@@ -1,4 +1,4 @@
-"""Hold the scores against the stream."""
+"""Compare scores with the stream."""
 
 import random
 from argparse import ArgumentParser

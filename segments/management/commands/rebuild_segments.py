@@ -44,7 +44,7 @@ class Command(BaseCommand):
             raise CommandError(f"Not built: {', '.join(failed)}.", returncode=1)
 
     def _build(self, segment: Segment) -> bool:
-        """Build a segment and tell what that changed. Returns whether it succeeded."""
+        """Build a segment and show what that changed. Returns whether it succeeded."""
         workspace_id, segment_id = segment.workspace_id, segment.id
         for work in (build_lane, publish_lane):
             for lane in range(LANE_COUNT):

@@ -1,4 +1,4 @@
-"""Hold the memberships against the stream."""
+"""Compare memberships with the stream."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
