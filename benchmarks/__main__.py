@@ -1,6 +1,6 @@
-"""`make bench`: Headrace's figures, side by side in one run on one machine.
+"""`make bench`: run all benchmarks in one run on one machine.
 
-Absolute figures are this machine's; what can be compared are the ratios. Medians of `--rounds` rounds.
+Only ratios can be compared between machines. Medians of `--rounds` rounds.
 """
 
 import argparse
@@ -31,7 +31,7 @@ MEASUREMENTS = {
 
 
 def main() -> None:
-    """Run every benchmark and print its figures with the goals beside them."""
+    """Run every benchmark and print its figures and goals."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def lists(home: str) -> None:
-    """(e): the lists of a small and a big workspace, in a database of their own that goes when they are done."""
+    """(e): lists of a small and a big workspace, in a temporary database."""
     environment = {
         **os.environ,
         "HEADRACE_HOME": f"{home}/lists",

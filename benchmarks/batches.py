@@ -45,7 +45,7 @@ def measure(rounds: int, seconds: float) -> None:
 
 
 def _apply_the_rest(workspace: UUID) -> None:
-    """Leave nothing waiting: the next round is to begin as this one did."""
+    """Apply all waiting effects, so that rounds start alike."""
     from events.processing.effects import apply_effects
 
     apply_effects(workspace)

@@ -1,4 +1,4 @@
-"""(k) to (m): campaigns beside scores and segments, how long a message takes to be ready, and how fast they leave."""
+"""(k) to (m): campaign throughput, latency of messages, rate of deliveries."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def runner(rounds: int, seconds: float) -> None:
     contacts = fill(workspace, contacts=100_000, events=1_000_000)
     make_rules(workspace, scoring=100, segments=100, matching=2)
     without = [run(workspace, contacts, 10_000, categories=50) for _ in range(rounds)]
-    # Each event starts runs in one of them, and the 49 others look at it.
+    # Each event enrolls contacts in one campaign; the 49 others only evaluate it.
     for place in range(CAMPAIGNS):
         make_campaign(workspace, f"campaign {place}", f"c{place}", WAIT)
     rates = [run(workspace, contacts, 10_000, categories=50) for _ in range(rounds)]
@@ -43,7 +43,7 @@ def runner(rounds: int, seconds: float) -> None:
 
 
 def ready(rounds: int, seconds: float) -> None:
-    """(l): from an event's acceptance until its message is ready for delivery, at 500 events/s."""
+    """(l): time from an event's acceptance until its message is queued, at 500 events/s."""
     from campaigns.models import Message
 
     demo = make_workspace("ready")
@@ -59,7 +59,7 @@ def ready(rounds: int, seconds: float) -> None:
 
 
 def deliveries(rounds: int, seconds: float) -> None:
-    """(m): messages that leave for a local SMTP server, one worker's way."""
+    """(m): deliveries to a local SMTP server by one worker."""
     from django.conf import settings
 
     from campaigns.messaging.dispatcher import Dispatcher
@@ -104,7 +104,7 @@ def mail(workspace: UUID) -> dict[str, Any]:
 
 
 def make_campaign(workspace: UUID, name: str, category: str, workflow: dict[str, Any]) -> None:
-    """Make an active campaign on purchases of a category."""
+    """Create an active campaign on purchases of a category."""
     from campaigns.journeys.lifecycle import activate_campaign, create_campaign
     from workspaces.models import Workspace
 
@@ -165,7 +165,7 @@ def deliver(dispatcher: Any, workspace: UUID, contacts: list[UUID]) -> float:
 
 @contextmanager
 def smtp_server(port: int) -> Iterator[None]:
-    """Run an SMTP server that takes everything, in a process of its own."""
+    """Run an SMTP server that accepts everything, in its own process."""
     process = subprocess.Popen([sys.executable, "-c", _SMTP, str(port)], stdin=subprocess.PIPE)
     try:
         time.sleep(2)

@@ -1,4 +1,4 @@
-"""What `make bench` prints: a figure with its median, its range, and the goal that it is to reach."""
+"""Print a figure's median, range and goal."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 def show(
     letter: str, title: str, values: Sequence[float], goal: float | None = None, *, at_most: bool = False
 ) -> None:
-    """Print a figure's median, its range and its goal: to reach, or not to pass."""
+    """Print a figure's median, range and goal, a lower or upper bound."""
     median = statistics.median(values)
     verdict = ""
     if goal is not None:
@@ -27,5 +27,5 @@ def show_cpu(costs: Sequence[dict[str, float]], of: str) -> None:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that `share` of the values do not pass."""
+    """Return the percentile: `share` of the values are at most this."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]

@@ -1,4 +1,4 @@
-"""(o): what an installation takes that has nothing to do."""
+"""(o): CPU and memory of an idle installation."""
 
 import time
 
@@ -13,7 +13,7 @@ IDLE_SECONDS = 30
 
 
 def measure(rounds: int, seconds: float) -> None:
-    """Print the share of a core and the memory of all processes, the database's included; shared pages count once."""
+    """Print CPU share and memory of all processes, the database's included; shared pages count once."""
     shares: list[dict[str, float]] = []
     sizes = []
     for _ in range(rounds):
@@ -30,6 +30,6 @@ def measure(rounds: int, seconds: float) -> None:
 
 
 def _megabytes(first: psutil.Process) -> float:
-    """Return the proportional set size of a process and all below it."""
+    """Return the proportional set size of a process and its descendants."""
     processes = [first, *first.children(recursive=True)]
     return float(sum(each.memory_full_info().pss for each in processes)) / 2**20

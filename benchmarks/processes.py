@@ -105,7 +105,8 @@ def post_all(
 ) -> dict[str, float]:
     """Post the bodies again and again for some seconds, by a process of its own.
 
-    Returns per_second, p50_ms, p95_ms, p99_ms and `count`: all that were sent, a second of warming up included.
+    Returns per_second, p50_ms, p95_ms, p99_ms and `count`: all that were sent, a second of warming up
+    included.
     """
     result: dict[str, float] = {}
     count = 0.0

@@ -1,7 +1,8 @@
 """(w): what a send costs the web process and the database, in each format, counted rather than timed where it can be.
 
-Runs in one process, without a server: the WSGI application is called as a server calls it, and what it has gathered
-is written as a busy server writes it, in groups. Python calls are exact, whatever else the machine does.
+Runs in one process, without a server: the WSGI application is called as a server calls it, and what it has
+gathered is written as a busy server writes it, in groups. Python calls are exact, whatever else the machine
+does.
 """
 
 import argparse
@@ -237,7 +238,7 @@ def _environ(path: str, body: bytes, key: str) -> dict[str, Any]:
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
-        "wsgi.enrollment_once": False,
+        "wsgi.run_once": False,
     }
 
 

@@ -1,6 +1,6 @@
-"""The house: settings, the clock, the wire, the database and the broker that come with it, the processes."""
+"""Settings, HTTP, database, processes, observability and single values: what every app builds on."""
 
 import os
 
-# Whatever program it is, and whatever it loads first.
+# For every program, whatever module it loads first.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")

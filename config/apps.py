@@ -1,4 +1,4 @@
-"""The house as a Django app: for its commands, and for the Celery app, which tasks find once it is loaded."""
+"""The Django app of `config`: its commands, system checks and the Celery app."""
 
 from django.apps import AppConfig
 
@@ -15,7 +15,7 @@ class ConfigConfig(AppConfig):
     verbose_name = "Headrace"
 
     def ready(self) -> None:
-        """Teach the ORM to bind long lists, and register the checks of the installation."""
+        """Register look-ups and system checks, and start Sentry and OpenTelemetry."""
         lookups.register()
         checks.register_checks()
         telemetry.start()

@@ -26,48 +26,47 @@ from config.runtime.garbage_collection import freeze_loaded_objects
 from config.runtime.layouts import require_layout
 from config.runtime.startup_errors import require_settings
 
-# `manage.py check` runs them: they would load every page, in workers that serve none.
+# System checks would load every page; `manage.py check` runs them.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
-# `pgmq://` is a queue in Django's own database, wherever that is.
+# `pgmq://` is a queue in Django's database.
 TRANSPORT_ALIASES["pgmq"] = "config.runtime.broker:Transport"
 
 app = Celery("headrace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 require_settings()
-# Celery would hang up after each task: the next one would pay for a new connection, on which nothing is
-# planned yet.
+# By default Celery closes the connection after each task, and its prepared statements with it.
 app.conf["CELERY_DB_REUSE_MAX"] = TASKS_PER_CONNECTION = 1_000
 app.autodiscover_tasks()
 
 
 @celeryd_init.connect(dispatch_uid="config.work_in_background")
 def work_in_background(**_: Any) -> None:
-    """Bound what a worker asks of the database as background work."""
+    """Give a worker's connections the time limits of background work."""
     use_in_process("background")
 
 
 @celeryd_init.connect(dispatch_uid="config.refuse_another_layout")
 def refuse_another_layout(**_: Any) -> None:
-    """End a worker that would work on tables that are not what its code expects."""
+    """Exit where the database is of another layout."""
     require_layout()
 
 
 @task_prerun.connect(dispatch_uid="config.close_broken_connections")
 def close_broken_connections(**_: Any) -> None:
-    """Let go of a connection that failed in the task before: the database may have been restarted."""
+    """Close a connection that failed in the task before: the database may have restarted."""
     close_old_connections()
 
 
 @task_prerun.connect(dispatch_uid="config.begin_task")
 def begin_task(task: Any, **_: Any) -> None:
-    """Note when a task begins, and the request that it follows from."""
+    """Record a task's start and its request id."""
     task.request.begun_at = perf_counter()
     request_id.set(task.request.get("request_id") or "")
 
 
 @task_postrun.connect(dispatch_uid="config.count_task")
 def count_finished_task(task: Any, state: str | None = None, **_: Any) -> None:
-    """Count a task that ended."""
+    """Count a finished task."""
     began = getattr(task.request, "begun_at", None)
     if began is not None:
         count_task(task.name, (state or "unknown").lower(), perf_counter() - began)
@@ -76,24 +75,24 @@ def count_finished_task(task: Any, state: str | None = None, **_: Any) -> None:
 
 @before_task_publish.connect(dispatch_uid="config.log_task_request")
 def log_task_request(headers: dict[str, Any] | None = None, **_: Any) -> None:
-    """Let a task know the request that it follows from."""
+    """Pass the request id on to a task that is published."""
     if headers is not None and (follows_from := request_id.get()):
         headers["request_id"] = follows_from
 
 
 @setup_logging.connect(dispatch_uid="config.keep_logging")
 def keep_logging(**_: Any) -> None:
-    """Have Celery log as everything else does; it asks whether anybody else sees to that."""
+    """Keep Django's logging: with a receiver of this signal Celery configures none."""
 
 
 @worker_process_init.connect(dispatch_uid="config.exit_worker_with_parent")
 def exit_worker_with_parent(**_: Any) -> None:
-    """End with a killed worker; its message comes back to another."""
+    """Exit when the worker's parent is killed; the message is delivered to another worker."""
     exit_with_parent(signal.SIGKILL)
 
 
 @worker_process_init.connect(dispatch_uid="config.settle_child")
 @worker_ready.connect(dispatch_uid="config.settle_worker")
 def freeze_memory_at_start(**_: Any) -> None:
-    """Keep the garbage collector off what stays."""
+    """Exempt loaded code from garbage collection."""
     freeze_loaded_objects()

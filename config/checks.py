@@ -1,4 +1,4 @@
-"""What must hold of an installation in production: `manage.py check --deploy`."""
+"""System checks of a production installation: `manage.py check --deploy`."""
 
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
@@ -17,7 +17,7 @@ Found = Iterator[CheckMessage]
 
 
 def register_checks() -> None:
-    """Have `check --deploy` run them."""
+    """Register the checks with `check --deploy`."""
     for find in _CHECKS:
         register(_listed(find), Tags.security, deploy=True)
 
@@ -30,7 +30,7 @@ def _listed(find: Callable[[], Found]) -> Callable[..., list[CheckMessage]]:
 
 
 def find_development() -> Found:
-    """Refuse what is for a developer's machine."""
+    """Report settings for development."""
     if settings.DEBUG:
         yield Error(
             "DEBUG shows settings, code and rows to whoever provokes a fault.",
@@ -46,7 +46,7 @@ def find_development() -> Found:
 
 
 def find_hosts() -> Found:
-    """Refuse names and addresses under which the world does not reach this installation."""
+    """Report host names and public URLs that do not work in production."""
     if any(host.strip(".") in {"*", ""} for host in settings.ALLOWED_HOSTS):
         yield Error(
             "ALLOWED_HOSTS lets a request call this installation anything.",
@@ -69,7 +69,7 @@ def find_hosts() -> Found:
 
 
 def find_secrets() -> Found:
-    """Refuse secrets that others know or guess."""
+    """Report secrets that are known or can be guessed."""
     for name in ("SECRET_KEY", "ERASURE_KEY"):
         try:
             require_secret(name, getattr(settings, name), strong=True)
@@ -78,7 +78,7 @@ def find_secrets() -> Found:
 
 
 def find_storage() -> Found:
-    """Refuse ways to the database and the broker that others can listen at, and point out what is for one machine."""
+    """Report unencrypted connections, and storage that serves only one machine."""
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "config.runtime.postgres.backend":
         yield Warning(
@@ -112,7 +112,7 @@ def find_storage() -> Found:
 
 
 def find_open_access() -> Found:
-    """Point out what lets in, or out, more than it seems."""
+    """Report settings that allow more access than they seem to."""
     token, allowed = settings.METRICS_TOKEN, settings.METRICS_ALLOWED
     if not token and any(network.prefixlen == 0 for network in allowed):
         yield Error(

@@ -1,8 +1,8 @@
-"""The one source of time: every timestamp and every id takes its moment from here; tests replace it."""
+"""The source of time for every timestamp and id; tests replace it."""
 
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """Return the current moment, aware, in UTC."""
+    """Return the current time, aware, in UTC."""
     return datetime.now(UTC)

@@ -1,10 +1,10 @@
-"""The root of every refusal that Headrace's core can give: a code and facts, never an HTTP status."""
+"""The base class of domain errors: a code and facts, never an HTTP status."""
 
 from typing import ClassVar
 
 
 class DomainError(Exception):
-    """A refusal with a stable `code`; each wire format's table turns it into a status and a body."""
+    """An error with a stable `code`, which each wire format maps to a status and a body."""
 
     code: ClassVar[str] = "error"
     message: str
@@ -15,12 +15,12 @@ class DomainError(Exception):
 
     @property
     def sentence(self) -> str:
-        """The message as a sentence, with one full stop."""
+        """Return the message as a sentence, with a full stop."""
         return f"{self.message.rstrip('.')}."
 
 
 class TryAgain(DomainError):
-    """Others changed the same things at the same time, again and again; nothing was done."""
+    """Concurrent changes of the same rows, again and again; nothing was done."""
 
     code = "unavailable"
 
@@ -29,7 +29,7 @@ class TryAgain(DomainError):
 
 
 class Overloaded(DomainError):
-    """More requests wait than can be served soon; nothing was done."""
+    """Too many requests wait; nothing was done."""
 
     code = "unavailable"
 

@@ -1,4 +1,4 @@
-"""UUIDv7 identifiers, made in Python: PostgreSQL 15 has none, and the stream's ids carry the event's own time."""
+"""UUIDv7 ids, generated here: PostgreSQL 15 cannot, and ids of events carry the event's time."""
 
 import hashlib
 import random
@@ -35,43 +35,43 @@ def uuid7(at: datetime | None = None, sequence: int | None = None) -> UUID:
 
 
 def ordered_uuid7() -> UUID:
-    """Return a new UUIDv7 whose time is now, after those that this process made in the same millisecond (4,096)."""
+    """Return a new UUIDv7 of now, in order within a process (up to 4,096 per millisecond)."""
     global _last_millisecond, _last_place
     with _order:
         now = clock.now()
-        moment = _milliseconds(now)
-        _last_place = _last_place + 1 if moment == _last_millisecond else 0
-        _last_millisecond = moment
+        millisecond = _milliseconds(now)
+        _last_place = _last_place + 1 if millisecond == _last_millisecond else 0
+        _last_millisecond = millisecond
         return uuid7(now, _last_place)
 
 
 def keyed_id(workspace_id: UUID, key: str, at: datetime) -> UUID:
-    """Return the UUIDv7 that `key` always has at the moment `at` in this workspace."""
+    """Return the UUIDv7 derived from a workspace, key and time: always the same."""
     digest = hashlib.sha256(workspace_id.bytes + key.encode()).digest()
     return _with_time(at, int.from_bytes(digest[:10]))
 
 
 def first_id_at(at: datetime) -> UUID:
-    """Return the smallest id whose time is `at`: a bound for ranges of ids."""
+    """Return the smallest id of a time, as a bound for ranges."""
     return UUID(int=_milliseconds(at) << 80)
 
 
 def time_of(identifier: UUID) -> datetime:
-    """Return the moment (UTC, milliseconds) that a UUIDv7 carries."""
+    """Return the time (UTC, milliseconds) of a UUIDv7."""
     return _EPOCH + (identifier.int >> 80) * _MILLISECOND
 
 
 def days_of(identifiers: Iterable[UUID]) -> list[datetime]:
-    """Return the beginnings of the days (UTC) that UUIDv7s lie in, each once."""
+    """Return the distinct days (UTC, at midnight) of UUIDv7s."""
     return [_EPOCH + timedelta(days=day) for day in {identifier.int // _DAY for identifier in identifiers}]
 
 
 NO_ID = UUID(int=0)
-"""An id that no row has: a malformed one is looked up as this, and not found."""
+"""An id that no row has, in place of malformed ids in look-ups."""
 
 
 def parse_uuid(text: object) -> UUID | None:
-    """Return the UUID that `text` spells in its usual form, else None: ids of clients are opaque."""
+    """Parse a UUID; None if it is none, for clients' ids are opaque."""
     if isinstance(text, UUID):
         return text
     if not isinstance(text, str) or len(text) not in (32, 36) or not text.isascii():
@@ -79,7 +79,7 @@ def parse_uuid(text: object) -> UUID | None:
     try:
         return msgspec.convert(text, UUID)
     except msgspec.ValidationError:
-        pass  # it has hyphens elsewhere, say
+        pass  # hyphens elsewhere, say
     try:
         return UUID(text)
     except ValueError:
@@ -87,7 +87,7 @@ def parse_uuid(text: object) -> UUID | None:
 
 
 def _with_time(at: datetime, random: int) -> UUID:
-    # What UUID(int=…) does after it has looked at five other ways to make one.
+    # As UUID(int=…), without its checks of five other arguments.
     made = object.__new__(UUID)
     _set_int(made, (_milliseconds(at) << 80) | _VERSION_AND_VARIANT | (random & _FREE_BITS))
     _set_safety(made, _SAFETY)
@@ -99,7 +99,7 @@ _set_safety = UUID.__dict__["is_safe"].__set__
 _SAFETY = SafeUUID.unknown
 
 
-@lru_cache(maxsize=1)  # the ids of a batch are mostly of one moment
+@lru_cache(maxsize=1)  # the ids of a batch mostly have the same time
 def _milliseconds(at: datetime) -> int:
-    passed = at - _EPOCH  # by its parts: to divide it takes four times as long
+    passed = at - _EPOCH  # by parts: dividing the timedelta takes four times as long
     return max((passed.days * 86_400 + passed.seconds) * 1_000 + passed.microseconds // 1_000, 0)

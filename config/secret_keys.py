@@ -1,4 +1,4 @@
-"""The installation's own secrets: made where none is given, refused where everybody knows them, derived for a use."""
+"""Secrets of the installation: generated if not given, refused if weak, derived for each purpose."""
 
 import fcntl
 import hashlib
@@ -15,13 +15,13 @@ from config.home import home_problem
 
 _BYTES: Final = 48
 _PUBLIC: Final = ("only-for-this-machine",)
-"""What this or another project's code or documents have as a secret."""
+"""Secrets published in code or documentation."""
 _PUBLIC_BEGINNINGS: Final = ("django-insecure-",)
 _SHORTEST: Final = 32
 
 
 def derived_keys(purpose: str) -> list[str]:
-    """Return the keys of one use: the first signs, the others are of rotated secrets and verify only."""
+    """Return the keys for a purpose: the first signs; the rest, of rotated secrets, only verify."""
     return [
         hashlib.sha256(f"{purpose}:{secret}".encode()).hexdigest()
         for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
@@ -29,7 +29,7 @@ def derived_keys(purpose: str) -> list[str]:
 
 
 def key_in(home: Path, name: str) -> str:
-    """Return the secret that a folder keeps under a name, made by whoever asks first. Raises ImproperlyConfigured."""
+    """Return the secret in a file of `home`, generated at first use. Raises ImproperlyConfigured."""
     path = home / name
     try:
         if not path.exists():
@@ -45,11 +45,11 @@ def key_in(home: Path, name: str) -> str:
 
 
 def require_secret(name: str, key: str, *, strong: bool) -> str:
-    """Return a key that others cannot know, and, if it is to be strong, not guess. Raises ImproperlyConfigured."""
+    """Return the key unless it is empty, public or, if `strong`, guessable. Raises ImproperlyConfigured."""
     advice = "; make one by: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
     if key in _PUBLIC or key.startswith(_PUBLIC_BEGINNINGS):
         raise ImproperlyConfigured(f"{name}: this one is publicly known{advice}")
-    # What repeats itself is packed into less.
+    # Repetitive keys compress to less.
     if strong and min(len(key), len(zlib.compress(key.encode(), 9))) < _SHORTEST:
         raise ImproperlyConfigured(f"{name}: too short or too regular{advice}")
     if not key:
@@ -58,7 +58,7 @@ def require_secret(name: str, key: str, *, strong: bool) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write a new secret, unless another process does at the same moment."""
+    """Generate the secret, unless another process just did."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(path.with_name("keys.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""Every route of the site: the native API, the wire formats, the admin, the documentation."""
+"""All routes: native API, vendors' APIs, admin, probes, documentation."""
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
@@ -19,7 +19,7 @@ handler500 = "workspaces.api.fallback.server_error"
 handler503 = "workspaces.api.fallback.overloaded"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    # What takes events comes first: routes are tried in this order.
+    # Ingestion first: routes are tried in this order.
     path("api/", include("events.api.urls")),
     *autosend.root_urlpatterns,
     *leadpush.root_urlpatterns,

@@ -1,4 +1,4 @@
-"""What every test stands on: no wake-up leaves the process for the broker."""
+"""Fixtures of every test: wake-ups are collected, not published to the broker."""
 
 import gc
 from types import SimpleNamespace
@@ -20,15 +20,16 @@ from tests.reports import table_of
 from workspaces.throttles import reset_limits
 
 MOST_PARAMETERS = 2_000
-"""No statement has more, whatever the data: PostgreSQL takes 65,535. What may be many goes as arrays."""
-# Whatever a `make run` of this folder announces.
+"""Most parameters of a statement in tests (PostgreSQL takes 65,535): long lists go as arrays."""
+# Even while `make run` announces another address.
 settings.PUBLIC_URL = "http://localhost:8000"
-# For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker then.
+# For good, not for the length of a test: the publishing thread may be late, and must not meet the real broker
+# then.
 _published: list[UUID] = []
 
 
 def _gather(task, workspace_id=None, *arguments, expires_seconds=None):
-    """Gather the workspaces whose effects are wanted, instead of publishing a task."""
+    """Collect the workspaces to wake up, instead of publishing a task."""
     if task == "events.tasks.apply_effects":
         _published.append(UUID(workspace_id))
 
@@ -36,14 +37,14 @@ def _gather(task, workspace_id=None, *arguments, expires_seconds=None):
 background.publish = _gather
 # Whatever asks is published, and the thread needs no database: a test may be over when it asks.
 wakeups.leases = SimpleNamespace(acquire_message_lease=lambda *_: True, release_lease=lambda *_: None)
-# The background works when a test says so.
+# Effects are applied when a test says so.
 runner.stay = lambda workspace_id, began: runner.leave(workspace_id)
 TransactionTestCase._fixture_teardown = database.empty
 _overfull: list[str] = []
 
 
 def _count_parameters(execute, sql, parameters, many, context):
-    number = len(parameters or ()) if not many else max((len(one) for one in parameters), default=0)
+    number = len(parameters or ()) if not many else max((len(values) for values in parameters), default=0)
     if number > MOST_PARAMETERS:
         _overfull.append(f"{number} parameters: {sql[:500]}")
     return execute(sql, parameters, many, context)
@@ -51,17 +52,17 @@ def _count_parameters(execute, sql, parameters, many, context):
 
 @receiver(connection_created, weak=False)
 def _watch_parameters(connection, **_):
-    """Have every statement of every connection counted, once."""
+    """Count the parameters of every statement of a new connection."""
     if _count_parameters not in connection.execute_wrappers:
         connection.execute_wrappers.append(_count_parameters)
 
 
-# A million rounds, a third of a second, keep nobody out here.
+# The default million rounds take a third of a second.
 PBKDF2PasswordHasher.iterations = 1
 
 
 def pytest_collection_finish():
-    """Have the collector of garbage pass over what is there for good: the modules and the tests."""
+    """Exempt modules and tests from garbage collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
@@ -69,35 +70,35 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Begin with the files that take long, so that no process is alone with one of them at the end."""
+    """Run slow files first, so that no process is left with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker):
-    """Copy the test database from one that is ready."""
+    """Create the test database as a copy of a migrated template."""
     with django_db_blocker.unblock():
         database.create_from_template()
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
-    """Have no commit wait for the disk: a crash of the machine ends the tests anyway."""
+    """Let commits not wait for the disk."""
     with django_db_blocker.unblock():
         database.wait_for_no_disk()
 
 
 @pytest.fixture(autouse=True)
 def wake_ups():
-    """Gather the wake-ups that would be published."""
+    """Return the workspaces whose wake-ups would be published."""
     _published.clear()
     return _published
 
 
 @pytest.fixture(autouse=True)
 def _few_parameters(request):
-    """Fail the test of which a statement's parameters grow with the data."""
+    """Fail a test with a statement whose parameters grow with the data."""
     _overfull.clear()
     yield
     assert not _overfull or request.node.get_closest_marker("very_long_rules"), _overfull
@@ -105,20 +106,20 @@ def _few_parameters(request):
 
 @pytest.fixture(autouse=True)
 def _no_observers():
-    """Forget what this process has listed: a test's rows are gone with it."""
+    """Clear caches of rows, which are gone after a test."""
     schemas._observed.clear()
 
 
 @pytest.fixture(autouse=True)
 def _fresh_limits():
-    """Let each test sign in as if nobody had before."""
+    """Reset rate limits of sign-in."""
     reset_limits()
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the table of outages, whichever process they were in."""
-    reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
-    outages = [value for one in reports for name, value in one.user_properties if name == "outage"]
+    """Print the table of outages, collected from all processes."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    outages = [value for report in reports for name, value in report.user_properties if name == "outage"]
     if outages:
         terminalreporter.section("outages")
         terminalreporter.write_line(table_of(outages))

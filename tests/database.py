@@ -1,8 +1,8 @@
 """The test databases: copies of a template, emptied by hand.
 
-A template is made once for each state of the migrations and stays in the server, so that later runs copy it at once.
-After a test that commits only what it filled is emptied: Django's own flush truncates every table with all partitions
-and makes permissions and content types anew, which takes a hundred times as long.
+A template is made once for each state of the migrations and stays in the server, so that later runs copy it
+at once. After a test that commits only what it filled is emptied: Django's own flush truncates every table
+with all partitions and makes permissions and content types anew, which takes a hundred times as long.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 
 def create_from_template() -> None:
-    """Have Django's test database of this process be a copy, which it finds migrated."""
+    """Create this process's test database as a copy of the template."""
     name = f"{PREFIX}{digest_of_schema()}"
     creation = connection.creation
     with creation._nodb_cursor() as cursor:
@@ -40,17 +40,17 @@ def create_from_template() -> None:
 
 
 def wait_for_no_disk() -> None:
-    """Have commits in this process's test database, of later connections, leave the disk for later."""
+    """Turn synchronous_commit off in this process's test database."""
     with connection.cursor() as cursor:
         cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" SET synchronous_commit = off')
     connection.close()
 
 
 def empty(_: TransactionTestCase | None = None, large_bytes: int = 1_000_000) -> None:
-    """Take away what a test committed: small tables by deletion, which leaves their files and indexes as they are.
+    """Remove what a test committed: small tables by DELETE, which keeps their files and indexes.
 
-    Whoever still writes is waited for. Each table is asked, for the server's own counts come late. The constraints
-    are all deferred until nothing remains that could break one.
+    Whoever still writes is waited for. Each table is asked, for the server's own counts come late. The
+    constraints are all deferred until nothing remains that could break one.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -78,7 +78,7 @@ def empty(_: TransactionTestCase | None = None, large_bytes: int = 1_000_000) ->
 
 
 def digest_of_schema(*files: Path) -> str:
-    """Return what changes with the migrations and these files, and with the month, on which the partitions depend."""
+    """Return a hash of migrations, these files and the month, on which partitions depend."""
     digest = hashlib.sha256(f"{clock.now():%Y-%m}".encode())
     for migration, path in sorted(migrations_on_disk().items()):
         digest.update(repr(migration).encode() + path.read_bytes())

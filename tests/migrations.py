@@ -1,4 +1,4 @@
-"""What a migration may do while code from before it still serves: expand, never contract."""
+"""Find migrations that break the code before them, or lock large tables."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ LARGE = {
     "segments": {"membership", "stay"},
     "campaigns": {"enrollment", "decision", "message"},
 }
-"""Models whose tables nobody may hold for as long as an index is built or every row is read."""
+"""Models whose tables must not be locked for long."""
 _GONE = (
     migrations.RemoveField,
     migrations.DeleteModel,
@@ -27,10 +27,10 @@ _GONE = (
 
 
 def dangers(migration: migrations.Migration, before: ProjectState) -> list[str]:
-    """Return what code from before a migration, or whoever waits for it, would not survive.
+    """Return how a migration breaks earlier code, or blocks others.
 
-    `is_contraction` on the migration says why nothing that still runs uses what goes; `is_online` says of SQL and
-    Python why it keeps nobody waiting.
+    `is_contraction` on the migration says why nothing that still runs uses what goes; `is_online` says of SQL
+    and Python why it keeps nobody waiting.
     """
     found: list[str] = []
     state = before.clone()
@@ -42,7 +42,7 @@ def dangers(migration: migrations.Migration, before: ProjectState) -> list[str]:
         is_large = model in LARGE.get(migration.app_label, set()) and model not in made
         found += _dangers(migration, operation, state, is_large=is_large, is_new=model in made)
         operation.state_forwards(migration.app_label, state)
-    return [f"{migration.app_label}.{migration.name}: {one}" for one in found]
+    return [f"{migration.app_label}.{migration.name}: {problem}" for problem in found]
 
 
 def _dangers(
@@ -53,33 +53,33 @@ def _dangers(
     is_large: bool,
     is_new: bool,
 ) -> Iterator[str]:
-    told = operation.describe()
+    description = operation.describe()
     match operation:
         case _ if isinstance(operation, _GONE):
             if not getattr(migration, "is_contraction", ""):
-                yield f"{told}: older code still uses it; say in is_contraction since when none does"
+                yield f"{description}: older code still uses it; say in is_contraction since when none does"
         case migrations.RunSQL() | migrations.RunPython():
             if not getattr(migration, "is_online", ""):
-                yield f"{told}: say in is_online why nobody waits for it"
+                yield f"{description}: say in is_online why nobody waits for it"
         case migrations.AddField(field=field) if not is_new:
             if not field.null and not field.has_db_default() and not field.many_to_many:
-                yield f"{told}: rows of older code lack it; null=True or db_default"
+                yield f"{description}: rows of older code lack it; null=True or db_default"
         case migrations.AlterField(model_name=name, name=field_name, field=field):
             old = state.models[migration.app_label, name.lower()].fields[field_name]
             if old.null and not field.null:
-                yield f"{told}: older code writes NULL"
+                yield f"{description}: older code writes NULL"
             if _type_of(old) != _type_of(field):
-                yield f"{told}: another type rewrites the table, and older code writes the former"
+                yield f"{description}: another type rewrites the table, and older code writes the former"
         # The concurrent ones are subclasses: only the plain ones hold the table.
         case migrations.AddIndex() | migrations.RemoveIndex() if is_large and type(operation) in _PLAIN:
-            yield f"{told}: use AddIndexConcurrently or RemoveIndexConcurrently, with atomic = False"
+            yield f"{description}: use AddIndexConcurrently or RemoveIndexConcurrently, with atomic = False"
         case migrations.AddConstraint(constraint=constraint) if is_large and type(operation) in _PLAIN:
             how = (
                 "build its index concurrently before"
                 if _is_unique(constraint)
                 else "AddConstraintNotValid first"
             )
-            yield f"{told}: {how}"
+            yield f"{description}: {how}"
         case _:
             return
 

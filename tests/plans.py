@@ -1,4 +1,4 @@
-"""What statements read: so that a test sees a scan that a small table is too quick to show."""
+"""Count the rows that statements read, to detect scans that are fast on small tables."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 
 def rows_read(call: Callable[[], Any]) -> dict[str, int]:
-    """Return each SELECT of a call with the number of rows that it took from tables and indexes."""
+    """Return the number of rows that each SELECT of a call read from tables and indexes."""
     with CaptureQueriesContext(connection) as captured:
         call()
     statements = [query["sql"] for query in captured if query["sql"].startswith("SELECT")]
@@ -18,7 +18,7 @@ def rows_read(call: Callable[[], Any]) -> dict[str, int]:
 
 
 def entries_read(call: Callable[[], Any]) -> dict[str, Counter[str]]:
-    """Return what each statement of a call read, in the test's transaction, of whole tables and of indexes."""
+    """Return the entries that each statement of a call read from tables and indexes, in the test's transaction."""
     read: dict[str, Counter[str]] = {}
 
     def measure(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
@@ -34,12 +34,12 @@ def entries_read(call: Callable[[], Any]) -> dict[str, Counter[str]]:
 
 
 def work_of(call: Callable[[], Any]) -> int:
-    """Return how many rows the statements of a call took from tables, indexes and their own lists, loops counted."""
+    """Return the total rows read by a call from tables, indexes and intermediate results, loops included."""
     return sum(of_statement.total() for of_statement in work_by_statement(call).values())
 
 
 def work_by_statement(call: Callable[[], Any]) -> dict[str, Counter[str]]:
-    """Return by statement, however often it ran, how many rows it took from which table, index or list of its own.
+    """Return by statement the rows read from each table, index and intermediate result.
 
     Loops are counted. Of lists of parameters in a statement's text one stands for any number.
     """
@@ -62,7 +62,7 @@ def work_by_statement(call: Callable[[], Any]) -> dict[str, Counter[str]]:
 
 
 def _named(sql: str) -> str:
-    """Return the statement without what depends on how many values it is given."""
+    """Return the statement with parameter lists of any length made equal."""
     return re.sub(r"IN \(%s\)", "= ANY(%s)", re.sub(r"%s(, ?%s)+", "%s", sql))
 
 
@@ -82,7 +82,8 @@ def _rows_read(sql: str) -> int:
 
 
 def _of_scans(node: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    # Of a bitmap, the rows that are still there. What is kept in memory is read again by every loop of its own.
+    # Of a bitmap, the rows that are still there. What is kept in memory is read again by every loop of its
+    # own.
     if node["Node Type"] in ("Bitmap Heap Scan", "Materialize") or not node.get("Plans"):
         read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
         source = (

@@ -1,4 +1,4 @@
-"""What tests report besides that they passed."""
+"""The table of outages that the tests print."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +18,8 @@ _HEADS = (
 
 
 def table_of(outages: Sequence[Mapping[str, Any]]) -> str:
-    """Return outcomes of outages as a table of Markdown; a p95 in brackets is of those whom the fault concerns."""
-    rows = [_HEADS, *(_row(one) for one in outages)]
+    """Return outages as a Markdown table; a p95 in brackets is of affected requests only."""
+    rows = [_HEADS, *(_row(outage) for outage in outages)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADS))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -28,14 +28,14 @@ def table_of(outages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
-    slowdown = f"{one['slowdown']:.1f}"
+def _row(outage: Mapping[str, Any]) -> tuple[str, ...]:
+    slowdown = f"{outage['slowdown']:.1f}"
     return (
-        one["scenario"],
-        f"{one['acknowledged']:,}",
-        f"{one['stored']:,}",
-        f"{one['effects']:,} of {one['expected']:,}",
-        *(f"{one[name]:,}" for name in ("lost", "twice", "stuck", "settled")),
-        f"{one['recovery_seconds']:.1f}",
-        f"({slowdown})" if one["concerns_all"] else slowdown,
+        outage["scenario"],
+        f"{outage['acknowledged']:,}",
+        f"{outage['stored']:,}",
+        f"{outage['effects']:,} of {outage['expected']:,}",
+        *(f"{outage[name]:,}" for name in ("lost", "twice", "stuck", "settled")),
+        f"{outage['recovery_seconds']:.1f}",
+        f"({slowdown})" if outage["concerns_all"] else slowdown,
     )

@@ -1,4 +1,4 @@
-"""How far tests that could go on for ever go: `make test` takes their small form, `make proof` the whole."""
+"""Scale of exhaustive tests: small in `make test`, full in `make proof`."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,19 +6,19 @@ from itertools import cycle
 from typing import TypeVar
 
 TIMES = int(os.environ.get("PROOF_TIMES", "1"))
-"""How many times the usual number of examples, rows or kills."""
+"""Factor for the number of examples, rows or kills."""
 IS_WHOLE = TIMES > 1
 
 _T = TypeVar("_T")
 
 
 def scaled(short: int, whole: int) -> int:
-    """Return how many it is now: `whole` is multiplied by PROOF_TIMES."""
+    """Return `short`, or under `make proof` `whole` times PROOF_TIMES."""
     return whole * TIMES if IS_WHOLE else short
 
 
 class Samples:
-    """Takes turns among values where there is only time for some; the whole proof has them all each time."""
+    """Values of which `make test` takes one in turn, `make proof` all."""
 
     def __init__(self, values: Sequence[_T], at_once: int = 1) -> None:
         self._values = values

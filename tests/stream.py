@@ -1,4 +1,4 @@
-"""One event for the stream, as most tests want it."""
+"""Record a single event in tests."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from workspaces.models import Workspace
 def record_event(
     workspace: Workspace, incoming: IncomingEvent, *, schema_policy: SchemaPolicy, **terms: Any
 ) -> Outcome:
-    """Record one event. Raises the DomainError that refuses it."""
+    """Record one event. Raises its DomainError."""
     (outcome,) = record_events(workspace, [incoming], schema_policy=schema_policy, **terms)
     outcome.recorded()
     return outcome

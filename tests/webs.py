@@ -1,4 +1,4 @@
-"""One web process as production runs it, over a database of its own that a test may lock, silence and restart."""
+"""A production web process over its own database, which a test may lock, suspend and restart."""
 
 import http.client
 import json
@@ -28,7 +28,7 @@ ANSWER_SECONDS = 60
 
 @dataclass(frozen=True)
 class Tenant:
-    """A workspace and a key that may do everything in it."""
+    """A workspace and an API key with all scopes."""
 
     workspace: str
     key: str
@@ -36,7 +36,7 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Answered:
-    """What became of a request, and after how many seconds; status 0: the connection broke."""
+    """A response and its seconds; status 0: the connection broke."""
 
     status: int
     body: bytes
@@ -112,7 +112,7 @@ class Web:
 
 
 class Database:
-    """The embedded PostgreSQL of a home, which this keeps running."""
+    """The embedded PostgreSQL of a home, kept running."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -125,19 +125,19 @@ class Database:
 
     @contextmanager
     def lock(self, table: str) -> Iterator[None]:
-        """Hold a table so that nobody else can even read it."""
+        """Lock a table exclusively."""
         with self.connect() as connection, connection.transaction():
             connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")  # type: ignore[arg-type]
             yield
 
     def postmaster(self) -> psutil.Process:
-        """Return the server's first process."""
+        """Return the postmaster process."""
         number = (self.home / "postgres" / "data" / "postmaster.pid").read_text().split()[0]
         return psutil.Process(int(number))
 
     @contextmanager
     def silence(self) -> Iterator[None]:
-        """Stop every process of the server: it accepts, and says nothing."""
+        """Suspend all server processes: connections are accepted, and never answered."""
         postmaster = self.postmaster()
         stopped = [postmaster, *postmaster.children(recursive=True)]
         for process in stopped:
@@ -149,14 +149,14 @@ class Database:
                 process.resume()
 
     def restart(self) -> None:
-        """End every connection, and have the server again."""
+        """Restart the server, ending every connection."""
         postmaster = self.postmaster()
         postmaster.send_signal(signal.SIGINT)
         wait_for(lambda: not postmaster.is_running() or postmaster.status() == psutil.STATUS_ZOMBIE, 60)
         self.address = self.server.ensure_running(check=True)
 
     def tenant(self, name: str) -> Tenant:
-        """Make a workspace."""
+        """Create a workspace."""
         done = subprocess.run(
             [sys.executable, "manage.py", "create_workspace", name, "--json"],
             cwd=ROOT,
@@ -175,7 +175,7 @@ def a_database(home: Path) -> Database:
 
 
 def demo_of(home: Path) -> Tenant:
-    """Return the workspace that comes along."""
+    """Return the demo workspace."""
     demo = json.loads((home / "demo.json").read_text())
     return Tenant(demo["workspace"], demo["api_key"])
 

@@ -45,7 +45,7 @@ class Credential:
 
 
 def require_access(request: Request, workspace_id: str | UUID | None, scope: str | None) -> Workspace:
-    """Return the workspace if the request's credential has `scope` there (one, or several separated by spaces).
+    """Return the workspace if the request's credential has `scope` there: one or several, by spaces.
 
     Without `workspace_id` it is the credential's own, or the only one of a session's user. Other workspaces
     are not revealed: the error is the same whether one exists or not.

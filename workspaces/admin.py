@@ -1,4 +1,4 @@
-"""Tenants, users and credentials for staff."""
+"""Admin of workspaces, users, credentials and the audit log."""
 
 from collections.abc import Collection
 from typing import Any
@@ -51,7 +51,7 @@ _SCOPE_CHOICES = [(scope, f"{scope} · {meaning}") for scope, meaning in SCOPES.
 
 _STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger"}
 
-# The library shows its tables, secrets' columns among them, in pages of its own.
+# The OAuth library registers its own pages, which show secrets.
 for library_model in (Application, AccessToken, Grant, IDToken, RefreshToken):
     if admin.site.is_registered(library_model):
         admin.site.unregister(library_model)
@@ -66,10 +66,10 @@ class ScopesField(forms.MultipleChoiceField):
 
 
 class GrantForm(WorkspaceModelForm):
-    """What gives scopes: no more of them than the member of staff has in the workspace."""
+    """A form that grants at most the scopes that the member of staff has in the workspace."""
 
     def clean(self) -> dict[str, Any]:
-        """Refuse more than the asker's own."""
+        """Refuse scopes beyond the user's own."""
         cleaned = super().clean()
         workspace = cleaned.get("workspace") or getattr(self.instance, "workspace", None)
         own = self.access.scopes_in(workspace.pk, ALL_SCOPES) if workspace else ALL_SCOPES
@@ -79,30 +79,30 @@ class GrantForm(WorkspaceModelForm):
 
 
 class GrantAdmin(WorkspaceModelAdmin):
-    """Credentials: who may do less than one may look at it, and do nothing with it."""
+    """Credentials: those with more scopes than the user's own can only be viewed."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let nobody change what may do more than they."""
+        """Refuse credentials with more scopes than the user's."""
         return super().has_change_permission(request, obj) and self.is_within(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let nobody delete what may do more than they."""
+        """Refuse credentials with more scopes than the user's."""
         return super().has_delete_permission(request, obj) and self.is_within(request, obj)
 
     def is_within(self, request: HttpRequest, obj: Any) -> bool:
-        """Tell whether a credential may do no more than the member of staff."""
+        """Tell whether a credential has no scope beyond the user's."""
         return obj is None or get_role_access(request).scopes_in(obj.workspace_id, ALL_SCOPES) >= set(
             obj.scopes
         )
 
 
 class MembershipFormSet(StrictInlineFormSet):
-    """Members: nobody gives more than their own role, and a workspace keeps an owner."""
+    """Members: no role above the user's own is granted or revoked, and an owner remains."""
 
     access: RoleAccess
 
     def clean(self) -> None:
-        """Look at what the workspaces' members would be. Raises ValidationError."""
+        """Check the resulting members of each workspace. Raises ValidationError."""
         super().clean()
         if any(self.errors):
             return
@@ -118,22 +118,22 @@ class MembershipFormSet(StrictInlineFormSet):
                 left.add((before.workspace_id, before.pk))
             if after is not None and after.role == Role.OWNER:
                 kept.add(after.workspace_id)
-        for workspace_id in {one for one, _ in left} - kept:
-            # Two owners who leave at once would each find the other.
+        for workspace_id in {workspace_id for workspace_id, _ in left} - kept:
+            # Of two owners who leave at the same time, each would still see the other.
             Workspace.objects.select_for_update().get(pk=workspace_id)
             owners = Membership.objects.filter(workspace_id=workspace_id, role=Role.OWNER)
             if not owners.exclude(pk__in=[pk for _, pk in left]).exists():
                 raise forms.ValidationError(LastOwner().sentence)
 
     def _refuse_higher(self, *states: Membership | None) -> None:
-        """Refuse a role, given or taken, that lets its member do more than who asks."""
+        """Refuse granting or revoking a role above the user's own."""
         for membership in states:
             if membership is not None and not self.access.outranks(membership.workspace_id, membership.role):
                 raise forms.ValidationError(f"Your role does not let you give or take that of {membership}.")
 
 
 class MembershipInline(RoleInline):
-    """Who is in a workspace, and which workspaces a user is in, as far as one administers them."""
+    """Members of a workspace, or memberships of a user, in workspaces that the viewer administers."""
 
     resource = "keys"
     model = Membership
@@ -144,38 +144,38 @@ class MembershipInline(RoleInline):
     autocomplete_fields = ["user", "workspace"]
 
     def scope_of(self, action: str) -> str:
-        """Ask for the scope of who says who comes in."""
+        """Return the scope to manage members."""
         return f"{self.resource}:{'read' if action == 'view' else 'write'}"
 
     def workspaces_of(self, row: User | Workspace) -> Collection[UUID]:
-        """Return the workspace of the page, or those of the user whose page it is."""
+        """Return the page's workspace, or the workspaces of the page's user."""
         return [row.pk] if isinstance(row, Workspace) else workspaces_of_user(row)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        """Read the names along with the rows."""
+        """Select users and workspaces along with the rows."""
         return super().get_queryset(request).select_related("user", "workspace")
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        """Tell the rows who asks."""
+        """Give the formset the viewer's access."""
         formset = super().get_formset(request, obj, **kwargs)
         formset.access = get_role_access(request)
         return formset
 
 
 def workspaces_of_user(user: User) -> list[UUID]:
-    """Return the workspaces that a user is in."""
+    """Return the workspaces of a user."""
     return list(Membership.objects.filter(user=user).values_list("workspace_id", flat=True))
 
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, RoleModelAdmin):  # type: ignore[misc]  # Django's is stricter
-    """What groups of staff may do: superusers' business."""
+    """Permission groups of staff; for superusers only."""
 
     resource = None
 
 
 class MemberCreationForm(UserCreationForm):  # type: ignore[misc]  # unfold has no types
-    """A user, and the workspace that the user is to be in."""
+    """A new user, with the first workspace and role."""
 
     access: RoleAccess
     workspace = forms.ModelChoiceField(
@@ -196,7 +196,7 @@ class MemberCreationForm(UserCreationForm):  # type: ignore[misc]  # unfold has 
         self.fields["workspace"].queryset = self.workspaces
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a role beyond the own one."""
+        """Refuse a role above the viewer's own."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         workspace, role = cleaned.get("workspace"), cleaned.get("role")
         if workspace and role and not self.access.outranks(workspace.pk, role):
@@ -205,7 +205,7 @@ class MemberCreationForm(UserCreationForm):  # type: ignore[misc]  # unfold has 
 
 
 class PeopleHistoryMixin:
-    """A history that names people: one reads of it what is the business of workspaces whose people one sees."""
+    """Show of a history only entries of workspaces whose members the viewer may see."""
 
     def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
         if (
@@ -218,11 +218,10 @@ class PeopleHistoryMixin:
 
 @admin.register(User)
 class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: ignore[misc, type-arg]  # not generic when it runs
-    """People who sign in: members see those of the workspaces that they administer.
+    """Users; members of staff see those of the workspaces that they administer.
 
-    What is of the person, such as the address or the password, opens every workspace that they are in. So
-    only who administers all of these changes it; who administers some says there in which of them the person
-    is, and as what.
+    A user's address and password open all of the user's workspaces, so only those who administer all of them
+    may change these. Others change memberships in their own workspaces only.
     """
 
     resource = "keys"
@@ -239,16 +238,16 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: i
     personal = ("username", "first_name", "last_name", "email", "is_active", "is_staff")
 
     def workspaces_of(self, row: User) -> Collection[UUID]:
-        """Return the workspaces that the user is in."""
+        """Return the user's workspaces."""
         return workspaces_of_user(row)
 
     def in_workspaces(self, rows: QuerySet[User], workspaces: Collection[UUID]) -> QuerySet[User]:
-        """Leave the members of the workspaces."""
+        """Filter users by membership in the workspaces."""
         members = Membership.objects.filter(workspace_id__in=workspaces)
         return rows.filter(pk__in=members.values("user_id"))
 
     def is_managed(self, request: HttpRequest, user: User) -> bool:
-        """Return whether one may change what is of the person: in all workspaces of theirs one's role is as high."""
+        """Tell whether the viewer's role is as high in all of the user's workspaces."""
         access = get_role_access(request)
         if access.is_superuser:
             return True
@@ -259,50 +258,50 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: i
         )
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let superusers alone change a superuser, whose password would be theirs."""
+        """Let only superusers change superusers: whoever sets a password has the account."""
         is_above = obj is not None and obj.is_superuser and not get_role_access(request).is_superuser
         return super().has_change_permission(request, obj) and not is_above
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Leave it to superusers, for what a user did stays on record; and keep the only owner of a workspace."""
+        """Let only superusers delete users, and never the only owner of a workspace."""
         return get_role_access(request).is_superuser and not is_only_owner(obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
-        """Ask for memberships once the user exists."""
+        """Show memberships once the user exists."""
         return self.inlines if obj else []
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        """Offer superusers what Django has."""
+        """Offer Django's filters to superusers only."""
         found = [*super().get_list_filter(request)]
         return [*found, "is_superuser", "groups"] if get_role_access(request).is_superuser else found
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Keep what makes superusers, and Django's permissions, for superusers."""
+        """Show superuser status and permissions to superusers only."""
         if obj is None or get_role_access(request).is_superuser:
             return super().get_fieldsets(request, obj)
         password = ("password",) if self.is_managed(request, obj) else ()
         return [(None, {"fields": (*self.personal, *password, *self.readonly_fields)})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        """Show what is of a person who is in others' workspaces too."""
+        """Make a user's own data read-only for those who do not administer all their workspaces."""
         shown = [*super().get_readonly_fields(request, obj)]
         return shown if obj is None or self.is_managed(request, obj) else [*shown, *self.personal]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Offer the workspaces where one may add a member."""
+        """Offer the workspaces where the viewer may add members."""
         form: Any = super().get_form(request, obj, change=change, **kwargs)
         where = self.workspaces_for(request, "add")
         form.workspaces = Workspace.objects.all() if where is None else Workspace.objects.filter(pk__in=where)
         return form
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Suggest a member's own workspace, where there is one alone."""
+        """Suggest the viewer's workspace if there is only one."""
         where = self.workspaces_for(request, "add") or []
         alone = {"workspace": where[0]} if len(where) == 1 else {}
         return {**alone, **super().get_changeform_initial_data(request)}
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Save; a new user becomes a member."""
+        """Save, and add a new user to the workspace."""
         if not change:
             obj.is_staff = form.cleaned_data["is_staff"]
         super().save_model(request, obj, form, change)
@@ -310,17 +309,16 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: i
             add_member(workspace, obj, role=form.cleaned_data["role"])
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
-        """Set the password of who is no superuser, and in no workspace that one does not administer."""
+        """Set a password, if the viewer may change the user."""
         user: Any = self.get_object(request, id)
         if not self.is_managed(request, user):
             raise PermissionDenied
         return super().user_change_password(request, id, form_url)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Save, and note whose business it is.
+        """Save, and record the affected workspaces for the audit log.
 
-        A membership is its workspace's, also where it ended; what is of the person is that of all their
-        workspaces.
+        A membership, ended ones included, affects its workspace; the user's own data all the user's workspaces.
         """
         user: User = form.instance
         before = _places_of(user)
@@ -330,33 +328,33 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: i
         user.concerned = {workspace_id for workspace_id, _ in places}  # type: ignore[attr-defined]  # read by the log
 
     def affected_workspaces(self, row: User) -> Collection[UUID]:
-        """Return the workspaces whose business it is what was done to a user."""
+        """Return the workspaces in whose audit log a change of the user appears."""
         found: Collection[UUID] | None = getattr(row, "concerned", None)
         return self.workspaces_of(row) if found is None else found
 
 
 def _places_of(user: User) -> set[tuple[UUID, str]]:
-    """Return where a user is, and as what."""
+    """Return a user's workspaces and roles."""
     return set(Membership.objects.filter(user=user).values_list("workspace_id", "role"))
 
 
 def audited_in(entries: QuerySet[LogEntry], workspaces: Collection[UUID]) -> QuerySet[LogEntry]:
-    """Leave the entries of the audit log that are the workspaces' business."""
+    """Filter log entries by affected workspaces."""
     own = AuditEntry.objects.filter(workspace_id__in=workspaces)
     return entries.filter(pk__in=own.values("entry_id"))
 
 
 class OriginsField(forms.CharField):
-    """Origins, one a line."""
+    """A field for origins, one per line."""
 
     widget = UnfoldAdminTextareaWidget
 
     def prepare_value(self, value: Any) -> Any:
-        """Show a list as lines."""
+        """Join the list into lines."""
         return "\n".join(value) if isinstance(value, list) else value
 
     def clean(self, value: Any) -> list[str]:
-        """Return the origins. Raises ValidationError."""
+        """Return the list of origins. Raises ValidationError."""
         try:
             origins = parse_origins(super().clean(value).split())
         except InvalidOrigin as error:
@@ -366,12 +364,12 @@ class OriginsField(forms.CharField):
         return origins
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        """Compare lines."""
+        """Compare as lines."""
         return super().has_changed(self.prepare_value(initial), data)
 
 
 class WorkspaceForm(StrictModelForm):
-    """What staff decides about a workspace."""
+    """The editable settings of a workspace."""
 
     allowed_origins = OriginsField(
         required=False,
@@ -385,7 +383,7 @@ class WorkspaceForm(StrictModelForm):
 
 @admin.register(Workspace)
 class WorkspaceAdmin(PeopleHistoryMixin, RoleModelAdmin):
-    """Tenants and their members: each is seen by its members, and changed by who administers it."""
+    """Workspaces: members may view them, administrators change them."""
 
     resource = "keys"
     workspace_path = "id"
@@ -398,7 +396,7 @@ class WorkspaceAdmin(PeopleHistoryMixin, RoleModelAdmin):
     fields = ["name", "identity_field", "allowed_origins", "id", "created_at"]
 
     def scope_of(self, action: str) -> str | None:
-        """Show a workspace to all members, as the API does; leave it to superusers to make and delete one."""
+        """Let all members view, administrators change, and superusers add and delete workspaces."""
         scopes: dict[str, str] = {"view": "", "change": f"{self.resource}:write"}
         return scopes.get(action)
 
@@ -407,17 +405,17 @@ class WorkspaceAdmin(PeopleHistoryMixin, RoleModelAdmin):
         return [row.pk]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
-        """Read the members of all rows in one statement."""
+        """Count the members of all rows in one statement."""
         return super().get_queryset(request).prefetch_related("memberships")
 
     @admin.display(description="members")
     def member_count(self, workspace: Workspace) -> int:
-        """Return how many members it has."""
+        """Return the number of members."""
         return len(workspace.memberships.all())
 
 
 class ApiKeyForm(GrantForm):
-    """What staff decides about a key; the rest is the machine's."""
+    """The editable fields of an API key."""
 
     scopes = ScopesField()
     beginning = forms.CharField(
@@ -432,14 +430,14 @@ class ApiKeyForm(GrantForm):
         fields = ["workspace", "name", "scopes", "rate_limit", "expires_at"]
 
     def clean_expires_at(self) -> Any:
-        """Refuse a key that could never be used."""
+        """Refuse an expiry in the past."""
         expires_at = self.cleaned_data.get("expires_at")
         if "expires_at" in self.changed_data and expires_at is not None and expires_at <= clock.now():
             raise forms.ValidationError("The expiry must be in the future.")
         return expires_at
 
     def clean_beginning(self) -> str:
-        """Keep to what any header can carry."""
+        """Allow only characters that headers can carry."""
         beginning: str = self.cleaned_data.get("beginning") or ""
         if not beginning.replace("_", "").replace("-", "").isalnum() and beginning:
             raise forms.ValidationError("Letters, digits, _ and - only.")
@@ -450,7 +448,7 @@ class ApiKeyForm(GrantForm):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(GrantAdmin):
-    """Keys: issued here, the secret shown once; the hash is never shown."""
+    """API keys; the secret of a new one is shown once."""
 
     resource = "keys"
     form = ApiKeyForm
@@ -462,27 +460,27 @@ class ApiKeyAdmin(GrantAdmin):
     actions = ["revoke"]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        """Ask for the beginning of a new key, show the facts of one that exists."""
+        """Return the form's fields of a new key, or all fields of an existing one."""
         asked = ["workspace", "name", "scopes", "rate_limit", "expires_at"]
         return [*asked, *self.readonly_fields] if obj else [*asked, "beginning"]
 
     @admin.display(description="key")
     def masked_key(self, api_key: ApiKey) -> str:
-        """Return as much of the key as may be seen."""
+        """Return the key's beginning."""
         return api_key.masked
 
     @display(description="state", label=_STATE_COLOURS)  # type: ignore[untyped-decorator]  # unfold has no types
     def state(self, api_key: ApiKey) -> str:
-        """Return whether the key opens anything now."""
+        """Return whether the key is active, expired or revoked."""
         return api_key.state(clock.now())
 
     @admin.display(description="scopes")
     def scope_count(self, api_key: ApiKey) -> str:
-        """Return how much the key may do."""
+        """Return the number of scopes."""
         return f"{len(api_key.scopes)} of {len(SCOPES)}"
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        """Issue a new key and show its secret, or save what may be changed of an old one."""
+        """Issue a new key and show its secret, or save changes of an existing one."""
         if change:
             obj.save(update_fields=["name", "scopes", "rate_limit", "expires_at"])
             return
@@ -510,7 +508,7 @@ class ApiKeyAdmin(GrantAdmin):
 
 
 class ApplicationForm(GrantForm):
-    """An OAuth client of the two kinds that are served."""
+    """An OAuth client, for the authorization code or client credentials grant."""
 
     scopes = ScopesField()
     authorization_grant_type = forms.ChoiceField(
@@ -535,7 +533,7 @@ class ApplicationForm(GrantForm):
 
 @admin.register(Application)
 class ApplicationAdmin(GrantAdmin):
-    """OAuth clients: created here, the secret shown once."""
+    """OAuth clients; the secret of a new one is shown once."""
 
     resource = "keys"
     form = ApplicationForm
@@ -548,11 +546,11 @@ class ApplicationAdmin(GrantAdmin):
     view_on_site = False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        """Show the machine's facts of a client that exists."""
+        """Add the generated fields of an existing client."""
         return [*ApplicationForm.Meta.fields, *(self.readonly_fields if obj else [])]
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
-        """Give a new client a secret, and show it."""
+        """Save; generate and show the secret of a new client."""
         is_public = obj.client_type == Application.CLIENT_PUBLIC
         if not change:
             secret = obj.client_secret = "" if is_public else generate_client_secret()
@@ -563,7 +561,7 @@ class ApplicationAdmin(GrantAdmin):
 
 @admin.register(AccessToken)
 class AccessTokenAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
-    """Access tokens that applications hold; deleting one revokes it."""
+    """OAuth access tokens; deleting one revokes it."""
 
     resource = "keys"
     workspace_path = "application__workspace"
@@ -583,7 +581,7 @@ class AccessTokenAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
 
 @admin.register(TokenFamily)
 class TokenFamilyAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
-    """Sign-ins by JWT; deleting one ends its tokens."""
+    """Sign-ins by JWT; deleting one revokes its tokens."""
 
     resource = None
     list_display = ["id", "user", "expires_at"]
@@ -591,13 +589,13 @@ class TokenFamilyAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     ordering = ["-expires_at"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let superusers end one."""
+        """Let superusers revoke."""
         return self.may(request, "delete", obj)
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
-    """Whose business the entries of the audit log are."""
+    """Affected workspaces of log entries."""
 
     resource = None
     list_display = ["entry", "workspace"]
@@ -607,7 +605,7 @@ class AuditEntryAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
-    """What members of staff changed by hand, the newest first."""
+    """The audit log: changes by staff, newest first."""
 
     resource = "keys"
     list_display = ["action_time", "user", "action", "content_type", "object_repr", "change"]
@@ -620,11 +618,11 @@ class LogEntryAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     ordering = ["-action_time", "-id"]
 
     def workspaces_of(self, row: LogEntry) -> Collection[UUID]:
-        """Return whose business an entry is."""
+        """Return the workspaces that an entry affects."""
         return list(AuditEntry.objects.filter(entry=row).values_list("workspace_id", flat=True))
 
     def in_workspaces(self, rows: QuerySet[LogEntry], workspaces: Collection[UUID]) -> QuerySet[LogEntry]:
-        """Leave the entries that are the workspaces' business."""
+        """Filter entries by affected workspaces."""
         return audited_in(rows, workspaces)
 
     @admin.display(description="action")

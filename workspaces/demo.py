@@ -14,7 +14,7 @@ DEMO_USER = "demo@example.com"
 
 
 def find_or_create_demo(path: Path) -> dict[str, Any] | None:
-    """Return the demo workspace's credentials, creating it and the file at `path` where there is no workspace.
+    """Return the demo workspace's credentials, creating it, and the file, where there is no workspace.
 
     None where there are others. The superuser's password is returned when it is made, and kept nowhere.
     """

@@ -1,12 +1,12 @@
-"""Characters that nobody sees, and those of full and half width: two spellings of one text that look alike."""
+"""Invisible characters, and those of full and half width, by which equal-looking texts differ."""
 
 import unicodedata
 from typing import Final
 
 JOINERS: Final = "\u200c\u200d"
-"""Invisible, too, but some scripts need them between letters (RFC 5892, A.1 and A.2)."""
+"""Invisible, but needed between letters in some scripts (RFC 5892, A.1 and A.2)."""
 
-# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties, but for the two joiners: nobody sees them.
+# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties, without the two joiners.
 _IGNORABLE: Final = (
     (0xAD, 0xAD),
     (0x34F, 0x34F),
@@ -44,4 +44,4 @@ VISIBLE: Final[dict[int, str | None]] = {
     **_width_mapping(),
     **{code: None for first, last in _IGNORABLE for code in range(first, last + 1)},
 }
-"""For `str.translate`: full and half width as usual (RFC 8265, 3.3.1), and nothing for what is invisible."""
+"""For `str.translate`: normal width (RFC 8265, 3.3.1), and invisible characters removed."""

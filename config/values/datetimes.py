@@ -1,4 +1,4 @@
-"""Moments as texts spell them: the one reader of dates and times, for every format, rule and command."""
+"""Parse dates and times, for every wire format, rule and command."""
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -18,9 +18,9 @@ _LONGEST = 100
 
 
 def parse_timestamp(text: object) -> datetime | None:
-    """Return the moment of a date or a date-time, UTC where it names no zone; None if it spells none.
+    """Parse a date or date-time; UTC where it has no zone, None if it is invalid.
 
-    A leap second is the next minute's first, and 24:00 the next day's; fractions are cut to microseconds.
+    A leap second becomes the next minute, 24:00 the next day; fractions are cut to microseconds.
     """
     if not isinstance(text, str) or len(text) > _LONGEST:
         return None
@@ -34,7 +34,7 @@ def parse_timestamp(text: object) -> datetime | None:
 
 
 def is_timestamp(value: object) -> bool:
-    """Tell whether a value is a date or a date-time in the extended form, not merely a text of digits."""
+    """Tell whether a value is a date or date-time in the extended form, with hyphens."""
     return (
         isinstance(value, str)
         and EXTENDED.fullmatch(value) is not None
@@ -55,7 +55,7 @@ def has_time_of_day(text: str) -> bool:
 
 
 def _usual(text: str) -> datetime | None:
-    """Return a moment of UTC as Python's own reader reads it, ten times as fast; None if it does not."""
+    """Parse a UTC time by Python's own parser, ten times as fast; None if that fails."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:

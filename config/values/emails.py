@@ -1,6 +1,6 @@
 """How an e-mail address is spelled: every spelling of one mailbox has one form.
 
-Whatever stores, compares, suppresses or writes to an address takes it from here.
+Everything that stores, compares, suppresses or sends to an address uses this form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from config.values.characters import JOINERS, VISIBLE
 
 
 def canonical_email(text: str) -> str | None:
-    """Return the one form of an address, None if `text` is no addr-spec of RFC 5322 (and 6532).
+    """Return the canonical form of an address, None if it is no addr-spec of RFC 5322 and 6532.
 
     The local part in lower case and NFC, quoted only where it must be, full and half width and what is
     invisible mapped away (RFC 8265); the domain in lower case by UTS 46 and IDNA 2008, non-transitional, as
@@ -35,7 +35,7 @@ def canonical_email(text: str) -> str | None:
 
 
 def canonical_email_part(text: str, *, starts: bool = False, ends: bool = False) -> str | None:
-    """Return a part of addresses as it stands in their one form, such as `@straße.tld`; None if it is in none.
+    """Return the canonical form of a part of an address, such as `@straße.tld`; None if it is invalid.
 
     Labels of a domain are taken as whole ones. Without its "@", one that DNS spells otherwise is only known
     for a domain where the part `ends` the address.
@@ -56,7 +56,7 @@ def canonical_email_part(text: str, *, starts: bool = False, ends: bool = False)
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """Who an e-mail is from: an address with a name, or without."""
+    """An e-mail address with or without a display name."""
 
     name: str
     address: str
@@ -66,14 +66,14 @@ class Mailbox:
 
     @property
     def domain(self) -> str:
-        """The domain, as DNS has it."""
+        """Return the domain in ASCII (IDNA)."""
         return self.address.rpartition("@")[2]
 
 
 def read_mailbox(text: str) -> Mailbox:
-    """Return the one mailbox that `text` is, such as `Acme <news@acme.com>`. Raises ValueError, which says why not.
+    """Parse a mailbox such as `Acme <news@acme.com>`. Raises ValueError with the reason.
 
-    The local part keeps its case; the domain is as DNS has it.
+    The local part keeps its case; the domain is in ASCII (IDNA).
     """
     if not text.translate(_JOINERS_ARE_SEEN).isprintable():
         raise ValueError("It has characters that cannot be printed.")
@@ -91,9 +91,9 @@ def read_mailbox(text: str) -> Mailbox:
 
 
 def check_mailbox(text: str) -> Mailbox:
-    """Return the mailbox that mail shall be from. Raises ValueError, which says why it cannot be.
+    """Parse a sender's mailbox. Raises ValueError with the reason.
 
-    Its domain has to be written as DNS has it, so that what is saved is what leaves.
+    Its domain has to be in ASCII (IDNA) already, so that the stored text is what is sent.
     """
     mailbox = read_mailbox(text)
     if not text.rpartition("@")[2].isascii():
@@ -109,7 +109,7 @@ _ATEXT: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]"
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _LONGEST_DOMAIN: Final = 253
 _LONGEST: Final = 1_000
-"""Characters of what is read at all: to bring it into one form takes a time that grows with the square."""
+"""Longest text that is parsed, in characters: normalising takes quadratic time."""
 _PLAIN: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")
 _DOT_ATOM: Final = re.compile(rf"(?:{_ATEXT}|[^\x00-\x7f])+(?:\.(?:{_ATEXT}|[^\x00-\x7f])+)*")
 _HOST_LABEL: Final = re.compile(_LABEL)
@@ -136,7 +136,7 @@ def _canonical_email(text: str) -> str | None:
 
 
 def _visible(text: str) -> str:
-    """Return a text without what nobody sees; a joiner stays where its script needs one (RFC 5892, A.1, A.2)."""
+    """Return text without invisible characters; joiners stay where a script needs them (RFC 5892, A.1, A.2)."""
     mapped = text.translate(VISIBLE)
     for place in reversed([at for at, character in enumerate(mapped) if character in JOINERS]):
         if not _joins(mapped, place):
@@ -159,7 +159,7 @@ def _quoted_local(content: str) -> str:
 
 
 def _is_sound(local: str) -> bool:
-    """Return whether a local part begins with a base and has no encoded word, nor characters of control or layout."""
+    """Tell whether a local part starts with a base character and has no control characters or encoded word."""
     if _ENCODED_WORD.search(local):
         return False
     if local.isascii():
@@ -182,7 +182,7 @@ def _canonical_host(domain: str) -> str | None:
 
 
 def _host_of(domain: str) -> str | None:
-    """Return a domain, or a part of one, with each label as DNS has it; None if one cannot be."""
+    """Return a domain, or a part of one, in ASCII (IDNA); None if a label is invalid."""
     if domain.isascii():
         return domain
     try:
@@ -195,7 +195,7 @@ def _host_of(domain: str) -> str | None:
 
 
 def _canonical_literal(text: str) -> str | None:
-    """Return the address of a host in brackets (RFC 5321, 4.1.3)."""
+    """Return the canonical address literal, in brackets (RFC 5321, 4.1.3)."""
     try:
         if not text.startswith("ipv6:"):
             return f"[{IPv4Address(text)}]"

@@ -15,10 +15,9 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def canonical_url(text: str) -> str | None:
-    """Return the one form of an address of http or https, None if `text` is none that can be called.
+    """Return the canonical form of an http or https URL, None if it is invalid.
 
-    Scheme and host in lower case, the host as DNS has it, without the scheme's own port and what is behind a
-    "#".
+    Scheme and host in lower case, the host in ASCII (IDNA), without default port and fragment.
     """
     spelled = text.strip()
     if len(spelled) > MAX_URL or not spelled.isprintable() or " " in spelled or "\\" in spelled:
@@ -39,6 +38,6 @@ def canonical_url(text: str) -> str | None:
 
 
 def canonical_chat(text: str) -> str | None:
-    """Return the one form of a Telegram chat: its number, or a channel's name behind an "@"; None if it is none."""
+    """Return the canonical Telegram chat id: a number, or `@channel` in lower case; None if invalid."""
     spelled = text.strip().lower()
     return spelled if _CHAT.fullmatch(spelled) or _CHAT_NAME.fullmatch(spelled) else None

@@ -1,19 +1,18 @@
-"""How names are spelled: tags, events, properties, keys of messages."""
+"""Normalise names of tags, events, properties and message keys."""
 
 import unicodedata
 from typing import Final
 
 _MOST_MARKS: Final = 30
-"""On one base, as in Unicode's stream-safe text (UAX #15, 13): no script needs as many."""
+"""Marks on a base character, as in Unicode's stream-safe format (UAX #15, 13)."""
 # They begin with a mark, though they are of no combining class themselves.
 _LIKE_MARKS: Final = "\u0f73\u0f75\u0f81"
 
 
 def composed(text: str) -> str:
-    """Return a name in Unicode's composed form (NFC): however its accents were typed, it is one name.
+    """Return a name in Unicode's composed form (NFC).
 
-    Marks are sorted, in a time that grows with the square of their number: a text with very many stays as it
-    is.
+    Sorting marks takes quadratic time: a text with very many is returned unchanged.
     """
     return text if text.isascii() or _is_stacked(text) else unicodedata.normalize("NFC", text)
 

@@ -1,15 +1,14 @@
-"""Numbers as the database gives them back."""
+"""Normalise numbers to what the database returns."""
 
 _EXPONENT_FROM = 1e16
 _INT64 = range(-(2**63), 2**63)
 
 
 def as_stored(number: int | float) -> int | float:
-    """Return a number as it will be read: what is answered first, and again later, is spelled alike.
+    """Return a number as it will be read back, so that first and later responses show the same.
 
-    The database keeps numbers as decimals. It knows no zero below zero, and writes out what Python spells
-    with an exponent: such a whole number is an integer from the first. Those beyond 64 bits are read as
-    floats again.
+    The database stores decimals: it has no negative zero, and returns whole numbers that Python writes with
+    an exponent as integers. Integers beyond 64 bits are read as floats.
     """
     if isinstance(number, int):
         return number

@@ -1,4 +1,4 @@
-"""How a phone number is spelled: every spelling of one line has one form."""
+"""Canonical form of phone numbers."""
 
 import re
 import unicodedata
@@ -21,14 +21,14 @@ _REMARK: Final = re.compile(r"\s*\([^()\d]*\)\s*$")
 # Fewer digits are the beginning of one that goes on in letters.
 _FULL_NUMBER: Final = 7
 _LONGEST: Final = 1_000
-"""Characters of what is read at all: to bring it into one form takes a time that grows with the square."""
+"""Longest text that is parsed, in characters: normalising takes quadratic time."""
 
 
 @lru_cache(maxsize=8192)
 def canonical_phone(text: str) -> str | None:
     """Return E.164 where the number is possible, else its `+` and digits; None if there is no digit.
 
-    An extension is dropped: it is not dialled, and two of them are one line.
+    Extensions are dropped: they belong to the same line.
     """
     if len(text) > _LONGEST:
         return None
@@ -48,7 +48,7 @@ def canonical_phone(text: str) -> str | None:
 
 
 def canonical_phone_part(text: str, *, starts: bool = False) -> str | None:
-    """Return a part of numbers as it stands in their one form, such as `+49 (0)30`; None if it is in none."""
+    """Return the canonical form of a part of a number, such as `+49 (0)30`; None if it is invalid."""
     if len(text) > _LONGEST:
         return None
     spelled = _EXTENSION.sub("", _spelled(text))
@@ -62,11 +62,11 @@ def canonical_phone_part(text: str, *, starts: bool = False) -> str | None:
 
 def _spelled(text: str) -> str:
     spelled = unicodedata.normalize("NFKC", text.translate(VISIBLE)).strip(f"{JOINERS} \t\r\n")
-    return "".join(str(int(one)) if one.isdecimal() else one for one in spelled)
+    return "".join(str(int(char)) if char.isdecimal() else char for char in spelled)
 
 
 def _without_remark(text: str) -> str:
-    """Return a number without words behind it: "555-1234 (home)" has some, "1-800 FLOWERS" is dialled by its own."""
+    """Drop a remark after a number, as in "555-1234 (home)", but not letters as in "1-800 FLOWERS"."""
     digits = [place for place, character in enumerate(text) if character.isdecimal()]
     if len(digits) < _FULL_NUMBER:
         return text

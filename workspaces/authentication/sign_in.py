@@ -86,7 +86,7 @@ def count_password(request: HttpRequest, user: User) -> None:
 
 
 def log_refusal(request: HttpRequest, reason: str, user: User | None = None) -> None:
-    """Tell the log who was refused and why; never a name: it may be a person's, or a password in the wrong field."""
+    """Log a refusal with its reason, without the name: it may be a password in the wrong field."""
     who = f", user {user.pk}" if user is not None else ""
     logger.warning("Sign-in refused: %s%s, from %s", reason, who, logged_address(request))
 

@@ -1,4 +1,4 @@
-"""Write the database to a file."""
+"""Dump the database to a file."""
 
 import subprocess
 from argparse import ArgumentParser
@@ -12,7 +12,7 @@ from config.runtime.postgres.dumps import dump
 
 
 class Command(BaseCommand):
-    """`dump_database`: everything, as of one moment, while Headrace runs."""
+    """`dump_database`: a consistent snapshot, while Headrace runs."""
 
     help = "Write all of the database to a file, which restore_database and pg_restore read."
 

@@ -1,4 +1,4 @@
-"""Write the script that new embedded databases begin with."""
+"""Write schema.sql, from which new embedded databases are created."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -18,7 +18,7 @@ SCRATCH = "headrace_schema"
 
 
 class Command(BaseCommand):
-    """`dump_schema`: after a new migration; it uses the embedded server, and no database that is in use."""
+    """`dump_schema`: to run after a new migration; uses a scratch database on the embedded server."""
 
     help = "Apply all migrations to an empty database and write its schema to config/runtime/postgres/schema.sql."
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--output", type=Path, default=SCHEMA)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make the database, dump it, and drop it."""
+        """Create and migrate the scratch database, dump it, and drop it."""
         server = embedded_server_at(settings.HEADRACE_HOME)
         administration = server.ensure_running().connection_parameters("postgres")
         with psycopg.connect(**administration, autocommit=True) as admin:  # type: ignore[arg-type]  # mixed types

@@ -1,4 +1,4 @@
-"""Django's `migrate`, but for a database of another layout, which it would migrate by half."""
+"""Django's `migrate`, which refuses a database of another layout."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class Command(migrate.Command):
     """`migrate`: as Django's own."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Look at what was applied, then go on as ever."""
+        """Check the applied migrations, then migrate. Raises CommandError."""
         applied = MigrationRecorder(connections[options["database"]]).applied_migrations()
         if problem := layout_problem(applied):
             raise CommandError(problem)

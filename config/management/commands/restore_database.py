@@ -1,4 +1,4 @@
-"""Fill an empty database from a file."""
+"""Restore an empty database from a file."""
 
 import subprocess
 from argparse import ArgumentParser
@@ -12,7 +12,7 @@ from config.runtime.postgres.dumps import restore
 
 
 class Command(BaseCommand):
-    """`restore_database`: refuses a database that has anything in it."""
+    """`restore_database`: refuses a database that is not empty."""
 
     help = "Fill the database, which must be empty, from a file of dump_database. Start nothing before."
     requires_system_checks: list[str] = []  # they look at tables

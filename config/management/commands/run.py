@@ -8,7 +8,7 @@ from config.runtime import all_in_one
 
 
 class Command(BaseCommand):
-    """`run`: database, web, worker and beat under one supervisor; `manage.py` itself goes there by a shorter way."""
+    """`run`: database, web, worker and beat under one supervisor; manage.py bypasses this class."""
 
     help = "Prepare the database, with a demo workspace on the first start, and run web, worker and beat."
 

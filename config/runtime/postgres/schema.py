@@ -1,8 +1,8 @@
 """schema.sql: all migrations as one script, from which a new embedded database is created.
 
-Applying migrations takes Django minutes on a busy machine, the script a second. It lists its migrations: newer
-ones are applied after it, and if one of them was edited the script is not used. `manage.py dump_schema` writes
-it, and a test compares both ways.
+Applying migrations takes Django minutes on a busy machine, the script a second. It lists its migrations:
+newer ones are applied after it, and if one of them was edited the script is not used. `manage.py dump_schema`
+writes it, and a test compares both ways.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Tell whether the whole installation works: what a process manager or a monitor runs."""
+"""Check the whole installation, for process managers and monitors."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -12,18 +12,18 @@ from events.processing.heartbeat import heartbeat_age
 
 
 class Command(BaseCommand):
-    """`check_health`: a line of what is wrong and exit status 1, or a line that all is well."""
+    """`check_health`: prints `ok`, or what is wrong and exits with 1."""
 
     help = "Tell whether the database, the broker, workers and beat work; exit with 1 where one does not."
     requires_system_checks: list[str] = []  # they run in `check`
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take how old the heartbeat may be."""
+        """Declare the greatest age of the heartbeat."""
         parser.add_argument("--heartbeat-seconds", type=float, default=120.0, help="its greatest age (120)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """TimedProbe at everything once."""
-        wrong = [f"{part}: {said}" for part, said in readiness.state().items() if said != readiness.OK]
+        """Check everything once. Raises CommandError with what is wrong."""
+        wrong = [f"{part}: {state}" for part, state in readiness.state().items() if state != readiness.OK]
         if not wrong:
             wrong = _heartbeat(options["heartbeat_seconds"])
         if wrong:
