@@ -238,7 +238,6 @@ def _environ(path: str, body: bytes, key: str) -> dict[str, Any]:
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
     }
 
 

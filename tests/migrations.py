@@ -11,9 +11,9 @@ RELEASED: dict[str, str] = {}
 """App → its last migration in the first release; only what comes after these is judged. Nothing is released yet."""
 LARGE = {
     "contacts": {"contact", "identifier", "consent", "contacttag", "contactscore"},
-    "events": {"event", "aggregate", "due", "messagekey", "idempotencykey"},
+    "events": {"event", "aggregate", "timer", "messagekey", "idempotencykey"},
     "scoring": {"scoreentry"},
-    "segments": {"membership", "stay"},
+    "segments": {"membership", "membershipperiod"},
     "campaigns": {"enrollment", "decision", "message"},
 }
 """Models whose tables must not be locked for long."""
