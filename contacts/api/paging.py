@@ -13,13 +13,16 @@ from django.db import models
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, QuerySet
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
 from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from config.db.plans import force_custom_plan
 from config.ids import parse_uuid
 from contacts.api.filters import tagged
+from contacts.api.serializers import ContactPageSerializer
 from contacts.models import Contact, ContactScore, Identifier
-from contacts.queries import planned_rows
+from contacts.queries import planned_rows, with_details
 from contacts.search_text import folded
 from workspaces.api.strict import choice_parameter, integer_parameter, text_parameter
 
@@ -27,6 +30,44 @@ MAX_LIMIT = 200
 EXACT_TOTAL = 10_000
 _MAX_PAGE = 1_000_000
 _ESTIMATE_SECONDS = 60
+
+
+class ContactPagination(BasePagination):
+    """Pages of contacts, by number or by key, with the total."""
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        """Return the page's contacts with what answers show of them. Raises ValidationError."""
+        wanted = page_request(request, view.workspace.id)
+        page, following = select_page(with_details(queryset), wanted)
+        total = total_of(queryset)
+        self._pagination = {
+            "page": None if wanted.after else wanted.page,
+            "limit": wanted.limit,
+            "total": total,
+            "totalPages": -(-total // wanted.limit),
+            "next": following,
+        }
+        return page
+
+    def get_paginated_response(self, data: Any) -> Response:
+        """Return the answer; `data` are the contacts."""
+        return Response(ContactPageSerializer({"data": data, "pagination": self._pagination}).data)
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """Return what the OpenAPI document says of the parameters."""
+        order = {"type": "string", "enum": ["asc", "desc"]}
+        return [
+            _parameter("page", {"type": "integer"}, "from 1 on"),
+            _parameter("limit", {"type": "integer"}, f"1 to {MAX_LIMIT}, 50 by default"),
+            _parameter("sortBy", {"type": "string", "enum": sorted(SORTS)}),
+            _parameter("sortOrder", order),
+            _parameter("after", {"type": "string"}, "page by key: `pagination.next` of the page before"),
+        ]
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str = "") -> dict[str, Any]:
+    described = {"description": description} if description else {}
+    return {"name": name, "in": "query", "schema": schema, **described}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The shapes of contacts in the native format."""
 
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +9,13 @@ from rest_framework import serializers
 
 from contacts.models import Consent, Identifier
 from contacts.references import ContactChanges
-from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
+from workspaces.api.fields import (
+    BlankAsNullField,
+    MillisecondsField,
+    NameCharField,
+    StrictCharField,
+    UpperChoiceField,
+)
 from workspaces.api.strict import NumberField, ObjectField
 
 _CHANNELS = [(channel.value.upper(), channel.label) for channel in Consent.Channel]
@@ -19,7 +26,16 @@ _IDENTIFIER_FIELDS = {
     "phone": Identifier.PHONE,
     "externalId": Identifier.EXTERNAL_ID,
 }
+_KIND_NAMES = {kind: name for name, kind in _IDENTIFIER_FIELDS.items()}
 _MAX_TAGS = 200
+
+
+class TagListSerializer(serializers.ListSerializer[Any]):
+    """Tags by name."""
+
+    def to_representation(self, data: Any) -> list[Any]:
+        """Return the tags by name."""
+        return sorted(super().to_representation(data), key=itemgetter("name"))
 
 
 class TagSerializer(serializers.Serializer[Any]):
@@ -28,23 +44,46 @@ class TagSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     name = serializers.CharField()
 
+    class Meta:
+        list_serializer_class = TagListSerializer
+
+
+class IdentifierKindField(serializers.CharField):
+    """A kind of identifiers, as the API spells it."""
+
+    def to_representation(self, value: Any) -> Any:
+        """Return e.g. `externalId`."""
+        return _KIND_NAMES.get(value, value)
+
+
+class PrimaryIdentifierField(serializers.CharField):
+    """A contact's primary identifier of a kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(source="*", allow_null=True)
+        self.kind = kind
+
+    def to_representation(self, value: Any) -> Any:
+        """Return the identifier of a contact, None if it has none."""
+        return value.identifier(self.kind)
+
 
 class IdentitySerializer(serializers.Serializer[Any]):
     """What a contact is known by."""
 
-    type = serializers.CharField(
-        help_text="email, phone, externalId, anonymous_id or the identity field's name"
+    type = IdentifierKindField(
+        source="kind", help_text="email, phone, externalId, anonymous_id or the identity field's name"
     )
     value = serializers.CharField()
-    primary = serializers.BooleanField()
+    primary = serializers.BooleanField(source="is_primary")
 
 
 class ConsentSerializer(serializers.Serializer[Any]):
     """Whether a contact may be written to on a channel."""
 
-    channel = serializers.ChoiceField(choices=_CHANNELS)
-    status = serializers.ChoiceField(choices=_STATUSES)
-    changedAt = MillisecondsField(read_only=True)
+    channel = UpperChoiceField(choices=_CHANNELS)
+    status = UpperChoiceField(choices=_STATUSES)
+    changedAt = MillisecondsField(source="changed_at", read_only=True)
 
 
 class ContactBriefSerializer(serializers.Serializer[Any]):
@@ -90,23 +129,27 @@ class KnownContactsField(serializers.ListField):
         return super().to_representation([contact_id for contact_id in data if contact_id in known])
 
 
-class ContactRowSerializer(ContactBriefSerializer):
-    """A contact as the list shows it."""
+class ContactRowSerializer(serializers.Serializer[Any]):
+    """A contact as the list shows it; it comes `with_details`."""
 
-    phone = serializers.CharField(allow_null=True)
-    externalId = serializers.CharField(allow_null=True)
-    score = NumberField(max_digits=30)
+    id = serializers.UUIDField()
+    email = PrimaryIdentifierField(Identifier.EMAIL)
+    phone = PrimaryIdentifierField(Identifier.PHONE)
+    externalId = PrimaryIdentifierField(Identifier.EXTERNAL_ID)
+    firstName = BlankAsNullField(source="first_name")
+    lastName = BlankAsNullField(source="last_name")
+    score = NumberField(max_digits=30, source="score_points")
     attributes = ObjectField()
-    tags = TagSerializer(many=True)
-    createdAt = MillisecondsField()
-    updatedAt = MillisecondsField()
+    tags = TagSerializer(many=True, source="known_tags")
+    createdAt = MillisecondsField(source="created_at")
+    updatedAt = MillisecondsField(source="updated_at")
 
 
 class ContactSerializer(ContactRowSerializer):
-    """A contact as a write answers with it."""
+    """A contact as a write answers with it; it comes `with_details`."""
 
-    identities = IdentitySerializer(many=True)
-    consents = ConsentSerializer(many=True)
+    identities = IdentitySerializer(many=True, source="known_identifiers")
+    consents = ConsentSerializer(many=True, source="known_consents")
 
 
 class ContactDetailSerializer(ContactSerializer):
@@ -162,6 +205,24 @@ class MergeSerializer(serializers.Serializer[Any]):
     progress = serializers.FloatField(help_text="which part of that has been moved, from 0 to 1")
 
 
+class ErasureSerializer(serializers.Serializer[Any]):
+    """The receipt of an erasure."""
+
+    id = serializers.UUIDField()
+    contactIds = serializers.ListField(child=serializers.UUIDField(), source="contact_ids")
+    removed = serializers.DictField(
+        child=serializers.IntegerField(), help_text="how many rows of what were removed"
+    )
+    status = serializers.ChoiceField(
+        choices=["running", "done"], help_text="running: the person is gone, and rows are still being removed"
+    )
+    erasedAt = MillisecondsField(source="erased_at")
+    finishedAt = MillisecondsField(source="finished_at", allow_null=True)
+    settledAt = MillisecondsField(
+        source="settled_at", allow_null=True, help_text="when nothing could come in any more"
+    )
+
+
 class PaginationSerializer(serializers.Serializer[Any]):
     """Where in the list a page stands."""
 
@@ -207,9 +268,7 @@ def changes_from(attrs: dict[str, Any]) -> ContactChanges:
             (kind, attrs[name]) for name, kind in _IDENTIFIER_FIELDS.items() if attrs.get(name) is not None
         ),
         tags=tuple(attrs.get("tags") or ()),
-        consents={
-            consent["channel"].lower(): consent["status"].lower() for consent in attrs.get("consents") or ()
-        },
+        consents={consent["channel"]: consent["status"] for consent in attrs.get("consents") or ()},
     )
 
 

@@ -1,24 +1,30 @@
 """Contacts in the native format."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
+from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config.http.spooled_responses import spooled
 from config.ids import parse_uuid
 from contacts.api.filters import ContactFilterSet
-from contacts.api.paging import MAX_LIMIT, SORTS, page_request, select_page, total_of
-from contacts.api.presentation import detail, row
+from contacts.api.paging import ContactPagination
 from contacts.api.serializers import (
     ContactBodySerializer,
     ContactDetailSerializer,
     ContactPageSerializer,
     ContactSerializer,
+    ErasureSerializer,
+    MergeBodySerializer,
+    MergeSerializer,
     changes_from,
     emptied_identifiers,
 )
@@ -30,9 +36,11 @@ from contacts.crud import (
     untag_contact,
     update_contact,
 )
+from contacts.erasure.erasures import erase_person, find_erasure, write_export
 from contacts.errors import ContactNotFound
-from contacts.models import Contact, ContactQuerySet
-from contacts.queries import with_details
+from contacts.merging.merges import find_merge, find_merged_contact, merge_contacts, merges_of, undo_merge
+from contacts.models import Contact, ContactQuerySet, Erasure, Merge
+from workspaces.api.base import actor_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
 from workspaces.models import Workspace
@@ -48,13 +56,9 @@ _FILTERS = {
 }
 Section = Callable[[Workspace, Contact], Any]
 
-_PAGE_PARAMETERS = [
-    OpenApiParameter("page", int, description="from 1 on"),
-    OpenApiParameter("limit", int, description=f"1 to {MAX_LIMIT}, 50 by default"),
-    OpenApiParameter("sortBy", str, enum=list(SORTS)),
-    OpenApiParameter("sortOrder", str, enum=["asc", "desc"]),
-    OpenApiParameter("after", str, description="page by key: `pagination.next` of the page before"),
-]
+ANSWER_SECONDS: Final = 5.0
+"""How long the answer to an erasure waits for the rows to be removed."""
+_EVERYTHING = "contacts:read events:read scoring:read segments:read campaigns:read messages:read"
 
 
 class ContactViewSet(NativeViewSet):
@@ -63,15 +67,10 @@ class ContactViewSet(NativeViewSet):
     queryset = Contact.objects.none()
     serializer_class = ContactSerializer
     filterset_class = ContactFilterSet
-    pagination_class = None
+    pagination_class = ContactPagination
     lookup_url_kwarg = "contact_id"
-    parameters = _PAGE_PARAMETERS
-    scopes = {
-        "GET": "contacts:read",
-        "POST": "contacts:write",
-        "PATCH": "contacts:write",
-        "DELETE": "contacts:write",
-    }
+    scope = "contacts"
+    action_scopes = {"export": _EVERYTHING}
     needs = (*_FILTERS.values(), *_SECTIONS.values())
 
     def get_queryset(self) -> ContactQuerySet:
@@ -81,25 +80,13 @@ class ContactViewSet(NativeViewSet):
     @extend_schema(
         operation_id="listContacts",
         tags=["contacts"],
-        parameters=_PAGE_PARAMETERS,
         responses={200: ContactPageSerializer, **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List contacts, newest first unless sorted otherwise."""
         for name in _FILTERS.keys() & request.query_params.keys():
             self.need(_FILTERS[name])
-        wanted = page_request(request, self.workspace.id)
-        contacts = self.filter_queryset(self.get_queryset())
-        page, following = select_page(with_details(contacts), wanted)
-        total = total_of(contacts)
-        pagination = {
-            "page": None if wanted.after else wanted.page,
-            "limit": wanted.limit,
-            "total": total,
-            "totalPages": -(-total // wanted.limit),
-            "next": following,
-        }
-        return Response({"data": [row(contact) for contact in page], "pagination": pagination})
+        return self.get_paginated_response(self.paginate_queryset(self.filter_queryset(self.get_queryset())))
 
     @extend_schema(
         operation_id="createContact",
@@ -111,7 +98,7 @@ class ContactViewSet(NativeViewSet):
         """Create a contact; tags that do not exist yet are created with it."""
         changes = changes_from(read_body(ContactBodySerializer, request))
         contact = create_contact(self.workspace, changes)
-        return Response(detail(contact), status=201)
+        return Response(ContactSerializer(contact).data, status=201)
 
     @extend_schema(
         operation_id="getContact",
@@ -120,13 +107,13 @@ class ContactViewSet(NativeViewSet):
     )
     def retrieve(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Return a contact with its identities, consents, tags and last 50 events."""
-        contact = self._contact(contact_id)
+        contact = self.get_object()
         more = {
             name: _section(path)(self.workspace, contact)
             for name, (path, scope) in settings.CONTACT_ANSWER_SECTIONS.items()
             if self.may(scope)
         }
-        return Response({**detail(contact), **more})
+        return Response({**ContactSerializer(contact).data, **more})
 
     @extend_schema(
         operation_id="updateContact",
@@ -137,19 +124,115 @@ class ContactViewSet(NativeViewSet):
     def partial_update(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Change what the body names; attributes are set key by key, a list of tags replaces the tags."""
         attrs = read_body(ContactBodySerializer, request)
-        return Response(detail(_change(self.workspace, self._contact(contact_id), attrs)))
+        contact = _change(self.workspace, self.get_object(), attrs)
+        return Response(ContactSerializer(contact).data)
 
     @extend_schema(operation_id="deleteContact", tags=["contacts"], responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Delete a contact."""
-        delete_contact(self.workspace, self._contact(contact_id))
+        delete_contact(self.workspace, self.get_object())
         return Response(status=204)
 
-    def _contact(self, text: str) -> Contact:
-        """Return the contact that an id means, through what it was merged into. Raises ContactNotFound."""
+    @extend_schema(
+        operation_id="mergeContact",
+        tags=["contacts"],
+        request=MergeBodySerializer,
+        responses={201: MergeSerializer, **WRITE_REFUSALS},
+    )
+    @action(detail=True, methods=["post"])
+    def merge(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """Merge another contact into this one: it reads as this one until the merge is undone."""
+        other = read_body(MergeBodySerializer, request)["contactId"]
+        kept = self.get_object()
+        if parse_uuid(other) is None:
+            raise ContactNotFound
+        # The very contact of this id: to merge one twice is refused.
+        merged = find_merged_contact(self.workspace, other)
+        merge = merge_contacts(self.workspace, kept, merged, by=actor_of(request))
+        return Response(MergeSerializer(merge).data, status=201)
+
+    @extend_schema(
+        operation_id="listMerges",
+        tags=["contacts"],
+        responses={200: MergeSerializer(many=True), **READ_REFUSALS},
+    )
+    @action(detail=True, pagination_class=None, filterset_class=None)
+    def merges(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """List the merges of a contact, those that were undone too, the latest first."""
+        return Response(MergeSerializer(merges_of(self.workspace, self.get_object()), many=True).data)
+
+    @extend_schema(
+        operation_id="exportContact",
+        tags=["contacts"],
+        responses={200: OpenApiResponse({"type": "object"}, "table by table"), **READ_REFUSALS},
+    )
+    @action(detail=True)
+    def export(self, request: Request, workspace_id: str, contact_id: str) -> HttpResponseBase:
+        """Return all that is stored about a person, whoever was merged into it too."""
+        return spooled(partial(write_export, self.workspace, self.get_object()))
+
+    # Nor could it be answered once: rows go in transactions of their own, for which no other contact waits.
+    @extend_schema(
+        operation_id="eraseContact",
+        tags=["contacts"],
+        request=None,
+        responses={200: ErasureSerializer, **READ_REFUSALS},
+    )
+    @action(detail=True, methods=["post"], repeats_harmlessly="who is erased is unknown to a repeat")
+    def erase(self, request: Request, workspace_id: str, contact_id: str) -> Response:
+        """Remove everything about a person for good; its identifiers are not stored again.
+
+        Whoever has very many rows is gone with the answer, and the rows some moments later.
+        """
+        contact, by = self.get_object(), actor_of(request)
+        erasure = erase_person(self.workspace, contact, by=by, at_most_seconds=ANSWER_SECONDS)
+        return Response(ErasureSerializer(erasure).data)
+
+    def get_object(self) -> Contact:
+        """Return the contact that the address names, through what it was merged into. Raises ContactNotFound."""
+        text = self.kwargs["contact_id"]
         if parse_uuid(text) is None:
             raise ContactNotFound
         return find_contact(self.workspace, text)
+
+
+class MergeViewSet(NativeViewSet):
+    """A merge of two contacts."""
+
+    queryset = Merge.objects.none()
+    serializer_class = MergeSerializer
+    lookup_url_kwarg = "merge_id"
+    scope = "contacts"
+
+    @extend_schema(
+        operation_id="undoMerge",
+        tags=["contacts"],
+        request=None,
+        responses={200: MergeSerializer, **WRITE_REFUSALS},
+    )
+    @action(detail=True, methods=["post"])
+    def undo(self, request: Request, workspace_id: str, merge_id: str) -> Response:
+        """Part the two contacts again; merges are undone in any order."""
+        merge = undo_merge(self.workspace, find_merge(self.workspace, parse_uuid(merge_id)))
+        return Response(MergeSerializer(merge).data)
+
+
+class ErasureViewSet(NativeViewSet):
+    """The receipts of erasures."""
+
+    queryset = Erasure.objects.none()
+    serializer_class = ErasureSerializer
+    lookup_url_kwarg = "erasure_id"
+    scope = "contacts"
+
+    @extend_schema(
+        operation_id="getErasure",
+        tags=["contacts"],
+        responses={200: ErasureSerializer, **READ_REFUSALS},
+    )
+    def retrieve(self, request: Request, workspace_id: str, erasure_id: str) -> Response:
+        """Return a receipt: what was removed where."""
+        return Response(ErasureSerializer(find_erasure(self.workspace, parse_uuid(erasure_id))).data)
 
 
 @transaction.atomic

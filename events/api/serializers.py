@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from config.http.rendering import iso_millis
-from contacts.api.presentation import briefs, ids_only
+from contacts.api.briefs import briefs, ids_only
 from contacts.api.serializers import ContactBriefSerializer
 from contacts.models import Contact
 from events.api.shapes import CONTEXT_FIELDS

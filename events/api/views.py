@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from config import clock
 from config.errors import DomainError
 from config.ids import parse_uuid
-from contacts.api.presentation import briefs, ids_only
+from contacts.api.briefs import briefs, ids_only
 from events.api.ingest import IngestViewSet, json_answer
 from events.api.serializers import (
     BatchResultSerializer,

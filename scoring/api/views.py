@@ -10,7 +10,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from contacts.api.presentation import briefs
+from contacts.api.briefs import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from events.api.parameters import moment_parameter

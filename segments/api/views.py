@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from config.http.json import CSVParser, StrictJSONParser
 from config.ids import parse_uuid
-from contacts.api.presentation import briefs
+from contacts.api.briefs import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Identifier
 from events.api.parameters import moment_parameter

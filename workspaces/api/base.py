@@ -24,7 +24,7 @@ from config.ids import NO_ID, parse_uuid
 from workspaces.access import Credential, require_access, require_scopes
 from workspaces.api.errors import ErrorTable, NotAnObject, exception_handler
 from workspaces.authentication.schemes import BearerAuthentication, SessionAuthentication
-from workspaces.models import Workspace
+from workspaces.models import User, Workspace
 from workspaces.scopes import Need, missing_scopes
 from workspaces.throttles import ThrottleState, hit, throttled
 
@@ -279,6 +279,13 @@ class WorkspaceViewSet(ViewSetMixin, WorkspaceAccess, GenericAPIView[Any]):
         if row is None:
             raise self.not_found
         return row
+
+
+def actor_of(request: Request) -> str:
+    """Return who asks: a member by name, else the credential."""
+    if isinstance(request.user, User):
+        return str(request.user)
+    return request.auth.key if isinstance(request.auth, Credential) else ""
 
 
 @cache

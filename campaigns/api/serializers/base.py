@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.api.choices import REASONS
-from contacts.api.presentation import briefs
+from contacts.api.briefs import briefs
 from contacts.api.serializers import ContactBriefSerializer
 from workspaces.api.batches import BatchSerializer
 

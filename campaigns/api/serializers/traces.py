@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from campaigns.api.serializers.enrollments import DecisionSerializer, EnrollmentSerializer, NamedSerializer
 from campaigns.api.serializers.messages import MessageRowSerializer
-from contacts.api.presentation import briefs
+from contacts.api.briefs import briefs
 from contacts.api.serializers import ContactBriefSerializer
 from workspaces.api.fields import MillisecondsField, UpperChoiceField
 from workspaces.api.strict import ObjectField, json_number

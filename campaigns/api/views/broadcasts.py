@@ -24,7 +24,7 @@ from campaigns.journeys.lifecycle import broadcast_campaign
 from campaigns.models import Broadcast
 from config import clock
 from config.ids import parse_uuid
-from contacts.api.merges import asker
+from workspaces.api.base import actor_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import read_body, refuse_body
@@ -73,7 +73,7 @@ class BroadcastViewSet(NativeViewSet):
         self.need(_STARTS, required_scopes(served(campaign)))
         with domain_errors_as_fields():
             broadcast = broadcast_campaign(
-                self.workspace, campaign, **_addressees(body), actor=asker(request)
+                self.workspace, campaign, **_addressees(body), actor=actor_of(request)
             )
         return Response(BroadcastSerializer(broadcast).data, status=202)
 
@@ -90,7 +90,7 @@ class BroadcastViewSet(NativeViewSet):
         broadcast = self.get_object()
         at = read_body(BroadcastChangesSerializer, request)["at"] or clock.now()
         try:
-            broadcast = reschedule_broadcast(self.workspace.id, broadcast.id, at, actor=asker(request))
+            broadcast = reschedule_broadcast(self.workspace.id, broadcast.id, at, actor=actor_of(request))
         except StartInPast as error:
             raise ValidationError({"at": [f"{error.message}."]}) from error
         return Response(BroadcastSerializer(broadcast).data)
@@ -105,7 +105,7 @@ class BroadcastViewSet(NativeViewSet):
         """Cancel a broadcast: it enrolls nobody any more, open enrollments go on. 409 if it is finished."""
         broadcast = self.get_object()
         refuse_body(request)
-        broadcast = cancel_broadcast(self.workspace.id, broadcast.id, actor=asker(request))
+        broadcast = cancel_broadcast(self.workspace.id, broadcast.id, actor=actor_of(request))
         return Response(BroadcastSerializer(broadcast).data)
 
 

@@ -38,9 +38,9 @@ from campaigns.journeys.lifecycle import (
 )
 from campaigns.models import Campaign, CampaignVersion, Enrollment
 from campaigns.reporting.report import campaign_report
-from contacts.api.merges import asker
 from contacts.crud import get_contact
 from events.api.parameters import moment_parameter
+from workspaces.api.base import actor_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import read_body, refuse_body
@@ -149,7 +149,7 @@ class CampaignViewSet(NativeViewSet):
     def activate(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Activate the draft as a new version; open enrollments keep the version that they began with."""
         self.need(_ACTIVATES, required_scopes(self.get_object().draft))
-        return self._change_status(partial(activate_campaign, actor=asker(request)))
+        return self._change_status(partial(activate_campaign, actor=actor_of(request)))
 
     @_status_action("pauseCampaign")
     def pause(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
@@ -194,7 +194,7 @@ class CampaignViewSet(NativeViewSet):
                     contact,
                     event=event,
                     skips_waits=body["skipWaits"],
-                    actor=asker(request),
+                    actor=actor_of(request),
                 )
         else:
             entered = execute_campaign(self.workspace, campaign, contact, event=event, key=body.get("key"))
