@@ -167,6 +167,15 @@ class LeadpushContactBodySerializer(serializers.Serializer[Any]):
     )
     attributes = ContactAttributesField(required=False)
 
+    @property
+    def errors(self) -> Any:
+        """Return problems by whole path: an attribute may have the name that DRF gives to errors of no field."""
+        problems = dict(super().errors)
+        if isinstance(of_attributes := problems.get("attributes"), dict):
+            del problems["attributes"]
+            problems |= {f"attributes.{name}": predicates for name, predicates in of_attributes.items()}
+        return problems
+
 
 class LeadpushContactSerializer(serializers.Serializer[Contact]):
     """A contact."""
@@ -205,11 +214,15 @@ class FieldFormatSerializer(serializers.Serializer[Any]):
     pattern = serializers.CharField(required=False, allow_null=True)
     iso_format = serializers.CharField(required=False, allow_null=True)
 
-    def to_internal_value(self, data: Any) -> dict[str, Any] | None:
+    def run_validation(self, data: Any = empty) -> Any:
+        """Take a format without any value for none."""
+        return super().run_validation(data) or None
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Return the keys with a value, for the core to check; the SDK's models send the rest as null."""
         if not isinstance(data, dict):
             raise ValidationError(self.error_messages["invalid"])
-        return {key: value for key, value in data.items() if value is not None} or None
+        return {key: value for key, value in data.items() if value is not None}
 
     def to_representation(self, instance: Any) -> Any:
         """Return the format as it is stored."""

@@ -212,3 +212,8 @@ def test_fields_that_the_api_does_not_know_are_ignored(either):
     assert either.post("contacts", body).status_code == 201
     assert either.post("contacts/upsert", body).status_code in (200, 201)
     assert either.post("contacts/a@example.com", body).status_code == 200
+
+
+def test_an_attribute_may_have_any_name(either):
+    answer = either.post("contacts", {"attributes": {"email": "a@example.com", "non_field_errors": []}})
+    assert (answer.status_code, [*answer.json()["errors"]]) == (422, ["attributes.non_field_errors"])

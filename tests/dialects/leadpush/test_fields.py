@@ -120,3 +120,9 @@ def test_unknown_and_foreign_fields_are_404(either, method):
 def test_fields_that_the_api_does_not_know_are_ignored(newer):
     answer = newer.post("fields", {"name": "plan", "type": "text", "label": "Plan"})
     assert (answer.status_code, answer.json()["data"]["name"]) == (201, "plan")
+
+
+@pytest.mark.parametrize("format", [{}, {"text": None}, None])
+def test_a_format_without_values_is_none(newer, format):
+    answer = newer.post("fields", {"name": "born", "type": "date", "format": format})
+    assert (answer.status_code, answer.json()["data"]["format"]) == (201, None)
