@@ -252,9 +252,9 @@ class AutoSendSendBodySerializer(serializers.Serializer[Any]):
     """An event of a contact; `parse_send` reads it."""
 
     eventName = serializers.CharField()
-    email = serializers.CharField(required=False, allow_null=True)
+    email = serializers.CharField(required=False, allow_null=True, allow_blank=True)
     contactId = serializers.CharField(
-        required=False, allow_null=True, help_text="Takes precedence over email"
+        required=False, allow_null=True, allow_blank=True, help_text="Takes precedence over email"
     )
     eventProperties = ValuesField(required=False, allow_null=True)
 

@@ -1,15 +1,17 @@
 """This vendor's routes, below its prefix and at the root."""
 
-from django.urls import path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from dialects.suresend.views import EventsView, UnknownRouteView
+from dialects.suresend.viewsets import EventViewSet, UnknownSureSendRouteView
+from workspaces.api.routers import VendorRouter
 
-urlpatterns = [
-    path("events", EventsView.as_view(), name="suresend-events"),
-    re_path(r"^", UnknownRouteView.as_view()),
-]
+_router = VendorRouter()
+_router.register("", EventViewSet, "suresend-event")
+_unknown = UnknownSureSendRouteView.as_view()
+
+urlpatterns: list[URLPattern | URLResolver] = [*_router.urls, re_path("^", _unknown)]
 # Its base path collides with nobody's, so the whole API stands at the root too.
-root_urlpatterns = [
-    path("api/partner/events", EventsView.as_view(), name="suresend-root-events"),
-    re_path(r"^api/partner(?:/|$)", UnknownRouteView.as_view()),
+root_urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/partner/", include(_router.urls)),
+    re_path("^api/partner(?:/|$)", _unknown),
 ]

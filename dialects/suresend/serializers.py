@@ -1,8 +1,11 @@
-"""Bodies of this format: read into the core's terms, and rendered from them."""
+"""Bodies and answers of this format; sends are many, so that they are read and answered without a serializer."""
 
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 
 from config.http.rendering import iso_millis
 from config.values.datetimes import parse_timestamp
@@ -353,3 +356,154 @@ def _identifiers(person: dict[str, Any], kind: str, types_attribute: str) -> lis
         }
         for place, row in enumerate(rows)
     ]
+
+
+# What the OpenAPI document says of them ------------------------------------------------------------------------
+
+_IF_SENT: dict[str, Any] = {"required": False, "allow_null": True}
+_TEXT_IF_SENT: dict[str, Any] = {**_IF_SENT, "allow_blank": True}
+
+
+@extend_schema_field(
+    {
+        "type": ["array", "null"],
+        "items": {
+            "oneOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {
+                        "value": {"type": "string"},
+                        "type": {"type": ["string", "null"]},
+                        "isPrimary": {"type": ["boolean", "null"]},
+                    },
+                    "required": ["value"],
+                },
+            ]
+        },
+    }
+)
+class SureSendIdentifiersField(serializers.ListField):
+    """Email addresses or phone numbers, plain or with what is known of each."""
+
+
+@extend_schema_field({"type": ["string", "number", "null"]})
+class SureSendReferenceField(serializers.CharField):
+    """An id of another system, a text or a number."""
+
+
+class SureSendPersonBodySerializer(serializers.Serializer[Any]):
+    """A person, who is found by an email address or a phone number, or created."""
+
+    firstName = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
+    lastName = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
+    name = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
+    emails = SureSendIdentifiersField(**_IF_SENT)
+    phones = SureSendIdentifiersField(**_IF_SENT)
+    companyName = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
+    stage = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
+    source = serializers.CharField(max_length=255, **_TEXT_IF_SENT)  # type: ignore[assignment]  # the field's name
+    tags = serializers.ListField(child=serializers.CharField(), **_IF_SENT)
+    addresses = serializers.ListField(help_text="Texts or objects", **_IF_SENT)
+    assignedUserId = SureSendReferenceField(**_IF_SENT)
+    averagePrice = serializers.FloatField(**_IF_SENT)
+
+
+class SureSendCompanyBodySerializer(serializers.Serializer[Any]):
+    """A company, which is found by its id or its name, or created."""
+
+    id = serializers.CharField(**_TEXT_IF_SENT)
+    name = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
+    website = serializers.CharField(max_length=2048, **_TEXT_IF_SENT)
+    industry = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
+    companySize = serializers.CharField(max_length=64, **_TEXT_IF_SENT)
+
+
+class SureSendPropertySerializer(serializers.Serializer[Any]):
+    """A house or a flat."""
+
+    id = SureSendReferenceField(**_IF_SENT)
+    address = serializers.CharField(**_TEXT_IF_SENT)
+    price = serializers.FloatField(**_IF_SENT)
+    beds = serializers.FloatField(**_IF_SENT)
+    baths = serializers.FloatField(**_IF_SENT)
+    sqft = serializers.FloatField(**_IF_SENT)
+    url = serializers.CharField(**_TEXT_IF_SENT)
+    imageUrl = serializers.CharField(**_TEXT_IF_SENT)
+
+
+class SureSendPropertySearchSerializer(serializers.Serializer[Any]):
+    """What somebody looked for."""
+
+    minPrice = serializers.FloatField(**_IF_SENT)
+    maxPrice = serializers.FloatField(**_IF_SENT)
+    beds = serializers.FloatField(**_IF_SENT)
+    location = serializers.CharField(**_TEXT_IF_SENT)
+    propertyType = serializers.CharField(**_TEXT_IF_SENT)
+
+
+class SureSendEventFieldsSerializer(serializers.Serializer[Any]):
+    """What a body and an answer have in common."""
+
+    pageUrl = serializers.CharField(**_TEXT_IF_SENT)
+    pageTitle = serializers.CharField(**_TEXT_IF_SENT)
+    pageReferrer = serializers.CharField(**_TEXT_IF_SENT)
+    pageDuration = serializers.FloatField(help_text="in seconds", **_IF_SENT)
+    property = SureSendPropertySerializer(**_IF_SENT)
+    propertySearch = SureSendPropertySearchSerializer(**_IF_SENT)
+    message = serializers.CharField(**_TEXT_IF_SENT)
+    metadata = serializers.DictField(**_IF_SENT)
+
+
+class SureSendBodySerializer(SureSendEventFieldsSerializer):
+    """An event of a person; `parse_event` reads it."""
+
+    type = serializers.CharField(max_length=255)
+    personId = serializers.CharField(**_TEXT_IF_SENT)
+    person = SureSendPersonBodySerializer(**_IF_SENT)
+    company = SureSendCompanyBodySerializer(**_IF_SENT)
+    ipAddress = serializers.CharField(**_TEXT_IF_SENT)
+    userAgent = serializers.CharField(**_TEXT_IF_SENT)
+    occurredAt = serializers.DateTimeField(**_IF_SENT)
+
+
+class SureSendEventSerializer(SureSendEventFieldsSerializer):
+    """A recorded event, as `render_event` renders it."""
+
+    id = serializers.CharField()
+    eventType = serializers.CharField()
+    personId = serializers.CharField(allow_null=True)
+    companyId = serializers.CharField(allow_null=True)
+    occurredAt = serializers.CharField()
+    createdAt = serializers.CharField()
+
+
+class SureSendPersonSerializer(serializers.Serializer[Any]):
+    """A person; all is null for who may not read it."""
+
+    id = serializers.CharField(allow_null=True)
+
+
+class SureSendCompanySerializer(serializers.Serializer[Any]):
+    """A company."""
+
+    id = serializers.CharField()
+
+
+class SureSendAnswerSerializer(serializers.Serializer[Any]):
+    """A recorded event with its person, and its company where one was named."""
+
+    event = SureSendEventSerializer()
+    person = SureSendPersonSerializer()
+    company = SureSendCompanySerializer(required=False)
+    wasPersonCreated = serializers.BooleanField()
+    wasCompanyCreated = serializers.BooleanField(required=False)
+
+
+class SureSendErrorSerializer(serializers.Serializer[Any]):
+    """A refusal; `errors` has the messages by the path of their field."""
+
+    error = serializers.CharField()
+    errors = serializers.DictField(  # type: ignore[assignment]  # the field's name
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )

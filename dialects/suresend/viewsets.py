@@ -1,32 +1,54 @@
-"""The partner API's one endpoint."""
+"""The partner API's one endpoint: events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema_view
-from rest_framework.exceptions import NotFound
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from contacts.errors import ContactNotFound
+from dialects.fallback import UnknownRouteView
 from dialects.suresend.errors import error_table
-from dialects.suresend.openapi import CREATE_EVENT
 from dialects.suresend.queries import persons
-from dialects.suresend.shapes import UNTOLD_PERSON, parse_event, render_company, render_event, render_person
+from dialects.suresend.serializers import (
+    UNTOLD_PERSON,
+    SureSendAnswerSerializer,
+    SureSendBodySerializer,
+    SureSendErrorSerializer,
+    parse_event,
+    render_company,
+    render_event,
+    render_person,
+)
 from events.api.ingest import IngestView, json_answer
+from events.models import Event
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
 from workspaces.access import Credential
-from workspaces.api.base import ErrorTableMixin, object_body
+from workspaces.api.base import WorkspaceViewSet, object_body
 from workspaces.authentication.schemes import BearerAuthentication
 
+_REFUSALS = {
+    401: "No valid credential",
+    403: "The credential lacks the scope events:write",
+    404: "No such person or company",
+    409: "The Idempotency-Key stands for another request",
+    413: "The body is too large",
+    415: "The body is not application/json",
+    422: "The body is invalid; `errors` names every field",
+    429: "Too many requests",
+}
 
-@extend_schema_view(post=CREATE_EVENT)
-class EventsView(IngestView):
-    """Records an event for a person and, if one is named, a company."""
 
+class EventViewSet(IngestView, WorkspaceViewSet):
+    """Events of persons and companies."""
+
+    queryset = Event.objects.none()
     authentication_classes = (BearerAuthentication,)
     error_table = error_table
     scopes = {"POST": "events:write"}
@@ -35,6 +57,31 @@ class EventsView(IngestView):
     def vendor_rate_of(self, request: Request) -> str:
         """Return the documented limit: a system that names itself may send twice as much."""
         return "600/minute" if request.META.get("HTTP_X_SYSTEM_ID", "").strip() else "300/minute"
+
+    @extend_schema(
+        tags=["Sure Send"],
+        summary="Create an event",
+        description="Records an event for a person, who is found by id, email or phone, or created.",
+        parameters=[
+            OpenApiParameter(
+                "X-System-Id", OpenApiTypes.STR, OpenApiParameter.HEADER, description="Any value"
+            ),
+            OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER),
+        ],
+        request=SureSendBodySerializer,
+        responses={
+            200: OpenApiResponse(SureSendAnswerSerializer, description="Person and company existed"),
+            201: OpenApiResponse(SureSendAnswerSerializer, description="A person or a company was created"),
+            **{
+                status: OpenApiResponse(SureSendErrorSerializer, description=why)
+                for status, why in _REFUSALS.items()
+            },
+        },
+    )
+    @action(detail=False, methods=["post"], url_path="events", url_name="suresend-events")
+    def create_event(self, request: Request) -> HttpResponse:
+        """Record an event for a person and, if one is named, a company."""
+        return super().post(request)
 
     def submission(self, request: Request, **kwargs: Any) -> Submission:
         """Record the event; 201 if that made a person or a company, else 200."""
@@ -45,15 +92,10 @@ class EventsView(IngestView):
         return self.submission_of(request, [incoming], SchemaPolicy.OPEN, answer, read_contacts=persons)
 
 
-class UnknownRouteView(ErrorTableMixin, APIView):
+class UnknownSureSendRouteView(UnknownRouteView):
     """Answers what this API does not have, in its own format."""
 
     error_table = error_table
-    schema = None
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse every method."""
-        raise NotFound
 
 
 def _answer_to_page(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
