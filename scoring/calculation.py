@@ -1,4 +1,4 @@
-"""The score that a rule's awards add up to, with limit, cap, floor and decay: for effects, explanation, verification.
+"""Calculate what a rule's awards add up to, with limit, cap, floor and decay.
 
 A rule's value at a moment is calculated from its awards in (time, id) order. Those past the rule's limit do not count.
 Between awards, and since the last one, every full `decay_every` takes `decay_points`, never past `lowest` where set,

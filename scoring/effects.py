@@ -45,7 +45,7 @@ def apply_scoring_rules(batch: EffectBatch) -> None:
 
 
 def _decay(batch: EffectBatch) -> None:
-    """Bring scores down to what they are now. All that were due count as changed: a score may have changed elsewhere."""
+    """Let due scores decay. All count as changed: a score may have changed elsewhere."""
     due = {decision.contact_id for decision in batch.due if decision.timer_key == SCORE_TIMER_KEY}
     if not due:
         return

@@ -1,8 +1,8 @@
 """Move ledger entries, rule scores and scores when contacts are merged or unmerged.
 
 Some at a time, between which the effects, edits of rules and re-scorings go on. First each event of the moved
-contacts is evaluated, and its entries go to whom it counts for. Then each rule is calculated, its entries in their order,
-whoever has moved them. Only in the end are the scores summed up: until then they are what they were, and what is
+contacts is evaluated, and its entries go to whom it counts for. Then each rule is calculated from its entries in
+their order, whoever has moved them. Only in the end are the scores summed up: until then they are what they were, and what is
 earned meanwhile.
 """
 

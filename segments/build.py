@@ -48,7 +48,7 @@ _DELETED_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """How far a build is; `state` is a Segment.Build, `is_publishing`: promoted, entries and exits being published."""
+    """How far a build is; `state` is a Segment.Build, `is_publishing`: it serves, its changes are being published."""
 
     state: str
     judged: int
@@ -243,7 +243,7 @@ def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
 
 
 def _wanted_measures(workspace_id: UUID) -> set[AggregateSpec]:
-    """Return what the segments' rules read, those of drafts and of parked ones too; no other rules read measures."""
+    """Return what the segments' rules read, those of drafts and parked segments too; no other rules read aggregates."""
     wanted: set[AggregateSpec] = set()
     for rules in Segment.objects.in_workspace(workspace_id).dynamic().values_list("rule", "draft_rule"):
         for raw in rules:

@@ -43,7 +43,7 @@ class CatchUp:
         self.waiting[version, contact_id].add(moment)
 
     def add_to(self, pairs: Pairs, version: UUID, contact_id: UUID, moment: datetime) -> None:
-        """Have a contact evaluated as of a moment in this round; if it is its turn for another, the later one waits."""
+        """Have a contact evaluated as of a moment in this round; of two moments, the later one waits."""
         other = pairs[version].setdefault(contact_id, moment)
         if other != moment:
             pairs[version][contact_id] = min(other, moment)
@@ -123,9 +123,10 @@ def _add_due(past: CatchUp, batch: EffectBatch, plan: Plan) -> None:
 
 
 def _add_events(past: CatchUp, batch: EffectBatch, plan: Plan, affected: Affected) -> None:
-    """Have events that waited longer than a rule's window evaluated as of their receipt: as of now they are no more.
+    """Evaluate events that waited longer than a rule's window as of their receipt: by now the window is over.
 
-    One that came late was no member at its receipt either. What went through the effects already has been published.
+    An event that came late made nobody a member at its receipt either. What went through the effects already has
+    been published.
     """
     old = [event for event in batch.events if event.occurred_at < batch.now - PROMPT and not event.is_repeat]
     if not old or not (shortest := _shortest_windows(plan, batch.now - old[0].occurred_at)):

@@ -59,7 +59,7 @@ def reevaluate_segments(batch: EffectBatch) -> None:
 
 @dataclass(slots=True)
 class _EffectRun:
-    """The evaluation of one batch by all rules. Nothing is noted of a statement that failed: its savepoint is rolled back."""
+    """Evaluates one batch by all rules. Of a statement that failed nothing is noted: its savepoint is rolled back."""
 
     batch: EffectBatch
     plan: Plan
@@ -91,7 +91,7 @@ class _EffectRun:
         self._publish()
 
     def _load_contacts(self, unknown: set[UUID]) -> None:
-        """Look up the contacts. Those that stand no more are in no segment, nor are those merged into them."""
+        """Look up the contacts, and remove memberships of deleted and merged ones."""
         # The runner has looked up those of its events.
         known = {event.contact_id for event in self.batch.events}
         found = canonical(self.batch.workspace_id, unknown - known)
@@ -110,8 +110,7 @@ class _EffectRun:
     def _decide_past(self) -> Pairs:
         """Decide each pair as of its moment, then as of the next that has passed. Returns those left for another run.
 
-        All are evaluated as of now afterwards, because events after a moment may have been evaluated before it was its
-        turn.
+        All are evaluated as of now afterwards: events after a moment may have been evaluated before its turn.
         """
         pairs = self.past.take_next({})
         for _ in range(_ROUNDS):
@@ -138,7 +137,7 @@ class _EffectRun:
         return again
 
     def _decide(self, rule_version: RuleVersion, pairs: Pairs, again: Pairs) -> None:
-        """Evaluate the pairs of one rule; who moves is evaluated by the rules that build on it as of the same moment."""
+        """Evaluate the pairs of one rule, and those it moves by the dependent rules, as of the same moment."""
         noted = len(self.waves[-1])
         moments = pairs[rule_version.version]
         evaluate = partial(self._evaluate, contact_ids=moments, moments=moments, again=again)
@@ -150,7 +149,7 @@ class _EffectRun:
                     self.past.add_to(pairs, dependent.version, transition.contact_id, transition.at)
 
     def _evaluate_affected(self, level: int, affected: Affected) -> None:
-        """Evaluate the contacts that each group of a level touches, as of now: groups of one shape by one statement."""
+        """Evaluate the affected contacts of a level, as of now: groups of one shape by one statement."""
         groups = self.plan.levels[level]
         work = {
             place: affected.of(group, self.changed_members) - self.gone for place, group in enumerate(groups)

@@ -50,7 +50,7 @@ class Evaluated:
 class EvaluationStatement:
     """Evaluates contacts by groups of rules, writes memberships and timers, and returns what changed.
 
-    The groups are of one shape, and a contact is evaluated by the group that it comes with: so what they share is asked
+    The groups are of one shape, and a contact is evaluated by the group it comes with: what they share is asked
     once for all, however many rules there are.
     """
 

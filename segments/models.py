@@ -96,7 +96,7 @@ class Segment(TenantModel):
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
     def with_entry(self) -> models.QuerySet[Any]:
-        """Add `entered_at`, what was published of the entry: another version of the rule makes rows anew, but no entry.
+        """Add `entered_at`, as it was published: another version of the rule makes new rows, but no entry.
 
         Until it is published, the row's own moment.
         """

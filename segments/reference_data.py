@@ -1,4 +1,4 @@
-"""Load contacts with their history for the reference evaluator, from the stream and the tables of contacts only."""
+"""Load contacts and their history for the reference evaluator, from the stream and contacts' tables only."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable

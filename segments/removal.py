@@ -24,7 +24,7 @@ REMOVED_CONTACT_TIMER_KEY = UUID("90e00000-0000-4000-8000-000000000000")
 
 @transaction.atomic
 def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
-    """Remove deleted contacts from every segment, now and once more by a timer. Returns the segments that they left.
+    """Remove deleted contacts from every segment, now and again by a timer. Returns the segments they left.
 
     Whoever evaluates them at this very moment does not see it, and is not waited for: the runner does it once more
     when it has their lanes.

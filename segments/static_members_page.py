@@ -92,7 +92,7 @@ class FilledMixin:
 
 
 def _change(request: HttpRequest, segment: Segment, change: str, pasted: PastedForm) -> bool:
-    """Put contacts in or take them out, and tell how many; False with the fault in the form."""
+    """Put contacts in or take them out, and say how many; False with the error in the form."""
     act, words = {"add": (add_members, "put in"), "remove": (remove_members, "taken out")}[change]
     chosen = [contact_id for text in request.POST.getlist("chosen") if (contact_id := parse_uuid(text))]
     try:

@@ -1,6 +1,6 @@
 """Verify memberships against the stream and the tables of contacts, by a reference evaluator in Python.
 
-Contacts are evaluated without a lock first. Only where an answer differs is the contact's lane held and everything read
+Contacts are evaluated without a lock first. Only where one differs is its lane held and everything read
 again: what still waits there for its effects is no difference.
 """
 
@@ -127,7 +127,7 @@ class _Work:
         self._look(_Rulebook.strays)
 
     def find_unpublished(self) -> None:
-        """Find members without an open membership period, and open membership periods of those that are no members."""
+        """Find members without an open membership period, and open periods without a member."""
         self._look(_Rulebook.unpublished)
 
     def _look(self, look: Callable[[_Rulebook, Collection[UUID] | None], list[Difference]]) -> None:
@@ -183,7 +183,7 @@ class _Rulebook:
         self._skip()
 
     def _skip(self) -> None:
-        """Leave out segments that no rule decides now, and those built on one whose promotion is still being published."""
+        """Leave out segments without a rule in force, and those built on one that is still being published."""
         announcing = set(
             Segment.objects.in_workspace(self.workspace_id)
             .exclude(publishing_since=None)

@@ -221,7 +221,7 @@ def test_what_an_event_caused_is_of_its_level(workspace, settled):
     record(workspace, of(settled, "buy"), level=EffectsLevel.SCORES_AND_SEGMENTS, source="import")
     record(workspace, of(settled, "buy"))
     levels = []
-    original = effects._take
+    original = effects._claim_work
     effects_taken = lambda *arguments: levels.append(original(*arguments)) or levels[-1]  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(effects, "_claim_work", effects_taken)
@@ -233,7 +233,7 @@ def test_what_an_event_caused_is_of_its_level(workspace, settled):
 def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeypatch):
     """An event that is recorded while contacts are judged counts already: the entry is not of before it."""
     segment = a_segment(workspace, did("buy", timeWindow="7d"))
-    original = effects._take
+    original = effects._claim_work
     late = []
 
     def take(*arguments):

@@ -60,7 +60,8 @@ class Command(BaseCommand):
         )
         for difference in found.differences[:_SHOWN]:
             self.stdout.write(
-                f"{names.get(difference.segment_id, difference.segment_id)}: contact {difference.contact_id} {difference.kind}"
+                f"{names.get(difference.segment_id, difference.segment_id)}:"
+                f" contact {difference.contact_id} {difference.kind}"
             )
         if len(found.differences) > _SHOWN:
             self.stdout.write(f"… and {len(found.differences) - _SHOWN:,} more")
