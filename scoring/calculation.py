@@ -1,6 +1,6 @@
 """Calculate what a rule's awards add up to, with limit, cap, floor and decay.
 
-A rule's value at a moment is calculated from its awards in (time, id) order. Those past the rule's limit do not count.
+A rule's value at a moment is calculated from its awards in (time, id) order, without those past its limit.
 Between awards, and since the last one, every full `decay_every` takes `decay_points`, never past `lowest` where set,
 never past zero otherwise; a value already there does not decay. After each award the value is kept within
 [`lowest`, `highest`].

@@ -2,8 +2,8 @@
 
 Some at a time, between which the effects, edits of rules and re-scorings go on. First each event of the moved
 contacts is evaluated, and its entries go to whom it counts for. Then each rule is calculated from its entries in
-their order, whoever has moved them. Only in the end are the scores summed up: until then they are what they were, and what is
-earned meanwhile.
+their order, whoever has moved them. Only in the end are the scores summed up: until then they
+are what they were, and what is earned meanwhile.
 """
 
 from __future__ import annotations

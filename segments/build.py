@@ -243,7 +243,7 @@ def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
 
 
 def _wanted_measures(workspace_id: UUID) -> set[AggregateSpec]:
-    """Return what the segments' rules read, those of drafts and parked segments too; no other rules read aggregates."""
+    """Return what segment rules read, those of drafts and parked segments too; other rules read no aggregates."""
     wanted: set[AggregateSpec] = set()
     for rules in Segment.objects.in_workspace(workspace_id).dynamic().values_list("rule", "draft_rule"):
         for raw in rules:

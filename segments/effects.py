@@ -127,7 +127,7 @@ class _EffectRun:
         return pairs
 
     def _decide_round(self, pairs: Pairs) -> Pairs:
-        """Evaluate pairs as of their moments, lower segments first. Returns whom to evaluate again, and as of when."""
+        """Evaluate pairs as of their moments, lower segments first. Returns pairs to evaluate again."""
         self.waves.append([])
         pairs = defaultdict(dict, pairs)
         again: Pairs = defaultdict(dict)
