@@ -1,4 +1,4 @@
-"""Forms on other people's pages: what they ask for, and what becomes of the answers."""
+"""Forms: their fields, submissions from public pages, and double opt-in."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from workspaces.origins import InvalidOrigin, parse_origins
 EVENT: Final = "form.submitted"
 TYPES: Final = ("text", "email", "phone", "number", "checkbox", "select")
 TRAP: Final = "_website"
-"""A field that no person sees; who fills it in is a machine."""
+"""Honeypot: a hidden field that only machines fill in."""
 MAX_FIELDS: Final = 100
 MAX_ANSWER: Final = 5_000
 _MAX_WORD: Final = 255
@@ -54,21 +54,21 @@ _FIELD_KEYS: Final = frozenset({"name", "label", "type", "required", "options", 
 
 
 @dataclass(frozen=True, slots=True)
-class FormQuestions:
-    """A field of a form."""
+class FormField:
+    """A field of a form, and where its answer goes."""
 
     name: str
     type: str = "text"
     label: str = ""
     required: bool = False
     options: tuple[str, ...] = ()
-    # email, phone, firstName, lastName or attributes.<name>; "": the answer is only told in the event.
+    # email, phone, firstName, lastName or attributes.<name>; "": the answer is in the event only.
     maps_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What a visitor is told; without a submission, nothing was kept, and the visitor is not told that."""
+    """The result of a submission; `submission` is None where nothing was kept, which visitors do not learn."""
 
     form: Form
     id: UUID
@@ -77,7 +77,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class FormValues:
-    """What of a form is to be set; None leaves it as it is."""
+    """Values of a form to set; None leaves a value as it is."""
 
     name: str | None = None
     fields: Sequence[Mapping[str, Any]] | None = None
@@ -92,7 +92,7 @@ class FormValues:
 
 
 def create_form(workspace: Workspace, values: FormValues) -> Form:
-    """Make a form. Raises InvalidForm, FormExists."""
+    """Create a form. Raises InvalidForm, FormExists."""
     return _save(Form(workspace=workspace), values)
 
 
@@ -104,7 +104,7 @@ def update_form(workspace: Workspace, form: Form, values: FormValues) -> Form:
 
 
 def delete_form(workspace: Workspace, form: Form) -> None:
-    """Delete a form and the list of what it was sent; the events stay."""
+    """Delete a form with its submissions; the events stay."""
     Form.objects.filter(workspace=workspace, pk=form.pk).delete()
 
 
@@ -117,7 +117,7 @@ def find_form(workspace: Workspace, form_id: UUID | None) -> Form:
 
 
 def public_form(text: str) -> Form:
-    """Return the form of this id that takes answers. Raises FormNotFound."""
+    """Return an active form by its published id. Raises FormNotFound."""
     form_id = parse_uuid(text)
     forms = Form.objects.select_related("workspace", "confirmation_template")
     form = forms.filter(pk=form_id, active=True).first() if form_id else None
@@ -126,28 +126,28 @@ def public_form(text: str) -> Form:
     return form
 
 
-def questions_of(form: Form) -> list[FormQuestions]:
+def fields_of(form: Form) -> list[FormField]:
     """Return the fields of a form. Raises InvalidForm."""
     return read_fields(form.fields)
 
 
-def read_fields(raw: object) -> list[FormQuestions]:
-    """Return fields as they are written. Raises InvalidForm, which names the first that cannot be."""
+def read_fields(raw: object) -> list[FormField]:
+    """Parse the fields of a form. Raises InvalidForm, which names the first invalid one."""
     if not isinstance(raw, Sequence) or isinstance(raw, str) or not 0 < len(raw) <= MAX_FIELDS:
         raise InvalidForm("fields", f"Must be a list of 1 to {MAX_FIELDS} fields")
-    asked = [_read_field(f"fields.{place}", one) for place, one in enumerate(raw)]
-    names = [one.name for one in asked]
+    fields = [_read_field(f"fields.{place}", field) for place, field in enumerate(raw)]
+    names = [field.name for field in fields]
     if len(set(names)) < len(names):
         raise InvalidForm("fields", "Two fields have the same name")
-    if not any(one.maps_to in _IDENTITIES and one.required for one in asked):
+    if not any(field.maps_to in _IDENTITIES and field.required for field in fields):
         raise InvalidForm(
             "fields", "One required field must map to email or phone: it says whose answers they are"
         )
-    return asked
+    return fields
 
 
 def submit_form(form: Form, answers: Mapping[str, Any], *, page_url: str = "", now: datetime) -> Submitted:
-    """Take answers: the contact is found or made, and the stream told. Raises InvalidSubmission.
+    """Record a submission: find or create the contact, record `form.submitted`. Raises InvalidSubmission.
 
     Nobody has checked who the visitor is. Of somebody known the answers say only what was not known; they lift no
     opt-out, and overwrite nothing, before the link of the e-mail is followed.
@@ -156,10 +156,10 @@ def submit_form(form: Form, answers: Mapping[str, Any], *, page_url: str = "", n
     submission_id = ids.uuid7(now)
     if answers.get(TRAP):
         return Submitted(form, submission_id)
-    taken = _check_answers(form, answers)
+    checked = _check_answers(form, answers)
     try:
         with transaction.atomic():
-            submission = _record(form, submission_id, taken, page_url, now)
+            submission = _record(form, submission_id, checked, page_url, now)
     except PersonErased:
         return Submitted(form, submission_id)
     except DomainError as error:
@@ -168,7 +168,7 @@ def submit_form(form: Form, answers: Mapping[str, Any], *, page_url: str = "", n
 
 
 def pending_confirmation(token: str) -> FormSubmission | None:
-    """Return the submission that a link in an e-mail confirms; None: it is no link of ours, or all of it is gone."""
+    """Return the submission that a confirmation link is for; None for a forged link or a deleted submission."""
     parts = read_token(_CONFIRM, token)
     submission_id = parse_uuid(parts[0]) if parts else None
     if submission_id is None:
@@ -178,37 +178,38 @@ def pending_confirmation(token: str) -> FormSubmission | None:
 
 @transaction.atomic
 def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
-    """Opt in to what the form is for, and set what its answers were to overwrite; return whether that is new.
+    """Confirm a submission: opt in, and apply the answers that were held; return whether that is new.
 
     Raises ContactNotFound, also where the contact has another address by now than the one that the e-mail went to:
     whoever reads that proves nothing of it.
     """
     form = submission.form
     contact = get_contact(form.workspace_id, submission.contact_id)
-    asked = Message.objects.in_workspace(form.workspace_id).filter(key=_key_of_asking(submission)).first()
-    if asked is not None and asked.address != contact.email:
+    messages = Message.objects.in_workspace(form.workspace_id)
+    email = messages.filter(key=_confirmation_key(submission)).first()
+    if email is not None and email.address != contact.email:
         raise ContactNotFound
-    unconfirmed = FormSubmission.objects.filter(
+    own = FormSubmission.objects.filter(
         workspace_id=submission.workspace_id, pk=submission.pk, confirmed_at=None
     )
-    if not unconfirmed.update(confirmed_at=now):
+    if not own.update(confirmed_at=now):
         return False
     # One e-mail asks for all that the person sent while it was open.
-    others = _unconfirmed(submission).filter(form__double_opt_in=True, held={})
-    others.filter(form__consents__contained_by=_held_by(form)).update(confirmed_at=now)
+    same_request = _unconfirmed(submission).filter(form__double_opt_in=True, held={})
+    same_request.filter(form__consents__contained_by=_held_channels(form)).update(confirmed_at=now)
     if submission.held:
-        # Of this submission alone: others may be somebody else's, and the e-mail was not about them.
-        contact = update_contact(form.workspace, contact, _overwriting(submission))
+        # Of this submission alone: other answers may be of somebody else, and the e-mail did not ask about them.
+        contact = update_contact(form.workspace, contact, _held_changes(submission))
     for channel in form.consents:
         set_consent(form.workspace, contact, channel, Consent.Status.OPTED_IN)
     PendingConsent.objects.filter(
-        workspace_id=form.workspace_id, contact_id=submission.contact_id, channel__in=_held_by(form)
+        workspace_id=form.workspace_id, contact_id=submission.contact_id, channel__in=_held_channels(form)
     ).delete()
     return True
 
 
 def _unconfirmed(submission: FormSubmission) -> QuerySet[FormSubmission]:
-    """Return what a person sent and has not confirmed."""
+    """Return unconfirmed submissions of the same contact."""
     return FormSubmission.objects.filter(
         workspace_id=submission.workspace_id,
         contact_id=submission.contact_id,
@@ -216,7 +217,7 @@ def _unconfirmed(submission: FormSubmission) -> QuerySet[FormSubmission]:
     )
 
 
-def _overwriting(submission: FormSubmission) -> ContactChanges:
+def _held_changes(submission: FormSubmission) -> ContactChanges:
     held = submission.held
     schema = load_schema(submission.workspace_id)
     attributes = held.get("attributes", {})
@@ -227,8 +228,8 @@ def _overwriting(submission: FormSubmission) -> ContactChanges:
     )
 
 
-def _held_by(form: Form) -> list[str]:
-    """Return where nothing is sent before a form is confirmed: the mailbox at least, which the link proves."""
+def _held_channels(form: Form) -> list[str]:
+    """Return the channels that are held until a form is confirmed: at least e-mail, which the link proves."""
     return form.consents or [Consent.Channel.EMAIL.value]
 
 
@@ -279,14 +280,14 @@ def _checked_name(name: object) -> str:
 def _checked_fields(raw: object) -> list[dict[str, Any]]:
     return [
         {
-            "name": one.name,
-            "label": one.label,
-            "type": one.type,
-            "required": one.required,
-            "options": list(one.options),
-            "mapsTo": one.maps_to,
+            "name": field.name,
+            "label": field.label,
+            "type": field.type,
+            "required": field.required,
+            "options": list(field.options),
+            "mapsTo": field.maps_to,
         }
-        for one in read_fields(raw)
+        for field in read_fields(raw)
     ]
 
 
@@ -318,23 +319,23 @@ def _checked_on_known(choice: object) -> str:
     return str(choice)
 
 
-def _as_it_is(value: bool) -> bool:
+def _unchanged(value: bool) -> bool:
     return value
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "name": _checked_name,
     "fields": _checked_fields,
-    "active": _as_it_is,
+    "active": _unchanged,
     "allowed_origins": _checked_origins,
     "consents": _checked_consents,
-    "double_opt_in": _as_it_is,
+    "double_opt_in": _unchanged,
     "redirect_url": _checked_redirect,
     "on_known": _checked_on_known,
 }
 
 
-def _read_field(path: str, raw: object) -> FormQuestions:
+def _read_field(path: str, raw: object) -> FormField:
     if not isinstance(raw, Mapping):
         raise InvalidForm(path, "Must be an object")
     if unknown := sorted(set(map(str, raw)) - _FIELD_KEYS):
@@ -362,7 +363,7 @@ def _read_field(path: str, raw: object) -> FormQuestions:
     label = raw.get("label") or name
     if not _is_word(label):
         raise InvalidForm(f"{path}.label", f"Must be a text of at most {_MAX_WORD} characters")
-    return FormQuestions(name, type_, label, bool(raw.get("required")), tuple(options), maps_to)
+    return FormField(name, type_, label, bool(raw.get("required")), tuple(options), maps_to)
 
 
 def _is_target(maps_to: object) -> bool:
@@ -381,25 +382,25 @@ def _is_word(text: object) -> bool:
 
 
 def _check_answers(form: Form, answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answers in their types; what was not asked for is left out. Raises InvalidSubmission."""
-    taken: dict[str, Any] = {}
-    faults: dict[str, list[str]] = {}
-    for asked in questions_of(form):
+    """Validate answers by the form's fields; unknown ones are left out. Raises InvalidSubmission."""
+    checked: dict[str, Any] = {}
+    errors: dict[str, list[str]] = {}
+    for field in fields_of(form):
         try:
-            value = _READERS[asked.type](asked, answers.get(asked.name))
+            value = _READERS[field.type](field, answers.get(field.name))
         except ValueError as error:
-            faults[asked.name] = [str(error)]
+            errors[field.name] = [str(error)]
             continue
         if value is not None:
-            taken[asked.name] = value
-        elif asked.required:
-            faults[asked.name] = ["This field is required."]
-    if faults:
-        raise InvalidSubmission(faults)
-    return taken
+            checked[field.name] = value
+        elif field.required:
+            errors[field.name] = ["This field is required."]
+    if errors:
+        raise InvalidSubmission(errors)
+    return checked
 
 
-def _text(asked: FormQuestions, value: object) -> str | None:
+def _text(field: FormField, value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > MAX_ANSWER or "\x00" in value or _has_surrogates(value):
@@ -411,14 +412,14 @@ def _has_surrogates(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _identity(asked: FormQuestions, value: object) -> str | None:
-    text = _text(asked, value)
-    if text is not None and normalize_identifier(_IDENTITIES[asked.type], text) is None:
-        raise ValueError("Must be an e-mail address." if asked.type == "email" else "Must be a phone number.")
+def _identity(field: FormField, value: object) -> str | None:
+    text = _text(field, value)
+    if text is not None and normalize_identifier(_IDENTITIES[field.type], text) is None:
+        raise ValueError("Must be an e-mail address." if field.type == "email" else "Must be a phone number.")
     return text
 
 
-def _number(asked: FormQuestions, value: object) -> float | int | None:
+def _number(field: FormField, value: object) -> float | int | None:
     if value is None or value == "":
         return None
     try:
@@ -432,22 +433,22 @@ def _number(asked: FormQuestions, value: object) -> float | int | None:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def _checkbox(asked: FormQuestions, value: object) -> bool | None:
+def _checkbox(field: FormField, value: object) -> bool | None:
     is_on = value in (True, "on", "true", "1", 1)
     if not is_on and value not in (None, False, "", "off", "false", "0", 0):
         raise ValueError("Must be true or false.")
     # A box that has to be ticked and is not is no answer.
-    return None if asked.required and not is_on else is_on
+    return None if field.required and not is_on else is_on
 
 
-def _choice(asked: FormQuestions, value: object) -> str | None:
-    text = _text(asked, value)
-    if text is not None and text not in asked.options:
+def _choice(field: FormField, value: object) -> str | None:
+    text = _text(field, value)
+    if text is not None and text not in field.options:
         raise ValueError("Must be one of the options.")
     return text
 
 
-_READERS: Final[Mapping[str, Callable[[FormQuestions, Any], Any]]] = {
+_READERS: Final[Mapping[str, Callable[[FormField, Any], Any]]] = {
     "text": _text,
     "email": _identity,
     "phone": _identity,
@@ -472,66 +473,66 @@ def _record(
         context={"pageUrl": page_url} if page_url else {},
     )
     is_new = not find(
-        form.workspace_id, (), normalize_all(_identities(_told(form, answers))[:1])
+        form.workspace_id, (), normalize_all(_identities(_mapped_answers(form, answers))[:1])
     ).by_identifier
     (outcome,) = record_events(form.workspace, [incoming], schema_policy=SchemaPolicy.OPEN, source="system")
-    told = outcome.recorded()
-    assert told.survivor_id is not None  # noqa: S101  (the event has a contact)
+    event = outcome.recorded()
+    assert event.survivor_id is not None  # noqa: S101  (the event has a contact)
     submission = FormSubmission.objects.create(
         id=submission_id,
         workspace_id=form.workspace_id,
         form=form,
-        contact_id=told.survivor_id,
-        event_id=told.id,
+        contact_id=event.survivor_id,
+        event_id=event.id,
         answers=dict(answers),
-        held={} if form.on_known == Form.OnKnown.FILL_IN else _differing(form, told.survivor_id, answers),
+        held={} if form.on_known == Form.OnKnown.FILL_IN else _differing(form, event.survivor_id, answers),
         created_at=now,
     )
-    if form.double_opt_in and (is_new or _is_pending(form.workspace_id, told.survivor_id)):
-        _hold_consents(form, told.survivor_id, now)
-    if form.confirmation_template is not None and _has_to_ask(form, submission, now):
-        _ask_to_confirm(form, submission, told.occurred_at, now)
+    if form.double_opt_in and (is_new or _is_pending(form.workspace_id, event.survivor_id)):
+        _hold_consents(form, event.survivor_id, now)
+    if form.confirmation_template is not None and _needs_confirmation(form, submission, now):
+        _send_confirmation(form, submission, event.occurred_at, now)
     return submission
 
 
 def _differing(form: Form, contact_id: UUID, answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what answers say otherwise than is known: the names, and attributes that identify nobody."""
+    """Return names and attributes of answers that differ from the contact's; identifiers are left out."""
     contact = get_contact(form.workspace_id, contact_id)
     known = {"firstName": contact.first_name, "lastName": contact.last_name}
-    told = _told(form, answers)
-    names = {name: _name(told[name]) for name in known if name in told}
+    mapped = _mapped_answers(form, answers)
+    names = {name: _name(mapped[name]) for name in known if name in mapped}
     schema = load_schema(form.workspace_id)
-    attributes = _attributes(told)
+    attributes = _attributes(mapped)
     attributes.pop(schema.identity_field, None)
     checked = check_attributes(schema, attributes) if attributes else {}
     differing: dict[str, Any] = {name: value for name, value in names.items() if value != known[name]}
-    if others := {
+    if attributes_changed := {
         name: value for name, value in checked.items() if differ(contact.attributes.get(name), value)
     }:
-        differing["attributes"] = others
+        differing["attributes"] = attributes_changed
     return differing
 
 
 def _is_pending(workspace_id: UUID, contact_id: UUID) -> bool:
-    """Whether a person has come by such forms only, and confirmed none."""
+    """Whether a contact has an open double opt-in."""
     return PendingConsent.objects.filter(workspace_id=workspace_id, contact_id=contact_id).exists()
 
 
 def _hold_consents(form: Form, contact_id: UUID, now: datetime) -> None:
-    """Send nothing to whom nobody knew, where the form is for, until it is confirmed."""
+    """Hold the form's channels of a new contact until the submission is confirmed."""
     PendingConsent.objects.bulk_create(
         [
             PendingConsent(
                 workspace_id=form.workspace_id, contact_id=contact_id, channel=channel, created_at=now
             )
-            for channel in _held_by(form)
+            for channel in _held_channels(form)
         ],
         ignore_conflicts=True,
     )
 
 
-def _has_to_ask(form: Form, submission: FormSubmission, now: datetime) -> bool:
-    """Whether there is something to ask for, and no e-mail is open that asks for it, by another form say.
+def _needs_confirmation(form: Form, submission: FormSubmission, now: datetime) -> bool:
+    """Whether a confirmation e-mail is needed, and none is open that asks for the same.
 
     Whatever is to be overwritten has an e-mail of its own form, one at a time.
     """
@@ -542,25 +543,25 @@ def _has_to_ask(form: Form, submission: FormSubmission, now: datetime) -> bool:
             [str(form.workspace_id), str(submission.contact_id)],
         )
     since = now - timedelta(seconds=settings.CONFIRMATION_SECONDS)
-    asked = list(_unconfirmed(submission).filter(asked_at__gt=since).select_related("form"))
-    if submission.held and not any(one.form_id == form.pk for one in asked):
+    pending = list(_unconfirmed(submission).filter(asked_at__gt=since).select_related("form"))
+    if submission.held and not any(submitted.form_id == form.pk for submitted in pending):
         return True
-    is_open = any(set(form.consents) <= set(_held_by(one.form)) for one in asked)
+    is_open = any(set(form.consents) <= set(_held_channels(submitted.form)) for submitted in pending)
     contact = get_contact(form.workspace_id, submission.contact_id)
-    said = [contact.consent(channel) for channel in form.consents]
+    consents = [contact.consent(channel) for channel in form.consents]
     if not form.double_opt_in:
-        return not is_open and Consent.Status.OPTED_OUT in said
-    return not is_open and (not said or any(one != Consent.Status.OPTED_IN for one in said))
+        return not is_open and Consent.Status.OPTED_OUT in consents
+    return not is_open and (not consents or any(status != Consent.Status.OPTED_IN for status in consents))
 
 
 def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
-    """Return whose answers they are: whom the first identity finds, else somebody new who has them all.
+    """Return the contact reference of answers: found by the first identity, else a new contact with all of them.
 
     A visitor says who they are, and nobody checks it: so whom the first one finds gets no second one by it, and of
     the rest what is not known yet.
     """
-    told = _told(form, answers)
-    identities, attributes = _identities(told), _attributes(told)
+    mapped = _mapped_answers(form, answers)
+    identities, attributes = _identities(mapped), _attributes(mapped)
     schema = load_schema(form.workspace_id)
     opted_in = {} if form.double_opt_in else dict.fromkeys(form.consents, Consent.Status.OPTED_IN)
     return ContactReference(
@@ -569,8 +570,8 @@ def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
         update_matched=True,
         fills_in=True,
         changes=ContactChanges(
-            first_name=_name(told.get("firstName")),
-            last_name=_name(told.get("lastName")),
+            first_name=_name(mapped.get("firstName")),
+            last_name=_name(mapped.get("lastName")),
             attributes=check_attributes(schema, attributes) if attributes else {},
             identifiers=identities[1:],
             consents={channel: str(status) for channel, status in opted_in.items()},
@@ -578,31 +579,33 @@ def _reference(form: Form, answers: Mapping[str, Any]) -> ContactReference:
     )
 
 
-def _told(form: Form, answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return answers by what they map to."""
+def _mapped_answers(form: Form, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return answers by the contact field that they map to."""
     return {
-        one.maps_to: answers[one.name] for one in questions_of(form) if one.maps_to and one.name in answers
+        field.maps_to: answers[field.name]
+        for field in fields_of(form)
+        if field.maps_to and field.name in answers
     }
 
 
-def _identities(told: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((kind, told[name]) for name, kind in _IDENTITIES.items() if name in told)
+def _identities(mapped: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((kind, mapped[name]) for name, kind in _IDENTITIES.items() if name in mapped)
 
 
-def _attributes(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(_ATTRIBUTE): told[name] for name in told if name.startswith(_ATTRIBUTE)}
+def _attributes(mapped: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(_ATTRIBUTE): mapped[name] for name in mapped if name.startswith(_ATTRIBUTE)}
 
 
 def _name(value: object) -> str | None:
     return None if value is None else str(value)[:_MAX_WORD]
 
 
-def _key_of_asking(submission: FormSubmission) -> str:
+def _confirmation_key(submission: FormSubmission) -> str:
     return f"form:{submission.pk.hex}"
 
 
-def _ask_to_confirm(form: Form, submission: FormSubmission, occurred_at: datetime, now: datetime) -> None:
-    """Have the e-mail sent whose link opts in; only there the link is."""
+def _send_confirmation(form: Form, submission: FormSubmission, occurred_at: datetime, now: datetime) -> None:
+    """Send the confirmation e-mail; its link is in no other place."""
     link = public_url(f"/forms/confirm/{token_for(_CONFIRM, submission.pk.hex)}")
     event = Event(
         id=submission.event_id,
@@ -618,7 +621,7 @@ def _ask_to_confirm(form: Form, submission: FormSubmission, occurred_at: datetim
         submission.contact_id,
         channel=Channel.EMAIL,
         template=template,
-        key=_key_of_asking(submission),
+        key=_confirmation_key(submission),
         event=event,
         is_transactional=True,
         now=now,

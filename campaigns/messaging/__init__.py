@@ -1,4 +1,6 @@
-"""Messages: made from templates, allowed by the send policy, queued, delivered and followed up.
+"""Messaging: from a request for a message to its delivery, bounces and tracking.
 
-Front door: `queue` to enqueue, `delivery` to send, `policy` for who may be written to.
+Front doors: `queue.enqueue_message`, `tasks.deliver`, `suppressions`, `settings`. A message is enqueued (`queue`, by
+`policy` and `templates`), claimed and sent (`delivery`, `dispatcher`, `channels/`), and what comes back is recorded
+(`provider_reports`, `bounces`, `tracking_events`).
 """

@@ -1,4 +1,4 @@
-"""E-mail that comes back: what it says of which message (RFC 3464), and complaints of readers (RFC 5965)."""
+"""Parse bounces (RFC 3464) and complaints of readers (RFC 5965) that arrive as e-mail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS: Final = {"delivered": "delivered", "relayed": "sent", "expanded": "sent"
 
 
 def parse_bounce(source: bytes) -> Report | None:
-    """Return what an e-mail reports of a message of ours, known by its Message-ID; None: it reports of none.
+    """Return what a bounce or complaint reports of a message of ours, known by its Message-ID; None: nothing.
 
     Nothing vouches for it but that id, which nobody knows who has not got the message.
     """
@@ -33,9 +33,9 @@ def parse_bounce(source: bytes) -> Report | None:
     parts = [part for part in mail.get_payload() if isinstance(part, Mail)] if mail.is_multipart() else []
     if mail.get_content_type() != "multipart/report":
         return None
-    message_id = next((one for part in parts if (one := _message_id(part))), None)
+    message_id = next((found for part in parts if (found := _message_id(part))), None)
     reports = (_report(part, message_id) for part in parts if message_id is not None)
-    return next((one for one in reports if one is not None), None)
+    return next((found for found in reports if found is not None), None)
 
 
 def _message_id(part: Mail) -> UUID | None:
@@ -46,23 +46,25 @@ def _message_id(part: Mail) -> UUID | None:
     else:
         headers = part.get_payload(decode=True)
         original = email.message_from_bytes(headers if isinstance(headers, bytes) else b"")
-    told = str(original["Message-ID"] or "") if original is not None else ""
-    return parse_uuid(told.strip().removeprefix("<").partition("@")[0])
+    header = str(original["Message-ID"] or "") if original is not None else ""
+    return parse_uuid(header.strip().removeprefix("<").partition("@")[0])
 
 
 def _report(part: Mail, message_id: UUID | None) -> Report | None:
     match part.get_content_type():
         case "message/delivery-status" | "message/global-delivery-status":
             blocks = _status_blocks(part)
-            return next((one for block in blocks if (one := _of_recipient(block, message_id))), None)
+            return next((report for block in blocks if (report := _of_recipient(block, message_id))), None)
         case "message/feedback-report":
-            return next((one for block in _blocks(part) if (one := _of_reader(block, message_id))), None)
+            return next(
+                (report for block in _blocks(part) if (report := _of_reader(block, message_id))), None
+            )
         case _:
             return None
 
 
 def _of_recipient(block: Mail, message_id: UUID | None) -> Report | None:
-    """Return what one block says; ours have one recipient. None: it is of the whole, or says that it takes longer."""
+    """Return the report of a recipient's block; None for the block of the whole and for mere delays."""
     action = str(block["Action"] or "").strip().lower()
     words = " ".join(str(block[name] or "") for name in ("Status", "Diagnostic-Code")).strip()
     if action == "failed":
@@ -89,4 +91,4 @@ def _status_blocks(part: Mail) -> Iterator[Mail]:
 
 def _blocks(part: Mail) -> Iterator[Mail]:
     blocks = part.get_payload()
-    return (one for one in blocks if isinstance(one, Mail)) if isinstance(blocks, list) else iter(())
+    return (block for block in blocks if isinstance(block, Mail)) if isinstance(blocks, list) else iter(())

@@ -1,4 +1,4 @@
-"""Messages that shall not leave any more, because their enrollment came to an end that makes them pointless."""
+"""Cancel queued messages of enrollments that ended by a goal, an exit rule, a merge, erasure or archiving."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from campaigns.reasons import Reason
 from config.db.arrays import array
 
 CANCELLING: Final = frozenset({Reason.GOAL, Reason.EXIT_RULE, Reason.MERGED, Reason.ERASED, Reason.ARCHIVED})
-"""Ends that come over an enrollment from outside; what an enrollment sent before its own last step leaves all the same."""
+"""End reasons that cancel queued messages; after an enrollment's own last step they still leave."""
 
 _CANCEL: Final = f"""
 UPDATE campaigns_message m SET status = '{Message.Status.CANCELLED}', error = w.reason
@@ -27,7 +27,7 @@ RETURNING m.id, m.campaign_id, m.contact_id, m.enrollment_id, m.event_id, m.step
 
 
 def cancel_messages(workspace_id: UUID, reasons: Mapping[UUID, str], now: datetime) -> int:
-    """Cancel what enrollments have in the queue, each for its reason, and note it. Returns how many messages.
+    """Cancel the queued messages of enrollments, with a decision each. Returns how many.
 
     Calls of webhooks go on: the systems behind them count on each.
     """

@@ -1,4 +1,4 @@
-"""What a contact would get of a template, without a message of it."""
+"""Preview of a template: what a contact would get, without a message."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def preview_template(
     The links in it are as in a test: they act on nobody. Raises ContactNotFound, TemplateFault, ValueMissing.
     """
     check_template(template)
-    person = load_recipients(workspace_id, [contact_id]).get(contact_id)
-    if person is None:
+    recipient = load_recipients(workspace_id, [contact_id]).get(contact_id)
+    if recipient is None:
         raise ContactNotFound
     token = token_of_test(workspace_id, template.channel)
-    score = scores_of(workspace_id, [person.id]).get(person.id, 0.0)
-    values = values_of(person, score=score, event=event, campaign=campaign, token=token, is_test=True)
-    region = region_of(person, settings_of(workspace_id, template.channel))
+    score = scores_of(workspace_id, [recipient.id]).get(recipient.id, 0.0)
+    values = values_of(recipient, score=score, event=event, campaign=campaign, token=token, is_test=True)
+    region = region_of(recipient, settings_of(workspace_id, template.channel))
     return render_template(template, values, region)

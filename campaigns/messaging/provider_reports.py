@@ -1,4 +1,4 @@
-"""What a provider reports of an e-mail after it took it: delivered, bounced, complained about."""
+"""Record what an e-mail provider reports later: deliveries, bounces, complaints, unsubscribes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_WORDS: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One piece of a provider's news, in the words of anymail's `EventType` and `RejectReason`."""
+    """A report of a provider about one message; `kind` and `reason` are anymail's `EventType` and `RejectReason`."""
 
     kind: str
     at: datetime
@@ -41,7 +41,7 @@ class Report:
 
 @transaction.atomic
 def record_report(report: Report) -> str:
-    """Act on a report, as often as it is sent. Returns "done", "unknown" for no message of ours, or "nothing"."""
+    """Record a report; idempotent. Returns "done", "unknown" for no message of ours, or "nothing"."""
     act = _ACTS.get(report.kind)
     if act is None:
         return "nothing"
@@ -59,7 +59,7 @@ def record_report(report: Report) -> str:
 
 
 def _message(report: Report) -> Message | None:
-    """Return the message, locked: two reports of one come at the same time."""
+    """Return the message, locked: reports about one may arrive at the same time."""
     messages = Message.objects.filter(channel=Channel.EMAIL)
     if report.message_id is not None:
         messages = messages.filter(pk=report.message_id)
@@ -77,7 +77,7 @@ def _message(report: Report) -> Message | None:
 
 
 def _sent(message: Message, report: Report) -> None:
-    """Leave it at what the unknown one is now."""
+    """No-op: an unknown message was already resolved as sent."""
 
 
 def _delivered(message: Message, report: Report) -> None:
@@ -86,7 +86,7 @@ def _delivered(message: Message, report: Report) -> None:
 
 
 def _bounced(message: Message, report: Report) -> None:
-    """Note that it came back. Who says nothing but that means for good; other words are no proof that it is."""
+    """Record a bounce; hard if the provider says nothing more, soft if its words are not understood."""
     bounce = report.bounce or (Bounce.SOFT if report.words else Bounce.HARD)
     words = _words(report, "bounced")
     if message.status != Message.Status.BOUNCED:
@@ -102,7 +102,7 @@ def _bounced(message: Message, report: Report) -> None:
 
 
 def _rejected(message: Message, report: Report) -> None:
-    """Note that the provider did not take it after all; what it says of the address holds."""
+    """Record that the provider dropped the message, by its reason."""
     match report.reason:
         case "unsubscribed":
             _unsubscribed(message, report)

@@ -1,4 +1,4 @@
-"""Who a message is for: all that is known of a person, merged contacts included, in one statement."""
+"""Recipients: a contact's state with that of the contacts merged into it, loaded in one statement."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from contacts.models import Identifier
 from contacts.profiles.state import ContactState
 
 ADDRESS_KINDS: Final[dict[str, str]] = {Channel.EMAIL: Identifier.EMAIL, Channel.TELEGRAM: "telegram"}
-"""The kind of identifier that is a person's address on a channel. A webhook's is nobody's."""
+"""The kind of identifier that is a contact's address on a channel; a webhook has none."""
 _TIME_ZONE_ATTRIBUTES: Final = ("timeZone", "time_zone", "timezone")
 _LOCALE_ATTRIBUTES: Final = ("locale", "language")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A contact that stands, with what those merged into it have."""
+    """A surviving contact with the state of all merged into it."""
 
     id: UUID
     state: ContactState
@@ -34,30 +34,30 @@ class Recipient:
         return [self.id, *self.state.merged]
 
     def address(self, channel: str) -> str:
-        """Return where it is written to; "": nowhere."""
+        """Return the address on a channel; "" if there is none."""
         kind = ADDRESS_KINDS.get(channel)
         value = self.state.primary(kind) if kind else None
         # Again: a row from before the form that addresses have now is still that mailbox's.
         return (normalize_identifier(kind, value) or value) if kind and value else ""
 
     def time_zone(self, default: str) -> ZoneInfo:
-        """Return its own time zone, as an attribute says, else `default`."""
+        """Return the contact's time zone by its attributes, else `default`, else UTC."""
         for name in _TIME_ZONE_ATTRIBUTES:
             if (zone := zone_named(self.state.attributes.get(name))) is not None:
                 return zone
         return zone_named(default) or ZoneInfo("UTC")
 
     def region(self, time_zone: str, locale: object) -> liquid.Region:
-        """Return where it lives and how it writes there, as attributes say, else as is given."""
-        said = [*(self.state.attributes.get(name) for name in _LOCALE_ATTRIBUTES), locale]
-        named = (liquid.locale_named(one) for one in said if isinstance(one, str))
-        known = next((one for one in named if one is not None), None)
+        """Return locale and time zone by the contact's attributes, else those given."""
+        candidates = [*(self.state.attributes.get(name) for name in _LOCALE_ATTRIBUTES), locale]
+        named = (liquid.locale_named(candidate) for candidate in candidates if isinstance(candidate, str))
+        known = next((candidate for candidate in named if candidate is not None), None)
         zone = self.time_zone(time_zone)
         return liquid.Region(zone=zone) if known is None else liquid.Region(known, zone)
 
 
 def load_recipients(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Recipient]:
-    """Return the persons that ids lead to; those of contacts that are gone lead to nobody."""
+    """Return recipients by the given ids, following merges; deleted contacts are left out."""
     found = find(workspace_id, contact_ids, with_states=True)
     return {
         contact_id: Recipient(survivor, found.states[survivor])

@@ -1,4 +1,4 @@
-"""Messages that wait, or were stopped a short while ago, go when what kept them is lifted."""
+"""Release held messages: wake deferred ones, requeue cancelled ones, once their reason is lifted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from config.db.lookups import any_of
 from config.ids import first_id_at
 
 STOPPED_AT_MOST: Final = timedelta(hours=72)
-"""How old a message may be that goes after all: what was stopped before has lost its occasion."""
+"""How old a cancelled message may be to be requeued."""
 
 
 def wake_held_messages(
     workspace_id: UUID, channel: str, *, contact_ids: Collection[UUID] | None = None
 ) -> int:
-    """Have messages that were put off by a cap or by quiet hours judged anew at once. Returns how many wait.
+    """Decide anew on messages deferred by a cap or quiet hours. Returns how many are queued.
 
     What waits for another attempt after a failure goes on waiting.
     """
@@ -50,7 +50,7 @@ def release(
     address: str = "",
     contact_ids: Collection[UUID] = (),
 ) -> int:
-    """Put messages into the queue again that were stopped for one of these reasons. Returns how many.
+    """Requeue messages that were cancelled for one of these reasons. Returns how many.
 
     Those to an address and those to some contacts; neither: all of the channel.
     Where their enrollment has ended by a goal or the like meanwhile, they stay as they are.
@@ -61,24 +61,26 @@ def release(
     )
     if address or contact_ids:
         messages = messages.filter(Q(any_of("contact_id", contact_ids)) | Q(address=address))
-    # The queued ones too: who is about to stop one is waited for.
+    # The queued ones too: who is about to stop message is waited for.
     waiting = messages.filter(status__in=[Message.Status.QUEUED, Message.Status.CANCELLED])
     stopped = [
-        one
-        for one in waiting.order_by("id").select_for_update().only("id", "status", "error", "enrollment_id")
-        if one.status == Message.Status.CANCELLED and one.error in reasons
+        message
+        for message in waiting.order_by("id")
+        .select_for_update()
+        .only("id", "status", "error", "enrollment_id")
+        if message.status == Message.Status.CANCELLED and message.error in reasons
     ]
-    over = set(
+    ended = set(
         Enrollment.objects.in_workspace(workspace_id)
         .filter(
-            any_of("id", {one.enrollment_id for one in stopped if one.enrollment_id}),
+            any_of("id", {message.enrollment_id for message in stopped if message.enrollment_id}),
             any_of("end_reason", CANCELLING),
         )
         .values_list("id", flat=True)
     )
-    ids = [one.pk for one in stopped if one.enrollment_id not in over]
-    again = Message.objects.in_workspace(workspace_id).filter(any_of("id", ids))
-    count = again.update(status=Message.Status.QUEUED, error="", send_at=now)
+    ids = [message.pk for message in stopped if message.enrollment_id not in ended]
+    to_release = Message.objects.in_workspace(workspace_id).filter(any_of("id", ids))
+    count = to_release.update(status=Message.Status.QUEUED, error="", send_at=now)
     _call_deliverers(workspace_id, channel, count)
     return count
 

@@ -18,11 +18,11 @@ SENDERS: Final = {"sender": "From", "reply_to": "Reply-To"}
 
 def sender_headers(campaign: Campaign | None, template: Template | WebhookRequest) -> dict[str, str]:
     """Return the headers of an e-mail of which its campaign or its template says something."""
-    said = {
+    headers = {
         header: getattr(campaign, field, "") or getattr(template, field, "")
         for field, header in SENDERS.items()
     }
-    return {header: text for header, text in said.items() if text}
+    return {header: text for header, text in headers.items() if text}
 
 
 def sender_error(channel: str, text: object) -> str:

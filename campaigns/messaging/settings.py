@@ -1,4 +1,4 @@
-"""What people write beside campaigns: templates, suppressions, and how channels are used."""
+"""Save templates, suppressions and channel settings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def get_template(workspace_id: UUID, template_id: UUID) -> Template:
 
 @transaction.atomic
 def save_template(template: Template, **values: Any) -> Template:
-    """Set values of a template, new or not, and save it; what is reserved already stays as it was rendered.
+    """Set values of a template and save it; enqueued messages stay as they were rendered.
 
     Raises TemplateExists, TemplateFault.
     """
@@ -52,8 +52,8 @@ def save_template(template: Template, **values: Any) -> Template:
         setattr(template, name, value)
     check_template(template)
     for field in SENDERS:
-        if fault := sender_error(template.channel, getattr(template, field)):
-            raise TemplateFault(f"{field}: {fault}")
+        if problem := sender_error(template.channel, getattr(template, field)):
+            raise TemplateFault(f"{field}: {problem}")
     template.updated_at = clock.now()
     try:
         with transaction.atomic():
@@ -74,7 +74,7 @@ def delete_template(template: Template) -> None:
 
 
 def users_of(template: Template) -> list[str]:
-    """Return the names of the campaigns that send it, by what is written or what is active, and of the forms."""
+    """Return the names of campaigns (draft or active) and forms that send a template."""
     sends = [{"data": {"templateId": str(template.pk)}}]
     is_sent = Q(draft__workflow__nodes__contains=sends) | Q(
         versions__retired_at=None, versions__definition__workflow__nodes__contains=sends
@@ -90,14 +90,14 @@ def users_of(template: Template) -> list[str]:
 def add_suppression(
     workspace: Workspace, *, channel: str, address: str, note: str = ""
 ) -> tuple[Suppression, bool]:
-    """Have nothing more sent to an address. Returns the row, and whether it is new. Raises InvalidAddress."""
+    """Suppress an address by hand. Returns the row and whether it is new. Raises InvalidAddress."""
     checked = checked_address(channel, address)
     is_new = suppress(workspace.id, channel, checked, note=note)
     return Suppression.objects.in_workspace(workspace.id).get(channel=channel, address=checked), is_new
 
 
 def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
-    """Let an address be written to again, as far as consent goes. Raises SuppressionNotFound."""
+    """Remove a suppression, and requeue what it stopped lately. Raises SuppressionNotFound."""
     row = Suppression.objects.in_workspace(workspace_id).filter(id=suppression_id).first()
     if row is None or not unsuppress(workspace_id, row.channel, row.address):
         raise SuppressionNotFound
@@ -112,17 +112,17 @@ MOST_ATTEMPTS: Final = 50
 
 
 def channels_of(workspace_id: UUID) -> list[ChannelSettings]:
-    """Return how each channel is used; where nothing was said, the defaults, which are not saved."""
-    said = {row.channel: row for row in ChannelSettings.objects.filter(workspace_id=workspace_id)}
+    """Return the settings of every channel; unsaved defaults where there are none."""
+    saved = {row.channel: row for row in ChannelSettings.objects.filter(workspace_id=workspace_id)}
     return [
-        said.get(channel) or ChannelSettings(workspace_id=workspace_id, channel=channel)
+        saved.get(channel) or ChannelSettings(workspace_id=workspace_id, channel=channel)
         for channel in Channel.values
     ]
 
 
 @transaction.atomic
 def save_channel(workspace: Workspace, channel: str, **values: Any) -> ChannelSettings:
-    """Set how a workspace uses a channel. Raises InvalidChannelSettings."""
+    """Save settings of a channel, and release what they no longer hold back. Raises InvalidChannelSettings."""
     settings = _held(workspace, channel)
     limits, needed_opt_in = _limits(settings), settings.requires_opt_in
     for name, value in values.items():
@@ -137,7 +137,7 @@ def save_channel(workspace: Workspace, channel: str, **values: Any) -> ChannelSe
 
 
 def _limits(settings: ChannelSettings) -> tuple[object, ...]:
-    """Return what messages are put off by."""
+    """Return the settings that defer messages."""
     quiet = settings.quiet_from, settings.quiet_until, settings.time_zone
     return settings.cap_count, settings.cap_hours, *quiet
 
@@ -153,9 +153,9 @@ def renew_signing_secret(workspace: Workspace) -> str:
 
 
 def check_channel(settings: ChannelSettings) -> None:
-    """Check how a channel is to be used. Raises InvalidChannelSettings, which names the field."""
-    if fault := sender_error(settings.channel, settings.sender):
-        raise InvalidChannelSettings("sender", fault)
+    """Validate channel settings. Raises InvalidChannelSettings, which names the field."""
+    if problem := sender_error(settings.channel, settings.sender):
+        raise InvalidChannelSettings("sender", problem)
     if settings.channel == Channel.TELEGRAM and settings.secret and not _TOKEN.fullmatch(settings.secret):
         raise InvalidChannelSettings("secret", "Must be the token of a bot, such as 123:AbC.")
     if not isinstance(settings.options, dict):
@@ -165,8 +165,8 @@ def check_channel(settings: ChannelSettings) -> None:
             raise InvalidChannelSettings(f"options.{name}", "This key is not known.")
         if _OPTIONS[settings.channel][name] is bool and not isinstance(value, bool):
             raise InvalidChannelSettings(f"options.{name}", "Must be true or false.")
-    if fault := sender_error(Channel.EMAIL, settings.options.get("replyTo")):
-        raise InvalidChannelSettings("options.replyTo", fault)
+    if problem := sender_error(Channel.EMAIL, settings.options.get("replyTo")):
+        raise InvalidChannelSettings("options.replyTo", problem)
     locale = settings.options.get("locale", "")
     if not isinstance(locale, str) or (locale and locale_named(locale) is None):
         raise InvalidChannelSettings("options.locale", "Must be the name of one, such as en or de-AT.")
@@ -194,7 +194,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
 
 
 def _held(workspace: Workspace, channel: str) -> ChannelSettings:
-    """Return the row, made with the defaults where there was none, and locked."""
+    """Return the settings row, created if missing, locked for update."""
     ChannelSettings.objects.get_or_create(workspace=workspace, channel=channel)
     return ChannelSettings.objects.select_for_update().get(workspace=workspace, channel=channel)
 

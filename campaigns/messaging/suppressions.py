@@ -1,4 +1,4 @@
-"""What people and their providers say about being written to: suppressions, unsubscribing, preferences."""
+"""Suppressions, unsubscribing and preferences."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from contacts.references import ContactChanges
 from workspaces.models import Workspace
 
 PREFERENCES = (Consent.Channel.EMAIL, Consent.Channel.TELEGRAM)
-"""The channels that a person can choose, of those by which messages leave."""
+"""The channels that a contact can choose on the preference page."""
 
 
 def suppress(
@@ -42,7 +42,7 @@ def suppress(
     note: str = "",
     message_id: UUID | None = None,
 ) -> bool:
-    """Send nothing to an address any more, whoever has it; return whether that is new. The first reason stays."""
+    """Suppress an address, whoever has it; return whether that is new. The first reason stays."""
     row = Suppression(
         workspace_id=workspace_id,
         channel=channel,
@@ -56,12 +56,12 @@ def suppress(
 
 
 def record_bounces(bounced: Sequence[tuple[Message, Bounce]], at: datetime) -> None:
-    """Suppress addresses that are dead, and those that took nothing for too long.
+    """Suppress addresses after a hard bounce, or after too many soft ones.
 
     An address has taken nothing for too long once SOFT_BOUNCE_LIMIT messages to its contact came back softly in
     SOFT_BOUNCE_DAYS, and none since is known to have arrived. The count begins anew after that.
     """
-    for message, bounce in sorted(bounced, key=lambda one: (one[0].address, one[0].pk)):
+    for message, bounce in sorted(bounced, key=lambda entry: (entry[0].address, entry[0].pk)):
         if bounce is Bounce.SOFT:
             message.soft_bounced_at = at
             message.save(update_fields=["soft_bounced_at"])
@@ -74,7 +74,7 @@ def record_bounces(bounced: Sequence[tuple[Message, Bounce]], at: datetime) -> N
 
 
 def suppress_recipient_of(message: Message, reason: str, note: str) -> bool:
-    """Send nothing to a message's address any more; return whether that is new.
+    """Suppress the address of a message; return whether that is new.
 
     An address of before, which none would take now, cannot be written to anyway.
     """
@@ -122,20 +122,20 @@ _ARRIVED = (Message.Status.DELIVERED, Message.Status.OPENED, Message.Status.CLIC
 
 @transaction.atomic
 def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
-    """Let messages go to an address again, also those stopped lately; return whether they might not."""
+    """Remove the suppression of an address and requeue what it stopped; return whether there was one."""
     spelled = normalized_address(channel, address)
     rows = Suppression.objects.in_workspace(workspace_id).filter(channel=channel, address=spelled)
     was_suppressed = bool(rows.delete()[0])
     if was_suppressed:
         # Also of whom the address has become since they were made: they were judged by that.
         owners = find(workspace_id, identifiers=[(ADDRESS_KINDS.get(channel, ""), spelled)]).by_identifier
-        contact_ids = [one for owner in owners.values() for one in ids_of(workspace_id, owner)]
+        contact_ids = [contact_id for owner in owners.values() for contact_id in ids_of(workspace_id, owner)]
         release(workspace_id, channel, Reason.SUPPRESSED, address=spelled, contact_ids=contact_ids)
     return was_suppressed
 
 
 def normalized_address(channel: str, address: str) -> str:
-    """Return an address as contacts and suppressions have it; what is none is nobody's, and stays as it is."""
+    """Return an address in the form that contacts and suppressions store; an invalid one unchanged."""
     if channel == Channel.WEBHOOK:
         return canonical_url(address) or address.strip()
     return normalize_identifier(ADDRESS_KINDS.get(channel, ""), address) or address.strip()
@@ -152,7 +152,7 @@ class UnsubscribeTarget:
 
 
 def unsubscribe_target_of(token: str) -> UnsubscribeTarget | None:
-    """Return whom the token of a link names, None if it is no such token."""
+    """Return whom the token of a link names; None for a forged token."""
     if (test := read_test_token(token)) is not None:
         return UnsubscribeTarget(*test)
     read = read_unsubscribe_token(token)
@@ -169,7 +169,7 @@ def _is_test(workspace_id: UUID, message_id: UUID) -> bool:
 
 
 def respell_suppressions(workspace_id: UUID, *, is_dry: bool = False) -> tuple[int, int]:
-    """Bring the addresses of a workspace's suppressions into their one form; idempotent.
+    """Normalize the addresses of a workspace's suppressions; idempotent.
 
     Returns how many got it, and how many were a second spelling of one, whose first reason stays.
     """
@@ -192,7 +192,7 @@ def respell_suppressions(workspace_id: UUID, *, is_dry: bool = False) -> tuple[i
 
 
 def checked_address(channel: str, address: str) -> str:
-    """Return an address as contacts and suppressions have it. Raises InvalidAddress."""
+    """Return an address in the form that is stored. Raises InvalidAddress."""
     kind = ADDRESS_KINDS.get(channel)
     spelled = canonical_url(address) if kind is None else normalize_identifier(kind, address)
     if spelled is None:
@@ -204,7 +204,7 @@ def checked_address(channel: str, address: str) -> str:
 def unsubscribe(
     workspace: Workspace, contact_id: UUID, channel: str, *, message_id: UUID | None = None
 ) -> Contact:
-    """Note that a person wants nothing on a channel any more, by a message of it if one is named.
+    """Opt a contact out of a channel, and mark the message whose link was used.
 
     May be said any number of times. Raises ContactNotFound.
     """
@@ -218,7 +218,7 @@ def unsubscribe(
 
 
 def preferences_of(workspace_id: UUID, contact_id: UUID) -> dict[str, bool]:
-    """Return, by channel, whether a person may be written to. Raises ContactNotFound."""
+    """Return by channel whether a contact may be written to. Raises ContactNotFound."""
     contact = get_contact(workspace_id, contact_id)
     if contact.merged_into_id is not None:
         contact = get_contact(workspace_id, contact.merged_into_id)
@@ -226,17 +226,17 @@ def preferences_of(workspace_id: UUID, contact_id: UUID) -> dict[str, bool]:
 
 
 def _is_open(workspace_id: UUID, channel: str, contact: Contact) -> bool:
-    said = contact.consent(channel)
-    if said is None and is_unconfirmed(workspace_id, channel, contact.pk):
+    consent = contact.consent(channel)
+    if consent is None and is_unconfirmed(workspace_id, channel, contact.pk):
         return False
     if settings_of(workspace_id, channel).requires_opt_in:
-        return said == Consent.Status.OPTED_IN
-    return said != Consent.Status.OPTED_OUT
+        return consent == Consent.Status.OPTED_IN
+    return consent != Consent.Status.OPTED_OUT
 
 
 @transaction.atomic
 def set_preferences(workspace: Workspace, contact_id: UUID, wanted: Mapping[str, bool]) -> Contact:
-    """Note what a person wants on some channels; the stream says so. Raises ContactNotFound."""
+    """Set a contact's consent by channel, with an event. Raises ContactNotFound."""
     consents = {
         channel: Consent.Status.OPTED_IN if wants else Consent.Status.OPTED_OUT
         for channel, wants in wanted.items()
@@ -255,4 +255,4 @@ _AFTER_SENDING = (
 
 
 def _ids(contact: Contact) -> list[UUID]:
-    return [contact.pk, *(one.pk for one in contact.merged.all())]
+    return [contact.pk, *(merged.pk for merged in contact.merged.all())]

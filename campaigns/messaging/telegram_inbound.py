@@ -1,4 +1,4 @@
-"""What people write to a workspace's bot: each message an event of a contact, who is found or made."""
+"""Telegram updates: record each private message to a workspace's bot as an event of a contact."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ _CHATS: Final = {"member": Consent.Status.OPTED_IN, "kicked": Consent.Status.OPT
 
 
 def webhook_secret(workspace_id: UUID, token: str) -> str:
-    """Return what Telegram says with every update, so that nobody else can send us any."""
+    """Return the secret that Telegram sends with every update."""
     return next(_webhook_secrets(workspace_id, token))
 
 
-def is_webhook_secret(told: str, workspace_id: UUID, token: str) -> bool:
-    """Tell whether an update came with our secret, also with one from before the installation's was rotated."""
-    return any(constant_time_compare(told, secret) for secret in _webhook_secrets(workspace_id, token))
+def is_webhook_secret(given: str, workspace_id: UUID, token: str) -> bool:
+    """Tell whether an update came with our secret, or with one of a rotated key."""
+    return any(constant_time_compare(given, secret) for secret in _webhook_secrets(workspace_id, token))
 
 
 def start_payload(workspace_id: UUID, contact_id: UUID) -> str:
-    """Return what `https://t.me/<bot>?start=…` needs to lead a contact to the bot and be known there."""
+    """Return the payload of `https://t.me/<bot>?start=…` that links a chat to a contact."""
     return _spelled(contact_id.bytes + next(_proofs(workspace_id, contact_id)))
 
 
 def register_webhook(workspace: Workspace) -> str:
-    """Have Telegram send the bot's updates here, and return the address. Raises NoBot, RegistrationRefused."""
+    """Register our webhook with Telegram, and return its URL. Raises NoBot, RegistrationRefused."""
     token = bot_token(workspace.pk)
     if not token:
         raise NoBot
@@ -65,23 +65,23 @@ def register_webhook(workspace: Workspace) -> str:
     }
     address = f"{django_settings.TELEGRAM_API_URL}/bot{token}/setWebhook"
     try:
-        told: Any = requests.post(address, json=body, timeout=_TIMEOUT_SECONDS).json()
+        answer: Any = requests.post(address, json=body, timeout=_TIMEOUT_SECONDS).json()
     except requests.RequestException as error:
         raise RegistrationRefused(str(error).replace(token, "…")) from None
-    if not isinstance(told, dict) or not told.get("ok"):
-        description = told.get("description") if isinstance(told, dict) else None
+    if not isinstance(answer, dict) or not answer.get("ok"):
+        description = answer.get("description") if isinstance(answer, dict) else None
         raise RegistrationRefused(str(description or "no answer of Telegram's"))
     return url
 
 
 def bot_token(workspace_id: UUID) -> str:
-    """Return the token of a workspace's bot; "": it has none."""
+    """Return the token of a workspace's bot; "" without one."""
     rows = ChannelSettings.objects.filter(workspace_id=workspace_id, channel=Channel.TELEGRAM)
     return next(iter(rows.values_list("secret", flat=True)), "")
 
 
 def record_update(workspace: Workspace, update: Mapping[str, Any]) -> str:
-    """Take an update of a private chat, once. Returns "recorded", "duplicate" or "ignored"."""
+    """Record an update of a private chat, once. Returns "recorded", "duplicate" or "ignored"."""
     incoming = _incoming(workspace.pk, update)
     if incoming is None:
         return "ignored"
@@ -93,18 +93,18 @@ def record_update(workspace: Workspace, update: Mapping[str, Any]) -> str:
 
 
 def _incoming(workspace_id: UUID, update: Mapping[str, Any]) -> IncomingEvent | None:
-    """Return the event that an update is; None for one of a group, or of another kind."""
-    told, status = _told(update)
-    chat, sender = _part(told, "chat"), _part(told, "from")
+    """Return the event of an update; None for a group's and for other kinds."""
+    message, status = _message_of(update)
+    chat, sender = _part(message, "chat"), _part(message, "from")
     number = update.get("update_id")
     if chat.get("type") != "private" or not isinstance(chat.get("id"), int) or not isinstance(number, int):
         return None
-    text = str(told.get("text") or told.get("caption") or "").replace("\x00", "")[:_MAX_TEXT]
+    text = str(message.get("text") or message.get("caption") or "").replace("\x00", "")[:_MAX_TEXT]
     command, _, payload = text.partition(" ")
     status = status or _STATUSES.get(command)
     properties = {
         "chatId": str(chat["id"]),
-        "messageId": told.get("message_id"),
+        "messageId": message.get("message_id"),
         "text": text,
         "username": _word(sender.get("username")),
         "languageCode": _word(sender.get("language_code")),
@@ -113,13 +113,13 @@ def _incoming(workspace_id: UUID, update: Mapping[str, Any]) -> IncomingEvent | 
         EVENT if "message" in update else "telegram.chat_changed",
         _reference(workspace_id, str(chat["id"]), sender, status, payload if command == "/start" else ""),
         properties={name: value for name, value in properties.items() if value is not None},
-        occurred_at=_moment(told.get("date")),
+        occurred_at=_moment(message.get("date")),
         message_id=f"telegram:{number}",
     )
 
 
-def _told(update: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
-    """Return the message of an update; or that the bot was stopped, or let in again, and which of the two."""
+def _message_of(update: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
+    """Return the message or membership change of an update, and the consent that the change means."""
     if message := _part(update, "message"):
         return message, None
     change = _part(update, "my_chat_member")
@@ -146,7 +146,7 @@ def _reference(
 
 
 def _contact_in(workspace_id: UUID, payload: str) -> UUID | None:
-    """Return the contact that a link of ours led to the bot; None: it was no such link."""
+    """Return the contact of a start payload; None if it is not ours."""
     try:
         raw = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
     except ValueError:

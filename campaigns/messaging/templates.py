@@ -59,7 +59,7 @@ class Rendered:
 
 
 def values_of(
-    person: Recipient,
+    recipient: Recipient,
     *,
     score: float,
     event: Event | None = None,
@@ -68,7 +68,7 @@ def values_of(
     is_test: bool = False,
 ) -> dict[str, Any]:
     """Return what templates can speak of; `token` leads to the person's own pages, or to nobody's in a test."""
-    values: dict[str, Any] = {"contact": {**_contact(person), "score": score}}
+    values: dict[str, Any] = {"contact": {**_contact(recipient), "score": score}}
     if event is not None:
         values["event"] = {
             "id": str(event.id),
@@ -112,9 +112,9 @@ def check_template(template: Template) -> None:
             raise TemplateFault(f"{name}: {error.message}") from error
 
 
-def region_of(person: Recipient, settings: ChannelSettings) -> liquid.Region:
+def region_of(recipient: Recipient, settings: ChannelSettings) -> liquid.Region:
     """Return where a person lives; where it does not say, where the channel's settings say."""
-    return person.region(settings.time_zone, settings.options.get("locale"))
+    return recipient.region(settings.time_zone, settings.options.get("locale"))
 
 
 def render_template(
@@ -154,10 +154,10 @@ _KINDS: Final[dict[str, liquid.Kind]] = {
 }
 
 
-def _contact(person: Recipient) -> dict[str, Any]:
-    state = person.state
+def _contact(recipient: Recipient) -> dict[str, Any]:
+    state = recipient.state
     return {
-        "id": str(person.id),
+        "id": str(recipient.id),
         "firstName": state.first_name,
         "lastName": state.last_name,
         "email": state.primary("email"),
@@ -211,9 +211,9 @@ def _filled(body: Any, values: Mapping[str, Any], region: liquid.Region | None) 
         case str():
             return liquid.render(body, values, "text", region)
         case Mapping():
-            return {key: _filled(one, values, region) for key, one in body.items()}
+            return {key: _filled(item, values, region) for key, item in body.items()}
         case list():
-            return [_filled(one, values, region) for one in body]
+            return [_filled(item, values, region) for item in body]
         case _:
             return body
 

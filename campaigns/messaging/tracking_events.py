@@ -1,4 +1,4 @@
-"""What readers do with messages, told in the stream; what machines do in their place is marked."""
+"""Record opens and clicks as events; those of machines are marked."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _MACHINES: Final = re.compile(
 _BARE: Final = frozenset({"", "Mozilla/5.0"})
 _TOO_QUICK: Final = timedelta(seconds=2)
 _AT_ONCE: Final = timedelta(seconds=1)
-"""Nobody follows two links of a message in less."""
+"""Two links followed in less are a machine's."""
 _BEFORE_OPEN: Final = (Message.Status.SENT, Message.Status.DELIVERED, Message.Status.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """How a link of ours was called."""
+    """A request for a tracking pixel or a tracked link."""
 
     at: datetime
     user_agent: str = ""
@@ -66,7 +66,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What a visit is told as, and what it does to the message."""
+    """What a visit is recorded as, and what it changes of the message."""
 
     event_name: str
     status: Message.Status
@@ -86,7 +86,7 @@ _CLICK: Final = _Kind(
 
 @transaction.atomic
 def record_visit(message_id: UUID, visit: Visit) -> None:
-    """Note that a message was opened or a link of it followed, and whether by a machine, as far as one can tell."""
+    """Record an open or a click, and whether a machine did it."""
     message = _message(message_id)
     if message is None or message.is_test:
         return
@@ -104,7 +104,7 @@ def record_visit(message_id: UUID, visit: Visit) -> None:
 
 
 def _message(message_id: UUID) -> Message | None:
-    """Return a message, locked: who follows all links does so at the same time."""
+    """Return the message, locked: a scanner follows all its links at once."""
     # The signed id is all that the link has.
     workspace_id = Message.objects.filter(pk=message_id).values_list("workspace_id", flat=True).first()
     if workspace_id is None:

@@ -1,4 +1,4 @@
-"""E-mails that tell when they are opened and clicked, by signed links: nobody can make one of ours lead elsewhere."""
+"""Tracking links: a pixel and signed redirects in e-mails, which nobody else can point elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OUTLOOK: Final = "v:"
 
 
 def add_tracking(message: Message, settings: ChannelSettings) -> str:
-    """Return a message's HTML with the links and the image that tell; of a test, and if so chosen, without.
+    """Return a message's HTML with tracked links and a tracking pixel; tests get none.
 
     `trackOpens` and `trackClicks` of the channel's options turn either off.
     """
@@ -47,24 +47,24 @@ def add_tracking(message: Message, settings: ChannelSettings) -> str:
 
 
 def open_url(message_id: UUID) -> str:
-    """Return the address of the image that tells that a message was opened."""
+    """Return the URL of the tracking pixel."""
     return public_url(f"/o/{token_for(_OPEN, message_id.hex)}")
 
 
 def click_url(message_id: UUID, target: str) -> str:
-    """Return the address that tells of a click and leads on."""
+    """Return the URL that records a click and redirects to `target`."""
     spelled = base64.urlsafe_b64encode(target.encode()).decode().rstrip("=")
     return public_url(f"/c/{token_for(_CLICK, message_id.hex, spelled)}")
 
 
 def read_open(token: str) -> UUID | None:
-    """Return whose image it is; None: none of ours."""
+    """Return the message id of a pixel's token; None if it is forged."""
     parts = read_token(_OPEN, token)
     return parse_uuid(parts[0]) if parts else None
 
 
 def read_click(token: str) -> tuple[UUID, str] | None:
-    """Return whose link it is and where it leads; None: none of ours."""
+    """Return message id and target of a click's token; None if it is forged."""
     parts = read_token(_CLICK, token)
     if parts is None or len(parts) != 2:
         return None
@@ -74,7 +74,7 @@ def read_click(token: str) -> tuple[UUID, str] | None:
 
 
 def location_of(target: str) -> str | None:
-    """Return an address as a header has it, in ASCII; None: it is none that a browser could go to."""
+    """Return a target as a `Location` header in ASCII; None if no browser could go there."""
     target = _BEFORE_QUERY.sub(lambda found: found[0].replace("\\", "/"), target, count=1)
     try:
         parts = urlsplit(target)
@@ -95,7 +95,7 @@ def location_of(target: str) -> str | None:
 
 
 def _tracked(message_id: UUID, tag: Tag, value: str) -> str | None:
-    """Return the tracked address of a link; None: it stays, as does one to our own pages, which need no telling."""
+    """Return the tracked URL of a link; None if it stays, as links to our own pages do."""
     target = address_in(value)
     is_link = tag.name in _LINKS or tag.name.startswith(_OUTLOOK)
     if not is_link or target.startswith(public_url("/")) or location_of(target) is None:

@@ -1,4 +1,4 @@
-"""Messages that may have left or not: by the channel's policy, or by somebody who knows."""
+"""Resolve messages that may have left or not: by the channel's `on_unknown`, or by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH = 500
 
 
 def resolve_abandoned(now: datetime) -> int:
-    """Let what a worker took and never told of be unknown, or be sent again, as the channel's policy is."""
+    """Resolve messages claimed long ago and never recorded: unknown, or sent again, by `on_unknown`. Returns how many."""
     since = now - timedelta(seconds=django_settings.DELIVERY_CLAIM_SECONDS)
     abandoned = Message.objects.filter(status=Message.Status.SENDING, claimed_at__lt=since)
     count = 0
@@ -40,7 +40,7 @@ def resolve_abandoned(now: datetime) -> int:
 def resolve_message(
     workspace_id: UUID, message_id: UUID, *, was_sent: bool, provider_id: str = ""
 ) -> Message:
-    """Say what became of an unknown message: it was sent, or it was not and is to be sent again.
+    """Resolve an unknown message: it was sent, or it was not and is sent again.
 
     Raises MessageNotFound, MessageNotUnknown.
     """
@@ -62,7 +62,7 @@ def resolve_message(
 
 
 def hold_unsent_messages(workspace_id: UUID) -> int:
-    """Let every message that has not left be unknown: what a backup has as waiting may have left since.
+    """Hold every unsent message as unknown, after a backup was restored: it may have left since then.
 
     Nothing may be delivering meanwhile (DELIVERY_PAUSED). Returns how many there were.
     """
@@ -73,7 +73,7 @@ def hold_unsent_messages(workspace_id: UUID) -> int:
 
 
 def resolve_unknown(workspace_id: UUID, *, was_sent: bool, channel: str | None = None) -> int:
-    """Say the same of every unknown message, of one channel or all: it was sent, or is to be sent again.
+    """Resolve all unknown messages of a channel, or of all, alike: sent, or to be sent again.
 
     Returns how many there were.
     """
@@ -92,7 +92,7 @@ def resolve_unknown(workspace_id: UUID, *, was_sent: bool, channel: str | None =
 def _hold_batch(workspace_id: UUID) -> int:
     waiting = Message.objects.in_workspace(workspace_id).filter(status__in=_UNSENT)
     messages = list(waiting.select_for_update().order_by("id")[:BATCH])
-    Message.objects.in_workspace(workspace_id).filter(pk__in=[one.pk for one in messages]).update(
+    Message.objects.in_workspace(workspace_id).filter(pk__in=[message.pk for message in messages]).update(
         status=Message.Status.UNKNOWN, error=_RESTORED
     )
     now, detail = clock.now(), {"message": _RESTORED}

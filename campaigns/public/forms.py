@@ -21,7 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.errors import FormNotFound, OriginNotAllowed
-from campaigns.forms.forms import TRAP, public_form, questions_of, submit_form
+from campaigns.forms.forms import TRAP, fields_of, public_form, submit_form
 from campaigns.messaging.public_links import public_url
 from campaigns.models import Form
 from config import clock
@@ -192,7 +192,7 @@ def _script_json(form: Form) -> str:
                 "required": field.required,
                 "options": field.options,
             }
-            for field in questions_of(form)
+            for field in fields_of(form)
         ],
     }
     return json.dumps(facts).replace("<", "\\u003c")

@@ -116,8 +116,8 @@ def diagnose(words: str) -> Bounce | None:
     """
     words = " ".join(_NOT_WORDS.sub("<>", words[:_MAX_WORDS].replace("\x00", "")).split())
     for class_, subject, detail in _ENHANCED.findall(words):
-        if (said := _of_status(class_, int(subject), int(detail), words)) is not None:
-            return said
+        if (bounce := _of_status(class_, int(subject), int(detail), words)) is not None:
+            return bounce
     return _of_text(words)
 
 

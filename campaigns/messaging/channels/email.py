@@ -62,13 +62,13 @@ def _send(mail: Mail) -> None:
     try:
         connection.send_messages([mail])
     except Exception as error:
-        told = _told(error, connection)
+        outcome = _outcome_of(error, connection)
         _hang_up()
-        if is_kept and isinstance(told, _HungUp):
-            # Nobody had told us that the line was dead.
+        if is_kept and isinstance(outcome, _HungUp):
+            # Nobody had outcome us that the line was dead.
             _send(mail)
         else:
-            raise told from error
+            raise outcome from error
 
 
 def compose(message: Message, settings: ChannelSettings) -> Mail:
@@ -76,9 +76,11 @@ def compose(message: Message, settings: ChannelSettings) -> Mail:
 
     Raises ValueError where one of its addresses is none.
     """
-    said = dict(message.headers)
-    sender = read_mailbox(said.pop("From", "") or settings.sender or django_settings.DEFAULT_FROM_EMAIL)
-    reply_to = said.pop("Reply-To", "") or settings.options.get("replyTo") or django_settings.DEFAULT_REPLY_TO
+    headers = dict(message.headers)
+    sender = read_mailbox(headers.pop("From", "") or settings.sender or django_settings.DEFAULT_FROM_EMAIL)
+    reply_to = (
+        headers.pop("Reply-To", "") or settings.options.get("replyTo") or django_settings.DEFAULT_REPLY_TO
+    )
     mail = Mail(
         message.subject,
         message.text,
@@ -89,7 +91,7 @@ def compose(message: Message, settings: ChannelSettings) -> Mail:
             "From": str(sender),
             "Message-ID": f"<{message.pk}@{sender.domain}>",
             **({"Reply-To": str(read_mailbox(str(reply_to)))} if reply_to else {}),
-            **said,
+            **headers,
         },
     )
     if message.body:
@@ -163,9 +165,9 @@ class SMTPBackend(EmailBackend):
 
 def _connection() -> Any:
     """Return this thread's open connection. Raises NotSent: the server, not the message, is at fault."""
-    kept = getattr(_open, "connection", None)
-    if kept is not None and time.monotonic() - _open.used_at <= IDLE_SECONDS:
-        return kept
+    open_connection = getattr(_open, "connection", None)
+    if open_connection is not None and time.monotonic() - _open.used_at <= IDLE_SECONDS:
+        return open_connection
     _hang_up()
     try:
         connection = get_connection()
@@ -193,7 +195,7 @@ def _provider_id(mail: Mail) -> str:
     return str(mail.extra_headers["Message-ID"]).strip("<>")
 
 
-def _told(error: Exception, connection: Any) -> Exception:
+def _outcome_of(error: Exception, connection: Any) -> Exception:
     """Return what an error means for the message."""
     match error:
         case smtplib.SMTPRecipientsRefused():
@@ -232,15 +234,15 @@ def _refused(
 ) -> NotSent:
     """Return what an answer means; one to the text is of its only recipient, if it says so."""
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
-    told = f"{code} {text}"
-    said = diagnose(told) if is_about_recipient or is_about_text else None
+    reply = f"{code} {text}"
+    bounce = diagnose(reply) if is_about_recipient or is_about_text else None
     if code < 500:
         return NotSent(
-            told, is_permanent=False, bounce=Bounce.SOFT if said is Bounce.SOFT else Bounce.REFUSED
+            reply, is_permanent=False, bounce=Bounce.SOFT if bounce is Bounce.SOFT else Bounce.REFUSED
         )
-    if is_about_recipient or said in (Bounce.HARD, Bounce.SOFT):
-        return Bounced(told, said or Bounce.REFUSED)
-    return NotSent(told, is_permanent=True)
+    if is_about_recipient or bounce in (Bounce.HARD, Bounce.SOFT):
+        return Bounced(reply, bounce or Bounce.REFUSED)
+    return NotSent(reply, is_permanent=True)
 
 
 def _refused_by_provider(error: AnymailError) -> Exception:

@@ -195,7 +195,7 @@ class _Watched(HTTPConnection):
             raise ConnectTimeoutError(
                 self, f"{self.host} was not looked up in {LOOK_UP_SECONDS:.0f} s"
             ) from error
-        addresses = list(dict.fromkeys(one[4][0] for one in found))
+        addresses = list(dict.fromkeys(entry[4][0] for entry in found))
         if not settings.WEBHOOK_ALLOW_PRIVATE_ADDRESSES and not all(map(_is_public, addresses)):
             raise ForbiddenAddress(f"{self.host} leads to a private address")
         return addresses

@@ -46,9 +46,9 @@ class Mail(EmailMultiAlternatives):
         return mail.as_bytes()
 
     def _address_headers(self) -> dict[str, str]:
-        told = {"To": ", ".join(map(str, self.to)), "Cc": ", ".join(map(str, self.cc))}
+        recipients = {"To": ", ".join(map(str, self.to)), "Cc": ", ".join(map(str, self.cc))}
         own = {name: str(value) for name, value in self.extra_headers.items() if name in _OF_ADDRESSES}
-        return {name: value for name, value in {**told, **own}.items() if value}
+        return {name: value for name, value in {**recipients, **own}.items() if value}
 
 
 def source_of(mail: EmailMessage) -> bytes:

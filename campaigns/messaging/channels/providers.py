@@ -20,25 +20,27 @@ def classify(esp_name: str, raw: object, words: str) -> Bounce | None:
     A policy that the words name is nobody's mailbox, and a full mailbox is no dead one, whatever the provider calls
     it.
     """
-    told = _told(esp_name, raw)
-    said = diagnose(_resend_words(raw) if esp_name == "Resend" and told is not None else words)
-    if said is REFUSED or told is None:
-        return said or told
-    return said if told is HARD and said is SOFT else told
+    by_type = _by_type(esp_name, raw)
+    by_words = diagnose(_resend_words(raw) if esp_name == "Resend" and by_type is not None else words)
+    if by_words is REFUSED or by_type is None:
+        return by_words or by_type
+    return by_words if by_type is HARD and by_words is SOFT else by_type
 
 
 def message_id_of(esp_name: str, raw: object, provider_id: str) -> UUID | None:
     """Return the id of ours in the Message-ID of an e-mail, as which it left by SMTP; None: it is not told."""
-    told = provider_id
+    reference = provider_id
     if esp_name == "Amazon SES" and isinstance(raw, Mapping):
-        # Its own id stands for that one, and ours is among the headers.
+        # Its own id stands for that header, and ours is among the headers.
         headers = (raw.get("mail") or {}).get("headers") or ()
-        told = next((str(one.get("value")) for one in headers if _word(one.get("name")) == "message-id"), "")
-    local, at, _ = told.strip().strip("<>").partition("@")
+        reference = next(
+            (str(header.get("value")) for header in headers if _word(header.get("name")) == "message-id"), ""
+        )
+    local, at, _ = reference.strip().strip("<>").partition("@")
     return parse_uuid(local) if at else None
 
 
-def _told(esp_name: str, raw: object) -> Bounce | None:
+def _by_type(esp_name: str, raw: object) -> Bounce | None:
     read = _READERS.get(esp_name)
     if read is None or not isinstance(raw, Mapping):
         return None
@@ -200,10 +202,10 @@ _RESEND: Final = (
 def _resend_words(raw: object) -> str:
     """Return what the mail server said: its own sentences tell of reputation and rates whatever the bounce was."""
     try:
-        told = raw["data"]["bounce"].get("diagnosticCode") or ()  # type: ignore[index]  # whatever its shape
+        codes = raw["data"]["bounce"].get("diagnosticCode") or ()  # type: ignore[index]  # whatever its shape
     except (AttributeError, KeyError, TypeError):
         return ""
-    return " ".join(map(str, told)) if isinstance(told, list) else str(told)
+    return " ".join(map(str, codes)) if isinstance(codes, list) else str(codes)
 
 
 def _resend(raw: Raw) -> Bounce | None:
@@ -251,8 +253,8 @@ _UNISENDER_GO: Final = {
 
 def _unisender_go(raw: Raw) -> Bounce | None:
     event = raw.get("event_data") or raw
-    told = _UNISENDER_GO.get(_word((event.get("delivery_info") or {}).get("delivery_status")))
-    return told or {"hard_bounced": HARD, "soft_bounced": SOFT}.get(_word(event.get("status")))
+    bounce = _UNISENDER_GO.get(_word((event.get("delivery_info") or {}).get("delivery_status")))
+    return bounce or {"hard_bounced": HARD, "soft_bounced": SOFT}.get(_word(event.get("status")))
 
 
 # By the names that anymail gives them.

@@ -25,24 +25,24 @@ def send(message: Message, settings: ChannelSettings) -> str:
             json={"chat_id": message.address, "text": message.body, "parse_mode": "HTML"},
             timeout=TIMEOUT_SECONDS,
         )
-        told: Any = answer.json()
+        reply: Any = answer.json()
     except requests.ConnectTimeout as error:
         raise NotSent(_without(settings.secret, error), is_permanent=False) from None
     except requests.JSONDecodeError as error:
         raise _broken(answer) from error
     except requests.RequestException as error:
         raise _silent(error, settings.secret) from None
-    if not isinstance(told, dict) or not told.get("ok"):
-        raise _refused(answer.status_code, told)
-    return f"{message.address}:{told.get('result', {}).get('message_id', '')}"
+    if not isinstance(reply, dict) or not reply.get("ok"):
+        raise _refused(answer.status_code, reply)
+    return f"{message.address}:{reply.get('result', {}).get('message_id', '')}"
 
 
 def _silent(error: requests.RequestException, secret: str) -> Exception:
     """Tell a line that never stood from one that broke."""
-    told = _without(secret, error)
-    if "NewConnectionError" in told or "NameResolutionError" in told or "SSLError" in told:
-        return NotSent(told, is_permanent=False)
-    return MaybeSent(told)
+    text = _without(secret, error)
+    if "NewConnectionError" in text or "NameResolutionError" in text or "SSLError" in text:
+        return NotSent(text, is_permanent=False)
+    return MaybeSent(text)
 
 
 def _without(secret: str, error: Exception) -> str:
@@ -51,15 +51,15 @@ def _without(secret: str, error: Exception) -> str:
 
 
 def _broken(answer: requests.Response) -> Exception:
-    told = f"{answer.status_code} {answer.text[:200]}"
-    return MaybeSent(told) if answer.ok else NotSent(told, is_permanent=False)
+    text = f"{answer.status_code} {answer.text[:200]}"
+    return MaybeSent(text) if answer.ok else NotSent(text, is_permanent=False)
 
 
-def _refused(status: int, told: Any) -> NotSent:
-    told = told if isinstance(told, dict) else {}
-    description = str(told.get("description", status))
+def _refused(status: int, reply: Any) -> NotSent:
+    reply = reply if isinstance(reply, dict) else {}
+    description = str(reply.get("description", status))
     if status == 429:
-        wait = told.get("parameters", {}).get("retry_after")
+        wait = reply.get("parameters", {}).get("retry_after")
         return NotSent(description, is_permanent=False, retry_after=float(wait) if wait else None)
     if any(words in description for words in _DEAD):
         return Bounced(description, Bounce.HARD)

@@ -51,7 +51,7 @@ def send(message: Message, settings: ChannelSettings) -> str:
 def signature_of(message: Message, settings: ChannelSettings) -> dict[str, str]:
     """Return the headers that sign a message as of now; under each of several secrets while one replaces another."""
     now = clock.now()
-    marks = [Webhook(one).sign(str(message.pk), now, message.body) for one in settings.secret.split()]
+    marks = [Webhook(secret).sign(str(message.pk), now, message.body) for secret in settings.secret.split()]
     return {
         "webhook-id": str(message.pk),
         "webhook-timestamp": str(int(now.timestamp())),
@@ -60,8 +60,8 @@ def signature_of(message: Message, settings: ChannelSettings) -> dict[str, str]:
 
 
 def _refused(answer: Answer) -> NotSent:
-    told = f"{answer.status} {answer.text[:500]}".strip()
-    return NotSent(told, is_permanent=answer.status == _GONE, retry_after=_retry_after(answer))
+    reply = f"{answer.status} {answer.text[:500]}".strip()
+    return NotSent(reply, is_permanent=answer.status == _GONE, retry_after=_retry_after(answer))
 
 
 def _retry_after(answer: Answer) -> float | None:

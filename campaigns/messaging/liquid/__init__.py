@@ -74,7 +74,7 @@ def render(source: str, values: Mapping[str, Any], kind: Kind, region: Region | 
     try:
         template.render_with_context(context, buffer)
     except UndefinedError as error:
-        raise ValueMissing(_told(error)) from error
+        raise ValueMissing(_error_text(error)) from error
     except (
         LiquidError,
         ArithmeticError,
@@ -84,7 +84,7 @@ def render(source: str, values: Mapping[str, Any], kind: Kind, region: Region | 
         TypeError,
         ValueError,
     ) as error:
-        raise TemplateFault(_told(error)) from error
+        raise TemplateFault(_error_text(error)) from error
     return buffer.getvalue()
 
 
@@ -94,7 +94,7 @@ def _parse(source: str, kind: Kind) -> BoundTemplate:
         template = _environment(kind).from_string(source)
         make_strict(template.nodes)
     except (LiquidError, ValueError, RecursionError) as error:
-        raise TemplateFault(_told(error)) from error
+        raise TemplateFault(_error_text(error)) from error
     return template
 
 
@@ -124,7 +124,7 @@ def _is_odd(source: str, start: int, end: int) -> bool:
     return brackets > _MAX_BRACKETS or _VOID.search(source, start, end) is not None
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     message = str(getattr(error, "message", "") or error)
     token = getattr(error, "token", None)
     if token is None or not getattr(token, "source", ""):
@@ -187,8 +187,10 @@ _NOWHERE: Final = object()
 
 
 def _spelled(path: list[object]) -> str:
-    root, *others = path
-    return str(root) + "".join(f".{one}" if isinstance(one, str) else f"[{one}]" for one in others)
+    root, *segments = path
+    return str(root) + "".join(
+        f".{segment}" if isinstance(segment, str) else f"[{segment}]" for segment in segments
+    )
 
 
 class _Template(BoundTemplate):
@@ -237,7 +239,7 @@ class _CycleNode(CycleNode):
 
     def render_to_output(self, context: RenderContext, buffer: Any) -> int:
         group = text_of(self.group.evaluate(context)) if self.group else ""
-        values = [one.evaluate(context) for one in self.args]
+        values = [argument.evaluate(context) for argument in self.args]
         for value in values:
             refuse_missing(value, "cycle")
         index = context.cycle(group or str(values), len(values))

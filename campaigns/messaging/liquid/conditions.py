@@ -28,29 +28,29 @@ def make_strict(nodes: Iterable[Node]) -> None:
     """Have each comparison in a template refuse missing values."""
     pending: list[Node | Expression] = list(nodes)
     while pending:
-        one = pending.pop()
-        if isinstance(one, Expression):
-            one.__class__ = _STRICT.get(type(one), type(one))
-            pending += one.children()
+        node = pending.pop()
+        if isinstance(node, Expression):
+            node.__class__ = _STRICT.get(type(node), type(node))
+            pending += node.children()
             continue
-        if isinstance(one, CaseNode):
-            one.__class__ = _Case
-        elif isinstance(one, MultiExpressionBlockNode):
-            one.expression = _When(one.expression)  # type: ignore[assignment]  # evaluates to the same
-        pending += one.expressions()
-        pending += one.children(None)  # type: ignore[arg-type]  # only partial templates, of which there are none, ask
+        if isinstance(node, CaseNode):
+            node.__class__ = _Case
+        elif isinstance(node, MultiExpressionBlockNode):
+            node.expression = _When(node.expression)  # type: ignore[assignment]  # evaluates to the same
+        pending += node.expressions()
+        pending += node.children(None)  # type: ignore[arg-type]  # only partial templates, of which there are none, ask
 
 
-def _told(left: object, right: object) -> bool | None:
+def _compared(left: object, right: object) -> bool | None:
     """Return whether a missing value is what it is compared with, None if none is missing.
 
     `nil`, `blank`, `empty` and "" ask whether it is there. Raises UndefinedError for anything else.
     """
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, Undefined):
+    for value, other in ((left, right), (right, left)):
+        if isinstance(value, Undefined):
             if other is None or isinstance(other, Blank | Empty) or (isinstance(other, str) and not other):
                 return True
-            refuse_missing(one, "comparison")
+            refuse_missing(value, "comparison")
     return None
 
 
@@ -58,16 +58,16 @@ class _Equal(EqExpression):
     __slots__ = ()
 
     def evaluate(self, context: RenderContext) -> object:
-        told = _told(self.left.evaluate(context), self.right.evaluate(context))
-        return super().evaluate(context) if told is None else told
+        is_equal = _compared(self.left.evaluate(context), self.right.evaluate(context))
+        return super().evaluate(context) if is_equal is None else is_equal
 
 
 class _Unequal(NeExpression):
     __slots__ = ()
 
     def evaluate(self, context: RenderContext) -> object:
-        told = _told(self.left.evaluate(context), self.right.evaluate(context))
-        return super().evaluate(context) if told is None else not told
+        is_equal = _compared(self.left.evaluate(context), self.right.evaluate(context))
+        return super().evaluate(context) if is_equal is None else not is_equal
 
 
 class _Case(CaseNode):
@@ -94,7 +94,9 @@ class _When(Expression):
     def __init__(self, expression: Any) -> None:
         super().__init__(expression.token)
         self.left = expression.left
-        self.alternatives = [_Equal(one.token, expression.left, one) for one in expression.expressions]
+        self.alternatives = [
+            _Equal(alternative.token, expression.left, alternative) for alternative in expression.expressions
+        ]
 
     def evaluate(self, context: RenderContext) -> object:
         left_is_missing = isinstance(self.left.evaluate(context), Undefined)

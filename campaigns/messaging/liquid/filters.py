@@ -125,12 +125,12 @@ def _strict(name: str, function: Filter) -> Filter:
 
     @wraps(function)
     def strict(value: object, *args: object, **kwargs: object) -> object:
-        for one in (value, *args, *kwargs.values()):
-            refuse_missing(one, name)
+        for element in (value, *args, *kwargs.values()):
+            refuse_missing(element, name)
         if name in TEXTUAL:
-            value, args = text_of(value), tuple(_as_text(one) for one in args)
+            value, args = text_of(value), tuple(_as_text(element) for element in args)
         elif name in NUMERIC:
-            value, args = number_of(value, name), tuple(number_of(one, name) for one in args)
+            value, args = number_of(value, name), tuple(number_of(element, name) for element in args)
         result = function(value, *args, **kwargs)
         if result is None:
             return Missing(name, hint=f"what {name} looks for is undefined")
@@ -148,8 +148,8 @@ def _bounded(function: Filter) -> Filter:
 
     @wraps(function)
     def bounded(*args: Any, **kwargs: Any) -> Any:
-        for one in args:
-            bound(size_of(one))
+        for element in args:
+            bound(size_of(element))
         result = function(*args, **kwargs)
         bound(size_of(result))
         return result
@@ -191,8 +191,8 @@ def _of_each(value: object, key: object, user: str) -> list[tuple[Any, Any]]:
     """Return the elements of a list, each with what it is looked at by: itself, or what it has under a name."""
     elements = _elements(value)
     if key is None:
-        return [(one, one) for one in elements]
-    return [(one, _under(one, key, user)) for one in elements]
+        return [(element, element) for element in elements]
+    return [(element, _under(element, key, user)) for element in elements]
 
 
 def _under(element: object, key: object, user: str) -> object:
@@ -204,7 +204,7 @@ def _under(element: object, key: object, user: str) -> object:
 def _join(join: Filter) -> Filter:
     @wraps(join)
     def joined(value: object, separator: object = " ", **kwargs: Any) -> object:
-        texts = [text_of(one) for one in _elements(value)]
+        texts = [text_of(element) for element in _elements(value)]
         bound(sum(map(len, texts)) + len(texts) * len(text_of(separator)))
         return join(texts, text_of(separator), **kwargs)
 
@@ -238,19 +238,19 @@ def _concat(value: object, other: object) -> list[Any]:
 
 
 def _compact(value: object, key: object = None) -> list[Any]:
-    return [one for one, under in _of_each(value, key, "compact") if not is_missing(under)]
+    return [element for element, under in _of_each(value, key, "compact") if not is_missing(under)]
 
 
 def _where(value: object, key: object, *wanted: object) -> list[Any]:
-    return [one for one, fits in _fitting(value, key, wanted, "where") if fits]
+    return [element for element, fits in _fitting(value, key, wanted, "where") if fits]
 
 
 def _reject(value: object, key: object, *wanted: object) -> list[Any]:
-    return [one for one, fits in _fitting(value, key, wanted, "reject") if not fits]
+    return [element for element, fits in _fitting(value, key, wanted, "reject") if not fits]
 
 
 def _find(value: object, key: object, *wanted: object) -> object:
-    return next((one for one, fits in _fitting(value, key, wanted, "find") if fits), None)
+    return next((element for element, fits in _fitting(value, key, wanted, "find") if fits), None)
 
 
 def _find_index(value: object, key: object, *wanted: object) -> int | None:
@@ -268,22 +268,22 @@ def _fitting(value: object, key: object, wanted: tuple[object, ...], user: str) 
         raise LiquidTypeError(f"{user}: takes a name and a value", token=None)
     pairs = _of_each(value, key, user)
     if not wanted:
-        return [(one, not is_missing(under) and under is not False) for one, under in pairs]
+        return [(element, not is_missing(under) and under is not False) for element, under in pairs]
     # To Python, 1 is true.
     return [
-        (one, isinstance(under, bool) == isinstance(wanted[0], bool) and under == wanted[0])
-        for one, under in pairs
+        (element, isinstance(under, bool) == isinstance(wanted[0], bool) and under == wanted[0])
+        for element, under in pairs
     ]
 
 
 def _sum(value: object, key: object = None) -> int | float:
     parts = [under for _, under in _of_each(value, key, "sum")]
-    for one in parts:
-        refuse_missing(one, "sum")
-    numbers = [number_of(one, "sum") for one in parts]
-    if all(isinstance(one, int) for one in numbers):
+    for element in parts:
+        refuse_missing(element, "sum")
+    numbers = [number_of(element, "sum") for element in parts]
+    if all(isinstance(element, int) for element in numbers):
         return sum(numbers)
-    return float(sum(Decimal(str(one)) for one in numbers))
+    return float(sum(Decimal(str(element)) for element in numbers))
 
 
 def _sort(value: object, key: object = None) -> list[Any]:
@@ -297,13 +297,13 @@ def _sort_natural(value: object, key: object = None) -> list[Any]:
 def _sorted(pairs: Iterable[tuple[Any, Any]], place: Callable[[Any], Any]) -> list[Any]:
     """Sort elements by what they are looked at by, those without it last."""
     placed, last = [], []
-    for one, under in pairs:
+    for element, under in pairs:
         if is_missing(under):
-            last.append(one)
+            last.append(element)
         else:
-            placed.append((place(under), one))
+            placed.append((place(under), element))
     try:
         placed.sort(key=lambda pair: pair[0])
     except TypeError as error:
         raise LiquidTypeError("sort: not values of one kind", token=None) from error
-    return [one for _, one in placed] + last
+    return [element for _, element in placed] + last

@@ -56,9 +56,9 @@ def marked(value: Any) -> Any:
         case str():
             return BlankText(value) if all(map(_is_invisible, value)) else value
         case Mapping():
-            return {key: marked(one) for key, one in value.items()}
+            return {key: marked(item) for key, item in value.items()}
         case list() | tuple():
-            return [marked(one) for one in value]
+            return [marked(item) for item in value]
         case _:
             return value
 
