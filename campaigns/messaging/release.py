@@ -38,7 +38,7 @@ def wake_held_messages(
         queued = queued.filter(any_of("contact_id", contact_ids))
     # Those that may leave now, too: who is judging one by what held until now is waited for, and overruled.
     count = queued.update(send_at=Least(F("send_at"), now))
-    _call_deliverers(workspace_id, channel, count)
+    _wake_deliveries(workspace_id, channel, count)
     return count
 
 
@@ -81,11 +81,11 @@ def release(
     ids = [message.pk for message in stopped if message.enrollment_id not in ended]
     to_release = Message.objects.in_workspace(workspace_id).filter(any_of("id", ids))
     count = to_release.update(status=Message.Status.QUEUED, error="", send_at=now)
-    _call_deliverers(workspace_id, channel, count)
+    _wake_deliveries(workspace_id, channel, count)
     return count
 
 
-def _call_deliverers(workspace_id: UUID, channel: str, count: int) -> None:
+def _wake_deliveries(workspace_id: UUID, channel: str, count: int) -> None:
     if count:
         ready = Message(workspace_id=workspace_id, channel=channel, send_at=clock.now())
         wake_deliveries([ready])
