@@ -43,5 +43,5 @@ def maintain_aggregates(batch: EffectBatch) -> None:
 
 def _contacts_of(workspace_id: UUID, event_ids: list[UUID]) -> list[UUID]:
     """Return the contacts that the events came with: aggregates are kept by these, not by their survivors."""
-    events = Event.objects.filter(workspace_id=workspace_id, id__in=event_ids, contact_id__isnull=False)
+    events = Event.objects.by_ids(workspace_id, event_ids).filter(contact_id__isnull=False)
     return [contact_id for contact_id in events.values_list("contact_id", flat=True).distinct() if contact_id]

@@ -169,8 +169,6 @@ def _unevaluated_since(rule: ScoringRule) -> datetime | None:
         workspace_id=rule.workspace_id, effect=EFFECT, subject=parked_key_of(rule.id)
     ).values_list("event_ids", flat=True)
     event_ids = [event_id for ids in parked for event_id in ids]
-    if not event_ids:
-        return None
-    events = Event.objects.filter(workspace_id=rule.workspace_id, id__in=event_ids)
+    events = Event.objects.by_ids(rule.workspace_id, event_ids)
     earliest: datetime | None = events.aggregate(first=Min("received_at"))["first"]
     return earliest

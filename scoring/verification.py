@@ -199,9 +199,7 @@ class _Recount:
         # Two queries: each has an index of its own.
         since = rule.effective_from or ALWAYS
         named = named_events_of(self.workspace_id, self.owners, [rule.event_name], received_from=since)
-        awarded_events = Event.objects.filter(
-            workspace_id=self.workspace_id, id__in=awarded, received_at__gte=since
-        )
+        awarded_events = Event.objects.by_ids(self.workspace_id, awarded).filter(received_at__gte=since)
         return {event.id: event for events in (named, awarded_events) for event in events}
 
     def _evaluated_alone(

@@ -169,11 +169,6 @@ def _received_before(
 ) -> dict[UUID, datetime]:
     """Return when those of the events were received that happened so long ago and have waited."""
     event_ids = [event.id for event in events if event.occurred_at <= batch.now - length]
-    rows = Event.objects.filter(
-        workspace_id=batch.workspace_id,
-        id__in=event_ids,
-        id__gte=min(event_ids),
-        id__lte=max(event_ids),
-        received_at__lt=batch.now - PROMPT,
-    )
+    old = Event.objects.by_ids(batch.workspace_id, event_ids)
+    rows = old.filter(received_at__lt=batch.now - PROMPT)
     return dict(rows.values_list("id", "received_at"))

@@ -231,14 +231,8 @@ class CauseResolver:
             for event in events
             if _is_contact_event(event)
         ]
-        if event_ids:
-            rows = Event.objects.filter(
-                workspace_id=self.batch.workspace_id,
-                id__in=event_ids,
-                id__gte=min(event_ids),
-                id__lte=max(event_ids),
-            )
-            self.changed = dict(rows.values_list("id", "properties"))
+        changes = Event.objects.by_ids(self.batch.workspace_id, event_ids)
+        self.changed = dict(changes.values_list("id", "properties"))
 
     # Which of it was it ------------------------------------------------------------------------------------
 

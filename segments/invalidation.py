@@ -111,11 +111,8 @@ def _matched(
 def _moved(workspace_id: UUID, events: Sequence[EffectEvent]) -> dict[UUID, set[UUID]]:
     """Return who came into a segment or left it, by the events of builds and of people."""
     contact_of = {event.id: event.contact_id for event in events if event.name in (ENTERED, EXITED)}
-    if not contact_of:
-        return {}
-    rows = Event.objects.filter(
-        workspace_id=workspace_id, id__in=contact_of, id__gte=min(contact_of), id__lte=max(contact_of)
-    ).values_list("id", "properties__segmentId")
+    moves = Event.objects.by_ids(workspace_id, contact_of)
+    rows = moves.values_list("id", "properties__segmentId")
     moved: dict[UUID, set[UUID]] = defaultdict(set)
     for event_id, text in rows:
         if (segment_id := parse_uuid(text)) is not None:

@@ -387,7 +387,7 @@ def _waiting(
         )
         for event_id in event_ids
     ]
-    events = Event.objects.filter(workspace_id=workspace_id, id__in=open_ids, contact_id__in=everybody)
+    events = Event.objects.by_ids(workspace_id, open_ids).filter(contact_id__in=everybody)
     due = Timer.objects.filter(
         workspace_id=workspace_id, contact_id__in=everybody, timer_key__in=versions, due_at__lte=now
     )

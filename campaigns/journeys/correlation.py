@@ -10,7 +10,6 @@ from uuid import UUID
 
 import orjson
 
-from config.db.lookups import any_of
 from events.models import Event
 
 _MAX_LENGTH = 200
@@ -33,11 +32,7 @@ def correlation_value_at(properties: Any, path: tuple[str, ...]) -> str | None:
 
 def event_properties(workspace_id: UUID, event_ids: Collection[UUID]) -> dict[UUID, Any]:
     """Return the properties of events, by id."""
-    if not event_ids:
-        return {}
-    events = Event.objects.filter(
-        any_of("id", event_ids), workspace_id=workspace_id, id__gte=min(event_ids), id__lte=max(event_ids)
-    )
+    events = Event.objects.by_ids(workspace_id, event_ids)
     return dict(events.values_list("id", "properties"))
 
 

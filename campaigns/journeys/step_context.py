@@ -91,9 +91,7 @@ class EnrollmentBatch:
     @cached_property
     def _events(self) -> dict[UUID, Event]:
         ids = [enrollment.event_id for enrollment in self.enrollments if enrollment.event_id is not None]
-        events = Event.objects.filter(any_of("id", ids), workspace_id=self.workspace_id)
-        bounded = events.filter(id__gte=min(ids), id__lte=max(ids)) if ids else events.none()
-        return {event.id: event for event in bounded}
+        return {event.id: event for event in Event.objects.by_ids(self.workspace_id, ids)}
 
     @cached_property
     def default_zone(self) -> str:

@@ -631,9 +631,5 @@ def _depths_of_enrollments(
 
 def _depths_after_events(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID | None, int]:
     """Return the depth of events that events cause, by the causing event."""
-    if not event_ids:
-        return {}
-    events = Event.objects.filter(
-        any_of("id", event_ids), workspace_id=workspace_id, id__gte=min(event_ids), id__lte=max(event_ids)
-    )
+    events = Event.objects.by_ids(workspace_id, event_ids)
     return {event_id: depth + 1 for event_id, depth in events.values_list("id", "depth")}

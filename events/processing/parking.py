@@ -48,9 +48,8 @@ def retry_parked(parked: QuerySet[ParkedEffect]) -> int:
     """Enqueue the events of parked effects again and delete the parked rows. Effects apply nothing twice. Returns the rows."""
     rows = list(parked.select_for_update())
     for row in rows:
-        contacts = Event.objects.filter(
-            workspace_id=row.workspace_id, id__in=row.event_ids, contact_id__isnull=False
-        ).values_list("id", "contact_id")
+        events = Event.objects.by_ids(row.workspace_id, row.event_ids).filter(contact_id__isnull=False)
+        contacts = events.values_list("id", "contact_id")
         enqueue_events(row.workspace_id, contacts, level=row.level, is_repeat=True)
     ParkedEffect.objects.filter(id__in=[row.id for row in rows]).delete()
     return len(rows)

@@ -25,7 +25,6 @@ from campaigns.journeys.local_time import contact_date_moment, next_time_of_day
 from campaigns.journeys.step_context import Advance, Finish, StepContext, StepOutcome, Wait
 from campaigns.models import Enrollment, EnrollmentState
 from campaigns.reasons import Reason
-from config.db.lookups import any_of
 from events.id_bounds import known_until
 from events.models import Event
 from events.rules.event_matching import EventRule, events_of_contacts, matches
@@ -177,9 +176,8 @@ def _find_awaited_events(
 def _trusted_rows(
     workspace_id: UUID, rows: Sequence[tuple[UUID, UUID, datetime]]
 ) -> list[tuple[UUID, UUID, datetime]]:
-    trusted = Event.objects.filter(
-        any_of("id", [row[0] for row in rows]), workspace_id=workspace_id, source=Event.Source.SYSTEM
-    )
+    events = Event.objects.by_ids(workspace_id, [row[0] for row in rows])
+    trusted = events.filter(source=Event.Source.SYSTEM)
     ids = set(trusted.values_list("id", flat=True))
     return [row for row in rows if row[0] in ids]
 
