@@ -4,7 +4,7 @@ from rest_framework.exceptions import ValidationError
 
 from config.errors import DomainError
 from tests.workspaces.factories import MembershipFactory, a_key, bearer
-from tests.workspaces.urls import ProbeView
+from tests.workspaces.urls import probe
 from workspaces.api.errors import NATIVE_ERRORS, flatten
 
 pytestmark = pytest.mark.django_db
@@ -99,5 +99,5 @@ def test_nested_messages_are_flattened_to_dotted_paths():
 
 
 def test_the_view_bound_to_no_route_still_answers_401():
-    answer = ProbeView.as_view()(RequestFactory().get("/"))
+    answer = probe(RequestFactory().get("/"))
     assert answer.status_code == 401

@@ -9,20 +9,20 @@ from rest_framework.response import Response
 
 from workspaces.api.base import WorkspaceAPIView, object_body
 from workspaces.api.errors import ErrorTable, Problem
-from workspaces.api.native import NativeAPIView
+from workspaces.api.native import NativeViewSet
 
 
-class ProbeView(NativeAPIView):
+class ProbeViewSet(NativeViewSet):
     """Answers with what it knows of the request's access."""
 
     scopes = {"GET": "events:read", "POST": "events:write"}
     vendor_rate = "2/second"
 
-    def get(self, request: Request, **_: Any) -> Response:
+    def show(self, request: Request, **_: Any) -> Response:
         credential: Any = request.auth
         return Response({"workspace": str(self.workspace.id), "kind": credential.kind})
 
-    def post(self, request: Request, **_: Any) -> Response:
+    def echo(self, request: Request, **_: Any) -> Response:
         return Response(object_body(request), status=201)
 
 
@@ -46,11 +46,12 @@ class VendorView(WorkspaceAPIView):
         return Response(status=204)
 
 
+probe = ProbeViewSet.as_view({"get": "show", "post": "echo"})
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("workspaces.api.urls")),
     path("oauth2/", include("workspaces.api.oauth_urls")),
-    path("probe", ProbeView.as_view()),
-    path("probe/<str:workspace_id>", ProbeView.as_view()),
+    path("probe", probe),
+    path("probe/<str:workspace_id>", probe),
     path("vendor", VendorView.as_view()),
 ]

@@ -248,10 +248,6 @@ class WorkspaceAPIView(WorkspaceAccess):
     """A plain view of one workspace; a wire format subclasses it with its `error_table`."""
 
 
-class WorkspaceGenericView(WorkspaceAccess, GenericAPIView[Any]):
-    """A generic view of one workspace."""
-
-
 class WorkspaceViewSet(ViewSetMixin, WorkspaceAccess, GenericAPIView[Any]):
     """A viewset of one workspace, over the rows of its model that are the workspace's.
 

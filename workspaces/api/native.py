@@ -11,7 +11,6 @@ from rest_framework.viewsets import ViewSetMixin
 from workspaces.api.base import (
     ErrorTableMixin,
     WorkspaceAccess,
-    WorkspaceAPIView,
     WorkspaceViewSet,
     object_body,
 )
@@ -24,7 +23,7 @@ from workspaces.authentication.schemes import (
     SessionAuthentication,
 )
 
-__all__ = ["NativeAPIView", "NativePublicView", "NativePublicViewSet", "NativeViewSet", "object_body"]
+__all__ = ["NativePublicView", "NativePublicViewSet", "NativeViewSet", "object_body"]
 
 _AUTHENTICATION: Any = (BearerAuthentication, QueryKeyAuthentication, SessionAuthentication)
 
@@ -58,13 +57,6 @@ class KnownParameters(WorkspaceAccess):
         if pages := read.get("pagination_class"):
             names |= {each["name"] for each in pages().get_schema_operation_parameters(self)}
         return names
-
-
-class NativeAPIView(KnownParameters, WorkspaceAPIView):
-    """A view of `/api/workspaces/{workspace_id}/…`."""
-
-    authentication_classes = _AUTHENTICATION
-    error_table = NATIVE_ERRORS
 
 
 class NativeViewSet(KnownParameters, WorkspaceViewSet):
