@@ -486,7 +486,8 @@ def _erasure_question(contacts: QuerySet[Contact]) -> Question:
         title="Erase for good",
         button="Erase for good",
         happens=[
-            "Everything about these persons is removed: events, scores, memberships, enrollments and messages, and that of"
+            "Everything about these persons is removed: events, scores, memberships,"
+            " enrollments and messages, and that of"
             " all contacts merged into them. Whoever has their identifiers is not stored again."
         ],
         concerned=[concerned_contacts(contacts, "person")],

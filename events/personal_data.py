@@ -20,7 +20,9 @@ def _erase_first(person: DataSubject) -> Removed:
 
 
 def _blank_answers(person: DataSubject) -> int:
-    """Empty stored answers that mention the person; their Idempotency-Keys stay, or a retry would repeat others' events."""
+    """Empty stored answers that mention the person; their Idempotency-Keys stay, or a retry would repeat
+    others' events.
+    """
     # As texts of JSON: an identifier may be as short as a digit.
     texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
     with connection.cursor() as cursor:

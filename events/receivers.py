@@ -1,4 +1,6 @@
-"""Signal receivers: a batch wakes the workers, an event saved by the ORM gets its batch, contact changes are recorded."""
+"""Signal receivers: a batch wakes the workers, an event saved by the ORM gets its batch, contact changes
+are recorded.
+"""
 
 from collections.abc import Collection, Sequence
 from typing import Any

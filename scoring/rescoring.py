@@ -82,7 +82,8 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
     """Bring the scores of contacts, and of those merged with them, in line with the stream and the merges.
 
     What an event earned goes with the contact that its own contact now reads as. Rules that the event alone decides
-    are evaluated anew, for events received since the rule holds; others keep what they awarded when they were applied,
+    are evaluated anew, for events received since the rule holds; others keep what they awarded when they
+    were applied,
     and so do events that are no longer in the stream. The contacts' lanes must be held. Returns those whose score
     has changed.
     """

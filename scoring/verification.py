@@ -220,7 +220,8 @@ class _Recount:
     ) -> dict[UUID, tuple[UUID, bool]]:
         """Evaluate by a condition that asks for earlier events too, where it is sure what was known of them then.
 
-        An outcome remains, whatever becomes known of the time before. So an event is left out beside one that may have
+        An outcome remains, whatever becomes known of the time before. So an event is left out beside one
+        that may have
         come in after it, and a contact that was ever merged.
         """
         histories: dict[UUID, list[Event]] = defaultdict(list)

@@ -71,7 +71,8 @@ def enroll(
     `matched`: a query of (event_id, place) of the campaigns, counted from 1, that an event triggers; None: all.
     `with_relevance_rule`: places of campaigns that record no decision about an irrelevant event, which has neither
     their place nor its negative. `is_repeat`: skip what was decided before.
-    `holds_lanes`: the caller holds the lanes of the candidates, so no effect can miss an enrollment before the commit;
+    `holds_lanes`: the caller holds the lanes of the candidates, so no effect can miss an enrollment before
+    the commit;
     their first steps are taken here. Otherwise a worker takes them.
     Returns the results of a single candidate; of several, an empty list.
     """

@@ -149,7 +149,8 @@ def claim_messages(workspace_id: UUID, channel: str, *, at_most: int) -> list[Cl
             messages = _lock_ready(workspace_id, channel, at_most)
             if not messages:
                 return []
-            # Read while the messages are locked: who edits the settings waits, and then wakes what was deferred by them.
+            # Read while the messages are locked: who edits the settings waits, and then wakes what was
+            # deferred by them.
             settings = _settings_with_secret(workspace_id, channel)
             claimed = _claim_allowed(settings, messages, clock.now())
         if claimed:
@@ -611,7 +612,8 @@ def event_properties(message: Message) -> dict[str, str]:
     return {"messageId": str(message.pk), **campaign, "channel": message.channel}
 
 
-# Caused by us, hence of the level of what caused the message. A click is the reader's, whatever the message was about.
+# Caused by us, hence of the level of what caused the message. A click is the reader's, whatever the message
+# was about.
 _OWN_EVENTS: Final = ("message.sent", "message.bounced")
 
 

@@ -23,7 +23,9 @@ BATCH = 500
 
 
 def resolve_abandoned(now: datetime) -> int:
-    """Resolve messages claimed long ago and never recorded: unknown, or sent again, by `on_unknown`. Returns how many."""
+    """Resolve messages claimed long ago and never recorded: unknown, or sent again, by `on_unknown`.
+    Returns how many.
+    """
     since = now - timedelta(seconds=django_settings.DELIVERY_CLAIM_SECONDS)
     abandoned = Message.objects.filter(status=Message.Status.SENDING, claimed_at__lt=since)
     count = 0

@@ -301,7 +301,8 @@ _DECISION_COLUMNS: Final = {
 }
 _INSERT_DECISIONS: Final = (
     f"INSERT INTO campaigns_decision (workspace_id, {', '.join(_DECISION_COLUMNS)}, detail)"
-    f" SELECT %s::uuid, * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _DECISION_COLUMNS.values())}, %s::jsonb[])"
+    f" SELECT %s::uuid, * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _DECISION_COLUMNS.values())},"
+    " %s::jsonb[])"
 )
 
 

@@ -101,7 +101,8 @@ class Message(models.Model):
     event_id = models.UUIDField(null=True)
     step = models.CharField(max_length=64, blank=True)
     template_id = models.UUIDField(null=True)
-    # Of an enrollment: "<enrollment>:<step>:<how many steps before>"; of the API: the caller's key, or the message's own id.
+    # Of an enrollment: "<enrollment>:<step>:<how many steps before>"; of the API: the caller's key, or the
+    # message's own id.
     key = models.CharField(max_length=255)
     channel = models.CharField(max_length=10, choices=Channel)
     # An e-mail address, a URL or a chat's id: where it goes, as of when it was made.

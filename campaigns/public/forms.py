@@ -1,4 +1,6 @@
-"""Public forms: submissions from any page (by a script, or by the browser alone) and the script that embeds a form."""
+"""Public forms: submissions from any page (by a script, or by the browser alone) and the script that
+embeds a form.
+"""
 
 from __future__ import annotations
 

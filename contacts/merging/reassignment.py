@@ -129,7 +129,9 @@ def _finish(merge: Merge, deadline: float) -> bool:
 
 
 def _take_step(merge: Merge) -> bool:
-    """Reassign a batch and record the progress; with nothing left, finish the merge. Returns whether there was anything."""
+    """Reassign a batch and record the progress; with nothing left, finish the merge. Returns whether there
+    was anything.
+    """
     unfinished = Merge.objects.in_workspace(merge.workspace_id).unfinished().filter(id=merge.id)
     if (row := unfinished.first()) is None:
         return False

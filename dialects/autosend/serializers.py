@@ -132,7 +132,9 @@ class IdentifierField(TextField):
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the text as it was sent, "" where that may be. Raises ValidationError for what is no such identifier."""
+        """Return the text as it was sent, "" where that may be. Raises ValidationError for what is no such
+        identifier.
+        """
         value = super().to_internal_value(data)
         if normalize_identifier(self.kind, value) is None and (value or not self.allow_blank):
             self.fail("invalid_format")

@@ -38,7 +38,9 @@ class MaintainedAggregate:
 
 
 def register_aggregates(workspace_id: UUID, specs: Collection[AggregateSpec]) -> None:
-    """Maintain aggregates from now on, in lanes that are built. Call it in the edit's transaction, under the rules' lock."""
+    """Maintain aggregates from now on, in lanes that are built. Call it in the edit's transaction, under
+    the rules' lock.
+    """
     Aggregate.objects.bulk_create(
         [
             Aggregate(
@@ -153,7 +155,8 @@ def recompute_aggregates(
         by_name[spec.event_name].append(spec)
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM events_contactaggregate WHERE workspace_id = %s AND contact_id = ANY(%s) AND aggregate_id = ANY(%s)",
+            "DELETE FROM events_contactaggregate WHERE workspace_id = %s AND contact_id ="
+            " ANY(%s) AND aggregate_id = ANY(%s)",
             [workspace_id, list(contact_ids), [spec.id_in(workspace_id) for spec in specs]],
         )
         with hashed_lists():
@@ -345,10 +348,12 @@ WITH page AS MATERIALIZED (
             ON m.workspace_id = %s AND m.id = p.aggregate_id AND m.id = ANY(%s) AND m.lanes_built = 0
     ) RETURNING id
 )
-SELECT contact_id, aggregate_id, (SELECT count(*) FROM gone) FROM page ORDER BY contact_id DESC, aggregate_id DESC LIMIT 1
+SELECT contact_id, aggregate_id, (SELECT count(*) FROM gone) FROM page ORDER BY contact_id DESC,
+aggregate_id DESC LIMIT 1
 """
 _UPSERT = """
-INSERT INTO events_contactaggregate AS a (id, workspace_id, aggregate_id, contact_id, count, numbers, total, minimum, maximum,
+INSERT INTO events_contactaggregate AS a (id, workspace_id, aggregate_id, contact_id, count, numbers,
+total, minimum, maximum,
     first_at, first_event_id, first_value, last_at, last_event_id, last_value)
 SELECT gen_random_uuid(), %s, (%s::uuid[])[place], contact_id, count(*), count(number), COALESCE(sum(number), 0),
     min(number), max(number), min(at), (array_agg(id ORDER BY at, id) FILTER (WHERE at IS NOT NULL))[1],

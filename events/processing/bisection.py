@@ -40,7 +40,9 @@ def bisect_failures(
 
 
 def _failure(items: Sequence[Item], run: Callable[[Sequence[Item]], None]) -> Exception | None:
-    """Call a function in a savepoint and return its error. Raises errors that pass by themselves (lock, connection)."""
+    """Call a function in a savepoint and return its error. Raises errors that pass by themselves (lock,
+    connection).
+    """
     try:
         with transaction.atomic():
             run(items)

@@ -1,4 +1,6 @@
-"""Apply effects: claim outbox batches lane by lane and call the functions of `settings.EVENT_EFFECTS` with their events."""
+"""Apply effects: claim outbox batches lane by lane and call the functions of `settings.EVENT_EFFECTS` with
+their events.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -101,7 +103,9 @@ Effect = Callable[[EffectBatch], None]
 
 
 def runs_only_when(concerns: Callable[[EffectBatch], bool]) -> Callable[[Effect], Effect]:
-    """Decorate an effect with a check, without a statement, whether a batch concerns it; otherwise it is not called."""
+    """Decorate an effect with a check, without a statement, whether a batch concerns it; otherwise it is
+    not called.
+    """
 
     def mark(effect: Effect) -> Effect:
         _concerns[effect] = concerns
@@ -114,7 +118,9 @@ _concerns: dict[Effect, Callable[[EffectBatch], bool]] = {}
 
 
 def apply_effects(workspace_id: UUID) -> str:
-    """Apply the effects of all open batches, and of the events that they record, until none is left. Returns "done" or "nothing"."""
+    """Apply the effects of all open batches, and of the events that they record, until none is left.
+    Returns "done" or "nothing".
+    """
     passes = 0
     while _apply_pass(workspace_id).applied:
         passes += 1
@@ -199,7 +205,9 @@ def bump_rules_version(workspace_id: UUID) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What one transaction did: how many events it applied, and whether there are more, also in lanes that others hold."""
+    """What one transaction did: how many events it applied, and whether there are more, also in lanes that
+    others hold.
+    """
 
     applied: int = 0
     is_more: bool = False
@@ -233,7 +241,9 @@ def _apply_pass(workspace_id: UUID) -> _Pass:
 
 @dataclass(frozen=True, slots=True)
 class _WorkspaceLook:
-    """Lanes that this transaction locked, with how much waits there; how many lanes others hold; whether some were left out."""
+    """Lanes that this transaction locked, with how much waits there; how many lanes others hold; whether
+    some were left out.
+    """
 
     lanes: Sequence[int]
     expected: int
@@ -426,7 +436,9 @@ def _moment_of(events: Sequence[EffectEvent]) -> datetime:
 def _hand_over(
     workspace_id: UUID, lanes: Collection[int], events: Sequence[EffectEvent]
 ) -> list[EffectEvent]:
-    """Return the events of these lanes; those of contacts merged or unmerged since are enqueued in their lane of now."""
+    """Return the events of these lanes; those of contacts merged or unmerged since are enqueued in their
+    lane of now.
+    """
     own, others = [], defaultdict(list)
     for event in events:
         if lane_of(event.contact_id) in lanes:

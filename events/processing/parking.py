@@ -45,7 +45,9 @@ def parked_keys(workspace_id: UUID, effect: str, subjects: Collection[str]) -> s
 
 @transaction.atomic
 def retry_parked(parked: QuerySet[ParkedEffect]) -> int:
-    """Enqueue the events of parked effects again and delete the parked rows. Effects apply nothing twice. Returns the rows."""
+    """Enqueue the events of parked effects again and delete the parked rows. Effects apply nothing twice.
+    Returns the rows.
+    """
     rows = list(parked.select_for_update())
     for row in rows:
         events = Event.objects.by_ids(row.workspace_id, row.event_ids).filter(contact_id__isnull=False)

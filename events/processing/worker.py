@@ -83,7 +83,9 @@ class Runner:
         return word
 
     def sweep(self, workspace_id: UUID) -> str:
-        """Apply effects whose wake-up may have been lost; also if another runner has the lease, for it may be gone."""
+        """Apply effects whose wake-up may have been lost; also if another runner has the lease, for it may
+        be gone.
+        """
         word = self.answer(workspace_id)
         if word == "taken":
             return effects.process_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)

@@ -1,4 +1,6 @@
-"""Rule batches: rules of the same SQL text in one statement; parameters in which they differ become columns of `b`."""
+"""Rule batches: rules of the same SQL text in one statement; parameters in which they differ become
+columns of `b`.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ _ANY: Kinds = frozenset()
 
 @dataclass(slots=True)
 class _FieldUses:
-    """The fields that a rule uses: properties by event, and attributes, each with the kinds of value that it compares with."""
+    """The fields that a rule uses: properties by event, and attributes, each with the kinds of value that
+    it compares with.
+    """
 
     events: dict[str, set[tuple[tuple[str, ...], Kinds]]] = field(default_factory=lambda: defaultdict(set))
     attributes: set[tuple[tuple[str, ...], Kinds]] = field(default_factory=set)

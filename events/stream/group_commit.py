@@ -170,7 +170,9 @@ class GroupCommit:
                 raise Overloaded
 
     def _add_writer(self) -> bool:
-        """Start a writer. Returns whether there is any now, for the system may refuse more threads. Under the lock."""
+        """Start a writer. Returns whether there is any now, for the system may refuse more threads. Under
+        the lock.
+        """
         thread = threading.Thread(target=self._work, name=f"group commit {len(self._threads)}", daemon=True)
         try:
             thread.start()
@@ -308,7 +310,9 @@ class CommitUnknown(OperationalError):
 
 
 def _written(group: Sequence[Submission]) -> list[Result]:
-    """Write a group; if it fails as a whole, write each request alone, so that only the failing one gets the error."""
+    """Write a group; if it fails as a whole, write each request alone, so that only the failing one gets
+    the error.
+    """
     lock_seconds: float | None = None
     try:
         return _committed(group)

@@ -211,7 +211,9 @@ _OBSERVED_AT_MOST = 50_000
 
 
 def _observe(workspace_id: UUID, events: Sequence[RecordedEvent]) -> None:
-    """Record the names and types that an open format's events have; costs nothing for those seen in the last minute."""
+    """Record the names and types that an open format's events have; costs nothing for those seen in the
+    last minute.
+    """
     now = clock.now().timestamp()
     shapes = {_shape_of(event): event for event in events}
     news = {

@@ -11,7 +11,9 @@ from workspaces.models import Workspace
 
 
 def prepare_enrollments(number: int) -> None:
-    """Make `number` contacts, and a campaign of which every other enrollment sends an e-mail at once, the others later."""
+    """Make `number` contacts, and a campaign of which every other enrollment sends an e-mail at once, the
+    others later.
+    """
     demo = json.loads((settings.HEADRACE_HOME / "demo.json").read_text())
     workspace = Workspace.objects.get(id=demo["workspace"])
     contacts = Contact.objects.bulk_create(Contact(workspace=workspace) for _ in range(number))

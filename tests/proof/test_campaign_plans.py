@@ -97,15 +97,18 @@ _MANY = [
     "INSERT INTO contacts_contact (id, workspace_id, first_name, last_name, attributes, created_at, updated_at)"
     " SELECT gen_random_uuid(), %(workspace)s, 'Ada', '', '{}', %(now)s, %(now)s FROM generate_series(1, %(many)s)",
     "INSERT INTO campaigns_enrollment (id, workspace_id, campaign_id, version_id, contact_id, key, status, depth,"
-    " triggered_at, step, wake_at, listens_since, awaited_event, awaited_value, steps_taken, attempts, error, started_at,"
+    " triggered_at, step, wake_at, listens_since, awaited_event, awaited_value,"
+    " steps_taken, attempts, error, started_at,"
     " end_reason, is_test)"
     " SELECT gen_random_uuid(), %(workspace)s, %(campaign)s, %(version)s, id, 'key:' || id, 'open', 0, %(now)s,"
     " 'wait', %(now)s::timestamptz + interval '30 days', %(now)s, '', '', 2, 0, '', %(now)s, '', false"
     " FROM contacts_contact WHERE workspace_id = %(workspace)s",
-    "INSERT INTO campaigns_decision (id, workspace_id, campaign_id, contact_id, enrollment_id, kind, reason, step, detail,"
+    "INSERT INTO campaigns_decision (id, workspace_id, campaign_id, contact_id,"
+    " enrollment_id, kind, reason, step, detail,"
     " decided_at) SELECT gen_random_uuid(), workspace_id, campaign_id, contact_id, id, 'entered', '', '', '{}',"
     " %(now)s FROM campaigns_enrollment WHERE workspace_id = %(workspace)s",
-    "INSERT INTO campaigns_message (id, workspace_id, campaign_id, contact_id, enrollment_id, key, channel, address, host,"
+    "INSERT INTO campaigns_message (id, workspace_id, campaign_id, contact_id,"
+    " enrollment_id, key, channel, address, host,"
     " subject, body, text, headers, status, priority, is_transactional, is_test, attempts, error, provider_id, step,"
     " send_at, created_at, sent_at)"
     " SELECT gen_random_uuid(), workspace_id, campaign_id, contact_id, id, id::text, 'email', id || '@b.test', '',"

@@ -132,7 +132,8 @@ _CONTACTS = (
 _RUNS = [
     _CONTACTS,
     "INSERT INTO campaigns_enrollment (id, workspace_id, campaign_id, version_id, contact_id, key, status, depth,"
-    " triggered_at, step, listens_since, awaited_event, awaited_value, steps_taken, attempts, error, started_at, end_reason,"
+    " triggered_at, step, listens_since, awaited_event, awaited_value, steps_taken,"
+    " attempts, error, started_at, end_reason,"
     " is_test)"
     " SELECT gen_random_uuid(), %(workspace)s, %(campaign)s, %(version)s, id, 'once', 'completed', 0, %(now)s,"
     " '', %(now)s, '', '', 1, 0, '', %(now)s, 'end_of_workflow', false FROM contacts_contact"

@@ -426,7 +426,8 @@ def _of_marks(table: str, on: str) -> str:
 
 _MESSAGES = (
     "(SELECT r.workspace_id, r.event_id, m.id, m.status"
-    " FROM campaigns_enrollment r JOIN campaigns_message m ON m.workspace_id = r.workspace_id AND m.enrollment_id = r.id)"
+    " FROM campaigns_enrollment r JOIN campaigns_message m ON m.workspace_id ="
+    " r.workspace_id AND m.enrollment_id = r.id)"
 )
 _EFFECTS = {
     "entry": _of_marks("scoring_scoreentry", "t.event_id = e.id AND t.points = 1"),

@@ -1,4 +1,6 @@
-"""What campaigns say to the database is short, however many enrollments; what grows with the campaigns is said once."""
+"""What campaigns say to the database is short, however many enrollments; what grows with the campaigns is
+said once.
+"""
 
 import pytest
 from django.db import connection

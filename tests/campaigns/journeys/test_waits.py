@@ -173,7 +173,9 @@ def test_what_came_before_the_trigger_does_not_count(workspace, jane, time):
 def test_an_event_that_comes_while_the_enrollment_is_on_its_way_to_wait_is_not_missed(
     workspace, jane, time, monkeypatch
 ):
-    """The effects look when the enrollment does not wait yet; the enrollment has looked when the event was not there yet."""
+    """The effects look when the enrollment does not wait yet; the enrollment has looked when the event was
+    not there yet.
+    """
     a_campaign(workspace, paid_or_not())
     tell(workspace, jane, "go")
     apply_effects(workspace.id)
