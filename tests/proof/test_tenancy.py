@@ -1,6 +1,7 @@
 """Every route of the site, asked with every kind of credential of another workspace."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -69,8 +70,10 @@ def routes() -> Iterator[str]:
                 yield route
 
     for route in walk(get_resolver().url_patterns, ""):
-        if not route.startswith(PUBLIC):
-            yield route
+        # What a vendor's router makes of `contacts/<contact>`, as Django's own routes have it.
+        plain = re.sub(r"\(\?P(<\w+>)[^()]*\)", r"\1", route).replace("^", "").replace("\\Z", "")
+        if not plain.startswith(PUBLIC):
+            yield plain
 
 
 class Victim:
