@@ -281,6 +281,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "CampaignTypeEnum": "campaigns.models.Campaign.Type",
         "CampaignStatusEnum": "campaigns.models.Campaign.Status",
         "ConsentChannelEnum": "contacts.api.serializers._CHANNELS",
+        "DeclaredTypeEnum": "dialects.autosend.serializers.PROPERTY_TYPES",
         "DecisionKindEnum": "campaigns.api.choices.DECISION_KINDS",
         "MergeStatusEnum": "contacts.api.serializers.MERGE_STATUSES",
         "MessageChannelEnum": "campaigns.api.choices.CHANNELS",

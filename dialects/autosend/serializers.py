@@ -186,6 +186,9 @@ class ValuesField(ObjectField):
         return values
 
 
+PROPERTY_TYPES = list(TYPE_OF_WIRE)
+
+
 class TypeField(serializers.ChoiceField):
     """The type of a property."""
 
@@ -265,7 +268,7 @@ class AutoSendPropertyBodySerializer(BodySerializer):
     """A property of an event."""
 
     propertyName = NameField()
-    type = TypeField(choices=list(TYPE_OF_WIRE))
+    type = TypeField(choices=PROPERTY_TYPES)
     description = TextField(required=False, allow_null=True)
     suggestedValues = ArrayField(
         child=TextField(max_length=2048, error_messages=_TEXT_ITEM), required=False, allow_null=True
@@ -432,7 +435,7 @@ class AutoSendPropertySerializer(serializers.Serializer[Any]):
     description = serializers.CharField(required=False)
     suggestedValues = serializers.ListField(source="suggested_values", child=serializers.CharField())
 
-    @extend_schema_field(serializers.ChoiceField(choices=list(TYPE_OF_WIRE)))
+    @extend_schema_field(serializers.ChoiceField(choices=PROPERTY_TYPES))
     def get_type(self, row: EventProperty) -> str:
         """Return this format's word for the type."""
         return WIRE_OF_TYPE[EventProperty.Type(row.type)]

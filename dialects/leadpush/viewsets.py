@@ -4,7 +4,7 @@ The older one names the workspace in the path, the newer one wraps objects in `d
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -101,11 +101,17 @@ def _document(
     )
 
 
+@cache
+def _wrapped(serializer: type[Serializer[Any]]) -> Serializer[Any]:
+    """Describe an object in `data`, as one component wherever it stands."""
+    name = serializer.__name__.removesuffix("Serializer")
+    return inline_serializer(f"{name}Data", {"data": serializer()})
+
+
 def _single(serializer: type[Serializer[Any]]) -> PolymorphicProxySerializer:
     """Describe an object: bare where the path names the workspace, else wrapped in `data`."""
     name = serializer.__name__.removesuffix("Serializer")
-    wrapped = inline_serializer(f"{name}Data", {"data": serializer()})
-    return PolymorphicProxySerializer(f"{name}Object", [wrapped, serializer], None)
+    return PolymorphicProxySerializer(f"{name}Object", [_wrapped(serializer), serializer], None)
 
 
 _CONTACT_ANSWER, _FIELD_ANSWER = _single(LeadpushContactSerializer), _single(LeadpushFieldSerializer)
@@ -115,7 +121,7 @@ _FIELDS_BODY = PolymorphicProxySerializer(
 _CREATED_FIELDS = PolymorphicProxySerializer(
     "LeadpushCreated",
     [
-        inline_serializer("LeadpushFieldData", {"data": LeadpushFieldSerializer()}),
+        _wrapped(LeadpushFieldSerializer),
         inline_serializer("LeadpushFields", {"data": LeadpushFieldSerializer(many=True)}),
     ],
     None,
