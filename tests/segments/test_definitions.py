@@ -13,8 +13,8 @@ from segments.definitions import (
     discard_draft,
     get_segment,
     rebuild_segment,
+    segment_warnings,
     update_segment,
-    warnings,
 )
 from segments.errors import (
     InvalidSegmentName,
@@ -130,8 +130,9 @@ def test_a_static_segment_has_no_rule(workspace):
 
 
 def test_what_was_never_seen_is_allowed_and_told(workspace):
-    assert warnings(workspace.id, did("fly")) == ['The event "fly" has never been seen.']
-    assert create_segment(workspace, name="Fliers", raw=did("fly")).draft_rule == did("fly")
+    fliers = create_segment(workspace, name="Fliers", raw=did("fly"))
+    assert fliers.draft_rule == did("fly")
+    assert segment_warnings(fliers) == ['The event "fly" has never been seen.']
 
 
 def test_a_segment_whose_only_draft_was_given_up_has_nothing_to_build(workspace):

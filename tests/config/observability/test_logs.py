@@ -15,11 +15,11 @@ from django.test import Client
 from django.urls import include, path
 
 from config.errors import Overloaded, TryAgain
-from config.http import fallback
 from config.observability import logs
 from config.observability.request_ids import request_id
 from events.api import ingest
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
+from workspaces.api import fallback
 
 WORKSPACE = "00000000-0000-7000-8000-000000000000"
 FORM = "application/x-www-form-urlencoded"
