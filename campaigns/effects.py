@@ -28,7 +28,7 @@ from events.rules.conditions import Sql
 from events.rules.event_matching import EventRule, given_events, matches
 from segments.removal import REMOVED_CONTACT_TIMER_KEY
 
-EFFECT: Final = "campaigns.effects.enroll_contacts"
+EFFECT: Final = "campaigns.effects.apply_campaigns"
 _MAX_PAIRS_PER_STATEMENT: Final = 50_000
 """Pairs of event and campaign that one statement matches."""
 
@@ -53,7 +53,7 @@ def _is_relevant(batch: EffectBatch) -> bool:
 
 
 @runs_only_when(_is_relevant)
-def enroll_contacts(batch: EffectBatch) -> None:
+def apply_campaigns(batch: EffectBatch) -> None:
     """End and resume enrollments by the batch's events, then start new ones."""
     if gone := [timer.contact_id for timer in batch.due if timer.timer_key == REMOVED_CONTACT_TIMER_KEY]:
         end_enrollments_of_removed_contacts(batch.workspace_id, gone, batch.now)

@@ -6,7 +6,7 @@ from typing import Final
 from campaigns.models import Message
 from campaigns.models.messages import Channel
 from config import clock
-from config.runtime.schedule import notify_beat
+from config.runtime.beat_notifications import notify_beat
 from events.processing.wake_ups import WakeUps
 
 enrollment_wake_ups: Final = WakeUps("steps", "campaigns.tasks.process_enrollments")

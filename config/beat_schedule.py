@@ -10,7 +10,7 @@ from typing import Any
 from config.environment import env
 
 SCHEDULE: dict[str, dict[str, Any]] = {
-    "timetable": {"task": "events.tasks.wake_due", "next_due": "events.schedule.timetable"},
+    "timers": {"task": "events.tasks.wake_due", "next_due": "events.schedule.timers"},
     "enrollments": {
         "task": "campaigns.tasks.sweep_enrollments",
         "next_due": "campaigns.schedule.enrollments",

@@ -17,7 +17,7 @@ EVENT_EFFECTS = [
     "events.effects.maintain_aggregates",
     "scoring.effects.apply_scoring_rules",
     "segments.effects.reevaluate_segments",
-    "campaigns.effects.enroll_contacts",
+    "campaigns.effects.apply_campaigns",
 ]
 
 # Rules language: functions that make the SQL of a condition, by its type.
@@ -35,7 +35,7 @@ PERSONAL_DATA = [
 ]
 
 # `ReassignedRows` of each app: moved when contacts are merged (see contacts.merging.reassignment).
-REGROUPED_DATA = ["scoring.merges.REGROUPED_DATA"]
+REASSIGNED_ROWS = ["scoring.merges.REASSIGNED_ROWS"]
 
 # Admin: sections of a contact's page, in this order.
 CONTACT_SECTIONS = [

@@ -15,11 +15,11 @@ contacts_changed = Signal()
 
 # Sent before contacts are locked for a merge, its undo or an erasure, inside the transaction, so that whoever works
 # on them can be waited for; sender=Merge or Erasure, workspace_id: UUID, contact_ids: Collection[UUID].
-regrouping_contacts = Signal()
+reassigning_contacts = Signal()
 
 # Sent when contacts read as another one than before, inside the transaction; sender=Merge, workspace_id: UUID,
 # moved: Sequence[UUID], old_survivor: UUID, new_survivor: UUID.
-contacts_regrouped = Signal()
+contacts_reassigned = Signal()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def move_contacts(
 ) -> None:
     """Move timers and aggregates to the new lanes; both lanes must be locked.
 
-    Their decisions leave the timetable: the events of the regrouping have them taken anew. Their aggregates are
+    Their timers are cancelled: the events of the merge have them set anew. Their aggregates are
     counted where the new lane has them built and the old one had not. Events that wait in the old lane are
     handed over by the runner.
     """

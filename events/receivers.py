@@ -10,7 +10,7 @@ from django.db.models.signals import post_save, pre_save
 from django.dispatch import receiver
 
 from config.ids import time_of, uuid7
-from contacts.signals import ContactChange, contacts_changed, contacts_regrouped, regrouping_contacts
+from contacts.signals import ContactChange, contacts_changed, contacts_reassigned, reassigning_contacts
 from events.id_bounds import in_milliseconds
 from events.lane_changes import lock_lanes_of_contacts, move_contacts
 from events.models import EffectsLevel, Event, EventBatch
@@ -49,13 +49,13 @@ def record_changes(workspace_id: UUID, changes: Sequence[ContactChange], **kwarg
     record_contact_changes(workspace_id, changes)
 
 
-@receiver(regrouping_contacts, dispatch_uid="events.lock_contact_lanes")
+@receiver(reassigning_contacts, dispatch_uid="events.lock_contact_lanes")
 def lock_contact_lanes(workspace_id: UUID, contact_ids: Collection[UUID], **kwargs: Any) -> None:
     """Lock the lanes of contacts before a merge, its undo or an erasure."""
     lock_lanes_of_contacts(workspace_id, contact_ids)
 
 
-@receiver(contacts_regrouped, dispatch_uid="events.move_merged_contacts")
+@receiver(contacts_reassigned, dispatch_uid="events.move_merged_contacts")
 def move_merged_contacts(
     workspace_id: UUID, moved: Sequence[UUID], old_survivor: UUID, new_survivor: UUID, **kwargs: Any
 ) -> None:

@@ -6,7 +6,7 @@ SWEEP_SECONDS = 5
 """How long a batch waits for its wake-up before it is looked after without one."""
 
 
-def timetable() -> str:
+def timers() -> str:
     """When the next timer is due."""
     return """
         SELECT min(next.due_at) FROM workspaces_workspace w CROSS JOIN LATERAL (

@@ -17,7 +17,7 @@ from scoring.rules import EFFECT, parked_key_of, scored_names
 
 
 def _is_scored(batch: EffectBatch) -> bool:
-    return any(decision.timer_key == SCORE_TIMER_KEY for decision in batch.due) or scored_names.may_include(
+    return any(timer.timer_key == SCORE_TIMER_KEY for timer in batch.due) or scored_names.may_include(
         batch.workspace_id, batch.rules_version, batch.names
     )
 
@@ -46,7 +46,7 @@ def apply_scoring_rules(batch: EffectBatch) -> None:
 
 def _decay(batch: EffectBatch) -> None:
     """Let due scores decay. All count as changed: a score may have changed elsewhere."""
-    due = {decision.contact_id for decision in batch.due if decision.timer_key == SCORE_TIMER_KEY}
+    due = {timer.contact_id for timer in batch.due if timer.timer_key == SCORE_TIMER_KEY}
     if not due:
         return
     standing: list[UUID] = list(

@@ -44,19 +44,19 @@ _MAX_TRIES: Final = 3
 State_ = dict[str, Any]
 
 
-def _count(regrouping: Reassignment, at_most: int) -> int:
+def _count(reassignment: Reassignment, at_most: int) -> int:
     """Count the events and entries of both persons: events may have to be evaluated, entries calculated."""
-    if not ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).exists():
+    if not ScoringRule.with_deleted.in_workspace(reassignment.workspace_id).exists():
         return 0
-    survivors = [regrouping.old, regrouping.new]
-    of_persons = Contact.objects.in_workspace(regrouping.workspace_id).filter(merged_into__in=survivors)
-    ids = {*survivors, *regrouping.moved, *of_persons.values_list("id", flat=True)}
+    survivors = [reassignment.old, reassignment.new]
+    of_persons = Contact.objects.in_workspace(reassignment.workspace_id).filter(merged_into__in=survivors)
+    ids = {*survivors, *reassignment.moved, *of_persons.values_list("id", flat=True)}
     with connection.cursor() as cursor:
         cursor.execute(
             _COUNT,
             [
-                *(sorted(ids), regrouping.workspace_id, at_most, at_most),
-                *(regrouping.workspace_id, survivors, at_most),
+                *(sorted(ids), reassignment.workspace_id, at_most, at_most),
+                *(reassignment.workspace_id, survivors, at_most),
             ],
         )
         return int(cursor.fetchone()[0])
@@ -74,62 +74,67 @@ SELECT (SELECT count(*) FROM (
 """
 
 
-def _total(regrouping: Reassignment) -> int:
+def _total(reassignment: Reassignment) -> int:
     """Count what is moved some at a time: the moved contacts' events, then the entries of both."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (SELECT count(*) FROM events_event WHERE workspace_id = %s AND contact_id = ANY(%s))"
             " + (SELECT count(*) FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s))",
             [
-                *(regrouping.workspace_id, list(regrouping.moved)),
-                *(regrouping.workspace_id, [regrouping.old, regrouping.new]),
+                *(reassignment.workspace_id, list(reassignment.moved)),
+                *(reassignment.workspace_id, [reassignment.old, reassignment.new]),
             ],
         )
         return int(cursor.fetchone()[0])
 
 
-def _move(regrouping: Reassignment) -> None:
-    rescore_contacts(regrouping.workspace_id, [regrouping.old, regrouping.new])
+def _move(reassignment: Reassignment) -> None:
+    rescore_contacts(reassignment.workspace_id, [reassignment.old, reassignment.new])
 
 
-def _move_some(regrouping: Reassignment, state: State_, rows: int) -> Batch:
+def _move_some(reassignment: Reassignment, state: State_, rows: int) -> Batch:
     stage = _STAGES[state.get("stage", "events")]
-    return stage(regrouping, state, rows)
+    return stage(reassignment, state, rows)
 
 
-def _move_events(regrouping: Reassignment, state: State_, rows: int) -> Batch:
+def _move_events(reassignment: Reassignment, state: State_, rows: int) -> Batch:
     """Evaluate some events of a moved contact, and give their entries to whom they count for now."""
     place = state.get("place", 0)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, name FROM events_event WHERE workspace_id = %s AND contact_id = %s AND id > %s"
             " ORDER BY id LIMIT %s",
-            [regrouping.workspace_id, regrouping.moved[place], UUID(state.get("after", str(NO_ID))), rows],
+            [
+                reassignment.workspace_id,
+                reassignment.moved[place],
+                UUID(state.get("after", str(NO_ID))),
+                rows,
+            ],
         )
         events: list[tuple[UUID, str]] = cursor.fetchall()
     if events:
-        _judge(regrouping, events)
-        _give(
-            regrouping,
+        _evaluate_events(reassignment, events)
+        _reassign_entries(
+            reassignment,
             Sql(
                 "workspace_id = %s AND event_id = ANY(%s) AND contact_id <> %s",
-                (regrouping.workspace_id, [event_id for event_id, _ in events], regrouping.new),
+                (reassignment.workspace_id, [event_id for event_id, _ in events], reassignment.new),
             ),
         )
     if len(events) == rows:
         return Batch({"stage": "events", "place": place, "after": str(events[-1][0])}, len(events))
-    if place + 1 < len(regrouping.moved):
+    if place + 1 < len(reassignment.moved):
         return Batch({"stage": "events", "place": place + 1}, len(events))
     return Batch({"stage": "rest"}, len(events))
 
 
-def _judge(regrouping: Reassignment, events: Sequence[tuple[UUID, str]]) -> None:
+def _evaluate_events(reassignment: Reassignment, events: Sequence[tuple[UUID, str]]) -> None:
     """Rewrite the entries of rules that the event alone decides."""
     ids: dict[str, list[UUID]] = defaultdict(list)
     for event_id, name in events:
         ids[name].append(event_id)
     evaluators: dict[str, list[RuleEvaluator]] = defaultdict(list)
-    rules = ScoringRule.objects.filter(workspace_id=regrouping.workspace_id, event_name__in=ids)
+    rules = ScoringRule.objects.filter(workspace_id=reassignment.workspace_id, event_name__in=ids)
     for rule in rules.order_by("id"):
         try:
             evaluator = read(rule, rule.effective_from)
@@ -139,39 +144,39 @@ def _judge(regrouping: Reassignment, events: Sequence[tuple[UUID, str]]) -> None
         if not evaluator.needs_contact:
             evaluators[rule.event_name].append(evaluator)
     for name, named in evaluators.items():
-        owner = [regrouping.new] * len(ids[name])
-        source = given_events(regrouping.workspace_id, ids[name], owner)
+        owner = [reassignment.new] * len(ids[name])
+        source = given_events(reassignment.workspace_id, ids[name], owner)
         scope = Sql("s.event_id = ANY(%s)", (ids[name],))
-        evaluate_events(regrouping.workspace_id, source, scope, named, clock.now())
+        evaluate_events(reassignment.workspace_id, source, scope, named, clock.now())
 
 
-def _move_rest(regrouping: Reassignment, _: State_, rows: int) -> Batch:
+def _move_rest(reassignment: Reassignment, _: State_, rows: int) -> Batch:
     """Move entries whose events are not in the stream any more."""
-    theirs = [contact_id for contact_id in regrouping.moved if contact_id != regrouping.new]
+    theirs = [contact_id for contact_id in reassignment.moved if contact_id != reassignment.new]
     chunk = Sql(
         "workspace_id = %s AND ctid = ANY (ARRAY("
         "SELECT ctid FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s) LIMIT %s))",
-        (regrouping.workspace_id, regrouping.workspace_id, theirs, rows),
+        (reassignment.workspace_id, reassignment.workspace_id, theirs, rows),
     )
-    moved = _give(regrouping, chunk)
+    moved = _reassign_entries(reassignment, chunk)
     if moved == rows:
         return Batch({"stage": "rest"}, moved)
-    return Batch({"stage": "folds", "left": _entries_by_rule(regrouping)}, moved)
+    return Batch({"stage": "folds", "left": _entries_by_rule(reassignment)}, moved)
 
 
-def _give(regrouping: Reassignment, which: Sql) -> int:
+def _reassign_entries(reassignment: Reassignment, which: Sql) -> int:
     """Move entries to the contacts that theirs were merged into. Returns their number."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
-            [regrouping.new, *which.parameters],
+            [reassignment.new, *which.parameters],
         )
         return int(cursor.rowcount)
 
 
-def _entries_by_rule(regrouping: Reassignment) -> list[list[Any]]:
+def _entries_by_rule(reassignment: Reassignment) -> list[list[Any]]:
     """Return each rule that has given either contact anything, or is thought to have, and of how many entries."""
-    contacts = [regrouping.old, regrouping.new]
+    contacts = [reassignment.old, reassignment.new]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT rule_id::text, sum(entries)::int FROM ("
@@ -179,54 +184,56 @@ def _entries_by_rule(regrouping: Reassignment) -> list[list[Any]]:
             " WHERE workspace_id = %s AND contact_id = ANY(%s) GROUP BY rule_id"
             " UNION ALL SELECT rule_id, 0 FROM scoring_rulescore WHERE workspace_id = %s AND contact_id = ANY(%s)"
             ") given GROUP BY rule_id ORDER BY rule_id",
-            [regrouping.workspace_id, contacts, regrouping.workspace_id, contacts],
+            [reassignment.workspace_id, contacts, reassignment.workspace_id, contacts],
         )
         return [list(row) for row in cursor.fetchall()]
 
 
-def _move_rule_scores(regrouping: Reassignment, state: State_, rows: int) -> Batch:
+def _move_rule_scores(reassignment: Reassignment, state: State_, rows: int) -> Batch:
     """Calculate rules of few entries together, a rule of very many some entries at a time."""
     left: list[list[Any]] = state["left"]
     rule_ids: list[UUID] = []
     number = 0
     while left and (not rule_ids or number + left[0][1] <= rows):
         rule_id, entries = left[0]
-        if entries > rows and not rule_ids and (rule := _calculated_rule(regrouping, rule_id)):
-            return _calculate_rule_scores(regrouping, state, rule, rows)
+        if entries > rows and not rule_ids and (rule := _calculated_rule(reassignment, rule_id)):
+            return _calculate_rule_scores(reassignment, state, rule, rows)
         rule_ids.append(UUID(rule_id))
         number += entries
         left.pop(0)
-    rules = ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).filter(id__in=rule_ids)
-    recalculate_ledger(regrouping.workspace_id, [regrouping.old, regrouping.new], list(rules), clock.now())
+    rules = ScoringRule.with_deleted.in_workspace(reassignment.workspace_id).filter(id__in=rule_ids)
+    recalculate_ledger(
+        reassignment.workspace_id, [reassignment.old, reassignment.new], list(rules), clock.now()
+    )
     return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, number)
 
 
-def _calculated_rule(regrouping: Reassignment, rule_id: str) -> ScoringRule | None:
-    rule = ScoringRule.with_deleted.in_workspace(regrouping.workspace_id).filter(id=rule_id).first()
+def _calculated_rule(reassignment: Reassignment, rule_id: str) -> ScoringRule | None:
+    rule = ScoringRule.with_deleted.in_workspace(reassignment.workspace_id).filter(id=rule_id).first()
     return None if rule is None or rule.terms.are_plain else rule
 
 
-def _calculate_rule_scores(regrouping: Reassignment, state: State_, rule: ScoringRule, rows: int) -> Batch:
+def _calculate_rule_scores(reassignment: Reassignment, state: State_, rule: ScoringRule, rows: int) -> Batch:
     """Add more entries of a contact under a rule to what was calculated from those before.
 
     With all of them added it is seen whether one came in among them meanwhile, or the rule was edited.
     """
     left: list[list[Any]] = state["left"]
     now = clock.now()
-    progress = _Progress.read(state.get("fold"), regrouping, rule)
-    entries = progress.next_entries(regrouping.workspace_id, rows)
-    progress.add(regrouping.workspace_id, entries, now)
+    progress = _Progress.read(state.get("fold"), reassignment, rule)
+    entries = progress.next_entries(reassignment.workspace_id, rows)
+    progress.add(reassignment.workspace_id, entries, now)
     if len(entries) == rows:
         return Batch({"stage": "folds", "left": left, "fold": progress.written()}, len(entries))
-    if progress.is_overtaken(regrouping.workspace_id):
+    if progress.is_overtaken(reassignment.workspace_id):
         if progress.tries < _MAX_TRIES:
             anew = _Progress(rule, progress.contact_id, tries=progress.tries + 1)
             return Batch({"stage": "folds", "left": left, "fold": anew.written()}, len(entries))
-        recalculate_ledger(regrouping.workspace_id, [progress.contact_id], [rule], now)
+        recalculate_ledger(reassignment.workspace_id, [progress.contact_id], [rule], now)
     else:
-        progress.store(regrouping.workspace_id, now)
-    if progress.contact_id == regrouping.old:
-        other = _Progress(rule, regrouping.new)
+        progress.store(reassignment.workspace_id, now)
+    if progress.contact_id == reassignment.old:
+        other = _Progress(rule, reassignment.new)
         return Batch({"stage": "folds", "left": left, "fold": other.written()}, len(entries))
     left = left[1:]
     return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, len(entries))
@@ -247,9 +254,9 @@ class _Progress:
         self.sum = 0
 
     @classmethod
-    def read(cls, known: State_ | None, regrouping: Reassignment, rule: ScoringRule) -> _Progress:
+    def read(cls, known: State_ | None, reassignment: Reassignment, rule: ScoringRule) -> _Progress:
         if known is None:
-            return cls(rule, regrouping.old)
+            return cls(rule, reassignment.old)
         build = cls(rule, UUID(known["contact"]), tries=known["tries"])
         if known["edition"] != build.edition or known["at"] is None:
             return build
@@ -338,15 +345,15 @@ def _edition(rule: ScoringRule) -> str:
     return repr((replace(rule.terms), rule.points, rule.rescore_started_at, rule.deleted_at))
 
 
-def _sum_up(regrouping: Reassignment, _: State_, rows: int) -> Batch:
+def _sum_up(reassignment: Reassignment, _: State_, rows: int) -> Batch:
     """Set the scores to the sums of their parts, and have the other effects see them."""
-    contacts = [regrouping.old, regrouping.new]
+    contacts = [reassignment.old, reassignment.new]
     now = clock.now()
-    changed: Collection[UUID] = sum_up(regrouping.workspace_id, contacts, now)
-    schedule_timers(regrouping.workspace_id, [(SCORE_TIMER_KEY, contact_id, now) for contact_id in changed])
+    changed: Collection[UUID] = sum_up(reassignment.workspace_id, contacts, now)
+    schedule_timers(reassignment.workspace_id, [(SCORE_TIMER_KEY, contact_id, now) for contact_id in changed])
     return Batch(None)
 
 
 _STAGES: Final = {"events": _move_events, "rest": _move_rest, "folds": _move_rule_scores, "sums": _sum_up}
 
-REGROUPED_DATA: Final = ReassignedRows(count=_count, total=_total, move=_move, move_some=_move_some)
+REASSIGNED_ROWS: Final = ReassignedRows(count=_count, total=_total, move=_move, move_some=_move_some)

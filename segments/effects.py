@@ -46,9 +46,7 @@ def _may_invalidate(batch: EffectBatch) -> bool:
 @runs_only_when(_may_invalidate)
 def reevaluate_segments(batch: EffectBatch) -> None:
     """Evaluate the contacts that the batch touches, by the rules that it can touch, and publish what changed."""
-    if gone := [
-        decision.contact_id for decision in batch.due if decision.timer_key == REMOVED_CONTACT_TIMER_KEY
-    ]:
+    if gone := [timer.contact_id for timer in batch.due if timer.timer_key == REMOVED_CONTACT_TIMER_KEY]:
         remove_all_memberships(batch.workspace_id, gone, now=batch.now)
     plan = plan_of(batch.workspace_id)
     for rule_version, error in plan.unreadable:
@@ -78,9 +76,7 @@ class _EffectRun:
         due = [timer for timer in self.batch.due if timer.timer_key in self.plan.rule_versions]
         if not due and affected.is_nobody:
             return
-        self._load_contacts(
-            affected.by_kind[InvalidationKind.SCORE] | {decision.contact_id for decision in due}
-        )
+        self._load_contacts(affected.by_kind[InvalidationKind.SCORE] | {timer.contact_id for timer in due})
         self.past = collect_catch_up(self.batch, self.plan, affected)
         left = self._decide_past()
         self._decide_round(_as_of_now(due, left, self.batch.now))
@@ -292,7 +288,7 @@ class _EffectRun:
 
 def _as_of_now(due: Sequence[DueTimer], left: Pairs, now: datetime) -> Pairs:
     pairs: Pairs = defaultdict(dict)
-    for decision in due:
-        if decision.contact_id not in left.get(decision.timer_key, ()):
-            pairs[decision.timer_key][decision.contact_id] = now
+    for timer in due:
+        if timer.contact_id not in left.get(timer.timer_key, ()):
+            pairs[timer.timer_key][timer.contact_id] = now
     return pairs

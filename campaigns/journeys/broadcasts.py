@@ -25,7 +25,7 @@ from campaigns.models import Broadcast, Campaign
 from campaigns.wake_ups import campaign_wake_ups
 from config import clock, ids
 from config.http.rendering import iso_millis
-from config.runtime.schedule import notify_beat
+from config.runtime.beat_notifications import notify_beat
 from contacts.identity.lookup import find
 from events.processing.effects import bump_rules_version, lock_rules
 from segments.models import Membership, Segment

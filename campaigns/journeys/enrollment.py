@@ -21,7 +21,7 @@ from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
 from config import clock, ids
 from config.db.arrays import array
-from config.runtime.schedule import notify_beat
+from config.runtime.beat_notifications import notify_beat
 from events.models import EffectsLevel
 from events.rules.conditions import Sql
 

@@ -31,7 +31,7 @@ from config.db.errors import storable_error
 from config.db.lookups import any_of
 from config.db.plans import force_custom_plan
 from config.db.timeouts import milliseconds
-from config.runtime.schedule import notify_beat
+from config.runtime.beat_notifications import notify_beat
 from events.processing.bisection import bisect_failures
 
 BATCH_SIZE: Final = 200

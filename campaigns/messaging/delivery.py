@@ -34,7 +34,7 @@ from config import clock
 from config.db.arrays import array
 from config.db.errors import storable_text
 from config.db.lookups import any_of
-from config.runtime.schedule import notify_beat
+from config.runtime.beat_notifications import notify_beat
 from events.models import EffectsLevel, Event
 from events.stream.derived_events import DerivedEvent, record_derived_events
 

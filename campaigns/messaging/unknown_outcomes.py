@@ -17,7 +17,7 @@ from campaigns.messaging.policy import settings_of
 from campaigns.models import Decision, Message, NewDecision
 from campaigns.reasons import Reason
 from config import clock
-from config.runtime.schedule import notify_beat
+from config.runtime.beat_notifications import notify_beat
 
 BATCH = 500
 

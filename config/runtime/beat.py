@@ -28,8 +28,8 @@ from config.db.workloads import use_in_process
 from config.home import BASE_DIR
 from config.observability import telemetry
 from config.observability.metrics.counters import BEAT_TICK
+from config.runtime.beat_notifications import CHANNEL, LOOK_SECONDS
 from config.runtime.postgres.locks import ServerUnavailableError
-from config.runtime.schedule import CHANNEL, LOOK_SECONDS
 from config.runtime.startup_errors import report_on_one_line
 
 # Celery's own script finds the code while it looks for the app only; what has it stay is for Django, and left

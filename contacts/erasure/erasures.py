@@ -40,7 +40,7 @@ from contacts.models import (
     Identifier,
     Merge,
 )
-from contacts.signals import regrouping_contacts
+from contacts.signals import reassigning_contacts
 from contacts.tombstones import add_tombstones
 from workspaces.models import Workspace
 
@@ -233,7 +233,7 @@ def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
     """Take the contacts away, with what says who they are; what hangs on them is still to go."""
     root = _root(workspace_id, contact_id)
     person = _person(workspace_id, root)
-    regrouping_contacts.send(sender=Erasure, workspace_id=workspace_id, contact_ids=person.contact_ids)
+    reassigning_contacts.send(sender=Erasure, workspace_id=workspace_id, contact_ids=person.contact_ids)
     for data in _personal_data():
         if data.hold:
             data.hold(person)

@@ -2,7 +2,7 @@
 
 Merges that stand are a forest: each says what was merged into what, and whoever is merged points to the root of
 its tree. No fact of theirs moves; only gaps of the survivor's own row are filled, and remembered by the merge. What
-is derived from facts, and kept by contact, follows: see `regrouping`.
+is derived from facts, and kept by contact, follows: see `reassignment`.
 """
 
 from collections import defaultdict
@@ -20,15 +20,15 @@ from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle, MergeNot
 from contacts.identifiers import normalize_all
 from contacts.identity.lookup import find, ids_of, lock_persons
 from contacts.identity.writes import WriteConflict
-from contacts.merging.reassignment import Reassignment, check_no_merge_in_progress, follow
+from contacts.merging.reassignment import Reassignment, check_no_merge_in_progress, reassign_or_defer
 from contacts.models import Contact, Merge
 from contacts.profiles.state import differ
 from contacts.signals import (
     ContactChange,
     Kind,
     contacts_changed,
-    contacts_regrouped,
-    regrouping_contacts,
+    contacts_reassigned,
+    reassigning_contacts,
 )
 from workspaces.models import Workspace
 
@@ -151,7 +151,7 @@ def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
 
 def _hold(workspace_id: UUID, roots: set[UUID], contact_ids: set[UUID]) -> None:
     """Lock the lanes and then all contacts of both persons until the end of the transaction."""
-    regrouping_contacts.send(sender=Merge, workspace_id=workspace_id, contact_ids=contact_ids)
+    reassigning_contacts.send(sender=Merge, workspace_id=workspace_id, contact_ids=contact_ids)
     locked = lock_persons(workspace_id, roots)
     if {contact_id for contact_id, merged_into in locked.items() if merged_into is None} != roots:
         raise WriteConflict
@@ -324,14 +324,14 @@ def _publish(merge: Merge, kind: Kind, told: Iterable[tuple[UUID, dict[str, Any]
 
 
 def _reassign_rows(merge: Merge, moved: list[UUID], *, root_before: UUID, root_now: UUID) -> None:
-    contacts_regrouped.send(
+    contacts_reassigned.send(
         sender=Merge,
         workspace_id=merge.workspace_id,
         moved=moved,
         old_survivor=root_before,
         new_survivor=root_now,
     )
-    follow(merge, Reassignment(merge.workspace_id, tuple(moved), root_before, root_now))
+    reassign_or_defer(merge, Reassignment(merge.workspace_id, tuple(moved), root_before, root_now))
     merge.save(update_fields=["unfinished", "rows_moved", "rows_total", "progressed_at"])
 
 

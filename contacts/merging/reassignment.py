@@ -1,6 +1,6 @@
 """Reassign rows of other apps after a merge or its undo: at once if few, else in batches in the background.
 
-Each app says in its `REGROUPED_DATA` what it moves; the settings list them. Few rows move in the transaction of the
+Each app says in its `REASSIGNED_ROWS` what it moves; the settings list them. Few rows move in the transaction of the
 merge. Many are left to the background, some a transaction, and the merge tells how far that has come.
 """
 
@@ -19,7 +19,7 @@ from config import clock
 from config.db.backfill import BATCH_ROWS, deadline_in, process_all, process_batches
 from contacts.errors import MergeInProgress
 from contacts.models import Merge
-from contacts.signals import regrouping_contacts
+from contacts.signals import reassigning_contacts
 
 MOST_AT_ONCE: Final = 5_000
 """Rows that move in the transaction of the merge itself."""
@@ -47,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ReassignedRows:
-    """How an app reassigns its rows; listed in `settings.REGROUPED_DATA`.
+    """How an app reassigns its rows; listed in `settings.REASSIGNED_ROWS`.
 
     `count` tells how many rows that concerns, up to a limit, `total` about how many of them `move_some` will tell of.
     `move` moves them all; `move_some` about so many, given what it left the last time, {} at first: the contacts'
@@ -60,22 +60,22 @@ class ReassignedRows:
     move_some: Callable[[Reassignment, dict[str, Any], int], Batch]
 
 
-def follow(merge: Merge, regrouping: Reassignment) -> None:
+def reassign_or_defer(merge: Merge, reassignment: Reassignment) -> None:
     """Reassign rows at once, or record in the merge (not saved yet) what is left to the background."""
     many: dict[str, dict[str, Any]] = {}
-    for path in settings.REGROUPED_DATA:
+    for path in settings.REASSIGNED_ROWS:
         data: ReassignedRows = import_string(path)
-        rows = data.count(regrouping, MOST_AT_ONCE + 1)
+        rows = data.count(reassignment, MOST_AT_ONCE + 1)
         if rows > MOST_AT_ONCE:
             many[path] = {}
         else:
-            data.move(regrouping)
+            data.move(reassignment)
     merge.unfinished, merge.rows_moved, merge.rows_total, merge.progressed_at = None, 0, 0, None
     if many:
         merge.unfinished = {
-            "moved": [str(one) for one in regrouping.moved],
-            "old": str(regrouping.old),
-            "new": str(regrouping.new),
+            "moved": [str(one) for one in reassignment.moved],
+            "old": str(reassignment.old),
+            "new": str(reassignment.new),
             "left": many,
         }
         merge.progressed_at = clock.now()
@@ -86,10 +86,10 @@ def check_no_merge_in_progress(
 ) -> None:
     """Raise MergeInProgress while rows of these survivors are being reassigned; lock them for a lasting answer."""
     for merge in Merge.objects.in_workspace(workspace_id).unfinished():
-        regrouping = _reassignment_of(merge)
+        reassignment = _reassignment_of(merge)
         if undone_only and merge.undone_at is None:
             continue
-        if not {regrouping.old, regrouping.new}.isdisjoint(contact_ids):
+        if not {reassignment.old, reassignment.new}.isdisjoint(contact_ids):
             raise MergeInProgress(merge.id)
 
 
@@ -97,8 +97,8 @@ def under_way(workspace_id: UUID) -> set[UUID]:
     """Return the contacts, survivors included, whose rows are being reassigned."""
     found: set[UUID] = set()
     for merge in Merge.objects.in_workspace(workspace_id).unfinished():
-        regrouping = _reassignment_of(merge)
-        found |= {regrouping.old, regrouping.new, *regrouping.moved}
+        reassignment = _reassignment_of(merge)
+        found |= {reassignment.old, reassignment.new, *reassignment.moved}
     return found
 
 
@@ -122,8 +122,8 @@ def _finish(merge: Merge, deadline: float) -> bool:
     if not unfinished.update(progressed_at=clock.now()):
         return True
     if merge.unfinished is not None and not merge.rows_total:
-        regrouping = _reassignment_of(merge)
-        total = sum(import_string(path).total(regrouping) for path in merge.unfinished["left"])
+        reassignment = _reassignment_of(merge)
+        total = sum(import_string(path).total(reassignment) for path in merge.unfinished["left"])
         unfinished.update(rows_total=total)
     return process_batches(partial(_take_step, merge), deadline, between=partial(sleep, PAUSE_SECONDS))
 
@@ -136,17 +136,17 @@ def _take_step(merge: Merge) -> bool:
     if (row := unfinished.first()) is None:
         return False
     # The lanes first, as everybody does; only then is it certain how far the others have come.
-    regrouping = _reassignment_of(row)
-    regrouping_contacts.send(
-        sender=Merge, workspace_id=merge.workspace_id, contact_ids={regrouping.old, regrouping.new}
+    reassignment = _reassignment_of(row)
+    reassigning_contacts.send(
+        sender=Merge, workspace_id=merge.workspace_id, contact_ids={reassignment.old, reassignment.new}
     )
     row = unfinished.select_for_update().first()
-    if row is None or _reassignment_of(row) != regrouping:
+    if row is None or _reassignment_of(row) != reassignment:
         return row is not None
     left: dict[str, dict[str, Any]] = row.unfinished["left"]
     for path, state in left.items():
         data: ReassignedRows = import_string(path)
-        turn = data.move_some(regrouping, state, BATCH_ROWS)
+        turn = data.move_some(reassignment, state, BATCH_ROWS)
         if turn.state is None:
             del left[path]
         else:

@@ -24,7 +24,7 @@ from dialects.autosend.mapping import (
     TYPE_OF_WIRE,
     WIRE_OF_TYPE,
 )
-from dialects.checks import Check, Problem, form, optional, record, text
+from dialects.body_checks import Check, Problem, form, optional, record, text
 from events.models import EventProperty
 from events.stream.definitions import PropertySpec
 from events.stream.types import IncomingEvent, RecordedEvent

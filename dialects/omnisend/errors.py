@@ -7,7 +7,7 @@ from uuid import uuid4
 from rest_framework.response import Response
 
 from config.errors import DomainError
-from dialects.checks import Problem as FieldProblem
+from dialects.body_checks import Problem as FieldProblem
 from dialects.omnisend.mapping import ATTRIBUTE_FIELDS, CODES, PROPERTY_CODES
 from workspaces.api.errors import ErrorTable, Problem
 from workspaces.scopes import to_oauth

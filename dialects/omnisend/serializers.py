@@ -9,7 +9,7 @@ from rest_framework import serializers
 from config.values.datetimes import parse_timestamp
 from contacts.identifiers import normalize_identifier
 from contacts.references import ContactChanges, ContactReference
-from dialects.checks import (
+from dialects.body_checks import (
     Check,
     Problem,
     described,

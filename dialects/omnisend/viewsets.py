@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 
-from dialects.checks import Problem
+from dialects.body_checks import Problem
 from dialects.fallback import UnknownRouteView
 from dialects.omnisend.errors import OMNISEND_ERRORS, InvalidTrack
 from dialects.omnisend.serializers import BODY_SCHEMA, OmnisendProblemSerializer, parse_track

@@ -3,7 +3,7 @@
 from typing import Any
 
 from config.errors import DomainError
-from dialects.checks import Problem as FieldProblem
+from dialects.body_checks import Problem as FieldProblem
 from workspaces.api.errors import ErrorTable, Problem
 
 

@@ -12,7 +12,7 @@ from config.values.datetimes import parse_timestamp
 from contacts.identifiers import normalize_identifier
 from contacts.models import Company
 from contacts.references import CompanyReference, ContactChanges, ContactReference
-from dialects.checks import (
+from dialects.body_checks import (
     Check,
     Problem,
     anything,

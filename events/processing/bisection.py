@@ -47,7 +47,7 @@ def _failure(items: Sequence[Item], run: Callable[[Sequence[Item]], None]) -> Ex
         with transaction.atomic():
             run(items)
     except Exception as error:
-        if _is_passing(error):
+        if _is_transient(error):
             raise
         return error
     return None
@@ -68,5 +68,5 @@ def for_each(items: Iterable[Item], do: Callable[[Item], object]) -> None:
         raise failure
 
 
-def _is_passing(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     return isinstance(error, InterfaceError) or is_unattributable(error) or not connection.is_usable()

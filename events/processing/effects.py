@@ -41,7 +41,7 @@ class EffectEvent(NamedTuple):
     level: EffectsLevel
     # It went through the effects already; what adds up must not count it again.
     is_repeat: bool = False
-    # None: as it happened.
+    # None: received when it occurred.
     received_at: datetime | None = None
     # It was too old on arrival to start anything: its level says so too.
     is_late: bool = False
@@ -218,7 +218,7 @@ def _apply_pass(workspace_id: UUID) -> _Pass:
     """Claim free lanes, some thousands of events in all, and apply all effects to them in one transaction."""
     began = monotonic()
     with transaction.atomic(durable=True):
-        look = _look(workspace_id, clock.now())
+        look = _lock_waiting_lanes(workspace_id, clock.now())
         taken = _claim_work(workspace_id, look.lanes, clock.now()) if look.lanes else _ClaimedWork()
         if taken.events or taken.due:
             version = lock_rules(workspace_id) if taken.rules_version is None else taken.rules_version
@@ -240,7 +240,7 @@ def _apply_pass(workspace_id: UUID) -> _Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class _WorkspaceLook:
+class _LockedLanes:
     """Lanes that this transaction locked, with how much waits there; how many lanes others hold; whether
     some were left out.
     """
@@ -251,7 +251,7 @@ class _WorkspaceLook:
     leaves_lanes: bool
 
 
-def _look(workspace_id: UUID, now: datetime) -> _WorkspaceLook:
+def _lock_waiting_lanes(workspace_id: UUID, now: datetime) -> _LockedLanes:
     """Lock lanes where something waits, as many as one transaction can process, skipping those that others hold.
 
     In random order: two workers start apart. From here on a statement's time is bounded, and it is planned once for
@@ -267,7 +267,7 @@ def _look(workspace_id: UUID, now: datetime) -> _WorkspaceLook:
         )
         rows = cursor.fetchall()
     locked = {lane: int(number) for lane, number, _, is_locked in rows if is_locked}
-    return _WorkspaceLook(
+    return _LockedLanes(
         lanes=list(locked),
         expected=sum(locked.values()),
         held=sum(1 for _, _, is_wanted, is_locked in rows if is_wanted and not is_locked),
@@ -408,7 +408,7 @@ def _load(workspace_id: UUID, taken: _ClaimedEvents) -> list[EffectEvent]:
 
 
 # OFFSET 0 and the laterals keep it to one look-up by key an event, whatever the statistics make the planner think.
-# TimestampCache come as numbers, and ids go as they came, as text: the driver takes its time with both.
+# Times come as numbers, and ids go as they came, as text: the driver takes its time with both.
 _LOAD = f"""
 SELECT wanted.place, e.id, COALESCE(c.merged_into_id, c.id), e.name, {epoch_microseconds("e.occurred_at")}, e.source,
     e.depth, {epoch_microseconds("e.received_at")}, {IS_LATE}

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 
 from config import ids
-from config.runtime.schedule import notify_beat
+from config.runtime.beat_notifications import notify_beat
 from events.models import Timer
 from events.stream.outbox import lane_of
 
@@ -34,7 +34,7 @@ def schedule_timers(workspace_id: UUID, timers: Iterable[tuple[UUID, UUID, datet
                 [due_at for _, _, due_at in rows],
             ],
         )
-    notify_beat("timetable", min(due_at for _, _, due_at in rows))
+    notify_beat("timers", min(due_at for _, _, due_at in rows))
 
 
 def cancel_timers(

@@ -305,7 +305,7 @@ class _Compiler:
     def _segment(self, leaf: SegmentLeaf) -> _CompiledLeaf:
         member, next_at = _rule_source("segment")(leaf.segment_id)
         matches = member if leaf.is_wanted else _sql("NOT {}", member)
-        # Whoever comes into that segment or leaves it is judged then, so the timetable needs no row for it.
+        # Whoever comes into that segment or leaves it is evaluated then, so no timer is needed for it.
         return _CompiledLeaf(matches, next_at if self.explain else None, _sql("to_jsonb({})", member))
 
     def _attribute(self, name: str) -> str:

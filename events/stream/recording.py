@@ -283,8 +283,8 @@ def _insert(
     events = list(admission.events.values())
     if historic := _only_by_late_events(workspace_id, system, events):
         insert_events(workspace_id, historic, level=level_of(level, is_late=True), received_at=received_at)
-        outcomes_in_order = {one.id for one in historic}
-        system = [one for one in system if one.id not in outcomes_in_order]
+        historic_ids = {event.id for event in historic}
+        system = [event for event in system if event.id not in historic_ids]
     are_new = insert_events(workspace_id, [*system, *events], level=level, received_at=received_at)
     outcomes = {}
     for (place, event), is_new in zip(admission.events.items(), are_new[len(system) :], strict=True):

@@ -126,13 +126,13 @@ def test_a_merge_is_told_once_and_starts_no_campaign(workspace, pair):
     assert told.properties["new"]["merged_id"] == str(other.id)
     assert {batch.level for batch in EventBatch.objects.all()} == {EffectsLevel.SCORES_AND_SEGMENTS}
     apply_effects(workspace.id)
-    assert [batch.regrouped for batch in SEEN] == [{jane.id}]
+    assert [batch.identities_changed for batch in SEEN] == [{jane.id}]
     undo_merge(workspace, merge)
     assert {batch.lane for batch in EventBatch.objects.all()} == {lane_of(jane.id), lane_of(other.id)}
     assert {batch.level for batch in EventBatch.objects.all()} == {EffectsLevel.SCORES_AND_SEGMENTS}
     SEEN.clear()
     apply_effects(workspace.id)
-    assert set().union(*(batch.regrouped for batch in SEEN)) == {jane.id, other.id}
+    assert set().union(*(batch.identities_changed for batch in SEEN)) == {jane.id, other.id}
 
 
 def test_nobody_can_forge_a_merge(workspace, pair):
@@ -141,7 +141,7 @@ def test_nobody_can_forge_a_merge(workspace, pair):
     record_event(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
     apply_effects(workspace.id)
     assert events_seen("contact.merged")
-    assert not any(batch.regrouped for batch in SEEN)
+    assert not any(batch.identities_changed for batch in SEEN)
 
 
 def test_what_waits_in_the_old_lane_is_handed_over(workspace, pair):

@@ -7,14 +7,14 @@ from anymail.signals import tracking
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from config.celery import app
-from contacts.signals import contacts_changed, contacts_regrouped, regrouping_contacts
+from contacts.signals import contacts_changed, contacts_reassigned, reassigning_contacts
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/signals.md"
 OURS = ("campaigns.", "contacts.", "events.", "scoring.", "segments.", "workspaces.")
 SIGNALS = (
     contacts_changed,
-    regrouping_contacts,
-    contacts_regrouped,
+    reassigning_contacts,
+    contacts_reassigned,
     tracking,
     pre_save,
     post_save,

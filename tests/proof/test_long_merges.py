@@ -233,7 +233,7 @@ def test_one_that_fails_holds_up_no_other(workspace, small, monkeypatch):
         buy(workspace, place)
     apply_effects(workspace.id)
     sound = merge_contacts(workspace, *more)
-    move = import_string("scoring.merges.REGROUPED_DATA").move_some
+    move = import_string("scoring.merges.REASSIGNED_ROWS").move_some
 
     def fail(regrouped, *rest):
         if regrouped.new == small[0].id:
@@ -241,7 +241,7 @@ def test_one_that_fails_holds_up_no_other(workspace, small, monkeypatch):
         return move(regrouped, *rest)
 
     monkeypatch.setattr(
-        "scoring.merges.REGROUPED_DATA",
+        "scoring.merges.REASSIGNED_ROWS",
         reassignment.ReassignedRows(count=None, total=lambda _: 0, move=None, move_some=fail),
     )
     with pytest.raises(ValueError, match="no"):

@@ -220,7 +220,7 @@ def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(work
     assert left_of(workspace, jane.id) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("place", ["_look", "_claim_work", "_load"])
+@pytest.mark.parametrize("place", ["_lock_waiting_lanes", "_claim_work", "_load"])
 def test_an_event_that_comes_while_a_worker_takes_its_batches_counts(workspace, jane, monkeypatch, place):
     segments = [
         a_segment(workspace, did("buy", operator="gte", value=1, timeWindow="1d")),

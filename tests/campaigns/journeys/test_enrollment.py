@@ -446,7 +446,7 @@ def test_an_old_event_that_is_erased_while_its_effects_are_applied_holds_nobody_
     ]
     Event.objects.filter(id=events[0].id).delete()
     with transaction.atomic():
-        effects.enroll_contacts(EffectBatch(workspace.id, events, clock.now()))
+        effects.apply_campaigns(EffectBatch(workspace.id, events, clock.now()))
     assert refused("late_event") in admissions(campaign)
     assert enrollments_of(campaign) == []
 

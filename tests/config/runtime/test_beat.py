@@ -23,10 +23,10 @@ from campaigns.tasks import sweep_campaigns
 from campaigns.wake_ups import delivery_wake_ups, enrollment_wake_ups
 from config import clock, ids
 from config.celery import app as celery_app
-from config.runtime import beat, schedule
+from config.runtime import beat, beat_notifications
 from events.processing import leases
 from events.processing.effects import apply_effects, workspaces_with_due_timers
-from events.processing.timers import schedule_timers as put_on_timetable
+from events.processing.timers import schedule_timers as set_timers
 from tests.campaigns.rows import a_campaign_row, a_message, an_enrollment
 from tests.config.runtime.test_supervisor import ROOT
 from tests.contacts.factories import a_contact
@@ -101,8 +101,8 @@ def an_active_campaign(workspace):
 
 def fall_due(name, workspace, contact, at):
     """Make a row for which the task of this name has something to do at a moment."""
-    if name == "timetable":
-        put_on_timetable(workspace.id, [(ids.uuid7(), contact.id, at)])
+    if name == "timers":
+        set_timers(workspace.id, [(ids.uuid7(), contact.id, at)])
     elif name == "enrollments":
         an_enrollment(an_active_campaign(workspace), contact, wake_at=at)
     elif name == "broadcasts":
@@ -132,10 +132,10 @@ def test_a_clock_that_is_set_back_holds_nothing_up(time, workspace, jane):
     scheduler.run(100)
     time.go(hours=-1)
     set_back_at = clock.now()
-    fall_due("timetable", workspace, jane, set_back_at)
+    fall_due("timers", workspace, jane, set_back_at)
     scheduler.tick()
     scheduler.tick()
-    assert scheduler.times("timetable")[0] - set_back_at <= timedelta(seconds=schedule.LOOK_SECONDS)
+    assert scheduler.times("timers")[0] - set_back_at <= timedelta(seconds=beat_notifications.LOOK_SECONDS)
 
 
 def test_a_moment_that_was_told_is_looked_at_though_the_row_is_gone(time, workspace, jane):
@@ -143,12 +143,12 @@ def test_a_moment_that_was_told_is_looked_at_though_the_row_is_gone(time, worksp
     scheduler = Beat(time)
     scheduler.tick()
     told_at = clock.now() + timedelta(seconds=3)
-    scheduler.jobs["timetable"].hear(clock.now())
-    scheduler.jobs["timetable"].hear(told_at)
+    scheduler.jobs["timers"].hear(clock.now())
+    scheduler.jobs["timers"].hear(told_at)
     scheduler.run(1)
-    fall_due("timetable", workspace, jane, told_at)
+    fall_due("timers", workspace, jane, told_at)
     scheduler.run(2.1)
-    assert scheduler.times("timetable")[0] == told_at
+    assert scheduler.times("timers")[0] == told_at
 
 
 def test_every_task_is_one_that_workers_know():
@@ -167,7 +167,7 @@ def test_an_idle_beat_publishes_next_to_nothing(time, workspace, jane):
     names = [name for name, _ in scheduler.published]
     assert sorted(name for name in names if name != "heartbeat") == ["partitions", "stale rows"]
     assert names.count("heartbeat") <= 600 / settings.HEARTBEAT_SECONDS
-    assert scheduler.looks <= 600 / schedule.LOOK_SECONDS + 600 / settings.HEARTBEAT_SECONDS + 5
+    assert scheduler.looks <= 600 / beat_notifications.LOOK_SECONDS + 600 / settings.HEARTBEAT_SECONDS + 5
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -181,10 +181,10 @@ def test_what_time_makes_due_is_published_at_that_moment(time, workspace, jane, 
 
 
 def test_what_stays_due_is_published_again_at_growing_intervals_of_at_most_a_second(time, workspace, jane):
-    fall_due("timetable", workspace, jane, clock.now())
+    fall_due("timers", workspace, jane, clock.now())
     scheduler = Beat(time)
     scheduler.run(10)
-    times = scheduler.times("timetable")
+    times = scheduler.times("timers")
     pauses = [(then - before).total_seconds() for before, then in itertools.pairwise(times)]
     assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
     assert set(pauses[4:]) == {1.0}
@@ -221,7 +221,7 @@ def test_the_look_ups_agree_with_the_tasks(workspace, jane, is_due):
     """A moment that no task acts on would be published for ever; one that is missed would be acted on never."""
     now = clock.now()
     at = now if is_due else now + timedelta(minutes=1)
-    fall_due("timetable", workspace, jane, at)
+    fall_due("timers", workspace, jane, at)
     for status in Campaign.Status.values:
         campaign = a_campaign_row(workspace, status, status=status)
         earlier = at if status in ("DRAFT", "ACTIVE", "COMPLETED") else now - timedelta(days=1)
@@ -268,14 +268,14 @@ def test_with_nothing_there_no_look_up_finds_anything_to_do(name):
 def test_a_moment_that_comes_before_the_others_wakes_it(workspace, jane, monkeypatch):
     """Nothing else would, for a long time."""
     monkeypatch.setattr(beat, "LOOK_SECONDS", 3600)
-    put_on_timetable(workspace.id, [(ids.uuid7(), jane.id, clock.now() + timedelta(hours=1))])
+    set_timers(workspace.id, [(ids.uuid7(), jane.id, clock.now() + timedelta(hours=1))])
     scheduler = Beat()
     looked = threading.Event()
     published = threading.Event()
 
     def run():
         try:
-            while not scheduler.times("timetable"):
+            while not scheduler.times("timers"):
                 scheduler.tick()
             published.set()
         finally:
@@ -289,20 +289,20 @@ def test_a_moment_that_comes_before_the_others_wakes_it(workspace, jane, monkeyp
     assert looked.wait(30)
     due_at = clock.now() + timedelta(seconds=0.3)
     with transaction.atomic():
-        put_on_timetable(workspace.id, [(ids.uuid7(), jane.id, due_at)])
+        set_timers(workspace.id, [(ids.uuid7(), jane.id, due_at)])
     assert published.wait(30)
     thread.join(30)
-    assert scheduler.times("timetable")[0] >= due_at
+    assert scheduler.times("timers")[0] >= due_at
 
 
 def test_only_what_beat_would_miss_is_told(workspace, jane, django_assert_num_queries):
     def set_timer(seconds):
-        put_on_timetable(workspace.id, [(ids.uuid7(), jane.id, clock.now() + timedelta(seconds=seconds))])
+        set_timers(workspace.id, [(ids.uuid7(), jane.id, clock.now() + timedelta(seconds=seconds))])
 
     with django_assert_num_queries(1):
         set_timer(3600)
     with django_assert_num_queries(1):
-        set_timer(schedule.LOOK_SECONDS + 5)
+        set_timer(beat_notifications.LOOK_SECONDS + 5)
     with django_assert_num_queries(2):
         set_timer(3)
     # Beat looks at that moment, and finds this one.
@@ -331,14 +331,14 @@ def test_a_lost_connection_to_the_broker_is_made_anew():
 def test_a_lost_connection_is_made_anew_and_everything_looked_at(workspace, jane):
     scheduler = Beat(VirtualClock(clock.now()))
     scheduler.tick()
-    fall_due("timetable", workspace, jane, clock.now())
+    fall_due("timers", workspace, jane, clock.now())
     scheduler.time = None
     connection.connection.close()
     # What had come in before is heard first.
     assert beat.BROKEN_SECONDS in (scheduler.tick(), scheduler.tick())
     scheduler.time = VirtualClock(clock.now())
     assert scheduler.tick() == 0
-    assert scheduler.times("timetable")
+    assert scheduler.times("timers")
 
 
 def test_it_ends_when_told_to_though_its_connection_cannot_be_closed(monkeypatch):

@@ -61,17 +61,17 @@ def started(*runs: Run) -> Iterator[tuple[Run, Run]]:
 
 AS_NOBODY = """
 import os
-from config import running
+from config.runtime import all_in_one
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
-running.main([])
+all_in_one.main([])
 """
 FULL = """
 import errno, os, pathlib
 def full(self, data):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
 pathlib.Path.write_bytes = full
-from config import running
-running.main([])
+from config.runtime import all_in_one
+all_in_one.main([])
 """
 
 
