@@ -336,7 +336,7 @@ def _claim_work(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> _Cla
     )
 
 
-# A lane's oldest batches, until they have as many events as there is room for: at least one batch. Of the timetable,
+# A lane's oldest batches, until they have as many events as there is room for: at least one batch. Of the timers,
 # rows are named by where they were seen to stand: by id, the planner may read all of the workspace's.
 _TAKE = """
 WITH rules AS MATERIALIZED (

@@ -57,7 +57,7 @@ def time(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _nothing_told(db, monkeypatch):
-    monkeypatch.setattr(schedule, "_notified", {})
+    monkeypatch.setattr(beat_notifications, "_notified", {})
     connection.close()  # on which the test before may have been notified of something
 
 
