@@ -35,7 +35,7 @@ app = Celery("headrace")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 require_settings()
 # By default Celery closes the connection after each task, and its prepared statements with it.
-app.conf["CELERY_DB_REUSE_MAX"] = TASKS_PER_CONNECTION = 1_000
+app.conf["CELERY_DB_REUSE_MAX"] = 1_000
 app.autodiscover_tasks()
 
 

@@ -54,14 +54,6 @@ class InvalidPropertyValue(DomainError):
         self.property, self.type = property, type
 
 
-class InvalidPropertyName(DomainError):
-    code = "invalid_property_name"
-
-    def __init__(self, property: str) -> None:
-        super().__init__(f'"{property}" cannot be the name of a property')
-        self.property = property
-
-
 class TooManyProperties(DomainError):
     code = "too_many_properties"
 

@@ -50,7 +50,7 @@ from dialects.autosend.serializers import (
 )
 from dialects.autosend.unsubscribe_groups import unsubscribe_groups_of
 from dialects.fallback import UnknownRouteView
-from events.api.ingest import IngestView, json_answer
+from events.api.ingest import IngestViewSet, json_answer
 from events.errors import DefinitionNotFound
 from events.models import Event, EventDefinition, EventProperty
 from events.stream.definitions import PropertySpec, create_definition, delete_definition, replace_definition
@@ -133,7 +133,7 @@ class AutoSendAccess(WorkspaceAccess):
     vendor_rate = "120/minute"
 
 
-class SendViewSet(AutoSendAccess, IngestView, WorkspaceViewSet):
+class SendViewSet(AutoSendAccess, IngestViewSet):
     """Events of contacts who are known already."""
 
     queryset = Event.objects.none()
@@ -151,9 +151,9 @@ class SendViewSet(AutoSendAccess, IngestView, WorkspaceViewSet):
     @action(detail=False, methods=["post"], url_path="events/send", url_name="autosend-send")
     def send_event(self, request: Request) -> HttpResponse:
         """Record the event and return it with its values as they were coerced."""
-        return super().post(request)
+        return self.record(request, self._submission)
 
-    def submission(self, request: Request, **kwargs: Any) -> Submission:
+    def _submission(self, request: Request) -> Submission:
         """Return the event of the body; only declared events and properties exist here."""
         incoming = parse_send(object_body(request))
         return self.submission_of(request, [incoming], SchemaPolicy.DECLARED, _created)

@@ -24,13 +24,13 @@ from dialects.suresend.serializers import (
     render_event,
     render_person,
 )
-from events.api.ingest import IngestView, json_answer
+from events.api.ingest import IngestViewSet, json_answer
 from events.models import Event
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
 from workspaces.access import Credential
-from workspaces.api.base import WorkspaceViewSet, object_body
+from workspaces.api.base import object_body
 from workspaces.authentication.schemes import BearerAuthentication
 
 _REFUSALS = {
@@ -45,7 +45,7 @@ _REFUSALS = {
 }
 
 
-class EventViewSet(IngestView, WorkspaceViewSet):
+class EventViewSet(IngestViewSet):
     """Events of persons and companies."""
 
     queryset = Event.objects.none()
@@ -81,9 +81,9 @@ class EventViewSet(IngestView, WorkspaceViewSet):
     @action(detail=False, methods=["post"], url_path="events", url_name="suresend-events")
     def create_event(self, request: Request) -> HttpResponse:
         """Record an event for a person and, if one is named, a company."""
-        return super().post(request)
+        return self.record(request, self._submission)
 
-    def submission(self, request: Request, **kwargs: Any) -> Submission:
+    def _submission(self, request: Request) -> Submission:
         """Record the event; 201 if that made a person or a company, else 200."""
         incoming = parse_event(object_body(request))
         if isinstance(request.auth, Credential) and request.auth.is_public:

@@ -1,7 +1,6 @@
 """What every endpoint that takes events in has in common: pages of other sites send them, too."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import IO, Any, ClassVar
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from events.stream.group_commit import SCOPE, ContactReader, Submission, submit
 from events.stream.idempotency import Answer
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.access import Credential, require_access
-from workspaces.api.base import SingleFormatNegotiation, WorkspaceAccess, WorkspaceAPIView, WorkspaceViewSet
+from workspaces.api.base import SingleFormatNegotiation, WorkspaceAccess, WorkspaceViewSet
 from workspaces.authentication.schemes import BearerAuthentication, PageKeyAuthentication, evict_credential
 from workspaces.errors import CredentialChanged
 from workspaces.models import Workspace
@@ -189,18 +188,6 @@ class IngestMixin(WorkspaceAccess):
 
 class IngestViewSet(IngestMixin, WorkspaceViewSet):
     """A viewset all of whose POSTs record events: its actions answer with `record`."""
-
-
-class IngestView(IngestMixin, WorkspaceAPIView):
-    """An endpoint whose POST records events; a subclass implements `submission`."""
-
-    def submission(self, request: Request, **kwargs: Any) -> Submission:
-        """Return what the request holds. Raises what refuses it."""
-        raise NotImplementedError
-
-    def post(self, request: Request, **kwargs: Any) -> HttpResponse:
-        """Answer the request once it is recorded, or give the first answer to it again."""
-        return self.record(request, partial(self.submission, **kwargs))
 
 
 def _filling_in(event: IncomingEvent) -> IncomingEvent:

@@ -7,7 +7,7 @@ from django.urls import include, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from workspaces.api.base import WorkspaceAPIView, object_body
+from workspaces.api.base import WorkspaceViewSet, object_body
 from workspaces.api.errors import ErrorTable, Problem
 from workspaces.api.native import NativeViewSet
 
@@ -30,7 +30,7 @@ def _vendor_body(problem: Problem) -> object:
     return {"message": problem.message, "status": problem.status}
 
 
-class VendorView(WorkspaceAPIView):
+class VendorViewSet(WorkspaceViewSet):
     """A wire format of its own."""
 
     scopes = {"POST": "events:write"}
@@ -41,7 +41,7 @@ class VendorView(WorkspaceAPIView):
         bodies={"throttled": lambda problem: {"retryAfter": problem.wait_seconds}},
     )
 
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         object_body(request)
         return Response(status=204)
 
@@ -53,5 +53,5 @@ urlpatterns = [
     path("oauth2/", include("workspaces.api.oauth_urls")),
     path("probe", probe),
     path("probe/<str:workspace_id>", probe),
-    path("vendor", VendorView.as_view()),
+    path("vendor", VendorViewSet.as_view({"post": "create"})),
 ]

@@ -244,10 +244,6 @@ class WorkspaceAccess(ErrorTableMixin):
         return super().finalize_response(request, response, *args, **kwargs)
 
 
-class WorkspaceAPIView(WorkspaceAccess):
-    """A plain view of one workspace; a wire format subclasses it with its `error_table`."""
-
-
 class WorkspaceViewSet(ViewSetMixin, WorkspaceAccess, GenericAPIView[Any]):
     """A viewset of one workspace, over the rows of its model that are the workspace's.
 
