@@ -1,0 +1,4 @@
+"""Contacts: who they are (`identity`), their fields (`profiles`), `merging` and `erasure`.
+
+Front doors: `identity/resolution.py` finds or creates, `crud.py` changes, `merging/merges.py`, `erasure/erasures.py`.
+"""

@@ -1,3 +1,5 @@
+"""Connect what happens when contacts are saved or deleted."""
+
 from django.apps import AppConfig
 
 

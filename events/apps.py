@@ -1,3 +1,5 @@
+"""Connect what happens when events and what they are about are saved."""
+
 from importlib import import_module
 
 from django.apps import AppConfig

@@ -332,7 +332,7 @@ LANE = "(get_byte(uuid_send({}), 15) & 15)"
 # `held` and `fits` are places among the rules, ascending, so equal arrays mean that nothing changed. What goes
 # is deleted where it was seen to stand: by any key, a planner may read all memberships of the workspace instead.
 _EVALUATE = """
-WITH judged AS MATERIALIZED (
+WITH evaluated AS MATERIALIZED (
 SELECT b.contact_id, b.as_of, b.g, held.places AS held, held.tids AS held_tids, held.since AS held_since,
 array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
 FROM (
@@ -350,13 +350,13 @@ FROM ({held}) m
 ), entered AS (
 INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)
 SELECT gen_random_uuid(), %s, (%s::uuid[])[f.place], (%s::uuid[])[f.place], j.contact_id, j.as_of
-FROM judged j CROSS JOIN LATERAL unnest(j.fits) AS f (place)
+FROM evaluated j CROSS JOIN LATERAL unnest(j.fits) AS f (place)
 WHERE j.fits <> j.held AND f.place <> ALL (j.held)
 ON CONFLICT (workspace_id, version, contact_id) DO NOTHING
 RETURNING version, contact_id, since
 ), going AS (
 SELECT h.tid, h.place, j.contact_id, j.as_of
-FROM judged j CROSS JOIN LATERAL unnest(j.held, j.held_tids, j.held_since) AS h (place, tid, since)
+FROM evaluated j CROSS JOIN LATERAL unnest(j.held, j.held_tids, j.held_since) AS h (place, tid, since)
 WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= %s::timestamptz OR h.since <= j.as_of)
 ), gone AS (
 DELETE FROM segments_membership m WHERE m.workspace_id = %s AND m.ctid = ANY (ARRAY(SELECT tid FROM going))
@@ -379,7 +379,7 @@ _OWN_TIMED = "(%s::uuid[])[(j.g - 1) * {timed} + 1 : j.g * {timed}]"
 _SCHEDULE = f""", scheduled AS (
 INSERT INTO events_timer AS d (id, workspace_id, timer_key, contact_id, lane, due_at)
 SELECT gen_random_uuid(), %s, n.timer_key, j.contact_id, {LANE.format("j.contact_id")}, n.at
-FROM judged j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) AS n (timer_key, at)
+FROM evaluated j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) AS n (timer_key, at)
 WHERE n.at > %s::timestamptz AND n.at < COALESCE((
 SELECT due_at FROM events_timer WHERE workspace_id = %s AND timer_key = n.timer_key AND contact_id = j.contact_id
 ), 'infinity')
@@ -392,5 +392,5 @@ SELECT {_IN}, array_position(%s::uuid[], version), contact_id, NULLIF(since, %s:
 UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, %s::timestamptz) FROM going JOIN gone USING (tid)"""
 _RETURN_AGAIN = f"""
 UNION ALL SELECT {_AGAIN}, (j.g - 1) * {{timed}} + n.place::int, j.contact_id, n.at
-FROM judged j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) WITH ORDINALITY AS n (timer_key, at, place)
+FROM evaluated j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) WITH ORDINALITY AS n (timer_key, at, place)
 WHERE n.at <= %s::timestamptz AND n.at > j.as_of"""

@@ -88,7 +88,7 @@ class Plan:
     # All rules of each level, for contacts that anything may be true of.
     everything: list[list[RuleVersionGroup]]
     built: frozenset[AggregateSpec]
-    # Rulings whose rule cannot be read any more, and why.
+    # Rule versions whose rule cannot be read any more, and why.
     unreadable: list[tuple[RuleVersion, Exception]]
     specs: dict[str, set[AggregateSpec]] = field(default_factory=dict)
     invalidates: set[InvalidationKind] = field(default_factory=set)

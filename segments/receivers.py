@@ -21,7 +21,7 @@ def remove_deleted_contacts(workspace_id: UUID, changes: Sequence[ContactChange]
 
 
 @receiver(post_save, sender=CompanyMembership, dispatch_uid="segments.invalidate_company_member")
-@receiver(post_delete, sender=CompanyMembership, dispatch_uid="segments.judge_former_company_member")
+@receiver(post_delete, sender=CompanyMembership, dispatch_uid="segments.invalidate_former_company_member")
 def invalidate_company_member(instance: CompanyMembership, **_: Any) -> None:
     """Schedule an evaluation of a contact whose company was set or removed as a model."""
     removal.schedule_evaluation(instance.workspace_id, [instance.contact_id])

@@ -1,0 +1,1 @@
+"""Workspaces: tenants, their users, credentials, limits and audit log; the base of every API."""

@@ -1,0 +1,1 @@
+"""The native API of campaigns, enrollments, messages, forms, templates and policy; `urls.py` lists the routes."""

@@ -36,7 +36,7 @@ def wake_held_messages(
     )
     if contact_ids is not None:
         queued = queued.filter(any_of("contact_id", contact_ids))
-    # Those that may leave now, too: who is judging one by what held until now is waited for, and overruled.
+    # Those that may leave now, too: who is checking one by what held until now is waited for, and overruled.
     count = queued.update(send_at=Least(F("send_at"), now))
     _wake_deliveries(workspace_id, channel, count)
     return count

@@ -127,7 +127,7 @@ def unsuppress(workspace_id: UUID, channel: str, address: str) -> bool:
     rows = Suppression.objects.in_workspace(workspace_id).filter(channel=channel, address=spelled)
     was_suppressed = bool(rows.delete()[0])
     if was_suppressed:
-        # Also of whom the address has become since they were made: they were judged by that.
+        # Also of whom the address has become since they were made: they were looked up by that.
         owners = find(workspace_id, identifiers=[(ADDRESS_KINDS.get(channel, ""), spelled)]).by_identifier
         contact_ids = [contact_id for owner in owners.values() for contact_id in ids_of(workspace_id, owner)]
         release(workspace_id, channel, Reason.SUPPRESSED, address=spelled, contact_ids=contact_ids)

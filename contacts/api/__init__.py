@@ -1,0 +1,1 @@
+"""The native API of contacts; `urls.py` lists the routes."""

@@ -1,1 +1,1 @@
-"""Leadpush (seed 000): events on contacts, both generations of its API."""
+"""Leadpush's wire format, both generations of its API: events and contacts."""

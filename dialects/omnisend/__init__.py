@@ -1,0 +1,1 @@
+"""Omnisend's wire format: events."""

@@ -1,0 +1,1 @@
+"""Sure Send's wire format: events of persons and companies."""

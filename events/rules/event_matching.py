@@ -107,7 +107,7 @@ def latest_events(workspace_id: UUID, name: str, since: datetime, limit: int) ->
 
 def matches(
     workspace_id: UUID,
-    judges: Sequence[EventRule],
+    rules: Sequence[EventRule],
     source: Sql,
     *,
     earliest: datetime = _BEFORE_ALL_EVENTS,
@@ -116,11 +116,11 @@ def matches(
     """Return a query of (event_id, contact_id, occurred_at, depth, place): the rules' places, from 1, that match.
 
     `source` is one of the relations above, with no event before `earliest` or after `latest`. What rules ask of the
-    contact is judged as of the event's moment, by what is known now.
+    contact is evaluated as of the event's moment, by what is known now.
     """
-    joins, answers = _compile(workspace_id, judges, earliest, latest)
+    joins, answers = _compile(workspace_id, rules, earliest, latest)
     places = ", ".join(f"CASE WHEN {answer.text} THEN {place} END" for place, answer in enumerate(answers, 1))
-    ids, ids_parameters = _ids_of_contact(workspace_id, judges)
+    ids, ids_parameters = _ids_of_contact(workspace_id, rules)
     return Sql(
         f"""
         SELECT t.id AS event_id, b.contact_id, t.occurred_at, t.depth, m.place
@@ -135,7 +135,7 @@ def matches(
             *ids_parameters,
             *joins.parameters,
             *(parameter for answer in answers for parameter in answer.parameters),
-            [judge.evaluates_from for judge in judges],
+            [rule.evaluates_from for rule in rules],
         ),
     )
 
@@ -144,12 +144,12 @@ _COLUMNS = "id, occurred_at, received_at, depth, properties, context"
 
 
 def _compile(
-    workspace_id: UUID, judges: Sequence[EventRule], earliest: datetime, latest: datetime
+    workspace_id: UUID, rules: Sequence[EventRule], earliest: datetime, latest: datetime
 ) -> tuple[Sql, Sequence[Sql]]:
-    if all(judge.spelled for judge in judges):
-        joins, answers = _compiled(tuple(judge.spelled for judge in judges))
+    if all(rule.spelled for rule in rules):
+        joins, answers = _compiled(tuple(rule.spelled for rule in rules))
     else:
-        joins, answers = _compile_trees([judge.tree for judge in judges])
+        joins, answers = _compile_trees([rule.tree for rule in rules])
     return Sql(joins.text, tuple(bind(joins, workspace_id, earliest, latest))), answers
 
 
@@ -170,8 +170,8 @@ def _compile_trees(trees: Sequence[Rule]) -> tuple[Sql, Sequence[Sql]]:
     return Sql(f"CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v", columns.parameters), answers
 
 
-def _ids_of_contact(workspace_id: UUID, judges: Sequence[EventRule]) -> tuple[str, tuple[Any, ...]]:
-    if not any(judge.needs_contact for judge in judges):
+def _ids_of_contact(workspace_id: UUID, rules: Sequence[EventRule]) -> tuple[str, tuple[Any, ...]]:
+    if not any(rule.needs_contact for rule in rules):
         return "", ()
     return (
         """, sent.contact_id || ARRAY(

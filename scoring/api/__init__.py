@@ -1,0 +1,1 @@
+"""The native API of scoring rules and scores; `urls.py` lists the routes."""

@@ -1,0 +1,1 @@
+"""The native API of segments and their members; `urls.py` lists the routes."""

@@ -305,7 +305,7 @@ class TestMerging:
         ada, bob = pair
         before = _everything(workspace)
         self.merge(ada, bob)
-        # Had it been judged again, the tag would take the thousands away.
+        # Had it been evaluated again, the tag would take the thousands away.
         tag = Tag.objects.create(workspace=workspace, name="vip")
         ContactTag.objects.create(workspace=workspace, contact=ada, tag=tag)
         Contact.objects.filter(id=bob.id).update(merged_into=None)

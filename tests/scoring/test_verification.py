@@ -230,7 +230,7 @@ def test_an_option_that_means_nothing_is_refused(db, name, option):
 
 
 def test_a_condition_that_the_system_takes_for_another_is_found(workspace, time, monkeypatch):
-    """What is compiled wrongly is judged wrongly everywhere; the verification asks nothing that is compiled."""
+    """What is compiled wrongly is evaluated wrongly everywhere; the verification asks nothing that is compiled."""
     real = compiler.compile_operator
 
     def mistaken(operator, column, value):

@@ -1,4 +1,4 @@
-"""Segments whose rules differ in values alone are judged by one statement, each by its own values."""
+"""Segments whose rules differ in values alone are evaluated by one statement, each by its own values."""
 
 import pytest
 

@@ -231,7 +231,7 @@ def test_what_an_event_caused_is_of_its_level(workspace, settled):
 
 
 def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeypatch):
-    """An event that is recorded while contacts are judged counts already: the entry is not of before it."""
+    """An event that is recorded while contacts are evaluated counts already: the entry is not of before it."""
     segment = a_segment(workspace, did("buy", timeWindow="7d"))
     original = effects._claim_work
     late = []

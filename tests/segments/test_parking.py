@@ -1,4 +1,4 @@
-"""A rule that fails is set aside alone; the others go on, and so does ingestion."""
+"""A rule that fails is parked alone; the others go on, and so does ingestion."""
 
 from dataclasses import replace
 

@@ -1,0 +1,1 @@
+"""The base of all APIs (views, routers, pages, errors, OpenAPI), and the native API of workspaces themselves."""

@@ -17,13 +17,17 @@ _SHOWN = 20
 class Command(BaseCommand):
     """`verify_segments`: exit 1 where a membership is not what the stream says, and was not repaired."""
 
-    help = "Judge contacts anew, by plain Python and from the stream, and compare with who is stored as a member."
+    help = "Evaluate contacts anew, by plain Python and from the stream, and compare with who is stored as a member."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         add_selection(parser)
-        parser.add_argument("--sample", type=int, help="Judge so many contacts of each workspace, at random.")
-        parser.add_argument("--repair", action="store_true", help="Decide again, and tell, what differs.")
+        parser.add_argument(
+            "--sample", type=int, help="Evaluate so many contacts of each workspace, at random."
+        )
+        parser.add_argument(
+            "--repair", action="store_true", help="Evaluate again, and publish, what differs."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Verify workspace by workspace."""
