@@ -224,7 +224,7 @@ def _observe(workspace_id: UUID, events: Sequence[RecordedEvent]) -> None:
     if not news:
         return
     names = {event.name for event in news.values()}
-    if _room_for_names(workspace_id, names):
+    if _room_for_names(workspace_id):
         _insert_definitions(workspace_id, names)
     schemas = _load(workspace_id, names)
     fresh = [
@@ -260,7 +260,7 @@ def _remember(shapes: Iterable[_Shape], until: float) -> None:
     _observed.update(dict.fromkeys(shapes, until))
 
 
-def _room_for_names(workspace_id: UUID, names: Iterable[str]) -> bool:
+def _room_for_names(workspace_id: UUID) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM events_eventdefinition WHERE workspace_id = %s", [workspace_id])
         (count,) = cursor.fetchone()

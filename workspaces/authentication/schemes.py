@@ -95,30 +95,6 @@ def evict_credential(credential: Credential) -> None:
     _remembered.pop(credential.secret_hash, None)
 
 
-class ApiKeyAuthentication(BearerAuthentication):
-    """`Authorization: Bearer …` with an API key only."""
-
-    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
-        """Return the key's credential. Raises AuthenticationFailed."""
-        return authenticate_key(secret) or refuse()
-
-
-class JWTAuthentication(BearerAuthentication):
-    """`Authorization: Bearer …` with a JWT only."""
-
-    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
-        """Return the token's user and credential. Raises AuthenticationFailed."""
-        return authenticate_jwt(secret)
-
-
-class OAuthAuthentication(BearerAuthentication):
-    """`Authorization: Bearer …` with an OAuth access token only."""
-
-    def authenticate_secret(self, request: Request, secret: str) -> Authenticated:
-        """Return the token's user and credential. Raises AuthenticationFailed."""
-        return authenticate_oauth(request, secret) or refuse()
-
-
 class QueryKeyAuthentication(BaseAuthentication):
     """`?key=…` with an API key, for GET only: URLs end up in logs."""
 

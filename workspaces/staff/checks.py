@@ -1,6 +1,6 @@
 """System checks that no page of the admin shows another workspace's rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -23,7 +23,6 @@ def check_admin(**_: Any) -> list[CheckMessage]:
 
 
 _Errors = Iterator[tuple[str, str, str]]
-_Check = Callable[[Any], _Errors]
 
 
 def _base(model_admin: Any) -> _Errors:

@@ -47,18 +47,6 @@ def parse(source: str, kind: Kind) -> BoundTemplate:
     return _parse(source, kind)
 
 
-_BROKEN: Final = (
-    LiquidError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What the library lets through of a template that asks for what cannot be."""
-
-
 def render(source: str, values: Mapping[str, Any], kind: Kind, region: Region | None = None) -> str:
     """Return what a template makes of values for a reader; null and blank ones count as missing.
 
