@@ -31,9 +31,8 @@ _AUTHENTICATION: Any = (BearerAuthentication, QueryKeyAuthentication, SessionAut
 class KnownParameters(WorkspaceAccess):
     """A view that reads nothing past a parameter that it does not know: a list would be another than was asked for.
 
-    Known are the filters, the pagination's and the `parameters` of a list, or of a plain view's GET; of
-    another action
-    of a viewset, those of its decorator: `@action(…, parameters=[…], pagination_class=…)`.
+    Known are the filters, the pagination's and the `parameters` of a list, or of a view without actions; of
+    another action, those of its decorator: `@action(…, parameters=[…], pagination_class=…)`.
     """
 
     parameters: ClassVar[Sequence[OpenApiParameter]] = ()
