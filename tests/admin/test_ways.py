@@ -27,12 +27,12 @@ def test_the_sidebar_has_it(staff, page):
     assert f'href="{reverse(f"admin:{page}_changelist")}"' in staff.get(reverse("admin:password_change")).text
 
 
-def test_the_timetable_leads_to_the_contact(staff, rows):
+def test_a_timer_leads_to_the_contact(staff, rows):
     contact = rows.contacts[0]
     due = Timer.objects.create(
         workspace=contact.workspace,
         contact_id=contact.pk,
-        subject=uuid7(),
+        timer_key=uuid7(),
         lane=1,
         due_at=clock.now() + timedelta(days=1),
     )
@@ -41,7 +41,7 @@ def test_the_timetable_leads_to_the_contact(staff, rows):
     assert link in staff.get(reverse("admin:events_timer_change", args=[due.pk])).text
 
 
-def test_the_timetable_tells_how_far_the_workers_are_behind(staff, rows):
+def test_the_list_of_timers_tells_how_far_the_workers_are_behind(staff, rows):
     contact = rows.contacts[0]
     at = {"workspace": contact.workspace, "contact_id": contact.pk, "lane": 1}
     for minutes in (-2, -1, 1):
