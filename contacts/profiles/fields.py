@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from config.ids import parse_uuid
+from config.ids import ordered_uuid7, parse_uuid
 from config.values.names import composed
 from contacts.errors import (
     FieldNameTaken,
@@ -45,8 +45,11 @@ def create_field(
     if type not in Field.Type.values:
         raise InvalidFieldType(type)
     _check_format(str(type), format)
+    # Lists are in the order of ids: fields that are declared within one millisecond, too, stay in their order.
     field, created = Field.objects.get_or_create(
-        workspace_id=workspace.id, name=checked, defaults={"type": type, "format": format}
+        workspace_id=workspace.id,
+        name=checked,
+        defaults={"id": ordered_uuid7(), "type": type, "format": format},
     )
     if not created:
         raise FieldNameTaken(checked)

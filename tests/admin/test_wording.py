@@ -77,7 +77,7 @@ def told(workspace, rows):
     Timer.objects.create(
         workspace=workspace,
         contact_id=rows.contacts[0].pk,
-        subject=rows.rules[0].pk,
+        timer_key=rows.rules[0].pk,
         lane=1,
         due_at=clock.now() + timedelta(days=1),
     )
