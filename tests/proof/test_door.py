@@ -101,7 +101,8 @@ def test_a_crowd_that_signs_in_costs_sends_little_more_than_one_that_asks_anythi
     # Some were let in, one by one; the others were told to come back.
     assert set(crowd.answers) <= {401, 429}
     assert crowd.answers[429] > crowd.answers[401]
-    assert work["signs in"] < 25 * work["asks"], work
+    # To be refused costs 25 ms of work, most of it one slow hash for all; to ask costs one.
+    assert work["signs in"] < 40 * work["asks"], work
     assert p95["signs in"] < 25 * p95["asks"], p95
     # The log tells who was refused: the address that the proxy saw.
     wait_for(lambda: "Sign-in refused: no such user" in system.output(), 10)
