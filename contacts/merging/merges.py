@@ -110,7 +110,7 @@ def _merge(workspace_id: UUID, survivor_id: UUID, merged_id: UUID, by: str) -> M
     _hold(workspace_id, {root, merged_id}, {root, merged_id})
     check_no_merge_in_progress(workspace_id, {root, merged_id})
     person = _MergeGroup(workspace_id, [root, merged_id])
-    followers = [one.id for one in person.contacts.values() if one.merged_into_id == merged_id]
+    followers = [contact.id for contact in person.contacts.values() if contact.merged_into_id == merged_id]
     merge = Merge(
         workspace_id=workspace_id, survivor_id=root, merged_id=merged_id, followers=followers, by=by
     )

@@ -164,9 +164,9 @@ def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answe
 def _results(
     items: Sequence[IncomingEvent | Exception], outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]
 ) -> Answer:
-    result_outcomes = iter(outcomes)
+    remaining_outcomes = iter(outcomes)
     results = [
-        _result(next(result_outcomes)) if isinstance(item, IncomingEvent) else _refused(item)
+        _result(next(remaining_outcomes)) if isinstance(item, IncomingEvent) else _refused(item)
         for item in items
     ]
     return json_answer(200, {"results": results})

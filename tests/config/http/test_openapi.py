@@ -45,14 +45,14 @@ def test_it_is_built_once_however_many_ask_at_once(builds):
 
 
 def test_who_would_wait_too_long_is_told_to_come_back(monkeypatch):
-    process_batches = threading.Event()
+    may_go_on = threading.Event()
     monkeypatch.setattr(openapi_views, "_shelf", _Shelf())
     monkeypatch.setattr(openapi_views, "BUILD_SECONDS", 0.01)
     built = build_document()
-    monkeypatch.setattr(openapi_views, "build_document", lambda: process_batches.wait(30) and built)
+    monkeypatch.setattr(openapi_views, "build_document", lambda: may_go_on.wait(30) and built)
     answer = Client().get("/api/openapi")
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
-    process_batches.set()
+    may_go_on.set()
     monkeypatch.setattr(openapi_views, "BUILD_SECONDS", 30.0)
     assert Client().get("/api/openapi").status_code == 200
 

@@ -77,12 +77,12 @@ def test_what_cannot_be_reached_is_told_without_its_address(monkeypatch, caplog)
 
 
 def test_a_database_that_does_not_answer_holds_neither_the_request_nor_a_second_thread(monkeypatch):
-    process_batches = threading.Event()
+    may_go_on = threading.Event()
     connects = []
 
     def hang():
         connects.append(1)
-        process_batches.wait(30)
+        may_go_on.wait(30)
         raise psycopg.OperationalError
 
     monkeypatch.setattr(broker, "django_conninfo", hang)
@@ -91,7 +91,7 @@ def test_a_database_that_does_not_answer_holds_neither_the_request_nor_a_second_
         answers = [ready() for _ in range(5)]
         assert len(connects) == 2  # the database's and the broker's
     finally:
-        process_batches.set()
+        may_go_on.set()
         readiness.WAIT_SECONDS = 30.0
         readiness.state()
     for status, body in answers:

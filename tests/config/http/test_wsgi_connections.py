@@ -55,15 +55,15 @@ def test_what_needs_no_database_is_answered_while_all_connections_are_held(free,
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_wait_for_the_document_keep_nobody_from_the_database(free, monkeypatch):
-    process_batches = threading.Event()
+    may_go_on = threading.Event()
     document = openapi_views.build_document()
     monkeypatch.setattr(openapi_views, "_shelf", openapi_views._Shelf())
-    monkeypatch.setattr(openapi_views, "build_document", lambda: process_batches.wait(SECONDS) and document)
+    monkeypatch.setattr(openapi_views, "build_document", lambda: may_go_on.wait(SECONDS) and document)
     with ThreadPoolExecutor(4 * wsgi.settings.WEB_THREADS + 1) as pool:
         waiting = [pool.submit(get, "/api/openapi") for _ in range(4 * wsgi.settings.WEB_THREADS)]
         try:
             assert pool.submit(get, EVENTS, authorization="Bearer hr_nobody").result(SECONDS) == 401
             assert not any(one.done() for one in waiting)
         finally:
-            process_batches.set()
+            may_go_on.set()
         assert {one.result() for one in waiting} == {200}
