@@ -22,14 +22,13 @@ from config import clock
 from config.ids import NO_ID
 from contacts.merging.reassignment import Batch, ReassignedRows, Reassignment
 from contacts.models import Contact
-from events.errors import InvalidCondition
 from events.processing.timers import schedule_timers
 from events.rules.conditions import Sql
 from events.rules.event_matching import given_events
 from scoring.calculation import Award, State, calculate
 from scoring.models import ScoringRule
 from scoring.rescoring import evaluate_events, recalculate_ledger, rescore_contacts, sum_up
-from scoring.rule_matching import RuleEvaluator, read
+from scoring.rule_matching import RuleEvaluator, read_where_event_decides
 from scoring.rule_scores import (
     SCORE_TIMER_KEY,
     RuleScoreChange,
@@ -135,14 +134,8 @@ def _evaluate_events(reassignment: Reassignment, events: Sequence[tuple[UUID, st
         ids[name].append(event_id)
     evaluators: dict[str, list[RuleEvaluator]] = defaultdict(list)
     rules = ScoringRule.objects.filter(workspace_id=reassignment.workspace_id, event_name__in=ids)
-    for rule in rules.order_by("id"):
-        try:
-            evaluator = read(rule, rule.effective_from)
-        except InvalidCondition:
-            # Who applies it sets it aside, and says so.
-            continue
-        if not evaluator.needs_contact:
-            evaluators[rule.event_name].append(evaluator)
+    for evaluator in read_where_event_decides(rules.order_by("id")):
+        evaluators[evaluator.rule.event_name].append(evaluator)
     for name, named in evaluators.items():
         owner = [reassignment.new] * len(ids[name])
         source = given_events(reassignment.workspace_id, ids[name], owner)

@@ -22,7 +22,7 @@ from events.rules.conditions import Sql
 from events.rules.event_matching import events_of_contacts, matches
 from events.stream.derived_events import MAX_DEPTH
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
-from scoring.rule_matching import RuleEvaluator, read
+from scoring.rule_matching import RuleEvaluator, read, read_where_event_decides
 from scoring.rule_scores import (
     SCORE_TIMER_KEY,
     entries_of,
@@ -82,19 +82,17 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
     """Bring the scores of contacts, and of those merged with them, in line with the stream and the merges.
 
     What an event earned goes with the contact that its own contact now reads as. Rules that the event alone decides
-    are evaluated anew, for events received since the rule holds; others keep what they awarded when they
-    were applied,
-    and so do events that are no longer in the stream. The contacts' lanes must be held. Returns those whose score
-    has changed.
+    are evaluated anew, for events received since the rule holds; others keep what they awarded when they were
+    applied, and so do rules that can't be read, and events that are no longer in the stream. The contacts' lanes
+    must be held. Returns those whose score has changed.
     """
     ids = _merged_with(workspace_id, contact_ids)
     if not ids:
         return set()
     _move_to_survivor(workspace_id, ids)
     rules = list(ScoringRule.with_deleted.in_workspace(workspace_id).order_by("id"))
-    evaluators = [read(rule, rule.effective_from) for rule in rules if rule.deleted_at is None]
-    decided = [evaluator for evaluator in evaluators if not evaluator.needs_contact]
-    return _rescore(workspace_id, ids, rules, decided, clock.now())
+    evaluators = read_where_event_decides(rule for rule in rules if rule.deleted_at is None)
+    return _rescore(workspace_id, ids, rules, evaluators, clock.now())
 
 
 @transaction.atomic

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from events.errors import InvalidCondition
 from events.rules.event_matching import ALWAYS, EventRule, parse_serialized_rule, serialize_rule
 from scoring.models import ScoringRule
 
@@ -20,3 +22,19 @@ def read(rule: ScoringRule, evaluates_from: datetime | None = None) -> RuleEvalu
     """Read a stored rule. Raises InvalidCondition."""
     spelled = serialize_rule(rule.event_name, rule.condition)
     return RuleEvaluator(parse_serialized_rule(spelled), evaluates_from or ALWAYS, spelled, rule=rule)
+
+
+def read_where_event_decides(rules: Iterable[ScoringRule]) -> list[RuleEvaluator]:
+    """Read the rules that the event alone decides, to evaluate history anew.
+
+    A rule that can't be read is left out: the effect parks it, with the reason, when an event comes for it.
+    """
+    evaluators = []
+    for rule in rules:
+        try:
+            evaluator = read(rule, rule.effective_from)
+        except InvalidCondition:
+            continue
+        if not evaluator.needs_contact:
+            evaluators.append(evaluator)
+    return evaluators

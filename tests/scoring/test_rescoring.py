@@ -315,6 +315,17 @@ class TestMerging:
         apply_effects(workspace.id)
         assert stored_scores(workspace) == {ada.id: 1108, bob.id: 1108}
 
+    def test_a_rule_that_cannot_be_read_leaves_its_entries_and_stops_no_other(self, workspace, pair):
+        ada, bob = pair
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """UPDATE scoring_scoringrule SET condition = '{"field": "amount"}' WHERE id = ANY(%s)""",
+                [[self.rules[1].id, self.rules[2].id]],
+            )
+        self.merge(ada, bob)
+        assert stored_scores(workspace) == {ada.id: 15 + 1 + 200 + 2000}
+        assert set(ScoreEntry.objects.values_list("contact_id", flat=True)) == {ada.id}
+
     def test_one_who_never_earned_has_no_score_after_the_undo(self, workspace, time, pair):
         ada, bob = pair
         send(workspace, ("eve", None, {}), name="look")
