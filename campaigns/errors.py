@@ -2,32 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 
-from config.errors import DomainError
+from config.errors import (
+    ConflictError,
+    DomainError,
+    ForbiddenError,
+    InvalidValue,
+    NotFoundError,
+    UnprocessableError,
+)
 
 
-class CampaignNotFound(DomainError):
+class CampaignNotFound(NotFoundError):
     code = "campaign_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Campaign not found")
+    message = "Campaign not found"
 
 
-class CampaignExists(DomainError):
+class CampaignExists(ConflictError):
     code = "campaign_exists"
-
-    def __init__(self, name: str) -> None:
-        super().__init__("A campaign with this name already exists")
-        self.name = name
+    message = "A campaign with this name already exists"
 
 
-class InvalidCampaign(DomainError):
+class InvalidCampaign(InvalidValue):
     """A field other than the definition has an invalid value."""
 
     code = "invalid_campaign"
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 class InvalidDefinition(DomainError):
@@ -40,7 +38,7 @@ class InvalidDefinition(DomainError):
         self.path, self.detail = path, message
 
 
-class WrongStatus(DomainError):
+class WrongStatus(ConflictError):
     """The campaign's status does not allow the action."""
 
     code = "wrong_campaign_status"
@@ -50,52 +48,39 @@ class WrongStatus(DomainError):
         self.status = status
 
 
-class BroadcastNotFound(DomainError):
+class BroadcastNotFound(NotFoundError):
     code = "broadcast_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Broadcast not found")
+    message = "Broadcast not found"
 
 
-class BroadcastFinished(DomainError):
+class BroadcastFinished(ConflictError):
     code = "broadcast_finished"
-
-    def __init__(self) -> None:
-        super().__init__("The broadcast is finished or cancelled")
+    message = "The broadcast is finished or cancelled"
 
 
-class BroadcastAlreadyStarted(DomainError):
+class BroadcastAlreadyStarted(ConflictError):
     code = "broadcast_begun"
-
-    def __init__(self) -> None:
-        super().__init__("The broadcast has begun; it can only be cancelled")
+    message = "The broadcast has begun; it can only be cancelled"
 
 
 class StartInPast(DomainError):
     """A start time lies too far in the past."""
 
     code = "invalid_start"
-
-    def __init__(self) -> None:
-        super().__init__("It lies in the past")
+    message = "It lies in the past"
 
 
-class TemplateNotFound(DomainError):
+class TemplateNotFound(NotFoundError):
     code = "template_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Template not found")
+    message = "Template not found"
 
 
-class TemplateExists(DomainError):
+class TemplateExists(ConflictError):
     code = "template_exists"
-
-    def __init__(self, name: str) -> None:
-        super().__init__("A template with this name already exists")
-        self.name = name
+    message = "A template with this name already exists"
 
 
-class TemplateInUse(DomainError):
+class TemplateInUse(ConflictError):
     """A template that campaigns or forms send cannot be deleted; `users` are their names."""
 
     code = "template_in_use"
@@ -105,11 +90,9 @@ class TemplateInUse(DomainError):
         self.users = tuple(users)
 
 
-class SuppressionNotFound(DomainError):
+class SuppressionNotFound(NotFoundError):
     code = "suppression_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Suppression not found")
+    message = "Suppression not found"
 
 
 class InvalidAddress(DomainError):
@@ -123,28 +106,20 @@ class InvalidAddress(DomainError):
         self.details = {field: [self.sentence]}
 
 
-class InvalidChannelSettings(DomainError):
+class InvalidChannelSettings(InvalidValue):
     """A channel setting has an invalid value."""
 
     code = "invalid_channel_settings"
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
-
-class MessageNotFound(DomainError):
+class MessageNotFound(NotFoundError):
     code = "message_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Message not found")
+    message = "Message not found"
 
 
-class EnrollmentNotFound(DomainError):
+class EnrollmentNotFound(NotFoundError):
     code = "run_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Run not found")
+    message = "Run not found"
 
 
 class TemplateFault(DomainError):
@@ -153,13 +128,13 @@ class TemplateFault(DomainError):
     code = "invalid_template"
 
 
-class ValueMissing(DomainError):
+class ValueMissing(UnprocessableError):
     """A template requires a value that the contact or event lacks."""
 
     code = "value_missing"
 
 
-class MessageNotUnknown(DomainError):
+class MessageNotUnknown(ConflictError):
     """Only a message of unknown outcome can be resolved by hand."""
 
     code = "message_not_unknown"
@@ -169,7 +144,7 @@ class MessageNotUnknown(DomainError):
         self.status = status
 
 
-class MessageRefused(DomainError):
+class MessageRefused(UnprocessableError):
     """Policy does not allow the message; `detail` has values that explain `reason`."""
 
     code = "message_refused"
@@ -184,38 +159,27 @@ class MessageRefused(DomainError):
         return {"reason": [self.reason], **{name: [str(value)] for name, value in self.detail.items()}}
 
 
-class FormNotFound(DomainError):
+class FormNotFound(NotFoundError):
     code = "form_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Form not found")
+    message = "Form not found"
 
 
-class FormExists(DomainError):
+class FormExists(ConflictError):
     code = "form_exists"
-
-    def __init__(self, name: str) -> None:
-        super().__init__("A form with this name already exists")
-        self.name = name
+    message = "A form with this name already exists"
 
 
-class InvalidForm(DomainError):
+class InvalidForm(InvalidValue):
     """A form's field has an invalid value."""
 
     code = "invalid_form"
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
-
-class OriginNotAllowed(DomainError):
+class OriginNotAllowed(ForbiddenError):
     """The form does not accept submissions from this page's origin."""
 
     code = "origin_not_allowed"
-
-    def __init__(self) -> None:
-        super().__init__("This page may not send the form")
+    message = "This page may not send the form"
 
 
 class InvalidSubmission(DomainError):
@@ -232,9 +196,7 @@ class NoBot(DomainError):
     """The workspace has no Telegram bot token."""
 
     code = "no_bot"
-
-    def __init__(self) -> None:
-        super().__init__("The workspace has no Telegram bot")
+    message = "The workspace has no Telegram bot"
 
 
 class RegistrationRefused(DomainError):

@@ -1,17 +1,31 @@
-"""The base class of domain errors: a code and facts, never an HTTP status."""
+"""Base classes of domain errors: a kind, a code, a message and facts, never an HTTP status."""
 
+from enum import Enum, auto
 from typing import ClassVar
 
 
+class ErrorKind(Enum):
+    """What sort of refusal an error is; `workspaces.api.errors` gives each its HTTP status."""
+
+    INVALID = auto()
+    UNAUTHENTICATED = auto()
+    FORBIDDEN = auto()
+    NOT_FOUND = auto()
+    CONFLICT = auto()
+    UNPROCESSABLE = auto()
+    UNAVAILABLE = auto()
+
+
 class DomainError(Exception):
-    """An error with a stable `code`, which each wire format maps to a status and a body."""
+    """An error with a stable `code`; each wire format maps the code, or the kind, to a status and a body."""
 
+    error_kind: ClassVar[ErrorKind] = ErrorKind.INVALID
     code: ClassVar[str] = "error"
-    message: str
+    message: str = ""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str = "") -> None:
+        self.message = message or self.message
+        super().__init__(self.message)
 
     @property
     def sentence(self) -> str:
@@ -19,19 +33,58 @@ class DomainError(Exception):
         return f"{self.message.rstrip('.')}."
 
 
-class TryAgain(DomainError):
-    """Concurrent changes of the same rows, again and again; nothing was done."""
+class InvalidValue(DomainError):
+    """A value of the named field is invalid."""
 
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnauthenticatedError(DomainError):
+    """The credentials are not valid."""
+
+    error_kind = ErrorKind.UNAUTHENTICATED
+
+
+class ForbiddenError(DomainError):
+    """The credential is valid, but this is not allowed."""
+
+    error_kind = ErrorKind.FORBIDDEN
+
+
+class NotFoundError(DomainError):
+    """The workspace has no such thing."""
+
+    error_kind = ErrorKind.NOT_FOUND
+
+
+class ConflictError(DomainError):
+    """What is there does not allow the change."""
+
+    error_kind = ErrorKind.CONFLICT
+
+
+class UnprocessableError(DomainError):
+    """The request is sound, but cannot be carried out."""
+
+    error_kind = ErrorKind.UNPROCESSABLE
+
+
+class UnavailableError(DomainError):
+    """It cannot be done now; nothing was done, and the same request may succeed later."""
+
+    error_kind = ErrorKind.UNAVAILABLE
     code = "unavailable"
 
-    def __init__(self) -> None:
-        super().__init__("Others are changing the same; try again")
+
+class TryAgain(UnavailableError):
+    """Concurrent changes of the same rows, again and again."""
+
+    message = "Others are changing the same; try again"
 
 
-class Overloaded(DomainError):
-    """Too many requests wait; nothing was done."""
+class Overloaded(UnavailableError):
+    """Too many requests wait."""
 
-    code = "unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("Too many requests are waiting; try again")
+    message = "Too many requests are waiting; try again"

@@ -2,16 +2,14 @@
 
 from uuid import UUID
 
-from config.errors import DomainError
+from config.errors import ConflictError, DomainError, NotFoundError
 
 
-class ContactNotFound(DomainError):
+class ContactNotFound(NotFoundError):
     """The workspace has no such contact."""
 
     code = "contact_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Contact not found")
+    message = "Contact not found"
 
 
 class NoIdentity(DomainError):
@@ -24,7 +22,7 @@ class NoIdentity(DomainError):
         self.field = field
 
 
-class IdentifierTaken(DomainError):
+class IdentifierTaken(ConflictError):
     """Another contact of the workspace is known by this."""
 
     code = "identifier_taken"
@@ -57,25 +55,21 @@ class InvalidFieldValue(DomainError):
         self.expected = expected
 
 
-class CompanyNotFound(DomainError):
+class CompanyNotFound(NotFoundError):
     """The workspace has no such company."""
 
     code = "company_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Company not found")
+    message = "Company not found"
 
 
-class FieldNotFound(DomainError):
+class FieldNotFound(NotFoundError):
     """The workspace has no such contact field."""
 
     code = "field_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Field not found")
+    message = "Field not found"
 
 
-class FieldNameTaken(DomainError):
+class FieldNameTaken(ConflictError):
     """The workspace already has a contact field of this name."""
 
     code = "field_name_taken"
@@ -124,25 +118,21 @@ class InvalidIdentityField(DomainError):
         self.name = name
 
 
-class IdentityFieldLocked(DomainError):
+class IdentityFieldLocked(ConflictError):
     """The identity field cannot change while the workspace has contacts."""
 
     code = "identity_field_locked"
-
-    def __init__(self) -> None:
-        super().__init__("The identity field cannot change while the workspace has contacts")
+    message = "The identity field cannot change while the workspace has contacts"
 
 
 class SelfMerge(DomainError):
     """A contact cannot be merged into itself."""
 
     code = "self_merge"
-
-    def __init__(self) -> None:
-        super().__init__("A contact cannot be merged into itself")
+    message = "A contact cannot be merged into itself"
 
 
-class AlreadyMerged(DomainError):
+class AlreadyMerged(ConflictError):
     """The contact is part of another one already."""
 
     code = "already_merged"
@@ -152,34 +142,28 @@ class AlreadyMerged(DomainError):
         self.survivor_id = survivor_id
 
 
-class MergeCycle(DomainError):
+class MergeCycle(ConflictError):
     """The contact that was to survive is part of the one to be merged."""
 
     code = "merge_cycle"
-
-    def __init__(self) -> None:
-        super().__init__("The contact is itself part of the one that was to be merged into it")
+    message = "The contact is itself part of the one that was to be merged into it"
 
 
-class MergeNotFound(DomainError):
+class MergeNotFound(NotFoundError):
     """The workspace has no such merge."""
 
     code = "merge_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Merge not found")
+    message = "Merge not found"
 
 
-class MergeUndone(DomainError):
+class MergeUndone(ConflictError):
     """The merge was undone before."""
 
     code = "merge_undone"
-
-    def __init__(self) -> None:
-        super().__init__("The merge was undone already")
+    message = "The merge was undone already"
 
 
-class MergeInProgress(DomainError):
+class MergeInProgress(ConflictError):
     """What was merged, or parted, is still being moved."""
 
     code = "merge_under_way"
@@ -189,7 +173,7 @@ class MergeInProgress(DomainError):
         self.merge_id = merge_id
 
 
-class PersonErased(DomainError):
+class PersonErased(ConflictError):
     """The identifier is one of somebody who was erased, and is not to be stored again."""
 
     code = "person_erased"
@@ -199,19 +183,15 @@ class PersonErased(DomainError):
         self.kind = kind
 
 
-class ErasureNotFound(DomainError):
+class ErasureNotFound(NotFoundError):
     """The workspace has no such erasure."""
 
     code = "erasure_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Erasure not found")
+    message = "Erasure not found"
 
 
 class ForeignErasureKey(DomainError):
     """Records of erasures were made under another ERASURE_KEY: by their hashes nobody would be recognised."""
 
     code = "foreign_erasure_key"
-
-    def __init__(self) -> None:
-        super().__init__("The records of erasures are not of this installation's ERASURE_KEY")
+    message = "The records of erasures are not of this installation's ERASURE_KEY"

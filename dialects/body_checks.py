@@ -11,7 +11,7 @@ from config.values.datetimes import has_timezone, parse_timestamp
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FieldProblem:
     """What is wrong with one field; `field` is its path, such as `contact.tags[3]`."""
 
     field: str
@@ -19,7 +19,7 @@ class Problem:
     message: str
 
 
-Check = Callable[[str, Any], Iterator[Problem]]
+Check = Callable[[str, Any], Iterator[FieldProblem]]
 Schema = dict[str, Any]
 
 
@@ -42,13 +42,13 @@ def schema_of(check: Check) -> Schema:
 def text(max_length: int | None = None, *, is_blank_allowed: bool = True) -> Check:
     """Demand a string."""
 
-    def check(path: str, value: Any) -> Iterator[Problem]:
+    def check(path: str, value: Any) -> Iterator[FieldProblem]:
         if not isinstance(value, str):
-            yield Problem(path, "unsupported_type", "must be a string")
+            yield FieldProblem(path, "unsupported_type", "must be a string")
         elif not is_blank_allowed and not value.strip():
-            yield Problem(path, "required", "must not be blank")
+            yield FieldProblem(path, "required", "must not be blank")
         elif max_length is not None and len(value) > max_length:
-            yield Problem(path, "too_long", f"must have at most {max_length} characters")
+            yield FieldProblem(path, "too_long", f"must have at most {max_length} characters")
 
     lengths = {"minLength": None if is_blank_allowed else 1, "maxLength": max_length}
     return described(check, {"type": "string", **{key: each for key, each in lengths.items() if each}})
@@ -57,32 +57,32 @@ def text(max_length: int | None = None, *, is_blank_allowed: bool = True) -> Che
 def form(recognise: Callable[[str], object], message: str, **schema: Any) -> Check:
     """Demand a string of which `recognise` returns something else than None or False."""
 
-    def check(path: str, value: Any) -> Iterator[Problem]:
+    def check(path: str, value: Any) -> Iterator[FieldProblem]:
         if not isinstance(value, str):
-            yield Problem(path, "unsupported_type", "must be a string")
+            yield FieldProblem(path, "unsupported_type", "must be a string")
         elif recognise(value) in (None, False):
-            yield Problem(path, "invalid_format", message)
+            yield FieldProblem(path, "invalid_format", message)
 
     return described(check, {"type": "string", **schema})
 
 
-def number(path: str, value: Any) -> Iterator[Problem]:
+def number(path: str, value: Any) -> Iterator[FieldProblem]:
     """Demand a number; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        yield Problem(path, "unsupported_type", "must be a number")
+        yield FieldProblem(path, "unsupported_type", "must be a number")
 
 
-def boolean(path: str, value: Any) -> Iterator[Problem]:
+def boolean(path: str, value: Any) -> Iterator[FieldProblem]:
     """Demand true or false."""
     if not isinstance(value, bool):
-        yield Problem(path, "unsupported_type", "must be true or false")
+        yield FieldProblem(path, "unsupported_type", "must be true or false")
 
 
 described(number, {"type": "number"})
 described(boolean, {"type": "boolean"})
 
 
-def anything(path: str, value: Any) -> Iterator[Problem]:
+def anything(path: str, value: Any) -> Iterator[FieldProblem]:
     """Demand nothing."""
     yield from ()
 
@@ -90,7 +90,7 @@ def anything(path: str, value: Any) -> Iterator[Problem]:
 def optional(check: Check) -> Check:
     """Let null pass."""
 
-    def check_unless_null(path: str, value: Any) -> Iterator[Problem]:
+    def check_unless_null(path: str, value: Any) -> Iterator[FieldProblem]:
         if value is not None:
             yield from check(path, value)
 
@@ -107,7 +107,7 @@ def optional(check: Check) -> Check:
 def either(accepts: type, check: Check, otherwise: Check) -> Check:
     """Apply `check` to a value of the type `accepts`, `otherwise` to any other."""
 
-    def check_by_type(path: str, value: Any) -> Iterator[Problem]:
+    def check_by_type(path: str, value: Any) -> Iterator[FieldProblem]:
         yield from (check if isinstance(value, accepts) else otherwise)(path, value)
 
     return described(check_by_type, {"oneOf": [schema_of(check), schema_of(otherwise)]})
@@ -116,11 +116,11 @@ def either(accepts: type, check: Check, otherwise: Check) -> Check:
 def listed(item: Check, max_items: int | None = None) -> Check:
     """Demand an array whose items pass."""
 
-    def check(path: str, value: Any) -> Iterator[Problem]:
+    def check(path: str, value: Any) -> Iterator[FieldProblem]:
         if not isinstance(value, list):
-            yield Problem(path, "unsupported_type", "must be an array")
+            yield FieldProblem(path, "unsupported_type", "must be an array")
         elif max_items is not None and len(value) > max_items:
-            yield Problem(path, "too_many", f"must have at most {max_items} items")
+            yield FieldProblem(path, "too_many", f"must have at most {max_items} items")
         else:
             for index, member in enumerate(value):
                 yield from item(f"{path}[{index}]", member)
@@ -136,13 +136,13 @@ def record(fields: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Ch
     we cannot express, `fields` has a check that refuses it by name.
     """
 
-    def check(path: str, value: Any) -> Iterator[Problem]:
+    def check(path: str, value: Any) -> Iterator[FieldProblem]:
         if not isinstance(value, dict):
-            yield Problem(path, "unsupported_type", "must be an object")
+            yield FieldProblem(path, "unsupported_type", "must be an object")
             return
         for name in required:
             if value.get(name) is None:
-                yield Problem(_join(path, name), "required", "is required")
+                yield FieldProblem(_join(path, name), "required", "is required")
         for name, member in value.items():
             if member is None and name in required:
                 continue

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from config.errors import DomainError
+from config.errors import ConflictError, DomainError, ForbiddenError, NotFoundError
 
 
 class InvalidEventName(DomainError):
     code = "invalid_event_name"
-
-    def __init__(self) -> None:
-        super().__init__("The event name must be a text of 1 to 255 characters.")
+    message = "The event name must be a text of 1 to 255 characters."
 
 
 class InvalidEventTime(DomainError):
@@ -23,17 +21,12 @@ class InvalidEventTime(DomainError):
 
 class InvalidMessageId(DomainError):
     code = "invalid_message_id"
-
-    def __init__(self) -> None:
-        super().__init__("The message id must be a text of at most 255 characters.")
+    message = "The message id must be a text of at most 255 characters."
 
 
-class EventNotDefined(DomainError):
+class EventNotDefined(NotFoundError):
     code = "event_not_defined"
-
-    def __init__(self, name: str) -> None:
-        super().__init__("Event not found")
-        self.name = name
+    message = "Event not found"
 
 
 class UnknownProperty(DomainError):
@@ -72,23 +65,17 @@ class SchemaMismatch(DomainError):
         self.problems = tuple(problems)
 
 
-class DefinitionNotFound(DomainError):
+class DefinitionNotFound(NotFoundError):
     code = "definition_not_found"
-
-    def __init__(self, name: str = "") -> None:
-        super().__init__("Event not found")
-        self.name = name
+    message = "Event definition not found"
 
 
-class DefinitionExists(DomainError):
+class DefinitionExists(ConflictError):
     code = "definition_exists"
-
-    def __init__(self, name: str) -> None:
-        super().__init__("An event with this name already exists")
-        self.name = name
+    message = "An event definition with this name already exists"
 
 
-class DefinitionLimitReached(DomainError):
+class DefinitionLimitReached(ForbiddenError):
     code = "definition_limit_reached"
 
     def __init__(self, limit: int) -> None:
@@ -96,7 +83,7 @@ class DefinitionLimitReached(DomainError):
         self.limit = limit
 
 
-class PropertyTypeLocked(DomainError):
+class PropertyTypeLocked(ConflictError):
     code = "property_type_locked"
 
     def __init__(self, property: str) -> None:
@@ -104,20 +91,16 @@ class PropertyTypeLocked(DomainError):
         self.property = property
 
 
-class IdempotencyConflict(DomainError):
+class IdempotencyConflict(ConflictError):
     """The key was used for another request."""
 
     code = "idempotency_conflict"
-
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key was used with another request")
+    message = "This Idempotency-Key was used with another request"
 
 
 class InvalidIdempotencyKey(DomainError):
     code = "invalid_idempotency_key"
-
-    def __init__(self) -> None:
-        super().__init__("The Idempotency-Key must be 1 to 255 printable characters")
+    message = "The Idempotency-Key must be 1 to 255 printable characters"
 
 
 class InvalidCondition(DomainError):

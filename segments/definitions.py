@@ -197,7 +197,7 @@ def _save(segment: Segment) -> Segment:
     except IntegrityError as error:
         if "segment_name_unique" not in str(error):
             raise
-        raise SegmentExists(segment.name) from error
+        raise SegmentExists from error
     return segment
 
 

@@ -2,32 +2,25 @@
 
 from collections.abc import Sequence
 
-from config.errors import DomainError
+from config.errors import ConflictError, DomainError, NotFoundError
 
 
-class SegmentNotFound(DomainError):
+class SegmentNotFound(NotFoundError):
     code = "segment_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Segment not found")
+    message = "Segment not found"
 
 
-class SegmentExists(DomainError):
+class SegmentExists(ConflictError):
     code = "segment_exists"
-
-    def __init__(self, name: str) -> None:
-        super().__init__("A segment with this name already exists")
-        self.name = name
+    message = "A segment with this name already exists"
 
 
 class InvalidSegmentName(DomainError):
     code = "invalid_segment_name"
-
-    def __init__(self) -> None:
-        super().__init__("The name must be a text of 1 to 255 characters.")
+    message = "The name must be a text of 1 to 255 characters."
 
 
-class SegmentInUse(DomainError):
+class SegmentInUse(ConflictError):
     """Other rules build on it; `users` are their names."""
 
     code = "segment_in_use"
@@ -37,36 +30,28 @@ class SegmentInUse(DomainError):
         self.users = tuple(users)
 
 
-class SegmentHasNoDraft(DomainError):
+class SegmentHasNoDraft(ConflictError):
     """There is nothing to publish, or to hold against what serves."""
 
     code = "segment_has_no_draft"
-
-    def __init__(self) -> None:
-        super().__init__("The segment has no draft")
+    message = "The segment has no draft"
 
 
-class SegmentNotBuilt(DomainError):
+class SegmentNotBuilt(ConflictError):
     """The draft has not been held against every contact yet."""
 
     code = "segment_not_built"
-
-    def __init__(self) -> None:
-        super().__init__("The draft is not built yet")
+    message = "The draft is not built yet"
 
 
-class SegmentIsStatic(DomainError):
+class SegmentIsStatic(ConflictError):
     code = "segment_is_static"
-
-    def __init__(self) -> None:
-        super().__init__("A static segment has no rule")
+    message = "A static segment has no rule"
 
 
-class SegmentIsDynamic(DomainError):
+class SegmentIsDynamic(ConflictError):
     code = "segment_is_dynamic"
-
-    def __init__(self) -> None:
-        super().__init__("The rule alone decides who is in this segment")
+    message = "The rule alone decides who is in this segment"
 
 
 class InvalidMemberList(DomainError):
@@ -80,6 +65,4 @@ class PreviewTooSlow(DomainError):
     """Not even the first contacts could be evaluated in the time that a preview may take."""
 
     code = "preview_too_slow"
-
-    def __init__(self) -> None:
-        super().__init__("The rule takes too long to be tried out")
+    message = "The rule takes too long to be tried out"

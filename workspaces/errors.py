@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from config.errors import DomainError
+from config.errors import ConflictError, DomainError, ForbiddenError, NotFoundError, UnauthenticatedError
 
 
-class AccessDenied(DomainError):
+class AccessDenied(ForbiddenError):
     """The credential is valid, but not for this workspace or action; `scope` is what it lacks."""
 
     code = "access_denied"
@@ -16,58 +16,46 @@ class AccessDenied(DomainError):
         self.scope = scope
 
 
-class CredentialChanged(DomainError):
+class CredentialChanged(ConflictError):
     """A key or token was revoked, expired or changed since it was looked up; nothing was done."""
 
     code = "credential_changed"
-
-    def __init__(self) -> None:
-        super().__init__("The credential has changed")
+    message = "The credential has changed"
 
 
-class WorkspaceNotFound(DomainError):
+class WorkspaceNotFound(NotFoundError):
     """There is no such workspace; only a superuser is told so."""
 
     code = "workspace_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Workspace not found")
+    message = "Workspace not found"
 
 
 class WorkspaceRequired(DomainError):
     """The user has several workspaces, so the request has to name one."""
 
     code = "workspace_required"
-
-    def __init__(self) -> None:
-        super().__init__("Name the workspace: you are a member of several, or of none.")
+    message = "Name the workspace: you are a member of several, or of none."
 
 
 class InvalidEmail(DomainError):
     """The text is not an e-mail address."""
 
     code = "invalid_email"
-
-    def __init__(self) -> None:
-        super().__init__("This is no e-mail address.")
+    message = "This is no e-mail address."
 
 
-class InvalidCredentials(DomainError):
+class InvalidCredentials(UnauthenticatedError):
     """No active user has this name or address with this password."""
 
     code = "invalid_credentials"
-
-    def __init__(self) -> None:
-        super().__init__("Wrong user name or password")
+    message = "Wrong user name or password"
 
 
-class InvalidToken(DomainError):
+class InvalidToken(UnauthenticatedError):
     """A refresh token is forged, expired, or no longer backed by its user's membership."""
 
     code = "invalid_token"
-
-    def __init__(self) -> None:
-        super().__init__("The token is invalid or has expired")
+    message = "The token is invalid or has expired"
 
 
 class UnknownScopes(DomainError):
@@ -94,24 +82,18 @@ class LastOwner(DomainError):
     """The workspace would be left without an owner."""
 
     code = "last_owner"
-
-    def __init__(self) -> None:
-        super().__init__("A workspace keeps at least one owner")
+    message = "A workspace keeps at least one owner"
 
 
-class ApiKeyNotFound(DomainError):
+class ApiKeyNotFound(NotFoundError):
     """The workspace has no such API key."""
 
     code = "api_key_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("API key not found")
+    message = "API key not found"
 
 
 class ExpiryInPast(DomainError):
     """A key would be expired when it is issued."""
 
     code = "expiry_in_past"
-
-    def __init__(self) -> None:
-        super().__init__("The expiry must be in the future")
+    message = "The expiry must be in the future"

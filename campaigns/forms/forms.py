@@ -255,7 +255,7 @@ def _save(form: Form, values: FormValues) -> Form:
         with transaction.atomic():
             form.save()
     except IntegrityError as error:
-        raise FormExists(form.name) from error
+        raise FormExists from error
     return form
 
 

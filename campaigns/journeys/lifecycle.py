@@ -413,7 +413,7 @@ def _save(campaign: Campaign) -> Campaign:
     except IntegrityError as error:
         if "campaign_name_unique" not in str(error):
             raise
-        raise CampaignExists(campaign.name) from error
+        raise CampaignExists from error
     return campaign
 
 

@@ -61,7 +61,7 @@ def save_template(template: Template, **values: Any) -> Template:
     except IntegrityError as error:
         if "template_name_unique" not in str(error):
             raise
-        raise TemplateExists(template.name) from error
+        raise TemplateExists from error
     return template
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from config.errors import DomainError
+from config.errors import DomainError, ErrorKind
 from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier
 from dialects.autosend.mapping import FIELD_OF_CONTACT_FIELD, FIELD_OF_KIND, SPOKEN_TYPE
 from events.errors import InvalidPropertyValue, TooManyProperties
-from workspaces.api.errors import BodyBuilder, ErrorTable, Problem
+from workspaces.api.errors import BodyBuilder, ErrorTable, Refusal
 
 INVALID_EMAIL = "Invalid email format"
 
@@ -61,24 +61,15 @@ _SEND_CODES = {
     "contact_not_found": "CONTACT_NOT_FOUND_FOR_EVENT",
     "invalid_event_name": "EVENT_NOT_FOUND",
 }
-_STATUSES = {
-    "contact_not_found": 404,
-    "segment_not_found": 404,
+_STATUSES: dict[ErrorKind | str, int] = {
+    # A list is a static segment; what is none is not found.
     "segment_is_dynamic": 404,
-    "event_not_defined": 404,
-    "definition_not_found": 404,
-    "definition_exists": 409,
-    "definition_limit_reached": 403,
-    "property_type_locked": 409,
-    "identifier_taken": 409,
-    "idempotency_conflict": 409,
+    "person_erased": 400,
 }
 _MESSAGES = {
     "no_identity": "Either email or contactId is required",
-    "contact_not_found": "Contact not found",
     "segment_not_found": "Contact list not found",
     "segment_is_dynamic": "Contact list not found",
-    "event_not_defined": "Event not found",
     "definition_not_found": "Event not found",
     "definition_exists": "An event with this name already exists",
     "access_denied": "Forbidden",
@@ -92,11 +83,11 @@ _SEND_MESSAGES = {
 
 
 def _body_with(codes: Mapping[str, str]) -> BodyBuilder:
-    def build(problem: Problem) -> dict[str, Any]:
-        code = codes.get(problem.code, _VALIDATION_FAILED)
+    def build(refusal: Refusal) -> dict[str, Any]:
+        code = codes.get(refusal.code, _VALIDATION_FAILED)
         if code == _VALIDATION_FAILED:
-            return _envelope({"message": "Validation failed", "code": code, "details": _details(problem)})
-        return _envelope({"message": _message(problem), "code": code}, problem.wait_seconds)
+            return _envelope({"message": "Validation failed", "code": code, "details": _details(refusal)})
+        return _envelope({"message": _message(refusal), "code": code}, refusal.wait_seconds)
 
     return build
 
@@ -108,18 +99,18 @@ def _envelope(error: dict[str, Any], retry_after: int | None = None) -> dict[str
     return {"success": False, "error": {**error, "retryAfter": retry_after}, "retryAfter": retry_after}
 
 
-def _message(problem: Problem) -> str:
-    match problem.error:
+def _message(refusal: Refusal) -> str:
+    match refusal.error:
         case InvalidPropertyValue(property=name, type=type_):
             return f'Property "{name}" must be {SPOKEN_TYPE.get(type_, type_)}'  # type: ignore[call-overload]
         case IdentifierTaken(kind=kind):
             return f"A contact with this {FIELD_OF_KIND.get(kind, kind)} already exists"
         case _:
-            return problem.message
+            return refusal.message
 
 
-def _details(problem: Problem) -> list[dict[str, str]]:
-    details = problem.details or {_field(problem.error): [_detail(problem)]}
+def _details(refusal: Refusal) -> list[dict[str, str]]:
+    details = refusal.details or {_field(refusal.error): [_detail(refusal)]}
     return [{"field": name, "message": text} for name, messages in details.items() for text in messages]
 
 
@@ -137,10 +128,10 @@ def _field(error: Exception) -> str:
             return "body"
 
 
-def _detail(problem: Problem) -> str:
-    if isinstance(problem.error, InvalidIdentifier) and problem.error.kind == "email":
+def _detail(refusal: Refusal) -> str:
+    if isinstance(refusal.error, InvalidIdentifier) and refusal.error.kind == "email":
         return INVALID_EMAIL
-    return problem.message
+    return refusal.message
 
 
 error_table = ErrorTable(_body_with(_CODES), statuses=_STATUSES, messages=_MESSAGES)

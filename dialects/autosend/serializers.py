@@ -24,7 +24,7 @@ from dialects.autosend.mapping import (
     TYPE_OF_WIRE,
     WIRE_OF_TYPE,
 )
-from dialects.body_checks import Check, Problem, form, optional, record, text
+from dialects.body_checks import Check, FieldProblem, form, optional, record, text
 from events.models import EventProperty
 from events.stream.definitions import PropertySpec
 from events.stream.types import IncomingEvent, RecordedEvent
@@ -76,7 +76,7 @@ def _reference(contact_id: str | None, email: str | None) -> ContactReference:
 def _unless_empty(check: Check) -> Check:
     """Let null and the empty string pass, which mean that nothing was sent (A3)."""
 
-    def check_unless_empty(path: str, value: Any) -> Iterator[Problem]:
+    def check_unless_empty(path: str, value: Any) -> Iterator[FieldProblem]:
         if value not in (None, ""):
             yield from check(path, value)
 

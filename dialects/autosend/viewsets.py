@@ -254,7 +254,7 @@ class DefinitionViewSet(AutoSendViewSet):
     def _definition(self, name: str) -> EventDefinition:
         definition = self.get_queryset().filter(name=name).first()
         if definition is None:
-            raise DefinitionNotFound(name)
+            raise DefinitionNotFound
         return definition
 
     def _answer_definition(self, name: str, status: int = 200) -> Response:
@@ -385,10 +385,8 @@ class ContactViewSet(ContactAccess):
     def bulk_update(self, request: Request) -> Response:
         """Upsert each contact on its own; `errors`, our addition, names those that failed."""
         contacts = AutoSendBulkBodySerializer.read(object_body(request))["contacts"]
-        refusals = [self._refusal_of(contact) for contact in contacts]
-        errors = [
-            {"index": index, **refusal} for index, refusal in enumerate(refusals) if refusal is not None
-        ]
+        results = [self._error_of(contact) for contact in contacts]
+        errors = [{"index": index, **error} for index, error in enumerate(results) if error is not None]
         answer: dict[str, Any] = {
             "successCount": len(contacts) - len(errors),
             "failedCount": len(errors),
@@ -396,14 +394,14 @@ class ContactViewSet(ContactAccess):
         }
         return self.answer({**answer, "errors": errors} if errors else answer)
 
-    def _refusal_of(self, body: Any) -> dict[str, Any] | None:
+    def _error_of(self, body: Any) -> dict[str, Any] | None:
         try:
             self._upserted(body)
         except DomainError as error:
-            problem = error_table.problem(error)
-            assert problem is not None  # noqa: S101  (every DomainError is one)
-            refusal: dict[str, Any] = error_table.response(problem).data["error"]
-            return refusal
+            refusal = error_table.refusal(error)
+            assert refusal is not None  # noqa: S101  (every DomainError is one)
+            described: dict[str, Any] = error_table.response(refusal).data["error"]
+            return described
         return None
 
     @_document("Delete a contact by userId", AutoSendDoneSerializer, _NO_CONTACT)

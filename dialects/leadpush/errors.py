@@ -5,8 +5,8 @@ from typing import Any
 
 from rest_framework.exceptions import ValidationError
 
-from config.errors import DomainError
-from workspaces.api.errors import ErrorTable, Problem, flatten
+from config.errors import DomainError, ErrorKind
+from workspaces.api.errors import ErrorTable, Refusal, flatten
 
 Errors = Mapping[str, list[str]]
 
@@ -29,10 +29,10 @@ def _spoken(field: str) -> str:
     return field if "." in field else field.replace("_", " ")
 
 
-def _message_body(problem: Problem) -> dict[str, Any]:
-    if problem.status != 422:
-        return {"message": problem.message}
-    errors = problem.details or _errors_of(problem)
+def _message_body(refusal: Refusal) -> dict[str, Any]:
+    if refusal.status != 422:
+        return {"message": refusal.message}
+    errors = refusal.details or _errors_of(refusal)
     return {"message": _summary(errors), "errors": errors}
 
 
@@ -44,11 +44,11 @@ def _summary(errors: Errors) -> str:
     return f"{messages[0]} (and {more} more error{'s' if more > 1 else ''})"
 
 
-def _errors_of(problem: Problem) -> Errors:
-    name = _FIELDS.get(problem.code)
-    if name is None or not isinstance(problem.error, DomainError):
-        return {"body": [problem.message]}
-    field, message = name(problem.error)
+def _errors_of(refusal: Refusal) -> Errors:
+    name = _FIELDS.get(refusal.code)
+    if name is None or not isinstance(refusal.error, DomainError):
+        return {"body": [refusal.message]}
+    field, message = name(refusal.error)
     return {field: [message]}
 
 
@@ -100,14 +100,10 @@ _FIELDS: dict[str, Callable[[Any], tuple[str, str]]] = {
 
 LEADPUSH_ERRORS = ErrorTable(
     _message_body,
-    default_status=422,
     statuses={
-        "malformed_body": 422,
-        "not_an_object": 422,
-        "invalid": 422,
+        ErrorKind.INVALID: 422,
+        ErrorKind.CONFLICT: 422,
         "bad_request": 400,
-        "contact_not_found": 404,
-        "field_not_found": 404,
         "idempotency_conflict": 409,
     },
     messages={

@@ -6,10 +6,10 @@ from uuid import uuid4
 
 from rest_framework.response import Response
 
-from config.errors import DomainError
-from dialects.body_checks import Problem as FieldProblem
+from config.errors import DomainError, ErrorKind
+from dialects.body_checks import FieldProblem
 from dialects.omnisend.mapping import ATTRIBUTE_FIELDS, CODES, PROPERTY_CODES
-from workspaces.api.errors import ErrorTable, Problem
+from workspaces.api.errors import ErrorTable, Refusal
 from workspaces.scopes import to_oauth
 
 _TYPES = "https://problems.omnisend.com/"
@@ -43,8 +43,8 @@ class InvalidTrack(DomainError):
 
 
 class _ErrorTable(ErrorTable):
-    def response(self, problem: Problem) -> Response:
-        answer = super().response(problem)
+    def response(self, refusal: Refusal) -> Response:
+        answer = super().response(refusal)
         answer.content_type = "application/problem+json"
         return answer
 
@@ -72,36 +72,36 @@ def field_problems(error: Exception) -> list[FieldProblem]:
     return []
 
 
-def _body(problem: Problem) -> dict[str, Any]:
-    is_malformed = problem.code in _MALFORMED_CODES
-    kind, title = _MALFORMED if is_malformed else _BY_STATUS.get(problem.status, _MALFORMED)
+def _body(refusal: Refusal) -> dict[str, Any]:
+    is_malformed = refusal.code in _MALFORMED_CODES
+    kind, title = _MALFORMED if is_malformed else _BY_STATUS.get(refusal.status, _MALFORMED)
     body: dict[str, Any] = {
         "type": _TYPES + kind,
         "title": title,
-        "status": problem.status,
-        "detail": problem.message,
+        "status": refusal.status,
+        "detail": refusal.message,
         "instance": f"urn:omnisend:request:{uuid4()}",
     }
-    if problem.status == 400 and not is_malformed:
+    if refusal.status == 400 and not is_malformed:
         body["errors"] = [
             {"field": found.field, "code": found.code, "message": found.message}
-            for found in field_problems(problem.error)
+            for found in field_problems(refusal.error)
         ]
-    if problem.wait_seconds is not None:
-        body["retryAfter"] = problem.wait_seconds
+    if refusal.wait_seconds is not None:
+        body["retryAfter"] = refusal.wait_seconds
     return body
 
 
-def _forbidden(problem: Problem) -> dict[str, Any]:
-    body = _body(problem)
-    if scope := getattr(problem.error, "scope", ""):
+def _forbidden(refusal: Refusal) -> dict[str, Any]:
+    body = _body(refusal)
+    if scope := getattr(refusal.error, "scope", ""):
         body["detail"] = f"The credential lacks the scope {to_oauth([scope])[0]}."
     return body
 
 
 OMNISEND_ERRORS = _ErrorTable(
     _body,
-    statuses={"contact_not_found": 404, "idempotency_conflict": 409},
+    statuses={ErrorKind.CONFLICT: 400, "idempotency_conflict": 409},
     messages={
         "unauthenticated": "The access token is missing or invalid.",
         "contact_not_found": "There is no contact with this id.",

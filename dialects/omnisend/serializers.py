@@ -11,7 +11,7 @@ from contacts.identifiers import normalize_identifier
 from contacts.references import ContactChanges, ContactReference
 from dialects.body_checks import (
     Check,
-    Problem,
+    FieldProblem,
     described,
     form,
     is_timestamp,
@@ -68,9 +68,9 @@ def _email(value: str) -> str | None:
 def _not_removable(check: Check, hint: str) -> Check:
     """Refuse null, which removes a value, for a value that cannot be removed."""
 
-    def check_value(path: str, value: Any) -> Iterator[Problem]:
+    def check_value(path: str, value: Any) -> Iterator[FieldProblem]:
         if value is None:
-            yield Problem(path, "unsupported_type", f"cannot be removed here; {hint}")
+            yield FieldProblem(path, "unsupported_type", f"cannot be removed here; {hint}")
         else:
             yield from check(path, value)
 
@@ -80,18 +80,22 @@ def _not_removable(check: Check, hint: str) -> Check:
 def _named(check_value: Check, max_properties: int | None = None) -> Check:
     """Demand an object whose members have names that a property may have, and pass."""
 
-    def check(path: str, value: Any) -> Iterator[Problem]:
+    def check(path: str, value: Any) -> Iterator[FieldProblem]:
         if not isinstance(value, dict):
-            yield Problem(path, "unsupported_type", "must be an object")
+            yield FieldProblem(path, "unsupported_type", "must be an object")
             return
         if max_properties is not None and len(value) > max_properties:
-            yield Problem(path, "too_many", f"must have at most {max_properties} properties")
+            yield FieldProblem(path, "too_many", f"must have at most {max_properties} properties")
         for name, member in value.items():
             field = f"{path}.{name}"
             if len(name) > MAX_NAME_LENGTH:
-                yield Problem(field, "too_long", f"the name must have at most {MAX_NAME_LENGTH} characters")
+                yield FieldProblem(
+                    field, "too_long", f"the name must have at most {MAX_NAME_LENGTH} characters"
+                )
             if not _NAME.fullmatch(name):
-                yield Problem(field, "invalid_name", "the name may have Latin letters, digits and _ only")
+                yield FieldProblem(
+                    field, "invalid_name", "the name may have Latin letters, digits and _ only"
+                )
             yield from check_value(field, member)
 
     names = {"pattern": f"^{_NAME.pattern[:-1]}{{1,{MAX_NAME_LENGTH}}}$"}
@@ -99,21 +103,21 @@ def _named(check_value: Check, max_properties: int | None = None) -> Check:
     return described(check, schema if max_properties is None else {**schema, "maxProperties": max_properties})
 
 
-def _scalar(path: str, value: Any) -> Iterator[Problem]:
+def _scalar(path: str, value: Any) -> Iterator[FieldProblem]:
     if isinstance(value, dict | list):
-        yield Problem(path, "unsupported_type", "objects and arrays are not supported")
+        yield FieldProblem(path, "unsupported_type", "objects and arrays are not supported")
     elif isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
-        yield Problem(path, "too_long", f"must have at most {MAX_TEXT_LENGTH} characters")
+        yield FieldProblem(path, "too_long", f"must have at most {MAX_TEXT_LENGTH} characters")
 
 
 _SCALAR = {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_TEXT_LENGTH}
 described(_scalar, _SCALAR)
 
 
-def _custom_property(path: str, value: Any) -> Iterator[Problem]:
+def _custom_property(path: str, value: Any) -> Iterator[FieldProblem]:
     name = path.rpartition(".")[2]
     if name in ATTRIBUTE_FIELDS:
-        yield Problem(path, "invalid_name", "is a field of the contact itself")
+        yield FieldProblem(path, "invalid_name", "is a field of the contact itself")
     yield from _scalar(path, value)
 
 
@@ -178,7 +182,7 @@ BODY_SCHEMA = schema_of(record(_EVENT | {"contact": _CONTACT}, required=("eventN
 _BODY_WITH_IDENTITY = record(_EVENT | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",))
 
 
-def _problems(body: dict[str, Any]) -> Iterator[Problem]:
+def _problems(body: dict[str, Any]) -> Iterator[FieldProblem]:
     contact = body.get("contact")
     if contact is not None and not isinstance(contact, dict):
         yield from _BODY("", body)
@@ -190,7 +194,7 @@ def _problems(body: dict[str, Any]) -> Iterator[Problem]:
     else:
         yield from _BODY_WITH_IDENTITY("", body)
         if not _identifies(body):
-            yield Problem("contact", "required", "id, email or phoneNumber is required")
+            yield FieldProblem("contact", "required", "id, email or phoneNumber is required")
         yield from _conflicts(body, "")
         yield from _problems_of_consent(contact or {})
 
@@ -200,14 +204,14 @@ def _identifies(contact: dict[str, Any]) -> bool:
     return any(map(_is_given, map(contact.get, (*ID_FIELDS, *IDENTIFIER_FIELDS))))
 
 
-def _conflicts(contact: dict[str, Any], prefix: str) -> Iterator[Problem]:
+def _conflicts(contact: dict[str, Any], prefix: str) -> Iterator[FieldProblem]:
     for first, second in (ID_FIELDS, ("phoneNumber", "phone")):
         first_value, second_value = contact.get(first), contact.get(second)
         if None not in (first_value, second_value) and first_value != second_value:
-            yield Problem(prefix + second, "conflict", f"differs from {first}")
+            yield FieldProblem(prefix + second, "conflict", f"differs from {first}")
 
 
-def _contradictions(body: dict[str, Any], contact: dict[str, Any]) -> Iterator[Problem]:
+def _contradictions(body: dict[str, Any], contact: dict[str, Any]) -> Iterator[FieldProblem]:
     """Yield a problem for each identifier beside the contact that differs from the contact's own."""
     for name, kind in IDENTIFIER_FIELDS.items():
         beside, inside = body.get(name), contact.get(name)
@@ -216,18 +220,18 @@ def _contradictions(body: dict[str, Any], contact: dict[str, Any]) -> Iterator[P
             and isinstance(inside, str)
             and normalize_identifier(kind, beside) != normalize_identifier(kind, inside)
         ):
-            yield Problem(name, "conflict", f"differs from contact.{name}")
+            yield FieldProblem(name, "conflict", f"differs from contact.{name}")
 
 
 def _is_given(value: Any) -> bool:
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
-def _problems_of_consent(contact: dict[str, Any]) -> Iterator[Problem]:
+def _problems_of_consent(contact: dict[str, Any]) -> Iterator[FieldProblem]:
     statuses: dict[str, str] = {}
     for path, entry, status in _consents(contact):
         if statuses.setdefault(entry["channel"], status) != status:
-            yield Problem(f"{path}.channel", "conflict", "is both opted in and opted out")
+            yield FieldProblem(f"{path}.channel", "conflict", "is both opted in and opted out")
 
 
 def _consents(contact: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:

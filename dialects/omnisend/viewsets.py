@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 
-from dialects.body_checks import Problem
+from dialects.body_checks import FieldProblem
 from dialects.fallback import UnknownRouteView
 from dialects.omnisend.errors import OMNISEND_ERRORS, InvalidTrack
 from dialects.omnisend.serializers import BODY_SCHEMA, OmnisendProblemSerializer, parse_track
@@ -85,7 +85,9 @@ def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answ
     return json_answer(202, None)
 
 
-def _type_mismatches(workspace: Workspace, body: dict[str, Any], found: list[Problem]) -> list[Problem]:
+def _type_mismatches(
+    workspace: Workspace, body: dict[str, Any], found: list[FieldProblem]
+) -> list[FieldProblem]:
     """Return the properties of a type that the core would refuse, so that one answer lists every problem."""
     name, properties = body.get("eventName"), body.get("properties")
     if not isinstance(name, str) or not isinstance(properties, dict):
@@ -100,7 +102,7 @@ def _type_mismatches(workspace: Workspace, body: dict[str, Any], found: list[Pro
     )
     reported = {problem.field for problem in found}
     return [
-        Problem(f"properties.{key}", "type_mismatch", f"must be of the type {types[key]}")
+        FieldProblem(f"properties.{key}", "type_mismatch", f"must be of the type {types[key]}")
         for key, value in properties.items()
         if key in types
         and f"properties.{key}" not in reported

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from config.errors import DomainError
-from dialects.body_checks import Problem as FieldProblem
-from workspaces.api.errors import ErrorTable, Problem
+from config.errors import DomainError, ErrorKind
+from dialects.body_checks import FieldProblem
+from workspaces.api.errors import ErrorTable, Refusal
 
 
 class InvalidBody(DomainError):
@@ -37,35 +37,23 @@ _FIELD_OF_CODE = {
 }
 
 
-def _details(problem: Problem) -> dict[str, list[str]]:
-    if problem.details:
-        return dict(problem.details)
-    if problem.code == "invalid_field_value":
-        return {f"person.{getattr(problem.error, 'field', '')}": [problem.message]}
-    return {_FIELD_OF_CODE.get(problem.code, "base"): [problem.message]}
+def _details(refusal: Refusal) -> dict[str, list[str]]:
+    if refusal.details:
+        return dict(refusal.details)
+    if refusal.code == "invalid_field_value":
+        return {f"person.{getattr(refusal.error, 'field', '')}": [refusal.message]}
+    return {_FIELD_OF_CODE.get(refusal.code, "base"): [refusal.message]}
 
 
-def _body(problem: Problem) -> dict[str, Any]:
-    body: dict[str, Any] = {"error": problem.message}
-    if problem.status == 422:
-        body["errors"] = _details(problem)
+def _body(refusal: Refusal) -> dict[str, Any]:
+    body: dict[str, Any] = {"error": refusal.message}
+    if refusal.status == 422:
+        body["errors"] = _details(refusal)
     return body
 
 
 error_table = ErrorTable(
     _body,
-    statuses={
-        "malformed_body": 422,
-        "not_an_object": 422,
-        "bad_request": 422,
-        "contact_not_found": 404,
-        "company_not_found": 404,
-        "idempotency_conflict": 409,
-    },
-    messages={
-        "unauthenticated": "Unauthorized",
-        "contact_not_found": "Person not found",
-        "company_not_found": "Company not found",
-    },
-    default_status=422,
+    statuses={ErrorKind.INVALID: 422, ErrorKind.CONFLICT: 422, "idempotency_conflict": 409},
+    messages={"contact_not_found": "Person not found"},
 )

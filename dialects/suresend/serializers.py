@@ -14,7 +14,7 @@ from contacts.models import Company
 from contacts.references import CompanyReference, ContactChanges, ContactReference
 from dialects.body_checks import (
     Check,
-    Problem,
+    FieldProblem,
     anything,
     boolean,
     either,
@@ -129,7 +129,7 @@ def _entry(value_check: Check) -> Check:
 def _flat(entry: Check) -> Check:
     """Let null and a blank pass: forms send the field that nobody filled in."""
 
-    def check_unless_blank(path: str, value: Any) -> Iterator[Problem]:
+    def check_unless_blank(path: str, value: Any) -> Iterator[FieldProblem]:
         if _is_sent(value):
             yield from entry(path, value)
 
@@ -243,16 +243,16 @@ def _person(body: dict[str, Any]) -> Any:
     return whole
 
 
-def _problems_of_person(body: dict[str, Any], person: Any) -> Iterator[Problem]:
+def _problems_of_person(body: dict[str, Any], person: Any) -> Iterator[FieldProblem]:
     person_id = body.get("personId")
     if person_id is not None and (not isinstance(person_id, str) or person_id.strip()):
         return
     if person is None:
-        yield Problem("person", "required_choice", "personId or person is required")
+        yield FieldProblem("person", "required_choice", "personId or person is required")
     elif isinstance(person, dict) and not (
         person.get("emails") or person.get("phones") or any(map(_filled, _names(person)))
     ):
-        yield Problem("person", "required", "needs an email, a phone or a name")
+        yield FieldProblem("person", "required", "needs an email, a phone or a name")
     elif isinstance(person, dict):
         for name in FLAT_NAMES:
             if name in person and name not in (body.get("person") or {}):
@@ -263,14 +263,14 @@ def _names(person: dict[str, Any]) -> list[Any]:
     return [person.get("firstName"), person.get("lastName"), person.get("name")]
 
 
-def _problems_of_company(body: dict[str, Any]) -> Iterator[Problem]:
+def _problems_of_company(body: dict[str, Any]) -> Iterator[FieldProblem]:
     company = body.get("company")
     if isinstance(company, dict) and not any(
         # A value of another type has its own problem already.
         _filled(value) or (value is not None and not isinstance(value, str))
         for value in (company.get("id"), company.get("name"))
     ):
-        yield Problem("company", "required_choice", "company.id or company.name is required")
+        yield FieldProblem("company", "required_choice", "company.id or company.name is required")
 
 
 def _reference(body: dict[str, Any], person: Any) -> ContactReference:

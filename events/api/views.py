@@ -188,9 +188,9 @@ def _result(outcome: Outcome) -> dict[str, Any]:
 
 
 def _refused(error: Exception) -> dict[str, Any]:
-    problem = NATIVE_ERRORS.problem(error)
-    assert problem is not None  # noqa: S101  (both kinds of error are in every table)
-    described: dict[str, Any] = {"code": problem.code, "message": problem.message}
-    if problem.details:
-        described["details"] = problem.details
+    refusal = NATIVE_ERRORS.refusal(error)
+    assert refusal is not None  # noqa: S101  (both kinds of error are in every table)
+    described: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
+    if refusal.details:
+        described["details"] = refusal.details
     return {"status": "refused", "error": described}

@@ -42,7 +42,7 @@ def create_definition(
     active = EventDefinition.objects.in_workspace(workspace.id).active()
     seen = active.filter(name=name).first()
     if seen is not None and seen.is_declared:
-        raise DefinitionExists(name)
+        raise DefinitionExists
     if limit is not None and active.declared().count() >= limit:
         raise DefinitionLimitReached(limit)
     definition = seen or _insert(workspace, name)

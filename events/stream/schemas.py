@@ -64,7 +64,7 @@ def _refusal_or(check: Any, event: RecordedEvent, schema: Schema | None) -> Chec
 
 def _coerced(event: RecordedEvent, schema: Schema | None) -> Mapping[str, Any]:
     if schema is None:
-        raise EventNotDefined(event.name)
+        raise EventNotDefined
     for name in event.properties:
         if name not in schema.declared:
             raise UnknownProperty(event.name, name)

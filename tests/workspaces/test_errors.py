@@ -1,11 +1,14 @@
+from collections import Counter
+
 import pytest
 from django.test import RequestFactory
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 
-from config.errors import DomainError
+from config.errors import DomainError, ErrorKind
 from tests.workspaces.factories import MembershipFactory, a_key, bearer
 from tests.workspaces.urls import probe
-from workspaces.api.errors import NATIVE_ERRORS, flatten
+from workspaces.api.errors import NATIVE_ERRORS, ErrorTable, flatten
+from workspaces.errors import ApiKeyNotFound, InvalidOrigins, InvalidToken, WorkspaceNotFound
 
 pytestmark = pytest.mark.django_db
 
@@ -80,17 +83,47 @@ def test_a_huge_form_under_a_session_is_refused_not_failed(client):
         assert post(client, url, b"a", "multipart/form-data").status_code in (403, 415)
 
 
-def test_a_domain_error_has_its_own_message_and_400_by_default():
-    class TooShort(DomainError):
-        code = "too_short"
+def _domain_errors(base=DomainError):
+    for error in base.__subclasses__():
+        yield error
+        yield from _domain_errors(error)
 
-    problem = NATIVE_ERRORS.problem(TooShort("It is too short."))
-    assert problem is not None
-    assert (problem.status, problem.message) == (400, "It is too short.")
+
+def test_a_domain_error_has_its_own_message_and_the_status_of_its_kind():
+    for error, status in ((ApiKeyNotFound(), 404), (InvalidOrigins("Too many."), 400), (InvalidToken(), 401)):
+        refusal = NATIVE_ERRORS.refusal(error)
+        assert refusal is not None
+        assert (refusal.status, refusal.code, refusal.message) == (status, error.code, error.message)
+
+
+def test_a_table_gives_a_kind_another_status_and_a_code_one_of_its_own():
+    table = ErrorTable(lambda refusal: {}, statuses={ErrorKind.NOT_FOUND: 410, "workspace_not_found": 404})
+    statuses = [table.refusal(error).status for error in (ApiKeyNotFound(), WorkspaceNotFound(), NotFound())]
+    assert statuses == [410, 404, 410]
+
+
+def test_every_kind_of_error_has_a_status():
+    for kind in ErrorKind:
+        error = DomainError("")
+        error.error_kind = kind
+        assert 400 <= NATIVE_ERRORS.refusal(error).status < 600
+
+
+def test_every_domain_error_has_a_code_of_its_own():
+    codes = Counter(
+        error.code
+        for error in set(_domain_errors())
+        if "code" in vars(error) and not error.__module__.startswith(("dialects.", "tests."))
+    )
+    assert len(codes) > 80
+    assert [code for code, count in codes.items() if count > 1] == []
+    assert {
+        error.__name__ for error in _domain_errors() if error.code == "error" and not error.__subclasses__()
+    } == set()
 
 
 def test_a_fault_of_ours_is_not_dressed_up_as_a_refusal():
-    assert NATIVE_ERRORS.problem(KeyError("x")) is None
+    assert NATIVE_ERRORS.refusal(KeyError("x")) is None
 
 
 def test_nested_messages_are_flattened_to_dotted_paths():

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from workspaces.api.base import WorkspaceViewSet, object_body
-from workspaces.api.errors import ErrorTable, Problem
+from workspaces.api.errors import ErrorTable, Refusal
 from workspaces.api.native import NativeViewSet
 
 
@@ -26,8 +26,8 @@ class ProbeViewSet(NativeViewSet):
         return Response(object_body(request), status=201)
 
 
-def _vendor_body(problem: Problem) -> object:
-    return {"message": problem.message, "status": problem.status}
+def _vendor_body(refusal: Refusal) -> object:
+    return {"message": refusal.message, "status": refusal.status}
 
 
 class VendorViewSet(WorkspaceViewSet):
@@ -38,7 +38,7 @@ class VendorViewSet(WorkspaceViewSet):
         _vendor_body,
         statuses={"malformed_body": 422, "not_an_object": 422},
         messages={"unauthenticated": "Unauthenticated."},
-        bodies={"throttled": lambda problem: {"retryAfter": problem.wait_seconds}},
+        bodies={"throttled": lambda refusal: {"retryAfter": refusal.wait_seconds}},
     )
 
     def create(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from config.db.errors import classify_database_error
-from config.errors import DomainError
+from config.errors import DomainError, ErrorKind
 from config.http.compression import SUPPORTED
 from config.http.json import BodyTimeout, BodyTooLarge, UnsupportedEncoding, parsing_error_of
 from config.http.rendering import dumps
@@ -33,7 +33,7 @@ class NotAnObject(exceptions.ParseError):
 
 
 @dataclass(frozen=True)
-class Problem:
+class Refusal:
     """A refusal, before a wire format gives it a body.
 
     `details` maps a field to what is wrong with it (dotted path for nested ones; validation only).
@@ -52,16 +52,16 @@ class Problem:
         return None if wait is None else max(int(wait), 1)
 
 
-BodyBuilder = Callable[[Problem], object]
+BodyBuilder = Callable[[Refusal], object]
 
-# The codes of what DRF and Django raise; a table may give each another status.
-_CODES: tuple[tuple[type[Exception], str, int], ...] = (
-    (exceptions.NotAuthenticated, "unauthenticated", 401),
-    (exceptions.AuthenticationFailed, "unauthenticated", 401),
-    (exceptions.PermissionDenied, "access_denied", 403),
-    (PermissionDenied, "access_denied", 403),
-    (exceptions.NotFound, "not_found", 404),
-    (Http404, "not_found", 404),
+# What DRF and Django raise: its code, and its kind, or its status where only HTTP has such an error.
+_CODES: tuple[tuple[type[Exception], str, ErrorKind | int], ...] = (
+    (exceptions.NotAuthenticated, "unauthenticated", ErrorKind.UNAUTHENTICATED),
+    (exceptions.AuthenticationFailed, "unauthenticated", ErrorKind.UNAUTHENTICATED),
+    (exceptions.PermissionDenied, "access_denied", ErrorKind.FORBIDDEN),
+    (PermissionDenied, "access_denied", ErrorKind.FORBIDDEN),
+    (exceptions.NotFound, "not_found", ErrorKind.NOT_FOUND),
+    (Http404, "not_found", ErrorKind.NOT_FOUND),
     (exceptions.MethodNotAllowed, "method_not_allowed", 405),
     (exceptions.NotAcceptable, "not_acceptable", 406),
     (BodyTimeout, "body_overdue", 408),
@@ -70,16 +70,16 @@ _CODES: tuple[tuple[type[Exception], str, int], ...] = (
     (UnsupportedEncoding, "unsupported_encoding", 415),
     (exceptions.UnsupportedMediaType, "unsupported_media_type", 415),
     (exceptions.Throttled, "throttled", 429),
-    (NotAnObject, "not_an_object", 400),
-    (exceptions.ParseError, "malformed_body", 400),
-    (UnreadablePostError, "malformed_body", 400),
-    (MultiPartParserError, "malformed_body", 400),
-    (exceptions.ValidationError, "invalid", 400),
-    (SuspiciousOperation, "bad_request", 400),
-    (BadRequest, "bad_request", 400),
+    (NotAnObject, "not_an_object", ErrorKind.INVALID),
+    (exceptions.ParseError, "malformed_body", ErrorKind.INVALID),
+    (UnreadablePostError, "malformed_body", ErrorKind.INVALID),
+    (MultiPartParserError, "malformed_body", ErrorKind.INVALID),
+    (exceptions.ValidationError, "invalid", ErrorKind.INVALID),
+    (SuspiciousOperation, "bad_request", ErrorKind.INVALID),
+    (BadRequest, "bad_request", ErrorKind.INVALID),
     # Also what `classify_database_error` does not know of: the same request may well succeed later.
-    (OperationalError, "unavailable", 503),
-    (InterfaceError, "unavailable", 503),
+    (OperationalError, "unavailable", ErrorKind.UNAVAILABLE),
+    (InterfaceError, "unavailable", ErrorKind.UNAVAILABLE),
 )
 _MESSAGES = {
     "unsupported_encoding": f"Unsupported content encoding; supported are {' and '.join(SUPPORTED)}",
@@ -97,58 +97,65 @@ _MESSAGES = {
     "unavailable": "Service unavailable",
     "fault": "Internal server error",
 }
-_STATUSES = {"access_denied": 403, "workspace_not_found": 404, "unavailable": 503}
+_STATUSES: Mapping[ErrorKind | str, int] = {
+    ErrorKind.INVALID: 400,
+    ErrorKind.UNAUTHENTICATED: 401,
+    ErrorKind.FORBIDDEN: 403,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.CONFLICT: 409,
+    ErrorKind.UNPROCESSABLE: 422,
+    ErrorKind.UNAVAILABLE: 503,
+}
 
 
 class ErrorTable:
-    """A wire format's errors: code → status, message and body.
+    """A wire format's errors: kind or code → status, message and body.
 
-    `statuses`, `messages` and `bodies` are by code and override the common ones; a DomainError has its own
-    code, and by default its own message and the status 400. `body` builds every body that `bodies` does not.
+    `statuses` override the common ones, by kind, and by code where a single error differs from its kind.
+    `messages` and `bodies` are by code; a DomainError has by default its own message, and `body` builds every
+    body that `bodies` does not.
     """
 
     def __init__(
         self,
         body: BodyBuilder,
         *,
-        statuses: Mapping[str, int] | None = None,
+        statuses: Mapping[ErrorKind | str, int] | None = None,
         messages: Mapping[str, str] | None = None,
         bodies: Mapping[str, BodyBuilder] | None = None,
-        default_status: int = 400,
     ) -> None:
         self._body = body
         self._statuses = {**_STATUSES, **(statuses or {})}
         self._messages = dict(messages or {})
         self._bodies = dict(bodies or {})
-        self._default_status = default_status
 
-    def problem(self, error: Exception) -> Problem | None:
+    def refusal(self, error: Exception) -> Refusal | None:
         """Return the refusal that `error` is, None for an exception that is a fault of ours."""
         if isinstance(error, UnreadablePostError):
             error = parsing_error_of(error)
         if isinstance(error, DomainError):
-            return self._domain_problem(error)
+            return self._domain_refusal(error)
         if isinstance(error, DatabaseError) and classify_database_error(error) is not None:
-            return self._http_problem(error, "unavailable", 503)
-        for kind, code, status in _CODES:
-            if isinstance(error, kind):
-                return self._http_problem(error, code, status)
+            return self._http_refusal(error, "unavailable", ErrorKind.UNAVAILABLE)
+        for error_class, code, kind in _CODES:
+            if isinstance(error, error_class):
+                return self._http_refusal(error, code, kind)
         if isinstance(error, exceptions.APIException):
-            return Problem(error.status_code, "error", str(error.detail), error)
+            return Refusal(error.status_code, "error", str(error.detail), error)
         return None
 
-    def fault(self, error: Exception) -> Problem:
+    def fault(self, error: Exception) -> Refusal:
         """Return what a fault of ours is to the client."""
-        return Problem(500, "fault", self._messages.get("fault", _MESSAGES["fault"]), error)
+        return Refusal(500, "fault", self._messages.get("fault", _MESSAGES["fault"]), error)
 
-    def response(self, problem: Problem) -> Response:
+    def response(self, refusal: Refusal) -> Response:
         """Return the answer to a refused request."""
-        build = self._bodies.get(problem.code, self._body)
-        return Response(build(problem), status=problem.status, headers=_headers(problem))
+        build = self._bodies.get(refusal.code, self._body)
+        return Response(build(refusal), status=refusal.status, headers=_headers(refusal))
 
-    def http_response(self, problem: Problem) -> HttpResponse:
+    def http_response(self, refusal: Refusal) -> HttpResponse:
         """Return the answer where no view of DRF's renders it."""
-        response = self.response(problem)
+        response = self.response(refusal)
         headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
         return HttpResponse(
             dumps(response.data),
@@ -157,36 +164,40 @@ class ErrorTable:
             headers=headers,
         )
 
-    def _domain_problem(self, error: DomainError) -> Problem:
-        return Problem(
-            status=self._statuses.get(error.code, self._default_status),
+    def _domain_refusal(self, error: DomainError) -> Refusal:
+        return Refusal(
+            status=self._status(error.code, error.error_kind),
             code=error.code,
             message=self._messages.get(error.code, error.message),
             error=error,
             details=getattr(error, "details", {}),
         )
 
-    def _http_problem(self, error: Exception, code: str, status: int) -> Problem:
+    def _http_refusal(self, error: Exception, code: str, kind: ErrorKind | int) -> Refusal:
         message = self._messages.get(code) or _MESSAGES.get(code) or str(getattr(error, "detail", error))
         detail = error.detail if isinstance(error, exceptions.ValidationError) else {}
-        return Problem(self._statuses.get(code, status), code, message, error, flatten(detail))
+        return Refusal(self._status(code, kind), code, message, error, flatten(detail))
+
+    def _status(self, code: str, kind: ErrorKind | int) -> int:
+        by_kind = kind if isinstance(kind, int) else self._statuses[kind]
+        return self._statuses.get(code, by_kind)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """Answer a refusal, or a fault of ours, by the view's `error_table`; DRF's hook."""
     table: ErrorTable = context["view"].error_table
-    problem = table.problem(error) or table.fault(error)
+    refusal = table.refusal(error) or table.fault(error)
     set_rollback()
-    response = table.response(problem)
-    report(problem, context["request"]._request, response)
+    response = table.response(refusal)
+    report(refusal, context["request"]._request, response)
     return response
 
 
-def report(problem: Problem, request: HttpRequest, response: HttpResponse) -> None:
+def report(refusal: Refusal, request: HttpRequest, response: HttpResponse) -> None:
     """Log a failure with its traceback and tell of a fault, as Django does of what no view catches."""
-    if problem.status < 500:
+    if refusal.status < 500:
         return
-    if problem.status == 500:
+    if refusal.status == 500:
         got_request_exception.send(sender=None, request=request)
     log_response(
         "%s: %s",
@@ -194,7 +205,7 @@ def report(problem: Problem, request: HttpRequest, response: HttpResponse) -> No
         request.path,
         response=response,
         request=request,
-        exception=problem.error,
+        exception=refusal.error,
     )
 
 
@@ -222,78 +233,25 @@ def _merged(parts: Any) -> dict[str, list[str]]:
     return merged
 
 
-def _headers(problem: Problem) -> dict[str, str]:
+def _headers(refusal: Refusal) -> dict[str, str]:
     headers = {}
-    if auth_header := getattr(problem.error, "auth_header", None):
+    if auth_header := getattr(refusal.error, "auth_header", None):
         headers["WWW-Authenticate"] = str(auth_header)
-    if problem.code == "unsupported_encoding":
+    if refusal.code == "unsupported_encoding":
         headers["Accept-Encoding"] = ", ".join(SUPPORTED)
-    if problem.wait_seconds is not None:
-        headers["Retry-After"] = str(problem.wait_seconds)
+    if refusal.wait_seconds is not None:
+        headers["Retry-After"] = str(refusal.wait_seconds)
     return headers
 
 
-def _native_body(problem: Problem) -> object:
-    body: dict[str, object] = {"error": problem.message}
-    if problem.details:
-        body["details"] = problem.details
+def _native_body(refusal: Refusal) -> object:
+    body: dict[str, object] = {"error": refusal.message}
+    if refusal.details:
+        body["details"] = refusal.details
     return body
 
 
-NATIVE_ERRORS = ErrorTable(
-    _native_body,
-    statuses={
-        "api_key_not_found": 404,
-        "broadcast_not_found": 404,
-        "campaign_not_found": 404,
-        "contact_not_found": 404,
-        "definition_not_found": 404,
-        "erasure_not_found": 404,
-        "form_not_found": 404,
-        "merge_not_found": 404,
-        "message_not_found": 404,
-        "run_not_found": 404,
-        "scoring_rule_not_found": 404,
-        "segment_not_found": 404,
-        "suppression_not_found": 404,
-        "template_not_found": 404,
-        "not_found": 404,
-        "origin_not_allowed": 403,
-        "invalid_credentials": 401,
-        "invalid_token": 401,
-        "already_merged": 409,
-        "broadcast_begun": 409,
-        "broadcast_finished": 409,
-        "campaign_exists": 409,
-        "conflict": 409,
-        "definition_exists": 409,
-        "form_exists": 409,
-        "idempotency_conflict": 409,
-        "identifier_taken": 409,
-        "merge_cycle": 409,
-        "merge_under_way": 409,
-        "merge_undone": 409,
-        "message_not_unknown": 409,
-        "person_erased": 409,
-        "property_type_locked": 409,
-        "segment_exists": 409,
-        "segment_has_no_draft": 409,
-        "segment_in_use": 409,
-        "segment_is_dynamic": 409,
-        "segment_is_static": 409,
-        "segment_not_built": 409,
-        "template_exists": 409,
-        "template_in_use": 409,
-        "wrong_campaign_status": 409,
-        "message_refused": 422,
-        "value_missing": 422,
-    },
-    messages={
-        "definition_exists": "An event definition with this name already exists",
-        "definition_not_found": "Event definition not found",
-    },
-)
-
+NATIVE_ERRORS = ErrorTable(_native_body)
 
 _OAUTH_CODES = {
     "fault": "server_error",
@@ -301,5 +259,5 @@ _OAUTH_CODES = {
     "throttled": "temporarily_unavailable",
 }
 
-OAUTH_ERRORS = ErrorTable(lambda problem: {"error": _OAUTH_CODES.get(problem.code, "invalid_request")})
+OAUTH_ERRORS = ErrorTable(lambda refusal: {"error": _OAUTH_CODES.get(refusal.code, "invalid_request")})
 """The errors of RFC 6749 and RFC 7009."""

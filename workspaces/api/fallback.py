@@ -117,8 +117,8 @@ _UNAVAILABLE = """<!doctype html>
 
 
 def _is_passing(error: Exception) -> bool:
-    problem = NATIVE_ERRORS.problem(error)
-    return problem is not None and problem.status == 503
+    refusal = NATIVE_ERRORS.refusal(error)
+    return refusal is not None and refusal.status == 503
 
 
 def _error_table(request: HttpRequest) -> ErrorTable | None:
@@ -134,4 +134,4 @@ def _error_table(request: HttpRequest) -> ErrorTable | None:
 
 
 def _answer(table: ErrorTable, error: Exception) -> HttpResponse:
-    return table.http_response(table.problem(error) or table.fault(error))
+    return table.http_response(table.refusal(error) or table.fault(error))

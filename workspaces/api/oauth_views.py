@@ -60,9 +60,9 @@ class OAuthEndpoint(RefusesUnusableInput):
                 count_failure(request, "unknown client or wrong client secret")
             return answer
         except Exception as error:
-            problem = self.error_table.problem(error) or self.error_table.fault(error)
-            response = self.error_table.http_response(problem)
-            report(problem, request, response)
+            refusal = self.error_table.refusal(error) or self.error_table.fault(error)
+            response = self.error_table.http_response(refusal)
+            report(refusal, request, response)
             if isinstance(error, MethodNotAllowed):
                 response.headers["Allow"] = "POST"
             return response
