@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -57,43 +56,9 @@ def score_histories(
     return {contact_id: _history(changes[contact_id], decays[contact_id]) for contact_id in contact_ids}
 
 
-@contextmanager
-def scores_shown_as(workspace_id: UUID, scores: Mapping[UUID, Decimal]) -> Iterator[None]:
-    """Replace stored scores while the block evaluates rules, then restore them; the contacts' lanes must be held.
-
-    It is the caller's transaction that sees them, and one that fails within the block is not to go on.
-    """
-    if not scores:
-        yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT contact_id, points FROM contacts_contactscore WHERE workspace_id = %s AND contact_id = ANY(%s)",
-            [workspace_id, list(scores)],
-        )
-        stored = {
-            contact_id: points for contact_id, points in cursor.fetchall() if points != scores[contact_id]
-        }
-    _show(workspace_id, {contact_id: scores[contact_id] for contact_id in stored})
-    yield
-    _show(workspace_id, stored)
-
-
 def _history(changes: Mapping[datetime, Decimal], decays: Collection[datetime]) -> ScoreHistory:
     moments = sorted(changes)
     return ScoreHistory(moments, list(accumulate(changes[at] for at in moments)), sorted(decays))
-
-
-def _show(workspace_id: UUID, scores: Mapping[UUID, Decimal]) -> None:
-    if not scores:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE contacts_contactscore s SET points = shown.points"
-            " FROM unnest(%s::uuid[], %s::numeric[]) AS shown (contact_id, points)"
-            " WHERE s.workspace_id = %s AND s.contact_id = shown.contact_id",
-            [list(scores), list(scores.values()), workspace_id],
-        )
 
 
 # What came before is one line.

@@ -1,12 +1,12 @@
-"""Catch up on evaluations that were missed, each as of its own moment, with the scores as they were then."""
+"""Catch up on evaluations that were missed, each as of its own moment, by the scores of that moment."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from config.ids import time_of
@@ -14,7 +14,7 @@ from events.models import Event
 from events.processing.effects import EffectBatch, EffectEvent
 from events.rules import AggregateSpec
 from events.rules.nodes import RelativeWindow
-from scoring.history import ScoreHistory, score_histories, scores_shown_as
+from scoring.history import ScoreHistory, score_histories
 from scoring.rule_scores import SCORE_TIMER_KEY
 from segments.invalidation import Affected
 from segments.plans import Plan, RuleVersion
@@ -78,19 +78,16 @@ class CatchUp:
                 del self.waiting[version, contact_id]
         return pairs
 
-    @contextmanager
-    def scores(self, rule_version: RuleVersion, moments: Mapping[UUID, datetime]) -> Iterator[None]:
-        """Let a rule read the scores as of the moments, where they are long past."""
-        past = {
-            contact_id: self.histories[contact_id].at(moment)
-            for contact_id, moment in moments.items()
-            if moment < self.now and contact_id in self.histories
-        }
-        if past and rule_version.rule.reads_score:
-            with scores_shown_as(self.workspace_id, past):
-                yield
-        else:
-            yield
+    def score_at(self, rule_version: RuleVersion, contact_id: UUID, moment: datetime) -> Decimal | None:
+        """Return the score that a rule reads as of a moment; None: the stored one, for now or a moment ago."""
+        if moment >= self.now or contact_id not in self.histories or not rule_version.rule.reads_score:
+            return None
+        return self.histories[contact_id].at(moment)
+
+    def scores_at(self, rule_version: RuleVersion, moments: Mapping[UUID, datetime]) -> dict[UUID, Decimal]:
+        """Return the scores that a rule reads instead of the stored ones."""
+        found = ((key, self.score_at(rule_version, key, moment)) for key, moment in moments.items())
+        return {contact_id: score for contact_id, score in found if score is not None}
 
 
 def collect_catch_up(batch: EffectBatch, plan: Plan, affected: Affected) -> CatchUp:

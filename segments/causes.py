@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.db.arrays import array
+from config.db.arrays import array, array_of_decimals
 from config.ids import NO_ID
 from contacts.models import ContactScore
 from events.id_bounds import known_until
@@ -28,7 +28,6 @@ from events.rules.compiler import bind
 from events.rules.nodes import AttributeLeaf, ChannelLeaf, CompanyLeaf, Leaf, TagLeaf
 from events.stream.lateness import are_late, level_of
 from events.stream.outbox import lane_of
-from scoring.history import scores_shown_as
 from scoring.models import ScoreEntry
 from scoring.rule_scores import SCORE_TIMER_KEY
 from segments.catch_up import CatchUp
@@ -96,6 +95,8 @@ class CauseResolver:
         self.gone = gone
         self.waiting: dict[UUID, list[EffectEvent]] = defaultdict(list)
         self.earned: dict[UUID, dict[UUID, Decimal]] = defaultdict(dict)
+        # The stored scores of who earned something in this run.
+        self.scores: dict[UUID, Decimal] = {}
         self.changed: dict[UUID, Mapping[str, Any]] = {}
         # Of who came into a segment that others build on, or left it: by segment and contact.
         self.of_segments: dict[tuple[UUID, UUID], EffectEvent | None] = {}
@@ -217,6 +218,10 @@ class CauseResolver:
             owner = self.survivor_of.get(contact_id, contact_id)
             earned = self.earned[owner]
             earned[event_id] = earned.get(event_id, Decimal(0)) + points
+        scores = ContactScore.objects.filter(
+            workspace_id=self.batch.workspace_id, contact_id__in=list(self.earned)
+        )
+        self.scores = dict(scores.values_list("contact_id", "points"))
 
     def _read_changes(self, transitions: Sequence[Transition]) -> None:
         """Read what has changed, where one of several changes of a contact is to be distinguished."""
@@ -269,7 +274,7 @@ class CauseResolver:
                 together[self._batch_key(rule_version)].append(place)
         for places in together.values():
             batch = [moves[place] for place in places]
-            holding = self._answers_in_batch(batch, [known[place] for place in places])
+            holding = self._ask(batch, [known[place] for place in places])
             for place, holds in zip(places, holding, strict=True):
                 answers[place] = holds
         return answers
@@ -277,16 +282,7 @@ class CauseResolver:
     def _batch_key(self, rule_version: RuleVersion) -> object:
         """Return what rules have in common that one statement can ask about."""
         compiled = self._compiled(rule_version)
-        # A contact's score is to be shown without different events to each rule that reads it.
-        own = rule_version.version if rule_version.rule.reads_score else None
-        return compiled.joins.text, compiled.matches[0], own
-
-    def _answers_in_batch(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
-        rule_version = moves[0].transition.rule_version
-        scores = self._scores(moves, known)
-        moments = {move.transition.contact_id: move.transition.at for move in moves}
-        with self.past.scores(rule_version, moments), scores_shown_as(self.batch.workspace_id, scores):
-            return self._ask(moves, known)
+        return compiled.joins.text, compiled.matches[0]
 
     def _is_new(self, move: _ChangeCause) -> bool:
         """Whether nothing was known of the contact before that the rule could read."""
@@ -297,28 +293,19 @@ class CauseResolver:
 
     def _holds_for_empty_contact(self, rule_version: RuleVersion) -> bool:
         if rule_version.version not in self.plan.holds_for_empty_contact:
-            nobody = _Row(NO_ID, "{}", self.batch.now, self.batch.now, "{}")
+            nobody = _Row(NO_ID, "{}", self.batch.now, self.batch.now, None, "{}")
             self.plan.holds_for_empty_contact[rule_version.version] = self._execute([rule_version], [nobody])[
                 0
             ]
         return self.plan.holds_for_empty_contact[rule_version.version]
 
-    def _scores(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> dict[UUID, Decimal]:
-        """Return what the scores are without what was earned by what is not known."""
-        missing: dict[UUID, Decimal] = {}
-        for move, number in zip(moves, known, strict=True):
-            unknown = move.counted[number:]
-            if points := sum((move.points.get(event.id, Decimal(0)) for event in unknown), Decimal(0)):
-                missing[move.transition.contact_id] = points
-        if not missing:
-            return {}
-        rows = ContactScore.objects.filter(workspace_id=self.batch.workspace_id, contact_id__in=list(missing))
-        stored = dict(rows.values_list("contact_id", "points"))
-        return {
-            contact_id: stored[contact_id] - points
-            for contact_id, points in missing.items()
-            if contact_id in stored
-        }
+    def _score(self, move: _ChangeCause, known: int) -> Decimal | None:
+        """Return the score that the rule reads, without what unknown events earned; None: the stored one."""
+        transition = move.transition
+        earned = sum((move.points.get(event.id, Decimal(0)) for event in move.counted[known:]), Decimal(0))
+        if earned and transition.contact_id in self.scores:
+            return self.scores[transition.contact_id] - earned
+        return self.past.score_at(transition.rule_version, transition.contact_id, transition.at)
 
     def _ask(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
         rows = [
@@ -327,6 +314,7 @@ class CauseResolver:
                 self.merged.get(move.transition.contact_id) or array([move.transition.contact_id]),
                 move.transition.at,
                 self._until(move.transition.at),
+                self._score(move, number),
                 array(event.id for event in move.counted[number:]),
             )
             for move, number in zip(moves, known, strict=True)
@@ -355,6 +343,7 @@ class CauseResolver:
                     array(row.ids for row in rows),
                     array(moments),
                     array(untils),
+                    array_of_decimals(row.score for row in rows),
                     array(row.unknown for row in rows),
                     array(places[rule_version.version] for rule_version in rule_versions),
                     *bind(rules.joins, self.batch.workspace_id, min(moments), max(untils)),
@@ -426,12 +415,16 @@ class CauseResolver:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A contact to ask a rule about, its ids and the events to leave out as PostgreSQL spells arrays."""
+    """A contact to ask a rule about, its ids and the events to leave out as PostgreSQL spells arrays.
+
+    `score`: instead of the stored one.
+    """
 
     contact_id: UUID
     ids: str
     as_of: datetime
     until: datetime
+    score: Decimal | None
     unknown: str
 
 
@@ -480,9 +473,10 @@ ORDER BY e.received_at, e.occurred_at, e.id
 """
 _ASK = """
 SELECT b.place FROM (
-    SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.until, w.unknown::uuid[] AS unknown{columns}
-    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::int[])
-        WITH ORDINALITY AS w (contact_id, ids, as_of, until, unknown, g, place) OFFSET 0
+    SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.until, w.score,
+        w.unknown::uuid[] AS unknown{columns}
+    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::numeric[], %s::text[], %s::int[])
+        WITH ORDINALITY AS w (contact_id, ids, as_of, until, score, unknown, g, place) OFFSET 0
 ) b
 {joins}
 WHERE {matches}

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
@@ -136,9 +137,9 @@ class _EffectRun:
         """Evaluate the pairs of one rule, and those it moves by the dependent rules, as of the same moment."""
         noted = len(self.waves[-1])
         moments = pairs[rule_version.version]
-        evaluate = partial(self._evaluate, contact_ids=moments, moments=moments, again=again)
-        with self.past.scores(rule_version, moments):
-            bisect_failures([rule_version], evaluate, self._park)
+        scores = self.past.scores_at(rule_version, moments)
+        evaluate = partial(self._evaluate, contact_ids=moments, moments=moments, scores=scores, again=again)
+        bisect_failures([rule_version], evaluate, self._park)
         if rule_version.is_serving:
             for dependent in self.plan.dependents.get(rule_version.segment_id, ()):
                 for transition in self.waves[-1][noted:]:
@@ -195,15 +196,17 @@ class _EffectRun:
         rule_versions: Sequence[RuleVersion],
         contact_ids: Collection[UUID],
         moments: Mapping[UUID, datetime] | None = None,
+        scores: Mapping[UUID, Decimal] | None = None,
         again: Pairs | None = None,
     ) -> None:
-        self._note(self._transitions(rule_versions, contact_ids, moments, again))
+        self._note(self._transitions(rule_versions, contact_ids, moments, scores, again))
 
     def _transitions(
         self,
         rule_versions: Sequence[RuleVersion],
         contact_ids: Collection[UUID],
         moments: Mapping[UUID, datetime] | None = None,
+        scores: Mapping[UUID, Decimal] | None = None,
         again: Pairs | None = None,
     ) -> list[Transition]:
         if self.parked:
@@ -215,7 +218,7 @@ class _EffectRun:
         if not rule_versions or not contact_ids:
             return []
         evaluated = statement_of(self.batch.workspace_id, self.plan, rule_versions).execute(
-            self.batch.workspace_id, contact_ids, self.merged, self.batch.now, moments
+            self.batch.workspace_id, contact_ids, self.merged, self.batch.now, moments, scores
         )
         if again is not None:
             for rule_version, contact_id, at in evaluated.again:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
-from config.db.arrays import array
+from config.db.arrays import array, array_of_decimals
 from config.db.plans import force_generic_plan
 from events.id_bounds import known_until
 from events.rules import AggregateSpec, CompiledRules, compile_rules
@@ -74,14 +75,18 @@ class EvaluationStatement:
         merged: MergedIds,
         now: datetime,
         moments: Mapping[UUID, datetime] | None = None,
+        scores: Mapping[UUID, Decimal] | None = None,
         groups: Sequence[int] = (),
     ) -> Evaluated:
         """Evaluate each contact as of its moment, or of now where there is none; by its group, or by the only one.
 
-        A moment before now leaves alone who came in after it. Groups are counted from 1.
+        A moment before now leaves alone who came in after it. `scores` are read instead of the stored ones. Groups
+        are counted from 1.
         """
         evaluated = Evaluated([], [])
-        parameters = self._parameters(workspace_id, contact_ids, merged, now, moments or {}, groups)
+        parameters = self._parameters(
+            workspace_id, contact_ids, merged, now, moments or {}, scores or {}, groups
+        )
         with connection.cursor() as cursor:
             cursor.execute(self.text, parameters)
             for kind, place, contact_id, at in cursor.fetchall():
@@ -101,6 +106,7 @@ class EvaluationStatement:
         merged: MergedIds,
         now: datetime,
         moments: Mapping[UUID, datetime],
+        scores: Mapping[UUID, Decimal],
         groups: Sequence[int],
     ) -> list[Any]:
         versions, segments, timed = self.ids
@@ -116,6 +122,7 @@ class EvaluationStatement:
             array(contact_ids),
             array(merged.get(contact_id) for contact_id in contact_ids) if has_merged else "{}",
             array(past.get(contact_id) for contact_id in contact_ids) if past else "{}",
+            array_of_decimals(scores.get(contact_id) for contact_id in contact_ids) if scores else "{}",
             array(groups),
             # What was due has passed, and who has no moment is evaluated as of now.
             *bind(self.rules.joins, workspace_id, min(past.values(), default=now), until),
@@ -337,8 +344,10 @@ SELECT b.contact_id, b.as_of, b.g, held.places AS held, held.tids AS held_tids, 
 array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
 FROM (
 SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of,
-COALESCE(w.as_of, %s::timestamptz) AS until, COALESCE(w.g, 1) AS g, (COALESCE(w.g, 1) - 1) * {size} AS before{columns}
-FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::int[]) AS w (contact_id, ids, as_of, g) OFFSET 0
+COALESCE(w.as_of, %s::timestamptz) AS until, w.score, COALESCE(w.g, 1) AS g,
+(COALESCE(w.g, 1) - 1) * {size} AS before{columns}
+FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::numeric[], %s::int[])
+    AS w (contact_id, ids, as_of, score, g) OFFSET 0
 ) b
 {joins}
 CROSS JOIN LATERAL (

@@ -274,7 +274,7 @@ SELECT contact_id, fits, is_in FROM (
     ) AS is_in
     FROM (
         SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, %s::timestamptz AS as_of,
-            %s::timestamptz AS until
+            %s::timestamptz AS until, NULL::numeric AS score
         FROM unnest(%s::uuid[], %s::text[]) AS w (contact_id, ids) OFFSET 0
     ) b
     {joins}

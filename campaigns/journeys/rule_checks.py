@@ -28,7 +28,7 @@ def evaluate_rules(
             f"""
             SELECT b.enrollment_id, ARRAY[{", ".join(compiled.matches)}] FROM (
                 SELECT w.enrollment_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id,
-                    %s::timestamptz AS as_of, %s::timestamptz AS until
+                    %s::timestamptz AS as_of, %s::timestamptz AS until, NULL::numeric AS score
                 FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[])
                     AS w (enrollment_id, contact_id, ids, event_id)
                 OFFSET 0

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
@@ -10,12 +11,17 @@ import orjson
 def array(values: Iterable[Any]) -> str:
     """Return `{...}` for a parameter that the statement casts: ids, datetimes, texts, finite numbers or None.
 
-    All of one type. No decimals; only hours and minutes of a datetime's offset count.
+    All of one type. No decimals (see `array_of_decimals`); only hours and minutes of a datetime's offset count.
     """
     spelled = orjson.dumps(list(values)).decode()
     if "\\" in spelled:
         spelled = _ESCAPED.sub(_unescaped, spelled)
     return f"{{{spelled[1:-1]}}}"
+
+
+def array_of_decimals(values: Iterable[Decimal | None]) -> str:
+    """Return `{...}` for a parameter that the statement casts to numeric[], with every digit."""
+    return array(None if value is None else str(value) for value in values)
 
 
 # JSON escapes that mean another character in an array literal are decoded.

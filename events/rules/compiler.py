@@ -1,11 +1,12 @@
 """Rule → SQL: whether it holds for a contact at a moment, and when that can next change without an event.
 
 The SQL hangs on a relation `b` with the columns `contact_id`, `ids` (uuid[]: the contact and those merged into
-it), `as_of` and `until`, which the caller puts before it:
+it), `as_of`, `until` and `score`, which the caller puts before it:
 
     SELECT b.contact_id, {matches[0]}, {next_at[0]} FROM b {joins} …
 
 `until` is the last moment whose events count: `as_of` itself for one that has passed, `known_until` for now.
+`score` (numeric) is what the contact's score was at that moment, null for the stored one.
 
 A rule about a triggering event also reads the alias `t`, a row of the stream.
 """
@@ -792,7 +793,7 @@ def _contact_field(name: str) -> Sql:
         )
     if name == "score":
         return Sql(
-            "to_jsonb(COALESCE((SELECT s.points FROM contacts_contactscore s WHERE s.workspace_id = %s"
+            "to_jsonb(COALESCE(b.score, (SELECT s.points FROM contacts_contactscore s WHERE s.workspace_id = %s"
             " AND s.contact_id = b.contact_id), 0))",
             (WORKSPACE,),
         )

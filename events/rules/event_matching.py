@@ -176,6 +176,6 @@ def _ids_of_contact(workspace_id: UUID, rules: Sequence[EventRule]) -> tuple[str
     return (
         """, sent.contact_id || ARRAY(
             SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id = sent.contact_id
-        ) AS ids OFFSET 0""",
+        ) AS ids, NULL::numeric AS score OFFSET 0""",
         (workspace_id,),
     )

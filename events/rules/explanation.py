@@ -53,7 +53,7 @@ def _decide(
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(casts)} FROM (SELECT %s::uuid AS contact_id, %s::uuid[] AS ids,"
-            f" %s::timestamptz AS as_of, %s::timestamptz AS until) b {compiled.joins.text}",
+            f" %s::timestamptz AS as_of, %s::timestamptz AS until, NULL::numeric AS score) b {compiled.joins.text}",
             [contact_id, ids, as_of, until, *compiled.bind(workspace_id, as_of, until)],
         )
         row = cursor.fetchone()

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from events.models import EffectsLevel, Event, EventBatch, Timer
 from events.processing.effects import _apply_pass, apply_effects
@@ -91,6 +93,18 @@ def test_scores_and_windows_go_together(workspace, time, jane):
     assert stays(lost, jane) == [(start + 36 * HOUR, start + 48 * HOUR)]
     assert stays(other, jane) == stays(lost, jane)
     assert stays(never, jane) == []
+
+
+def test_the_past_is_decided_without_rewriting_a_score(workspace, time, jane):
+    decaying(workspace)
+    scored = a_segment(workspace, score("gte", 20))
+    start = time.now()
+    send(workspace, jane, "buy")
+    time.moment = start + 10 * DAY
+    with CaptureQueriesContext(connection) as captured:
+        wake_due()
+    assert stays(scored, jane) == [(start, start + 2 * DAY)]
+    assert not [each["sql"] for each in captured if "UPDATE contacts_contactscore" in each["sql"]]
 
 
 def test_what_was_earned_since_does_not_count_before(workspace, time, jane):

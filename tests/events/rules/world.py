@@ -112,7 +112,7 @@ def decide(
     rows = Sql(
         " UNION ALL ".join(
             "SELECT %s::int AS place, %s::uuid AS contact_id, %s::uuid[] AS ids, %s::timestamptz AS as_of,"
-            " %s::timestamptz AS until, %s::uuid AS event_id"
+            " %s::timestamptz AS until, NULL::numeric AS score, %s::uuid AS event_id"
             for _ in asked
         ),
         tuple(
