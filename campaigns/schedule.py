@@ -68,8 +68,8 @@ def upkeep() -> str:
             (SELECT min(date_backfill_since) FROM campaigns_campaignversion),
             (SELECT min(v.created_at) FROM campaigns_campaignversion v
                 JOIN campaigns_campaign c ON c.id = v.campaign_id
-                WHERE v.retired_at IS NULL AND c.version_id IS DISTINCT FROM v.id),
+                WHERE v.retired_at IS NULL AND c.active_version_id IS DISTINCT FROM v.id),
             (SELECT min(COALESCE(counted_until + interval '{2 * COUNTER_DELAY.total_seconds()} s', to_timestamp(0)))
-                FROM campaigns_campaign WHERE version_id IS NOT NULL)
+                FROM campaigns_campaign WHERE active_version_id IS NOT NULL)
         )
     """

@@ -45,7 +45,7 @@ NAVIGATION: list[dict[str, Any]] = [
             ("Events", "stream", "events_event"),
             ("Definitions", "schema", "events_eventdefinition"),
             ("Parked effects", "report", "events_parkedeffect"),
-            ("Timetable", "schedule", "events_timer"),
+            ("Timers", "schedule", "events_timer"),
             ("Open batches", "pending_actions", "events_eventbatch"),
         ),
     },

@@ -470,7 +470,7 @@ class TimerAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
         """Show the list, and how far the workers are behind it."""
         now = clock.now()
         lag = processing_lag(chosen_workspace(request), now)
-        title = f"Timetable: {lag.overdue:,} overdue, everything done but the last {lag.seconds:.1f} s"
+        title = f"Timers: {lag.overdue:,} overdue, everything done but the last {lag.seconds:.1f} s"
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     @admin.display(description="contact")

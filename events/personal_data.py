@@ -113,7 +113,7 @@ WHERE workspace_id = %s AND name IN ('contact.merged', 'contact.unmerged') AND s
 """
 
 PERSONAL_DATA = PersonalDataSource(
-    {"events": Event, "aggregates": ContactAggregate, "timetable": Timer},
+    {"events": Event, "aggregates": ContactAggregate, "timers": Timer},
     erase_first=_erase_first,
     erase_with={"events": _purge_message_keys},
 )

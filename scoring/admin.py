@@ -96,8 +96,8 @@ class ScoringRuleForm(WorkspaceModelForm):
         required=False,
         label="for all history",
         widget=UnfoldBooleanSwitchWidget,
-        help_text="Judge all events again, in the background. Otherwise what was received before keeps what it"
-        " earned; limit, decay, cap and floor are of all that the rule gave either way.",
+        help_text="Evaluate all events again, in the background. Otherwise events received before this edit keep what"
+        " they earned. Limit, decay, cap and floor apply to all history either way.",
     )
 
     def clean(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class ScoringRuleAdmin(WorkspaceModelAdmin):
         for rule in queryset:
             delete_rule(rule)
 
-    @admin.action(description="Judge all history again", permissions=["change"])
+    @admin.action(description="Evaluate all events again", permissions=["change"])
     def rescore(self, request: HttpRequest, queryset: QuerySet[ScoringRule]) -> None:
         """Hand the chosen rules to the workers."""
         rules = list(queryset)
@@ -238,9 +238,9 @@ class ScoreEntryAdmin(OfContactMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
 @admin.register(RuleScore)
 class RuleScoreAdmin(OfContactMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "contacts"
-    list_display = ["__str__", "email", "rule_name", "folded", "last_at"]
+    list_display = ["__str__", "email", "rule_name", "value", "last_at"]
     sortable_by = ()
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name."
-    fields = ["workspace", "contact_label", "rule_name", "included", "folded", "last_at", "counted"]
+    fields = ["workspace", "contact_label", "rule_name", "included", "value", "last_at", "counted"]
     readonly_fields = ["contact_label", "rule_name"]

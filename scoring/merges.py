@@ -124,7 +124,7 @@ def _move_events(reassignment: Reassignment, state: State_, rows: int) -> Batch:
         return Batch({"stage": "events", "place": place, "after": str(events[-1][0])}, len(events))
     if place + 1 < len(reassignment.moved):
         return Batch({"stage": "events", "place": place + 1}, len(events))
-    return Batch({"stage": "rest"}, len(events))
+    return Batch({"stage": "entries"}, len(events))
 
 
 def _evaluate_events(reassignment: Reassignment, events: Sequence[tuple[UUID, str]]) -> None:
@@ -143,7 +143,7 @@ def _evaluate_events(reassignment: Reassignment, events: Sequence[tuple[UUID, st
         evaluate_events(reassignment.workspace_id, source, scope, named, clock.now())
 
 
-def _move_rest(reassignment: Reassignment, _: State_, rows: int) -> Batch:
+def _move_remaining_entries(reassignment: Reassignment, _: State_, rows: int) -> Batch:
     """Move entries whose events are not in the stream any more."""
     theirs = [contact_id for contact_id in reassignment.moved if contact_id != reassignment.new]
     chunk = Sql(
@@ -153,8 +153,8 @@ def _move_rest(reassignment: Reassignment, _: State_, rows: int) -> Batch:
     )
     moved = _reassign_entries(reassignment, chunk)
     if moved == rows:
-        return Batch({"stage": "rest"}, moved)
-    return Batch({"stage": "folds", "left": _entries_by_rule(reassignment)}, moved)
+        return Batch({"stage": "entries"}, moved)
+    return Batch({"stage": "rule_scores", "left": _entries_by_rule(reassignment)}, moved)
 
 
 def _reassign_entries(reassignment: Reassignment, which: Sql) -> int:
@@ -198,7 +198,7 @@ def _move_rule_scores(reassignment: Reassignment, state: State_, rows: int) -> B
     recalculate_ledger(
         reassignment.workspace_id, [reassignment.old, reassignment.new], list(rules), clock.now()
     )
-    return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, number)
+    return Batch({"stage": "rule_scores", "left": left} if left else {"stage": "scores"}, number)
 
 
 def _calculated_rule(reassignment: Reassignment, rule_id: str) -> ScoringRule | None:
@@ -213,23 +213,23 @@ def _calculate_rule_scores(reassignment: Reassignment, state: State_, rule: Scor
     """
     left: list[list[Any]] = state["left"]
     now = clock.now()
-    progress = _Progress.read(state.get("fold"), reassignment, rule)
+    progress = _Progress.read(state.get("calculation"), reassignment, rule)
     entries = progress.next_entries(reassignment.workspace_id, rows)
     progress.add(reassignment.workspace_id, entries, now)
     if len(entries) == rows:
-        return Batch({"stage": "folds", "left": left, "fold": progress.written()}, len(entries))
+        return Batch({"stage": "rule_scores", "left": left, "calculation": progress.written()}, len(entries))
     if progress.is_overtaken(reassignment.workspace_id):
         if progress.tries < _MAX_TRIES:
             anew = _Progress(rule, progress.contact_id, tries=progress.tries + 1)
-            return Batch({"stage": "folds", "left": left, "fold": anew.written()}, len(entries))
+            return Batch({"stage": "rule_scores", "left": left, "calculation": anew.written()}, len(entries))
         recalculate_ledger(reassignment.workspace_id, [progress.contact_id], [rule], now)
     else:
         progress.store(reassignment.workspace_id, now)
     if progress.contact_id == reassignment.old:
         other = _Progress(rule, reassignment.new)
-        return Batch({"stage": "folds", "left": left, "fold": other.written()}, len(entries))
+        return Batch({"stage": "rule_scores", "left": left, "calculation": other.written()}, len(entries))
     left = left[1:]
-    return Batch({"stage": "folds", "left": left} if left else {"stage": "sums"}, len(entries))
+    return Batch({"stage": "rule_scores", "left": left} if left else {"stage": "scores"}, len(entries))
 
 
 class _Progress:
@@ -239,7 +239,7 @@ class _Progress:
         self.rule = rule
         self.contact_id = contact_id
         self.tries = tries
-        self.edition = _edition(rule)
+        self.terms_key = _terms_key(rule)
         self.state: State | None = None
         self.at: tuple[datetime, UUID] | None = None
         # Of the entries that were added: their number, and a sum that differs for other entries.
@@ -251,7 +251,7 @@ class _Progress:
         if known is None:
             return cls(rule, reassignment.old)
         build = cls(rule, UUID(known["contact"]), tries=known["tries"])
-        if known["edition"] != build.edition or known["at"] is None:
+        if known["terms"] != build.terms_key or known["at"] is None:
             return build
         build.number, build.sum = known["number"], known["sum"]
         build.at = (datetime.fromisoformat(known["at"][0]), UUID(known["at"][1]))
@@ -263,7 +263,7 @@ class _Progress:
         return {
             "contact": str(self.contact_id),
             "tries": self.tries,
-            "edition": self.edition,
+            "terms": self.terms_key,
             "number": self.number,
             "sum": self.sum,
             "at": self.at and [self.at[0].isoformat(), str(self.at[1])],
@@ -333,7 +333,7 @@ class _Progress:
 _PART: Final = "hashtext(event_id::text || ' ' || points)::bigint"
 
 
-def _edition(rule: ScoringRule) -> str:
+def _terms_key(rule: ScoringRule) -> str:
     """Return a text that changes with each edit of the rule that its entries or their calculation depend on."""
     return repr((replace(rule.terms), rule.points, rule.rescore_started_at, rule.deleted_at))
 
@@ -347,6 +347,11 @@ def _sum_up(reassignment: Reassignment, _: State_, rows: int) -> Batch:
     return Batch(None)
 
 
-_STAGES: Final = {"events": _move_events, "rest": _move_rest, "folds": _move_rule_scores, "sums": _sum_up}
+_STAGES: Final = {
+    "events": _move_events,
+    "entries": _move_remaining_entries,
+    "rule_scores": _move_rule_scores,
+    "scores": _sum_up,
+}
 
 REASSIGNED_ROWS: Final = ReassignedRows(count=_count, total=_total, move=_move, move_some=_move_some)

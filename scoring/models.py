@@ -88,7 +88,7 @@ class ScoringRule(TenantModel):
     rescore_reevaluates = models.BooleanField(
         default=False,
         editable=False,
-        help_text="whether the events are judged anew, not only the ledger folded",
+        help_text="whether events are evaluated again, not only the ledger added up",
     )
     rescore_seen_at = models.DateTimeField(null=True, editable=False)
     rescored_at = models.DateTimeField(null=True, editable=False)
@@ -213,8 +213,8 @@ class RuleScore(models.Model):
     rule = models.ForeignKey(
         ScoringRule, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
     )
-    folded = models.DecimalField(max_digits=30, decimal_places=6)
-    """The value right after the last entry; what has decayed since follows from the time."""
+    value = models.DecimalField(max_digits=30, decimal_places=6)
+    """Right after the last entry, without what has decayed since."""
     last_at = models.DateTimeField()
     last_event_id = models.UUIDField()
     counted = models.PositiveIntegerField(
@@ -234,4 +234,4 @@ class RuleScore(models.Model):
     @property
     def state(self) -> State:
         """The state that further entries are calculated on top of."""
-        return State(self.folded, self.last_at, self.last_event_id, self.counted)
+        return State(self.value, self.last_at, self.last_event_id, self.counted)

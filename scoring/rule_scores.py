@@ -174,13 +174,13 @@ def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) ->
     kept = [change for change in settled if not change.rule.terms.are_plain]
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO scoring_rulescore (id, workspace_id, contact_id, rule_id, folded, last_at, last_event_id,"
+            "INSERT INTO scoring_rulescore (id, workspace_id, contact_id, rule_id, value, last_at, last_event_id,"
             " counted, included)"
-            " SELECT gen_random_uuid(), %s, contact_id, rule_id, folded, last_at, last_event_id, counted, included"
+            " SELECT gen_random_uuid(), %s, contact_id, rule_id, value, last_at, last_event_id, counted, included"
             " FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[], %s::timestamptz[], %s::uuid[], %s::int[],"
-            " %s::numeric[]) AS v (contact_id, rule_id, folded, last_at, last_event_id, counted, included)"
+            " %s::numeric[]) AS v (contact_id, rule_id, value, last_at, last_event_id, counted, included)"
             " ORDER BY contact_id, rule_id"
-            " ON CONFLICT (workspace_id, contact_id, rule_id) DO UPDATE SET folded = excluded.folded,"
+            " ON CONFLICT (workspace_id, contact_id, rule_id) DO UPDATE SET value = excluded.value,"
             " last_at = excluded.last_at, last_event_id = excluded.last_event_id, counted = excluded.counted,"
             " included = excluded.included",
             [
@@ -213,13 +213,13 @@ def _values(
 ) -> dict[Pair, Value]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT contact_id, rule_id, folded, last_at, last_event_id, counted, included FROM scoring_rulescore"
+            "SELECT contact_id, rule_id, value, last_at, last_event_id, counted, included FROM scoring_rulescore"
             " WHERE workspace_id = %s AND contact_id = ANY(%s) AND rule_id = ANY(%s)",
             [workspace_id, list(contact_ids), list(rule_ids)],
         )
         return {
-            (contact_id, rule_id): Value(State(folded, last_at, last_event_id, counted), included)
-            for contact_id, rule_id, folded, last_at, last_event_id, counted, included in cursor.fetchall()
+            (contact_id, rule_id): Value(State(value, last_at, last_event_id, counted), included)
+            for contact_id, rule_id, value, last_at, last_event_id, counted, included in cursor.fetchall()
         }
 
 

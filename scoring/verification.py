@@ -279,7 +279,7 @@ class _Recount:
                 if row is not None:
                     yield f"rule {rule_id} has a value of its own, and should not"
             elif row is None or row.state != outcome.state:
-                yield f"the value of rule {rule_id} is {row and row.folded}, not {outcome.state.value}"
+                yield f"the value of rule {rule_id} is {row and row.value}, not {outcome.state.value}"
             else:
                 yield from self._time_differences(rule, row, outcome.value, due_at)
 

@@ -84,7 +84,7 @@ class CampaignAdmin(CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmi
         ("type", ChoicesDropdownFilter),
         ParkedFilter,
     ]
-    list_select_related = ["version"]
+    list_select_related = ["active_version"]
     search_fields = ["name"]
     ordering = ["name", "id"]
     fields = [
@@ -114,10 +114,10 @@ class CampaignAdmin(CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmi
 
     @admin.display(description="serves")
     def serves(self, campaign: Campaign) -> str:
-        if campaign.version is None:
+        if campaign.active_version is None:
             return "nothing yet"
-        newer = ", the draft is newer" if campaign.version.definition != campaign.draft else ""
-        return f"version {campaign.version.number}{newer}"
+        newer = ", the draft is newer" if campaign.active_version.definition != campaign.draft else ""
+        return f"version {campaign.active_version.number}{newer}"
 
     @admin.display(description="error")
     def shortened_error(self, campaign: Campaign) -> str:
@@ -225,7 +225,7 @@ class CampaignVersionAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
 
     @admin.display(description="version")
     def version_label(self, version: CampaignVersion) -> str:
-        serves = ", serves" if version.pk == version.campaign.version_id else ""
+        serves = ", serves" if version.pk == version.campaign.active_version_id else ""
         return "on trial" if version.number is None else f"{version.number}{serves}"
 
     @admin.display(description="open enrollments")

@@ -100,8 +100,8 @@ def start_question(campaign: Campaign, contact_id: UUID, *, is_trial: bool) -> Q
     if is_trial:
         title, button, raw = f"Try {campaign} out for a contact", "Try the draft", campaign.draft
         happens = ["A trial is counted nowhere, but what it sends and changes is sent and changed."]
-    elif campaign.status == Campaign.Status.ACTIVE and campaign.version is not None:
-        title, button, raw = f"Start {campaign} for a contact", "Start", campaign.version.definition
+    elif campaign.status == Campaign.Status.ACTIVE and campaign.active_version is not None:
+        title, button, raw = f"Start {campaign} for a contact", "Start", campaign.active_version.definition
         happens = []
     else:
         return None
@@ -168,10 +168,10 @@ def _trigger_summary(trigger: Trigger, segments: dict[UUID, str]) -> str:
 def _active_summaries(campaigns: Sequence[Campaign]) -> Iterator[str]:
     """Yield what the serving version of each campaign does, in words."""
     for campaign in campaigns:
-        if campaign.version is None:
+        if campaign.active_version is None:
             continue
         try:
-            definition = check_definition(campaign.workspace_id, campaign.version.definition)
+            definition = check_definition(campaign.workspace_id, campaign.active_version.definition)
         except DomainError:
             continue
         yield f"{campaign} {_step_summary(campaign.workspace_id, definition)}."

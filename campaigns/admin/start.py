@@ -86,9 +86,9 @@ class CampaignActionsMixin:
     opts: Any
     may: Callable[..., bool]
     row_for: Callable[..., Campaign]
-    change_form_outer_before_template = "admin/campaigns/campaign_moves.html"
+    change_form_outer_before_template = "admin/campaigns/campaign_status.html"
 
-    def has_move_permission(self, request: HttpRequest, campaign: Campaign | None = None) -> bool:
+    def has_change_status_permission(self, request: HttpRequest, campaign: Campaign | None = None) -> bool:
         return self.may(request, "change", campaign)
 
     def has_start_permission(self, request: HttpRequest, campaign: Campaign) -> bool:
@@ -98,42 +98,44 @@ class CampaignActionsMixin:
         )
 
     def get_urls(self) -> list[URLPattern]:
-        move = path(
-            "<str:campaign_id>/move/",
-            self.admin_site.admin_view(self.move_view),
-            name="campaigns_campaign_move",
+        change_status = path(
+            "<str:campaign_id>/status/",
+            self.admin_site.admin_view(self.change_status_view),
+            name="campaigns_campaign_change_status",
         )
         start = path(
             "<str:campaign_id>/start/",
             self.admin_site.admin_view(self.start_view),
             name="campaigns_campaign_start",
         )
-        return [move, start, *super().get_urls()]  # type: ignore[misc]  # a mixin
+        return [change_status, start, *super().get_urls()]  # type: ignore[misc]  # a mixin
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """Offer the status changes that the campaign allows, and its start."""
         campaign = context.get("original")
-        context["may_move"] = campaign is not None and self.has_move_permission(request, campaign)
+        context["may_change_status"] = campaign is not None and self.has_change_status_permission(
+            request, campaign
+        )
         context["may_start"] = campaign is not None and self.has_start_permission(request, campaign)
         if campaign is not None:
             context["changes"] = available_changes(campaign)
             context["can_start"] = campaign.status not in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED)
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc, no-any-return]
 
-    def move_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
+    def change_status_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Change the status as a button says, and show the campaign again, with the refusal if there is one."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        campaign = self.row_for(request, campaign_id, self.has_move_permission)
-        name = request.POST.get("move", "")
+        campaign = self.row_for(request, campaign_id, self.has_change_status_permission)
+        name = request.POST.get("status_change", "")
         if name not in STATUS_CHANGES:
             raise Http404
         change = STATUS_CHANGES[name]
         back = reverse("admin:campaigns_campaign_change", args=[campaign.pk])
         if change.question:
-            chosen = Campaign.objects.select_related("version").filter(pk=campaign.pk)
+            chosen = Campaign.objects.select_related("active_version").filter(pk=campaign.pk)
             page = ask(request, self, partial(change.question, chosen), back=back)
             if page is not None:
                 return page

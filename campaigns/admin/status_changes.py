@@ -96,7 +96,7 @@ def available_changes(campaign: Campaign) -> list[StatusChange]:
     if campaign.status == _ARCHIVED:
         return []
     changes = []
-    is_newer = campaign.version is None or campaign.version.definition != campaign.draft
+    is_newer = campaign.active_version is None or campaign.active_version.definition != campaign.draft
     if campaign.status not in (_ACTIVE, _PAUSED) or is_newer or campaign.parked_at:
         changes.append(_ACTIVATE)
     if campaign.status == _ACTIVE:
@@ -127,4 +127,4 @@ def list_action(change: StatusChange) -> Callable[..., HttpResponse | None]:
         return None
 
     act.__name__ = change.name
-    return admin.action(description=change.label, permissions=["move"])(act)
+    return admin.action(description=change.label, permissions=["change_status"])(act)

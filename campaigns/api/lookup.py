@@ -15,7 +15,7 @@ from workspaces.models import Workspace
 
 def find_campaign(workspace: Workspace, text: str) -> Campaign:
     """Return the campaign with an id, with its version. Raises CampaignNotFound, also for what is no id."""
-    campaigns = Campaign.objects.in_workspace(workspace.id).select_related("version")
+    campaigns = Campaign.objects.in_workspace(workspace.id).select_related("active_version")
     campaign = campaigns.filter(id=parse_uuid(text) or NO_ID).first()
     if campaign is None:
         raise CampaignNotFound

@@ -137,10 +137,10 @@ def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
         if broadcast is None:
             return False
         campaign, now = broadcast.campaign, clock.now()
-        if campaign.status != Campaign.Status.ACTIVE or campaign.parked_at or campaign.version is None:
+        if campaign.status != Campaign.Status.ACTIVE or campaign.parked_at or campaign.active_version is None:
             return False
         try:
-            active_campaign = to_active_campaign(campaign, campaign.version)
+            active_campaign = to_active_campaign(campaign, campaign.active_version)
         except InvalidDefinition as error:
             park_campaign(workspace_id, campaign.id, error, now)
             return False
@@ -165,7 +165,7 @@ def _claim_due(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
     broadcasts = Broadcast.objects.filter(
         workspace_id=workspace_id, id=broadcast_id, finished_at=None, due_at__lte=clock.now()
     )
-    rows = broadcasts.select_related("campaign__version")
+    rows = broadcasts.select_related("campaign__active_version")
     return rows.select_for_update(of=("self",), skip_locked=True).first()
 
 

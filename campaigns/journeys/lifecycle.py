@@ -95,11 +95,11 @@ def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = 
         raise WrongStatus(locked.status, "it can be started no more")
     definition = check_definition(workspace.id, locked.draft)
     now = clock.now()
-    if locked.version is None or not _is_same(locked.version.definition, locked.draft):
+    if locked.active_version is None or not _is_same(locked.active_version.definition, locked.draft):
         _activate_version(locked, definition, now, actor)
     elif locked.status == Campaign.Status.COMPLETED:
         # Its timers were not maintained meanwhile.
-        start_date_backfill(locked, locked.version, now)
+        start_date_backfill(locked, locked.active_version, now)
     _unpark(locked)
     locked.status = Campaign.Status.ACTIVE
     locked.activated_at = locked.activated_at or now
@@ -140,8 +140,8 @@ def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
     """Archive a campaign for good: open enrollments and broadcasts end. Raises CampaignNotFound."""
     locked = _lock_campaign(workspace, campaign)
     locked.status = Campaign.Status.ARCHIVED
-    if locked.version is not None:
-        cancel_date_timers(workspace.id, locked, locked.version)
+    if locked.active_version is not None:
+        cancel_date_timers(workspace.id, locked, locked.active_version)
     Broadcast.objects.filter(workspace=workspace, campaign=locked, finished_at=None).update(
         finished_at=clock.now()
     )
@@ -161,7 +161,7 @@ def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
 def delete_campaign(workspace: Workspace, campaign: Campaign) -> None:
     """Delete a draft that was never activated; others are archived. Raises CampaignNotFound, WrongStatus."""
     locked = _lock_campaign(workspace, campaign)
-    if locked.version is not None:
+    if locked.active_version is not None:
         raise WrongStatus(locked.status, "what has been started is archived, not deleted")
     locked.delete()
 
@@ -181,11 +181,11 @@ def execute_campaign(
     """
     lock_rules(workspace.id)
     current = get_campaign(workspace.id, campaign.id)
-    if current.status != Campaign.Status.ACTIVE or current.version is None:
+    if current.status != Campaign.Status.ACTIVE or current.active_version is None:
         raise WrongStatus(current.status, "only an active one can be executed")
     candidate = _candidate(workspace, contact, "manual", event, key)
     (entered,) = enroll(
-        workspace.id, [to_active_campaign(current, current.version)], [candidate], clock.now()
+        workspace.id, [to_active_campaign(current, current.active_version)], [candidate], clock.now()
     )
     return entered
 
@@ -239,8 +239,8 @@ def _candidate(
 
 def _trial_version(campaign: Campaign, actor: str) -> CampaignVersion:
     """Return a version with the draft's definition: the active one if equal, else one without a number."""
-    if campaign.version is not None and _is_same(campaign.version.definition, campaign.draft):
-        return campaign.version
+    if campaign.active_version is not None and _is_same(campaign.active_version.definition, campaign.draft):
+        return campaign.active_version
     trials = CampaignVersion.objects.filter(
         workspace_id=campaign.workspace_id, campaign=campaign, number=None
     )
@@ -288,7 +288,7 @@ def broadcast_campaign(
 
 def _activate_version(campaign: Campaign, definition: Definition, now: datetime, actor: str) -> None:
     """Create a version from the draft and make it the active one."""
-    old = campaign.version
+    old = campaign.active_version
     if old is not None:
         cancel_date_timers(campaign.workspace_id, campaign, old)
     version = CampaignVersion(
@@ -299,7 +299,7 @@ def _activate_version(campaign: Campaign, definition: Definition, now: datetime,
         actor=actor,
     )
     version.save(force_insert=True)
-    campaign.version = version
+    campaign.active_version = version
     start_date_backfill(campaign, version, now)
     _schedule_broadcasts(campaign, definition, now, actor)
 
@@ -354,7 +354,7 @@ def _lock_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
     locked = (
         Campaign.objects.in_workspace(workspace.id)
         .select_for_update(of=("self",))
-        .select_related("version")
+        .select_related("active_version")
         .filter(id=campaign.id)
         .first()
     )

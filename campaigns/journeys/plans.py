@@ -219,7 +219,7 @@ def _build_plan(workspace_id: UUID) -> CampaignPlan:
             if campaign.parked_at is None:
                 plan.unreadable.append((campaign.id, error))
             continue
-        if version.id == campaign.version_id and campaign.status != Campaign.Status.COMPLETED:
+        if version.id == campaign.active_version_id and campaign.status != Campaign.Status.COMPLETED:
             _add_active_campaign(plan, to_active_campaign(campaign, version))
         for listener in listeners_of(campaign.id, version.id, definition):
             plan.listeners[listener.match.event_name].append(listener)

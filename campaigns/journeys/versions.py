@@ -37,7 +37,7 @@ def _idle_versions(workspace_id: UUID) -> list[UUID]:
     now = clock.now()
     enrollments = Enrollment.objects.filter(workspace_id=workspace_id, version=OuterRef("id"))
     versions = CampaignVersion.objects.filter(workspace_id=workspace_id, retired_at=None).exclude(
-        campaign__version=F("id")
+        campaign__active_version=F("id")
     )
     idle = versions.filter(~Exists(enrollments.open()))
     return [version.id for version in idle if not _may_convert(version, now)]
@@ -45,7 +45,7 @@ def _idle_versions(workspace_id: UUID) -> list[UUID]:
 
 def workspaces_with_old_versions() -> list[UUID]:
     """Return the workspaces with replaced versions that events are still matched against."""
-    versions = CampaignVersion.objects.filter(retired_at=None).exclude(campaign__version=F("id"))
+    versions = CampaignVersion.objects.filter(retired_at=None).exclude(campaign__active_version=F("id"))
     return list(versions.order_by().values_list("workspace_id", flat=True).distinct())
 
 

@@ -25,7 +25,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
 class Campaign(TenantModel):
     """A workflow that contacts enter by a trigger, a broadcast or the API.
 
-    `draft` is the definition being edited, `version` the active one: new enrollments start on it.
+    `draft`: the definition being edited. `active_version`: the one that new enrollments start on.
     """
 
     class Type(models.TextChoices):
@@ -45,7 +45,7 @@ class Campaign(TenantModel):
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT, editable=False)
     # JSON as campaigns.journeys.definition parses it.
     draft = JSONField(default=dict)
-    version = models.ForeignKey(
+    active_version = models.ForeignKey(
         "campaigns.CampaignVersion", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
     )
     starts_at = models.DateTimeField(null=True, blank=True, help_text="no enrollment starts before it")

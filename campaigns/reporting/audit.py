@@ -188,8 +188,8 @@ def _relevant_events(
 
 
 def _active_version_ids(workspace_id: UUID) -> list[UUID]:
-    rows = Campaign.objects.in_workspace(workspace_id).exclude(version=None)
-    return [version for version in rows.values_list("version_id", flat=True) if version]
+    rows = Campaign.objects.in_workspace(workspace_id).exclude(active_version=None)
+    return [version for version in rows.values_list("active_version_id", flat=True) if version]
 
 
 def _enrollments(audit: ConsistencyReport, workspace_id: UUID, due: datetime, gone: Sequence[UUID]) -> None:

@@ -61,7 +61,7 @@ def update_campaign_counters() -> int:
     Safe to run concurrently: the update is conditional on the `counted_until` that was read.
     """
     until = clock.now() - COUNTER_DELAY
-    stale = Campaign.objects.exclude(version=None).filter(
+    stale = Campaign.objects.exclude(active_version=None).filter(
         Q(counted_until=None) | Q(counted_until__lt=until - COUNTER_DELAY)
     )
     return sum(

@@ -23,7 +23,7 @@ Which events earn the points; null: all of the type. A condition on the event it
 `{"field": "metadata.amount", "operator": "gte", "value": 50}`, of any field below `metadata.` or one of the event's
 own (`pageUrl`, `utmSource`, …). It may stand in a tree, `{"operator": "AND"|"OR"|"NOT", "conditions": […]}`, together
 with the conditions of segments on the contact (`type`: `attribute`, `event`, `channel`, `tag`, `company`, `segment`),
-which are judged as of the event's moment, by what is known when the rule is applied."""
+which are evaluated as of the event's moment, by what is known when the rule is applied."""
 
 
 class LimitSerializer(serializers.Serializer[Any]):
@@ -106,8 +106,8 @@ class ScoringRuleSerializer(serializers.ModelSerializer[ScoringRule]):
     rescore = StrictBooleanField(
         required=False,
         write_only=True,
-        help_text="true: the rule holds for all history, which is judged again in the background. Otherwise what was"
-        " received before keeps what it earned. Limit, decay, cap and floor are of all that it gave either way.",
+        help_text="true: evaluate all events again, in the background. Otherwise events received before keep what"
+        " they earned. Limit, decay, cap and floor apply to all history either way.",
     )
     effectiveFrom = MillisecondsField(
         source="effective_from",

@@ -143,7 +143,7 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
         lambda n: {
             **of_contact[n],
             "rule": rules[n],
-            "folded": 5,
+            "value": 5,
             "included": 5,
             "last_at": clock.now(),
             "last_event_id": events[n].id,

@@ -152,8 +152,8 @@ def test_a_trial_says_that_it_sends_for_real(staff, campaign, people):
 def test_an_activation_says_what_starts_and_for_whom(staff, workspace, campaign, segment, way):
     campaign.draft["triggers"] = [{"type": "SCHEDULE", "segmentId": str(segment.pk)}]
     campaign.save()
-    address = page("move", campaign) if way == "button" else CAMPAIGNS
-    body = {"move": "activate"} if way == "button" else chosen("activate", campaign)
+    address = page("change_status", campaign) if way == "button" else CAMPAIGNS
+    body = {"status_change": "activate"} if way == "button" else chosen("activate", campaign)
     response = asked(
         staff, address, body, "at once for everybody in Press", "12 contacts in Press now", "Hello all"
     )
@@ -163,12 +163,12 @@ def test_an_activation_says_what_starts_and_for_whom(staff, workspace, campaign,
 
 
 @pytest.mark.parametrize("way", ["button", "list"])
-@pytest.mark.parametrize(("move", "status"), [("resume", "ACTIVE"), ("archive", "ARCHIVED")])
-def test_what_goes_on_or_ends_for_whom_is_asked(staff, workspace, active, people, way, move, status):
+@pytest.mark.parametrize(("change", "status"), [("resume", "ACTIVE"), ("archive", "ARCHIVED")])
+def test_what_goes_on_or_ends_for_whom_is_asked(staff, workspace, active, people, way, change, status):
     execute_campaign(workspace, active, people[5])
     pause_campaign(workspace, active)
-    address = page("move", active) if way == "button" else CAMPAIGNS
-    body = {"move": move} if way == "button" else chosen(move, active)
+    address = page("change_status", active) if way == "button" else CAMPAIGNS
+    body = {"status_change": change} if way == "button" else chosen(change, active)
     response = asked(staff, address, body, "1 contact with an open enrollment", "p5@example.com")
     assert Campaign.objects.get().status == "PAUSED"
     confirm(staff, response)
@@ -176,13 +176,13 @@ def test_what_goes_on_or_ends_for_whom_is_asked(staff, workspace, active, people
 
 
 def test_a_pause_is_one_click(staff, active):
-    staff.post(page("move", active), {"move": "pause"})
+    staff.post(page("change_status", active), {"status_change": "pause"})
     assert Campaign.objects.get().status == "PAUSED"
 
 
 def test_what_cannot_be_done_is_told_rather_than_asked(staff, campaign):
     Campaign.objects.update(draft={})
-    response = staff.post(page("move", campaign), {"move": "activate"}, follow=True)
+    response = staff.post(page("change_status", campaign), {"status_change": "activate"}, follow=True)
     assert not is_asking(response)
     assert "triggers" in response.text
 

@@ -134,7 +134,9 @@ def test_a_rule_and_a_draft_name_nothing_of_others(client, world, unchanged):
     Campaign.objects.filter(pk=campaign.pk).update(draft=draft)
     for response in (
         client.get(url("campaigns_campaign_change", campaign.pk)),
-        client.post(url("campaigns_campaign_move", campaign.pk), {"move": "activate"}, follow=True),
+        client.post(
+            url("campaigns_campaign_change_status", campaign.pk), {"status_change": "activate"}, follow=True
+        ),
         client.get(url("campaigns_campaign_report", campaign.pk)),
     ):
         assert response.status_code == 200

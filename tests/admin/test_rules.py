@@ -52,7 +52,7 @@ def test_values_that_do_not_go_together_are_refused_at_their_field(staff, worksp
     assert not ScoringRule.objects.exists()
 
 
-def test_history_is_judged_again_where_that_is_chosen(staff, workspace):
+def test_a_rule_is_saved_for_all_history_where_that_is_chosen(staff, workspace):
     staff.post(reverse("admin:scoring_scoringrule_add"), form(workspace, limit_count="2", limit_period="day"))
     rule = ScoringRule.objects.get()
     assert (rule.limit, rule.is_rescoring) == ({"count": 2, "period": "day"}, False)

@@ -213,7 +213,9 @@ def test_a_viewer_changes_nothing(world, db):
         for address in some([one for _, one in addresses(world, world.own)], 20):
             response = client.get(address)
             body = _as_shown(response) if response.status_code == 200 else {}
-            client.post(address, {**body, "post": "yes", "send": "yes", "move": "archive", "change": "add"})
+            client.post(
+                address, {**body, "post": "yes", "send": "yes", "status_change": "archive", "change": "add"}
+            )
         for model, rows in some(list(world.rows[world.own.pk].items()), 6):
             client.post(url_of(model, "add"), _forged(client, model, rows, {}))
             for name, _ in _actions(model):
@@ -228,7 +230,7 @@ def test_a_member_changes_no_others_rows(world, actor):
     before = checksums(world.other)
     with transaction.atomic():
         for address in some([one for _, one in addresses(world, world.other)], 20):
-            client.post(address, {"post": "yes", "send": "yes", "move": "archive", "change": "add"})
+            client.post(address, {"post": "yes", "send": "yes", "status_change": "archive", "change": "add"})
         for model, rows in some(list(world.rows[world.other.pk].items()), 6):
             chosen = [str(row.pk) for row in rows]
             for name, _ in some(list(_actions(model)), 2):
@@ -278,7 +280,9 @@ def test_who_owns_one_workspace_looks_on_in_the_other(world, db):
             response = client.get(address)
             opened += response.status_code == 200
             body = _as_shown(response) if response.status_code == 200 else {}
-            client.post(address, {**body, "post": "yes", "send": "yes", "move": "archive", "change": "add"})
+            client.post(
+                address, {**body, "post": "yes", "send": "yes", "status_change": "archive", "change": "add"}
+            )
         for model, rows in some(list(world.rows[world.other.pk].items()), 6):
             chosen = [str(row.pk) for row in [*rows, *world.rows[world.own.pk][model]]]
             for name, _ in some(list(_actions(model)), 2):

@@ -31,10 +31,10 @@ def next_id() -> UUID:
 def a_campaign_row(workspace: Workspace, name: str = "Welcome", **values: Any) -> Campaign:
     """Return a campaign with one version."""
     campaign = Campaign.objects.create(id=next_id(), workspace=workspace, name=name, **values)
-    campaign.version = CampaignVersion.objects.create(
+    campaign.active_version = CampaignVersion.objects.create(
         workspace=workspace, campaign=campaign, number=1, definition=campaign.draft
     )
-    campaign.save(update_fields=["version"])
+    campaign.save(update_fields=["active_version"])
     return campaign
 
 
@@ -44,7 +44,7 @@ def an_enrollment(campaign: Campaign, contact: Contact, **values: Any) -> Enroll
         id=next_id(),
         workspace_id=campaign.workspace_id,
         campaign=campaign,
-        version=campaign.version,
+        version=campaign.active_version,
         contact=contact,
         **{"key": str(ids.uuid7()), **values},
     )

@@ -200,7 +200,7 @@ def test_a_merge_waits_for_the_effects_and_not_for_ever(workspace, pair, monkeyp
     merge_contacts(workspace, jane, other)
 
 
-def test_a_merged_contact_is_off_the_timetable(workspace, pair):
+def test_a_merged_contact_has_no_timers(workspace, pair):
     jane, other = pair
     timer_key, later = jane.id, clock.now() + timedelta(days=1)
     schedule_timers(workspace.id, [(timer_key, jane.id, later), (timer_key, other.id, later)])

@@ -82,7 +82,7 @@ def _a_campaign(workspace):
 
 def _fill(workspace_id: UUID, campaign) -> None:
     """Have many contacts who wait in the campaign, each with a message and its decisions."""
-    values = {"workspace": workspace_id, "campaign": campaign.id, "version": campaign.version_id}
+    values = {"workspace": workspace_id, "campaign": campaign.id, "version": campaign.active_version_id}
     with connection.cursor() as cursor:
         for statement in _MANY:
             cursor.execute(statement, {**values, "many": MANY, "now": clock.now()})

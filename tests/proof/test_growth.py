@@ -207,7 +207,7 @@ class Life:
         self.buy()
         self.measure("effects again", apply)
         time.moment += timedelta(days=9)
-        self.measure("timetable", apply)
+        self.measure("timers", apply)
         self.buy()
         self.measure("rescoring", self.rescore)
         self.measure("building", self.rebuild)

@@ -121,7 +121,7 @@ def state(workspace):
         ),
         set(
             RuleScore.objects.filter(**of).values_list(
-                "contact_id", "rule_id", "folded", "last_event_id", "counted", "included"
+                "contact_id", "rule_id", "value", "last_event_id", "counted", "included"
             )
         ),
         scores(workspace),
@@ -334,7 +334,7 @@ def fold_under_way():
     """Return how far the fold is of some of the new survivor's entries; None: there is none."""
     for unfinished in Merge.objects.unfinished().values_list("unfinished", flat=True):
         for moving in unfinished["left"].values():
-            if (known := moving.get("fold")) and known["contact"] == unfinished["new"]:
+            if (known := moving.get("calculation")) and known["contact"] == unfinished["new"]:
                 return known
     return None
 

@@ -81,7 +81,7 @@ def test_a_pass_reads_no_more_where_there_are_many_others(time, known):
 def test_who_enters_a_campaign_costs_no_look_at_the_runs_of_others(time, is_known):
     workspace = WorkspaceFactory()
     campaign = a_campaign(workspace)
-    _run_statements(_RUNS, workspace=workspace.id, campaign=campaign.id, version=campaign.version_id)
+    _run_statements(_RUNS, workspace=workspace.id, campaign=campaign.id, version=campaign.active_version_id)
     if is_known:
         _analyze()
     jane = a_contact(workspace, "jane@example.test")

@@ -38,7 +38,7 @@ awards = st.lists(
 )
 
 
-def folded(rule, given_awards, until, opening=None):
+def calculated(rule, given_awards, until, opening=None):
     return calculate(rule.terms, sorted(given_awards), until, opening)
 
 
@@ -46,7 +46,7 @@ def folded(rule, given_awards, until, opening=None):
 @given(rules(), awards, moments)
 def test_the_fold_is_the_definition(rule, given_awards, moment):
     known = [award for award in given_awards if award.occurred_at <= moment]
-    outcome = folded(rule, known, moment)
+    outcome = calculated(rule, known, moment)
     assert outcome.value == value_of(rule, known, moment)
     assert sum((line.points for line in outcome.lines()), Decimal(0)) == outcome.value
 
@@ -55,7 +55,7 @@ def test_the_fold_is_the_definition(rule, given_awards, moment):
 @given(rules(), awards)
 def test_lines_tell_the_value_after_each_of_them(rule, given_awards):
     end = START + 500 * DAY
-    lines = list(folded(rule, given_awards, end).lines())
+    lines = list(calculated(rule, given_awards, end).lines())
     running = Decimal(0)
     for place, line in enumerate(lines):
         running += line.points
@@ -67,18 +67,18 @@ def test_lines_tell_the_value_after_each_of_them(rule, given_awards):
 
 @settings(deadline=None)
 @given(rules(), awards, st.integers(0, 12))
-def test_what_was_folded_can_be_folded_onto(rule, given_awards, place):
+def test_a_calculation_goes_on_from_a_stored_state(rule, given_awards, place):
     end = START + 500 * DAY
     ordered = sorted(given_awards)
-    first = folded(rule, ordered[:place], START)
-    assert folded(rule, ordered[place:], end, first.state).value == folded(rule, ordered, end).value
+    first = calculated(rule, ordered[:place], START)
+    assert calculated(rule, ordered[place:], end, first.state).value == calculated(rule, ordered, end).value
 
 
 @settings(deadline=None)
 @given(rules(), awards, moments)
 def test_the_next_decay_is_the_next_change(rule, given_awards, moment):
     known = [award for award in given_awards if award.occurred_at <= moment]
-    outcome = folded(rule, known, moment)
+    outcome = calculated(rule, known, moment)
     if outcome.state is None:
         return
     after = next_decay(rule.terms, outcome.state, moment)

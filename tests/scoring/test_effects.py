@@ -252,7 +252,7 @@ def test_a_condition_may_ask_for_the_contact_and_what_it_did(workspace, time):
     assert score_of(workspace, "ada") == 153
 
 
-def test_a_condition_on_the_clock_is_judged_as_of_the_event(workspace, time):
+def test_a_condition_on_the_clock_is_evaluated_as_of_the_event(workspace, time):
     a_rule(workspace, "book", 1, {"field": "metadata.arrival", "operator": "within", "value": "+7d"})
     arrival = (time() + timedelta(days=3)).isoformat()
     send(workspace, ("ada", time() - timedelta(days=5), {"arrival": arrival}), name="book")
@@ -279,7 +279,7 @@ class TestEdits:
         apply_effects(workspace.id)
         assert score_of(workspace, "ada") == 5
 
-    def test_what_went_before_the_wheels_already_is_not_judged_by_a_later_rule(self, workspace, time):
+    def test_an_event_processed_before_a_rule_was_made_earns_nothing_by_it(self, workspace, time):
         send(workspace, ("ada", None, {}))
         apply_effects(workspace.id)
         rule = a_rule(workspace, "buy", 1)

@@ -175,7 +175,7 @@ class TestRules:
         assert rule.is_rescoring
         assert rule.name == "other"
 
-    def test_the_ledger_of_a_deleted_rule_is_folded_but_not_judged(self, workspace, time):
+    def test_a_deleted_rule_has_its_ledger_added_up_but_is_not_evaluated(self, workspace, time):
         rule = a_rule(workspace, "buy", 10)
         send(workspace, *[("ada", None, {})] * 2)
         apply_effects(workspace.id)
@@ -343,7 +343,7 @@ def _everything(workspace):
     return (
         stored_scores(workspace),
         list(entries.values_list("event_id", "rule_id", "contact_id", "points", "is_superseded")),
-        list(values.values_list("contact_id", "rule_id", "folded", "last_at", "counted", "included")),
+        list(values.values_list("contact_id", "rule_id", "value", "last_at", "counted", "included")),
     )
 
 

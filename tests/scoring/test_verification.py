@@ -130,7 +130,7 @@ def _wrong_mark(workspace):
 
 
 def _wrong_value(workspace):
-    RuleScore.objects.filter(rule__points=10, contact=everyone(workspace)[1]).update(folded=3)
+    RuleScore.objects.filter(rule__points=10, contact=everyone(workspace)[1]).update(value=3)
 
 
 def _wrong_included(workspace):
@@ -146,7 +146,7 @@ def _unknown_value(workspace):
         workspace=workspace,
         contact_id=everyone(workspace)[0],
         rule=ScoringRule.objects.get(points=1),
-        folded=0,
+        value=0,
         included=0,
         last_at=Event.objects.first().occurred_at,
         last_event_id=uuid.uuid4(),

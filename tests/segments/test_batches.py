@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TEXTS = ["plain", 'a "quoted" one', "back\\slash", "{braces},commas", "NULL", "it's", "", "ünï😀"]
 
 
-def test_each_is_judged_by_its_own_values(workspace, jane):
+def test_each_rule_is_evaluated_by_its_own_values(workspace, jane):
     segments = {
         text: a_segment(
             workspace, did("buy", filters=[{"field": "properties.sku", "operator": "eq", "value": text}])
@@ -42,7 +42,7 @@ def test_each_is_judged_by_its_own_values(workspace, jane):
     ],
     ids=lambda filters: filters[0][0],
 )
-def test_every_operator_is_judged_by_its_own_values(workspace, jane, filters):
+def test_every_operator_is_evaluated_by_its_own_values(workspace, jane, filters):
     rules = [
         did("buy", filters=[{"field": "properties.day", "operator": operator, "value": value}])
         for operator, value in filters

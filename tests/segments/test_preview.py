@@ -49,7 +49,7 @@ def test_nobody_to_preview(workspace):
     assert preview_rule(workspace.id, did("buy")).count == 0
 
 
-def test_of_too_many_contacts_a_random_share_is_judged_and_it_says_so(workspace, people, monkeypatch):
+def test_too_many_contacts_are_estimated_from_a_random_sample(workspace, people, monkeypatch):
     monkeypatch.setattr(previewing, "PREVIEW_CONTACTS", 5)
     preview = preview_rule(workspace.id, none_of(did("fly")))
     assert (preview.total, preview.is_estimate) == (10, True)

@@ -13,8 +13,7 @@ from events.models import Event, EventBatch, Timer
 from events.processing import effects as runner
 from events.processing.effects import apply_effects
 from events.tasks import wake_due
-from segments import effects, static_members
-from segments import evaluation as judging
+from segments import effects, evaluation, static_members
 from segments.build import run_build
 from segments.definitions import create_segment, update_segment
 from segments.models import Membership, MembershipPeriod
@@ -170,7 +169,7 @@ def left_of(workspace, contact_id):
     )
 
 
-def test_a_contact_that_is_deleted_while_it_is_judged_is_in_no_segment(workspace, jane, monkeypatch):
+def test_a_contact_that_is_deleted_while_it_is_evaluated_is_in_no_segment(workspace, jane, monkeypatch):
     segment = a_segment(workspace, did("buy", timeWindow="7d"))
     tell(workspace, jane, "buy")
     arrived, may_go = paused(monkeypatch, effects, "publish_changes")
@@ -191,7 +190,7 @@ def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspa
     tell(workspace, jane, "buy")
     apply_effects(workspace.id)
     segment = create_segment(workspace, name="Built", raw=did("buy", timeWindow="7d"))
-    arrived, may_go = paused(monkeypatch, judging, "merged_ids")
+    arrived, may_go = paused(monkeypatch, evaluation, "merged_ids")
 
     def delete():
         assert arrived.wait(timeout=30)

@@ -99,7 +99,7 @@ def test_what_builds_on_a_segment_changes_at_the_same_moment(workspace, time, ja
     assert who_is_in(asleep) == {jane.id}
 
 
-def test_an_event_that_was_judged_before_an_older_lapse_counts(workspace, time, jane):
+def test_an_event_that_was_evaluated_before_an_older_lapse_counts(workspace, time, jane):
     """A backlog of lapses may be worked off late: the answer is that of now all the same."""
     active = a_segment(workspace, did("login", timeWindow="7d"))
     send(workspace, jane, "login")

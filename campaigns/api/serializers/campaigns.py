@@ -207,7 +207,9 @@ class CampaignSerializer(BatchSerializer):
     exits = serializers.ListField(child=ObjectField(), source="definition.exits")
     includesHistory = serializers.BooleanField(source="definition.includesHistory")
     version = serializers.IntegerField(
-        source="version.number", allow_null=True, help_text="the version that serves; null: never activated"
+        source="active_version.number",
+        allow_null=True,
+        help_text="the version that serves; null: never activated",
     )
     hasChanges = serializers.BooleanField(
         source="has_changes", help_text="whether the draft differs from the version that serves"
@@ -234,7 +236,8 @@ class CampaignSerializer(BatchSerializer):
             enrollments, messages = counts[campaign.id]
             vars(campaign).update(
                 definition={**EMPTY_DEFINITION, **(campaign.draft or {})},
-                has_changes=campaign.version is None or campaign.version.definition != (campaign.draft or {}),
+                has_changes=campaign.active_version is None
+                or campaign.active_version.definition != (campaign.draft or {}),
                 warnings=[*warnings[campaign.id], *rule_warnings(campaign)],
                 counts={"enrollments": enrollments, "messages": messages},
             )
@@ -278,7 +281,7 @@ class VersionSerializer(BatchSerializer):
         counts = open_enrollment_counts(rows[0].workspace_id, [version.id for version in rows])
         for version in rows:
             vars(version).update(
-                serves=version.id == version.campaign.version_id,
+                serves=version.id == version.campaign.active_version_id,
                 open_enrollments=counts.get(version.id, 0),
             )
 

@@ -96,7 +96,7 @@ class CampaignViewSet(NativeViewSet):
     """The campaigns of a workspace."""
 
     tag = "campaigns"
-    queryset = Campaign.objects.select_related("version").order_by("id")
+    queryset = Campaign.objects.select_related("active_version").order_by("id")
     not_found = CampaignNotFound
     serializer_class = CampaignSerializer
     filterset_class = CampaignFilterSet
@@ -252,7 +252,7 @@ def domain_errors_as_fields() -> Iterator[None]:
 
 def served(campaign: Campaign) -> object:
     """Return the definition of the version that serves, None before an activation."""
-    return campaign.version.definition if campaign.version is not None else None
+    return campaign.active_version.definition if campaign.active_version is not None else None
 
 
 def _definition(body: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -69,8 +69,10 @@ def text_of(response):
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode())))
 
 
-def move(client, campaign, name):
-    return post_and_confirm(client, url("campaign", "move", campaign), {"move": name}, follow=True)
+def change_status(client, campaign, name):
+    return post_and_confirm(
+        client, url("campaign", "change_status", campaign), {"status_change": name}, follow=True
+    )
 
 
 def start(client, campaign, how, **values):
@@ -88,7 +90,7 @@ def status_of(campaign):
 
 def offered(client, campaign):
     page = client.get(url("campaign", "change", campaign)).content.decode()
-    return re.findall(r'name="move"\s+value="(\w+)"', page)
+    return re.findall(r'name="status_change"\s+value="(\w+)"', page)
 
 
 def test_a_campaigns_page_offers_what_its_status_allows_and_does_it(staff, campaign):
@@ -100,37 +102,40 @@ def test_a_campaigns_page_offers_what_its_status_allows_and_does_it(staff, campa
         ("finish", "finished", "COMPLETED", ["activate", "archive"]),
         ("archive", "archived", "ARCHIVED", []),
     ):
-        assert f"The campaign is {word}." in text_of(move(staff, campaign, name))
+        assert f"The campaign is {word}." in text_of(change_status(staff, campaign, name))
         assert status_of(campaign) == status
         assert offered(staff, campaign) == next_ones
-    assert Campaign.objects.get().version.actor == "staff"
+    assert Campaign.objects.get().active_version.actor == "staff"
 
 
 def test_a_draft_newer_than_what_serves_can_be_activated(staff, campaign):
-    move(staff, campaign, "activate")
+    change_status(staff, campaign, "activate")
     Campaign.objects.update(draft={**DRAFT, "reentry": {"mode": "always"}})
     assert offered(staff, campaign) == ["activate", "pause", "finish", "archive"]
 
 
-def test_a_move_that_the_service_refuses_is_told(staff, campaign):
-    assert "The campaign is draft; it is not active." in text_of(move(staff, campaign, "pause"))
+def test_a_refused_status_change_shows_the_error(staff, campaign):
+    assert "The campaign is draft; it is not active." in text_of(change_status(staff, campaign, "pause"))
     Campaign.objects.update(draft={})
-    assert "triggers" in text_of(move(staff, campaign, "activate"))
+    assert "triggers" in text_of(change_status(staff, campaign, "activate"))
     assert status_of(campaign) == "DRAFT"
 
 
-def test_an_address_alone_moves_nothing(staff, campaign):
-    assert staff.get(url("campaign", "move", campaign), {"move": "activate"}).status_code == 405
-    assert move(staff, campaign, "explode").status_code == 404
+def test_a_status_is_changed_by_post_only(staff, campaign):
+    assert (
+        staff.get(url("campaign", "change_status", campaign), {"status_change": "activate"}).status_code
+        == 405
+    )
+    assert change_status(staff, campaign, "explode").status_code == 404
     careful = Client(enforce_csrf_checks=True)
     careful.force_login(User.objects.get())
-    assert move(careful, campaign, "activate").status_code == 403
+    assert change_status(careful, campaign, "activate").status_code == 403
     assert status_of(campaign) == "DRAFT"
 
 
 def test_who_may_only_look_changes_nothing(reader, workspace, campaign, template, jane):
     assert offered(reader, campaign) == []
-    assert move(reader, campaign, "activate").status_code == 403
+    assert change_status(reader, campaign, "activate").status_code == 403
     assert start(reader, campaign, "try", contact="jane@example.test").status_code == 403
     template.body = "Hello"
     template.save()
@@ -223,7 +228,7 @@ def test_a_draft_is_tried_out_for_a_contact(staff, campaign, jane):
 def test_a_campaign_is_started_for_a_contact_as_its_reentry_says(staff, campaign, jane):
     refused = text_of(start(staff, campaign, "execute", contact="jane@example.test"))
     assert "only an active one can be executed" in refused
-    move(staff, campaign, "activate")
+    change_status(staff, campaign, "activate")
     assert "The enrollment has begun" in text_of(start(staff, campaign, "execute", contact=str(jane.pk)))
     again = text_of(start(staff, campaign, "execute", contact=str(jane.pk)))
     assert "The contact did not enter: already" in again
@@ -231,7 +236,7 @@ def test_a_campaign_is_started_for_a_contact_as_its_reentry_says(staff, campaign
 
 
 def test_what_only_the_other_way_to_start_knows_is_refused(staff, campaign, jane):
-    move(staff, campaign, "activate")
+    change_status(staff, campaign, "activate")
     for how, name in (("execute", "skip_waits"), ("try", "key")):
         response = start(staff, campaign, how, contact="jane@example.test", **{name: "on"})
         assert name in response.context["for_contact"].errors
@@ -242,7 +247,7 @@ def test_a_campaign_is_started_for_a_segment_now_or_at_a_moment(staff, workspace
     segment = a_segment(workspace, attribute("email", "exists"), name="All")
     refused = text_of(start(staff, campaign, "broadcast", segment=str(segment.pk)))
     assert "only an active one can be sent" in refused
-    move(staff, campaign, "activate")
+    change_status(staff, campaign, "activate")
     assert "A broadcast starts at" in text_of(start(staff, campaign, "broadcast", segment=str(segment.pk)))
     start(staff, campaign, "broadcast", segment=str(segment.pk), at="2030-01-02T03:04")
     now, later = Broadcast.objects.order_by("due_at")
@@ -253,7 +258,7 @@ def test_a_campaign_is_started_for_a_segment_now_or_at_a_moment(staff, workspace
 
 def test_a_broadcast_is_moved_on_its_page_and_cancelled_in_the_list(staff, workspace, campaign):
     segment = a_segment(workspace, attribute("email", "exists"), name="All")
-    move(staff, campaign, "activate")
+    change_status(staff, campaign, "activate")
     start(staff, campaign, "broadcast", segment=str(segment.pk), at="2030-01-02T03:04")
     broadcast = Broadcast.objects.get()
     page = url("broadcast", "change", broadcast)
@@ -275,7 +280,7 @@ def test_a_broadcast_is_moved_on_its_page_and_cancelled_in_the_list(staff, works
 
 def test_another_workspaces_segment_is_no_choice(staff, campaign):
     theirs = a_segment(WorkspaceFactory(), attribute("email", "exists"), name="Theirs")
-    move(staff, campaign, "activate")
+    change_status(staff, campaign, "activate")
     response = start(staff, campaign, "broadcast", segment=str(theirs.pk))
     assert "Theirs" not in text_of(response)
     assert "segment" in response.context["for_segment"].errors

@@ -75,18 +75,18 @@ def test_a_campaign_is_made_changed_and_started_by_the_services(staff, workspace
     made = staff.post(page("campaign", "add"), form(workspace=str(workspace.pk), draft=DRAFT))
     assert made.status_code == 302
     campaign = Campaign.objects.get()
-    assert (campaign.draft, campaign.status, campaign.version) == (DRAFT, "DRAFT", None)
+    assert (campaign.draft, campaign.status, campaign.active_version) == (DRAFT, "DRAFT", None)
     assert "1 campaign activated" in text_of(act(staff, "campaign", "activate", campaign))
     url = page("campaign", "change", campaign.pk)
     changed = {**DRAFT, "goal": None}
     assert staff.post(url, form(name="Hello", draft=changed)).status_code == 302
     campaign.refresh_from_db()
-    assert (campaign.name, campaign.draft, campaign.version.definition) == ("Hello", changed, DRAFT)
+    assert (campaign.name, campaign.draft, campaign.active_version.definition) == ("Hello", changed, DRAFT)
     assert "version 1, the draft is newer" in text_of(staff.get(url))
-    version = text_of(staff.get(page("campaignversion", "change", campaign.version_id)))
+    version = text_of(staff.get(page("campaignversion", "change", campaign.active_version_id)))
     assert "1, serves" in version
-    assert campaign.version.actor in version
-    assert campaign.version.actor
+    assert campaign.active_version.actor in version
+    assert campaign.active_version.actor
     for action, word, status in (
         ("pause", "paused", "PAUSED"),
         ("resume", "resumed", "ACTIVE"),

@@ -83,8 +83,8 @@ def test_a_name_is_one_templates_only(api):
 def test_a_template_that_is_sent_stays(api, workspace):
     template = a_template_row(workspace)
     drafted = a_campaign_row(workspace, "Drafted", draft=sending(template))
-    drafted.version.retired_at = drafted.created_at
-    drafted.version.save()
+    drafted.active_version.retired_at = drafted.created_at
+    drafted.active_version.save()
     served = a_campaign_row(workspace, "Served", draft=sending(template))
     served.draft = {}
     served.save()
@@ -94,8 +94,8 @@ def test_a_template_that_is_sent_stays(api, workspace):
     assert answer.json()["error"] == "This template is sent by: Drafted, Served, Sign up"
     Form.objects.all().delete()
     Campaign.objects.filter(id=drafted.id).update(draft={})
-    served.version.retired_at = served.created_at
-    served.version.save()
+    served.active_version.retired_at = served.created_at
+    served.active_version.save()
     assert api.delete(f"templates/{template.id}").status_code == 204
 
 

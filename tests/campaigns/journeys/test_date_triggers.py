@@ -113,7 +113,7 @@ def test_a_date_of_a_campaign_that_failed_says_so(workspace, time):
     assert admissions(campaign) == [("not_entered", "campaign_parked")]
 
 
-def test_all_contacts_are_put_on_the_timetable_some_at_a_time(workspace, time, monkeypatch):
+def test_timers_of_all_contacts_are_scheduled_in_batches(workspace, time, monkeypatch):
     monkeypatch.setattr(date_triggers, "BATCH_SIZE", 2)
     for number in range(5):
         born(workspace, "1990-05-20", f"p{number}")
@@ -137,7 +137,7 @@ def test_an_edit_takes_the_old_dates_off(workspace, time):
     assert [moment.hour for _, moment in started(campaign)] == [18]
 
 
-def test_an_edit_before_all_dates_are_on_the_timetable_leaves_only_its_own(workspace, time):
+def test_an_edit_during_the_backfill_leaves_only_the_new_timers(workspace, time):
     jane = a_contact(
         workspace, "jane@example.test", attributes={"renewal": "2026-05-10", "birthday": "1990-05-20"}
     )
@@ -149,7 +149,7 @@ def test_an_edit_before_all_dates_are_on_the_timetable_leaves_only_its_own(works
     assert list(due) == [(jane.id, datetime(2026, 5, 20, 9, tzinfo=UTC))]
 
 
-def test_what_is_archived_before_all_dates_are_on_the_timetable_puts_none_there(workspace, time):
+def test_an_archive_during_the_backfill_schedules_no_more_timers(workspace, time):
     born(workspace, "1990-05-20")
     archive_campaign(workspace, a_campaign(workspace, definition(trigger=BIRTHDAY)))
     assert start_due_campaigns() == "nothing"

@@ -150,10 +150,10 @@ def test_another_workspaces_campaign_is_not_there(workspace):
 
 def test_starting_what_did_not_change_makes_no_version(workspace):
     campaign = a_campaign(workspace)
-    assert activate_campaign(workspace, campaign).version.number == 1
+    assert activate_campaign(workspace, campaign).active_version.number == 1
     update_campaign(workspace, campaign, definition=definition(marks("mark 2")))
-    assert get_campaign(workspace.id, campaign.id).version.number == 1
-    assert activate_campaign(workspace, campaign).version.number == 2
+    assert get_campaign(workspace.id, campaign.id).active_version.number == 1
+    assert activate_campaign(workspace, campaign).active_version.number == 2
 
 
 def test_what_cannot_be_done_to_its_status_is_refused(workspace, jane):
@@ -205,13 +205,13 @@ def test_a_draft_is_tried_out_before_it_serves(workspace, jane, time):
     assert ends(draft) == [("completed", "end_of_workflow")] * 2
     assert [one.is_test for one in messages_of(draft)] == [True, True]
     draft.refresh_from_db()
-    assert (draft.status, draft.version) == ("DRAFT", None)
+    assert (draft.status, draft.active_version) == ("DRAFT", None)
     # One row for what is the same; events are held against it for no longer than it is tried.
     (trial,) = CampaignVersion.objects.all()
     assert (trial.number, retire_versions(workspace.id)) == (None, 1)
     found = campaign_report(draft)
     assert (found.entered, found.messages, found.not_entered, found.steps) == (0, {}, {}, [])
-    assert activate_campaign(workspace, draft).version.number == 1
+    assert activate_campaign(workspace, draft).active_version.number == 1
     send(workspace, jane, "go")
     assert [enrollment.is_test for enrollment in enrollments_of(draft)] == [True, True, False]
 
@@ -231,7 +231,7 @@ def test_a_trial_is_of_what_is_written_now(workspace, jane):
         "mark 2",
         "mark 3",
     ]
-    assert activate_campaign(workspace, campaign).version.number == 2
+    assert activate_campaign(workspace, campaign).active_version.number == 2
 
 
 def test_neither_a_period_nor_a_missing_key_keeps_a_trial_out(workspace, jane, time):

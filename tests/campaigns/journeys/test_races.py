@@ -97,7 +97,11 @@ def test_workers_that_share_the_work_send_each_message_once(workspace):
     assert len(enrollments) == PEOPLE * EACH
     assert {enrollment.end_reason for enrollment in enrollments} == {"end_of_workflow"}
     old, new = (
-        [enrollment for enrollment in enrollments if (enrollment.version_id == campaign.version_id) is is_old]
+        [
+            enrollment
+            for enrollment in enrollments
+            if (enrollment.version_id == campaign.active_version_id) is is_old
+        ]
         for is_old in (True, False)
     )
     assert len(new) >= PEOPLE * (EACH // 2 - 1)

@@ -219,7 +219,7 @@ def test_a_step_that_fails_is_tried_again_alone_and_gives_up_in_the_end(workspac
 
 
 def campaign_step(campaign):
-    return definition_of(campaign.version).nodes["set"].step
+    return definition_of(campaign.active_version).nodes["set"].step
 
 
 def test_a_enrollment_whose_contact_is_gone_ends(workspace, jane):

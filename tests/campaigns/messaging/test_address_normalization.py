@@ -141,7 +141,7 @@ def test_suppressions_hold_for_the_form(workspace, capsys):
     assert "0 suppressions respelled, 0 dropped" in respell(capsys)
 
 
-def test_a_row_from_before_is_judged_by_its_form_even_before_the_command_ran(workspace):
+def test_an_unnormalized_row_is_found_by_its_normalized_form(workspace):
     contact = stored(workspace, '"v"@Example.com')
     Suppression.objects.create(workspace=workspace, address="v@example.com")
     assert reserve(contact).reason == "suppressed"

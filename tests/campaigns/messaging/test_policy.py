@@ -372,7 +372,7 @@ def test_a_message_goes_to_the_address_of_the_moment_at_which_it_leaves(workspac
     assert (message.address, message.status) == ("new@example.test", Message.Status.SENT)
 
 
-def test_and_is_judged_for_that_address(workspace, jane, sent):  # noqa: F811
+def test_the_policy_is_applied_to_that_address(workspace, jane, sent):  # noqa: F811
     message = waiting(jane)
     update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
     suppress(workspace.id, "email", "New@Example。test")

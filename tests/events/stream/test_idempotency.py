@@ -126,7 +126,7 @@ def test_what_is_refused_costs_little_more_than_to_read_it(send, workspace, vend
     assert taken < 12 * reading + 0.2, (taken, reading)
 
 
-def test_the_most_is_taken_and_a_batch_judges_each(send, workspace, settings):
+def test_the_longest_key_is_accepted_and_a_batch_checks_each(send, workspace, settings):
     settings.MAX_KEYS = 50
     events = [{"type": "x", "metadata": keys(count)} for count in (50, 51, 1)]
     results = send(NATIVE + "/batch", {"events": events}).json()["results"]

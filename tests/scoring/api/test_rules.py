@@ -212,7 +212,7 @@ def test_a_limit_is_taken_away_by_null(api):
     assert api.patch(f"scoring-rules/{rule['id']}", {"limit": None}).json()["limit"] is None
 
 
-def test_the_user_chooses_whether_history_is_judged_again(api, workspace, scores_only, time):
+def test_the_user_chooses_whether_history_is_evaluated_again(api, workspace, scores_only, time):
     rule = api.post("scoring-rules", {"name": "x", "eventType": "buy", "delta": 1}).json()
     send(workspace, ("ada", None, {}))
     apply_effects(workspace.id)
