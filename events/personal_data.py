@@ -7,6 +7,7 @@ from django.db import connection
 
 from contacts.erasure.erasures import DataSubject, PersonalDataSource, Removed
 from events.models import ContactAggregate, Event, ParkedEffect, Timer
+from events.names import CONTACT_MERGED, CONTACT_UNMERGED
 
 
 def _erase_first(person: DataSubject) -> Removed:
@@ -106,10 +107,10 @@ WHERE p.workspace_id = %s
 GROUP BY p.id HAVING count(e.id) > 0
 """
 
-_MERGES = """
+_MERGES = f"""
 DELETE FROM events_event
-WHERE workspace_id = %s AND name IN ('contact.merged', 'contact.unmerged') AND source = 'system'
-    AND properties #>> '{new,merge_id}' = ANY(%s) AND NOT contact_id = ANY(%s)
+WHERE workspace_id = %s AND name IN ('{CONTACT_MERGED}', '{CONTACT_UNMERGED}') AND source = 'system'
+    AND properties #>> '{{new,merge_id}}' = ANY(%s) AND NOT contact_id = ANY(%s)
 """
 
 PERSONAL_DATA = PersonalDataSource(

@@ -21,6 +21,7 @@ from config.ids import NO_ID
 from contacts.models import ContactScore
 from events.id_bounds import known_until
 from events.models import Event
+from events.names import CONTACT_CREATED, CONTACT_MERGED, CONTACT_PREFIX, SEGMENT_PREFIX
 from events.processing.effects import EffectBatch, EffectEvent
 from events.rules import CompiledRules, compile_rules
 from events.rules.batches import batch_rules
@@ -287,7 +288,7 @@ class CauseResolver:
     def _is_new(self, move: _ChangeCause) -> bool:
         """Whether nothing was known of the contact before that the rule could read."""
         rule, contact_id = move.transition.rule_version.rule, move.transition.contact_id
-        created = any(event.name == "contact.created" for event in move.changes)
+        created = any(event.name == CONTACT_CREATED for event in move.changes)
         reads_more = rule.reads_contact or rule.reads_score or rule.segment_ids
         return created and not reads_more and contact_id not in self.merged and not move.is_timed
 
@@ -371,7 +372,7 @@ class CauseResolver:
         ]
         if move.is_counted:
             # Whoever did something was there before.
-            later = [event for event in changes if event.name != "contact.created"]
+            later = [event for event in changes if event.name != CONTACT_CREATED]
             return max([move.counted[move.high - 1], *later, *segments], key=lambda event: event.order)
         last = max([*changes, *segments], key=lambda event: event.order, default=None)
         if last is not None:
@@ -389,7 +390,7 @@ class CauseResolver:
         if transition.at < self.batch.now:
             return []
         own = self.events.get(transition.contact_id, ())
-        return [event for event in own if event.source == "system" and event.name.startswith("segment.")]
+        return [event for event in own if event.source == "system" and event.name.startswith(SEGMENT_PREFIX)]
 
     def _relevant_changes(self, transition: Transition, changes: Sequence[EffectEvent]) -> list[EffectEvent]:
         """Return the changes that are of something which the rule reads; all of them where that is not known."""
@@ -406,7 +407,7 @@ class CauseResolver:
         """Return the merge that took a contact away, None where it was deleted."""
         survivor = self.survivor_of.get(contact_id)
         merges = (
-            [event for event in self.events.get(survivor, ()) if event.name == "contact.merged"]
+            [event for event in self.events.get(survivor, ()) if event.name == CONTACT_MERGED]
             if survivor
             else []
         )
@@ -429,7 +430,7 @@ class _Row:
 
 
 def _is_contact_event(event: EffectEvent) -> bool:
-    return event.source == "system" and event.name.startswith("contact.")
+    return event.source == "system" and event.name.startswith(CONTACT_PREFIX)
 
 
 def _matters(changed: Mapping[str, Any], leaves: Iterable[Leaf]) -> bool:

@@ -10,16 +10,21 @@ from uuid import UUID
 from config.ids import parse_uuid
 from events.aggregates.registry import match_events_to_aggregates
 from events.models import Event
+from events.names import (
+    CONTACT_PREFIX,
+    CONTACT_SUBSCRIBED,
+    CONTACT_TAGGED,
+    CONTACT_UNSUBSCRIBED,
+    CONTACT_UPDATED,
+    SEGMENT_EVENTS,
+)
 from events.processing.bisection import bisect_failures
 from events.processing.effects import EffectBatch, EffectEvent
 from events.rules import AggregateSpec
 from segments.plans import InvalidationKind, Plan, RuleVersionGroup, Trigger
-from segments.publication import ENTERED, EXITED
 from segments.removal import REMOVED_CONTACT_TIMER_KEY
 
-CHANGES_CONTACT = frozenset(
-    {"contact.updated", "contact.tagged", "contact.subscribed", "contact.unsubscribed"}
-)
+CHANGES_CONTACT = frozenset({CONTACT_UPDATED, CONTACT_TAGGED, CONTACT_SUBSCRIBED, CONTACT_UNSUBSCRIBED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +82,14 @@ def may_invalidate(batch: EffectBatch, plan: Plan) -> bool:
 def _may_invalidate(event: EffectEvent, plan: Plan) -> bool:
     if event.name in CHANGES_CONTACT:
         return InvalidationKind.CONTACT in plan.invalidates
-    return event.name.startswith("contact.") or (bool(plan.dependents) and event.name in (ENTERED, EXITED))
+    return event.name.startswith(CONTACT_PREFIX) or (bool(plan.dependents) and event.name in SEGMENT_EVENTS)
 
 
 def find_affected(
     batch: EffectBatch, plan: Plan, park: Callable[[AggregateSpec, Exception], None]
 ) -> Affected:
     """Return the contacts that a batch affects; filters that fail are parked."""
-    about = [event for event in batch.system_events if event.name.startswith("contact.")]
+    about = [event for event in batch.system_events if event.name.startswith(CONTACT_PREFIX)]
     changed = {event.contact_id for event in about if event.name in CHANGES_CONTACT}
     return Affected(
         everywhere={event.contact_id for event in about if event.name not in CHANGES_CONTACT},
@@ -110,7 +115,7 @@ def _matched(
 
 def _moved(workspace_id: UUID, events: Sequence[EffectEvent]) -> dict[UUID, set[UUID]]:
     """Return who came into a segment or left it, by the events of builds and of people."""
-    contact_of = {event.id: event.contact_id for event in events if event.name in (ENTERED, EXITED)}
+    contact_of = {event.id: event.contact_id for event in events if event.name in SEGMENT_EVENTS}
     moves = Event.objects.by_ids(workspace_id, contact_of)
     rows = moves.values_list("id", "properties__segmentId")
     moved: dict[UUID, set[UUID]] = defaultdict(set)

@@ -12,11 +12,10 @@ from django.db import connection
 
 from config.db.arrays import array
 from events.models import EffectsLevel
+from events.names import SEGMENT_ENTERED, SEGMENT_EXITED
 from events.processing.effects import EffectEvent
 from events.stream.derived_events import DerivedEvent
 from segments.evaluation import Transition
-
-ENTERED, EXITED = "segment.entered", "segment.exited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ def derived_event_of(
 ) -> DerivedEvent:
     """Return the event of a membership change; one that an event caused is of its level, and one deeper."""
     return DerivedEvent(
-        name=ENTERED if move.is_in else EXITED,
+        name=SEGMENT_ENTERED if move.is_in else SEGMENT_EXITED,
         contact_id=move.contact_id,
         occurred_at=move.at,
         properties={"segmentId": str(move.segment_id), "segmentName": segment_name},

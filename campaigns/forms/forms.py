@@ -32,12 +32,12 @@ from contacts.profiles.schema import check_attributes, load_schema
 from contacts.profiles.state import differ
 from contacts.references import ContactChanges, ContactReference
 from events.models import Event
+from events.names import FORM_SUBMITTED
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from workspaces.models import Workspace
 from workspaces.origins import InvalidOrigin, parse_origins
 
-EVENT: Final = "form.submitted"
 TYPES: Final = ("text", "email", "phone", "number", "checkbox", "select")
 TRAP: Final = "_website"
 """Honeypot: a hidden field that only machines fill in."""
@@ -462,7 +462,7 @@ def _record(
     form: Form, submission_id: UUID, answers: Mapping[str, Any], page_url: str, now: datetime
 ) -> FormSubmission:
     incoming = IncomingEvent(
-        EVENT,
+        FORM_SUBMITTED,
         _reference(form, answers),
         properties={
             **answers,
@@ -610,7 +610,7 @@ def _send_confirmation(form: Form, submission: FormSubmission, occurred_at: date
     event = Event(
         id=submission.event_id,
         workspace_id=form.workspace_id,
-        name=EVENT,
+        name=FORM_SUBMITTED,
         properties={**submission.answers, "formId": str(form.pk), "formName": form.name, "confirmUrl": link},
         occurred_at=occurred_at,
     )

@@ -22,6 +22,7 @@ from campaigns.models import Campaign, CampaignVersion
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config import clock
+from events.names import CONTACT_CREATED, CONTACT_UPDATED, MERGE_EVENTS
 from events.processing.effects import DueTimer, EffectBatch
 from events.processing.timers import cancel_timers, schedule_timers
 
@@ -29,9 +30,7 @@ MAX_DELAY: Final = timedelta(hours=72)
 """A date that is processed later than this, after downtime say, starts no enrollment."""
 BATCH_SIZE: Final = 1_000
 _TICK: Final = timedelta(microseconds=1)
-CONTACT_CHANGE_EVENTS: Final = frozenset(
-    {"contact.created", "contact.updated", "contact.merged", "contact.unmerged"}
-)
+CONTACT_CHANGE_EVENTS: Final = frozenset({CONTACT_CREATED, CONTACT_UPDATED, *MERGE_EVENTS})
 
 
 def process_date_triggers(batch: EffectBatch, plan: CampaignPlan) -> None:

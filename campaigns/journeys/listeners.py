@@ -23,6 +23,7 @@ from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
 from config.db.lookups import any_of
+from events.names import CONTACT_UPDATED, MERGE_EVENTS
 from events.processing.bisection import bisect_failures
 from events.processing.effects import EffectBatch, EffectEvent
 from events.rules.event_matching import EventRule, given_events, matches
@@ -321,9 +322,7 @@ def end_enrollments(
 def _wake_date_waits(batch: EffectBatch, plan: CampaignPlan) -> None:
     """Make enrollments due that wait until a date of a contact that has changed."""
     changed = {
-        event.contact_id
-        for event in batch.system_events
-        if event.name in ("contact.updated", "contact.merged", "contact.unmerged")
+        event.contact_id for event in batch.system_events if event.name in (CONTACT_UPDATED, *MERGE_EVENTS)
     }
     if not changed:
         return

@@ -36,6 +36,7 @@ from config.db.errors import storable_text
 from config.db.lookups import any_of
 from config.runtime.beat_notifications import notify_beat
 from events.models import EffectsLevel, Event
+from events.names import MESSAGE_BOUNCED, MESSAGE_SENT
 from events.stream.derived_events import DerivedEvent, record_derived_events
 
 logger = logging.getLogger(__name__)
@@ -479,14 +480,14 @@ class _AttemptRecorder:
         message.status, message.sent_at, message.error = Message.Status.SENT, at, ""
         message.provider_id = outcome.provider_id[:255]
         self.decisions.append(NewDecision.about(message, Decision.Kind.SENT, None, at))
-        self.events.append(MessageEvent("message.sent", message, at))
+        self.events.append(MessageEvent(MESSAGE_SENT, message, at))
 
     def _bounced(self, message: Message, outcome: NotSent, at: datetime) -> None:
         message.status, message.error = Message.Status.BOUNCED, storable_text(outcome, _MAX_ERROR_LENGTH)
         self.decisions.append(
             NewDecision.about(message, Decision.Kind.NOT_SENT, Reason.BOUNCED, at, {"message": message.error})
         )
-        self.events.append(MessageEvent("message.bounced", message, at, {"reason": message.error}))
+        self.events.append(MessageEvent(MESSAGE_BOUNCED, message, at, {"reason": message.error}))
         self.bounced.append((message, outcome.bounce))
 
     def _not_sent(self, message: Message, outcome: NotSent, attempt: Attempt) -> None:
@@ -614,7 +615,7 @@ def event_properties(message: Message) -> dict[str, str]:
 
 # Caused by us, hence of the level of what caused the message. A click is the reader's, whatever the message
 # was about.
-_OWN_EVENTS: Final = ("message.sent", "message.bounced")
+_OWN_EVENTS: Final = (MESSAGE_SENT, MESSAGE_BOUNCED)
 
 
 def _depths_of_enrollments(

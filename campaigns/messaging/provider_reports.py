@@ -19,6 +19,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config.db.errors import storable_text
 from contacts.errors import ContactNotFound
+from events.names import MESSAGE_BOUNCED, MESSAGE_COMPLAINED
 from workspaces.models import Workspace
 
 _MAX_WORDS: Final = 2_000
@@ -94,7 +95,7 @@ def _bounced(message: Message, report: Report) -> None:
         record_bounces([(message, bounce)], report.at)
         _note(message, Reason.BOUNCED, report.at, words)
         publish_message_events(
-            message.workspace_id, [MessageEvent("message.bounced", message, report.at, {"reason": words})]
+            message.workspace_id, [MessageEvent(MESSAGE_BOUNCED, message, report.at, {"reason": words})]
         )
     elif message.soft_bounced_at is not None and bounce is Bounce.HARD:
         # Some providers tell of a passing failure first.
@@ -137,7 +138,7 @@ def _complained(message: Message, report: Report) -> None:
     _unsubscribed(message, report)
     if is_new:
         publish_message_events(
-            message.workspace_id, [MessageEvent("message.complained", message, report.at, {})]
+            message.workspace_id, [MessageEvent(MESSAGE_COMPLAINED, message, report.at, {})]
         )
 
 

@@ -22,11 +22,11 @@ from contacts.errors import PersonErased
 from contacts.models import Consent
 from contacts.references import ContactChanges, ContactReference
 from events.errors import InvalidEventTime
+from events.names import TELEGRAM_CHAT_CHANGED, TELEGRAM_MESSAGE_RECEIVED
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from workspaces.models import Workspace
 
-EVENT: Final = "telegram.message_received"
 KIND: Final = "telegram"
 """The kind of identifier that a private chat's id is."""
 _TIMEOUT_SECONDS: Final = (5.0, 15.0)
@@ -110,7 +110,7 @@ def _incoming(workspace_id: UUID, update: Mapping[str, Any]) -> IncomingEvent | 
         "languageCode": _word(sender.get("language_code")),
     }
     return IncomingEvent(
-        EVENT if "message" in update else "telegram.chat_changed",
+        TELEGRAM_MESSAGE_RECEIVED if "message" in update else TELEGRAM_CHAT_CHANGED,
         _reference(workspace_id, str(chat["id"]), sender, status, payload if command == "/start" else ""),
         properties={name: value for name, value in properties.items() if value is not None},
         occurred_at=_moment(message.get("date")),

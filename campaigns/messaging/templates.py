@@ -24,6 +24,7 @@ from config.http.rendering import iso_millis
 from config.values.endpoints import canonical_url
 from contacts.models import ContactScore
 from events.models import Event
+from events.names import FORM_SUBMITTED
 
 MAX_TAGS: Final = 5_000
 """Of an e-mail, for which styles and the text part take time that grows with their square."""
@@ -87,7 +88,7 @@ def values_of(
 
 def _only_in_tests(event: Event) -> dict[str, str]:
     """Return what stands for the link of a form's confirmation, which is in no event that is kept."""
-    if event.name != "form.submitted":
+    if event.name != FORM_SUBMITTED:
         return {}
     return {"confirmUrl": confirmation_url_of_test(event.workspace_id)}
 

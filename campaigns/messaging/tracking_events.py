@@ -15,6 +15,7 @@ from campaigns.messaging.delivery import MessageEvent, publish_message_events
 from campaigns.models import Message
 from events.id_bounds import first_id_of_events
 from events.models import Event
+from events.names import MESSAGE_CLICK, MESSAGE_OPEN
 
 # Names by which proxies of mailboxes, scanners of links, makers of previews and programs give themselves away. After
 # the lists that senders keep: machine opens of Braze, Customer.io and SparkPost ("is_prefetched"), the proxies that
@@ -74,10 +75,10 @@ class _Kind:
     columns: tuple[str, ...]
 
 
-_OPEN: Final = _Kind("message.open", Message.Status.OPENED, _BEFORE_OPEN, ("opened_at",))
+_OPEN: Final = _Kind(MESSAGE_OPEN, Message.Status.OPENED, _BEFORE_OPEN, ("opened_at",))
 # Who clicks has opened it, images or not.
 _CLICK: Final = _Kind(
-    "message.click",
+    MESSAGE_CLICK,
     Message.Status.CLICKED,
     (*_BEFORE_OPEN, Message.Status.OPENED),
     ("clicked_at", "opened_at"),

@@ -25,6 +25,7 @@ from config.db.plans import hashed_lists
 from config.ids import NO_ID, parse_uuid
 from contacts.erasure.erasures import being_erased
 from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
+from events.names import MESSAGE_SENT
 from events.rules.event_matching import EventRule, given_events, matches
 from scoring.rescoring import canonical_contacts
 from scoring.verification import verify_contacts
@@ -330,10 +331,10 @@ WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.enrollmen
 )
 """
 
-_SENT_EVENT_COUNTS: Final = """
+_SENT_EVENT_COUNTS: Final = f"""
 SELECT m.id FROM campaigns_message m LEFT JOIN (
     SELECT e.properties ->> 'messageId' AS message_id, count(*) AS times FROM events_event e
-    WHERE e.workspace_id = %s AND e.name = 'message.sent' AND e.source = 'system' GROUP BY 1
+    WHERE e.workspace_id = %s AND e.name = '{MESSAGE_SENT}' AND e.source = 'system' GROUP BY 1
 ) sent ON sent.message_id = m.id::text
 WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.sent_at < %s AND NOT m.is_test
     AND sent.times IS DISTINCT FROM 1

@@ -14,13 +14,13 @@ from campaigns.models import Decision, Enrollment, Message
 from contacts.models import Contact
 from events.id_bounds import end_id_of_events, first_id_of_events
 from events.models import Event, EventBatch, EventDefinition, EventProperty, ParkedEffect
+from events.names import CONTACT_CREATED, SEGMENT_EVENTS
 from events.stream.coercion import accepts
 from events.stream.outbox import lane_of
 from scoring.models import ScoreEntry, ScoringRule
 
 MAX_ROWS = 1_000
 """Most rows of each kind in a trace."""
-_SEGMENT_MOVES = ("segment.entered", "segment.exited")
 
 
 class ContactResolution(StrEnum):
@@ -75,7 +75,7 @@ class Trace:
     @property
     def segment_moves(self) -> list[Event]:
         """Return the derived events that say which segments the contact entered or left."""
-        return [event for event in self.derived_events if event.name in _SEGMENT_MOVES]
+        return [event for event in self.derived_events if event.name in SEGMENT_EVENTS]
 
 
 def trace_event(event: Event) -> Trace:
@@ -171,7 +171,7 @@ def _was_created_with(event: Event, contact_id: UUID) -> bool:
         id__gte=first_id_of_events(at),
         id__lt=end_id_of_events(at),
     )
-    return same_moment.filter(name="contact.created", source=Event.Source.SYSTEM, received_at=at).exists()
+    return same_moment.filter(name=CONTACT_CREATED, source=Event.Source.SYSTEM, received_at=at).exists()
 
 
 def _state(event: Event, contact_id: UUID | None, parked: list[ParkedEffect]) -> ProcessingState:

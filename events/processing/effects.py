@@ -23,6 +23,7 @@ from config.db.timestamps import TimestampCache, epoch_microseconds
 from events.id_bounds import known_until
 from events.metrics import EFFECTS, PASS_SECONDS
 from events.models import EffectsLevel, Event
+from events.names import MERGE_EVENTS
 from events.processing.bisection import bisect_failures
 from events.processing.parking import park
 from events.stream.lateness import IS_LATE, level_of
@@ -50,9 +51,6 @@ class EffectEvent(NamedTuple):
     def order(self) -> tuple[datetime, datetime, UUID]:
         """The order in which events became known: (time of receipt, id)."""
         return self.received_at or self.occurred_at, self.occurred_at, self.id
-
-
-_MERGE_EVENTS = ("contact.merged", "contact.unmerged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class EffectBatch:
 
         Those that are merged into them now have nothing of their own any more.
         """
-        return {event.contact_id for event in self.system_events if event.name in _MERGE_EVENTS}
+        return {event.contact_id for event in self.system_events if event.name in MERGE_EVENTS}
 
     @cached_property
     def system_events(self) -> Sequence[EffectEvent]:

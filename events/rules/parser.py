@@ -18,6 +18,7 @@ from config.values.names import composed
 from contacts.models import Consent, Field
 from events.errors import InvalidCondition
 from events.models import EventProperty
+from events.names import CONTACT_PREFIX, FORM_PREFIX
 from events.rules.conditions import OPERATORS, field_error, value_error
 from events.rules.durations import LONGEST, is_timestamp, parse_duration, parse_moment
 from events.rules.nodes import (
@@ -156,7 +157,7 @@ def scopes_required_by_event(event_name: object) -> set[str]:
     )
 
 
-CONTACT_EVENT_PREFIXES: Final = ("contact.", "form.")
+CONTACT_EVENT_PREFIXES: Final = (CONTACT_PREFIX, FORM_PREFIX)
 """How the names begin of events by which the system notes contacts, and what visitors say of themselves."""
 _SCOPES: Final = {
     **dict.fromkeys(("attribute", "channel", "tag", "company"), "contacts:read"),

@@ -11,6 +11,13 @@ from config.values.emails import canonical_email_part
 from config.values.phones import canonical_phone_part
 from contacts.identifiers import normalize_identifier
 from contacts.models import Identifier
+from events.names import (
+    CONTACT_CREATED,
+    CONTACT_SUBSCRIBED,
+    CONTACT_UNSUBSCRIBED,
+    CONTACT_UPDATED,
+    MESSAGE_PREFIX,
+)
 from events.rules.nodes import EQUALITY, Comparison
 
 # By the names that rules have for fields of a contact, and those that the stream has for what changed of it.
@@ -25,7 +32,7 @@ _PARTS: Final = frozenset({"contains", "not_contains", "starts_with", "ends_with
 _CHANGED: Final = re.compile(r"(?:properties|metadata)\.(?:new|old)\.(\w+)")
 # The wire has these in capitals, and rules about consent take them so.
 _ENUMERATION: Final = re.compile(r"(?:properties|metadata)\.(?:new\.|old\.)?(channel|status)")
-_TOLD_WITH_THEM: Final = ("contact.subscribed", "contact.unsubscribed", "message.")
+_TOLD_WITH_THEM: Final = (CONTACT_SUBSCRIBED, CONTACT_UNSUBSCRIBED, MESSAGE_PREFIX)
 _EXPECTED: Final = {
     Identifier.EMAIL: 'no contact can have it: an e-mail address or a part of one is needed, such as "@example.com".',
     Identifier.PHONE: "no contact can have it: a phone number or a part of one is needed.",
@@ -37,7 +44,7 @@ def field_as_recorded(event_name: str, field: str) -> str:
 
     "": of others nothing is known.
     """
-    if event_name in ("contact.created", "contact.updated"):
+    if event_name in (CONTACT_CREATED, CONTACT_UPDATED):
         found = _CHANGED.fullmatch(field)
     else:
         found = _ENUMERATION.fullmatch(field) if event_name.startswith(_TOLD_WITH_THEM) else None

@@ -13,10 +13,10 @@ from django.db import connection
 from config.http.rendering import dumps
 from contacts.models import Field, Tag
 from events.models import EventDefinition, EventProperty
+from events.names import SYSTEM_PREFIXES
 from events.rules.conditions import CONTEXT_FIELDS
 from events.rules.nodes import AttributeLeaf, CompanyLeaf, Comparison, EventLeaf, PropertyLeaf, Rule, TagLeaf
 
-SYSTEM_PREFIXES = ("contact.", "segment.", "message.", "form.", "telegram.")
 SAMPLE_SIZE = 10_000
 """So many of the latest events of a name, or contacts, are asked of what kind their values are."""
 

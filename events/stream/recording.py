@@ -25,6 +25,7 @@ from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId, 
 from events.id_bounds import CLOCK_TOLERANCE, in_milliseconds
 from events.metrics import EVENTS
 from events.models import EffectsLevel
+from events.names import contact_event
 from events.stream.derived_events import DerivedEvent, record_derived_events
 from events.stream.lateness import are_late, level_of
 from events.stream.outbox import insert_events
@@ -117,7 +118,7 @@ def _record_consequent_changes(workspace_id: UUID, changes: Sequence[ContactChan
     now = clock.now()
     derived_events = [
         DerivedEvent(
-            name=f"contact.{change.kind}",
+            name=contact_event(change.kind),
             contact_id=change.contact_id,
             occurred_at=now,
             properties={"old": dict(change.old), "new": dict(change.new)},
@@ -370,7 +371,7 @@ def _system_event(
     return RecordedEvent(
         id=ids.uuid7(received_at, sequence),
         workspace_id=workspace_id,
-        name=f"contact.{change.kind}",
+        name=contact_event(change.kind),
         contact_id=change.contact_id,
         properties={"old": dict(change.old), "new": dict(change.new)},
         context={},

@@ -8,6 +8,7 @@ from campaigns.api.serializers.enrollments import DecisionSerializer, Enrollment
 from campaigns.api.serializers.messages import MessageRowSerializer
 from contacts.api.briefs import briefs
 from contacts.api.serializers import ContactBriefSerializer
+from events.names import SEGMENT_ENTERED
 from workspaces.api.fields import MillisecondsField, UpperChoiceField
 from workspaces.api.strict import ObjectField, json_number
 
@@ -90,7 +91,7 @@ class TracedSegmentSerializer(serializers.Serializer[Any]):
         return super().to_representation(
             {
                 "segment": {"id": said.get("segmentId"), "name": said.get("segmentName")},
-                "entered": instance.name == "segment.entered",
+                "entered": instance.name == SEGMENT_ENTERED,
                 "eventId": instance.id,
                 "at": instance.occurred_at,
             }

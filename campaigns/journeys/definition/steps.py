@@ -23,8 +23,8 @@ from campaigns.journeys.definition.values import (
 from campaigns.messaging.channels import RESERVED_HEADERS
 from config.values.endpoints import MAX_URL, canonical_url
 from config.values.json_values import JsonValue
+from events.names import SYSTEM_PREFIXES
 from events.rules import Rule
-from events.rules.warnings import SYSTEM_PREFIXES
 
 MAX_EXITS = 20
 MAX_REASON = 40

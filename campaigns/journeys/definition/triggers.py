@@ -21,31 +21,16 @@ from campaigns.journeys.definition.values import (
 )
 from config.values.json_values import JsonValue
 from events.models import Event
+from events.names import (
+    CONTACT_CREATED,
+    CONTACT_TAGGED,
+    CONTACT_UPDATED,
+    SEGMENT_ENTERED,
+    SEGMENT_EXITED,
+    SYSTEM_EVENTS,
+)
 from events.rules import Rule, parse_rule
 from events.rules.durations import parse_moment
-
-SYSTEM_EVENTS = frozenset(
-    {
-        "contact.created",
-        "contact.updated",
-        "contact.tagged",
-        "contact.subscribed",
-        "contact.unsubscribed",
-        "contact.merged",
-        "contact.unmerged",
-        "segment.entered",
-        "segment.exited",
-        "message.sent",
-        "message.bounced",
-        "message.complained",
-        "message.open",
-        "message.click",
-        "form.submitted",
-        "telegram.message_received",
-        "telegram.chat_changed",
-    }
-)
-"""Events that only the system records: campaigns ignore events of these names from clients and imports."""
 
 
 def is_trusted(event_name: str, source: str) -> bool:
@@ -126,12 +111,12 @@ def _event_trigger(body: JsonValue, context: RuleContext) -> list[Trigger]:
 
 def _segment_trigger(body: JsonValue, context: RuleContext) -> list[Trigger]:
     segment_id = body.get("segmentId").uuid()
-    name = "segment.entered" if body.raw["type"] == "SEGMENT_ENTER" else "segment.exited"
+    name = SEGMENT_ENTERED if body.raw["type"] == "SEGMENT_ENTER" else SEGMENT_EXITED
     return [_change_trigger(name, _property("properties.segmentId", "eq", str(segment_id)))]
 
 
 def _created_trigger(body: JsonValue, context: RuleContext) -> list[Trigger]:
-    return [EventTrigger("contact.created", parse_rule(None, about_event="contact.created"))]
+    return [EventTrigger(CONTACT_CREATED, parse_rule(None, about_event=CONTACT_CREATED))]
 
 
 def _attribute_trigger(body: JsonValue, context: RuleContext) -> list[Trigger]:
@@ -139,21 +124,21 @@ def _attribute_trigger(body: JsonValue, context: RuleContext) -> list[Trigger]:
     column = _CONTACT_COLUMNS.get(name, name)
     condition = body.get("condition")
     if condition.raw is not None:
-        context.rule(condition, "contact.updated")
+        context.rule(condition, CONTACT_UPDATED)
     new, old = (_property(f"properties.{side}.{column}", "exists") for side in ("new", "old"))
     changed = {"operator": "OR", "conditions": [new, old]}
     return [
-        _change_trigger("contact.updated", changed, condition.raw),
+        _change_trigger(CONTACT_UPDATED, changed, condition.raw),
         # A contact that is created with a value has changed from nothing.
-        _change_trigger("contact.created", new, condition.raw),
+        _change_trigger(CONTACT_CREATED, new, condition.raw),
     ]
 
 
 def _tag_trigger(body: JsonValue, context: RuleContext) -> list[Trigger]:
     tag = body.get("tag").text(MAX_TEXT)
     if body.raw["type"] == "TAG_ADDED":
-        return [_change_trigger("contact.tagged", _property("properties.new.tags", "contains", tag))]
-    return [_change_trigger("contact.updated", _property("properties.old.tags", "contains", tag))]
+        return [_change_trigger(CONTACT_TAGGED, _property("properties.new.tags", "contains", tag))]
+    return [_change_trigger(CONTACT_UPDATED, _property("properties.old.tags", "contains", tag))]
 
 
 def _change_trigger(name: str, own: dict[str, Any], condition: object = None) -> EventTrigger:

@@ -19,7 +19,6 @@ from campaigns.journeys.definition.steps import (
     WaitUntilDateStep,
     WaitUntilTimeOfDayStep,
 )
-from campaigns.journeys.definition.triggers import SYSTEM_EVENTS
 from campaigns.journeys.listeners import wait_deadline
 from campaigns.journeys.local_time import contact_date_moment, next_time_of_day
 from campaigns.journeys.step_context import Advance, Finish, StepContext, StepOutcome, Wait
@@ -27,6 +26,7 @@ from campaigns.models import Enrollment, EnrollmentState
 from campaigns.reasons import Reason
 from events.id_bounds import known_until
 from events.models import Event
+from events.names import SYSTEM_EVENTS
 from events.rules.event_matching import EventRule, events_of_contacts, matches
 
 

@@ -6,7 +6,6 @@ import pytest
 from django.db import transaction
 
 from campaigns import effects
-from campaigns.journeys.definition.triggers import SYSTEM_EVENTS
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     execute_campaign,
@@ -21,6 +20,7 @@ from contacts.crud import delete_contact, tag_contact, untag_contact, update_con
 from contacts.merging.merges import merge_contacts
 from contacts.references import ContactChanges, ContactReference
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
+from events.names import SYSTEM_EVENTS
 from events.processing.effects import EffectBatch, EffectEvent, apply_effects
 from events.processing.parking import retry_parked
 from events.stream.derived_events import DerivedEvent, record_derived_events
