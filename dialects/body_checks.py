@@ -82,11 +82,6 @@ described(number, {"type": "number"})
 described(boolean, {"type": "boolean"})
 
 
-def anything(path: str, value: Any) -> Iterator[FieldProblem]:
-    """Demand nothing."""
-    yield from ()
-
-
 def optional(check: Check) -> Check:
     """Let null pass."""
 

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from drf_spectacular.utils import extend_schema_field
+from msgspec import Meta, Struct
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.fields import empty
@@ -24,7 +25,7 @@ from dialects.autosend.mapping import (
     TYPE_OF_WIRE,
     WIRE_OF_TYPE,
 )
-from dialects.body_checks import Check, FieldProblem, form, optional, record, text
+from dialects.body_checks import Check, FieldProblem, described, form, optional, record, schema_of, text
 from events.models import EventProperty
 from events.stream.definitions import PropertySpec
 from events.stream.types import IncomingEvent, RecordedEvent
@@ -36,6 +37,7 @@ from workspaces.api.strict import ObjectField, StrictBooleanField
 _REQUIRED = {"required": "is required", "null": "is required"}
 _OBJECT: dict[str, Any] = {"invalid": "must be an object", "null": "must be an object"}
 _NAME = rf"[A-Za-z0-9_]{{1,{MAX_NAME_LENGTH}}}"
+_VALUE = {"type": ["string", "number", "boolean", "null"]}
 _TEXT_ITEM = {"null": "must be a string"}
 
 
@@ -53,15 +55,32 @@ def parse_send(body: Mapping[str, Any]) -> IncomingEvent:
     )
 
 
-def render_event(event: RecordedEvent) -> dict[str, Any]:
+class EventAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A recorded event."""
+
+    id: str
+    event_name: str
+    contact_id: str
+    properties: Mapping[str, Any]
+    created_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+class SendAnswer(Struct, frozen=True, kw_only=True):
+    """A recorded event in its envelope."""
+
+    success: bool
+    data: EventAnswer
+
+
+def render_event(event: RecordedEvent) -> EventAnswer:
     """Return a recorded event."""
-    return {
-        "id": str(event.id),
-        "eventName": event.name,
-        "contactId": str(event.survivor_id),
-        "properties": event.properties,
-        "createdAt": iso_millis(event.received_at),
-    }
+    return EventAnswer(
+        id=str(event.id),
+        event_name=event.name,
+        contact_id=str(event.survivor_id),
+        properties=event.properties,
+        created_at=iso_millis(event.received_at),
+    )
 
 
 def _reference(contact_id: str | None, email: str | None) -> ContactReference:
@@ -80,7 +99,7 @@ def _unless_empty(check: Check) -> Check:
         if value not in (None, ""):
             yield from check(path, value)
 
-    return check_unless_empty
+    return described(check_unless_empty, schema_of(optional(check)))
 
 
 _SEND = record(
@@ -89,11 +108,16 @@ _SEND = record(
         "email": _unless_empty(
             form(lambda value: normalize_identifier(Identifier.EMAIL, value), INVALID_EMAIL)
         ),
-        "contactId": _unless_empty(text()),
-        "eventProperties": optional(record({})),
+        "contactId": described(
+            _unless_empty(text()), {"type": ["string", "null"], "description": "Takes precedence over email"}
+        ),
+        "eventProperties": described(
+            optional(record({})), {"type": ["object", "null"], "additionalProperties": _VALUE}
+        ),
     },
     required=("eventName",),
 )
+SEND_SCHEMA = schema_of(_SEND)
 
 
 # Fields --------------------------------------------------------------------------------------------------------
@@ -169,9 +193,7 @@ class ArrayField(serializers.ListField):
         return super().to_internal_value(data)
 
 
-@extend_schema_field(
-    {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
-)
+@extend_schema_field({"type": "object", "additionalProperties": _VALUE})
 class ValuesField(ObjectField):
     """An object of strings, numbers, booleans and dates."""
 
@@ -251,17 +273,6 @@ def _problems(errors: Any, data: Any, path: str = "") -> Iterator[tuple[str, str
 
 def _is_missing(errors: Any) -> bool:
     return isinstance(errors, list) and errors[0].code in ("required", "null")
-
-
-class AutoSendSendBodySerializer(serializers.Serializer[Any]):
-    """An event of a contact; `parse_send` reads it."""
-
-    eventName = serializers.CharField()
-    email = serializers.CharField(required=False, allow_null=True, allow_blank=True)
-    contactId = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, help_text="Takes precedence over email"
-    )
-    eventProperties = ValuesField(required=False, allow_null=True)
 
 
 class AutoSendPropertyBodySerializer(BodySerializer):
@@ -415,16 +426,6 @@ def emails_of(data: Any) -> list[str]:
 
 
 # Answers -------------------------------------------------------------------------------------------------------
-
-
-class AutoSendEventSerializer(serializers.Serializer[Any]):
-    """A recorded event, as `render_event` renders it."""
-
-    id = serializers.CharField()
-    eventName = serializers.CharField()
-    contactId = serializers.CharField()
-    properties = serializers.DictField()
-    createdAt = serializers.DateTimeField()
 
 
 class AutoSendPropertySerializer(serializers.Serializer[Any]):

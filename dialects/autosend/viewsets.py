@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
+from msgspec import to_builtins
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -27,6 +28,7 @@ from dialects.autosend.errors import error_table, send_error_table
 from dialects.autosend.lists import list_ids_of
 from dialects.autosend.mapping import MAX_DEFINITIONS, WIRE_OF_TYPE
 from dialects.autosend.serializers import (
+    SEND_SCHEMA,
     AutoSendBulkBodySerializer,
     AutoSendContactBodySerializer,
     AutoSendContactSerializer,
@@ -37,11 +39,10 @@ from dialects.autosend.serializers import (
     AutoSendDoneSerializer,
     AutoSendEmailsSerializer,
     AutoSendErrorSerializer,
-    AutoSendEventSerializer,
     AutoSendGroupSerializer,
     AutoSendRemovalSerializer,
     AutoSendRemovedSerializer,
-    AutoSendSendBodySerializer,
+    SendAnswer,
     changes_of,
     emails_of,
     parse_send,
@@ -51,6 +52,7 @@ from dialects.autosend.serializers import (
 from dialects.autosend.unsubscribe_groups import unsubscribe_groups_of
 from dialects.fallback import UnknownRouteView
 from events.api.ingest import IngestViewSet, json_answer
+from events.api.shapes import json_schema
 from events.errors import DefinitionNotFound
 from events.models import Event, EventDefinition, EventProperty
 from events.stream.definitions import PropertySpec, create_definition, delete_definition, replace_definition
@@ -61,6 +63,7 @@ from segments.definitions import get_segment
 from segments.models import Segment
 from segments.static_members import add_members, remove_members
 from workspaces.api.base import WorkspaceAccess, WorkspaceViewSet, object_body
+from workspaces.api.openapi import component
 from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.scopes import Need
 
@@ -81,7 +84,6 @@ def _enveloped(name: str, data: Any) -> Any:
     return inline_serializer(f"AutoSend{name}Answer", {"success": serializers.BooleanField(), "data": data})
 
 
-_EVENT = _enveloped("Event", AutoSendEventSerializer())
 _DEFINITION = _enveloped("Definition", AutoSendDefinitionSerializer())
 _DEFINITIONS = _enveloped(
     "Definitions",
@@ -142,10 +144,10 @@ class SendViewSet(AutoSendAccess, IngestViewSet):
 
     @_document(
         "Record an event for a contact",
-        _EVENT,
+        component("AutoSendEventAnswer", json_schema(SendAnswer)),
         {404: "No such contact, or no such event", 409: "The Idempotency-Key stands for another request"},
         status=201,
-        body=AutoSendSendBodySerializer,
+        body=component("AutoSendSendBody", SEND_SCHEMA),
         parameters=[OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)],
     )
     @action(detail=False, methods=["post"], url_path="events/send", url_name="autosend-send")
@@ -160,7 +162,7 @@ class SendViewSet(AutoSendAccess, IngestViewSet):
 
 
 def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
-    return json_answer(201, {"success": True, "data": render_event(outcomes[0].recorded())})
+    return json_answer(201, to_builtins(SendAnswer(success=True, data=render_event(outcomes[0].recorded()))))
 
 
 class AutoSendViewSet(AutoSendAccess, WorkspaceViewSet):

@@ -1,7 +1,6 @@
 """Leadpush's bodies and answers. Error messages are predicates (`must be a string`): see `errors.invalid`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
@@ -13,6 +12,7 @@ from config.http.json import parse_json
 from config.http.rendering import iso_micros
 from contacts.identifiers import normalize_identifier
 from contacts.models import Contact, Field
+from dialects.body_checks import FieldProblem, described, optional, record, schema_of
 from dialects.leadpush.errors import invalid
 from dialects.leadpush.mapping import IDENTIFIER_ATTRIBUTES, NAME_ATTRIBUTES, attributes_of
 from workspaces.api.fields import StrictCharField
@@ -26,31 +26,14 @@ _NOT_AN_OBJECT = {"invalid": "must be an object", "null": "must be an object"}
 _NUMBER_OF_ITEMS = f"must have between 1 and {MAX_ITEMS} items"
 
 
-@dataclass(frozen=True, slots=True)
-class EventBody:
-    """The body of a send."""
-
-    event_name: str
-    attributes: dict[str, Any]
-
-
-def parse_event(body: Mapping[str, Any]) -> EventBody:
-    """Return the event that a body describes, without a serializer, as sends are many. Raises a 422."""
-    errors: dict[str, list[str]] = {}
-    name, attributes = body.get("event_name"), body.get("attributes")
-    if name is None or (isinstance(name, str) and not name.strip()):
-        errors["event_name"] = ["is required"]
-    elif not isinstance(name, str):
-        errors["event_name"] = ["must be a string"]
-    elif len(name := name.strip()) > MAX_EVENT_NAME_LENGTH:
-        errors["event_name"] = [f"must not be greater than {MAX_EVENT_NAME_LENGTH} characters"]
-    if isinstance(attributes, str):
-        attributes = _attributes_of_text(attributes)
-    if attributes is not None and not isinstance(attributes, dict):
-        errors["attributes"] = ["must be a JSON object"]
-    if errors:
-        raise invalid(errors)
-    return EventBody(str(name), attributes or {})
+def parse_event(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the attributes of the event that is sent, read without a serializer. Raises a 422."""
+    sent = {name: body.get(name) for name in ("event_name", "attributes")}
+    if isinstance(text := sent["attributes"], str):
+        sent["attributes"] = _attributes_of_text(text)
+    if problems := list(_SEND("", sent)):
+        raise invalid({problem.field: [problem.message] for problem in problems})
+    return str(sent["event_name"]).strip(), sent["attributes"] or {}
 
 
 def _attributes_of_text(text: str) -> Any:
@@ -65,33 +48,44 @@ def _attributes_of_text(text: str) -> Any:
     return text if parsed is None else parsed
 
 
+def _event_name(path: str, value: Any) -> Iterator[FieldProblem]:
+    if not isinstance(value, str):
+        yield FieldProblem(path, "unsupported_type", "must be a string")
+    elif not value.strip():
+        yield FieldProblem(path, "required", "is required")
+    elif len(value.strip()) > MAX_EVENT_NAME_LENGTH:
+        message = f"must not be greater than {MAX_EVENT_NAME_LENGTH} characters"
+        yield FieldProblem(path, "too_long", message)
+
+
+def _event_attributes(path: str, value: Any) -> Iterator[FieldProblem]:
+    if not isinstance(value, dict):
+        yield FieldProblem(path, "unsupported_type", "must be a JSON object")
+
+
+described(_event_name, {"type": "string", "minLength": 1, "maxLength": MAX_EVENT_NAME_LENGTH})
+described(
+    _event_attributes,
+    {
+        "oneOf": [
+            {"type": "object", "additionalProperties": True},
+            {"type": "string", "description": "The object as JSON text"},
+        ],
+        "example": {"plan": "pro", "source": "api"},
+    },
+)
+_SEND = record(
+    {"event_name": _event_name, "attributes": optional(_event_attributes)}, required=("event_name",)
+)
+SEND_SCHEMA = schema_of(_SEND)
+
+
 class MicrosecondsField(serializers.DateTimeField):
     """A time as this format writes it: UTC, microseconds, `Z`."""
 
     def to_representation(self, value: Any) -> str:
         """Return e.g. `2026-01-15T10:00:00.000000Z`."""
         return iso_micros(value)
-
-
-@extend_schema_field(
-    {
-        "oneOf": [
-            {"type": "object", "additionalProperties": True},
-            {"type": "string", "description": "The object as JSON text"},
-            {"type": "null"},
-        ],
-        "example": {"plan": "pro", "source": "api"},
-    }
-)
-class EventAttributesField(ObjectField):
-    """An event's attributes, as `parse_event` takes them."""
-
-
-class LeadpushSendSerializer(serializers.Serializer[Any]):
-    """The body of a send, for the OpenAPI document: `parse_event` is what reads it."""
-
-    event_name = serializers.CharField(max_length=MAX_EVENT_NAME_LENGTH)
-    attributes = EventAttributesField(required=False)
 
 
 class LeadpushEventSerializer(serializers.Serializer[Any]):

@@ -52,13 +52,13 @@ from dialects.leadpush.mapping import (
 )
 from dialects.leadpush.pagination import ContactPagination, LeadpushPagination, parse_page
 from dialects.leadpush.serializers import (
+    SEND_SCHEMA,
     LeadpushContactBodySerializer,
     LeadpushContactSerializer,
     LeadpushErrorSerializer,
     LeadpushEventSerializer,
     LeadpushFieldListSerializer,
     LeadpushFieldSerializer,
-    LeadpushSendSerializer,
     parse_event,
 )
 from events.api.ingest import IngestMixin, json_answer
@@ -68,6 +68,7 @@ from events.stream.idempotency import Answer
 from events.stream.queries import bounded_count, events_of, list_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.api.base import WorkspaceViewSet, object_body
+from workspaces.api.openapi import component
 from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.errors import AccessDenied
 
@@ -180,7 +181,7 @@ class EventViewSet(IngestMixin, LeadpushViewSet):
     scopes = {"POST": "events:write", "GET": "events:read"}
     request_headers = ("X-Leadpush-API-Version", "X-Leadpush-SDK", "X-Leadpush-SDK-Version")
 
-    @_document("Send event", {204: None}, body=LeadpushSendSerializer, parameters=[_KEY])
+    @_document("Send event", {204: None}, body=component("LeadpushSend", SEND_SCHEMA), parameters=[_KEY])
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/events")
     def send_event(self, request: Request, contact: str, **kwargs: Any) -> HttpResponse:
         """Record an event of a contact, by UUID or identity value, and answer nothing."""
@@ -193,12 +194,9 @@ class EventViewSet(IngestMixin, LeadpushViewSet):
 
     def _submission(self, contact: str, request: Request) -> Submission:
         """Return the event of the body, on the contact of the path."""
-        sent = parse_event(object_body(request))
-        incoming = IncomingEvent(
-            name=sent.event_name,
-            contact=reference_to(contact, self.workspace.identity_field),
-            properties=sent.attributes,
-        )
+        name, attributes = parse_event(object_body(request))
+        reference = reference_to(contact, self.workspace.identity_field)
+        incoming = IncomingEvent(name=name, contact=reference, properties=attributes)
         return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _accepted)
 
     @_document("List events", {200: LeadpushEventSerializer(many=True)}, parameters=[_SEARCH, _SORTING])

@@ -22,6 +22,7 @@ from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
 from workspaces.access import Credential
 from workspaces.api.base import object_body
+from workspaces.api.openapi import component
 from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.models import Workspace
 from workspaces.throttles import ThrottleState
@@ -49,7 +50,7 @@ class TrackViewSet(IngestViewSet):
         tags=["Omnisend"],
         summary="Track an event",
         parameters=[OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)],
-        request={"application/json": BODY_SCHEMA},
+        request=component("OmnisendTrack", BODY_SCHEMA),
         responses={
             202: None,
             **{

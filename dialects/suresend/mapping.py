@@ -9,8 +9,6 @@ CONTEXT_OF_FIELD = {
     "ipAddress": "ipAddress",
     "userAgent": "userAgent",
 }
-# R14 lists what the answer echoes: the page, not the visitor's machine.
-ECHOED_PAGE_FIELDS = ("pageUrl", "pageTitle", "pageReferrer", "pageDuration")
 # Event fields that say what happened: the core's properties, under their own names.
 PROPERTY_BLOCKS = ("property", "propertySearch", "message", "metadata")
 

@@ -1,10 +1,13 @@
-"""Bodies and answers of this format; sends are many, so that they are read and answered without a serializer."""
+"""Bodies and answers of this format; sends are many, so that they are read and answered without a serializer.
 
-from collections.abc import Iterator
+The parser kit and the answers' structs are what the OpenAPI document says.
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from drf_spectacular.utils import extend_schema_field
+from msgspec import UNSET, Meta, Struct, UnsetType
 from rest_framework import serializers
 
 from config.http.rendering import iso_millis
@@ -15,8 +18,8 @@ from contacts.references import CompanyReference, ContactChanges, ContactReferen
 from dialects.body_checks import (
     Check,
     FieldProblem,
-    anything,
     boolean,
+    described,
     either,
     form,
     is_timestamp,
@@ -24,12 +27,12 @@ from dialects.body_checks import (
     number,
     optional,
     record,
+    schema_of,
     text,
 )
 from dialects.suresend.errors import InvalidBody
 from dialects.suresend.mapping import (
     CONTEXT_OF_FIELD,
-    ECHOED_PAGE_FIELDS,
     FLAT_IDENTIFIERS,
     FLAT_NAMES,
     IDENTIFIER_LISTS,
@@ -57,59 +60,6 @@ def parse_event(body: dict[str, Any]) -> IncomingEvent:
     )
 
 
-def render_event(event: RecordedEvent) -> dict[str, Any]:
-    """Return the event as the answer shows it; what was not sent is null."""
-    return {
-        "id": str(event.id),
-        "eventType": event.name,
-        "personId": _id(event.survivor_id),
-        "companyId": _id(event.company_id),
-        "occurredAt": iso_millis(event.occurred_at),
-        **{name: event.context.get(CONTEXT_OF_FIELD[name]) for name in ECHOED_PAGE_FIELDS},
-        **{name: event.properties.get(name) for name in PROPERTY_BLOCKS},
-        "createdAt": iso_millis(event.received_at),
-    }
-
-
-def render_person(person: dict[str, Any]) -> dict[str, Any]:
-    """Return a person as `persons` reads it."""
-    attributes = person["attributes"]
-    return {
-        "id": str(person["id"]),
-        "firstName": person["first_name"] or None,
-        "lastName": person["last_name"] or None,
-        "name": f"{person['first_name']} {person['last_name']}".strip() or None,
-        **{name: _identifiers(person, *kind) for name, kind in IDENTIFIER_LISTS.items()},
-        "addresses": attributes.get("addresses") or [],
-        "tags": person["known_tags"],
-        **{name: attributes.get(name) for name in PERSON_ATTRIBUTES if name != "addresses"},
-        "createdAt": iso_millis(person["created_at"]),
-        "updatedAt": iso_millis(person["updated_at"]),
-    }
-
-
-UNTOLD_PERSON: dict[str, Any] = {
-    **dict.fromkeys(("id", "firstName", "lastName", "name"), None),
-    **{name: [] for name in (*IDENTIFIER_LISTS, "addresses", "tags")},
-    **{name: None for name in PERSON_ATTRIBUTES if name != "addresses"},
-    **dict.fromkeys(("createdAt", "updatedAt"), None),
-}
-"""A person as it looks to who may not read it."""
-
-
-def render_company(company: Company) -> dict[str, Any]:
-    """Return a company; the vendor says `created`, not `createdAt`, here."""
-    return {
-        "id": str(company.id),
-        "name": company.name,
-        "website": company.website or None,
-        "industry": company.industry or None,
-        "companySize": company.size or None,
-        "created": iso_millis(company.created_at),
-        "updated": iso_millis(company.updated_at),
-    }
-
-
 def _email(value: str) -> str | None:
     return normalize_identifier("email", value) if len(value) <= 320 else None
 
@@ -133,7 +83,7 @@ def _flat(entry: Check) -> Check:
         if _is_sent(value):
             yield from entry(path, value)
 
-    return check_unless_blank
+    return described(check_unless_blank, schema_of(optional(entry)))
 
 
 def _is_sent(value: Any) -> bool:
@@ -162,7 +112,7 @@ _PERSON = record(
         "stage": _NAME,
         "source": _NAME,
         "tags": optional(listed(text(255, is_blank_allowed=False), 100)),
-        "addresses": optional(listed(either(str, anything, record({})), 100)),
+        "addresses": optional(listed(either(str, text(), record({})), 100)),
         "assignedUserId": optional(either(str, text(255), number)),
         "averagePrice": _NUMBER,
     }
@@ -178,7 +128,7 @@ _COMPANY = record(
 )
 _PROPERTY = record(
     {
-        "id": optional(either(str, anything, number)),
+        "id": optional(either(str, text(), number)),
         "address": _ANY_TEXT,
         "price": _NUMBER,
         "beds": _NUMBER,
@@ -214,10 +164,162 @@ _BODY = record(
         "metadata": optional(record({})),
         "ipAddress": _ANY_TEXT,
         "userAgent": _ANY_TEXT,
-        "occurredAt": optional(form(is_timestamp, "must be an ISO 8601 time with its zone")),
+        "occurredAt": optional(
+            form(is_timestamp, "must be an ISO 8601 time with its zone", format="date-time")
+        ),
     },
     required=("type",),
 )
+BODY_SCHEMA = schema_of(_BODY)
+
+
+_Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+class EventAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A recorded event; what was not sent is null."""
+
+    id: str
+    event_type: str
+    person_id: str | None
+    company_id: str | None
+    occurred_at: _Moment
+    page_url: str | None
+    page_title: str | None
+    page_referrer: str | None
+    page_duration: Annotated[float | None, Meta(description="in seconds")]
+    property: Annotated[Any, Meta(extra_json_schema=schema_of(optional(_PROPERTY)))]
+    property_search: Annotated[Any, Meta(extra_json_schema=schema_of(optional(_PROPERTY_SEARCH)))]
+    message: str | None
+    metadata: dict[str, Any] | None
+    created_at: _Moment
+
+
+class IdentifierAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An email address or a phone number of a person."""
+
+    value: str
+    type: str | None
+    status: str
+    is_primary: bool
+
+
+class PersonAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A person; all is null or empty for who may not read it."""
+
+    id: str | None
+    first_name: str | None
+    last_name: str | None
+    name: str | None
+    emails: Sequence[IdentifierAnswer]
+    phones: Sequence[IdentifierAnswer]
+    addresses: Sequence[str | dict[str, Any]]
+    tags: Sequence[str]
+    company_name: str | None
+    stage: str | None
+    source: str | None
+    assigned_user_id: str | float | None
+    average_price: float | None
+    created_at: _Moment | None
+    updated_at: _Moment | None
+
+
+class CompanyAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A company; the vendor says `created`, not `createdAt`, here."""
+
+    id: str
+    name: str
+    website: str | None
+    industry: str | None
+    company_size: str | None
+    created: _Moment
+    updated: _Moment
+
+
+class SendAnswer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A recorded event with its person, and its company where one was named."""
+
+    event: EventAnswer
+    person: PersonAnswer
+    was_person_created: bool
+    company: CompanyAnswer | UnsetType = UNSET
+    was_company_created: bool | UnsetType = UNSET
+
+
+UNTOLD_PERSON = PersonAnswer(
+    id=None,
+    first_name=None,
+    last_name=None,
+    name=None,
+    emails=(),
+    phones=(),
+    addresses=(),
+    tags=(),
+    company_name=None,
+    stage=None,
+    source=None,
+    assigned_user_id=None,
+    average_price=None,
+    created_at=None,
+    updated_at=None,
+)
+"""A person as it looks to who may not read it."""
+
+
+def render_event(event: RecordedEvent) -> EventAnswer:
+    """Return the event as the answer shows it: with the page, not the visitor's machine (R14)."""
+    context, sent = event.context, event.properties
+    return EventAnswer(
+        id=str(event.id),
+        event_type=event.name,
+        person_id=_id(event.survivor_id),
+        company_id=_id(event.company_id),
+        occurred_at=iso_millis(event.occurred_at),
+        page_url=context.get(CONTEXT_OF_FIELD["pageUrl"]),
+        page_title=context.get(CONTEXT_OF_FIELD["pageTitle"]),
+        page_referrer=context.get(CONTEXT_OF_FIELD["pageReferrer"]),
+        page_duration=context.get(CONTEXT_OF_FIELD["pageDuration"]),
+        property=sent.get("property"),
+        property_search=sent.get("propertySearch"),
+        message=sent.get("message"),
+        metadata=sent.get("metadata"),
+        created_at=iso_millis(event.received_at),
+    )
+
+
+def render_person(person: dict[str, Any]) -> PersonAnswer:
+    """Return a person as `persons` reads it."""
+    attributes = person["attributes"]
+    return PersonAnswer(
+        id=str(person["id"]),
+        first_name=person["first_name"] or None,
+        last_name=person["last_name"] or None,
+        name=f"{person['first_name']} {person['last_name']}".strip() or None,
+        emails=_identifiers(person, *IDENTIFIER_LISTS["emails"]),
+        phones=_identifiers(person, *IDENTIFIER_LISTS["phones"]),
+        addresses=attributes.get("addresses") or (),
+        tags=person["known_tags"],
+        company_name=attributes.get("companyName"),
+        stage=attributes.get("stage"),
+        source=attributes.get("source"),
+        assigned_user_id=attributes.get("assignedUserId"),
+        average_price=attributes.get("averagePrice"),
+        created_at=iso_millis(person["created_at"]),
+        updated_at=iso_millis(person["updated_at"]),
+    )
+
+
+def render_company(company: Company) -> CompanyAnswer:
+    """Return a company."""
+    return CompanyAnswer(
+        id=str(company.id),
+        name=company.name,
+        website=company.website or None,
+        industry=company.industry or None,
+        company_size=company.size or None,
+        created=iso_millis(company.created_at),
+        updated=iso_millis(company.updated_at),
+    )
 
 
 def _person(body: dict[str, Any]) -> Any:
@@ -342,162 +444,20 @@ def _id(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _identifiers(person: dict[str, Any], kind: str, types_attribute: str) -> list[dict[str, Any]]:
+def _identifiers(person: dict[str, Any], kind: str, types_attribute: str) -> list[IdentifierAnswer]:
     types = person["attributes"].get(types_attribute)
     known = types if isinstance(types, dict) else {}
     rows = [row for row in person["known_identifiers"] if row["kind"] == kind]
     return [
-        {
-            "value": row["value"],
-            "type": known.get(row["value"]),
-            "status": "active",
-            # The first comes first because it is: each merged contact has a primary one too.
-            "isPrimary": row["is_primary"] and place == 0,
-        }
+        # The first comes first because it is primary: each merged contact has a primary one too.
+        IdentifierAnswer(
+            value=row["value"],
+            type=known.get(row["value"]),
+            status="active",
+            is_primary=row["is_primary"] and place == 0,
+        )
         for place, row in enumerate(rows)
     ]
-
-
-# What the OpenAPI document says of them ------------------------------------------------------------------------
-
-_IF_SENT: dict[str, Any] = {"required": False, "allow_null": True}
-_TEXT_IF_SENT: dict[str, Any] = {**_IF_SENT, "allow_blank": True}
-
-
-@extend_schema_field(
-    {
-        "type": ["array", "null"],
-        "items": {
-            "oneOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {
-                        "value": {"type": "string"},
-                        "type": {"type": ["string", "null"]},
-                        "isPrimary": {"type": ["boolean", "null"]},
-                    },
-                    "required": ["value"],
-                },
-            ]
-        },
-    }
-)
-class SureSendIdentifiersField(serializers.ListField):
-    """Email addresses or phone numbers, plain or with what is known of each."""
-
-
-@extend_schema_field({"type": ["string", "number", "null"]})
-class SureSendReferenceField(serializers.CharField):
-    """An id of another system, a text or a number."""
-
-
-class SureSendPersonBodySerializer(serializers.Serializer[Any]):
-    """A person, who is found by an email address or a phone number, or created."""
-
-    firstName = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
-    lastName = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
-    name = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
-    emails = SureSendIdentifiersField(**_IF_SENT)
-    phones = SureSendIdentifiersField(**_IF_SENT)
-    companyName = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
-    stage = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
-    source = serializers.CharField(max_length=255, **_TEXT_IF_SENT)  # type: ignore[assignment]  # the field's name
-    tags = serializers.ListField(child=serializers.CharField(), **_IF_SENT)
-    addresses = serializers.ListField(help_text="Texts or objects", **_IF_SENT)
-    assignedUserId = SureSendReferenceField(**_IF_SENT)
-    averagePrice = serializers.FloatField(**_IF_SENT)
-
-
-class SureSendCompanyBodySerializer(serializers.Serializer[Any]):
-    """A company, which is found by its id or its name, or created."""
-
-    id = serializers.CharField(**_TEXT_IF_SENT)
-    name = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
-    website = serializers.CharField(max_length=2048, **_TEXT_IF_SENT)
-    industry = serializers.CharField(max_length=255, **_TEXT_IF_SENT)
-    companySize = serializers.CharField(max_length=64, **_TEXT_IF_SENT)
-
-
-class SureSendPropertySerializer(serializers.Serializer[Any]):
-    """A house or a flat."""
-
-    id = SureSendReferenceField(**_IF_SENT)
-    address = serializers.CharField(**_TEXT_IF_SENT)
-    price = serializers.FloatField(**_IF_SENT)
-    beds = serializers.FloatField(**_IF_SENT)
-    baths = serializers.FloatField(**_IF_SENT)
-    sqft = serializers.FloatField(**_IF_SENT)
-    url = serializers.CharField(**_TEXT_IF_SENT)
-    imageUrl = serializers.CharField(**_TEXT_IF_SENT)
-
-
-class SureSendPropertySearchSerializer(serializers.Serializer[Any]):
-    """What somebody looked for."""
-
-    minPrice = serializers.FloatField(**_IF_SENT)
-    maxPrice = serializers.FloatField(**_IF_SENT)
-    beds = serializers.FloatField(**_IF_SENT)
-    location = serializers.CharField(**_TEXT_IF_SENT)
-    propertyType = serializers.CharField(**_TEXT_IF_SENT)
-
-
-class SureSendEventFieldsSerializer(serializers.Serializer[Any]):
-    """What a body and an answer have in common."""
-
-    pageUrl = serializers.CharField(**_TEXT_IF_SENT)
-    pageTitle = serializers.CharField(**_TEXT_IF_SENT)
-    pageReferrer = serializers.CharField(**_TEXT_IF_SENT)
-    pageDuration = serializers.FloatField(help_text="in seconds", **_IF_SENT)
-    property = SureSendPropertySerializer(**_IF_SENT)
-    propertySearch = SureSendPropertySearchSerializer(**_IF_SENT)
-    message = serializers.CharField(**_TEXT_IF_SENT)
-    metadata = serializers.DictField(**_IF_SENT)
-
-
-class SureSendBodySerializer(SureSendEventFieldsSerializer):
-    """An event of a person; `parse_event` reads it."""
-
-    type = serializers.CharField(max_length=255)
-    personId = serializers.CharField(**_TEXT_IF_SENT)
-    person = SureSendPersonBodySerializer(**_IF_SENT)
-    company = SureSendCompanyBodySerializer(**_IF_SENT)
-    ipAddress = serializers.CharField(**_TEXT_IF_SENT)
-    userAgent = serializers.CharField(**_TEXT_IF_SENT)
-    occurredAt = serializers.DateTimeField(**_IF_SENT)
-
-
-class SureSendEventSerializer(SureSendEventFieldsSerializer):
-    """A recorded event, as `render_event` renders it."""
-
-    id = serializers.CharField()
-    eventType = serializers.CharField()
-    personId = serializers.CharField(allow_null=True)
-    companyId = serializers.CharField(allow_null=True)
-    occurredAt = serializers.CharField()
-    createdAt = serializers.CharField()
-
-
-class SureSendPersonSerializer(serializers.Serializer[Any]):
-    """A person; all is null for who may not read it."""
-
-    id = serializers.CharField(allow_null=True)
-
-
-class SureSendCompanySerializer(serializers.Serializer[Any]):
-    """A company."""
-
-    id = serializers.CharField()
-
-
-class SureSendAnswerSerializer(serializers.Serializer[Any]):
-    """A recorded event with its person, and its company where one was named."""
-
-    event = SureSendEventSerializer()
-    person = SureSendPersonSerializer()
-    company = SureSendCompanySerializer(required=False)
-    wasPersonCreated = serializers.BooleanField()
-    wasCompanyCreated = serializers.BooleanField(required=False)
 
 
 class SureSendErrorSerializer(serializers.Serializer[Any]):

@@ -7,6 +7,8 @@ from uuid import UUID
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from msgspec import to_builtins
+from msgspec.structs import replace
 from rest_framework.decorators import action
 from rest_framework.request import Request
 
@@ -15,9 +17,9 @@ from dialects.fallback import UnknownRouteView
 from dialects.suresend.errors import error_table
 from dialects.suresend.queries import persons
 from dialects.suresend.serializers import (
+    BODY_SCHEMA,
     UNTOLD_PERSON,
-    SureSendAnswerSerializer,
-    SureSendBodySerializer,
+    SendAnswer,
     SureSendErrorSerializer,
     parse_event,
     render_company,
@@ -25,14 +27,17 @@ from dialects.suresend.serializers import (
     render_person,
 )
 from events.api.ingest import IngestViewSet, json_answer
+from events.api.shapes import json_schema
 from events.models import Event
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
 from workspaces.access import Credential
 from workspaces.api.base import object_body
+from workspaces.api.openapi import component
 from workspaces.authentication.schemes import BearerAuthentication
 
+_ANSWER = component("SureSendAnswer", json_schema(SendAnswer))
 _REFUSALS = {
     401: "No valid credential",
     403: "The credential lacks the scope events:write",
@@ -68,10 +73,10 @@ class EventViewSet(IngestViewSet):
             ),
             OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER),
         ],
-        request=SureSendBodySerializer,
+        request=component("SureSendBody", BODY_SCHEMA),
         responses={
-            200: OpenApiResponse(SureSendAnswerSerializer, description="Person and company existed"),
-            201: OpenApiResponse(SureSendAnswerSerializer, description="A person or a company was created"),
+            200: OpenApiResponse(_ANSWER, description="Person and company existed"),
+            201: OpenApiResponse(_ANSWER, description="A person or a company was created"),
             **{
                 status: OpenApiResponse(SureSendErrorSerializer, description=why)
                 for status, why in _REFUSALS.items()
@@ -101,26 +106,18 @@ class UnknownSureSendRouteView(UnknownRouteView):
 def _answer_to_page(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
     """Tell nothing of the person, nor whether somebody was known: anybody can read such a key."""
     (outcome,) = outcomes
-    event = outcome.recorded()
-    answer = {
-        # An id tells when what it is of was made.
-        "event": {**render_event(event), "personId": None, "companyId": None},
-        "person": UNTOLD_PERSON,
-        "wasPersonCreated": False,
-    }
-    return json_answer(200, answer)
+    # An id tells when what it is of was made.
+    event = replace(render_event(outcome.recorded()), person_id=None, company_id=None)
+    return _json(200, SendAnswer(event=event, person=UNTOLD_PERSON, was_person_created=False))
 
 
 def _answer_without_person(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
     """Tell of the person and the company their ids only: for who may not read contacts."""
     (outcome,) = outcomes
-    event = outcome.recorded()
-    answer = {
-        "event": render_event(event),
-        "person": {**UNTOLD_PERSON, "id": event.survivor_id and str(event.survivor_id)},
-        "wasPersonCreated": outcome.contact_created,
-    }
-    return json_answer(201 if outcome.contact_created or outcome.company_created else 200, answer)
+    event = render_event(outcome.recorded())
+    person = replace(UNTOLD_PERSON, id=event.person_id)
+    answer = SendAnswer(event=event, person=person, was_person_created=outcome.contact_created)
+    return _json(_status(outcome), answer)
 
 
 def _answer(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
@@ -129,14 +126,19 @@ def _answer(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer
     person = contacts.get(event.contact_id) if event.contact_id else None
     if person is None:
         raise ContactNotFound
-    answer = {
-        "event": render_event(event),
-        "person": render_person(person),
-        "wasPersonCreated": outcome.contact_created,
-    }
+    answer = SendAnswer(
+        event=render_event(event), person=render_person(person), was_person_created=outcome.contact_created
+    )
     if outcome.company is not None:
-        answer |= {
-            "company": render_company(outcome.company),
-            "wasCompanyCreated": outcome.company_created,
-        }
-    return json_answer(201 if outcome.contact_created or outcome.company_created else 200, answer)
+        answer = replace(
+            answer, company=render_company(outcome.company), was_company_created=outcome.company_created
+        )
+    return _json(_status(outcome), answer)
+
+
+def _status(outcome: Outcome) -> int:
+    return 201 if outcome.contact_created or outcome.company_created else 200
+
+
+def _json(status: int, answer: SendAnswer) -> Answer:
+    return json_answer(status, to_builtins(answer))

@@ -110,12 +110,23 @@ def read(body: object, shape: type[_BodyT]) -> _BodyT:
         raise ValidationError(_details(str(error))) from error
 
 
-def json_schema(shape: type[msgspec.Struct], components: dict[str, Any] | None = None) -> dict[str, Any]:
+def json_schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the JSON schema of `shape`, all in one piece."""
-    _, found = msgspec.json.schema_components([shape])
-    schema: dict[str, Any] = {**found[shape.__name__], **(components or {})}
+    _, found = msgspec.json.schema_components([shape], ref_template="{name}")
+    schema: dict[str, Any] = _inlined(found[shape.__name__], found)
     schema.pop("title", None)
     return schema
+
+
+def _inlined(schema: Any, components: dict[str, Any]) -> Any:
+    """Put components where a schema refers to them."""
+    if isinstance(schema, list):
+        return [_inlined(each, components) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(components[schema["$ref"]], components)
+    return {key: _inlined(each, components) for key, each in schema.items()}
 
 
 def batch_schema() -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What drf-spectacular cannot know of the API: how operations are named, and the ways to authenticate."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from django.urls import reverse_lazy
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
 
 from workspaces.authentication.schemes import QUERY_KEY
 from workspaces.scopes import SCOPES, to_oauth
@@ -81,6 +82,28 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
             "name": "sessionid",
             "description": "The cookie of `/api/auth/login`; writes also carry `X-CSRFToken`.",
         }
+
+
+class SchemaSerializer(serializers.BaseSerializer[Any]):
+    """A component of the document that follows from something else than a serializer; nothing is read by it."""
+
+    json_schema: ClassVar[Document]
+
+
+def component(name: str, schema: Document) -> type[SchemaSerializer]:
+    """Return what stands for a JSON schema in `extend_schema`, as a component of that name."""
+    return type(f"{name}Serializer", (SchemaSerializer,), {"json_schema": schema})
+
+
+class SchemaSerializerExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """The components that are made of a JSON schema."""
+
+    target_class = "workspaces.api.openapi.SchemaSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Document:
+        """Return the schema."""
+        return dict(self.target.json_schema)
 
 
 class Schema(AutoSchema):

@@ -1,12 +1,15 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import jsonschema
 import pytest
 from django.test import Client
 
 from contacts.crud import create_contact
 from contacts.models import Company, CompanyMembership, Contact, Identifier
 from contacts.references import ContactChanges
+from dialects.suresend.serializers import BODY_SCHEMA, EventAnswer, PersonAnswer, SendAnswer
+from events.api.shapes import json_schema
 from events.models import Event
 from workspaces.authentication.jwt import issue_tokens
 from workspaces.services import add_member, create_user, create_workspace, issue_api_key
@@ -403,3 +406,28 @@ def test_a_key_that_pages_have_is_told_nothing_of_the_person(workspace):
     assert answers[0]["event"].keys() | {"id", "occurredAt", "createdAt"} == whole["event"].keys()
     assert Event.objects.filter(workspace=workspace, source="api", contact__isnull=False).count() == 3
     assert CompanyMembership.objects.count() == 1
+
+
+def test_an_answer_is_as_the_document_says(send, workspace):
+    company = {"name": "Acme"}
+    person = {**EMAIL, "addresses": ["1 Main St", {"city": "Bend"}], "averagePrice": 5, "assignedUserId": "u"}
+    own = send({"type": "inquiry", "person": person, "company": company, "pageDuration": 1.5}).json()
+    write_only = issue_api_key(workspace, "writer", scopes=["events:write"]).secret
+    others = send({"type": "inquiry", "person": EMAIL}, secret=write_only).json()
+    for answer in (own, others):
+        jsonschema.validate(answer, json_schema(SendAnswer))
+        assert tuple(answer["event"]) == EventAnswer.__struct_encode_fields__
+        assert tuple(answer["person"]) == PersonAnswer.__struct_encode_fields__
+
+
+def test_what_the_document_shows_of_a_body_is_what_is_taken(send):
+    body = {
+        "type": "inquiry",
+        "person": {"emails": [{"value": "jane@example.com", "type": None}], "phones": None},
+    }
+    jsonschema.validate(body, BODY_SCHEMA)
+    assert send(body).status_code == 201
+    for wrong in ({**body, "pageDuration": "1"}, {**body, "person": {"emails": "jane@example.com"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, BODY_SCHEMA)
+        assert send(wrong).status_code == 422
