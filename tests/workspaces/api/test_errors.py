@@ -10,7 +10,7 @@ from tests.workspaces.urls import probe
 from workspaces.api.errors import NATIVE_ERRORS, ErrorTable, flatten
 from workspaces.errors import ApiKeyNotFound, InvalidOrigins, InvalidToken, WorkspaceNotFound
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.workspaces.urls")]
 
 
 def post(client, url, body, content_type="application/json", **extra):
