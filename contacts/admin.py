@@ -124,8 +124,8 @@ def _ids_by_name(workspaces: QuerySet[Workspace], text: str) -> list[UUID]:
 
 def identifier_of(kind: str, *, contact: str = "contact_id") -> Subquery:
     """Return the expression for a row's contact's primary identifier of `kind`."""
-    identifiers = Identifier.objects.filter(
-        workspace_id=OuterRef("workspace_id"), contact_id=OuterRef(contact), kind=kind
+    identifiers = Identifier.objects.in_workspace(OuterRef("workspace_id")).filter(
+        contact_id=OuterRef(contact), kind=kind
     )
     value = identifiers.order_by("-is_primary", "id").values("value")[:1]
     return Subquery(value, output_field=CharField())
@@ -270,8 +270,8 @@ class ConsentFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no type
         if self.value() not in {value for value, _ in self.lookup_choices}:
             return queryset
         channel, _, status = self.value().partition(":")
-        own = Consent.objects.filter(
-            workspace_id=chosen_workspace(request), contact_id=OuterRef("pk"), channel=channel
+        own = Consent.objects.in_workspace(chosen_workspace(request)).filter(
+            contact_id=OuterRef("pk"), channel=channel
         )
         return queryset.filter(~Exists(own) if status == self._NEVER else Exists(own.filter(status=status)))
 
@@ -288,7 +288,7 @@ class ScoreFilter(RangeNumericListFilter):  # type: ignore[misc]  # unfold has n
         )
         if lowest is None and highest is None:
             return queryset
-        scores = ContactScore.objects.filter(workspace_id=chosen_workspace(request))
+        scores = ContactScore.objects.in_workspace(chosen_workspace(request))
         below = Q(points__lt=lowest) if lowest is not None else Q()
         above = Q(points__gt=highest) if highest is not None else Q()
         outside = scores.filter(below | above)
@@ -339,7 +339,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Contact]:
         """Look the columns up for the page's rows alone, in the same statement."""
-        scores = ContactScore.objects.filter(workspace_id=OuterRef("workspace_id"), contact_id=OuterRef("pk"))
+        scores = ContactScore.objects.in_workspace(OuterRef("workspace_id")).filter(contact_id=OuterRef("pk"))
         rows: QuerySet[Contact] = super().get_queryset(request)
         return rows.annotate(
             listed_email=identifier_of(Identifier.EMAIL, contact="pk"),
@@ -571,8 +571,8 @@ def delete_identifier(identifier: Identifier) -> None:
 
 
 def _of_same_kind(identifier: Identifier) -> QuerySet[Identifier]:
-    return Identifier.objects.filter(
-        workspace_id=identifier.workspace_id, contact_id=identifier.contact_id, kind=identifier.kind
+    return Identifier.objects.in_workspace(identifier.workspace_id).filter(
+        contact_id=identifier.contact_id, kind=identifier.kind
     )
 
 

@@ -54,7 +54,7 @@ class CompanyResolution:
         self._by_id: dict[UUID, Company] = {}
         self._by_key: dict[str, Company] = {}
         if ids or keys:
-            self._add(Company.objects.filter(Q(id__in=ids) | Q(name_key__in=keys), workspace_id=workspace_id))
+            self._add(Company.objects.in_workspace(workspace_id).filter(Q(id__in=ids) | Q(name_key__in=keys)))
 
     @property
     def refusals(self) -> list[DomainError | None]:
@@ -103,7 +103,7 @@ class CompanyResolution:
         self._add(Company.objects.raw(_INSERT, parameters))
         if left := missing.keys() - self._by_key.keys():
             # What another has committed since the statement began is seen by the next one.
-            self._add(Company.objects.filter(workspace_id=self._workspace_id, name_key__in=left))
+            self._add(Company.objects.in_workspace(self._workspace_id).filter(name_key__in=left))
         if missing.keys() - self._by_key.keys():
             raise TryAgain
         return {id_ for id_, key, _ in rows if self._by_key[key].id == id_}

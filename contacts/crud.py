@@ -206,8 +206,8 @@ def clear_identifier(workspace: Workspace, contact: Contact, kind: str) -> Conta
     identifiers.pop((kind, draft.after.primary(kind) or ""), None)
     write(workspace.id, [draft])
     # Of a merged contact too, which would be the person's as soon as that has none of its own.
-    known = Identifier.objects.filter(
-        workspace_id=workspace.id, contact_id__in=ids_of(workspace.id, survivor)
+    known = Identifier.objects.in_workspace(workspace.id).filter(
+        contact_id__in=ids_of(workspace.id, survivor)
     )
     known.filter(kind=kind, is_primary=True).update(is_primary=False)
     return get_contact(workspace.id, survivor)

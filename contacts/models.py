@@ -15,7 +15,7 @@ from config import clock
 from config.db.fields import JSONField, NameField
 from config.values.names import composed
 from contacts.search_text import Parts, folded
-from workspaces.tenancy import TenantModel
+from workspaces.tenancy import TenantModel, TenantQuerySet
 
 
 class Company(TenantModel):
@@ -49,10 +49,7 @@ def company_name_key(name: str) -> str:
     return composed(" ".join(name.split()).casefold())[:255]
 
 
-class ContactQuerySet(models.QuerySet["Contact"]):
-    def in_workspace(self, workspace_id: UUID) -> ContactQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class ContactQuerySet(TenantQuerySet["Contact"]):
     def canonical(self) -> ContactQuerySet:
         """Leave out contacts that were merged into another."""
         return self.filter(merged_into=None)
@@ -76,7 +73,7 @@ class Contact(TenantModel):
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
 
-    objects = ContactQuerySet.as_manager()
+    objects: ClassVar = ContactQuerySet.as_manager()
 
     class Meta:
         indexes: ClassVar = [
@@ -340,10 +337,7 @@ class ContactScore(TenantModel):
         return f"{self.points.normalize():f}"
 
 
-class MergeQuerySet(models.QuerySet["Merge"]):
-    def in_workspace(self, workspace_id: UUID) -> MergeQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class MergeQuerySet(TenantQuerySet["Merge"]):
     def unfinished(self) -> MergeQuerySet:
         """Merges whose rows are still being reassigned."""
         return self.filter(unfinished__isnull=False)
@@ -372,7 +366,7 @@ class Merge(TenantModel):
     """About how many there are, once the background has begun; what moves at once is not counted."""
     progressed_at = models.DateTimeField(null=True, editable=False)
 
-    objects = MergeQuerySet.as_manager()
+    objects: ClassVar = MergeQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
@@ -418,10 +412,7 @@ class ErasedIdentifier(TenantModel):
         return bytes(self.digest).hex()[:16]
 
 
-class ErasureQuerySet(models.QuerySet["Erasure"]):
-    def in_workspace(self, workspace_id: UUID) -> ErasureQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class ErasureQuerySet(TenantQuerySet["Erasure"]):
     def unfinished(self) -> ErasureQuerySet:
         """Those that have rows left to remove."""
         return self.filter(finished_at=None)
@@ -443,7 +434,7 @@ class Erasure(TenantModel):
     finished_at = models.DateTimeField(null=True, editable=False)
     settled_at = models.DateTimeField(null=True, editable=False)
 
-    objects = ErasureQuerySet.as_manager()
+    objects: ClassVar = ErasureQuerySet.as_manager()
 
     class Meta:
         indexes: ClassVar = [

@@ -61,7 +61,9 @@ def with_parts(rows: QuerySet[Any], workspace_id: UUID, column: str, text: str) 
     They need not be in the text's order: whoever wants the text itself filters once more.
     """
     wanted = Parts(Value(workspace_id, output_field=UUIDField()), Value(text))
-    found: QuerySet[Any] = rows.alias(parts=Parts("workspace_id", column)).filter(
-        workspace_id=workspace_id, parts__contains=wanted
+    found: QuerySet[Any] = (
+        rows.alias(parts=Parts("workspace_id", column))
+        .in_workspace(workspace_id)
+        .filter(parts__contains=wanted)
     )
     return found

@@ -31,7 +31,7 @@ def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) 
 def delete_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> int:
     """Delete tombstones, so that identifiers may be stored again. Returns how many there were."""
     digests = list(digests_of(workspace_id, identifiers))
-    lifted, _ = ErasedIdentifier.objects.filter(workspace_id=workspace_id, digest__in=digests).delete()
+    lifted, _ = ErasedIdentifier.objects.in_workspace(workspace_id).filter(digest__in=digests).delete()
     return lifted
 
 

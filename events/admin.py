@@ -112,7 +112,7 @@ class NameFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
     parameter_name = "name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = EventDefinition.objects.filter(workspace_id=chosen_workspace(request)).order_by("name")
+        names = EventDefinition.objects.in_workspace(chosen_workspace(request)).order_by("name")
         return [(name, name) for name in names.values_list("name", flat=True).distinct()[:NAME_CHOICES]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:

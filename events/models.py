@@ -10,16 +10,13 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
-from config import clock, ids
-from config.db.fields import JSONField, NameField
+from config import clock
+from config.db.fields import JSONField, NameField, UnconstrainedForeignKey
 from config.db.lookups import any_of
-from workspaces.tenancy import TenantModel
+from workspaces.tenancy import BulkTenantModel, TenantModel, TenantQuerySet
 
 
-class EventDefinitionQuerySet(models.QuerySet["EventDefinition"]):
-    def in_workspace(self, workspace_id: UUID) -> EventDefinitionQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class EventDefinitionQuerySet(TenantQuerySet["EventDefinition"]):
     def active(self) -> EventDefinitionQuerySet:
         return self.filter(deleted_at=None)
 
@@ -43,7 +40,7 @@ class EventDefinition(TenantModel):
     updated_at = models.DateTimeField(default=clock.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
-    objects = EventDefinitionQuerySet.as_manager()
+    objects: ClassVar = EventDefinitionQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
@@ -104,19 +101,17 @@ class EffectsLevel(models.IntegerChoices):
     ALL = 2, "all"
 
 
-class EventQuerySet(models.QuerySet["Event"]):
-    """Selections of events."""
-
+class EventQuerySet(TenantQuerySet["Event"]):
     def by_ids(self, workspace_id: UUID, event_ids: Collection[UUID]) -> EventQuerySet:
         """Select a workspace's events by id; the bounds leave other months' partitions untouched."""
         if not event_ids:
             return self.none()
-        return self.filter(
-            any_of("id", event_ids), workspace_id=workspace_id, id__gte=min(event_ids), id__lte=max(event_ids)
+        return self.in_workspace(workspace_id).filter(
+            any_of("id", event_ids), id__gte=min(event_ids), id__lte=max(event_ids)
         )
 
 
-class Event(models.Model):
+class Event(BulkTenantModel):
     """Something that happened. The table is partitioned by month on `id`, whose time is `occurred_at`: see `bounds`.
 
     The database's primary key is (workspace_id, id); there are no foreign keys, for the table is big.
@@ -128,23 +123,7 @@ class Event(models.Model):
         IMPORT = "import"
         SYSTEM = "system"
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    contact = models.ForeignKey(
-        "contacts.Contact",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        null=True,
-        blank=True,
-        db_constraint=False,
-        db_index=False,
-    )
+    contact = UnconstrainedForeignKey("contacts.Contact", null=True, blank=True)
     company_id = models.UUIDField(null=True, blank=True)
     name = NameField(max_length=255)
     properties = JSONField(default=dict, blank=True)
@@ -164,7 +143,7 @@ class Event(models.Model):
         help_text="whether its sender's clock was ahead: its id has the time as it was sent",
     )
 
-    objects = EventQuerySet.as_manager()
+    objects: ClassVar = EventQuerySet.as_manager()
 
     class Meta:
         indexes: ClassVar = [
@@ -195,17 +174,9 @@ class Event(models.Model):
         return f"{self.name} at {self.occurred_at:%Y-%m-%d %H:%M:%S}"
 
 
-class EventBatch(models.Model):
+class EventBatch(BulkTenantModel):
     """Events of one lane whose effects are still to be applied: the outbox. Its row is the truth."""
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
     lane = models.PositiveSmallIntegerField()
     event_ids = ArrayField(models.UUIDField())
     level = models.PositiveSmallIntegerField(choices=EffectsLevel, default=EffectsLevel.ALL)
@@ -222,21 +193,13 @@ class EventBatch(models.Model):
         return f"lane {self.lane}: {len(self.event_ids)} events"
 
 
-class Timer(models.Model):
+class Timer(BulkTenantModel):
     """When a contact is to be evaluated again because time alone may change the result.
 
     One row per subject (a segment's version, the score) and contact. It is written only when earlier than what
     stands: a row that comes too early costs a look, one that comes too late would be a wrong answer.
     """
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
     timer_key = models.UUIDField()
     contact_id = models.UUIDField()
     lane = models.PositiveSmallIntegerField()
@@ -285,17 +248,9 @@ class Aggregate(TenantModel):
         return f"{self.event_name} {self.property}".strip()
 
 
-class ContactAggregate(models.Model):
+class ContactAggregate(BulkTenantModel):
     """A contact's value of an aggregate. A merged contact keeps its own; readers add them up."""
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
     aggregate_id = models.UUIDField()
     contact_id = models.UUIDField()
     count = models.BigIntegerField(default=0)
@@ -335,20 +290,12 @@ class RulesVersion(models.Model):
         return f"version {self.version}"
 
 
-class Lease(models.Model):
+class Lease(BulkTenantModel):
     """Who has a workspace's work of one kind until a time: a runner, or a wake-up message on its way.
 
     While it stands nobody sends another message.
     """
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
     task = models.CharField(max_length=64)
     holder = models.UUIDField(null=True, help_text="the runner; empty: a message is on its way")
     expires_at = models.DateTimeField()

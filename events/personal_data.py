@@ -45,7 +45,7 @@ def _clean_parked(person: DataSubject) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_PARKED, [person.workspace_id, list(person.contact_ids), person.workspace_id])
         left: dict[UUID, Sequence[UUID]] = dict(cursor.fetchall())
-    parked = ParkedEffect.objects.filter(workspace_id=person.workspace_id)
+    parked = ParkedEffect.objects.in_workspace(person.workspace_id)
     for row in parked.filter(id__in=left):
         row.event_ids = list(left[row.id] or ())
         row.error = row.error.partition(":")[0]

@@ -58,10 +58,8 @@ def contact_score_section(contact: Contact) -> SafeString:
 
 def reasons(workspace_id: UUID, lines: Sequence[ScoreLine]) -> list[list[Any]]:
     """Return a row per line. Rules and events may be gone by now."""
-    rules = ScoringRule.objects.filter(workspace_id=workspace_id).in_bulk(
-        {line.place.rule_id for line in lines}
-    )
-    events = Event.objects.filter(workspace_id=workspace_id).in_bulk({line.place.event_id for line in lines})
+    rules = ScoringRule.objects.in_workspace(workspace_id).in_bulk({line.place.rule_id for line in lines})
+    events = Event.objects.in_workspace(workspace_id).in_bulk({line.place.event_id for line in lines})
     return [
         [
             f"{line.points.normalize():+f}",
@@ -231,7 +229,7 @@ class ScoreEntryAdmin(OfContactMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
 
     @admin.display(description="event")
     def event(self, entry: ScoreEntry) -> str:
-        event = Event.objects.filter(workspace_id=entry.workspace_id, pk=entry.event_id).first()
+        event = Event.objects.in_workspace(entry.workspace_id).filter(pk=entry.event_id).first()
         return event_link(event) if event else str(entry.event_id)
 
 

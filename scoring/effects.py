@@ -35,9 +35,11 @@ def apply_scoring_rules(batch: EffectBatch) -> None:
         events[event.name, event.is_repeat].append(event)
     rules: dict[str, list[ScoringRule]] = defaultdict(list)
     if events:
-        for rule in ScoringRule.objects.filter(
-            workspace_id=batch.workspace_id, active=True, event_name__in={name for name, _ in events}
-        ).order_by("id"):
+        for rule in (
+            ScoringRule.objects.in_workspace(batch.workspace_id)
+            .filter(active=True, event_name__in={name for name, _ in events})
+            .order_by("id")
+        ):
             rules[rule.event_name].append(rule)
     for (name, _), named in events.items():
         if rules[name]:

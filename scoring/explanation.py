@@ -183,9 +183,11 @@ def _plain_line(entry: ScoreEntry) -> ScoreLine:
 def _plain_entries(
     workspace_id: UUID, contact_id: UUID, by_rule: Iterable[UUID], at: datetime | None
 ) -> QuerySet[ScoreEntry]:
-    entries = ScoreEntry.objects.filter(
-        workspace_id=workspace_id, contact_id=contact_id, is_superseded=False
-    ).exclude(rule_id__in=list(by_rule))
+    entries = (
+        ScoreEntry.objects.in_workspace(workspace_id)
+        .filter(contact_id=contact_id, is_superseded=False)
+        .exclude(rule_id__in=list(by_rule))
+    )
     return entries if at is None else entries.filter(occurred_at__lte=at)
 
 

@@ -133,7 +133,7 @@ def _evaluate_events(reassignment: Reassignment, events: Sequence[tuple[UUID, st
     for event_id, name in events:
         ids[name].append(event_id)
     evaluators: dict[str, list[RuleEvaluator]] = defaultdict(list)
-    rules = ScoringRule.objects.filter(workspace_id=reassignment.workspace_id, event_name__in=ids)
+    rules = ScoringRule.objects.in_workspace(reassignment.workspace_id).filter(event_name__in=ids)
     for evaluator in read_where_event_decides(rules.order_by("id")):
         evaluators[evaluator.rule.event_name].append(evaluator)
     for name, named in evaluators.items():

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
-from uuid import UUID
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from config import clock, ids
-from config.db.fields import JSONField, NameField
+from config import clock
+from config.db.fields import JSONField, NameField, UnconstrainedForeignKey
 from scoring.calculation import Award, State, Terms
-from workspaces.tenancy import TenantModel
+from workspaces.tenancy import BulkTenantModel, TenantModel, TenantQuerySet
 
 LONGEST_DECAY_DAYS = 36_500
 
 
-class ScoringRuleQuerySet(models.QuerySet["ScoringRule"]):
-    def in_workspace(self, workspace_id: UUID) -> ScoringRuleQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class ScoringRuleQuerySet(TenantQuerySet["ScoringRule"]):
     def rescoring(self) -> ScoringRuleQuerySet:
         """Only those whose re-scoring has begun and not ended."""
         return self.filter(rescore_started_at__isnull=False, rescored_at=None)
 
 
-class ActiveRuleManager(models.Manager["ScoringRule"]):
+RuleManager = models.Manager.from_queryset(ScoringRuleQuerySet)
+
+
+class ActiveRuleManager(RuleManager["ScoringRule"]):
     """The rules that nobody has deleted."""
 
     def get_queryset(self) -> ScoringRuleQuerySet:
@@ -96,7 +95,7 @@ class ScoringRule(TenantModel):
     updated_at = models.DateTimeField(default=clock.now, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
 
-    objects = ActiveRuleManager()
+    objects: ClassVar = ActiveRuleManager()
     with_deleted = ScoringRuleQuerySet.as_manager()
 
     class Meta:
@@ -144,27 +143,11 @@ class ScoringRule(TenantModel):
         return self.rescore_started_at is not None and self.rescored_at is None
 
 
-class ScoreEntry(models.Model):
+class ScoreEntry(BulkTenantModel):
     """A line of the ledger: what one event earned a contact under one rule. At most one of each."""
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    contact = models.ForeignKey(
-        "contacts.Contact",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    rule = models.ForeignKey(
-        ScoringRule, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    contact = UnconstrainedForeignKey("contacts.Contact")
+    rule = UnconstrainedForeignKey(ScoringRule)
     event_id = models.UUIDField()
     points = models.DecimalField(max_digits=15, decimal_places=6)
     occurred_at = models.DateTimeField()
@@ -192,27 +175,11 @@ class ScoreEntry(models.Model):
         return Award(self.occurred_at, self.event_id, self.points)
 
 
-class RuleScore(models.Model):
+class RuleScore(BulkTenantModel):
     """What a rule whose entries depend on one another gives a contact, calculated from them so far."""
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    contact = models.ForeignKey(
-        "contacts.Contact",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    rule = models.ForeignKey(
-        ScoringRule, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    contact = UnconstrainedForeignKey("contacts.Contact")
+    rule = UnconstrainedForeignKey(ScoringRule)
     value = models.DecimalField(max_digits=30, decimal_places=6)
     """Right after the last entry, without what has decayed since."""
     last_at = models.DateTimeField()

@@ -62,7 +62,7 @@ def rescore_lane(
     started, contacts = monotonic(), 0
     while True:
         with lock_lane(workspace_id, lane):
-            rule = ScoringRule.with_deleted.filter(workspace_id=workspace_id, id=rule_id).first()
+            rule = ScoringRule.with_deleted.in_workspace(workspace_id).filter(id=rule_id).first()
             if rule is None or not rule.is_rescoring or rule.rescore_lanes_done >> lane & 1:
                 return LaneProgress(None, contacts)
             ids = _contacts_after(workspace_id, lane, after, chunk)
@@ -98,7 +98,7 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
 @transaction.atomic
 def reevaluate_contacts(workspace_id: UUID, contact_ids: Collection[UUID], rule_id: UUID) -> None:
     """Re-evaluate one rule for contacts, by what is known now. Their lanes must be held."""
-    rule = ScoringRule.objects.filter(workspace_id=workspace_id, id=rule_id).first()
+    rule = ScoringRule.objects.in_workspace(workspace_id).filter(id=rule_id).first()
     if rule is not None:
         ids = _merged_with(workspace_id, contact_ids)
         _rescore(workspace_id, ids, [rule], [read(rule, rule.effective_from)], clock.now())
@@ -290,7 +290,7 @@ def recalculate_ledger(
         )
         if (contact_id, rule_id) not in kept
     ]
-    RuleScore.objects.filter(workspace_id=workspace_id, id__in=stale).delete()
+    RuleScore.objects.in_workspace(workspace_id).filter(id__in=stale).delete()
     plain = [rule.id for rule in rules if rule.terms.are_plain]
     ScoreEntry.objects.filter(**{**in_scope, "rule_id__in": plain}, is_superseded=True).update(
         is_superseded=False

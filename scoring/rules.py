@@ -39,8 +39,10 @@ _RESCORING = (
 
 
 def _names_of_rules(workspace_id: UUID) -> Iterable[str]:
-    return ScoringRule.objects.filter(workspace_id=workspace_id, active=True).values_list(
-        "event_name", flat=True
+    return (
+        ScoringRule.objects.in_workspace(workspace_id)
+        .filter(active=True)
+        .values_list("event_name", flat=True)
     )
 
 
@@ -105,7 +107,7 @@ def rescore_rule(rule: ScoringRule) -> ScoringRule:
 def delete_rule(rule: ScoringRule) -> None:
     """Delete a rule; what it has given remains in the ledger and in the scores, and decays as it did."""
     bump_rules_version(rule.workspace_id)
-    ScoringRule.objects.filter(workspace_id=rule.workspace_id, id=rule.id).update(deleted_at=clock.now())
+    ScoringRule.objects.in_workspace(rule.workspace_id).filter(id=rule.id).update(deleted_at=clock.now())
 
 
 def finish_lane(rule: ScoringRule, lane: int, now: datetime) -> bool:
@@ -142,7 +144,7 @@ def rule_warnings(rule: ScoringRule) -> list[str]:
 
 def _standing(rule: ScoringRule) -> ScoringRule:
     standing = (
-        ScoringRule.objects.filter(workspace_id=rule.workspace_id, id=rule.id).select_for_update().first()
+        ScoringRule.objects.in_workspace(rule.workspace_id).filter(id=rule.id).select_for_update().first()
     )
     if standing is None:
         raise ScoringRuleNotFound
@@ -165,9 +167,11 @@ def _begin_rescore(rule: ScoringRule, now: datetime, *, reevaluates: bool) -> No
 
 def _unevaluated_since(rule: ScoringRule) -> datetime | None:
     """Return the receipt of the first event that waits because the rule failed: no later one has been evaluated."""
-    parked = ParkedEffect.objects.filter(
-        workspace_id=rule.workspace_id, effect=EFFECT, subject=parked_key_of(rule.id)
-    ).values_list("event_ids", flat=True)
+    parked = (
+        ParkedEffect.objects.in_workspace(rule.workspace_id)
+        .filter(effect=EFFECT, subject=parked_key_of(rule.id))
+        .values_list("event_ids", flat=True)
+    )
     event_ids = [event_id for ids in parked for event_id in ids]
     events = Event.objects.by_ids(rule.workspace_id, event_ids)
     earliest: datetime | None = events.aggregate(first=Min("received_at"))["first"]

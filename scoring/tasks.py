@@ -17,7 +17,7 @@ TURN_SECONDS = 5.0
 @shared_task
 def rescore_rule(workspace_id: str, rule_id: str) -> str:
     """Begin, or take up again, the lanes that are not re-scored yet."""
-    rule = ScoringRule.with_deleted.filter(workspace_id=UUID(workspace_id), id=UUID(rule_id)).first()
+    rule = ScoringRule.with_deleted.in_workspace(UUID(workspace_id)).filter(id=UUID(rule_id)).first()
     if rule is None or not rule.is_rescoring:
         return "nothing"
     for lane in range(LANE_COUNT):

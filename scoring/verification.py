@@ -125,9 +125,11 @@ class _Recount:
         self.rules = {rule.id: rule for rule in rules}
         self.open = self._open_events()
         self.stored: dict[UUID, dict[UUID, list[ScoreEntry]]] = defaultdict(lambda: defaultdict(list))
-        for entry in ScoreEntry.objects.filter(
-            workspace_id=workspace_id, contact_id__in=self.owners
-        ).order_by("occurred_at", "event_id"):
+        for entry in (
+            ScoreEntry.objects.in_workspace(workspace_id)
+            .filter(contact_id__in=self.owners)
+            .order_by("occurred_at", "event_id")
+        ):
             self.stored[entry.contact_id][entry.rule_id].append(entry)
 
     def differences(self) -> Iterator[Difference]:
@@ -136,19 +138,19 @@ class _Recount:
             if rule.deleted_at is None and rule.id not in self.rescoring:
                 yield from self._ledger_differences(rule)
         due = dict(
-            Timer.objects.filter(
-                workspace_id=self.workspace_id, timer_key=SCORE_TIMER_KEY, contact_id__in=self.owners
-            ).values_list("contact_id", "due_at")
+            Timer.objects.in_workspace(self.workspace_id)
+            .filter(timer_key=SCORE_TIMER_KEY, contact_id__in=self.owners)
+            .values_list("contact_id", "due_at")
         )
         rule_scores: dict[UUID, dict[UUID, RuleScore]] = defaultdict(dict)
-        for row in RuleScore.objects.filter(
-            workspace_id=self.workspace_id, contact_id__in=self.owners, rule_id__in=self.rules
+        for row in RuleScore.objects.in_workspace(self.workspace_id).filter(
+            contact_id__in=self.owners, rule_id__in=self.rules
         ):
             rule_scores[row.contact_id][row.rule_id] = row
         scores = dict(
-            ContactScore.objects.filter(
-                workspace_id=self.workspace_id, contact_id__in=self.owners
-            ).values_list("contact_id", "points")
+            ContactScore.objects.in_workspace(self.workspace_id)
+            .filter(contact_id__in=self.owners)
+            .values_list("contact_id", "points")
         )
         for contact_id, owner_id in self.owners.items():
             for what in self._value_differences(contact_id, rule_scores[contact_id], due.get(contact_id)):
@@ -247,15 +249,15 @@ class _Recount:
 
     def _ever_merged(self) -> set[UUID]:
         of_chunk = Q(survivor_id__in=self.owners) | Q(merged_id__in=self.owners)
-        merges = Merge.objects.filter(of_chunk, workspace_id=self.workspace_id)
+        merges = Merge.objects.in_workspace(self.workspace_id).filter(of_chunk)
         return {contact_id for pair in merges.values_list("survivor_id", "merged_id") for contact_id in pair}
 
     def _open_events(self) -> set[UUID]:
-        batches = EventBatch.objects.filter(workspace_id=self.workspace_id, is_repeat=False)
+        batches = EventBatch.objects.in_workspace(self.workspace_id).filter(is_repeat=False)
         return {event_id for ids in batches.values_list("event_ids", flat=True) for event_id in ids}
 
     def _parked_events(self, rule: ScoringRule) -> set[UUID]:
-        parked = ParkedEffect.objects.filter(workspace_id=self.workspace_id, effect=EFFECT)
+        parked = ParkedEffect.objects.in_workspace(self.workspace_id).filter(effect=EFFECT)
         return {
             event_id
             for subject, ids in parked.values_list("subject", "event_ids")

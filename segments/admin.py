@@ -177,8 +177,8 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Segment]:
         """Count the members for the page's rows, no further than anybody would count."""
         rows: QuerySet[Segment] = super().get_queryset(request)
-        members = Membership.objects.filter(
-            workspace_id=OuterRef("workspace_id"), version=OuterRef("version")
+        members = Membership.objects.in_workspace(OuterRef("workspace_id")).filter(
+            version=OuterRef("version")
         )
         member_ids = ArraySubquery(members.order_by().values("pk")[: COUNT_LIMIT + 1])
         return rows.annotate(
@@ -354,7 +354,7 @@ def concerned_members(workspace_id: UUID, segment_id: UUID) -> AffectedRows:
     segment = Segment.objects.in_workspace(workspace_id).filter(pk=segment_id).first()
     if segment is None:
         return AffectedRows(0, "contact")
-    members = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+    members = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
     contacts = Contact.objects.in_workspace(workspace_id).filter(pk__in=members.values("contact_id"))
     return concerned_contacts(contacts, note=f"in {segment} now")
 
@@ -366,8 +366,8 @@ def _publication_question(segments: QuerySet[Segment]) -> Question | None:
         return None
     concerned = []
     for segment in built:
-        members = Membership.objects.filter(
-            workspace_id=segment.workspace_id, version=segment.draft_version or NO_ID
+        members = Membership.objects.in_workspace(segment.workspace_id).filter(
+            version=segment.draft_version or NO_ID
         )
         contacts = Contact.objects.in_workspace(segment.workspace_id).filter(
             pk__in=members.values("contact_id")
@@ -476,7 +476,7 @@ class MemberFilter(SegmentFilter):
         segment = Segment.objects.in_workspace(workspace_id).filter(pk=chosen).first()
         if segment is None:
             return queryset.none()
-        members = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+        members = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
         return queryset.filter(pk__in=members.values("contact_id"))
 
 

@@ -212,15 +212,15 @@ class CauseResolver:
         event_ids = [event.id for contact_id in contact_ids for event in self.events.get(contact_id, ())]
         if not event_ids:
             return
-        entries = ScoreEntry.objects.filter(
-            workspace_id=self.batch.workspace_id, event_id__in=event_ids, is_superseded=False
+        entries = ScoreEntry.objects.in_workspace(self.batch.workspace_id).filter(
+            event_id__in=event_ids, is_superseded=False
         )
         for event_id, contact_id, points in entries.values_list("event_id", "contact_id", "points"):
             owner = self.survivor_of.get(contact_id, contact_id)
             earned = self.earned[owner]
             earned[event_id] = earned.get(event_id, Decimal(0)) + points
-        scores = ContactScore.objects.filter(
-            workspace_id=self.batch.workspace_id, contact_id__in=list(self.earned)
+        scores = ContactScore.objects.in_workspace(self.batch.workspace_id).filter(
+            contact_id__in=list(self.earned)
         )
         self.scores = dict(scores.values_list("contact_id", "points"))
 

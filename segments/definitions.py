@@ -239,7 +239,7 @@ def _drop_draft(segment: Segment) -> None:
 def _users_of(segment: Segment) -> list[str]:
     """Return the names of what builds on a segment."""
     siblings = Segment.objects.in_workspace(segment.workspace_id).exclude(id=segment.id)
-    rules = ScoringRule.objects.filter(workspace_id=segment.workspace_id)
+    rules = ScoringRule.objects.in_workspace(segment.workspace_id)
     named: list[tuple[str, Any]] = [(other.name, [other.rule, other.draft_rule]) for other in siblings]
     named += [(str(rule), [rule.condition]) for rule in rules]
     return sorted(

@@ -55,7 +55,7 @@ def members(
     """Return who is in the segment, by contact id, those after `after` only."""
     if segment.is_static:
         return _page(_STATIC_PAGE, workspace_id, segment, after, limit)
-    rows = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+    rows = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
     page = rows.filter(contact_id__gt=after or NO_ID).with_entry().order_by("contact_id")
     return [Member(*row) for row in page.values_list("contact_id", "entered_at")[:limit]]
 
@@ -85,7 +85,8 @@ def count_members(workspace_id: UUID, segments: Sequence[Segment]) -> dict[UUID,
 def segments_of(workspace_id: UUID, contact_id: UUID) -> list[tuple[Segment, datetime]]:
     """Return the segments that a contact is in, and since when, by name."""
     rows = (
-        Membership.objects.filter(workspace_id=workspace_id, contact_id__in=_ids(workspace_id, contact_id))
+        Membership.objects.in_workspace(workspace_id)
+        .filter(contact_id__in=_ids(workspace_id, contact_id))
         .filter(segment__workspace_id=workspace_id, segment__version=F("version"))
         .select_related("segment")
         .with_entry()
@@ -102,7 +103,8 @@ def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -
         raise ContactNotFound
     now = clock.now()
     row = (
-        Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+        Membership.objects.in_workspace(workspace_id)
+        .filter(version=segment.version)
         .filter(contact_id__in=_ids(workspace_id, survivor) if segment.is_static else [survivor])
         .with_entry()
         .order_by("entered_at")

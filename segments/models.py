@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from uuid import UUID
 
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from config import clock, ids
-from config.db.fields import JSONField
-from workspaces.tenancy import TenantModel
+from config.db.fields import JSONField, UnconstrainedForeignKey
+from workspaces.tenancy import BulkTenantModel, TenantModel, TenantQuerySet
 
 
-class SegmentQuerySet(models.QuerySet["Segment"]):
-    def in_workspace(self, workspace_id: UUID) -> SegmentQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class SegmentQuerySet(TenantQuerySet["Segment"]):
     def dynamic(self) -> SegmentQuerySet:
         return self.filter(evaluation=Segment.Evaluation.DYNAMIC)
 
@@ -73,7 +69,7 @@ class Segment(TenantModel):
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
 
-    objects = SegmentQuerySet.as_manager()
+    objects: ClassVar = SegmentQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
@@ -94,46 +90,27 @@ class Segment(TenantModel):
         return self.draft_version is not None
 
 
-class MembershipQuerySet(models.QuerySet["Membership"]):
+class MembershipQuerySet(TenantQuerySet["Membership"]):
     def with_entry(self) -> models.QuerySet[Any]:
         """Add `entered_at`, as it was published: another version of the rule makes new rows, but no entry.
 
         Until it is published, the row's own moment.
         """
-        period = MembershipPeriod.objects.filter(
-            workspace_id=OuterRef("workspace_id"),
-            segment_id=OuterRef("segment_id"),
-            contact_id=OuterRef("contact_id"),
-            left_at=None,
+        period = MembershipPeriod.objects.in_workspace(OuterRef("workspace_id")).filter(
+            segment_id=OuterRef("segment_id"), contact_id=OuterRef("contact_id"), left_at=None
         )
         return self.annotate(entered_at=Coalesce(Subquery(period.values("entered_at")), "since"))
 
 
-class Membership(models.Model):
+class Membership(BulkTenantModel):
     """A contact is in a segment, by one version of its rule. No row: it is not."""
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    segment = models.ForeignKey(
-        Segment, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    segment = UnconstrainedForeignKey(Segment)
     version = models.UUIDField()
-    contact = models.ForeignKey(
-        "contacts.Contact",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
+    contact = UnconstrainedForeignKey("contacts.Contact")
     since = models.DateTimeField()
 
-    objects = MembershipQuerySet.as_manager()
+    objects: ClassVar = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
@@ -147,27 +124,11 @@ class Membership(models.Model):
         return f"since {self.since:%Y-%m-%d %H:%M:%S}"
 
 
-class MembershipPeriod(models.Model):
+class MembershipPeriod(BulkTenantModel):
     """A contact was in a segment from one moment until another: what was published, and when it was so."""
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    segment = models.ForeignKey(
-        Segment, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    contact = models.ForeignKey(
-        "contacts.Contact",
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
+    segment = UnconstrainedForeignKey(Segment)
+    contact = UnconstrainedForeignKey("contacts.Contact")
     entered_at = models.DateTimeField()
     left_at = models.DateTimeField(null=True)
 

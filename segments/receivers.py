@@ -31,8 +31,8 @@ def invalidate_company_member(instance: CompanyMembership, **_: Any) -> None:
 def invalidate_company(instance: Company, created: bool, **_: Any) -> None:
     """Schedule an evaluation of the contacts of a company that was changed."""
     if not created:
-        memberships = CompanyMembership.objects.filter(
-            workspace_id=instance.workspace_id, company_id=instance.id
+        memberships = CompanyMembership.objects.in_workspace(instance.workspace_id).filter(
+            company_id=instance.id
         )
         removal.schedule_evaluation(
             instance.workspace_id, list(memberships.values_list("contact_id", flat=True))

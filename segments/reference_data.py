@@ -28,9 +28,8 @@ class _Reading:
 
     def __init__(self, workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
         self.workspace_id = workspace_id
-        contacts = Contact.objects.filter(
-            Q(id__in=contact_ids, merged_into=None) | Q(merged_into__in=contact_ids),
-            workspace_id=workspace_id,
+        contacts = Contact.objects.in_workspace(workspace_id).filter(
+            Q(id__in=contact_ids, merged_into=None) | Q(merged_into__in=contact_ids)
         )
         rows = list(contacts)
         self.found = {row.id: _person(row) for row in rows if row.merged_into_id is None}
@@ -49,7 +48,7 @@ class _Reading:
         return list(self.found.values())
 
     def _rows(self, rows: Any) -> Iterable[tuple[Person, Any]]:
-        own = rows.filter(workspace_id=self.workspace_id, contact_id__in=list(self.by_any_id))
+        own = rows.in_workspace(self.workspace_id).filter(contact_id__in=list(self.by_any_id))
         return ((self.by_any_id[row.contact_id], row) for row in own.iterator())
 
     def _identifiers(self) -> None:
@@ -81,7 +80,7 @@ class _Reading:
             person.companies.append({**company, "attributes": row.company.attributes})
 
     def _segments(self) -> None:
-        versions = dict(Segment.objects.filter(workspace_id=self.workspace_id).values_list("id", "version"))
+        versions = dict(Segment.objects.in_workspace(self.workspace_id).values_list("id", "version"))
         for person, row in self._rows(Membership.objects.all()):
             if versions.get(row.segment_id) == row.version:
                 person.segments.add(row.segment_id)

@@ -47,8 +47,8 @@ def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *,
             "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)",
             [workspace_id, list(contact_ids)],
         )
-    open_periods = MembershipPeriod.objects.filter(
-        workspace_id=workspace_id, contact_id__in=contact_ids, left_at=None
+    open_periods = MembershipPeriod.objects.in_workspace(workspace_id).filter(
+        contact_id__in=contact_ids, left_at=None
     )
     periods = list(open_periods.values_list("segment_id", "contact_id"))
     news = publish_changes(

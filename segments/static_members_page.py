@@ -82,9 +82,9 @@ class FilledMixin:
             "wanted": wanted,
             "found": _found(segment, wanted) if wanted else [],
             "members": _members(segment),
-            "count": Membership.objects.filter(
-                workspace_id=segment.workspace_id, version=segment.version
-            ).count(),
+            "count": Membership.objects.in_workspace(segment.workspace_id)
+            .filter(version=segment.version)
+            .count(),
             "list": f"{reverse('admin:segments_membership_changelist')}"
             f"?workspace={segment.workspace_id}&segment={segment.pk}",
         }
@@ -130,7 +130,7 @@ def _found(segment: Segment, text: str) -> Sequence[Contact]:
 
 
 def _members(segment: Segment) -> Sequence[Contact]:
-    members = Membership.objects.filter(workspace_id=segment.workspace_id, version=segment.version)
+    members = Membership.objects.in_workspace(segment.workspace_id).filter(version=segment.version)
     contacts = Contact.objects.in_workspace(segment.workspace_id)
     return list(_listed(contacts.filter(pk__in=members.values("contact_id")))[:SHOWN_MEMBERS])
 

@@ -237,7 +237,7 @@ class _Rulebook:
         """Return members that should not be any: those of a static segment may have been merged into another."""
         found = []
         for segment in self.segments.values():
-            members = Membership.objects.filter(workspace_id=self.workspace_id, version=segment.version)
+            members = Membership.objects.in_workspace(self.workspace_id).filter(version=segment.version)
             if contact_ids is not None:
                 members = members.filter(contact_id__in=contact_ids)
             fit = Contact.objects.in_workspace(self.workspace_id)
@@ -274,7 +274,7 @@ class _Rulebook:
         for segment_id, own in sorted(by_segment.items(), key=lambda item: len(self._below(item[0]))):
             segment, contact_ids = self.segments[segment_id], [difference.contact_id for difference in own]
             strays = [difference.contact_id for difference in own if difference.kind is DifferenceKind.STRAY]
-            members = Membership.objects.filter(workspace_id=self.workspace_id, version=segment.version)
+            members = Membership.objects.in_workspace(self.workspace_id).filter(version=segment.version)
             members.filter(contact_id__in=strays).delete()
             if segment_id in self.rules:
                 self._reevaluate(segment, contact_ids)
@@ -304,8 +304,8 @@ class _Rulebook:
         evaluate_contacts(self.workspace_id, rule_version, contact_ids, built, now)
 
     def _stored(self, contact_ids: Collection[UUID]) -> set[tuple[UUID, UUID]]:
-        rows = Membership.objects.filter(
-            workspace_id=self.workspace_id, contact_id__in=contact_ids, version__in=self.versions
+        rows = Membership.objects.in_workspace(self.workspace_id).filter(
+            contact_id__in=contact_ids, version__in=self.versions
         )
         return set(rows.values_list("version", "contact_id"))
 
@@ -382,14 +382,14 @@ def _waiting(
     everybody = [*contact_ids, *survivor_of]
     open_ids = [
         event_id
-        for event_ids in EventBatch.objects.filter(workspace_id=workspace_id, lane=lane).values_list(
-            "event_ids", flat=True
-        )
+        for event_ids in EventBatch.objects.in_workspace(workspace_id)
+        .filter(lane=lane)
+        .values_list("event_ids", flat=True)
         for event_id in event_ids
     ]
     events = Event.objects.by_ids(workspace_id, open_ids).filter(contact_id__in=everybody)
-    due = Timer.objects.filter(
-        workspace_id=workspace_id, contact_id__in=everybody, timer_key__in=versions, due_at__lte=now
+    due = Timer.objects.in_workspace(workspace_id).filter(
+        contact_id__in=everybody, timer_key__in=versions, due_at__lte=now
     )
     found = {*events.values_list("contact_id", flat=True), *due.values_list("contact_id", flat=True)}
     return {survivor_of.get(contact_id, contact_id) for contact_id in found if contact_id is not None}

@@ -101,7 +101,7 @@ def _membership(user: User, workspace_id: str | UUID | None) -> Membership | Non
     memberships = Membership.objects.filter(user=user).select_related("workspace")
     if workspace_id is not None:
         identifier = parse_uuid(workspace_id)
-        return memberships.filter(workspace_id=identifier).first() if identifier else None
+        return memberships.in_workspace(identifier).first() if identifier else None
     found = list(memberships[:2])
     return found[0] if len(found) == 1 else None
 

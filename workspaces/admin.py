@@ -121,7 +121,7 @@ class MembershipFormSet(StrictInlineFormSet):
         for workspace_id in {workspace_id for workspace_id, _ in left} - kept:
             # Of two owners who leave at the same time, each would still see the other.
             Workspace.objects.select_for_update().get(pk=workspace_id)
-            owners = Membership.objects.filter(workspace_id=workspace_id, role=Role.OWNER)
+            owners = Membership.objects.in_workspace(workspace_id).filter(role=Role.OWNER)
             if not owners.exclude(pk__in=[pk for _, pk in left]).exists():
                 raise forms.ValidationError(LastOwner().sentence)
 

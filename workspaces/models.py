@@ -16,6 +16,7 @@ from config.ids import uuid7
 from config.values.emails import canonical_email
 from workspaces.rates import validate_rate
 from workspaces.scopes import ALL_SCOPES, EDIT_SCOPES, READ_SCOPES
+from workspaces.tenancy import TenantModel
 
 
 class User(AbstractUser):  # type: ignore[django-manager-missing]  # the library's application has no types
@@ -83,10 +84,9 @@ ROLE_SCOPES: dict[str, frozenset[str]] = {
 }
 
 
-class Membership(models.Model):
+class Membership(TenantModel):
     """A user's role in a workspace."""
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
@@ -101,10 +101,9 @@ class Membership(models.Model):
         return f"{self.user} ({self.get_role_display()})"
 
 
-class ApiKey(models.Model):
+class ApiKey(TenantModel):
     """A bearer key of a workspace; the secret itself is shown once and never stored."""
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=200)
     prefix = models.CharField(max_length=40, editable=False, help_text="The first characters of the key.")
@@ -189,11 +188,9 @@ class Confirmation(models.Model):
         return f"asked at {self.created_at:%Y-%m-%d %H:%M:%S}"
 
 
-class AuditEntry(models.Model):
+class AuditEntry(TenantModel):
     """A workspace that an entry of Django's admin log concerns."""
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+", db_index=False)
     entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="+")
 
     class Meta:

@@ -111,7 +111,7 @@ def add_member(workspace: Workspace, user: User, *, role: str = Role.VIEWER) -> 
 def remove_member(workspace: Workspace, user: User) -> None:
     """End a membership, and at once the user's access to the workspace. Raises LastOwner."""
     _check_owner_remains(workspace, user)
-    Membership.objects.filter(workspace=workspace, user=user).delete()
+    Membership.objects.in_workspace(workspace.id).filter(user=user).delete()
 
 
 def is_only_owner(user: User | None) -> bool:
@@ -119,7 +119,7 @@ def is_only_owner(user: User | None) -> bool:
     if user is None:
         return False
     owners = Membership.objects.filter(role=Role.OWNER)
-    other_owners = owners.filter(workspace=OuterRef("workspace")).exclude(user=user)
+    other_owners = owners.in_workspace(OuterRef("workspace")).exclude(user=user)
     return owners.filter(~Exists(other_owners), user=user).exists()
 
 
@@ -127,7 +127,7 @@ def _check_owner_remains(workspace: Workspace, user: User) -> None:
     """Raise LastOwner if a user is the workspace's only owner."""
     # Of two owners who leave at the same time, each would still see the other.
     Workspace.objects.select_for_update().get(pk=workspace.pk)
-    owners = Membership.objects.filter(workspace=workspace, role=Role.OWNER)
+    owners = Membership.objects.in_workspace(workspace.id).filter(role=Role.OWNER)
     if set(owners.values_list("user_id", flat=True)) == {user.pk}:
         raise LastOwner
 
@@ -182,7 +182,7 @@ def revoke_api_key(
     `within`: the scopes of the user who revokes it. Raises ApiKeyNotFound, or AccessDenied for a key with
     more.
     """
-    keys = ApiKey.objects.filter(workspace=workspace, id__in=[key_id] if key_id else [])
+    keys = ApiKey.objects.in_workspace(workspace.id).filter(id__in=[key_id] if key_id else [])
     api_key = keys.select_for_update().first()
     if api_key is None:
         raise ApiKeyNotFound

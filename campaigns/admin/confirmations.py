@@ -180,7 +180,7 @@ def _active_summaries(campaigns: Sequence[Campaign]) -> Iterator[str]:
 def _step_summary(workspace_id: UUID, definition: Definition) -> str:
     """Return what a campaign sends and calls, in words."""
     steps = [node.step for node in definition.nodes.values()]
-    templates = Template.objects.filter(workspace_id=workspace_id, pk__in=definition.template_ids)
+    templates = Template.objects.in_workspace(workspace_id).filter(pk__in=definition.template_ids)
     names = dict(templates.values_list("pk", "name"))
     sends = [
         f"{item.channel} “{names.get(item.template_id, item.template_id)}”"

@@ -46,7 +46,7 @@ class ForContactForm(forms.Form):
         text = self.cleaned_data["event"]
         if not text:
             return None
-        event = Event.objects.filter(workspace_id=self.workspace_id, id=parse_uuid(text) or NO_ID).first()
+        event = Event.objects.in_workspace(self.workspace_id).filter(id=parse_uuid(text) or NO_ID).first()
         if event is None:
             raise ValidationError("There is no such event in this workspace.")
         return event

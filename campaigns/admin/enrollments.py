@@ -82,9 +82,11 @@ class EnrollmentAdmin(CampaignRowAdmin):
     @admin.display(description="its way")
     def way(self, enrollment: Enrollment) -> SafeString:
         """Return a table of the enrollment's decisions, oldest first."""
-        decisions = Decision.objects.filter(
-            workspace_id=enrollment.workspace_id, enrollment_id=enrollment.pk
-        ).order_by("id")
+        decisions = (
+            Decision.objects.in_workspace(enrollment.workspace_id)
+            .filter(enrollment_id=enrollment.pk)
+            .order_by("id")
+        )
         rows = [
             [
                 utc(decision.decided_at),

@@ -24,7 +24,7 @@ SECTION_ROWS = 20
 def contact_campaigns_section(contact: Contact) -> SafeString:
     """Return the section of a contact's latest decisions; three statements."""
     ids = ids_of(contact.workspace_id, contact.pk)
-    decisions = Decision.objects.filter(workspace_id=contact.workspace_id, contact_id__in=ids)
+    decisions = Decision.objects.in_workspace(contact.workspace_id).filter(contact_id__in=ids)
     rows = [
         [
             utc(decision.decided_at),

@@ -36,7 +36,7 @@ def find_event(workspace: Workspace, text: str | None) -> Event | None:
     """Return the event that a body names as `eventId`, None if it names none. Raises ValidationError."""
     if text is None:
         return None
-    event = Event.objects.filter(workspace_id=workspace.id, id=parse_uuid(text) or NO_ID).first()
+    event = Event.objects.in_workspace(workspace.id).filter(id=parse_uuid(text) or NO_ID).first()
     if event is None:
         raise ValidationError({"eventId": ["There is no such event."]})
     return event

@@ -105,12 +105,12 @@ def update_form(workspace: Workspace, form: Form, values: FormValues) -> Form:
 
 def delete_form(workspace: Workspace, form: Form) -> None:
     """Delete a form with its submissions; the events stay."""
-    Form.objects.filter(workspace=workspace, pk=form.pk).delete()
+    Form.objects.in_workspace(workspace.id).filter(pk=form.pk).delete()
 
 
 def find_form(workspace: Workspace, form_id: UUID | None) -> Form:
     """Return a form of the workspace. Raises FormNotFound."""
-    form = Form.objects.filter(workspace=workspace, pk=form_id).first() if form_id else None
+    form = Form.objects.in_workspace(workspace.id).filter(pk=form_id).first() if form_id else None
     if form is None:
         raise FormNotFound
     return form
@@ -189,8 +189,8 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
     email = messages.filter(key=_confirmation_key(submission)).first()
     if email is not None and email.address != contact.email:
         raise ContactNotFound
-    own = FormSubmission.objects.filter(
-        workspace_id=submission.workspace_id, pk=submission.pk, confirmed_at=None
+    own = FormSubmission.objects.in_workspace(submission.workspace_id).filter(
+        pk=submission.pk, confirmed_at=None
     )
     if not own.update(confirmed_at=now):
         return False
@@ -202,18 +202,16 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
         contact = update_contact(form.workspace, contact, _held_changes(submission))
     for channel in form.consents:
         set_consent(form.workspace, contact, channel, Consent.Status.OPTED_IN)
-    PendingConsent.objects.filter(
-        workspace_id=form.workspace_id, contact_id=submission.contact_id, channel__in=_held_channels(form)
+    PendingConsent.objects.in_workspace(form.workspace_id).filter(
+        contact_id=submission.contact_id, channel__in=_held_channels(form)
     ).delete()
     return True
 
 
 def _unconfirmed(submission: FormSubmission) -> QuerySet[FormSubmission]:
     """Return unconfirmed submissions of the same contact."""
-    return FormSubmission.objects.filter(
-        workspace_id=submission.workspace_id,
-        contact_id=submission.contact_id,
-        confirmed_at=None,
+    return FormSubmission.objects.in_workspace(submission.workspace_id).filter(
+        contact_id=submission.contact_id, confirmed_at=None
     )
 
 
@@ -262,8 +260,8 @@ def _save(form: Form, values: FormValues) -> Form:
 def _template(workspace_id: UUID, text: str) -> Template | None:
     if not text:
         return None
-    found = Template.objects.filter(
-        workspace_id=workspace_id, channel=Channel.EMAIL, pk=parse_uuid(text) or ids.NO_ID
+    found = Template.objects.in_workspace(workspace_id).filter(
+        channel=Channel.EMAIL, pk=parse_uuid(text) or ids.NO_ID
     )
     template = found.first()
     if template is None:
@@ -515,7 +513,7 @@ def _differing(form: Form, contact_id: UUID, answers: Mapping[str, Any]) -> dict
 
 def _is_pending(workspace_id: UUID, contact_id: UUID) -> bool:
     """Whether a contact has an open double opt-in."""
-    return PendingConsent.objects.filter(workspace_id=workspace_id, contact_id=contact_id).exists()
+    return PendingConsent.objects.in_workspace(workspace_id).filter(contact_id=contact_id).exists()
 
 
 def _hold_consents(form: Form, contact_id: UUID, now: datetime) -> None:

@@ -101,7 +101,7 @@ def cancel_broadcast(workspace_id: UUID, broadcast_id: UUID, *, actor: str = "")
 
 def _lock_unfinished(workspace_id: UUID, broadcast_id: UUID) -> Broadcast:
     """Lock an unfinished broadcast, after the batch that is being processed."""
-    broadcasts = Broadcast.objects.filter(workspace_id=workspace_id, id=broadcast_id)
+    broadcasts = Broadcast.objects.in_workspace(workspace_id).filter(id=broadcast_id)
     broadcast = broadcasts.select_for_update().first()
     if broadcast is None:
         raise BroadcastNotFound
@@ -162,8 +162,8 @@ def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
 
 def _claim_due(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
     """Lock a broadcast if it is still due and unfinished; None also if another worker has it."""
-    broadcasts = Broadcast.objects.filter(
-        workspace_id=workspace_id, id=broadcast_id, finished_at=None, due_at__lte=clock.now()
+    broadcasts = Broadcast.objects.in_workspace(workspace_id).filter(
+        id=broadcast_id, finished_at=None, due_at__lte=clock.now()
     )
     rows = broadcasts.select_related("campaign__active_version")
     return rows.select_for_update(of=("self",), skip_locked=True).first()
@@ -179,8 +179,8 @@ def _next_contact_batch(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
     segment = segments.filter(id=broadcast.segment_id or ids.NO_ID).first()
     if segment is None:
         return [], None
-    members = Membership.objects.filter(
-        workspace_id=broadcast.workspace_id, version=segment.version, contact__gt=after
+    members = Membership.objects.in_workspace(broadcast.workspace_id).filter(
+        version=segment.version, contact__gt=after
     )
     found = list(members.order_by("contact").values_list("contact_id", flat=True)[:BATCH_SIZE])
     return found, found[-1] if found else None
@@ -211,7 +211,7 @@ def _finish(workspace_id: UUID, broadcast_id: UUID) -> None:
             return
         broadcast.finished_at = clock.now()
         broadcast.save(update_fields=["finished_at"])
-        of_campaign = Broadcast.objects.filter(workspace_id=workspace_id, campaign=broadcast.campaign_id)
+        of_campaign = Broadcast.objects.in_workspace(workspace_id).filter(campaign=broadcast.campaign_id)
         if not of_campaign.filter(finished_at=None).exists():
             Campaign.objects.in_workspace(workspace_id).active().filter(
                 id=broadcast.campaign_id, type=Campaign.Type.BROADCAST

@@ -55,9 +55,8 @@ def schedule_date_batch(workspace_id: UUID, version_id: UUID) -> int:
     """
     with transaction.atomic(durable=True):
         version = (
-            CampaignVersion.objects.filter(
-                workspace_id=workspace_id, id=version_id, campaign__workspace_id=workspace_id
-            )
+            CampaignVersion.objects.in_workspace(workspace_id)
+            .filter(id=version_id, campaign__workspace_id=workspace_id)
             .exclude(date_backfill_since=None)
             # The campaign too: whoever cancels its timers holds it.
             .select_for_update(skip_locked=True, of=("self", "campaign"))

@@ -43,7 +43,7 @@ def check_definition(
 
 
 def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[str, Any]) -> None:
-    templates = Template.objects.filter(workspace_id=workspace_id, id__in=definition.template_ids)
+    templates = Template.objects.in_workspace(workspace_id).filter(id__in=definition.template_ids)
     channels = dict(templates.values_list("id", "channel"))
     for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
         step = definition.nodes[node["id"]].step

@@ -142,7 +142,7 @@ def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
     locked.status = Campaign.Status.ARCHIVED
     if locked.active_version is not None:
         cancel_date_timers(workspace.id, locked, locked.active_version)
-    Broadcast.objects.filter(workspace=workspace, campaign=locked, finished_at=None).update(
+    Broadcast.objects.in_workspace(workspace.id).filter(campaign=locked, finished_at=None).update(
         finished_at=clock.now()
     )
     open_enrollments = Enrollment.objects.in_workspace(workspace.id).open().filter(campaign=locked)
@@ -241,8 +241,8 @@ def _trial_version(campaign: Campaign, actor: str) -> CampaignVersion:
     """Return a version with the draft's definition: the active one if equal, else one without a number."""
     if campaign.active_version is not None and _is_same(campaign.active_version.definition, campaign.draft):
         return campaign.active_version
-    trials = CampaignVersion.objects.filter(
-        workspace_id=campaign.workspace_id, campaign=campaign, number=None
+    trials = CampaignVersion.objects.in_workspace(campaign.workspace_id).filter(
+        campaign=campaign, number=None
     )
     for version in trials.order_by("-id")[:1]:
         if _is_same(version.definition, campaign.draft):
@@ -309,7 +309,7 @@ def _schedule_broadcasts(campaign: Campaign, definition: Definition, now: dateti
 
     Broadcasts rescheduled or cancelled by hand stay so. Raises InvalidDefinition for a start in the past.
     """
-    broadcasts = Broadcast.objects.filter(workspace_id=campaign.workspace_id, campaign=campaign)
+    broadcasts = Broadcast.objects.in_workspace(campaign.workspace_id).filter(campaign=campaign)
     planned: set[UUID] = set()
     for place, trigger in enumerate(definition.triggers):
         if not isinstance(trigger, ScheduleTrigger):

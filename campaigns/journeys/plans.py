@@ -169,7 +169,7 @@ def definitions_of(
     known = {item: found for item in version_ids if (found := _definitions.get(item)) is not None}
     unreadable: dict[UUID, InvalidDefinition] = {}
     if unknown := set(version_ids) - known.keys():
-        for version in CampaignVersion.objects.filter(any_of("id", unknown), workspace_id=workspace_id):
+        for version in CampaignVersion.objects.in_workspace(workspace_id).filter(any_of("id", unknown)):
             try:
                 known[version.id] = definition_of(version)
             except InvalidDefinition as error:
@@ -208,8 +208,8 @@ def _fingerprint(workspace_id: UUID) -> tuple[Any, ...]:
 
 def _build_plan(workspace_id: UUID) -> CampaignPlan:
     plan = CampaignPlan()
-    versions = CampaignVersion.objects.filter(
-        workspace_id=workspace_id, retired_at=None, campaign__status__in=_LISTENING
+    versions = CampaignVersion.objects.in_workspace(workspace_id).filter(
+        retired_at=None, campaign__status__in=_LISTENING
     )
     for version in versions.select_related("campaign").order_by("id"):
         campaign = version.campaign

@@ -29,15 +29,17 @@ def retire_versions(workspace_id: UUID) -> int:
     with transaction.atomic():
         # Enrolling holds the rules: none can start between this check and the update.
         bump_rules_version(workspace_id)
-        done = CampaignVersion.objects.filter(workspace_id=workspace_id, id__in=_idle_versions(workspace_id))
+        done = CampaignVersion.objects.in_workspace(workspace_id).filter(id__in=_idle_versions(workspace_id))
         return done.update(retired_at=clock.now())
 
 
 def _idle_versions(workspace_id: UUID) -> list[UUID]:
     now = clock.now()
-    enrollments = Enrollment.objects.filter(workspace_id=workspace_id, version=OuterRef("id"))
-    versions = CampaignVersion.objects.filter(workspace_id=workspace_id, retired_at=None).exclude(
-        campaign__active_version=F("id")
+    enrollments = Enrollment.objects.in_workspace(workspace_id).filter(version=OuterRef("id"))
+    versions = (
+        CampaignVersion.objects.in_workspace(workspace_id)
+        .filter(retired_at=None)
+        .exclude(campaign__active_version=F("id"))
     )
     idle = versions.filter(~Exists(enrollments.open()))
     return [version.id for version in idle if not _may_convert(version, now)]
@@ -58,11 +60,12 @@ def _may_convert(version: CampaignVersion, now: datetime) -> bool:
     within = goal.within if goal is not None else timedelta()
     return (
         goal is not None
-        and Enrollment.objects.filter(
-            workspace_id=version.workspace_id,
+        and Enrollment.objects.in_workspace(version.workspace_id)
+        .filter(
             campaign_id=version.campaign_id,
             version=version,
             status=Enrollment.Status.COMPLETED,
             started_at__gte=now - within,
-        ).exists()
+        )
+        .exists()
     )

@@ -58,7 +58,7 @@ def campaign_warnings(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict
     """
     steps = {campaign.pk: list(_marketing_steps(campaign.draft)) for campaign in campaigns}
     wanted = {template_id for of_campaign in steps.values() for _, template_id in of_campaign}
-    unlinked = Template.objects.filter(workspace_id=workspace_id, id__in=wanted, channel=Channel.EMAIL)
+    unlinked = Template.objects.in_workspace(workspace_id).filter(id__in=wanted, channel=Channel.EMAIL)
     seen: Combinable = F("body")
     for pattern in _UNSEEN:
         seen = Func(
@@ -145,7 +145,7 @@ def _only_transactional(workspace_id: UUID) -> set[UUID]:
         sent = {
             template_id: transactional for text, transactional in cursor if (template_id := parse_uuid(text))
         }
-    confirming = Form.objects.filter(workspace_id=workspace_id, confirmation_template__isnull=False)
+    confirming = Form.objects.in_workspace(workspace_id).filter(confirmation_template__isnull=False)
     of_forms = set(confirming.values_list("confirmation_template_id", flat=True))
     return {item for item in {*sent, *of_forms} if sent.get(item, True)}
 

@@ -252,7 +252,7 @@ def _settings_with_secret(workspace_id: UUID, channel: str) -> ChannelSettings:
     settings = settings_of(workspace_id, channel)
     if channel == Channel.WEBHOOK and not settings.secret:
         ChannelSettings.objects.bulk_create([settings], ignore_conflicts=True)
-        row = ChannelSettings.objects.filter(workspace_id=workspace_id, channel=channel, secret="")
+        row = ChannelSettings.objects.in_workspace(workspace_id).filter(channel=channel, secret="")
         row.update(secret=webhook.new_secret())
         settings = settings_of(workspace_id, channel)
     return settings

@@ -164,7 +164,7 @@ WHERE workspace_id = %s AND channel = %s AND contact_id = ANY (%s::uuid[])
 
 def is_unconfirmed(workspace_id: UUID, channel: str, contact_id: UUID) -> bool:
     """Tell whether a contact has an open double opt-in for the channel."""
-    pending = PendingConsent.objects.filter(workspace_id=workspace_id, channel=channel, contact_id=contact_id)
+    pending = PendingConsent.objects.in_workspace(workspace_id).filter(channel=channel, contact_id=contact_id)
     return pending.exists()
 
 

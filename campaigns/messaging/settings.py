@@ -36,7 +36,7 @@ from workspaces.models import Workspace
 
 def get_template(workspace_id: UUID, template_id: UUID) -> Template:
     """Return a template. Raises TemplateNotFound."""
-    template = Template.objects.filter(workspace_id=workspace_id, id=template_id).first()
+    template = Template.objects.in_workspace(workspace_id).filter(id=template_id).first()
     if template is None:
         raise TemplateNotFound
     return template
@@ -80,7 +80,7 @@ def users_of(template: Template) -> list[str]:
         versions__retired_at=None, versions__definition__workflow__nodes__contains=sends
     )
     campaigns = Campaign.objects.in_workspace(template.workspace_id).filter(is_sent).distinct()
-    forms = Form.objects.filter(workspace_id=template.workspace_id, confirmation_template=template)
+    forms = Form.objects.in_workspace(template.workspace_id).filter(confirmation_template=template)
     return sorted([*campaigns.values_list("name", flat=True), *forms.values_list("name", flat=True)])
 
 
@@ -113,7 +113,7 @@ MOST_ATTEMPTS: Final = 50
 
 def channels_of(workspace_id: UUID) -> list[ChannelSettings]:
     """Return the settings of every channel; unsaved defaults where there are none."""
-    saved = {row.channel: row for row in ChannelSettings.objects.filter(workspace_id=workspace_id)}
+    saved = {row.channel: row for row in ChannelSettings.objects.in_workspace(workspace_id)}
     return [
         saved.get(channel) or ChannelSettings(workspace_id=workspace_id, channel=channel)
         for channel in Channel.values
@@ -196,7 +196,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
 def _held(workspace: Workspace, channel: str) -> ChannelSettings:
     """Return the settings row, created if missing, locked for update."""
     ChannelSettings.objects.get_or_create(workspace=workspace, channel=channel)
-    return ChannelSettings.objects.select_for_update().get(workspace=workspace, channel=channel)
+    return ChannelSettings.objects.select_for_update().in_workspace(workspace.id).get(channel=channel)
 
 
 def _can_be_called(url: object) -> bool:

@@ -76,7 +76,7 @@ def register_webhook(workspace: Workspace) -> str:
 
 def bot_token(workspace_id: UUID) -> str:
     """Return the token of a workspace's bot; "" without one."""
-    rows = ChannelSettings.objects.filter(workspace_id=workspace_id, channel=Channel.TELEGRAM)
+    rows = ChannelSettings.objects.in_workspace(workspace_id).filter(channel=Channel.TELEGRAM)
     return next(iter(rows.values_list("secret", flat=True)), "")
 
 

@@ -95,7 +95,7 @@ def _only_in_tests(event: Event) -> dict[str, str]:
 
 def scores_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, float]:
     """Return the lead scores of contacts; who has none is at zero."""
-    rows = ContactScore.objects.filter(any_of("contact_id", contact_ids), workspace_id=workspace_id)
+    rows = ContactScore.objects.in_workspace(workspace_id).filter(any_of("contact_id", contact_ids))
     return {contact_id: float(points) for contact_id, points in rows.values_list("contact_id", "points")}
 
 

@@ -126,8 +126,7 @@ def _is_machine(message: Message, visit: Visit) -> bool:
 
 def _follows_all(message: Message, visit: Visit) -> bool:
     """Whether another link of the message was followed a moment ago."""
-    clicks = Event.objects.filter(
-        workspace_id=message.workspace_id,
+    clicks = Event.objects.in_workspace(message.workspace_id).filter(
         contact_id=message.contact_id,
         name=_CLICK.event_name,
         id__gte=first_id_of_events(visit.at - _AT_ONCE),

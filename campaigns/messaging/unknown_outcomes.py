@@ -31,7 +31,7 @@ def resolve_abandoned(now: datetime) -> int:
     count = 0
     for workspace_id, channel in abandoned.order_by().values_list("workspace_id", "channel").distinct():
         settings = settings_of(workspace_id, channel)
-        rows = abandoned.filter(workspace_id=workspace_id, channel=channel)[:BATCH]
+        rows = abandoned.in_workspace(workspace_id).filter(channel=channel)[:BATCH]
         lost = MaybeSent("the worker ended between sending it and noting that")
         record_attempts(workspace_id, [Attempt(Claimed(row, settings), lost, now) for row in rows])
         count += len(rows)
@@ -109,8 +109,8 @@ _RESTORED: Final = "a backup was restored: it may have left since then"
 
 
 def _send_again(message: Message) -> None:
-    unknown = Message.objects.filter(
-        workspace_id=message.workspace_id, pk=message.pk, status=Message.Status.UNKNOWN
+    unknown = Message.objects.in_workspace(message.workspace_id).filter(
+        pk=message.pk, status=Message.Status.UNKNOWN
     )
     now = clock.now()
     if unknown.update(status=Message.Status.QUEUED, send_at=now):

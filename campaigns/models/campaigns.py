@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -11,13 +10,10 @@ from django.db.models import Q
 
 from config import clock
 from config.db.fields import JSONField
-from workspaces.tenancy import TenantModel
+from workspaces.tenancy import TenantModel, TenantQuerySet
 
 
-class CampaignQuerySet(models.QuerySet["Campaign"]):
-    def in_workspace(self, workspace_id: UUID) -> CampaignQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class CampaignQuerySet(TenantQuerySet["Campaign"]):
     def active(self) -> CampaignQuerySet:
         return self.filter(status=Campaign.Status.ACTIVE)
 
@@ -69,7 +65,7 @@ class Campaign(TenantModel):
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
 
-    objects = CampaignQuerySet.as_manager()
+    objects: ClassVar = CampaignQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

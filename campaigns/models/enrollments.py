@@ -17,17 +17,15 @@ from campaigns.metrics import count_messages
 from campaigns.reasons import Reason
 from config import clock, ids
 from config.db.arrays import array
-from config.db.fields import JSONField
+from config.db.fields import JSONField, UnconstrainedForeignKey
 from events.models import EffectsLevel
+from workspaces.tenancy import BulkTenantModel, TenantModel, TenantQuerySet
 
 if TYPE_CHECKING:
     from campaigns.models.messages import Message
 
 
-class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
-    def in_workspace(self, workspace_id: UUID) -> EnrollmentQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class EnrollmentQuerySet(TenantQuerySet["Enrollment"]):
     def open(self) -> EnrollmentQuerySet:
         return self.filter(status=Enrollment.Status.OPEN)
 
@@ -38,7 +36,7 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
         return [EnrollmentState(*row) for row in self.values_list(*STATE_COLUMNS)]
 
 
-class Enrollment(models.Model):
+class Enrollment(BulkTenantModel):
     """A contact's way through a version of a campaign. Unique by `key`.
 
     `step` is the next node, or the one that it waits in since `arrived_at`; at `wake_at` it is processed.
@@ -55,31 +53,10 @@ class Enrollment(models.Model):
         EXITED = "exited"
         FAILED = "failed"
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.CASCADE,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    campaign = models.ForeignKey(
-        "campaigns.Campaign",
-        on_delete=models.CASCADE,
-        related_name="enrollments",
-        db_constraint=False,
-        db_index=False,
-    )
-    version = models.ForeignKey(
-        "campaigns.CampaignVersion",
-        on_delete=models.CASCADE,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    contact = models.ForeignKey(
-        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    workspace = UnconstrainedForeignKey("workspaces.Workspace", models.CASCADE)
+    campaign = UnconstrainedForeignKey("campaigns.Campaign", models.CASCADE, related_name="enrollments")
+    version = UnconstrainedForeignKey("campaigns.CampaignVersion", models.CASCADE)
+    contact = UnconstrainedForeignKey("contacts.Contact")
     # Allows or prevents a second enrollment: see `_reentry_key` in campaigns.journeys.enrollment.
     key = models.CharField(max_length=255)
     status = models.CharField(max_length=9, choices=Status, default=Status.OPEN)
@@ -112,7 +89,7 @@ class Enrollment(models.Model):
     # Trials only: waits end at once, those for an event by their timeout.
     skips_waits = models.BooleanField(default=False, db_default=False)
 
-    objects = EnrollmentQuerySet.as_manager()
+    objects: ClassVar = EnrollmentQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
@@ -184,10 +161,7 @@ STATE_COLUMNS: Final = tuple(column.name for column in fields(EnrollmentState))
 """Column names in the order of EnrollmentState's fields."""
 
 
-class CampaignSetQuerySet(models.QuerySet["CampaignSet"]):
-    def in_workspace(self, workspace_id: UUID) -> CampaignSetQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class CampaignSetQuerySet(TenantQuerySet["CampaignSet"]):
     def containing(self, campaign_id: UUID) -> CampaignSetQuerySet:
         return self.filter(campaign_ids__contains=[campaign_id])
 
@@ -195,7 +169,7 @@ class CampaignSetQuerySet(models.QuerySet["CampaignSet"]):
         return list(self.values_list("id", flat=True))
 
 
-class CampaignSet(models.Model):
+class CampaignSet(TenantModel):
     """A set of campaigns that share a decision, stored once and never changed.
 
     Most events are rejected by most campaigns that listen for them: this avoids a decision row for each pair.
@@ -209,16 +183,13 @@ class CampaignSet(models.Model):
     # Sorted.
     campaign_ids = ArrayField(models.UUIDField())
 
-    objects = CampaignSetQuerySet.as_manager()
+    objects: ClassVar = CampaignSetQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{len(self.campaign_ids)} campaigns"
 
 
-class DecisionQuerySet(models.QuerySet["Decision"]):
-    def in_workspace(self, workspace_id: UUID) -> DecisionQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class DecisionQuerySet(TenantQuerySet["Decision"]):
     def about(self, workspace_id: UUID, campaign_id: UUID) -> DecisionQuerySet:
         """Filter by campaign, decisions shared by several campaigns included."""
         sets = CampaignSet.objects.in_workspace(workspace_id).containing(campaign_id)
@@ -306,7 +277,7 @@ _INSERT_DECISIONS: Final = (
 )
 
 
-class Decision(models.Model):
+class Decision(BulkTenantModel):
     """Log entry: what was decided about a contact in a campaign, and why; also why nothing was done.
 
     When several campaigns reject an event for the same reason, one row has their `campaign_set` and no `campaign`.
@@ -324,32 +295,12 @@ class Decision(models.Model):
         ENDED = "ended"
 
     id = models.UUIDField(primary_key=True, default=ids.ordered_uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.CASCADE,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
+    workspace = UnconstrainedForeignKey("workspaces.Workspace", models.CASCADE)
+    campaign = UnconstrainedForeignKey(
+        "campaigns.Campaign", models.CASCADE, null=True, related_name="decisions"
     )
-    campaign = models.ForeignKey(
-        "campaigns.Campaign",
-        on_delete=models.CASCADE,
-        null=True,
-        related_name="decisions",
-        db_constraint=False,
-        db_index=False,
-    )
-    campaign_set = models.ForeignKey(
-        CampaignSet,
-        on_delete=models.DO_NOTHING,
-        null=True,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    contact = models.ForeignKey(
-        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    campaign_set = UnconstrainedForeignKey(CampaignSet, null=True)
+    contact = UnconstrainedForeignKey("contacts.Contact")
     enrollment_id = models.UUIDField(null=True)
     message_id = models.UUIDField(null=True)
     # The event that was evaluated, or that led to it.
@@ -361,7 +312,7 @@ class Decision(models.Model):
     detail = JSONField(default=dict)
     decided_at = models.DateTimeField(default=clock.now)
 
-    objects = DecisionQuerySet.as_manager()
+    objects: ClassVar = DecisionQuerySet.as_manager()
 
     class Meta:
         indexes: ClassVar = [

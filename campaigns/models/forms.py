@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 
 from config import clock, ids
-from config.db.fields import JSONField
+from config.db.fields import JSONField, UnconstrainedForeignKey
 from workspaces.tenancy import TenantModel
 
 
@@ -49,9 +49,7 @@ class FormSubmission(TenantModel):
     """What somebody sent, and the event that was made of it."""
 
     form = models.ForeignKey(Form, on_delete=models.CASCADE, related_name="submissions", db_constraint=False)
-    contact = models.ForeignKey(
-        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    contact = UnconstrainedForeignKey("contacts.Contact")
     event_id = models.UUIDField(default=ids.uuid7)
     answers = JSONField(default=dict)
     # When the e-mail was made whose link confirms it; None: another one's does, or nothing is to be confirmed.
@@ -75,9 +73,7 @@ class FormSubmission(TenantModel):
 class PendingConsent(TenantModel):
     """A channel on which who came by a form with double opt-in has not confirmed yet: nothing is sent there."""
 
-    contact = models.ForeignKey(
-        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    contact = UnconstrainedForeignKey("contacts.Contact")
     channel = models.CharField(max_length=16)
     created_at = models.DateTimeField(default=clock.now)
 

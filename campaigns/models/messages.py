@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import ClassVar
-from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 
 from campaigns.reasons import Reason
 from config import clock, ids
-from config.db.fields import JSONField
-from workspaces.tenancy import TenantModel
+from config.db.fields import JSONField, UnconstrainedForeignKey
+from workspaces.tenancy import BulkTenantModel, TenantModel, TenantQuerySet
 
 
 class Channel(models.TextChoices):
@@ -53,15 +52,12 @@ class Template(TenantModel):
         return self.name
 
 
-class MessageQuerySet(models.QuerySet["Message"]):
-    def in_workspace(self, workspace_id: UUID) -> MessageQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
+class MessageQuerySet(TenantQuerySet["Message"]):
     def ready(self, at: datetime) -> MessageQuerySet:
         return self.filter(status=Message.Status.QUEUED, send_at__lte=at)
 
 
-class Message(models.Model):
+class Message(BulkTenantModel):
     """One message to one contact, rendered when it was reserved; its key makes sure that there is one only."""
 
     class Status(models.TextChoices):
@@ -78,25 +74,11 @@ class Message(models.Model):
         # A worker died between sending and noting it: it may have left or not.
         UNKNOWN = "UNKNOWN", "unknown"
 
-    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
-    workspace = models.ForeignKey(
-        "workspaces.Workspace",
-        on_delete=models.CASCADE,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
+    workspace = UnconstrainedForeignKey("workspaces.Workspace", models.CASCADE)
+    campaign = UnconstrainedForeignKey(
+        "campaigns.Campaign", models.CASCADE, null=True, related_name="messages"
     )
-    campaign = models.ForeignKey(
-        "campaigns.Campaign",
-        on_delete=models.CASCADE,
-        null=True,
-        related_name="messages",
-        db_constraint=False,
-        db_index=False,
-    )
-    contact = models.ForeignKey(
-        "contacts.Contact", on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    contact = UnconstrainedForeignKey("contacts.Contact")
     enrollment_id = models.UUIDField(null=True)
     event_id = models.UUIDField(null=True)
     step = models.CharField(max_length=64, blank=True)
@@ -131,7 +113,7 @@ class Message(models.Model):
     opened_at = models.DateTimeField(null=True)
     clicked_at = models.DateTimeField(null=True)
 
-    objects = MessageQuerySet.as_manager()
+    objects: ClassVar = MessageQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["workspace", "key"], name="message_once")]

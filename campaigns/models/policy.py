@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from uuid import UUID
 
 from django.db import models
 
@@ -53,11 +52,6 @@ class ChannelSettings(TenantModel):
         return bool(self.secret)
 
 
-class SuppressionQuerySet(models.QuerySet["Suppression"]):
-    def in_workspace(self, workspace_id: UUID) -> SuppressionQuerySet:
-        return self.filter(workspace_id=workspace_id)
-
-
 class Suppression(TenantModel):
     """An address to which nothing is sent any more, whoever has it."""
 
@@ -73,8 +67,6 @@ class Suppression(TenantModel):
     note = models.TextField(blank=True)
     message_id = models.UUIDField(null=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
-
-    objects = SuppressionQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

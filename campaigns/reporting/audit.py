@@ -101,12 +101,12 @@ def _accepted(audit: ConsistencyReport, workspace_id: UUID, event_ids: Iterable[
         "SELECT count(*) FROM events_messagekey WHERE workspace_id = %s", [workspace_id]
     )
     _report_rows(audit, "message key, not stored", _MISSING_KEY_EVENTS, [workspace_id, workspace_id])
-    audit.counts["stored"] += Event.objects.filter(workspace_id=workspace_id).count()
+    audit.counts["stored"] += Event.objects.in_workspace(workspace_id).count()
 
 
 def _event_ids_in_saved_responses(workspace_id: UUID) -> Iterator[UUID]:
     """Yield the event ids in saved idempotent responses."""
-    answers = IdempotencyKey.objects.filter(workspace_id=workspace_id).order_by("key")
+    answers = IdempotencyKey.objects.in_workspace(workspace_id).order_by("key")
     after = ""
     while chunk := list(answers.filter(key__gt=after).values_list("key", "status", "body")[:_BATCH_SIZE]):
         for _, status, body in chunk:
@@ -131,25 +131,22 @@ def _event_ids_in(response: Any) -> Iterator[UUID]:
 
 def _batches(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
     """Find events whose effects are overdue."""
-    for batch in EventBatch.objects.filter(workspace_id=workspace_id).iterator(_BATCH_SIZE):
+    for batch in EventBatch.objects.in_workspace(workspace_id).iterator(_BATCH_SIZE):
         audit.counts["waiting"] += len(batch.event_ids)
         if batch.created_at < due:
             audit.add("effects overdue", f"{len(batch.event_ids)} events wait since {batch.created_at:%F %T}")
 
 
 def _parked(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
-    for row in ParkedEffect.objects.filter(workspace_id=workspace_id).iterator(_BATCH_SIZE):
+    for row in ParkedEffect.objects.in_workspace(workspace_id).iterator(_BATCH_SIZE):
         audit.counts["parked"] += 1
         audit.add("parked", f"{row.effect} of {row.subject}: {row.error.partition(':')[0]}")
 
 
 def _decisions(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> None:
     """Find events that an active campaign has a trigger for but no decision about."""
-    versions = CampaignVersion.objects.filter(
-        campaign__workspace_id=workspace_id,
-        workspace_id=workspace_id,
-        campaign__status=Campaign.Status.ACTIVE,
-        campaign__parked_at=None,
+    versions = CampaignVersion.objects.in_workspace(workspace_id).filter(
+        campaign__workspace_id=workspace_id, campaign__status=Campaign.Status.ACTIVE, campaign__parked_at=None
     )
     for version in versions.filter(id__in=_active_version_ids(workspace_id)).select_related("campaign"):
         triggers = [item for item in definition_of(version).triggers if isinstance(item, EventTrigger)]
@@ -164,7 +161,7 @@ def _decisions(audit: ConsistencyReport, workspace_id: UUID, due: datetime) -> N
             undecided = [(name, event_id) for event_id, name in _rows(_UNDECIDED_EVENTS, parameters)]
         for name, event_id in _relevant_events(workspace_id, triggers, undecided):
             audit.add("event without decision", f"{version.campaign}: {name} {event_id}")
-    audit.counts["decisions"] += Decision.objects.filter(workspace_id=workspace_id).count()
+    audit.counts["decisions"] += Decision.objects.in_workspace(workspace_id).count()
 
 
 def _relevant_events(

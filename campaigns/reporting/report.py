@@ -12,6 +12,7 @@ from django.db.models import Count, Q, QuerySet
 from campaigns.models import Campaign, CampaignSet, Decision, Enrollment, Message
 from config.db.plans import force_custom_plan
 from config.ids import first_id_at
+from workspaces.tenancy import TenantQuerySet
 
 Counts = dict[str, int]
 
@@ -69,10 +70,10 @@ def campaign_report(
 
 
 def _in_period(
-    rows: QuerySet[Any], campaign: Campaign, since: datetime | None, until: datetime | None
+    rows: TenantQuerySet[Any], campaign: Campaign, since: datetime | None, until: datetime | None
 ) -> QuerySet[Any]:
     """Filter rows by campaign and period."""
-    of_campaign = rows.filter(workspace_id=campaign.workspace_id, campaign_id=campaign.id)
+    of_campaign = rows.in_workspace(campaign.workspace_id).filter(campaign_id=campaign.id)
     return _between(of_campaign, since, until)
 
 
@@ -84,8 +85,8 @@ def _between(rows: QuerySet[Any], since: datetime | None, until: datetime | None
 
 
 def _decisions(campaign: Campaign, since: datetime | None, until: datetime | None) -> list[StepCount]:
-    trials = Enrollment.objects.filter(
-        workspace_id=campaign.workspace_id, campaign_id=campaign.id, is_test=True
+    trials = Enrollment.objects.in_workspace(campaign.workspace_id).filter(
+        campaign_id=campaign.id, is_test=True
     )
     rows = _in_period(Decision.objects.exclude(enrollment_id__in=trials.values("id")), campaign, since, until)
     groups = rows.order_by().values_list("step", "kind", "reason", "detail__handle")

@@ -94,7 +94,7 @@ def trace_event(event: Event) -> Trace:
         Message.objects.in_workspace(workspace_id).filter(of_enrollments).order_by("id")[:MAX_ROWS]
     )
     parked = list(
-        ParkedEffect.objects.filter(workspace_id=workspace_id, event_ids__contains=[event.id])[:MAX_ROWS]
+        ParkedEffect.objects.in_workspace(workspace_id).filter(event_ids__contains=[event.id])[:MAX_ROWS]
     )
     resolved, contact_id = _resolved(event)
     return Trace(
@@ -119,7 +119,7 @@ def _derived_events(event: Event) -> list[Event]:
     causes: Collection[UUID] = [event.id]
     seen = {event.id}
     while causes and len(found) < MAX_ROWS:
-        caused = Event.objects.filter(workspace_id=event.workspace_id, cause_id__in=causes).order_by("id")
+        caused = Event.objects.in_workspace(event.workspace_id).filter(cause_id__in=causes).order_by("id")
         fresh = [event for event in caused[: MAX_ROWS - len(found)] if event.id not in seen]
         found += fresh
         causes = [event.id for event in fresh]
@@ -133,7 +133,7 @@ def _schema(event: Event) -> SchemaResult:
     )
     if definition is None:
         return SchemaResult(None, is_declared=False)
-    known = EventProperty.objects.filter(workspace_id=event.workspace_id, definition=definition)
+    known = EventProperty.objects.in_workspace(event.workspace_id).filter(definition=definition)
     types = dict(known.values_list("name", "type"))
     return SchemaResult(definition.id, definition.is_declared, _problems(event, types))
 
@@ -165,17 +165,14 @@ def _resolved(event: Event) -> tuple[ContactResolution, UUID | None]:
 def _was_created_with(event: Event, contact_id: UUID) -> bool:
     """Return whether the call that recorded the event created the contact: both have the same time."""
     at = event.received_at
-    same_moment = Event.objects.filter(
-        workspace_id=event.workspace_id,
-        contact_id=contact_id,
-        id__gte=first_id_of_events(at),
-        id__lt=end_id_of_events(at),
+    same_moment = Event.objects.in_workspace(event.workspace_id).filter(
+        contact_id=contact_id, id__gte=first_id_of_events(at), id__lt=end_id_of_events(at)
     )
     return same_moment.filter(name=CONTACT_CREATED, source=Event.Source.SYSTEM, received_at=at).exists()
 
 
 def _state(event: Event, contact_id: UUID | None, parked: list[ParkedEffect]) -> ProcessingState:
-    batches = EventBatch.objects.filter(workspace_id=event.workspace_id, event_ids__contains=[event.id])
+    batches = EventBatch.objects.in_workspace(event.workspace_id).filter(event_ids__contains=[event.id])
     if event.contact_id is not None:
         # After a merge, it waits in the old lane or in the survivor's.
         batches = batches.filter(lane__in={lane_of(id_) for id_ in (event.contact_id, contact_id) if id_})
@@ -187,9 +184,9 @@ def _state(event: Event, contact_id: UUID | None, parked: list[ParkedEffect]) ->
 def _scores(event: Event) -> list[tuple[ScoreEntry, str]]:
     """Return the event's score entries, each with its rule's name."""
     entries = list(
-        ScoreEntry.objects.filter(workspace_id=event.workspace_id, event_id=event.id).order_by("id")[
-            :MAX_ROWS
-        ]
+        ScoreEntry.objects.in_workspace(event.workspace_id)
+        .filter(event_id=event.id)
+        .order_by("id")[:MAX_ROWS]
     )
     rules = ScoringRule.with_deleted.in_workspace(event.workspace_id)
     names = dict(rules.filter(id__in=[entry.rule_id for entry in entries]).values_list("id", "name"))

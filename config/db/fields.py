@@ -1,7 +1,7 @@
-"""Model fields: names in NFC, and JSON whose numbers survive storage."""
+"""Model fields: names in NFC, JSON whose numbers survive storage, keys that the database leaves alone."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models
 from django.db.models.expressions import Combinable
@@ -9,6 +9,8 @@ from django.db.models.expressions import Combinable
 from config.values.names import composed
 
 _INT64 = range(-(2**63), 2**63)
+_Set = TypeVar("_Set")
+_Get = TypeVar("_Get")
 
 
 if TYPE_CHECKING:
@@ -53,6 +55,27 @@ class JSONField(models.JSONField):
         name, _, args, kwargs = super().deconstruct()
         del kwargs["decoder"]
         return name, "django.db.models.JSONField", args, kwargs
+
+
+class UnconstrainedForeignKey(models.ForeignKey[_Set, _Get]):
+    """A foreign key without constraint and index in the database, for tables that are written in bulk."""
+
+    def __init__(
+        self,
+        to: Any,
+        on_delete: Any = models.DO_NOTHING,
+        *,
+        null: bool = False,
+        related_name: str = "+",
+        **options: Any,
+    ) -> None:
+        options |= {"db_constraint": False, "db_index": False}
+        super().__init__(to, on_delete, null=null, related_name=related_name, **options)
+
+    def deconstruct(self) -> Any:
+        """Return a ForeignKey: to migrations it is that, with its options."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.ForeignKey", args, kwargs
 
 
 def loads(text: str) -> Any:

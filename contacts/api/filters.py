@@ -116,7 +116,7 @@ def _phone_together(text: str) -> str:
 
 def tagged(workspace_id: UUID, tag_id: UUID, **narrower: Any) -> QuerySet[ContactTag, Any]:
     """Return the ids of the contacts with a tag, by one merged into them too; `narrower` is of `contact_id`."""
-    has_tag = ContactTag.objects.filter(workspace_id=workspace_id, tag_id=tag_id)
+    has_tag = ContactTag.objects.in_workspace(workspace_id).filter(tag_id=tag_id)
     own = has_tag.filter(**narrower).values("contact_id")
     if not _has_merges(workspace_id):
         return own
@@ -129,7 +129,7 @@ def tagged(workspace_id: UUID, tag_id: UUID, **narrower: Any) -> QuerySet[Contac
 
 def _has_merges(workspace_id: UUID) -> bool:
     """Return whether any contact was merged: where none was, lists need not look through it."""
-    return Merge.objects.filter(workspace_id=workspace_id, undone_at=None).exists()
+    return Merge.objects.in_workspace(workspace_id).filter(undone_at=None).exists()
 
 
 @force_custom_plan()
@@ -143,14 +143,14 @@ def _with_word(
         everybody = Contact.objects.in_workspace(workspace_id)
         if not reads_on or planned_rows(candidates) * _FREQUENT < planned_rows(everybody):
             return contacts.filter(id__in=_with_parts(workspace_id, word, exactly=True))
-    known_by = Identifier.objects.filter(
-        workspace_id=workspace_id, contact_id=OuterRef("id"), value__icontains=word
+    known_by = Identifier.objects.in_workspace(workspace_id).filter(
+        contact_id=OuterRef("id"), value__icontains=word
     )
     # Asked as EXISTS, the planner might first gather everybody's identifiers with the word.
     is_known_by = Q(IsNull(Subquery(known_by.values("id")[:1]), False))
     if _has_merges(workspace_id):
-        merged = Identifier.objects.filter(
-            workspace_id=workspace_id, contact__merged_into=OuterRef("id"), value__icontains=word
+        merged = Identifier.objects.in_workspace(workspace_id).filter(
+            contact__merged_into=OuterRef("id"), value__icontains=word
         )
         is_known_by |= Q(IsNull(Subquery(merged.values("id")[:1]), False))
     return contacts.filter(Q(first_name__icontains=word) | Q(last_name__icontains=word) | is_known_by)

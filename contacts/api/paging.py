@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.core import exceptions
 from django.core.cache import cache
-from django.db import models
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, QuerySet
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
 from rest_framework.exceptions import ValidationError
@@ -25,6 +24,7 @@ from contacts.models import Contact, ContactScore, Identifier
 from contacts.queries import planned_rows, with_details
 from contacts.search_text import folded
 from workspaces.api.strict import choice_parameter, integer_parameter, text_parameter
+from workspaces.tenancy import TenantModel, TenantQuerySet
 
 MAX_LIMIT = 200
 EXACT_TOTAL = 10_000
@@ -74,7 +74,7 @@ def _parameter(name: str, schema: dict[str, Any], description: str = "") -> dict
 class Order:
     """An order of the list: by a column, then by id; `kept_in` is the table whose index holds it."""
 
-    kept_in: type[models.Model]
+    kept_in: type[TenantModel]
     column: str
     is_folded: bool = False
     """Whether the index has the column in upper case, by code points."""
@@ -225,10 +225,8 @@ def _valued(contacts: QuerySet[Contact], wanted: PageRequest) -> QuerySet[Contac
 
 
 def _own_rows(wanted: PageRequest) -> QuerySet[Any]:
-    rows: QuerySet[Any] = wanted.order.kept_in._default_manager.filter(
-        workspace_id=wanted.workspace_id, contact_id=OuterRef("id"), **wanted.order.condition
-    )
-    return rows
+    rows: TenantQuerySet[Any] = wanted.order.kept_in.objects.in_workspace(wanted.workspace_id)
+    return rows.filter(contact_id=OuterRef("id"), **wanted.order.condition)
 
 
 def _ordered(contacts: QuerySet[Contact], wanted: PageRequest, *columns: str) -> QuerySet[Contact]:

@@ -304,8 +304,8 @@ def _root(workspace_id: UUID, contact_id: UUID) -> UUID:
 
 def _person(workspace_id: UUID, root: UUID) -> DataSubject:
     ids = ids_of(workspace_id, root)
-    known = Identifier.objects.filter(workspace_id=workspace_id, contact_id__in=ids)
-    merges = Merge.objects.filter(Q(survivor__in=ids) | Q(merged__in=ids), workspace_id=workspace_id)
+    known = Identifier.objects.in_workspace(workspace_id).filter(contact_id__in=ids)
+    merges = Merge.objects.in_workspace(workspace_id).filter(Q(survivor__in=ids) | Q(merged__in=ids))
     return DataSubject(
         workspace_id,
         tuple(ids),
@@ -408,7 +408,7 @@ WHERE object_repr <> %s AND (object_id = ANY(%s::text[]) OR EXISTS (
 
 def _own(person: DataSubject) -> dict[str, Any]:
     contacts = Contact.objects.in_workspace(person.workspace_id).filter(id__in=person.contact_ids)
-    merges = Merge.objects.filter(workspace_id=person.workspace_id, id__in=person.merge_ids)
+    merges = Merge.objects.in_workspace(person.workspace_id).filter(id__in=person.merge_ids)
     return {
         "contacts": ExportedRows(contacts),
         **{name: ExportedRows(_rows_of(person, model)) for name, model in _OWN_TABLES.items()},

@@ -112,7 +112,7 @@ def _restore_receipt(workspace: Workspace, record: Record) -> None:
 
 def _restore_tombstone(workspace: Workspace, record: Record) -> int:
     digest = bytes.fromhex(record["digest"])
-    if ErasedIdentifier.objects.filter(workspace_id=workspace.id, digest=digest).exists():
+    if ErasedIdentifier.objects.in_workspace(workspace.id).filter(digest=digest).exists():
         return 0
     erased_at = datetime.fromisoformat(record["erasedAt"])
     rows = [ErasedIdentifier(workspace=workspace, digest=digest, erased_at=erased_at)]
@@ -136,7 +136,7 @@ def _erase_named(workspace: Workspace, contact_ids: set[UUID], done: Reapplied) 
 def _erase_known(workspace: Workspace, done: Reapplied) -> None:
     """Erase those who are known by an identifier that has a tombstone: no such contact could be there otherwise."""
     last = UUID(int=0)
-    rows = Identifier.objects.filter(workspace_id=workspace.id).order_by("id")
+    rows = Identifier.objects.in_workspace(workspace.id).order_by("id")
     while chunk := list(rows.filter(id__gt=last).values_list("id", "kind", "value", "contact_id")[:CHUNK]):
         last = chunk[-1][0]
         erased = erased_among(workspace.id, {(kind, value) for _, kind, value, _ in chunk})

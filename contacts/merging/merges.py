@@ -75,7 +75,7 @@ def find_merged_contact(workspace: Workspace, text: str) -> Contact:
 
 def find_merge(workspace: Workspace, merge_id: UUID | None) -> Merge:
     """Return a merge of the workspace. Raises MergeNotFound."""
-    merge = Merge.objects.filter(workspace_id=workspace.id, id=merge_id).first() if merge_id else None
+    merge = Merge.objects.in_workspace(workspace.id).filter(id=merge_id).first() if merge_id else None
     if merge is None:
         raise MergeNotFound
     return merge
@@ -84,7 +84,7 @@ def find_merge(workspace: Workspace, merge_id: UUID | None) -> Merge:
 def merges_of(workspace: Workspace, contact: Contact) -> list[Merge]:
     """Return a person's merges, undone ones too, newest first."""
     ids = ids_of(workspace.id, contact.id)
-    of_person = Merge.objects.filter(Q(survivor__in=ids) | Q(merged__in=ids), workspace_id=workspace.id)
+    of_person = Merge.objects.in_workspace(workspace.id).filter(Q(survivor__in=ids) | Q(merged__in=ids))
     return list(of_person.order_by("-merged_at", "-id"))
 
 
@@ -125,7 +125,7 @@ def _merge(workspace_id: UUID, survivor_id: UUID, merged_id: UUID, by: str) -> M
 
 
 def _undo(workspace_id: UUID, merge_id: UUID) -> Merge:
-    merge = Merge.objects.filter(workspace_id=workspace_id, id=merge_id).first()
+    merge = Merge.objects.in_workspace(workspace_id).filter(id=merge_id).first()
     if merge is None:
         raise MergeNotFound
     if merge.undone_at is not None:
@@ -166,8 +166,8 @@ class _MergeGroup:
             Q(id__in=roots) | Q(merged_into__in=roots)
         )
         self.contacts = {one.id: one for one in of_person.order_by("id")}
-        standing = Merge.objects.filter(
-            workspace_id=workspace_id, merged__in=list(self.contacts), undone_at=None
+        standing = Merge.objects.in_workspace(workspace_id).filter(
+            merged__in=list(self.contacts), undone_at=None
         )
         self.merges = {merge.merged_id: merge for merge in standing.order_by("merged_at", "id")}
         self.changed: dict[UUID, Contact] = {}
@@ -248,7 +248,7 @@ class _MergeGroup:
             batch_size=_ROWS_PER_BATCH,
         )
         amended = [merge for merge in self.amended.values() if not merge._state.adding]
-        Merge.objects.filter(workspace_id=self.workspace_id).bulk_update(
+        Merge.objects.in_workspace(self.workspace_id).bulk_update(
             amended, ["restores", "undone_at"], batch_size=_ROWS_PER_BATCH
         )
 

@@ -70,7 +70,7 @@ def normalize_identifiers(workspace: Workspace, *, by: str = "", is_dry: bool = 
 
 
 def _unnormalized_identifiers(workspace_id: UUID) -> Iterator[Identifier]:
-    rows = Identifier.objects.filter(workspace_id=workspace_id).order_by("id")
+    rows = Identifier.objects.in_workspace(workspace_id).order_by("id")
     last = None
     while chunk := list(rows.filter(id__gt=last)[:_BATCH_ROWS] if last else rows[:_BATCH_ROWS]):
         yield from (row for row in chunk if normalize_identifier(row.kind, row.value) != row.value)
@@ -87,12 +87,12 @@ def _normalize(
     seen: dict[Identification, UUID] | None,
 ) -> Merge | None:
     """Normalise one identifier. Returns the merge if that made two contacts one person."""
-    holder = Identifier.objects.filter(workspace_id=workspace.id, kind=key[0], value=key[1]).first()
+    holder = Identifier.objects.in_workspace(workspace.id).filter(kind=key[0], value=key[1]).first()
     holder_id = holder.contact_id if holder else (seen or {}).get(key)
     if holder_id is None:
         done.respelled += 1
         if seen is None:
-            Identifier.objects.filter(workspace_id=workspace.id, pk=row.pk).update(value=key[1])
+            Identifier.objects.in_workspace(workspace.id).filter(pk=row.pk).update(value=key[1])
         else:
             seen[key] = row.contact_id
         return None
@@ -113,6 +113,6 @@ def _normalize(
 
 def _drop(row: Identifier, holder: Identifier) -> None:
     """Delete a second spelling; what the contact itself has in its form is the primary one in its place."""
-    Identifier.objects.filter(workspace_id=row.workspace_id, pk=row.pk).delete()
+    Identifier.objects.in_workspace(row.workspace_id).filter(pk=row.pk).delete()
     if row.is_primary and holder.contact_id == row.contact_id:
-        Identifier.objects.filter(workspace_id=row.workspace_id, pk=holder.pk).update(is_primary=True)
+        Identifier.objects.in_workspace(row.workspace_id).filter(pk=holder.pk).update(is_primary=True)

@@ -65,7 +65,7 @@ def update_field(workspace: Workspace, field: Field, *, name: object = None, for
     if name is not None and (checked := _checked_name(name)) != field.name:
         if workspace.identity_field == field.name:
             raise IdentityFieldLocked
-        if Field.objects.filter(workspace_id=workspace.id, name=checked).exists():
+        if Field.objects.in_workspace(workspace.id).filter(name=checked).exists():
             raise FieldNameTaken(checked)
         field.name = checked
     if format is not ...:
@@ -78,7 +78,7 @@ def update_field(workspace: Workspace, field: Field, *, name: object = None, for
 def find_field(workspace: Workspace, text: object) -> Field:
     """Return a field by its id. Raises FieldNotFound."""
     field_id = parse_uuid(text)
-    field = Field.objects.filter(workspace_id=workspace.id, id=field_id).first() if field_id else None
+    field = Field.objects.in_workspace(workspace.id).filter(id=field_id).first() if field_id else None
     if field is None:
         raise FieldNotFound
     return field
@@ -89,7 +89,7 @@ def set_identity_field(workspace: Workspace, name: str) -> Workspace:
     """Choose what names a contact besides its id. Raises InvalidIdentityField, IdentityFieldLocked."""
     locked = Workspace.objects.select_for_update().get(id=workspace.id)
     if name != locked.identity_field:
-        declared = Field.objects.filter(workspace_id=workspace.id, name=name, type__in=IDENTITY_TYPES)
+        declared = Field.objects.in_workspace(workspace.id).filter(name=name, type__in=IDENTITY_TYPES)
         if name not in BUILT_IN_IDENTITIES and not declared.exists():
             raise InvalidIdentityField(name)
         if Contact.objects.in_workspace(workspace.id).exists():

@@ -187,7 +187,7 @@ class DefinitionViewSet(AutoSendViewSet):
 
     def get_queryset(self) -> QuerySet[EventDefinition]:
         """Return the declared events with their declared properties."""
-        declared = EventProperty.objects.filter(workspace_id=self.workspace.id, is_declared=True)
+        declared = EventProperty.objects.in_workspace(self.workspace.id).filter(is_declared=True)
         definitions = EventDefinition.objects.in_workspace(self.workspace.id).active().declared()
         return definitions.prefetch_related(Prefetch("properties", declared))
 
@@ -289,10 +289,8 @@ class ContactAccess(AutoSendViewSet):
     def known_by(self, kind: str, values: Sequence[str]) -> ContactQuerySet:
         """Return the persons whom identifiers of a kind name."""
         normalized = [normalize_identifier(kind, value) for value in values]
-        known = Identifier.objects.filter(
-            workspace_id=self.workspace.id,
-            kind=kind,
-            value__in=[value for value in normalized if value is not None],
+        known = Identifier.objects.in_workspace(self.workspace.id).filter(
+            kind=kind, value__in=[value for value in normalized if value is not None]
         )
         persons = known.values_list(Coalesce("contact__merged_into_id", "contact_id"))
         return Contact.objects.in_workspace(self.workspace.id).canonical().filter(id__in=persons)

@@ -150,7 +150,7 @@ class LeadpushViewSet(WorkspaceViewSet):
     @cached_property
     def declared_fields(self) -> list[str]:
         """The names of the workspace's contact fields."""
-        fields = Field.objects.filter(workspace=self.workspace)
+        fields = Field.objects.in_workspace(self.workspace.id)
         return list(fields.order_by("id").values_list("name", flat=True))
 
     def validated(self, serializer_class: type[Serializer[Any]], *, partial: bool = False) -> dict[str, Any]:
@@ -355,7 +355,7 @@ class FieldViewSet(LeadpushViewSet):
 
     def get_queryset(self) -> QuerySet[Field]:
         """Return the workspace's fields, oldest first."""
-        return Field.objects.filter(workspace_id=self.workspace.id).order_by("id")
+        return Field.objects.in_workspace(self.workspace.id).order_by("id")
 
     @_document("List fields", {200: LeadpushFieldSerializer(many=True)})
     @action(detail=False, url_path="fields")

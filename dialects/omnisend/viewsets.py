@@ -94,12 +94,9 @@ def _type_mismatches(
     if not isinstance(name, str) or not isinstance(properties, dict):
         return []
     types = dict(
-        EventProperty.objects.filter(
-            workspace=workspace,
-            definition__name=name.strip(),
-            definition__deleted_at=None,
-            is_locked=True,
-        ).values_list("name", "type")
+        EventProperty.objects.in_workspace(workspace.id)
+        .filter(definition__name=name.strip(), definition__deleted_at=None, is_locked=True)
+        .values_list("name", "type")
     )
     reported = {problem.field for problem in found}
     return [

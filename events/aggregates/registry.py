@@ -87,14 +87,14 @@ def maintained_aggregates(
     workspace_id: UUID, event_names: Collection[str] | None = None
 ) -> list[MaintainedAggregate]:
     """Return the workspace's aggregates, or those over events of some names."""
-    aggregates = Aggregate.objects.filter(workspace_id=workspace_id).order_by("id")
+    aggregates = Aggregate.objects.in_workspace(workspace_id).order_by("id")
     if event_names is not None:
         aggregates = aggregates.filter(event_name__in=event_names)
     return [MaintainedAggregate(row.id, _spec(row), row.lanes_built) for row in aggregates]
 
 
 def _aggregated_event_names(workspace_id: UUID) -> Iterable[str]:
-    return Aggregate.objects.filter(workspace_id=workspace_id).values_list("event_name", flat=True)
+    return Aggregate.objects.in_workspace(workspace_id).values_list("event_name", flat=True)
 
 
 aggregated_event_names: Final = VersionedEventNames(_aggregated_event_names)
@@ -225,7 +225,7 @@ def match_events_to_aggregates(
 
 
 def _unwanted(workspace_id: UUID, wanted: Collection[AggregateSpec]) -> QuerySet[Aggregate]:
-    return Aggregate.objects.filter(workspace_id=workspace_id).exclude(key__in=[spec.key for spec in wanted])
+    return Aggregate.objects.in_workspace(workspace_id).exclude(key__in=[spec.key for spec in wanted])
 
 
 def _delete_aggregates(workspace_id: UUID, aggregate_ids: Sequence[UUID]) -> int:

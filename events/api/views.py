@@ -74,7 +74,7 @@ class EventViewSet(IngestViewSet, NativeViewSet):
 
     def get_queryset(self) -> QuerySet[Event]:
         """Return the workspace's events."""
-        return Event.objects.filter(workspace_id=self.workspace.id)
+        return Event.objects.in_workspace(self.workspace.id)
 
     def get_serializer_context(self) -> dict[str, Any]:
         """Tell serializers whether who asks may read contacts."""

@@ -44,5 +44,5 @@ def processing_lag(workspace_id: UUID, now: datetime) -> Lag:
             [workspace_id, now, COUNTED_AT_MOST],
         )
         overdue, overdue_since = cursor.fetchone()
-    parked = ParkedEffect.objects.filter(workspace_id=workspace_id).count()
+    parked = ParkedEffect.objects.in_workspace(workspace_id).count()
     return Lag(now, batches, waiting_since, overdue, overdue_since, parked)

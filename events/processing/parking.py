@@ -37,9 +37,9 @@ def park(
 def parked_keys(workspace_id: UUID, effect: str, subjects: Collection[str]) -> set[str]:
     """Return which of the keys are parked for this effect."""
     return set(
-        ParkedEffect.objects.filter(
-            workspace_id=workspace_id, effect=effect, subject__in=subjects
-        ).values_list("subject", flat=True)
+        ParkedEffect.objects.in_workspace(workspace_id)
+        .filter(effect=effect, subject__in=subjects)
+        .values_list("subject", flat=True)
     )
 
 

@@ -41,7 +41,7 @@ def cancel_timers(
     workspace_id: UUID, *, timer_keys: Sequence[UUID] = (), contacts: Sequence[UUID] = ()
 ) -> None:
     """Cancel all timers of these keys and all timers of these contacts."""
-    due = Timer.objects.filter(workspace_id=workspace_id)
+    due = Timer.objects.in_workspace(workspace_id)
     if timer_keys:
         due.filter(timer_key__in=timer_keys).delete()
     if contacts:

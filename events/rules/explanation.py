@@ -46,9 +46,9 @@ def _decide(
     columns += json_columns
     ids = [
         contact_id,
-        *Contact.objects.filter(workspace_id=workspace_id, merged_into=contact_id).values_list(
-            "id", flat=True
-        ),
+        *Contact.objects.in_workspace(workspace_id)
+        .filter(merged_into=contact_id)
+        .values_list("id", flat=True),
     ]
     with connection.cursor() as cursor:
         cursor.execute(

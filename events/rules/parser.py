@@ -98,13 +98,12 @@ def parse_rule(rule: object, *, about_event: str | None = None, types: DeclaredT
 
 def declared_types(workspace_id: UUID) -> DeclaredTypes:
     """Return what the workspace declares of its events' properties and its contacts' attributes."""
-    properties = EventProperty.objects.filter(
-        workspace_id=workspace_id,
-        definition__deleted_at=None,
-        is_locked=True,
-        type__in=_KIND_OF_TYPE,
-    ).values_list("definition__name", "name", "type")
-    fields = Field.objects.filter(workspace_id=workspace_id, type__in=_KIND_OF_TYPE)
+    properties = (
+        EventProperty.objects.in_workspace(workspace_id)
+        .filter(definition__deleted_at=None, is_locked=True, type__in=_KIND_OF_TYPE)
+        .values_list("definition__name", "name", "type")
+    )
+    fields = Field.objects.in_workspace(workspace_id).filter(type__in=_KIND_OF_TYPE)
     return DeclaredTypes(
         {(event, name): _KIND_OF_TYPE[type_] for event, name, type_ in properties},
         {name: _KIND_OF_TYPE[type_] for name, type_ in fields.values_list("name", "type")},

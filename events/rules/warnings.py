@@ -120,12 +120,12 @@ def _kinds(comparison: Comparison) -> Kinds:
 
 def _of_events(workspace_id: UUID, field_uses: _FieldUses) -> Iterator[str]:
     names = sorted(name for name in field_uses.events if not name.startswith(SYSTEM_PREFIXES))
-    definitions = EventDefinition.objects.filter(workspace_id=workspace_id, deleted_at=None, name__in=names)
+    definitions = EventDefinition.objects.in_workspace(workspace_id).filter(deleted_at=None, name__in=names)
     seen = set(definitions.values_list("name", flat=True))
     listed = set(
-        EventProperty.objects.filter(workspace_id=workspace_id, definition__in=definitions).values_list(
-            "definition__name", "name"
-        )
+        EventProperty.objects.in_workspace(workspace_id)
+        .filter(definition__in=definitions)
+        .values_list("definition__name", "name")
     )
     yield from (f'The event "{name}" has never been seen.' for name in names if name not in seen)
     for name in names:
@@ -147,7 +147,7 @@ def _of_attributes(workspace_id: UUID, field_uses: _FieldUses) -> Iterator[str]:
         if not paths:
             continue
         found = _found(sample, [workspace_id, SAMPLE_SIZE], [path for path, _ in paths])
-        declared = set(Field.objects.filter(workspace_id=workspace_id).values_list("name", flat=True))
+        declared = set(Field.objects.in_workspace(workspace_id).values_list("name", flat=True))
         for path, kinds in sorted(paths, key=_in_order):
             is_known = (rows == "contacts" and path[0] in declared) or (
                 # An old contact may have it.
@@ -162,7 +162,7 @@ def _of_attributes(workspace_id: UUID, field_uses: _FieldUses) -> Iterator[str]:
 def _of_tags(workspace_id: UUID, names: Iterable[str]) -> Iterator[str]:
     if wanted := sorted(names):
         known = set(
-            Tag.objects.filter(workspace_id=workspace_id, name__in=wanted).values_list("name", flat=True)
+            Tag.objects.in_workspace(workspace_id).filter(name__in=wanted).values_list("name", flat=True)
         )
         yield from (f'The tag "{name}" has never been seen.' for name in wanted if name not in known)
 

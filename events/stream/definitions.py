@@ -67,8 +67,10 @@ def replace_definition(
 
     Raises PropertyTypeLocked where `keep_types` is asked for and a locked type would change.
     """
-    definition = EventDefinition.objects.select_for_update().get(
-        workspace_id=definition.workspace_id, id=definition.id
+    definition = (
+        EventDefinition.objects.select_for_update()
+        .in_workspace(definition.workspace_id)
+        .get(id=definition.id)
     )
     if description is not None:
         definition.description = description

@@ -105,7 +105,7 @@ def store_answers(workspace_id: UUID, answers: Mapping[str, Answer]) -> None:
 
 def release_keys(workspace_id: UUID, keys: Collection[str]) -> None:
     """Release keys that this transaction claimed: a refused request leaves none."""
-    IdempotencyKey.objects.filter(workspace_id=workspace_id, key__in=keys).delete()
+    IdempotencyKey.objects.in_workspace(workspace_id).filter(key__in=keys).delete()
 
 
 def purge_old_keys() -> int:

@@ -25,7 +25,7 @@ def events_of(
     workspace_id: UUID, *, contact_id: UUID | None = None, name: str | None = None, search: str = ""
 ) -> QuerySet[Event]:
     """Return the events of a workspace, of one person by any of its ids, of one name, of names with a text."""
-    events = Event.objects.filter(workspace_id=workspace_id)
+    events = Event.objects.in_workspace(workspace_id)
     if contact_id is not None:
         events = events.filter(contact_id__in=ids_of(workspace_id, contact_id))
     if name is not None:
@@ -155,7 +155,7 @@ def _beyond(
 
 def _place_of_id(workspace_id: UUID, event_id: UUID) -> Place:
     """Return where the event of an id is, or was."""
-    event = Event.objects.filter(workspace_id=workspace_id, id=event_id).first()
+    event = Event.objects.in_workspace(workspace_id).filter(id=event_id).first()
     return (time_of(event_id), event_id) if event is None else place_of(event)
 
 

@@ -34,7 +34,7 @@ class ContactsWithScore(django_filters.NumberFilter):  # type: ignore[misc]  # i
         """Leave those with a row of enough points; where zero is enough, all but those with too few."""
         if value is None:
             return contacts
-        scores = ContactScore.objects.filter(workspace_id=self.parent.workspace_id)
+        scores = ContactScore.objects.in_workspace(self.parent.workspace_id)
         if value > 0:
             return contacts.filter(id__in=scores.filter(points__gte=value).values("contact_id"))
         return contacts.exclude(id__in=scores.filter(points__lt=value).values("contact_id"))

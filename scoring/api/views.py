@@ -196,8 +196,8 @@ class ContactScoreViewSet(NativeViewSet):
         """Return the score at a moment and the lines that add up to it, the latest first."""
         answer: dict[str, Any] = {}
         page = self.paginate_queryset(partial(self._read_lines, answer))
-        rules = ScoringRule.objects.filter(
-            workspace_id=self.workspace.id, id__in={line.place.rule_id for line in page}
+        rules = ScoringRule.objects.in_workspace(self.workspace.id).filter(
+            id__in={line.place.rule_id for line in page}
         )
         names = dict(rules.values_list("id", "name"))
         paginator: Any = self.paginator

@@ -49,7 +49,7 @@ class ContactsInSegment(django_filters.CharFilter):  # type: ignore[misc]  # it 
         segment = segments.filter(id=parse_uuid(value) or NO_ID).only("version", "evaluation").first()
         if segment is None:
             return contacts.none()
-        members = Membership.objects.filter(workspace_id=workspace_id, version=segment.version)
+        members = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
         ids = members.values("contact_id")
         if segment.evaluation == Segment.Evaluation.STATIC:
             # Whoever was put in by hand stays so when merged into another, who is in by that.

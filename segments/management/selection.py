@@ -36,5 +36,5 @@ def chosen_segments(options: Mapping[str, Any]) -> Iterator[tuple[Workspace, lis
         if not workspaces.exists():
             raise CommandError("There is no such workspace.")
     for workspace in workspaces:
-        if own := list(segments.filter(workspace=workspace)):
+        if own := list(segments.in_workspace(workspace.id)):
             yield workspace, own

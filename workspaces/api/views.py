@@ -183,7 +183,7 @@ class ApiKeyViewSet(NativeViewSet):
     @action(detail=False)
     def keys(self, request: Request, workspace_id: str) -> Response:
         """List the keys that are not revoked, newest first, each masked."""
-        keys = ApiKey.objects.filter(workspace=self.workspace, revoked_at=None)
+        keys = ApiKey.objects.in_workspace(self.workspace.id).filter(revoked_at=None)
         return Response(ApiKeySerializer(keys, many=True).data)
 
     @extend_schema(

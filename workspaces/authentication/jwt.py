@@ -172,7 +172,8 @@ def _member(user_id: UUID, workspace_id: UUID, *, has_family: UUID | None = None
     """Return the user's membership, in one statement; None also where the token family has ended."""
     families = {} if has_family is None else {"token_families": has_family}
     membership = (
-        Membership.objects.filter(user_id=user_id, workspace_id=workspace_id)
+        Membership.objects.in_workspace(workspace_id)
+        .filter(user_id=user_id)
         .filter(**{f"user__{name}": value for name, value in families.items()})
         .select_related("user", "workspace")
         .first()

@@ -124,8 +124,8 @@ class FormSerializer(BatchSerializer):
 
     def load(self, rows: Sequence[Form]) -> None:
         """Add `submission_count` by one statement, and `submit_url`."""
-        submissions = FormSubmission.objects.filter(
-            workspace_id=rows[0].workspace_id, form_id__in=[form.pk for form in rows]
+        submissions = FormSubmission.objects.in_workspace(rows[0].workspace_id).filter(
+            form_id__in=[form.pk for form in rows]
         )
         counts = dict(submissions.order_by().values_list("form_id").annotate(count=Count("id")))
         for form in rows:

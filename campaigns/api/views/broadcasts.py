@@ -50,7 +50,7 @@ class BroadcastViewSet(NativeViewSet):
     def get_queryset(self) -> QuerySet[Broadcast]:
         """Return the campaign's broadcasts. Raises CampaignNotFound."""
         campaign = find_campaign(self.workspace, self.kwargs["campaign_id"])
-        return Broadcast.objects.filter(workspace_id=self.workspace.id, campaign_id=campaign.id)
+        return Broadcast.objects.in_workspace(self.workspace.id).filter(campaign_id=campaign.id)
 
     @extend_schema(operation_id="listBroadcasts")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:

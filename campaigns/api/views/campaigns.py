@@ -234,7 +234,7 @@ class VersionViewSet(NativeViewSet):
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List a campaign's versions with definitions and numbers of open enrollments, newest first."""
         campaign = find_campaign(self.workspace, campaign_id)
-        page = self.paginate_queryset(campaign.versions.filter(workspace_id=self.workspace.id))
+        page = self.paginate_queryset(campaign.versions.in_workspace(self.workspace.id))
         return self.get_paginated_response(VersionSerializer(page, many=True).data)
 
 

@@ -49,7 +49,7 @@ class FormViewSet(NativeViewSet):
 
     def get_queryset(self) -> QuerySet[Form]:
         """Return the workspace's forms, oldest first."""
-        return Form.objects.filter(workspace_id=self.workspace.id).order_by("id")
+        return Form.objects.in_workspace(self.workspace.id).order_by("id")
 
     @extend_schema(operation_id="listForms")
     def list(self, request: Request, workspace_id: str) -> Response:
@@ -103,7 +103,7 @@ class SubmissionViewSet(NativeViewSet):
     def list(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """List the submissions of a form, newest first."""
         form = find_form(self.workspace, parse_uuid(form_id))
-        submissions = FormSubmission.objects.filter(workspace_id=self.workspace.id, form_id=form.id)
+        submissions = FormSubmission.objects.in_workspace(self.workspace.id).filter(form_id=form.id)
         page = self.paginate_queryset(submissions)
         return self.get_paginated_response(SubmissionSerializer(page, many=True).data)
 

@@ -55,7 +55,7 @@ class TemplateViewSet(NativeViewSet):
 
     def get_queryset(self) -> QuerySet[Template]:
         """Return the workspace's templates, oldest first."""
-        return Template.objects.filter(workspace_id=self.workspace.id).order_by("id")
+        return Template.objects.in_workspace(self.workspace.id).order_by("id")
 
     @extend_schema(operation_id="listTemplates")
     def list(self, request: Request, workspace_id: str) -> Response:

@@ -28,7 +28,7 @@ class TraceViewSet(NativeViewSet):
     @action(detail=True)
     def trace(self, request: Request, workspace_id: str, event_id: str) -> Response:
         """Return an event's schema result, contact, scores, segments, enrollments, decisions and messages."""
-        event = Event.objects.filter(workspace_id=self.workspace.id, id=parse_uuid(event_id) or NO_ID).first()
+        event = Event.objects.in_workspace(self.workspace.id).filter(id=parse_uuid(event_id) or NO_ID).first()
         if event is None:
             raise NotFound
         return Response(TraceSerializer(trace_event(event)).data)

@@ -50,7 +50,7 @@ def enqueue_messages(
     """Enqueue requested messages at once. Enrollments also advance if policy refuses their message."""
     steps = [request.context.node.step for _, request in requests]
     ids = {step.template_id for step in steps if isinstance(step, SendStep)}
-    found = Template.objects.filter(any_of("id", ids), workspace_id=batch.workspace_id) if ids else ()
+    found = Template.objects.in_workspace(batch.workspace_id).filter(any_of("id", ids)) if ids else ()
     templates = {template.id: template for template in found}
     outcomes: dict[UUID, StepOutcome] = {}
     message_requests: dict[UUID, MessageRequest] = {}
