@@ -387,7 +387,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
         if (page := ask(request, self, lambda: question)) is not None:
             return page
         with refusals_shown(request):
-            merge = merge_contacts(survivor.workspace, survivor, merged, by=str(request.user))
+            merge = merge_contacts(survivor.workspace_id, survivor, merged, by=str(request.user))
             more = _STILL_MOVING if merge.status == "running" else ""
             messages.success(request, f"{merged} is part of {survivor} now.{more}")
         return None
@@ -404,7 +404,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
         for contact in queryset.select_related("workspace"):
             with refusals_shown(request):
                 erase_person(
-                    contact.workspace, contact, by=str(request.user), at_most_seconds=ERASING_SECONDS
+                    contact.workspace_id, contact, by=str(request.user), at_most_seconds=ERASING_SECONDS
                 )
                 erased += 1
         if erased:
@@ -474,11 +474,11 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
         return [f"{one} ({one.email})" if one.email else str(one) for one in contacts], *rest
 
     def delete_model(self, request: HttpRequest, obj: Contact) -> None:
-        delete_contact(obj.workspace, obj)
+        delete_contact(obj.workspace_id, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
         for contact in queryset.select_related("workspace"):
-            delete_contact(contact.workspace, contact)
+            delete_contact(contact.workspace_id, contact)
 
 
 def _erasure_question(contacts: QuerySet[Contact]) -> Question:
@@ -780,7 +780,7 @@ class MergeAdmin(ReadOnlyAdminMixin, ContactSearchMixin, WorkspaceModelAdmin):
         undone = running = 0
         for merge in queryset.select_related("workspace").order_by("-merged_at", "-id"):
             with refusals_shown(request):
-                running += undo_merge(merge.workspace, merge).status == "running"
+                running += undo_merge(merge.workspace_id, merge).status == "running"
                 undone += 1
         if undone:
             more = _STILL_MOVING if running else ""

@@ -14,14 +14,13 @@ from contacts.errors import CompanyNotFound, InvalidFieldValue
 from contacts.models import Company, Contact, company_name_key
 from contacts.references import CompanyReference
 from contacts.signals import ContactChange, contacts_changed
-from workspaces.models import Workspace
 
 ResolvedCompany = tuple[Company, bool]
 """A company, and whether this call made it."""
 
 
 def resolve_company(
-    workspace: Workspace,
+    workspace_id: UUID,
     *,
     id: object = None,
     name: object = None,
@@ -34,7 +33,7 @@ def resolve_company(
     Raises CompanyNotFound, InvalidFieldValue.
     """
     reference = CompanyReference(id=id, name=name, website=website, industry=industry, size=size)
-    (result,) = CompanyResolution(workspace.id, [reference]).apply([0])
+    (result,) = CompanyResolution(workspace_id, [reference]).apply([0])
     if isinstance(result, DomainError):
         raise result
     return result

@@ -45,12 +45,12 @@ def get_contact(workspace_id: UUID, contact_id: UUID) -> Contact:
     return contact
 
 
-def contact_exists_elsewhere(workspace: Workspace, text: str) -> bool:
+def contact_exists_elsewhere(workspace_id: UUID, text: str) -> bool:
     """Return whether `text` is the id of a contact of another workspace."""
     contact_id = parse_uuid(text)
     return (
         contact_id is not None
-        and Contact.objects.filter(id=contact_id).exclude(workspace_id=workspace.id).exists()
+        and Contact.objects.filter(id=contact_id).exclude(workspace_id=workspace_id).exists()
     )
 
 
@@ -86,7 +86,7 @@ def create_contact(
 
 @transaction.atomic
 def update_contact(
-    workspace: Workspace,
+    workspace_id: UUID,
     contact: Contact,
     changes: ContactChanges,
     *,
@@ -97,25 +97,25 @@ def update_contact(
     Raises ContactNotFound, IdentifierTaken, InvalidIdentifier, InvalidFieldValue.
     """
     _check_identifiers(changes)
-    schema = schema_for(workspace.id, [changes])
+    schema = schema_for(workspace_id, [changes])
     refuse = taken_identifiers == "refuse"
 
     def attempt() -> ContactDraft:
-        survivor = _lock(workspace.id, contact.id)
-        unit_of_work = _unit_of_work(workspace.id, schema, changes, [survivor])
+        survivor = _lock(workspace_id, contact.id)
+        unit_of_work = _unit_of_work(workspace_id, schema, changes, [survivor])
         draft = unit_of_work.edit(survivor)
         unit_of_work.apply(
             draft, unit_of_work.check(changes), normalize_all(changes.identifiers), refuse_taken=refuse
         )
-        write(workspace.id, [draft])
+        write(workspace_id, [draft])
         return draft
 
-    return get_contact(workspace.id, _persist(attempt, refuse).id)
+    return get_contact(workspace_id, _persist(attempt, refuse).id)
 
 
 @transaction.atomic
 def upsert_contact(
-    workspace: Workspace, kind: str, value: object, changes: ContactChanges
+    workspace_id: UUID, kind: str, value: object, changes: ContactChanges
 ) -> tuple[Contact, bool]:
     """Update the contact that an identifier finds, or create it. Returns it with whether it was created.
 
@@ -126,91 +126,89 @@ def upsert_contact(
     reference = ContactReference(
         identifiers=((kind, value),), if_missing="create", update_matched=True, changes=changes
     )
-    (result,) = resolve_contacts(workspace.id, [reference])
+    (result,) = resolve_contacts(workspace_id, [reference])
     if isinstance(result, DomainError):
         raise result
-    return get_contact(workspace.id, result.contact_id), result.created
+    return get_contact(workspace_id, result.contact_id), result.created
 
 
 @transaction.atomic
-def delete_contact(workspace: Workspace, contact: Contact) -> None:
+def delete_contact(workspace_id: UUID, contact: Contact) -> None:
     """Delete a contact, those merged into it and all that hangs on them; events stay. Raises ContactNotFound."""
-    survivor = _lock(workspace.id, contact.id)
-    person = Contact.objects.in_workspace(workspace.id).in_bulk(ids_of(workspace.id, survivor))
+    survivor = _lock(workspace_id, contact.id)
+    person = Contact.objects.in_workspace(workspace_id).in_bulk(ids_of(workspace_id, survivor))
     # contacts_changed is sent by the receiver of pre_delete, as for a deletion in the admin.
     for one in (person.pop(survivor), *person.values()):
         one.delete()
 
 
-def set_consent(workspace: Workspace, contact: Contact, channel: str, status: str) -> Contact:
+def set_consent(workspace_id: UUID, contact: Contact, channel: str, status: str) -> Contact:
     """Set a contact's consent on a channel. Raises InvalidFieldValue."""
-    return update_contact(workspace, contact, ContactChanges(consents={channel: status}))
+    return update_contact(workspace_id, contact, ContactChanges(consents={channel: status}))
 
 
-def subscribe_contact(
-    workspace: Workspace, contact: Contact, channel: str = Consent.Channel.EMAIL
-) -> Contact:
+def subscribe_contact(workspace_id: UUID, contact: Contact, channel: str = Consent.Channel.EMAIL) -> Contact:
     """Opt a contact in to e-mail."""
-    return set_consent(workspace, contact, channel, Consent.Status.OPTED_IN)
+    return set_consent(workspace_id, contact, channel, Consent.Status.OPTED_IN)
 
 
 def unsubscribe_contact(
-    workspace: Workspace, contact: Contact, channel: str = Consent.Channel.EMAIL
+    workspace_id: UUID, contact: Contact, channel: str = Consent.Channel.EMAIL
 ) -> Contact:
     """Opt a contact out of e-mail."""
-    return set_consent(workspace, contact, channel, Consent.Status.OPTED_OUT)
+    return set_consent(workspace_id, contact, channel, Consent.Status.OPTED_OUT)
 
 
-def tag_contact(workspace: Workspace, contact: Contact, *tags: str) -> Contact:
+def tag_contact(workspace_id: UUID, contact: Contact, *tags: str) -> Contact:
     """Add tags to a contact; unknown tags are created."""
-    return update_contact(workspace, contact, ContactChanges(tags=tags))
+    return update_contact(workspace_id, contact, ContactChanges(tags=tags))
 
 
 @transaction.atomic
-def untag_contact(workspace: Workspace, contact: Contact, *tags: str) -> Contact:
+def untag_contact(workspace_id: UUID, contact: Contact, *tags: str) -> Contact:
     """Remove tags from a contact; those it has not are ignored."""
-    survivor = _lock(workspace.id, contact.id)
-    unit_of_work = _unit_of_work(workspace.id, ContactSchema(), ContactChanges(), [survivor])
+    survivor = _lock(workspace_id, contact.id)
+    unit_of_work = _unit_of_work(workspace_id, ContactSchema(), ContactChanges(), [survivor])
     draft = unit_of_work.edit(survivor)
     for tag in tags:
         draft.after.tags.pop(composed(tag.strip()), None)
-    write(workspace.id, [draft])
-    return get_contact(workspace.id, survivor)
+    write(workspace_id, [draft])
+    return get_contact(workspace_id, survivor)
 
 
 @transaction.atomic
-def remove_identifier(workspace: Workspace, contact: Contact, kind: str, value: object) -> Contact:
+def remove_identifier(workspace_id: UUID, contact: Contact, kind: str, value: object) -> Contact:
     """Delete an identifier of a contact; the oldest one left of its kind becomes primary."""
-    survivor = _lock(workspace.id, contact.id)
-    unit_of_work = _unit_of_work(workspace.id, ContactSchema(), ContactChanges(), [survivor])
+    survivor = _lock(workspace_id, contact.id)
+    unit_of_work = _unit_of_work(workspace_id, ContactSchema(), ContactChanges(), [survivor])
     draft = unit_of_work.edit(survivor)
     identifiers = draft.after.identifiers
     was_primary = identifiers.pop((kind, normalize_identifier(kind, value) or ""), False)
     heir = next((key for key in identifiers if key[0] == kind), None)
     if was_primary and heir:
         identifiers[heir] = True
-    write(workspace.id, [draft])
-    return get_contact(workspace.id, survivor)
+    write(workspace_id, [draft])
+    return get_contact(workspace_id, survivor)
 
 
 @transaction.atomic
-def clear_identifier(workspace: Workspace, contact: Contact, kind: str) -> Contact:
+def clear_identifier(workspace_id: UUID, contact: Contact, kind: str) -> Contact:
     """Delete the primary identifier of a kind; no other becomes primary.
 
     The others stay what the contact is found by; but what was replaced long ago is not written to again.
     """
-    survivor = _lock(workspace.id, contact.id)
-    unit_of_work = _unit_of_work(workspace.id, ContactSchema(), ContactChanges(), [survivor])
+    survivor = _lock(workspace_id, contact.id)
+    unit_of_work = _unit_of_work(workspace_id, ContactSchema(), ContactChanges(), [survivor])
     draft = unit_of_work.edit(survivor)
     identifiers = draft.after.identifiers
     identifiers.pop((kind, draft.after.primary(kind) or ""), None)
-    write(workspace.id, [draft])
+    write(workspace_id, [draft])
     # Of a merged contact too, which would be the person's as soon as that has none of its own.
-    known = Identifier.objects.in_workspace(workspace.id).filter(
-        contact_id__in=ids_of(workspace.id, survivor)
+    known = Identifier.objects.in_workspace(workspace_id).filter(
+        contact_id__in=ids_of(workspace_id, survivor)
     )
     known.filter(kind=kind, is_primary=True).update(is_primary=False)
-    return get_contact(workspace.id, survivor)
+    return get_contact(workspace_id, survivor)
 
 
 def _check_identifiers(changes: ContactChanges) -> None:

@@ -199,9 +199,9 @@ def confirm_submission(submission: FormSubmission, *, now: datetime) -> bool:
     same_request.filter(form__consents__contained_by=_held_channels(form)).update(confirmed_at=now)
     if submission.held:
         # Of this submission alone: other answers may be of somebody else, and the e-mail did not ask about them.
-        contact = update_contact(form.workspace, contact, _held_changes(submission))
+        contact = update_contact(form.workspace_id, contact, _held_changes(submission))
     for channel in form.consents:
-        set_consent(form.workspace, contact, channel, Consent.Status.OPTED_IN)
+        set_consent(form.workspace_id, contact, channel, Consent.Status.OPTED_IN)
     PendingConsent.objects.in_workspace(form.workspace_id).filter(
         contact_id=submission.contact_id, channel__in=_held_channels(form)
     ).delete()

@@ -242,7 +242,7 @@ def set_preferences(workspace: Workspace, contact_id: UUID, wanted: Mapping[str,
         for channel, wants in wanted.items()
     }
     contact = get_contact(workspace.id, contact_id)
-    return update_contact(workspace, contact, ContactChanges(consents=consents))
+    return update_contact(workspace.id, contact, ContactChanges(consents=consents))
 
 
 _AFTER_SENDING = (

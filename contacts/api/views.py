@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -124,13 +125,13 @@ class ContactViewSet(NativeViewSet):
     def partial_update(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Change what the body names; attributes are set key by key, a list of tags replaces the tags."""
         attrs = read_body(ContactBodySerializer, request)
-        contact = _change(self.workspace, self.get_object(), attrs)
+        contact = _change(self.workspace.id, self.get_object(), attrs)
         return Response(ContactSerializer(contact).data)
 
     @extend_schema(operation_id="deleteContact", tags=["contacts"], responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Delete a contact."""
-        delete_contact(self.workspace, self.get_object())
+        delete_contact(self.workspace.id, self.get_object())
         return Response(status=204)
 
     @extend_schema(
@@ -148,7 +149,7 @@ class ContactViewSet(NativeViewSet):
             raise ContactNotFound
         # The very contact of this id: to merge one twice is refused.
         merged = find_merged_contact(self.workspace, other)
-        merge = merge_contacts(self.workspace, kept, merged, by=actor_of(request))
+        merge = merge_contacts(self.workspace.id, kept, merged, by=actor_of(request))
         return Response(MergeSerializer(merge).data, status=201)
 
     @extend_schema(
@@ -159,7 +160,7 @@ class ContactViewSet(NativeViewSet):
     @action(detail=True, pagination_class=None, filterset_class=None)
     def merges(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """List the merges of a contact, those that were undone too, the latest first."""
-        return Response(MergeSerializer(merges_of(self.workspace, self.get_object()), many=True).data)
+        return Response(MergeSerializer(merges_of(self.workspace.id, self.get_object()), many=True).data)
 
     @extend_schema(
         operation_id="exportContact",
@@ -169,7 +170,7 @@ class ContactViewSet(NativeViewSet):
     @action(detail=True)
     def export(self, request: Request, workspace_id: str, contact_id: str) -> HttpResponseBase:
         """Return all that is stored about a person, whoever was merged into it too."""
-        return spooled(partial(write_export, self.workspace, self.get_object()))
+        return spooled(partial(write_export, self.workspace.id, self.get_object()))
 
     # Nor could it be answered once: rows go in transactions of their own, for which no other contact waits.
     @extend_schema(
@@ -185,7 +186,7 @@ class ContactViewSet(NativeViewSet):
         Whoever has very many rows is gone with the answer, and the rows some moments later.
         """
         contact, by = self.get_object(), actor_of(request)
-        erasure = erase_person(self.workspace, contact, by=by, at_most_seconds=ANSWER_SECONDS)
+        erasure = erase_person(self.workspace.id, contact, by=by, at_most_seconds=ANSWER_SECONDS)
         return Response(ErasureSerializer(erasure).data)
 
     def get_object(self) -> Contact:
@@ -213,7 +214,7 @@ class MergeViewSet(NativeViewSet):
     @action(detail=True, methods=["post"])
     def undo(self, request: Request, workspace_id: str, merge_id: str) -> Response:
         """Part the two contacts again; merges are undone in any order."""
-        merge = undo_merge(self.workspace, find_merge(self.workspace, parse_uuid(merge_id)))
+        merge = undo_merge(self.workspace.id, find_merge(self.workspace.id, parse_uuid(merge_id)))
         return Response(MergeSerializer(merge).data)
 
 
@@ -232,18 +233,18 @@ class ErasureViewSet(NativeViewSet):
     )
     def retrieve(self, request: Request, workspace_id: str, erasure_id: str) -> Response:
         """Return a receipt: what was removed where."""
-        return Response(ErasureSerializer(find_erasure(self.workspace, parse_uuid(erasure_id))).data)
+        return Response(ErasureSerializer(find_erasure(self.workspace.id, parse_uuid(erasure_id))).data)
 
 
 @transaction.atomic
-def _change(workspace: Workspace, contact: Contact, attrs: dict[str, Any]) -> Contact:
+def _change(workspace_id: UUID, contact: Contact, attrs: dict[str, Any]) -> Contact:
     """Set what the body names: a null takes the identifier away, a list of tags replaces the tags."""
-    contact = update_contact(workspace, contact, changes_from(attrs))
+    contact = update_contact(workspace_id, contact, changes_from(attrs))
     if attrs.get("tags", False) is not False:
         gone = set(contact.tag_names) - set(attrs["tags"] or ())
-        contact = untag_contact(workspace, contact, *gone)
+        contact = untag_contact(workspace_id, contact, *gone)
     for kind in emptied_identifiers(attrs):
-        contact = clear_identifier(workspace, contact, kind)
+        contact = clear_identifier(workspace_id, contact, kind)
     return contact
 
 

@@ -42,7 +42,6 @@ from contacts.models import (
 )
 from contacts.signals import reassigning_contacts
 from contacts.tombstones import add_tombstones
-from workspaces.models import Workspace
 
 _ATTEMPTS: Final = 20
 BATCH_ROWS: Final = 5_000
@@ -99,7 +98,7 @@ class PersonalDataSource:
 
 
 def erase_person(
-    workspace: Workspace, contact: Contact, *, by: str = "", at_most_seconds: float | None = None
+    workspace_id: UUID, contact: Contact, *, by: str = "", at_most_seconds: float | None = None
 ) -> Erasure:
     """Erase a person with all merged contacts, and add tombstones so that they are not stored again.
 
@@ -112,7 +111,7 @@ def erase_person(
     for _ in range(_ATTEMPTS):
         try:
             with transaction.atomic():
-                erasure = _begin(workspace.id, contact.id, by)
+                erasure = _begin(workspace_id, contact.id, by)
         except WriteConflict:
             continue
         process_batches(partial(_take_step, erasure), deadline)
@@ -140,22 +139,22 @@ class ExportedRows:
 
 
 @transaction.atomic
-def export_person(workspace: Workspace, contact: Contact) -> dict[str, Any]:
+def export_person(workspace_id: UUID, contact: Contact) -> dict[str, Any]:
     """Return all that is stored about a person, table by table, as JSON values.
 
     Raises ContactNotFound; MergeInProgress where a merge is being undone.
     """
-    known = _identifiers_known_of(workspace, contact)
+    known = _identifiers_known_of(workspace_id, contact)
     return {name: list(value) if isinstance(value, ExportedRows) else value for name, value in known.items()}
 
 
 @transaction.atomic
-def write_export(workspace: Workspace, contact: Contact, write: Callable[[bytes], object]) -> int:
+def write_export(workspace_id: UUID, contact: Contact, write: Callable[[bytes], object]) -> int:
     """Hand what `export_person` returns to `write` as JSON, piece by piece, whatever its size.
 
     Returns how many tables there are. Raises what that does, before anything is written.
     """
-    known = _identifiers_known_of(workspace, contact)
+    known = _identifiers_known_of(workspace_id, contact)
     with connection.cursor() as cursor:
         # All rows are read, not the first ones only: a plan that finds those soon may take for ever for the rest.
         cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
@@ -179,11 +178,11 @@ def _write_rows(rows: ExportedRows, write: Callable[[bytes], object]) -> None:
     write(b"[]" if before == b"[" else b"]")
 
 
-def _identifiers_known_of(workspace: Workspace, contact: Contact) -> dict[str, Any]:
-    root = _root(workspace.id, contact.id)
+def _identifiers_known_of(workspace_id: UUID, contact: Contact) -> dict[str, Any]:
+    root = _root(workspace_id, contact.id)
     # Nobody is given what another one has earned.
-    check_no_merge_in_progress(workspace.id, {root}, undone_only=True)
-    person = _person(workspace.id, root)
+    check_no_merge_in_progress(workspace_id, {root}, undone_only=True)
+    person = _person(workspace_id, root)
     known: dict[str, Any] = {
         "exportedAt": clock.now(),
         "contactIds": list(person.contact_ids),
@@ -211,9 +210,9 @@ def resolve_erasures() -> int:
     return removed
 
 
-def find_erasure(workspace: Workspace, erasure_id: UUID | None) -> Erasure:
+def find_erasure(workspace_id: UUID, erasure_id: UUID | None) -> Erasure:
     """Return a receipt of the workspace. Raises ErasureNotFound."""
-    erasure = Erasure.objects.in_workspace(workspace.id).filter(id=erasure_id).first() if erasure_id else None
+    erasure = Erasure.objects.in_workspace(workspace_id).filter(id=erasure_id).first() if erasure_id else None
     if erasure is None:
         raise ErasureNotFound
     return erasure

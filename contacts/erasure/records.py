@@ -83,22 +83,22 @@ def reapply_erasures(records: Iterable[Record]) -> Reapplied:
         if record["kind"] == "erasure":
             contact_ids = {UUID(one) for one in record["contactIds"]}
             named.setdefault(workspace.id, set()).update(contact_ids)
-            _restore_receipt(workspace, record)
+            _restore_receipt(workspace.id, record)
         else:
-            done.tombstones += _restore_tombstone(workspace, record)
+            done.tombstones += _restore_tombstone(workspace.id, record)
     for workspace in workspaces.values():
-        _erase_named(workspace, named.get(workspace.id, set()), done)
-        _erase_known(workspace, done)
+        _erase_named(workspace.id, named.get(workspace.id, set()), done)
+        _erase_known(workspace.id, done)
     return done
 
 
-def _restore_receipt(workspace: Workspace, record: Record) -> None:
+def _restore_receipt(workspace_id: UUID, record: Record) -> None:
     """Have a receipt be found under its id again; what is removed now has receipts of its own."""
     Erasure.objects.bulk_create(
         [
             Erasure(
                 id=UUID(record["id"]),
-                workspace=workspace,
+                workspace_id=workspace_id,
                 contact_ids=[UUID(one) for one in record["contactIds"]],
                 removed=record["removed"],
                 by=record["by"],
@@ -110,48 +110,48 @@ def _restore_receipt(workspace: Workspace, record: Record) -> None:
     )
 
 
-def _restore_tombstone(workspace: Workspace, record: Record) -> int:
+def _restore_tombstone(workspace_id: UUID, record: Record) -> int:
     digest = bytes.fromhex(record["digest"])
-    if ErasedIdentifier.objects.in_workspace(workspace.id).filter(digest=digest).exists():
+    if ErasedIdentifier.objects.in_workspace(workspace_id).filter(digest=digest).exists():
         return 0
     erased_at = datetime.fromisoformat(record["erasedAt"])
-    rows = [ErasedIdentifier(workspace=workspace, digest=digest, erased_at=erased_at)]
+    rows = [ErasedIdentifier(workspace_id=workspace_id, digest=digest, erased_at=erased_at)]
     ErasedIdentifier.objects.bulk_create(rows, ignore_conflicts=True)
     return 1
 
 
-def _erase_named(workspace: Workspace, contact_ids: set[UUID], done: Reapplied) -> None:
+def _erase_named(workspace_id: UUID, contact_ids: set[UUID], done: Reapplied) -> None:
     """Erase those whom receipts name by the ids of their contacts."""
-    present = Contact.objects.in_workspace(workspace.id).filter(id__in=contact_ids)
+    present = Contact.objects.in_workspace(workspace_id).filter(id__in=contact_ids)
     for contact_id in list(present.values_list("id", flat=True)):
-        root = find(workspace.id, [contact_id]).by_id.get(contact_id)
+        root = find(workspace_id, [contact_id]).by_id.get(contact_id)
         if root is None:
             continue  # with another one, a moment ago
-        if not set(ids_of(workspace.id, root)) <= contact_ids:
+        if not set(ids_of(workspace_id, root)) <= contact_ids:
             done.undecided.append(contact_id)
             continue
-        _erase(workspace, root, done)
+        _erase(workspace_id, root, done)
 
 
-def _erase_known(workspace: Workspace, done: Reapplied) -> None:
+def _erase_known(workspace_id: UUID, done: Reapplied) -> None:
     """Erase those who are known by an identifier that has a tombstone: no such contact could be there otherwise."""
     last = UUID(int=0)
-    rows = Identifier.objects.in_workspace(workspace.id).order_by("id")
+    rows = Identifier.objects.in_workspace(workspace_id).order_by("id")
     while chunk := list(rows.filter(id__gt=last).values_list("id", "kind", "value", "contact_id")[:CHUNK]):
         last = chunk[-1][0]
-        erased = erased_among(workspace.id, {(kind, value) for _, kind, value, _ in chunk})
+        erased = erased_among(workspace_id, {(kind, value) for _, kind, value, _ in chunk})
         for contact_id in dict.fromkeys(owner for _, kind, value, owner in chunk if (kind, value) in erased):
-            root = find(workspace.id, [contact_id]).by_id.get(contact_id)
+            root = find(workspace_id, [contact_id]).by_id.get(contact_id)
             if root is not None and contact_id not in done.undecided:
-                _erase(workspace, root, done)
+                _erase(workspace_id, root, done)
 
 
-def _erase(workspace: Workspace, contact_id: UUID, done: Reapplied) -> None:
-    contact = Contact.objects.in_workspace(workspace.id).filter(id=contact_id).first()
+def _erase(workspace_id: UUID, contact_id: UUID, done: Reapplied) -> None:
+    contact = Contact.objects.in_workspace(workspace_id).filter(id=contact_id).first()
     if contact is None:
         return
     try:
-        erase_person(workspace, contact, by="reapply_erasures")
+        erase_person(workspace_id, contact, by="reapply_erasures")
     except ContactNotFound:
         return
     done.erased += 1

@@ -40,7 +40,7 @@ _Fact = tuple[str, str]
 _NAMES: Final[tuple[_Fact, ...]] = (("first_name", ""), ("last_name", ""))
 
 
-def merge_contacts(workspace: Workspace, survivor: Contact, merged: Contact, *, by: str = "") -> Merge:
+def merge_contacts(workspace_id: UUID, survivor: Contact, merged: Contact, *, by: str = "") -> Merge:
     """Merge `merged`, with what was merged into it, into `survivor`, or into what that was merged into.
 
     With very many rows to move the merge is `running` then, and `continue_merges` does the rest. Raises SelfMerge,
@@ -48,17 +48,17 @@ def merge_contacts(workspace: Workspace, survivor: Contact, merged: Contact, *, 
     """
     if survivor.id == merged.id:
         raise SelfMerge
-    return _retry_on_conflict(lambda: _merge(workspace.id, survivor.id, merged.id, by))
+    return _retry_on_conflict(lambda: _merge(workspace_id, survivor.id, merged.id, by))
 
 
-def undo_merge(workspace: Workspace, merge: Merge) -> Merge:
+def undo_merge(workspace_id: UUID, merge: Merge) -> Merge:
     """Undo a merge: each contact keeps what else was merged into it.
 
     What came with the merged contact is its own again, as if there had been no merge; what was told of the
     survivor meanwhile stays with the survivor. With very many rows to move it is `running` then, as a merge is.
     Raises MergeNotFound, MergeUndone, MergeInProgress, TryAgain.
     """
-    return _retry_on_conflict(lambda: _undo(workspace.id, merge.id))
+    return _retry_on_conflict(lambda: _undo(workspace_id, merge.id))
 
 
 def find_merged_contact(workspace: Workspace, text: str) -> Contact:
@@ -73,18 +73,18 @@ def find_merged_contact(workspace: Workspace, text: str) -> Contact:
     return contact
 
 
-def find_merge(workspace: Workspace, merge_id: UUID | None) -> Merge:
+def find_merge(workspace_id: UUID, merge_id: UUID | None) -> Merge:
     """Return a merge of the workspace. Raises MergeNotFound."""
-    merge = Merge.objects.in_workspace(workspace.id).filter(id=merge_id).first() if merge_id else None
+    merge = Merge.objects.in_workspace(workspace_id).filter(id=merge_id).first() if merge_id else None
     if merge is None:
         raise MergeNotFound
     return merge
 
 
-def merges_of(workspace: Workspace, contact: Contact) -> list[Merge]:
+def merges_of(workspace_id: UUID, contact: Contact) -> list[Merge]:
     """Return a person's merges, undone ones too, newest first."""
-    ids = ids_of(workspace.id, contact.id)
-    of_person = Merge.objects.in_workspace(workspace.id).filter(Q(survivor__in=ids) | Q(merged__in=ids))
+    ids = ids_of(workspace_id, contact.id)
+    of_person = Merge.objects.in_workspace(workspace_id).filter(Q(survivor__in=ids) | Q(merged__in=ids))
     return list(of_person.order_by("-merged_at", "-id"))
 
 

@@ -16,7 +16,6 @@ from contacts.merging.merges import merge_contacts
 from contacts.merging.reassignment import finish_merge
 from contacts.models import Contact, Identifier, Merge
 from contacts.tombstones import erased_among
-from workspaces.models import Workspace
 
 _BATCH_ROWS: Final = 5_000
 
@@ -43,7 +42,7 @@ def normalized_value_of(kind: str, value: str) -> str | None:
     return normalize_identifier(kind, parseaddr(value)[1]) if value.count("@") == 1 else None
 
 
-def normalize_identifiers(workspace: Workspace, *, by: str = "", is_dry: bool = False) -> NormalizationResult:
+def normalize_identifiers(workspace_id: UUID, *, by: str = "", is_dry: bool = False) -> NormalizationResult:
     """Normalise a workspace's identifiers, each in its own transaction; safe to run again.
 
     Contacts that had spellings of one identifier are merged, into the one that has it in its form, else the oldest.
@@ -52,16 +51,16 @@ def normalize_identifiers(workspace: Workspace, *, by: str = "", is_dry: bool = 
     done = NormalizationResult()
     # Of a dry run: who would have what by then.
     seen: dict[Identification, UUID] = {}
-    for row in _unnormalized_identifiers(workspace.id):
+    for row in _unnormalized_identifiers(workspace_id):
         meant = normalized_value_of(row.kind, row.value)
         if meant is None:
             done.unreadable.append((row.contact_id, row.kind, row.value))
-        elif erased_among(workspace.id, [(row.kind, meant)]):
+        elif erased_among(workspace_id, [(row.kind, meant)]):
             done.erased.append((row.contact_id, row.kind, row.value))
         else:
             with transaction.atomic():
                 merge = _normalize(
-                    workspace, row, (row.kind, meant), done, by=by, seen=seen if is_dry else None
+                    workspace_id, row, (row.kind, meant), done, by=by, seen=seen if is_dry else None
                 )
             if merge is not None:
                 # The next spelling may be of the same person.
@@ -78,7 +77,7 @@ def _unnormalized_identifiers(workspace_id: UUID) -> Iterator[Identifier]:
 
 
 def _normalize(
-    workspace: Workspace,
+    workspace_id: UUID,
     row: Identifier,
     key: Identification,
     done: NormalizationResult,
@@ -87,16 +86,16 @@ def _normalize(
     seen: dict[Identification, UUID] | None,
 ) -> Merge | None:
     """Normalise one identifier. Returns the merge if that made two contacts one person."""
-    holder = Identifier.objects.in_workspace(workspace.id).filter(kind=key[0], value=key[1]).first()
+    holder = Identifier.objects.in_workspace(workspace_id).filter(kind=key[0], value=key[1]).first()
     holder_id = holder.contact_id if holder else (seen or {}).get(key)
     if holder_id is None:
         done.respelled += 1
         if seen is None:
-            Identifier.objects.in_workspace(workspace.id).filter(pk=row.pk).update(value=key[1])
+            Identifier.objects.in_workspace(workspace_id).filter(pk=row.pk).update(value=key[1])
         else:
             seen[key] = row.contact_id
         return None
-    roots = find(workspace.id, [holder_id, row.contact_id]).by_id
+    roots = find(workspace_id, [holder_id, row.contact_id]).by_id
     if roots[holder_id] == roots[row.contact_id]:
         done.dropped += 1
     else:
@@ -105,8 +104,10 @@ def _normalize(
         return None
     merge = None
     if roots[holder_id] != roots[row.contact_id]:
-        contacts = Contact.objects.in_workspace(workspace.id).in_bulk(roots.values())
-        merge = merge_contacts(workspace, contacts[roots[holder_id]], contacts[roots[row.contact_id]], by=by)
+        contacts = Contact.objects.in_workspace(workspace_id).in_bulk(roots.values())
+        merge = merge_contacts(
+            workspace_id, contacts[roots[holder_id]], contacts[roots[row.contact_id]], by=by
+        )
     _drop(row, holder)
     return merge
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import transaction
 
@@ -38,7 +39,7 @@ _TEXT_FORMATS: Final = ("email", "phone", "uuid", "url", "regex")
 
 @transaction.atomic
 def create_field(
-    workspace: Workspace, name: object, type: object, format: Mapping[str, Any] | None = None
+    workspace_id: UUID, name: object, type: object, format: Mapping[str, Any] | None = None
 ) -> Field:
     """Declare a field. Raises InvalidFieldName, InvalidFieldType, InvalidFieldFormat, FieldNameTaken."""
     checked = _checked_name(name)
@@ -47,7 +48,7 @@ def create_field(
     _check_format(str(type), format)
     # Lists are in the order of ids: fields that are declared within one millisecond, too, stay in their order.
     field, created = Field.objects.get_or_create(
-        workspace_id=workspace.id,
+        workspace_id=workspace_id,
         name=checked,
         defaults={"id": ordered_uuid7(), "type": type, "format": format},
     )
@@ -75,10 +76,10 @@ def update_field(workspace: Workspace, field: Field, *, name: object = None, for
     return field
 
 
-def find_field(workspace: Workspace, text: object) -> Field:
+def find_field(workspace_id: UUID, text: object) -> Field:
     """Return a field by its id. Raises FieldNotFound."""
     field_id = parse_uuid(text)
-    field = Field.objects.in_workspace(workspace.id).filter(id=field_id).first() if field_id else None
+    field = Field.objects.in_workspace(workspace_id).filter(id=field_id).first() if field_id else None
     if field is None:
         raise FieldNotFound
     return field

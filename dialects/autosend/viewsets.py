@@ -353,7 +353,7 @@ class ContactViewSet(ContactAccess):
     @transaction.atomic
     def _upserted(self, body: Any) -> Contact:
         sent = self._sent(body)
-        contact, _ = upsert_contact(self.workspace, Identifier.EMAIL, sent["email"], changes_of(sent))
+        contact, _ = upsert_contact(self.workspace.id, Identifier.EMAIL, sent["email"], changes_of(sent))
         user_id = normalize_identifier(Identifier.EXTERNAL_ID, sent.get("userId") or None)
         if user_id is not None and contact.external_id != user_id:
             # The core leaves out what is another's; here that would be a userId dropped in silence.
@@ -377,7 +377,7 @@ class ContactViewSet(ContactAccess):
         emails = emails_of(request.data)
         with transaction.atomic():
             for contact in self.known_by(Identifier.EMAIL, emails).order_by("id"):
-                delete_contact(self.workspace, contact)
+                delete_contact(self.workspace.id, contact)
         return Response({"success": True})
 
     @_document("Create or change up to 100 contacts", _COUNTS, body=AutoSendBulkBodySerializer)
@@ -416,7 +416,7 @@ class ContactViewSet(ContactAccess):
         contact = self.known_by(Identifier.EXTERNAL_ID, [user_id]).first()
         if contact is None:
             raise ContactNotFound
-        delete_contact(self.workspace, contact)
+        delete_contact(self.workspace.id, contact)
         return Response({"success": True})
 
     @_document("List the unsubscribe groups of a contact", _GROUPS, _NO_CONTACT)
@@ -440,7 +440,7 @@ class ContactViewSet(ContactAccess):
     @retrieve.mapping.delete
     def destroy(self, request: Request, contact_id: str) -> Response:
         """Delete the contact; its events stay."""
-        delete_contact(self.workspace, self.contact_of(contact_id))
+        delete_contact(self.workspace.id, self.contact_of(contact_id))
         return Response({"success": True})
 
 

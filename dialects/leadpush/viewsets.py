@@ -215,7 +215,7 @@ class EventViewSet(IngestMixin, LeadpushViewSet):
         try:
             find_contact(self.workspace, contact)
         except ContactNotFound:
-            if self.names_workspace and contact_exists_elsewhere(self.workspace, contact):
+            if self.names_workspace and contact_exists_elsewhere(self.workspace.id, contact):
                 raise AccessDenied from None
             raise
 
@@ -282,7 +282,7 @@ class ContactViewSet(LeadpushViewSet):
         """Match on the identity field; only given attributes change."""
         sent = self.validated(LeadpushContactBodySerializer)
         identity = sent["attributes"][self.identity_field]
-        found, created = upsert_contact(self.workspace, self.identity_field, identity, _changes_of(sent))
+        found, created = upsert_contact(self.workspace.id, self.identity_field, identity, _changes_of(sent))
         return self.answer(found, 201 if created else 200)
 
     # The word is a contact's identity value too: only POST takes it for a command.
@@ -313,7 +313,7 @@ class ContactViewSet(LeadpushViewSet):
     def _set_subscribed(self, contact: str, *, subscribed: bool) -> Response:
         found = find_contact(self.workspace, contact)
         status = CONSENT_OF_SUBSCRIBED[subscribed]
-        return self.answer(set_consent(self.workspace, found, CONSENT_CHANNEL, status))
+        return self.answer(set_consent(self.workspace.id, found, CONSENT_CHANNEL, status))
 
     # Last: its path matches what stands below a contact, too.
     @_document("Get contact", {200: _CONTACT_ANSWER})
@@ -331,17 +331,17 @@ class ContactViewSet(LeadpushViewSet):
 
     @transaction.atomic
     def _updated(self, contact: Contact, sent: Mapping[str, Any]) -> Contact:
-        updated = update_contact(self.workspace, contact, _changes_of(sent))
+        updated = update_contact(self.workspace.id, contact, _changes_of(sent))
         kinds = cleared_identifiers(sent["attributes"])
         for identifier in [each for each in contact.known_identifiers if each.kind in kinds]:
-            updated = remove_identifier(self.workspace, updated, identifier.kind, identifier.value)
+            updated = remove_identifier(self.workspace.id, updated, identifier.kind, identifier.value)
         return updated
 
     @_document("Delete contact", {204: None})
     @retrieve.mapping.delete
     def destroy(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Delete the contact."""
-        delete_contact(self.workspace, find_contact(self.workspace, contact))
+        delete_contact(self.workspace.id, find_contact(self.workspace, contact))
         return Response(status=204)
 
 
@@ -381,19 +381,19 @@ class FieldViewSet(LeadpushViewSet):
         return [self._create(body) for body in bodies]
 
     def _create(self, body: Mapping[str, Any]) -> Field:
-        return create_field(self.workspace, body["name"], body["type"], body.get("format"))
+        return create_field(self.workspace.id, body["name"], body["type"], body.get("format"))
 
     @_document("Get field", {200: _FIELD_ANSWER})
     @action(detail=False, url_path=_FIELD)
     def retrieve(self, request: Request, field: str, **kwargs: Any) -> Response:
         """Return the field."""
-        return self.answer(find_field(self.workspace, field))
+        return self.answer(find_field(self.workspace.id, field))
 
     @_document("Update field", {200: _FIELD_ANSWER}, body=LeadpushFieldSerializer(partial=True))
     @retrieve.mapping.post
     def update(self, request: Request, field: str, **kwargs: Any) -> Response:
         """Change what the body names of the field."""
-        row = find_field(self.workspace, field)
+        row = find_field(self.workspace.id, field)
         body = self.validated(LeadpushFieldSerializer, partial=True)
         if body.get("type", row.type) != row.type:
             raise invalid({"type": ["cannot change: values of it are stored"]})

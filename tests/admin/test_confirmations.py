@@ -211,7 +211,7 @@ def test_a_merge_names_both_and_an_undo_too(staff, workspace, people):
 
 def test_a_merged_persons_address_is_shown_wherever_it_hangs(staff, workspace, people):
     nameless = Contact.objects.create(workspace=workspace, first_name="Nameless")
-    merge_contacts(workspace, nameless, people[0])
+    merge_contacts(workspace.id, nameless, people[0])
     asked(staff, CONTACTS, chosen("erase_chosen", nameless), "Nameless", "p0@example.com")
 
 

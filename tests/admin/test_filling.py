@@ -94,7 +94,7 @@ def test_a_search_finds_the_segments_workspace_alone_and_who_a_merged_one_is_now
     staff, workspace, press, people
 ):
     a_contact(WorkspaceFactory(), "p0@elsewhere.example", first_name="Stranger", last_name="Miller")
-    merge_contacts(workspace, people[0], people[1])
+    merge_contacts(workspace.id, people[0], people[1])
     page = staff.get(page_of(press), {"q": "p"}).text
     assert "Stranger" not in page
     assert "Stranger" not in staff.get(page_of(press), {"q": "Miller"}).text

@@ -22,7 +22,7 @@ def pair(workspace):
 
 @pytest.fixture
 def merge(workspace, pair):
-    return merge_contacts(workspace, *pair)
+    return merge_contacts(workspace.id, *pair)
 
 
 def act(client, url, action, *rows):

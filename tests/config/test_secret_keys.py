@@ -245,17 +245,17 @@ def test_without_the_old_secret_nothing_that_it_signed_is_taken(settings):
 def test_rotating_the_key_of_erasures_forgets_nobody(settings):
     settings.ERASURE_KEY, settings.ERASURE_KEY_FALLBACKS = "first", []
     workspace = MembershipFactory.create().workspace
-    erase_person(workspace, a_contact(workspace, email="ada@example.test"))
+    erase_person(workspace.id, a_contact(workspace, email="ada@example.test"))
     settings.ERASURE_KEY, settings.ERASURE_KEY_FALLBACKS = "second", ["first"]
-    erase_person(workspace, a_contact(workspace, email="bob@example.test"))
+    erase_person(workspace.id, a_contact(workspace, email="bob@example.test"))
     for email in ("ada@example.test", "Bob@Example.test"):
         with pytest.raises(Exception, match="erased"):
-            upsert_contact(workspace, "email", email, ContactChanges())
+            upsert_contact(workspace.id, "email", email, ContactChanges())
     # What is new is known under the new key.
     settings.ERASURE_KEY_FALLBACKS = []
     with pytest.raises(Exception, match="erased"):
-        upsert_contact(workspace, "email", "bob@example.test", ContactChanges())
+        upsert_contact(workspace.id, "email", "bob@example.test", ContactChanges())
     settings.ERASURE_KEY_FALLBACKS = ["first"]
     assert delete_tombstones(workspace.pk, [("email", "ada@example.test")]) == 1
-    assert upsert_contact(workspace, "email", "ada@example.test", ContactChanges())[1]
+    assert upsert_contact(workspace.id, "email", "ada@example.test", ContactChanges())[1]
     assert ErasedIdentifier.objects.exists()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_company_is_found_whatever_the_case_of_its_name(workspace):
     made, created = resolve_company(
-        workspace,
+        workspace.id,
         name=" Acme  Corporation",
         website="https://acme.example",
         industry="Technology",
@@ -20,7 +20,7 @@ def test_a_company_is_found_whatever_the_case_of_its_name(workspace):
     )
     assert created
     assert (made.website, made.industry, made.size) == ("https://acme.example", "Technology", "51-200")
-    again, created = resolve_company(workspace, name="ACME CORPORATION", website="https://other.example")
+    again, created = resolve_company(workspace.id, name="ACME CORPORATION", website="https://other.example")
     assert not created
     assert again == made
     assert again.website == "https://acme.example"
@@ -28,11 +28,11 @@ def test_a_company_is_found_whatever_the_case_of_its_name(workspace):
 
 def test_an_id_wins_and_must_exist(workspace):
     company = CompanyFactory.create(workspace=workspace)
-    assert resolve_company(workspace, id=str(company.id), name="Other") == (company, False)
+    assert resolve_company(workspace.id, id=str(company.id), name="Other") == (company, False)
     unknowns: list[object] = ["nothing", str(uuid.uuid4()), str(CompanyFactory.create().id), 5, []]
     for unknown in unknowns:
         with pytest.raises(CompanyNotFound):
-            resolve_company(workspace, id=unknown, name=company.name)
+            resolve_company(workspace.id, id=unknown, name=company.name)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_id_wins_and_must_exist(workspace):
 )
 def test_bad_values_are_refused(workspace, values):
     with pytest.raises(InvalidFieldValue):
-        resolve_company(workspace, **values)
+        resolve_company(workspace.id, **values)
 
 
 def test_a_contact_is_linked_once(workspace):

@@ -49,7 +49,7 @@ def test_not_found(workspace, text):
 
 
 def test_an_identity_value_may_look_like_an_id(workspace):
-    create_field(workspace, "ref", "text", {"text": "uuid"})
+    create_field(workspace.id, "ref", "text", {"text": "uuid"})
     set_identity_field(workspace, "ref")
     own = a_contact(workspace)
     foreign = a_contact()
@@ -57,9 +57,9 @@ def test_an_identity_value_may_look_like_an_id(workspace):
     named = a_contact(workspace, attributes={"ref": text})
     assert find_contact(workspace, text) == named
     assert find_contact(workspace, str(own.id)) == own
-    assert contact_exists_elsewhere(workspace, text)
-    assert not contact_exists_elsewhere(workspace, str(own.id))
-    assert not contact_exists_elsewhere(workspace, "nobody")
+    assert contact_exists_elsewhere(workspace.id, text)
+    assert not contact_exists_elsewhere(workspace.id, str(own.id))
+    assert not contact_exists_elsewhere(workspace.id, "nobody")
 
 
 def test_a_taken_identifier_refuses_a_creation(workspace):
@@ -79,7 +79,7 @@ def test_a_malformed_identifier_refuses_a_creation(workspace):
 def test_identity_may_be_required(workspace):
     with pytest.raises(NoIdentity):
         create_contact(workspace, ContactChanges(first_name="Jane"), require_identity=True)
-    create_field(workspace, "customer_no", "integer")
+    create_field(workspace.id, "customer_no", "integer")
     set_identity_field(workspace, "customer_no")
     with pytest.raises(NoIdentity):
         create_contact(workspace, ContactChanges(attributes={"customer_no": None}), require_identity=True)
@@ -95,7 +95,7 @@ def test_an_update_sets_what_is_given_and_nothing_else(workspace, announced):
     changes = ContactChanges(
         last_name="Doe", attributes={"a": 2, "b": None}, identifiers=(("email", "new@example.test"),)
     )
-    updated = update_contact(workspace, contact, changes)
+    updated = update_contact(workspace.id, contact, changes)
     assert (updated.first_name, updated.last_name, updated.attributes) == ("Jane", "Doe", {"a": 2})
     assert updated.identifier_values("email") == ["new@example.test", "jane@example.test"]
     ((change,),) = announced
@@ -108,26 +108,26 @@ def test_an_update_sets_what_is_given_and_nothing_else(workspace, announced):
         "identifiers": [{"kind": "email", "value": "new@example.test"}],
     }
     announced.clear()
-    update_contact(workspace, contact, changes)
+    update_contact(workspace.id, contact, changes)
     assert announced == []
 
 
 def test_an_old_address_can_become_primary_again(workspace):
     contact = a_contact(workspace, "jane@example.test", identifiers=(("email", "second@example.test"),))
     updated = update_contact(
-        workspace, contact, ContactChanges(identifiers=(("email", "second@example.test"),))
+        workspace.id, contact, ContactChanges(identifiers=(("email", "second@example.test"),))
     )
     assert updated.email == "second@example.test"
-    removed = remove_identifier(workspace, updated, "email", "Second@example.test")
+    removed = remove_identifier(workspace.id, updated, "email", "Second@example.test")
     assert removed.identifier_values("email") == ["jane@example.test"]
     assert removed.email == "jane@example.test"
 
 
 def test_an_address_that_is_taken_away_leaves_no_older_one_in_its_place(workspace, announced):
     contact = a_contact(workspace, "jane@example.test")
-    update_contact(workspace, contact, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    update_contact(workspace.id, contact, ContactChanges(identifiers=(("email", "new@example.test"),)))
     announced.clear()
-    cleared = clear_identifier(workspace, contact, "email")
+    cleared = clear_identifier(workspace.id, contact, "email")
     assert cleared.email is None
     assert cleared.identifier_values("email") == ["jane@example.test"]
     ((change,),) = announced
@@ -137,16 +137,16 @@ def test_an_address_that_is_taken_away_leaves_no_older_one_in_its_place(workspac
     }
     assert change.new == {"email": None}
     announced.clear()
-    assert clear_identifier(workspace, contact, "email").email is None
+    assert clear_identifier(workspace.id, contact, "email").email is None
     assert announced == []
 
 
 def test_nor_that_of_a_merged_contact_nor_after_the_undo(workspace):
     jane, other = a_contact(workspace, "jane@example.test"), a_contact(workspace, "other@example.test")
-    merge = merge_contacts(workspace, jane, other)
-    assert clear_identifier(workspace, jane, "email").email is None
+    merge = merge_contacts(workspace.id, jane, other)
+    assert clear_identifier(workspace.id, jane, "email").email is None
     assert get_contact(workspace.id, jane.id).email is None
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     assert get_contact(workspace.id, jane.id).email is get_contact(workspace.id, other.id).email is None
 
 
@@ -155,9 +155,9 @@ def test_an_update_with_the_identifier_of_another_is_refused_or_ignored(workspac
     contact = a_contact(workspace, "jane@example.test")
     changes = ContactChanges(first_name="Jane", identifiers=(("email", "joe@example.test"),))
     with pytest.raises(IdentifierTaken):
-        update_contact(workspace, contact, changes)
+        update_contact(workspace.id, contact, changes)
     assert get_contact(workspace.id, contact.id).first_name == ""
-    updated = update_contact(workspace, contact, changes, taken_identifiers="ignore")
+    updated = update_contact(workspace.id, contact, changes, taken_identifiers="ignore")
     assert (updated.first_name, updated.email) == ("Jane", "jane@example.test")
 
 
@@ -179,28 +179,30 @@ def test_bad_values_are_refused(workspace, changes):
     with pytest.raises(InvalidFieldValue):
         create_contact(workspace, changes)
     with pytest.raises(InvalidFieldValue):
-        update_contact(workspace, a_contact(workspace), changes)
+        update_contact(workspace.id, a_contact(workspace), changes)
 
 
 def test_an_upsert_makes_and_then_changes(workspace):
-    made, created = upsert_contact(workspace, "email", "Jane@example.test", ContactChanges(first_name="Jane"))
+    made, created = upsert_contact(
+        workspace.id, "email", "Jane@example.test", ContactChanges(first_name="Jane")
+    )
     assert created
     changes = ContactChanges(last_name="Doe", consents={"email": "opted_out"})
-    changed, created = upsert_contact(workspace, "email", "jane@example.test", changes)
+    changed, created = upsert_contact(workspace.id, "email", "jane@example.test", changes)
     assert not created
     assert changed == made
     assert (changed.first_name, changed.last_name, changed.subscribed) == ("Jane", "Doe", False)
     with pytest.raises(InvalidIdentifier):
-        upsert_contact(workspace, "email", "jane", ContactChanges())
+        upsert_contact(workspace.id, "email", "jane", ContactChanges())
 
 
 def test_consents_are_announced_when_they_change(workspace, announced):
     contact = a_contact(workspace, "jane@example.test")
     announced.clear()
     assert contact.subscribed
-    assert not set_consent(workspace, contact, "email", "opted_out").subscribed
-    set_consent(workspace, contact, "email", "opted_out")
-    assert set_consent(workspace, contact, "email", "opted_in").subscribed
+    assert not set_consent(workspace.id, contact, "email", "opted_out").subscribed
+    set_consent(workspace.id, contact, "email", "opted_out")
+    assert set_consent(workspace.id, contact, "email", "opted_in").subscribed
     kinds = [change.kind for changes in announced for change in changes]
     assert kinds == ["unsubscribed", "subscribed"]
     assert announced[1][0].old == {"channel": "email", "status": "opted_out"}
@@ -210,9 +212,9 @@ def test_consents_are_announced_when_they_change(workspace, announced):
 def test_tags(workspace, announced):
     contact = a_contact(workspace)
     announced.clear()
-    assert tag_contact(workspace, contact, "vip", " new ", "").tag_names == ["vip", "new"]
-    tag_contact(workspace, contact, "vip")
-    assert untag_contact(workspace, contact, "vip", "never").tag_names == ["new"]
+    assert tag_contact(workspace.id, contact, "vip", " new ", "").tag_names == ["vip", "new"]
+    tag_contact(workspace.id, contact, "vip")
+    assert untag_contact(workspace.id, contact, "vip", "never").tag_names == ["new"]
     first, second = announced
     assert [(change.kind, change.new) for change in first] == [("tagged", {"tags": ["vip", "new"]})]
     assert [(change.kind, change.old) for change in second] == [("updated", {"tags": ["vip"]})]
@@ -222,7 +224,7 @@ def test_a_deletion_takes_all_that_hangs_on_it(workspace, announced):
     contact = a_contact(workspace, "jane@example.test", tags=("vip",), consents={"email": "opted_in"})
     ContactScore.objects.create(workspace=workspace, contact=contact, points=5)
     announced.clear()
-    delete_contact(workspace, contact)
+    delete_contact(workspace.id, contact)
     for model in (Contact, Identifier, ContactTag, Consent, ContactScore):
         assert not model.objects.exists()
     assert Tag.objects.exists()
@@ -230,17 +232,17 @@ def test_a_deletion_takes_all_that_hangs_on_it(workspace, announced):
     assert change.kind == "deleted"
     assert change.old["email"] == "jane@example.test"
     with pytest.raises(ContactNotFound):
-        delete_contact(workspace, contact)
+        delete_contact(workspace.id, contact)
     with pytest.raises(ContactNotFound):
-        update_contact(workspace, contact, ContactChanges(first_name="Late"))
+        update_contact(workspace.id, contact, ContactChanges(first_name="Late"))
 
 
 def test_another_workspace_cannot_touch_a_contact(workspace):
     foreign = a_contact()
     for touch in (
-        lambda: update_contact(workspace, foreign, ContactChanges(first_name="Mine")),
-        lambda: delete_contact(workspace, foreign),
-        lambda: tag_contact(workspace, foreign, "mine"),
+        lambda: update_contact(workspace.id, foreign, ContactChanges(first_name="Mine")),
+        lambda: delete_contact(workspace.id, foreign),
+        lambda: tag_contact(workspace.id, foreign, "mine"),
         lambda: get_contact(workspace.id, foreign.id),
     ):
         with pytest.raises(ContactNotFound):
@@ -265,7 +267,7 @@ def test_details_cost_a_fixed_number_of_statements(workspace, django_assert_num_
     for _ in range(3):
         contact = IdentifierFactory.create(contact__workspace=workspace).contact
         ContactScore.objects.create(workspace=workspace, contact=contact, points=5)
-    tag_contact(workspace, contact, "vip")
+    tag_contact(workspace.id, contact, "vip")
     with django_assert_num_queries(6):
         for contact in with_details(Contact.objects.in_workspace(workspace.id)):
             assert contact.email

@@ -200,14 +200,14 @@ def test_one_of_two_creations_is_refused():
 def test_one_of_two_upserts_creates():
     workspace = WorkspaceFactory.create()
     changes = ContactChanges(first_name="Jane")
-    results = at_once(*[lambda: upsert_contact(workspace, "email", "jane@example.test", changes)] * 3)
+    results = at_once(*[lambda: upsert_contact(workspace.id, "email", "jane@example.test", changes)] * 3)
     assert sorted(created for _, created in results) == [False, False, True]
 
 
 def test_one_company_is_made_once():
     workspace = WorkspaceFactory.create()
     names = ["Acme Corporation", "ACME corporation", "  acme   Corporation"]
-    results = at_once(*[partial(resolve_company, workspace, name=name) for name in names])
+    results = at_once(*[partial(resolve_company, workspace.id, name=name) for name in names])
     assert sorted(created for _, created in results) == [False, False, True]
     assert Company.objects.count() == 1
 
@@ -218,7 +218,7 @@ def test_a_contact_deleted_meanwhile_is_made_anew():
         contact = a_contact(workspace, "jane@example.test")
         changes = ContactChanges(first_name="Jane", tags=("t",), consents={"email": "opted_out"})
         gone, results = at_once(
-            partial(delete_contact, workspace, contact),
+            partial(delete_contact, workspace.id, contact),
             resolving(workspace, [by_email("jane@example.test", update_matched=True, changes=changes)]),
         )
         assert gone is None
@@ -290,7 +290,7 @@ def test_a_tag_that_somebody_makes_in_this_moment_is_put_on_a_new_contact():
 def test_a_change_that_another_came_before_is_made_on_top_of_it(look_up_first):
     workspace = WorkspaceFactory.create()
     jane = a_contact(workspace, "jane@example.test", attributes={"a": 1})
-    look_up_first(lambda: update_contact(workspace, jane, ContactChanges(attributes={"b": 2})))
+    look_up_first(lambda: update_contact(workspace.id, jane, ContactChanges(attributes={"b": 2})))
     changes = ContactChanges(attributes={"c": 3}, identifiers=(("phone", "+15551234567"),))
     with transaction.atomic():
         resolved(workspace.id, by_email("jane@example.test", update_matched=True, changes=changes))

@@ -21,7 +21,7 @@ OTHER = "ford@betelgeuse.test"
 def workspace():
     workspace = WorkspaceFactory()
     create_definition(workspace, "paid")
-    erase_person(workspace, a_contact(workspace, EMAIL, identifiers=(("external_id", "z-1"),)))
+    erase_person(workspace.id, a_contact(workspace, EMAIL, identifiers=(("external_id", "z-1"),)))
     return workspace
 
 

@@ -31,7 +31,7 @@ def pair(workspace):
         )
         for name, more in (("jane", ()), ("other", (("external_id", "u-2"),)))
     )
-    merge_contacts(workspace, jane, other)
+    merge_contacts(workspace.id, jane, other)
     return jane, other
 
 

@@ -90,7 +90,7 @@ def test_what_is_no_address_is_refused(workspace, path, body, email):
 
 @pytest.mark.parametrize(("path", "body"), CREATE)
 def test_no_spelling_brings_an_erased_person_back(workspace, path, body):
-    erase_person(workspace, a_contact(workspace, STORED))
+    erase_person(workspace.id, a_contact(workspace, STORED))
     for spelling in SPELLINGS:
         assert 400 <= call(workspace, path, body(spelling)).status_code < 500
     assert not Contact.objects.exists()

@@ -105,7 +105,7 @@ def events_seen(name="buy"):
 @pytest.mark.parametrize("by_id", [False, True])
 def test_an_event_stays_with_whom_it_came_with_and_runs_in_the_survivors_lane(workspace, pair, by_id):
     jane, other = pair
-    merge_contacts(workspace, jane, other)
+    merge_contacts(workspace.id, jane, other)
     EventBatch.objects.all().delete()
     reference = ContactReference(id=str(other.id)) if by_id else None
     by_mail = ContactReference(identifiers=(("email", "other@example.test"),))
@@ -120,14 +120,14 @@ def test_an_event_stays_with_whom_it_came_with_and_runs_in_the_survivors_lane(wo
 
 def test_a_merge_is_told_once_and_starts_no_campaign(workspace, pair):
     jane, other = pair
-    merge = merge_contacts(workspace, jane, other)
+    merge = merge_contacts(workspace.id, jane, other)
     told = Event.objects.get(name="contact.merged")
     assert (told.contact_id, told.source) == (jane.id, "system")
     assert told.properties["new"]["merged_id"] == str(other.id)
     assert {batch.level for batch in EventBatch.objects.all()} == {EffectsLevel.SCORES_AND_SEGMENTS}
     apply_effects(workspace.id)
     assert [batch.identities_changed for batch in SEEN] == [{jane.id}]
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     assert {batch.lane for batch in EventBatch.objects.all()} == {lane_of(jane.id), lane_of(other.id)}
     assert {batch.level for batch in EventBatch.objects.all()} == {EffectsLevel.SCORES_AND_SEGMENTS}
     SEEN.clear()
@@ -148,14 +148,14 @@ def test_what_waits_in_the_old_lane_is_handed_over(workspace, pair):
     jane, other = pair
     lane = send(workspace, "other") and EventBatch.objects.get().lane
     assert lane == lane_of(other.id)
-    merge = merge_contacts(workspace, jane, other)
+    merge = merge_contacts(workspace.id, jane, other)
     with lane_held_elsewhere(workspace, lane_of(jane.id)):
         apply_effects(workspace.id)
         assert events_seen() == []
     apply_effects(workspace.id)
     assert [event.contact_id for event in events_seen()] == [jane.id]
     send(workspace, "other")
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     SEEN.clear()
     with lane_held_elsewhere(workspace, lane_of(other.id)):
         apply_effects(workspace.id)
@@ -196,15 +196,15 @@ def test_a_merge_waits_for_the_effects_and_not_for_ever(workspace, pair, monkeyp
     monkeypatch.setattr(lane_changes, "WAIT_SECONDS", 0.2)
     for lane in (lane_of(jane.id), lane_of(other.id)):
         with lane_held_elsewhere(workspace, lane), pytest.raises(OperationalError):
-            merge_contacts(workspace, jane, other)
-    merge_contacts(workspace, jane, other)
+            merge_contacts(workspace.id, jane, other)
+    merge_contacts(workspace.id, jane, other)
 
 
 def test_a_merged_contact_has_no_timers(workspace, pair):
     jane, other = pair
     timer_key, later = jane.id, clock.now() + timedelta(days=1)
     schedule_timers(workspace.id, [(timer_key, jane.id, later), (timer_key, other.id, later)])
-    merge_contacts(workspace, jane, other)
+    merge_contacts(workspace.id, jane, other)
     assert [due.contact_id for due in Timer.objects.all()] == [jane.id]
 
 
@@ -213,12 +213,12 @@ def test_aggregates_stay_with_whom_the_events_came_with(workspace, pair):
     build(workspace)
     for name in ("jane", "other"):
         send(workspace, name)
-    merge = merge_contacts(workspace, jane, other)
+    merge = merge_contacts(workspace.id, jane, other)
     for name in ("jane", "other", "other"):
         send(workspace, name)
     apply_effects(workspace.id)
     assert (totals(jane), totals(other)) == ([(2, 0), (2, 2)], [(3, 0), (3, 3)])
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     send(workspace, "other")
     apply_effects(workspace.id)
     assert (totals(jane), totals(other)) == ([(2, 0), (2, 2)], [(4, 0), (4, 4)])
@@ -232,12 +232,12 @@ def test_aggregates_are_right_while_only_one_of_the_lanes_is_built(workspace, pa
         send(workspace, name)
     apply_effects(workspace.id)
     build(workspace, [lanes[name] for name in built])
-    merge = merge_contacts(workspace, jane, other)
+    merge = merge_contacts(workspace.id, jane, other)
     send(workspace, "other")
     apply_effects(workspace.id)
     if built == {"jane"}:
         assert totals(other) == [(2, 0), (2, 2)]
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     send(workspace, "other")
     apply_effects(workspace.id)
     if built == {"other"}:
@@ -250,7 +250,7 @@ def test_aggregates_are_right_while_only_one_of_the_lanes_is_built(workspace, pa
 def test_a_timeline_is_the_whole_persons_by_any_of_its_ids(workspace, pair):
     jane, other = pair
     sent = [send(workspace, name, days_ago=days) for days, name in enumerate(["jane", "other"] * 3)]
-    merge = merge_contacts(workspace, jane, other)
+    merge = merge_contacts(workspace.id, jane, other)
     ids = [event.id for event in sorted(sent, key=lambda event: event.id, reverse=True)]
     for contact in pair:
         pages = [
@@ -262,14 +262,14 @@ def test_a_timeline_is_the_whole_persons_by_any_of_its_ids(workspace, pair):
             workspace.id, contact_id=contact.id, name="buy", limit=4, offset=4, newest_first=False
         )
         assert [event.id for event in by_number] == ids[::-1][4:]
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     assert len(list_events(workspace.id, contact_id=other.id, name="buy", limit=9)) == 3
 
 
 def test_answers_name_the_survivor(workspace, pair):
     jane, other = pair
-    update_contact(workspace, jane, ContactChanges(first_name="Jane"))
-    merge_contacts(workspace, jane, other)
+    update_contact(workspace.id, jane, ContactChanges(first_name="Jane"))
+    merge_contacts(workspace.id, jane, other)
     api = NativeClient(workspace)
     answer = api.post("events", {"type": "buy", "contactId": str(other.id)})
     assert answer.status_code == 201, answer.content
@@ -283,7 +283,7 @@ def test_answers_name_the_survivor(workspace, pair):
 def test_a_survivor_without_an_address_is_shown_with_the_merged_ones(workspace, pair):
     _, other = pair
     survivor = create_contact(workspace, ContactChanges(first_name="S"))
-    merge_contacts(workspace, survivor, other)
+    merge_contacts(workspace.id, survivor, other)
     answer = NativeClient(workspace).post("events", {"type": "buy", "contactId": str(other.id)})
     assert answer.json()["contact"]["email"] == "other@example.test"
 
@@ -309,8 +309,8 @@ def test_of_two_merges_of_one_contact_at_once_one_is_refused(workspace):
     for number in range(5):
         people = [a_person(workspace, f"{name}{number}") for name in ("a", "b", "c")]
         results = at_once(
-            lambda people=people: merge_contacts(workspace, people[0], people[2]),
-            lambda people=people: merge_contacts(workspace, people[1], people[2]),
+            lambda people=people: merge_contacts(workspace.id, people[0], people[2]),
+            lambda people=people: merge_contacts(workspace.id, people[1], people[2]),
         )
         assert sorted(type(result).__name__ for result in results) == ["AlreadyMerged", "Merge"]
 
@@ -319,8 +319,8 @@ def test_merges_of_two_contacts_into_each_other_at_once_make_no_circle(workspace
     for number in range(5):
         one, two = a_person(workspace, f"a{number}"), a_person(workspace, f"b{number}")
         results = at_once(
-            lambda one=one, two=two: merge_contacts(workspace, one, two),
-            lambda one=one, two=two: merge_contacts(workspace, two, one),
+            lambda one=one, two=two: merge_contacts(workspace.id, one, two),
+            lambda one=one, two=two: merge_contacts(workspace.id, two, one),
         )
         assert sorted(type(result).__name__ for result in results) == ["Merge", "MergeCycle"]
 
@@ -329,8 +329,8 @@ def test_chains_merged_at_once_are_flat(workspace):
     for number in range(5):
         first, second, third = (a_person(workspace, f"{name}{number}") for name in ("a", "b", "c"))
         results = at_once(
-            lambda one=first, two=second: merge_contacts(workspace, one, two),
-            lambda two=second, three=third: merge_contacts(workspace, two, three),
+            lambda one=first, two=second: merge_contacts(workspace.id, one, two),
+            lambda two=second, three=third: merge_contacts(workspace.id, two, three),
         )
         assert not [result for result in results if isinstance(result, Exception)], results
         reads_as = dict(Contact.objects.values_list("id", "merged_into_id"))
@@ -338,8 +338,8 @@ def test_chains_merged_at_once_are_flat(workspace):
 
 
 def test_one_of_two_undos_at_once_is_refused(workspace, pair):
-    merge = merge_contacts(workspace, *pair)
-    results = at_once(*[lambda: undo_merge(workspace, merge)] * 2)
+    merge = merge_contacts(workspace.id, *pair)
+    results = at_once(*[lambda: undo_merge(workspace.id, merge)] * 2)
     assert sorted(type(result).__name__ for result in results) == ["Merge", "MergeUndone"]
 
 
@@ -365,7 +365,7 @@ def test_events_that_come_in_during_merges_are_counted_once_each(workspace, pair
 
     def regroup():
         for _ in range(rounds):
-            undo_merge(workspace, merge_contacts(workspace, jane, other))
+            undo_merge(workspace.id, merge_contacts(workspace.id, jane, other))
         return "merged"
 
     def work():
@@ -387,7 +387,7 @@ def test_events_that_come_in_during_merges_are_counted_once_each(workspace, pair
 def test_nothing_of_a_merge_that_is_rolled_back_is_left(workspace, pair):
     def merge_and_fail():
         with transaction.atomic():
-            merge_contacts(workspace, *pair)
+            merge_contacts(workspace.id, *pair)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -400,4 +400,4 @@ def test_another_workspaces_lanes_are_not_waited_for(workspace, pair, monkeypatc
     jane, other = pair
     monkeypatch.setattr(lane_changes, "WAIT_SECONDS", 0.2)
     with lane_held_elsewhere(WorkspaceFactory(), lane_of(jane.id)):
-        merge_contacts(workspace, jane, other)
+        merge_contacts(workspace.id, jane, other)

@@ -188,7 +188,7 @@ def test_a_clients_own_list_counts_too(house, tmp_path, capsys):
 
 
 def test_an_erased_person_leaves_no_gap(house):
-    erase_person(house, Enrollment.objects.first().contact)
+    erase_person(house.id, Enrollment.objects.first().contact)
     work(house)
     assert inconsistencies(house) == []
 
@@ -196,7 +196,7 @@ def test_an_erased_person_leaves_no_gap(house):
 def test_a_person_who_is_being_erased_is_passed_over(house, monkeypatch):
     monkeypatch.setattr(erasures, "BATCH_ROWS", 1)
     chosen = Enrollment.objects.first().contact
-    erase_person(house, chosen, at_most_seconds=0)
+    erase_person(house.id, chosen, at_most_seconds=0)
     while continue_erasures(at_most_seconds=0) == "more":
         assert inconsistencies(house) == []
     assert inconsistencies(house) == []
@@ -224,7 +224,7 @@ def test_a_merge_leaves_no_gap():
     incoming = [IncomingEvent("go", by_email(one.email)) for one in people]
     record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
     work(workspace)
-    merge_contacts(workspace, *people)
+    merge_contacts(workspace.id, *people)
     work(workspace)
 
     assert Event.objects.filter(name="segment.exited").exists()

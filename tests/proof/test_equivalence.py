@@ -233,18 +233,18 @@ class Mill(RuleBasedStateMachine):
 
     def _set_attribute(self, life, data) -> None:
         key = data.draw(st.sampled_from(["plan", "plan", "due", "deep", "items"]))
-        update_contact(self.workspace, life.contact, ContactChanges(attributes={key: data.draw(_plans)}))
+        update_contact(self.workspace.id, life.contact, ContactChanges(attributes={key: data.draw(_plans)}))
 
     def _set_tag(self, life, data) -> None:
         tag, is_on = data.draw(st.sampled_from(TAGS)), data.draw(st.booleans())
-        (tag_contact if is_on else untag_contact)(self.workspace, life.contact, tag)
+        (tag_contact if is_on else untag_contact)(self.workspace.id, life.contact, tag)
         tags = life.person.tags | {tag} if is_on else life.person.tags - {tag}
         life.person = replace(life.person, tags=frozenset(tags))
 
     def _set_consent(self, life, data) -> None:
         channel = data.draw(st.sampled_from(["email", "sms"]))
         status = data.draw(st.sampled_from(["opted_in", "opted_out"]))
-        set_consent(self.workspace, life.contact, channel, status)
+        set_consent(self.workspace.id, life.contact, channel, status)
         life.person = replace(life.person, consents={**life.person.consents, channel: status})
 
     def _somebody(self, data) -> Life:

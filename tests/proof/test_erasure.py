@@ -112,10 +112,10 @@ class Full:
             ),
         )
         self.merged = a_contact(workspace, MERGED_EMAIL, last_name=WORD)
-        merge_contacts(workspace, self.contact, self.merged, by="staff")
-        undo_merge(workspace, merge_contacts(workspace, self.other, self.merged_before()))
-        subscribe_contact(workspace, self.contact)
-        company, _ = resolve_company(workspace, name="Heart of Gold")
+        merge_contacts(workspace.id, self.contact, self.merged, by="staff")
+        undo_merge(workspace.id, merge_contacts(workspace.id, self.other, self.merged_before()))
+        subscribe_contact(workspace.id, self.contact)
+        company, _ = resolve_company(workspace.id, name="Heart of Gold")
         link_companies(workspace.id, [(self.contact.id, company.id)])
         static = create_segment(workspace, name="Static", evaluation=Segment.Evaluation.STATIC)
         add_members(workspace, static, contact_ids=[self.contact.id])
@@ -253,9 +253,9 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
         "ContactAggregate",
         "Timer",
     } <= set(rows_of_contacts(full.ids))
-    erase_person(workspace, full.once)
+    erase_person(workspace.id, full.once)
 
-    erasure = erase_person(workspace, full.merged, by="the person")
+    erasure = erase_person(workspace.id, full.merged, by="the person")
 
     assert rows_of_contacts([*full.ids, full.once.id]) == []
     left = rows_that_name(WORD, PHONE, *(str(one) for one in (*full.ids, full.once.id)))
@@ -280,7 +280,7 @@ def test_no_table_has_anything_of_an_erased_person(workspace, client):
 @pytest.mark.django_db
 def test_a_repeated_request_is_still_answered_once(workspace, client):
     full = Full(workspace, client)
-    erase_person(workspace, full.contact)
+    erase_person(workspace.id, full.contact)
     before = Event.objects.count()
 
     body = {"type": "seen", "contactId": str(full.contact.id)}
@@ -293,7 +293,7 @@ def test_a_repeated_request_is_still_answered_once(workspace, client):
 
 
 def _upsert(workspace):
-    upsert_contact(workspace, "phone", "+1 (202) 555-0142", ContactChanges())
+    upsert_contact(workspace.id, "phone", "+1 (202) 555-0142", ContactChanges())
 
 
 def _create(workspace):
@@ -302,7 +302,7 @@ def _create(workspace):
 
 def _tell(workspace):
     other = a_contact(workspace, "ford@earth.test")
-    update_contact(workspace, other, ContactChanges(identifiers=(("external_id", "42"),)))
+    update_contact(workspace.id, other, ContactChanges(identifiers=(("external_id", "42"),)))
 
 
 def _send(workspace):
@@ -313,7 +313,7 @@ def _send(workspace):
 @pytest.mark.django_db
 @pytest.mark.parametrize("way_in", [_upsert, _create, _tell, _send], ids=lambda way: way.__name__)
 def test_an_erased_person_is_not_stored_again(workspace, client, way_in):
-    erase_person(workspace, Full(workspace, client).contact)
+    erase_person(workspace.id, Full(workspace, client).contact)
 
     with pytest.raises(PersonErased), transaction.atomic():
         way_in(workspace)
@@ -323,7 +323,7 @@ def test_an_erased_person_is_not_stored_again(workspace, client, way_in):
 
 @pytest.mark.django_db
 def test_in_a_batch_only_the_erased_are_refused(workspace, client):
-    erase_person(workspace, Full(workspace, client).contact)
+    erase_person(workspace.id, Full(workspace, client).contact)
 
     outcomes = record_events(
         workspace,
@@ -337,10 +337,10 @@ def test_in_a_batch_only_the_erased_are_refused(workspace, client):
 
 @pytest.mark.django_db
 def test_who_wishes_to_come_back_may(workspace, client):
-    erase_person(workspace, Full(workspace, client).contact)
+    erase_person(workspace.id, Full(workspace, client).contact)
     assert delete_tombstones(workspace.id, [("email", EMAIL)]) == 1
 
-    contact, is_new = upsert_contact(workspace, "email", EMAIL, ContactChanges())
+    contact, is_new = upsert_contact(workspace.id, "email", EMAIL, ContactChanges())
 
     assert is_new
     assert contact.email == EMAIL
@@ -348,22 +348,22 @@ def test_who_wishes_to_come_back_may(workspace, client):
 
 @pytest.mark.django_db
 def test_a_tombstone_tells_nothing_and_holds_in_its_workspace_only(workspace, client, settings):
-    erase_person(workspace, Full(workspace, client).contact)
+    erase_person(workspace.id, Full(workspace, client).contact)
     elsewhere = WorkspaceFactory.create()
 
-    assert upsert_contact(elsewhere, "email", EMAIL, ContactChanges())[1]
+    assert upsert_contact(elsewhere.id, "email", EMAIL, ContactChanges())[1]
     assert {len(bytes(one.digest)) for one in ErasedIdentifier.objects.all()} == {32}
     assert ErasedIdentifier.objects.count() == 4
     settings.ERASURE_KEY = "another"
-    assert upsert_contact(workspace, "email", EMAIL, ContactChanges())[1]
+    assert upsert_contact(workspace.id, "email", EMAIL, ContactChanges())[1]
 
 
 @pytest.mark.django_db
 def test_an_export_has_all_that_an_erasure_removes(workspace, client):
     full = Full(workspace, client)
 
-    known = export_person(workspace, full.contact)
-    removed = erase_person(workspace, full.contact).removed
+    known = export_person(workspace.id, full.contact)
+    removed = erase_person(workspace.id, full.contact).removed
 
     names_no_rows = {
         "broadcasts",
@@ -386,7 +386,7 @@ def test_an_export_has_all_that_an_erasure_removes(workspace, client):
 @pytest.mark.django_db
 def test_what_was_under_way_is_removed_when_it_comes_in(workspace, client, monkeypatch):
     full = Full(workspace, client)
-    erasure = erase_person(workspace, full.contact)
+    erasure = erase_person(workspace.id, full.contact)
     late = {"workspace": workspace, "contact": full.contact}
     Event.objects.bulk_create([Event(name="late", **late)])
     Message.objects.create(key="late", channel="email", address=EMAIL, **late)
@@ -412,11 +412,11 @@ def test_what_was_under_way_is_removed_when_it_comes_in(workspace, client, monke
 @pytest.mark.django_db
 def test_many_rows_go_some_at_a_time_and_the_receipt_counts_all(workspace, client, monkeypatch):
     full = Full(workspace, client)
-    erase_person(workspace, full.once)
-    known = export_person(workspace, full.contact)
+    erase_person(workspace.id, full.once)
+    known = export_person(workspace.id, full.contact)
     monkeypatch.setattr(erasure_service, "BATCH_ROWS", 2)
 
-    erasure = erase_person(workspace, full.contact)
+    erasure = erase_person(workspace.id, full.contact)
 
     assert (erasure.status, erasure.unfinished) == ("done", None)
     assert {name: erasure.removed[name] for name in ("events", "decisions", "contacts", "identifiers")} == {
@@ -430,10 +430,10 @@ def test_many_rows_go_some_at_a_time_and_the_receipt_counts_all(workspace, clien
 @pytest.mark.django_db(transaction=True)
 def test_nobody_waits_for_a_long_erasure_and_nothing_comes_in(client, workspace, monkeypatch):
     full = Full(workspace, client)
-    erase_person(workspace, full.once)
+    erase_person(workspace.id, full.once)
     monkeypatch.setattr(erasure_service, "BATCH_ROWS", 2)
 
-    receipt = erase_person(workspace, full.contact, at_most_seconds=0)
+    receipt = erase_person(workspace.id, full.contact, at_most_seconds=0)
 
     assert receipt.status == "running"
     assert client.get(f"erasures/{receipt.id}").json()["status"] == "running"
@@ -544,7 +544,7 @@ def test_erased_between_events_and_their_effects(repetition):
 
     def erase():
         with suppress(OperationalError):
-            return erase_person(workspace, contact)
+            return erase_person(workspace.id, contact)
 
     def work():
         for _ in range(5):
@@ -669,7 +669,7 @@ def test_erased_while_runs_are_under_way_and_messages_leave(repetition):
         lambda: work(workspace),
         lambda: work(workspace),
         leave,
-        lambda: erase_person(workspace, people[0]),
+        lambda: erase_person(workspace.id, people[0]),
     )
 
     assert [one for one in outcomes if isinstance(one, Exception)] == []

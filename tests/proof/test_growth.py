@@ -75,10 +75,10 @@ def test_a_merge_and_its_undo_cost_what_the_scored_events_do(workspace, rules):
     for number, events in enumerate((EVENTS, 2 * EVENTS)):
         survivor = scored(workspace, f"a{number}@example.test", events)
         merged = scored(workspace, f"b{number}@example.test", events)
-        merging.append(work_of(partial(merge_contacts, workspace, survivor, merged)))
+        merging.append(work_of(partial(merge_contacts, workspace.id, survivor, merged)))
         assert ContactScore.objects.get(contact=survivor).points == 4 * events
         merge = Merge.objects.get(survivor=survivor)
-        parting.append(work_of(partial(undo_merge, workspace, merge)))
+        parting.append(work_of(partial(undo_merge, workspace.id, merge)))
         assert ContactScore.objects.get(contact=survivor).points == 2 * events
     # A small table may be read as a whole, by then with three times as many rows; by pairs it is eight times.
     for few, many in (merging, parting):
@@ -141,10 +141,10 @@ def test_ordinary_volume_is_verified_and_audited(workspace):
 def test_contacts_with_very_many_scored_events_are_merged_and_parted(workspace):
     one, other = many_scored(workspace, 2, VERY_MANY)
     survivor, merged = (Contact.objects.get(id=contact_id) for contact_id in (one, other))
-    merge = merge_contacts(workspace, survivor, merged)
+    merge = merge_contacts(workspace.id, survivor, merged)
     assert finish_merge(merge)
     assert ContactScore.objects.get(contact=survivor).points == 2 * VERY_MANY
-    assert finish_merge(undo_merge(workspace, merge))
+    assert finish_merge(undo_merge(workspace.id, merge))
     scores = dict(ContactScore.objects.values_list("contact_id", "points"))
     assert scores == {one: VERY_MANY, other: VERY_MANY}
 
@@ -219,9 +219,9 @@ class Life:
         self.tell(one)
         self.tell(other)
         apply()
-        self.measure("merge", partial(merge_contacts, self.workspace, one, other))
+        self.measure("merge", partial(merge_contacts, self.workspace.id, one, other))
         self.measure("effects of a merge", apply)
-        self.measure("erasure", partial(erase_person, self.workspace, one))
+        self.measure("erasure", partial(erase_person, self.workspace.id, one))
 
     def tell(self, contact) -> None:
         incoming = [IncomingEvent("buy", ContactReference(id=str(contact.id)), {"amount": 5})] * len(

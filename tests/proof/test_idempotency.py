@@ -109,7 +109,7 @@ class World:
                 row.save()
                 return str(row.id)
             case "merge_id":
-                return str(merge_contacts(self.workspace, self.jane, self.john).id)
+                return str(merge_contacts(self.workspace.id, self.jane, self.john).id)
             case "form_id":
                 return str(create_form(self.workspace, FormValues(name="f", fields=FIELDS)).id)
             case "segment_id":

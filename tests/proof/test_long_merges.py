@@ -162,7 +162,7 @@ def test_another_merge_or_undo_of_the_same_contacts_is_refused_meanwhile(workspa
     api = NativeClient(workspace)
     kept, gone = small
     third = a_contact(workspace, "third@example.test")
-    merge = merge_contacts(workspace, kept, gone)
+    merge = merge_contacts(workspace.id, kept, gone)
 
     for path, body in (
         (f"contacts/{kept.id}/merge", {"contactId": str(third.id)}),
@@ -174,14 +174,14 @@ def test_another_merge_or_undo_of_the_same_contacts_is_refused_meanwhile(workspa
         assert (
             answer.json()["error"] == f"The merge {merge.id} of this contact, or its undo, is still under way"
         )
-    other = merge_contacts(workspace, third, a_contact(workspace, "fourth@example.test"))
+    other = merge_contacts(workspace.id, third, a_contact(workspace, "fourth@example.test"))
 
     assert finish_merge(merge)
     assert merge.status == "done"
-    merge = undo_merge(workspace, merge)
+    merge = undo_merge(workspace.id, merge)
     assert (merge.status, merge.rows_moved) == ("running", 0)
     with pytest.raises(MergeInProgress):
-        merge_contacts(workspace, kept, gone)
+        merge_contacts(workspace.id, kept, gone)
     assert finish_merge(merge)
     assert scores(workspace) == {kept.id: 11, gone.id: 11}
     is_as_at_once(workspace, kept, gone)
@@ -190,20 +190,20 @@ def test_another_merge_or_undo_of_the_same_contacts_is_refused_meanwhile(workspa
 
 def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace, small):
     kept, gone = small
-    merge = merge_contacts(workspace, kept, gone)
+    merge = merge_contacts(workspace.id, kept, gone)
     continue_merges(at_most_seconds=-1)
     finish_merge(merge)
-    merge = undo_merge(workspace, merge)
+    merge = undo_merge(workspace.id, merge)
     continue_merges(at_most_seconds=-1)
     # Some entries are with the one, and some with the other.
     for one in (kept, gone):
         with pytest.raises(MergeInProgress):
-            erase_person(workspace, one)
+            erase_person(workspace.id, one)
     finish_merge(merge)
 
-    merge = merge_contacts(workspace, kept, gone)
+    merge = merge_contacts(workspace.id, kept, gone)
     continue_merges(at_most_seconds=-1)
-    erase_person(workspace, kept)
+    erase_person(workspace.id, kept)
     continue_erasures()
 
     assert continue_merges() == "nothing"
@@ -213,7 +213,7 @@ def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace
 
 
 def test_beat_finds_a_merge_that_was_forgotten(workspace, small, settings):
-    merge = merge_contacts(workspace, *small)
+    merge = merge_contacts(workspace.id, *small)
     job = settings.SCHEDULE["unfinished merges"]
 
     def due():
@@ -227,12 +227,12 @@ def test_beat_finds_a_merge_that_was_forgotten(workspace, small, settings):
 
 
 def test_one_that_fails_holds_up_no_other(workspace, small, monkeypatch):
-    merge_contacts(workspace, *small)
+    merge_contacts(workspace.id, *small)
     more = [a_contact(workspace, f"{place}@example.test") for place in range(2)]
     for place in (0, 1) * 2:
         buy(workspace, place)
     apply_effects(workspace.id)
-    sound = merge_contacts(workspace, *more)
+    sound = merge_contacts(workspace.id, *more)
     move = import_string("scoring.merges.REASSIGNED_ROWS").move_some
 
     def fail(regrouped, *rest):
@@ -267,7 +267,7 @@ def test_nobody_waits_longer_than_for_a_chunk(workspace, pair, monkeypatch):
         return take_step(merge)
 
     monkeypatch.setattr(reassignment, "_take_step", count)
-    assert merge_contacts(workspace, kept, gone).status == "running"
+    assert merge_contacts(workspace.id, kept, gone).status == "running"
 
     def work():
         with closing(connection):
@@ -300,10 +300,10 @@ def test_nobody_waits_longer_than_for_a_chunk(workspace, pair, monkeypatch):
 def test_a_killed_merge_is_gone_on_with(workspace, pair, way, monkeypatch):
     kept, gone = pair
     alone = scores(workspace)
-    merge = merge_contacts(workspace, kept, gone)
+    merge = merge_contacts(workspace.id, kept, gone)
     if way == "undo":
         finish_merge(merge)
-        merge = undo_merge(workspace, merge)
+        merge = undo_merge(workspace.id, merge)
     for _ in range(TIMES):
         before = moved()
         with subprocess.Popen(
@@ -357,7 +357,7 @@ def rescore_all(workspace):
 
 def test_entries_that_come_in_among_those_that_were_folded_have_them_folded_anew(workspace, small):
     kept, gone = small
-    merge_contacts(workspace, kept, gone)
+    merge_contacts(workspace.id, kept, gone)
     go_on_until_folding()
     tries = []
     while (known := fold_under_way()) is not None:
@@ -375,7 +375,7 @@ def test_entries_that_come_in_among_those_that_were_folded_have_them_folded_anew
 @pytest.mark.parametrize("values", [{"limit_count": 4}, {"points": 5, "rescore": True}])
 def test_a_rule_that_is_edited_and_scored_anew_while_it_is_folded(workspace, small, values):
     kept, gone = small
-    merge_contacts(workspace, kept, gone)
+    merge_contacts(workspace.id, kept, gone)
     go_on_until_folding()
     rule = ScoringRule.objects.get(name="limited")
     save_rule(rule, **values)
@@ -392,10 +392,10 @@ def test_a_rule_that_is_edited_and_scored_anew_while_it_is_folded(workspace, sma
 @pytest.mark.parametrize("steps", [0, 2])
 def test_what_others_have_moved_meanwhile_is_folded_too(workspace, small, way, steps):
     kept, gone = small
-    merge = merge_contacts(workspace, kept, gone)
+    merge = merge_contacts(workspace.id, kept, gone)
     if way == "undo":
         finish_merge(merge)
-        merge = undo_merge(workspace, merge)
+        merge = undo_merge(workspace.id, merge)
     for _ in range(steps):
         continue_merges(at_most_seconds=-1)
     if way == "undo":
@@ -439,9 +439,9 @@ class Meddling:
     def regroup(self):
         try:
             if self.merge is None:
-                self.merge = merge_contacts(self.workspace, *self.both)
+                self.merge = merge_contacts(self.workspace.id, *self.both)
             else:
-                undo_merge(self.workspace, self.merge)
+                undo_merge(self.workspace.id, self.merge)
                 self.merge = None
         except MergeInProgress:
             return
@@ -476,7 +476,7 @@ class Meddling:
         repair_contacts(self.workspace.id, [one.id for one in self.both])
 
     def tag(self):
-        tag_contact(self.workspace, self.chance.choice(self.both), "vip")
+        tag_contact(self.workspace.id, self.chance.choice(self.both), "vip")
 
     def finish(self):
         continue_merges()
@@ -505,28 +505,28 @@ def test_whatever_others_do_meanwhile_it_comes_to_what_the_stream_says(workspace
 @pytest.mark.parametrize("steps", [0, 1, 3, 7])
 def test_a_person_of_whom_another_is_parted_is_given_nothing_of_it(workspace, small, steps):
     kept, gone = small
-    merge = merge_contacts(workspace, kept, gone)
+    merge = merge_contacts(workspace.id, kept, gone)
     for _ in range(steps):
         continue_merges(at_most_seconds=-1)
-    assert len(export_person(workspace, gone)["scoreEntries"]) == 20
+    assert len(export_person(workspace.id, gone)["scoreEntries"]) == 20
     finish_merge(merge)
-    merge = undo_merge(workspace, merge)
+    merge = undo_merge(workspace.id, merge)
     for _ in range(steps):
         continue_merges(at_most_seconds=-1)
     api = NativeClient(workspace)
     for one in small:
         with pytest.raises(MergeInProgress):
-            export_person(workspace, one)
+            export_person(workspace.id, one)
         assert api.get(f"contacts/{one.id}/export").status_code == 409
     finish_merge(merge)
-    assert [len(export_person(workspace, one)["scoreEntries"]) for one in small] == [10, 10]
+    assert [len(export_person(workspace.id, one)["scoreEntries"]) for one in small] == [10, 10]
 
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_either_side_is_erased_or_the_workspace_is_gone_in_the_middle(workspace, small, place):
-    merge_contacts(workspace, *small)
+    merge_contacts(workspace.id, *small)
     go_on_until_folding()
-    erase_person(workspace, small[place])
+    erase_person(workspace.id, small[place])
     continue_erasures()
     assert continue_merges() == "nothing"
     for model in (Merge, ScoreEntry, RuleScore, ContactScore, Contact):
@@ -540,7 +540,7 @@ def test_either_side_is_erased_or_the_workspace_is_gone_in_the_middle(workspace,
             schema_policy=SchemaPolicy.OPEN,
         )
     apply_effects(workspace.id)
-    assert merge_contacts(workspace, *both).status == "running"
+    assert merge_contacts(workspace.id, *both).status == "running"
     continue_merges(at_most_seconds=-1)
     workspace.delete()
     assert continue_merges() == "nothing"

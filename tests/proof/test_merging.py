@@ -101,7 +101,7 @@ class World:
         record_event(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
 
     def tag(self, person: int) -> None:
-        tag_contact(self.workspace, self.people[person], "vip")
+        tag_contact(self.workspace.id, self.people[person], "vip")
 
     def finish(self) -> None:
         """Come to the end of the merge that is under way in chunks."""
@@ -202,13 +202,13 @@ def regroup(world: World, step) -> None:
     world.finish()
     if kind == "undo":
         if world.merges:
-            undo_merge(world.workspace, world.merges.pop(rest[0] % len(world.merges)))
+            undo_merge(world.workspace.id, world.merges.pop(rest[0] % len(world.merges)))
         return
     survivor, merged = rest
     standing = Contact.objects.in_workspace(world.workspace.id).canonical()
     ids = [world.people[place].id for place in (survivor, merged)]
     if survivor != merged and standing.filter(id__in=ids).count() == 2:
-        world.merges.append(merge_contacts(world.workspace, world.people[survivor], world.people[merged]))
+        world.merges.append(merge_contacts(world.workspace.id, world.people[survivor], world.people[merged]))
 
 
 def is_merged(world: World, person: int) -> bool:
@@ -237,7 +237,7 @@ def test_after_the_undo_all_is_as_if_there_had_been_no_merge(time, history, orde
     while world.merges:
         time.go(minutes=1)
         world.finish()
-        undo_merge(world.workspace, world.merges.pop())
+        undo_merge(world.workspace.id, world.merges.pop())
     world.finish()
     for one in (world, twin):
         one.settle()
@@ -260,7 +260,7 @@ def test_merged_contacts_are_one_who_had_all_their_histories(time, history):
     for number, step in enumerate(history):
         time.go(minutes=1)
         if number == place:
-            merge_contacts(world.workspace, world.people[0], world.people[1])
+            merge_contacts(world.workspace.id, world.people[0], world.people[1])
         if step[0] == "wait":
             time.go(days=step[1])
         elif step[0] not in ("merge", "undo"):
@@ -301,9 +301,9 @@ def test_nothing_of_a_merge_starts_a_campaign(time, levels):
     world.settle()
     before = set(Event.objects.filter(workspace=world.workspace).values_list("id", flat=True))
     levels.clear()
-    merge = merge_contacts(world.workspace, world.people[0], world.people[1])
+    merge = merge_contacts(world.workspace.id, world.people[0], world.people[1])
     world.settle()
-    undo_merge(world.workspace, merge)
+    undo_merge(world.workspace.id, merge)
     world.settle()
     told = Event.objects.filter(workspace=world.workspace).exclude(id__in=before)
     names = set(told.values_list("name", flat=True))

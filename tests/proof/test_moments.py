@@ -135,14 +135,14 @@ def test_a_merge_and_its_undo(workspace, jane, meanwhile, name, is_undo):
     apply_effects(workspace.id)
     deed = partial(tell, workspace, john, "buy")
     if is_undo:
-        merge = merge_contacts(workspace, jane, john)
+        merge = merge_contacts(workspace.id, jane, john)
         apply_effects(workspace.id)
-        meanwhile(merges, name, partial(undo_merge, workspace, merge), deed)
+        meanwhile(merges, name, partial(undo_merge, workspace.id, merge), deed)
         work(workspace)
         assert (who_is_in(inside), who_is_in(outside)) == ({john.id}, {jane.id})
         assert verify_segments(workspace.id).is_sound
     else:
-        meanwhile(merges, name, partial(merge_contacts, workspace, jane, john), deed)
+        meanwhile(merges, name, partial(merge_contacts, workspace.id, jane, john), deed)
         check(workspace, inside, outside, [jane])
         assert ContactScore.objects.get(contact=jane).points == 5
 

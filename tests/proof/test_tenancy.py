@@ -89,7 +89,7 @@ class Victim:
             tags=(SECRET,),
             identifiers=(("external_id", f"{SECRET}-1"),),
         )
-        create_field(self.workspace, SECRET, "text")
+        create_field(self.workspace.id, SECRET, "text")
         self.definition = create_definition(
             self.workspace, f"{SECRET}_event", properties=[PropertySpec("word", "string")]
         )

@@ -92,12 +92,12 @@ class Life:
         ]
         batch = self.client.post("events/batch", {"events": items})
         assert {one["status"] for one in batch.json()["results"]} == {"recorded"}, batch.content
-        tag_contact(self.workspace, bob, "vip")
-        update_contact(self.workspace, bob, ContactChanges(last_name="B."))
-        merge = merge_contacts(self.workspace, ada, bob)
+        tag_contact(self.workspace.id, bob, "vip")
+        update_contact(self.workspace.id, bob, ContactChanges(last_name="B."))
+        merge = merge_contacts(self.workspace.id, ada, bob)
         self.work()
-        undo_merge(self.workspace, merge)
-        erase_person(self.workspace, cyd)
+        undo_merge(self.workspace.id, merge)
+        erase_person(self.workspace.id, cyd)
         self.work()
         for path in ("contacts", "events", "segments", "campaigns", "messages", f"contacts/{ada.id}"):
             assert self.client.get(path).status_code == 200, path

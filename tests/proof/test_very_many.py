@@ -40,7 +40,7 @@ def test_somebody_with_very_many_identifiers_is_erased(workspace):
         " FROM generate_series(1, %s) n",
         *(workspace.id, contact.id, MANY),
     )
-    receipt = erase_person(workspace, contact)
+    receipt = erase_person(workspace.id, contact)
     assert receipt.removed["identifiers"] == MANY + 1
     assert ErasedIdentifier.objects.count() == MANY + 1
     assert not Identifier.objects.exists()
@@ -56,9 +56,9 @@ def test_somebody_who_very_many_were_merged_into_is_merged_and_parted(workspace)
         " rows_moved, rows_total) SELECT gen_random_uuid(), %s, %s, id, '{}', '{}', '', now(), 0, 0 FROM follower",
         *(workspace.id, gone.id, MANY, workspace.id, gone.id),
     )
-    merge = merge_contacts(workspace, kept, gone)
+    merge = merge_contacts(workspace.id, kept, gone)
     assert Contact.objects.filter(merged_into=kept).count() == MANY + 1
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     assert Contact.objects.filter(merged_into=gone).count() == MANY
 
 

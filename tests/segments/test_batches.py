@@ -111,9 +111,9 @@ def test_what_is_asked_of_the_contact_is_each_its_own(workspace, jane):
     ]
     outer = [a_segment(workspace, every(in_segment(segment))) for segment in cities]
     others = [a_segment(workspace, none_of(in_segment(segment))) for segment in cities]
-    update_contact(workspace, jane, ContactChanges(attributes={"city": "Bonn"}))
-    tag_contact(workspace, jane, "new")
-    set_consent(workspace, jane, "sms", "opted_in")
+    update_contact(workspace.id, jane, ContactChanges(attributes={"city": "Bonn"}))
+    tag_contact(workspace.id, jane, "new")
+    set_consent(workspace.id, jane, "sms", "opted_in")
     apply_effects(workspace.id)
     for segments in (cities, tags, channels, outer):
         assert [bool(who_is_in(segment)) for segment in segments] == [False, True]

@@ -157,8 +157,8 @@ def test_time_is_no_event(workspace, time, settled):
 def test_a_change_of_the_contact_that_the_rule_reads_is_the_cause(workspace, settled, jane):
     segment = a_segment(workspace, every(did("buy"), attribute("attributes.plan", "eq", "pro")))
     record(workspace, of(settled, "buy"))
-    update_contact(workspace, jane, ContactChanges(attributes={"plan": "pro"}))
-    update_contact(workspace, jane, ContactChanges(attributes={"colour": "red"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"plan": "pro"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"colour": "red"}))
     record(workspace, of(settled, "look"))
     apply_effects(workspace.id)
     changed = cause(segment)
@@ -167,7 +167,7 @@ def test_a_change_of_the_contact_that_the_rule_reads_is_the_cause(workspace, set
 
 def test_an_event_after_the_change_is_the_cause(workspace, settled, jane):
     segment = a_segment(workspace, every(did("buy"), {"type": "tag", "value": "vip"}))
-    tag_contact(workspace, jane, "vip")
+    tag_contact(workspace.id, jane, "vip")
     (bought,) = record(workspace, of(settled, "buy"))
     apply_effects(workspace.id)
     assert cause(segment) == bought
@@ -206,7 +206,7 @@ def test_a_merge_that_changes_it_is_the_cause(workspace, settled, jane):
     other = a_contact(workspace, "other@example.test")
     record(workspace, of(settled, "buy"), of("other@example.test", "buy"))
     apply_effects(workspace.id)
-    merge_contacts(workspace, jane, other)
+    merge_contacts(workspace.id, jane, other)
     record(workspace, of(settled, "look"))
     apply_effects(workspace.id)
     assert cause(segment).name == "contact.merged"
@@ -244,7 +244,7 @@ def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeyp
         return taken
 
     record(workspace, of(settled, "look"))
-    tag_contact(workspace, Contact.objects.get(), "any")
+    tag_contact(workspace.id, Contact.objects.get(), "any")
     a_segment(workspace, every(did("buy", timeWindow="7d"), {"type": "tag", "value": "any"}))
     monkeypatch.setattr(effects, "_claim_work", take)
     apply_effects(workspace.id)

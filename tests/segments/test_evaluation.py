@@ -85,30 +85,30 @@ def test_a_new_contact_is_held_against_every_rule(workspace):
 
 def test_attributes(workspace, jane):
     locals_ = a_segment(workspace, attribute("attributes.city", "eq", "Bern"))
-    update_contact(workspace, jane, ContactChanges(attributes={"city": "Bern"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"city": "Bern"}))
     apply_effects(workspace.id)
     assert who_is_in(locals_) == {jane.id}
-    update_contact(workspace, jane, ContactChanges(attributes={"city": "Biel"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"city": "Biel"}))
     apply_effects(workspace.id)
     assert who_is_in(locals_) == set()
 
 
 def test_tags(workspace, jane):
     tagged = a_segment(workspace, {"type": "tag", "value": "vip"})
-    tag_contact(workspace, jane, "vip")
+    tag_contact(workspace.id, jane, "vip")
     apply_effects(workspace.id)
     assert who_is_in(tagged) == {jane.id}
-    untag_contact(workspace, jane, "vip")
+    untag_contact(workspace.id, jane, "vip")
     apply_effects(workspace.id)
     assert who_is_in(tagged) == set()
 
 
 def test_consents(workspace, jane):
     readers = a_segment(workspace, {"type": "channel", "channel": "EMAIL", "status": "OPTED_IN"})
-    set_consent(workspace, jane, "email", "opted_in")
+    set_consent(workspace.id, jane, "email", "opted_in")
     apply_effects(workspace.id)
     assert who_is_in(readers) == {jane.id}
-    set_consent(workspace, jane, "email", "opted_out")
+    set_consent(workspace.id, jane, "email", "opted_out")
     apply_effects(workspace.id)
     assert who_is_in(readers) == set()
 
@@ -178,7 +178,7 @@ def test_a_deleted_contact_leaves_every_segment(workspace, jane):
     apply_effects(workspace.id)
     send(workspace, jane, "buy")
     assert who_is_in(buyers) == {jane.id}
-    delete_contact(workspace, jane)
+    delete_contact(workspace.id, jane)
     apply_effects(workspace.id)
     assert not Membership.objects.filter(workspace=workspace).exists()
     assert not MembershipPeriod.objects.filter(workspace=workspace, left_at=None).exists()

@@ -71,12 +71,12 @@ def test_merged_contacts_were_in_it_as_one_person(workspace, jane, time, buyers)
         [jane.id, john.id, joan.id]
     )
     time.go(days=1)
-    first = merge_contacts(workspace, john, jane)
-    merge_contacts(workspace, john, joan)
+    first = merge_contacts(workspace.id, john, jane)
+    merge_contacts(workspace.id, john, joan)
     apply_effects(workspace.id)
     assert [one.contact_id for one in members_at(workspace.id, buyers, both)] == [john.id]
     assert [one.until for one in members_at(workspace.id, buyers, both)] == [None]
-    undo_merge(workspace, first)
+    undo_merge(workspace.id, first)
     apply_effects(workspace.id)
     assert [one.contact_id for one in members_at(workspace.id, buyers, both)] == sorted([jane.id, john.id])
 
@@ -85,7 +85,7 @@ def test_who_was_in_it_only_by_what_was_merged_is_shown_once(workspace, time):
     press = create_segment(workspace, name="Press", evaluation="STATIC")
     one, two, survivor = (a_contact(workspace, f"{name}@example.test") for name in ("one", "two", "three"))
     add_members(workspace, press, contact_ids=[one.id, two.id])
-    merge_contacts(workspace, survivor, one)
-    merge_contacts(workspace, survivor, two)
+    merge_contacts(workspace.id, survivor, one)
+    merge_contacts(workspace.id, survivor, two)
     assert len(members_at(workspace.id, press, time.now())) == 1
     assert Membership.objects.filter(segment=press, version=F("segment__version")).count() == 2

@@ -176,7 +176,7 @@ def test_a_contact_that_is_deleted_while_it_is_evaluated_is_in_no_segment(worksp
 
     def delete():
         assert arrived.wait(timeout=30)
-        delete_contact(workspace, jane)
+        delete_contact(workspace.id, jane)
         may_go.set()
 
     at_once(partial(apply_effects, workspace.id), delete)
@@ -194,7 +194,7 @@ def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspa
 
     def delete():
         assert arrived.wait(timeout=30)
-        delete_contact(workspace, jane)
+        delete_contact(workspace.id, jane)
         may_go.set()
 
     at_once(partial(run_build, workspace.id, segment.id), delete)
@@ -210,7 +210,7 @@ def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(work
 
     def delete():
         assert arrived.wait(timeout=30)
-        delete_contact(workspace, jane)
+        delete_contact(workspace.id, jane)
         may_go.set()
 
     at_once(partial(add_members, workspace, segment, contact_ids=[jane.id]), delete)

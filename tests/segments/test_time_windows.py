@@ -128,7 +128,7 @@ def test_a_late_event_counts_from_when_it_happened(workspace, time, jane):
 def test_dates_of_the_contact_go_by(workspace, time, jane):
     birthday = a_segment(workspace, attribute("attributes.renewal", "within", "+3d"))
     renewal = time.now() + 10 * DAY
-    update_contact(workspace, jane, ContactChanges(attributes={"renewal": renewal.isoformat()}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"renewal": renewal.isoformat()}))
     apply_effects(workspace.id)
     assert who_is_in(birthday) == set()
     for days, expected in ((7, {jane.id}), (3, set())):

@@ -157,9 +157,9 @@ def _change(
     contact = get_contact(context.workspace_id, context.person(enrollment).id)
     with caused_by(enrollment.event_id, enrollment.depth + 1, EffectsLevel(enrollment.level)):
         if untag:
-            untag_contact(workspace, contact, *untag)
+            untag_contact(workspace.id, contact, *untag)
         else:
-            update_contact(workspace, contact, changes)
+            update_contact(workspace.id, contact, changes)
 
 
 def record(context: StepContext, enrollments: Sequence[EnrollmentState]) -> dict[UUID, StepOutcome]:

@@ -37,7 +37,7 @@ class Command(BaseCommand):
                 raise CommandError("There is no such workspace.")
         left = 0
         for workspace in workspaces:
-            done = normalize_identifiers(workspace, by=options["by"], is_dry=is_dry)
+            done = normalize_identifiers(workspace.id, by=options["by"], is_dry=is_dry)
             suppressed, twice = respell_suppressions(workspace.id, is_dry=is_dry)
             left += self._tell_left(done)
             self.stdout.write(

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, transaction
@@ -39,7 +40,7 @@ class Command(BaseCommand):
         if workspace is None:
             raise CommandError("There is no such workspace.")
         if options["lift"]:
-            self._lift(workspace, options["lift"], options["persons"])
+            self._lift(workspace.id, options["lift"], options["persons"])
             return
         refused = 0
         for text in options["persons"]:
@@ -56,16 +57,16 @@ class Command(BaseCommand):
         if refused:
             raise CommandError("Some persons were not erased.", returncode=1)
 
-    def _lift(self, workspace: Workspace, kind: str, texts: list[str]) -> None:
+    def _lift(self, workspace_id: UUID, kind: str, texts: list[str]) -> None:
         keys = [(kind, value) for text in texts if (value := normalize_identifier(kind, text))]
-        lifted = delete_tombstones(workspace.id, keys)
+        lifted = delete_tombstones(workspace_id, keys)
         self.stdout.write(f"{lifted:,} may be stored again, {len(texts) - lifted:,} were never erased")
 
 
 def _erase(workspace: Workspace, text: str, *, by: str, dry_run: bool) -> Erasure:
     if not dry_run:
-        return erase_person(workspace, find_contact(workspace, text), by=by)
+        return erase_person(workspace.id, find_contact(workspace, text), by=by)
     with transaction.atomic():
-        erasure = erase_person(workspace, find_contact(workspace, text), by=by)
+        erasure = erase_person(workspace.id, find_contact(workspace, text), by=by)
         transaction.set_rollback(True)
     return erasure

@@ -30,7 +30,7 @@ class Command(BaseCommand):
         try:
             contact = find_contact(workspace, options["person"])
             tables = write_export(
-                workspace, contact, lambda part: self.stdout.write(part.decode(), ending="")
+                workspace.id, contact, lambda part: self.stdout.write(part.decode(), ending="")
             )
         except DomainError as error:
             raise CommandError(error.message) from error

@@ -62,7 +62,7 @@ def _merge(workspace: Workspace, survivor: str, merged: str, *, by: str, is_dry:
     if other.merged_into_id == one.id:
         return False
     with transaction.atomic():
-        merge = merge_contacts(workspace, one, other, by=by)
+        merge = merge_contacts(workspace.id, one, other, by=by)
         transaction.set_rollback(is_dry)
     if not is_dry:
         # With the worker, which comes for it too.

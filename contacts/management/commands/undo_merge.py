@@ -36,7 +36,7 @@ class Command(BaseCommand):
             self.stdout.write(str(merge))
             try:
                 if not options["dry_run"]:
-                    finish_merge(undo_merge(merge.workspace, merge))
+                    finish_merge(undo_merge(merge.workspace_id, merge))
                 undone += 1
             except (DomainError, OperationalError) as error:
                 self.stderr.write(f"{text}: {error}".strip())

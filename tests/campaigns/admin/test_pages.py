@@ -362,7 +362,7 @@ def test_a_contacts_page_has_its_decisions_and_messages(staff, workspace, jane):
     a_decision(campaign, john, "not_sent", "suppressed", event_id=event_id, step="mail")
     message = a_message(john, campaign, subject="A word")
     a_decision(campaign, a_contact(workspace), "not_entered", "too_soon")
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     url = reverse("admin:contacts_contact_change", args=[jane.pk])
     response = staff.get(url)
     text = text_of(response)

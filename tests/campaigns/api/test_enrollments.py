@@ -61,7 +61,7 @@ def test_enrollments_are_narrowed_and_paged(api, workspace, campaign, jane):
 
     assert found() == [str(two.id), str(one.id)]
     assert found(status="COMPLETED") == found(contactId=str(john.id)) == [str(two.id)]
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     assert found(contactId=str(jane.id)) == found()
     assert api.get(f"campaigns/{campaign.id}/runs", limit=1).json()["next"] == str(two.id)
     assert api.get(f"campaigns/{campaign.id}/runs", status="x").status_code == 400

@@ -97,7 +97,7 @@ def test_the_list_is_narrowed_and_paged(api, workspace, jane):
     assert found(campaignId=str(campaign.id)) == [str(one.id)]
     assert found(runId=str(enrollment_id)) == found(channel="WEBHOOK") == [str(two.id)]
     assert found(contactId="x") == found(campaignId=str(uuid4())) == []
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     assert found(contactId=str(jane.id)) == found(contactId=str(john.id)) == found()
 
     first = api.get("messages", limit=1).json()

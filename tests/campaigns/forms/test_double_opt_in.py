@@ -80,7 +80,7 @@ def test_whom_we_knew_is_written_to_as_before(workspace, jane):
 
 def test_a_newcomer_who_is_merged_into_somebody_known_is_that_one(workspace, jane):
     ada = submit(news_form(workspace))
-    merge_contacts(workspace, jane, ada)
+    merge_contacts(workspace.id, jane, ada)
     assert marketing(jane) == "sent"
 
 

@@ -100,7 +100,7 @@ def test_a_machine_in_the_trap_is_thanked_and_forgotten(form):
 
 
 def test_who_was_erased_stays_so_and_nobody_is_told(workspace, form):
-    erase_person(workspace, a_contact(workspace, "ada@example.test"))
+    erase_person(workspace.id, a_contact(workspace, "ada@example.test"))
 
     assert submit(form, {"mail": "ada@example.test"}).status_code == 201
     assert not Contact.objects.exists()
@@ -114,7 +114,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_nor_by_another_spelling_of_the_address(workspace, form, spelling):
-    erase_person(workspace, a_contact(workspace, "ada@straße.test"))
+    erase_person(workspace.id, a_contact(workspace, "ada@straße.test"))
 
     assert submit(form, {"mail": spelling}).status_code == 201
     assert not Contact.objects.exists()
@@ -242,9 +242,9 @@ def test_double_opt_in_is_a_post_after_the_link(workspace):
     assert Client().post(path[:-3]).status_code == 404
     submit(form, {"mail": "joe@example.test"})
     other = Message.objects.latest("id")
-    delete_contact(workspace, get_contact(workspace.id, other.contact_id))
+    delete_contact(workspace.id, get_contact(workspace.id, other.contact_id))
     assert Client().post(re.search(r"/forms/confirm/[^\"]+", other.body).group()).status_code == 404
-    erase_person(workspace, get_contact(workspace.id, contact_id))
+    erase_person(workspace.id, get_contact(workspace.id, contact_id))
     assert Client().get(path).status_code == 404
 
 

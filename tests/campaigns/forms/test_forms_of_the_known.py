@@ -143,7 +143,7 @@ def test_a_form_without_an_e_mail_lifts_nothing(workspace, ada):
 
 def test_who_is_merged_into_somebody_opted_out_stays_out(workspace, ada):
     part = a_contact(workspace, "old@example.test")
-    merge_contacts(workspace, ada, part)
+    merge_contacts(workspace.id, ada, part)
     set_preferences(workspace, ada.pk, {"email": False})
     submit(a_form(workspace), mail="old@example.test")
     assert again(ada).consent("email") == "opted_out"
@@ -153,7 +153,7 @@ def test_who_is_merged_into_somebody_opted_out_stays_out(workspace, ada):
 def test_a_part_s_opt_out_is_its_survivor_s(workspace, ada):
     part = a_contact(workspace, "old@example.test")
     set_preferences(workspace, part.pk, {"email": False})
-    merge_contacts(workspace, ada, part)
+    merge_contacts(workspace.id, ada, part)
     before = facts(ada)["consent"]
     submit(a_form(workspace))
     assert facts(ada)["consent"] == before == "opted_out"
@@ -235,7 +235,7 @@ def test_another_s_number_is_attached_to_nobody(workspace, ada):
 
 
 def test_an_attribute_that_names_contacts_is_an_identity(workspace, ada):
-    create_field(workspace, "member", "text")
+    create_field(workspace.id, "member", "text")
     workspace.identity_field = "member"
     workspace.save()
     bob = a_contact(workspace, "bob@example.test", attributes={"member": "7"})

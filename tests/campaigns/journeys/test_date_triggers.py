@@ -74,13 +74,13 @@ def test_a_date_that_moves_starts_at_what_it_is_then(workspace, time):
     jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
     campaign = a_campaign(workspace, definition(trigger=RENEWAL))
     start_due_campaigns()
-    update_contact(workspace, jane, ContactChanges(attributes={"renewal": "2026-05-20"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"renewal": "2026-05-20"}))
     work(workspace)
     pass_days(workspace, time, 10)
     assert enrollments_of(campaign) == []
     pass_days(workspace, time, 10)
     assert started(campaign) == [(jane.id, datetime(2026, 5, 17, tzinfo=UTC))]
-    update_contact(workspace, jane, ContactChanges(attributes={"renewal": "2026-05-30"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"renewal": "2026-05-30"}))
     pass_days(workspace, time, 20)
     assert len(enrollments_of(campaign)) == 2
 
@@ -89,7 +89,7 @@ def test_a_date_that_is_gone_starts_nothing(workspace, time):
     jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
     campaign = a_campaign(workspace, definition(trigger=RENEWAL))
     start_due_campaigns()
-    update_contact(workspace, jane, ContactChanges(attributes={"renewal": None}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"renewal": None}))
     pass_days(workspace, time, 10)
     assert enrollments_of(campaign) == []
 
@@ -215,8 +215,8 @@ def test_a_broadcast_to_a_list_reaches_whoever_was_merged_since(workspace, buyer
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     at = time.moment + timedelta(hours=1)
     broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers], at=at)
-    merge_contacts(workspace, survivor, buyers[0])
-    merge_contacts(workspace, buyers[1], buyers[2])
+    merge_contacts(workspace.id, survivor, buyers[0])
+    merge_contacts(workspace.id, buyers[1], buyers[2])
     time.go(hours=1)
     start_due_campaigns()
     reached = [survivor.id, buyers[1].id, *(one.id for one in buyers[3:])]
@@ -233,8 +233,8 @@ def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
     process_broadcast_batch(workspace.id, broadcast.id)
     work(workspace)
     people = sorted(buyers, key=lambda one: one.id)
-    merge_contacts(workspace, people[6], people[0])
-    merge_contacts(workspace, people[1], people[5])
+    merge_contacts(workspace.id, people[6], people[0])
+    merge_contacts(workspace.id, people[1], people[5])
     start_due_campaigns()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == [
         one.id for one in people[:5]

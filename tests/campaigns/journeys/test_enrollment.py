@@ -131,7 +131,7 @@ def test_a_condition_may_ask_about_the_contact(workspace, jane):
     rule = {"operator": "AND", "conditions": [MORE_THAN_TEN, {"type": "tag", "value": "vip"}]}
     campaign = a_campaign(workspace, definition(trigger=on_event("go", rule)))
     send(workspace, jane, "go", amount=50)
-    tag_contact(workspace, jane, "vip")
+    tag_contact(workspace.id, jane, "vip")
     send(workspace, jane, "go", amount=50)
     assert admissions(campaign) == [ENTERED, refused("condition_not_met")]
 
@@ -245,12 +245,12 @@ def test_a_segment_a_tag_an_attribute_and_a_new_contact_are_triggers(workspace, 
     campaigns = {name: a_campaign(workspace, definition(trigger=one)) for name, one in campaigns.items()}
     send(workspace, jane, "buy")
     john = a_contact(workspace, "john@example.test")
-    tag_contact(workspace, jane, "vip", "other")
-    untag_contact(workspace, jane, "vip")
+    tag_contact(workspace.id, jane, "vip", "other")
+    untag_contact(workspace.id, jane, "vip")
     for city in ("Basel", "Bern"):
-        update_contact(workspace, jane, ContactChanges(attributes={"city": city}))
+        update_contact(workspace.id, jane, ContactChanges(attributes={"city": city}))
         work(workspace)
-    update_contact(workspace, jane, ContactChanges(attributes={"town": "Bern"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"town": "Bern"}))
     work(workspace)
     entered = {
         name: [enrollment.contact_id for enrollment in enrollments_of(campaign)]
@@ -321,7 +321,7 @@ def test_an_attribute_has_changed_if_it_reads_otherwise(workspace, before, after
     work(workspace)
     trigger = {"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"}
     campaign = a_campaign(workspace, definition(trigger=trigger))
-    update_contact(workspace, jane, ContactChanges(attributes=after))
+    update_contact(workspace.id, jane, ContactChanges(attributes=after))
     work(workspace)
     assert len(enrollments_of(campaign)) == enters
 
@@ -334,7 +334,7 @@ def test_what_a_merge_brings_together_has_not_changed(workspace, jane):
         {"type": "TAG_ADDED", "tag": "vip"},
     )
     campaigns = [a_campaign(workspace, definition(trigger=one)) for one in triggers]
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     work(workspace)
     assert [enrollments_of(campaign) for campaign in campaigns] == [[], []]
 
@@ -367,8 +367,8 @@ def test_a_name_that_only_looks_like_the_system_s_is_anybody_s(workspace, jane):
 
 def test_what_the_system_tells_of_is_listed(workspace, jane):
     """Every name that events of the system have had in a rich day is among those that only it is believed in."""
-    tag_contact(workspace, jane, "vip")
-    update_contact(workspace, jane, ContactChanges(first_name="Jane", consents={"email": "opted_out"}))
+    tag_contact(workspace.id, jane, "vip")
+    update_contact(workspace.id, jane, ContactChanges(first_name="Jane", consents={"email": "opted_out"}))
     names = set(Event.objects.filter(workspace=workspace, source="system").values_list("name", flat=True))
     assert names
     assert names <= SYSTEM_EVENTS
@@ -424,7 +424,7 @@ def test_somebody_may_start_it_for_a_contact(workspace, jane):
 def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):
     campaign = a_campaign(workspace)
     tell(workspace, jane, "go")
-    delete_contact(workspace, jane)
+    delete_contact(workspace.id, jane)
     work(workspace)
     assert enrollments_of(campaign) == []
 
@@ -520,17 +520,17 @@ def test_a_trigger_by_a_change_decides_nothing_about_other_changes(workspace, ja
     paused = a_campaign(workspace, definition(trigger=triggers[0]))
     pause_campaign(workspace, paused)
 
-    tag_contact(workspace, jane, "other")
-    untag_contact(workspace, jane, "other")
-    update_contact(workspace, jane, ContactChanges(attributes={"colour": "red"}))
+    tag_contact(workspace.id, jane, "other")
+    untag_contact(workspace.id, jane, "other")
+    update_contact(workspace.id, jane, ContactChanges(attributes={"colour": "red"}))
     a_contact(workspace, "john@example.test", attributes={"colour": "red"}, tags=("other",))
     work(workspace)
     assert [admissions(one) for one in (*campaigns, paused)] == [[]] * 7
 
-    tag_contact(workspace, jane, "mine")
-    update_contact(workspace, jane, ContactChanges(attributes={"plan": "free"}))
+    tag_contact(workspace.id, jane, "mine")
+    update_contact(workspace.id, jane, ContactChanges(attributes={"plan": "free"}))
     work(workspace)
-    untag_contact(workspace, jane, "mine")
+    untag_contact(workspace.id, jane, "mine")
     work(workspace)
     # Of a change that is the trigger's own there is a row, also if it fails the condition.
     assert [admissions(one) for one in campaigns] == [

@@ -300,7 +300,7 @@ def test_a_trial_begins_with_a_worker(workspace, jane):
 
 def test_the_enrollment_of_whom_others_were_merged_into_begins_with_a_worker(workspace, jane):
     john = a_contact(workspace, "john@example.test")
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     work(workspace)
     campaign = a_campaign(workspace, definition(mail(workspace), WAIT, reentry={"mode": "once"}))
     send(workspace, jane, "go")

@@ -151,7 +151,7 @@ def test_the_survivors_event_counts_for_the_enrollment_of_whom_was_merged_into_i
     campaign = a_campaign(workspace, definition(WAIT, sends(workspace), **GOAL))
     send(workspace, john, "go")
     work(workspace)
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     work(workspace)
     time.go(days=1)
     tell(workspace, jane, "buy")

@@ -298,7 +298,7 @@ def test_a_contact_that_is_merged_during_a_step_is_written_to_once(workspace, ja
 
     def merge():
         assert arrived.wait(timeout=30)
-        merge_contacts(workspace, jane, john)
+        merge_contacts(workspace.id, jane, john)
         may_go.set()
 
     at_once(partial(process_due_enrollments, workspace.id, at_most_seconds=30), merge)
@@ -348,7 +348,7 @@ def test_of_a_person_who_is_erased_during_a_step_nothing_is_left(workspace, jane
         assert arrived.wait(timeout=30)
         # It waits for the worker, who goes on meanwhile.
         threading.Timer(0.5, may_go.set).start()
-        erase_person(workspace, jane)
+        erase_person(workspace.id, jane)
 
     at_once(partial(process_due_enrollments, workspace.id, at_most_seconds=30), erase)
     work(workspace)
@@ -437,7 +437,7 @@ def test_a_contact_that_is_deleted_while_a_worker_has_its_enrollment_gets_nothin
 
     def delete():
         assert arrived.wait(timeout=30)
-        delete_contact(workspace, jane)
+        delete_contact(workspace.id, jane)
         may_go.set()
 
     at_once(partial(process_due_enrollments, workspace.id, at_most_seconds=30), delete)
@@ -454,7 +454,7 @@ def test_a_merged_contacts_enrollment_goes_on_with_the_survivor(workspace, jane,
     campaign = a_campaign(workspace, definition(*WAITING, sends(workspace)))
     send(workspace, john, "go")
     work(workspace)
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     work(workspace)
     time.go(days=1)
     work(workspace)
@@ -472,7 +472,7 @@ def test_of_two_enrollments_that_become_one_persons_the_older_goes_on(workspace,
     time.go(minutes=1)
     send(workspace, jane, "go")
     work(workspace)
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     work(workspace)
     assert ends(campaign) == [("open", ""), ("exited", "merged")]
     time.go(days=2)
@@ -490,7 +490,7 @@ def test_a_worker_that_is_faster_than_the_merges_effects_sends_once_too(workspac
         time.go(seconds=1)
     work(workspace)
     time.go(days=2)
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     process_due_enrollments(workspace.id, at_most_seconds=30)
     work(workspace)
     assert len(messages_of(campaign)) == 1
@@ -503,7 +503,7 @@ def test_enrollments_that_may_be_beside_one_another_all_go_on_after_a_merge(work
     for person in (john, jane):
         send(workspace, person, "go")
     work(workspace)
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     work(workspace)
     time.go(days=2)
     work(workspace)
@@ -515,7 +515,7 @@ def test_who_was_in_it_before_the_merge_does_not_come_in_once_more(workspace, ja
     campaign = a_campaign(workspace, definition(reentry={"mode": "once"}))
     send(workspace, john, "go")
     work(workspace)
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     send(workspace, jane, "go")
     work(workspace)
     assert len(enrollments_of(campaign)) == 1
@@ -529,7 +529,7 @@ def test_the_survivors_event_lets_a_merged_contacts_enrollment_go_on(workspace, 
     waiting = a_campaign(workspace, definition(waits, marks(), edges=[("await", "mark", "event")]))
     send(workspace, john, "go")
     work(workspace)
-    merge_contacts(workspace, jane, john)
+    merge_contacts(workspace.id, jane, john)
     send(workspace, jane, "buy", "paid")
     work(workspace)
     assert ends(converting) == [("converted", "goal")]
@@ -542,9 +542,9 @@ def test_after_the_undo_an_enrollment_is_its_contacts_own_again(workspace, jane,
     campaign = a_campaign(workspace, definition(*WAITING, sends(workspace)))
     send(workspace, john, "go")
     work(workspace)
-    merge = merge_contacts(workspace, jane, john)
+    merge = merge_contacts(workspace.id, jane, john)
     work(workspace)
-    undo_merge(workspace, merge)
+    undo_merge(workspace.id, merge)
     work(workspace)
     time.go(days=2)
     work(workspace)
@@ -556,7 +556,7 @@ def test_who_is_deleted_in_the_middle_leaves(workspace, jane, time):
     campaign = a_campaign(workspace, definition(*WAITING, sends(workspace)))
     send(workspace, jane, "go")
     work(workspace)
-    delete_contact(workspace, jane)
+    delete_contact(workspace.id, jane)
     wake_due()
     assert ends(campaign) == [("exited", "erased")]
     time.go(days=2)

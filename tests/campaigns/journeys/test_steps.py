@@ -96,7 +96,7 @@ def test_the_first_branch_that_holds_is_taken(workspace, jane):
     work(workspace)
     send(workspace, jane, "go", amount=50)
     work(workspace)
-    tag_contact(workspace, jane, "vip")
+    tag_contact(workspace.id, jane, "vip")
     send(workspace, jane, "go", amount=50)
     work(workspace)
     assert marked(workspace) == ["mark else", "mark big", "mark vip"]
@@ -136,7 +136,7 @@ def test_the_hold_out_gets_nothing_and_says_so(workspace):
 
 
 def test_contacts_are_changed_and_tagged(workspace, jane):
-    tag_contact(workspace, jane, "lead")
+    tag_contact(workspace.id, jane, "lead")
     a_campaign(
         workspace,
         definition(
@@ -156,7 +156,7 @@ def test_two_campaigns_that_turn_each_other_come_to_an_end(workspace, jane):
         condition = {"type": "attribute", "field": "attributes.plan", "operator": "eq", "value": plan}
         trigger = {"type": "ATTRIBUTE_CHANGED", "field": "attributes.plan", "condition": condition}
         a_campaign(workspace, definition(node("set", "update", attributes={"plan": other}), trigger=trigger))
-    update_contact(workspace, jane, ContactChanges(attributes={"plan": "a"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"plan": "a"}))
     work(workspace)
     changes = Event.objects.filter(workspace=workspace, name="contact.updated", contact=jane)
     assert MAX_DEPTH // 2 < changes.count() <= MAX_DEPTH + 2
@@ -184,7 +184,7 @@ def test_an_exit_rule_about_the_contact_is_asked_before_every_step(workspace, ja
     campaign = a_campaign(workspace, raw)
     send(workspace, jane, "go")
     work(workspace)
-    tag_contact(workspace, jane, "vip")
+    tag_contact(workspace.id, jane, "vip")
     time.go(days=1)
     work(workspace)
     assert (ends(campaign), marked(workspace)) == ([("exited", "exit_rule")], ["mark"])

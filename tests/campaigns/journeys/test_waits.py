@@ -109,7 +109,7 @@ def test_a_date_of_the_contact_is_waited_for_wherever_it_moves(workspace, time):
         datetime(2026, 5, 17, 9, tzinfo=UTC)
     ]
     for day, moment in (("2026-06-20", datetime(2026, 6, 17, 9, tzinfo=UTC)), ("2026-05-10", None)):
-        update_contact(workspace, jane, ContactChanges(attributes={"renewal": day}))
+        update_contact(workspace.id, jane, ContactChanges(attributes={"renewal": day}))
         work(workspace)
         assert next(enrollment.wake_at for enrollment in enrollments_of(campaign)) == (
             moment or datetime(2026, 5, 7, 9, tzinfo=UTC)

@@ -63,7 +63,7 @@ def test_identifiers_get_their_form_and_a_second_enrollment_finds_nothing(worksp
 def test_who_is_one_person_is_merged_and_one_who_opted_out_speaks_for_both(workspace, capsys, odd):
     other = stored(workspace, odd)
     holder = stored(workspace, "v@example.com")
-    set_consent(workspace, other, "email", "opted_out")
+    set_consent(workspace.id, other, "email", "opted_out")
 
     assert "1 contacts merged" in respell(capsys, "--dry-run")
     assert not Merge.objects.exists()

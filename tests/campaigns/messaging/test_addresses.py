@@ -146,7 +146,7 @@ def test_a_call_s_address_is_suppressed_however_the_channel_spells_it(workspace,
 
 
 def test_a_chat_is_one_for_contacts_too(workspace, jane):
-    jane = update_contact(workspace, jane, ContactChanges(identifiers=(("telegram", " @Shop_News "),)))
+    jane = update_contact(workspace.id, jane, ContactChanges(identifiers=(("telegram", " @Shop_News "),)))
     assert jane.identifier("telegram") == "@shop_news"
     suppress(workspace.id, "telegram", "@SHOP_news")
     use_channel(workspace, "telegram", secret="1:x")

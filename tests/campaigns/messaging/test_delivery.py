@@ -100,7 +100,7 @@ def test_what_was_suppressed_meanwhile_gets_not_even_a_receipt(workspace, jane, 
 
 def test_who_is_gone_gets_nothing(workspace, jane, sent):
     message = a_message(jane)
-    delete_contact(workspace, jane)
+    delete_contact(workspace.id, jane)
 
     deliver_ready(workspace.id, "email")
 

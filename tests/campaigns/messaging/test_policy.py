@@ -33,7 +33,7 @@ def test_who_never_said_anything_is_written_to(jane):
 
 
 def test_who_opted_out_is_not(workspace, jane):
-    set_consent(workspace, jane, "email", "opted_out")
+    set_consent(workspace.id, jane, "email", "opted_out")
 
     refused = reserve(jane)
 
@@ -43,7 +43,7 @@ def test_who_opted_out_is_not(workspace, jane):
 
 
 def test_but_gets_a_receipt(workspace, jane):
-    set_consent(workspace, jane, "email", "opted_out")
+    set_consent(workspace.id, jane, "email", "opted_out")
 
     assert reserve(jane, is_transactional=True).deferred_until is None
 
@@ -52,22 +52,22 @@ def test_where_a_workspace_asks_for_it_only_who_opted_in_is_written_to(workspace
     use_channel(workspace, "email", requires_opt_in=True)
     assert reserve(jane).reason == "no_consent"
 
-    set_consent(workspace, jane, "email", "opted_in")
+    set_consent(workspace.id, jane, "email", "opted_in")
 
     assert reserve(jane).deferred_until is None
 
 
 def test_of_merged_contacts_one_who_opted_out_speaks_for_the_person(workspace, jane):
     other = a_contact(workspace, "j@example.test")
-    set_consent(workspace, other, "email", "opted_out")
-    merge_contacts(workspace, jane, other)
+    set_consent(workspace.id, other, "email", "opted_out")
+    merge_contacts(workspace.id, jane, other)
 
     assert reserve(jane).reason == "opted_out"
 
 
 def test_a_merged_contact_s_message_goes_to_the_survivor(workspace, jane):
     other = a_contact(workspace, "j@example.test")
-    merge_contacts(workspace, jane, other)
+    merge_contacts(workspace.id, jane, other)
 
     message = a_message(other)
 
@@ -151,7 +151,7 @@ def test_quiet_hours_of_one_day_end_on_it(workspace, jane, time):
 
 
 def test_quiet_hours_are_the_contact_s(workspace, jane, quiet, time):
-    update_contact(workspace, jane, ContactChanges(attributes={"timeZone": "Asia/Tokyo"}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"timeZone": "Asia/Tokyo"}))
     time.moment = at(13)  # 22:00 in Tokyo
 
     assert reserve(jane).deferred_until == at(23)
@@ -159,7 +159,7 @@ def test_quiet_hours_are_the_contact_s(workspace, jane, quiet, time):
 
 @pytest.mark.parametrize("zone", ["Mars/Base", "../etc/passwd", 5, ""])
 def test_a_zone_that_is_none_is_the_workspace_s(workspace, jane, quiet, time, zone):
-    update_contact(workspace, jane, ContactChanges(attributes={"timeZone": zone}))
+    update_contact(workspace.id, jane, ContactChanges(attributes={"timeZone": zone}))
     time.moment = at(20)
 
     assert reserve(jane).deferred_until == at(6, day=2)
@@ -267,7 +267,7 @@ def test_a_cap_is_a_person_s(workspace, jane, time, sent):  # noqa: F811
     deliver_ready(workspace.id, "email")
     assert reserve(jane).deferred_until is None
 
-    merge_contacts(workspace, jane, other)
+    merge_contacts(workspace.id, jane, other)
 
     assert reserve(jane).deferred_until == time.now() + timedelta(hours=24)
 
@@ -319,7 +319,7 @@ def test_preferences_are_the_person_s(workspace, jane):
 
 def test_a_merged_contact_s_link_still_works(workspace, jane):
     other = a_contact(workspace, "j@example.test")
-    merge_contacts(workspace, jane, other)
+    merge_contacts(workspace.id, jane, other)
 
     unsubscribe(workspace, other.id, "email")
 
@@ -341,7 +341,7 @@ def test_a_link_is_nobody_else_s_to_write(workspace, jane):
 
 
 def test_a_template_is_not_rendered_for_who_gets_nothing(workspace, jane):
-    set_consent(workspace, jane, "email", "opted_out")
+    set_consent(workspace.id, jane, "email", "opted_out")
 
     assert reserve(jane, a_template(workspace, "{{ contact.firstName }}")).reason == "opted_out"
 
@@ -361,8 +361,8 @@ def waiting(jane, **more):
 
 def test_a_message_goes_to_the_address_of_the_moment_at_which_it_leaves(workspace, jane, sent):  # noqa: F811
     message = waiting(jane)
-    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
-    remove_identifier(workspace, jane, "email", "jane@example.test")
+    update_contact(workspace.id, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    remove_identifier(workspace.id, jane, "email", "jane@example.test")
     a_contact(workspace, "jane@example.test")
 
     deliver_ready(workspace.id, "email")
@@ -374,7 +374,7 @@ def test_a_message_goes_to_the_address_of_the_moment_at_which_it_leaves(workspac
 
 def test_the_policy_is_applied_to_that_address(workspace, jane, sent):  # noqa: F811
     message = waiting(jane)
-    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    update_contact(workspace.id, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
     suppress(workspace.id, "email", "New@Example。test")
 
     deliver_ready(workspace.id, "email")
@@ -386,7 +386,7 @@ def test_the_policy_is_applied_to_that_address(workspace, jane, sent):  # noqa: 
 def test_a_suppression_of_the_address_before_is_none_of_the_one_after(workspace, jane, sent):  # noqa: F811
     waiting(jane)
     suppress(workspace.id, "email", "jane@example.test")
-    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    update_contact(workspace.id, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
 
     deliver_ready(workspace.id, "email")
 
@@ -394,9 +394,9 @@ def test_a_suppression_of_the_address_before_is_none_of_the_one_after(workspace,
 
 
 def test_who_has_no_address_any_more_gets_nothing(workspace, jane, sent):  # noqa: F811
-    update_contact(workspace, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
+    update_contact(workspace.id, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
     message = waiting(jane, is_transactional=True)
-    clear_identifier(workspace, jane, "email")
+    clear_identifier(workspace.id, jane, "email")
 
     deliver_ready(workspace.id, "email")
 
@@ -406,7 +406,7 @@ def test_who_has_no_address_any_more_gets_nothing(workspace, jane, sent):  # noq
 
 def test_whoever_is_merged_gets_it_where_the_survivor_is_written_to(workspace, jane, sent):  # noqa: F811
     waiting(jane)
-    merge_contacts(workspace, a_contact(workspace, "survivor@example.test"), jane)
+    merge_contacts(workspace.id, a_contact(workspace, "survivor@example.test"), jane)
 
     deliver_ready(workspace.id, "email")
 

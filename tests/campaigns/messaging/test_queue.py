@@ -78,7 +78,7 @@ def test_many_cost_no_more_statements_than_one(workspace):
 
 def test_each_has_its_own_outcome(workspace, jane):
     nobody = a_contact(workspace)
-    set_consent(workspace, out := a_contact(workspace, "out@example.test"), "email", "opted_out")
+    set_consent(workspace.id, out := a_contact(workspace, "out@example.test"), "email", "opted_out")
     sound, holed = a_template(workspace), a_template(workspace, "{{ contact.firstName }}")
     request = WebhookRequest("https://shop.test/", '{"a": 1}')
     before = reserve(jane, key="before").message

@@ -171,7 +171,7 @@ GERMAN, ENGLISH = "1.234,50\xa0€ 29. März 00:30", "€1,234.50 28. March 23:3
     ],
 )
 def test_a_message_is_written_as_its_reader_writes(workspace, jane, attributes, printed):
-    update_contact(workspace, jane, ContactChanges(attributes=attributes))
+    update_contact(workspace.id, jane, ContactChanges(attributes=attributes))
     template = a_template(workspace, BODY, subject=BODY, text=BODY)
 
     for made in (a_message(jane, template), preview_template(workspace.id, template, jane.id)):

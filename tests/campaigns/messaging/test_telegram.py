@@ -15,7 +15,7 @@ TOKEN = "123:secret"
 
 @pytest.fixture
 def jane(workspace, jane):
-    return update_contact(workspace, jane, ContactChanges(identifiers=[("telegram", "4711")]))
+    return update_contact(workspace.id, jane, ContactChanges(identifiers=[("telegram", "4711")]))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_text_goes_to_the_contact_s_chat(jane, bot):
 
 
 def test_what_a_contact_is_called_is_no_markup(workspace, jane, bot):
-    update_contact(workspace, jane, ContactChanges(first_name="<b>&"))
+    update_contact(workspace.id, jane, ContactChanges(first_name="<b>&"))
 
     message = a_message(jane, a_text(jane, "Hello {{ contact.firstName }}"))
 

@@ -143,7 +143,7 @@ def test_other_updates_are_taken_and_ignored(workspace, update):
 @pytest.mark.usefixtures("bot")
 def test_who_was_erased_stays_so(workspace):
     says(workspace, "/start")
-    erase_person(workspace, Contact.objects.get())
+    erase_person(workspace.id, Contact.objects.get())
 
     assert says(workspace, "Me again", number=2).status_code == 200
     assert not Contact.objects.exists()

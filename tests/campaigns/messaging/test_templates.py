@@ -215,9 +215,9 @@ def test_what_is_verbatim_may_be_anything():
 
 def test_a_template_knows_the_contact_the_event_and_the_campaign(workspace, jane):
     jane = update_contact(
-        workspace, jane, ContactChanges(first_name="Jane", attributes={"plan": "pro", "empty": ""})
+        workspace.id, jane, ContactChanges(first_name="Jane", attributes={"plan": "pro", "empty": ""})
     )
-    tag_contact(workspace, jane, "vip")
+    tag_contact(workspace.id, jane, "vip")
     moment = datetime(2026, 5, 1, 9, tzinfo=UTC)
     event = Event.objects.create(
         workspace=workspace,
@@ -259,7 +259,7 @@ def test_a_template_broken_after_activation_is_refused_with_its_fault(workspace,
 
 
 def test_a_subject_is_one_line(workspace, jane):
-    update_contact(workspace, jane, ContactChanges(first_name="Jane\r\nBcc: all@example.test"))
+    update_contact(workspace.id, jane, ContactChanges(first_name="Jane\r\nBcc: all@example.test"))
 
     message = a_message(jane, a_template(workspace, subject="Hi {{ contact.firstName }}"))
 
@@ -335,6 +335,6 @@ def test_strings_of_a_body_are_filled_in_wherever_they_are():
 
 
 def test_consent_is_unknown_to_templates(workspace, jane):
-    set_consent(workspace, jane, "email", "opted_in")
+    set_consent(workspace.id, jane, "email", "opted_in")
 
     assert reserve(jane, a_template(workspace, "{{ contact.consents }}")).reason == "value_missing"

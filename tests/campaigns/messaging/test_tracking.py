@@ -253,7 +253,7 @@ def test_a_message_tells_only_so_often(message):
 
 
 def test_links_of_an_erased_person_lead_on_and_tell_nothing(workspace, jane, message):
-    erase_person(workspace, jane)
+    erase_person(workspace.id, jane)
 
     assert follow(click_url(message.id, TARGET))["Location"] == TARGET
     assert follow(open_url(message.id)).status_code == 200

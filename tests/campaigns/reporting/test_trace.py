@@ -100,7 +100,7 @@ def test_how_the_contact_was_found(workspace, jane):
     again = trace_event(recorded(workspace, email="new@example.test"))
     assert again.resolved is ContactResolution.KNOWN
 
-    merge_contacts(workspace, jane, Contact.objects.get(id=event.contact_id))
+    merge_contacts(workspace.id, jane, Contact.objects.get(id=event.contact_id))
     merged = trace_event(Event.objects.get(id=again.event.id))
     assert (merged.resolved, merged.contact_id) == (ContactResolution.MERGED, jane.id)
 

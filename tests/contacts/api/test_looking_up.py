@@ -68,6 +68,6 @@ def test_nobody_is_found_by_what_nobody_has(api, ann, parameters):
 
 def test_whoever_was_merged_is_found_as_the_survivor(api, workspace, ann):
     bob = a_contact(workspace, "bob@example.test")
-    merge_contacts(workspace, bob, ann)
+    merge_contacts(workspace.id, bob, ann)
     assert found(api, email="ann@example.test") == [str(bob.id)]
     assert found(api, phone="+4930123456") == [str(bob.id)]

@@ -50,7 +50,7 @@ def streamed(workspace, contact):
 
 def test_a_large_export_is_the_same_json_streamed(workspace):
     jane = person(workspace, 2_500)
-    known = export_person(workspace, jane)
+    known = export_person(workspace.id, jane)
 
     answer = streamed(workspace, jane)
 
@@ -88,7 +88,7 @@ def test_the_memory_does_not_grow_with_the_person(workspace):
 
         gc.collect()
         tracemalloc.start()
-        write_export(workspace, contact, count)
+        write_export(workspace.id, contact, count)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         sizes.append(size)

@@ -45,7 +45,7 @@ def reapply(kept):
 def test_who_was_erased_since_the_backup_is_erased_again(workspace, kept, capsys):
     ada, bob = a_contact(workspace, "ada@example.test"), a_contact(workspace, "bob@example.test")
     backup = Backup()
-    receipt = erase_person(workspace, ada, by="a request")
+    receipt = erase_person(workspace.id, ada, by="a request")
     call_command("export_erasures", str(kept))
     backup.restore()
     assert Contact.objects.filter(id=ada.id).exists()
@@ -65,12 +65,12 @@ def test_who_was_erased_since_the_backup_is_erased_again(workspace, kept, capsys
 def test_a_backup_from_amid_an_undo_brings_nobody_back(workspace, kept, monkeypatch):
     monkeypatch.setattr(reassignment, "MOST_AT_ONCE", -1)
     ada, bob = a_contact(workspace, "ada@example.test"), a_contact(workspace, "bob@example.test")
-    merge = merge_contacts(workspace, ada, bob)
+    merge = merge_contacts(workspace.id, ada, bob)
     finish_merge(merge)
-    assert undo_merge(workspace, merge).status == "running"
+    assert undo_merge(workspace.id, merge).status == "running"
     backup = Backup()
     finish_merge(merge)
-    erase_person(workspace, ada)
+    erase_person(workspace.id, ada)
     call_command("export_erasures", str(kept))
     backup.restore()
 
@@ -81,7 +81,7 @@ def test_a_backup_from_amid_an_undo_brings_nobody_back(workspace, kept, monkeypa
 
 def test_what_is_kept_names_nobody(workspace, kept):
     ada = a_contact(workspace, "ada@example.test", first_name="Ada")
-    erase_person(workspace, ada)
+    erase_person(workspace.id, ada)
     call_command("export_erasures", str(kept))
     assert "ada" not in kept.read_text().lower()
     assert kept.stat().st_mode & 0o077 == 0
@@ -89,7 +89,7 @@ def test_what_is_kept_names_nobody(workspace, kept):
 
 def test_a_contact_that_came_in_under_another_id_is_known_by_its_identifier(workspace, kept):
     backup = Backup()
-    erase_person(workspace, a_contact(workspace, "ada@example.test"))
+    erase_person(workspace.id, a_contact(workspace, "ada@example.test"))
     call_command("export_erasures", str(kept))
     backup.restore()
     a_contact(workspace, "ada@example.test")
@@ -103,7 +103,7 @@ def test_a_contact_that_came_in_under_another_id_is_known_by_its_identifier(work
 
 def test_whoever_was_let_in_again_stays(workspace, kept):
     backup = Backup()
-    erase_person(workspace, a_contact(workspace, "ada@example.test"))
+    erase_person(workspace.id, a_contact(workspace, "ada@example.test"))
     delete_tombstones(workspace.id, [("email", "ada@example.test")])
     call_command("export_erasures", str(kept))
     backup.restore()
@@ -118,10 +118,10 @@ def test_a_person_merged_at_the_time_of_the_backup_with_somebody_who_stays_is_le
     workspace, kept, capsys
 ):
     ada, bob = a_contact(workspace, "ada@example.test"), a_contact(workspace, "bob@example.test")
-    merge = merge_contacts(workspace, bob, ada)
+    merge = merge_contacts(workspace.id, bob, ada)
     backup = Backup()
-    undo_merge(workspace, merge)
-    erase_person(workspace, Contact.objects.get(id=ada.id))
+    undo_merge(workspace.id, merge)
+    erase_person(workspace.id, Contact.objects.get(id=ada.id))
     call_command("export_erasures", str(kept))
     backup.restore()
 
@@ -134,7 +134,7 @@ def test_a_person_merged_at_the_time_of_the_backup_with_somebody_who_stays_is_le
 
 def test_a_key_that_was_rotated_since_is_known(workspace, kept, settings):
     backup = Backup()
-    erase_person(workspace, a_contact(workspace, "ada@example.test"))
+    erase_person(workspace.id, a_contact(workspace, "ada@example.test"))
     call_command("export_erasures", str(kept))
     backup.restore()
     a_contact(workspace, "ada@example.test")
@@ -148,7 +148,7 @@ def test_a_key_that_was_rotated_since_is_known(workspace, kept, settings):
 
 @pytest.mark.parametrize("spoil", ["key", "no file", "garbage"])
 def test_a_file_that_would_find_nobody_is_refused(workspace, kept, settings, spoil):
-    erase_person(workspace, a_contact(workspace, "ada@example.test"))
+    erase_person(workspace.id, a_contact(workspace, "ada@example.test"))
     call_command("export_erasures", str(kept))
     if spoil == "key":
         settings.ERASURE_KEY = "another"

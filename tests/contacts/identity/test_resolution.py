@@ -134,7 +134,7 @@ def test_nothing_identifies_nobody(workspace):
 
 
 def test_a_refused_reference_leaves_the_others_alone(workspace):
-    create_field(workspace, "age", "integer")
+    create_field(workspace.id, "age", "integer")
     good, bad, again = resolve_contacts(
         workspace.id,
         [
@@ -282,8 +282,8 @@ def test_merged_contacts_lead_to_their_survivor_and_say_whom_they_named(workspac
     survivor = a_contact(workspace, "survivor@example.test")
     middle = a_contact(workspace, "middle@example.test")
     first = a_contact(workspace, "first@example.test")
-    merge_contacts(workspace, middle, first)
-    merge_contacts(workspace, survivor, middle)
+    merge_contacts(workspace.id, middle, first)
+    merge_contacts(workspace.id, survivor, middle)
     changes = ContactChanges(first_name="S")
     assert resolved(
         workspace.id,
@@ -303,13 +303,13 @@ def test_merged_contacts_lead_to_their_survivor_and_say_whom_they_named(workspac
 @pytest.mark.parametrize("reference", [by_email("merged@example.test"), None])
 def test_a_merged_contact_is_found_by_one_statement(workspace, reference, django_assert_num_queries):
     merged = a_contact(workspace, "merged@example.test")
-    merge_contacts(workspace, a_contact(workspace), merged)
+    merge_contacts(workspace.id, a_contact(workspace), merged)
     with django_assert_num_queries(1):
         resolved(workspace.id, reference or ContactReference(id=str(merged.id)))
 
 
 def test_the_value_of_the_identity_field_is_an_identifier_too(workspace):
-    create_field(workspace, "customer_no", "integer")
+    create_field(workspace.id, "customer_no", "integer")
     set_identity_field(workspace, "customer_no")
     changes = ContactChanges(attributes={"customer_no": " 12 "})
     (made,) = resolved(workspace.id, by_email("jane@example.test", changes=changes))

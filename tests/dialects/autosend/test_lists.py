@@ -130,7 +130,7 @@ def test_a_merged_contact_is_on_the_lists_of_both(project, jane, newsletter):
     add_members(project.workspace, newsletter, contact_ids=[jane.id])
     write(project, "/contacts", email="other@example.com", listIds=[str(newsletter.id), str(offers.id)])
     other = Contact.objects.exclude(id=jane.id).get()
-    merge_contacts(project.workspace, jane, other)
+    merge_contacts(project.workspace.id, jane, other)
 
     told = sorted((str(newsletter.id), str(offers.id)))
     assert lists_of(project, jane) == lists_of(project, other) == told
@@ -142,7 +142,7 @@ def test_a_merged_contact_is_on_the_lists_of_both(project, jane, newsletter):
 
 def test_whoever_was_erased_is_put_on_no_list(project, jane, newsletter):
     add_members(project.workspace, newsletter, contact_ids=[jane.id])
-    erase_person(project.workspace, jane)
+    erase_person(project.workspace.id, jane)
     for path in WRITES:
         answer = write(project, path, listIds=[str(newsletter.id)])
         assert answer.status_code >= 400 or answer.json()["data"]["failedCount"] == 1

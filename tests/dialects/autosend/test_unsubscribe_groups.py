@@ -40,12 +40,12 @@ def test_a_suppressed_address_is_in_a_group_until_it_is_released(project, jane, 
 
 
 def test_whoever_unsubscribed_is_in_the_group_of_that_once(project, jane):
-    unsubscribe_contact(project.workspace, jane)
+    unsubscribe_contact(project.workspace.id, jane)
     assert groups_of(project, jane) == ["UNSUBSCRIBED"]
     suppress(project.workspace.id, "email", EMAIL)
     assert groups_of(project, jane) == ["UNSUBSCRIBED"]
     unsuppress(project.workspace.id, "email", EMAIL)
-    subscribe_contact(project.workspace, jane)
+    subscribe_contact(project.workspace.id, jane)
     assert groups_of(project, jane) == []
 
 
@@ -68,13 +68,13 @@ def test_a_merged_contact_is_in_the_groups_of_its_survivors_address(project, jan
     other = create_contact(project.workspace, ContactChanges(identifiers=(("email", "other@example.com"),)))
     suppress(project.workspace.id, "email", EMAIL, reason=Suppression.Reason.BOUNCE)
     suppress(project.workspace.id, "email", "other@example.com", reason=Suppression.Reason.COMPLAINT)
-    merge_contacts(project.workspace, jane, other)
+    merge_contacts(project.workspace.id, jane, other)
     assert groups_of(project, jane) == groups_of(project, other) == ["BOUNCED"]
 
 
 def test_whoever_was_erased_is_a_contact_no_more(project, jane):
     suppress(project.workspace.id, "email", EMAIL)
-    erase_person(project.workspace, jane)
+    erase_person(project.workspace.id, jane)
     answer = project.get(f"/contacts/{jane.id}/unsubscribe-groups")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "CONTACT_NOT_FOUND")
 

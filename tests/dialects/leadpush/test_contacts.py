@@ -80,8 +80,8 @@ def test_an_identity_that_is_taken_is_422(either, contact):
 
 
 def test_declared_fields_are_checked_and_shown_as_null(workspace, either):
-    create_field(workspace, "age", "integer")
-    create_field(workspace, "mailchimp", "text")
+    create_field(workspace.id, "age", "integer")
+    create_field(workspace.id, "mailchimp", "text")
     bad = either.post("contacts", {"attributes": {"email": "a@example.com", "age": "old"}})
     assert list(bad.json()["errors"]) == ["attributes.age"]
     good = either.post("contacts", {"attributes": {"email": "a@example.com", "age": 7}})
@@ -160,7 +160,7 @@ def test_upsert_makes_a_contact_then_changes_it(either):
 
 
 def test_a_custom_identity_field_names_contacts(workspace, either):
-    create_field(workspace, "customer_no", "integer")
+    create_field(workspace.id, "customer_no", "integer")
     set_identity_field(workspace, "customer_no")
     made = either.post("contacts", {"attributes": {"customer_no": 42, "email": "a@example.com"}})
     assert object_of(either, made)["attributes"]["customer_no"] == 42

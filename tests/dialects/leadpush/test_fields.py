@@ -59,7 +59,7 @@ def test_a_list_with_a_bad_field_creates_none(older):
     ],
 )
 def test_a_bad_field_is_422(workspace, newer, body, field):
-    create_field(workspace, "taken", "text")
+    create_field(workspace.id, "taken", "text")
     answer = newer.post("fields", body)
     assert answer.status_code == 422
     assert next(iter(answer.json()["errors"])) == field
@@ -71,7 +71,7 @@ def test_bad_lists_are_422(older, fields):
 
 
 def test_a_field_is_renamed_and_reformatted(workspace, either):
-    field = create_field(workspace, "site", "text")
+    field = create_field(workspace.id, "site", "text")
     answer = either.post(f"fields/{field.id}", {"name": "home", "type": "text", "format": {"text": "url"}})
     assert answer.status_code == 200
     field.refresh_from_db()
@@ -82,13 +82,13 @@ def test_a_field_is_renamed_and_reformatted(workspace, either):
 
 
 def test_a_type_does_not_change(workspace, either):
-    field = create_field(workspace, "site", "text")
+    field = create_field(workspace.id, "site", "text")
     assert list(either.post(f"fields/{field.id}", {"type": "date"}).json()["errors"]) == ["type"]
 
 
 def test_the_list_is_searched_filtered_and_paged(workspace, newer):
     for field in (("age", "integer"), ("plan", "text"), ("plane", "text"), ("born", "date")):
-        create_field(workspace, *field)
+        create_field(workspace.id, *field)
 
     def names(**query):
         answer = newer.get(f"fields?{urlencode(query, doseq=True)}").json()
@@ -111,7 +111,7 @@ def test_bad_filters_are_422(newer, filters):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_and_foreign_fields_are_404(either, method):
-    foreign = create_field(create_workspace("Others"), "site", "text")
+    foreign = create_field(create_workspace("Others").id, "site", "text")
     for field in (foreign.id, "nonsense", "%00"):
         answer = either.request(method, f"fields/{field}", {} if method == "POST" else None)
         assert (answer.status_code, answer.json()) == (404, {"message": "Not found."})

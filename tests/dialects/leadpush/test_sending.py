@@ -50,7 +50,7 @@ def test_event_by_phone_is_recorded_in_any_spelling(workspace, either, spelling)
 
 @pytest.mark.parametrize(("type", "value"), [("text", "a/b c"), ("integer", 42)])
 def test_event_by_a_custom_identity_field_is_recorded(workspace, either, type, value):
-    create_field(workspace, "customer_no", type)
+    create_field(workspace.id, "customer_no", type)
     set_identity_field(workspace, "customer_no")
     contact = create_contact(workspace, ContactChanges(attributes={"customer_no": value}))
     path = str(value).replace("/", "%2F").replace(" ", "%20")
@@ -65,7 +65,7 @@ def test_an_email_finds_nobody_where_another_field_is_the_identity(workspace, ei
 
 
 def test_an_identity_that_looks_like_a_uuid_finds_its_contact(workspace, either, foreign_contact):
-    create_field(workspace, "ref", "text")
+    create_field(workspace.id, "ref", "text")
     set_identity_field(workspace, "ref")
     contact = create_contact(workspace, ContactChanges(attributes={"ref": str(foreign_contact.id)}))
     event = assert_recorded(either.send(foreign_contact.id, {"event_name": "x"}), {})
@@ -210,7 +210,7 @@ def test_a_body_that_is_too_large_is_413(newer, contact):
 
 
 def test_an_unsubscribed_contact_receives_events(workspace, newer, contact):
-    set_consent(workspace, contact, "email", "opted_out")
+    set_consent(workspace.id, contact, "email", "opted_out")
     assert newer.send(contact.id, {"event_name": "x"}).status_code == 204
 
 

@@ -428,7 +428,7 @@ def test_a_key_that_pages_have_overwrites_nothing_and_lifts_no_opt_out(send, wor
     assert (
         send({"eventName": "x", "contact": {**JANE, "firstName": "Jane"}}, secret=server).status_code == 202
     )
-    contact = set_consent(workspace, contact, "email", "opted_out")
+    contact = set_consent(workspace.id, contact, "email", "opted_out")
     forged = {
         **JANE,
         "firstName": "Eve",
@@ -498,7 +498,7 @@ def test_other_methods_and_media_types_are_refused_in_this_format(key):
     ],
 )
 def test_a_value_against_a_declared_field_is_refused_by_name(send, workspace, problems, contact, field):
-    create_field(workspace, field.rpartition(".")[2], "integer")
+    create_field(workspace.id, field.rpartition(".")[2], "integer")
     answer = send({"eventName": "x", "contact": {**JANE, **contact}})
     assert problems(answer) == [(field, "type_mismatch")]
     assert not Contact.objects.exists()

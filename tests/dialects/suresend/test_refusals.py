@@ -192,7 +192,7 @@ def test_an_unknown_route_is_404_in_this_format(send, path):
 
 
 def test_a_value_against_a_declared_field_is_refused_by_name(send, workspace):
-    create_field(workspace, "stage", "integer")
+    create_field(workspace.id, "stage", "integer")
     answer = send({"type": "x", "person": {**PERSON, "stage": "Lead"}})
     assert answer.status_code == 422
     assert list(answer.json()["errors"]) == ["person.stage"]

@@ -59,13 +59,13 @@ def test_a_value_stays_as_it_was_sent(api):
 
 def test_a_tag_an_attribute_and_a_field_are_one(api, workspace):
     contact = a_contact(workspace, tags=(APART,), attributes={COMPOSED: 1})
-    update_contact(workspace, contact, ContactChanges(tags=(COMPOSED,)))
+    update_contact(workspace.id, contact, ContactChanges(tags=(COMPOSED,)))
     assert [tag.name for tag in Tag.objects.all()] == [COMPOSED]
     shown = api.patch(f"contacts/{contact.id}", {"attributes": {APART: 2}, "tags": [APART]}).json()
     assert (shown["attributes"], [tag["name"] for tag in shown["tags"]]) == ({COMPOSED: 2}, [COMPOSED])
-    untag_contact(workspace, contact, APART)
+    untag_contact(workspace.id, contact, APART)
     assert api.get(f"contacts/{contact.id}").json()["tags"] == []
-    create_field(workspace, name=APART, type="text")
+    create_field(workspace.id, name=APART, type="text")
     assert Field.objects.get(name=APART).name == COMPOSED
 
 

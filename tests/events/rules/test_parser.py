@@ -304,8 +304,8 @@ def test_a_tree_over_an_event_is_written_as_it_was_read(raw):
 @pytest.mark.django_db
 def test_types_come_from_what_is_declared_not_from_what_was_merely_seen():
     workspace = WorkspaceFactory()
-    create_field(workspace, "age", "integer")
-    create_field(workspace, "word", "text")
+    create_field(workspace.id, "age", "integer")
+    create_field(workspace.id, "word", "text")
     create_definition(
         workspace,
         "buy",

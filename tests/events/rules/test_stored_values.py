@@ -23,7 +23,7 @@ def ann(db):
     contact = a_contact(
         workspace, "Ann@Straße.test", identifiers=(("phone", "0049 30 901820"), ("external_id", "A-1"))
     )
-    return update_contact(workspace, contact, ContactChanges(first_name=" Ann "))
+    return update_contact(workspace.id, contact, ContactChanges(first_name=" Ann "))
 
 
 def holds(contact, field, operator, value):

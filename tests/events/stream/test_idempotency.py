@@ -185,7 +185,7 @@ def test_each_format_refuses_a_contact_of_too_many_keys(send, workspace, setting
     settings.MAX_KEYS = 50
     if "leadpush" in path:
         for name in keys(51):
-            create_field(workspace, name, "integer")
+            create_field(workspace.id, name, "integer")
     answer = send(path, body)
     assert answer.status_code == status, answer.content[:300]
     assert b"50" in answer.content
