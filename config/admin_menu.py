@@ -97,6 +97,7 @@ NAVIGATION: list[dict[str, Any]] = [
             ("API keys", "key", "workspaces_apikey"),
             ("OAuth applications", "apps", "workspaces_application"),
             ("Audit log", "manage_history", "admin_logentry"),
+            ("Background work", "pending_actions", "workspaces_backfilljob"),
         ),
     },
 ]

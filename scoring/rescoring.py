@@ -16,6 +16,8 @@ from django.db import connection, transaction
 
 from config import clock
 from contacts.models import Contact
+from events.id_bounds import first_id_of_events
+from events.models import Event
 from events.processing.effects import lock_lane
 from events.processing.timers import schedule_timers
 from events.rules.conditions import Sql
@@ -44,6 +46,15 @@ class LaneProgress:
 
     after: UUID | None
     contacts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """Contacts of a lane that were re-scored, and whose score changed; `after`: the last one, None: none is left."""
+
+    after: UUID | None
+    contacts: int
+    changed: int
 
 
 def rescore_lane(
@@ -104,6 +115,16 @@ def reevaluate_contacts(workspace_id: UUID, contact_ids: Collection[UUID], rule_
         _rescore(workspace_id, ids, [rule], [read(rule, rule.effective_from)], clock.now())
 
 
+def rescore_next(
+    workspace_id: UUID, lane: int, after: UUID, limit: int, *, since: datetime | None = None
+) -> Rescored:
+    """Re-score the next contacts of a lane, which must be held; `since`: those with an event that happened since."""
+    contact_ids = _contacts_after(workspace_id, lane, after, limit)
+    wanted = contact_ids if since is None else _with_events_since(workspace_id, contact_ids, since)
+    changed = rescore_contacts(workspace_id, wanted) if wanted else ()
+    return Rescored(contact_ids[-1] if len(contact_ids) == limit else None, len(wanted), len(changed))
+
+
 def canonical_contacts(workspace_id: UUID, after: UUID, limit: int) -> list[UUID]:
     """Return the next contacts by id, without those merged into others."""
     contacts = Contact.objects.in_workspace(workspace_id).canonical().filter(id__gt=after).order_by("id")
@@ -127,6 +148,20 @@ def _note_progress(rule: ScoringRule, lane: int, *, is_last: bool) -> None:
     else:
         rows = ScoringRule.with_deleted.filter(id=rule.id, rescore_started_at=rule.rescore_started_at)
         rows.update(rescore_seen_at=clock.now())
+
+
+def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datetime) -> list[UUID]:
+    merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=contact_ids)
+    owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in contact_ids}
+    owners |= {merged_id: into for merged_id, into in merged.values_list("id", "merged_into_id") if into}
+    events = Event.objects.filter(
+        workspace_id=workspace_id,
+        contact_id__in=owners,
+        id__gte=first_id_of_events(since),
+        occurred_at__gte=since,
+    )
+    found = events.values_list("contact_id", flat=True).distinct()
+    return sorted({owners[contact_id] for contact_id in found if contact_id})
 
 
 def _merged_with(workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID]:

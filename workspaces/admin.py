@@ -31,6 +31,7 @@ from workspaces.models import (
     ApiKey,
     Application,
     AuditEntry,
+    BackfillJob,
     Membership,
     Role,
     TokenFamily,
@@ -634,3 +635,20 @@ class LogEntryAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     def change(self, entry: LogEntry) -> str:
         """Return what was changed, in words."""
         return entry.get_change_message()
+
+
+@admin.register(BackfillJob)
+class BackfillJobAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
+    """Work over many rows: how far it has come."""
+
+    resource = "keys"
+    list_display = ["started_at", "kind", "workspace", "status", "done", "total", "failed", "finished_at"]
+    list_select_related = ["workspace"]
+    sortable_by = ()
+    ordering = ["-started_at"]
+    search_fields = ["kind"]
+    search_help_text = "What kind of work"
+    fields = [
+        *("workspace", "kind", "status", "done", "total", "failed", "counts", "error"),
+        *("started_at", "progressed_at", "finished_at"),
+    ]

@@ -1,7 +1,7 @@
 """Workspaces, users and members, and the credentials of a workspace."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import AbstractUser
@@ -12,6 +12,7 @@ from django.urls import reverse
 from oauth2_provider.models import AbstractApplication
 
 from config import clock
+from config.db.backfill import BackfillRow
 from config.ids import uuid7
 from config.values.emails import canonical_email
 from workspaces.rates import validate_rate
@@ -200,3 +201,23 @@ class AuditEntry(TenantModel):
 
     def __str__(self) -> str:
         return str(self.entry)
+
+
+class BackfillJob(TenantModel, BackfillRow):
+    """A job of a workspace that has no row of its own to store its progress in: a command's, say."""
+
+    kind = models.CharField(max_length=100)
+    # What tells it from other jobs of the kind: an id, or a hash of a command's options.
+    subject = models.CharField(max_length=64)
+    started_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "kind", "subject"], name="backfill_job_unique"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "started_at"], name="backfill_job_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.progress:.0%}"

@@ -48,7 +48,7 @@ from events.models import (
 )
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from segments.models import Membership, MembershipPeriod, Segment
-from workspaces.models import Workspace
+from workspaces.models import BackfillJob, Workspace
 
 
 def fill(workspace: Workspace, count: int) -> SimpleNamespace:
@@ -78,6 +78,9 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
             "merged": contacts[n - 1],
             "undone_at": clock.now(),
         },
+    )
+    _bulk(
+        BackfillJob, count, lambda n: {"workspace": workspace, "kind": "rescore_contacts", "subject": str(n)}
     )
     _bulk(ContactScore, count, lambda n: {**of_contact[n], "points": 5})
     _bulk(Field, count, lambda n: {"workspace": workspace, "name": f"f{n}", "type": "text"})

@@ -39,5 +39,5 @@ def test_what_is_pasted_works(system, page):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     answers = re.findall(r" \[(\d{3})\]$", done.stdout, re.M)
-    assert answers, done.stdout
+    assert answers or "curl" not in "".join(SCRIPTS[page]), done.stdout
     assert all(status.startswith("2") for status in answers), done.stdout

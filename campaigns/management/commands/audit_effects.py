@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from campaigns.reporting.audit import Inconsistency, check_consistency
 from config import clock
 from config.ids import parse_uuid
-from scoring.management.selection import add_workspaces, chosen_workspaces
+from workspaces.management.selection import add_workspaces, chosen_workspaces
 from workspaces.models import Workspace
 
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from campaigns.messaging.unknown_outcomes import hold_unsent_messages
-from scoring.management.selection import add_workspaces, chosen_workspaces
+from workspaces.management.selection import add_workspaces, chosen_workspaces
 
 
 class Command(BaseCommand):

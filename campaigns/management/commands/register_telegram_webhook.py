@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from campaigns.messaging.telegram_inbound import register_webhook
 from config.errors import DomainError
-from scoring.management.selection import chosen_workspaces
+from workspaces.management.selection import chosen_workspaces
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand
 
 from campaigns.messaging.unknown_outcomes import resolve_unknown
 from campaigns.models.messages import Channel
-from scoring.management.selection import add_workspaces, chosen_workspaces
+from workspaces.management.selection import add_workspaces, chosen_workspaces
 
 
 class Command(BaseCommand):

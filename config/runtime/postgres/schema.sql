@@ -1,4 +1,4 @@
--- Of the migrations: f5763e8b4c08ff161ac35c17aeaf1873d85711999f7d6ab4e08c19b4c5b9757c
+-- Of the migrations: 9ff98e3c9089c680404c25971541842d8234afeb242f445eac361e1f9c7fd947
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -840,6 +840,24 @@ CREATE TABLE public.workspaces_auditentry (
     entry_id integer NOT NULL,
     workspace_id uuid NOT NULL
 );
+CREATE TABLE public.workspaces_backfilljob (
+    cursor jsonb,
+    done bigint DEFAULT 0 NOT NULL,
+    total bigint,
+    failed bigint DEFAULT 0 NOT NULL,
+    counts jsonb NOT NULL,
+    error text DEFAULT ''::text NOT NULL,
+    progressed_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    id uuid NOT NULL,
+    kind character varying(100) NOT NULL,
+    subject character varying(64) NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    workspace_id uuid NOT NULL,
+    CONSTRAINT workspaces_backfilljob_done_check CHECK ((done >= 0)),
+    CONSTRAINT workspaces_backfilljob_failed_check CHECK ((failed >= 0)),
+    CONSTRAINT workspaces_backfilljob_total_check CHECK ((total >= 0))
+);
 CREATE TABLE public.workspaces_confirmation (
     id uuid NOT NULL,
     asked bytea NOT NULL,
@@ -922,6 +940,8 @@ ALTER TABLE ONLY public.auth_permission
     ADD CONSTRAINT auth_permission_content_type_id_codename_01ab375a_uniq UNIQUE (content_type_id, codename);
 ALTER TABLE ONLY public.auth_permission
     ADD CONSTRAINT auth_permission_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.workspaces_backfilljob
+    ADD CONSTRAINT backfill_job_unique UNIQUE (workspace_id, kind, subject);
 ALTER TABLE ONLY public.campaigns_campaign
     ADD CONSTRAINT campaign_name_unique UNIQUE (workspace_id, name);
 ALTER TABLE ONLY public.campaigns_campaignversion
@@ -1116,6 +1136,8 @@ ALTER TABLE ONLY public.workspaces_application
     ADD CONSTRAINT workspaces_application_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workspaces_auditentry
     ADD CONSTRAINT workspaces_auditentry_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.workspaces_backfilljob
+    ADD CONSTRAINT workspaces_backfilljob_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workspaces_confirmation
     ADD CONSTRAINT workspaces_confirmation_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workspaces_membership
@@ -1141,6 +1163,7 @@ CREATE INDEX auth_group_name_a6ea08ec_like ON public.auth_group USING btree (nam
 CREATE INDEX auth_group_permissions_group_id_b120cbf9 ON public.auth_group_permissions USING btree (group_id);
 CREATE INDEX auth_group_permissions_permission_id_84c5c92e ON public.auth_group_permissions USING btree (permission_id);
 CREATE INDEX auth_permission_content_type_id_2f476e4b ON public.auth_permission USING btree (content_type_id);
+CREATE INDEX backfill_job_by_time ON public.workspaces_backfilljob USING btree (workspace_id, started_at);
 CREATE INDEX broadcast_by_campaign ON public.campaigns_broadcast USING btree (workspace_id, campaign_id);
 CREATE INDEX broadcast_due ON public.campaigns_broadcast USING btree (workspace_id, due_at) WHERE (finished_at IS NULL);
 CREATE INDEX campaigns_broadcast_campaign_id_dcb52e7f ON public.campaigns_broadcast USING btree (campaign_id);
@@ -1387,6 +1410,8 @@ ALTER TABLE ONLY public.workspaces_auditentry
     ADD CONSTRAINT workspaces_auditentr_workspace_id_f85fa331_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.workspaces_auditentry
     ADD CONSTRAINT workspaces_auditentry_entry_id_733a03de_fk_django_admin_log_id FOREIGN KEY (entry_id) REFERENCES public.django_admin_log(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.workspaces_backfilljob
+    ADD CONSTRAINT workspaces_backfillj_workspace_id_dabfaac8_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.workspaces_confirmation
     ADD CONSTRAINT workspaces_confirmation_user_id_b9ed75e8_fk_workspaces_user_id FOREIGN KEY (user_id) REFERENCES public.workspaces_user(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.workspaces_membership
@@ -1457,4 +1482,5 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('segments', '0002_statistics', now()),
     ('sessions', '0001_initial', now()),
     ('workspaces', '0001_initial', now()),
-    ('workspaces', '0002_audit_entry', now());
+    ('workspaces', '0002_audit_entry', now()),
+    ('workspaces', '0003_backfill_job', now());

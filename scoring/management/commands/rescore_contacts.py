@@ -1,70 +1,52 @@
 """Re-score contacts from the stream."""
 
 from argparse import ArgumentParser
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.core.management.base import CommandError
 
-from config.ids import parse_uuid
+from config.db.backfill import Batch
+from config.ids import NO_ID
 from config.values.datetimes import has_timezone, parse_timestamp
 from contacts.models import Contact
-from events.id_bounds import first_id_of_events
-from events.models import Event
 from events.processing.effects import lock_lane
-from events.stream.outbox import lane_of
-from scoring.management.selection import add_workspaces, chosen_workspaces
-from scoring.rescoring import canonical_contacts, rescore_contacts
-from workspaces.models import Workspace
-
-_FIRST = UUID(int=0)
+from events.stream.outbox import LANE_COUNT
+from scoring.rescoring import rescore_next
+from workspaces.management.backfill import BackfillCommand, CommandWork
+from workspaces.management.selection import add_workspaces, chosen_workspaces
 
 
-class Command(BaseCommand):
-    """`rescore_contacts`: safe to stop anywhere and to run twice; a transaction per batch and lane."""
+class Command(BackfillCommand):
+    """`rescore_contacts`: a transaction per batch, which holds the lane of its contacts."""
 
     help = (
         "Evaluate the events of contacts again by the rules that hold for them, and recalculate their scores."
     )
+    unit = "contacts"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
+        super().add_arguments(parser)
         add_workspaces(parser)
-        parser.add_argument("--batch-size", type=int, default=500, help="Contacts at a time.")
         parser.add_argument(
             "--since", help="Only contacts with an event that happened since (ISO 8601, with a time zone)."
         )
-        parser.add_argument(
-            "--after", help="Go on after this contact, the last one that an earlier run told of."
-        )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="Count what would change, and change nothing."
-        )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Re-score workspace by workspace."""
+    def works(self, options: Mapping[str, Any]) -> Iterator[CommandWork]:
+        """Yield each workspace, lane by lane."""
         since = _moment(options["since"]) if options["since"] else None
-        after = parse_uuid(options["after"]) if options["after"] else _FIRST
-        if after is None or options["batch_size"] < 1:
-            raise CommandError("--after must be the id of a contact, --batch-size at least 1.")
         for workspace in chosen_workspaces(options):
-            self._rescore(workspace, since, after, options["batch_size"], options["dry_run"])
-
-    def _rescore(
-        self, workspace: Workspace, since: datetime | None, after: UUID, size: int, is_dry: bool
-    ) -> None:
-        contacts, changed = 0, 0
-        for chunk in _chunks(workspace.id, since, after, size):
-            contacts += len(chunk)
-            changed += sum(_rescore_lane(workspace.id, lane, ids, is_dry) for lane, ids in _by_lane(chunk))
-            last = f", the last one {chunk[-1]}" if since is None else ""
-            self.stderr.write(f"{workspace.name}: {contacts:,} contacts{last}")
-        verb = "would change" if is_dry else "changed"
-        self.stdout.write(f"{workspace.name}: {contacts:,} contacts, {changed:,} scores {verb}")
+            yield CommandWork(
+                workspace.id,
+                workspace.name,
+                partial(_rescore, workspace.id, since),
+                total=Contact.objects.in_workspace(workspace.id).canonical().count if since is None else None,
+                hold=partial(_hold, workspace.id),
+            )
 
 
 def _moment(text: str) -> datetime:
@@ -74,32 +56,18 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-def _chunks(workspace_id: UUID, since: datetime | None, after: UUID, size: int) -> Iterator[list[UUID]]:
-    while chunk := canonical_contacts(workspace_id, after, size):
-        after = chunk[-1]
-        yield chunk if since is None else _with_events_since(workspace_id, chunk, since)
+def _hold(workspace_id: UUID, cursor: Any) -> Any:
+    return lock_lane(workspace_id, cursor[0] if cursor else 0)
 
 
-def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datetime) -> list[UUID]:
-    merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=contact_ids)
-    owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in contact_ids}
-    owners |= {merged_id: into for merged_id, into in merged.values_list("id", "merged_into_id") if into}
-    events = Event.objects.in_workspace(workspace_id).filter(
-        contact_id__in=owners, id__gte=first_id_of_events(since), occurred_at__gte=since
+def _rescore(workspace_id: UUID, since: datetime | None, cursor: Any, limit: int) -> Batch:
+    """Re-score the next contacts; the cursor is the lane, and the last contact in it."""
+    lane, after = (cursor[0], UUID(cursor[1])) if cursor else (0, NO_ID)
+    done = rescore_next(workspace_id, lane, after, limit, since=since)
+    if done.after is None:
+        lane += 1
+    return Batch(
+        [lane, str(done.after or NO_ID)] if lane < LANE_COUNT else None,
+        done=done.contacts,
+        counts={"scores changed": done.changed},
     )
-    found = events.values_list("contact_id", flat=True).distinct()
-    return sorted({owners[contact_id] for contact_id in found if contact_id})
-
-
-def _by_lane(contact_ids: list[UUID]) -> list[tuple[int, list[UUID]]]:
-    lanes: dict[int, list[UUID]] = defaultdict(list)
-    for contact_id in contact_ids:
-        lanes[lane_of(contact_id)].append(contact_id)
-    return sorted(lanes.items())
-
-
-def _rescore_lane(workspace_id: UUID, lane: int, contact_ids: list[UUID], is_dry: bool) -> int:
-    with lock_lane(workspace_id, lane):
-        changed = rescore_contacts(workspace_id, contact_ids)
-        transaction.set_rollback(is_dry)
-    return len(changed)

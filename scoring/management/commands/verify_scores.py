@@ -9,9 +9,9 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from contacts.models import Contact
-from scoring.management.selection import add_workspaces, chosen_workspaces
 from scoring.rescoring import canonical_contacts
 from scoring.verification import Difference, repair_contacts, verify_contacts
+from workspaces.management.selection import add_workspaces, chosen_workspaces
 from workspaces.models import Workspace
 
 _SHOWN = 20
