@@ -328,7 +328,7 @@ def run(workspace: UUID, contacts: list[UUID], count: int, *, categories: int) -
             )
             for _ in range(CHUNK)
         ]
-        record_events(space, incoming, schema_policy=SchemaPolicy.OPEN)
+        record_events(space.id, incoming, schema_policy=SchemaPolicy.OPEN)
     started = time.perf_counter()
     apply_effects(workspace)
     elapsed = time.perf_counter() - started

@@ -136,7 +136,7 @@ def make_rules(workspace: UUID) -> None:
     for place in range(RULES):
         rule = ScoringRule(workspace=space, name=f"sends {place}", event_name="purchase", points=1)
         save_rule(rule, condition=None)
-    create_definition(space, "purchase")
+    create_definition(space.id, "purchase")
 
 
 def make_baseline_rows(workspace: UUID, contacts: list[str]) -> None:

@@ -266,7 +266,7 @@ class EventAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     def save_model(self, request: HttpRequest, obj: Event, form: Any, change: bool) -> None:
         """Record the event; the row that the form made is never saved itself."""
         (outcome,) = record_events(
-            obj.workspace, [form.incoming()], schema_policy=SchemaPolicy.OPEN, source="admin"
+            obj.workspace_id, [form.incoming()], schema_policy=SchemaPolicy.OPEN, source="admin"
         )
         event = outcome.recorded()
         obj.pk, obj.occurred_at = event.id, event.occurred_at

@@ -11,6 +11,6 @@ def record_event(
     workspace: Workspace, incoming: IncomingEvent, *, schema_policy: SchemaPolicy, **terms: Any
 ) -> Outcome:
     """Record one event. Raises its DomainError."""
-    (outcome,) = record_events(workspace, [incoming], schema_policy=schema_policy, **terms)
+    (outcome,) = record_events(workspace.id, [incoming], schema_policy=schema_policy, **terms)
     outcome.recorded()
     return outcome

@@ -473,7 +473,9 @@ def _record(
     is_new = not find(
         form.workspace_id, (), normalize_all(_identities(_mapped_answers(form, answers))[:1])
     ).by_identifier
-    (outcome,) = record_events(form.workspace, [incoming], schema_policy=SchemaPolicy.OPEN, source="system")
+    (outcome,) = record_events(
+        form.workspace_id, [incoming], schema_policy=SchemaPolicy.OPEN, source="system"
+    )
     event = outcome.recorded()
     assert event.survivor_id is not None  # noqa: S101  (the event has a contact)
     submission = FormSubmission.objects.create(

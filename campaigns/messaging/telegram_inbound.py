@@ -85,7 +85,7 @@ def record_update(workspace: Workspace, update: Mapping[str, Any]) -> str:
     incoming = _incoming(workspace.pk, update)
     if incoming is None:
         return "ignored"
-    (outcome,) = record_events(workspace, [incoming], schema_policy=SchemaPolicy.OPEN, source="system")
+    (outcome,) = record_events(workspace.id, [incoming], schema_policy=SchemaPolicy.OPEN, source="system")
     if isinstance(outcome.error, PersonErased | InvalidEventTime):
         return "ignored"
     outcome.recorded()

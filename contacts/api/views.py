@@ -44,7 +44,6 @@ from contacts.models import Contact, ContactQuerySet, Erasure, Merge
 from workspaces.api.base import actor_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
-from workspaces.models import Workspace
 from workspaces.scopes import Need
 
 _SECTIONS = {
@@ -55,7 +54,7 @@ _FILTERS = {
     name: Need("GET", scope, f"the list is narrowed by `{name}`", action="list")
     for name, (_, scope) in settings.CONTACT_FILTERS.items()
 }
-Section = Callable[[Workspace, Contact], Any]
+Section = Callable[[UUID, Contact], Any]
 
 ANSWER_SECONDS: Final = 5.0
 """How long the answer to an erasure waits for the rows to be removed."""
@@ -110,7 +109,7 @@ class ContactViewSet(NativeViewSet):
         """Return a contact with its identities, consents, tags and last 50 events."""
         contact = self.get_object()
         more = {
-            name: _section(path)(self.workspace, contact)
+            name: _section(path)(self.workspace.id, contact)
             for name, (path, scope) in settings.CONTACT_ANSWER_SECTIONS.items()
             if self.may(scope)
         }

@@ -210,7 +210,7 @@ class DefinitionViewSet(AutoSendViewSet):
         """Declare an event."""
         sent = AutoSendDefinitionBodySerializer.read(object_body(request))
         create_definition(
-            self.workspace,
+            self.workspace.id,
             sent["eventName"],
             description=sent.get("description") or "",
             properties=[spec_of(each) for each in sent.get("properties") or ()],

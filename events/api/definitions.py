@@ -86,7 +86,7 @@ class DefinitionViewSet(NativeViewSet):
         """Declare an event and the properties that it carries."""
         attrs = read_body(DefinitionBodySerializer, request)
         definition = create_definition(
-            self.workspace,
+            self.workspace.id,
             attrs["name"],
             description=attrs.get("description", ""),
             properties=specs_from(attrs.get("properties", [])),

@@ -114,7 +114,7 @@ class IngestMixin(WorkspaceAccess):
         if credential is not None and credential.is_public:
             incoming = [_filling_in(event) for event in incoming]
         return Submission(
-            self.workspace,
+            self.workspace.id,
             incoming,
             schema_policy,
             answer,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
@@ -18,7 +19,6 @@ from events.stream.types import RecordedEvent
 from workspaces.api.batches import BatchSerializer
 from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import ObjectField
-from workspaces.models import Workspace
 
 EVENTS_OF_A_CONTACT = 50
 _MAX_PROPERTIES = 200
@@ -101,9 +101,9 @@ def render_event(event: Event | RecordedEvent, contact: dict[str, Any] | None) -
     }
 
 
-def recent_events(workspace: Workspace, contact: Contact) -> Any:
+def recent_events(workspace_id: UUID, contact: Contact) -> Any:
     """Return what a contact's answer shows of its events (see `settings.CONTACT_ANSWER_SECTIONS`)."""
-    events = list_events(workspace.id, contact_id=contact.id, limit=EVENTS_OF_A_CONTACT)
+    events = list_events(workspace_id, contact_id=contact.id, limit=EVENTS_OF_A_CONTACT)
     return EventBriefSerializer(events, many=True).data
 
 

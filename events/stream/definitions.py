@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
@@ -24,7 +25,7 @@ class PropertySpec:
 
 @transaction.atomic
 def create_definition(
-    workspace: Workspace,
+    workspace_id: UUID,
     name: str,
     *,
     description: str = "",
@@ -38,14 +39,14 @@ def create_definition(
     """
     name = composed(name)
     # Holding the workspace's row keeps two requests from passing the limit together.
-    Workspace.objects.select_for_update(no_key=True).get(id=workspace.id)
-    active = EventDefinition.objects.in_workspace(workspace.id).active()
+    Workspace.objects.select_for_update(no_key=True).get(id=workspace_id)
+    active = EventDefinition.objects.in_workspace(workspace_id).active()
     seen = active.filter(name=name).first()
     if seen is not None and seen.is_declared:
         raise DefinitionExists
     if limit is not None and active.declared().count() >= limit:
         raise DefinitionLimitReached(limit)
-    definition = seen or _insert(workspace, name)
+    definition = seen or _insert(workspace_id, name)
     _refuse_changed_types(definition, properties)
     definition.description = description
     definition.is_declared = True
@@ -95,13 +96,13 @@ def delete_definition(definition: EventDefinition) -> None:
     definition.save(update_fields=["deleted_at", "updated_at"])
 
 
-def _insert(workspace: Workspace, name: str) -> EventDefinition:
+def _insert(workspace_id: UUID, name: str) -> EventDefinition:
     try:
         with transaction.atomic():
-            return EventDefinition.objects.create(workspace=workspace, name=name)
+            return EventDefinition.objects.create(workspace_id=workspace_id, name=name)
     except IntegrityError:
         # An event of this name came in at the same moment and made it known.
-        return EventDefinition.objects.in_workspace(workspace.id).active().get(name=name)
+        return EventDefinition.objects.in_workspace(workspace_id).active().get(name=name)
 
 
 def _declare_properties(definition: EventDefinition, properties: Sequence[PropertySpec]) -> None:

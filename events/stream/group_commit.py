@@ -36,7 +36,6 @@ from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.access import Credential
 from workspaces.authentication.credentials import changed_credentials
 from workspaces.errors import CredentialChanged
-from workspaces.models import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ PATIENCE_SECONDS = 0.05
 class Submission:
     """What one request wants recorded, and how its answer is made from the outcomes."""
 
-    workspace: Workspace
+    workspace_id: UUID
     incoming: Sequence[IncomingEvent]
     schema_policy: SchemaPolicy
     # Gets the outcomes in order and what `read_contacts` has read. May raise the DomainError that refuses it all.
@@ -149,7 +148,7 @@ class GroupCommit:
         self._is_closing = False
 
     def _enqueue(self, ticket: _Ticket) -> None:
-        workspace_id = ticket.submission.workspace.id
+        workspace_id = ticket.submission.workspace_id
         with self._changed:
             queue = self._queues.get(workspace_id)
             if self._waiting >= self.most_waiting or (
@@ -184,7 +183,7 @@ class GroupCommit:
     def _withdraw(self, ticket: _Ticket) -> None:
         """Stop waiting. Raises Overloaded, unless the request is being written already."""
         with self._changed:
-            queue = self._queues.get(ticket.submission.workspace.id)
+            queue = self._queues.get(ticket.submission.workspace_id)
             if queue is not None and ticket in queue:
                 queue.remove(ticket)
                 self._waiting -= 1
@@ -377,19 +376,19 @@ def _prepare_connection(lock_seconds: float | None) -> None:
 
 def _recorded(group: Sequence[Submission]) -> list[Result]:
     """Record a group of one workspace in the caller's transaction. Returns each request's answer or refusal."""
-    workspace = group[0].workspace
+    workspace_id = group[0].workspace_id
     results: dict[int, Result] = {}
     results |= _unverified(group)
-    results |= _claimed(workspace.id, _rest(group, results))
+    results |= _claimed(workspace_id, _rest(group, results))
     rest = _rest(group, results)
     if rest:
-        outcomes = _outcomes(workspace, rest)
-        contacts = _contacts(workspace.id, rest, outcomes)
+        outcomes = _outcomes(workspace_id, rest)
+        contacts = _contacts(workspace_id, rest, outcomes)
         answers = {
             place: _answer(submission, outcomes[place], contacts.get(submission.read_contacts, {}))
             for place, submission in rest.items()
         }
-        _resolve_claims(workspace.id, rest, answers)
+        _resolve_claims(workspace_id, rest, answers)
         results |= answers
     return [results[place] for place in range(len(group))]
 
@@ -422,7 +421,7 @@ def _claimed(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, Re
     }
 
 
-def _outcomes(workspace: Workspace, rest: Mapping[int, Submission]) -> dict[int, list[Outcome]]:
+def _outcomes(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, list[Outcome]]:
     """Record the requests' events: one call of `record_events` per schema policy, and late events apart.
 
     What a late event changes of a contact is history, too, and stays it beside another's event of this moment.
@@ -434,7 +433,7 @@ def _outcomes(workspace: Workspace, rest: Mapping[int, Submission]) -> dict[int,
     outcomes: dict[int, list[Outcome]] = {}
     for (policy, _), places in calls.items():
         incoming = [event for place in places for event in rest[place].incoming]
-        recorded = iter(record_events(workspace, incoming, schema_policy=policy))
+        recorded = iter(record_events(workspace_id, incoming, schema_policy=policy))
         outcomes |= {place: list(islice(recorded, len(rest[place].incoming))) for place in places}
     return outcomes
 

@@ -31,7 +31,6 @@ from events.stream.lateness import are_late, level_of
 from events.stream.outbox import insert_events
 from events.stream.schemas import check_schemas
 from events.stream.types import IncomingEvent, Outcome, RecordedEvent, SchemaPolicy
-from workspaces.models import Workspace
 
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_NAME = 255
@@ -40,7 +39,7 @@ MAX_MESSAGE_ID = 255
 
 @transaction.atomic(savepoint=False)
 def record_events(
-    workspace: Workspace,
+    workspace_id: UUID,
     incoming: Sequence[IncomingEvent],
     *,
     schema_policy: SchemaPolicy,
@@ -53,14 +52,14 @@ def record_events(
     told first, then its company, its contact and its schema.
     """
     received_at = clock.now()
-    admission = _Admission(workspace.id, incoming, received_at, source)
-    with _gathering_changes(workspace.id) as call:
+    admission = _Admission(workspace_id, incoming, received_at, source)
+    with _gathering_changes(workspace_id) as call:
         admission.admit(schema_policy)
         outcomes = {
             place: Outcome(status="refused", error=error) for place, error in admission.refused.items()
         }
         if admission.events:
-            outcomes |= _insert(workspace.id, admission, call.changes, received_at, level)
+            outcomes |= _insert(workspace_id, admission, call.changes, received_at, level)
     outcomes_in_order = [outcomes[place] for place in range(len(incoming))]
     transaction.on_commit(
         partial(_count, Counter([outcome.status for outcome in outcomes_in_order])), robust=True

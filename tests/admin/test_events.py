@@ -132,7 +132,7 @@ def test_the_stream_is_in_the_order_of_the_time_that_is_shown(staff, workspace, 
             occurred_at=at,
             message_id="" if at is None else str(place),
         )
-        record_events(workspace, [sent], schema_policy=SchemaPolicy.OPEN)
+        record_events(workspace.id, [sent], schema_policy=SchemaPolicy.OPEN)
     page = f"{reverse('admin:events_event_changelist')}?q=paid"
 
     listed = staff.get(page).context["cl"].result_list

@@ -20,7 +20,7 @@ OTHER = "ford@betelgeuse.test"
 @pytest.fixture
 def workspace():
     workspace = WorkspaceFactory()
-    create_definition(workspace, "paid")
+    create_definition(workspace.id, "paid")
     erase_person(workspace.id, a_contact(workspace, EMAIL, identifiers=(("external_id", "z-1"),)))
     return workspace
 

@@ -42,7 +42,7 @@ ONCE_MORE = [(path, body) for path, body in CREATE if "workspaces" not in path]
 @pytest.fixture
 def workspace():
     workspace = WorkspaceFactory()
-    create_definition(workspace, "paid")
+    create_definition(workspace.id, "paid")
     return workspace
 
 

@@ -360,7 +360,7 @@ def test_events_that_come_in_during_merges_are_counted_once_each(workspace, pair
             reference = ContactReference(
                 identifiers=(("email", "other@example.test"),), update_matched=True, changes=changes
             )
-            record_events(workspace, [IncomingEvent("seen", reference)], schema_policy=SchemaPolicy.OPEN)
+            record_events(workspace.id, [IncomingEvent("seen", reference)], schema_policy=SchemaPolicy.OPEN)
         return "updated"
 
     def regroup():

@@ -48,7 +48,7 @@ def house():
     client.post("events", {"type": "go", "contactId": str(joe.id)}, HTTP_IDEMPOTENCY_KEY="1")
     client.post("contacts", {"email": "kim@example.test"}, HTTP_IDEMPOTENCY_KEY="2")
     incoming = [IncomingEvent("go", by_email(f"p{n}@example.test"), message_id=f"m{n}") for n in range(3)]
-    record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+    record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
     work(workspace)
     deliver_ready(workspace.id, "email")
     work(workspace)
@@ -222,7 +222,7 @@ def test_a_merge_leaves_no_gap():
     Campaign.objects.update(activated_at=clock.now() - LATER)
     people = [a_contact(workspace, f"p{n}@example.test") for n in range(2)]
     incoming = [IncomingEvent("go", by_email(one.email)) for one in people]
-    record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+    record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
     work(workspace)
     merge_contacts(workspace.id, *people)
     work(workspace)
@@ -235,7 +235,7 @@ def test_what_is_under_way_is_no_gap():
     workspace = WorkspaceFactory.create()
     a_campaign(workspace)
     record_events(
-        workspace, [IncomingEvent("go", by_email("p@example.test"))], schema_policy=SchemaPolicy.OPEN
+        workspace.id, [IncomingEvent("go", by_email("p@example.test"))], schema_policy=SchemaPolicy.OPEN
     )
     assert inconsistencies(workspace, now=clock.now()) == []
     assert checks(workspace) == {"effects overdue"}

@@ -163,7 +163,7 @@ class Target:
 def target(request):
     workspace = WorkspaceFactory()
     contact = a_contact(workspace, "jane@example.test")
-    create_definition(workspace, "purchase", properties=[PropertySpec("word", "string")])
+    create_definition(workspace.id, "purchase", properties=[PropertySpec("word", "string")])
     return Target(request.param, workspace, contact, bearer(a_key(workspace).secret))
 
 

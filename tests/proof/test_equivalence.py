@@ -199,7 +199,7 @@ class Mill(RuleBasedStateMachine):
         if data.draw(st.booleans()):
             lives.append(lives[0])
             incoming.append(incoming[0])
-        outcomes = record_events(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+        outcomes = record_events(self.workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
         for life, outcome in zip(lives, outcomes, strict=True):
             assert outcome.status != "refused", outcome.error
             if outcome.status == "recorded":

@@ -326,7 +326,7 @@ def test_in_a_batch_only_the_erased_are_refused(workspace, client):
     erase_person(workspace.id, Full(workspace, client).contact)
 
     outcomes = record_events(
-        workspace,
+        workspace.id,
         [IncomingEvent("purchase", by_email(one)) for one in ("a@earth.test", EMAIL, MERGED_EMAIL)],
         schema_policy=SchemaPolicy.OPEN,
     )
@@ -657,7 +657,7 @@ def test_erased_while_runs_are_under_way_and_messages_leave(repetition):
 
     def send():
         incoming = [IncomingEvent("go", by_email(one.email)) for one in people]
-        record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+        record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
 
     def leave():
         for _ in range(3):

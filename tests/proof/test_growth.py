@@ -57,7 +57,7 @@ def scored(workspace, email, events):
     contact = a_contact(workspace, email)
     incoming = [IncomingEvent("buy", by_email(email), {"amount": 5}) for _ in range(events)]
     for start in range(0, events, 1000):
-        record_events(workspace, incoming[start : start + 1000], schema_policy=SchemaPolicy.OPEN)
+        record_events(workspace.id, incoming[start : start + 1000], schema_policy=SchemaPolicy.OPEN)
     apply_effects(workspace.id)
     return contact
 
@@ -190,7 +190,7 @@ class Life:
             IncomingEvent("buy", ContactReference(id=str(one.id)), {"amount": 5}) for one in self.people
         ] * times
         for start in range(0, len(incoming), 1_000):
-            record_events(self.workspace, incoming[start : start + 1_000], schema_policy=SchemaPolicy.OPEN)
+            record_events(self.workspace.id, incoming[start : start + 1_000], schema_policy=SchemaPolicy.OPEN)
 
     def go_through(self, time) -> None:
         apply = partial(apply_effects, self.workspace.id)
@@ -227,7 +227,7 @@ class Life:
         incoming = [IncomingEvent("buy", ContactReference(id=str(contact.id)), {"amount": 5})] * len(
             self.people
         )
-        record_events(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+        record_events(self.workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
 
     def rescore(self) -> None:
         for rule in self.rules:

@@ -51,7 +51,7 @@ def test_the_native_format_answers_as_it_answered_first(db, number):
 def test_other_formats_do_as_well(db, number):
     workspace = WorkspaceFactory.create()
     headers = {"Authorization": f"Bearer {a_key(workspace).secret}"}
-    create_definition(workspace, "x", properties=[PropertySpec("n", "number")])
+    create_definition(workspace.id, "x", properties=[PropertySpec("n", "number")])
 
     def post(path, body):
         return Client().post(path, body, content_type="application/json", headers=headers)

@@ -203,6 +203,6 @@ def test_late_is_what_the_definition_says(
     )
     who = ContactReference(id=str(jane.id))
     event = IncomingEvent("visit", who, {}, occurred_at=clock.now() - timedelta(minutes=90))
-    record_events(workspace, [event], schema_policy=SchemaPolicy.OPEN)
+    record_events(workspace.id, [event], schema_policy=SchemaPolicy.OPEN)
     apply_effects(workspace.id)
     assert seen == [is_late]

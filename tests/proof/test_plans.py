@@ -87,7 +87,7 @@ def test_who_enters_a_campaign_costs_no_look_at_the_runs_of_others(time, is_know
     jane = a_contact(workspace, "jane@example.test")
     apply_effects(workspace.id)
     incoming = [IncomingEvent("go", ContactReference(id=str(jane.id))) for _ in range(3)]
-    record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+    record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
 
     read = entries_read(lambda: apply_effects(workspace.id))
 
@@ -99,7 +99,7 @@ def test_who_enters_a_campaign_costs_no_look_at_the_runs_of_others(time, is_know
 def _buy(workspace, contact):
     who = ContactReference(id=str(contact.id))
     events = [IncomingEvent("buy", who, {"amount": 1}) for _ in range(3)]
-    record_events(workspace, events, schema_policy=SchemaPolicy.OPEN)
+    record_events(workspace.id, events, schema_policy=SchemaPolicy.OPEN)
 
 
 def _lapse(workspace, time):

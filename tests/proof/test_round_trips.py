@@ -125,7 +125,7 @@ def test_a_single_send_takes_few_round_trips(form, with_key):
     workspace = WorkspaceFactory()
     jane = a_contact(workspace, "jane@example.test", first_name="Jane", tags=["known"])
     company, _ = resolve_company(workspace.id, name="Acme")
-    create_definition(workspace, "declared", properties=[PropertySpec("word", "string")])
+    create_definition(workspace.id, "declared", properties=[PropertySpec("word", "string")])
     headers = bearer(a_key(workspace).secret)
 
     def filled(text, turn):

@@ -91,7 +91,7 @@ def test_the_first_events_of_contacts_bring_them_in(clocks, people, skews, messa
             names = chance.choice([["buy"], ["buy"], ["look"], ["buy", "look"], ["look", "buy", "buy"]])
             for name in names:
                 record_events(
-                    workspace, [_event(name, contact, chance, messages)], schema_policy=SchemaPolicy.OPEN
+                    workspace.id, [_event(name, contact, chance, messages)], schema_policy=SchemaPolicy.OPEN
                 )
             sent.append(names)
 

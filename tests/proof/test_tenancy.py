@@ -91,7 +91,7 @@ class Victim:
         )
         create_field(self.workspace.id, SECRET, "text")
         self.definition = create_definition(
-            self.workspace, f"{SECRET}_event", properties=[PropertySpec("word", "string")]
+            self.workspace.id, f"{SECRET}_event", properties=[PropertySpec("word", "string")]
         )
         incoming = IncomingEvent(name=f"{SECRET}_event", properties={"word": SECRET})
         outcome = record_event(self.workspace, incoming, schema_policy=SchemaPolicy.OPEN)

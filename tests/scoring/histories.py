@@ -18,7 +18,7 @@ def person(name):
 def send(workspace, *events, name="buy"):
     """Record events: (person, moment or None, properties)."""
     return record_events(
-        workspace,
+        workspace.id,
         [IncomingEvent(name, person(who), properties, occurred_at=at) for who, at, properties in events],
         schema_policy=SchemaPolicy.OPEN,
     )

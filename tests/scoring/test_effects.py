@@ -337,7 +337,7 @@ def test_history_that_is_parked_with_a_rule_beside_what_happens_stays_history(wo
     levels = (EffectsLevel.SCORES_AND_SEGMENTS, EffectsLevel.ALL)
     who = [IncomingEvent("buy", ContactReference(id=str(a_contact(workspace).id))) for _ in levels]
     for event, level in zip(who, levels, strict=True):
-        record_events(workspace, [event], schema_policy=SchemaPolicy.OPEN, level=level)
+        record_events(workspace.id, [event], schema_policy=SchemaPolicy.OPEN, level=level)
     apply_effects(workspace.id)
     parked = ParkedEffect.objects.filter(subject=f"rule:{bad.id}")
     assert {(row.level, len(row.event_ids)) for row in parked} == {(level, 1) for level in levels}

@@ -65,7 +65,7 @@ def tell(
     """Record events of a contact, and leave what follows to the workers."""
     who = ContactReference(id=str(contact.id))
     outcomes = record_events(
-        workspace,
+        workspace.id,
         [IncomingEvent(name, who, properties, occurred_at=at) for name in names],
         schema_policy=SchemaPolicy.OPEN,
     )

@@ -47,7 +47,7 @@ def cause(segment, name="segment.entered"):
 
 def record(workspace, *incoming, **options):
     """Record events in one call, and return them."""
-    outcomes = record_events(workspace, list(incoming), schema_policy=SchemaPolicy.OPEN, **options)
+    outcomes = record_events(workspace.id, list(incoming), schema_policy=SchemaPolicy.OPEN, **options)
     assert all(outcome.status == "recorded" for outcome in outcomes), outcomes
     return [Event.objects.get(workspace=workspace, id=outcome.event.id) for outcome in outcomes]
 

@@ -140,7 +140,7 @@ def test_the_same_event_twice_starts_one_enrollment(workspace, jane):
     campaign = a_campaign(workspace)
     event = IncomingEvent("go", ContactReference(id=str(jane.id)), {}, message_id="m1")
     for _ in range(2):
-        record_events(workspace, [event], schema_policy=SchemaPolicy.OPEN)
+        record_events(workspace.id, [event], schema_policy=SchemaPolicy.OPEN)
         work(workspace)
     assert len(enrollments_of(campaign)) == 1
     (recorded,) = Event.objects.filter(workspace=workspace, name="go").values_list("id", "contact_id")
@@ -205,7 +205,7 @@ def test_history_starts_nothing_unless_it_is_ticked(workspace, jane):
     campaign = a_campaign(workspace)
     with_history = a_campaign(workspace, definition(includesHistory=True))
     record_events(
-        workspace,
+        workspace.id,
         [IncomingEvent("go", ContactReference(id=str(jane.id)))],
         schema_policy=SchemaPolicy.OPEN,
         level=EffectsLevel.SCORES_AND_SEGMENTS,
@@ -462,9 +462,9 @@ def test_history_that_is_parked_beside_what_happens_stays_history(workspace, jan
         patch.setattr(effects, "enroll", fail)
         who = [ContactReference(id=str(one.id)) for one in (jane, john)]
         events = [IncomingEvent("go", one) for one in who]
-        record_events(workspace, events[:1], schema_policy=SchemaPolicy.OPEN)
+        record_events(workspace.id, events[:1], schema_policy=SchemaPolicy.OPEN)
         record_events(
-            workspace, events[1:], schema_policy=SchemaPolicy.OPEN, level=EffectsLevel.SCORES_AND_SEGMENTS
+            workspace.id, events[1:], schema_policy=SchemaPolicy.OPEN, level=EffectsLevel.SCORES_AND_SEGMENTS
         )
         apply_effects(workspace.id)
     activate_campaign(workspace, campaign)

@@ -46,7 +46,7 @@ def buy(workspace, time):
         incoming = [
             IncomingEvent("buy", by_email(who), properties, occurred_at=time.now() - age) for age in ages
         ]
-        outcomes = record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN, level=level)
+        outcomes = record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN, level=level)
         assert [one.status for one in outcomes] == ["recorded"] * len(ages)
         work(workspace)
 
@@ -81,7 +81,7 @@ def test_nobody_comes_into_a_campaign_by_a_segment_that_a_late_event_let_it_into
 
 
 def test_a_limit_of_its_own_counts_for_what_follows_too(workspace, buy):
-    create_definition(workspace, "buy")
+    create_definition(workspace.id, "buy")
     EventDefinition.objects.filter(workspace=workspace, name="buy").update(late_after_hours=24 * 7)
     segment = a_segment(workspace, did("buy", timeWindow="30d"))
     campaign = listening(workspace, "SEGMENT_ENTER", segmentId=str(segment.id))

@@ -175,7 +175,7 @@ def test_an_event_that_comes_twice_at_once_starts_one_enrollment(workspace, jane
     def post():
         barrier.wait(timeout=30)
         record_events(
-            workspace,
+            workspace.id,
             [IncomingEvent("go", who, {}, occurred_at=instant, message_id="the same")],
             schema_policy=SchemaPolicy.OPEN,
         )

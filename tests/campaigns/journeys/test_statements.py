@@ -51,7 +51,7 @@ def test_only_what_the_connection_has_prepared_is_long(workspace, mailoutbox):
                 for person in people
                 for name, amount in (("go", 20), ("buy", 5))
             ]
-            record_events(workspace, events, schema_policy=SchemaPolicy.OPEN)
+            record_events(workspace.id, events, schema_policy=SchemaPolicy.OPEN)
             texts.clear()
             apply_effects(workspace.id)
             process_due_enrollments(workspace.id, at_most_seconds=60)

@@ -308,7 +308,7 @@ def test_history_starts_no_enrollment_but_one_under_way_takes_note_of_it(workspa
     campaign = a_campaign(workspace, definition(node("wait", "wait", duration="3d"), **GOAL))
     send(workspace, jane, "go")
     record_events(
-        workspace,
+        workspace.id,
         [IncomingEvent("buy", by_email("jane@example.test"))],
         schema_policy=SchemaPolicy.OPEN,
         level=EffectsLevel.SCORES_AND_SEGMENTS,

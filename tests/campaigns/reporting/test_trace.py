@@ -110,7 +110,7 @@ def test_how_the_contact_was_found(workspace, jane):
 
 
 def test_the_schema_says_what_does_not_fit_it(workspace, jane):
-    create_definition(workspace, "buy", properties=[PropertySpec("amount", "integer")])
+    create_definition(workspace.id, "buy", properties=[PropertySpec("amount", "integer")])
     event = recorded(workspace, amount="many", colour="red")
     Event.objects.filter(id=event.id).update(properties={"amount": "many", "colour": "red", "none": None})
     event.refresh_from_db()

@@ -200,7 +200,7 @@ def test_a_locked_table_parks_nothing(settings, monkeypatch):
     workspace = WorkspaceFactory.create()
     a_rule(workspace, "buy", 5)
     jane = ContactReference(identifiers=(("email", "jane@example.test"),), if_missing="create")
-    record_events(workspace, [IncomingEvent("buy", jane)], schema_policy=SchemaPolicy.OPEN)
+    record_events(workspace.id, [IncomingEvent("buy", jane)], schema_policy=SchemaPolicy.OPEN)
     other = connection.copy()
     other.set_autocommit(False)
     with other.cursor() as cursor:

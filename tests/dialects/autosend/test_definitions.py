@@ -46,7 +46,7 @@ def test_creation_is_201_and_the_rest_may_be_left_out(project):
 
 def test_the_list_is_newest_first_and_of_this_project(project):
     other = WorkspaceFactory()
-    create_definition(other, "foreign")
+    create_definition(other.id, "foreign")
     for name in ("first", "second"):
         project.post("/events", {"eventName": name})
     response = project.get("/events")

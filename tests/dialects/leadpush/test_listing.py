@@ -17,7 +17,7 @@ def events(workspace, contact):
     incoming = [
         IncomingEvent(name=name, contact=reference, properties={"n": n}) for n, name in enumerate(NAMES)
     ]
-    return record_events(workspace, incoming, schema_policy=SchemaPolicy.OPEN)
+    return record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
 
 
 def listed(caller, contact, **query):

@@ -58,7 +58,7 @@ def send(workspace, number, *, sku="A", days_ago=0.0, person="jane"):
     event = IncomingEvent(
         "buy", who, {"amount": number, "sku": sku}, occurred_at=clock.now() - timedelta(days=days_ago)
     )
-    return record_events(workspace, [event], schema_policy=SchemaPolicy.OPEN)[0].event
+    return record_events(workspace.id, [event], schema_policy=SchemaPolicy.OPEN)[0].event
 
 
 def build(workspace):

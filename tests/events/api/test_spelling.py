@@ -70,7 +70,7 @@ def test_a_tag_an_attribute_and_a_field_are_one(api, workspace):
 
 
 def test_a_declared_event_is_one(workspace):
-    create_definition(workspace, APART)
+    create_definition(workspace.id, APART)
     assert EventDefinition.objects.get(name=APART).name == COMPOSED
 
 

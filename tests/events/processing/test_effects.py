@@ -31,7 +31,7 @@ def workspace(db):
 def send(workspace, *names, person="jane"):
     who = ContactReference(identifiers=(("email", f"{person}@example.test"),), if_missing="create")
     return record_events(
-        workspace, [IncomingEvent(name, who) for name in names], schema_policy=SchemaPolicy.OPEN
+        workspace.id, [IncomingEvent(name, who) for name in names], schema_policy=SchemaPolicy.OPEN
     )
 
 

@@ -73,7 +73,7 @@ def asks(monkeypatch, workspace, messages):
 def buy(workspace, times=1):
     who = ContactReference(identifiers=(("email", "jane@example.test"),), if_missing="create")
     for _ in range(times):
-        record_events(workspace, [IncomingEvent("buy", who)], schema_policy=SchemaPolicy.OPEN)
+        record_events(workspace.id, [IncomingEvent("buy", who)], schema_policy=SchemaPolicy.OPEN)
 
 
 def points(workspace):

@@ -307,11 +307,11 @@ def test_types_come_from_what_is_declared_not_from_what_was_merely_seen():
     create_field(workspace.id, "age", "integer")
     create_field(workspace.id, "word", "text")
     create_definition(
-        workspace,
+        workspace.id,
         "buy",
         properties=[PropertySpec("amount", EventProperty.Type.NUMBER), PropertySpec("due", "date")],
     )
-    other = create_definition(workspace, "look", properties=[PropertySpec("amount", "number")])
+    other = create_definition(workspace.id, "look", properties=[PropertySpec("amount", "number")])
     EventProperty.objects.filter(definition=other).update(is_locked=False)
     types = declared_types(workspace.id)
     assert types.attributes == {"age": "number"}

@@ -81,7 +81,7 @@ def a_submission(workspace, *names: str, **more: Any) -> Submission:
 
     incoming = [IncomingEvent(name) for name in names or ("x",)]
     values = {"incoming": incoming, "schema_policy": SchemaPolicy.OPEN, "answer": answer, **more}
-    return Submission(workspace, **values)
+    return Submission(workspace.id, **values)
 
 
 @contextmanager

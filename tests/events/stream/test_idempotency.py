@@ -93,7 +93,7 @@ FORMATS = {
 @pytest.fixture(params=FORMATS)
 def vendor(request, workspace):
     a_contact(workspace, JANE["email"])
-    create_definition(workspace, "x", properties=[PropertySpec("k0", "number")])
+    create_definition(workspace.id, "x", properties=[PropertySpec("k0", "number")])
     return FORMATS[request.param]
 
 

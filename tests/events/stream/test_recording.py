@@ -29,7 +29,7 @@ OPEN, DECLARED, LEARNED = SchemaPolicy.OPEN, SchemaPolicy.DECLARED, SchemaPolicy
 
 
 def send(workspace, *events, policy=OPEN, **options):
-    return record_events(workspace, events, schema_policy=policy, **options)
+    return record_events(workspace.id, events, schema_policy=policy, **options)
 
 
 def test_an_event_its_batch_and_the_birth_of_its_contact_are_recorded_together(workspace, jane):
@@ -97,7 +97,7 @@ def test_each_item_has_its_own_outcome_and_a_refused_one_changes_nothing(workspa
 
 
 def test_a_refused_single_event_leaves_no_trace(workspace):
-    create_definition(workspace, "buy", properties=[PropertySpec("total", "number")])
+    create_definition(workspace.id, "buy", properties=[PropertySpec("total", "number")])
     jane = ContactReference(identifiers=(("email", "jane@example.test"),), if_missing="create")
     with pytest.raises(UnknownProperty):
         record_event(workspace, IncomingEvent("buy", jane, {"toatl": 1}), schema_policy=DECLARED)
@@ -176,7 +176,9 @@ class TestDeclared:
     @pytest.fixture(autouse=True)
     def _definition(self, workspace):
         self.definition = create_definition(
-            workspace, "buy", properties=[PropertySpec("total", "number"), PropertySpec("first", "boolean")]
+            workspace.id,
+            "buy",
+            properties=[PropertySpec("total", "number"), PropertySpec("first", "boolean")],
         )
 
     def test_values_are_coerced_and_nulls_dropped(self, workspace):
@@ -199,7 +201,7 @@ class TestDeclared:
         delete_definition(self.definition)
         with pytest.raises(EventNotDefined):
             record_event(workspace, IncomingEvent("buy"), schema_policy=DECLARED)
-        assert create_definition(workspace, "buy").id != self.definition.id
+        assert create_definition(workspace.id, "buy").id != self.definition.id
 
 
 class TestLearned:
@@ -266,8 +268,8 @@ def test_an_event_saved_by_the_orm_gets_its_batch(workspace, jane):
 def test_declaring_keeps_what_was_learned_and_never_changes_its_type(workspace):
     record_event(workspace, IncomingEvent("order", None, {"a": 1, "b": True}), schema_policy=LEARNED)
     with pytest.raises(PropertyTypeLocked):
-        create_definition(workspace, "order", properties=[PropertySpec("a", "string")])
-    definition = create_definition(workspace, "order", properties=[PropertySpec("a", "integer")])
+        create_definition(workspace.id, "order", properties=[PropertySpec("a", "string")])
+    definition = create_definition(workspace.id, "order", properties=[PropertySpec("a", "integer")])
     replace_definition(definition, properties=[PropertySpec("c", "string")])
     assert set(EventProperty.objects.values_list("name", flat=True)) == {"b", "c"}
     assert EventDefinition.objects.count() == 1

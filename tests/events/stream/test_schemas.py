@@ -37,7 +37,7 @@ def test_the_events_of_a_batch_share_what_room_there_is(workspace):
     half = MAX_OBSERVED_PROPERTIES // 2
     record_event(workspace, event(0, half), schema_policy=SchemaPolicy.OPEN)
     more = [event(start, start + half) for start in (half, 2 * half, 3 * half)]
-    record_events(workspace, [*more, event(0, half, "y")], schema_policy=SchemaPolicy.OPEN)
+    record_events(workspace.id, [*more, event(0, half, "y")], schema_policy=SchemaPolicy.OPEN)
     assert listed(workspace) == MAX_OBSERVED_PROPERTIES + half
 
 

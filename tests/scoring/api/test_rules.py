@@ -200,7 +200,7 @@ def test_a_property_that_was_never_seen_is_told_of(api, workspace):
 
 
 def test_a_change_of_the_event_type_is_held_against_the_declared_types(api, workspace):
-    create_definition(workspace, "paid", properties=[PropertySpec("amount", "boolean")])
+    create_definition(workspace.id, "paid", properties=[PropertySpec("amount", "boolean")])
     rule = api.post("scoring-rules", RULE).json()
     refused = api.patch(f"scoring-rules/{rule['id']}", {"eventType": "paid"})
     assert refused.status_code == 400
