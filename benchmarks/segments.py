@@ -261,7 +261,7 @@ def make_segment(workspace: UUID, name: str, rule: dict[str, Any]) -> Any:
     from segments.definitions import create_segment
     from workspaces.models import Workspace
 
-    return create_segment(Workspace.objects.get(id=workspace), name=name, raw=rule)
+    return create_segment(Workspace.objects.get(id=workspace).id, name=name, raw=rule)
 
 
 def make_published(workspace: UUID, name: str, rule: dict[str, Any]) -> None:
@@ -287,7 +287,7 @@ def make_rules(
     for rule in ScoringRule.objects.filter(workspace_id=workspace):
         delete_rule(rule)
     for segment in Segment.objects.filter(workspace_id=workspace):
-        delete_segment(space, segment)
+        delete_segment(space.id, segment)
     purge_stale_rows(workspace)
     for place in range(scoring):
         save_rule(

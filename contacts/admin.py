@@ -370,7 +370,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
     @admin.action(description="Merge two contacts into the older one", permissions=["merge"])
     def merge_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
         """Merge the younger of two chosen contacts into the older, once that was confirmed."""
-        chosen = list(queryset.select_related("workspace").order_by("id")[:3])
+        chosen = list(queryset.order_by("id")[:3])
         if len(chosen) != 2:
             messages.error(request, "Choose two contacts.")
             return None
@@ -401,7 +401,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
         if (page := ask(request, self, partial(_erasure_question, queryset))) is not None:
             return page
         erased = 0
-        for contact in queryset.select_related("workspace"):
+        for contact in queryset:
             with refusals_shown(request):
                 erase_person(
                     contact.workspace_id, contact, by=str(request.user), at_most_seconds=ERASING_SECONDS
@@ -477,7 +477,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
         delete_contact(obj.workspace_id, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
-        for contact in queryset.select_related("workspace"):
+        for contact in queryset:
             delete_contact(contact.workspace_id, contact)
 
 
@@ -778,7 +778,7 @@ class MergeAdmin(ReadOnlyAdminMixin, ContactSearchMixin, WorkspaceModelAdmin):
         if (page := ask(request, self, partial(_undo_question, queryset))) is not None:
             return page
         undone = running = 0
-        for merge in queryset.select_related("workspace").order_by("-merged_at", "-id"):
+        for merge in queryset.order_by("-merged_at", "-id"):
             with refusals_shown(request):
                 running += undo_merge(merge.workspace_id, merge).status == "running"
                 undone += 1

@@ -43,7 +43,6 @@ from segments.memberships import explain_membership, segments_of
 from segments.models import Membership, MembershipPeriod, Segment
 from segments.rule_text import as_text, worded
 from segments.static_members_page import FilledMixin
-from workspaces.models import Workspace
 from workspaces.staff.confirmation import AffectedRows, Question, ask
 from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
@@ -122,15 +121,15 @@ class SegmentForm(WorkspaceModelForm):
         evaluation = cleaned.get("evaluation") or self.instance.evaluation
         if workspace is None or "rule" not in cleaned:
             return cleaned
-        if fault := self._fault(workspace, evaluation, cleaned["rule"]):
+        if fault := self._fault(workspace.id, evaluation, cleaned["rule"]):
             self.add_error("rule", fault)
         return cleaned
 
-    def _fault(self, workspace: Workspace, evaluation: str, rule: Any) -> str | None:
+    def _fault(self, workspace_id: UUID, evaluation: str, rule: Any) -> str | None:
         if evaluation == Segment.Evaluation.STATIC:
             return None if rule is None else "A static segment has no rule."
         try:
-            check_rule(workspace.pk, rule, None if self.instance._state.adding else self.instance)
+            check_rule(workspace_id, rule, None if self.instance._state.adding else self.instance)
         except InvalidCondition as error:
             return f"{error.path}: {error.message}" if error.path else error.message
         return None
@@ -257,12 +256,12 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
             "publish": data.get("publishes", True),
         }
         if not change:
-            made = create_segment(obj.workspace, evaluation=obj.evaluation, raw=data["rule"], **values)
+            made = create_segment(obj.workspace_id, evaluation=obj.evaluation, raw=data["rule"], **values)
             obj.pk, obj._state.adding = made.pk, False
             rule = data["rule"]
         else:
             rule = data.get("rule") if "rule" in form.changed_data else None
-            update_segment(obj.workspace, get_segment(obj.workspace_id, obj.pk), raw=rule, **values)
+            update_segment(obj.workspace_id, get_segment(obj.workspace_id, obj.pk), raw=rule, **values)
         for warning in find_rule_warnings(obj.workspace_id, parse_rule(rule)) if rule else ():
             messages.warning(request, warning)
 
@@ -286,12 +285,12 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
         ], *rest
 
     def delete_model(self, request: HttpRequest, obj: Segment) -> None:
-        delete_segment(obj.workspace, obj)
+        delete_segment(obj.workspace_id, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Segment]) -> None:
         # The newest first: a rule builds on segments that were there before it, most often.
-        for segment in queryset.select_related("workspace").order_by("-id"):
-            delete_segment(segment.workspace, segment)
+        for segment in queryset.order_by("-id"):
+            delete_segment(segment.workspace_id, segment)
 
     def has_build_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "change")
@@ -313,14 +312,14 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
         self,
         request: HttpRequest,
         queryset: QuerySet[Segment],
-        act: Callable[[Workspace, Segment], Segment],
+        act: Callable[[UUID, Segment], Segment],
         one: str,
         many: str,
     ) -> None:
         done = 0
-        for segment in queryset.select_related("workspace"):
+        for segment in queryset:
             try:
-                act(segment.workspace, segment)
+                act(segment.workspace_id, segment)
                 done += 1
             except DomainError as error:
                 messages.error(request, f"{segment}: {error.sentence}")

@@ -25,7 +25,6 @@ from segments.errors import (
     SegmentNotFound,
 )
 from segments.models import Segment
-from workspaces.models import Workspace
 
 
 def get_segment(workspace_id: UUID, segment_id: UUID) -> Segment:
@@ -38,7 +37,7 @@ def get_segment(workspace_id: UUID, segment_id: UUID) -> Segment:
 
 @transaction.atomic
 def create_segment(
-    workspace: Workspace,
+    workspace_id: UUID,
     *,
     name: str,
     description: str = "",
@@ -51,16 +50,16 @@ def create_segment(
 
     Raises InvalidCondition, InvalidSegmentName, SegmentExists, SegmentIsStatic.
     """
-    bump_rules_version(workspace.id)
+    bump_rules_version(workspace_id)
     segment = Segment(
-        workspace=workspace,
+        workspace_id=workspace_id,
         name=_sound_name(name),
         description=description,
         evaluation=evaluation,
         starts_campaigns=starts_campaigns,
     )
     if not segment.is_static:
-        check_rule(workspace.id, raw)
+        check_rule(workspace_id, raw)
         start_build(segment, dict(raw or {}), publishes=publish, now=clock.now())
     elif raw is not None:
         raise SegmentIsStatic
@@ -69,7 +68,7 @@ def create_segment(
 
 @transaction.atomic
 def update_segment(
-    workspace: Workspace,
+    workspace_id: UUID,
     segment: Segment,
     *,
     name: str | None = None,
@@ -83,7 +82,7 @@ def update_segment(
     Until then the old rule serves; that one given again drops the draft.
     Raises InvalidCondition, InvalidSegmentName, SegmentExists, SegmentIsStatic.
     """
-    segment = _hold(workspace, segment)
+    segment = _hold(workspace_id, segment)
     if name is not None:
         segment.name = _sound_name(name)
     if description is not None:
@@ -96,9 +95,9 @@ def update_segment(
 
 
 @transaction.atomic
-def publish_segment(workspace: Workspace, segment: Segment) -> Segment:
+def publish_segment(workspace_id: UUID, segment: Segment) -> Segment:
     """Promote the built draft. Raises SegmentHasNoDraft, SegmentNotBuilt."""
-    segment = _hold(workspace, segment)
+    segment = _hold(workspace_id, segment)
     if not segment.has_draft:
         raise SegmentHasNoDraft
     promote_draft(segment, clock.now())
@@ -106,9 +105,9 @@ def publish_segment(workspace: Workspace, segment: Segment) -> Segment:
 
 
 @transaction.atomic
-def discard_draft(workspace: Workspace, segment: Segment) -> Segment:
+def discard_draft(workspace_id: UUID, segment: Segment) -> Segment:
     """Drop the draft, built or not; what serves goes on. Raises SegmentHasNoDraft."""
-    segment = _hold(workspace, segment)
+    segment = _hold(workspace_id, segment)
     if not segment.has_draft:
         raise SegmentHasNoDraft
     _drop_draft(segment)
@@ -116,12 +115,12 @@ def discard_draft(workspace: Workspace, segment: Segment) -> Segment:
 
 
 @transaction.atomic
-def rebuild_segment(workspace: Workspace, segment: Segment) -> Segment:
+def rebuild_segment(workspace_id: UUID, segment: Segment) -> Segment:
     """Build the rule anew: the draft's where there is one, else that which serves, and publish as that said.
 
     A parked segment serves again once this is published. Raises SegmentIsStatic, SegmentHasNoDraft.
     """
-    segment = _hold(workspace, segment)
+    segment = _hold(workspace_id, segment)
     if segment.is_static:
         raise SegmentIsStatic
     raw, publishes = segment.rule, True
@@ -129,15 +128,15 @@ def rebuild_segment(workspace: Workspace, segment: Segment) -> Segment:
         raw, publishes = segment.draft_rule, segment.build_publishes
     if raw is None:  # its only draft was given up
         raise SegmentHasNoDraft
-    check_rule(workspace.id, raw, segment)
+    check_rule(workspace_id, raw, segment)
     start_build(segment, dict(raw), publishes=publishes, now=clock.now())
     return _save(segment)
 
 
 @transaction.atomic
-def delete_segment(workspace: Workspace, segment: Segment) -> None:
+def delete_segment(workspace_id: UUID, segment: Segment) -> None:
     """Delete a segment; its rows are purged in the background, and nothing is published. Raises SegmentInUse."""
-    segment = _hold(workspace, segment)
+    segment = _hold(workspace_id, segment)
     if users := _users_of(segment):
         raise SegmentInUse(users)
     retire(segment, segment.version)
@@ -180,10 +179,10 @@ def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UU
     return None
 
 
-def _hold(workspace: Workspace, segment: Segment) -> Segment:
+def _hold(workspace_id: UUID, segment: Segment) -> Segment:
     """Wait for the runs under the old rules, then lock the segment: in this order, as everybody does."""
-    bump_rules_version(workspace.id)
-    held = Segment.objects.in_workspace(workspace.id).select_for_update().filter(id=segment.id).first()
+    bump_rules_version(workspace_id)
+    held = Segment.objects.in_workspace(workspace_id).select_for_update().filter(id=segment.id).first()
     if held is None:
         raise SegmentNotFound
     return held

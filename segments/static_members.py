@@ -20,7 +20,6 @@ from events.stream.derived_events import record_derived_events
 from segments.errors import InvalidMemberList, SegmentIsDynamic, SegmentNotFound
 from segments.models import Segment
 from segments.publication import MembershipChange, derived_event_of, publish_changes
-from workspaces.models import Workspace
 
 MAX_ROWS: Final = 100_000
 """Of one uploaded list."""
@@ -45,7 +44,7 @@ class MemberList:
 
 @transaction.atomic
 def add_members(
-    workspace: Workspace,
+    workspace_id: UUID,
     segment: Segment,
     *,
     contact_ids: Sequence[UUID] = (),
@@ -55,9 +54,9 @@ def add_members(
 
     Raises SegmentIsDynamic.
     """
-    segment = _held(workspace, segment)
-    found, unknown = _found(workspace.id, contact_ids, identifiers)
-    found = _keep(workspace.id, found)
+    segment = _held(workspace_id, segment)
+    found, unknown = _found(workspace_id, contact_ids, identifiers)
+    found = _keep(workspace_id, found)
     now = clock.now()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -68,13 +67,13 @@ def add_members(
             "  WHERE m.workspace_id = %s AND m.version = %s AND c.merged_into_id = wanted.id)"
             " ON CONFLICT (workspace_id, version, contact_id) DO NOTHING RETURNING contact_id",
             [
-                workspace.id,
+                workspace_id,
                 segment.id,
                 segment.version,
                 now,
                 found,
-                workspace.id,
-                workspace.id,
+                workspace_id,
+                workspace_id,
                 segment.version,
             ],
         )
@@ -85,15 +84,15 @@ def add_members(
 
 @transaction.atomic
 def remove_members(
-    workspace: Workspace,
+    workspace_id: UUID,
     segment: Segment,
     *,
     contact_ids: Sequence[UUID] = (),
     identifiers: Sequence[tuple[str, str]] = (),
 ) -> MembersChanged:
     """Take contacts out of a static segment. Raises SegmentIsDynamic."""
-    segment = _held(workspace, segment)
-    found, unknown = _found(workspace.id, contact_ids, identifiers)
+    segment = _held(workspace_id, segment)
+    found, unknown = _found(workspace_id, contact_ids, identifiers)
     now = clock.now()
     with connection.cursor() as cursor:
         # A contact that was merged since is in by what it came with.
@@ -102,7 +101,7 @@ def remove_members(
             " AND m.version = %s AND c.workspace_id = %s AND c.id = m.contact_id"
             " AND (c.id = ANY(%s::uuid[]) OR c.merged_into_id = ANY(%s::uuid[]))"
             " RETURNING m.contact_id, COALESCE(c.merged_into_id, c.id)",
-            [workspace.id, segment.version, workspace.id, found, found],
+            [workspace_id, segment.version, workspace_id, found, found],
         )
         rows = cursor.fetchall()
     _publish(segment, [MembershipChange(segment.id, contact_id, False, now) for contact_id, _ in rows])
@@ -193,9 +192,9 @@ def _read(named: Iterable[tuple[str, str] | None]) -> MemberList:
     return members
 
 
-def _held(workspace: Workspace, segment: Segment) -> Segment:
+def _held(workspace_id: UUID, segment: Segment) -> Segment:
     """Lock the segment, so that nobody is put into one that is being deleted."""
-    held = Segment.objects.in_workspace(workspace.id).select_for_update(no_key=True).filter(id=segment.id)
+    held = Segment.objects.in_workspace(workspace_id).select_for_update(no_key=True).filter(id=segment.id)
     row = held.first()
     if row is None:
         raise SegmentNotFound

@@ -97,13 +97,13 @@ def _change(request: HttpRequest, segment: Segment, change: str, pasted: PastedF
     chosen = [contact_id for text in request.POST.getlist("chosen") if (contact_id := parse_uuid(text))]
     try:
         if chosen:
-            done = act(segment.workspace, segment, contact_ids=chosen)
+            done = act(segment.workspace_id, segment, contact_ids=chosen)
         elif not pasted.is_valid():
             return False
         else:
             named = read_member_list(pasted.cleaned_data["pasted"])
             done = act(
-                segment.workspace, segment, contact_ids=named.contact_ids, identifiers=named.identifiers
+                segment.workspace_id, segment, contact_ids=named.contact_ids, identifiers=named.identifiers
             )
     except DomainError as error:
         pasted.add_error("pasted", error.message)

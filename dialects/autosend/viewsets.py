@@ -368,7 +368,7 @@ class ContactViewSet(ContactAccess):
 
     def _add_to_lists(self, contact: Contact, sent: Mapping[str, Any]) -> None:
         for contact_list in sent.get("listIds", ()):
-            add_members(self.workspace, contact_list, contact_ids=[contact.id])
+            add_members(self.workspace.id, contact_list, contact_ids=[contact.id])
 
     @_document("Delete contacts by email", AutoSendDoneSerializer, body=AutoSendEmailsSerializer)
     @action(detail=False, methods=["post"], url_path="contacts/remove", url_name="autosend-remove")
@@ -463,7 +463,7 @@ class ContactListViewSet(AutoSendViewSet):
         sent = AutoSendRemovalSerializer.read(object_body(request))
         ids = {text: parse_uuid(text) for text in sent.get("contactIds", ())}
         removal = remove_members(
-            self.workspace,
+            self.workspace.id,
             contact_list,
             contact_ids=[contact_id for contact_id in ids.values() if contact_id is not None],
             identifiers=[(Identifier.EMAIL, email) for email in dict.fromkeys(sent.get("emails", ()))],

@@ -125,7 +125,7 @@ class SegmentViewSet(NativeViewSet):
         self.need(_CREATES, scopes_required_by_rule(wanted.get("rules")))
         with rule_errors_as_fields():
             segment = create_segment(
-                self.workspace,
+                self.workspace.id,
                 name=wanted["name"],
                 description=wanted.get("description") or "",
                 evaluation=wanted["evaluation"],
@@ -165,7 +165,7 @@ class SegmentViewSet(NativeViewSet):
         description = (wanted["description"] or "") if "description" in wanted else None
         with rule_errors_as_fields():
             segment = update_segment(
-                self.workspace,
+                self.workspace.id,
                 segment,
                 name=wanted.get("name"),
                 description=description,
@@ -178,7 +178,7 @@ class SegmentViewSet(NativeViewSet):
     @extend_schema(operation_id="deleteSegment", tags=["segments"], responses={204: None, **WRITE_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Delete a segment, unless other rules build on it."""
-        delete_segment(self.workspace, self.get_object())
+        delete_segment(self.workspace.id, self.get_object())
         return Response(status=204)
 
     @extend_schema(
@@ -239,7 +239,7 @@ class SegmentViewSet(NativeViewSet):
     @action(detail=True, methods=["post"])
     def publish(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Let the built draft serve from now on."""
-        segment = publish_segment(self.workspace, self.get_object())
+        segment = publish_segment(self.workspace.id, self.get_object())
         return Response(SegmentWrittenSerializer(segment).data)
 
     @extend_schema(
@@ -248,7 +248,7 @@ class SegmentViewSet(NativeViewSet):
     @action(detail=True, methods=["delete"])
     def draft(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Drop the draft, built or not; the rule that serves is kept."""
-        discard_draft(self.workspace, self.get_object())
+        discard_draft(self.workspace.id, self.get_object())
         return Response(status=204)
 
     @extend_schema(
@@ -268,7 +268,7 @@ class SegmentViewSet(NativeViewSet):
     @progress.mapping.post
     def rebuild(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Evaluate the rule for every contact anew, in the background; a parked segment serves again after it."""
-        segment = rebuild_segment(self.workspace, self.get_object())
+        segment = rebuild_segment(self.workspace.id, self.get_object())
         return Response(BuildSerializer(segment).data, status=202)
 
 
@@ -348,7 +348,7 @@ class MembershipViewSet(NativeViewSet):
         segment = self.get_object()
         wanted, malformed = _member_list(self.request)
         changed = change(
-            self.workspace, segment, contact_ids=wanted.contact_ids, identifiers=wanted.identifiers
+            self.workspace.id, segment, contact_ids=wanted.contact_ids, identifiers=wanted.identifiers
         )
         # What is no id at all is as unknown as an id that nobody has.
         answer = replace(changed, unknown=[*malformed, *changed.unknown])

@@ -34,8 +34,8 @@ def people(workspace):
 
 @pytest.fixture
 def segment(workspace, people):
-    segment = create_segment(workspace, name="Press", evaluation="STATIC")
-    add_members(workspace, segment, contact_ids=[one.id for one in people])
+    segment = create_segment(workspace.id, name="Press", evaluation="STATIC")
+    add_members(workspace.id, segment, contact_ids=[one.id for one in people])
     return segment
 
 

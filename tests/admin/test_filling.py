@@ -19,7 +19,7 @@ from workspaces.models import User
 
 @pytest.fixture
 def press(workspace):
-    return create_segment(workspace, name="Press", evaluation="STATIC")
+    return create_segment(workspace.id, name="Press", evaluation="STATIC")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_pasted_list_is_put_in_and_what_nobody_goes_by_is_told(staff, press, p
 
 
 def test_a_pasted_list_is_taken_out(staff, workspace, press, people):
-    add_members(workspace, press, contact_ids=[one.id for one in people[:2]])
+    add_members(workspace.id, press, contact_ids=[one.id for one in people[:2]])
     told = paste(staff, press, "p1@example.com\np2@example.com\nx@example.com", "remove")
     assert "1 taken out, 1 were not in it, 1 not found" in told
     assert members(press) == {people[0].id}

@@ -35,7 +35,7 @@ def _prepare(number: int, contacts: int) -> dict[str, Any]:
     for name in (ACTED, GREETED):
         ScoringRule.objects.create(workspace=workspace, name=name, event_name=name, points=1)
     segment = create_segment(
-        workspace, name="Whoever did something", raw={"type": "event", "eventType": ACTED}
+        workspace.id, name="Whoever did something", raw={"type": "event", "eventType": ACTED}
     )
     people = {}
     for place in range(contacts):

@@ -269,17 +269,17 @@ class Mill(RuleBasedStateMachine):
         self._stir()
         raw = data.draw(self._rules(self.segments))
         self.sent += 1
-        self.segments.append(create_segment(self.workspace, name=str(self.sent), raw=raw).id)
+        self.segments.append(create_segment(self.workspace.id, name=str(self.sent), raw=raw).id)
 
     @step(is_in=st.booleans())
     def set_member(self, data, is_in):
         """Put somebody on a list, or take somebody off it; there is one when it is first needed."""
         life = self._somebody(data)
         if not self.lists:
-            self.lists.append(create_segment(self.workspace, name="list", evaluation="STATIC").id)
+            self.lists.append(create_segment(self.workspace.id, name="list", evaluation="STATIC").id)
         change = add_members if is_in else remove_members
         listed = Segment.objects.get(id=self.lists[0])
-        change(self.workspace, listed, contact_ids=[life.contact.id])
+        change(self.workspace.id, listed, contact_ids=[life.contact.id])
         life.person = replace(life.person, segments=frozenset({str(listed.id)} if is_in else ()))
 
     @precondition(lambda self: self.segments)
@@ -290,12 +290,12 @@ class Mill(RuleBasedStateMachine):
         segment = Segment.objects.get(id=self.segments[place])
         if what == "edit":
             raw = data.draw(self._rules(self.segments[:place]))
-            update_segment(self.workspace, segment, raw=raw)
+            update_segment(self.workspace.id, segment, raw=raw)
         elif what == "rebuild":
-            rebuild_segment(self.workspace, segment)
+            rebuild_segment(self.workspace.id, segment)
         else:
             with suppress(SegmentInUse):
-                delete_segment(self.workspace, segment)
+                delete_segment(self.workspace.id, segment)
                 del self.segments[place]
 
     @step(is_all=st.booleans())

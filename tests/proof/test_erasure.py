@@ -117,8 +117,8 @@ class Full:
         subscribe_contact(workspace.id, self.contact)
         company, _ = resolve_company(workspace.id, name="Heart of Gold")
         link_companies(workspace.id, [(self.contact.id, company.id)])
-        static = create_segment(workspace, name="Static", evaluation=Segment.Evaluation.STATIC)
-        add_members(workspace, static, contact_ids=[self.contact.id])
+        static = create_segment(workspace.id, name="Static", evaluation=Segment.Evaluation.STATIC)
+        add_members(workspace.id, static, contact_ids=[self.contact.id])
         for contact_id, email in zip(self.ids, (EMAIL, MERGED_EMAIL), strict=True):
             client.post(
                 "events",

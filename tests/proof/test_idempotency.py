@@ -123,9 +123,9 @@ class World:
 
     def segment(self, operation: str) -> Segment:
         if operation == "addSegmentMembers":
-            return create_segment(self.workspace, name="s", evaluation=Segment.Evaluation.STATIC)
+            return create_segment(self.workspace.id, name="s", evaluation=Segment.Evaluation.STATIC)
         publish = operation != "publishSegment"
-        segment = create_segment(self.workspace, name="s", raw=RULE, publish=publish)
+        segment = create_segment(self.workspace.id, name="s", raw=RULE, publish=publish)
         run_build(self.workspace.id, segment.id)
         segment.refresh_from_db()
         return segment

@@ -84,7 +84,7 @@ def check(workspace, inside, outside, people):
 def test_a_build(workspace, jane, meanwhile, place, name):
     apply_effects(workspace.id)
     outside = a_segment(workspace, NEVER_BOUGHT)
-    inside = create_segment(workspace, name="in", raw=BOUGHT)
+    inside = create_segment(workspace.id, name="in", raw=BOUGHT)
     meanwhile(
         place,
         name,
@@ -97,7 +97,7 @@ def test_a_build(workspace, jane, meanwhile, place, name):
 def test_the_announcement_of_an_edit(workspace, jane, meanwhile):
     apply_effects(workspace.id)
     inside, outside = a_segment(workspace, BOUGHT), a_segment(workspace, did("look"))
-    update_segment(workspace, outside, raw=NEVER_BOUGHT)
+    update_segment(workspace.id, outside, raw=NEVER_BOUGHT)
     meanwhile(
         build,
         "publish_changes",

@@ -101,7 +101,7 @@ def test_the_page_over_it_needs_no_other_site():
 def test_no_request_makes_an_error_of_ours(mode):
     workspace = WorkspaceFactory()
     contact = a_contact(workspace, "jane@example.test")
-    segment = create_segment(workspace, name="Buyers", raw={"type": "event", "eventType": "buy"})
+    segment = create_segment(workspace.id, name="Buyers", raw={"type": "event", "eventType": "buy"})
     run_build(workspace.id, segment.id)
     campaign = a_campaign_row(workspace)
     message = a_message(contact, campaign)

@@ -102,8 +102,8 @@ class Victim:
         )
         ContactScore.objects.create(workspace=self.workspace, contact=self.contact, points=7)
         # By hand: whatever changes who is in it would show at once.
-        self.segment = create_segment(self.workspace, name=SECRET, evaluation=Segment.Evaluation.STATIC)
-        add_members(self.workspace, self.segment, contact_ids=[self.contact.id])
+        self.segment = create_segment(self.workspace.id, name=SECRET, evaluation=Segment.Evaluation.STATIC)
+        add_members(self.workspace.id, self.segment, contact_ids=[self.contact.id])
         # Drafts and drafts' things: whatever starts, stops or changes them would show.
         self.campaign = a_campaign_row(self.workspace, SECRET)
         self.broadcast = Broadcast.objects.create(

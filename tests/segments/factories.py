@@ -45,7 +45,7 @@ def none_of(*conditions: Any) -> dict[str, Any]:
 def a_segment(workspace: Workspace, raw: Any, name: str = "", **options: Any) -> Segment:
     """Return a segment that is built and published."""
     number = Segment.objects.count()
-    segment = create_segment(workspace, name=name or f"Segment {number}", raw=raw, **options)
+    segment = create_segment(workspace.id, name=name or f"Segment {number}", raw=raw, **options)
     run_build(workspace.id, segment.id)
     segment.refresh_from_db()
     return segment

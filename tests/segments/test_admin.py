@@ -149,7 +149,7 @@ def test_the_list_shows_how_segments_do(staff, workspace, buyers):
     Segment.objects.filter(pk=a_segment(workspace, did("x"), "Slow").pk).update(
         parked_at=clock.now(), error="Too slow by far"
     )
-    create_segment(workspace, name="New", raw=did("y"))
+    create_segment(workspace.id, name="New", raw=did("y"))
     page = text_of(staff.get(reverse(LIST)))
     assert "parked" in page
     assert "Too slow by far" in page
@@ -166,13 +166,13 @@ def test_the_list_shows_how_segments_do(staff, workspace, buyers):
 
 
 def test_actions_rebuild_and_publish(staff, workspace, jane, buyers):
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     page = text_of(act(staff, "rebuild", buyers, press))
     assert "1 segment is built anew" in page
     assert "Press: A static segment has no rule" in page
     run_build(workspace.id, buyers.id)
 
-    update_segment(workspace, buyers, raw=did("look"), publish=False)
+    update_segment(workspace.id, buyers, raw=did("look"), publish=False)
     assert "Buyers: The draft is not built yet" in text_of(act(staff, "publish", buyers))
     run_build(workspace.id, buyers.id)
     assert "a draft waits to be published" in text_of(staff.get(change_page(buyers)))
@@ -199,10 +199,10 @@ def test_a_segment_is_deleted_unless_others_build_on_it(staff, workspace, buyers
 
 def test_members_are_found_by_segment_and_by_contact(staff, workspace, jane, buyers):
     john = a_contact(workspace, "john@example.test")
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
-    add_members(workspace, press, contact_ids=[john.id])
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
+    add_members(workspace.id, press, contact_ids=[john.id])
     # A draft's memberships are nobody's business yet.
-    run_build(workspace.id, update_segment(workspace, buyers, raw=none_of(did("x")), publish=False).id)
+    run_build(workspace.id, update_segment(workspace.id, buyers, raw=none_of(did("x")), publish=False).id)
     for page in ("admin:segments_membership_changelist", "admin:segments_membershipperiod_changelist"):
 
         def found(page=page, **parameters):
@@ -249,9 +249,9 @@ def test_an_explanation_tells_of_segments_by_name_and_of_groups(staff, workspace
 
 
 def test_an_explanation_is_for_staff_and_of_what_there_is(staff, workspace, jane, buyers):
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     assert "It is filled by hand." in text_of(staff.get(explanation_page(press, jane)))
-    new = create_segment(workspace, name="New", raw=did("x"))
+    new = create_segment(workspace.id, name="New", raw=did("x"))
     assert "It was never published." in text_of(staff.get(explanation_page(new, jane)))
     theirs = a_contact(WorkspaceFactory())
     assert staff.get(explanation_page(buyers, theirs)).status_code == 404

@@ -34,7 +34,7 @@ def test_what_an_edit_leaves_unasked_is_forgotten(workspace, jane):
     other = a_segment(workspace, twice("visit"))
     send(workspace, jane, "buy", "buy", "visit")
     old = segment.version
-    update_segment(workspace, segment, raw=twice("call"))
+    update_segment(workspace.id, segment, raw=twice("call"))
     # The rule that serves is still asked.
     assert purge_versions(str(workspace.id), []) == "nothing"
     run_build(workspace.id, segment.id)
@@ -47,7 +47,7 @@ def test_what_an_edit_leaves_unasked_is_forgotten(workspace, jane):
 
 def test_a_draft_asks_too(workspace, jane):
     segment = a_segment(workspace, twice("buy"))
-    update_segment(workspace, segment, raw=twice("visit"), publish=False)
+    update_segment(workspace.id, segment, raw=twice("visit"), publish=False)
     run_build(workspace.id, segment.id)
     send(workspace, jane, "buy", "visit")
     assert purge_stale_rows(workspace.id) == 0
@@ -57,12 +57,12 @@ def test_a_draft_asks_too(workspace, jane):
 def test_two_rules_may_ask_the_same(workspace, jane):
     first, second = a_segment(workspace, twice("buy")), a_segment(workspace, did("buy"))
     send(workspace, jane, "buy")
-    delete_segment(workspace, first)
+    delete_segment(workspace.id, first)
     purge_stale_rows(workspace.id)
     assert measured(workspace) == ({"buy"}, {"buy"})
     send(workspace, jane, "buy")
     assert ContactAggregate.objects.get(workspace=workspace).count == 2
-    delete_segment(workspace, second)
+    delete_segment(workspace.id, second)
     purge_stale_rows(workspace.id)
     assert measured(workspace) == (set(), set())
 
@@ -70,7 +70,7 @@ def test_two_rules_may_ask_the_same(workspace, jane):
 def test_the_sweep_finds_measures_of_segments_in_which_nobody_ever_was(workspace, jane):
     segment = a_segment(workspace, twice("buy"))
     send(workspace, jane, "buy")
-    delete_segment(workspace, segment)
+    delete_segment(workspace.id, segment)
     assert not Membership.objects.exists()
     assert not MembershipPeriod.objects.exists()
     assert sweep_stale_rows() == "done"
@@ -83,7 +83,7 @@ def test_aggregates_go_page_by_page_and_after_a_crash_the_rest_goes(workspace, m
     segment, other = a_segment(workspace, twice("buy")), a_segment(workspace, twice("visit"))
     for person in people:
         send(workspace, person, "buy", "visit")
-    delete_segment(workspace, segment)
+    delete_segment(workspace.id, segment)
 
     def crash(*_):
         raise KeyboardInterrupt
@@ -102,12 +102,12 @@ def test_aggregates_go_page_by_page_and_after_a_crash_the_rest_goes(workspace, m
 def test_a_rule_that_asks_again_amid_the_forgetting_is_right(workspace, jane):
     segment = a_segment(workspace, twice("buy"))
     send(workspace, jane, "buy", "buy")
-    delete_segment(workspace, segment)
+    delete_segment(workspace.id, segment)
     again = []
     real = registry._delete_aggregates
 
     def meanwhile(*arguments):
-        again.append(create_segment(workspace, name="Again", raw=twice("buy")))
+        again.append(create_segment(workspace.id, name="Again", raw=twice("buy")))
         for lane in range(LANE_COUNT // 2):
             build_lane(workspace.id, again[0].id, lane)
         return real(*arguments)
@@ -129,7 +129,7 @@ def test_measures_come_and_go_while_events_flow(workspace):
         for number in range(4):
             cheap = [{"field": "metadata.price", "operator": "not_exists"}]
             passing = a_segment(workspace, did("buy", filters=cheap), name=f"Passing {number}")
-            delete_segment(workspace, passing)
+            delete_segment(workspace.id, passing)
             purge_stale_rows(workspace.id)
 
     produce, work = stream(workspace, people)

@@ -50,7 +50,7 @@ def ids(people):
 
 
 def test_a_new_segment_is_built_from_history(workspace, people):
-    buyers = create_segment(workspace, name="Buyers", raw=did("buy"))
+    buyers = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     assert (who_is_in(buyers), buyers.build) == (set(), "running")
     assert run_build(workspace.id, buyers.id) == "done"
     assert who_is_in(buyers) == ids(people[::2])
@@ -70,7 +70,7 @@ def test_a_build_starts_no_campaigns_unless_it_is_to(workspace, people):
 
 def test_the_old_rule_serves_until_the_swap(workspace, people):
     segment = a_segment(workspace, did("buy"))
-    update_segment(workspace, segment, raw=none_of(did("buy")))
+    update_segment(workspace.id, segment, raw=none_of(did("buy")))
     for lane in range(LANE_COUNT - 1):
         build_lane(workspace.id, segment.id, lane)
     assert who_is_in(segment) == ids(people[::2])
@@ -85,7 +85,7 @@ def test_the_old_rule_serves_until_the_swap(workspace, people):
 
 def test_who_stays_through_a_swap_is_not_told_of(workspace, people):
     segment = a_segment(workspace, did("buy"))
-    update_segment(workspace, segment, raw=did("buy", timeWindow="30d"))
+    update_segment(workspace.id, segment, raw=did("buy", timeWindow="30d"))
     run_build(workspace.id, segment.id)
     assert who_is_in(segment) == ids(people[::2])
     assert told(segment, people[0]) == ["segment.entered"]
@@ -93,45 +93,45 @@ def test_who_stays_through_a_swap_is_not_told_of(workspace, people):
 
 
 def test_events_reach_the_draft_in_lanes_that_are_done(workspace, people):
-    segment = create_segment(workspace, name="Buyers", raw=did("buy"), publish=False)
+    segment = create_segment(workspace.id, name="Buyers", raw=did("buy"), publish=False)
     run_build(workspace.id, segment.id)
     segment.refresh_from_db()
     assert segment.build == Segment.Build.DONE
     send(workspace, people[1], "buy")
     assert who_is_in(segment) == set()
-    publish_segment(workspace, segment)
+    publish_segment(workspace.id, segment)
     assert who_is_in(segment) == ids(people[::2]) | {people[1].id}
     run_build(workspace.id, segment.id)
     assert told(segment, people[1]) == ["segment.entered"]
 
 
 def test_a_draft_is_published_when_it_is_built_and_not_before(workspace, people):
-    segment = create_segment(workspace, name="Buyers", raw=did("buy"), publish=False)
+    segment = create_segment(workspace.id, name="Buyers", raw=did("buy"), publish=False)
     with pytest.raises(SegmentNotBuilt):
-        publish_segment(workspace, segment)
+        publish_segment(workspace.id, segment)
     run_build(workspace.id, segment.id)
-    publish_segment(workspace, segment)
+    publish_segment(workspace.id, segment)
     with pytest.raises(SegmentHasNoDraft):
-        publish_segment(workspace, segment)
+        publish_segment(workspace.id, segment)
 
 
 def test_a_draft_that_is_dropped_leaves_nothing(workspace, people):
     segment = a_segment(workspace, did("buy"))
-    update_segment(workspace, segment, raw=none_of(did("buy")), publish=False)
+    update_segment(workspace.id, segment, raw=none_of(did("buy")), publish=False)
     run_build(workspace.id, segment.id)
-    discard_draft(workspace, segment)
+    discard_draft(workspace.id, segment)
     assert purge_stale_rows(workspace.id) == 20
     assert who_is_in(segment) == ids(people[::2])
     assert Membership.objects.filter(workspace=workspace).count() == 20
     with pytest.raises(SegmentHasNoDraft):
-        discard_draft(workspace, segment)
+        discard_draft(workspace.id, segment)
 
 
 def test_an_edit_amid_a_build_starts_it_anew(workspace, people):
-    segment = create_segment(workspace, name="Edited", raw=did("buy"))
+    segment = create_segment(workspace.id, name="Edited", raw=did("buy"))
     for lane in range(LANE_COUNT // 2):
         build_lane(workspace.id, segment.id, lane)
-    update_segment(workspace, segment, raw=none_of(did("buy")))
+    update_segment(workspace.id, segment, raw=none_of(did("buy")))
     run_build(workspace.id, segment.id)
     assert who_is_in(segment) == ids(people[1::2])
     purge_stale_rows(workspace.id)
@@ -141,14 +141,14 @@ def test_an_edit_amid_a_build_starts_it_anew(workspace, people):
 def test_the_rule_that_serves_given_again_drops_the_draft(workspace, people):
     segment = a_segment(workspace, did("buy"))
     version = segment.version
-    update_segment(workspace, segment, raw=none_of(did("buy")))
-    segment = update_segment(workspace, segment, raw=did("buy"))
+    update_segment(workspace.id, segment, raw=none_of(did("buy")))
+    segment = update_segment(workspace.id, segment, raw=did("buy"))
     assert (segment.version, segment.draft_version, segment.build) == (version, None, "none")
 
 
 def test_a_build_goes_on_where_its_slice_ended(workspace, people, monkeypatch):
     monkeypatch.setattr(building, "CHUNK", 1)
-    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     lane = people[0].id.int % LANE_COUNT
     of_lane = [person.id for person in people if person.id.int % LANE_COUNT == lane]
     after, seen = None, []
@@ -162,7 +162,7 @@ def test_a_build_goes_on_where_its_slice_ended(workspace, people, monkeypatch):
 
 
 def test_progress_is_shown(workspace, people):
-    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     assert (progress_of(segment).fraction, progress_of(segment).total) == (0, 40)
     for lane in range(LANE_COUNT // 2):
         build_lane(workspace.id, segment.id, lane)
@@ -178,7 +178,7 @@ def test_work_that_stands_still_is_swept_up(workspace, time, people, monkeypatch
     sent = []
     for task in (build_segment_lane, publish_segment_lane):
         monkeypatch.setattr(task, "apply_async", lambda args, retry, task=task: sent.append((task, args)))
-    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     assert sweep_segments() == "nothing"
     time.go(minutes=1)
     while sweep_segments() == "done":
@@ -192,7 +192,7 @@ def test_work_that_stands_still_is_swept_up(workspace, time, people, monkeypatch
 
 
 def test_a_process_killed_before_it_published_is_made_good(workspace, people):
-    segment = create_segment(workspace, name="Buyers", raw=did("buy"))
+    segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(building, "_finish_build", lambda *_: "done")
         run_build(workspace.id, segment.id)
@@ -215,7 +215,7 @@ def test_telling_again_tells_nothing_twice(workspace, people):
 def test_a_rebuild_mends_what_went_wrong(workspace, people):
     segment = a_segment(workspace, did("buy"))
     Membership.objects.filter(version=segment.version, contact=people[0]).delete()
-    rebuild_segment(workspace, segment)
+    rebuild_segment(workspace.id, segment)
     run_build(workspace.id, segment.id)
     assert who_is_in(segment) == ids(people[::2])
     assert told(segment, people[0]) == ["segment.entered"]
@@ -254,7 +254,7 @@ def test_a_deleted_segment_leaves_nothing(workspace, people):
     segment = a_segment(workspace, did("buy"))
     other = a_segment(workspace, none_of(did("buy")))
     apply_effects(workspace.id)
-    delete_segment(workspace, segment)
+    delete_segment(workspace.id, segment)
     assert purge_stale_rows(workspace.id) == 40
     assert who_is_in(other) == ids(people[1::2])
     assert set(MembershipPeriod.objects.filter(workspace=workspace).values_list("segment_id", flat=True)) == {

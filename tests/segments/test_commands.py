@@ -75,8 +75,8 @@ def smuggle_in(segment, contact_id):
 def test_what_is_right_is_found_right(workspace, jane, john, buyers):
     a_segment(workspace, none_of(did("buy", timeWindow="7d"), in_segment(buyers)))
     a_segment(workspace, attribute("createdAt", "within", "7d"))
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
-    add_members(workspace, press, contact_ids=[john.id])
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
+    add_members(workspace.id, press, contact_ids=[john.id])
     found = verify_segments(workspace.id)
     assert (found.contacts, found.segments, found.skipped, found.differences) == (2, 4, [], [])
     assert "2 contacts, 4 segments, 0 differences" in run("verify_segments")
@@ -167,9 +167,9 @@ def test_a_moment_that_was_forgotten_is_found(workspace, john, time):
 
 def test_members_that_are_no_contacts_are_put_out(workspace, jane, john, buyers):
     smuggle_in(buyers, ghost := uuid4())
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     smuggle_in(press, ghost)
-    add_members(workspace, press, contact_ids=[john.id])
+    add_members(workspace.id, press, contact_ids=[john.id])
     Contact.objects.filter(id=john.id).update(merged_into=jane)
     assert (ghost, DifferenceKind.STRAY) in faults(workspace)
     found = verify_segments(workspace.id, repair=True)
@@ -225,19 +225,19 @@ def test_another_workspace_is_left_alone(workspace, jane, buyers):
 
 def test_what_no_rule_decides_now_is_skipped_and_named(workspace, jane, buyers):
     Segment.objects.filter(id=buyers.id).update(parked_at=clock.now(), error="too slow")
-    create_segment(workspace, name="New", raw=did("look"))
+    create_segment(workspace.id, name="New", raw=did("look"))
     kick_out(buyers, jane)
     assert verify_segments(workspace.id).skipped == ["Buyers", "New"]
     assert "not looked at, for no rule of theirs serves now: Buyers, New" in run("verify_segments")
 
 
 def test_a_draft_is_not_held_against_what_serves(workspace, jane, buyers):
-    update_segment(workspace, buyers, raw=did("look"))
+    update_segment(workspace.id, buyers, raw=did("look"))
     assert faults(workspace) == set()
 
 
 def test_a_rebuild_is_started_for_the_workers_or_done_at_once(workspace, jane, buyers):
-    create_segment(workspace, name="Press", evaluation="STATIC")
+    create_segment(workspace.id, name="Press", evaluation="STATIC")
     kick_out(buyers, jane)
     assert "1 builds started" in run("rebuild_segments")
     buyers.refresh_from_db()

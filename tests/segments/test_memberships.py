@@ -38,11 +38,11 @@ def test_another_version_of_the_rule_leaves_the_moment_of_entry(workspace, jane,
     entered = time.now()
     assert since(buyers, jane) == entered
     time.go(days=1)
-    rebuild_segment(workspace, buyers)
+    rebuild_segment(workspace.id, buyers)
     run_build(workspace.id, buyers.id)
     assert since(buyers, jane) == entered
     time.go(days=1)
-    update_segment(workspace, buyers, raw=did("buy", operator="gte", value=1, timeWindow="30d"))
+    update_segment(workspace.id, buyers, raw=did("buy", operator="gte", value=1, timeWindow="30d"))
     run_build(workspace.id, buyers.id)
     assert since(buyers, jane) == entered
 
@@ -82,9 +82,9 @@ def test_merged_contacts_were_in_it_as_one_person(workspace, jane, time, buyers)
 
 
 def test_who_was_in_it_only_by_what_was_merged_is_shown_once(workspace, time):
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     one, two, survivor = (a_contact(workspace, f"{name}@example.test") for name in ("one", "two", "three"))
-    add_members(workspace, press, contact_ids=[one.id, two.id])
+    add_members(workspace.id, press, contact_ids=[one.id, two.id])
     merge_contacts(workspace.id, survivor, one)
     merge_contacts(workspace.id, survivor, two)
     assert len(members_at(workspace.id, press, time.now())) == 1

@@ -60,7 +60,7 @@ def test_a_parked_segment_is_left_out_until_it_is_built_again(workspace, jane):
     send(workspace, john, "buy", price=6)
     assert who_is_in(spenders) == set()
     Event.objects.filter(contact=jane, name="buy").delete()
-    rebuild_segment(workspace, spenders)
+    rebuild_segment(workspace.id, spenders)
     run_build(workspace.id, spenders.id)
     assert who_is_in(spenders) == {john.id}
     assert (spenders.parked_at, spenders.error) == (None, "")
@@ -73,12 +73,12 @@ def test_a_build_that_fails_says_why_and_leaves_what_serves_alone(workspace, jan
     spend(workspace, jane)
     apply_effects(workspace.id)
     rule = did("buy", aggregate="sum", property="properties.price", operator="gt", value=5, timeWindow="7d")
-    update_segment(workspace, segment, raw=rule)
+    update_segment(workspace.id, segment, raw=rule)
     run_build(workspace.id, segment.id)
     segment.refresh_from_db()
     assert (segment.build, "overflow" in segment.error) == ("failed", True)
     assert who_is_in(segment) == {jane.id}
-    update_segment(workspace, segment, raw=none_of(did("buy")))
+    update_segment(workspace.id, segment, raw=none_of(did("buy")))
     run_build(workspace.id, segment.id)
     assert who_is_in(segment) == set()
     assert segment.error == ""
@@ -87,7 +87,7 @@ def test_a_build_that_fails_says_why_and_leaves_what_serves_alone(workspace, jan
 def test_a_draft_that_fails_on_an_event_fails_alone(workspace, jane):
     segment = a_segment(workspace, did("buy"))
     rule = did("buy", aggregate="sum", property="properties.price", operator="gt", value=5, timeWindow="7d")
-    update_segment(workspace, segment, raw=rule)
+    update_segment(workspace.id, segment, raw=rule)
     spend(workspace, jane)
     apply_effects(workspace.id)
     segment.refresh_from_db()
@@ -99,7 +99,7 @@ def test_a_rule_that_cannot_be_read_any_more_is_parked(workspace, jane):
     segment = a_segment(workspace, did("buy"))
     other = a_segment(workspace, did("buy"))
     Segment.objects.filter(id=segment.id).update(rule={"type": "moon"})
-    update_segment(workspace, other, description="and the rules are read again")
+    update_segment(workspace.id, other, description="and the rules are read again")
     send(workspace, jane, "buy")
     segment.refresh_from_db()
     assert segment.parked_at is not None

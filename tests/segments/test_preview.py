@@ -91,7 +91,9 @@ def test_the_impact_of_a_draft_that_is_built(workspace, people):
     segment = a_segment(workspace, did("buy"))
     with pytest.raises(SegmentHasNoDraft):
         impact_of_draft(workspace.id, segment)
-    segment = update_segment(workspace, segment, raw=every(did("buy"), none_of(did("return"))), publish=False)
+    segment = update_segment(
+        workspace.id, segment, raw=every(did("buy"), none_of(did("return"))), publish=False
+    )
     with pytest.raises(SegmentNotBuilt):
         impact_of_draft(workspace.id, segment)
     run_build(workspace.id, segment.id)
@@ -104,7 +106,7 @@ def test_the_impact_of_a_draft_that_is_built(workspace, people):
 
 def test_a_static_segment_has_no_rule_to_compare(workspace):
     with pytest.raises(SegmentIsStatic):
-        impact_of(workspace.id, did("buy"), create_segment(workspace, name="List", evaluation="STATIC"))
+        impact_of(workspace.id, did("buy"), create_segment(workspace.id, name="List", evaluation="STATIC"))
 
 
 def test_an_explanation_shows_the_events_and_when_they_lapse(workspace, time):

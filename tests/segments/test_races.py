@@ -107,7 +107,7 @@ def test_a_segment_is_built_while_events_flow(workspace, people):
     found = []
 
     def build():
-        found.append(create_segment(workspace, name="Built", raw=did("buy", operator="gte", value=3)))
+        found.append(create_segment(workspace.id, name="Built", raw=did("buy", operator="gte", value=3)))
         run_build(workspace.id, found[0].id)
 
     produce, work = stream(workspace, people)
@@ -121,7 +121,7 @@ def test_a_rule_is_edited_while_events_flow(workspace, people):
 
     def edit():
         for least in (2, 4, 3):
-            update_segment(workspace, segment, raw=did("buy", operator="gte", value=least))
+            update_segment(workspace.id, segment, raw=did("buy", operator="gte", value=least))
             run_build(workspace.id, segment.id)
 
     produce, work = stream(workspace, people)
@@ -136,7 +136,7 @@ def test_contacts_that_come_amid_a_build_are_in(workspace, people):
     def make():
         made.extend(a_contact(workspace, f"late{number}@example.test") for number in range(20))
 
-    segment = create_segment(workspace, name="Strangers", raw=none_of(did("buy")))
+    segment = create_segment(workspace.id, name="Strangers", raw=none_of(did("buy")))
     at_once(make, lambda: run_build(workspace.id, segment.id))
     apply_effects(workspace.id)
     assert who_is_in(segment) == set(Contact.objects.filter(workspace=workspace).values_list("id", flat=True))
@@ -189,7 +189,7 @@ def test_a_contact_that_is_deleted_while_it_is_evaluated_is_in_no_segment(worksp
 def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspace, jane, monkeypatch):
     tell(workspace, jane, "buy")
     apply_effects(workspace.id)
-    segment = create_segment(workspace, name="Built", raw=did("buy", timeWindow="7d"))
+    segment = create_segment(workspace.id, name="Built", raw=did("buy", timeWindow="7d"))
     arrived, may_go = paused(monkeypatch, evaluation, "merged_ids")
 
     def delete():
@@ -204,7 +204,7 @@ def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspa
 
 
 def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(workspace, jane, monkeypatch):
-    segment = create_segment(workspace, name="List", evaluation="STATIC")
+    segment = create_segment(workspace.id, name="List", evaluation="STATIC")
     # Right after it was found, before it is put in.
     arrived, may_go = paused(monkeypatch, static_members, "_keep")
 
@@ -213,7 +213,7 @@ def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(work
         delete_contact(workspace.id, jane)
         may_go.set()
 
-    at_once(partial(add_members, workspace, segment, contact_ids=[jane.id]), delete)
+    at_once(partial(add_members, workspace.id, segment, contact_ids=[jane.id]), delete)
     apply_effects(workspace.id)
     wake_due()
     assert left_of(workspace, jane.id) == (0, 0, 0)

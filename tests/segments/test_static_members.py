@@ -18,13 +18,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def guests(workspace):
-    return create_segment(workspace, name="Guests", evaluation="STATIC")
+    return create_segment(workspace.id, name="Guests", evaluation="STATIC")
 
 
 def test_contacts_are_put_in_by_id_and_by_what_they_are_known_by(workspace, guests, jane):
     john = a_contact(workspace, "john@example.test")
     result = add_members(
-        workspace,
+        workspace.id,
         guests,
         contact_ids=[jane.id],
         identifiers=[
@@ -36,31 +36,31 @@ def test_contacts_are_put_in_by_id_and_by_what_they_are_known_by(workspace, gues
     assert (result.changed, result.unchanged, result.unknown) == (2, 0, ["nobody@x.test"])
     assert who_is_in(guests) == {jane.id, john.id}
     assert told(guests, jane) == ["segment.entered"]
-    again = add_members(workspace, guests, contact_ids=[jane.id])
+    again = add_members(workspace.id, guests, contact_ids=[jane.id])
     assert (again.changed, again.unchanged) == (0, 1)
 
 
 def test_contacts_are_taken_out(workspace, guests, jane):
-    add_members(workspace, guests, contact_ids=[jane.id])
-    assert remove_members(workspace, guests, identifiers=[("email", "jane@example.test")]).changed == 1
+    add_members(workspace.id, guests, contact_ids=[jane.id])
+    assert remove_members(workspace.id, guests, identifiers=[("email", "jane@example.test")]).changed == 1
     assert who_is_in(guests) == set()
     assert told(guests, jane) == ["segment.entered", "segment.exited"]
     assert len(stays(guests, jane)) == 1
-    assert remove_members(workspace, guests, contact_ids=[jane.id]).unchanged == 1
+    assert remove_members(workspace.id, guests, contact_ids=[jane.id]).unchanged == 1
 
 
 def test_what_people_do_may_start_campaigns(workspace, guests, jane):
     EventBatch.objects.all().delete()
-    add_members(workspace, guests, contact_ids=[jane.id])
+    add_members(workspace.id, guests, contact_ids=[jane.id])
     assert EventBatch.objects.get().level == EffectsLevel.ALL
 
 
 def test_events_leave_the_list_alone_and_rules_may_build_on_it(workspace, guests, jane):
     followers = a_segment(workspace, in_segment(guests))
-    add_members(workspace, guests, contact_ids=[jane.id])
+    add_members(workspace.id, guests, contact_ids=[jane.id])
     send(workspace, jane, "buy")
     assert (who_is_in(guests), who_is_in(followers)) == ({jane.id}, {jane.id})
-    remove_members(workspace, guests, contact_ids=[jane.id])
+    remove_members(workspace.id, guests, contact_ids=[jane.id])
     apply_effects(workspace.id)
     assert who_is_in(followers) == set()
 
@@ -68,25 +68,25 @@ def test_events_leave_the_list_alone_and_rules_may_build_on_it(workspace, guests
 def test_a_rule_alone_decides_who_is_in_a_dynamic_segment(workspace, jane):
     segment = a_segment(workspace, did("buy"))
     with pytest.raises(SegmentIsDynamic):
-        add_members(workspace, segment, contact_ids=[jane.id])
+        add_members(workspace.id, segment, contact_ids=[jane.id])
 
 
 def test_contacts_of_others_are_unknown(workspace, guests):
     stranger = a_contact(WorkspaceFactory(), "stranger@example.test")
-    result = add_members(workspace, guests, contact_ids=[stranger.id])
+    result = add_members(workspace.id, guests, contact_ids=[stranger.id])
     assert (result.changed, result.unknown) == (0, [str(stranger.id)])
 
 
 def test_who_was_merged_is_in_by_the_survivor(workspace, guests, jane):
     double = a_contact(workspace, "jane@work.test")
-    add_members(workspace, guests, contact_ids=[double.id])
+    add_members(workspace.id, guests, contact_ids=[double.id])
     Contact.objects.filter(id=double.id).update(merged_into=jane)
     assert [member.contact_id for member in members(workspace.id, guests)] == [jane.id]
     assert explain_membership(workspace.id, guests, double.id).is_member
     assert [segment.id for segment, _ in segments_of(workspace.id, jane.id)] == [guests.id]
-    assert add_members(workspace, guests, contact_ids=[jane.id]).changed == 0
+    assert add_members(workspace.id, guests, contact_ids=[jane.id]).changed == 0
     assert count_members(workspace.id, [guests]) == {guests.id: 1}
-    assert remove_members(workspace, guests, contact_ids=[jane.id]).changed == 1
+    assert remove_members(workspace.id, guests, contact_ids=[jane.id]).changed == 1
     assert members(workspace.id, guests) == []
 
 

@@ -27,7 +27,7 @@ class Command(BaseCommand):
         """Undo each merge in a transaction of its own. Raises CommandError if any could not be undone."""
         undone = refused = 0
         for text in options["merges"]:
-            merge = Merge.objects.select_related("workspace").filter(id=parse_uuid(text) or NO_ID).first()
+            merge = Merge.objects.filter(id=parse_uuid(text) or NO_ID).first()
             if merge is None or merge.undone_at is not None:
                 problem = "there is no such merge" if merge is None else "was undone already"
                 self.stderr.write(f"{text}: {problem}")

@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Start every build, then do the work if that is wanted."""
         started = [
-            rebuild_segment(workspace, segment)
+            rebuild_segment(workspace.id, segment)
             for workspace, segments in chosen_segments(options)
             for segment in segments
             if not segment.is_static

@@ -241,7 +241,7 @@ def test_a_draft_is_not_executed(api, made, jane):
 
 def test_a_broadcast_is_planned(api, workspace, active, jane):
     path = f"campaigns/{active['id']}/broadcasts"
-    press = create_segment(workspace, name="Press", evaluation=Segment.Evaluation.STATIC)
+    press = create_segment(workspace.id, name="Press", evaluation=Segment.Evaluation.STATIC)
     listed = api.post(path, {"contactIds": [str(jane.id), UNKNOWN, "x"]})
     assert listed.status_code == 202
     assert (listed.json()["contacts"], listed.json()["taken"], listed.json()["finishedAt"]) == (1, 0, None)

@@ -110,7 +110,7 @@ def test_a_template_of_another_channel_or_workspace_is_refused(workspace):
 
 
 def test_a_segment_of_another_workspace_is_refused(workspace):
-    theirs = create_segment(WorkspaceFactory(), name="Press", evaluation=Segment.Evaluation.STATIC)
+    theirs = create_segment(WorkspaceFactory().id, name="Press", evaluation=Segment.Evaluation.STATIC)
     for kind in ("SEGMENT_ENTER", "SEGMENT_EXIT", "SCHEDULE"):
         raw = definition(trigger={"type": kind, "segmentId": str(theirs.id)})
         with pytest.raises(InvalidDefinition) as refusal:

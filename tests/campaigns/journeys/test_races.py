@@ -271,7 +271,7 @@ def test_messages_that_are_cancelled_while_they_are_claimed_leave_or_do_not(work
 
 @transactional
 def test_two_that_activate_at_once_make_one_version_and_one_broadcast(workspace, jane):
-    segment = create_segment(workspace, name="Press", evaluation=Segment.Evaluation.STATIC)
+    segment = create_segment(workspace.id, name="Press", evaluation=Segment.Evaluation.STATIC)
     raw = definition(trigger={"type": "SCHEDULE", "segmentId": str(segment.id), "at": None})
     campaign = create_campaign(workspace, name="Press", definition=raw, type="BROADCAST")
     barrier = threading.Barrier(4)

@@ -17,7 +17,7 @@ WRITES = ["/contacts", "/contacts/email", "/contacts/bulk-update"]
 
 
 def a_list(workspace, name="Newsletter"):
-    return create_segment(workspace, name=name, evaluation=Segment.Evaluation.STATIC)
+    return create_segment(workspace.id, name=name, evaluation=Segment.Evaluation.STATIC)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_an_unknown_list_is_refused_by_name_and_nothing_is_written(project, news
 
 def test_a_segment_is_computed_and_nobody_is_put_into_it(project):
     rule = every_condition(attribute("email", "contains", "example"))
-    segment = create_segment(project.workspace, name="All", raw=rule)
+    segment = create_segment(project.workspace.id, name="All", raw=rule)
     answer = write(project, "/contacts", listIds=[str(segment.id)])
     assert answer.status_code == 400
     assert "nobody can be added to" in answer.json()["error"]["details"][0]["message"]
@@ -95,7 +95,7 @@ def test_a_segment_is_computed_and_nobody_is_put_into_it(project):
 
 @pytest.mark.parametrize("by", ["emails", "contactIds"])
 def test_contacts_are_taken_off_a_list(project, jane, newsletter, by):
-    add_members(project.workspace, newsletter, contact_ids=[jane.id])
+    add_members(project.workspace.id, newsletter, contact_ids=[jane.id])
     gone = {"emails": [EMAIL.upper(), "nobody@example.com"], "contactIds": [str(jane.id), "nobody"]}[by]
     for removed in (1, 0):
         answer = project.post(f"/contact-lists/{newsletter.id}/contacts/remove", {by: gone})
@@ -110,7 +110,7 @@ def test_contacts_are_taken_off_a_list(project, jane, newsletter, by):
 def test_nobody_is_taken_off_an_unknown_list(project, jane, newsletter):
     elsewhere = a_list(WorkspaceFactory())
     segment = create_segment(
-        project.workspace, name="All", raw=every_condition(attribute("email", "contains", "e"))
+        project.workspace.id, name="All", raw=every_condition(attribute("email", "contains", "e"))
     )
     for list_id in ("nope", elsewhere.id, segment.id):
         answer = project.post(f"/contact-lists/{list_id}/contacts/remove", {"emails": [EMAIL]})
@@ -127,7 +127,7 @@ def test_a_removal_of_a_wrong_shape(project, newsletter, body):
 
 def test_a_merged_contact_is_on_the_lists_of_both(project, jane, newsletter):
     offers = a_list(project.workspace, "Offers")
-    add_members(project.workspace, newsletter, contact_ids=[jane.id])
+    add_members(project.workspace.id, newsletter, contact_ids=[jane.id])
     write(project, "/contacts", email="other@example.com", listIds=[str(newsletter.id), str(offers.id)])
     other = Contact.objects.exclude(id=jane.id).get()
     merge_contacts(project.workspace.id, jane, other)
@@ -141,7 +141,7 @@ def test_a_merged_contact_is_on_the_lists_of_both(project, jane, newsletter):
 
 
 def test_whoever_was_erased_is_put_on_no_list(project, jane, newsletter):
-    add_members(project.workspace, newsletter, contact_ids=[jane.id])
+    add_members(project.workspace.id, newsletter, contact_ids=[jane.id])
     erase_person(project.workspace.id, jane)
     for path in WRITES:
         answer = write(project, path, listIds=[str(newsletter.id)])
@@ -160,7 +160,7 @@ def test_a_search_reads_the_lists_of_all_at_once(project, newsletter, django_ass
 
 
 def test_lists_are_for_keys_that_may_have_segments(project, jane, newsletter):
-    add_members(project.workspace, newsletter, contact_ids=[jane.id])
+    add_members(project.workspace.id, newsletter, contact_ids=[jane.id])
     key = a_key(project.workspace, scopes=["contacts:read", "contacts:write"]).secret
     plain = type(project)(project.workspace, key)
     assert write(plain, "/contacts/email", listIds=[str(newsletter.id)]).status_code == 403

@@ -24,7 +24,7 @@ def api(workspace):
 
 @pytest.fixture
 def press(workspace):
-    return create_segment(workspace, name="Press", evaluation="STATIC")
+    return create_segment(workspace.id, name="Press", evaluation="STATIC")
 
 
 def upload(api, method, segment, text, content_type="text/csv"):

@@ -256,8 +256,8 @@ def test_a_parked_segment_shows_its_error(api, workspace):
 
 def test_the_list_is_narrowed(api, workspace):
     a_segment(workspace, RULE, "Buyers")
-    rebuild_segment(workspace, a_segment(workspace, RULE, "Big buyers"))
-    create_segment(workspace, name="Press", evaluation="STATIC")
+    rebuild_segment(workspace.id, a_segment(workspace, RULE, "Big buyers"))
+    create_segment(workspace.id, name="Press", evaluation="STATIC")
 
     def names(**parameters):
         return {row["name"] for row in api.get("segments", **parameters).json()}
@@ -276,7 +276,7 @@ def test_the_list_takes_the_same_statements_for_any_number(
 ):
     for number in range(3):
         a_segment(workspace, RULE, f"S{number}")
-    create_segment(workspace, name="Press", evaluation="STATIC")
+    create_segment(workspace.id, name="Press", evaluation="STATIC")
     with django_assert_max_num_queries(5):
         assert len(api.get("segments").json()) == 4
 
@@ -313,7 +313,7 @@ def test_what_is_not_there_is_a_404(api, workspace):
 
 
 def test_a_static_segment_has_nothing_to_build(api, workspace):
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     shown = api.get(f"segments/{press.id}").json()
     assert (shown["segment"]["rules"], shown["segment"]["evaluation"]) == (None, "STATIC")
     for answer in (
@@ -327,9 +327,11 @@ def test_a_static_segment_has_nothing_to_build(api, workspace):
 
 def test_a_contacts_answer_has_its_segments(api, workspace, jane):
     buyers = a_segment(workspace, RULE, "Buyers")
-    update_segment(workspace, a_segment(workspace, did("look"), "Lookers"), raw=attribute("email", "exists"))
-    press = create_segment(workspace, name="Press", evaluation="STATIC")
-    add_members(workspace, press, contact_ids=[jane.id])
+    update_segment(
+        workspace.id, a_segment(workspace, did("look"), "Lookers"), raw=attribute("email", "exists")
+    )
+    press = create_segment(workspace.id, name="Press", evaluation="STATIC")
+    add_members(workspace.id, press, contact_ids=[jane.id])
     send(workspace, jane, "buy")
     apply_effects(workspace.id)
     segments = api.get(f"contacts/{jane.id}").json()["segments"]
