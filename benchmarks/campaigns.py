@@ -114,7 +114,7 @@ def make_campaign(workspace: UUID, name: str, category: str, workflow: dict[str,
         "triggers": [{"type": "EVENT", "eventType": "buy", "condition": condition}],
         "workflow": workflow,
     }
-    activate_campaign(space, create_campaign(space, name=name, definition=definition))
+    activate_campaign(space.id, create_campaign(space.id, name=name, definition=definition))
 
 
 def give_addresses(workspace: UUID, contacts: list[UUID]) -> None:

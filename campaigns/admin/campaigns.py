@@ -153,19 +153,19 @@ class CampaignAdmin(CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmi
         data = form.cleaned_data
         values = {name: data[name] for name in _EDITABLE}
         if not change:
-            saved = create_campaign(obj.workspace, definition=data["draft"], **values)
+            saved = create_campaign(obj.workspace_id, definition=data["draft"], **values)
             obj.pk, obj._state.adding = saved.pk, False
         else:
             draft = data["draft"] if "draft" in form.changed_data else None
             campaign = get_campaign(obj.workspace_id, obj.pk)
-            saved = update_campaign(obj.workspace, campaign, definition=draft, **values)
+            saved = update_campaign(obj.workspace_id, campaign, definition=draft, **values)
         for warning in campaign_warnings(obj.workspace_id, [saved])[saved.pk]:
             messages.warning(request, f"{obj}: {warning}.")
         for warning in rule_warnings(saved):
             messages.warning(request, warning)
 
     def delete_model(self, request: HttpRequest, obj: Campaign) -> None:
-        delete_campaign(obj.workspace, obj)
+        delete_campaign(obj.workspace_id, obj)
 
     def report_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Show what became of a campaign."""

@@ -98,13 +98,13 @@ class FormAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
             on_known=data["on_known"],
         )
         if change:
-            update_form(obj.workspace, obj, values)
+            update_form(obj.workspace_id, obj, values)
             return
-        saved = create_form(obj.workspace, values)
+        saved = create_form(obj.workspace_id, values)
         obj.pk, obj._state.adding = saved.pk, False
 
     def delete_model(self, request: HttpRequest, obj: Form) -> None:
-        delete_form(obj.workspace, obj)
+        delete_form(obj.workspace_id, obj)
 
 
 @admin.register(FormSubmission)

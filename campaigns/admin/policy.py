@@ -90,7 +90,7 @@ class ChannelSettingsAdmin(WorkspaceModelAdmin):
         values = {name: form.cleaned_data[name] for name in _EDITABLE}
         if secret := form.cleaned_data["new_secret"]:
             values["secret"] = secret
-        saved = save_channel(obj.workspace, obj.channel, **values)
+        saved = save_channel(obj.workspace_id, obj.channel, **values)
         obj.pk, obj._state.adding = saved.pk, False
 
 
@@ -140,5 +140,5 @@ class SuppressionAdmin(WorkspaceModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
         """Add the suppression by its service; one that exists stays as it is."""
-        saved, _ = add_suppression(obj.workspace, channel=obj.channel, address=obj.address, note=obj.note)
+        saved, _ = add_suppression(obj.workspace_id, channel=obj.channel, address=obj.address, note=obj.note)
         obj.pk, obj._state.adding = saved.pk, False

@@ -198,12 +198,12 @@ def _enroll_one_contact(
 ) -> bool:
     """Start an enrollment for a contact and show the outcome; False: it was refused, and the form says why."""
     data = form.cleaned_data
-    workspace = campaign.workspace
+    workspace_id = campaign.workspace_id
     try:
-        contact = get_contact(workspace.id, data["contact"])
+        contact = get_contact(workspace_id, data["contact"])
         if is_trial:
             entered = start_trial(
-                workspace,
+                workspace_id,
                 campaign,
                 contact,
                 event=data["event"],
@@ -212,7 +212,7 @@ def _enroll_one_contact(
             )
         else:
             key = data["key"] or None
-            entered = execute_campaign(workspace, campaign, contact, event=data["event"], key=key)
+            entered = execute_campaign(workspace_id, campaign, contact, event=data["event"], key=key)
     except DomainError as error:
         form.add_error(None, error.message)
         return False
@@ -232,7 +232,7 @@ def _start_broadcast(request: HttpRequest, campaign: Campaign, form: SegmentForm
     segment_id = parse_uuid(data["segment"])
     try:
         broadcast = broadcast_campaign(
-            campaign.workspace, campaign, segment_id=segment_id, at=data["at"], actor=str(request.user)
+            campaign.workspace_id, campaign, segment_id=segment_id, at=data["at"], actor=str(request.user)
         )
     except DomainError as error:
         form.add_error(None, error.message)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -26,7 +27,6 @@ from campaigns.journeys.lifecycle import (
 )
 from campaigns.models import Campaign
 from config.errors import DomainError
-from workspaces.models import Workspace
 from workspaces.staff.confirmation import Question, ask
 
 _ACTIVE, _PAUSED, _ARCHIVED = Campaign.Status.ACTIVE, Campaign.Status.PAUSED, Campaign.Status.ARCHIVED
@@ -38,7 +38,7 @@ class StatusChange:
 
     name: str
     done: str
-    service: Callable[[Workspace, Campaign], Campaign]
+    service: Callable[[UUID, Campaign], Campaign]
     question: Callable[[QuerySet[Campaign]], Question | None] | None
     words: str
     """The hint of the button."""
@@ -48,9 +48,9 @@ class StatusChange:
     def apply(self, campaign: Campaign, actor: str) -> None:
         """Change the status of a campaign. Raises DomainError."""
         if self.service is activate_campaign:
-            activate_campaign(campaign.workspace, campaign, actor=actor)
+            activate_campaign(campaign.workspace_id, campaign, actor=actor)
         else:
-            self.service(campaign.workspace, campaign)
+            self.service(campaign.workspace_id, campaign)
 
 
 _ACTIVATE = StatusChange(
@@ -116,7 +116,7 @@ def list_action(change: StatusChange) -> Callable[..., HttpResponse | None]:
         if question and (page := ask(request, model_admin, question)) is not None:
             return page
         done = 0
-        for campaign in queryset.select_related("workspace"):
+        for campaign in queryset:
             try:
                 change.apply(campaign, str(request.user))
                 done += 1

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.exceptions import ValidationError
@@ -15,7 +16,6 @@ from campaigns.models import Template
 from config import clock, ids
 from workspaces.api.serializers import ErrorSerializer
 from workspaces.api.strict import WRITE_REFUSALS
-from workspaces.models import Workspace
 from workspaces.scopes import Need
 
 # 422: there is no message, and `details.reason` says why.
@@ -41,27 +41,27 @@ def template_errors_as_fields() -> Iterator[None]:
 
 
 def dispatch(
-    workspace: Workspace, body: Mapping[str, Any], *, channel: str, template: Template, **options: Any
+    workspace_id: UUID, body: Mapping[str, Any], *, channel: str, template: Template, **options: Any
 ) -> EnqueuedMessage:
     """Enqueue a message to the contact that a validated body names, under its key.
 
     `options` are those of `enqueue_message`. Raises ContactNotFound, InvalidAddress, MessageRefused, ValidationError.
     """
-    contact_id = find_contact_id(workspace, body["contact_id"])
+    contact_id = find_contact_id(workspace_id, body["contact_id"])
     if options.get("address"):
         try:
             checked_address(channel, options["address"])
         except InvalidAddress as error:
             raise InvalidAddress(channel, "to") from error
     outcome = enqueue_message(
-        workspace.id,
+        workspace_id,
         contact_id,
         channel=channel,
         template=template,
         # A namespace of their own: no client's key can be an enrollment's.
         key=f"api:{body.get('key') or ids.uuid7()}",
         now=clock.now(),
-        event=find_event(workspace, body.get("event_id")),
+        event=find_event(workspace_id, body.get("event_id")),
         **options,
     )
     if isinstance(outcome, RefusedMessage):

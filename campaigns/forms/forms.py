@@ -35,7 +35,6 @@ from events.models import Event
 from events.names import FORM_SUBMITTED
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
-from workspaces.models import Workspace
 from workspaces.origins import InvalidOrigin, parse_origins
 
 TYPES: Final = ("text", "email", "phone", "number", "checkbox", "select")
@@ -91,26 +90,26 @@ class FormValues:
     on_known: str | None = None
 
 
-def create_form(workspace: Workspace, values: FormValues) -> Form:
+def create_form(workspace_id: UUID, values: FormValues) -> Form:
     """Create a form. Raises InvalidForm, FormExists."""
-    return _save(Form(workspace=workspace), values)
+    return _save(Form(workspace_id=workspace_id), values)
 
 
-def update_form(workspace: Workspace, form: Form, values: FormValues) -> Form:
+def update_form(workspace_id: UUID, form: Form, values: FormValues) -> Form:
     """Change a form. Raises InvalidForm, FormExists."""
-    form = find_form(workspace, form.pk)
+    form = find_form(workspace_id, form.pk)
     form.updated_at = clock.now()
     return _save(form, values)
 
 
-def delete_form(workspace: Workspace, form: Form) -> None:
+def delete_form(workspace_id: UUID, form: Form) -> None:
     """Delete a form with its submissions; the events stay."""
-    Form.objects.in_workspace(workspace.id).filter(pk=form.pk).delete()
+    Form.objects.in_workspace(workspace_id).filter(pk=form.pk).delete()
 
 
-def find_form(workspace: Workspace, form_id: UUID | None) -> Form:
+def find_form(workspace_id: UUID, form_id: UUID | None) -> Form:
     """Return a form of the workspace. Raises FormNotFound."""
-    form = Form.objects.in_workspace(workspace.id).filter(pk=form_id).first() if form_id else None
+    form = Form.objects.in_workspace(workspace_id).filter(pk=form_id).first() if form_id else None
     if form is None:
         raise FormNotFound
     return form
@@ -119,7 +118,7 @@ def find_form(workspace: Workspace, form_id: UUID | None) -> Form:
 def public_form(text: str) -> Form:
     """Return an active form by its published id. Raises FormNotFound."""
     form_id = parse_uuid(text)
-    forms = Form.objects.select_related("workspace", "confirmation_template")
+    forms = Form.objects.select_related("confirmation_template")
     form = forms.filter(pk=form_id, active=True).first() if form_id else None
     if form is None:
         raise FormNotFound
@@ -173,7 +172,7 @@ def pending_confirmation(token: str) -> FormSubmission | None:
     submission_id = parse_uuid(parts[0]) if parts else None
     if submission_id is None:
         return None
-    return FormSubmission.objects.select_related("form__workspace").filter(pk=submission_id).first()
+    return FormSubmission.objects.select_related("form").filter(pk=submission_id).first()
 
 
 @transaction.atomic

@@ -41,7 +41,6 @@ from contacts.models import Contact
 from events.models import Event
 from events.processing.effects import bump_rules_version, lock_rules
 from segments.membership_conditions import known_segments
-from workspaces.models import Workspace
 
 EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
 _ARCHIVE_BATCH_SIZE: Final = 5_000
@@ -58,26 +57,26 @@ def get_campaign(workspace_id: UUID, campaign_id: UUID) -> Campaign:
 
 @transaction.atomic
 def create_campaign(
-    workspace: Workspace, *, name: str, definition: Mapping[str, Any] | None = None, **values: Any
+    workspace_id: UUID, *, name: str, definition: Mapping[str, Any] | None = None, **values: Any
 ) -> Campaign:
     """Create a draft. `values`: fields of EDITABLE.
 
     Raises CampaignExists, InvalidCampaign, InvalidDefinition.
     """
-    campaign = Campaign(workspace=workspace)
+    campaign = Campaign(workspace_id=workspace_id)
     _assign(campaign, {"name": name, **values}, definition if definition is not None else {})
     return _save(campaign)
 
 
 @transaction.atomic
 def update_campaign(
-    workspace: Workspace, campaign: Campaign, *, definition: Mapping[str, Any] | None = None, **values: Any
+    workspace_id: UUID, campaign: Campaign, *, definition: Mapping[str, Any] | None = None, **values: Any
 ) -> Campaign:
     """Update a campaign; the definition only as a draft, until the next activation.
 
     Raises CampaignNotFound, CampaignExists, InvalidCampaign, InvalidDefinition, WrongStatus.
     """
-    locked = _lock_campaign(workspace, campaign)
+    locked = _lock_campaign(workspace_id, campaign)
     if locked.status == Campaign.Status.ARCHIVED:
         raise WrongStatus(locked.status, "it can be changed no more")
     _assign(locked, values, definition)
@@ -85,15 +84,15 @@ def update_campaign(
 
 
 @transaction.atomic
-def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = "") -> Campaign:
+def activate_campaign(workspace_id: UUID, campaign: Campaign, *, actor: str = "") -> Campaign:
     """Make the draft the active version. Open enrollments keep the version that they started on.
 
     `actor`: recorded with the version. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
-    locked = _lock_campaign(workspace, campaign)
+    locked = _lock_campaign(workspace_id, campaign)
     if locked.status == Campaign.Status.ARCHIVED:
         raise WrongStatus(locked.status, "it can be started no more")
-    definition = check_definition(workspace.id, locked.draft)
+    definition = check_definition(workspace_id, locked.draft)
     now = clock.now()
     if locked.active_version is None or not _is_same(locked.active_version.definition, locked.draft):
         _activate_version(locked, definition, now, actor)
@@ -104,51 +103,53 @@ def activate_campaign(workspace: Workspace, campaign: Campaign, *, actor: str = 
     locked.status = Campaign.Status.ACTIVE
     locked.activated_at = locked.activated_at or now
     _save(locked)
-    enrollment_wake_ups.wake(workspace.id)
-    campaign_wake_ups.wake(workspace.id)
+    enrollment_wake_ups.wake(workspace_id)
+    campaign_wake_ups.wake(workspace_id)
     return locked
 
 
 @transaction.atomic
-def pause_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+def pause_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
     """Stop new enrollments and hold open ones where they are. Raises CampaignNotFound, WrongStatus."""
     return _change_status(
-        workspace, campaign, Campaign.Status.PAUSED, (Campaign.Status.ACTIVE,), "it is not active"
+        workspace_id, campaign, Campaign.Status.PAUSED, (Campaign.Status.ACTIVE,), "it is not active"
     )
 
 
 @transaction.atomic
-def resume_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+def resume_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
     """Resume a paused campaign and its overdue enrollments. Raises CampaignNotFound, WrongStatus."""
     locked = _change_status(
-        workspace, campaign, Campaign.Status.ACTIVE, (Campaign.Status.PAUSED,), "it is not paused"
+        workspace_id, campaign, Campaign.Status.ACTIVE, (Campaign.Status.PAUSED,), "it is not paused"
     )
-    enrollment_wake_ups.wake(workspace.id)
-    campaign_wake_ups.wake(workspace.id)
+    enrollment_wake_ups.wake(workspace_id)
+    campaign_wake_ups.wake(workspace_id)
     return locked
 
 
 @transaction.atomic
-def finish_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+def finish_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
     """Stop new enrollments; open ones run to their end. Raises CampaignNotFound, WrongStatus."""
     started = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
-    return _change_status(workspace, campaign, Campaign.Status.COMPLETED, started, "it has not been started")
+    return _change_status(
+        workspace_id, campaign, Campaign.Status.COMPLETED, started, "it has not been started"
+    )
 
 
 @transaction.atomic
-def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+def archive_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
     """Archive a campaign for good: open enrollments and broadcasts end. Raises CampaignNotFound."""
-    locked = _lock_campaign(workspace, campaign)
+    locked = _lock_campaign(workspace_id, campaign)
     locked.status = Campaign.Status.ARCHIVED
     if locked.active_version is not None:
-        cancel_date_timers(workspace.id, locked, locked.active_version)
-    Broadcast.objects.in_workspace(workspace.id).filter(campaign=locked, finished_at=None).update(
+        cancel_date_timers(workspace_id, locked, locked.active_version)
+    Broadcast.objects.in_workspace(workspace_id).filter(campaign=locked, finished_at=None).update(
         finished_at=clock.now()
     )
-    open_enrollments = Enrollment.objects.in_workspace(workspace.id).open().filter(campaign=locked)
+    open_enrollments = Enrollment.objects.in_workspace(workspace_id).open().filter(campaign=locked)
     while enrollment_ids := list(open_enrollments.values_list("id", flat=True)[:_ARCHIVE_BATCH_SIZE]):
         end_enrollments(
-            workspace.id,
+            workspace_id,
             dict.fromkeys(enrollment_ids),
             status=Enrollment.Status.EXITED,
             reason=Reason.ARCHIVED,
@@ -158,9 +159,9 @@ def archive_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
 
 
 @transaction.atomic
-def delete_campaign(workspace: Workspace, campaign: Campaign) -> None:
+def delete_campaign(workspace_id: UUID, campaign: Campaign) -> None:
     """Delete a draft that was never activated; others are archived. Raises CampaignNotFound, WrongStatus."""
-    locked = _lock_campaign(workspace, campaign)
+    locked = _lock_campaign(workspace_id, campaign)
     if locked.active_version is not None:
         raise WrongStatus(locked.status, "what has been started is archived, not deleted")
     locked.delete()
@@ -168,7 +169,7 @@ def delete_campaign(workspace: Workspace, campaign: Campaign) -> None:
 
 @transaction.atomic
 def execute_campaign(
-    workspace: Workspace,
+    workspace_id: UUID,
     campaign: Campaign,
     contact: Contact,
     *,
@@ -179,20 +180,20 @@ def execute_campaign(
 
     `key`: for campaigns with one enrollment a key. Raises CampaignNotFound, WrongStatus.
     """
-    lock_rules(workspace.id)
-    current = get_campaign(workspace.id, campaign.id)
+    lock_rules(workspace_id)
+    current = get_campaign(workspace_id, campaign.id)
     if current.status != Campaign.Status.ACTIVE or current.active_version is None:
         raise WrongStatus(current.status, "only an active one can be executed")
-    candidate = _candidate(workspace, contact, "manual", event, key)
+    candidate = _candidate(workspace_id, contact, "manual", event, key)
     (entered,) = enroll(
-        workspace.id, [to_active_campaign(current, current.active_version)], [candidate], clock.now()
+        workspace_id, [to_active_campaign(current, current.active_version)], [candidate], clock.now()
     )
     return entered
 
 
 @transaction.atomic
 def start_trial(
-    workspace: Workspace,
+    workspace_id: UUID,
     campaign: Campaign,
     contact: Contact,
     *,
@@ -205,29 +206,29 @@ def start_trial(
     `skips_waits`: waits end at once. `actor`: recorded with the version.
     Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
-    locked = _lock_campaign(workspace, campaign)
+    locked = _lock_campaign(workspace_id, campaign)
     if locked.status in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED):
         raise WrongStatus(locked.status, "nothing goes on in it")
-    definition = check_definition(workspace.id, locked.draft)
+    definition = check_definition(workspace_id, locked.draft)
     # The campaign's period does not apply to trials.
     active_campaign = ActiveCampaign(
         locked.id, _trial_version(locked, actor).id, definition, Campaign.Status.ACTIVE
     )
-    candidate = _candidate(workspace, contact, "test", event, None)
-    (entered,) = enroll(workspace.id, [active_campaign], [candidate], clock.now(), is_test=True)
+    candidate = _candidate(workspace_id, contact, "test", event, None)
+    (entered,) = enroll(workspace_id, [active_campaign], [candidate], clock.now(), is_test=True)
     if skips_waits and entered.enrollment_id is not None:
-        Enrollment.objects.in_workspace(workspace.id).filter(id=entered.enrollment_id).update(
+        Enrollment.objects.in_workspace(workspace_id).filter(id=entered.enrollment_id).update(
             skips_waits=True
         )
     return entered
 
 
 def _candidate(
-    workspace: Workspace, contact: Contact, kind: str, event: Event | None, key: str | None
+    workspace_id: UUID, contact: Contact, kind: str, event: Event | None, key: str | None
 ) -> Candidate:
     now = clock.now()
     return Candidate(
-        contact_id=find(workspace.id, [contact.id]).by_id.get(contact.id, contact.id),
+        contact_id=find(workspace_id, [contact.id]).by_id.get(contact.id, contact.id),
         source=f"{kind}:{ids.uuid7(now)}",
         occurred_at=event.occurred_at if event is not None else now,
         event_id=event.id if event is not None else None,
@@ -258,7 +259,7 @@ def _trial_version(campaign: Campaign, actor: str) -> CampaignVersion:
 
 @transaction.atomic
 def broadcast_campaign(
-    workspace: Workspace,
+    workspace_id: UUID,
     campaign: Campaign,
     *,
     segment_id: UUID | None = None,
@@ -270,17 +271,17 @@ def broadcast_campaign(
 
     The segment's members are read at that time. Raises CampaignNotFound, InvalidCampaign, WrongStatus.
     """
-    current = get_campaign(workspace.id, campaign.id)
+    current = get_campaign(workspace_id, campaign.id)
     if current.status != Campaign.Status.ACTIVE:
         raise WrongStatus(current.status, "only an active one can be sent")
     if at is not None and is_past(at):
         raise InvalidCampaign("at", _IN_PAST)
     if (segment_id is None) == (contact_ids is None):
         raise InvalidCampaign("segmentId", "Either a segment or a list of contacts is needed.")
-    if segment_id is not None and not known_segments(workspace.id, [segment_id]):
+    if segment_id is not None and not known_segments(workspace_id, [segment_id]):
         raise InvalidCampaign("segmentId", "There is no such segment.")
     if contact_ids is not None:
-        contact_ids = sorted(set(find(workspace.id, contact_ids).by_id.values()))
+        contact_ids = sorted(set(find(workspace_id, contact_ids).by_id.values()))
     return schedule_broadcast(
         current, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now(), actor=actor
     )
@@ -334,9 +335,9 @@ def _schedule_broadcasts(campaign: Campaign, definition: Definition, now: dateti
 
 
 def _change_status(
-    workspace: Workspace, campaign: Campaign, status: str, allowed: tuple[str, ...], otherwise: str
+    workspace_id: UUID, campaign: Campaign, status: str, allowed: tuple[str, ...], otherwise: str
 ) -> Campaign:
-    locked = _lock_campaign(workspace, campaign)
+    locked = _lock_campaign(workspace_id, campaign)
     if locked.status not in allowed:
         raise WrongStatus(locked.status, otherwise)
     _unpark(locked)
@@ -348,11 +349,11 @@ def _unpark(campaign: Campaign) -> None:
     campaign.parked_at, campaign.error = None, ""
 
 
-def _lock_campaign(workspace: Workspace, campaign: Campaign) -> Campaign:
+def _lock_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
     """Lock the rules, which waits for effects that run under them, and then the campaign."""
-    bump_rules_version(workspace.id)
+    bump_rules_version(workspace_id)
     locked = (
-        Campaign.objects.in_workspace(workspace.id)
+        Campaign.objects.in_workspace(workspace_id)
         .select_for_update(of=("self",))
         .select_related("active_version")
         .filter(id=campaign.id)

@@ -145,9 +145,8 @@ def _complained(message: Message, report: Report) -> None:
 def _unsubscribed(message: Message, report: Report) -> None:
     if message.is_test:  # it may have gone to somebody else than the contact
         return
-    workspace = Workspace.objects.get(pk=message.workspace_id)
     try:
-        unsubscribe(workspace, message.contact_id, message.channel, message_id=message.pk)
+        unsubscribe(message.workspace_id, message.contact_id, message.channel, message_id=message.pk)
     except ContactNotFound:
         return
 

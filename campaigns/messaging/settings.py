@@ -29,7 +29,6 @@ from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Templ
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config import clock
-from workspaces.models import Workspace
 
 # Templates ---------------------------------------------------------------------------------------------------
 
@@ -88,12 +87,12 @@ def users_of(template: Template) -> list[str]:
 
 
 def add_suppression(
-    workspace: Workspace, *, channel: str, address: str, note: str = ""
+    workspace_id: UUID, *, channel: str, address: str, note: str = ""
 ) -> tuple[Suppression, bool]:
     """Suppress an address by hand. Returns the row and whether it is new. Raises InvalidAddress."""
     checked = checked_address(channel, address)
-    is_new = suppress(workspace.id, channel, checked, note=note)
-    return Suppression.objects.in_workspace(workspace.id).get(channel=channel, address=checked), is_new
+    is_new = suppress(workspace_id, channel, checked, note=note)
+    return Suppression.objects.in_workspace(workspace_id).get(channel=channel, address=checked), is_new
 
 
 def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
@@ -121,18 +120,18 @@ def channels_of(workspace_id: UUID) -> list[ChannelSettings]:
 
 
 @transaction.atomic
-def save_channel(workspace: Workspace, channel: str, **values: Any) -> ChannelSettings:
+def save_channel(workspace_id: UUID, channel: str, **values: Any) -> ChannelSettings:
     """Save settings of a channel, and release what they no longer hold back. Raises InvalidChannelSettings."""
-    settings = _held(workspace, channel)
+    settings = _held(workspace_id, channel)
     limits, needed_opt_in = _limits(settings), settings.requires_opt_in
     for name, value in values.items():
         setattr(settings, name, value)
     check_channel(settings)
     settings.save()
     if _limits(settings) != limits:
-        wake_held_messages(workspace.pk, channel)
+        wake_held_messages(workspace_id, channel)
     if needed_opt_in and not settings.requires_opt_in:
-        release(workspace.pk, channel, Reason.NO_CONSENT)
+        release(workspace_id, channel, Reason.NO_CONSENT)
     return settings
 
 
@@ -143,9 +142,9 @@ def _limits(settings: ChannelSettings) -> tuple[object, ...]:
 
 
 @transaction.atomic
-def renew_signing_secret(workspace: Workspace) -> str:
+def renew_signing_secret(workspace_id: UUID) -> str:
     """Return a new secret that webhooks are signed with; beside it the last one signs until the next renewal."""
-    settings = _held(workspace, Channel.WEBHOOK)
+    settings = _held(workspace_id, Channel.WEBHOOK)
     secret = new_secret()
     settings.secret = " ".join([secret, *settings.secret.split()[:1]])
     settings.save(update_fields=["secret"])
@@ -193,10 +192,10 @@ _OPTIONS: Final[Mapping[str, Mapping[str, type]]] = {
 }
 
 
-def _held(workspace: Workspace, channel: str) -> ChannelSettings:
+def _held(workspace_id: UUID, channel: str) -> ChannelSettings:
     """Return the settings row, created if missing, locked for update."""
-    ChannelSettings.objects.get_or_create(workspace=workspace, channel=channel)
-    return ChannelSettings.objects.select_for_update().in_workspace(workspace.id).get(channel=channel)
+    ChannelSettings.objects.get_or_create(workspace_id=workspace_id, channel=channel)
+    return ChannelSettings.objects.select_for_update().in_workspace(workspace_id).get(channel=channel)
 
 
 def _can_be_called(url: object) -> bool:

@@ -27,7 +27,6 @@ from contacts.identity.lookup import find, ids_of
 from contacts.merging.normalization import normalized_value_of
 from contacts.models import Consent, Contact
 from contacts.references import ContactChanges
-from workspaces.models import Workspace
 
 PREFERENCES = (Consent.Channel.EMAIL, Consent.Channel.TELEGRAM)
 """The channels that a contact can choose on the preference page."""
@@ -202,15 +201,15 @@ def checked_address(channel: str, address: str) -> str:
 
 @transaction.atomic
 def unsubscribe(
-    workspace: Workspace, contact_id: UUID, channel: str, *, message_id: UUID | None = None
+    workspace_id: UUID, contact_id: UUID, channel: str, *, message_id: UUID | None = None
 ) -> Contact:
     """Opt a contact out of a channel, and mark the message whose link was used.
 
     May be said any number of times. Raises ContactNotFound.
     """
-    contact = set_preferences(workspace, contact_id, {channel: False})
+    contact = set_preferences(workspace_id, contact_id, {channel: False})
     if message_id is not None:
-        messages = Message.objects.in_workspace(workspace.id).filter(
+        messages = Message.objects.in_workspace(workspace_id).filter(
             pk=message_id, contact_id__in=_ids(contact)
         )
         messages.filter(status__in=_AFTER_SENDING).update(status=Message.Status.UNSUBSCRIBED)
@@ -235,14 +234,14 @@ def _is_open(workspace_id: UUID, channel: str, contact: Contact) -> bool:
 
 
 @transaction.atomic
-def set_preferences(workspace: Workspace, contact_id: UUID, wanted: Mapping[str, bool]) -> Contact:
+def set_preferences(workspace_id: UUID, contact_id: UUID, wanted: Mapping[str, bool]) -> Contact:
     """Set a contact's consent by channel, with an event. Raises ContactNotFound."""
     consents = {
         channel: Consent.Status.OPTED_IN if wants else Consent.Status.OPTED_OUT
         for channel, wants in wanted.items()
     }
-    contact = get_contact(workspace.id, contact_id)
-    return update_contact(workspace.id, contact, ContactChanges(consents=consents))
+    contact = get_contact(workspace_id, contact_id)
+    return update_contact(workspace_id, contact, ContactChanges(consents=consents))
 
 
 _AFTER_SENDING = (

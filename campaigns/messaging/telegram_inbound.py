@@ -25,7 +25,6 @@ from events.errors import InvalidEventTime
 from events.names import TELEGRAM_CHAT_CHANGED, TELEGRAM_MESSAGE_RECEIVED
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
-from workspaces.models import Workspace
 
 KIND: Final = "telegram"
 """The kind of identifier that a private chat's id is."""
@@ -52,15 +51,15 @@ def start_payload(workspace_id: UUID, contact_id: UUID) -> str:
     return _spelled(contact_id.bytes + next(_proofs(workspace_id, contact_id)))
 
 
-def register_webhook(workspace: Workspace) -> str:
+def register_webhook(workspace_id: UUID) -> str:
     """Register our webhook with Telegram, and return its URL. Raises NoBot, RegistrationRefused."""
-    token = bot_token(workspace.pk)
+    token = bot_token(workspace_id)
     if not token:
         raise NoBot
-    url = public_url(f"/api/webhooks/telegram/{workspace.pk}")
+    url = public_url(f"/api/webhooks/telegram/{workspace_id}")
     body = {
         "url": url,
-        "secret_token": webhook_secret(workspace.pk, token),
+        "secret_token": webhook_secret(workspace_id, token),
         "allowed_updates": ["message", "my_chat_member"],
     }
     address = f"{django_settings.TELEGRAM_API_URL}/bot{token}/setWebhook"
@@ -80,12 +79,12 @@ def bot_token(workspace_id: UUID) -> str:
     return next(iter(rows.values_list("secret", flat=True)), "")
 
 
-def record_update(workspace: Workspace, update: Mapping[str, Any]) -> str:
+def record_update(workspace_id: UUID, update: Mapping[str, Any]) -> str:
     """Record an update of a private chat, once. Returns "recorded", "duplicate" or "ignored"."""
-    incoming = _incoming(workspace.pk, update)
+    incoming = _incoming(workspace_id, update)
     if incoming is None:
         return "ignored"
-    (outcome,) = record_events(workspace.id, [incoming], schema_policy=SchemaPolicy.OPEN, source="system")
+    (outcome,) = record_events(workspace_id, [incoming], schema_policy=SchemaPolicy.OPEN, source="system")
     if isinstance(outcome.error, PersonErased | InvalidEventTime):
         return "ignored"
     outcome.recorded()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any, Final
+from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -121,13 +122,9 @@ class UnsubscribeView(PublicPage):
             return self.no_such_link()
         if target.contact_id is None:
             return self.page("Nobody is unsubscribed", notice=_notice(target))
+        _check_workspace(target.workspace_id)
         with suppress(ContactNotFound):  # who is gone gets nothing any more
-            unsubscribe(
-                _workspace(target.workspace_id),
-                target.contact_id,
-                target.channel,
-                message_id=target.message_id,
-            )
+            unsubscribe(target.workspace_id, target.contact_id, target.channel, message_id=target.message_id)
         return self.page("You are unsubscribed", text="You will get no more of these messages.")
 
 
@@ -155,7 +152,8 @@ class PreferencesView(PublicPage):
         if target.contact_id is None:
             return self._choices("Nobody's preferences are changed", wanted, _notice(target))
         changed = {channel: wants for channel, wants in wanted.items() if wants != shown[channel]}
-        set_preferences(_workspace(target.workspace_id), target.contact_id, changed)
+        _check_workspace(target.workspace_id)
+        set_preferences(target.workspace_id, target.contact_id, changed)
         return self._choices("Your preferences are kept", wanted)
 
     def _choices(self, title: str, wanted: dict[str, bool], notice: str = "") -> HttpResponse:
@@ -216,11 +214,9 @@ def _notice(target: UnsubscribeTarget) -> str:
     return TEST_NOTICE if target.contact_id is None else ""
 
 
-def _workspace(workspace_id: Any) -> Workspace:
-    workspace = Workspace.objects.filter(pk=workspace_id).first()
-    if workspace is None:
+def _check_workspace(workspace_id: UUID) -> None:
+    if not Workspace.objects.filter(pk=workspace_id).exists():
         raise Http404
-    return workspace
 
 
 def _preferences_path(token: str) -> str:

@@ -62,7 +62,7 @@ class PreferenceViewSet(NativePublicViewSet):
     @action(detail=False, url_path="unsubscribe", url_name="unsubscribe")
     def subscription(self, request: Request) -> Response:
         """Tell whether the person may be written to on the message's channel."""
-        _, target = _unsubscribe_target(request)
+        target = _unsubscribe_target(request)
         return _subscription(target, _preferences(target).get(target.channel, False))
 
     @extend_schema(
@@ -75,9 +75,9 @@ class PreferenceViewSet(NativePublicViewSet):
     @subscription.mapping.post
     def unsubscribe(self, request: Request) -> Response:
         """Unsubscribe the person from the message's channel; it may be said again."""
-        workspace, target = _unsubscribe_target(request)
+        target = _unsubscribe_target(request)
         if target.contact_id is not None:
-            unsubscribe(workspace, target.contact_id, target.channel, message_id=target.message_id)
+            unsubscribe(target.workspace_id, target.contact_id, target.channel, message_id=target.message_id)
         return _subscription(target, False)
 
     @extend_schema(
@@ -89,7 +89,7 @@ class PreferenceViewSet(NativePublicViewSet):
     @action(detail=False)
     def preferences(self, request: Request) -> Response:
         """Tell what the person wants, by channel."""
-        _, target = _unsubscribe_target(request)
+        target = _unsubscribe_target(request)
         return Response(CurrentPreferencesSerializer(_preferences(target)).data)
 
     @extend_schema(
@@ -102,20 +102,19 @@ class PreferenceViewSet(NativePublicViewSet):
     @preferences.mapping.put
     def set_preferences(self, request: Request) -> Response:
         """Keep what the person wants; a channel that is not named stays as it is."""
-        workspace, target = _unsubscribe_target(request)
+        target = _unsubscribe_target(request)
         wanted = read_body(PreferencesSerializer, request)
         if target.contact_id is not None:
-            set_preferences(workspace, target.contact_id, wanted)
+            set_preferences(target.workspace_id, target.contact_id, wanted)
         return Response(CurrentPreferencesSerializer(_preferences(target)).data)
 
 
-def _unsubscribe_target(request: Request) -> tuple[Workspace, UnsubscribeTarget]:
-    """Return the workspace and whom the request's token names. Raises NotFound."""
+def _unsubscribe_target(request: Request) -> UnsubscribeTarget:
+    """Return whom the request's token names. Raises NotFound, also where the workspace is gone."""
     target = unsubscribe_target_of(text_parameter(request, "token") or "")
-    workspace = Workspace.objects.filter(pk=target.workspace_id).first() if target else None
-    if target is None or workspace is None:
+    if target is None or not Workspace.objects.filter(pk=target.workspace_id).exists():
         raise NotFound
-    return workspace, target
+    return target
 
 
 def _preferences(target: UnsubscribeTarget) -> dict[str, bool]:

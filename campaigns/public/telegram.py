@@ -26,5 +26,5 @@ class TelegramUpdateViewSet(NativePublicViewSet):
         secret = request.META.get(_SECRET_HEADER, "")
         if workspace is None or not token or not is_webhook_secret(secret, workspace.pk, token):
             raise AuthenticationFailed
-        record_update(workspace, object_body(request))
+        record_update(workspace.id, object_body(request))
         return Response({"ok": True})

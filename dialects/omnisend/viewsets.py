@@ -24,7 +24,6 @@ from workspaces.access import Credential
 from workspaces.api.base import object_body
 from workspaces.api.openapi import component
 from workspaces.authentication.schemes import BearerAuthentication
-from workspaces.models import Workspace
 from workspaces.throttles import ThrottleState
 
 _PROBLEM = "application/problem+json"
@@ -70,7 +69,7 @@ class TrackViewSet(IngestViewSet):
         try:
             incoming = parse_track(body)
         except InvalidTrack as error:
-            mismatches = _type_mismatches(self.workspace, body, error.problems)
+            mismatches = _type_mismatches(self.workspace.id, body, error.problems)
             raise InvalidTrack([*error.problems, *mismatches]) from None
         return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, _accepted)
 
@@ -87,14 +86,14 @@ def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answ
 
 
 def _type_mismatches(
-    workspace: Workspace, body: dict[str, Any], found: list[FieldProblem]
+    workspace_id: UUID, body: dict[str, Any], found: list[FieldProblem]
 ) -> list[FieldProblem]:
     """Return the properties of a type that the core would refuse, so that one answer lists every problem."""
     name, properties = body.get("eventName"), body.get("properties")
     if not isinstance(name, str) or not isinstance(properties, dict):
         return []
     types = dict(
-        EventProperty.objects.in_workspace(workspace.id)
+        EventProperty.objects.in_workspace(workspace_id)
         .filter(definition__name=name.strip(), definition__deleted_at=None, is_locked=True)
         .values_list("name", "type")
     )

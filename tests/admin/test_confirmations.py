@@ -53,7 +53,7 @@ def campaign(workspace):
 
 @pytest.fixture
 def active(workspace, campaign):
-    return activate_campaign(workspace, campaign)
+    return activate_campaign(workspace.id, campaign)
 
 
 def page(kind, row):
@@ -165,8 +165,8 @@ def test_an_activation_says_what_starts_and_for_whom(staff, workspace, campaign,
 @pytest.mark.parametrize("way", ["button", "list"])
 @pytest.mark.parametrize(("change", "status"), [("resume", "ACTIVE"), ("archive", "ARCHIVED")])
 def test_what_goes_on_or_ends_for_whom_is_asked(staff, workspace, active, people, way, change, status):
-    execute_campaign(workspace, active, people[5])
-    pause_campaign(workspace, active)
+    execute_campaign(workspace.id, active, people[5])
+    pause_campaign(workspace.id, active)
     address = page("change_status", active) if way == "button" else CAMPAIGNS
     body = {"status_change": change} if way == "button" else chosen(change, active)
     response = asked(staff, address, body, "1 contact with an open enrollment", "p5@example.com")

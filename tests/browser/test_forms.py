@@ -37,7 +37,7 @@ def test_a_visitor_of_another_site_sends_it(live_server, httpserver, settings):
     settings.PUBLIC_URL = live_server.url
     site = httpserver.url_for("").rstrip("/")
     values = FormValues(name="Sign-up", fields=FIELDS, allowed_origins=[site])
-    form = create_form(WorkspaceFactory.create(), values)
+    form = create_form(WorkspaceFactory.create().id, values)
     page = f"<!DOCTYPE html><title>Shop</title><main id='place'>{snippet(form)}</main>"
     httpserver.expect_request("/").respond_with_data(page, content_type="text/html")
     httpserver.expect_request("/favicon.ico").respond_with_data("")

@@ -52,8 +52,8 @@ def definition(*nodes: dict[str, Any], edges: Any = None, trigger: Any = None, *
 def a_campaign(workspace: Workspace, raw: dict[str, Any] | None = None, **values: Any) -> Campaign:
     """Return a campaign that is active."""
     name = values.pop("name", f"Campaign {ids.uuid7()}")
-    campaign = create_campaign(workspace, name=name, definition=raw or definition(), **values)
-    return activate_campaign(workspace, campaign)
+    campaign = create_campaign(workspace.id, name=name, definition=raw or definition(), **values)
+    return activate_campaign(workspace.id, campaign)
 
 
 def sends(workspace: Workspace, id_: str = "send", body: str = "<p>Hello") -> dict[str, Any]:

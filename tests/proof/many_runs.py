@@ -57,4 +57,4 @@ def prepare_enrollments(number: int) -> None:
         "reentry": {"mode": "once"},
         "workflow": {"nodes": nodes, "edges": edges},
     }
-    activate_campaign(workspace, create_campaign(workspace, name="Many", definition=raw))
+    activate_campaign(workspace.id, create_campaign(workspace.id, name="Many", definition=raw))

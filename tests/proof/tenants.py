@@ -45,7 +45,7 @@ def _prepare(number: int, contacts: int) -> dict[str, Any]:
     send["data"]["transactional"] = True
     steps = (send, marks(), node("rest", "wait", duration="1s"))
     raw = definition(*steps, trigger=on_event(GREETED))
-    activate_campaign(workspace, create_campaign(workspace, name="Greeting", definition=raw))
+    activate_campaign(workspace.id, create_campaign(workspace.id, name="Greeting", definition=raw))
     return {
         "id": str(workspace.id),
         "secret": issue_api_key(workspace, "client").secret,

@@ -44,7 +44,7 @@ def test_an_event_a_step_and_a_delivery_read_no_more_where_there_were_many(known
         lambda: process_due_enrollments(workspace.id, at_most_seconds=60),
         lambda: apply_effects(workspace.id),
         lambda: deliver_ready(workspace.id, "email"),
-        lambda: execute_campaign(workspace, campaigns[workspace.id], jane, key="B"),
+        lambda: execute_campaign(workspace.id, campaigns[workspace.id], jane, key="B"),
         lambda: process_due_enrollments(workspace.id, at_most_seconds=60),
     )
     for place, step in enumerate(steps):

@@ -111,14 +111,14 @@ class World:
             case "merge_id":
                 return str(merge_contacts(self.workspace.id, self.jane, self.john).id)
             case "form_id":
-                return str(create_form(self.workspace, FormValues(name="f", fields=FIELDS)).id)
+                return str(create_form(self.workspace.id, FormValues(name="f", fields=FIELDS)).id)
             case "segment_id":
                 return str(self.segment(operation).id)
             case "campaign_id":
                 self.active = self.campaign(operation)
                 return str(self.active.id)
             case "broadcast_id":
-                return str(broadcast_campaign(self.workspace, self.active, contact_ids=[self.jane.id]).id)
+                return str(broadcast_campaign(self.workspace.id, self.active, contact_ids=[self.jane.id]).id)
         raise AssertionError(name)
 
     def segment(self, operation: str) -> Segment:

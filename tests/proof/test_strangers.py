@@ -46,7 +46,7 @@ def test_what_strangers_ask_costs_a_few_sends():
         sent_at=clock.now(),
     )
     form = create_form(
-        workspace, FormValues(name="f", fields=[{"name": "mail", "type": "email", "required": True}])
+        workspace.id, FormValues(name="f", fields=[{"name": "mail", "type": "email", "required": True}])
     )
     token = unsubscribe_token(workspace.pk, contact.pk, "email", message.pk)
     client, headers = Client(), bearer(a_key(workspace).secret)

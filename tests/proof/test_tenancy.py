@@ -119,7 +119,7 @@ class Victim:
         self.message = a_message(self.contact, self.campaign, subject=SECRET, status="UNKNOWN")
         self.template = a_template_row(self.workspace, SECRET)
         asked = [{"name": "mail", "type": "email", "required": True}]
-        self.form = create_form(self.workspace, FormValues(name=SECRET, fields=asked))
+        self.form = create_form(self.workspace.id, FormValues(name=SECRET, fields=asked))
         a_submission(self.form, self.contact, answers={"word": SECRET})
         self.suppression = a_suppression(self.workspace, f"{SECRET}@b.test")
         ChannelSettings.objects.create(workspace=self.workspace, channel="email", sender=f"{SECRET}@b.test")

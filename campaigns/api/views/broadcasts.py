@@ -49,7 +49,7 @@ class BroadcastViewSet(NativeViewSet):
 
     def get_queryset(self) -> QuerySet[Broadcast]:
         """Return the campaign's broadcasts. Raises CampaignNotFound."""
-        campaign = find_campaign(self.workspace, self.kwargs["campaign_id"])
+        campaign = find_campaign(self.workspace.id, self.kwargs["campaign_id"])
         return Broadcast.objects.in_workspace(self.workspace.id).filter(campaign_id=campaign.id)
 
     @extend_schema(operation_id="listBroadcasts")
@@ -65,7 +65,7 @@ class BroadcastViewSet(NativeViewSet):
     )
     def create(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Start the campaign for a segment or a list of contacts, now or later; a worker enrolls them."""
-        campaign = find_campaign(self.workspace, campaign_id)
+        campaign = find_campaign(self.workspace.id, campaign_id)
         body = read_body(BroadcastBodySerializer, request)
         for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
             if body.get(name) is not None:
@@ -73,7 +73,7 @@ class BroadcastViewSet(NativeViewSet):
         self.need(_STARTS, required_scopes(served(campaign)))
         with domain_errors_as_fields():
             broadcast = broadcast_campaign(
-                self.workspace, campaign, **_addressees(body), actor=actor_of(request)
+                self.workspace.id, campaign, **_addressees(body), actor=actor_of(request)
             )
         return Response(BroadcastSerializer(broadcast).data, status=202)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
@@ -44,7 +45,6 @@ from workspaces.api.base import actor_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import read_body, refuse_body
-from workspaces.models import Workspace
 from workspaces.scopes import Need
 
 DOES = (
@@ -118,7 +118,7 @@ class CampaignViewSet(NativeViewSet):
         definition = _definition(body, {})
         self.need(_CREATES, required_scopes(definition))
         with domain_errors_as_fields():
-            campaign = create_campaign(self.workspace, definition=definition, **_values(body))
+            campaign = create_campaign(self.workspace.id, definition=definition, **_values(body))
         return Response(CampaignSerializer(campaign).data, status=201)
 
     @extend_schema(operation_id="getCampaign")
@@ -136,13 +136,13 @@ class CampaignViewSet(NativeViewSet):
         if not _SENDERS.isdisjoint(body):
             self.need(_FROM)
         with domain_errors_as_fields():
-            campaign = update_campaign(self.workspace, campaign, definition=definition, **_values(body))
+            campaign = update_campaign(self.workspace.id, campaign, definition=definition, **_values(body))
         return Response(CampaignSerializer(campaign).data)
 
     @extend_schema(operation_id="deleteCampaign")
     def destroy(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Delete a campaign that was never activated; others are archived instead."""
-        delete_campaign(self.workspace, self.get_object())
+        delete_campaign(self.workspace.id, self.get_object())
         return Response(status=204)
 
     @_status_action("activateCampaign")
@@ -184,12 +184,12 @@ class CampaignViewSet(NativeViewSet):
         if body.get("eventId"):
             self.need(_OF_EVENT)
         self.need(_EXECUTES, required_scopes(campaign.draft if body["isTest"] else served(campaign)))
-        contact = get_contact(self.workspace.id, find_contact_id(self.workspace, body["contactId"]))
-        event = find_event(self.workspace, body.get("eventId"))
+        contact = get_contact(self.workspace.id, find_contact_id(self.workspace.id, body["contactId"]))
+        event = find_event(self.workspace.id, body.get("eventId"))
         if body["isTest"]:
             with domain_errors_as_fields():
                 entered = start_trial(
-                    self.workspace,
+                    self.workspace.id,
                     campaign,
                     contact,
                     event=event,
@@ -197,7 +197,7 @@ class CampaignViewSet(NativeViewSet):
                     actor=actor_of(request),
                 )
         else:
-            entered = execute_campaign(self.workspace, campaign, contact, event=event, key=body.get("key"))
+            entered = execute_campaign(self.workspace.id, campaign, contact, event=event, key=body.get("key"))
         enrollments = Enrollment.objects.in_workspace(self.workspace.id).select_related("version")
         enrollment = enrollments.get(id=entered.enrollment_id) if entered.enrollment_id is not None else None
         answer = {"entered": enrollment is not None, "reason": entered.reason, "run": enrollment}
@@ -214,10 +214,10 @@ class CampaignViewSet(NativeViewSet):
         since, until = moment_parameter(request, "since"), moment_parameter(request, "until")
         return Response(ReportSerializer(campaign_report(self.get_object(), since=since, until=until)).data)
 
-    def _change_status(self, change: Callable[[Workspace, Campaign], Campaign]) -> Response:
+    def _change_status(self, change: Callable[[UUID, Campaign], Campaign]) -> Response:
         refuse_body(self.request)
         with domain_errors_as_fields():
-            campaign = change(self.workspace, self.get_object())
+            campaign = change(self.workspace.id, self.get_object())
         return Response(CampaignSerializer(campaign).data)
 
 
@@ -233,7 +233,7 @@ class VersionViewSet(NativeViewSet):
     @extend_schema(operation_id="listCampaignVersions")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List a campaign's versions with definitions and numbers of open enrollments, newest first."""
-        campaign = find_campaign(self.workspace, campaign_id)
+        campaign = find_campaign(self.workspace.id, campaign_id)
         page = self.paginate_queryset(campaign.versions.in_workspace(self.workspace.id))
         return self.get_paginated_response(VersionSerializer(page, many=True).data)
 

@@ -39,7 +39,7 @@ class EnrollmentViewSet(NativeViewSet):
 
     def get_queryset(self) -> QuerySet[Enrollment]:
         """Return the campaign's enrollments. Raises CampaignNotFound."""
-        campaign = find_campaign(self.workspace, self.kwargs["campaign_id"])
+        campaign = find_campaign(self.workspace.id, self.kwargs["campaign_id"])
         enrollments: QuerySet[Enrollment] = super().get_queryset().filter(campaign_id=campaign.id)
         return enrollments
 
@@ -86,7 +86,7 @@ class CampaignDecisionViewSet(_DecisionViewSet):
     @extend_schema(operation_id="listCampaignDecisions")
     def list(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """List the decisions about a campaign, newest first: also who was not enrolled or sent to, and why."""
-        self.campaign = find_campaign(self.workspace, campaign_id)
+        self.campaign = find_campaign(self.workspace.id, campaign_id)
         return self.answer_page(self.get_queryset())
 
 
@@ -96,5 +96,5 @@ class ContactDecisionViewSet(_DecisionViewSet):
     @extend_schema(operation_id="listContactDecisions")
     def list(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """List the decisions about a contact, newest first."""
-        ids = ids_of(self.workspace.id, find_contact_id(self.workspace, contact_id))
+        ids = ids_of(self.workspace.id, find_contact_id(self.workspace.id, contact_id))
         return self.answer_page(self.get_queryset().filter(contact_id__in=ids))

@@ -63,29 +63,29 @@ class FormViewSet(NativeViewSet):
         if _asks_by_email(values):
             self.need(_CONFIRMING[0])
         with _form_errors_as_fields():
-            form = create_form(self.workspace, FormValues(**values))
+            form = create_form(self.workspace.id, FormValues(**values))
         return Response(FormSerializer(form).data, status=201)
 
     @extend_schema(operation_id="getForm")
     def retrieve(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """Return a form."""
-        return Response(FormSerializer(find_form(self.workspace, parse_uuid(form_id))).data)
+        return Response(FormSerializer(find_form(self.workspace.id, parse_uuid(form_id))).data)
 
     @extend_schema(operation_id="updateForm", request=FormChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """Change what the body names."""
-        form = find_form(self.workspace, parse_uuid(form_id))
+        form = find_form(self.workspace.id, parse_uuid(form_id))
         values = read_body(FormChangesSerializer, request)
         if _asks_by_email(values):
             self.need(_CONFIRMING[1])
         with _form_errors_as_fields():
-            form = update_form(self.workspace, form, FormValues(**values))
+            form = update_form(self.workspace.id, form, FormValues(**values))
         return Response(FormSerializer(form).data)
 
     @extend_schema(operation_id="deleteForm")
     def destroy(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """Delete a form and its submissions; their events stay."""
-        delete_form(self.workspace, find_form(self.workspace, parse_uuid(form_id)))
+        delete_form(self.workspace.id, find_form(self.workspace.id, parse_uuid(form_id)))
         return Response(status=204)
 
 
@@ -102,7 +102,7 @@ class SubmissionViewSet(NativeViewSet):
     @extend_schema(operation_id="listFormSubmissions")
     def list(self, request: Request, workspace_id: str, form_id: str) -> Response:
         """List the submissions of a form, newest first."""
-        form = find_form(self.workspace, parse_uuid(form_id))
+        form = find_form(self.workspace.id, parse_uuid(form_id))
         submissions = FormSubmission.objects.in_workspace(self.workspace.id).filter(form_id=form.id)
         page = self.paginate_queryset(submissions)
         return self.get_paginated_response(SubmissionSerializer(page, many=True).data)

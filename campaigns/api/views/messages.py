@@ -1,6 +1,7 @@
 """Endpoints of messages: send, list, retrieve and resolve."""
 
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -25,7 +26,6 @@ from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
 from workspaces.api.strict import read_body
-from workspaces.models import Workspace
 from workspaces.scopes import Need
 
 _OF_EVENT = event_scope("create")
@@ -65,10 +65,10 @@ class MessageViewSet(NativeViewSet):
         if body.get("template_id"):
             self.need(_OF_TEMPLATE)
         enqueued = dispatch(
-            self.workspace,
+            self.workspace.id,
             body,
             channel=body["channel"],
-            template=_template(self.workspace, body),
+            template=_template(self.workspace.id, body),
             is_transactional=body["is_transactional"],
             priority=body["priority"],
         )
@@ -92,12 +92,12 @@ class MessageViewSet(NativeViewSet):
         return Response(MessageSerializer(message).data)
 
 
-def _template(workspace: Workspace, body: dict[str, Any]) -> Template:
+def _template(workspace_id: UUID, body: dict[str, Any]) -> Template:
     """Return the template that a body names or contains. Raises TemplateNotFound, ValidationError."""
     if template_id := body.get("template_id"):
-        return template_of(workspace, template_id)
+        return template_of(workspace_id, template_id)
     parts = {name: body[name] for name in ("channel", "subject", "body", "text") if name in body}
-    template = Template(id=None, workspace=workspace, **parts)
+    template = Template(id=None, workspace_id=workspace_id, **parts)
     with template_errors_as_fields():
         check_template(template)
     return template

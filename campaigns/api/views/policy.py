@@ -64,7 +64,7 @@ class SuppressionViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Suppress an address; 200 if it is suppressed already, with the first reason."""
         body = read_body(SuppressionBodySerializer, request)
-        suppression, is_new = add_suppression(self.workspace, **body)
+        suppression, is_new = add_suppression(self.workspace.id, **body)
         return Response(SuppressionSerializer(suppression).data, status=201 if is_new else 200)
 
     @extend_schema(operation_id="deleteSuppression")
@@ -109,7 +109,7 @@ class ChannelViewSet(NativeViewSet):
             self.need(_CALLED)
         values = read_body(ChannelChangesSerializer, request)
         try:
-            settings = save_channel(self.workspace, name, **values)
+            settings = save_channel(self.workspace.id, name, **values)
         except InvalidChannelSettings as error:
             raise ValidationError({_NAMES.get(error.field, error.field): [error.message]}) from error
         return Response(ChannelSerializer(settings).data)
@@ -122,7 +122,7 @@ class ChannelViewSet(NativeViewSet):
     @action(detail=False, methods=["post"], url_path="webhook/signing-secret", secrets_shown=("secret",))
     def renew_signing_secret(self, request: Request, workspace_id: str) -> Response:
         """Make a new signing secret; calls are signed with the previous one, too, until the next renewal."""
-        secret = renew_signing_secret(self.workspace)
+        secret = renew_signing_secret(self.workspace.id)
         return Response(SecretSerializer({"secret": secret}).data, status=201)
 
 

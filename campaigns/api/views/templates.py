@@ -1,6 +1,7 @@
 """Endpoints of templates: write, preview, send a test."""
 
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
@@ -28,7 +29,6 @@ from campaigns.models import Template
 from config.ids import parse_uuid
 from workspaces.api.native import NativeViewSet, object_body
 from workspaces.api.strict import read_body
-from workspaces.models import Workspace
 from workspaces.scopes import Need
 
 # Whoever writes what is sent, sends.
@@ -73,12 +73,12 @@ class TemplateViewSet(NativeViewSet):
     @extend_schema(operation_id="getTemplate")
     def retrieve(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Return a template."""
-        return Response(TemplateSerializer(template_of(self.workspace, template_id)).data)
+        return Response(TemplateSerializer(template_of(self.workspace.id, template_id)).data)
 
     @extend_schema(operation_id="updateTemplate", request=TemplateChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Change what the body names, for messages made from now on."""
-        template = template_of(self.workspace, template_id)
+        template = template_of(self.workspace.id, template_id)
         body = read_body(TemplateChangesSerializer, request, partial=True)
         if not self.may(_SENT.scopes) and users_of(template):
             self.need(_SENT)
@@ -92,7 +92,7 @@ class TemplateViewSet(NativeViewSet):
     @extend_schema(operation_id="deleteTemplate")
     def destroy(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Delete a template, unless a campaign or a form sends it."""
-        delete_template(template_of(self.workspace, template_id))
+        delete_template(template_of(self.workspace.id, template_id))
         return Response(status=204)
 
     @extend_schema(
@@ -117,7 +117,7 @@ class TemplateViewSet(NativeViewSet):
     @action(detail=True, methods=["post"], repeats_harmlessly="shows, and changes nothing")
     def preview(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Render a template for a contact; nothing is sent. 422 if a value is missing."""
-        template = template_of(self.workspace, template_id)
+        template = template_of(self.workspace.id, template_id)
         return self._preview(template, read_body(PreviewBodySerializer, request))
 
     @extend_schema(
@@ -128,12 +128,17 @@ class TemplateViewSet(NativeViewSet):
     @action(detail=True, methods=["post"])
     def test(self, request: Request, workspace_id: str, template_id: str) -> Response:
         """Send a test of a template, to the contact or another address; it is not counted."""
-        template = template_of(self.workspace, template_id)
+        template = template_of(self.workspace.id, template_id)
         body = read_body(TestBodySerializer, request)
         self._need_event(body)
         address = body.get("to") or ""
         enqueued = dispatch(
-            self.workspace, body, channel=template.channel, template=template, is_test=True, address=address
+            self.workspace.id,
+            body,
+            channel=template.channel,
+            template=template,
+            is_test=True,
+            address=address,
         )
         return Response(DispatchSerializer(enqueued).data)
 
@@ -143,16 +148,16 @@ class TemplateViewSet(NativeViewSet):
 
     def _preview(self, template: Template, body: dict[str, Any]) -> Response:
         self._need_event(body)
-        contact_id = find_contact_id(self.workspace, body["contact_id"])
-        event = find_event(self.workspace, body.get("event_id"))
+        contact_id = find_contact_id(self.workspace.id, body["contact_id"])
+        event = find_event(self.workspace.id, body.get("event_id"))
         with template_errors_as_fields():
             rendered = preview_template(self.workspace.id, template, contact_id, event=event)
         return Response(RenderedSerializer(rendered).data)
 
 
-def template_of(workspace: Workspace, text: str) -> Template:
+def template_of(workspace_id: UUID, text: str) -> Template:
     """Return the template with an id. Raises TemplateNotFound, also for what is no id."""
     identifier = parse_uuid(text)
     if identifier is None:
         raise TemplateNotFound
-    return get_template(workspace.id, identifier)
+    return get_template(workspace_id, identifier)

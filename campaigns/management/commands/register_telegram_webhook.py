@@ -23,6 +23,6 @@ class Command(BaseCommand):
         """Register one workspace's bot. Raises CommandError if it cannot be."""
         (workspace,) = chosen_workspaces(options)
         try:
-            self.stdout.write(register_webhook(workspace))
+            self.stdout.write(register_webhook(workspace.id))
         except DomainError as error:
             raise CommandError(error.message) from error

@@ -29,7 +29,7 @@ def news_form(workspace, name="News", **more):
         body='<a href="{{ event.properties.confirmUrl }}">Yes</a>',
     )
     values = {"consents": ["email"], "double_opt_in": True, "confirmation_template": str(template.id)}
-    return create_form(workspace, FormValues(name=name, fields=FIELDS, **{**values, **more}))
+    return create_form(workspace.id, FormValues(name=name, fields=FIELDS, **{**values, **more}))
 
 
 def submit(form, mail="ada@example.test", **answers):
@@ -62,14 +62,14 @@ def test_who_has_not_confirmed_gets_no_marketing_and_receipts_all_the_same(works
 
 def test_another_wish_of_the_person_counts(workspace):
     ada = submit(news_form(workspace))
-    set_preferences(workspace, ada.pk, {"email": True})
+    set_preferences(workspace.id, ada.pk, {"email": True})
     assert marketing(ada) == "sent"
 
 
 def test_the_form_s_end_is_no_consent(workspace):
     form = news_form(workspace)
     ada = submit(form)
-    delete_form(workspace, form)
+    delete_form(workspace.id, form)
     assert marketing(ada) == "no_consent"
 
 
@@ -169,7 +169,7 @@ def test_who_opted_out_since_is_asked_again(workspace, time):
     form = news_form(workspace)
     ada = submit(form)
     Client().post(link())
-    set_preferences(workspace, ada.pk, {"email": False})
+    set_preferences(workspace.id, ada.pk, {"email": False})
     submit(form)
     assert Message.objects.count() == 2
     assert marketing(ada) == "opted_out"

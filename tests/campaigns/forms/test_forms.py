@@ -34,7 +34,7 @@ def _no_limits_left():
 
 @pytest.fixture
 def form(workspace):
-    return create_form(workspace, FormValues(name="Sign-up", fields=FIELDS, consents=["email"]))
+    return create_form(workspace.id, FormValues(name="Sign-up", fields=FIELDS, consents=["email"]))
 
 
 def submit(form, answers, **headers):
@@ -176,7 +176,7 @@ def test_who_has_a_network_is_one_visitor(form, address, is_one):
 def test_any_page_may_use_it_unless_some_are_named(workspace, form):
     answer = submit(form, {"mail": "a@example.test"}, HTTP_ORIGIN="https://any.test")
     assert answer["Access-Control-Allow-Origin"] == "*"
-    update_form(workspace, form, FormValues(allowed_origins=["https://Ours.test"]))
+    update_form(workspace.id, form, FormValues(allowed_origins=["https://Ours.test"]))
 
     refused = submit(form, {"mail": "b@example.test"}, HTTP_ORIGIN="https://theirs.test")
     taken = submit(form, {"mail": "c@example.test"}, HTTP_ORIGIN="https://ours.test")
@@ -195,7 +195,7 @@ def test_any_page_may_use_it_unless_some_are_named(workspace, form):
 def test_a_form_without_a_script_leads_on(workspace, form):
     url = f"/api/forms/{form.id}/submit"
     assert b"Thank you" in Client().post(url, "mail=a%40example.test", **URLENCODED).content
-    update_form(workspace, form, FormValues(redirect_url="https://ours.test/thanks"))
+    update_form(workspace.id, form, FormValues(redirect_url="https://ours.test/thanks"))
 
     answer = Client().post(url, "mail=b%40example.test&terms=on", **URLENCODED)
 
@@ -214,7 +214,7 @@ def test_double_opt_in_is_a_post_after_the_link(workspace):
         body='<a href="{{ event.properties.confirmUrl }}">Yes</a>',
     )
     form = create_form(
-        workspace,
+        workspace.id,
         FormValues(
             name="News",
             fields=FIELDS,
@@ -250,7 +250,7 @@ def test_double_opt_in_is_a_post_after_the_link(workspace):
 
 def test_the_script_has_the_form_and_no_text_breaks_out_of_it(workspace):
     evil = "</script><script>alert(1)//"
-    form = create_form(workspace, FormValues(name="Evil", fields=[{**FIELDS[0], "label": evil}]))
+    form = create_form(workspace.id, FormValues(name="Evil", fields=[{**FIELDS[0], "label": evil}]))
 
     script = Client().get(f"/api/forms/{form.id}/embed.js")
 
@@ -262,7 +262,7 @@ def test_the_script_has_the_form_and_no_text_breaks_out_of_it(workspace):
 
 @pytest.mark.django_db
 def test_a_form_that_is_not_there_or_not_active_takes_nothing(workspace, form):
-    update_form(workspace, form, FormValues(active=False))
+    update_form(workspace.id, form, FormValues(active=False))
 
     for form_id in (form.id, "01234567-89ab-7def-8123-456789abcdef", "x"):
         assert (
@@ -298,7 +298,7 @@ def test_a_form_that_is_not_there_or_not_active_takes_nothing(workspace, form):
 )
 def test_a_form_that_cannot_be_is_refused(workspace, values, field):
     with pytest.raises(InvalidForm) as refused:
-        create_form(workspace, FormValues(**{"name": "X", "fields": FIELDS, **values}))
+        create_form(workspace.id, FormValues(**{"name": "X", "fields": FIELDS, **values}))
 
     assert refused.value.field == field
     assert not Form.objects.exists()
@@ -306,5 +306,5 @@ def test_a_form_that_cannot_be_is_refused(workspace, values, field):
 
 def test_a_name_is_a_forms_own_in_its_workspace(workspace, form):
     with pytest.raises(FormExists):
-        create_form(workspace, FormValues(name="Sign-up", fields=FIELDS))
-    create_form(WorkspaceFactory(), FormValues(name="Sign-up", fields=FIELDS))
+        create_form(workspace.id, FormValues(name="Sign-up", fields=FIELDS))
+    create_form(WorkspaceFactory().id, FormValues(name="Sign-up", fields=FIELDS))

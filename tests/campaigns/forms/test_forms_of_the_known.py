@@ -59,7 +59,7 @@ def a_form(workspace, name="Form", **more):
         body='<a href="{{ event.properties.confirmUrl }}">Yes</a>',
     )
     values = {"fields": FIELDS, "consents": ["email"], "confirmation_template": str(template.id), **more}
-    return create_form(workspace, FormValues(name=name, **values))
+    return create_form(workspace.id, FormValues(name=name, **values))
 
 
 def submit(form, **answers):
@@ -101,7 +101,7 @@ def of_kind(workspace, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_the_form_an_opt_out_stays_and_nothing_known_is_overwritten(workspace, ada, kind):
-    set_preferences(workspace, ada.pk, {"email": False})
+    set_preferences(workspace.id, ada.pk, {"email": False})
     before = facts(ada)
 
     form = of_kind(workspace, kind)
@@ -124,7 +124,7 @@ def test_what_is_not_known_is_filled_in(workspace, ada):
 
 def test_an_opt_out_is_lifted_by_following_the_e_mail(workspace, ada):
     form = a_form(workspace)
-    set_preferences(workspace, ada.pk, {"email": False})
+    set_preferences(workspace.id, ada.pk, {"email": False})
     submit(form)
     submit(form)
     assert Message.objects.filter(is_transactional=True).count() == 1
@@ -135,7 +135,7 @@ def test_an_opt_out_is_lifted_by_following_the_e_mail(workspace, ada):
 
 def test_a_form_without_an_e_mail_lifts_nothing(workspace, ada):
     form = a_form(workspace, confirmation_template="")
-    set_preferences(workspace, ada.pk, {"email": False})
+    set_preferences(workspace.id, ada.pk, {"email": False})
     submit(form)
     assert again(ada).consent("email") == "opted_out"
     assert not Message.objects.exists()
@@ -144,7 +144,7 @@ def test_a_form_without_an_e_mail_lifts_nothing(workspace, ada):
 def test_who_is_merged_into_somebody_opted_out_stays_out(workspace, ada):
     part = a_contact(workspace, "old@example.test")
     merge_contacts(workspace.id, ada, part)
-    set_preferences(workspace, ada.pk, {"email": False})
+    set_preferences(workspace.id, ada.pk, {"email": False})
     submit(a_form(workspace), mail="old@example.test")
     assert again(ada).consent("email") == "opted_out"
     assert again(ada).first_name == "Ada"
@@ -152,7 +152,7 @@ def test_who_is_merged_into_somebody_opted_out_stays_out(workspace, ada):
 
 def test_a_part_s_opt_out_is_its_survivor_s(workspace, ada):
     part = a_contact(workspace, "old@example.test")
-    set_preferences(workspace, part.pk, {"email": False})
+    set_preferences(workspace.id, part.pk, {"email": False})
     merge_contacts(workspace.id, ada, part)
     before = facts(ada)["consent"]
     submit(a_form(workspace))
@@ -175,7 +175,7 @@ def test_values_are_overwritten_once_the_person_confirms(workspace, ada):
 
 
 def test_who_reads_an_old_address_confirms_nothing_for_the_new_one(workspace, ada):
-    set_preferences(workspace, ada.pk, {"email": False})
+    set_preferences(workspace.id, ada.pk, {"email": False})
     submit(a_form(workspace, on_known="confirm"))
     NativeClient(workspace).patch(f"contacts/{ada.pk}", {"email": "new@example.test"})
     before = facts(ada)
@@ -263,7 +263,7 @@ def test_neither_tags_nor_lists_nor_suppressions_change(workspace, ada):
 
 def test_the_visitor_is_told_the_same_whoever_is_meant(workspace, ada):
     out, taken = a_contact(workspace, "out@example.test"), a_contact(workspace, "taken@example.test")
-    set_preferences(workspace, out.pk, {"email": False})
+    set_preferences(workspace.id, out.pk, {"email": False})
     suppress(workspace.id, "email", "taken@example.test")
     form = a_form(workspace, on_known="confirm", double_opt_in=True)
     shapes = set()
@@ -300,7 +300,7 @@ def test_to_overwrite_needs_an_e_mail_that_asks(workspace):
     assert refused.value.field == "onKnown"
     form = a_form(workspace, "Third", on_known="confirm")
     with pytest.raises(InvalidForm):
-        update_form(workspace, form, FormValues(confirmation_template=""))
+        update_form(workspace.id, form, FormValues(confirmation_template=""))
 
 
 def test_the_choice_is_the_api_s(workspace):

@@ -45,7 +45,7 @@ def api(workspace):
 
 def planned(campaign, contact, **more):
     at = clock.now() + timedelta(hours=1)
-    return broadcast_campaign(campaign.workspace, campaign, contact_ids=[contact.id], at=at, **more)
+    return broadcast_campaign(campaign.workspace.id, campaign, contact_ids=[contact.id], at=at, **more)
 
 
 def schedule(segment, at):
@@ -84,7 +84,7 @@ def test_one_that_is_moved_starts_then(workspace, campaign, jane, time):
 def test_one_that_has_begun_can_be_stopped_but_not_moved(workspace, campaign, time, monkeypatch):
     monkeypatch.setattr(broadcasts, "BATCH_SIZE", 2)
     people = [a_contact(workspace, f"p{number}@example.test") for number in range(5)]
-    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in people])
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in people])
     process_broadcast_batch(workspace.id, broadcast.id)
     with pytest.raises(BroadcastAlreadyStarted):
         reschedule_broadcast(workspace.id, broadcast.id, clock.now() + timedelta(hours=1))
@@ -96,7 +96,7 @@ def test_one_that_has_begun_can_be_stopped_but_not_moved(workspace, campaign, ti
 @pytest.mark.parametrize("minutes", [4, -60])
 def test_a_start_a_moment_ago_is_now(workspace, campaign, jane, time, minutes):
     at = clock.now() - timedelta(minutes=minutes)
-    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[jane.id], at=at)
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[jane.id], at=at)
     assert broadcast.due_at == at
 
 
@@ -105,40 +105,40 @@ def test_no_start_is_in_the_past(workspace, campaign, jane, time):
     segment = a_segment(workspace, did("buy"))
     broadcast = planned(campaign, jane)
     with pytest.raises(InvalidCampaign) as refused:
-        broadcast_campaign(workspace, campaign, contact_ids=[jane.id], at=past)
+        broadcast_campaign(workspace.id, campaign, contact_ids=[jane.id], at=past)
     assert refused.value.field == "at"
     with pytest.raises(StartInPast):
         reschedule_broadcast(workspace.id, broadcast.id, past)
     with pytest.raises(InvalidDefinition) as unscheduled:
-        create_campaign(workspace, name="Old", definition=schedule(segment, past.isoformat()))
+        create_campaign(workspace.id, name="Old", definition=schedule(segment, past.isoformat()))
     assert unscheduled.value.path == "triggers[0].at"
     with pytest.raises(InvalidCampaign) as unstarted:
-        create_campaign(workspace, name="Old", starts_at=past)
+        create_campaign(workspace.id, name="Old", starts_at=past)
     assert unstarted.value.field == "starts_at"
 
 
 def test_how_far_back_is_a_setting(workspace, campaign, jane, time, settings):
     settings.PAST_START_SECONDS = 3600
     at = clock.now() - timedelta(minutes=59)
-    assert broadcast_campaign(workspace, campaign, contact_ids=[jane.id], at=at).due_at == at
+    assert broadcast_campaign(workspace.id, campaign, contact_ids=[jane.id], at=at).due_at == at
 
 
 def test_what_began_stays_as_it_was_read(workspace, time):
     starts_at = clock.now() + timedelta(hours=1)
     segment = a_segment(workspace, did("buy"))
     raw = schedule(segment, (clock.now() + timedelta(hours=1)).isoformat())
-    campaign = create_campaign(workspace, name="c", starts_at=starts_at, definition=raw)
+    campaign = create_campaign(workspace.id, name="c", starts_at=starts_at, definition=raw)
     time.go(days=1)
-    update_campaign(workspace, campaign, starts_at=starts_at, definition=raw, description="Changed")
+    update_campaign(workspace.id, campaign, starts_at=starts_at, definition=raw, description="Changed")
 
 
 def test_a_schedule_that_passed_before_its_activation_is_refused(workspace, time):
     segment = a_segment(workspace, did("buy"))
     raw = schedule(segment, (clock.now() + timedelta(hours=1)).isoformat())
-    campaign = create_campaign(workspace, name="c", definition=raw)
+    campaign = create_campaign(workspace.id, name="c", definition=raw)
     time.go(days=1)
     with pytest.raises(InvalidDefinition) as refused:
-        activate_campaign(workspace, campaign)
+        activate_campaign(workspace.id, campaign)
     assert refused.value.path == "triggers[0].at"
     campaign.refresh_from_db()
     assert campaign.status == Campaign.Status.DRAFT
@@ -157,8 +157,8 @@ def test_an_edit_plans_no_second_one_of_what_was_moved_or_cancelled(workspace, t
     time.go(days=2)
     start_due_campaigns()
     raw["workflow"] = definition(marks("other"))["workflow"]
-    update_campaign(workspace, campaign, definition=raw)
-    activate_campaign(workspace, campaign)
+    update_campaign(workspace.id, campaign, definition=raw)
+    activate_campaign(workspace.id, campaign)
     assert [one.pk for one in Broadcast.objects.all()] == [broadcast.id]
 
 
@@ -166,8 +166,8 @@ def test_a_schedule_that_goes_takes_its_broadcast_along(workspace, time):
     segment = a_segment(workspace, did("buy"))
     campaign = a_campaign(workspace, schedule(segment, (clock.now() + timedelta(days=3)).isoformat()))
     later = (clock.now() + timedelta(days=4)).isoformat()
-    update_campaign(workspace, campaign, definition=schedule(segment, later))
-    activate_campaign(workspace, campaign)
+    update_campaign(workspace.id, campaign, definition=schedule(segment, later))
+    activate_campaign(workspace.id, campaign)
     assert [one.due_at.isoformat() for one in Broadcast.objects.all()] == [later]
 
 
@@ -200,7 +200,7 @@ def world(transactional_db):
     workspace = WorkspaceFactory()
     campaign = a_campaign(workspace, MANUAL)
     people = [a_contact(workspace, f"p{number}@example.test") for number in range(4)]
-    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in people])
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in people])
     return campaign, broadcast
 
 

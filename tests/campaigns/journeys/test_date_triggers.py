@@ -122,7 +122,7 @@ def test_timers_of_all_contacts_are_scheduled_in_batches(workspace, time, monkey
     assert Timer.objects.count() == 0
     sweep_campaigns()
     assert Timer.objects.count() == 5
-    archive_campaign(workspace, campaign)
+    archive_campaign(workspace.id, campaign)
     assert Timer.objects.count() == 0
 
 
@@ -130,8 +130,8 @@ def test_an_edit_takes_the_old_dates_off(workspace, time):
     born(workspace, "1990-05-20")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
     start_due_campaigns()
-    update_campaign(workspace, campaign, definition=definition(trigger={**BIRTHDAY, "at": "18:00"}))
-    activate_campaign(workspace, campaign)
+    update_campaign(workspace.id, campaign, definition=definition(trigger={**BIRTHDAY, "at": "18:00"}))
+    activate_campaign(workspace.id, campaign)
     start_due_campaigns()
     pass_days(workspace, time, 30)
     assert [moment.hour for _, moment in started(campaign)] == [18]
@@ -142,8 +142,8 @@ def test_an_edit_during_the_backfill_leaves_only_the_new_timers(workspace, time)
         workspace, "jane@example.test", attributes={"renewal": "2026-05-10", "birthday": "1990-05-20"}
     )
     campaign = a_campaign(workspace, definition(trigger=RENEWAL))
-    update_campaign(workspace, campaign, definition=definition(trigger=BIRTHDAY))
-    activate_campaign(workspace, campaign)
+    update_campaign(workspace.id, campaign, definition=definition(trigger=BIRTHDAY))
+    activate_campaign(workspace.id, campaign)
     start_due_campaigns()
     due = Timer.objects.values_list("contact_id", "due_at")
     assert list(due) == [(jane.id, datetime(2026, 5, 20, 9, tzinfo=UTC))]
@@ -151,7 +151,7 @@ def test_an_edit_during_the_backfill_leaves_only_the_new_timers(workspace, time)
 
 def test_an_archive_during_the_backfill_schedules_no_more_timers(workspace, time):
     born(workspace, "1990-05-20")
-    archive_campaign(workspace, a_campaign(workspace, definition(trigger=BIRTHDAY)))
+    archive_campaign(workspace.id, a_campaign(workspace, definition(trigger=BIRTHDAY)))
     assert start_due_campaigns() == "nothing"
     assert Timer.objects.count() == 0
     assert not CampaignVersion.objects.exclude(date_backfill_since=None).exists()
@@ -161,11 +161,11 @@ def test_dates_that_pass_or_come_while_a_campaign_is_finished_are_back_once_it_s
     born(workspace, "1990-05-20")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
     start_due_campaigns()
-    finish_campaign(workspace, campaign)
+    finish_campaign(workspace.id, campaign)
     john = born(workspace, "1991-06-20", "john")
     time.go(days=25)
     work(workspace)
-    activate_campaign(workspace, campaign)
+    activate_campaign(workspace.id, campaign)
     start_due_campaigns()
     pass_days(workspace, time, 30)
     assert started(campaign) == [(john.id, datetime(2026, 6, 20, 9, tzinfo=UTC))]
@@ -188,7 +188,7 @@ def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monk
     segment = a_segment(workspace, did("buy"))
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     at = time.moment + timedelta(hours=1)
-    broadcast_campaign(workspace, campaign, segment_id=segment.id, at=at)
+    broadcast_campaign(workspace.id, campaign, segment_id=segment.id, at=at)
     assert start_due_campaigns() == "nothing"
     time.go(hours=1)
     start_due_campaigns()
@@ -202,7 +202,7 @@ def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monk
 
 def test_a_broadcast_to_a_list_leaves_out_who_is_gone(workspace, buyers):
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
-    broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers] * 2)
+    broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in buyers] * 2)
     Contact.objects.filter(id=buyers[0].id).delete()
     start_due_campaigns()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(
@@ -214,7 +214,7 @@ def test_a_broadcast_to_a_list_reaches_whoever_was_merged_since(workspace, buyer
     survivor = a_contact(workspace, "survivor@example.test")
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     at = time.moment + timedelta(hours=1)
-    broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers], at=at)
+    broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in buyers], at=at)
     merge_contacts(workspace.id, survivor, buyers[0])
     merge_contacts(workspace.id, buyers[1], buyers[2])
     time.go(hours=1)
@@ -229,7 +229,7 @@ def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
     monkeypatch.setattr(broadcasts, "BATCH_SIZE", 3)
     raw = definition(trigger={"type": "MANUAL"}, reentry={"mode": "afterwards"})
     campaign = a_campaign(workspace, raw)
-    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[one.id for one in buyers])
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in buyers])
     process_broadcast_batch(workspace.id, broadcast.id)
     work(workspace)
     people = sorted(buyers, key=lambda one: one.id)
@@ -243,11 +243,11 @@ def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
 
 def test_a_broadcast_of_a_paused_campaign_waits(workspace, buyers):
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
-    broadcast_campaign(workspace, campaign, contact_ids=[buyers[0].id])
-    pause_campaign(workspace, campaign)
+    broadcast_campaign(workspace.id, campaign, contact_ids=[buyers[0].id])
+    pause_campaign(workspace.id, campaign)
     start_due_campaigns()
     assert enrollments_of(campaign) == []
-    resume_campaign(workspace, campaign)
+    resume_campaign(workspace.id, campaign)
     start_due_campaigns()
     sweep_enrollments()
     assert ends(campaign) == [("completed", "end_of_workflow")]
@@ -255,7 +255,7 @@ def test_a_broadcast_of_a_paused_campaign_waits(workspace, buyers):
 
 def test_a_broadcast_of_a_campaign_that_failed_waits_too(workspace, buyers):
     campaign = a_campaign(workspace)
-    broadcast = broadcast_campaign(workspace, campaign, contact_ids=[buyers[0].id])
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[buyers[0].id])
     Campaign.objects.filter(id=campaign.id).update(parked_at=NOW)
     start_due_campaigns()
     assert not process_broadcast_batch(workspace.id, broadcast.id)
@@ -284,11 +284,11 @@ def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace
         a_campaign(workspace, definition(trigger=BIRTHDAY)),
         a_campaign(workspace, definition(trigger={"type": "MANUAL"})),
     ]
-    broadcast_campaign(workspace, unreadable[1], contact_ids=[buyers[0].id])
+    broadcast_campaign(workspace.id, unreadable[1], contact_ids=[buyers[0].id])
     CampaignVersion.objects.update(definition={"triggers": "none"})
     plans._parse_version.cache_clear()
     fine = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
-    broadcast_campaign(workspace, fine, contact_ids=[buyers[0].id])
+    broadcast_campaign(workspace.id, fine, contact_ids=[buyers[0].id])
     start_due_campaigns()
     assert [enrollment.contact_id for enrollment in enrollments_of(fine)] == [buyers[0].id]
     aside = Campaign.objects.exclude(parked_at=None)
@@ -296,9 +296,9 @@ def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace
 
 
 def test_only_what_is_active_can_be_sent(workspace, jane):
-    campaign = create_campaign(workspace, name="Draft", definition=definition())
+    campaign = create_campaign(workspace.id, name="Draft", definition=definition())
     with pytest.raises(WrongStatus):
-        broadcast_campaign(workspace, campaign, contact_ids=[jane.id])
+        broadcast_campaign(workspace.id, campaign, contact_ids=[jane.id])
 
 
 # Years and zones

@@ -51,14 +51,14 @@ def test_who_comes_again_is_let_in_though_the_clock_was_set_back(workspace, jane
     reentry = {"mode": mode, **({"days": 1} if mode == "interval" else {})}
     campaign = a_campaign(workspace, definition(node("out", "exit"), reentry=reentry))
     for _ in range(3):
-        execute_campaign(workspace, campaign, jane)
+        execute_campaign(workspace.id, campaign, jane)
         work(workspace)
         time.go(days=1, seconds=1)
     assert len(enrollments_of(campaign)) == 3
     for number in range(4, 7):
         time.go(days=-2)
         Enrollment.objects.update(started_at=clock.now() - timedelta(days=2))
-        execute_campaign(workspace, campaign, jane)
+        execute_campaign(workspace.id, campaign, jane)
         work(workspace)
         assert len(enrollments_of(campaign)) == number
 
@@ -102,7 +102,7 @@ def test_each_reason_has_a_row_of_its_own(workspace, jane):
     small = a_campaign(workspace, definition(trigger=on_event("go", MORE_THAN_TEN)))
     first, second = (a_campaign(workspace, definition(reentry={"mode": "once"})) for _ in range(2))
     paused = a_campaign(workspace)
-    pause_campaign(workspace, paused)
+    pause_campaign(workspace.id, paused)
     for _ in range(2):
         send(workspace, jane, "go", amount=5)
     event = Event.objects.filter(workspace=workspace, name="go").latest("received_at")
@@ -378,11 +378,11 @@ def test_a_paused_campaign_lets_nobody_in_and_goes_on_afterwards(workspace, jane
     campaign = a_campaign(workspace, definition())
     tell(workspace, jane, "go")
     apply_effects(workspace.id)
-    pause_campaign(workspace, campaign)
+    pause_campaign(workspace.id, campaign)
     send(workspace, jane, "go")
     work(workspace)
     assert ends(campaign) == [("open", "")]
-    resume_campaign(workspace, campaign)
+    resume_campaign(workspace.id, campaign)
     work(workspace)
     assert ends(campaign) == [("completed", "end_of_workflow")]
     assert admissions(campaign) == [ENTERED, refused("paused")]
@@ -403,9 +403,9 @@ def test_a_enrollment_keeps_the_version_on_which_it_started(workspace, jane):
     tell(workspace, jane, "go")
     apply_effects(workspace.id)
     edited = definition({"id": "mark", "type": "record", "data": {"eventType": "edited"}})
-    update_campaign(workspace, campaign, definition=edited)
+    update_campaign(workspace.id, campaign, definition=edited)
     send(workspace, jane, "go")
-    activate_campaign(workspace, campaign)
+    activate_campaign(workspace.id, campaign)
     send(workspace, jane, "go")
     work(workspace)
     marks = Event.objects.filter(workspace=workspace, name__in=("mark", "edited"))
@@ -414,11 +414,11 @@ def test_a_enrollment_keeps_the_version_on_which_it_started(workspace, jane):
 
 def test_somebody_may_start_it_for_a_contact(workspace, jane):
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}, reentry={"mode": "once"}))
-    first = execute_campaign(workspace, campaign, jane)
+    first = execute_campaign(workspace.id, campaign, jane)
     assert first.enrollment_id is not None
-    again = execute_campaign(workspace, campaign, jane)
+    again = execute_campaign(workspace.id, campaign, jane)
     assert (again.enrollment_id, again.reason) == (None, "already_entered")
-    assert start_trial(workspace, campaign, jane).enrollment_id is not None
+    assert start_trial(workspace.id, campaign, jane).enrollment_id is not None
 
 
 def test_who_is_deleted_before_the_effects_does_not_come_in(workspace, jane):
@@ -467,7 +467,7 @@ def test_history_that_is_parked_beside_what_happens_stays_history(workspace, jan
             workspace.id, events[1:], schema_policy=SchemaPolicy.OPEN, level=EffectsLevel.SCORES_AND_SEGMENTS
         )
         apply_effects(workspace.id)
-    activate_campaign(workspace, campaign)
+    activate_campaign(workspace.id, campaign)
     retry_parked(ParkedEffect.objects.all())
     work(workspace)
     assert [enrollment.contact_id for enrollment in enrollments_of(campaign)] == [jane.id]
@@ -490,7 +490,7 @@ def test_a_campaign_that_fails_is_parked_alone_and_decides_later_what_it_missed(
     broken.refresh_from_db()
     assert (len(enrollments_of(fine)), len(enrollments_of(broken))) == (2, 0)
     assert (broken.error, broken.parked_at is None) == ("ValueError: no", False)
-    activate_campaign(workspace, broken)
+    activate_campaign(workspace.id, broken)
     assert retry_parked(ParkedEffect.objects.all()) == 2
     work(workspace)
     assert (len(enrollments_of(fine)), len(enrollments_of(broken))) == (2, 2)
@@ -518,7 +518,7 @@ def test_a_trigger_by_a_change_decides_nothing_about_other_changes(workspace, ja
     work(workspace)
     campaigns = [a_campaign(workspace, definition(trigger=trigger)) for trigger in triggers]
     paused = a_campaign(workspace, definition(trigger=triggers[0]))
-    pause_campaign(workspace, paused)
+    pause_campaign(workspace.id, paused)
 
     tag_contact(workspace.id, jane, "other")
     untag_contact(workspace.id, jane, "other")

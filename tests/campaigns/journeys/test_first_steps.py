@@ -291,7 +291,7 @@ def test_a_first_step_that_fails_lets_the_others_in_and_is_tried_again(workspace
 
 def test_a_trial_begins_with_a_worker(workspace, jane):
     campaign = a_campaign(workspace, definition(mail(workspace), WAIT))
-    start_trial(workspace, campaign, jane, skips_waits=True)
+    start_trial(workspace.id, campaign, jane, skips_waits=True)
     assert messages_of(campaign) == []
     work(workspace)
     assert ends(campaign) == [("completed", "end_of_workflow")]
@@ -315,7 +315,7 @@ def test_the_enrollment_of_whom_others_were_merged_into_begins_with_a_worker(wor
 def test_who_is_let_in_by_hand_begins_with_a_worker(workspace, jane):
     """An event whose effects were applied before the commit found no enrollment; a worker looks back for it."""
     campaign = a_campaign(workspace, definition(mail(workspace), trigger={"type": "MANUAL"}))
-    execute_campaign(workspace, campaign, jane)
+    execute_campaign(workspace.id, campaign, jane)
     assert (messages_of(campaign), [enrollment.steps_taken for enrollment in enrollments_of(campaign)]) == (
         [],
         [0],

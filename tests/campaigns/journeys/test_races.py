@@ -83,8 +83,8 @@ def test_workers_that_share_the_work_send_each_message_once(workspace):
             for person in people:
                 tell(workspace, person, "go")
             if round_ == EACH // 2:
-                update_campaign(workspace, campaign, definition=edited)
-                activate_campaign(workspace, campaign)
+                update_campaign(workspace.id, campaign, definition=edited)
+                activate_campaign(workspace.id, campaign)
         done.set()
 
     def effects():
@@ -120,7 +120,7 @@ def test_two_that_would_start_the_same_enrollment_start_one(workspace, jane, mod
 
     def start():
         barrier.wait(timeout=30)
-        execute_campaign(workspace, campaign, jane)
+        execute_campaign(workspace.id, campaign, jane)
 
     at_once(*[start] * 6)
     assert len(enrollments_of(campaign)) == 1
@@ -202,7 +202,7 @@ def test_a_campaign_that_is_paused_during_a_step_goes_no_further_until_it_is_res
     def pause():
         assert arrived.wait(timeout=30)
         # It does not wait for the worker.
-        pause_campaign(workspace, campaign)
+        pause_campaign(workspace.id, campaign)
         may_go.set()
 
     at_once(partial(process_due_enrollments, workspace.id, at_most_seconds=30), pause)
@@ -213,7 +213,7 @@ def test_a_campaign_that_is_paused_during_a_step_goes_no_further_until_it_is_res
         (one.status, enrollment.step)
         for one, enrollment in zip(messages_of(campaign), enrollments_of(campaign), strict=True)
     ] == [("QUEUED", "await")]
-    resume_campaign(workspace, campaign)
+    resume_campaign(workspace.id, campaign)
     work(workspace)
     deliver_ready(workspace.id, "email")
     assert ends(campaign) == [("completed", "end_of_workflow")]
@@ -231,7 +231,7 @@ def test_a_campaign_that_is_archived_during_a_step_sends_nothing_of_it(workspace
         assert arrived.wait(timeout=30)
         # It waits for the worker, who goes on meanwhile.
         threading.Timer(0.5, may_go.set).start()
-        archive_campaign(workspace, campaign)
+        archive_campaign(workspace.id, campaign)
 
     at_once(partial(process_due_enrollments, workspace.id, at_most_seconds=30), archive)
     deliver_ready(workspace.id, "email")
@@ -273,12 +273,12 @@ def test_messages_that_are_cancelled_while_they_are_claimed_leave_or_do_not(work
 def test_two_that_activate_at_once_make_one_version_and_one_broadcast(workspace, jane):
     segment = create_segment(workspace.id, name="Press", evaluation=Segment.Evaluation.STATIC)
     raw = definition(trigger={"type": "SCHEDULE", "segmentId": str(segment.id), "at": None})
-    campaign = create_campaign(workspace, name="Press", definition=raw, type="BROADCAST")
+    campaign = create_campaign(workspace.id, name="Press", definition=raw, type="BROADCAST")
     barrier = threading.Barrier(4)
 
     def activate():
         barrier.wait(timeout=30)
-        activate_campaign(workspace, campaign)
+        activate_campaign(workspace.id, campaign)
 
     at_once(*[activate] * 4)
     assert list(CampaignVersion.objects.values_list("number", flat=True)) == [1]
@@ -419,7 +419,7 @@ def test_a_goal_that_comes_while_somebody_is_let_in_is_not_passed_over(workspace
         send(workspace, jane, "buy")
         may_go.set()
 
-    at_once(partial(execute_campaign, workspace, campaign, jane), buy)
+    at_once(partial(execute_campaign, workspace.id, campaign, jane), buy)
     work(workspace)
     assert ends(campaign) == [("converted", "goal")]
     assert messages_of(campaign) == []

@@ -224,7 +224,7 @@ def campaign_step(campaign):
 
 def test_a_enrollment_whose_contact_is_gone_ends(workspace, jane):
     campaign = a_campaign(workspace, definition(marks(), sends(workspace), trigger={"type": "MANUAL"}))
-    execute_campaign(workspace, campaign, jane)
+    execute_campaign(workspace.id, campaign, jane)
     Contact.objects.filter(id=jane.id).delete()
     work(workspace)
     assert (ends(campaign), messages_of(campaign)) == ([("exited", "erased")], [])
@@ -234,7 +234,7 @@ def test_what_is_archived_ends_its_enrollments(workspace, jane):
     campaign = a_campaign(workspace, definition(node("wait", "wait", duration="1d"), marks()))
     send(workspace, jane, "go")
     work(workspace)
-    archive_campaign(workspace, campaign)
+    archive_campaign(workspace.id, campaign)
     assert ends(campaign) == [("exited", "campaign_archived")]
     send(workspace, jane, "go")
     assert len(enrollments_of(campaign)) == 1

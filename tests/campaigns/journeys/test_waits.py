@@ -252,8 +252,8 @@ def test_an_edit_while_enrollments_wait_leaves_them_as_they_began(workspace, jan
     campaign = a_campaign(workspace, paid_or_not(**SAME_ORDER))
     send(workspace, jane, "go", order_id=1)
     work(workspace)
-    update_campaign(workspace, campaign, definition=definition(marks("mark new")))
-    activate_campaign(workspace, campaign)
+    update_campaign(workspace.id, campaign, definition=definition(marks("mark new")))
+    activate_campaign(workspace.id, campaign)
     send(workspace, jane, "paid", order_id=1)
     send(workspace, jane, "go", order_id=1)
     work(workspace)
@@ -366,7 +366,7 @@ def test_who_waits_for_what_its_beginning_does_not_name_leaves(workspace, jane, 
     campaign = a_campaign(
         workspace, {**paid_or_not(**SAME_ORDER), **({"triggers": [more["trigger"]]} if more else {})}
     )
-    execute_campaign(workspace, campaign, jane)
+    execute_campaign(workspace.id, campaign, jane)
     work(workspace)
     assert ends(campaign) == [("exited", "value_missing")]
 

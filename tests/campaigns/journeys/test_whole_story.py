@@ -97,7 +97,7 @@ def test_the_ways_that_enrollments_took_are_counted(workspace):
 
 def test_a_trial_is_in_no_report(workspace, jane):
     campaign = a_campaign(workspace, definition(sends(workspace)))
-    start_trial(workspace, campaign, jane)
+    start_trial(workspace.id, campaign, jane)
     work(workspace)
     (message,) = messages_of(campaign)
     assert message.is_test

@@ -78,7 +78,7 @@ def test_other_workspaces_and_channels_are_left_alone(workspace, jane, sent):
 
 def test_who_has_unsubscribed_meanwhile_gets_nothing(workspace, jane, sent):
     message = a_message(jane)
-    unsubscribe(workspace, jane.id, "email")
+    unsubscribe(workspace.id, jane.id, "email")
 
     deliver_ready(workspace.id, "email")
 

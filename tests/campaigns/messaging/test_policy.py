@@ -289,8 +289,8 @@ def test_unsubscribing_is_an_event_and_the_message_says_so(workspace, jane, sent
     message = a_message(jane)
     deliver_ready(workspace.id, "email")
 
-    unsubscribe(workspace, jane.id, "email", message_id=message.pk)
-    unsubscribe(workspace, jane.id, "email", message_id=message.pk)
+    unsubscribe(workspace.id, jane.id, "email", message_id=message.pk)
+    unsubscribe(workspace.id, jane.id, "email", message_id=message.pk)
 
     message.refresh_from_db()
     assert message.status == Message.Status.UNSUBSCRIBED
@@ -302,7 +302,7 @@ def test_another_s_message_is_none_of_theirs(workspace, jane, sent):  # noqa: F8
     message = a_message(a_contact(workspace, "joe@example.test"))
     deliver_ready(workspace.id, "email")
 
-    unsubscribe(workspace, jane.id, "email", message_id=message.pk)
+    unsubscribe(workspace.id, jane.id, "email", message_id=message.pk)
 
     message.refresh_from_db()
     assert message.status == Message.Status.SENT
@@ -311,7 +311,7 @@ def test_another_s_message_is_none_of_theirs(workspace, jane, sent):  # noqa: F8
 def test_preferences_are_the_person_s(workspace, jane):
     assert preferences_of(workspace.id, jane.id) == {"email": True, "telegram": True}
 
-    set_preferences(workspace, jane.id, {"email": False, "telegram": True})
+    set_preferences(workspace.id, jane.id, {"email": False, "telegram": True})
 
     assert preferences_of(workspace.id, jane.id) == {"email": False, "telegram": True}
     assert reserve(jane).reason == "opted_out"
@@ -321,7 +321,7 @@ def test_a_merged_contact_s_link_still_works(workspace, jane):
     other = a_contact(workspace, "j@example.test")
     merge_contacts(workspace.id, jane, other)
 
-    unsubscribe(workspace, other.id, "email")
+    unsubscribe(workspace.id, other.id, "email")
 
     assert preferences_of(workspace.id, other.id)["email"] is False
     assert reserve(jane).reason == "opted_out"

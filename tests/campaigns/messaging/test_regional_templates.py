@@ -185,5 +185,5 @@ def test_who_says_nothing_lives_where_the_channel_says(workspace, jane):
 
     assert a_message(jane, a_template(workspace, BODY)).body == GERMAN
     with pytest.raises(Exception, match="de-AT") as refused:
-        save_channel(workspace, "email", options={"locale": "nowhere"})
+        save_channel(workspace.id, "email", options={"locale": "nowhere"})
     assert refused.value.field == "options.locale"

@@ -49,7 +49,7 @@ def refreshed(message):
 )
 def test_a_cap_that_is_lifted_or_raised_frees_what_waits(workspace, time, capped, change, leaves):
     time.go(minutes=30)
-    save_channel(workspace, "email", **change)
+    save_channel(workspace.id, "email", **change)
     deliver_ready(workspace.id, "email")
     assert refreshed(capped).status == ("SENT" if leaves else "QUEUED")
 
@@ -57,7 +57,7 @@ def test_a_cap_that_is_lifted_or_raised_frees_what_waits(workspace, time, capped
 def test_hours_that_are_fewer_free_what_has_waited_so_long(workspace, time, capped):
     time.go(hours=2)
     assert deliver_ready(workspace.id, "email") == 0
-    save_channel(workspace, "email", cap_hours=1)
+    save_channel(workspace.id, "email", cap_hours=1)
     assert deliver_ready(workspace.id, "email") == 1
     assert refreshed(capped).status == "SENT"
 
@@ -74,7 +74,7 @@ def test_quiet_hours_that_end_by_an_edit_free_what_waits(workspace, jane, time, 
     use_channel(workspace, "email", quiet_from=time_of_day(11), quiet_until=time_of_day(14))
     message = a_message(jane)
     assert message.send_at == time.now() + timedelta(hours=2)
-    save_channel(workspace, "email", **change)
+    save_channel(workspace.id, "email", **change)
     assert deliver_ready(workspace.id, "email") == 1
     assert refreshed(message).status == "SENT"
 
@@ -83,7 +83,7 @@ def test_what_is_tried_again_after_a_failure_keeps_its_pause(workspace, jane, ti
     message = a_message(jane)
     later = time.now() + timedelta(minutes=5)
     Message.objects.filter(pk=message.pk).update(attempts=1, send_at=later)
-    save_channel(workspace, "email", cap_count=5)
+    save_channel(workspace.id, "email", cap_count=5)
     assert refreshed(message).send_at == later
 
 
@@ -152,25 +152,25 @@ def test_what_something_else_stopped_stays(workspace, jane, time, sent):  # noqa
 
 def test_who_opts_in_again_gets_what_was_stopped_meanwhile(workspace, jane, time, sent):  # noqa: F811
     message = a_message(jane)
-    unsubscribe(workspace, jane.id, "email")
+    unsubscribe(workspace.id, jane.id, "email")
     assert stopped(workspace, message) == ("CANCELLED", "opted_out")
-    set_preferences(workspace, jane.id, {"email": True})
+    set_preferences(workspace.id, jane.id, {"email": True})
     assert deliver_ready(workspace.id, "email") == 1
 
 
 def test_who_opts_in_gets_what_was_stopped_before(workspace, jane, time, sent):  # noqa: F811
     message = a_message(jane)
-    save_channel(workspace, "email", requires_opt_in=True)
+    save_channel(workspace.id, "email", requires_opt_in=True)
     assert stopped(workspace, message) == ("CANCELLED", "no_consent")
-    set_preferences(workspace, jane.id, {"email": True})
+    set_preferences(workspace.id, jane.id, {"email": True})
     assert deliver_ready(workspace.id, "email") == 1
 
 
 def test_a_channel_that_asks_for_no_opt_in_any_more_frees_what_had_none(workspace, jane, time, sent):  # noqa: F811
     message = a_message(jane)
-    save_channel(workspace, "email", requires_opt_in=True)
+    save_channel(workspace.id, "email", requires_opt_in=True)
     assert stopped(workspace, message) == ("CANCELLED", "no_consent")
-    save_channel(workspace, "email", requires_opt_in=False)
+    save_channel(workspace.id, "email", requires_opt_in=False)
     assert deliver_ready(workspace.id, "email") == 1
 
 
@@ -198,7 +198,7 @@ def test_a_worker_that_is_just_judging_by_what_held_does_not_keep_it(workspace, 
             with transaction.atomic():
                 threading.Timer(0.3, goes_on.set).start()
                 if lifted == "cap":
-                    save_channel(workspace, "email", cap_count=None)
+                    save_channel(workspace.id, "email", cap_count=None)
                 else:
                     unsuppress(workspace.id, "email", "jane@example.test")
         finally:

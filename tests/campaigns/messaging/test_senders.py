@@ -65,7 +65,7 @@ def test_each_of_the_two_is_said_by_itself(workspace, jane, settings):
 
 def test_what_a_step_sends_is_from_the_campaign(workspace, jane):
     campaign = a_campaign(workspace, definition(sends(workspace), trigger=on_event("buy")))
-    update_campaign(workspace, campaign, sender="Shop <k@ours.test>", reply_to="kr@ours.test")
+    update_campaign(workspace.id, campaign, sender="Shop <k@ours.test>", reply_to="kr@ours.test")
     send(workspace, jane, "buy")
     work(workspace)
 
@@ -79,11 +79,13 @@ def test_what_is_no_mailbox_is_refused_when_it_is_saved(workspace, field, text):
     with pytest.raises(TemplateFault, match=field):
         save_template(Template(workspace=workspace, name="Hi", body="Hi"), **{field: text})
     with pytest.raises(InvalidCampaign) as caught:
-        create_campaign(workspace, name="Hi", **{field: text})
+        create_campaign(workspace.id, name="Hi", **{field: text})
     assert caught.value.field == field
     with pytest.raises(InvalidChannelSettings):
         save_channel(
-            workspace, "email", **({"sender": text} if field == "sender" else {"options": {"replyTo": text}})
+            workspace.id,
+            "email",
+            **({"sender": text} if field == "sender" else {"options": {"replyTo": text}}),
         )
 
 

@@ -176,8 +176,8 @@ def test_telegram_is_told_where_to_send(workspace, bot, httpserver, settings):
         {"ok": False, "description": "bad webhook"}, status=400
     )
 
-    assert register_webhook(workspace) == url
+    assert register_webhook(workspace.id) == url
     with pytest.raises(RegistrationRefused, match="bad webhook"):
-        register_webhook(workspace)
+        register_webhook(workspace.id)
     with pytest.raises(NoBot):
-        register_webhook(WorkspaceFactory())
+        register_webhook(WorkspaceFactory().id)

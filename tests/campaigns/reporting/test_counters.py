@@ -28,7 +28,7 @@ def test_counts_are_exact_at_every_moment_and_trials_are_left_out(workspace, jan
     other = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     for number in range(1, 6):
         send(workspace, jane, "go")
-        start_trial(workspace, campaign, jane)
+        start_trial(workspace.id, campaign, jane)
         work(workspace)
         assert counted(campaign) == (number, number)
         time.go(minutes=7)
@@ -61,8 +61,8 @@ def test_an_edit_keeps_the_counts(workspace, jane, time):
     time.go(hours=1)
     stale = Campaign.objects.get(id=campaign.id)
     update_campaign_counters()
-    update_campaign(workspace, stale, description="edited")
-    activate_campaign(workspace, stale)
+    update_campaign(workspace.id, stale, description="edited")
+    activate_campaign(workspace.id, stale)
     assert counted(campaign) == (1, 1)
 
 
