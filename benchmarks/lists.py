@@ -290,7 +290,7 @@ def filled(name: str, contacts: int, events: int) -> Space:
     tags = dict(Tag.objects.filter(workspace=workspace).values_list("name", "id"))
     return Space(
         workspace.id,
-        issue_api_key(workspace, "lists").secret,
+        issue_api_key(workspace.id, "lists").secret,
         contacts,
         events,
         contact_id(workspace.id, contacts, 1),

@@ -307,7 +307,7 @@ class UserAdmin(PeopleHistoryMixin, DjangoUserAdmin, RoleModelAdmin):  # type: i
             obj.is_staff = form.cleaned_data["is_staff"]
         super().save_model(request, obj, form, change)
         if not change and (workspace := form.cleaned_data.get("workspace")):
-            add_member(workspace, obj, role=form.cleaned_data["role"])
+            add_member(workspace.id, obj, role=form.cleaned_data["role"])
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         """Set a password, if the viewer may change the user."""
@@ -486,7 +486,7 @@ class ApiKeyAdmin(GrantAdmin):
             obj.save(update_fields=["name", "scopes", "rate_limit", "expires_at"])
             return
         issued = issue_api_key(
-            obj.workspace,
+            obj.workspace_id,
             obj.name,
             obj.scopes,
             expires_at=obj.expires_at,
@@ -499,10 +499,10 @@ class ApiKeyAdmin(GrantAdmin):
     @admin.action(description="Revoke the selected keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke keys, effective at once."""
-        keys = list(queryset.filter(revoked_at=None).select_related("workspace"))
+        keys = list(queryset.filter(revoked_at=None))
         within = [api_key for api_key in keys if self.is_within(request, api_key)]
         for api_key in within:
-            revoke_api_key(api_key.workspace, api_key.id)
+            revoke_api_key(api_key.workspace_id, api_key.id)
         messages.success(request, f"{len(within)} keys revoked.")
         if len(within) < len(keys):
             messages.error(request, f"{len(keys) - len(within)} keys may do more than you, and stay.")

@@ -55,7 +55,7 @@ def create_workspace(name: str, *, owner: User | None = None, identity_field: st
     """Create a workspace, with `owner` as its first member."""
     workspace = Workspace.objects.create(name=name, identity_field=identity_field)
     if owner is not None:
-        add_member(workspace, owner, role=Role.OWNER)
+        add_member(workspace.id, owner, role=Role.OWNER)
     return workspace
 
 
@@ -97,21 +97,21 @@ def checked_email(text: str) -> str:
 
 
 @transaction.atomic
-def add_member(workspace: Workspace, user: User, *, role: str = Role.VIEWER) -> Membership:
+def add_member(workspace_id: UUID, user: User, *, role: str = Role.VIEWER) -> Membership:
     """Make `user` a member with `role`, or change the role that it has. Raises LastOwner."""
     if role != Role.OWNER:
-        _check_owner_remains(workspace, user)
+        _check_owner_remains(workspace_id, user)
     membership, _ = Membership.objects.update_or_create(
-        workspace=workspace, user=user, defaults={"role": role}
+        workspace_id=workspace_id, user=user, defaults={"role": role}
     )
     return membership
 
 
 @transaction.atomic
-def remove_member(workspace: Workspace, user: User) -> None:
+def remove_member(workspace_id: UUID, user: User) -> None:
     """End a membership, and at once the user's access to the workspace. Raises LastOwner."""
-    _check_owner_remains(workspace, user)
-    Membership.objects.in_workspace(workspace.id).filter(user=user).delete()
+    _check_owner_remains(workspace_id, user)
+    Membership.objects.in_workspace(workspace_id).filter(user=user).delete()
 
 
 def is_only_owner(user: User | None) -> bool:
@@ -123,11 +123,11 @@ def is_only_owner(user: User | None) -> bool:
     return owners.filter(~Exists(other_owners), user=user).exists()
 
 
-def _check_owner_remains(workspace: Workspace, user: User) -> None:
+def _check_owner_remains(workspace_id: UUID, user: User) -> None:
     """Raise LastOwner if a user is the workspace's only owner."""
     # Of two owners who leave at the same time, each would still see the other.
-    Workspace.objects.select_for_update().get(pk=workspace.pk)
-    owners = Membership.objects.in_workspace(workspace.id).filter(role=Role.OWNER)
+    Workspace.objects.select_for_update().get(pk=workspace_id)
+    owners = Membership.objects.in_workspace(workspace_id).filter(role=Role.OWNER)
     if set(owners.values_list("user_id", flat=True)) == {user.pk}:
         raise LastOwner
 
@@ -145,7 +145,7 @@ def purge_ended_sign_ins() -> None:
 
 
 def issue_api_key(
-    workspace: Workspace,
+    workspace_id: UUID,
     name: str,
     scopes: Iterable[str] = ALL_SCOPES,
     *,
@@ -161,7 +161,7 @@ def issue_api_key(
         raise ExpiryInPast
     secret = prefix + secrets.token_urlsafe(_SECRET_BYTES)
     api_key = ApiKey.objects.create(
-        workspace=workspace,
+        workspace_id=workspace_id,
         name=name,
         prefix=secret[: len(prefix) + _VISIBLE_CHARACTERS],
         last_four=secret[-4:],
@@ -174,15 +174,13 @@ def issue_api_key(
 
 
 @transaction.atomic
-def revoke_api_key(
-    workspace: Workspace, key_id: UUID | None, *, within: frozenset[str] = ALL_SCOPES
-) -> ApiKey:
+def revoke_api_key(workspace_id: UUID, key_id: UUID | None, *, within: frozenset[str] = ALL_SCOPES) -> ApiKey:
     """Revoke a key at once; revoking it again changes nothing.
 
     `within`: the scopes of the user who revokes it. Raises ApiKeyNotFound, or AccessDenied for a key with
     more.
     """
-    keys = ApiKey.objects.in_workspace(workspace.id).filter(id__in=[key_id] if key_id else [])
+    keys = ApiKey.objects.in_workspace(workspace_id).filter(id__in=[key_id] if key_id else [])
     api_key = keys.select_for_update().first()
     if api_key is None:
         raise ApiKeyNotFound
@@ -195,7 +193,7 @@ def revoke_api_key(
 
 
 def create_application(
-    workspace: Workspace,
+    workspace_id: UUID,
     name: str,
     scopes: Iterable[str] = ALL_SCOPES,
     *,
@@ -213,7 +211,7 @@ def create_application(
     uris = " ".join(redirect_uris)
     client_secret = "" if public else generate_client_secret()
     application = Application(
-        workspace=workspace,
+        workspace_id=workspace_id,
         name=name,
         scopes=sorted(wanted),
         client_type=Application.CLIENT_PUBLIC if public else Application.CLIENT_CONFIDENTIAL,

@@ -38,8 +38,8 @@ def two_tenants() -> SimpleNamespace:
         mark = MARK if workspace is other else "own"
         user = User.objects.create(username=f"{mark}-colleague", email=f"{mark}-colleague@example.com")
         Membership.objects.create(workspace=workspace, user=user, role="editor")
-        issue_api_key(workspace, f"{mark} key")
-        create_application(workspace, f"{mark} application")
+        issue_api_key(workspace.id, f"{mark} key")
+        create_application(workspace.id, f"{mark} application")
         contact = Contact.objects.filter(workspace=workspace).first()
         assert contact
         entry = LogEntry.objects.create(

@@ -116,7 +116,7 @@ def test_an_e_mail_in_the_admin_runs_nothing(live_server, workspace, browser):
 def test_pages_for_everybody_keep_to_theirs(live_server, workspace):
     member = MembershipFactory.create(workspace=workspace)
     created = create_application(
-        workspace, "client", redirect_uris=["https://client.example.test/back"], public=True
+        workspace.id, "client", redirect_uris=["https://client.example.test/back"], public=True
     )
     message = Message.objects.first()
     token = unsubscribe_token(workspace.pk, message.contact_id, "email", message.pk)

@@ -22,4 +22,4 @@ class RunningServer:
 def server(live_server: Any) -> RunningServer:
     """Serve on a socket of this machine; rows are committed, and gone after the test."""
     workspace = create_workspace("Conformance")
-    return RunningServer(live_server.url, workspace, issue_api_key(workspace, "conformance").secret)
+    return RunningServer(live_server.url, workspace, issue_api_key(workspace.id, "conformance").secret)

@@ -143,7 +143,7 @@ def test_bulk(run):
 
 def test_the_client_waits_where_the_rate_is_passed(run, server):
     reset_limits()
-    key = issue_api_key(server.workspace, "slow", rate_limit="1/2second").secret
+    key = issue_api_key(server.workspace.id, "slow", rate_limit="1/2second").secret
     first, second = run(["http", "get", "/events"], ["http", "get", "/events"], key=key)
     reset_limits()
     assert first["success"] is second["success"] is True

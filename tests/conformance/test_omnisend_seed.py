@@ -28,7 +28,7 @@ def workspace(db):
 @pytest.fixture
 def track(workspace):
     """Track with what the document names: an OAuth token with the scope events.write."""
-    created = create_application(workspace, "app", ["events:write"])
+    created = create_application(workspace.id, "app", ["events:write"])
     grant = {
         "grant_type": "client_credentials",
         "client_id": created.application.client_id,

@@ -95,7 +95,7 @@ def workspace(db):
 
 @pytest.fixture
 def post(workspace):
-    secret = issue_api_key(workspace, "partner").secret
+    secret = issue_api_key(workspace.id, "partner").secret
 
     def post_body(body):
         headers = {"Authorization": f"Bearer {secret}"}

@@ -48,7 +48,7 @@ def _prepare(number: int, contacts: int) -> dict[str, Any]:
     activate_campaign(workspace.id, create_campaign(workspace.id, name="Greeting", definition=raw))
     return {
         "id": str(workspace.id),
-        "secret": issue_api_key(workspace, "client").secret,
+        "secret": issue_api_key(workspace.id, "client").secret,
         "people": people,
         "segment": str(segment.id),
     }

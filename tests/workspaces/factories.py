@@ -46,12 +46,12 @@ class MembershipFactory(DjangoModelFactory[Membership]):
 
 def a_key(workspace: Workspace | None = None, **options: Any) -> IssuedKey:
     """Return a key of `workspace`, of a new one by default."""
-    return issue_api_key(workspace or WorkspaceFactory.create(), "key", **options)
+    return issue_api_key((workspace or WorkspaceFactory.create()).id, "key", **options)
 
 
 def an_application(workspace: Workspace | None = None, **options: Any) -> CreatedApplication:
     """Return an OAuth client of `workspace`, of a new one by default."""
-    return create_application(workspace or WorkspaceFactory.create(), "client", **options)
+    return create_application((workspace or WorkspaceFactory.create()).id, "client", **options)
 
 
 def bearer(secret: str) -> dict[str, str]:

@@ -21,11 +21,11 @@ def test_the_last_owner_stays():
     workspace = owner.workspace
     admin = MembershipFactory.create(workspace=workspace, role=Role.ADMIN)
     with pytest.raises(LastOwner):
-        remove_member(workspace, owner.user)
+        remove_member(workspace.id, owner.user)
     with pytest.raises(LastOwner):
-        add_member(workspace, owner.user, role=Role.ADMIN)
-    add_member(workspace, admin.user, role=Role.OWNER)
-    remove_member(workspace, owner.user)
+        add_member(workspace.id, owner.user, role=Role.ADMIN)
+    add_member(workspace.id, admin.user, role=Role.OWNER)
+    remove_member(workspace.id, owner.user)
     assert Membership.objects.get(workspace=workspace).user == admin.user
 
 
@@ -36,7 +36,7 @@ def test_two_owners_who_leave_at_once_do_not_both():
 
     def leave(user):
         with suppress(LastOwner):
-            remove_member(one.workspace, user)
+            remove_member(one.workspace.id, user)
 
     at_once(lambda: leave(one.user), lambda: leave(two.user))
 

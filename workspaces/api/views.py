@@ -198,7 +198,7 @@ class ApiKeyViewSet(NativeViewSet):
         wanted = read_body(IssueKeySerializer, request)
         _refuse_more_than_own(request.auth, wanted)
         issued = issue_api_key(
-            self.workspace,
+            self.workspace.id,
             wanted["name"],
             wanted["scopes"],
             expires_at=wanted["expiresAt"],
@@ -217,7 +217,7 @@ class ApiKeyViewSet(NativeViewSet):
         """Revoke the key that `keyId` names, effective at once; one that may do more than you is a 403."""
         key_id = parse_uuid(read_body(RevokeKeySerializer, request)["keyId"])
         own = request.auth.scopes if isinstance(request.auth, Credential) else frozenset()
-        revoke_api_key(self.workspace, key_id, within=own)
+        revoke_api_key(self.workspace.id, key_id, within=own)
         return Response(SuccessSerializer({"success": True}).data)
 
 

@@ -91,7 +91,7 @@ def issue_tokens(user: User, workspace_id: str | None = None) -> TokenPair:
     Raises WorkspaceRequired or AccessDenied.
     """
     workspace = _named_workspace(user, workspace_id) if workspace_id else _only_workspace(user)
-    refresh = _refresh_token(user, workspace)
+    refresh = _refresh_token(user, workspace.id)
     family = TokenFamily.objects.create(user=user, refresh_id=refresh[_ID_CLAIM], expires_at=_expiry(refresh))
     return _pair(refresh, family.pk, workspace)
 
@@ -105,7 +105,7 @@ def refresh_tokens(refresh_token: str) -> TokenPair:
     member = member_of(token) if token is not None else None
     if token is None or member is None:
         raise InvalidToken
-    refresh = _refresh_token(member.user, member.workspace)
+    refresh = _refresh_token(member.user, member.workspace.id)
     family = TokenFamily.objects.filter(pk=token[_FAMILY_CLAIM])
     # Of two concurrent requests one matches the row.
     is_good = family.filter(refresh_id=token[_ID_CLAIM]).update(
@@ -125,9 +125,9 @@ def revoke_tokens(access_token: str) -> None:
         TokenFamily.objects.filter(pk=token[_FAMILY_CLAIM]).delete()
 
 
-def _refresh_token(user: User, workspace: Workspace) -> RefreshToken:
+def _refresh_token(user: User, workspace_id: UUID) -> RefreshToken:
     refresh = WorkspaceRefreshToken.for_user(user)
-    refresh[_WORKSPACE_CLAIM] = str(workspace.id)
+    refresh[_WORKSPACE_CLAIM] = str(workspace_id)
     refresh[_PASSWORD_CLAIM] = next(_password_states(user))
     return refresh
 

@@ -246,7 +246,7 @@ class ServiceDeleteMixin:
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Delete each chosen row by the service; if it refuses, say why and go on."""
-        for row in queryset.select_related("workspace"):
+        for row in queryset:
             try:
                 self.delete_model(request, row)
             except DomainError as error:

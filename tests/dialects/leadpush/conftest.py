@@ -48,7 +48,7 @@ def workspace(db: None) -> Workspace:
 
 @pytest.fixture
 def key(workspace: Workspace) -> str:
-    return issue_api_key(workspace, "key").secret
+    return issue_api_key(workspace.id, "key").secret
 
 
 @pytest.fixture

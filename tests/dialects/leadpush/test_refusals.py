@@ -35,13 +35,13 @@ def test_every_route_demands_a_key(either, route):
 
 
 def test_every_route_of_another_workspace_is_403(older, route):
-    foreign = issue_api_key(create_workspace("Others"), "key").secret
+    foreign = issue_api_key(create_workspace("Others").id, "key").secret
     answer = older.request(*route, key=foreign)
     assert (answer.status_code, answer.json()) == (403, {"message": "This action is unauthorized."})
 
 
 def test_every_route_needs_its_scope(either, route):
-    powerless = issue_api_key(either.workspace, "key", ["scoring:read"]).secret
+    powerless = issue_api_key(either.workspace.id, "key", ["scoring:read"]).secret
     answer = either.request(*route, key=powerless)
     assert (answer.status_code, answer.json()) == (403, {"message": "This action is unauthorized."})
 
@@ -81,7 +81,7 @@ def test_what_lies_above_the_routes_is_404(db, path):
 
 def test_a_request_too_many_is_429(either, contact):
     reset_limits()
-    key = issue_api_key(either.workspace, "key", rate_limit="2/minute").secret
+    key = issue_api_key(either.workspace.id, "key", rate_limit="2/minute").secret
     answers = [either.send(contact.id, {"event_name": "x"}, key=key) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [204, 204, 429]
     assert answers[2].json() == {"message": "Too Many Attempts."}
@@ -91,7 +91,7 @@ def test_a_request_too_many_is_429(either, contact):
 
 
 def test_the_vendors_unknown_rate_is_none(newer, contact):
-    key = issue_api_key(newer.workspace, "key", rate_limit="vendor").secret
+    key = issue_api_key(newer.workspace.id, "key", rate_limit="vendor").secret
     assert newer.send(contact.id, {"event_name": "x"}, key=key).status_code == 204
 
 

@@ -97,7 +97,7 @@ def test_a_workspace_of_others_is_403_whether_it_exists_or_not(older, contact, w
 
 
 def test_a_key_without_the_scope_is_403(older, contact):
-    reader = issue_api_key(older.workspace, "reader", ["events:read"]).secret
+    reader = issue_api_key(older.workspace.id, "reader", ["events:read"]).secret
     answer = older.send(contact.id, {"event_name": "x"}, key=reader)
     assert (answer.status_code, answer.json()) == (403, FORBIDDEN)
 

@@ -15,7 +15,7 @@ def workspace(db):
 
 @pytest.fixture
 def key(workspace):
-    return issue_api_key(workspace, "shop").secret
+    return issue_api_key(workspace.id, "shop").secret
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def at_once(bodies, secret):
 
 def test_a_schema_learned_at_once_has_one_type():
     workspace = create_workspace("Shop")
-    secret = issue_api_key(workspace, "shop").secret
+    secret = issue_api_key(workspace.id, "shop").secret
     for turn in range(5):
         bodies = [
             {
@@ -64,7 +64,7 @@ def test_a_schema_learned_at_once_has_one_type():
 
 def test_events_that_make_one_contact_at_once_make_one():
     workspace = create_workspace("Shop")
-    secret = issue_api_key(workspace, "shop").secret
+    secret = issue_api_key(workspace.id, "shop").secret
     bodies = [
         {"eventName": "x", "contact": {"email": "jane@example.com", "customProperties": {f"p{n}": n}}}
         for n in range(4)

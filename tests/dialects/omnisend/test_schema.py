@@ -175,7 +175,7 @@ def test_it_is_all_or_nothing(send, track, workspace):
 
 def test_each_workspace_has_schemas_of_its_own(track, send, workspace):
     track({"p": 1})
-    other = issue_api_key(create_workspace("Other"), "shop").secret
+    other = issue_api_key(create_workspace("Other").id, "shop").secret
     body = {
         "eventName": "order_completed",
         "contact": {"email": "jane@example.com"},

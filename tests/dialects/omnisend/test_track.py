@@ -391,7 +391,7 @@ def test_a_bad_token_is_401(send, secret):
 
 
 def oauth_token(workspace, scope, scopes=("events:write", "events:read")):
-    created = create_application(workspace, "shop", scopes)
+    created = create_application(workspace.id, "shop", scopes)
     answer = Client().post(
         "/oauth2/token",
         {
@@ -414,16 +414,16 @@ def test_an_oauth_token_needs_the_scope_events_write(send, workspace):
 
 
 def test_a_key_needs_the_scope_too_and_a_jwt_does(send, workspace):
-    reader = issue_api_key(workspace, "reader", ["contacts:write"]).secret
+    reader = issue_api_key(workspace.id, "reader", ["contacts:write"]).secret
     assert send({"eventName": "x", "contact": JANE}, secret=reader).status_code == 403
     user, _ = create_user(username="jo", email="jo@example.com")
-    add_member(workspace, user, role="editor")
+    add_member(workspace.id, user, role="editor")
     assert send({"eventName": "x", "contact": JANE}, secret=issue_tokens(user).access).status_code == 202
 
 
 def test_a_key_that_pages_have_overwrites_nothing_and_lifts_no_opt_out(send, workspace):
-    page = issue_api_key(workspace, "page", ["events:write"]).secret
-    server = issue_api_key(workspace, "server", ["events:write", "contacts:write"]).secret
+    page = issue_api_key(workspace.id, "page", ["events:write"]).secret
+    server = issue_api_key(workspace.id, "server", ["events:write", "contacts:write"]).secret
     contact = a_contact(workspace, email=JANE["email"])
     assert (
         send({"eventName": "x", "contact": {**JANE, "firstName": "Jane"}}, secret=server).status_code == 202
@@ -447,14 +447,14 @@ def test_a_key_that_pages_have_overwrites_nothing_and_lifts_no_opt_out(send, wor
 
 def test_contacts_of_other_workspaces_do_not_exist(send, workspace):
     contact = a_contact(workspace, email="jane@example.com")
-    stranger = issue_api_key(create_workspace("Other"), "shop").secret
+    stranger = issue_api_key(create_workspace("Other").id, "shop").secret
     assert send({"eventName": "x", "contact": {"id": str(contact.id)}}, secret=stranger).status_code == 404
     assert send({"eventName": "x", "contact": JANE}, secret=stranger).status_code == 202
     assert not Event.objects.filter(contact_id=contact.id, source="api").exists()
 
 
 def test_the_limit_is_per_brand_and_the_body_of_a_429_has_the_wait(send, workspace):
-    keys = [issue_api_key(workspace, name, rate_limit="1/minute").secret for name in "ab"]
+    keys = [issue_api_key(workspace.id, name, rate_limit="1/minute").secret for name in "ab"]
     assert send({"eventName": "x", "contact": JANE}, secret=keys[0]).status_code == 202
     answer = send({"eventName": "x", "contact": JANE}, secret=keys[1])
     assert answer.status_code == 429

@@ -15,7 +15,7 @@ def workspace(db):
 
 @pytest.fixture
 def key(workspace):
-    return issue_api_key(workspace, "partner").secret
+    return issue_api_key(workspace.id, "partner").secret
 
 
 @pytest.fixture

@@ -265,7 +265,7 @@ def test_a_company_is_not_kept_when_its_event_is_refused(send):
 
 def test_people_and_companies_of_other_workspaces_do_not_exist(send, jane):
     company = send({"type": "x", "personId": str(jane.id), "company": {"name": "Acme"}}).json()["company"]
-    stranger = issue_api_key(create_workspace("Others"), "partner").secret
+    stranger = issue_api_key(create_workspace("Others").id, "partner").secret
     assert send({"type": "x", "personId": str(jane.id)}, secret=stranger).status_code == 404
     assert (
         send({"type": "x", "person": EMAIL, "company": {"id": company["id"]}}, secret=stranger).status_code
@@ -279,7 +279,7 @@ def test_people_and_companies_of_other_workspaces_do_not_exist(send, jane):
 
 def test_a_jwt_of_a_member_is_as_good_as_a_key(send, workspace):
     user, _ = create_user(username="jo", email="jo@example.com")
-    add_member(workspace, user, role="editor")
+    add_member(workspace.id, user, role="editor")
     assert send({"type": "x", "person": EMAIL}, secret=issue_tokens(user).access).status_code == 201
 
 
@@ -300,13 +300,13 @@ def test_the_whole_api_stands_under_its_prefix_too(send):
 
 @pytest.mark.parametrize(("headers", "limit"), [({}, "300"), ({"X-System-Id": "ss_sys_anything"}, "600")])
 def test_a_named_system_may_send_twice_as_much(send, workspace, headers, limit):
-    limited = issue_api_key(workspace, "limited", rate_limit="vendor").secret
+    limited = issue_api_key(workspace.id, "limited", rate_limit="vendor").secret
     answer = send({"type": "x", "person": EMAIL}, secret=limited, **headers)
     assert answer.headers["X-RateLimit-Limit"] == limit
 
 
 def test_one_request_too_many_is_429(send, workspace):
-    limited = issue_api_key(workspace, "limited", rate_limit="1/minute").secret
+    limited = issue_api_key(workspace.id, "limited", rate_limit="1/minute").secret
     send({"type": "x", "person": EMAIL}, secret=limited)
     answer = send({"type": "x", "person": EMAIL}, secret=limited)
     assert answer.status_code == 429
@@ -375,8 +375,8 @@ def test_fields_that_the_api_does_not_know_are_ignored(send, jane):
 
 def test_a_key_that_pages_have_is_told_nothing_of_the_person(workspace):
     """Whoever looks at the page has the key, and could ask for anybody's data by the address."""
-    page = issue_api_key(workspace, "page", ["events:write"]).secret
-    server = issue_api_key(workspace, "server").secret
+    page = issue_api_key(workspace.id, "page", ["events:write"]).secret
+    server = issue_api_key(workspace.id, "server").secret
 
     def send(secret, mail, **person):
         body = {
@@ -412,7 +412,7 @@ def test_an_answer_is_as_the_document_says(send, workspace):
     company = {"name": "Acme"}
     person = {**EMAIL, "addresses": ["1 Main St", {"city": "Bend"}], "averagePrice": 5, "assignedUserId": "u"}
     own = send({"type": "inquiry", "person": person, "company": company, "pageDuration": 1.5}).json()
-    write_only = issue_api_key(workspace, "writer", scopes=["events:write"]).secret
+    write_only = issue_api_key(workspace.id, "writer", scopes=["events:write"]).secret
     others = send({"type": "inquiry", "person": EMAIL}, secret=write_only).json()
     for answer in (own, others):
         jsonschema.validate(answer, json_schema(SendAnswer))

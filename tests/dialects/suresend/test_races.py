@@ -43,7 +43,7 @@ def at_once(bodies, secret):
 
 def test_of_events_that_make_one_person_at_once_exactly_one_did():
     workspace = create_workspace("Realtors")
-    secret = issue_api_key(workspace, "partner").secret
+    secret = issue_api_key(workspace.id, "partner").secret
     for turn in range(5):
         person = {"emails": [f"jane{turn}@example.com"], "phones": [f"+1555000{turn}"]}
         answers = at_once([{"type": "x", "person": person}] * SENDERS, secret)
@@ -56,7 +56,7 @@ def test_of_events_that_make_one_person_at_once_exactly_one_did():
 
 def test_of_events_that_make_one_company_at_once_exactly_one_did():
     workspace = create_workspace("Realtors")
-    secret = issue_api_key(workspace, "partner").secret
+    secret = issue_api_key(workspace.id, "partner").secret
     bodies = [
         {"type": "x", "person": {"emails": [f"jane{n}@example.com"]}, "company": {"name": name}}
         for n, name in enumerate(["Acme", "ACME", "acme ", "Acme"])
@@ -70,7 +70,7 @@ def test_of_events_that_make_one_company_at_once_exactly_one_did():
 
 def test_one_person_and_one_company_at_once():
     workspace = create_workspace("Realtors")
-    secret = issue_api_key(workspace, "partner").secret
+    secret = issue_api_key(workspace.id, "partner").secret
     body = {"type": "x", "person": {"emails": ["jane@example.com"]}, "company": {"name": "Acme"}}
     answers = at_once([body] * SENDERS, secret)
     assert sum(answer.json()["wasPersonCreated"] for answer in answers) == 1

@@ -171,7 +171,7 @@ def test_no_credential_is_401():
 
 
 def test_a_key_without_the_scope_is_403(send, workspace):
-    reader = issue_api_key(workspace, "reader", ["events:read"]).secret
+    reader = issue_api_key(workspace.id, "reader", ["events:read"]).secret
     answer = send({"type": "x", "person": PERSON}, secret=reader)
     assert (answer.status_code, list(answer.json())) == (403, ["error"])
 

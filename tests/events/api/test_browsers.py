@@ -135,7 +135,7 @@ def test_other_routes_and_methods_stay_closed(call, workspace):
 
 def test_a_session_is_of_no_use_to_another_site(call, workspace):
     user, password = create_user(username="ada")
-    add_member(workspace, user, role=Role.OWNER)
+    add_member(workspace.id, user, role=Role.OWNER)
     browser = Client(enforce_csrf_checks=True)
     assert browser.login(username="ada", password=password)
     url = f"/api/workspaces/{workspace.id}/events"

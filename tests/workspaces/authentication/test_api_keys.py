@@ -46,7 +46,7 @@ def test_a_key_is_refused_in_another_workspace_as_in_one_that_is_not(client):
 def test_a_revoked_key_is_refused_at_once(client):
     issued = a_key()
     assert client.get("/probe", **bearer(issued.secret)).status_code == 200
-    revoke_api_key(issued.api_key.workspace, issued.api_key.id)
+    revoke_api_key(issued.api_key.workspace.id, issued.api_key.id)
     answer = client.get("/probe", **bearer(issued.secret))
     assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")

@@ -60,7 +60,7 @@ def test_the_end_of_a_membership_ends_its_tokens_at_once(client):
     pair = sign_in(client, membership.user).json()
     assert client.get("/probe", **bearer(pair["access"])).status_code == 200
     MembershipFactory.create(workspace=membership.workspace)
-    remove_member(membership.workspace, membership.user)
+    remove_member(membership.workspace.id, membership.user)
     assert client.get("/probe", **bearer(pair["access"])).status_code == 401
     assert refresh(client, pair["refresh"]).status_code == 401
 

@@ -235,7 +235,7 @@ def test_a_token_dies_with_the_membership_of_who_authorized_it(client, web_appli
     client.logout()
     assert client.get("/probe", **bearer(secret)).status_code == 200
     MembershipFactory.create(workspace=member.workspace)
-    remove_member(member.workspace, member.user)
+    remove_member(member.workspace.id, member.user)
     assert client.get("/probe", **bearer(secret)).status_code == 401
 
 

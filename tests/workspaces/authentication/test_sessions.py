@@ -132,7 +132,7 @@ def test_a_member_removed_is_out_at_once(client):
     url = f"/probe/{membership.workspace_id}"
     assert client.get(url).status_code == 200
     MembershipFactory.create(workspace=membership.workspace)
-    remove_member(membership.workspace, membership.user)
+    remove_member(membership.workspace.id, membership.user)
     assert client.get(url).status_code == 403
 
 

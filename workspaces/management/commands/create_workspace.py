@@ -65,9 +65,9 @@ def _create(options: dict[str, Any]) -> dict[str, Any]:
         password=options["password"],
         staff=options["staff"],
     )
-    add_member(workspace, user, role=Role.OWNER)
-    key = issue_api_key(workspace, f"{workspace.name}: first key", prefix=options["key_prefix"])
-    client = create_application(workspace, f"{workspace.name}: first client")
+    add_member(workspace.id, user, role=Role.OWNER)
+    key = issue_api_key(workspace.id, f"{workspace.name}: first key", prefix=options["key_prefix"])
+    client = create_application(workspace.id, f"{workspace.name}: first client")
     return {
         "workspace": str(workspace.id),
         "api_key": key.secret,
