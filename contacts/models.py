@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock
-from config.db.fields import JSONField, NameField
+from config.db.fields import JSONField, NameField, UnconstrainedForeignKey
 from config.values.names import composed
 from contacts.search_text import Parts, folded
 from workspaces.tenancy import TenantModel, TenantQuerySet
@@ -314,14 +314,7 @@ class ContactScore(TenantModel):
     """A contact's lead score: the sum of its ledger, written by the scoring effect only."""
 
     # No constraint in the database: the effects write this row, and must not lock the contact's.
-    contact = models.ForeignKey(
-        Contact,
-        on_delete=models.CASCADE,
-        related_name="scores",
-        db_index=False,
-        db_constraint=False,
-        editable=False,
-    )
+    contact = UnconstrainedForeignKey(Contact, models.CASCADE, related_name="scores", editable=False)
     points = models.DecimalField(max_digits=30, decimal_places=6, default=0, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
 

@@ -154,11 +154,8 @@ def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datet
     merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=contact_ids)
     owners: dict[UUID, UUID] = {contact_id: contact_id for contact_id in contact_ids}
     owners |= {merged_id: into for merged_id, into in merged.values_list("id", "merged_into_id") if into}
-    events = Event.objects.filter(
-        workspace_id=workspace_id,
-        contact_id__in=owners,
-        id__gte=first_id_of_events(since),
-        occurred_at__gte=since,
+    events = Event.objects.in_workspace(workspace_id).filter(
+        contact_id__in=owners, id__gte=first_id_of_events(since), occurred_at__gte=since
     )
     found = events.values_list("contact_id", flat=True).distinct()
     return sorted({owners[contact_id] for contact_id in found if contact_id})

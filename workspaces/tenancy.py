@@ -37,7 +37,10 @@ class TenantModel(models.Model):
 
 
 class BulkTenantModel(models.Model):
-    """A row of a workspace that the platform alone writes, in bulk."""
+    """A row of a workspace that the platform alone writes, in bulk; a deleted workspace leaves it behind.
+
+    Where it is to go along, the model says so: `UnconstrainedForeignKey("workspaces.Workspace", models.CASCADE)`.
+    """
 
     # Not a TenantModel: the types of a manager are lost from the second abstract base on.
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)

@@ -12,13 +12,18 @@ from workspaces.tenancy import TenantQuerySet
 ROOT = Path(__file__).parents[2]
 APPS = ["workspaces", "contacts", "events", "scoring", "segments", "campaigns", "dialects", "config"]
 MODELS = [model for app in APPS if apps.is_installed(app) for model in apps.get_app_config(app).get_models()]
+TREES = {
+    str(path.relative_to(ROOT)): ast.parse(path.read_text())
+    for app in APPS
+    for path in sorted((ROOT / app).rglob("*.py"))
+}
 
 WITHOUT_QUERYSET = {
     "workspaces.Application": "the OAuth library's manager",
     "events.RulesVersion": "its key is the workspace",
 }
 
-ALLOWED = {
+FILTERS_BY_HAND = {
     "workspaces/tenancy.py: self.filter": "the base",
     "contacts/crud.py: Contact.objects.filter(id=contact_id).exclude": "asks for the contact of another workspace",
     "contacts/erasure/erasures.py: model._base_manager.filter": "leaves out nothing that a manager leaves out",
@@ -34,15 +39,53 @@ def test_a_model_with_a_workspace_has_the_tenant_queryset(model):
 
 
 def test_no_code_filters_by_workspace_by_hand():
-    assert set(_filters_by_hand()) == set(ALLOWED)
+    found = {f"{path}: {called}" for path, tree in TREES.items() for called in _filters_by_hand(tree)}
+    assert found == set(FILTERS_BY_HAND)
 
 
-def _filters_by_hand() -> Iterator[str]:
-    for path in sorted(path for app in APPS for path in (ROOT / app).rglob("*.py")):
-        for call in ast.walk(ast.parse(path.read_text())):
-            if (
-                isinstance(call, ast.Call)
-                and ast.unparse(call.func).split(".")[-1] in {"filter", "exclude", "get", "Q"}
-                and {keyword.arg for keyword in call.keywords} & {"workspace", "workspace_id"}
-            ):
-                yield f"{path.relative_to(ROOT)}: {ast.unparse(call.func)}"
+def test_no_function_takes_a_workspace_to_read_only_its_id():
+    assert [f"{path}: {name}" for path, tree in TREES.items() for name in _needless_rows(tree)] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "filters", "rows"),
+    [
+        ("Event.objects.filter(name='x', workspace_id=workspace.id)", ["Event.objects.filter"], []),
+        ("rows.exclude(workspace=workspace)", ["rows.exclude"], []),
+        ("rows.get(models.Q(workspace=workspace))", ["models.Q"], []),
+        ("rows.in_workspace(workspace.id).create(workspace_id=workspace.id)", [], []),
+        ("def f(workspace: Workspace): g(workspace.id, workspace.pk)", [], ["f"]),
+        ("def f(workspace: Workspace): g(workspace.id, workspace.name)", [], []),
+        ("def f(workspace: Workspace): g(workspace, workspace.id)", [], []),
+    ],
+)
+def test_what_is_looked_for_is_found(source, filters, rows):
+    tree = ast.parse(source)
+    assert list(_filters_by_hand(tree)) == filters
+    assert list(_needless_rows(tree)) == rows
+
+
+def _filters_by_hand(tree: ast.Module) -> Iterator[str]:
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and {word.arg for word in call.keywords} & {
+            "workspace",
+            "workspace_id",
+        }:
+            called = ast.unparse(call.func)
+            if called.split(".")[-1] in {"filter", "exclude", "get", "Q"}:
+                yield called
+
+
+def _needless_rows(tree: ast.Module) -> Iterator[str]:
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            arguments = [*function.args.args, *function.args.kwonlyargs]
+            takes_row = "workspace: Workspace" in map(ast.unparse, arguments)
+            if takes_row and not _reads_more_than_the_id(function):
+                yield function.name
+
+
+def _reads_more_than_the_id(function: ast.FunctionDef) -> bool:
+    nodes = list(ast.walk(function))
+    of_ids = [node.value for node in nodes if isinstance(node, ast.Attribute) and node.attr in {"id", "pk"}]
+    return any(isinstance(node, ast.Name) and node.id == "workspace" and node not in of_ids for node in nodes)

@@ -121,8 +121,8 @@ class BackfillCommand(BaseCommand):
         with work.hold(job.cursor) if work.hold else transaction.atomic():
             if not is_dry:
                 # Whoever runs the same command meanwhile takes the next batch, and not this one.
-                locked = BackfillJob.objects.select_for_update().get(
-                    workspace_id=work.workspace_id, id=job.id
+                locked = (
+                    BackfillJob.objects.select_for_update().in_workspace(work.workspace_id).get(id=job.id)
                 )
                 if locked.cursor != job.cursor or locked.finished_at is not None:
                     return Batch(locked.cursor), locked
@@ -150,7 +150,7 @@ class BackfillCommand(BaseCommand):
 
     def _record_error(self, job: BackfillJob, error: Exception, options: Mapping[str, Any]) -> None:
         if not options["dry_run"]:
-            rows = BackfillJob.objects.filter(workspace_id=job.workspace_id, id=job.id)
+            rows = BackfillJob.objects.in_workspace(job.workspace_id).filter(id=job.id)
             rows.update(error=storable_error(error), progressed_at=clock.now())
 
     def _subject(self, work: CommandWork, options: Mapping[str, Any]) -> str:
