@@ -19,26 +19,6 @@ ResolvedCompany = tuple[Company, bool]
 """A company, and whether this call made it."""
 
 
-def resolve_company(
-    workspace_id: UUID,
-    *,
-    id: object = None,
-    name: object = None,
-    website: object = "",
-    industry: object = "",
-    size: object = "",
-) -> ResolvedCompany:
-    """Return the company of this id, else of this name, which is made if there is none; and whether it was.
-
-    Raises CompanyNotFound, InvalidFieldValue.
-    """
-    reference = CompanyReference(id=id, name=name, website=website, industry=industry, size=size)
-    (result,) = CompanyResolution(workspace_id, [reference]).apply([0])
-    if isinstance(result, DomainError):
-        raise result
-    return result
-
-
 class CompanyResolution:
     """Resolution of a batch of company references: looked up in one statement; `apply` creates missing ones.
 

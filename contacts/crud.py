@@ -15,7 +15,7 @@ from contacts.identity.lookup import find, ids_of, lock
 from contacts.identity.resolution import resolve_contacts
 from contacts.identity.unit_of_work import UnitOfWork, identifiers_in, mismatches_in, schema_for
 from contacts.identity.writes import WriteConflict, write
-from contacts.models import Consent, Contact, Identifier
+from contacts.models import Contact, Identifier
 from contacts.profiles.schema import ContactSchema
 from contacts.profiles.state import ContactDraft
 from contacts.queries import with_details
@@ -145,23 +145,6 @@ def delete_contact(workspace_id: UUID, contact: Contact) -> None:
 def set_consent(workspace_id: UUID, contact: Contact, channel: str, status: str) -> Contact:
     """Set a contact's consent on a channel. Raises InvalidFieldValue."""
     return update_contact(workspace_id, contact, ContactChanges(consents={channel: status}))
-
-
-def subscribe_contact(workspace_id: UUID, contact: Contact, channel: str = Consent.Channel.EMAIL) -> Contact:
-    """Opt a contact in to e-mail."""
-    return set_consent(workspace_id, contact, channel, Consent.Status.OPTED_IN)
-
-
-def unsubscribe_contact(
-    workspace_id: UUID, contact: Contact, channel: str = Consent.Channel.EMAIL
-) -> Contact:
-    """Opt a contact out of e-mail."""
-    return set_consent(workspace_id, contact, channel, Consent.Status.OPTED_OUT)
-
-
-def tag_contact(workspace_id: UUID, contact: Contact, *tags: str) -> Contact:
-    """Add tags to a contact; unknown tags are created."""
-    return update_contact(workspace_id, contact, ContactChanges(tags=tags))
 
 
 @transaction.atomic

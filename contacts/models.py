@@ -120,11 +120,6 @@ class Contact(TenantModel):
             (one.value for one in self.known_identifiers if one.is_primary and one.kind == kind), None
         )
 
-    def identifier_values(self, kind: str) -> list[str]:
-        """Return all identifiers of a kind, the primary one first, then the oldest."""
-        known = [one for one in self.known_identifiers if one.kind == kind]
-        return [one.value for one in sorted(known, key=lambda one: (not one.is_primary, one.id))]
-
     @property
     def known_identifiers(self) -> list[Identifier]:
         """The identifiers, then those of merged contacts, of which one is primary where its own kind has none."""

@@ -107,13 +107,6 @@ def add_member(workspace_id: UUID, user: User, *, role: str = Role.VIEWER) -> Me
     return membership
 
 
-@transaction.atomic
-def remove_member(workspace_id: UUID, user: User) -> None:
-    """End a membership, and at once the user's access to the workspace. Raises LastOwner."""
-    _check_owner_remains(workspace_id, user)
-    Membership.objects.in_workspace(workspace_id).filter(user=user).delete()
-
-
 def is_only_owner(user: User | None) -> bool:
     """Tell whether the user is the only owner of some workspace."""
     if user is None:

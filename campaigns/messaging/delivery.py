@@ -100,21 +100,6 @@ def waiting_channels(now: datetime) -> list[tuple[UUID, str]]:
     return list(ready.order_by().values_list("workspace_id", "channel").distinct())
 
 
-def deliver_ready(workspace_id: UUID, channel: str, *, at_most: int = 1_000) -> int:
-    """Send messages that are due, one after the other, and return how many attempts were made."""
-    if is_local(channel):
-        attempts = 0
-        while attempts < at_most and (count := deliver_locally(workspace_id, channel)):
-            attempts += count
-        return attempts
-    for attempts in range(at_most):
-        claimed = claim_messages(workspace_id, channel, at_most=1)
-        if not claimed:
-            return attempts
-        record_attempts(workspace_id, [send(message) for message in claimed])
-    return at_most
-
-
 def is_local(channel: str) -> bool:
     """Whether what a channel sends stays in our own database."""
     return channel == Channel.EMAIL and inbox.is_used()

@@ -139,20 +139,11 @@ class ExportedRows:
 
 
 @transaction.atomic
-def export_person(workspace_id: UUID, contact: Contact) -> dict[str, Any]:
-    """Return all that is stored about a person, table by table, as JSON values.
-
-    Raises ContactNotFound; MergeInProgress where a merge is being undone.
-    """
-    known = _identifiers_known_of(workspace_id, contact)
-    return {name: list(value) if isinstance(value, ExportedRows) else value for name, value in known.items()}
-
-
-@transaction.atomic
 def write_export(workspace_id: UUID, contact: Contact, write: Callable[[bytes], object]) -> int:
-    """Hand what `export_person` returns to `write` as JSON, piece by piece, whatever its size.
+    """Hand all that is stored about a person, table by table, to `write` as JSON, piece by piece, whatever its size.
 
-    Returns how many tables there are. Raises what that does, before anything is written.
+    Returns how many tables there are. Raises, before anything is written, ContactNotFound; MergeInProgress where
+    a merge is being undone.
     """
     known = _identifiers_known_of(workspace_id, contact)
     with connection.cursor() as cursor:

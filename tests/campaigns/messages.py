@@ -3,9 +3,11 @@
 import asyncio
 import socket
 from typing import Any
+from uuid import UUID
 
 from aiosmtpd.controller import Controller
 
+from campaigns.messaging.delivery import claim_messages, deliver_locally, is_local, record_attempts, send
 from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, WebhookRequest, enqueue_message
 from campaigns.models import ChannelSettings, Decision, Message, Template
 from config import clock, ids
@@ -46,6 +48,21 @@ def decided(message: Message) -> list[tuple[str, str]]:
     """Return what was decided about a message, in order."""
     decisions = Decision.objects.filter(workspace_id=message.workspace_id, message_id=message.pk)
     return list(decisions.order_by("id").values_list("kind", "reason"))
+
+
+def deliver_ready(workspace_id: UUID, channel: str, *, at_most: int = 1_000) -> int:
+    """Send messages that are due, one after the other, and return how many attempts were made."""
+    if is_local(channel):
+        attempts = 0
+        while attempts < at_most and (count := deliver_locally(workspace_id, channel)):
+            attempts += count
+        return attempts
+    for attempts in range(at_most):
+        claimed = claim_messages(workspace_id, channel, at_most=1)
+        if not claimed:
+            return attempts
+        record_attempts(workspace_id, [send(message) for message in claimed])
+    return at_most
 
 
 class Mailbox:

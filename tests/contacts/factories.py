@@ -6,10 +6,12 @@ from uuid import UUID
 from factory.declarations import SelfAttribute, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
-from contacts.crud import create_contact
+from config.errors import DomainError
+from contacts.companies import CompanyResolution
+from contacts.crud import create_contact, update_contact
 from contacts.identity.resolution import resolve_contacts
 from contacts.models import Company, Contact, Identifier
-from contacts.references import ContactChanges, ContactReference, Resolution
+from contacts.references import CompanyReference, ContactChanges, ContactReference, Resolution
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import Workspace
 
@@ -60,3 +62,22 @@ def resolved(workspace_id: UUID, *references: ContactReference) -> list[Resoluti
     results = resolve_contacts(workspace_id, references)
     assert all(isinstance(result, Resolution) for result in results), results
     return [result for result in results if isinstance(result, Resolution)]
+
+
+def tag_contact(workspace_id: UUID, contact: Contact, *tags: str) -> Contact:
+    """Add tags to a contact; unknown tags are created."""
+    return update_contact(workspace_id, contact, ContactChanges(tags=tags))
+
+
+def identifier_values(contact: Contact, kind: str) -> list[str]:
+    """Return all identifiers of a kind, the primary one first, then the oldest."""
+    known = [identifier for identifier in contact.known_identifiers if identifier.kind == kind]
+    return [found.value for found in sorted(known, key=lambda found: (not found.is_primary, found.id))]
+
+
+def resolve_company(workspace_id: UUID, **values: Any) -> tuple[Company, bool]:
+    """Return the company that these find, made if missing, and whether it was."""
+    (result,) = CompanyResolution(workspace_id, [CompanyReference(**values)]).apply([0])
+    if isinstance(result, DomainError):
+        raise result
+    return result

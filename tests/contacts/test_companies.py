@@ -2,10 +2,10 @@ import uuid
 
 import pytest
 
-from contacts.companies import link_companies, resolve_company
+from contacts.companies import link_companies
 from contacts.errors import CompanyNotFound, InvalidFieldValue
 from contacts.models import CompanyMembership
-from tests.contacts.factories import CompanyFactory, a_contact
+from tests.contacts.factories import CompanyFactory, a_contact, resolve_company
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Campaign, Decision, Enrollment, Message
 from campaigns.reporting import audit as auditing
 from campaigns.reporting.audit import check_consistency
@@ -21,6 +20,7 @@ from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
 from segments.models import Membership
 from tests.campaigns.factories import a_campaign, definition, marks, node, sends, work
+from tests.campaigns.messages import deliver_ready
 from tests.contacts.factories import a_contact, by_email
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, did

@@ -8,12 +8,12 @@ from django.db import connection
 from campaigns.journeys.decisions import newest_decisions
 from campaigns.journeys.lifecycle import execute_campaign
 from campaigns.journeys.processor import process_due_enrollments
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.messaging.provider_reports import Report, record_report
 from campaigns.models import Decision, Message
 from config import clock
 from events.processing.effects import apply_effects
 from tests.campaigns.factories import a_campaign, definition, enrollments_of, node, on_event, sends
+from tests.campaigns.messages import deliver_ready
 from tests.contacts.factories import a_contact
 from tests.plans import entries_read
 from tests.segments.factories import send

@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 )
 
 from config import clock
-from contacts.crud import create_contact, set_consent, tag_contact, untag_contact, update_contact
+from contacts.crud import create_contact, set_consent, untag_contact, update_contact
 from contacts.models import Contact, ContactScore
 from contacts.references import ContactChanges, ContactReference
 from events.errors import InvalidCondition
@@ -53,6 +53,7 @@ from segments.errors import SegmentInUse
 from segments.models import Membership, MembershipPeriod, Segment
 from segments.static_members import add_members, remove_members
 from segments.verification import verify_segments
+from tests.contacts.factories import tag_contact
 from tests.events.rules.reference import EventRecord, Person, holds, next_change
 from tests.events.rules.strategies import (
     AHEAD,

@@ -17,7 +17,6 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import (
     Broadcast,
     Campaign,
@@ -32,10 +31,10 @@ from campaigns.models import (
 )
 from config import clock
 from config.errors import DomainError
-from contacts.companies import link_companies, resolve_company
-from contacts.crud import create_contact, subscribe_contact, update_contact, upsert_contact
+from contacts.companies import link_companies
+from contacts.crud import create_contact, set_consent, update_contact, upsert_contact
 from contacts.erasure import erasures as erasure_service
-from contacts.erasure.erasures import continue_erasures, erase_person, export_person, resolve_erasures
+from contacts.erasure.erasures import continue_erasures, erase_person, resolve_erasures
 from contacts.errors import PersonErased
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact, ContactScore, ErasedIdentifier, Erasure
@@ -61,8 +60,10 @@ from tests.campaigns.factories import (
     sends,
     work,
 )
+from tests.campaigns.messages import deliver_ready
 from tests.config.runtime.test_supervisor import ROOT, wait_for
-from tests.contacts.factories import a_contact, by_email
+from tests.contacts.erasure.exports import exported
+from tests.contacts.factories import a_contact, by_email, resolve_company
 from tests.native import NativeClient
 from tests.scale import IS_WHOLE
 from tests.segments.factories import a_segment, did, every
@@ -114,7 +115,7 @@ class Full:
         self.merged = a_contact(workspace, MERGED_EMAIL, last_name=WORD)
         merge_contacts(workspace.id, self.contact, self.merged, by="staff")
         undo_merge(workspace.id, merge_contacts(workspace.id, self.other, self.merged_before()))
-        subscribe_contact(workspace.id, self.contact)
+        set_consent(workspace.id, self.contact, "email", "opted_in")
         company, _ = resolve_company(workspace.id, name="Heart of Gold")
         link_companies(workspace.id, [(self.contact.id, company.id)])
         static = create_segment(workspace.id, name="Static", evaluation=Segment.Evaluation.STATIC)
@@ -362,7 +363,7 @@ def test_a_tombstone_tells_nothing_and_holds_in_its_workspace_only(workspace, cl
 def test_an_export_has_all_that_an_erasure_removes(workspace, client):
     full = Full(workspace, client)
 
-    known = export_person(workspace.id, full.contact)
+    known = exported(workspace.id, full.contact)
     removed = erase_person(workspace.id, full.contact).removed
 
     names_no_rows = {
@@ -413,7 +414,7 @@ def test_what_was_under_way_is_removed_when_it_comes_in(workspace, client, monke
 def test_many_rows_go_some_at_a_time_and_the_receipt_counts_all(workspace, client, monkeypatch):
     full = Full(workspace, client)
     erase_person(workspace.id, full.once)
-    known = export_person(workspace.id, full.contact)
+    known = exported(workspace.id, full.contact)
     monkeypatch.setattr(erasure_service, "BATCH_ROWS", 2)
 
     erasure = erase_person(workspace.id, full.contact)

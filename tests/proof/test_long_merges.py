@@ -14,8 +14,7 @@ from django.utils.module_loading import import_string
 
 from config import clock
 from contacts import tasks
-from contacts.crud import tag_contact
-from contacts.erasure.erasures import continue_erasures, erase_person, export_person
+from contacts.erasure.erasures import continue_erasures, erase_person
 from contacts.errors import MergeInProgress
 from contacts.merging import reassignment
 from contacts.merging.merges import merge_contacts, undo_merge
@@ -33,7 +32,8 @@ from scoring.rules import save_rule
 from scoring.verification import repair_contacts, verify_contacts
 from segments.verification import verify_segments
 from tests.config.runtime.test_supervisor import ROOT, wait_for
-from tests.contacts.factories import a_contact, by_email
+from tests.contacts.erasure.exports import exported
+from tests.contacts.factories import a_contact, by_email, tag_contact
 from tests.native import NativeClient
 from tests.proof.test_erasure import address_of_database
 from tests.proof.test_growth import many_scored
@@ -508,7 +508,7 @@ def test_a_person_of_whom_another_is_parted_is_given_nothing_of_it(workspace, sm
     merge = merge_contacts(workspace.id, kept, gone)
     for _ in range(steps):
         continue_merges(at_most_seconds=-1)
-    assert len(export_person(workspace.id, gone)["scoreEntries"]) == 20
+    assert len(exported(workspace.id, gone)["scoreEntries"]) == 20
     finish_merge(merge)
     merge = undo_merge(workspace.id, merge)
     for _ in range(steps):
@@ -516,10 +516,10 @@ def test_a_person_of_whom_another_is_parted_is_given_nothing_of_it(workspace, sm
     api = NativeClient(workspace)
     for one in small:
         with pytest.raises(MergeInProgress):
-            export_person(workspace.id, one)
+            exported(workspace.id, one)
         assert api.get(f"contacts/{one.id}/export").status_code == 409
     finish_merge(merge)
-    assert [len(export_person(workspace.id, one)["scoreEntries"]) for one in small] == [10, 10]
+    assert [len(exported(workspace.id, one)["scoreEntries"]) for one in small] == [10, 10]
 
 
 @pytest.mark.parametrize("place", [0, 1])

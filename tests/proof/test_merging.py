@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import clock
-from contacts.crud import create_contact, tag_contact
+from contacts.crud import create_contact
 from contacts.merging import reassignment
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.merging.reassignment import continue_merges
@@ -24,6 +24,7 @@ from scoring.models import ScoringRule
 from scoring.rules import save_rule
 from segments.models import Membership, MembershipPeriod, Segment
 from segments.verification import verify_segments
+from tests.contacts.factories import tag_contact
 from tests.scale import scaled
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, none_of
 from tests.stream import record_event

@@ -12,9 +12,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from contacts.companies import resolve_company
 from events.stream.definitions import PropertySpec, create_definition
-from tests.contacts.factories import a_contact
+from tests.contacts.factories import a_contact, resolve_company
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
 
 PROMISED = 7

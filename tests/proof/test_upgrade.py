@@ -7,12 +7,11 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Message
 from campaigns.reporting.audit import check_consistency
 from config import clock
 from config.http import readiness
-from contacts.crud import tag_contact, update_contact
+from contacts.crud import update_contact
 from contacts.erasure.erasures import erase_person
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact
@@ -21,6 +20,8 @@ from events.models import EventBatch, ParkedEffect
 from scoring.verification import verify_contacts
 from segments.verification import verify_segments
 from tests.campaigns.factories import a_campaign, definition, marks, sends, work
+from tests.campaigns.messages import deliver_ready
+from tests.contacts.factories import tag_contact
 from tests.native import NativeClient
 from tests.scoring.factories import a_rule
 from tests.segments.factories import a_segment, attribute, did, every

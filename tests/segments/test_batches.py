@@ -2,12 +2,12 @@
 
 import pytest
 
-from contacts.crud import set_consent, tag_contact, update_contact
+from contacts.crud import set_consent, update_contact
 from contacts.references import ContactChanges
 from events.processing.effects import apply_effects
 from segments.evaluation import batch_groups
 from segments.plans import plan_of
-from tests.contacts.factories import a_contact
+from tests.contacts.factories import a_contact, tag_contact
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, none_of, send, who_is_in
 
 pytestmark = pytest.mark.django_db(transaction=True)

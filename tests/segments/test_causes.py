@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from contacts.crud import tag_contact, update_contact
+from contacts.crud import update_contact
 from contacts.merging.merges import merge_contacts
 from contacts.models import Contact
 from contacts.references import ContactChanges
@@ -18,7 +18,7 @@ from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
 from scoring.rules import save_rule
 from segments.models import Membership, MembershipPeriod
-from tests.contacts.factories import a_contact, by_email
+from tests.contacts.factories import a_contact, by_email, tag_contact
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, attribute, did, every, in_segment, none_of, send
 

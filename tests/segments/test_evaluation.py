@@ -3,14 +3,14 @@
 import pytest
 
 from contacts.companies import link_companies
-from contacts.crud import delete_contact, set_consent, tag_contact, untag_contact, update_contact
+from contacts.crud import delete_contact, set_consent, untag_contact, update_contact
 from contacts.models import Company, CompanyMembership
 from contacts.references import ContactChanges
 from events.models import Event
 from events.processing.effects import apply_effects
 from scoring.models import ScoringRule
 from segments.models import Membership, MembershipPeriod
-from tests.contacts.factories import a_contact
+from tests.contacts.factories import a_contact, tag_contact
 from tests.segments.factories import (
     a_segment,
     attribute,

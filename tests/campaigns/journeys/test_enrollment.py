@@ -16,7 +16,7 @@ from campaigns.journeys.lifecycle import (
 )
 from campaigns.models import CampaignSet, Decision, Enrollment
 from config import clock
-from contacts.crud import delete_contact, tag_contact, untag_contact, update_contact
+from contacts.crud import delete_contact, untag_contact, update_contact
 from contacts.merging.merges import merge_contacts
 from contacts.references import ContactChanges, ContactReference
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
@@ -37,7 +37,7 @@ from tests.campaigns.factories import (
     on_event,
     work,
 )
-from tests.contacts.factories import a_contact
+from tests.contacts.factories import a_contact, tag_contact
 from tests.segments.factories import a_segment, did, send, tell
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,6 @@ from campaigns.journeys.definition.steps import SendStep
 from campaigns.journeys.lifecycle import execute_campaign, start_trial
 from campaigns.journeys.processor import process_due_enrollments
 from campaigns.journeys.steps import STEP_HANDLERS
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Decision, Enrollment, Message
 from contacts.merging.merges import merge_contacts
 from contacts.models import Consent, Contact
@@ -28,7 +27,7 @@ from tests.campaigns.factories import (
     on_event,
     work,
 )
-from tests.campaigns.messages import a_template, use_channel
+from tests.campaigns.messages import a_template, deliver_ready, use_channel
 from tests.campaigns.rows import a_suppression
 from tests.contacts.factories import a_contact
 from tests.segments.factories import send, tell

@@ -7,7 +7,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.journeys.processor import process_due_enrollments
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Decision, Message
 from contacts.merging.merges import merge_contacts
 from events.processing.effects import apply_effects
@@ -22,7 +21,7 @@ from tests.campaigns.factories import (
     sends,
     work,
 )
-from tests.campaigns.messages import use_channel
+from tests.campaigns.messages import deliver_ready, use_channel
 from tests.contacts.factories import a_contact
 from tests.segments.factories import send, tell
 from tests.workspaces.factories import WorkspaceFactory

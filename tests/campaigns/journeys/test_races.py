@@ -18,7 +18,6 @@ from campaigns.journeys.lifecycle import (
     update_campaign,
 )
 from campaigns.journeys.processor import process_due_enrollments
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import (
     Broadcast,
     CampaignVersion,
@@ -52,6 +51,7 @@ from tests.campaigns.factories import (
     sends,
     work,
 )
+from tests.campaigns.messages import deliver_ready
 from tests.contacts.factories import a_contact
 from tests.segments.factories import send, tell
 from tests.segments.test_races import at_once, paused

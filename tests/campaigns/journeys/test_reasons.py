@@ -7,12 +7,11 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 import campaigns
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Decision, NewDecision
 from campaigns.reasons import Reason
 from config import clock
 from tests.campaigns.factories import a_campaign, definition, enrollments_of, messages_of, node, sends, work
-from tests.campaigns.messages import a_message
+from tests.campaigns.messages import a_message, deliver_ready
 from tests.campaigns.rows import a_suppression
 from tests.native import NativeClient
 from tests.segments.factories import send

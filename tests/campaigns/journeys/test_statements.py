@@ -6,13 +6,13 @@ import pytest
 from django.db import connection
 
 from campaigns.journeys.processor import process_due_enrollments
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Message
 from contacts.references import ContactReference
 from events.processing.effects import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.campaigns.factories import a_campaign, definition, marks, node, on_event, sends
+from tests.campaigns.messages import deliver_ready
 from tests.contacts.factories import a_contact
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ from campaigns.journeys.steps import STEP_HANDLERS
 from campaigns.journeys.steps.branches import arm_of
 from campaigns.models import Enrollment
 from config import ids
-from contacts.crud import get_contact, tag_contact, update_contact
+from contacts.crud import get_contact, update_contact
 from contacts.models import Contact
 from contacts.references import ContactChanges
 from events.models import Event
@@ -29,7 +29,7 @@ from tests.campaigns.factories import (
     sends,
     work,
 )
-from tests.contacts.factories import a_contact
+from tests.contacts.factories import a_contact, tag_contact
 from tests.segments.factories import send
 
 pytestmark = pytest.mark.django_db

@@ -3,7 +3,6 @@
 import pytest
 
 from campaigns.journeys.lifecycle import start_trial
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.reporting.report import campaign_report
 from campaigns.reporting.trace import ProcessingState, trace_event
 from events.models import Event
@@ -17,6 +16,7 @@ from tests.campaigns.factories import (
     sends,
     work,
 )
+from tests.campaigns.messages import deliver_ready
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, tell
 

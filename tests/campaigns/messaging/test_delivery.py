@@ -9,13 +9,7 @@ from django.db import connections, transaction
 
 from campaigns.messaging import delivery
 from campaigns.messaging.channels import NotSent
-from campaigns.messaging.delivery import (
-    claim_messages,
-    deliver_ready,
-    record_attempts,
-    send,
-    waiting_channels,
-)
+from campaigns.messaging.delivery import claim_messages, record_attempts, send, waiting_channels
 from campaigns.messaging.dispatcher import Dispatcher
 from campaigns.messaging.suppressions import suppress, unsubscribe
 from campaigns.messaging.unknown_outcomes import resolve_abandoned, resolve_message
@@ -23,7 +17,7 @@ from campaigns.metrics import MESSAGES
 from campaigns.models import Campaign, Enrollment, Message
 from contacts.crud import delete_contact
 from events.models import Event
-from tests.campaigns.messages import a_message, a_template, decided, use_channel
+from tests.campaigns.messages import a_message, a_template, decided, deliver_ready, use_channel
 from tests.campaigns.rows import a_campaign_row, an_enrollment
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory

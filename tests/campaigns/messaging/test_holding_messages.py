@@ -6,9 +6,9 @@ from django.db import connection
 
 from campaigns import schedule
 from campaigns.checks import check_deliveries
-from campaigns.messaging.delivery import claim_messages, deliver_ready
+from campaigns.messaging.delivery import claim_messages
 from campaigns.models import Message
-from tests.campaigns.messages import a_message, decided
+from tests.campaigns.messages import a_message, decided, deliver_ready
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 

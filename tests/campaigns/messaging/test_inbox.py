@@ -11,9 +11,8 @@ from django.urls import reverse
 
 from campaigns.messaging import delivery
 from campaigns.messaging.channels import inbox
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Message, SentEmail
-from tests.campaigns.messages import a_message, a_template
+from tests.campaigns.messages import a_message, a_template, deliver_ready
 from tests.contacts.factories import a_contact
 from workspaces.models import User
 

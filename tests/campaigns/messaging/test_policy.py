@@ -6,7 +6,6 @@ from datetime import time as time_of_day
 import pytest
 
 from campaigns.errors import InvalidAddress
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.messaging.public_links import read_unsubscribe_token, unsubscribe_token
 from campaigns.messaging.suppressions import (
     preferences_of,
@@ -22,7 +21,7 @@ from contacts.errors import ContactNotFound
 from contacts.merging.merges import merge_contacts
 from contacts.references import ContactChanges
 from events.models import Event
-from tests.campaigns.messages import a_message, a_template, decided, reserve, use_channel
+from tests.campaigns.messages import a_message, a_template, decided, deliver_ready, reserve, use_channel
 from tests.campaigns.messaging.test_delivery import sent  # noqa: F401  # a fixture
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory

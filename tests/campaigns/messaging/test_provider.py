@@ -7,9 +7,8 @@ import time
 import pytest
 
 from campaigns.messaging.channels import email as channel
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Message
-from tests.campaigns.messages import a_message, decided
+from tests.campaigns.messages import a_message, decided, deliver_ready
 from tests.contacts.factories import a_contact
 
 PATH = "/api/v1/send/message"

@@ -15,13 +15,12 @@ from requests import ConnectTimeout
 from campaigns.messaging import suppressions
 from campaigns.messaging.channels import Bounce
 from campaigns.messaging.channels.http import Answer
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.messaging.provider_reports import Report, record_report
 from campaigns.models import Message, Suppression
 from campaigns.public import providers
 from config import clock
 from contacts.crud import get_contact
-from tests.campaigns.messages import MailServer
+from tests.campaigns.messages import MailServer, deliver_ready
 from tests.campaigns.messages import a_message as a_reserved_message
 from tests.campaigns.rows import a_message
 from tests.contacts.factories import a_contact

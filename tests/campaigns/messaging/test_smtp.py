@@ -8,12 +8,11 @@ from email import policy
 import pytest
 
 from campaigns.messaging.channels import email as channel
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Suppression
 from contacts.models import Identifier
 from events.models import Event
-from tests.campaigns.messages import MailServer, a_message, a_template, decided, use_channel
+from tests.campaigns.messages import MailServer, a_message, a_template, decided, deliver_ready, use_channel
 from tests.contacts.factories import a_contact
 
 

@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.models import Message, Suppression
 from contacts.crud import update_contact
 from contacts.references import ContactChanges
-from tests.campaigns.messages import a_message, a_template, decided, reserve, use_channel
+from tests.campaigns.messages import a_message, a_template, decided, deliver_ready, reserve, use_channel
 
 TOKEN = "123:secret"
 

@@ -11,11 +11,12 @@ from campaigns.messaging import liquid
 from campaigns.messaging.queue import WebhookRequest
 from campaigns.messaging.templates import check_template, render_request
 from campaigns.models import Template
-from contacts.crud import set_consent, tag_contact, update_contact
+from contacts.crud import set_consent, update_contact
 from contacts.references import ContactChanges
 from events.models import Event
 from tests.campaigns.messages import a_message, a_template, reserve
 from tests.campaigns.rows import a_campaign_row
+from tests.contacts.factories import tag_contact
 
 VALUES = {
     "contact": {"firstName": "<Jane>", "lastName": "", "attributes": {"plan": None, "sizes": [1, 2]}},

@@ -13,11 +13,10 @@ from werkzeug import Response
 from campaigns.messaging import delivery
 from campaigns.messaging.channels import http
 from campaigns.messaging.channels.webhook import new_secret
-from campaigns.messaging.delivery import deliver_ready
 from campaigns.messaging.dispatcher import Dispatcher
 from campaigns.messaging.queue import WebhookRequest
 from campaigns.models import ChannelSettings, Message
-from tests.campaigns.messages import a_message, a_template, decided, use_channel
+from tests.campaigns.messages import a_message, a_template, decided, deliver_ready, use_channel
 from tests.campaigns.messaging.test_delivery import wait_for
 from tests.contacts.factories import a_contact
 from tests.segments.test_races import at_once, paused

@@ -14,7 +14,8 @@ from django.test import Client as Browser
 
 from config.http import spooled_responses
 from config.http.rendering import dumps
-from contacts.erasure.erasures import export_person, write_export
+from contacts.erasure import erasures
+from contacts.erasure.erasures import ExportedRows, write_export
 from events.models import Event
 from tests.config.runtime.test_supervisor import command_of, wait_for
 from tests.contacts.factories import a_contact
@@ -50,7 +51,8 @@ def streamed(workspace, contact):
 
 def test_a_large_export_is_the_same_json_streamed(workspace):
     jane = person(workspace, 2_500)
-    known = export_person(workspace.id, jane)
+    rows = erasures._identifiers_known_of(workspace.id, jane)
+    known = {name: list(value) if isinstance(value, ExportedRows) else value for name, value in rows.items()}
 
     answer = streamed(workspace, jane)
 

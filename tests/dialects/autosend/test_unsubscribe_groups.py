@@ -4,7 +4,7 @@ import pytest
 
 from campaigns.messaging.suppressions import suppress, unsuppress
 from campaigns.models import Suppression
-from contacts.crud import create_contact, subscribe_contact, unsubscribe_contact
+from contacts.crud import create_contact, set_consent
 from contacts.erasure.erasures import erase_person
 from contacts.merging.merges import merge_contacts
 from contacts.references import ContactChanges
@@ -40,12 +40,12 @@ def test_a_suppressed_address_is_in_a_group_until_it_is_released(project, jane, 
 
 
 def test_whoever_unsubscribed_is_in_the_group_of_that_once(project, jane):
-    unsubscribe_contact(project.workspace.id, jane)
+    set_consent(project.workspace.id, jane, "email", "opted_out")
     assert groups_of(project, jane) == ["UNSUBSCRIBED"]
     suppress(project.workspace.id, "email", EMAIL)
     assert groups_of(project, jane) == ["UNSUBSCRIBED"]
     unsuppress(project.workspace.id, "email", EMAIL)
-    subscribe_contact(project.workspace.id, jane)
+    set_consent(project.workspace.id, jane, "email", "opted_in")
     assert groups_of(project, jane) == []
 
 

@@ -10,7 +10,6 @@ from django.test import Client
 from tests.workspaces.factories import PASSWORD, MembershipFactory, UserFactory, WorkspaceFactory, bearer
 from workspaces.authentication.jwt import WorkspaceAccessToken
 from workspaces.models import TokenFamily
-from workspaces.services import remove_member
 from workspaces.tasks import forget_tokens
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +59,7 @@ def test_the_end_of_a_membership_ends_its_tokens_at_once(client):
     pair = sign_in(client, membership.user).json()
     assert client.get("/probe", **bearer(pair["access"])).status_code == 200
     MembershipFactory.create(workspace=membership.workspace)
-    remove_member(membership.workspace.id, membership.user)
+    membership.delete()
     assert client.get("/probe", **bearer(pair["access"])).status_code == 401
     assert refresh(client, pair["refresh"]).status_code == 401
 

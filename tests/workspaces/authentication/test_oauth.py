@@ -20,7 +20,6 @@ from tests.workspaces.factories import (
     bearer,
 )
 from workspaces.errors import UnknownScopes
-from workspaces.services import remove_member
 
 pytestmark = pytest.mark.django_db
 
@@ -235,7 +234,7 @@ def test_a_token_dies_with_the_membership_of_who_authorized_it(client, web_appli
     client.logout()
     assert client.get("/probe", **bearer(secret)).status_code == 200
     MembershipFactory.create(workspace=member.workspace)
-    remove_member(member.workspace.id, member.user)
+    member.delete()
     assert client.get("/probe", **bearer(secret)).status_code == 401
 
 

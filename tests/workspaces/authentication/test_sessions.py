@@ -5,7 +5,6 @@ from django.test import Client
 
 from tests.workspaces.factories import PASSWORD, MembershipFactory, UserFactory, WorkspaceFactory
 from workspaces.models import Role
-from workspaces.services import remove_member
 
 pytestmark = pytest.mark.django_db
 LOGIN = "/api/auth/login"
@@ -132,7 +131,7 @@ def test_a_member_removed_is_out_at_once(client):
     url = f"/probe/{membership.workspace_id}"
     assert client.get(url).status_code == 200
     MembershipFactory.create(workspace=membership.workspace)
-    remove_member(membership.workspace.id, membership.user)
+    membership.delete()
     assert client.get(url).status_code == 403
 
 
