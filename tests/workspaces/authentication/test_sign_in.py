@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth import hashers
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.exceptions import Throttled
 
@@ -246,3 +248,36 @@ def test_a_hash_is_djangos_own_and_yields_to_other_work(monkeypatch):
     assert not hashers.check_password("y", encoded)
     assert priorities
     assert min(priorities) > 0
+
+
+@pytest.fixture
+def hashes(monkeypatch):
+    """Count how often a password is hashed."""
+    encode, counted = hashers.PBKDF2PasswordHasher.encode, []
+
+    def count(*args, **more):
+        counted.append(1)
+        return encode(*args, **more)
+
+    monkeypatch.setattr(hashers.PBKDF2PasswordHasher, "encode", count)
+    return counted
+
+
+@pytest.mark.parametrize(("name", "look_ups"), [("somebody", 1), ("nobody", 2), ("nobody@example.test", 3)])
+@pytest.mark.parametrize("door", ["session", "jwt", "admin", "oauth page"])
+def test_a_refused_sign_in_costs_one_hash_and_a_look_up_or_a_few(door, name, look_ups, hashes):
+    UserFactory.create(username="somebody")
+    hashes.clear()
+    with CaptureQueriesContext(connection) as statements:
+        DOORS[door][0](name)
+    assert (len(hashes), len(statements)) == (1, look_ups)
+
+
+@pytest.mark.parametrize("door", ["session", "jwt", "admin", "oauth page"])
+def test_who_tries_too_often_costs_neither_a_hash_nor_a_look_up(door, hashes, settings):
+    settings.LOGIN_ADDRESS_RATE_LIMIT = "1/minute"
+    DOORS[door][0]("nobody")
+    hashes.clear()
+    with CaptureQueriesContext(connection) as statements:
+        assert DOORS[door][0]("nobody").status_code == 429
+    assert (len(hashes), len(statements)) == (0, 0)
