@@ -415,7 +415,12 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
     def merged_contacts(self, contact: Contact) -> str:
         """Return links to the contacts that read as this one."""
         merged = contact.merged.order_by("id")[:SHOWN_MERGED]
-        return format_html_join(", ", '<a href="{}">{}</a>', ((_page_of(one), one) for one in merged)) or "-"
+        return (
+            format_html_join(
+                ", ", '<a href="{}">{}</a>', ((_page_of(merged_id), merged_id) for merged_id in merged)
+            )
+            or "-"
+        )
 
     @admin.display(description="e-mail")
     def email(self, contact: Any) -> str | None:
@@ -470,8 +475,12 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """List the contacts with their e-mail addresses."""
         _, *rest = super().get_deleted_objects(objs, request)
-        contacts = with_details(Contact.objects.filter(pk__in=[one.pk for one in objs]).order_by("id"))
-        return [f"{one} ({one.email})" if one.email else str(one) for one in contacts], *rest
+        contacts = with_details(
+            Contact.objects.filter(pk__in=[contact.pk for contact in objs]).order_by("id")
+        )
+        return [
+            f"{contact} ({contact.email})" if contact.email else str(contact) for contact in contacts
+        ], *rest
 
     def delete_model(self, request: HttpRequest, obj: Contact) -> None:
         delete_contact(obj.workspace_id, obj)
@@ -497,15 +506,17 @@ def _erasure_question(contacts: QuerySet[Contact]) -> Question:
 
 def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note: str = "") -> AffectedRows:
     """Return how many contacts something is about, and the first of them with their e-mail addresses."""
-    some = with_details(contacts.order_by("id"))[:SAMPLES]
+    samples = with_details(contacts.order_by("id"))[:SAMPLES]
     rows = [
         [
             format_html(
-                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', _page_of(one), one
+                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
+                _page_of(contact),
+                contact,
             ),
-            one.email or "-",
+            contact.email or "-",
         ]
-        for one in some
+        for contact in samples
     ]
     return AffectedRows(contacts.order_by().count(), noun, ["Contact", "E-mail"], rows, note, Contact)
 
@@ -554,10 +565,10 @@ def save_identifiers(formset: Any) -> None:
 
 def save_identifier(identifier: Identifier) -> None:
     """Save an identifier; a new primary one takes the place of the old, the first of a kind is primary."""
-    others = _of_same_kind(identifier).exclude(pk=identifier.pk)
+    siblings = _of_same_kind(identifier).exclude(pk=identifier.pk)
     if identifier.is_primary:
-        others.update(is_primary=False)
-    identifier.is_primary = identifier.is_primary or not others.filter(is_primary=True).exists()
+        siblings.update(is_primary=False)
+    identifier.is_primary = identifier.is_primary or not siblings.filter(is_primary=True).exists()
     identifier.save()
 
 

@@ -138,8 +138,8 @@ def delete_contact(workspace_id: UUID, contact: Contact) -> None:
     survivor = _lock(workspace_id, contact.id)
     person = Contact.objects.in_workspace(workspace_id).in_bulk(ids_of(workspace_id, survivor))
     # contacts_changed is sent by the receiver of pre_delete, as for a deletion in the admin.
-    for one in (person.pop(survivor), *person.values()):
-        one.delete()
+    for contact in (person.pop(survivor), *person.values()):
+        contact.delete()
 
 
 def set_consent(workspace_id: UUID, contact: Contact, channel: str, status: str) -> Contact:

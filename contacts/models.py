@@ -117,26 +117,38 @@ class Contact(TenantModel):
     def identifier(self, kind: str) -> str | None:
         """Return the primary identifier of a kind."""
         return next(
-            (one.value for one in self.known_identifiers if one.is_primary and one.kind == kind), None
+            (
+                identifier.value
+                for identifier in self.known_identifiers
+                if identifier.is_primary and identifier.kind == kind
+            ),
+            None,
         )
 
     @property
     def known_identifiers(self) -> list[Identifier]:
         """The identifiers, then those of merged contacts, of which one is primary where its own kind has none."""
         own = list(self.identifiers.all())
-        merged = sorted((one for other in self.merged.all() for one in other.identifiers.all()), key=_by_id)
-        kinds = {one.kind for one in own if one.is_primary}
-        for one in merged:
-            one.is_primary = one.is_primary and one.kind not in kinds
-            kinds.update({one.kind} if one.is_primary else ())
+        merged = sorted(
+            (identifier for other in self.merged.all() for identifier in other.identifiers.all()), key=_by_id
+        )
+        kinds = {identifier.kind for identifier in own if identifier.is_primary}
+        for identifier in merged:
+            identifier.is_primary = identifier.is_primary and identifier.kind not in kinds
+            kinds.update({identifier.kind} if identifier.is_primary else ())
         return [*own, *merged]
 
     @property
     def known_consents(self) -> list[Consent]:
         """The consents, one a channel; of merged contacts, one who opted out speaks for the person."""
-        rows = [*self.consents.all(), *(one for other in self.merged.all() for one in other.consents.all())]
-        rows.sort(key=lambda one: one.status == Consent.Status.OPTED_OUT)
-        return sorted({one.channel: one for one in rows}.values(), key=lambda one: one.channel)
+        rows = [
+            *self.consents.all(),
+            *(consent for other in self.merged.all() for consent in other.consents.all()),
+        ]
+        rows.sort(key=lambda consent: consent.status == Consent.Status.OPTED_OUT)
+        return sorted(
+            {consent.channel: consent for consent in rows}.values(), key=lambda consent: consent.channel
+        )
 
     @property
     def known_tags(self) -> list[Tag]:
@@ -154,7 +166,7 @@ class Contact(TenantModel):
 
     def consent(self, channel: str) -> str | None:
         """Return the status on a channel, None if the contact never said."""
-        return next((one.status for one in self.known_consents if one.channel == channel), None)
+        return next((consent.status for consent in self.known_consents if consent.channel == channel), None)
 
     @property
     def tag_names(self) -> list[str]:

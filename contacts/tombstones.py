@@ -17,7 +17,7 @@ from contacts.models import ErasedIdentifier, Identifier
 
 def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> None:
     """Add tombstones for identifiers, so that they are not stored again."""
-    digests = [_digest(workspace_id, one, settings.ERASURE_KEY) for one in identifiers]
+    digests = [_digest(workspace_id, identifier, settings.ERASURE_KEY) for identifier in identifiers]
     with connection.cursor() as cursor:
         # Arrays: a person may have any number, and a statement has room for 65,535 parameters.
         cursor.execute(
@@ -51,9 +51,9 @@ def erased_among(workspace_id: UUID, identifiers: Collection[Identification]) ->
 def digests_of(workspace_id: UUID, identifiers: Collection[Identification]) -> dict[bytes, Identification]:
     """Return normalised identifiers by their keyed hashes."""
     return {
-        _digest(workspace_id, spelled, key): one
-        for one in identifiers
-        for spelled in (one, *_previously_normalized(*one))
+        _digest(workspace_id, spelled, key): identifier
+        for identifier in identifiers
+        for spelled in (identifier, *_previously_normalized(*identifier))
         for key in (settings.ERASURE_KEY, *settings.ERASURE_KEY_FALLBACKS)
     }
 

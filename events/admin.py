@@ -274,7 +274,7 @@ class EventAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     @admin.display(description="what became of it")
     def led_to(self, event: Event) -> SafeString:
         """Show what upper apps know of an event: see `settings.EVENT_SECTIONS`."""
-        return format_html_join(" ", "{}", ((one,) for one in getattr(event, "sections", ())))
+        return format_html_join(" ", "{}", ((section,) for section in getattr(event, "sections", ())))
 
     @admin.display(description="occurred (UTC)")
     def occurred(self, event: Event) -> str:

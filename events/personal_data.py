@@ -64,7 +64,7 @@ def _purge_merge_events(person: DataSubject) -> int:
     if not person.merge_ids:
         return 0
     with connection.cursor() as cursor:
-        merge_ids = [str(one) for one in person.merge_ids]
+        merge_ids = [str(merge_id) for merge_id in person.merge_ids]
         cursor.execute(_MERGES, [person.workspace_id, merge_ids, list(person.contact_ids)])
         return int(cursor.rowcount)
 

@@ -285,6 +285,8 @@ def _column_value(order: Order, text: str | None) -> Any:
         if not order.relation:
             raise ValueError
         return None
-    if not text.isprintable() and ("\x00" in text or any("\ud800" <= one <= "\udfff" for one in text)):
+    if not text.isprintable() and (
+        "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text)
+    ):
         raise ValueError
     return order.kept_in._meta.get_field(order.column).clean(text, None)  # type: ignore[union-attr]  # a column

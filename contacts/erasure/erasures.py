@@ -189,7 +189,7 @@ def _identifiers_known_of(workspace_id: UUID, contact: Contact) -> dict[str, Any
 def being_erased(workspace_id: UUID) -> list[UUID]:
     """Return the ids that contacts had of which rows are still being removed."""
     begun = Erasure.objects.in_workspace(workspace_id).unfinished()
-    return [one for ids in begun.values_list("contact_ids", flat=True) for one in ids]
+    return [contact_id for ids in begun.values_list("contact_ids", flat=True) for contact_id in ids]
 
 
 def resolve_erasures() -> int:
@@ -238,8 +238,8 @@ def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
         workspace_id=workspace_id,
         contact_ids=list(person.contact_ids),
         unfinished={
-            "identifiers": [list(one) for one in person.identifiers],
-            "mergeIds": [str(one) for one in person.merge_ids],
+            "identifiers": [list(identifier) for identifier in person.identifiers],
+            "mergeIds": [str(merge_id) for merge_id in person.merge_ids],
             "objectIds": _objects_of(person),
             "done": [],
         },
@@ -280,7 +280,7 @@ def _data_subject_of(erasure: Erasure) -> DataSubject:
         erasure.workspace_id,
         tuple(erasure.contact_ids),
         tuple((kind, value) for kind, value in known["identifiers"]),
-        tuple(UUID(one) for one in known["mergeIds"]),
+        tuple(UUID(merge_id) for merge_id in known["mergeIds"]),
         tuple(known["objectIds"]),
     )
 
@@ -319,9 +319,9 @@ def _remove(person: DataSubject) -> Counter[str]:
     """Delete all rows of a person from the uppermost app down. Returns how many of which table."""
     removed: Counter[str] = Counter()
     for _, remove in _deletions(person):
-        while some := +Counter(remove()):
-            removed += some
-            if some.total() < BATCH_ROWS:
+        while batch := +Counter(remove()):
+            removed += batch
+            if batch.total() < BATCH_ROWS:
                 break
     return removed
 
@@ -375,12 +375,12 @@ def _objects_of(person: DataSubject) -> list[str]:
     objects = [*person.contact_ids, *person.merge_ids]
     for model in (Identifier, CompanyMembership):
         objects += _rows_of(person, model).values_list("id", flat=True)
-    return [str(one) for one in objects]
+    return [str(object_id) for object_id in objects]
 
 
 def _blank_admin_log(person: DataSubject) -> Removed:
     """Take the person's names out of the log of what staff did; that they did something stays."""
-    objects = list(person.object_ids) or [str(one) for one in person.contact_ids]
+    objects = list(person.object_ids) or [str(contact_id) for contact_id in person.contact_ids]
     with connection.cursor() as cursor:
         cursor.execute(_BLANK, [_ERASED, _ERASED, objects, person.words])
         return {"adminLog": int(cursor.rowcount)}
@@ -421,8 +421,8 @@ def _personal_data() -> list[PersonalDataSource]:
 
 
 def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
 
 
 _ERASED: Final = "erased"

@@ -147,9 +147,9 @@ def _add_rows(workspace_id: UUID, found: Found, survivors: Collection[UUID]) -> 
     for survivor in survivors:
         found.states[survivor].merged = tuple(owner for into, owner, _ in rows if into == survivor)
     known = [
-        (UUID(one[3]), into, owner, one) for into, owner, raw in rows for one in raw["identifiers"] or ()
+        (UUID(row[3]), into, owner, row) for into, owner, raw in rows for row in raw["identifiers"] or ()
     ]
-    for _, survivor, owner, (kind, value, is_primary, _) in sorted(known, key=lambda one: one[0]):
+    for _, survivor, owner, (kind, value, is_primary, _) in sorted(known, key=lambda row: row[0]):
         state = found.states[survivor]
         state.identifiers[kind, value] = is_primary and state.primary(kind) is None
         state.owners[kind, value] = owner

@@ -52,7 +52,9 @@ class ContactResolution:
         self._mismatches: set[tuple[str, str]] = set()
         resolver = _Resolver(UnitOfWork(self._schema, self._found))
         resolved_without_write = [
-            one for each in self._wanted if (one := resolver.resolved_without_write(each)) is not None
+            resolution
+            for each in self._wanted
+            if (resolution := resolver.resolved_without_write(each)) is not None
         ]
         self._is_settled = len(resolved_without_write) == len(self._wanted)
         self._expected = resolved_without_write if self._is_settled else self._resolve_before_write(writing)
@@ -183,13 +185,13 @@ class _Resolver:
         by = self.unit_of_work.found.by_identifier
         finder = next((key for key in wanted.identifiers if by.get(key) == contact_id), None)
         by_id = wanted.id is not None and self.unit_of_work.found.by_id.get(wanted.id) == contact_id
-        told = [key for key in wanted.identifiers if by_id or key != finder]
+        identifiers = [key for key in wanted.identifiers if by_id or key != finder]
         draft = self.unit_of_work.edit(contact_id)
         if wanted.reference.fills_in:
-            changes, told = self.unit_of_work.missing_fields(draft, changes), []
+            changes, identifiers = self.unit_of_work.missing_fields(draft, changes), []
         # Each reference's changes are an occurrence of their own, as if the others had come before or after.
         draft.begin_step()
-        self.unit_of_work.apply(draft, changes, (*told, *normalize_all(changes.identifiers)))
+        self.unit_of_work.apply(draft, changes, (*identifiers, *normalize_all(changes.identifiers)))
 
 
 def _parse(reference: ContactReference) -> _ParsedReference:

@@ -182,7 +182,7 @@ class UnitOfWork:
 
     def _remove_other_identifiers(self, draft: ContactDraft, key: Identification) -> None:
         known = draft.after.identifiers.keys() - draft.after.owners.keys()
-        for other in [one for one in known if one[0] == key[0] and one != key]:
+        for other in [known_key for known_key in known if known_key[0] == key[0] and known_key != key]:
             del draft.after.identifiers[other]
             self.found.by_identifier.pop(other, None)
 

@@ -73,7 +73,7 @@ def reassign_or_defer(merge: Merge, reassignment: Reassignment) -> None:
     merge.unfinished, merge.rows_moved, merge.rows_total, merge.progressed_at = None, 0, 0, None
     if many:
         merge.unfinished = {
-            "moved": [str(one) for one in reassignment.moved],
+            "moved": [str(contact_id) for contact_id in reassignment.moved],
             "old": str(reassignment.old),
             "new": str(reassignment.new),
             "left": many,
@@ -163,5 +163,8 @@ def _take_step(merge: Merge) -> bool:
 def _reassignment_of(merge: Merge) -> Reassignment:
     known = merge.unfinished
     return Reassignment(
-        merge.workspace_id, tuple(UUID(one) for one in known["moved"]), UUID(known["old"]), UUID(known["new"])
+        merge.workspace_id,
+        tuple(UUID(contact_id) for contact_id in known["moved"]),
+        UUID(known["old"]),
+        UUID(known["new"]),
     )

@@ -135,9 +135,9 @@ class IngestMixin(WorkspaceAccess):
         """Take a page's key in the address besides what the wire format takes, and remember bearers for seconds."""
         if not self._is_ingest_route:
             return super().get_authenticators()
-        _, *others = super().get_authenticators()
+        _, *rest = super().get_authenticators()
         # Before the session, whose cookie a browser may add, and which then misses its CSRF token.
-        return (_REMEMBERING, _PAGE_KEYS, *others)
+        return (_REMEMBERING, _PAGE_KEYS, *rest)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer a browser's preflight without a credential, and tell it who may read the other answers."""

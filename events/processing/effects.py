@@ -428,7 +428,9 @@ def _moment_of(events: Sequence[EffectEvent]) -> datetime:
     The clock of the process that recorded it may be ahead of this one's.
     """
     now = clock.now()
-    return max((one.occurred_at for one in events if now < one.occurred_at <= known_until(now)), default=now)
+    return max(
+        (event.occurred_at for event in events if now < event.occurred_at <= known_until(now)), default=now
+    )
 
 
 def _hand_over(
@@ -437,13 +439,13 @@ def _hand_over(
     """Return the events of these lanes; those of contacts merged or unmerged since are enqueued in their
     lane of now.
     """
-    own, others = [], defaultdict(list)
+    own, handed_over = [], defaultdict(list)
     for event in events:
         if lane_of(event.contact_id) in lanes:
             own.append(event)
         else:
-            others[event.level, event.is_repeat].append((event.id, event.contact_id))
-    for (level, is_repeat), pairs in others.items():
+            handed_over[event.level, event.is_repeat].append((event.id, event.contact_id))
+    for (level, is_repeat), pairs in handed_over.items():
         enqueue_events(workspace_id, pairs, level=level, is_repeat=is_repeat)
     return own
 

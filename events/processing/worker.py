@@ -151,7 +151,9 @@ class Runner:
         with self._changed:
             while True:
                 now = time.monotonic()
-                workspace_id = min(self._stays, key=lambda one: self._stays[one].due, default=None)
+                workspace_id = min(
+                    self._stays, key=lambda workspace: self._stays[workspace].due, default=None
+                )
                 if workspace_id is None:
                     if self._closing:
                         return None

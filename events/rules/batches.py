@@ -76,7 +76,7 @@ def _spelled(workspace_id: UUID, value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, list | tuple):
-        return array([_spelled(workspace_id, one) for one in value])
+        return array([_spelled(workspace_id, element) for element in value])
     if isinstance(value, AggregateSpec):
         return str(value.id_in(workspace_id))
     if isinstance(value, timedelta):

@@ -635,7 +635,7 @@ def _number(number: str, comparison: Comparison) -> Sql:
         return Sql(f"({number} BETWEEN %s::numeric AND %s::numeric)", (_exact(value[0]), _exact(value[1])))
     if operator in ("in", "not_in"):
         quantified = "= ANY" if operator == "in" else "<> ALL"
-        return Sql(f"({number} {quantified}(%s::numeric[]))", ([_exact(one) for one in value],))
+        return Sql(f"({number} {quantified}(%s::numeric[]))", ([_exact(element) for element in value],))
     return Sql(f"({number} {_SYMBOLS[operator]} %s::numeric)", (_exact(value),))
 
 
@@ -662,7 +662,7 @@ def _count_left(number: str, comparison: Comparison) -> Sql | None:
     """
     operator, value = comparison.operator, comparison.value
     if operator not in ("in", "not_in") and not all(
-        abs(one) < _MOST_EVENTS for one in (value if isinstance(value, tuple) else (value,))
+        abs(bound) < _MOST_EVENTS for bound in (value if isinstance(value, tuple) else (value,))
     ):
         return None
     if (low := _threshold(comparison)) is not None:
@@ -717,7 +717,7 @@ def _compared(column: str, comparison: Comparison) -> _CompiledLeaf:
 
 def _is_moment(operator: str, column: str, value: Any) -> Sql:
     """Compare moments, however they are spelled; a value that is none is equal to none."""
-    wanted = [parse_moment(one) for one in (value if isinstance(value, tuple) else (value,))]
+    wanted = [parse_moment(moment) for moment in (value if isinstance(value, tuple) else (value,))]
     among = Sql(f"events_moment({column}) = ANY(%s::timestamptz[])", (wanted,))
     if operator in ("eq", "in"):
         return among
@@ -865,4 +865,4 @@ def _rule_source(kind: str) -> Callable[[UUID], tuple[Sql, Sql]]:
 
 
 def _hashable(parameters: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(tuple(one) if isinstance(one, list) else one for one in parameters)
+    return tuple(tuple(parameter) if isinstance(parameter, list) else parameter for parameter in parameters)

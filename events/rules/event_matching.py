@@ -156,7 +156,7 @@ def _compile(
 @lru_cache(200)
 def _compiled(spelled: tuple[str, ...]) -> tuple[Sql, Sequence[Sql]]:
     """Compile rules once: to compile a hundred takes longer than to apply them to a few events."""
-    return _compile_trees([parse_serialized_rule(one) for one in spelled])
+    return _compile_trees([parse_serialized_rule(rule) for rule in spelled])
 
 
 def _compile_trees(trees: Sequence[Rule]) -> tuple[Sql, Sequence[Sql]]:

@@ -121,7 +121,9 @@ def at_path(value: Json, keys: Sequence[str]) -> Json:
 def _leaf_holds(leaf: Leaf, person: Person, as_of: datetime, is_member: IsMember) -> bool:
     match leaf:
         case EventLeaf():
-            events = [one for one in person.events.get(leaf.event_name, ()) if _counts(leaf, one, as_of)]
+            events = [
+                event for event in person.events.get(leaf.event_name, ()) if _counts(leaf, event, as_of)
+            ]
             return _fulfils(_aggregate(leaf, events), leaf.comparison, as_of)
         case AttributeLeaf():
             return _fulfils(_attribute(person, leaf.field), leaf.comparison, as_of)
@@ -267,8 +269,8 @@ _OPERATORS: Mapping[str, Callable[[Json, Any], bool]] = {
     "lt": lambda value, other: _ordered(value, other) == -1,
     "lte": lambda value, other: _ordered(value, other) in (-1, 0),
     "between": _is_between,
-    "in": lambda value, others: _alike(value) in map(_alike, others),
-    "not_in": lambda value, others: _alike(value) not in map(_alike, others),
+    "in": lambda value, wanted: _alike(value) in map(_alike, wanted),
+    "not_in": lambda value, wanted: _alike(value) not in map(_alike, wanted),
     "contains": lambda value, part: _contains(value, part) is True,
     "not_contains": lambda value, part: _contains(value, part) is False,
     "starts_with": lambda value, part: isinstance(value, str) and value.startswith(part),
@@ -305,8 +307,8 @@ def _moment(value: Json) -> int | None:
     return ticks
 
 
-def _is_same_moment(value: Json, others: Any) -> bool:
-    return _moment(value) in [_bound(other) for other in (others if isinstance(others, tuple) else (others,))]
+def _is_same_moment(value: Json, wanted: Any) -> bool:
+    return _moment(value) in [_bound(bound) for bound in (wanted if isinstance(wanted, tuple) else (wanted,))]
 
 
 def _ticks(moment: datetime) -> int:

@@ -57,7 +57,7 @@ def normalize_comparison(field: str, comparison: Comparison) -> Comparison | str
     if spell is None:
         return comparison
     is_list = isinstance(comparison.value, tuple)
-    values = [spell(one) for one in (comparison.value if is_list else (comparison.value,))]
+    values = [spell(element) for element in (comparison.value if is_list else (comparison.value,))]
     if None in values:
         odd = (comparison.value if is_list else (comparison.value,))[values.index(None)]
         return f'"{odd}": {_EXPECTED[_KINDS[field]]}'

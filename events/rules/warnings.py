@@ -113,8 +113,8 @@ def _kinds(comparison: Comparison) -> Kinds:
     value = comparison.value
     wanted = value if isinstance(value, tuple) else () if value is None else (value,)
     return frozenset(
-        "boolean" if isinstance(one, bool) else "string" if isinstance(one, str) else "number"
-        for one in wanted
+        "boolean" if isinstance(element, bool) else "string" if isinstance(element, str) else "number"
+        for element in wanted
     )
 
 
@@ -176,12 +176,12 @@ def _sentences(
         # Where no date is asked for, dates are texts.
         texts = counts.get("string", 0) + counts["moment"]
         counts = {**{kind: count for kind, count in counts.items() if kind != "moment"}, "string": texts}
-    others = {kind: count for kind, count in counts.items() if kind not in kinds and kind != "null"}
-    if kinds and others:
-        seen = " or ".join(_KINDS[kind] for kind in _KINDS if kind in others)
+    unexpected = {kind: count for kind, count in counts.items() if kind not in kinds and kind != "null"}
+    if kinds and unexpected:
+        seen = " or ".join(_KINDS[kind] for kind in _KINDS if kind in unexpected)
         wanted = " or ".join(_KINDS[kind] for kind in _KINDS if kind in kinds)
         yield (
-            f"{what} is {seen} in {sum(others.values()):,} of {sum(counts.values()):,} {rows},"
+            f"{what} is {seen} in {sum(unexpected.values()):,} of {sum(counts.values()):,} {rows},"
             f" and the rule compares it with {wanted}."
         )
 

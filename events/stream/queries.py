@@ -85,9 +85,9 @@ def list_events(
     # Each contact's events are read in their order by the index; those of several at once would all be sorted.
     found = [
         event
-        for one in ids_of(workspace_id, contact_id)
+        for member_id in ids_of(workspace_id, contact_id)
         for event in page_of(
-            events.filter(contact_id=one), offset + limit, newest_first=newest_first, after=after
+            events.filter(contact_id=member_id), offset + limit, newest_first=newest_first, after=after
         )
     ]
     found.sort(key=place_of, reverse=newest_first)
@@ -116,41 +116,41 @@ def page_of(
     All are in the order of their ids but those whose senders' clocks were ahead, which have an index of their own.
     """
     most = offset + limit
-    ahead, others = events.filter(is_ahead=True), events.filter(is_ahead=False)
+    ahead, in_time = events.filter(is_ahead=True), events.filter(is_ahead=False)
     if newest_first:
-        ahead, others = ahead.order_by("-occurred_at", "-id"), others.order_by("-id")
+        ahead, in_time = ahead.order_by("-occurred_at", "-id"), in_time.order_by("-id")
     else:
-        ahead, others = ahead.order_by("occurred_at", "id"), others.order_by("id")
+        ahead, in_time = ahead.order_by("occurred_at", "id"), in_time.order_by("id")
     if after is not None:
-        ahead, others = _beyond(ahead, others, after, newest_first=newest_first)
+        ahead, in_time = _beyond(ahead, in_time, after, newest_first=newest_first)
     found = list(ahead[:most])
     if len(found) == most and most:
         # No further: a page full is there already.
         last = found[-1].occurred_at
-        others = (
-            others.filter(id__gte=first_id_of_events(last))
+        in_time = (
+            in_time.filter(id__gte=first_id_of_events(last))
             if newest_first
-            else others.filter(id__lt=end_id_of_events(last))
+            else in_time.filter(id__lt=end_id_of_events(last))
         )
-    found += others[:most]
+    found += in_time[:most]
     found.sort(key=place_of, reverse=newest_first)
     return found[offset:most]
 
 
 def _beyond(
-    ahead: QuerySet[Event], others: QuerySet[Event], after: Place, *, newest_first: bool
+    ahead: QuerySet[Event], in_time: QuerySet[Event], after: Place, *, newest_first: bool
 ) -> tuple[QuerySet[Event], QuerySet[Event]]:
     moment, event_id = after
-    # Of the others, whose ids' time is theirs, those of this very moment come after all that are ahead of it.
+    # Of those in time, whose ids hold their time, those of this very moment come after all that are ahead of it.
     next_id = first_id_at(moment + timedelta(milliseconds=1))
     if newest_first:
         left = Q(occurred_at__lt=moment) | Q(occurred_at=moment, id__lt=event_id)
         # The ids' bound keeps the months to come out of the search.
         ahead = ahead.filter(left, occurred_at__lte=moment, id__lt=end_id_of_events(moment))
-        return ahead, others.filter(id__lt=min(event_id, next_id))
+        return ahead, in_time.filter(id__lt=min(event_id, next_id))
     left = Q(occurred_at__gt=moment) | Q(occurred_at=moment, id__gt=event_id)
     ahead = ahead.filter(left, occurred_at__gte=moment, id__gte=first_id_of_events(moment))
-    return ahead, others.filter(id__gt=event_id) if event_id < next_id else others.filter(id__gte=next_id)
+    return ahead, in_time.filter(id__gt=event_id) if event_id < next_id else in_time.filter(id__gte=next_id)
 
 
 def _place_of_id(workspace_id: UUID, event_id: UUID) -> Place:

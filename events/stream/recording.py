@@ -331,10 +331,10 @@ def _only_by_late_events(
     """Return the contact changes of contacts with late events only: these are history, too."""
     if not system:
         return []
-    late = are_late(workspace_id, ((one.name, one.occurred_at, one.received_at) for one in events))
-    in_time = {one.survivor_id for one, is_late in zip(events, late, strict=True) if not is_late}
-    told_late = {one.survivor_id for one, is_late in zip(events, late, strict=True) if is_late}
-    return [one for one in system if one.contact_id in told_late - in_time]
+    late = are_late(workspace_id, ((event.name, event.occurred_at, event.received_at) for event in events))
+    in_time = {event.survivor_id for event, is_late in zip(events, late, strict=True) if not is_late}
+    late_survivors = {event.survivor_id for event, is_late in zip(events, late, strict=True) if is_late}
+    return [event for event in system if event.contact_id in late_survivors - in_time]
 
 
 def _ids_of_timeless_keys(

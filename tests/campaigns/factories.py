@@ -26,11 +26,11 @@ def node(id_: str, type_: str, **data: Any) -> dict[str, Any]:
 def workflow(*nodes: dict[str, Any], edges: Any = None) -> dict[str, Any]:
     """Return a graph: a chain of the nodes, unless edges (source, target, handle) are given."""
     if edges is None:
-        ids_ = [one["id"] for one in nodes]
+        ids_ = [node["id"] for node in nodes]
         edges = list(itertools.pairwise(ids_))
     return {
         "nodes": list(nodes),
-        "edges": [dict(zip(("source", "target", "sourceHandle"), one, strict=False)) for one in edges],
+        "edges": [dict(zip(("source", "target", "sourceHandle"), edge, strict=False)) for edge in edges],
     }
 
 

@@ -64,8 +64,10 @@ class PageKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
         """Return the scheme."""
-        told = "A key with no scope but events:write, in a POST from a page of the workspace's origins."
-        return {"type": "apiKey", "in": "query", "name": "key", "description": told}
+        description = (
+            "A key with no scope but events:write, in a POST from a page of the workspace's origins."
+        )
+        return {"type": "apiKey", "in": "query", "name": "key", "description": description}
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -101,8 +101,8 @@ class _When(Expression):
     def evaluate(self, context: RenderContext) -> object:
         left_is_missing = isinstance(self.left.evaluate(context), Undefined)
         answers: list[object] = []
-        for one in self.alternatives:
-            answers.append(one.evaluate(context))
+        for alternative in self.alternatives:
+            answers.append(alternative.evaluate(context))
             if left_is_missing and answers[-1]:
                 break
         return answers
@@ -117,8 +117,8 @@ class _StrictOperands:
     __slots__ = ()
 
     def evaluate(self: Any, context: RenderContext) -> object:
-        for one in (self.left, self.right):
-            value = one.evaluate(context)
+        for operand in (self.left, self.right):
+            value = operand.evaluate(context)
             if isinstance(value, Undefined):
                 refuse_missing(value, "comparison")
         return super().evaluate(context)  # type: ignore[misc]  # the library's

@@ -218,8 +218,8 @@ def test_another_workspaces_contact_is_not_found(staff, campaign, template, name
 
 
 def test_a_draft_is_tried_out_for_a_contact(staff, campaign, jane):
-    told = text_of(start(staff, campaign, "try", contact="jane@example.test", skip_waits="on"))
-    assert "The trial has begun" in told
+    page = text_of(start(staff, campaign, "try", contact="jane@example.test", skip_waits="on"))
+    assert "The trial has begun" in page
     enrollment = Enrollment.objects.get()
     assert (enrollment.contact_id, enrollment.is_test, enrollment.skips_waits) == (jane.pk, True, True)
     assert enrollment.version.actor == "staff"
@@ -262,17 +262,17 @@ def test_a_broadcast_is_moved_on_its_page_and_cancelled_in_the_list(staff, works
     start(staff, campaign, "broadcast", segment=str(segment.pk), at="2030-01-02T03:04")
     broadcast = Broadcast.objects.get()
     page = url("broadcast", "change", broadcast)
-    for day, told in (("2020-01-01", "It lies in the past"), ("2031-01-01", "changed successfully")):
-        assert told in text_of(staff.post(page, {"due_at_0": day, "due_at_1": "00:00:00"}, follow=True))
+    for day, answer in (("2020-01-01", "It lies in the past"), ("2031-01-01", "changed successfully")):
+        assert answer in text_of(staff.post(page, {"due_at_0": day, "due_at_1": "00:00:00"}, follow=True))
     broadcast.refresh_from_db()
     assert broadcast.due_at.year == 2031
 
     chosen = {"action": "cancel", "_selected_action": [str(broadcast.pk)]}
     listed = reverse("admin:campaigns_broadcast_changelist")
-    for told in ("Cancelled: 1.", "Cancelled: 0. 1 were finished already."):
-        assert told in text_of(staff.post(listed, chosen, follow=True))
+    for answer in ("Cancelled: 1.", "Cancelled: 0. 1 were finished already."):
+        assert answer in text_of(staff.post(listed, chosen, follow=True))
     broadcast.refresh_from_db()
-    assert [(one["kind"], one["by"]) for one in broadcast.changes] == [
+    assert [(change["kind"], change["by"]) for change in broadcast.changes] == [
         (kind, "staff") for kind in ("planned", "moved", "cancelled")
     ]
     assert "cancelled by staff" in text_of(staff.get(page))

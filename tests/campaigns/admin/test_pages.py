@@ -197,29 +197,29 @@ def test_reports_and_traces_are_for_staff_who_may(staff, workspace, jane):
 
 def test_what_the_system_wrote_is_found_and_never_changed(staff, workspace, jane):
     john = a_contact(workspace, "john@example.test")
-    one, two = a_campaign_row(workspace, "One"), a_campaign_row(workspace, "Two")
+    first, second = a_campaign_row(workspace, "One"), a_campaign_row(workspace, "Two")
     event_id = uuid4()
-    enrollment = an_enrollment(one, jane, event_id=event_id)
-    other = an_enrollment(two, john)
-    entry = a_decision(one, jane, "entered", enrollment_id=enrollment.pk, event_id=event_id)
-    refusal = a_decision(two, john, "not_sent", "suppressed", enrollment_id=other.pk)
-    mail = a_message(jane, one, enrollment_id=enrollment.pk, event_id=event_id)
-    call = a_message(john, two, enrollment_id=other.pk, channel="webhook")
-    for model, of_one, of_two in (
+    enrollment = an_enrollment(first, jane, event_id=event_id)
+    other = an_enrollment(second, john)
+    entry = a_decision(first, jane, "entered", enrollment_id=enrollment.pk, event_id=event_id)
+    refusal = a_decision(second, john, "not_sent", "suppressed", enrollment_id=other.pk)
+    mail = a_message(jane, first, enrollment_id=enrollment.pk, event_id=event_id)
+    call = a_message(john, second, enrollment_id=other.pk, channel="webhook")
+    for model, of_first, of_second in (
         ("enrollment", enrollment, other),
         ("decision", entry, refusal),
         ("message", mail, call),
     ):
-        assert found(staff, model) == {of_one.pk, of_two.pk}
-        assert found(staff, model, campaign=str(one.pk)) == {of_one.pk}
-        assert found(staff, model, q="john@") == {of_two.pk}
-        assert found(staff, model, q=str(event_id)) == {of_one.pk}
-        assert found(staff, model, q=str(other.pk)) == {of_two.pk}
-        url = page(model, "change", of_one.pk)
+        assert found(staff, model) == {of_first.pk, of_second.pk}
+        assert found(staff, model, campaign=str(first.pk)) == {of_first.pk}
+        assert found(staff, model, q="john@") == {of_second.pk}
+        assert found(staff, model, q=str(event_id)) == {of_first.pk}
+        assert found(staff, model, q=str(other.pk)) == {of_second.pk}
+        url = page(model, "change", of_first.pk)
         assert "jane@example.test" in text_of(staff.get(url))
         assert staff.post(url, {}).status_code == 403
         assert staff.post(page(model, "add"), {}).status_code == 403
-        assert staff.post(page(model, "delete", of_one.pk), {"post": "yes"}).status_code == 403
+        assert staff.post(page(model, "delete", of_first.pk), {"post": "yes"}).status_code == 403
     assert found(staff, "decision", reason="suppressed") == {refusal.pk}
     assert found(staff, "decision", kind__exact="entered") == {entry.pk}
     assert found(staff, "message", channel__exact="webhook") == {call.pk}

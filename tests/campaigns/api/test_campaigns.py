@@ -71,7 +71,7 @@ def test_the_versions_are_listed(api, workspace, active, jane):
     page = api.get(f"{path}/versions", limit=1).json()
     assert (page["data"][0]["version"], page["data"][0]["serves"]) == (2, True)
     following = api.get(f"{path}/versions", limit=5, before=page["next"]).json()
-    assert [one["version"] for one in following["data"]] == [None, 1]
+    assert [row["version"] for row in following["data"]] == [None, 1]
     assert api.get(f"{path}/versions", limit="x").status_code == 400
 
 
@@ -247,7 +247,7 @@ def test_a_broadcast_is_planned(api, workspace, active, jane):
     assert (listed.json()["contacts"], listed.json()["taken"], listed.json()["finishedAt"]) == (1, 0, None)
     later = api.post(path, {"segmentId": str(press.id), "at": "2030-01-01T09:00:00Z"}).json()
     assert (later["segmentId"], later["at"]) == (str(press.id), "2030-01-01T09:00:00.000Z")
-    assert [one["id"] for one in api.get(path).json()["data"]] == [later["id"], listed.json()["id"]]
+    assert [row["id"] for row in api.get(path).json()["data"]] == [later["id"], listed.json()["id"]]
     for wrong in (
         {},
         {"segmentId": UNKNOWN},

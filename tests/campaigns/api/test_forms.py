@@ -80,10 +80,10 @@ def test_the_list_is_narrowed(api, workspace):
 def test_submissions_are_listed_and_counted(api, workspace, jane):
     form = a_form_row(workspace, "News")
     other = a_form_row(workspace, "Other")
-    one, two = (a_submission(form, jane, answers={"n": n}) for n in range(2))
+    first, second = (a_submission(form, jane, answers={"n": n}) for n in range(2))
     a_submission(other, jane)
     page = api.get(f"forms/{form.id}/submissions").json()
-    assert [row["id"] for row in page["data"]] == [str(two.id), str(one.id)]
+    assert [row["id"] for row in page["data"]] == [str(second.id), str(first.id)]
     assert page["data"][0]["answers"] == {"n": 1}
     assert page["data"][0]["contact"]["email"] == "jane@example.test"
     assert [row["_count"]["submissions"] for row in api.get("forms").json()] == [2, 1]

@@ -85,24 +85,24 @@ def test_the_list_is_narrowed_and_paged(api, workspace, jane):
     john = a_contact(workspace, "john@example.test")
     campaign = a_campaign_row(workspace)
     event_id, enrollment_id = uuid4(), uuid4()
-    one = a_message(jane, campaign, status="SENT", event_id=event_id)
-    two = a_message(john, channel="webhook", enrollment_id=enrollment_id)
+    older = a_message(jane, campaign, status="SENT", event_id=event_id)
+    newer = a_message(john, channel="webhook", enrollment_id=enrollment_id)
     a_message(a_contact(WorkspaceFactory()))
 
     def found(**parameters):
         return [row["id"] for row in api.get("messages", **parameters).json()["data"]]
 
-    assert found() == [str(two.id), str(one.id)]
+    assert found() == [str(newer.id), str(older.id)]
     assert found(contactId=str(jane.id)) == found(status="SENT") == found(eventId=str(event_id))
-    assert found(campaignId=str(campaign.id)) == [str(one.id)]
-    assert found(runId=str(enrollment_id)) == found(channel="WEBHOOK") == [str(two.id)]
+    assert found(campaignId=str(campaign.id)) == [str(older.id)]
+    assert found(runId=str(enrollment_id)) == found(channel="WEBHOOK") == [str(newer.id)]
     assert found(contactId="x") == found(campaignId=str(uuid4())) == []
     merge_contacts(workspace.id, jane, john)
     assert found(contactId=str(jane.id)) == found(contactId=str(john.id)) == found()
 
     first = api.get("messages", limit=1).json()
-    assert first["next"] == str(two.id)
-    assert api.get("messages", limit=1, before=first["next"]).json()["data"][0]["id"] == str(one.id)
+    assert first["next"] == str(newer.id)
+    assert api.get("messages", limit=1, before=first["next"]).json()["data"][0]["id"] == str(older.id)
     assert api.get("messages", limit=2).json()["next"] is None
     for wrong in ({"before": "x"}, {"status": "x"}, {"channel": "email?"}, {"limit": "x"}):
         assert api.get("messages", **wrong).status_code == 400

@@ -75,9 +75,9 @@ def test_what_other_products_campaigns_have_is_not_dropped_in_silence(api, key):
 
 def test_a_campaign_s_settings_have_nothing_that_it_cannot_have(api):
     body = {**CAMPAIGN, "settings": {"frequencyCap": {"count": 1}, "trackOpens": False}}
-    told = details(api.post("campaigns", body))
-    assert set(told) == {"settings.frequencyCap", "settings.trackOpens"}
-    assert told["settings.trackOpens"] == UNKNOWN
+    errors = details(api.post("campaigns", body))
+    assert set(errors) == {"settings.frequencyCap", "settings.trackOpens"}
+    assert errors["settings.trackOpens"] == UNKNOWN
     assert api.post("campaigns", {**CAMPAIGN, "settings": {"frequencyCap": None}}).status_code == 201
 
 
@@ -95,8 +95,8 @@ def test_what_an_editor_keeps_of_its_drawing_is_taken(api):
 
 
 def test_all_that_is_wrong_is_told_at_once(api):
-    told = details(api.post("templates", {"subject": 5, "attachments": [], "trackOpens": False}))
-    assert {"name", "subject", "body", "attachments", "trackOpens"} <= set(told)
+    errors = details(api.post("templates", {"subject": 5, "attachments": [], "trackOpens": False}))
+    assert {"name", "subject", "body", "attachments", "trackOpens"} <= set(errors)
 
 
 def test_a_template_s_keys_are_known(api, workspace):
@@ -130,16 +130,16 @@ def test_starts_know_their_keys(api, workspace, jane):
         "test": UNKNOWN
     }
     made = api.post(f"{path}/broadcasts", {**contacts, "at": "2099-01-01T00:00:00Z"}).json()
-    told = details(api.patch(f"{path}/broadcasts/{made['id']}", {"at": None, "segmentId": None}))
-    assert told == {"segmentId": UNKNOWN}
+    errors = details(api.patch(f"{path}/broadcasts/{made['id']}", {"at": None, "segmentId": None}))
+    assert errors == {"segmentId": UNKNOWN}
 
 
 def test_a_form_and_its_fields_know_their_keys(api):
     assert details(api.post("forms", {**FORM, "captcha": True})) == {"captcha": UNKNOWN}
-    told = details(api.post("forms", {**FORM, "fields": [{**FIELDS[0], "placeholder": "you@…"}]}))
-    assert list(told) == ["fields.0.placeholder"]
-    told = details(api.post("forms", {**FORM, "fields": [{**FIELDS[0], "required": "no"}]}))
-    assert list(told) == ["fields.0.required"]
+    errors = details(api.post("forms", {**FORM, "fields": [{**FIELDS[0], "placeholder": "you@…"}]}))
+    assert list(errors) == ["fields.0.placeholder"]
+    errors = details(api.post("forms", {**FORM, "fields": [{**FIELDS[0], "required": "no"}]}))
+    assert list(errors) == ["fields.0.required"]
     assert not Form.objects.exists()
 
 

@@ -152,8 +152,8 @@ def test_one_e_mail_asks_for_all_forms_that_are_for_no_more(workspace):
     Client().post(link())
 
     unconfirmed = FormSubmission.objects.filter(confirmed_at=None)
-    assert [one.form.name for one in unconfirmed] == ["Chat"]
-    assert [one.channel for one in PendingConsent.objects.all()] == ["telegram"]
+    assert [consent.form.name for consent in unconfirmed] == ["Chat"]
+    assert [consent.channel for consent in PendingConsent.objects.all()] == ["telegram"]
     assert preferences_of(workspace.id, ada.pk)["email"] is True
 
 

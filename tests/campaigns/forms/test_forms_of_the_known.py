@@ -81,7 +81,9 @@ def facts(contact):
     return {
         "names": (contact.first_name, contact.last_name),
         "attributes": contact.attributes,
-        "identifiers": sorted((one.kind, one.value) for one in contact.known_identifiers),
+        "identifiers": sorted(
+            (identifier.kind, identifier.value) for identifier in contact.known_identifiers
+        ),
         "tags": contact.tag_names,
         "consent": contact.consent("email"),
     }
@@ -243,10 +245,10 @@ def test_an_attribute_that_names_contacts_is_an_identity(workspace, ada):
     for member in ("7", "8"):
         assert submit(form, member=member).status_code == 201
     assert submit(form, mail="new@example.test", member="7").status_code == 201
-    for one in Message.objects.filter(key__startswith="form:").order_by("id"):
-        Client().post(re.search(r"/forms/confirm/[^\"]+", one.body).group())
+    for message in Message.objects.filter(key__startswith="form:").order_by("id"):
+        Client().post(re.search(r"/forms/confirm/[^\"]+", message.body).group())
     assert "member" not in again(ada).attributes
-    assert [one.contact_id for one in Identifier.objects.filter(kind="member")] == [bob.pk]
+    assert [identifier.contact_id for identifier in Identifier.objects.filter(kind="member")] == [bob.pk]
 
 
 def test_neither_tags_nor_lists_nor_suppressions_change(workspace, ada):
@@ -269,8 +271,8 @@ def test_the_visitor_is_told_the_same_whoever_is_meant(workspace, ada):
     shapes = set()
     for mail in ("ada@example.test", "out@example.test", "taken@example.test", "nobody@example.test"):
         answer = submit(form, mail=mail)
-        told = {name: type(value).__name__ for name, value in answer.json().items()}
-        shapes.add((answer.status_code, tuple(told.items()), tuple(sorted(answer.headers))))
+        types = {name: type(value).__name__ for name, value in answer.json().items()}
+        shapes.add((answer.status_code, tuple(types.items()), tuple(sorted(answer.headers))))
     assert len(shapes) == 1
     assert again(taken).pk == taken.pk
 
@@ -284,8 +286,8 @@ def test_visitors_at_once_overwrite_nothing_of_each_other():
     at_once(*[lambda name=name: submit(form, first=name, tel="") for name in names])
 
     assert Contact.objects.count() == 1
-    told = FormSubmission.objects.order_by("id").values_list("answers__first", flat=True)
-    assert sorted(told) == names
+    stored = FormSubmission.objects.order_by("id").values_list("answers__first", flat=True)
+    assert sorted(stored) == names
     first = again(Contact.objects.get()).first_name
     submit(form, first="Late", tel="")
     assert again(Contact.objects.get()).first_name == first

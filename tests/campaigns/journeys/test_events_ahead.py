@@ -70,7 +70,7 @@ def sent(jane, at):
 @pytest.mark.parametrize("ahead", [0.001, 0.2, 1, 60, 300])
 def test_an_event_whose_sender_is_ahead_counts_everywhere(workspace, time, jane, ahead):
     holding = [a_segment(workspace, raw) for raw in HOLDING]
-    others = [a_segment(workspace, raw) for raw in NOT_HOLDING]
+    not_holding = [a_segment(workspace, raw) for raw in NOT_HOLDING]
     a_rule(workspace, "buy", 5, IN_AN_HOUR)
     started = a_campaign(workspace, definition(trigger=on_event("buy", IN_AN_HOUR)))
     apply_effects(workspace.id)
@@ -82,8 +82,8 @@ def test_an_event_whose_sender_is_ahead_counts_everywhere(workspace, time, jane,
     event = Event.objects.get(workspace=workspace, name="buy")
     assert (event.occurred_at, first["status"]) == (time.now(), "recorded")
     assert [who_is_in(segment) for segment in holding] == [{jane.id}] * len(holding)
-    assert [who_is_in(segment) for segment in others] == [set()] * len(others)
-    for segment in (*holding, *others):
+    assert [who_is_in(segment) for segment in not_holding] == [set()] * len(not_holding)
+    for segment in (*holding, *not_holding):
         explanation = explain_membership(workspace.id, segment, jane.id)
         assert explanation.is_member == explanation.matches
     assert ContactScore.objects.get(contact=jane).points == 5

@@ -155,7 +155,7 @@ def assert_alike(workspace, flow, time, monkeypatch, settings=no_settings):
             apply_effects(workspace.id)
             steps = [enrollment.steps_taken for enrollment in enrollments_of(campaign)]
             work(workspace)
-            rows = told(campaign)
+            rows = decisions_and_messages(campaign)
         transaction.savepoint_rollback(before)
         return rows, steps
 
@@ -166,7 +166,7 @@ def assert_alike(workspace, flow, time, monkeypatch, settings=no_settings):
     assert at_once["runs"]
 
 
-def told(campaign):
+def decisions_and_messages(campaign):
     """Return all that is known of a campaign's enrollments, but for ids that are drawn."""
     enrollments = {enrollment.id: enrollment for enrollment in enrollments_of(campaign)}
     names = ("step", "kind", "reason", "event_id", "decided_at")
@@ -174,22 +174,25 @@ def told(campaign):
         "runs": sorted((enrollment.contact_id, state_of(enrollment)) for enrollment in enrollments.values()),
         "decisions": {
             enrollment.contact_id: [
-                ([getattr(one, name) for name in names], {**one.detail, "messageId": bool(one.message_id)})
-                for one in Decision.objects.filter(enrollment_id=enrollment.id).order_by("id")
+                (
+                    [getattr(decision, name) for name in names],
+                    {**decision.detail, "messageId": bool(decision.message_id)},
+                )
+                for decision in Decision.objects.filter(enrollment_id=enrollment.id).order_by("id")
             ]
             for enrollment in enrollments.values()
         },
         "messages": sorted(
             (
-                one.contact_id,
-                one.key.partition(":")[2],
-                one.status,
-                one.send_at,
-                one.address,
-                one.body,
-                one.priority,
+                message.contact_id,
+                message.key.partition(":")[2],
+                message.status,
+                message.send_at,
+                message.address,
+                message.body,
+                message.priority,
             )
-            for one in messages_of(campaign)
+            for message in messages_of(campaign)
         ),
     }
 
@@ -223,9 +226,9 @@ def test_a_enrollment_that_waits_is_written_once_and_calls_no_worker(workspace, 
         [],
     )
     written = [
-        one["sql"]
-        for one in queries
-        if "campaigns_enrollment" in one["sql"] and "SELECT" not in one["sql"][:6]
+        query["sql"]
+        for query in queries
+        if "campaigns_enrollment" in query["sql"] and "SELECT" not in query["sql"][:6]
     ]
     assert [sql.split()[0] for sql in written if "WITH" not in sql] == ["INSERT"]
 
@@ -233,7 +236,7 @@ def test_a_enrollment_that_waits_is_written_once_and_calls_no_worker(workspace, 
 def test_a_message_is_ready_once_the_effects_are_applied(workspace, jane, mailoutbox):
     campaign = a_campaign(workspace, definition(mail(workspace), WAIT))
     send(workspace, jane, "go")
-    assert [one.status for one in messages_of(campaign)] == ["QUEUED"]
+    assert [message.status for message in messages_of(campaign)] == ["QUEUED"]
     deliver_ready(workspace.id, "email")
     assert len(mailoutbox) == 1
     work(workspace)
@@ -285,7 +288,7 @@ def test_a_first_step_that_fails_lets_the_others_in_and_is_tried_again(workspace
     time.go(minutes=1)
     work(workspace)
     assert {enrollment.step for enrollment in enrollments_of(campaign)} == {"wait"}
-    assert sorted(one.contact_id for one in messages_of(campaign)) == sorted([jane.id, john.id])
+    assert sorted(message.contact_id for message in messages_of(campaign)) == sorted([jane.id, john.id])
 
 
 def test_a_trial_begins_with_a_worker(workspace, jane):

@@ -206,7 +206,7 @@ def test_a_draft_is_tried_out_before_it_serves(workspace, jane, time):
     time.go(days=2)
     work(workspace)
     assert ends(draft) == [("completed", "end_of_workflow")] * 2
-    assert [one.is_test for one in messages_of(draft)] == [True, True]
+    assert [message.is_test for message in messages_of(draft)] == [True, True]
     draft.refresh_from_db()
     assert (draft.status, draft.active_version) == ("DRAFT", None)
     # One row for what is the same; events are held against it for no longer than it is tried.

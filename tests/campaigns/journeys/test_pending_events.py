@@ -195,11 +195,11 @@ def test_a_queued_message_of_who_has_bought_does_not_leave(workspace, jane, time
     campaign = a_campaign(workspace, definition(of_marketing(workspace), *more, **GOAL))
     send(workspace, jane, "go")
     work(workspace)
-    assert [one.status for one in messages_of(campaign)] == ["QUEUED"]
+    assert [message.status for message in messages_of(campaign)] == ["QUEUED"]
     send(workspace, jane, "buy")
     time.go(days=2, hours=12)
     deliver_ready(workspace.id, "email")
-    assert [(one.status, one.error) for one in messages_of(campaign)] == [("CANCELLED", "goal")]
+    assert [(message.status, message.error) for message in messages_of(campaign)] == [("CANCELLED", "goal")]
     assert ("not_sent", "goal") in decided(campaign)
     assert ends(campaign) == [("converted", "goal")]
 
@@ -212,7 +212,7 @@ def test_an_exit_condition_cancels_what_is_queued_when_it_is_found(workspace, ja
     send(workspace, jane, "go")
     work(workspace)
     assert ends(campaign) == [("exited", "exit_rule")]
-    assert [one.error for one in messages_of(campaign)] == ["exit_rule"]
+    assert [message.error for message in messages_of(campaign)] == ["exit_rule"]
 
 
 @pytest.mark.parametrize("last", [(), (node("bye", "exit", reason="goal"),)], ids=["end", "exit step"])
@@ -221,7 +221,7 @@ def test_what_is_queued_leaves_when_the_enrollment_came_to_its_end_by_itself(wor
     campaign = a_campaign(workspace, definition(of_marketing(workspace), *last, **GOAL))
     send(workspace, jane, "go")
     work(workspace)
-    assert [one.status for one in messages_of(campaign)] == ["QUEUED"]
+    assert [message.status for message in messages_of(campaign)] == ["QUEUED"]
 
 
 def test_calls_of_webhooks_and_what_has_left_stay_as_they_are(workspace, jane, time):
@@ -231,7 +231,7 @@ def test_calls_of_webhooks_and_what_has_left_stay_as_they_are(workspace, jane, t
     work(workspace)
     Message.objects.filter(channel="email").update(status="SENT")
     send(workspace, jane, "buy")
-    assert sorted((one.channel, one.status) for one in messages_of(campaign)) == [
+    assert sorted((message.channel, message.status) for message in messages_of(campaign)) == [
         ("email", "SENT"),
         ("webhook", "QUEUED"),
     ]

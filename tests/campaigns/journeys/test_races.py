@@ -210,14 +210,14 @@ def test_a_campaign_that_is_paused_during_a_step_goes_no_further_until_it_is_res
     work(workspace)
     deliver_ready(workspace.id, "email")
     assert [
-        (one.status, enrollment.step)
-        for one, enrollment in zip(messages_of(campaign), enrollments_of(campaign), strict=True)
+        (message.status, enrollment.step)
+        for message, enrollment in zip(messages_of(campaign), enrollments_of(campaign), strict=True)
     ] == [("QUEUED", "await")]
     resume_campaign(workspace.id, campaign)
     work(workspace)
     deliver_ready(workspace.id, "email")
     assert ends(campaign) == [("completed", "end_of_workflow")]
-    assert [one.status for one in messages_of(campaign)] == ["SENT"]
+    assert [message.status for message in messages_of(campaign)] == ["SENT"]
 
 
 @transactional
@@ -236,7 +236,9 @@ def test_a_campaign_that_is_archived_during_a_step_sends_nothing_of_it(workspace
     at_once(partial(process_due_enrollments, workspace.id, at_most_seconds=30), archive)
     deliver_ready(workspace.id, "email")
     assert ends(campaign) == [("exited", "campaign_archived")]
-    assert [(one.status, one.error) for one in messages_of(campaign)] == [("CANCELLED", "campaign_archived")]
+    assert [(message.status, message.error) for message in messages_of(campaign)] == [
+        ("CANCELLED", "campaign_archived")
+    ]
 
 
 @transactional
@@ -261,12 +263,12 @@ def test_messages_that_are_cancelled_while_they_are_claimed_leave_or_do_not(work
     deliver_ready(workspace.id, "email")
     assert set(ends(campaign)) == {("converted", "goal")}
     messages = messages_of(campaign)
-    assert {one.status for one in messages} <= {"SENT", "CANCELLED"}
-    told = decided(campaign, "sent", "not_sent")
-    assert sorted(kind for kind, _ in told) == sorted(
-        "sent" if one.status == "SENT" else "not_sent" for one in messages
+    assert {message.status for message in messages} <= {"SENT", "CANCELLED"}
+    decisions = decided(campaign, "sent", "not_sent")
+    assert sorted(kind for kind, _ in decisions) == sorted(
+        "sent" if message.status == "SENT" else "not_sent" for message in messages
     )
-    assert len(mailoutbox) == sum(one.status == "SENT" for one in messages)
+    assert len(mailoutbox) == sum(message.status == "SENT" for message in messages)
 
 
 @transactional
@@ -379,7 +381,7 @@ def test_a_template_that_is_broken_during_a_step_does_not_change_what_is_reserve
     sleep(1.1)
     work(workspace)
     deliver_ready(workspace.id, "email")
-    assert [(one.step, one.status, one.body) for one in messages_of(campaign)] == [
+    assert [(message.step, message.status, message.body) for message in messages_of(campaign)] == [
         ("send", "SENT", "<p>Hello")
     ]
     assert decided(campaign, "not_sent") == [("not_sent", "template_broken")]
@@ -459,7 +461,7 @@ def test_a_merged_contacts_enrollment_goes_on_with_the_survivor(workspace, jane,
     time.go(days=1)
     work(workspace)
     assert ends(campaign) == [("completed", "end_of_workflow")]
-    assert [(one.contact_id, one.address) for one in messages_of(campaign)] == [
+    assert [(message.contact_id, message.address) for message in messages_of(campaign)] == [
         (jane.id, "jane@example.test")
     ]
 
@@ -477,7 +479,7 @@ def test_of_two_enrollments_that_become_one_persons_the_older_goes_on(workspace,
     assert ends(campaign) == [("open", ""), ("exited", "merged")]
     time.go(days=2)
     work(workspace)
-    assert [one.contact_id for one in messages_of(campaign)] == [jane.id]
+    assert [message.contact_id for message in messages_of(campaign)] == [jane.id]
     send(workspace, jane, "go")
     assert len(enrollments_of(campaign)) == 2
 
@@ -548,7 +550,7 @@ def test_after_the_undo_an_enrollment_is_its_contacts_own_again(workspace, jane,
     work(workspace)
     time.go(days=2)
     work(workspace)
-    assert [one.contact_id for one in messages_of(campaign)] == [john.id]
+    assert [message.contact_id for message in messages_of(campaign)] == [john.id]
 
 
 @pytest.mark.django_db

@@ -42,7 +42,7 @@ def test_the_document_lists_every_reason(document, schema):
 
 def test_decisions_are_narrowed_by_a_reason_of_the_list(document, workspace):
     path = document["paths"]["/api/workspaces/{workspace_id}/contacts/{contact_id}/decisions"]
-    (narrows,) = [one for one in path["get"]["parameters"] if one["name"] == "reason"]
+    (narrows,) = [parameter for parameter in path["get"]["parameters"] if parameter["name"] == "reason"]
     assert enum_of(narrows["schema"], document) == REASONS
 
 

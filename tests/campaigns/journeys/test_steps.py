@@ -114,13 +114,13 @@ def test_a_branch_without_an_edge_ends_the_enrollment(workspace, jane):
 def test_arms_have_their_shares_and_a_contact_keeps_its_own():
     step, campaign_id = SplitStep((("a", 30), ("b", 50))), ids.uuid7()
     contacts = [ids.uuid7() for _ in range(4000)]
-    drawn = [arm_of(step, campaign_id, one, "n") for one in contacts]
+    drawn = [arm_of(step, campaign_id, contact, "n") for contact in contacts]
     shares = {arm: drawn.count(arm) / len(drawn) for arm in ("a", "b", HOLDOUT)}
     assert shares == pytest.approx({"a": 0.3, "b": 0.5, HOLDOUT: 0.2}, abs=0.04)
-    assert drawn == [arm_of(step, campaign_id, one, "n") for one in contacts]
-    assert drawn != [arm_of(step, campaign_id, one, "m") for one in contacts]
+    assert drawn == [arm_of(step, campaign_id, contact, "n") for contact in contacts]
+    assert drawn != [arm_of(step, campaign_id, contact, "m") for contact in contacts]
     whole = SplitStep(tuple((str(arm), 100 / 7) for arm in range(7)))
-    assert HOLDOUT not in {arm_of(whole, campaign_id, one, "n") for one in contacts}
+    assert HOLDOUT not in {arm_of(whole, campaign_id, contact, "n") for contact in contacts}
 
 
 def test_the_hold_out_gets_nothing_and_says_so(workspace):
@@ -244,5 +244,5 @@ def test_many_campaigns_share_a_turn(workspace, jane):
     campaigns = [a_campaign(workspace, definition(trigger=on_event("go"))) for _ in range(30)]
     send(workspace, jane, *["go"] * 12)
     work(workspace)
-    assert {len(enrollments_of(one)) for one in campaigns} == {12}
-    assert {end for one in campaigns for end in ends(one)} == {("completed", "end_of_workflow")}
+    assert {len(enrollments_of(campaign)) for campaign in campaigns} == {12}
+    assert {end for campaign in campaigns for end in ends(campaign)} == {("completed", "end_of_workflow")}

@@ -16,8 +16,8 @@ from tests.native import NativeClient
 
 def warned(template):
     found = template_warnings(template.workspace_id, [template])[template.pk]
-    assert all("unsubscribe" in one for one in found)
-    return [one.partition(":")[0] for one in found]
+    assert all("unsubscribe" in warning for warning in found)
+    return [warning.partition(":")[0] for warning in found]
 
 
 def a_sender(workspace, template, **data):
@@ -89,8 +89,8 @@ def test_what_is_only_ever_transactional_needs_none(workspace):
 
     news = a_sender(workspace, template)
     assert warned(template) == ["body"]
-    (told,) = campaign_warnings(workspace.id, [news])[news.pk]
-    assert told.startswith(f"workflow.nodes[0]: {template.name}: there is no link to unsubscribe")
+    (warning,) = campaign_warnings(workspace.id, [news])[news.pk]
+    assert warning.startswith(f"workflow.nodes[0]: {template.name}: there is no link to unsubscribe")
 
 
 def test_a_confirmation_needs_none(workspace):
@@ -130,7 +130,7 @@ def test_the_admin_tells(admin_client, workspace):
     data = {"workspace": str(workspace.pk), "name": "Hi", "channel": "email", "subject": "", "text": ""}
     answer = admin_client.post(reverse("admin:campaigns_template_add"), {**data, "body": "<p>Hi"})
     assert answer.status_code == 302
-    assert any("unsubscribe" in str(one) for one in get_messages(answer.wsgi_request))
+    assert any("unsubscribe" in str(shown) for shown in get_messages(answer.wsgi_request))
 
     page = reverse("admin:campaigns_template_change", args=[Template.objects.get().pk])
     assert "no link to unsubscribe" in admin_client.get(page).content.decode()

@@ -39,7 +39,7 @@ def test_an_event_is_traced_to_the_message_that_was_sent(workspace, jane):
 
     trace = trace_event(event_of(workspace, "buy"))
     assert trace.state is ProcessingState.APPLIED
-    assert {"segment.entered", "message.sent"} <= {one.name for one in trace.derived_events}
+    assert {"segment.entered", "message.sent"} <= {event.name for event in trace.derived_events}
     (enrollment,), (message,) = trace.enrollments, trace.messages
     assert (enrollment.status, message.status, message) == ("completed", "SENT", messages_of(campaign)[0])
     kinds = [decision.kind for decision in trace.decisions]
@@ -58,8 +58,10 @@ def test_a_enrollments_way_is_told_in_its_order(workspace, jane):
     work(workspace)
     (enrollment,) = enrollments_of(campaign)
     way = trace_event(event_of(workspace, "go")).decisions
-    assert [one.step for one in way if one.kind == "step" and one.enrollment_id == enrollment.id] == names
-    assert [one.kind for one in way][-1] == "ended"
+    assert [
+        entry.step for entry in way if entry.kind == "step" and entry.enrollment_id == enrollment.id
+    ] == names
+    assert [entry.kind for entry in way][-1] == "ended"
 
 
 def test_who_got_nothing_is_traced_and_counted_with_the_reason(workspace):
@@ -69,8 +71,10 @@ def test_who_got_nothing_is_traced_and_counted_with_the_reason(workspace):
         tell(workspace, nobody, "go")
         work(workspace)
     first, second = Event.objects.filter(workspace=workspace, name="go").order_by("id")
-    assert ("not_sent", "no_address") in [(one.kind, one.reason) for one in trace_event(first).decisions]
-    assert [(one.kind, one.reason) for one in trace_event(second).decisions] == [
+    assert ("not_sent", "no_address") in [
+        (decision.kind, decision.reason) for decision in trace_event(first).decisions
+    ]
+    assert [(decision.kind, decision.reason) for decision in trace_event(second).decisions] == [
         ("not_entered", "already_entered")
     ]
     report = campaign_report(campaign)
@@ -89,7 +93,7 @@ def test_the_ways_that_enrollments_took_are_counted(workspace):
     for number in range(20):
         tell(workspace, a_contact(workspace, f"p{number}@example.test"), "go")
     work(workspace)
-    taken = {(one.step, one.handle): one.count for one in campaign_report(campaign).steps if one.handle}
+    taken = {(step.step, step.handle): step.count for step in campaign_report(campaign).steps if step.handle}
     assert set(taken) == {("ab", "a"), ("ab", "b"), ("which", "else")}
     assert taken["ab", "a"] + taken["ab", "b"] == 20
     assert taken["which", "else"] == taken["ab", "a"]

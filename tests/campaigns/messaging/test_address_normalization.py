@@ -115,9 +115,9 @@ def test_what_is_left_to_decide_is_listed(workspace, capsys):
     with pytest.raises(CommandError, match="by hand"):
         call_command("respell_addresses")
 
-    told = capsys.readouterr().err
-    assert f"{unreadable.id} email 'a@b@c': no address" in told
-    assert f"{returned.id} email '\"gone\"@example.com': of an erased person" in told
+    output = capsys.readouterr().err
+    assert f"{unreadable.id} email 'a@b@c': no address" in output
+    assert f"{returned.id} email '\"gone\"@example.com': of an erased person" in output
 
 
 def test_of_several_addresses_none_is_meant():

@@ -55,14 +55,14 @@ def test_what_is_no_address_is_suppressed_nowhere(api, browser, workspace, chann
 def test_an_address_is_suppressed_in_its_one_form(api, browser, workspace, channel, text, form):
     assert api.post("suppressions", {"channel": channel, "address": text}).json()["address"] == form
     assert api.post("suppressions", {"channel": channel, "address": form}).status_code == 200
-    assert [one["address"] for one in api.get("suppressions", address=text).json()["data"]] == [form]
+    assert [row["address"] for row in api.get("suppressions", address=text).json()["data"]] == [form]
     Suppression.objects.all().delete()
     values = {"workspace": workspace.pk, "channel": channel.lower(), "address": text}
     assert browser.post(reverse("admin:campaigns_suppression_add"), values).status_code == 302
     assert Suppression.objects.get().address == form
 
 
-@pytest.mark.parametrize(("channel", "text"), [one for one in WRONG if one[1]])
+@pytest.mark.parametrize(("channel", "text"), [case for case in WRONG if case[1]])
 def test_a_test_goes_to_no_such_address(api, browser, workspace, jane, channel, text):
     template = a_template_row(workspace, channel=channel.lower(), subject="x", body=BODIES[channel])
     answer = api.post(f"templates/{template.id}/test", {"contactId": str(jane.id), "to": text})

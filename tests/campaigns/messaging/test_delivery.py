@@ -59,7 +59,7 @@ def test_the_urgent_come_first(workspace, jane, sent):
 
     deliver_ready(workspace.id, "email")
 
-    assert [one.pk for one in sent] == [urgent.pk, plain.pk]
+    assert [message.pk for message in sent] == [urgent.pk, plain.pk]
 
 
 def test_other_workspaces_and_channels_are_left_alone(workspace, jane, sent):
@@ -143,7 +143,7 @@ def test_what_failed_while_its_enrollment_ended_does_not_leave_any_more(
     deliver_ready(workspace.id, "email")
 
     message.refresh_from_db()
-    assert [one.pk for one in sent] == ([message.pk] if leaves else [])
+    assert [message.pk for message in sent] == ([message.pk] if leaves else [])
     assert message.status == ("SENT" if leaves else "CANCELLED")
     assert leaves or decided(message)[-1] == ("not_sent", reason)
 
@@ -262,8 +262,8 @@ def test_a_loop_of_events_is_cut(workspace, jane, sent):
 
     deliver_ready(workspace.id, "email")
 
-    told = Event.objects.get(name="message.sent")
-    assert (told.cause_id, told.depth) == (event.id, 5)
+    sent_event = Event.objects.get(name="message.sent")
+    assert (sent_event.cause_id, sent_event.depth) == (event.id, 5)
 
 
 # With two connections -------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_two_that_claim_at_once_take_different_messages():
     taken: list[list[str]] = []
 
     def take():
-        taken.append([str(one.message.pk) for one in claim_messages(workspace.id, "email", at_most=3)])
+        taken.append([str(claim.message.pk) for claim in claim_messages(workspace.id, "email", at_most=3)])
         connections.close_all()
 
     with transaction.atomic():
@@ -289,7 +289,7 @@ def test_two_that_claim_at_once_take_different_messages():
         for thread in threads:
             thread.join()
 
-    flat = [one for some in taken for one in some]
+    flat = [message_id for ids_of_claim in taken for message_id in ids_of_claim]
     assert len(flat) == len(set(flat)) == 5
     assert str(held.pk) not in flat
 
@@ -333,9 +333,9 @@ def wait_for(condition, seconds=10.0):
 
 @pytest.fixture
 def dispatcher():
-    one = Dispatcher(threads=4)
-    yield one
-    one.close()
+    started = Dispatcher(threads=4)
+    yield started
+    started.close()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -347,7 +347,7 @@ def test_the_dispatcher_sends_all_that_is_ready(sent, dispatcher):
     dispatcher.dispatch(workspace.id, "email")
 
     wait_for(lambda: Message.objects.filter(status=Message.Status.SENT).count() == 20)
-    assert len(sent) == len({one.pk for one in sent}) == 20
+    assert len(sent) == len({message.pk for message in sent}) == 20
 
 
 @pytest.mark.django_db(transaction=True)

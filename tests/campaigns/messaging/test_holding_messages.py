@@ -82,6 +82,6 @@ def test_it_is_refused_while_messages_leave(messages):
 
 def test_whoever_forgets_it_is_told(settings):
     settings.DELIVERY_PAUSED = True
-    assert "headrace.W022" in [one.id for one in check_deliveries()]
+    assert "headrace.W022" in [check.id for check in check_deliveries()]
     settings.DELIVERY_PAUSED = False
-    assert "headrace.W022" not in [one.id for one in check_deliveries()]
+    assert "headrace.W022" not in [check.id for check in check_deliveries()]

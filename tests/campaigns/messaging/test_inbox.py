@@ -147,7 +147,7 @@ def test_the_oldest_make_room(monkeypatch):
     for number in range(5):
         send_mail(f"Number {number}", "", None, ["boss@example.test"])
 
-    assert [one.subject for one in SentEmail.objects.order_by("-received_at")] == [
+    assert [email.subject for email in SentEmail.objects.order_by("-received_at")] == [
         "Number 4",
         "Number 3",
         "Number 2",

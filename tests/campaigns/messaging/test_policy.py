@@ -366,7 +366,7 @@ def test_a_message_goes_to_the_address_of_the_moment_at_which_it_leaves(workspac
 
     deliver_ready(workspace.id, "email")
 
-    assert [one.address for one in sent] == ["new@example.test"]
+    assert [message.address for message in sent] == ["new@example.test"]
     message.refresh_from_db()
     assert (message.address, message.status) == ("new@example.test", Message.Status.SENT)
 
@@ -389,7 +389,7 @@ def test_a_suppression_of_the_address_before_is_none_of_the_one_after(workspace,
 
     deliver_ready(workspace.id, "email")
 
-    assert [one.address for one in sent] == ["new@example.test"]
+    assert [message.address for message in sent] == ["new@example.test"]
 
 
 def test_who_has_no_address_any_more_gets_nothing(workspace, jane, sent):  # noqa: F811
@@ -409,7 +409,7 @@ def test_whoever_is_merged_gets_it_where_the_survivor_is_written_to(workspace, j
 
     deliver_ready(workspace.id, "email")
 
-    assert [one.address for one in sent] == ["survivor@example.test"]
+    assert [message.address for message in sent] == ["survivor@example.test"]
 
 
 def test_a_test_goes_where_it_was_to_go(workspace, jane, sent):  # noqa: F811
@@ -417,7 +417,7 @@ def test_a_test_goes_where_it_was_to_go(workspace, jane, sent):  # noqa: F811
 
     deliver_ready(workspace.id, "email")
 
-    assert [one.address for one in sent] == ["boss@example.test"]
+    assert [message.address for message in sent] == ["boss@example.test"]
 
 
 def test_a_test_to_no_address_is_refused(jane):

@@ -21,9 +21,9 @@ def provider(settings, httpserver):
     url = httpserver.url_for("/")
     settings.ANYMAIL = {**settings.ANYMAIL, "POSTAL_API_KEY": "key", "POSTAL_API_URL": url}
 
-    def answer(told, status=200):
+    def answer(body, status=200):
         httpserver.clear()
-        httpserver.expect_request(PATH, method="POST").respond_with_json(told, status=status)
+        httpserver.expect_request(PATH, method="POST").respond_with_json(body, status=status)
 
     answer({"status": "success", "data": {"message_id": "theirs", "messages": {}}})
     httpserver.answer = answer
@@ -38,8 +38,8 @@ def deliver(jane):
 
 
 def test_a_provider_takes_an_email_and_names_it(jane, provider):
-    told = {"jane@example.test": {"id": 1, "token": "abc"}}
-    provider.answer({"status": "success", "data": {"message_id": "theirs", "messages": told}})
+    recipients = {"jane@example.test": {"id": 1, "token": "abc"}}
+    provider.answer({"status": "success", "data": {"message_id": "theirs", "messages": recipients}})
 
     message = deliver(jane)
 
@@ -96,7 +96,7 @@ def test_an_answer_that_never_came_leaves_the_message_unknown(jane, provider, se
 )
 def test_an_address_says_how_email_leaves(url, backend, more):
     code = f"from config import settings as s; print(s.EMAIL_BACKEND, s.{more[0] if more else 'DEBUG'!s}, sep='|')"
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code],
         env={"EMAIL_URL": url, "PATH": ""},
         capture_output=True,
@@ -104,11 +104,11 @@ def test_an_address_says_how_email_leaves(url, backend, more):
         check=True,
     ).stdout.strip()
 
-    name, _, value = told.partition("|")
+    name, _, value = printed.partition("|")
     assert name == backend
     if more and isinstance(more[1], dict):
-        for key, one in more[1].items():
-            assert f"'{key}': '{one}'" in value
+        for key, part in more[1].items():
+            assert f"'{key}': '{part}'" in value
     elif more:
         assert value == str(more[1])
 

@@ -102,12 +102,12 @@ def mailgun(severity, reason, words="", **status):
 
 def ses(kind, subkind, words=None):
     bounced = [{"emailAddress": "jane@example.test", **({"diagnosticCode": words} if words else {})}]
-    told = {
+    notification = {
         "eventType": "Bounce",
         "bounce": {"bounceType": kind, "bounceSubType": subkind, "bouncedRecipients": bounced},
         "mail": {"messageId": "theirs", "headers": [{"name": "X-Metadata", "value": '{"message_id": "@@"}'}]},
     }
-    return "amazon_ses", {"Type": "Notification", "MessageId": "1", "Message": json.dumps(told)}
+    return "amazon_ses", {"Type": "Notification", "MessageId": "1", "Message": json.dumps(notification)}
 
 
 def sparkpost(class_, words="", type_="bounce"):
@@ -347,8 +347,10 @@ def test_two_that_come_back_at_once_are_two(settings, monkeypatch):
 
     at_once(
         *(
-            lambda one=one: record_report(Report("bounced", clock.now(), one.pk, words=FULL, bounce=SOFT))
-            for one in messages
+            lambda message=message: record_report(
+                Report("bounced", clock.now(), message.pk, words=FULL, bounce=SOFT)
+            )
+            for message in messages
         )
     )
 
@@ -528,15 +530,15 @@ def test_amazon_asks_for_a_name_and_password_first(db):
 
 def test_an_e_mail_that_left_by_smtp_is_known_by_its_message_id(message):
     _, body = ses("Permanent", "General")
-    told = json.loads(body["Message"])
-    told["mail"]["headers"] = [{"name": "Message-ID", "value": f"<{message.pk}@ours.test>"}]
-    body["Message"] = json.dumps(told)
+    notification = json.loads(body["Message"])
+    notification["mail"]["headers"] = [{"name": "Message-ID", "value": f"<{message.pk}@ours.test>"}]
+    body["Message"] = json.dumps(notification)
     assert send_news(message, ("amazon_ses", body)).status_code == 200
     assert Suppression.objects.get().message_id == message.pk
 
 
 @pytest.mark.parametrize(
-    ("backend", "told"),
+    ("backend", "error"),
     [
         ("anymail.backends.amazon_ses.EmailBackend", "boto3"),
         ("anymail.backends.nobody.EmailBackend", "nobody"),
@@ -544,9 +546,9 @@ def test_an_e_mail_that_left_by_smtp_is_known_by_its_message_id(message):
         ("campaigns.messaging.channels.inbox.InboxBackend", None),
     ],
 )
-def test_a_way_by_which_nothing_can_leave_is_refused(settings, backend, told):
+def test_a_way_by_which_nothing_can_leave_is_refused(settings, backend, error):
     settings.EMAIL_BACKEND = backend
-    found = [one for one in run_checks() if one.id == "headrace.E020"]
-    assert bool(found) is (told is not None)
-    if told:
-        assert told in found[0].msg
+    found = [check for check in run_checks() if check.id == "headrace.E020"]
+    assert bool(found) is (error is not None)
+    if error:
+        assert error in found[0].msg

@@ -44,7 +44,7 @@ def post(provider, body, secret=SECRET):
     )
 
 
-def told(name):
+def count_events(name):
     return Event.objects.filter(name=name, source="system").count()
 
 
@@ -75,7 +75,7 @@ def test_a_complaint_suppresses_and_unsubscribes(workspace, jane, message):
     assert not get_contact(workspace.id, jane.id).subscribed
     message.refresh_from_db()
     assert message.status == "UNSUBSCRIBED"
-    assert (told("message.complained"), told("contact.unsubscribed")) == (1, 1)
+    assert (count_events("message.complained"), count_events("contact.unsubscribed")) == (1, 1)
 
 
 def test_unsubscribing_at_the_provider_is_unsubscribing(workspace, jane, message):
@@ -101,7 +101,7 @@ def test_an_unknown_one_is_settled_by_its_delivery(message):
 
     message.refresh_from_db()
     assert message.status == "DELIVERED"
-    assert told("message.sent") == 1
+    assert count_events("message.sent") == 1
 
 
 def test_delivery_takes_nothing_back(message):

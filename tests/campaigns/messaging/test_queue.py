@@ -64,15 +64,15 @@ def test_a_call_is_rendered_too(workspace, jane):
 def test_many_cost_no_more_statements_than_one(workspace):
     template = a_template(workspace)
     people = [a_contact(workspace, f"person{number}@example.test") for number in range(20)]
-    orders = [MessageRequest(one.id, "email", template, key=f"run:{one.id}") for one in people]
+    orders = [MessageRequest(contact.id, "email", template, key=f"run:{contact.id}") for contact in people]
 
-    for some in (orders[:1], orders[1:]):
+    for batch in (orders[:1], orders[1:]):
         with CaptureQueriesContext(connection) as queries:
-            outcomes = enqueue_many(workspace.id, some, now=clock.now())
-        assert all(isinstance(one, EnqueuedMessage) for one in outcomes)
+            outcomes = enqueue_many(workspace.id, batch, now=clock.now())
+        assert all(isinstance(outcome, EnqueuedMessage) for outcome in outcomes)
         assert len(queries) <= 10
 
-    assert [one.message.contact_id for one in outcomes] == [one.id for one in people[1:]]
+    assert [outcome.message.contact_id for outcome in outcomes] == [contact.id for contact in people[1:]]
     assert Message.objects.count() == 20
 
 
@@ -98,8 +98,11 @@ def test_each_has_its_own_outcome(workspace, jane):
         now=clock.now(),
     )
 
-    told = [one.message.key if isinstance(one, EnqueuedMessage) else str(one.reason) for one in outcomes]
-    assert told == ["a", "no_address", "opted_out", "value_missing", "e", "erased", "before", "a"]
+    results = [
+        outcome.message.key if isinstance(outcome, EnqueuedMessage) else str(outcome.reason)
+        for outcome in outcomes
+    ]
+    assert results == ["a", "no_address", "opted_out", "value_missing", "e", "erased", "before", "a"]
     assert outcomes[6].message == before
     assert Message.objects.count() == 3
     assert sorted(Decision.objects.values_list("reason", flat=True)) == [
@@ -138,4 +141,4 @@ def test_two_that_reserve_under_one_key_at_once_get_one_message(monkeypatch):
         thread.join()
 
     assert Message.objects.count() == 1
-    assert {one.message.pk for one in outcomes} == {Message.objects.get().pk}
+    assert {outcome.message.pk for outcome in outcomes} == {Message.objects.get().pk}

@@ -26,7 +26,7 @@ def capped(workspace, jane, time, sent):  # noqa: F811
     use_channel(workspace, "email", cap_count=1, cap_hours=24)
     first, second = a_message(jane), a_message(jane)
     assert deliver_ready(workspace.id, "email") == 1
-    waiting = [one for one in (first, second) if not refreshed(one).sent_at]
+    waiting = [message for message in (first, second) if not refreshed(message).sent_at]
     (message,) = waiting
     assert decided(message) == [("deferred", "frequency_cap")]
     return message
@@ -143,7 +143,7 @@ def test_what_something_else_stopped_stays(workspace, jane, time, sent):  # noqa
     cancelled.filter(pk=overtaken.pk).update(enrollment_id=enrollment.id)
     suppress(workspace.id, "email", "jane@example.test")
     unsuppress(workspace.id, "email", "jane@example.test")
-    assert [refreshed(one).status for one in (goal, suppressed, overtaken)] == [
+    assert [refreshed(message).status for message in (goal, suppressed, overtaken)] == [
         "CANCELLED",
         "QUEUED",
         "CANCELLED",
@@ -212,4 +212,4 @@ def test_a_worker_that_is_just_judging_by_what_held_does_not_keep_it(workspace, 
         lifter.join(20)
     assert Decision.objects.filter(message_id=message.pk).exists()
     claimed = claimed or claim_messages(workspace.id, "email", at_most=1)
-    assert [one.message.pk for one in claimed] == [message.pk]
+    assert [claim.message.pk for claim in claimed] == [message.pk]

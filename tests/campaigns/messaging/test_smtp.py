@@ -168,7 +168,7 @@ def test_what_is_no_email_fails_and_the_next_one_leaves(workspace, jane, server,
     message.refresh_from_db()
     assert message.status == Message.Status.FAILED
     assert "not an e-mail" in message.error
-    assert [one.rcpt_tos for one in server.mailbox.envelopes] == [["joe@example.test"]]
+    assert [envelope.rcpt_tos for envelope in server.mailbox.envelopes] == [["joe@example.test"]]
 
 
 def test_after_its_last_attempt_a_message_fails(workspace, jane, server, time):
@@ -352,7 +352,7 @@ def test_a_server_that_does_not_take_it_gets_nothing_and_the_message_says_why(wo
     # Others go by the same server.
     a_message(jane)
     deliver_ready(workspace.id, "email")
-    assert [one.rcpt_tos for one in server.mailbox.envelopes] == [["jane@example.test"]]
+    assert [envelope.rcpt_tos for envelope in server.mailbox.envelopes] == [["jane@example.test"]]
 
 
 @pytest.mark.parametrize("server", [True, False], indirect=True)

@@ -174,8 +174,8 @@ def test_no_other_use_of_a_missing_value_goes_through(source):
 )
 @pytest.mark.parametrize("operator", ["==", "!=", "<>", "<", ">", "<=", ">=", "contains"])
 def test_a_comparison_with_a_missing_value_goes_neither_way(value, operator):
-    others = ("'gold'", "5", "true", "false", "contact.firstName", "rows", "nobody.there")
-    sides = [(value, other) for other in others] + [(other, value) for other in others]
+    operands = ("'gold'", "5", "true", "false", "contact.firstName", "rows", "nobody.there")
+    sides = [(value, operand) for operand in operands] + [(operand, value) for operand in operands]
     for condition in (f"{left} {operator} {right}" for left, right in sides):
         for tag in ("if", "unless"):
             with pytest.raises(ValueMissing):

@@ -23,10 +23,10 @@ def bot(workspace, httpserver, settings):
     settings.TELEGRAM_API_URL = httpserver.url_for("").rstrip("/")
     use_channel(workspace, "telegram", secret=TOKEN)
 
-    def answer(told, status=200):
+    def answer(body, status=200):
         httpserver.clear()
         httpserver.expect_request(f"/bot{TOKEN}/sendMessage", method="POST").respond_with_json(
-            told, status=status
+            body, status=status
         )
 
     answer({"ok": True, "result": {"message_id": 9, "chat": {"id": 4711}}})

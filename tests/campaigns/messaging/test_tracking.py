@@ -54,7 +54,7 @@ def follow(url, **headers):
     return Client().get(path(url), **{**BROWSER, **headers})
 
 
-def told(name):
+def events_named(name):
     return list(Event.objects.filter(name=name, source="system").order_by("id"))
 
 
@@ -89,13 +89,13 @@ def test_who_follows_all_links_at_once_is_a_machine(time, message):
     for target in (TARGET, "https://shop.test/2", "https://shop.test/3", TARGET):
         follow(click_url(message.id, target))
 
-    clicks = told("message.click")
+    clicks = events_named("message.click")
     assert [click.properties["url"] for click in clicks if not click.properties["isMachine"]] == [TARGET]
     assert len(clicks) == 4
     time.go(seconds=2)
     follow(click_url(message.id, "https://shop.test/2"))
     follow(click_url(message.id, "https://shop.test/2"))
-    assert sum(not click.properties["isMachine"] for click in told("message.click")) == 3
+    assert sum(not click.properties["isMachine"] for click in events_named("message.click")) == 3
 
 
 def test_links_of_two_messages_are_followed_as_they_come(workspace, jane, message):
@@ -107,7 +107,7 @@ def test_links_of_two_messages_are_followed_as_they_come(workspace, jane, messag
     follow(click_url(message.id, TARGET))
     follow(click_url(other.id, "https://shop.test/2"))
 
-    assert [click.properties["isMachine"] for click in told("message.click")] == [False, False]
+    assert [click.properties["isMachine"] for click in events_named("message.click")] == [False, False]
 
 
 def test_an_open_and_a_click_are_told_with_their_ids(workspace, jane, message):
@@ -121,10 +121,10 @@ def test_an_open_and_a_click_are_told_with_their_ids(workspace, jane, message):
     message.refresh_from_db()
     assert (message.status, message.opened_at) == ("CLICKED", first)
     assert message.clicked_at is not None
-    opened, again = told("message.open")
+    opened, again = events_named("message.open")
     assert opened.contact_id == again.contact_id == jane.id
     assert opened.properties == {"messageId": str(message.id), "channel": "email", "isMachine": False}
-    (click,) = told("message.click")
+    (click,) = events_named("message.click")
     assert click.properties["url"] == TARGET
     assert apply_effects(workspace.id) == "done"
 
@@ -145,7 +145,10 @@ def test_what_a_machine_does_is_marked_and_counts_for_nothing(message, headers):
 
     message.refresh_from_db()
     assert (message.status, message.opened_at, message.clicked_at) == ("SENT", None, None)
-    assert [event.properties["isMachine"] for event in (*told("message.open"), *told("message.click"))] == [
+    assert [
+        event.properties["isMachine"]
+        for event in (*events_named("message.open"), *events_named("message.click"))
+    ] == [
         True,
         True,
     ]
@@ -229,7 +232,7 @@ def test_people_s_phones_and_programs_are_theirs(agent):
 def test_who_is_quicker_than_any_reader_is_a_machine(message):
     Message.objects.update(sent_at=clock.now())
     follow(open_url(message.id))
-    assert [event.properties["isMachine"] for event in told("message.open")] == [True]
+    assert [event.properties["isMachine"] for event in events_named("message.open")] == [True]
 
 
 def test_no_link_of_ours_leads_where_we_did_not_say(message):
@@ -242,14 +245,14 @@ def test_no_link_of_ours_leads_where_we_did_not_say(message):
         assert answer.status_code == 404
         assert "Location" not in answer
     assert follow("/o/x").status_code == 200
-    assert not told("message.click")
-    assert not told("message.open")
+    assert not events_named("message.click")
+    assert not events_named("message.open")
 
 
 def test_a_message_tells_only_so_often(message):
     for _ in range(63):
         assert follow(open_url(message.id)).status_code == 200
-    assert len(told("message.open")) == 60
+    assert len(events_named("message.open")) == 60
 
 
 def test_links_of_an_erased_person_lead_on_and_tell_nothing(workspace, jane, message):
@@ -276,7 +279,7 @@ def test_one_click_unsubscribes_and_a_look_does_not(workspace, jane, message):
         assert answer.status_code == 200
 
     assert not get_contact(workspace.id, jane.id).subscribed
-    assert len(told("contact.unsubscribed")) == 1
+    assert len(events_named("contact.unsubscribed")) == 1
     message.refresh_from_db()
     assert message.status == "UNSUBSCRIBED"
     assert Client().post(url[:-1]).status_code == 404

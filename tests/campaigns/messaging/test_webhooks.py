@@ -51,9 +51,9 @@ class Internet:
 
 @pytest.fixture
 def internet(monkeypatch):
-    one = Internet()
-    monkeypatch.setattr(socket, "getaddrinfo", one.getaddrinfo)
-    return one
+    fake = Internet()
+    monkeypatch.setattr(socket, "getaddrinfo", fake.getaddrinfo)
+    return fake
 
 
 def deliver(contact, url, body="{}", **more):
@@ -233,7 +233,10 @@ def test_a_name_that_changes_to_a_private_address_is_refused(jane, httpserver, i
 
 
 def test_a_name_with_a_private_address_among_others_is_refused(jane, httpserver, internet, monkeypatch):
-    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 80)) for one in ("93.184.215.14", "10.0.0.1")]
+    both = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))
+        for address in ("93.184.215.14", "10.0.0.1")
+    ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
 
     message = deliver(jane, f"http://receiver.test:{httpserver.port}/hook")
@@ -445,13 +448,13 @@ def test_a_slow_host_holds_up_no_other(threaded_server, settings, internet):
     slow = WebhookRequest(f"http://receiver.test:{threaded_server.port}/slow")
     quick = WebhookRequest(f"http://elsewhere.test:{threaded_server.port}/quick")
     held = [a_message(jane, slow, priority=9) for _ in range(8)]
-    others = [a_message(jane, quick) for _ in range(8)]
+    quick_messages = [a_message(jane, quick) for _ in range(8)]
     dispatcher = Dispatcher(threads=8)
 
     try:
         dispatcher.dispatch(workspace.id, "webhook")
 
-        wait_for(lambda: _count(others, Message.Status.SENT) == 8)
+        wait_for(lambda: _count(quick_messages, Message.Status.SENT) == 8)
         assert _count(held, Message.Status.SENDING) == 2
         assert _count(held, Message.Status.QUEUED) == 6
         goes_on.set()
@@ -485,4 +488,4 @@ def test_two_that_claim_at_once_do_not_exceed_a_host_s_limit(settings, monkeypat
 
 
 def _count(messages, status):
-    return Message.objects.filter(pk__in=[one.pk for one in messages], status=status).count()
+    return Message.objects.filter(pk__in=[message.pk for message in messages], status=status).count()

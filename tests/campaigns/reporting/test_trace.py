@@ -46,7 +46,7 @@ def test_scores_and_segments_are_told_with_their_rules(workspace, jane):
     trace = trace_event(event)
     assert trace.state is ProcessingState.APPLIED
     assert [(entry.points, rule) for entry, rule in trace.scores] == [(7, "Buyers earn")]
-    assert [(one.name, one.properties["segmentName"]) for one in trace.derived_events] == [
+    assert [(event.name, event.properties["segmentName"]) for event in trace.derived_events] == [
         ("segment.entered", "Buyers")
     ]
     # The second purchase let nobody in.
