@@ -313,8 +313,8 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
         request: HttpRequest,
         queryset: QuerySet[Segment],
         act: Callable[[UUID, Segment], Segment],
-        one: str,
-        many: str,
+        singular: str,
+        plural: str,
     ) -> None:
         done = 0
         for segment in queryset:
@@ -325,7 +325,7 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
                 messages.error(request, f"{segment}: {error.sentence}")
         if done:
             messages.success(
-                request, f"{done} segment{'' if done == 1 else 's'} {one if done == 1 else many}."
+                request, f"{done} segment{'' if done == 1 else 's'} {singular if done == 1 else plural}."
             )
 
     def explanation_view(self, request: HttpRequest, segment_id: str, contact_id: str) -> HttpResponse:

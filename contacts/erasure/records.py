@@ -46,7 +46,7 @@ def erasure_records() -> Iterator[Record]:
             "kind": "erasure",
             "workspaceId": str(erasure.workspace_id),
             "id": str(erasure.id),
-            "contactIds": [str(one) for one in erasure.contact_ids],
+            "contactIds": [str(contact_id) for contact_id in erasure.contact_ids],
             "removed": erasure.removed,
             "by": erasure.by,
             "erasedAt": erasure.erased_at.isoformat(),
@@ -72,7 +72,7 @@ def reapply_erasures(records: Iterable[Record]) -> Reapplied:
     first = next(records, {})
     if first.get("kind") != "keys" or not set(first["marks"]) <= set(_marks_of_keys()):
         raise ForeignErasureKey
-    workspaces = {str(one.id): one for one in Workspace.objects.all()}
+    workspaces = {str(workspace.id): workspace for workspace in Workspace.objects.all()}
     done = Reapplied()
     named: dict[UUID, set[UUID]] = {}
     for record in records:
@@ -81,7 +81,7 @@ def reapply_erasures(records: Iterable[Record]) -> Reapplied:
         if workspace is None:
             continue
         if record["kind"] == "erasure":
-            contact_ids = {UUID(one) for one in record["contactIds"]}
+            contact_ids = {UUID(contact_id) for contact_id in record["contactIds"]}
             named.setdefault(workspace.id, set()).update(contact_ids)
             _restore_receipt(workspace.id, record)
         else:
@@ -99,7 +99,7 @@ def _restore_receipt(workspace_id: UUID, record: Record) -> None:
             Erasure(
                 id=UUID(record["id"]),
                 workspace_id=workspace_id,
-                contact_ids=[UUID(one) for one in record["contactIds"]],
+                contact_ids=[UUID(contact_id) for contact_id in record["contactIds"]],
                 removed=record["removed"],
                 by=record["by"],
                 erased_at=datetime.fromisoformat(record["erasedAt"]),

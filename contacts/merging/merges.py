@@ -165,7 +165,7 @@ class _MergeGroup:
         of_person = Contact.objects.in_workspace(workspace_id).filter(
             Q(id__in=roots) | Q(merged_into__in=roots)
         )
-        self.contacts = {one.id: one for one in of_person.order_by("id")}
+        self.contacts = {contact.id: contact for contact in of_person.order_by("id")}
         standing = Merge.objects.in_workspace(workspace_id).filter(
             merged__in=list(self.contacts), undone_at=None
         )
@@ -186,8 +186,8 @@ class _MergeGroup:
         for merged, merge in self.merges.items():
             merged_into[merge.survivor_id].append(merged)
         tree = [contact_id]
-        for one in tree:
-            tree += merged_into[one]
+        for contact_id in tree:
+            tree += merged_into[contact_id]
         return tree
 
     def fill(self, merge: Merge, only: Iterable[_Fact] | None = None) -> dict[str, Any]:
@@ -313,13 +313,13 @@ def _ensure_primaries(workspace_id: UUID, contact_ids: list[UUID], before: list[
         cursor.execute(_ENSURE_PRIMARIES, {"workspace": workspace_id, "ids": contact_ids, "before": before})
 
 
-def _publish(merge: Merge, kind: Kind, told: Iterable[tuple[UUID, dict[str, Any], dict[str, Any]]]) -> None:
+def _publish(merge: Merge, kind: Kind, values: Iterable[tuple[UUID, dict[str, Any], dict[str, Any]]]) -> None:
     ids = {
         "merge_id": str(merge.id),
         "survivor_id": str(merge.survivor_id),
         "merged_id": str(merge.merged_id),
     }
-    changes = [ContactChange(contact_id, kind, old, {**new, **ids}) for contact_id, old, new in told]
+    changes = [ContactChange(contact_id, kind, old, {**new, **ids}) for contact_id, old, new in values]
     contacts_changed.send(sender=Contact, workspace_id=merge.workspace_id, changes=changes)
 
 

@@ -58,11 +58,14 @@ class Command(BaseCommand):
 
 def _merge(workspace: Workspace, survivor: str, merged: str, *, by: str, is_dry: bool) -> bool:
     """Merge a pair; return False if it was merged before."""
-    one, other = find_contact(workspace, survivor), find_merged_contact(workspace, merged)
-    if other.merged_into_id == one.id:
+    survivor_contact, merged_contact = (
+        find_contact(workspace, survivor),
+        find_merged_contact(workspace, merged),
+    )
+    if merged_contact.merged_into_id == survivor_contact.id:
         return False
     with transaction.atomic():
-        merge = merge_contacts(workspace.id, one, other, by=by)
+        merge = merge_contacts(workspace.id, survivor_contact, merged_contact, by=by)
         transaction.set_rollback(is_dry)
     if not is_dry:
         # With the worker, which comes for it too.

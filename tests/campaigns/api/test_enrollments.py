@@ -42,7 +42,7 @@ def test_enrollments_are_listed_and_shown_with_their_decisions(api, campaign, ja
     shown = api.get(f"campaigns/{campaign.id}/runs/{enrollment.id}").json()
     decisions = shown.pop("decisions")
     assert shown == row
-    assert [one["id"] for one in decisions] == [str(first.id), str(second.id)]
+    assert [decision["id"] for decision in decisions] == [str(first.id), str(second.id)]
     assert (decisions[0]["kind"], decisions[0]["reason"]) == ("ENTERED", None)
     assert decisions[0]["eventId"] == str(first.event_id)
     assert (decisions[1]["kind"], decisions[1]["reason"]) == ("NOT_SENT", "suppressed")
@@ -52,36 +52,38 @@ def test_enrollments_are_listed_and_shown_with_their_decisions(api, campaign, ja
 
 def test_enrollments_are_narrowed_and_paged(api, workspace, campaign, jane):
     john = a_contact(workspace, "john@example.test")
-    one = an_enrollment(campaign, jane)
-    two = an_enrollment(campaign, john, status="completed", end_reason="end_of_workflow")
+    first = an_enrollment(campaign, jane)
+    second = an_enrollment(campaign, john, status="completed", end_reason="end_of_workflow")
     an_enrollment(a_campaign_row(workspace, "Other"), jane)
 
     def found(**parameters):
         return [row["id"] for row in api.get(f"campaigns/{campaign.id}/runs", **parameters).json()["data"]]
 
-    assert found() == [str(two.id), str(one.id)]
-    assert found(status="COMPLETED") == found(contactId=str(john.id)) == [str(two.id)]
+    assert found() == [str(second.id), str(first.id)]
+    assert found(status="COMPLETED") == found(contactId=str(john.id)) == [str(second.id)]
     merge_contacts(workspace.id, jane, john)
     assert found(contactId=str(jane.id)) == found()
-    assert api.get(f"campaigns/{campaign.id}/runs", limit=1).json()["next"] == str(two.id)
+    assert api.get(f"campaigns/{campaign.id}/runs", limit=1).json()["next"] == str(second.id)
     assert api.get(f"campaigns/{campaign.id}/runs", status="x").status_code == 400
 
 
 def test_decisions_are_listed_by_campaign_and_by_contact(api, workspace, campaign, jane):
     other = a_campaign_row(workspace, "Other")
-    one = a_decision(campaign, jane, "not_entered", "too_soon", event_id=uuid4())
-    two = a_decision(other, jane, "entered", enrollment_id=uuid4())
+    first = a_decision(campaign, jane, "not_entered", "too_soon", event_id=uuid4())
+    second = a_decision(other, jane, "entered", enrollment_id=uuid4())
     a_decision(other, a_contact(workspace), "entered")
 
     def found(path, **parameters):
         return [row["id"] for row in api.get(path, **parameters).json()["data"]]
 
     by_campaign, by_contact = f"campaigns/{campaign.id}/decisions", f"contacts/{jane.id}/decisions"
-    assert found(by_campaign) == [str(one.id)]
-    assert found(by_contact) == [str(two.id), str(one.id)]
-    assert found(by_contact, campaignId=str(other.id)) == found(by_contact, kind="ENTERED") == [str(two.id)]
-    assert found(by_contact, reason="too_soon") == found(by_contact, eventId=str(one.event_id))
-    assert found(by_contact, runId=str(two.enrollment_id)) == [str(two.id)]
+    assert found(by_campaign) == [str(first.id)]
+    assert found(by_contact) == [str(second.id), str(first.id)]
+    assert (
+        found(by_contact, campaignId=str(other.id)) == found(by_contact, kind="ENTERED") == [str(second.id)]
+    )
+    assert found(by_contact, reason="too_soon") == found(by_contact, eventId=str(first.event_id))
+    assert found(by_contact, runId=str(second.enrollment_id)) == [str(second.id)]
     assert found(by_campaign, contactId=str(uuid4())) == []
     assert api.get(by_campaign, kind="x").status_code == 400
 
@@ -93,24 +95,24 @@ def test_what_is_about_several_campaigns_is_listed_for_each(api, workspace, camp
         a_campaign_set(campaign, other, third),
         a_campaign_set(other, third),
     ]
-    made = [a_decision(one, jane, "not_entered", "too_soon") for one in sets]
+    made = [a_decision(campaign_set, jane, "not_entered", "too_soon") for campaign_set in sets]
     made += [a_decision(campaign, jane, "entered")]
-    made += [a_decision(one, jane, "not_entered", "too_soon") for one in sets]
-    ids = [str(one.id) for one in made]
+    made += [a_decision(campaign_set, jane, "not_entered", "too_soon") for campaign_set in sets]
+    ids = [str(decision.id) for decision in made]
 
     def found(path, **parameters):
         return api.get(path, **parameters).json()
 
     by_campaign = f"campaigns/{campaign.id}/decisions"
-    assert [one["id"] for one in found(by_campaign)["data"]] == [ids[n] for n in (5, 4, 3, 1, 0)]
+    assert [row["id"] for row in found(by_campaign)["data"]] == [ids[n] for n in (5, 4, 3, 1, 0)]
     page = found(by_campaign, limit=2)
-    assert [one["id"] for one in page["data"]] == [ids[5], ids[4]]
+    assert [row["id"] for row in page["data"]] == [ids[5], ids[4]]
     rest = found(by_campaign, before=page["next"], kind="NOT_ENTERED")
-    assert [one["id"] for one in rest["data"]] == [ids[1], ids[0]]
-    names = {one["name"] for one in rest["data"][0]["campaigns"]}
+    assert [row["id"] for row in rest["data"]] == [ids[1], ids[0]]
+    names = {campaign["name"] for campaign in rest["data"][0]["campaigns"]}
     assert names == {"Welcome", "Other", "Third"}
     of_jane = found(f"contacts/{jane.id}/decisions", campaignId=str(third.id))
-    assert [one["id"] for one in of_jane["data"]] == [ids[n] for n in (6, 5, 2, 1)]
+    assert [row["id"] for row in of_jane["data"]] == [ids[n] for n in (6, 5, 2, 1)]
 
 
 def test_lists_take_the_same_statements_for_any_number(api, campaign, jane, django_assert_max_num_queries):
@@ -136,9 +138,9 @@ def test_an_event_is_traced(api, workspace, campaign, jane):
     assert trace["contact"]["resolved"] == "KNOWN"
     assert trace["contact"]["contact"]["email"] == "jane@example.test"
     assert trace["schema"]["problems"] == {}
-    assert [one["id"] for one in trace["runs"]] == [str(enrollment.id)]
-    assert [one["kind"] for one in trace["decisions"]] == ["ENTERED", "SENT"]
-    assert [one["id"] for one in trace["messages"]] == [str(message.id)]
+    assert [run["id"] for run in trace["runs"]] == [str(enrollment.id)]
+    assert [decision["kind"] for decision in trace["decisions"]] == ["ENTERED", "SENT"]
+    assert [message["id"] for message in trace["messages"]] == [str(message.id)]
     EventBatch.objects.all().delete()
     assert api.get(f"events/{event_id}/trace").json()["effects"]["state"] == "APPLIED"
 

@@ -60,7 +60,7 @@ def test_one_that_is_cancelled_starts_nothing(workspace, campaign, jane, time):
     start_due_campaigns()
     assert enrollments_of(campaign) == []
     assert cancelled.cancelled_at is not None
-    assert [(one["kind"], one["by"]) for one in cancelled.changes] == [
+    assert [(change["kind"], change["by"]) for change in cancelled.changes] == [
         ("planned", "ann"),
         ("cancelled", "joe"),
     ]
@@ -84,7 +84,7 @@ def test_one_that_is_moved_starts_then(workspace, campaign, jane, time):
 def test_one_that_has_begun_can_be_stopped_but_not_moved(workspace, campaign, time, monkeypatch):
     monkeypatch.setattr(broadcasts, "BATCH_SIZE", 2)
     people = [a_contact(workspace, f"p{number}@example.test") for number in range(5)]
-    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in people])
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in people])
     process_broadcast_batch(workspace.id, broadcast.id)
     with pytest.raises(BroadcastAlreadyStarted):
         reschedule_broadcast(workspace.id, broadcast.id, clock.now() + timedelta(hours=1))
@@ -159,7 +159,7 @@ def test_an_edit_plans_no_second_one_of_what_was_moved_or_cancelled(workspace, t
     raw["workflow"] = definition(marks("other"))["workflow"]
     update_campaign(workspace.id, campaign, definition=raw)
     activate_campaign(workspace.id, campaign)
-    assert [one.pk for one in Broadcast.objects.all()] == [broadcast.id]
+    assert [broadcast.pk for broadcast in Broadcast.objects.all()] == [broadcast.id]
 
 
 def test_a_schedule_that_goes_takes_its_broadcast_along(workspace, time):
@@ -168,7 +168,7 @@ def test_a_schedule_that_goes_takes_its_broadcast_along(workspace, time):
     later = (clock.now() + timedelta(days=4)).isoformat()
     update_campaign(workspace.id, campaign, definition=schedule(segment, later))
     activate_campaign(workspace.id, campaign)
-    assert [one.due_at.isoformat() for one in Broadcast.objects.all()] == [later]
+    assert [broadcast.due_at.isoformat() for broadcast in Broadcast.objects.all()] == [later]
 
 
 def test_the_api_moves_cancels_and_shows(workspace, campaign, jane, api):
@@ -182,7 +182,7 @@ def test_the_api_moves_cancels_and_shows(workspace, campaign, jane, api):
     cancelled = api.post(f"{path}/{made['id']}/cancel", {})
     assert cancelled.status_code == 200
     assert cancelled.json()["cancelledAt"] is not None
-    assert [one["kind"] for one in cancelled.json()["changes"]] == ["planned", "moved", "cancelled"]
+    assert [change["kind"] for change in cancelled.json()["changes"]] == ["planned", "moved", "cancelled"]
     assert api.get(f"{path}/{made['id']}").json() == cancelled.json()
     assert api.post(f"{path}/{made['id']}/cancel", {}).status_code == 409
     assert api.patch(f"{path}/{made['id']}", {"at": None}).status_code == 409
@@ -200,7 +200,7 @@ def world(transactional_db):
     workspace = WorkspaceFactory()
     campaign = a_campaign(workspace, MANUAL)
     people = [a_contact(workspace, f"p{number}@example.test") for number in range(4)]
-    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in people])
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in people])
     return campaign, broadcast
 
 

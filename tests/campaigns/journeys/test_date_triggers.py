@@ -194,7 +194,7 @@ def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monk
     start_due_campaigns()
     start_due_campaigns()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(
-        one.id for one in buyers
+        contact.id for contact in buyers
     )
     (broadcast,) = Broadcast.objects.all()
     assert (broadcast.processed_count, broadcast.finished_at) == (7, time.moment)
@@ -202,11 +202,11 @@ def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monk
 
 def test_a_broadcast_to_a_list_leaves_out_who_is_gone(workspace, buyers):
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
-    broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in buyers] * 2)
+    broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in buyers] * 2)
     Contact.objects.filter(id=buyers[0].id).delete()
     start_due_campaigns()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(
-        one.id for one in buyers[1:]
+        contact.id for contact in buyers[1:]
     )
 
 
@@ -214,12 +214,12 @@ def test_a_broadcast_to_a_list_reaches_whoever_was_merged_since(workspace, buyer
     survivor = a_contact(workspace, "survivor@example.test")
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     at = time.moment + timedelta(hours=1)
-    broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in buyers], at=at)
+    broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in buyers], at=at)
     merge_contacts(workspace.id, survivor, buyers[0])
     merge_contacts(workspace.id, buyers[1], buyers[2])
     time.go(hours=1)
     start_due_campaigns()
-    reached = [survivor.id, buyers[1].id, *(one.id for one in buyers[3:])]
+    reached = [survivor.id, buyers[1].id, *(contact.id for contact in buyers[3:])]
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(reached)
 
 
@@ -229,15 +229,15 @@ def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
     monkeypatch.setattr(broadcasts, "BATCH_SIZE", 3)
     raw = definition(trigger={"type": "MANUAL"}, reentry={"mode": "afterwards"})
     campaign = a_campaign(workspace, raw)
-    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[one.id for one in buyers])
+    broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in buyers])
     process_broadcast_batch(workspace.id, broadcast.id)
     work(workspace)
-    people = sorted(buyers, key=lambda one: one.id)
+    people = sorted(buyers, key=lambda contact: contact.id)
     merge_contacts(workspace.id, people[6], people[0])
     merge_contacts(workspace.id, people[1], people[5])
     start_due_campaigns()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == [
-        one.id for one in people[:5]
+        contact.id for contact in people[:5]
     ]
 
 
@@ -292,7 +292,7 @@ def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace
     start_due_campaigns()
     assert [enrollment.contact_id for enrollment in enrollments_of(fine)] == [buyers[0].id]
     aside = Campaign.objects.exclude(parked_at=None)
-    assert set(aside.values_list("id", flat=True)) == {one.id for one in unreadable}
+    assert set(aside.values_list("id", flat=True)) == {campaign.id for campaign in unreadable}
 
 
 def test_only_what_is_active_can_be_sent(workspace, jane):

@@ -89,10 +89,12 @@ def test_campaigns_to_which_an_event_means_nothing_share_a_row(workspace, jane):
     send(workspace, jane, "go", amount=5)
     send(workspace, jane, "go", amount=6)
     refusals = Decision.objects.filter(workspace=workspace, kind="not_entered").select_related("campaign_set")
-    assert [set(one.campaign_ids) for one in refusals] == [{one.id for one in listening}] * 2
-    assert {one.contact_id for one in refusals} == {jane.id}
-    assert len({one.event_id for one in refusals}) == 2
-    assert CampaignSet.objects.get().campaign_ids == sorted(one.id for one in listening)
+    assert [set(decision.campaign_ids) for decision in refusals] == [
+        {campaign.id for campaign in listening}
+    ] * 2
+    assert {decision.contact_id for decision in refusals} == {jane.id}
+    assert len({decision.event_id for decision in refusals}) == 2
+    assert CampaignSet.objects.get().campaign_ids == sorted(campaign.id for campaign in listening)
     for campaign in listening:
         assert admissions(campaign) == [refused("condition_not_met")] * 2
     assert admissions(every) == [ENTERED] * 2
@@ -242,7 +244,9 @@ def test_a_segment_a_tag_an_attribute_and_a_new_contact_are_triggers(workspace, 
             "condition": {"type": "attribute", "field": "attributes.city", "operator": "eq", "value": "Bern"},
         },
     }
-    campaigns = {name: a_campaign(workspace, definition(trigger=one)) for name, one in campaigns.items()}
+    campaigns = {
+        name: a_campaign(workspace, definition(trigger=trigger)) for name, trigger in campaigns.items()
+    }
     send(workspace, jane, "buy")
     john = a_contact(workspace, "john@example.test")
     tag_contact(workspace.id, jane, "vip", "other")
@@ -333,7 +337,7 @@ def test_what_a_merge_brings_together_has_not_changed(workspace, jane):
         {"type": "ATTRIBUTE_CHANGED", "field": "attributes.city"},
         {"type": "TAG_ADDED", "tag": "vip"},
     )
-    campaigns = [a_campaign(workspace, definition(trigger=one)) for one in triggers]
+    campaigns = [a_campaign(workspace, definition(trigger=trigger)) for trigger in triggers]
     merge_contacts(workspace.id, jane, john)
     work(workspace)
     assert [enrollments_of(campaign) for campaign in campaigns] == [[], []]
@@ -433,16 +437,16 @@ def test_an_old_event_that_is_erased_while_its_effects_are_applied_holds_nobody_
     john = a_contact(workspace, "john@example.test")
     campaign = a_campaign(workspace)
     old = clock.now() - timedelta(days=30)
-    for one in (jane, john):
-        tell(workspace, one, "go", at=old)
+    for contact in (jane, john):
+        tell(workspace, contact, "go", at=old)
     events = [
         EffectEvent(
-            *(one.id, one.contact_id, one.name, one.occurred_at, one.source, 0),
+            *(event.id, event.contact_id, event.name, event.occurred_at, event.source, 0),
             level=EffectsLevel.SCORES_AND_SEGMENTS,
-            received_at=one.received_at,
+            received_at=event.received_at,
             is_late=True,
         )
-        for one in Event.objects.filter(name="go").order_by("id")
+        for event in Event.objects.filter(name="go").order_by("id")
     ]
     Event.objects.filter(id=events[0].id).delete()
     with transaction.atomic():
@@ -460,8 +464,8 @@ def test_history_that_is_parked_beside_what_happens_stays_history(workspace, jan
 
     with monkeypatch.context() as patch:
         patch.setattr(effects, "enroll", fail)
-        who = [ContactReference(id=str(one.id)) for one in (jane, john)]
-        events = [IncomingEvent("go", one) for one in who]
+        who = [ContactReference(id=str(contact.id)) for contact in (jane, john)]
+        events = [IncomingEvent("go", reference) for reference in who]
         record_events(workspace.id, events[:1], schema_policy=SchemaPolicy.OPEN)
         record_events(
             workspace.id, events[1:], schema_policy=SchemaPolicy.OPEN, level=EffectsLevel.SCORES_AND_SEGMENTS
@@ -479,7 +483,7 @@ def test_a_campaign_that_fails_is_parked_alone_and_decides_later_what_it_missed(
     real = effects.enroll
 
     def fail(workspace_id, active_campaigns, *arguments, **options):
-        if any(one.campaign_id == broken.id for one in active_campaigns):
+        if any(active_campaign.campaign_id == broken.id for active_campaign in active_campaigns):
             raise ValueError("no")
         return real(workspace_id, active_campaigns, *arguments, **options)
 
@@ -525,7 +529,7 @@ def test_a_trigger_by_a_change_decides_nothing_about_other_changes(workspace, ja
     update_contact(workspace.id, jane, ContactChanges(attributes={"colour": "red"}))
     a_contact(workspace, "john@example.test", attributes={"colour": "red"}, tags=("other",))
     work(workspace)
-    assert [admissions(one) for one in (*campaigns, paused)] == [[]] * 7
+    assert [admissions(campaign) for campaign in (*campaigns, paused)] == [[]] * 7
 
     tag_contact(workspace.id, jane, "mine")
     update_contact(workspace.id, jane, ContactChanges(attributes={"plan": "free"}))
@@ -533,7 +537,7 @@ def test_a_trigger_by_a_change_decides_nothing_about_other_changes(workspace, ja
     untag_contact(workspace.id, jane, "mine")
     work(workspace)
     # Of a change that is the trigger's own there is a row, also if it fails the condition.
-    assert [admissions(one) for one in campaigns] == [
+    assert [admissions(campaign) for campaign in campaigns] == [
         [ENTERED],
         [ENTERED],
         [ENTERED],

@@ -47,7 +47,7 @@ def buy(workspace, time):
             IncomingEvent("buy", by_email(who), properties, occurred_at=time.now() - age) for age in ages
         ]
         outcomes = record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN, level=level)
-        assert [one.status for one in outcomes] == ["recorded"] * len(ages)
+        assert [message.status for message in outcomes] == ["recorded"] * len(ages)
         work(workspace)
 
     return record
@@ -75,7 +75,7 @@ def test_nobody_comes_into_a_campaign_by_a_segment_that_a_late_event_let_it_into
         a_campaign(workspace, definition(trigger=on_event("segment.entered"), reentry={"mode": "once"})),
     ]
     buy(age)
-    assert [starts(one) for one in campaigns] == [count] * 4
+    assert [starts(campaign) for campaign in campaigns] == [count] * 4
     if not count:
         assert ("not_entered", "history") in admissions(campaigns[0])
 
@@ -126,7 +126,7 @@ def test_what_a_campaign_does_for_a_late_event_starts_no_other(workspace, buy):
         includesHistory=True,
     )
     history = a_campaign(workspace, own)
-    others = [
+    not_started = [
         listening(workspace, "TAG_ADDED", tag="buyer"),
         listening(workspace, "ATTRIBUTE_CHANGED", field="attributes.bought"),
         a_campaign(workspace, definition(trigger=on_event("told"))),
@@ -136,10 +136,10 @@ def test_what_a_campaign_does_for_a_late_event_starts_no_other(workspace, buy):
     assert starts(history) == 1
     assert Enrollment.objects.get(campaign=history).level == EffectsLevel.SCORES_AND_SEGMENTS
     assert Event.objects.filter(workspace=workspace, name="told").count() == 1
-    assert [starts(one) for one in others] == [0] * 3 + [starts(others[3])]
+    assert [starts(campaign) for campaign in not_started] == [0] * 3 + [starts(not_started[3])]
     buy(timedelta())
     assert starts(history) == 2
-    assert [starts(one) for one in others[:3]] == [0, 0, 1]
+    assert [starts(campaign) for campaign in not_started[:3]] == [0, 0, 1]
     tagged = listening(workspace, "TAG_ADDED", tag="buyer")
     buy(timedelta(), who=NEW)
     assert starts(tagged) == 1
