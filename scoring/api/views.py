@@ -36,7 +36,7 @@ from workspaces.scopes import Need
 
 _READS_CONDITION = (
     "contacts:read events:read segments:read",
-    "that of these of which `condition` asks",
+    "those that read what `condition` asks about",
 )
 _CREATES = Need("POST", *_READS_CONDITION, action="create")
 _CHANGES = Need("PATCH", *_READS_CONDITION)

@@ -64,7 +64,7 @@ _READS_RULE = "contacts:read events:read segments:read"
 
 def _rule_need(method: str, action: str) -> Need:
     """Return the need of an action for the scopes that read what a rule asks for."""
-    return Need(method, _READS_RULE, "that of these of which the rule asks", action)
+    return Need(method, _READS_RULE, "those that read what the rule asks about", action)
 
 
 _CREATES, _CHANGES = _rule_need("POST", "create"), _rule_need("PATCH", "partial_update")

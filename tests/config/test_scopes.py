@@ -22,7 +22,7 @@ from workspaces.scopes import ALL_SCOPES, SCOPES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 BEGIN, END = "<!-- scopes -->", "<!-- end of scopes -->"
-HEAD = ["| route | method | scopes | and besides |", "| --- | --- | --- | --- |"]
+HEAD = ["| route | method | scopes | further scopes |", "| --- | --- | --- | --- |"]
 OPEN = {("workspaces/{workspaceId}", "GET")}
 """What any credential of the workspace may have."""
 

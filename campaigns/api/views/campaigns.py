@@ -49,7 +49,7 @@ from workspaces.scopes import Need
 
 DOES = (
     "messages:write contacts:write contacts:read events:write events:read segments:read",
-    "that of these which what the campaign does needs, see below",
+    "those that its steps, triggers and rules need",
 )
 """Scopes and condition of a Need for what a campaign does; its definition says which of the scopes."""
 _CREATES = Need("POST", *DOES, action="create")
