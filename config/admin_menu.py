@@ -33,6 +33,7 @@ NAVIGATION: list[dict[str, Any]] = [
             ("Contacts", "person", "contacts_contact"),
             ("Companies", "apartment", "contacts_company"),
             ("Merges", "merge", "contacts_merge"),
+            ("Imports", "upload_file", "contacts_import"),
             ("Erasures", "delete_forever", "contacts_erasure"),
             ("Erased identifiers", "person_off", "contacts_erasedidentifier"),
             ("Tags", "sell", "contacts_tag"),

@@ -386,6 +386,8 @@ SOFT_BOUNCE_LIMIT = env("SOFT_BOUNCE_LIMIT")
 SOFT_BOUNCE_DAYS = env("SOFT_BOUNCE_DAYS")
 CONFIRMATION_SECONDS = env("CONFIRMATION_SECONDS")
 PAST_START_SECONDS = env("PAST_START_SECONDS")
+IMPORT_MAPS = Path(__file__).parent.parent / "dialects"
+"""Folders of vendors, with what their exports' columns are called in `imports.yaml`."""
 EFFECTS_BATCH_SIZE = env("EFFECTS_BATCH_SIZE")
 HEARTBEAT_SECONDS = env("HEARTBEAT_SECONDS")
 

@@ -195,3 +195,13 @@ class ForeignErasureKey(DomainError):
 
     code = "foreign_erasure_key"
     message = "The records of erasures are not of this installation's ERASURE_KEY"
+
+
+class ImportRunning(ConflictError):
+    """Another process imports the same file, and has moved on."""
+
+    code = "import_running"
+
+    def __init__(self, import_id: UUID) -> None:
+        super().__init__(f"Another process is at the import {import_id}")
+        self.import_id = import_id

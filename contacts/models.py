@@ -450,3 +450,75 @@ class Erasure(TenantModel):
     def status(self) -> str:
         """`running` as long as rows are left to remove, then `done`."""
         return "done" if self.finished_at else "running"
+
+
+class ImportQuerySet(TenantQuerySet["Import"]):
+    def unfinished(self) -> ImportQuerySet:
+        """Those that go on where they stopped when the same file is imported again."""
+        return self.exclude(status=Import.Status.DONE)
+
+
+class Import(TenantModel):
+    """A file of contacts or events on its way in: how far it has come, and what became of its rows.
+
+    `position` is the place after the last row that is decided: bytes of the unpacked text, or rows of Parquet.
+    """
+
+    class Kind(models.TextChoices):
+        CONTACTS = "contacts"
+        EVENTS = "events"
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    class Effects(models.TextChoices):
+        NONE = "none"
+        SCORES_AND_SEGMENTS = "scores-and-segments", "scores and segments"
+        ALL = "all"
+
+    kind = models.CharField(max_length=16, choices=Kind)
+    name = models.CharField(max_length=255)
+    fingerprint = models.CharField(
+        max_length=64, help_text="a hash of the content, or of the name given for it"
+    )
+    mapping = JSONField(default=dict, blank=True, help_text="fields by columns; empty: by the header")
+    effects = models.CharField(max_length=32, choices=Effects, default=Effects.SCORES_AND_SEGMENTS)
+    position = models.BigIntegerField(default=0)
+    line = models.BigIntegerField(default=1, help_text="the line to go on with")
+    size = models.BigIntegerField(
+        null=True, blank=True, help_text="of the file, where positions count its bytes"
+    )
+    recorded = models.BigIntegerField(default=0, help_text="new events, or contacts that were made")
+    known = models.BigIntegerField(default=0, help_text="repeated events, or contacts that were there")
+    refused = models.BigIntegerField(default=0)
+    refused_file = models.TextField(blank=True)
+    refused_bytes = models.BigIntegerField(default=0)
+    status = models.CharField(max_length=16, choices=Status, default=Status.RUNNING)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+
+    objects: ClassVar = ImportQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "kind", "fingerprint"], name="import_by_fingerprint"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind})"
+
+    @property
+    def rows(self) -> int:
+        """How many rows are decided."""
+        return self.recorded + self.known + self.refused
+
+    @property
+    def progress(self) -> float | None:
+        """Which part of the file is decided, from 0 to 1; None where its size is not known."""
+        if self.status == self.Status.DONE:
+            return 1.0
+        return min(self.position / self.size, 1.0) if self.size else None

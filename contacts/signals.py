@@ -1,6 +1,8 @@
 """Signals of contacts, sent inside the transaction; docs/signals.md lists the receivers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -37,3 +39,23 @@ class ContactChange:
     kind: Kind
     old: Mapping[str, Any] = field(default_factory=dict)
     new: Mapping[str, Any] = field(default_factory=dict)
+
+
+Effects = Literal["none", "scores-and-segments", "all"]
+"""Which effects a change of contacts may have, by the names of an import."""
+_effects: ContextVar[Effects] = ContextVar("effects_of_changes", default="all")
+
+
+@contextmanager
+def limit_effects(effects: Effects) -> Iterator[None]:
+    """Let changes of contacts that are made within have no more effects than these: they are history."""
+    token = _effects.set(effects)
+    try:
+        yield
+    finally:
+        _effects.reset(token)
+
+
+def effects_of_changes() -> Effects:
+    """Return which effects changes of contacts may have here."""
+    return _effects.get()

@@ -13,6 +13,7 @@ from django.db.models import Q
 from config import clock
 from config.db.fields import JSONField, NameField, UnconstrainedForeignKey
 from config.db.lookups import any_of
+from contacts.signals import Effects
 from workspaces.tenancy import BulkTenantModel, TenantModel, TenantQuerySet
 
 
@@ -99,6 +100,11 @@ class EffectsLevel(models.IntegerChoices):
     NONE = 0, "none"
     SCORES_AND_SEGMENTS = 1, "scores and segments"
     ALL = 2, "all"
+
+    @classmethod
+    def named(cls, effects: Effects) -> EffectsLevel:
+        """Return the level that an import calls so."""
+        return {"none": cls.NONE, "scores-and-segments": cls.SCORES_AND_SEGMENTS, "all": cls.ALL}[effects]
 
 
 class EventQuerySet(TenantQuerySet["Event"]):

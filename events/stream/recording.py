@@ -20,7 +20,7 @@ from config.values.names import composed
 from contacts.companies import CompanyResolution, ResolvedCompany, link_companies
 from contacts.identity.resolution import ContactResolution
 from contacts.references import Resolution
-from contacts.signals import ContactChange, Kind
+from contacts.signals import ContactChange, Kind, effects_of_changes
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId, TooManyProperties
 from events.id_bounds import CLOCK_TOLERANCE, in_milliseconds
 from events.metrics import EVENTS
@@ -105,9 +105,10 @@ def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange])
         return
     received_at = clock.now()
     by_level: dict[EffectsLevel, list[RecordedEvent]] = defaultdict(list)
+    limit = EffectsLevel.named(effects_of_changes())
     for place, change in enumerate(changes):
         event = _system_event(workspace_id, change, received_at, place)
-        by_level[_LEVELS.get(change.kind, EffectsLevel.ALL)].append(event)
+        by_level[min(_LEVELS.get(change.kind, EffectsLevel.ALL), limit)].append(event)
     with transaction.atomic(savepoint=False):
         for level, events in by_level.items():
             insert_events(workspace_id, events, level=level, received_at=received_at)

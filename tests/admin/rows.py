@@ -32,6 +32,7 @@ from contacts.models import (
     ContactTag,
     Field,
     Identifier,
+    Import,
     Merge,
     Tag,
 )
@@ -79,6 +80,7 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
             "undone_at": clock.now(),
         },
     )
+    _bulk(Import, count, lambda n: {"workspace": workspace, "kind": "events", "name": f"{n}.csv"})
     _bulk(
         BackfillJob, count, lambda n: {"workspace": workspace, "kind": "rescore_contacts", "subject": str(n)}
     )

@@ -82,7 +82,7 @@ class BackfillCommand(BaseCommand):
         if options["batch_size"] < 1:
             raise CommandError("--batch-size must be at least 1.")
         outcomes: Counter[bool] = Counter()
-        with _interruption() as interrupted:
+        with interruption() as interrupted:
             for work in self.works(options):
                 outcomes[self._run(work, options, interrupted)] += 1
                 if interrupted:
@@ -167,7 +167,7 @@ _EVERY_COMMAND: Final = frozenset(
 
 
 @contextmanager
-def _interruption() -> Iterator[list[int]]:
+def interruption() -> Iterator[list[int]]:
     """Have SIGINT noted, not raised, so that the batch ends; a second one is raised."""
     noted: list[int] = []
     before = signal.getsignal(signal.SIGINT)

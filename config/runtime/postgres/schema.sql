@@ -1,4 +1,4 @@
--- Of the migrations: 9ff98e3c9089c680404c25971541842d8234afeb242f445eac361e1f9c7fd947
+-- Of the migrations: 0c60534dda97150e7575c0367fa57ba8af8dcb32a7d934fc53ee55c9777ee081
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -375,6 +375,28 @@ CREATE TABLE public.contacts_identifier (
     is_primary boolean NOT NULL,
     created_at timestamp with time zone NOT NULL,
     contact_id uuid NOT NULL,
+    workspace_id uuid NOT NULL
+);
+CREATE TABLE public.contacts_import (
+    id uuid NOT NULL,
+    kind character varying(16) NOT NULL,
+    name character varying(255) NOT NULL,
+    fingerprint character varying(64) NOT NULL,
+    mapping jsonb NOT NULL,
+    effects character varying(32) NOT NULL,
+    "position" bigint NOT NULL,
+    line bigint NOT NULL,
+    size bigint,
+    recorded bigint NOT NULL,
+    known bigint NOT NULL,
+    refused bigint NOT NULL,
+    refused_file text NOT NULL,
+    refused_bytes bigint NOT NULL,
+    status character varying(16) NOT NULL,
+    error text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
     workspace_id uuid NOT NULL
 );
 CREATE TABLE public.contacts_merge (
@@ -1008,6 +1030,8 @@ ALTER TABLE ONLY public.contacts_field
     ADD CONSTRAINT contacts_field_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.contacts_identifier
     ADD CONSTRAINT contacts_identifier_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.contacts_import
+    ADD CONSTRAINT contacts_import_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.contacts_merge
     ADD CONSTRAINT contacts_merge_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.contacts_tag
@@ -1220,6 +1244,7 @@ CREATE INDEX events_eventproperty_definition_id_eae6cbc6 ON public.events_eventp
 CREATE INDEX idempotency_key_by_age ON public.events_idempotencykey USING btree (created_at);
 CREATE INDEX identifier_by_part ON public.contacts_identifier USING gin (public.contacts_parts(workspace_id, (value)::text));
 CREATE UNIQUE INDEX identifier_one_primary ON public.contacts_identifier USING btree (workspace_id, contact_id, kind) WHERE is_primary;
+CREATE INDEX import_by_fingerprint ON public.contacts_import USING btree (workspace_id, kind, fingerprint);
 CREATE INDEX membership_by_contact ON public.segments_membership USING btree (workspace_id, contact_id);
 CREATE INDEX membership_period_by_contact ON public.segments_membershipperiod USING btree (workspace_id, contact_id, entered_at);
 CREATE INDEX membership_period_by_segment ON public.segments_membershipperiod USING btree (workspace_id, segment_id, contact_id, entered_at);
@@ -1344,6 +1369,8 @@ ALTER TABLE ONLY public.contacts_identifier
     ADD CONSTRAINT contacts_identifier_contact_id_9547c97e_fk_contacts_contact_id FOREIGN KEY (contact_id) REFERENCES public.contacts_contact(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.contacts_identifier
     ADD CONSTRAINT contacts_identifier_workspace_id_99a0995d_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.contacts_import
+    ADD CONSTRAINT contacts_import_workspace_id_0a00fa7d_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.contacts_merge
     ADD CONSTRAINT contacts_merge_merged_id_9cba599f_fk_contacts_contact_id FOREIGN KEY (merged_id) REFERENCES public.contacts_contact(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.contacts_merge
@@ -1449,6 +1476,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0003_active_version', now()),
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
+    ('contacts', '0002_imports', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),

@@ -1,0 +1,319 @@
+"""Mapping of a file's columns to fields: by the header, or by a map in YAML with constants, paths and formats."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import orjson
+import yaml
+from rest_framework.exceptions import ParseError
+
+from config.files.errors import InvalidMapping, RowRefused
+from config.files.times import parse_time
+from config.http.json import parse_json
+
+Values = Mapping[str, Any]
+Reader = Callable[[Values], Any]
+"""Returns a field's value of a row, None where the row does not say. Raises RowRefused."""
+REST: Final = "*"
+"""In a map: all columns that no other field takes."""
+_OPTIONS: Final = {"column", "value", "type", "format", "timezone", "separator"}
+_MISSING: Final = object()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What can be imported of one kind: single fields, and groups such as `properties.…`, by their types.
+
+    `aliases` name, for files without a map, the field of a column in small letters without separators.
+    """
+
+    single: Mapping[str, str]
+    groups: Mapping[str, str]
+    aliases: Mapping[str, str]
+    rest: str
+    """The group of columns that are not known."""
+
+
+def _spelled(column: str) -> str:
+    return "".join(character for character in column.lower() if character not in " _-$")
+
+
+class ColumnMapping:
+    """Turns rows into fields. Rows of the same columns share a plan."""
+
+    def __init__(self, fields: Fields, definition: Mapping[str, Any] | None = None) -> None:
+        """Check a map. Raises InvalidMapping."""
+        self._fields = fields
+        self.definition = dict(definition or {})
+        self._sources = {name: _source(fields, name, spec) for name, spec in self.definition.items()}
+        self._plans: dict[tuple[str, ...], list[tuple[str, str | None, Reader]]] = {}
+
+    def read(self, values: Values) -> dict[str, Any]:
+        """Return the fields that a row says; groups as objects. Raises RowRefused."""
+        columns = tuple(values)
+        plan = self._plans.get(columns)
+        if plan is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[columns] = self._plan(columns)
+        found: dict[str, Any] = {}
+        for name, key, reader in plan:
+            value = reader(values)
+            if value is None:
+                continue
+            if key is None:
+                if name in found and isinstance(value, dict):
+                    found[name].update(value)
+                else:
+                    found[name] = value
+            elif name in found:
+                found[name][key] = value
+            else:
+                found[name] = {key: value}
+        return found
+
+    def _plan(self, columns: tuple[str, ...]) -> list[tuple[str, str | None, Reader]]:
+        specs = self._sources or {
+            name: _source(self._fields, name, {"column": column})
+            for column, name in _by_header(self._fields, columns).items()
+        }
+        taken = {source.column.partition(".")[0] for source in specs.values() if source.column}
+        taken |= {source.column for source in specs.values()}
+        plan: list[tuple[str, str | None, Reader]] = []
+        for name, source in specs.items():
+            group, _, key = name.partition(".")
+            if source.column == REST:
+                plan += [
+                    (group, column, _cell(column)) for column in columns if column and column not in taken
+                ]
+            else:
+                plan.append((group, key or None, source.reader()))
+        return plan
+
+
+_MOST_PLANS: Final = 1_000
+
+
+def load_mapping(fields: Fields, path: Path, section: str) -> ColumnMapping:
+    """Read a map from a file of YAML, its section `events` or `contacts`. Raises InvalidMapping."""
+    try:
+        loaded = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidMapping(f"The map {path} cannot be read: {error}") from error
+    if not isinstance(loaded, dict) or not isinstance(found := loaded.get(section), dict) or not found:
+        raise InvalidMapping(f"The map {path} has no section `{section}` with fields")
+    return ColumnMapping(fields, {str(name): spec for name, spec in found.items()})
+
+
+def _by_header(fields: Fields, columns: Iterable[str]) -> dict[str, str]:
+    """Return the fields of columns by their names; of two columns for one field the first alias counts."""
+    places = {alias: place for place, alias in enumerate(fields.aliases)}
+    chosen: dict[str, str] = {}
+    for column in sorted(columns, key=lambda column: places.get(_spelled(column), len(places))):
+        if not column:
+            continue
+        group = column.partition(".")[0]
+        name = fields.aliases.get(_spelled(column))
+        if group in fields.groups and group != column:
+            name = column
+        if name is None or name in chosen.values():
+            name = f"{fields.rest}.{column}"
+        chosen[column] = name
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a field comes from, and how it is read."""
+
+    name: str
+    type: str
+    column: str = ""
+    constant: Any = None
+    format: str = ""
+    zone: tzinfo = UTC
+    separator: str = ","
+
+    def reader(self) -> Reader:
+        """Return the function that reads it."""
+        convert = _CONVERTERS[self.type]
+        if not self.column:
+            constant = self.constant
+            return lambda values: constant
+        column, path = self.column, self.column.split(".")
+
+        def read(values: Values) -> Any:
+            value = values.get(column, _MISSING)
+            if value is _MISSING:
+                value = _descend(values, path)
+            return None if value is None or value == "" else convert(self, value)
+
+        return read
+
+
+def _source(fields: Fields, name: str, spec: Any) -> _Source:
+    """Return the source that a map's entry describes. Raises InvalidMapping."""
+    group, _, key = name.partition(".")
+    if key and group in fields.groups:
+        type_ = fields.groups[group]
+    elif not key and name in fields.single:
+        type_ = fields.single[name]
+    elif not key and name in fields.groups:
+        type_ = "json"
+    else:
+        known = ", ".join([*fields.single, *(f"{group}.…" for group in fields.groups)])
+        raise InvalidMapping(f"There is no field {name}; there are {known}")
+    if not isinstance(spec, dict):
+        spec = {"column": spec}
+    if unknown := sorted(set(spec) - _OPTIONS):
+        raise InvalidMapping(f"{name}: {unknown[0]} is not known; there are {', '.join(sorted(_OPTIONS))}")
+    if ("column" in spec) == ("value" in spec):
+        raise InvalidMapping(f"{name}: it takes either a column or a value")
+    type_ = spec.get("type", type_)
+    if type_ not in _CONVERTERS:
+        raise InvalidMapping(f"{name}: there is no type {type_}; there are {', '.join(_CONVERTERS)}")
+    if "format" in spec and type_ != "time":
+        raise InvalidMapping(f"{name}: only a time has a format")
+    column = spec.get("column", "")
+    if not isinstance(column, str) or ("column" in spec and not column):
+        raise InvalidMapping(f"{name}: a column is named by a text")
+    if column == REST and (key or name not in fields.groups):
+        raise InvalidMapping(f"{name}: only {', '.join(fields.groups)} take all columns")
+    texts = {option: str(spec[option]) for option in ("format", "separator") if option in spec}
+    source = _Source(name, type_, column, zone=_zone(name, spec), **texts)
+    if "value" in spec:
+        try:
+            return replace(source, constant=_CONVERTERS[type_](source, spec["value"]))
+        except RowRefused as error:
+            raise InvalidMapping(error.message) from error
+    return source
+
+
+def _zone(name: str, spec: Mapping[str, Any]) -> tzinfo:
+    if "timezone" not in spec:
+        return UTC
+    try:
+        return ZoneInfo(str(spec["timezone"]))
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise InvalidMapping(f"{name}: there is no time zone {spec['timezone']}") from error
+
+
+def _descend(values: Any, path: list[str]) -> Any:
+    for key in path:
+        if not isinstance(values, Mapping):
+            return None
+        values = values.get(key)
+    return values
+
+
+def _cell(column: str) -> Reader:
+    def read(values: Values) -> Any:
+        value = values.get(column)
+        return None if value == "" else value
+
+    return read
+
+
+def _as_is(source: _Source, value: Any) -> Any:
+    return value
+
+
+def _text(source: _Source, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RowRefused(f"{source.column or source.name} must be a text")
+    return str(value)
+
+
+def _time(source: _Source, value: Any) -> datetime:
+    return parse_time(value, source.column or source.name, source.format, source.zone)
+
+
+def _time_text(source: _Source, value: Any) -> str:
+    return _time(source, value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _number(source: _Source, value: Any) -> Any:
+    try:
+        return _parsed(value) if isinstance(value, str) else _checked_number(value)
+    except (ParseError, ValueError) as error:
+        raise RowRefused(f"{source.column}: {value!r} is no number") from error
+
+
+def _parsed(text: str) -> Any:
+    return _checked_number(parse_json(text.strip()))
+
+
+def _checked_number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(value)
+    return value
+
+
+def _integer(source: _Source, value: Any) -> int:
+    number = _number(source, value)
+    if isinstance(number, float):
+        if not number.is_integer():
+            raise RowRefused(f"{source.column}: {value!r} is no whole number")
+        number = int(number)
+    return int(number)
+
+
+def _boolean(source: _Source, value: Any) -> bool:
+    found = value if isinstance(value, bool) else _BOOLEANS.get(str(value).strip().lower())
+    if found is None:
+        raise RowRefused(f"{source.column}: {value!r} is neither true nor false")
+    return found
+
+
+def _json(source: _Source, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value)
+    except ParseError as error:
+        raise RowRefused(f"{source.column}: {str(error.detail).replace('The body', 'The value')}") from error
+
+
+def _list(source: _Source, value: Any) -> list[Any]:
+    """Return a list: of JSON, or of texts between separators."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _json(source, value)
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(source.separator) if part.strip()]
+    if not isinstance(value, list):
+        raise RowRefused(f"{source.column}: it must be a list")
+    return value
+
+
+_BOOLEANS: Final = {
+    "true": True,
+    "yes": True,
+    "1": True,
+    "t": True,
+    "false": False,
+    "no": False,
+    "0": False,
+    "f": False,
+}
+_CONVERTERS: Final[dict[str, Callable[[_Source, Any], Any]]] = {
+    "any": _as_is,
+    "text": _text,
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+    "json": _json,
+    "list": _list,
+    "time": _time,
+    "time-text": _time_text,
+}
+
+
+def digest_of(definition: Mapping[str, Any]) -> str:
+    """Return a text that two equal maps have in common."""
+    return orjson.dumps(definition, option=orjson.OPT_SORT_KEYS, default=str).decode()

@@ -1,0 +1,177 @@
+"""Open a file of rows, whatever its form: CSV, JSON Lines, gzip of both, Parquet; a path or standard input."""
+
+import hashlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import IO, Final, Literal, Self, cast
+
+from config.files.errors import DamagedFile, UnreadableFile
+from config.files.json_lines import json_rows
+from config.files.lines import Line, read_lines
+from config.files.parquet import MAGIC as PARQUET
+from config.files.parquet import ParquetRows
+from config.files.rows import Place, Row
+from config.files.streams import BLOCK_BYTES, GZIP, ByteStream, Chained, Gunzipped, Recoded, encoding_of
+from config.files.tables import Header, table_rows
+
+Form = Literal["csv", "jsonl", "parquet"]
+_HEAD_LINES: Final = 40
+STANDARD_INPUT: Final = "-"
+
+
+def open_file(path: str, *, form: Form | None = None, encoding: str = "", delimiter: str = "") -> "InputFile":
+    """Return a file that is read as a stream. Raises UnreadableFile.
+
+    `form`, `encoding` and `delimiter` are sniffed where they are not given.
+    """
+    return InputFile(path, form, encoding, delimiter)
+
+
+class InputFile:
+    """A file of rows, a context manager that closes it. Standard input can be read once."""
+
+    def __init__(self, path: str, form: Form | None, encoding: str, delimiter: str) -> None:
+        self.path = path
+        self.is_standard_input = path == STANDARD_INPUT
+        self._file: IO[bytes]
+        try:
+            self._file = sys.stdin.buffer if self.is_standard_input else Path(path).open("rb")  # noqa: SIM115
+            head = self._file.read(BLOCK_BYTES)
+        except OSError as error:
+            raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}") from error
+        try:
+            self._recognise(head, form, encoding)
+        except UnreadableFile:
+            self.close()
+            raise
+        self._delimiter = delimiter
+
+    def _recognise(self, head: bytes, form: Form | None, encoding: str) -> None:
+        self._is_packed = head.startswith(GZIP)
+        self._head = head
+        start = _unpacked_head(head) if self._is_packed else head
+        self._encoding = encoding_of(start, encoding)
+        self.form: Form = form or _form_of(start, self._encoding)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.is_standard_input:
+            self._file.close()
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of the file where positions count these, for progress."""
+        if self.is_standard_input or self._is_packed or self._encoding or self.form == "parquet":
+            return None
+        return Path(self.path).stat().st_size
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content. Standard input has none: it can be read once only."""
+        with Path(self.path).open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+    def rows(self, start: Place) -> Iterator[Row]:
+        """Yield the rows from a place on. Raises DamagedFile, UnreadableFile."""
+        if self.form == "parquet":
+            yield from ParquetRows(self._seekable()).rows(start)
+        elif self.form == "jsonl":
+            yield from json_rows(self._lines(start))
+        else:
+            yield from self._table(start)
+
+    def _table(self, start: Place) -> Iterator[Row]:
+        """Yield rows of a table, whose header is read first wherever reading goes on."""
+        lines = self._lines(Place())
+        head: list[Line] = []
+        try:
+            head.extend(islice(lines, _HEAD_LINES))
+        except DamagedFile as error:
+            lines = _damaged(error)
+        if not head:
+            next(lines, None)
+            return
+        header = Header(head, self._delimiter)
+        place = max(start, Place(header.end, header.next_line))
+        if self._can_seek:
+            lines = self._lines(place)
+        else:
+            lines = (line for line in _chain(head, lines) if line.end > place.position)
+        yield from table_rows(lines, header)
+
+    @property
+    def _can_seek(self) -> bool:
+        return not (self.is_standard_input or self._is_packed or self._encoding)
+
+    def _lines(self, start: Place) -> Iterator[Line]:
+        if self._can_seek:
+            self._file.seek(start.position)
+            return read_lines(cast(ByteStream, self._file), start)
+        lines = read_lines(self._content(), Place())
+        return (line for line in lines if line.end > start.position) if start.position else lines
+
+    def _content(self) -> ByteStream:
+        """Return the stream from its beginning, with gzip and encoding undone."""
+        stream: ByteStream = self._file
+        if self.is_standard_input:
+            stream = Chained(self._head, stream)
+        else:
+            self._file.seek(0)
+        if self._is_packed:
+            stream = Gunzipped(stream)
+        return Recoded(stream, self._encoding) if self._encoding else stream
+
+    def _seekable(self) -> IO[bytes]:
+        if not self.is_standard_input:
+            self._file.seek(0)
+            return self._file
+        spooled = tempfile.TemporaryFile()  # noqa: SIM115  (the reader closes it)
+        spooled.write(self._head)
+        shutil.copyfileobj(self._file, spooled)
+        spooled.seek(0)
+        return cast(IO[bytes], spooled)
+
+
+def _chain(head: list[Line], rest: Iterator[Line]) -> Iterator[Line]:
+    yield from head
+    yield from rest
+
+
+class _Empty:
+    """A stream that is over."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+def _damaged(error: DamagedFile) -> Iterator[Line]:
+    yield from ()
+    raise error
+
+
+def _unpacked_head(head: bytes) -> bytes:
+    try:
+        return Gunzipped(Chained(head, _Empty())).read(BLOCK_BYTES)
+    except DamagedFile as error:
+        raise UnreadableFile(error.message) from error
+
+
+def _form_of(head: bytes, encoding: str) -> Form:
+    if head.startswith(PARQUET):
+        return "parquet"
+    text = head.decode(encoding or "utf-8", "replace").removeprefix("\ufeff").lstrip()
+    if text.startswith("["):
+        raise UnreadableFile("The file is an array of JSON; it takes JSON Lines, an object a line")
+    return "jsonl" if text.startswith("{") else "csv"

@@ -1,0 +1,32 @@
+"""Row: one record of a file, or why it cannot be read."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+MAX_ROW_BYTES: Final = 1_048_576
+"""Longest line, or quoted record of several lines, that is read; a longer one is refused unread."""
+MAX_SHOWN: Final = 2_000
+"""Characters of an unreadable line that the file of refused rows shows."""
+
+
+class Row(NamedTuple):
+    """A record: its first line (from 1), the position and the line after it, and its values or its problem.
+
+    `raw` is what a refused file keeps of an unreadable row. `key` is what a refused file says of a mended one.
+    """
+
+    number: int
+    end: int
+    next_line: int
+    values: Mapping[str, Any] | None
+    problem: str = ""
+    raw: Mapping[str, Any] = MappingProxyType({})
+    key: str = ""
+
+
+class Place(NamedTuple):
+    """Where reading goes on: the position after the last row, and the number of the line after it."""
+
+    position: int = 0
+    line: int = 1

@@ -1,0 +1,96 @@
+"""ReadAhead: batches of prepared rows, made by a thread while the database works on the one before."""
+
+from collections.abc import Iterator
+from queue import Empty, Full, Queue
+from threading import Event as Flag
+from threading import Thread
+from typing import Final, Generic
+
+from config.errors import DomainError
+from config.files.mapping import ColumnMapping
+from config.files.reading import InputFile
+from config.files.rows import MAX_ROW_BYTES, Place, Row
+from contacts.imports.kinds import ImportKind, ItemT, PreparedRow
+
+_BATCH_BYTES: Final = 4 * MAX_ROW_BYTES
+_Batch = list[PreparedRow[ItemT]]
+
+
+class ReadAhead(Generic[ItemT]):
+    """The batches of a file from a place on. Stop it after use."""
+
+    def __init__(
+        self,
+        file: InputFile,
+        start: Place,
+        kind: ImportKind[ItemT],
+        mapping: ColumnMapping,
+        *,
+        key_prefix: str,
+        batch_rows: int,
+    ) -> None:
+        """Begin to read; the key of a row that has none is the prefix and its line."""
+        self._rows = file.rows(start)
+        self._kind, self._mapping = kind, mapping
+        self._prefix = key_prefix
+        self._batch_rows = batch_rows
+        self._queue: Queue[_Batch[ItemT] | Exception | None] = Queue(maxsize=2)
+        self._is_stopped = Flag()
+        self._thread = Thread(target=self._read, name="import reader", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[_Batch[ItemT]]:
+        """Yield the batches; what went wrong in reading is raised after those before it."""
+        while True:
+            batch = self._queue.get()
+            if batch is None:
+                return
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._is_stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except Empty:
+                continue
+        self._thread.join()
+
+    def _read(self) -> None:
+        batch: _Batch[ItemT] = []
+        begin = 0
+        failure: Exception | None = None
+        try:
+            for row in self._rows:
+                batch.append(self._prepared(row))
+                if len(batch) >= self._batch_rows or row.end - begin > _BATCH_BYTES:
+                    begin = row.end
+                    if not self._put(batch):
+                        return
+                    batch = []
+        except Exception as error:
+            failure = error
+        if batch:
+            self._put(batch)
+        self._put(failure)
+
+    def _put(self, item: _Batch[ItemT] | Exception | None) -> bool:
+        while not self._is_stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+            except Full:
+                continue
+            return True
+        return False
+
+    def _prepared(self, row: Row) -> PreparedRow[ItemT]:
+        key = row.key or f"{self._prefix}{row.number}"
+        if row.values is None:
+            return PreparedRow(row, None, row.problem, key)
+        try:
+            return PreparedRow(row, self._kind.prepare(self._mapping, row, key), "", key)
+        except DomainError as error:
+            return PreparedRow(row, None, error.message, key)

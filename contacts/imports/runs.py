@@ -1,0 +1,294 @@
+"""Run an import: decide a batch of rows in a transaction, and note how far it has come in the same."""
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Generic, get_args
+from uuid import UUID
+
+from django.db import DataError, OperationalError, close_old_connections, connection, transaction
+from django.db.models import F
+
+from config import clock
+from config.db.contention import pause_for_others
+from config.db.errors import storable_error
+from config.errors import DomainError, TryAgain
+from config.files.mapping import ColumnMapping
+from config.files.reading import InputFile
+from config.files.refused import RefusedFile, refused_row
+from config.files.rows import Place
+from contacts.errors import ImportRunning
+from contacts.imports.kinds import ImportKind, ItemT, PreparedRow
+from contacts.imports.read_ahead import ReadAhead
+from contacts.models import Import
+from contacts.signals import Effects
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS: Final = 2_000
+_ATTEMPTS: Final = 6
+_WAIT_SECONDS: Final = 0.5
+_MOST_CAUSES: Final = 20
+
+_EFFECTS: Final[dict[str, Effects]] = {effects: effects for effects in get_args(Effects)}
+
+OnProgress = Callable[[Import], bool]
+"""Called after each batch; returns whether to go on."""
+
+
+@dataclass(frozen=True)
+class ImportTerms:
+    """How a file is imported.
+
+    `name` stands for the content where that changes or cannot be read twice: the same name is the same file.
+    """
+
+    mapping: ColumnMapping
+    effects: Import.Effects = Import.Effects.SCORES_AND_SEGMENTS
+    name: str = ""
+    refused_file: Path | None = None
+    batch_rows: int = BATCH_ROWS
+
+
+def import_file(
+    workspace_id: UUID,
+    file: InputFile,
+    kind: ImportKind[ItemT],
+    terms: ImportTerms,
+    *,
+    on_progress: OnProgress = lambda run: True,
+    restart: bool = False,
+) -> Import:
+    """Import a file, or what is left of it; each batch is a transaction that notes the place after it.
+
+    Killed at any moment, or stopped by `on_progress`, it goes on there when it is called again; `restart`: at the
+    beginning. Raises DamagedFile and UnreadableFile once what came before is recorded, the import is `failed` then;
+    ImportRunning if another process is at the same file.
+    """
+    run = _begin(workspace_id, file, kind, terms, restart=restart)
+    return _Runner(workspace_id, run, kind, terms).run(file, on_progress)
+
+
+def try_file(
+    workspace_id: UUID,
+    file: InputFile,
+    kind: ImportKind[ItemT],
+    terms: ImportTerms,
+    *,
+    on_progress: OnProgress = lambda run: True,
+) -> tuple[Import, list[str]]:
+    """Decide every row and undo it. Returns the counts, which are not stored, and the first causes of refusals."""
+    run = Import(workspace_id=workspace_id, fingerprint=_fingerprint(file, terms.name), effects=terms.effects)
+    return run, _Runner(workspace_id, run, kind, terms).try_out(file, on_progress)
+
+
+def _begin(
+    workspace_id: UUID, file: InputFile, kind: ImportKind[ItemT], terms: ImportTerms, *, restart: bool
+) -> Import:
+    """Return the import of a file under these terms that did not end, or a new one."""
+    fingerprint = _fingerprint(file, terms.name)
+    same = Import.objects.in_workspace(workspace_id).filter(
+        kind=kind.kind,
+        fingerprint=fingerprint,
+        effects=terms.effects,
+        mapping=terms.mapping.definition,
+    )
+    if not restart and (run := same.unfinished().order_by("-id").first()) is not None:
+        return run
+    name = terms.name or ("standard-input" if file.is_standard_input else Path(file.path).name)
+    refused_file = terms.refused_file or _refused_path(file, name)
+    return Import.objects.create(
+        workspace_id=workspace_id,
+        kind=kind.kind,
+        name=name[:255],
+        fingerprint=fingerprint,
+        mapping=terms.mapping.definition,
+        effects=terms.effects,
+        size=file.size,
+        refused_file=str(refused_file.absolute()),
+    )
+
+
+def _fingerprint(file: InputFile, name: str) -> str:
+    if name:
+        return hashlib.blake2b(f"name:{name}".encode(), digest_size=16).hexdigest()
+    return secrets.token_hex(16) if file.is_standard_input else file.fingerprint
+
+
+def _refused_path(file: InputFile, name: str) -> Path:
+    """Return a free path next to the input."""
+    folder = Path() if file.is_standard_input else Path(file.path).absolute().parent
+    stem = "".join(character if character.isalnum() or character in "._-" else "-" for character in name)
+    paths = (folder / f"{stem}.refused{number}.jsonl" for number in ("", *range(2, 10_000)))
+    return next((path for path in paths if not path.exists()), folder / f"{stem}.refused.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What became of a batch: counts, and the lines for the file of refused rows."""
+
+    recorded: int
+    known: int
+    refused: list[dict[str, Any]]
+
+
+@dataclass
+class _Runner(Generic[ItemT]):
+    workspace_id: UUID
+    stored: Import
+    kind: ImportKind[ItemT]
+    terms: ImportTerms
+    refused: RefusedFile = field(init=False)
+
+    def run(self, file: InputFile, on_progress: OnProgress) -> Import:
+        """Import from where the import stands."""
+        run = self.stored
+        self.refused = RefusedFile(Path(run.refused_file), run.refused_bytes)
+        self._set(status=Import.Status.RUNNING, error="")
+        batches = self._read_ahead(file)
+        try:
+            for batch in batches:
+                began = time.monotonic()
+                self._decide(batch)
+                if not on_progress(run):
+                    return run
+                pause_for_others(time.monotonic() - began)
+        except ImportRunning:
+            raise
+        except Exception as error:
+            _renew_connection()
+            text = error.message if isinstance(error, DomainError) else storable_error(error)
+            self._set(status=Import.Status.FAILED, error=text, finished_at=clock.now())
+            raise
+        finally:
+            batches.stop()
+        self._set(status=Import.Status.DONE, finished_at=clock.now())
+        return run
+
+    def try_out(self, file: InputFile, on_progress: OnProgress) -> list[str]:
+        """Decide all, keep nothing but the counts."""
+        run = self.stored
+        causes: list[str] = []
+        batches = self._read_ahead(file)
+        try:
+            for batch in batches:
+                with transaction.atomic(durable=True):
+                    decided = self._decisions(batch)
+                    transaction.set_rollback(True)
+                self._count(decided)
+                lines = (f"line {line['line']:,}: {line['cause']}" for line in decided.refused)
+                causes += islice(lines, _MOST_CAUSES - len(causes))
+                if not on_progress(run):
+                    break
+        finally:
+            batches.stop()
+        return causes
+
+    def _read_ahead(self, file: InputFile) -> ReadAhead[ItemT]:
+        return ReadAhead(
+            file,
+            Place(self.stored.position, self.stored.line),
+            self.kind,
+            self.terms.mapping,
+            key_prefix=f"import:{self.stored.fingerprint}:",
+            batch_rows=self.terms.batch_rows,
+        )
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(self.stored, name, value)
+        self.stored.save(update_fields=list(values))
+
+    def _decide(self, batch: Sequence[PreparedRow[ItemT]]) -> None:
+        """Record a batch and move the import on; again if others were in the way, halved if it cannot be stored."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._commit(batch)
+                return
+            except DataError as error:
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    self._decide(batch[:middle])
+                    self._decide(batch[middle:])
+                    return
+                batch = [batch[0]._replace(item=None, cause=f"It cannot be stored: {storable_error(error)}")]
+            except (OperationalError, TryAgain) as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                logger.warning("A batch of the import %s is tried again: %r", self.stored.id, error)
+                time.sleep(_WAIT_SECONDS * 2**attempt)
+                _renew_connection()
+                if self._is_committed(batch):
+                    return
+
+    def _commit(self, batch: Sequence[PreparedRow[ItemT]]) -> None:
+        run, last = self.stored, batch[-1].row
+        with transaction.atomic(durable=True):
+            decided = self._decisions(batch)
+            length = self.refused.append(decided.refused)
+            moved = (
+                Import.objects.in_workspace(run.workspace_id)
+                .filter(id=run.id, position=run.position, line=run.line)
+                .update(
+                    position=last.end,
+                    line=last.next_line,
+                    recorded=F("recorded") + decided.recorded,
+                    known=F("known") + decided.known,
+                    refused=F("refused") + len(decided.refused),
+                    refused_bytes=length,
+                    updated_at=clock.now(),
+                )
+            )
+            if not moved:
+                raise ImportRunning(run.id)
+        self.refused.length = run.refused_bytes = length
+        run.position, run.line = last.end, last.next_line
+        self._count(decided)
+
+    def _count(self, decided: _Decided) -> None:
+        self.stored.recorded += decided.recorded
+        self.stored.known += decided.known
+        self.stored.refused += len(decided.refused)
+
+    def _is_committed(self, batch: Sequence[PreparedRow[ItemT]]) -> bool:
+        """Tell whether a batch whose commit got no answer is stored, and take over what it noted then."""
+        run, last = self.stored, batch[-1].row
+        if not Import.objects.filter(id=run.id, position=last.end, line=last.next_line).exists():
+            return False
+        run.refresh_from_db()
+        self.refused.length = run.refused_bytes
+        return True
+
+    def _decisions(self, batch: Sequence[PreparedRow[ItemT]]) -> _Decided:
+        sound = [prepared.item for prepared in batch if prepared.item is not None]
+        decisions = iter(
+            self.kind.record(self.workspace_id, _EFFECTS[self.terms.effects.value], sound) if sound else ()
+        )
+        recorded = known = 0
+        refused: list[dict[str, Any]] = []
+        for prepared in batch:
+            cause = prepared.cause
+            if prepared.item is not None:
+                is_new, cause = next(decisions)
+                recorded += is_new and not cause
+                known += not is_new and not cause
+            if cause:
+                refused.append(_refused_line(prepared, cause))
+        return _Decided(recorded, known, refused)
+
+
+def _renew_connection() -> None:
+    """Have a connection that broke made anew."""
+    if not connection.in_atomic_block:
+        close_old_connections()
+
+
+def _refused_line(prepared: PreparedRow[Any], cause: str) -> dict[str, Any]:
+    row = prepared.row
+    raw = row.raw if row.values is None else {"row": row.values}
+    return refused_row(row.number, cause, prepared.key, raw)

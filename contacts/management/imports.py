@@ -1,0 +1,173 @@
+"""The base of `import_contacts` and `import_events`."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
+
+from config.db.errors import storable_error
+from config.errors import DomainError
+from config.files.mapping import ColumnMapping, load_mapping
+from config.files.reading import InputFile, open_file
+from config.ids import NO_ID, parse_uuid
+from contacts.imports.kinds import ImportKind
+from contacts.imports.runs import BATCH_ROWS, ImportTerms, import_file, try_file
+from contacts.models import Import
+from workspaces.management.backfill import INTERRUPTED, interruption
+from workspaces.management.progress import ProgressDisplay
+from workspaces.models import Workspace
+
+
+class ImportCommand(BaseCommand):
+    """Imports a file of rows. Exits with 1 where rows were refused or the file failed, 130 when interrupted."""
+
+    kind: ClassVar[ImportKind[Any]]
+    nouns: ClassVar[tuple[str, str]]
+    """What rows that are new are called, and those that are not."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "file", metavar="FILE", help="CSV, JSON Lines, gzip of both, or Parquet; - is standard input."
+        )
+        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        parser.add_argument(
+            "--map",
+            metavar="FILE",
+            help="Which column is which field, in YAML; or the name of a vendor, whose map comes along.",
+        )
+        parser.add_argument(
+            "--effects",
+            choices=Import.Effects.values,
+            default=Import.Effects.SCORES_AND_SEGMENTS,
+            help="What may follow from the rows; only `all` starts campaigns.",
+        )
+        parser.add_argument(
+            "--name", default="", help="Stands for the content: the same name is the same file."
+        )
+        parser.add_argument(
+            "--refused", type=Path, metavar="FILE", help="Of refused rows; by default next to the input."
+        )
+        parser.add_argument(
+            "--format", choices=["csv", "jsonl", "parquet"], help="By default it is recognised."
+        )
+        parser.add_argument(
+            "--encoding", default="", help="Of texts; by default UTF-8, or UTF-16 if it is that."
+        )
+        parser.add_argument("--delimiter", default="", help="Of CSV; by default it is recognised.")
+        parser.add_argument(
+            "--batch-size", type=int, default=BATCH_ROWS, help="Rows of one transaction, at most."
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Decide all rows, and record nothing.")
+        parser.add_argument(
+            "--restart", action="store_true", help="Begin anew, not where an earlier run has stopped."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Import, and print a line of counts. Raises CommandError."""
+        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
+        if workspace is None:
+            raise CommandError(f"There is no workspace {options['workspace']}.")
+        if options["batch_size"] < 1:
+            raise CommandError("--batch-size must be at least 1.")
+        try:
+            terms = self._terms(options)
+            file = open_file(
+                options["file"],
+                form=options["format"],
+                encoding=options["encoding"],
+                delimiter=options["delimiter"].replace("\\t", "\t"),
+            )
+        except DomainError as error:
+            raise CommandError(error.sentence) from error
+        try:
+            self._import(workspace, file, terms, options)
+        finally:
+            file.close()
+
+    def _terms(self, options: dict[str, Any]) -> ImportTerms:
+        return ImportTerms(
+            mapping=self._mapping(options["map"]),
+            effects=Import.Effects(options["effects"]),
+            name=options["name"],
+            refused_file=options["refused"],
+            batch_rows=options["batch_size"],
+        )
+
+    def _mapping(self, named: str | None) -> ColumnMapping:
+        """Return the map of a file, or a vendor's. Raises InvalidMapping."""
+        if named is None:
+            return ColumnMapping(self.kind.fields)
+        shipped: Path = settings.IMPORT_MAPS / named / "imports.yaml"
+        path = shipped if named.isidentifier() and shipped.exists() else Path(named)
+        return load_mapping(self.kind.fields, path, self.kind.kind.value)
+
+    def _import(
+        self, workspace: Workspace, file: InputFile, terms: ImportTerms, options: dict[str, Any]
+    ) -> None:
+        label = Path(file.path).name if file.path != "-" else "standard input"
+        with interruption() as interrupted, ProgressDisplay(self.stderr, label, "rows") as display:
+            has_begun = False
+
+            def show(run: Import) -> bool:
+                nonlocal has_begun
+                total = int(run.rows / run.progress) if run.progress else None
+                if not has_begun:
+                    display.begin(0, total)
+                    has_begun = True
+                display.update(run.rows, total)
+                return not interrupted
+
+            run, failure = self._run(workspace, file, terms, options, show)
+        if run is None:
+            raise CommandError(f"{label}: {failure}", returncode=1)
+        self.stdout.write(f"{label}: {self._counts(run, options['dry_run'])}")
+        if failure:
+            raise CommandError(f"{label}: {failure}", returncode=1)
+        if interrupted:
+            raise CommandError(
+                "Interrupted. The same command goes on where this one stopped.", returncode=INTERRUPTED
+            )
+        if run.refused:
+            where = "" if options["dry_run"] else f"; they are in {run.refused_file}"
+            raise CommandError(f"{run.refused:,} rows were refused{where}.", returncode=1)
+
+    def _run(
+        self,
+        workspace: Workspace,
+        file: InputFile,
+        terms: ImportTerms,
+        options: dict[str, Any],
+        show: Callable[[Import], bool],
+    ) -> tuple[Import | None, str]:
+        """Return the import with its counts, and what ended it early."""
+        last: list[Import] = []
+
+        def note(run: Import) -> bool:
+            last[:] = [run]
+            return show(run)
+
+        try:
+            if options["dry_run"]:
+                run, causes = try_file(workspace.id, file, self.kind, terms, on_progress=note)
+                for cause in causes:
+                    self.stderr.write(cause)
+                return run, ""
+            return import_file(
+                workspace.id, file, self.kind, terms, on_progress=note, restart=options["restart"]
+            ), ""
+        except DomainError as error:
+            return (last[0] if last else None), error.sentence
+        except Error as error:
+            return (last[0] if last else None), storable_error(error)
+
+    def _counts(self, run: Import, is_dry: bool) -> str:
+        new, known = self.nouns
+        dry = " (dry run: nothing was recorded)" if is_dry else ""
+        return (
+            f"{run.rows:,} rows, {run.recorded:,} {new}, {run.known:,} {known}, {run.refused:,} refused{dry}"
+        )

@@ -1,0 +1,42 @@
+"""Import events: history, recorded as if it had been sent when it happened."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from config.files.mapping import ColumnMapping
+from config.files.rows import Row
+from contacts.imports.kinds import Decision, ImportKind
+from contacts.models import Import
+from contacts.signals import Effects
+from events.imports.fields import EVENT_FIELDS, incoming_event
+from events.models import EffectsLevel, Event
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
+
+
+class EventImport(ImportKind[IncomingEvent]):
+    """Contacts that are not known are made; those that are stay as they are."""
+
+    kind = Import.Kind.EVENTS
+    fields = EVENT_FIELDS
+
+    def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> IncomingEvent:
+        """Return the event that a row describes."""
+        return incoming_event(mapping, row.values or {}, key)
+
+    def record(self, workspace_id: UUID, effects: Effects, items: Sequence[IncomingEvent]) -> list[Decision]:
+        """Record events."""
+        outcomes = record_events(
+            workspace_id,
+            items,
+            schema_policy=SchemaPolicy.OPEN,
+            source=Event.Source.IMPORT,
+            level=EffectsLevel.named(effects),
+        )
+        return [_decision(outcome) for outcome in outcomes]
+
+
+def _decision(outcome: Outcome) -> Decision:
+    if outcome.error is not None:
+        return Decision(False, outcome.error.message)
+    return Decision(outcome.status == "recorded")

@@ -1,0 +1,119 @@
+"""Maps: columns to fields, with constants, paths and formats; what is ambiguous is refused."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from config.files.errors import InvalidMapping, RowRefused
+from config.files.mapping import ColumnMapping, load_mapping
+from events.imports.fields import EVENT_FIELDS
+
+NOON = datetime(2024, 2, 1, 12, tzinfo=UTC)
+
+
+def read(values, **definition):
+    """Return the fields of a row under a map."""
+    return ColumnMapping(EVENT_FIELDS, definition).read(values)
+
+
+@pytest.mark.parametrize(
+    ("value", "options"),
+    [
+        ("2024-02-01T12:00:00Z", {}),
+        ("2024-02-01 12:00", {}),
+        ("2024-02-01T13:00:00+01:00", {}),
+        ("1706788800", {}),
+        (1706788800, {}),
+        ("1706788800000", {}),
+        ("1706788800.0", {}),
+        ("1706788800000", {"format": "unix-ms"}),
+        ("01/02/2024 12:00", {"format": "%d/%m/%Y %H:%M"}),
+        ("01.02.2024 13:00", {"format": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin"}),
+        ("2024-02-01T13:00:00", {"timezone": "Europe/Berlin"}),
+        ("2024-02-01T12:00:00Z", {"timezone": "Europe/Berlin"}),
+    ],
+)
+def test_times(value, options):
+    assert read({"at": value}, timestamp={"column": "at", **options})["timestamp"] == NOON
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        ("01/02/2024", "day or the month first"),
+        ("1.2.24 12:00", "day or the month first"),
+        ("yesterday", "no time of ISO 8601"),
+        ("2024-02-30", "no time of ISO 8601"),
+        ("17067", "no time of ISO 8601"),
+        (True, "must be a time"),
+    ],
+)
+def test_what_is_no_time_is_refused_with_its_cause(value, cause):
+    with pytest.raises(RowRefused, match=cause):
+        read({"at": value}, timestamp="at")
+
+
+def test_constants_paths_types_and_the_rest():
+    fields = read(
+        {"who": {"mail": "a@x.test"}, "amount": "12.5", "paid": "yes", "a": "1", "empty": "", "n": None},
+        name={"value": "purchase"},
+        email="who.mail",
+        **{
+            "properties.amount": {"column": "amount", "type": "number"},
+            "properties.paid": {"column": "paid", "type": "boolean"},
+            "properties": "*",
+        },
+    )
+    assert fields == {
+        "name": "purchase",
+        "email": "a@x.test",
+        "properties": {"amount": 12.5, "paid": True, "a": "1"},
+    }
+
+
+def test_by_the_header_what_is_not_known_is_a_property():
+    fields = ColumnMapping(EVENT_FIELDS).read(
+        {
+            "Event": "x",
+            "Message ID": "m",
+            "E-Mail": "a@x",
+            "name": "n",
+            "session_id": "s",
+            "properties.b": 1,
+            "": "?",
+        }
+    )
+    assert fields == {
+        "name": "x",
+        "message_id": "m",
+        "email": "a@x",
+        "context": {"sessionId": "s"},
+        "properties": {"name": "n", "b": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ({"nmae": "x"}, "no field nmae"),
+        ({"name": {"column": "x", "colour": 1}}, "colour is not known"),
+        ({"name": {}}, "either a column or a value"),
+        ({"name": {"column": "x", "value": "y"}}, "either a column or a value"),
+        ({"name": {"column": "x", "type": "money"}}, "no type money"),
+        ({"name": {"column": "x", "format": "%d"}}, "only a time has a format"),
+        ({"timestamp": {"column": "x", "timezone": "Mars"}}, "no time zone Mars"),
+        ({"name": "*"}, "take all columns"),
+        ({"timestamp": {"value": "01/02/2024"}}, "day or the month"),
+    ],
+)
+def test_a_wrong_map_is_refused_before_anything_is_read(definition, message):
+    with pytest.raises(InvalidMapping, match=message):
+        ColumnMapping(EVENT_FIELDS, definition)
+
+
+@pytest.mark.parametrize("text", ["", "events: 1", "contacts: {email: e}", "events: [", "\x00"])
+def test_a_map_needs_its_section(tmp_path, text):
+    path = tmp_path / "map.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidMapping, match=r"map\.yaml"):
+        load_mapping(EVENT_FIELDS, path, "events")

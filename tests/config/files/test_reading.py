@@ -1,0 +1,192 @@
+"""Files of every form and every kind of damage are read row by row, and from any row on."""
+
+import gzip
+
+import pytest
+
+from config.files.errors import DamagedFile, UnreadableFile
+from config.files.reading import open_file
+from config.files.rows import MAX_ROW_BYTES, Place
+
+BEGIN = Place()
+AB = {"a": "1", "b": "2"}
+
+
+def packed(content):
+    """Return a gzip file, always the same."""
+    return gzip.compress(content, mtime=0)
+
+
+def rows_of(path, content, **options):
+    """Return the rows, after a look that reading can go on after each of them."""
+    path.write_bytes(content)
+    rows = rows_from(path, **options)
+    for place, row in enumerate(rows, 1):
+        assert rows_from(path, Place(row.end, row.next_line), **options) == rows[place:], row
+    return rows
+
+
+def rows_from(path, place=BEGIN, **options):
+    """Return the rows after a place."""
+    with open_file(str(path), **options) as file:
+        return list(file.rows(place))
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return what reads bytes."""
+    return lambda content, **options: rows_of(tmp_path / "file", content, **options)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a,b\n1,2\n",
+        b"a;b\n1;2\n",
+        b"a\tb\n1\t2\n",
+        b"sep=;\na;b\n1;2\n",
+        b"\xef\xbb\xbfa,b\r\n1,2\r\n",
+        b"a,b\r1,2\r",
+        b"a,b\n1,2",
+        b'"a","b"\n"1","2"\n\n\n',
+        "a;b\r\n1;2\r\n".encode("utf-16"),
+        "a,b\n1,2\n".encode("utf-16-le"),
+        "\ufeffa,b\n1,2\n".encode("utf-16-be"),
+        packed(b"a,b\n1,2\n"),
+        packed(b"a,b\n") + packed(b"1,2\n") + b"\0" * 100,
+        b'{"a": "1", "b": "2"}\n',
+        b'\xef\xbb\xbf\r\n{"a": "1", "b": "2"}\r\n\r\n',
+        packed(b'{"a": "1", "b": "2"}'),
+        b'{"line": 7, "cause": "?", "key": "k", "row": {"a": "1", "b": "2"}}\n',
+        b'{"line": 7, "cause": "?", "key": "k", "columns": ["a", "b"], "cells": ["1", "2"]}\n',
+    ],
+    ids=lambda content: repr(content[:40]),
+)
+def test_the_same_row_in_every_form(read, content):
+    assert [row.values for row in read(content)] == [AB]
+
+
+def test_records_of_several_lines_and_mixed_ends_keep_their_lines(read):
+    rows = read(b'a,b\r\n"1\n2",x\r3,"y""z"\n\n4,\n')
+    assert [(row.number, row.values) for row in rows] == [
+        (2, {"a": "1\n2", "b": "x"}),
+        (4, {"a": "3", "b": 'y"z'}),
+        (6, {"a": "4", "b": ""}),
+    ]
+
+
+def test_a_formula_stays_text(read):
+    assert read(b"a,b\n=1+1,@SUM(A1)\n")[0].values == {"a": "=1+1", "b": "@SUM(A1)"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (b"1\n", "1 values for 2 columns"),
+        (b"1,2,3\n", "3 values for 2 columns"),
+        (b'"1"x,2\n', "quoting is wrong"),
+        (b"\xe4,2\n", "not valid UTF-8, at byte 1"),
+        (b"1\x00,2\n", "NUL"),
+        (b"1," + b"x" * MAX_ROW_BYTES + b"\n", "longer than"),
+        (b'"1,2\n', "quote is opened"),
+    ],
+    ids=["short", "long", "quoting", "encoding", "nul", "giant", "open quote"],
+)
+def test_a_bad_record_is_refused_by_itself(read, bad, problem):
+    rows = read(b"a,b\n1,2\n" + bad + b"1,2\n")
+    assert [row.values for row in rows] == [AB, None, AB]
+    assert rows[1].number == 3
+    assert problem in rows[1].problem
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (b"{", "not valid JSON"),
+        (b"[1]", "no object"),
+        (b'{"a": 1, "a": 2}', "repeats a key"),
+        (b'{"a": "\\u0000"}', "NUL"),
+        (b'{"a": "\\ud800"}', "surrogate"),
+        (b'{"a": 1e999}', "beyond double"),
+        (b'{"a": 123456789012345678901}', "beyond 64 bits"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested"),
+        (b'{"a": "\xe4"}', "not valid UTF-8"),
+        (b'{"a": "' + b"x" * MAX_ROW_BYTES + b'"}', "longer than"),
+        (b'{"line": 7, "cause": "?", "key": "k", "text": "1,2"}', "not mended"),
+    ],
+    ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else value,
+)
+def test_a_bad_line_of_json_is_refused_by_itself(read, bad, problem):
+    rows = read(b'{"a": "1", "b": "2"}\n' + bad + b'\n{"a": "1", "b": "2"}\n')
+    assert [row.values for row in rows] == [AB, None, AB]
+    assert problem in rows[1].problem
+
+
+def test_a_line_beyond_all_bounds_is_not_kept(tmp_path):
+    path = tmp_path / "giant.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"a": 1}\n{"a": "')
+        for _ in range(64):
+            file.write(b"x" * 1_000_000)
+        file.write(b'"}\n{"a": 2}\n')
+    rows = rows_from(path)
+    assert [(row.number, row.values) for row in rows] == [(1, {"a": 1}), (2, None), (3, {"a": 2})]
+
+
+@pytest.mark.parametrize("cut", [9, 5_000, 20_000])
+def test_half_a_gzip_is_read_to_where_it_ends(tmp_path, cut):
+    path = tmp_path / "half.gz"
+    content = b"a,b\n" + b"".join(b"%d,2\n" % number for number in range(100_000))
+    path.write_bytes(gzip.compress(content)[:-cut])
+    rows = []
+    with (
+        open_file(str(path)) as file,
+        pytest.raises(DamagedFile, match=r"ends early, after [\d,]+ bytes of it, at line"),
+    ):
+        rows.extend(file.rows(Place()))
+    assert len(rows) > 50_000
+    assert [row.values["a"] for row in rows] == [str(number) for number in range(len(rows))]
+
+
+def test_a_corrupt_gzip_says_where(tmp_path):
+    path = tmp_path / "corrupt.gz"
+    packed = bytearray(gzip.compress(b"a,b\n" + b"".join(b"%d,2\n" % number for number in range(200_000))))
+    packed[len(packed) // 2] ^= 0xFF
+    path.write_bytes(packed)
+    with pytest.raises(DamagedFile, match=r"corrupt at about byte|ends early"):
+        rows_from(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'[{"a": 1}]', "array of JSON"),
+        (b"a,a\n1,2\n", "twice"),
+        (b",\n1,2\n", "no column"),
+        (b"PAR1 and no more", "Parquet file cannot be read"),
+    ],
+)
+def test_what_is_no_file_of_rows_is_refused(tmp_path, content, message):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFile, match=message):
+        rows_from(path)
+
+
+def test_an_encoding_can_be_named(read):
+    assert read("ä,b\n1,2\n".encode("cp1252"), encoding="cp1252")[0].values == {"ä": "1", "b": "2"}
+    with pytest.raises(UnreadableFile, match="no encoding klingon"):
+        read(b"a\n", encoding="klingon")
+
+
+def test_what_utf_16_cannot_hold_is_refused_by_itself(read):
+    rows = read(
+        "\ufeffa,b\n1,2\n".encode("utf-16-le") + b"\x00\xd8,\x002\x00\n\x00" + "1,2\n".encode("utf-16-le")
+    )
+    assert [row.values for row in rows] == [AB, None, AB]
+
+
+def test_an_empty_file_has_no_rows(read):
+    assert read(b"") == []
+    assert read(b"a,b\n") == []
