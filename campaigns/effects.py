@@ -62,6 +62,11 @@ def apply_campaigns(batch: EffectBatch) -> None:
     plan = load_plan(batch.workspace_id)
     for campaign_id, error in plan.unreadable:
         park_campaign(batch.workspace_id, campaign_id, error, batch.now)
+    apply_plan(batch, plan)
+
+
+def apply_plan(batch: EffectBatch, plan: CampaignPlan) -> None:
+    """End and resume enrollments of a plan's campaigns by the batch's events, then start new ones."""
     if plan.is_idle:
         return
     process_listeners(batch, plan)

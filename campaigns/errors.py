@@ -203,3 +203,14 @@ class RegistrationRefused(DomainError):
     """Telegram refused to register the webhook."""
 
     code = "registration_refused"
+
+
+class RehearsalNotFound(NotFoundError):
+    code = "rehearsal_not_found"
+    message = "Rehearsal not found"
+
+
+class InvalidRehearsal(InvalidValue):
+    """A field of a rehearsal's order has an invalid value."""
+
+    code = "invalid_rehearsal"

@@ -11,6 +11,7 @@ from campaigns.models import (
     FormSubmission,
     Message,
     PendingConsent,
+    RehearsedEnrollment,
     SentEmail,
     Suppression,
 )
@@ -94,6 +95,7 @@ PERSONAL_DATA = PersonalDataSource(
         "messages": Message,
         "formSubmissions": FormSubmission,
         "pendingConsents": PendingConsent,
+        "rehearsedRuns": RehearsedEnrollment,
     },
     erase_first=_erase_first,
     export_more=_export_more,

@@ -6,6 +6,8 @@ from django.conf import settings
 
 COUNTER_DELAY = timedelta(minutes=10)
 """Age at which enrollments and messages enter the counters: longer than any transaction takes."""
+REHEARSAL_SILENCE = timedelta(minutes=2)
+"""After which a running rehearsal is taken for dead, and begun again."""
 
 
 def enrollments() -> str:
@@ -72,4 +74,13 @@ def upkeep() -> str:
             (SELECT min(COALESCE(counted_until + interval '{2 * COUNTER_DELAY.total_seconds()} s', to_timestamp(0)))
                 FROM campaigns_campaign WHERE active_version_id IS NOT NULL)
         )
+    """
+
+
+def unfinished_rehearsals() -> str:
+    """Return the SQL of when a rehearsal is to run: one that is ordered, or whose process died."""
+    silence = f"interval '{REHEARSAL_SILENCE.total_seconds()} s'"
+    return f"""
+        SELECT min(CASE status WHEN 'QUEUED' THEN created_at ELSE active_at + {silence} END)
+        FROM campaigns_rehearsal WHERE status IN ('QUEUED', 'RUNNING')
     """

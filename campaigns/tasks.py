@@ -10,6 +10,7 @@ from campaigns.journeys.date_triggers import schedule_date_batch, versions_to_ba
 from campaigns.journeys.processor import process_due_enrollments, workspaces_with_due_enrollments
 from campaigns.journeys.versions import retire_versions, workspaces_with_old_versions
 from campaigns.messaging.tasks import deliver, resolve_abandoned_messages, sweep_messages
+from campaigns.rehearsal.rehearsals import run_waiting
 from campaigns.reporting.counters import update_campaign_counters
 from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
 from events.processing.bisection import for_each
@@ -19,6 +20,7 @@ __all__ = [
     "deliver",
     "process_enrollments",
     "resolve_abandoned_messages",
+    "run_rehearsals",
     "start_due_campaigns",
     "sweep_campaigns",
     "sweep_enrollments",
@@ -103,3 +105,9 @@ def _start_due() -> int:
     broadcasts = [(process_broadcast_batch, *work) for work in due_broadcasts()]
     for_each([*broadcasts, *((schedule_date_batch, *work) for work in versions_to_backfill())], take)
     return done
+
+
+@shared_task
+def run_rehearsals() -> str:
+    """Run the rehearsals that are ordered, and those whose process died."""
+    return "done" if run_waiting() else "nothing"

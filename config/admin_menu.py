@@ -74,6 +74,7 @@ NAVIGATION: list[dict[str, Any]] = [
             ("Decisions", "fact_check", "campaigns_decision"),
             ("Broadcasts", "cell_tower", "campaigns_broadcast"),
             ("Versions", "history_edu", "campaigns_campaignversion"),
+            ("Rehearsals", "theater_comedy", "campaigns_rehearsal"),
         ),
     },
     {

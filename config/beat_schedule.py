@@ -33,6 +33,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "campaigns.schedule.upkeep",
         "every": 15,
     },
+    "rehearsals": {
+        "task": "campaigns.tasks.run_rehearsals",
+        "next_due": "campaigns.schedule.unfinished_rehearsals",
+        "every": 30,
+    },
     "abandoned messages": {
         "task": "campaigns.messaging.tasks.resolve_abandoned_messages",
         "next_due": "campaigns.schedule.abandoned_messages",

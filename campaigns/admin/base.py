@@ -90,10 +90,11 @@ class CampaignRowAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdm
     search_fields = ["contact_id"]
     search_help_text = "A contact's id, identifier or name, or the id of an enrollment or of an event."
     by_ids: Sequence[str] = ("enrollment_id", "event_id")
+    campaign_path = "campaign"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add the contacts' e-mail addresses, in the same statement."""
-        rows: QuerySet[Any] = super().get_queryset(request).select_related("campaign")
+        rows: QuerySet[Any] = super().get_queryset(request).select_related(self.campaign_path)
         listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
         return listed
 

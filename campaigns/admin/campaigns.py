@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from campaigns.admin.base import CampaignFilter, campaign_link, link
+from campaigns.admin.rehearsals import RehearseMixin
 from campaigns.admin.reports import Section, report_sections, trace_lead, trace_sections
 from campaigns.admin.start import CampaignActionsMixin
 from campaigns.admin.status_changes import STATUS_CHANGES, list_action
@@ -74,7 +75,7 @@ class CampaignForm(WorkspaceModelForm):
 
 
 @admin.register(Campaign)
-class CampaignAdmin(CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
+class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     form = CampaignForm
     list_display = ["name", "type", "status", "serves", "shortened_error", "updated_at", "report_label"]
@@ -136,6 +137,7 @@ class CampaignAdmin(CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmi
             "message": "messages",
             "broadcast": "broadcasts",
             "campaignversion": "versions",
+            "rehearsal": "rehearsals",
         }
         links = [link("campaigns_campaign_report", campaign.pk, "report")]
         links += [

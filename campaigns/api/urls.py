@@ -6,6 +6,7 @@ from campaigns.api.views.enrollments import CampaignDecisionViewSet, ContactDeci
 from campaigns.api.views.forms import FormViewSet, SubmissionViewSet
 from campaigns.api.views.messages import MessageViewSet
 from campaigns.api.views.policy import ChannelViewSet, SuppressionViewSet
+from campaigns.api.views.rehearsals import RehearsalViewSet
 from campaigns.api.views.templates import TemplateViewSet
 from campaigns.api.views.traces import TraceViewSet
 from workspaces.api.routers import Router
@@ -16,6 +17,7 @@ _CAMPAIGN = f"{_WORKSPACE}/campaigns/<str:campaign_id>"
 router = Router()
 router.register(f"{_WORKSPACE}/campaigns", CampaignViewSet, "campaign")
 router.register(f"{_CAMPAIGN}/broadcasts", BroadcastViewSet, "campaign-broadcast")
+router.register(f"{_CAMPAIGN}/rehearsals", RehearsalViewSet, "campaign-rehearsal")
 router.register(f"{_CAMPAIGN}/versions", VersionViewSet, "campaign-version")
 router.register(f"{_CAMPAIGN}/runs", EnrollmentViewSet, "campaign-run")
 router.register(f"{_CAMPAIGN}/decisions", CampaignDecisionViewSet, "campaign-decision")

@@ -118,7 +118,7 @@ class CampaignPlan:
 
 def load_plan(workspace_id: UUID) -> CampaignPlan:
     """Return the current plan; the caller holds the rules' lock."""
-    return _plans.get(workspace_id, _fingerprint(workspace_id), lambda: _build_plan(workspace_id))
+    return _plans.get(workspace_id, _fingerprint(workspace_id), lambda: build_plan(workspace_id))
 
 
 def cached_plan(workspace_id: UUID, rules_version: int | None) -> CampaignPlan | None:
@@ -206,7 +206,8 @@ def _fingerprint(workspace_id: UUID) -> tuple[Any, ...]:
     return row
 
 
-def _build_plan(workspace_id: UUID) -> CampaignPlan:
+def build_plan(workspace_id: UUID) -> CampaignPlan:
+    """Build the plan of the campaigns as they are now; `load_plan` keeps it."""
     plan = CampaignPlan()
     versions = CampaignVersion.objects.in_workspace(workspace_id).filter(
         retired_at=None, campaign__status__in=_LISTENING

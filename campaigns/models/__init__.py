@@ -5,6 +5,7 @@ from campaigns.models.enrollments import CampaignSet, Decision, Enrollment, Enro
 from campaigns.models.forms import Form, FormSubmission, PendingConsent
 from campaigns.models.messages import Message, SentEmail, Template
 from campaigns.models.policy import ChannelSettings, Suppression
+from campaigns.models.rehearsals import Rehearsal, RehearsedEnrollment
 
 __all__ = [
     "Broadcast",
@@ -20,6 +21,8 @@ __all__ = [
     "Message",
     "NewDecision",
     "PendingConsent",
+    "Rehearsal",
+    "RehearsedEnrollment",
     "SentEmail",
     "Suppression",
     "Template",

@@ -1,0 +1,252 @@
+"""Order, run and find rehearsals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from campaigns.errors import InvalidRehearsal, RehearsalNotFound
+from campaigns.journeys.date_triggers import schedule_date_batch, start_date_backfill
+from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
+from campaigns.journeys.definition_checks import check_definition
+from campaigns.journeys.plans import build_plan, to_active_campaign
+from campaigns.models import Campaign, CampaignVersion, ChannelSettings, Rehearsal, RehearsedEnrollment
+from campaigns.rehearsal.history import ContactHistory, History, ScoreHistory, SentMessageHistory
+from campaigns.rehearsal.report import differences_of, rehearsed_enrollments, report_of
+from campaigns.rehearsal.session import InCaller, hide_tables, run_in_session, show_now
+from campaigns.rehearsal.timeline import (
+    COARSE,
+    FINE_UNTIL,
+    Timeline,
+    collect_history,
+    history_size,
+    names_of_definition,
+)
+from campaigns.schedule import REHEARSAL_SILENCE
+from config import clock, ids
+from config.db.errors import storable_error
+from config.errors import DomainError
+from config.runtime import background
+
+DRAFT: Final = "draft"
+MAX_VERSIONS: Final = 2
+KEPT: Final = 20
+"""Rehearsals of a campaign that are kept; the oldest go first."""
+_REPORT_SECONDS: Final = 1.0
+
+
+@transaction.atomic
+def order_rehearsal(
+    campaign: Campaign,
+    since: datetime,
+    until: datetime,
+    versions: Sequence[str | int] = (),
+    *,
+    actor: str = "",
+    is_run_by_caller: bool = False,
+) -> Rehearsal:
+    """Order a rehearsal of one version or two; a worker runs it after the commit, unless the caller does.
+
+    `versions`: "draft", or numbers of versions; by default the active one, or the draft where there is none.
+    Raises InvalidRehearsal, InvalidDefinition.
+    """
+    if since >= until:
+        raise InvalidRehearsal("until", "Must be after the beginning.")
+    if until > clock.now():
+        raise InvalidRehearsal("until", "Must be past: a rehearsal is about what has happened.")
+    if not versions:
+        versions = [DRAFT if campaign.active_version is None else campaign.active_version.number or DRAFT]
+    if len(versions) > MAX_VERSIONS:
+        raise InvalidRehearsal("versions", f"At most {MAX_VERSIONS}.")
+    rehearsal = Rehearsal.objects.create(
+        workspace_id=campaign.workspace_id,
+        campaign=campaign,
+        since=since,
+        until=until,
+        versions=[_version(campaign, version) for version in versions],
+        actor=actor,
+        **({"status": Rehearsal.Status.RUNNING, "active_at": clock.now()} if is_run_by_caller else {}),
+    )
+    rehearsals = Rehearsal.objects.in_workspace(campaign.workspace_id).filter(campaign=campaign)
+    kept = rehearsals.order_by("-id").values_list("id", flat=True)[:KEPT]
+    rehearsals.exclude(id__in=list(kept)).delete()
+    if not is_run_by_caller:
+        background.wake("campaigns.tasks.run_rehearsals")
+    return rehearsal
+
+
+def _version(campaign: Campaign, version: str | int) -> dict[str, Any]:
+    if version == DRAFT:
+        definition, label = campaign.draft, DRAFT
+    else:
+        row = (
+            CampaignVersion.objects.in_workspace(campaign.workspace_id)
+            .filter(campaign=campaign, number=version)
+            .first()
+        )
+        if row is None:
+            raise InvalidRehearsal("versions", f"There is no version {version}.")
+        definition, label = row.definition, f"version {version}"
+    triggers = check_definition(campaign.workspace_id, definition).triggers
+    if not any(isinstance(trigger, EventTrigger | DateTrigger) for trigger in triggers):
+        raise InvalidRehearsal(
+            "versions", f"The {label} has no trigger by events or dates: nothing to rehearse."
+        )
+    return {"label": label, "definition": definition}
+
+
+def get_rehearsal(workspace_id: UUID, rehearsal_id: UUID) -> Rehearsal:
+    """Return a rehearsal. Raises RehearsalNotFound."""
+    rehearsal = Rehearsal.objects.in_workspace(workspace_id).filter(id=rehearsal_id).first()
+    if rehearsal is None:
+        raise RehearsalNotFound
+    return rehearsal
+
+
+def run_waiting() -> int:
+    """Run the rehearsals that are ordered, or whose process died, one after the other. Returns how many."""
+    count = 0
+    while (rehearsal := _claim()) is not None:
+        run_rehearsal(rehearsal)
+        count += 1
+    return count
+
+
+def _claim() -> Rehearsal | None:
+    now = clock.now()
+    with transaction.atomic():
+        waiting = Rehearsal.objects.filter(
+            Q(status=Rehearsal.Status.QUEUED)
+            | Q(status=Rehearsal.Status.RUNNING, active_at__lt=now - REHEARSAL_SILENCE)
+        )
+        rehearsal = waiting.order_by("id").select_for_update(skip_locked=True).first()
+        if rehearsal is not None:
+            rehearsal.status, rehearsal.active_at = Rehearsal.Status.RUNNING, now
+            rehearsal.save(update_fields=["status", "active_at"])
+    return rehearsal
+
+
+def run_rehearsal(rehearsal: Rehearsal, report_progress: Callable[[float], None] = lambda _: None) -> None:
+    """Run a rehearsal and save its report. One that fails keeps its error.
+
+    `report_progress` is called with the share that is done, 0 to 1, once a second.
+    """
+    # Of a process that died.
+    _enrollments_of(rehearsal).delete()
+    try:
+        reports = [
+            _rehearse_version(rehearsal, place, report_progress) for place in range(len(rehearsal.versions))
+        ]
+    except Exception as error:
+        rehearsal.status, rehearsal.error = Rehearsal.Status.FAILED, storable_error(error)
+        if not isinstance(error, DomainError):
+            _finish(rehearsal)
+            raise
+    else:
+        rehearsal.report = {"versions": reports, "differences": _differences(rehearsal)}
+        rehearsal.status, rehearsal.progress = Rehearsal.Status.DONE, 1.0
+    _finish(rehearsal)
+
+
+def _finish(rehearsal: Rehearsal) -> None:
+    rehearsal.finished_at = clock.now()
+    rehearsal.save(update_fields=["status", "progress", "report", "error", "finished_at"])
+
+
+def _enrollments_of(rehearsal: Rehearsal) -> Any:
+    return RehearsedEnrollment.objects.in_workspace(rehearsal.workspace_id).filter(rehearsal=rehearsal)
+
+
+def _differences(rehearsal: Rehearsal) -> dict[str, int] | None:
+    if len(rehearsal.versions) < MAX_VERSIONS:
+        return None
+    entered = [
+        set(_enrollments_of(rehearsal).filter(version=place).values_list("contact_id", flat=True))
+        for place in range(MAX_VERSIONS)
+    ]
+    return differences_of(*entered)
+
+
+def _rehearse_version(
+    rehearsal: Rehearsal, place: int, report_progress: Callable[[float], None]
+) -> dict[str, Any]:
+    """Rehearse one of the versions, and save its enrollments. Returns its report."""
+    campaign, version = _rehearsed_rows(rehearsal, place)
+
+    def save(batch: Sequence[RehearsedEnrollment]) -> None:
+        for row in batch:
+            row.rehearsal = rehearsal
+        RehearsedEnrollment.objects.bulk_create(batch)
+
+    def note(share: float) -> None:
+        rehearsal.progress = (place + share) / len(rehearsal.versions)
+        rehearsal.active_at = clock.now()
+        rehearsal.save(update_fields=["progress", "active_at"])
+        report_progress(rehearsal.progress)
+
+    def rehearse(in_caller: InCaller) -> dict[str, Any]:
+        timeline = _prepare(rehearsal, campaign, version)
+        last = monotonic()
+
+        def note_each_second(share: float) -> None:
+            nonlocal last
+            if monotonic() - last > _REPORT_SECONDS:
+                last = monotonic()
+                in_caller(lambda: note(share))
+
+        timeline.report_progress = note_each_second
+        timeline.run()
+        for batch in rehearsed_enrollments(campaign, place):
+            in_caller(partial(save, batch))
+        return report_of(campaign, rehearsal.versions[place]["label"], timeline.events_seen)
+
+    return run_in_session(rehearse)
+
+
+def _rehearsed_rows(rehearsal: Rehearsal, place: int) -> tuple[Campaign, CampaignVersion]:
+    """Return the campaign as if it had been activated with the version at the beginning, and that version."""
+    campaign = Campaign.objects.in_workspace(rehearsal.workspace_id).get(id=rehearsal.campaign_id)
+    version = CampaignVersion(
+        id=ids.uuid7(),
+        workspace_id=rehearsal.workspace_id,
+        campaign=campaign,
+        number=place + 1,
+        definition=rehearsal.versions[place]["definition"],
+        created_at=rehearsal.since,
+    )
+    campaign.active_version, campaign.status = version, Campaign.Status.ACTIVE
+    campaign.starts_at = campaign.ends_at = campaign.parked_at = None
+    campaign.activated_at, campaign.error = rehearsal.since, ""
+    return campaign, version
+
+
+def _prepare(rehearsal: Rehearsal, campaign: Campaign, version: CampaignVersion) -> Timeline:
+    """Set the session to the beginning of the rehearsal."""
+    workspace_id, since, until = rehearsal.workspace_id, rehearsal.since, rehearsal.until
+    active_campaign = to_active_campaign(campaign, version)
+    names, attributes = names_of_definition(active_campaign)
+    contact_ids = collect_history(workspace_id, campaign.pk, names, since, until, attributes=attributes)
+    settings = ChannelSettings.objects.in_workspace(workspace_id).filter(cap_count__isnull=False)
+    window = timedelta(hours=max((row.cap_hours for row in settings), default=0))
+    hide_tables(workspace_id, campaign, version)
+    histories: list[History] = [
+        ContactHistory.load(workspace_id, contact_ids, since),
+        ScoreHistory.load(workspace_id, contact_ids, since, until),
+        SentMessageHistory.load(workspace_id, campaign.pk, contact_ids, since, until, window),
+    ]
+    with clock.virtual(since):
+        show_now(since)
+        for history in histories:
+            history.advance(since)
+        start_date_backfill(campaign, version, since)
+        while schedule_date_batch(workspace_id, version.pk):
+            pass
+    resolution = timedelta() if history_size() <= FINE_UNTIL else COARSE
+    return Timeline(workspace_id, build_plan(workspace_id), since, until, histories, resolution)

@@ -1,0 +1,178 @@
+"""A database session that sees the past, and writes nothing but temporary tables.
+
+Temporary relations hide the tables that a campaign writes, so the same code runs as when the campaign is active; the
+session is read-only, so PostgreSQL itself refuses to write anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from queue import Queue
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from django.db import connection
+
+from campaigns.models import (
+    Campaign,
+    CampaignSet,
+    CampaignVersion,
+    ChannelSettings,
+    Decision,
+    Enrollment,
+    Message,
+    PendingConsent,
+    Suppression,
+)
+from config.db.workloads import use_in_thread
+from contacts.models import Consent, Contact, ContactScore, ContactTag, Identifier, Tag
+from events.models import Event, EventBatch, ParkedEffect, Timer
+from events.stream.lateness import LATE_AFTER
+from segments.models import Membership, MembershipPeriod, Segment
+
+_Result = TypeVar("_Result")
+
+RECORDED: Final = "rehearsal_recorded"
+"""Temporary table of the events that the rehearsal itself records."""
+KNOWN_AT: Final = (
+    f"CASE WHEN e.received_at > e.occurred_at + interval '{int(LATE_AFTER.total_seconds())} s'"
+    " THEN e.occurred_at ELSE GREATEST(e.received_at, e.occurred_at) END"
+)
+"""When an event `e` became known: on receipt; imported history, and what came late, when it happened."""
+_EMPTY: Final = (
+    *(Campaign, CampaignVersion, Enrollment, Decision, CampaignSet, Message),
+    *(EventBatch, Timer, ParkedEffect, ContactScore),
+    *(Contact, Identifier, ContactTag, Consent),
+)
+_COPIED: Final = (ChannelSettings, Tag)
+_NOW: Final = "current_setting('headrace.now')::timestamptz"
+_EVENT_COLUMNS: Final = ", ".join(str(field.column) for field in Event._meta.concrete_fields)
+
+
+InCaller = Callable[[Callable[[], object]], None]
+"""Has a function called by whoever waits for the session, on a connection that may write."""
+
+
+def run_in_session(function: Callable[[InCaller], _Result]) -> _Result:
+    """Call a function in a thread with a connection of its own, which is closed afterwards.
+
+    Meanwhile this thread calls what the function hands to its argument, in order.
+    """
+    calls: Queue[Callable[[], object] | None] = Queue(maxsize=10)
+
+    def call() -> _Result:
+        use_in_thread("command")
+        try:
+            return function(calls.put)
+        finally:
+            connection.close()
+            calls.put(None)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="rehearsal") as executor:
+        result = executor.submit(call)
+        failure: Exception | None = None
+        while (wanted := calls.get()) is not None:
+            try:
+                if failure is None:
+                    wanted()
+            except Exception as error:
+                # The session goes on to its end: it must not wait for ever to hand over what follows.
+                failure = error
+        if failure is not None:
+            raise failure
+        return result.result()
+
+
+def hide_tables(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:
+    """Hide the tables that campaigns write, but for the rows of `campaign` and `version`, and make the session
+    read-only. Contacts are hidden, too: see `show_contacts`. Called within `run_in_session`.
+    """
+    connection.ensure_connection()
+    # A prepared statement would go on reading the tables that are hidden from now on.
+    connection.connection.prepare_threshold = None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema()")
+        (schema,) = cursor.fetchone()
+        for model in (*_EMPTY, *_COPIED):
+            table = model._meta.db_table
+            cursor.execute(f"CREATE TEMP TABLE {table} (LIKE {schema}.{table} INCLUDING ALL)")
+        for model in _COPIED:
+            table = model._meta.db_table
+            cursor.execute(
+                f"INSERT INTO {table} SELECT * FROM {schema}.{table} WHERE workspace_id = %s", [workspace_id]
+            )
+        for statement in _VIEWS:
+            cursor.execute(statement.format(schema=schema, workspace=workspace_id, campaign=campaign.pk))
+    show_now(datetime(1970, 1, 1, tzinfo=UTC))
+    campaign.save(force_insert=True)
+    version.save(force_insert=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    # Wake-ups, notifications and figures that would follow a commit concern nobody.
+    connection.on_commit = _ignore  # type: ignore[method-assign]
+
+
+def _ignore(*_: object, **__: object) -> None:
+    """Take no notice of what is to follow a commit."""
+
+
+# Events become visible as time passes, without those that the live campaign recorded itself.
+_VIEWS: Final = (
+    f"CREATE TEMP TABLE {RECORDED} (LIKE {{schema}}.events_event INCLUDING DEFAULTS INCLUDING INDEXES)",
+    f"CREATE TEMP VIEW events_event AS SELECT {_EVENT_COLUMNS} FROM {{schema}}.events_event e"
+    f" WHERE {KNOWN_AT} <= {_NOW} AND NOT (e.source = 'system'"
+    " AND e.properties @> jsonb_build_object('campaignId', '{campaign}'::text))"
+    f" UNION ALL SELECT {_EVENT_COLUMNS} FROM {RECORDED}",
+    f"CREATE FUNCTION pg_temp.record_event() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    f" INSERT INTO {RECORDED} ({_EVENT_COLUMNS}) SELECT"
+    f" {', '.join(f'NEW.{column}' for column in _EVENT_COLUMNS.split(', '))}; RETURN NEW; END $$",
+    "CREATE TRIGGER record_event INSTEAD OF INSERT ON events_event"
+    " FOR EACH ROW EXECUTE FUNCTION pg_temp.record_event()",
+    f"CREATE TEMP VIEW {Membership._meta.db_table} AS"
+    " SELECT p.id, p.workspace_id, p.segment_id, s.version, p.contact_id, p.entered_at AS since"
+    f" FROM {{schema}}.{MembershipPeriod._meta.db_table} p"
+    f" JOIN {{schema}}.{Segment._meta.db_table} s ON s.workspace_id = p.workspace_id AND s.id = p.segment_id"
+    f" WHERE p.entered_at <= {_NOW} AND (p.left_at IS NULL OR p.left_at > {_NOW})",
+    *(
+        f"CREATE TEMP VIEW {table} AS SELECT * FROM {{schema}}.{table} WHERE created_at <= {_NOW}"
+        for table in (Suppression._meta.db_table, PendingConsent._meta.db_table)
+    ),
+)
+
+
+def show_now(moment: datetime) -> None:
+    """Show what was known at a moment."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('headrace.now', %s, false)", [moment.isoformat()])
+
+
+def show_contacts(workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
+    """Copy contacts, with those merged into them and all that hangs on them, into the hidden tables."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema()")
+        (schema,) = cursor.fetchone()
+        cursor.execute(
+            f"INSERT INTO contacts_contact SELECT * FROM {schema}.contacts_contact c WHERE workspace_id = %s"
+            " AND (id = ANY(%s) OR merged_into_id = ANY(%s)) ON CONFLICT DO NOTHING RETURNING id",
+            [workspace_id, list(contact_ids), list(contact_ids)],
+        )
+        copied = [contact_id for (contact_id,) in cursor.fetchall()]
+        for table in _OF_CONTACTS:
+            cursor.execute(
+                f"INSERT INTO {table} SELECT * FROM {schema}.{table} WHERE workspace_id = %s"
+                " AND contact_id = ANY(%s)",
+                [workspace_id, copied],
+            )
+
+
+_OF_CONTACTS: Final = tuple(model._meta.db_table for model in (Identifier, ContactTag, Consent))
+
+
+def rows(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Run a query and return its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found

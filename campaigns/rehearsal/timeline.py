@@ -1,0 +1,236 @@
+"""The clock of a rehearsal: it jumps from one event, wait or message that is due to the next.
+
+At each moment the code of a live campaign runs: the effect with the events of that moment, then the enrollments that
+are due, then the messages that may leave. Only who sends them is another: nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+from campaigns.effects import apply_plan
+from campaigns.journeys.date_triggers import CONTACT_CHANGE_EVENTS
+from campaigns.journeys.definition.steps import WaitUntilDateStep
+from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
+from campaigns.journeys.plans import ActiveCampaign, CampaignPlan, listeners_of
+from campaigns.journeys.processor import process_batch
+from campaigns.messaging.delivery import Attempt, Sent, claim_ready, record_attempts
+from campaigns.models import Enrollment, Message
+from campaigns.rehearsal.history import History
+from campaigns.rehearsal.session import KNOWN_AT, rows, show_now
+from config import clock
+from config.db.arrays import array
+from events.id_bounds import end_id_of_events, first_id_of_events
+from events.models import EffectsLevel, Event, EventBatch, Timer
+from events.processing.effects import DueTimer, EffectBatch, EffectEvent
+from events.stream.lateness import LATE_AFTER
+
+FINE_UNTIL: Final = 50_000
+"""Most events of which each has its own moment."""
+COARSE: Final = timedelta(seconds=1)
+"""Of more events, those within it are taken together, as a worker takes those that wait."""
+_FETCHED: Final = 10_000
+_CLAIMED: Final = 200
+_TICK: Final = timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Runs the campaigns of `plan` over the events from `since` until `until`, within a session that hides tables."""
+
+    workspace_id: UUID
+    plan: CampaignPlan
+    since: datetime
+    until: datetime
+    histories: Sequence[History] = ()
+    resolution: timedelta = timedelta()
+    # Called with the share that is done, 0 to 1.
+    report_progress: Callable[[float], None] = lambda _: None
+    events_seen: int = 0
+    # Events of the history, with when each became known.
+    _waiting: deque[tuple[datetime, EffectEvent]] = field(default_factory=deque)
+    _position: int = 0
+    _is_read: bool = False
+
+    def run(self) -> None:
+        """Let the time pass."""
+        while (moment := self._next_moment()) is not None and moment < self.until:
+            events, now = self._take_events(moment)
+            with clock.virtual(now):
+                show_now(now)
+                for history in self.histories:
+                    history.advance(now)
+                self._process(events, now)
+            self.events_seen += len(events)
+            self.report_progress((now - self.since) / (self.until - self.since))
+
+    def _process(self, events: Sequence[EffectEvent], now: datetime) -> None:
+        """Do what the workers do until nothing is left to do at this moment."""
+        due = self._take_due_timers(now)
+        while events or due or self._advance_enrollments() or self._send_messages():
+            if events or due:
+                apply_plan(EffectBatch(self.workspace_id, events, now, due), self.plan)
+            events, due = self._take_recorded(), self._take_due_timers(now)
+
+    def _advance_enrollments(self) -> bool:
+        has_advanced = False
+        while process_batch(self.workspace_id):
+            has_advanced = True
+        return has_advanced
+
+    def _send_messages(self) -> bool:
+        has_sent = False
+        channels = Message.objects.in_workspace(self.workspace_id).filter(
+            status=Message.Status.QUEUED, send_at__lte=clock.now()
+        )
+        for channel in sorted(set(channels.order_by().values_list("channel", flat=True))):
+            while claimed := claim_ready(self.workspace_id, channel, at_most=_CLAIMED):
+                has_sent = True
+                record_attempts(
+                    self.workspace_id, [Attempt(item, Sent("rehearsal"), clock.now()) for item in claimed]
+                )
+        return has_sent
+
+    def _next_moment(self) -> datetime | None:
+        if not self._waiting and not self._is_read:
+            self._fetch()
+        known_at = [self._waiting[0][0]] if self._waiting else []
+        return min((*known_at, *self._due_moments()), default=None)
+
+    def _due_moments(self) -> list[datetime]:
+        ((*due,),) = rows(_NEXT_DUE, [self.workspace_id] * 3)
+        return [moment for moment in due if moment is not None]
+
+    def _take_events(self, moment: datetime) -> tuple[list[EffectEvent], datetime]:
+        """Take the events within the resolution of a moment, but none after something else is due.
+
+        Returns them with the time that it is now: when the last one became known.
+        """
+        due = (max(at, moment + _TICK) for at in self._due_moments())
+        end = min((moment + max(self.resolution, _TICK), self.until, *due))
+        taken: list[EffectEvent] = []
+        now = moment
+        while self._waiting and self._waiting[0][0] < end:
+            now, event = self._waiting.popleft()
+            taken.append(event)
+            if not self._waiting and not self._is_read:
+                self._fetch()
+        return sorted(taken, key=lambda event: (event.occurred_at, event.id)), now
+
+    def _take_due_timers(self, now: datetime) -> list[DueTimer]:
+        due = Timer.objects.in_workspace(self.workspace_id).filter(due_at__lte=now)
+        found = [DueTimer(*row) for row in due.values_list("timer_key", "contact_id", "due_at")]
+        if found:
+            due.delete()
+        return sorted(found, key=lambda timer: timer.due_at)
+
+    def _take_recorded(self) -> list[EffectEvent]:
+        """Take the events that the campaign itself has just recorded, as far as they concern it."""
+        batches = EventBatch.objects.in_workspace(self.workspace_id)
+        levels = {
+            event_id: level
+            for event_ids, level in batches.values_list("event_ids", "level")
+            for event_id in event_ids
+        }
+        if not levels:
+            return []
+        batches.delete()
+        found = rows(
+            f"{_SELECT} FROM events_event e JOIN contacts_contact c ON c.workspace_id = e.workspace_id"
+            " AND c.id = e.contact_id WHERE e.workspace_id = %s AND e.id = ANY(%s::uuid[]) AND e.name = ANY(%s)"
+            " ORDER BY e.occurred_at, e.id",
+            [
+                self.workspace_id,
+                array(levels),
+                sorted(self.plan.triggers.keys() | self.plan.listeners.keys() | CONTACT_CHANGE_EVENTS),
+            ],
+        )
+        return [_event(row, EffectsLevel(levels[row[0]])) for row in found]
+
+    def _fetch(self) -> None:
+        """Read the next events of the history."""
+        found = rows(
+            f"SELECT * FROM {HISTORY} WHERE place > %s ORDER BY place LIMIT %s", [self._position, _FETCHED]
+        )
+        self._waiting.extend((known_at, _event(row, EffectsLevel.ALL)) for _, *row, known_at in found)
+        self._position += len(found)
+        self._is_read = len(found) < _FETCHED
+
+
+HISTORY: Final = "rehearsal_history"
+_SELECT: Final = (
+    "SELECT e.id, COALESCE(c.merged_into_id, c.id) AS contact_id, e.name, e.occurred_at, e.source, e.depth,"
+    " e.received_at"
+)
+_NEXT_DUE: Final = f"""
+SELECT
+    (SELECT min(wake_at) FROM {Enrollment._meta.db_table} WHERE workspace_id = %s AND status = 'open'),
+    (SELECT min(send_at) FROM {Message._meta.db_table} WHERE workspace_id = %s AND status = 'QUEUED'),
+    (SELECT min(due_at) FROM {Timer._meta.db_table} WHERE workspace_id = %s)
+"""
+
+
+def names_of_definition(active_campaign: ActiveCampaign) -> tuple[list[str], list[str]]:
+    """Return the names of the events that concern a campaign, and the attributes whose dates do."""
+    definition = active_campaign.definition
+    names = {trigger.event_name for trigger in definition.triggers if isinstance(trigger, EventTrigger)}
+    listeners = listeners_of(active_campaign.campaign_id, active_campaign.version_id, definition)
+    names |= {listener.match.event_name for listener in listeners}
+    attributes = {trigger.attribute for trigger in definition.triggers if isinstance(trigger, DateTrigger)}
+    waits = (node.step for node in definition.nodes.values())
+    if attributes or any(isinstance(step, WaitUntilDateStep) for step in waits):
+        names |= CONTACT_CHANGE_EVENTS
+    return sorted(names), sorted(attributes)
+
+
+def collect_history(
+    workspace_id: UUID,
+    campaign_id: UUID,
+    names: Sequence[str],
+    since: datetime,
+    until: datetime,
+    *,
+    attributes: Sequence[str] = (),
+) -> list[UUID]:
+    """Put the events of these names that became known from `since` until `until` in order, in a temporary table.
+
+    Returns whose they are, and who has one of the attributes. Called before the tables are hidden.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TEMP TABLE {HISTORY} AS SELECT row_number() OVER (ORDER BY known_at, occurred_at, id) AS place,"
+            f" h.* FROM ({_SELECT}, {KNOWN_AT} AS known_at FROM {Event._meta.db_table} e"
+            "  JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id"
+            "  WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.id BETWEEN %s AND %s"
+            "  AND NOT (e.source = 'system' AND e.properties @> jsonb_build_object('campaignId', %s::text))"
+            " ) h WHERE known_at >= %s AND known_at < %s",
+            [
+                *(workspace_id, list(names), first_id_of_events(since - LATE_AFTER), end_id_of_events(until)),
+                *(str(campaign_id), since, until),
+            ],
+        )
+        cursor.execute(f"CREATE INDEX ON {HISTORY} (place)")
+    found = rows(
+        f"SELECT contact_id FROM {HISTORY} UNION SELECT id FROM contacts_contact"
+        " WHERE workspace_id = %s AND merged_into_id IS NULL AND attributes ?| %s::text[]",
+        [workspace_id, list(attributes)],
+    )
+    return [contact_id for (contact_id,) in found]
+
+
+def history_size() -> int:
+    """Return how many events `collect_history` found."""
+    ((count,),) = rows(f"SELECT count(*) FROM {HISTORY}", [])
+    return int(count)
+
+
+def _event(row: Sequence[Any], level: EffectsLevel) -> EffectEvent:
+    id_, contact_id, name, occurred_at, source, depth, received_at, *_ = row
+    return EffectEvent(id_, contact_id, name, occurred_at, source, depth, level, received_at=received_at)

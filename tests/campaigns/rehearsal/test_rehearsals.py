@@ -1,0 +1,262 @@
+"""Rehearsals write nothing but their report, run again after a dead process, and compare two versions."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from campaigns.errors import InvalidRehearsal
+from campaigns.journeys.lifecycle import create_campaign, update_campaign
+from campaigns.models import Enrollment, Message, Rehearsal
+from campaigns.rehearsal.rehearsals import order_rehearsal, run_waiting
+from campaigns.rehearsal.session import hide_tables, run_in_session
+from campaigns.schedule import REHEARSAL_SILENCE
+from config import clock
+from contacts.references import ContactChanges, ContactReference
+from events.processing.effects import apply_effects
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
+from tests.campaigns.factories import a_campaign, definition, marks, node, on_event, sends
+from tests.native import NativeClient
+from tests.segments.factories import a_segment, attribute, did
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BEGIN = datetime(2026, 4, 6, 9, tzinfo=UTC)
+END = BEGIN + timedelta(days=7)
+
+
+@pytest.fixture
+def workspace():
+    return WorkspaceFactory()
+
+
+def happened(workspace, who, name, at, attributes=None, **properties):
+    """Record an event as of a moment of the past."""
+    reference = ContactReference(
+        identifiers=(("email", f"{who}@example.test"),),
+        if_missing="create",
+        update_matched=True,
+        changes=ContactChanges(attributes=attributes or {}),
+    )
+    with clock.virtual(at):
+        record_events(
+            workspace.id, [IncomingEvent(name, reference, properties)], schema_policy=SchemaPolicy.OPEN
+        )
+        apply_effects(workspace.id)
+
+
+def rehearsed(campaign, *versions, since=BEGIN, until=END):
+    rehearsal = order_rehearsal(campaign, since, until, versions)
+    assert run_waiting() == 1
+    rehearsal.refresh_from_db()
+    assert rehearsal.status == Rehearsal.Status.DONE, rehearsal.error
+    return rehearsal
+
+
+def counts_of_all_tables():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        )
+        tables = sorted(name for (name,) in cursor.fetchall() if "rehears" not in name)
+        counts = {}
+        for table in tables:
+            cursor.execute(
+                f"SELECT count(*), md5(string_agg(t::text, '' ORDER BY t::text)) FROM \"{table}\" t"
+            )
+            counts[table] = cursor.fetchone()
+    return counts
+
+
+def test_nothing_is_written_but_the_report(workspace):
+    raw = definition(
+        sends(workspace),
+        node("note", "update", attributes={"seen": True}),
+        node("label", "tag", add=["seen"]),
+        marks(),
+        node("call", "webhook", url="https://example.test/hook"),
+    )
+    campaign = create_campaign(workspace.id, name="Draft", definition=raw)
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    before = counts_of_all_tables()
+    rehearsal = rehearsed(campaign)
+    assert counts_of_all_tables() == before
+    (report,) = rehearsal.report["versions"]
+    assert (report["label"], report["events"], report["entered"]) == ("draft", 1, 1)
+    (enrollment,) = rehearsal.enrollments.all()
+    assert [step["step"] for step in enrollment.path if step["kind"] == "STEP"] == [
+        *("send", "note", "label", "mark", "call")
+    ]
+    assert [(message["channel"], message["status"]) for message in enrollment.messages] == [
+        ("EMAIL", "SENT"),
+        ("WEBHOOK", "SENT"),
+    ]
+
+
+def test_the_session_can_write_no_other_table(workspace):
+    campaign = a_campaign(workspace)
+
+    def write(_):
+        hide_tables(workspace.id, campaign, campaign.active_version)
+        workspace.save()
+
+    with pytest.raises(Exception, match="read-only transaction"):
+        run_in_session(write)
+
+
+def test_what_the_campaign_itself_records_it_hears(workspace):
+    raw = definition(
+        node("record", "record", eventType="stage"),
+        node("await", "waitForEvent", eventType="stage", timeout="1h"),
+        marks(),
+        edges=[("record", "await"), ("await", "mark", "timeout")],
+    )
+    campaign = a_campaign(workspace, raw)
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    (enrollment,) = rehearsed(campaign).enrollments.all()
+    assert [step["handle"] for step in enrollment.path if step["step"] == "await" and step["handle"]] == [
+        "event"
+    ]
+
+
+def test_contacts_are_what_they_were_at_the_time(workspace):
+    raw = definition(
+        node(
+            "which",
+            "branch",
+            branches=[{"handle": "gold", "condition": attribute("attributes.plan", "eq", "gold")}],
+        )
+    )
+    campaign = create_campaign(workspace.id, name="Plans", definition=raw)
+    happened(workspace, "ann", "other", BEGIN - timedelta(days=2), {"plan": "gold"})
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    happened(workspace, "ann", "other", BEGIN + timedelta(days=1), {"plan": "free"})
+    happened(workspace, "ann", "go", BEGIN + timedelta(days=2))
+    happened(workspace, "ann", "other", END + timedelta(days=1), {"plan": "gold"})
+    ways = [
+        [step["handle"] for step in row.path if step["step"] == "which" and step["kind"] == "STEP"]
+        for row in rehearsed(campaign).enrollments.order_by("started_at")
+    ]
+    assert ways == [["gold"], ["else"]]
+
+
+def test_history_that_was_imported_counts_when_it_happened(workspace):
+    campaign = create_campaign(
+        workspace.id, name="Imported", definition=definition(node("wait", "wait", duration="1d"))
+    )
+    at = BEGIN + timedelta(hours=3)
+    reference = ContactReference(identifiers=(("email", "ann@example.test"),), if_missing="create")
+    record_events(
+        workspace.id, [IncomingEvent("go", reference, occurred_at=at)], schema_policy=SchemaPolicy.OPEN
+    )
+    (enrollment,) = rehearsed(campaign).enrollments.all()
+    assert (enrollment.started_at, enrollment.ended_at) == (at, at + timedelta(days=1))
+
+
+def test_segments_and_dates_start_it(workspace):
+    buyers = a_segment(workspace, did("buy"), "Buyers")
+    segment_trigger = {"type": "SEGMENT_ENTER", "segmentId": str(buyers.id)}
+    date_trigger = {"type": "DATE", "field": "attributes.renewal", "offset": "-1d", "at": "08:00"}
+    raw = definition(marks(), trigger=segment_trigger)
+    raw["triggers"].append(date_trigger)
+    campaign = create_campaign(workspace.id, name="Dates", definition=raw)
+    happened(workspace, "ann", "buy", BEGIN + timedelta(hours=1))
+    happened(workspace, "bob", "other", BEGIN - timedelta(days=3), {"renewal": "2026-04-09"})
+    started = sorted(row.started_at for row in rehearsed(campaign).enrollments.all())
+    assert started == [BEGIN + timedelta(hours=1), datetime(2026, 4, 8, 8, tzinfo=UTC)]
+
+
+def test_two_versions_are_compared(workspace):
+    campaign = a_campaign(workspace, definition(trigger=on_event("go")))
+    update_campaign(
+        workspace.id,
+        campaign,
+        definition=definition(
+            trigger=on_event("go", {"field": "metadata.big", "operator": "eq", "value": True})
+        ),
+    )
+    campaign.refresh_from_db()
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1), big=True)
+    happened(workspace, "bob", "go", BEGIN + timedelta(hours=2))
+    rehearsal = rehearsed(campaign, 1, "draft")
+    assert [(report["label"], report["entered"]) for report in rehearsal.report["versions"]] == [
+        ("version 1", 2),
+        ("draft", 1),
+    ]
+    assert rehearsal.report["versions"][1]["not_entered"] == {"condition_not_met": 1}
+    assert rehearsal.report["differences"] == {"both": 1, "onlyFirst": 1, "onlySecond": 0}
+
+
+def test_one_whose_process_died_is_run_again(workspace):
+    campaign = a_campaign(workspace)
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    rehearsal = order_rehearsal(campaign, BEGIN, END, is_run_by_caller=True)
+    assert run_waiting() == 0
+    Rehearsal.objects.update(active_at=clock.now() - REHEARSAL_SILENCE - timedelta(seconds=1))
+    assert run_waiting() == 1
+    rehearsal.refresh_from_db()
+    assert (rehearsal.status, rehearsal.enrollments.count()) == (Rehearsal.Status.DONE, 1)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "versions", "field"),
+    [
+        (END, BEGIN, (), "until"),
+        (BEGIN, clock.now() + timedelta(days=1), (), "until"),
+        (BEGIN, END, (7,), "versions"),
+        (BEGIN, END, ("draft", 1, 1), "versions"),
+    ],
+    ids=["backwards", "future", "unknown", "three"],
+)
+def test_what_cannot_be_rehearsed_is_refused(workspace, since, until, versions, field):
+    with pytest.raises(InvalidRehearsal) as refused:
+        order_rehearsal(a_campaign(workspace), since, until, versions)
+    assert refused.value.field == field
+
+
+def test_a_campaign_that_is_only_started_by_hand_has_nothing_to_rehearse(workspace):
+    with pytest.raises(InvalidRehearsal, match="no trigger"):
+        order_rehearsal(a_campaign(workspace, definition(trigger={"type": "MANUAL"})), BEGIN, END)
+
+
+def test_the_api_orders_and_shows_them(workspace):
+    api = NativeClient(workspace)
+    campaign = a_campaign(workspace, definition(sends(workspace)))
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    Enrollment.objects.all().delete()
+    Message.objects.all().delete()
+    path = f"campaigns/{campaign.id}/rehearsals"
+    answer = api.post(path, {"from": BEGIN.isoformat(), "to": END.isoformat()})
+    assert answer.status_code == 202, answer.json()
+    assert (answer.json()["status"], answer.json()["reports"]) == ("QUEUED", [])
+    assert run_waiting() == 1
+    shown = api.get(f"{path}/{answer.json()['id']}").json()
+    assert (shown["status"], shown["progress"], shown["versions"]) == ("DONE", 1.0, ["version 1"])
+    assert shown["reports"][0]["entered"] == 1
+    assert shown["reports"][0]["messages"]["EMAIL"]["total"] == 1
+    (enrollment,) = api.get(f"{path}/{shown['id']}/enrollments").json()["data"]
+    assert enrollment["contact"]["email"] == "ann@example.test"
+    assert enrollment["messages"][0]["status"] == "SENT"
+    assert api.get(path).json()["data"] == [shown]
+    refused = api.post(path, {"from": END.isoformat(), "to": BEGIN.isoformat(), "versions": ["x"]})
+    assert (refused.status_code, list(refused.json()["details"])) == (400, ["versions"])
+
+
+def test_the_command_prints_what_would_have_happened(workspace):
+    campaign = a_campaign(workspace, name="Welcome")
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    period = ["--from", BEGIN.isoformat(), "--to", END.isoformat()]
+    out = StringIO()
+    call_command("rehearse_campaign", str(campaign.id), *period, stdout=out)
+    assert out.getvalue().startswith("Welcome, version 1: 1 events, 1 entered, 0 did not, 0 messages sent")
+    out = StringIO()
+    call_command("rehearse_campaign", str(campaign.id), *period, "--json", stdout=out)
+    assert json.loads(out.getvalue())["versions"][0]["entered"] == 1
+    with pytest.raises(CommandError, match="no campaign"):
+        call_command("rehearse_campaign", str(workspace.id), *period)
+    with pytest.raises(CommandError, match="no version 9"):
+        call_command("rehearse_campaign", str(campaign.id), *period, "--versions", "9")
