@@ -1,4 +1,4 @@
--- Of the migrations: 0c60534dda97150e7575c0367fa57ba8af8dcb32a7d934fc53ee55c9777ee081
+-- Of the migrations: 3f2ee9672a9235bac52c5fd49e01c04e86030af9cd9b8d456a92ee35346cc15a
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -258,6 +258,37 @@ CREATE TABLE public.campaigns_pendingconsent (
     created_at timestamp with time zone NOT NULL,
     contact_id uuid NOT NULL,
     workspace_id uuid NOT NULL
+);
+CREATE TABLE public.campaigns_rehearsal (
+    id uuid NOT NULL,
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone NOT NULL,
+    versions jsonb NOT NULL,
+    status character varying(7) NOT NULL,
+    progress double precision NOT NULL,
+    report jsonb NOT NULL,
+    error text NOT NULL,
+    actor character varying(255) NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    active_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    campaign_id uuid NOT NULL,
+    workspace_id uuid NOT NULL
+);
+CREATE TABLE public.campaigns_rehearsedenrollment (
+    id uuid NOT NULL,
+    version smallint NOT NULL,
+    event_id uuid,
+    status character varying(9) NOT NULL,
+    end_reason character varying(64) NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    path jsonb NOT NULL,
+    messages jsonb NOT NULL,
+    contact_id uuid NOT NULL,
+    rehearsal_id uuid NOT NULL,
+    workspace_id uuid NOT NULL,
+    CONSTRAINT campaigns_rehearsedenrollment_version_check CHECK ((version >= 0))
 );
 CREATE TABLE public.campaigns_sentemail (
     id uuid NOT NULL,
@@ -990,6 +1021,10 @@ ALTER TABLE ONLY public.campaigns_message
     ADD CONSTRAINT campaigns_message_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaigns_pendingconsent
     ADD CONSTRAINT campaigns_pendingconsent_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.campaigns_rehearsal
+    ADD CONSTRAINT campaigns_rehearsal_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.campaigns_rehearsedenrollment
+    ADD CONSTRAINT campaigns_rehearsedenrollment_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaigns_sentemail
     ADD CONSTRAINT campaigns_sentemail_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaigns_suppression
@@ -1196,6 +1231,8 @@ CREATE INDEX campaigns_campaignset_workspace_id_885ece74 ON public.campaigns_cam
 CREATE INDEX campaigns_campaignversion_campaign_id_7fd48ff1 ON public.campaigns_campaignversion USING btree (campaign_id);
 CREATE INDEX campaigns_form_confirmation_template_id_d9b6cec8 ON public.campaigns_form USING btree (confirmation_template_id);
 CREATE INDEX campaigns_formsubmission_form_id_33d36786 ON public.campaigns_formsubmission USING btree (form_id);
+CREATE INDEX campaigns_rehearsal_campaign_id_ed47ecc7 ON public.campaigns_rehearsal USING btree (campaign_id);
+CREATE INDEX campaigns_rehearsedenrollment_rehearsal_id_8413d6f7 ON public.campaigns_rehearsedenrollment USING btree (rehearsal_id);
 CREATE INDEX contact_by_attributes ON public.contacts_contact USING gin (attributes jsonb_path_ops);
 CREATE INDEX contact_by_part ON public.contacts_contact USING gin (public.contacts_parts(workspace_id, (first_name)::text), public.contacts_parts(workspace_id, (last_name)::text));
 CREATE INDEX contact_merged ON public.contacts_contact USING btree (workspace_id, merged_into_id) WHERE (merged_into_id IS NOT NULL);
@@ -1276,6 +1313,10 @@ CREATE INDEX oauth2_provider_idtoken_user_id_dd512b59 ON public.oauth2_provider_
 CREATE INDEX oauth2_provider_refreshtoken_application_id_2d1c311b ON public.oauth2_provider_refreshtoken USING btree (application_id);
 CREATE INDEX oauth2_provider_refreshtoken_user_id_da837fce ON public.oauth2_provider_refreshtoken USING btree (user_id);
 CREATE INDEX parked_by_key ON public.events_parkedeffect USING btree (workspace_id, effect, subject);
+CREATE INDEX rehearsal_by_campaign ON public.campaigns_rehearsal USING btree (workspace_id, campaign_id, id);
+CREATE INDEX rehearsal_unfinished ON public.campaigns_rehearsal USING btree (workspace_id, id) WHERE ((status)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'::character varying])::text[]));
+CREATE INDEX rehearsed_by_contact ON public.campaigns_rehearsedenrollment USING btree (workspace_id, contact_id);
+CREATE INDEX rehearsed_by_rehearsal ON public.campaigns_rehearsedenrollment USING btree (workspace_id, rehearsal_id, id);
 CREATE INDEX score_entry_by_contact ON public.scoring_scoreentry USING btree (workspace_id, contact_id, occurred_at);
 CREATE INDEX score_entry_by_time ON public.scoring_scoreentry USING btree (workspace_id, occurred_at, id);
 CREATE INDEX scoring_rule_by_event ON public.scoring_scoringrule USING btree (workspace_id, event_name);
@@ -1331,6 +1372,12 @@ ALTER TABLE ONLY public.campaigns_formsubmission
     ADD CONSTRAINT campaigns_formsubmis_workspace_id_cf5e2c3d_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.campaigns_pendingconsent
     ADD CONSTRAINT campaigns_pendingcon_workspace_id_e95a178a_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.campaigns_rehearsal
+    ADD CONSTRAINT campaigns_rehearsal_campaign_id_ed47ecc7_fk_campaigns FOREIGN KEY (campaign_id) REFERENCES public.campaigns_campaign(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.campaigns_rehearsal
+    ADD CONSTRAINT campaigns_rehearsal_workspace_id_8190c299_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.campaigns_rehearsedenrollment
+    ADD CONSTRAINT campaigns_rehearsede_rehearsal_id_8413d6f7_fk_campaigns FOREIGN KEY (rehearsal_id) REFERENCES public.campaigns_rehearsal(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.campaigns_suppression
     ADD CONSTRAINT campaigns_suppressio_workspace_id_2e7af156_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.campaigns_template
@@ -1474,6 +1521,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0001_initial', now()),
     ('campaigns', '0002_statistics', now()),
     ('campaigns', '0003_active_version', now()),
+    ('campaigns', '0004_rehearsals', now()),
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_imports', now()),
