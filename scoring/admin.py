@@ -174,7 +174,7 @@ class ScoringRuleAdmin(WorkspaceModelAdmin):
 
 
 class OfContactMixin(ContactSearchMixin):
-    """Rows of one contact under one rule; names are looked up beside them, for rules may be deleted."""
+    """Rows of one contact under one rule. Rule names are annotated, because a rule may be deleted."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rules = ScoringRule.objects.filter(pk=OuterRef("rule_id")).values("name")

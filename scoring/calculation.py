@@ -1,9 +1,8 @@
-"""Calculate what a rule's awards add up to, with limit, cap, floor and decay.
+"""Calculate a rule's value from its awards, with limit, cap, floor and decay.
 
-A rule's value at a moment is calculated from its awards in (time, id) order, without those past its limit.
-Between awards, and since the last one, every full `decay_every` takes `decay_points`, never past `lowest` where set,
-never past zero otherwise; a value already there does not decay. After each award the value is kept within
-[`lowest`, `highest`].
+Awards are taken in (time, id) order; those past the limit do not count. Every full `decay_every` since the last
+award that counts takes `decay_points`, never past `lowest` where set, never past zero otherwise; a value already there
+does not decay. After each award the value is kept within [`lowest`, `highest`].
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How awards add up; None: no decay, no bound, no limit."""
+    """A rule's terms: decay, bounds, limit. None: it has none."""
 
     decay_points: Decimal | None = None
     decay_every: timedelta | None = None
@@ -31,7 +30,7 @@ class Terms:
 
     @property
     def are_plain(self) -> bool:
-        """Whether the value is the sum of the awards, in whatever order."""
+        """Whether the value is the plain sum of the awards, in any order."""
         return (
             self.decay_points is None
             and self.lowest is None
@@ -46,7 +45,7 @@ class Terms:
 
 
 class Award(NamedTuple):
-    """An entry of the ledger: nominal points."""
+    """An entry of the ledger, with the rule's full points."""
 
     occurred_at: datetime
     event_id: UUID
@@ -55,7 +54,7 @@ class Award(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The value right after the last award that counts, and how many count in that one's period."""
+    """The value right after the last award that counts. `counted`: awards that count in its period."""
 
     value: Decimal
     last_at: datetime
@@ -63,15 +62,15 @@ class State:
     counted: int
 
     def precedes(self, award: Award) -> bool:
-        """Whether the award comes after all that was calculated before."""
+        """Whether the award comes after the state's last one."""
         return (self.last_at, self.last_event_id) < (award.occurred_at, award.event_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A step of the calculation: `points` is what it changes, `value` the rule's value after it.
+    """A step of the calculation: `points` is the change, `value` the rule's value after it.
 
-    A decay is the `steps`-th of the award `event_id`; an award that does not count has no points.
+    A decay is the `steps`-th since the award `event_id`; a superseded award has no points.
     """
 
     kind: Literal["award", "superseded", "decay", "clamp"]
@@ -84,9 +83,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """What is lost between two lines, in one piece: from `before` to `after`, counted from the last award on.
+    """Consecutive decay steps between two lines, from value `before` to `after`, counted from the last award.
 
-    Each step loses `points`, the last one perhaps less.
+    Each step takes `points`, the last one perhaps less.
     """
 
     state: State
@@ -97,16 +96,16 @@ class Decay:
 
     @property
     def first(self) -> int:
-        """The number of the first step, counted from the award on."""
+        """Number of the first step since the award."""
         return int(self.before // self.points) + 1
 
     @property
     def last(self) -> int:
-        """The number of the last step."""
+        """Number of the last step since the award."""
         return int(self.after // self.points) + bool(self.after % self.points)
 
     def up_to(self, step: int) -> Decay | None:
-        """Return the part that ends with a step; None if there is none."""
+        """Return the part up to a step; None if it is empty."""
         return replace(self, after=self._lost_by(step)) if step >= self.first else None
 
     def line(self, step: int) -> Line:
@@ -126,14 +125,14 @@ class Decay:
 
 @dataclass(slots=True)
 class Calculation:
-    """The outcome: the state after the last award, the value at the moment asked for, and the steps between."""
+    """The result: the state after the last award, the value at the requested moment, and the steps."""
 
     state: State | None
     value: Decimal
     steps: list[Line | Decay] = field(default_factory=list)
 
     def lines(self) -> Iterator[Line]:
-        """Return the steps in order; their points add up to the value (where there was no opening)."""
+        """Yield the steps in order; without an opening their points add up to the value."""
         for step in self.steps:
             if isinstance(step, Decay):
                 yield from step.lines()
@@ -142,16 +141,16 @@ class Calculation:
 
     @property
     def superseded(self) -> set[UUID]:
-        """The events of the awards past the limit."""
+        """Event ids of the awards past the limit."""
         return {step.event_id for step in self.steps if isinstance(step, Line) and step.kind == "superseded"}
 
 
 def calculate(
     terms: Terms, awards: Iterable[Award], until: datetime, opening: State | None = None
 ) -> Calculation:
-    """Calculate a rule's value from awards in (time, id) order, on top of `opening`, decayed until a moment.
+    """Calculate a rule's value at `until` from awards in (time, id) order, on top of `opening`.
 
-    A moment before the last award counts as that award's.
+    A moment before the last award counts as that award's time.
     """
     steps: list[Line | Decay] = []
     state, value = opening, opening.value if opening else _ZERO
@@ -171,7 +170,7 @@ def calculate(
 
 
 def next_decay(terms: Terms, state: State, after: datetime) -> datetime | None:
-    """Return the first moment after `after` at which the value is less; None if it never is."""
+    """Return the next moment after `after` at which the value decays; None: never."""
     if terms.decay_every is None or state.value - _lost(terms, state, after) <= terms.resting_point:
         return None
     return state.last_at + (_periods(terms.decay_every, state, after) + 1) * terms.decay_every
@@ -180,7 +179,7 @@ def next_decay(terms: Terms, state: State, after: datetime) -> datetime | None:
 def _decay(
     terms: Terms, state: State | None, value: Decimal, until: datetime, steps: list[Line | Decay]
 ) -> Decimal:
-    """Return the value at a moment; `value` is what it was at the line before."""
+    """Return the value at a moment, decayed since the line before."""
     if state is None or terms.decay_every is None or terms.decay_points is None:
         return value
     before, after = state.value - value, _lost(terms, state, until)
@@ -220,7 +219,7 @@ def _share_period(terms: Terms, state: State, award: Award) -> bool:
 
 
 def period_of(period: str, moment: datetime) -> tuple[int, ...]:
-    """Return a key of the calendar period (UTC) that a moment is in; a week starts on Monday."""
+    """Return a key of the calendar period of a moment: UTC, weeks from Monday."""
     day = moment.astimezone(UTC).date()
     match period:
         case "day":

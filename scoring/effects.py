@@ -47,7 +47,7 @@ def apply_scoring_rules(batch: EffectBatch) -> None:
 
 
 def _decay(batch: EffectBatch) -> None:
-    """Let due scores decay. All count as changed: a score may have changed elsewhere."""
+    """Apply due decay. All due contacts count as changed: their score may have been changed elsewhere, too."""
     due = {timer.contact_id for timer in batch.due if timer.timer_key == SCORE_TIMER_KEY}
     if not due:
         return

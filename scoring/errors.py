@@ -9,6 +9,6 @@ class ScoringRuleNotFound(NotFoundError):
 
 
 class InvalidScoringRule(InvalidValue):
-    """Values that do not go together; `field` of the rule is the one to change."""
+    """Values of a rule contradict each other; `field` is the one to change."""
 
     code = "invalid_scoring_rule"

@@ -1,4 +1,4 @@
-"""Why a contact has its score: every line that adds up to it, at any moment."""
+"""Explain a contact's score: the lines that add up to it, at any moment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIGITS = 12
 
 
 class Place(NamedTuple):
-    """Where a line stands among a contact's lines: what decays at a moment does so before it earns."""
+    """Sort key of a line: at the same moment a decay comes before an award."""
 
     at: datetime
     is_earned: bool
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScoreLine:
-    """A change of the score; `score` is what it is after this line. `id` names the line for ever."""
+    """A change of the score; `score` is the score after it. `id` is stable."""
 
     id: str
     kind: str
@@ -47,7 +47,7 @@ class ScoreLine:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A contact's score at a moment, and a page of the lines that add up to it, the latest first."""
+    """A contact's score at a moment, and a page of its lines, latest first."""
 
     at: datetime
     score: Decimal
@@ -56,7 +56,7 @@ class Explanation:
 
 
 class UnknownLine(Exception):
-    """The page is to begin after a line that this score does not have."""
+    """`before` is no line of this score."""
 
 
 def explain_score(
@@ -67,9 +67,9 @@ def explain_score(
     before: str | None = None,
     limit: int = 50,
 ) -> Explanation:
-    """Return a contact's score at a moment, by default now, and its lines from `before`, a line's id, on.
+    """Return a contact's score at a moment (default: now) and a page of its lines before the line `before`.
 
-    Raises UnknownLine. Rules whose points merely add up are read a page at a time, the others calculated as a whole.
+    Reads rules whose points merely add up by the page, and calculates the others as a whole. Raises UnknownLine.
     """
     moment = at or clock.now()
     rules = {
@@ -96,7 +96,7 @@ def explain_score(
 
 @dataclass(frozen=True, slots=True)
 class _RuleLines:
-    """The lines that a rule's awards give. A decay is one step, for it may have millions of lines."""
+    """Lines of a rule. A decay is one object, because it may have millions of lines."""
 
     steps: list[Line | Decay]
     # By the event.
@@ -104,24 +104,24 @@ class _RuleLines:
 
     @property
     def total(self) -> Decimal:
-        """What all lines add up to."""
+        """Sum of all lines."""
         return sum(
             (step.points if isinstance(step, Line) else step.before - step.after for step in self.steps),
             Decimal(0),
         )
 
     def before(self, place: Place) -> _RuleLines:
-        """Leave what comes before a place."""
+        """Drop the lines from a place on."""
         cut = (self._cut(step, place) for step in self.steps)
         return _RuleLines([step for step in cut if step is not None], self.entries)
 
     def latest(self, count: int) -> list[ScoreLine]:
-        """Return so many lines, the latest first."""
+        """Return the latest lines, at most so many."""
         lines = (line for step in reversed(self.steps) for line in _latest_first(step))
         return [self.score_line(line) for line in islice(lines, count)]
 
     def find(self, line_id: str) -> ScoreLine | None:
-        """Return the line of an id."""
+        """Return the line with an id."""
         name, _, number = line_id.rpartition(":decay:")
         is_step = bool(name) and number.isascii() and number.isdecimal() and len(number) <= _DIGITS
         step_number = int(number) if is_step else 0
@@ -137,7 +137,7 @@ class _RuleLines:
         return None
 
     def score_line(self, line: Line) -> ScoreLine:
-        """Return a line as the score shows it."""
+        """Convert a line of the calculation to one of the score."""
         entry = self.entries[line.event_id]
         suffix = {"decay": f":decay:{line.step}", "clamp": ":clamp"}.get(line.kind, "")
         place = Place(line.at, line.kind != "decay", line.event_id, entry.rule_id, line.kind == "clamp")
@@ -159,7 +159,7 @@ def _calculate(
     moment: datetime,
     at: datetime | None,
 ) -> list[_RuleLines]:
-    """Calculate the rules whose entries depend on one another."""
+    """Calculate the rules with limit, bounds or decay."""
     by_rule = []
     for (_, rule_id), entries in ledger.items():
         known = {
@@ -215,7 +215,7 @@ def _comes_before(place: Place) -> Q:
 
 
 def _with_scores(lines: Iterable[ScoreLine], latest: Decimal) -> list[ScoreLine]:
-    """Give each line the score after it, from the latest one down."""
+    """Add to each line the score after it, counting back from the latest."""
     scored = []
     for line in lines:
         scored.append(

@@ -1,4 +1,4 @@
-"""Scores as of past moments, calculated from the ledger, for evaluations that come late."""
+"""Scores as of past moments, calculated from the ledger, for segment evaluations that were missed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scoring.rule_scores import entries_of
 
 @dataclass(frozen=True, slots=True)
 class ScoreHistory:
-    """A contact's score from a moment on: what it was after each change, and which of these were decay."""
+    """A contact's score since a moment: after each change, and which changes were decay."""
 
     moments: list[datetime]
     scores: list[Decimal]
@@ -35,7 +35,7 @@ class ScoreHistory:
 def score_histories(
     workspace_id: UUID, contact_ids: Collection[UUID], *, since: datetime, until: datetime
 ) -> dict[UUID, ScoreHistory]:
-    """Return the history of contacts' scores from `since` until `until`, by what is known now."""
+    """Return the score histories of contacts between `since` and `until`, from the ledger as it is now."""
     changes: dict[UUID, dict[datetime, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     decays: dict[UUID, set[datetime]] = defaultdict(set)
     rules = {

@@ -1,4 +1,4 @@
-"""Enter the points that new events earn into the ledger."""
+"""Record the points of new events in the ledger."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from scoring.rule_scores import Entered, apply_entries
 def award(
     workspace_id: UUID, evaluators: Sequence[RuleEvaluator], events: Sequence[EffectEvent], now: datetime
 ) -> set[UUID]:
-    """Write the ledger's new lines and move the scores. Returns the contacts whose score has changed.
+    """Insert ledger entries and update the scores. Returns the contacts whose score changed.
 
-    Rules whose points merely add up cost one statement, whatever their number and that of the events; the
-    others must be given by themselves, for their entries depend on one another.
+    Rules whose points merely add up cost one statement together; give the others one at a time, because their entries
+    depend on one another.
     """
     source = given_events(
         workspace_id, [event.id for event in events], [event.contact_id for event in events]
@@ -38,7 +38,7 @@ def award(
 
 
 def adds_up(evaluator: RuleEvaluator) -> bool:
-    """Whether the rule's score is the plain sum of its entries."""
+    """Whether the rule's value is the plain sum of its entries."""
     return evaluator.rule.terms.are_plain and not evaluator.rule.is_rescoring
 
 

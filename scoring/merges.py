@@ -1,9 +1,8 @@
-"""Move ledger entries, rule scores and scores when contacts are merged or unmerged.
+"""Reassign ledger entries, rule scores and scores after a merge or its undo, in batches.
 
-Some at a time, between which the effects, edits of rules and re-scorings go on. First each event of the moved
-contacts is evaluated, and its entries go to whom it counts for. Then each rule is calculated from its entries in
-their order, whoever has moved them. Only in the end are the scores summed up: until then they
-are what they were, and what is earned meanwhile.
+Stages: "events" evaluates the events of the moved contacts and moves their entries; "entries" moves entries whose events
+are gone; "rule_scores" recalculates each rule; "scores" sums up. Effects, edits and re-scorings go on between batches.
+Until the last stage the scores are those from before plus what is earned meanwhile.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ State_ = dict[str, Any]
 
 
 def _count(reassignment: Reassignment, at_most: int) -> int:
-    """Count the events and entries of both persons: events may have to be evaluated, entries calculated."""
+    """Count events and entries of both persons, up to a limit."""
     if not ScoringRule.with_deleted.in_workspace(reassignment.workspace_id).exists():
         return 0
     survivors = [reassignment.old, reassignment.new]
@@ -74,7 +73,7 @@ SELECT (SELECT count(*) FROM (
 
 
 def _total(reassignment: Reassignment) -> int:
-    """Count what is moved some at a time: the moved contacts' events, then the entries of both."""
+    """Count what is moved in batches: events of the moved contacts, and entries of both persons."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (SELECT count(*) FROM events_event WHERE workspace_id = %s AND contact_id = ANY(%s))"
@@ -97,7 +96,7 @@ def _move_some(reassignment: Reassignment, state: State_, rows: int) -> Batch:
 
 
 def _move_events(reassignment: Reassignment, state: State_, rows: int) -> Batch:
-    """Evaluate some events of a moved contact, and give their entries to whom they count for now."""
+    """Evaluate a batch of a moved contact's events, and move their entries to the contact's survivor."""
     place = state.get("place", 0)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -128,7 +127,7 @@ def _move_events(reassignment: Reassignment, state: State_, rows: int) -> Batch:
 
 
 def _evaluate_events(reassignment: Reassignment, events: Sequence[tuple[UUID, str]]) -> None:
-    """Rewrite the entries of rules that the event alone decides."""
+    """Rewrite the entries of rules that read the event only."""
     ids: dict[str, list[UUID]] = defaultdict(list)
     for event_id, name in events:
         ids[name].append(event_id)
@@ -168,7 +167,7 @@ def _reassign_entries(reassignment: Reassignment, which: Sql) -> int:
 
 
 def _entries_by_rule(reassignment: Reassignment) -> list[list[Any]]:
-    """Return each rule that has given either contact anything, or is thought to have, and of how many entries."""
+    """Return [rule id, number of entries] of every rule with entries or rule scores of either contact."""
     contacts = [reassignment.old, reassignment.new]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -183,7 +182,7 @@ def _entries_by_rule(reassignment: Reassignment) -> list[list[Any]]:
 
 
 def _move_rule_scores(reassignment: Reassignment, state: State_, rows: int) -> Batch:
-    """Calculate rules of few entries together, a rule of very many some entries at a time."""
+    """Recalculate rules with few entries together, a rule with many a batch of entries at a time."""
     left: list[list[Any]] = state["left"]
     rule_ids: list[UUID] = []
     number = 0
@@ -207,9 +206,9 @@ def _calculated_rule(reassignment: Reassignment, rule_id: str) -> ScoringRule | 
 
 
 def _calculate_rule_scores(reassignment: Reassignment, state: State_, rule: ScoringRule, rows: int) -> Batch:
-    """Add more entries of a contact under a rule to what was calculated from those before.
+    """Calculate the next batch of a contact's entries under one rule, on top of those before.
 
-    With all of them added it is seen whether one came in among them meanwhile, or the rule was edited.
+    After the last one, begin anew if an entry came in among them meanwhile or the rule was edited.
     """
     left: list[list[Any]] = state["left"]
     now = clock.now()
@@ -233,7 +232,7 @@ def _calculate_rule_scores(reassignment: Reassignment, state: State_, rule: Scor
 
 
 class _Progress:
-    """Progress of calculating a contact's entries under a rule; the first contact is the one of before."""
+    """Progress through one contact's entries under one rule; the contact from before the merge comes first."""
 
     def __init__(self, rule: ScoringRule, contact_id: UUID, *, tries: int = 1) -> None:
         self.rule = rule
@@ -277,7 +276,7 @@ class _Progress:
         }
 
     def next_entries(self, workspace_id: UUID, rows: int) -> list[tuple[Award, bool, int]]:
-        """Return the next entries in (time, event) order, whether each is marked, and its part of the sum."""
+        """Return the next entries in (time, event) order: (award, is superseded, its part of the checksum)."""
         after = "AND occurred_at >= %s AND (occurred_at, event_id) > (%s, %s)" if self.at else ""
         at: list[Any] = [self.at[0], *self.at] if self.at else []
         with connection.cursor() as cursor:
@@ -290,7 +289,7 @@ class _Progress:
             return [(Award(*award), mark, part) for *award, mark, part in cursor.fetchall()]
 
     def add(self, workspace_id: UUID, entries: Sequence[tuple[Award, bool, int]], now: datetime) -> None:
-        """Add entries to the calculation, and mark those that the rule's limit leaves out."""
+        """Calculate entries, and mark those past the rule's limit."""
         if not entries:
             return
         outcome = calculate(self.rule.terms, (award for award, _, _ in entries), now, self.state)
@@ -307,7 +306,7 @@ class _Progress:
         self.sum += sum(part for _, _, part in entries)
 
     def is_overtaken(self, workspace_id: UUID) -> bool:
-        """Whether the entries up to the last one added have changed since."""
+        """Whether entries up to the last one calculated have changed since."""
         if self.at is None:
             return False
         with connection.cursor() as cursor:
@@ -319,7 +318,7 @@ class _Progress:
             return bool(cursor.fetchone() != (self.number, self.sum))
 
     def store(self, workspace_id: UUID, now: datetime) -> None:
-        """Store the rule score; without an entry there is none."""
+        """Store the rule score; without entries, delete it."""
         if self.state is None:
             recalculate_ledger(workspace_id, [self.contact_id], [self.rule], now)
             return
@@ -334,12 +333,12 @@ _PART: Final = "hashtext(event_id::text || ' ' || points)::bigint"
 
 
 def _terms_key(rule: ScoringRule) -> str:
-    """Return a text that changes with each edit of the rule that its entries or their calculation depend on."""
+    """Return a text that changes with every edit that affects the entries or their calculation."""
     return repr((replace(rule.terms), rule.points, rule.rescore_started_at, rule.deleted_at))
 
 
 def _sum_up(reassignment: Reassignment, _: State_, rows: int) -> Batch:
-    """Set the scores to the sums of their parts, and have the other effects see them."""
+    """Set the scores to the sums of their rules, and set timers so that the other effects see them."""
     contacts = [reassignment.old, reassignment.new]
     now = clock.now()
     changed: Collection[UUID] = sum_up(reassignment.workspace_id, contacts, now)

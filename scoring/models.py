@@ -18,7 +18,7 @@ LONGEST_DECAY_DAYS = 36_500
 
 class ScoringRuleQuerySet(TenantQuerySet["ScoringRule"]):
     def rescoring(self) -> ScoringRuleQuerySet:
-        """Only those whose re-scoring has begun and not ended."""
+        """Rules whose re-scoring has begun and not ended."""
         return self.filter(rescore_started_at__isnull=False, rescored_at=None)
 
 
@@ -26,16 +26,16 @@ RuleManager = models.Manager.from_queryset(ScoringRuleQuerySet)
 
 
 class ActiveRuleManager(RuleManager["ScoringRule"]):
-    """The rules that nobody has deleted."""
+    """Rules that are not deleted."""
 
     def get_queryset(self) -> ScoringRuleQuerySet:
         return ScoringRuleQuerySet(self.model, using=self._db).filter(deleted_at=None)
 
 
 class ScoringRule(TenantModel):
-    """An event name, a condition, and the points that a match gives.
+    """A rule: an event name, a condition, and the points of a match.
 
-    A deleted rule remains a row: what it has given goes on to decay, and can be explained.
+    A deleted rule remains a row: its points go on to decay, and can be explained.
     """
 
     class Period(models.TextChoices):
@@ -109,7 +109,7 @@ class ScoringRule(TenantModel):
 
     @property
     def terms(self) -> Terms:
-        """How its awards add up."""
+        """Decay, bounds and limit."""
         has_decay = bool(self.decay_points) and self.decay_days is not None
         return Terms(
             decay_points=self.decay_points if has_decay else None,
@@ -122,7 +122,7 @@ class ScoringRule(TenantModel):
 
     @property
     def limit(self) -> dict[str, Any] | None:
-        """How many matches count in what period; None: every one."""
+        """Matches that count per period; None: all."""
         if self.limit_count is None:
             return None
         return {"count": self.limit_count, "period": self.limit_period}
@@ -139,12 +139,12 @@ class ScoringRule(TenantModel):
 
     @property
     def is_rescoring(self) -> bool:
-        """Whether some contacts' entries still follow from the rule as it was."""
+        """Whether some contacts still have entries from before the edit."""
         return self.rescore_started_at is not None and self.rescored_at is None
 
 
 class ScoreEntry(BulkTenantModel):
-    """A line of the ledger: what one event earned a contact under one rule. At most one of each."""
+    """A ledger entry: the points of one event for one contact under one rule. Unique for event and rule."""
 
     contact = UnconstrainedForeignKey("contacts.Contact")
     rule = UnconstrainedForeignKey(ScoringRule)
@@ -171,12 +171,12 @@ class ScoreEntry(BulkTenantModel):
 
     @property
     def award(self) -> Award:
-        """The entry as the calculation takes it."""
+        """The entry as input of the calculation."""
         return Award(self.occurred_at, self.event_id, self.points)
 
 
 class RuleScore(BulkTenantModel):
-    """What a rule whose entries depend on one another gives a contact, calculated from them so far."""
+    """A contact's value under one rule with limit, bounds or decay, as of its last entry."""
 
     contact = UnconstrainedForeignKey("contacts.Contact")
     rule = UnconstrainedForeignKey(ScoringRule)
@@ -200,5 +200,5 @@ class RuleScore(BulkTenantModel):
 
     @property
     def state(self) -> State:
-        """The state that further entries are calculated on top of."""
+        """The state on which further entries are calculated."""
         return State(self.value, self.last_at, self.last_event_id, self.counted)

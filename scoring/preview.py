@@ -1,4 +1,4 @@
-"""Try an unsaved scoring rule out on the latest events."""
+"""Preview an unsaved scoring rule on the latest events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Of the latest `events` of the rule's name since a moment: how many match, of how many contacts, and a few."""
+    """How many of the latest `events` match, of how many contacts, and some of them."""
 
     since: datetime
     events: int
@@ -44,7 +44,7 @@ class Preview:
 
 
 def preview_rule(rule: ScoringRule) -> Preview:
-    """Evaluate a rule that need not be saved for the latest events. Raises InvalidCondition or InvalidScoringRule."""
+    """Evaluate an unsaved rule for the latest events of its type. Raises InvalidCondition or InvalidScoringRule."""
     validate_rule(rule)
     evaluator = read(rule)
     now = clock.now()

@@ -1,6 +1,6 @@
-"""Re-score contacts from the stream and the ledger: after an edit of a rule, and after merges.
+"""Re-score contacts from the stream and the ledger, after an edit of a rule and after merges.
 
-It changes nothing where all is right, so it may stop anywhere and run twice.
+Idempotent: where everything is right it changes nothing, so it may stop anywhere and run twice.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FIRST = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class LaneProgress:
-    """How far a lane has come: `after` the last contact done, None when all of them are."""
+    """Progress in a lane: `after` is the last contact done, None when all are done."""
 
     after: UUID | None
     contacts: int
@@ -66,9 +66,9 @@ def rescore_lane(
     at_most_seconds: float = 0,
     chunk: int = CHUNK,
 ) -> LaneProgress:
-    """Bring a lane's contacts in line with a rule that is being re-scored, in one transaction per chunk.
+    """Re-score a lane's contacts under a rule, one transaction per batch.
 
-    Stops when the time is up (0: never), or when the rule is no longer to be re-scored in this lane.
+    Stops when the time is up (0: never), or when the rule needs no re-scoring in this lane any more.
     """
     started, contacts = monotonic(), 0
     while True:
@@ -90,12 +90,11 @@ def rescore_lane(
 
 @transaction.atomic
 def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
-    """Bring the scores of contacts, and of those merged with them, in line with the stream and the merges.
+    """Recalculate the scores of contacts, and of those merged with them. Their lanes must be locked.
 
-    What an event earned goes with the contact that its own contact now reads as. Rules that the event alone decides
-    are evaluated anew, for events received since the rule holds; others keep what they awarded when they were
-    applied, and so do rules that can't be read, and events that are no longer in the stream. The contacts' lanes
-    must be held. Returns those whose score has changed.
+    An event's points count for the survivor of its contact. Rules that read the event only are evaluated again, for events
+    received since the rule holds. Other rules, unreadable rules and events no longer in the stream keep their entries.
+    Returns the contacts whose score changed.
     """
     ids = _merged_with(workspace_id, contact_ids)
     if not ids:
@@ -108,7 +107,7 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
 
 @transaction.atomic
 def reevaluate_contacts(workspace_id: UUID, contact_ids: Collection[UUID], rule_id: UUID) -> None:
-    """Re-evaluate one rule for contacts, by what is known now. Their lanes must be held."""
+    """Evaluate one rule again for contacts, by what is known now. Their lanes must be locked."""
     rule = ScoringRule.objects.in_workspace(workspace_id).filter(id=rule_id).first()
     if rule is not None:
         ids = _merged_with(workspace_id, contact_ids)
@@ -126,7 +125,7 @@ def rescore_next(
 
 
 def canonical_contacts(workspace_id: UUID, after: UUID, limit: int) -> list[UUID]:
-    """Return the next contacts by id, without those merged into others."""
+    """Return the next canonical contacts, by id."""
     contacts = Contact.objects.in_workspace(workspace_id).canonical().filter(id__gt=after).order_by("id")
     return list(contacts.values_list("id", flat=True)[:limit])
 
@@ -142,7 +141,7 @@ def _contacts_after(workspace_id: UUID, lane: int, after: UUID, limit: int) -> l
 
 
 def _note_progress(rule: ScoringRule, lane: int, *, is_last: bool) -> None:
-    """Note progress after the chunk's commit: the lanes share the row, and must not wait for one another."""
+    """Record progress after the batch's commit: lanes share the row and must not wait for one another."""
     if is_last:
         finish_lane(rule, lane, clock.now())
     else:
@@ -174,7 +173,7 @@ def _merged_with(workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID
 
 
 def _owners(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
-    """Return (contact, whom it counts for) for contacts and those merged into them."""
+    """Return pairs (contact, its survivor) for contacts and those merged into them."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, COALESCE(merged_into_id, id) FROM contacts_contact"
@@ -186,7 +185,7 @@ def _owners(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[tuple[UUID,
 
 
 def _move_to_survivor(workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
-    """Move each entry to the survivor of its event's contact, or of its own contact where the event is gone."""
+    """Move each entry to the survivor of its event's contact; if the event is gone, of its own contact."""
     with connection.cursor() as cursor:
         cursor.execute(
             _MOVE_TO_SURVIVOR, [workspace_id, list(contact_ids), workspace_id, workspace_id, workspace_id]
@@ -222,7 +221,7 @@ def _rescore(
     evaluators: Sequence[RuleEvaluator],
     now: datetime,
 ) -> set[UUID]:
-    """Evaluate rules, calculate and sum up; a timer for each changed score lets other effects see it."""
+    """Evaluate rules, calculate and sum up; set a timer for each changed score, so that other effects see it."""
     if not contact_ids:
         return set()
     owners = _owners(workspace_id, contact_ids)
@@ -243,9 +242,9 @@ def _rescore(
 def evaluate_events(
     workspace_id: UUID, source: Sql, scope: Sql, evaluators: Sequence[RuleEvaluator], now: datetime
 ) -> None:
-    """Rewrite the entries to what the rules award for events, as far as the rules evaluate them.
+    """Rewrite the entries of events to what the rules award now.
 
-    `source` are the events, all of one name; `scope` says which entries `s` are theirs.
+    `source`: the events, all of one name. `scope`: SQL that selects their entries `s`.
     """
     rule_ids = [evaluator.rule.id for evaluator in evaluators]
     matched = matches(workspace_id, evaluators, source)
@@ -303,7 +302,7 @@ def evaluate_events(
 def recalculate_ledger(
     workspace_id: UUID, contact_ids: Sequence[UUID], rules: Sequence[ScoringRule], now: datetime
 ) -> None:
-    """Recalculate the rule scores of contacts from the ledger; where points merely add up, every entry counts."""
+    """Recalculate the rule scores of contacts from the ledger. Where points merely add up, every entry counts."""
     ordered = {rule.id: rule for rule in rules if not rule.terms.are_plain}
     ledger = entries_of(workspace_id, contact_ids, ordered)
     settled = [
@@ -348,7 +347,7 @@ GROUP BY c.contact_id
 
 
 def sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
-    """Set scores to the sums of their parts; a contact without any entry has no score."""
+    """Set scores to the sums of their rules. Without entries there is no score."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

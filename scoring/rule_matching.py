@@ -1,4 +1,4 @@
-"""Scoring rules parsed into event rules: for the effect, re-scoring and preview."""
+"""Parse scoring rules into event rules, for the effect, re-scoring and preview."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RuleEvaluator(EventRule):
 
 
 def read(rule: ScoringRule, evaluates_from: datetime | None = None) -> RuleEvaluator:
-    """Read a stored rule. Raises InvalidCondition."""
+    """Parse a stored rule. Raises InvalidCondition."""
     spelled = serialize_rule(rule.event_name, rule.condition)
     return RuleEvaluator(parse_serialized_rule(spelled), evaluates_from or ALWAYS, spelled, rule=rule)
 

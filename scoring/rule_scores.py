@@ -1,7 +1,7 @@
-"""Rule scores: what rules with limit, bounds or decay give a contact, and how much of it its score includes.
+"""Rule scores: the values of rules with limit, bounds or decay.
 
-A contact's score is the sum, over rules, of what it includes of each: `RuleScore.included` where there is such a row,
-else the sum of the rule's entries that count. Whatever changes a rule's value changes both by the same.
+A contact's score is the sum over rules: of `RuleScore.included` where there is such a row, else of the rule's entries
+that count. Whatever changes a rule's value changes `included` and the score by the same amount.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pair = tuple[UUID, UUID]
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """An entry that is new in the ledger."""
+    """A new ledger entry."""
 
     contact_id: UUID
     rule_id: UUID
@@ -37,7 +37,7 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry as it stands in the ledger."""
+    """A stored ledger entry."""
 
     id: UUID
     contact_id: UUID
@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a rule gives a contact, and what of it the score has in it."""
+    """A contact's value under a rule, and the part of it that its score includes."""
 
     state: State
     included: Decimal
@@ -57,7 +57,7 @@ class Value:
 
 @dataclass(slots=True)
 class RuleScoreChange:
-    """What a rule gives a contact after a change, and what the score has in it of that until now."""
+    """A contact's new value under a rule, and the part of the old one that its score includes."""
 
     rule: ScoringRule
     contact_id: UUID
@@ -71,9 +71,9 @@ class RuleScoreChange:
 def apply_entries(
     workspace_id: UUID, rules: Mapping[UUID, ScoringRule], entered: Sequence[Entered], now: datetime
 ) -> set[UUID]:
-    """Add new entries to their rule scores and the scores. Returns the contacts whose score has changed.
+    """Add new entries to rule scores and scores. Returns the contacts whose score changed.
 
-    What comes in the order of time costs the same however long the ledger is; what comes late recalculates it.
+    Entries in the order of time cost the same however long the ledger is; a late one recalculates it.
     """
     awards: dict[Pair, list[Award]] = defaultdict(list)
     for entry in entered:
@@ -92,7 +92,7 @@ def apply_entries(
 
 
 def refresh(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
-    """Let the contacts' scores decay until now. Returns those whose score has changed."""
+    """Apply decay to contacts' scores until now. Returns those whose score changed."""
     rules = {
         rule.id: rule
         for rule in ScoringRule.with_deleted.in_workspace(workspace_id).filter(decay_points__gt=0)
@@ -103,7 +103,7 @@ def refresh(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> s
 
 
 def _store(workspace_id: UUID, settled: Sequence[RuleScoreChange], now: datetime) -> set[UUID]:
-    """Write what rules give, the scores, and when they will be less. Returns the contacts whose score changes."""
+    """Store rule scores, scores and timers of the next decay. Returns the contacts whose score changed."""
     if not settled:
         return set()
     mark_entries(workspace_id, ((change.rule.id, change.marks) for change in settled))
@@ -113,7 +113,7 @@ def _store(workspace_id: UUID, settled: Sequence[RuleScoreChange], now: datetime
 
 
 def recalculate_entries(rule: ScoringRule, entries: Sequence[Entry], now: datetime) -> RuleScoreChange:
-    """Calculate a rule score from all its entries, given in (time, event) order."""
+    """Calculate a rule's value from all its entries, in (time, event) order."""
     outcome = calculate(rule.terms, (entry.award for entry in entries), now)
     if outcome.state is None:
         raise ValueError("An entry always counts if no other does.")
@@ -129,7 +129,7 @@ def recalculate_entries(rule: ScoringRule, entries: Sequence[Entry], now: dateti
 def entries_of(
     workspace_id: UUID, contact_ids: Collection[UUID], rule_ids: Collection[UUID]
 ) -> dict[Pair, list[Entry]]:
-    """Return the ledger of contacts under rules, each pair's in (time, event) order."""
+    """Return the ledger by (contact, rule), in (time, event) order."""
     ledger: dict[Pair, list[Entry]] = defaultdict(list)
     if not contact_ids or not rule_ids:
         return ledger
@@ -148,7 +148,7 @@ def entries_of(
 
 
 def mark_entries(workspace_id: UUID, marks: Iterable[tuple[UUID, Mapping[UUID, bool]]]) -> None:
-    """Write which entries the limits leave out: by rule, then by event."""
+    """Store which entries are past their rule's limit: rule id, then {event id: is superseded}."""
     rows = [(rule_id, event_id, mark) for rule_id, of in marks for event_id, mark in of.items()]
     if not rows:
         return
@@ -162,7 +162,7 @@ def mark_entries(workspace_id: UUID, marks: Iterable[tuple[UUID, Mapping[UUID, b
 
 
 def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) -> None:
-    """Store rule scores; a rule whose points merely add up needs no row."""
+    """Store rule scores; delete those of rules whose points merely add up."""
     plain = [change for change in settled if change.rule.terms.are_plain]
     if plain:
         with connection.cursor() as cursor:
@@ -197,7 +197,7 @@ def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) ->
 
 
 def schedule_decay(workspace_id: UUID, settled: Iterable[RuleScoreChange], now: datetime) -> None:
-    """Set a timer for each score at the first decay of its rules."""
+    """Set a timer for each contact at the first decay of its rules."""
     first: dict[UUID, datetime] = {}
     for change in settled:
         moment = next_decay(change.rule.terms, change.state, now)

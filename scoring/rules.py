@@ -1,4 +1,4 @@
-"""Create, edit, delete and re-score scoring rules, so that no event falls between an old and a new rule."""
+"""Create, edit, delete and re-score scoring rules, so that no event falls between an old and a new version."""
 
 from __future__ import annotations
 
@@ -50,20 +50,19 @@ scored_names: Final = VersionedEventNames(_names_of_rules)
 
 
 def parked_key_of(rule_id: UUID) -> str:
-    """Return the key that events of a rule are parked under."""
+    """Return the key of a rule's parked events."""
     return f"rule:{rule_id}"
 
 
 @transaction.atomic
 def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> ScoringRule:
-    """Set the values on a rule, new or not, and save it.
+    """Set values on a rule, new or not, and save it.
 
-    With `rescore` the rule as it is then holds for all history, else what was received before keeps what it earned.
-    Limits, decay and bounds are of the whole ledger either way. What follows is done by the workers, lane by lane;
-    while they evaluate all history, an edit is for all history too, for what the old rule gave is not all known yet.
+    With `rescore` it holds for all history; otherwise events received before keep what they earned. Limit, decay and
+    bounds always apply to the whole ledger. Workers do the rest, lane by lane. While they evaluate all history, every edit
+    is for all history, because it is not known yet what the old rule gave.
 
-    Runs of effects that began under the old rule are waited for; later ones see the new one.
-    Raises InvalidCondition, InvalidScoringRule or ScoringRuleNotFound.
+    Waits for effects that run under the old rule. Raises InvalidCondition, InvalidScoringRule or ScoringRuleNotFound.
     """
     for name, value in values.items():
         setattr(rule, name, value)
@@ -95,7 +94,7 @@ def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> Sco
 
 @transaction.atomic
 def rescore_rule(rule: ScoringRule) -> ScoringRule:
-    """Have all history evaluated by the rule as it stands. Raises ScoringRuleNotFound."""
+    """Evaluate all history by the rule, in the background. Raises ScoringRuleNotFound."""
     bump_rules_version(rule.workspace_id)
     standing = _standing(rule)
     _begin_rescore(standing, clock.now(), reevaluates=True)
@@ -105,13 +104,13 @@ def rescore_rule(rule: ScoringRule) -> ScoringRule:
 
 @transaction.atomic
 def delete_rule(rule: ScoringRule) -> None:
-    """Delete a rule; what it has given remains in the ledger and in the scores, and decays as it did."""
+    """Delete a rule. Its points stay in ledger and scores, and decay as before."""
     bump_rules_version(rule.workspace_id)
     ScoringRule.objects.in_workspace(rule.workspace_id).filter(id=rule.id).update(deleted_at=clock.now())
 
 
 def finish_lane(rule: ScoringRule, lane: int, now: datetime) -> bool:
-    """Note that a lane is re-scored, unless the rule was edited meanwhile. Returns whether it was the last one."""
+    """Mark a lane as re-scored, unless the rule was edited meanwhile. Returns whether it was the last one."""
     rows = ScoringRule.with_deleted.filter(id=rule.id, rescore_started_at=rule.rescore_started_at)
     rows.update(rescore_lanes_done=F("rescore_lanes_done").bitor(1 << lane), rescore_seen_at=now)
     return bool(
@@ -137,7 +136,7 @@ def validate_rule(rule: ScoringRule) -> Rule:
 
 
 def rule_warnings(rule: ScoringRule) -> list[str]:
-    """Return a sentence for each thing that the rule speaks of and that was never seen, or is of another kind."""
+    """Return a sentence for each name or value in the rule that was never seen, or is of another kind."""
     tree = parse_rule(rule.condition, about_event=rule.event_name)
     return find_rule_warnings(rule.workspace_id, tree, about=rule.event_name)
 
@@ -166,7 +165,7 @@ def _begin_rescore(rule: ScoringRule, now: datetime, *, reevaluates: bool) -> No
 
 
 def _unevaluated_since(rule: ScoringRule) -> datetime | None:
-    """Return the receipt of the first event that waits because the rule failed: no later one has been evaluated."""
+    """Return when the first event waiting for a failed rule was received; no later one has been evaluated."""
     parked = (
         ParkedEffect.objects.in_workspace(rule.workspace_id)
         .filter(effect=EFFECT, subject=parked_key_of(rule.id))

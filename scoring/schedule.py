@@ -7,7 +7,7 @@ SILENCE = timedelta(seconds=60)
 
 
 def silent_rescores() -> str:
-    """When a re-scoring has fallen silent."""
+    """Return the SQL of when a re-scoring without progress is to be taken up again."""
     return f"""
         SELECT min(rescore_seen_at) + interval '{SILENCE.total_seconds()} s' FROM scoring_scoringrule
         WHERE rescore_started_at IS NOT NULL AND rescored_at IS NULL

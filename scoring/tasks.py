@@ -16,7 +16,7 @@ TURN_SECONDS = 5.0
 
 @shared_task
 def rescore_rule(workspace_id: str, rule_id: str) -> str:
-    """Begin, or take up again, the lanes that are not re-scored yet."""
+    """Send a task for each lane that is not re-scored yet."""
     rule = ScoringRule.with_deleted.in_workspace(UUID(workspace_id)).filter(id=UUID(rule_id)).first()
     if rule is None or not rule.is_rescoring:
         return "nothing"
@@ -28,7 +28,7 @@ def rescore_rule(workspace_id: str, rule_id: str) -> str:
 
 @shared_task
 def rescore_rule_lane(workspace_id: str, rule_id: str, lane: int, after: str = "") -> str:
-    """Re-score a lane's contacts, from the one after `after` on; with more left than a turn takes, queue up again."""
+    """Re-score a lane's contacts after `after`; with more left, queue up again."""
     turn = rescoring.rescore_lane(
         UUID(workspace_id),
         UUID(rule_id),
@@ -44,7 +44,7 @@ def rescore_rule_lane(workspace_id: str, rule_id: str, lane: int, after: str = "
 
 @shared_task
 def sweep_rescores() -> str:
-    """Take up the re-scorings that have fallen silent: a message was lost, or a worker killed."""
+    """Take up re-scorings without progress: a message was lost, or a worker killed."""
     silent = ScoringRule.with_deleted.all().rescoring().filter(rescore_seen_at__lt=clock.now() - SILENCE)
     found = list(silent.values_list("workspace_id", "id"))
     for workspace_id, rule_id in found:

@@ -1,7 +1,7 @@
-"""Scores recomputed from the stream, apart from all that keeps them, and held against what is stored.
+"""Verify stored scores against scores recalculated from the stream.
 
-A chunk of contacts is read in one snapshot, so nothing that runs meanwhile is taken for a difference, and nothing
-waits: what the snapshot's outbox and timers still hold has not been applied in it.
+A batch of contacts is read in one snapshot: nothing waits for it, nothing that runs meanwhile counts as a difference,
+and what waits in the snapshot's outbox and timers counts as not applied yet.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is stored of a contact's score, and what it should be."""
+    """A stored value of a contact's score that differs from the recalculated one."""
 
     contact_id: UUID
     what: str
@@ -51,14 +51,14 @@ class Difference:
 
 
 def verify_contacts(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Difference]:
-    """Recompute the scores of contacts, and of those merged into them. Changes nothing and locks nothing."""
+    """Recalculate the scores of contacts and those merged into them. Changes and locks nothing."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return list(_Recount(workspace_id, contact_ids).differences())
 
 
 def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
-    """Bring the scores of contacts in line with the stream, a lane at a time."""
+    """Re-score contacts, a lane at a time."""
     lanes: dict[int, list[UUID]] = defaultdict(list)
     for contact_id in contact_ids:
         lanes[lane_of(contact_id)].append(contact_id)
@@ -74,11 +74,11 @@ def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
 
 
 _UNDER_WAY = timedelta(seconds=10)
-"""So long before another an event may have been received, and yet been recorded after the other was evaluated."""
+"""An event may be received so much earlier than another, and yet be recorded after that was evaluated."""
 
 
 _MOST_EVENTS = 1_000
-"""Of a contact, for a rule that asks for earlier events: each is evaluated with all before it."""
+"""Events of a contact, at most, for a rule that asks for earlier ones: each is evaluated with all before it."""
 
 
 def _asks_events_only(tree: Rule) -> bool:
@@ -105,7 +105,7 @@ def _event_record(event: Event) -> EventRecord:
 
 
 class _Recount:
-    """One snapshot of some contacts: what should be, from the stream, beside what is."""
+    """A snapshot of contacts: recalculated values beside stored ones."""
 
     def __init__(self, workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
         self.workspace_id = workspace_id
@@ -159,7 +159,7 @@ class _Recount:
                 yield Difference(owner_id, what)
 
     def _ledger_differences(self, rule: ScoringRule) -> Iterator[Difference]:
-        """Compare entries with what the stream earns, for the events that the rule evaluates."""
+        """Compare entries with what the stream earns, for events that the rule evaluates."""
         evaluator = read(rule, rule.effective_from)
         if evaluator.needs_contact and not _asks_events_only(evaluator.tree):
             return
@@ -207,7 +207,7 @@ class _Recount:
     def _evaluated_alone(
         self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
     ) -> dict[UUID, tuple[UUID, bool]]:
-        """Return whose events are, and whether each earns what the rule gives, which asks for nothing but them."""
+        """Return (owner, whether it earns points) of each event, for a rule that reads the event only."""
         return {
             event.id: (
                 self.owners.get(event.contact_id, event.contact_id),
@@ -220,11 +220,10 @@ class _Recount:
     def _evaluated_with_history(
         self, rule: ScoringRule, tree: Rule, events: Mapping[UUID, Event]
     ) -> dict[UUID, tuple[UUID, bool]]:
-        """Evaluate by a condition that asks for earlier events too, where it is sure what was known of them then.
+        """Evaluate a rule that asks for earlier events, for events of which it is sure what was known then.
 
-        An outcome remains, whatever becomes known of the time before. So an event is left out beside one
-        that may have
-        come in after it, and a contact that was ever merged.
+        The first outcome is kept, whatever becomes known later. So events are left out beside which one may have come in
+        afterwards, and so are contacts that were ever merged.
         """
         histories: dict[UUID, list[Event]] = defaultdict(list)
         alone = set(self.owners) - self._ever_merged()
@@ -288,7 +287,10 @@ class _Recount:
     def _time_differences(
         self, rule: ScoringRule, row: RuleScore, value: Decimal, due_at: datetime | None
     ) -> Iterator[str]:
-        """Until somebody looks at what is due, the score has in it what was right before."""
+        """Report a wrong included value, or a next decay without a timer.
+
+        Until due decay is applied, the value before it is right as well.
+        """
         looked = min(self.now, due_at - _TICK) if due_at else self.now
         if row.included not in (value, calculate(rule.terms, (), looked, row.state).value):
             yield f"the score includes {row.included} of rule {rule.id}, not {value}"

@@ -1,6 +1,6 @@
-"""The ways by which messages leave. Each has `send(message, settings) -> str`: the provider's id, or "".
+"""Channels: e-mail, webhooks and Telegram. Each has `send(message, settings) -> str`: the provider's id, or "".
 
-What went wrong is one of these; nothing here reads or writes our rows but the local inbox.
+A channel sends and raises one of the errors below; it reads and writes no rows but the local inbox.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from enum import StrEnum
 
 
 class Bounce(StrEnum):
-    """What a refusal says of the address."""
+    """What a refusal says about the address."""
 
     HARD = "hard"
-    """It will never take anything."""
+    """The address will never accept a message."""
     SOFT = "soft"
-    """It takes nothing now: its mailbox is full, for instance."""
+    """It accepts nothing now: a full mailbox, for example."""
     REFUSED = "refused"
-    """Nothing: the message, its sender or its way was not to somebody's liking."""
+    """Nothing about the address: message, sender or route were refused."""
 
 
 class NotSent(Exception):  # not an error of ours
-    """It surely did not leave. `retry_after`: seconds that the receiver asked for.
+    """The message surely did not leave. `retry_after`: seconds that the receiver asked for.
 
-    `bounce`: what it says of the address, once no further attempt is made.
+    `bounce`: what that says about the address, once no further attempt is made.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class NotSent(Exception):  # not an error of ours
 
 
 class Bounced(NotSent):
-    """The address does not take it."""
+    """The address does not accept the message."""
 
     def __init__(self, message: str, bounce: Bounce) -> None:
         super().__init__(message, is_permanent=True, bounce=bounce)
 
 
 class MaybeSent(Exception):  # not an error of ours
-    """The answer did not come: it may have left or not."""
+    """No answer came: the message may have left or not."""
 
 
 RESERVED_HEADERS = ("webhook-", "host", "content-", "transfer-encoding", "connection")
-"""What headers begin with that no campaign sets."""
+"""Prefix of headers that no campaign may set."""

@@ -1,4 +1,4 @@
-"""What a refusal of an e-mail says of the mailbox, by the words of servers: SMTP answers, DSN, providers' news."""
+"""Classify bounces by the wording of mail servers: SMTP replies, delivery status notifications, providers' events."""
 
 from __future__ import annotations
 
@@ -104,16 +104,13 @@ _UNAVAILABLE: Final = _any(
 # Of Microsoft, which looks recipients up at its edge: 5.4.1 and these words are of one that is not there.
 _EDGE: Final = _any(r"recipient address(?:es)? rejected ?: access denied")
 _FOR_NOW: Final = re.compile(r"\W*(?:smtp;\W*)?4\d\d(?![\d.])", re.IGNORECASE)
-"""A passing failure, by the code alone."""
+"""A temporary failure, by the code alone."""
 _NO_STORAGE: Final = re.compile(r"\W*(?:smtp;\W*)?552(?![\d.])", re.IGNORECASE)
 """The mailbox is full, by the code alone (RFC 5321, 4.2.3)."""
 
 
 def diagnose(words: str) -> Bounce | None:
-    """Return what a final refusal says of the mailbox; None: nothing that one could go by.
-
-    The words are all that was told: the codes of SMTP, enhanced statuses, and texts in any order.
-    """
+    """Classify a final refusal from its codes and texts, in any order; None: they do not say."""
     words = " ".join(_NOT_WORDS.sub("<>", words[:_MAX_WORDS].replace("\x00", "")).split())
     for class_, subject, detail in _ENHANCED.findall(words):
         if (bounce := _of_status(class_, int(subject), int(detail), words)) is not None:

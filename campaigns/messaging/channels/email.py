@@ -1,4 +1,4 @@
-"""E-mail by whatever backend EMAIL_URL names: any SMTP server, a provider's API, or the local inbox."""
+"""Send e-mail by the backend that EMAIL_URL names: an SMTP server, a provider's API, or the local inbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from campaigns.models import ChannelSettings, Message, SentEmail
 from config.values.emails import canonical_email, read_mailbox
 
 IDLE_SECONDS: Final = 5.0
-"""After which a connection is not trusted any more: servers hang up on the silent."""
+"""Seconds of idleness after which a connection is opened anew: servers hang up on idle clients."""
 _open = threading.local()
 
 
@@ -41,7 +41,7 @@ def send(message: Message, settings: ChannelSettings) -> str:
 
 
 def store_in_inbox(message: Message, settings: ChannelSettings) -> tuple[str, SentEmail]:
-    """Return what `send` would, and the row that the e-mail is in the local inbox: whoever saves it delivers it."""
+    """Return what `send` would, and an unsaved row of the local inbox: saving it delivers the e-mail."""
     mail = _composed(message, settings)
     try:
         return _provider_id(mail), inbox.row_of(mail)
@@ -72,9 +72,9 @@ def _send(mail: Mail) -> None:
 
 
 def compose(message: Message, settings: ChannelSettings) -> Mail:
-    """Return the e-mail that a message is; its Message-ID stays the same however often it is tried.
+    """Return the e-mail of a message. Its Message-ID is the same at every attempt.
 
-    Raises ValueError where one of its addresses is none.
+    Raises ValueError for an invalid address.
     """
     headers = dict(message.headers)
     sender = read_mailbox(headers.pop("From", "") or settings.sender or django_settings.DEFAULT_FROM_EMAIL)
@@ -110,11 +110,11 @@ def _recipient(text: str) -> str:
 
 
 class _HungUp(NotSent):
-    """The line was dead before the text went out."""
+    """The connection broke before the text was sent."""
 
 
 class _Conversation:
-    """Notes when the text itself goes out: before that nothing has left, whatever breaks."""
+    """An SMTP connection that records when the text itself is sent: before that nothing has left, whatever breaks."""
 
     is_sending = False
 
@@ -134,7 +134,7 @@ class _Encrypted(_Conversation, smtplib.SMTP_SSL):
 
 
 class SMTPBackend(EmailBackend):
-    """Django's, which can tell whether a message may have left when the server fell silent.
+    """Django's SMTP backend, which also tells whether a message may have left when the server fell silent.
 
     It speaks SMTPUTF8 (RFC 6531) for addresses beyond ASCII, as Django does not, and writes to addresses as they are:
     Django decodes encoded words in them, and drops quotes that they need.
@@ -154,7 +154,7 @@ class SMTPBackend(EmailBackend):
         return True
 
     def _international_options(self, mail: Mail) -> list[str]:
-        """Return what the server is told of an e-mail with addresses beyond ASCII. Raises NotSent."""
+        """Return the SMTP options for addresses beyond ASCII. Raises NotSent if the server has none."""
         line: Any = self.connection
         line.ehlo_or_helo_if_needed()
         if not line.has_extn("smtputf8"):
@@ -164,7 +164,7 @@ class SMTPBackend(EmailBackend):
 
 
 def _connection() -> Any:
-    """Return this thread's open connection. Raises NotSent: the server, not the message, is at fault."""
+    """Return this thread's open connection. Raises NotSent when the server cannot be reached."""
     open_connection = getattr(_open, "connection", None)
     if open_connection is not None and time.monotonic() - _open.used_at <= IDLE_SECONDS:
         return open_connection
@@ -196,7 +196,7 @@ def _provider_id(mail: Mail) -> str:
 
 
 def _outcome_of(error: Exception, connection: Any) -> Exception:
-    """Return what an error means for the message."""
+    """Return NotSent, Bounced or MaybeSent for an error of SMTP or a provider."""
     match error:
         case smtplib.SMTPRecipientsRefused():
             ((code, reply),) = error.recipients.values()
@@ -232,7 +232,7 @@ def _refused_before(error: smtplib.SMTPResponseException) -> NotSent:
 def _refused(
     code: int, reply: bytes | str, *, is_about_recipient: bool = False, is_about_text: bool = False
 ) -> NotSent:
-    """Return what an answer means; one to the text is of its only recipient, if it says so."""
+    """Classify a server's refusal; of the text, it counts for the one recipient if its wording says so."""
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
     reply = f"{code} {text}"
     bounce = diagnose(reply) if is_about_recipient or is_about_text else None

@@ -1,4 +1,4 @@
-"""Calls to addresses that tenants choose: never to a private address, never for long, never for much."""
+"""HTTP calls to URLs that tenants choose: never to a private address, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 LOOK_UP_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
-"""Of silence."""
+"""Seconds of silence."""
 TOTAL_SECONDS: Final = 20.0
-"""For all hops together, look-ups and connections included, however slowly they speak."""
+"""Seconds for all hops together, with look-ups and connections."""
 MAX_ANSWER: Final = 16_384
-"""Bytes of an answer that are read."""
+"""Bytes of an answer that are read, at most."""
 MAX_REDIRECTS: Final = 3
 # Standard Webhooks would have a redirect be a failure. These two repeat the call as it is, signature and all, as a
 # receiver that has moved means it; the others would turn it into a GET without its body.
@@ -36,12 +36,12 @@ _USER_AGENT: Final = "Headrace/0.1"
 
 
 class ForbiddenAddress(Exception):  # not an error of ours
-    """The address, or one that it leads to, is private or none at all."""
+    """The URL, or a redirect of it, leads to a private address or to none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver said, its text no further than we read."""
+    """The receiver's answer; `text` is cut to what is read of it."""
 
     status: int
     text: str
@@ -49,9 +49,9 @@ class Answer:
 
 
 def call(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-    """Make a call; a redirect that repeats it as it is is followed, without what is secret if to another host.
+    """Make a call, and follow redirects that repeat it (307, 308); to another host without secret headers.
 
-    Every hop goes to an address that was looked up once and checked. Raises ForbiddenAddress and
+    Each host name is looked up once, and that address checked and used. Raises ForbiddenAddress and
     requests.RequestException.
     """
     deadline = _Deadline()
@@ -118,11 +118,11 @@ class _Session(requests.Session):
             adapter.poolmanager.pool_classes_by_scheme = pools  # type: ignore[attr-defined]  # of each HTTPAdapter
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """See no redirect: even one that is not followed would be read to its end."""
+        """Hide redirects from requests: it would read the whole body of each."""
 
 
 class _Deadline:
-    """Hangs up on whoever is still speaking after `TOTAL_SECONDS`: a read's time-out starts anew with every byte."""
+    """Close the socket after `TOTAL_SECONDS`: a read time-out alone begins anew with every byte."""
 
     def __init__(self) -> None:
         self._lines: list[socket.socket] = []
@@ -142,15 +142,15 @@ class _Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time has passed."""
         return time.monotonic() >= self._ends_at
 
     def seconds(self, most: float) -> float:
-        """Return how long a step may take that would have `most` seconds for itself; never nothing."""
+        """Return the seconds left for a step that may take at most `most`; always more than 0."""
         return max(min(most, self._ends_at - time.monotonic()), 0.001)
 
     def watch(self, line: socket.socket) -> None:
-        """Hang up on this one too; by a duplicate, since encryption takes the socket itself over."""
+        """Close this socket, too, at the deadline. Uses a duplicate, because TLS takes over the socket itself."""
         self._lines.append(socket.socket(fileno=os.dup(line.fileno())))
         if self.is_over:
             self._end()
@@ -166,7 +166,7 @@ _current = threading.local()
 
 class _Watched(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers; encryption goes on asking for the name."""
+        """Connect to the first address that answers; TLS still verifies the host name."""
         name, addresses = self._dns_host, self._addresses()
         while True:
             self._dns_host = addresses.pop(0)
@@ -184,7 +184,7 @@ class _Watched(HTTPConnection):
                 self._dns_host = name
 
     def _addresses(self) -> list[str]:
-        """Return what the name leads to. Raises ForbiddenAddress, if any of it is private too."""
+        """Return the addresses of the host name. Raises ForbiddenAddress if any of them is private."""
         try:
             found = _look_up(self._dns_host, self.port)
         except socket.gaierror as error:
@@ -202,7 +202,7 @@ class _Watched(HTTPConnection):
 
 
 def _look_up(name: str, port: int) -> list[Any]:
-    """Return what the resolver says; it knows no time-out of its own. Raises TimeoutError, OSError, UnicodeError."""
+    """Resolve a name; the resolver has no time-out of its own. Raises TimeoutError, OSError, UnicodeError."""
     answer: Future[list[Any]] = Future()
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""The local inbox: where e-mail goes as long as nobody has named a server for it."""
+"""The local inbox: a table that takes e-mails as long as no mail server is configured."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from campaigns.models import SentEmail
 from config import clock
 
 KEPT = 1000
-"""E-mails that stay; older ones make room."""
+"""E-mails that are kept; older ones are deleted."""
 _PATH = f"{__name__}.InboxBackend"
 
 
 class InboxBackend(BaseEmailBackend):
-    """Keeps e-mails as rows: those of Django itself; ours are kept as they are noted as sent."""
+    """Django backend that stores Django's own e-mails; those of messages are stored as they are recorded as sent."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         rows = [row_of(mail) for mail in email_messages if mail.recipients()]
@@ -28,12 +28,12 @@ class InboxBackend(BaseEmailBackend):
 
 
 def is_used() -> bool:
-    """Whether e-mail goes no further than our own database."""
+    """Whether e-mail goes to the local inbox only."""
     return bool(settings.EMAIL_BACKEND == _PATH)
 
 
 def make_room() -> None:
-    """Delete the oldest e-mails, but those that somebody else is deleting."""
+    """Delete the oldest e-mails, skipping rows that another transaction deletes."""
     with connection.cursor() as cursor:
         cursor.execute(_MAKE_ROOM, [KEPT])
 
@@ -48,7 +48,7 @@ DELETE FROM {SentEmail._meta.db_table} WHERE id IN (
 
 
 def row_of(mail: EmailMessage) -> SentEmail:
-    """Return the row that an e-mail is in the inbox, not saved yet. Raises ValueError where it is none."""
+    """Return the unsaved inbox row of an e-mail. Raises ValueError for an invalid one."""
     message: Any = getattr(mail, "headrace_message", None)
     return SentEmail(
         message_id=message.pk if message else None,

@@ -1,4 +1,4 @@
-"""E-mails as bytes: with addresses beyond ASCII as RFC 6532 has them, never as encoded words."""
+"""E-mails as bytes: addresses beyond ASCII as RFC 6532 has them, never as encoded words."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _OF_ADDRESSES = ("From", "Sender", "Reply-To", "To", "Cc")
 
 
 class Mail(EmailMultiAlternatives):
-    """An e-mail whose addresses stay what they are."""
+    """An e-mail whose addresses are written as they are."""
 
     @cached_property
     def international_addresses(self) -> list[str]:
-        """Those of the envelope and of the headers that ASCII cannot spell."""
+        """The addresses of envelope and headers that ASCII cannot spell."""
         texts = [str(self.from_email), *self.recipients(), *self._address_headers().values()]
         if all(text.isascii() for text in texts):
             return []
@@ -27,7 +27,7 @@ class Mail(EmailMultiAlternatives):
         return list(dict.fromkeys(addresses))
 
     def message(self, **policy: Any) -> Any:
-        """Return it with a boundary drawn at once: to look for one that is in no part takes a search of all of it."""
+        """Return the message with a random boundary: Python would search all parts for a boundary that is in none."""
         message = super().message(**policy)
         if message.is_multipart():
             # No encoded text has the two characters in front in a row (RFC 2045, 6.7).
@@ -35,7 +35,7 @@ class Mail(EmailMultiAlternatives):
         return message
 
     def source(self) -> bytes:
-        """Return the e-mail as it goes out."""
+        """Return the e-mail as bytes for the server."""
         source: bytes = self.message().as_bytes(linesep="\r\n")
         if not self.international_addresses:
             return source
@@ -52,7 +52,7 @@ class Mail(EmailMultiAlternatives):
 
 
 def source_of(mail: EmailMessage) -> bytes:
-    """Return an e-mail of ours, or of Django itself, as it goes out."""
+    """Return the bytes of an e-mail, one of ours or of Django."""
     if isinstance(mail, Mail):
         return mail.source()
     return mail.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]  # Django's own has it

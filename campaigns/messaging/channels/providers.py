@@ -1,4 +1,4 @@
-"""What each provider itself calls a bounce: the words of its own events, beside those of anymail."""
+"""Classify bounces by each provider's own event types, besides anymail's."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ Raw = Mapping[str, Any]
 
 
 def classify(esp_name: str, raw: object, words: str) -> Bounce | None:
-    """Return what a provider's news of a bounce means; None: neither it nor the words say.
+    """Classify a provider's bounce event; None: neither its type nor its wording says.
 
-    A policy that the words name is nobody's mailbox, and a full mailbox is no dead one, whatever the provider calls
-    it.
+    The wording wins: a refusal for policy is no missing mailbox, and a full mailbox no dead one, whatever the type.
     """
     by_type = _by_type(esp_name, raw)
     by_words = diagnose(_resend_words(raw) if esp_name == "Resend" and by_type is not None else words)
@@ -28,7 +27,7 @@ def classify(esp_name: str, raw: object, words: str) -> Bounce | None:
 
 
 def message_id_of(esp_name: str, raw: object, provider_id: str) -> UUID | None:
-    """Return the id of ours in the Message-ID of an e-mail, as which it left by SMTP; None: it is not told."""
+    """Return the message id in the Message-ID header of an e-mail sent by SMTP; None: it is not reported."""
     reference = provider_id
     if esp_name == "Amazon SES" and isinstance(raw, Mapping):
         # Its own id stands for that header, and ours is among the headers.
@@ -200,7 +199,7 @@ _RESEND: Final = (
 
 
 def _resend_words(raw: object) -> str:
-    """Return what the mail server said: its own sentences tell of reputation and rates whatever the bounce was."""
+    """Return the mail server's reply only: Resend's own sentences name reputation and rates in any case."""
     try:
         codes = raw["data"]["bounce"].get("diagnosticCode") or ()  # type: ignore[index]  # whatever its shape
     except (AttributeError, KeyError, TypeError):

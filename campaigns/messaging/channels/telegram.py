@@ -1,4 +1,4 @@
-"""Telegram, by its Bot API. The channel's secret is the bot's token."""
+"""Send Telegram messages by the Bot API. The channel's secret is the bot's token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEAD: Final = ("bot was blocked", "user is deactivated", "chat not found", "was
 
 
 def send(message: Message, settings: ChannelSettings) -> str:
-    """Send a text to a chat, and return the chat's id of it."""
+    """Send a text to a chat. Returns Telegram's id of the message."""
     if not settings.secret:
         raise NotSent("no token of a bot", is_permanent=False)
     try:
@@ -38,7 +38,7 @@ def send(message: Message, settings: ChannelSettings) -> str:
 
 
 def _silent(error: requests.RequestException, secret: str) -> Exception:
-    """Tell a line that never stood from one that broke."""
+    """Tell a connection that was never made (NotSent) from one that broke (MaybeSent)."""
     text = _without(secret, error)
     if "NewConnectionError" in text or "NameResolutionError" in text or "SSLError" in text:
         return NotSent(text, is_permanent=False)
@@ -46,7 +46,7 @@ def _silent(error: requests.RequestException, secret: str) -> Exception:
 
 
 def _without(secret: str, error: Exception) -> str:
-    """Return what an error says; the address in it has the token."""
+    """Return an error's text without the token, which the URL contains."""
     return str(error).replace(secret, "…")
 
 

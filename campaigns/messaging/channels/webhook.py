@@ -1,4 +1,4 @@
-"""Webhooks, signed after Standard Webhooks; a receiver tells repeats by `webhook-id`."""
+"""Send webhooks, signed after Standard Webhooks; receivers recognise repeats by `webhook-id`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from campaigns.models import ChannelSettings, Message
 from config import clock
 
 METHOD: Final = ":method"
-"""The method of a call, among its message's headers under a name that no header has."""
+"""Key of the HTTP method in a message's headers; no header has this name."""
 _GONE: Final = 410
 
 
 def new_secret() -> str:
-    """Return a secret to sign with."""
+    """Return a new signing secret."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def send(message: Message, settings: ChannelSettings) -> str:
-    """Make the call. An answer in the 200s is the receipt, 410 the wish not to be called again."""
+    """Make the call. 2xx is success; 410 means that the receiver wants no more calls."""
     body = message.body.encode()
     headers = {name: value for name, value in message.headers.items() if name != METHOD}
     try:
@@ -49,7 +49,7 @@ def send(message: Message, settings: ChannelSettings) -> str:
 
 
 def signature_of(message: Message, settings: ChannelSettings) -> dict[str, str]:
-    """Return the headers that sign a message as of now; under each of several secrets while one replaces another."""
+    """Return the signature headers of a message as of now, under each secret while one replaces another."""
     now = clock.now()
     marks = [Webhook(secret).sign(str(message.pk), now, message.body) for secret in settings.secret.split()]
     return {

@@ -1,4 +1,4 @@
-"""Liquid for tenants' texts: strict about what is missing, bounded in time and size, and with no way to Python."""
+"""Render Liquid templates: strict about missing values, bounded in time and size, without access to Python."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from config import clock
 __all__ = ["MAX_VALUE", "Region", "locale_named", "parse", "render"]
 
 Kind = Literal["html", "text", "json"]
-"""What comes out: decides how values are escaped. Of "json", values in strings are, and `| json` writes others."""
+"""The output's format: decides how values are escaped. In "json" they are within strings; `| json` writes others."""
 
 MAX_SOURCE: Final = 200_000
-"""Characters of a template."""
+"""Characters of a template, at most."""
 MAX_OUTPUT: Final = 1_000_000
-"""Bytes of what is made of it."""
+"""Bytes of the output, at most."""
 MAX_SECONDS: Final = 1.0
-"""Of the processor, not of the clock: a template is not to blame for a machine that has much else to do."""
+"""Seconds of processor time, so that a busy machine fails no template."""
 MAX_ITERATIONS: Final = 1_000
 
 
 def parse(source: str, kind: Kind) -> BoundTemplate:
-    """Read a template. Raises TemplateFault."""
+    """Parse a template. Raises TemplateFault."""
     if len(source) > MAX_SOURCE:
         raise TemplateFault(f"A template has at most {MAX_SOURCE} characters")
     _refuse_unclosed(source)
@@ -48,7 +48,7 @@ def parse(source: str, kind: Kind) -> BoundTemplate:
 
 
 def render(source: str, values: Mapping[str, Any], kind: Kind, region: Region | None = None) -> str:
-    """Return what a template makes of values for a reader; null and blank ones count as missing.
+    """Render a template with values for a reader's region. Null and blank values count as missing.
 
     Raises TemplateFault, ValueMissing.
     """
@@ -94,7 +94,7 @@ _MAX_BRACKETS: Final = 100
 
 
 def _refuse_unclosed(source: str) -> None:
-    """Refuse what has no end, and tags that are mostly void or brackets: lexers take quadratic time on them."""
+    """Reject unclosed tags, and tags that are mostly blank or brackets: the lexer takes quadratic time for them."""
     place = 0
     while opening := _OPENING.search(source, place):
         if verbatim := _VERBATIM.match(source, opening.start()):
@@ -122,7 +122,7 @@ def _error_text(error: Exception) -> str:
 
 
 class _Context(RenderContext):
-    """What one rendering knows; it stops when its time is over."""
+    """The values of one rendering, and its deadline."""
 
     __slots__ = ("_deadline", "_disabled_tags", "region")
 
@@ -133,7 +133,7 @@ class _Context(RenderContext):
 
     @property
     def disabled_tags(self) -> list[str]:
-        """None are; but every node asks, so that this is where each looks at the clock."""
+        """No tags. Every node asks for this, so the deadline is checked here."""
         self._check_time()
         return self._disabled_tags
 
@@ -150,7 +150,7 @@ class _Context(RenderContext):
             raise ResourceLimitError("rendering takes too long", token=None)
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
-        """Return what a path leads to; null and blank ones are missing."""
+        """Return the value at a path; null and blank ones are missing."""
         for segment in path:
             if isinstance(segment, Undefined):
                 refuse_missing(segment, "index")
@@ -164,7 +164,7 @@ class _Context(RenderContext):
         return value
 
     def get_item(self, obj: Any, key: Any) -> Any:
-        """Return what is in a value under a name or a number; in what is missing there is nothing."""
+        """Return an item by name or number; an item of a missing value is missing."""
         if is_missing(obj) or isinstance(key, bool):  # to Python, true is an index
             raise KeyError(key)
         found = super().get_item(obj, key)
@@ -207,7 +207,7 @@ class _JsonEnvironment(_Environment):
 
 
 def _printed(context: RenderContext, value: object) -> str:
-    """Return a value as it is printed: escaped for HTML, or for a JSON string unless it is JSON already."""
+    """Return a value as text, escaped for HTML or for a JSON string, unless it is JSON already."""
     if isinstance(context.env, _JsonEnvironment):
         return value.json if isinstance(value, Written) else _inside(text_of(value))
     return escape(text_of(value)) if context.autoescape else text_of(value)
@@ -223,7 +223,7 @@ class _EchoNode(EchoNode):
 
 
 class _CycleNode(CycleNode):
-    """Prints its values in turn; none of them may be missing, whosever turn it is."""
+    """A `cycle`: all its values must be there, not only the next one."""
 
     def render_to_output(self, context: RenderContext, buffer: Any) -> int:
         group = text_of(self.group.evaluate(context)) if self.group else ""
@@ -235,7 +235,7 @@ class _CycleNode(CycleNode):
 
 
 class _JsonCaptureNode(CaptureNode):
-    """Keeps what was printed, whose values are escaped, and what it says."""
+    """A `capture` in JSON: its text is escaped already, and is not escaped again."""
 
     def _assign(self, context: RenderContext, buf: Any) -> None:
         printed = buf.getvalue()
@@ -263,7 +263,7 @@ class _JsonCapture(CaptureTag):
 
 
 def _inside(text: str) -> str:
-    """Return a text as it stands between the quotes of JSON."""
+    """Return a text escaped for the inside of a JSON string."""
     return json.dumps(text)[1:-1]
 
 

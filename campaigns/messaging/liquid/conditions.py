@@ -1,4 +1,4 @@
-"""Comparisons that refuse a missing value, unless they ask whether it is there."""
+"""Comparisons and `case` in Liquid that refuse a missing value, unless they ask whether it is there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from campaigns.messaging.liquid.values import refuse_missing
 
 
 def make_strict(nodes: Iterable[Node]) -> None:
-    """Have each comparison in a template refuse missing values."""
+    """Make every comparison of a template refuse missing values."""
     pending: list[Node | Expression] = list(nodes)
     while pending:
         node = pending.pop()
@@ -42,7 +42,7 @@ def make_strict(nodes: Iterable[Node]) -> None:
 
 
 def _compared(left: object, right: object) -> bool | None:
-    """Return whether a missing value is what it is compared with, None if none is missing.
+    """Return whether a missing value equals the other side; None if neither is missing.
 
     `nil`, `blank`, `empty` and "" ask whether it is there. Raises UndefinedError for anything else.
     """
@@ -71,7 +71,7 @@ class _Unequal(NeExpression):
 
 
 class _Case(CaseNode):
-    """A `case`; of a missing value it ends with the `when` that asks whether it is there."""
+    """A `case`; for a missing value it stops at the `when` that asks whether it is there."""
 
     __slots__ = ()
 
@@ -87,7 +87,7 @@ class _Case(CaseNode):
 
 
 class _When(Expression):
-    """The values of a `when`; of a missing value up to the first that asks whether it is there."""
+    """The values of a `when`; for a missing value up to the first that asks whether it is there."""
 
     __slots__ = ("alternatives", "left")
 
@@ -112,7 +112,7 @@ class _When(Expression):
 
 
 class _StrictOperands:
-    """Refuses missing operands."""
+    """Operands of a comparison, which must not be missing."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The filters: the library's, each fed with what it can take, and nothing that is missing."""
+"""Liquid filters: the library's and our own, strict about missing values and bounded in size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TEXTUAL: Final = frozenset(
         *("truncatewords", "upcase", "url_decode", "url_encode"),
     ]
 )
-"""They make a text of whatever they get."""
+"""Filters that turn any value into a text."""
 NUMERIC: Final = frozenset(
     [
         *("abs", "at_least", "at_most", "ceil", "divided_by", "floor", "minus", "modulo", "plus"),
@@ -48,7 +48,7 @@ NUMERIC: Final = frozenset(
 
 
 class Written(str):
-    """A text that is `json` already as it is printed; what filters make of it is a text like any other."""
+    """A text that is JSON already when printed; for filters it is a text like any other."""
 
     __slots__ = ("json",)
     json: str
@@ -60,7 +60,7 @@ class Written(str):
 
 
 def registered(library: Mapping[str, Filter]) -> dict[str, Filter]:
-    """Return the library's filters and ours, by name, strict and bounded."""
+    """Return all filters by name, strict and bounded."""
     # Markup is made by escaping, never by a tenant's word for it.
     ours = {name: function for name, function in library.items() if name != "safe"}
     ours |= {
@@ -88,14 +88,14 @@ def registered(library: Mapping[str, Filter]) -> dict[str, Filter]:
 
 
 def default(value: object, fallback: object = "", *, allow_false: object = False) -> object:
-    """Return a value, or the fallback where it is missing, empty or false."""
+    """Return the value, or the fallback if it is missing, empty or false."""
     if is_missing(value) or (value is False and allow_false is not True):
         return fallback
     return fallback if isinstance(value, str | list | tuple | dict) and not value else value
 
 
 def to_json(value: object) -> str:
-    """Return a value as JSON, null and blank as they are. What is not there at all is missing here too."""
+    """Return a value as JSON; null and blank are kept, a value that is not there at all is missing."""
     if isinstance(value, Missing):
         if value.value is UNDEFINED:
             refuse_missing(value, "json")
@@ -121,7 +121,7 @@ def _plain(value: object) -> object:
 
 
 def _strict(name: str, function: Filter) -> Filter:
-    """Refuse missing values, and give a filter what it is for; what it does not find is missing."""
+    """Make a filter refuse missing values and convert its input; a result that is not found is missing."""
 
     @wraps(function)
     def strict(value: object, *args: object, **kwargs: object) -> object:
@@ -144,7 +144,7 @@ def _as_text(value: object) -> object:
 
 
 def _bounded(function: Filter) -> Filter:
-    """Refuse what is too big, before and after a filter."""
+    """Check the size of a filter's input and output."""
 
     @wraps(function)
     def bounded(*args: Any, **kwargs: Any) -> Any:
@@ -158,7 +158,7 @@ def _bounded(function: Filter) -> Filter:
 
 
 def _checked_replace(replace: Filter) -> Filter:
-    """Refuse a replacement before it is made: what comes out may be as long as both texts multiplied."""
+    """Check a replacement's size before it is made: the output can be as long as both texts multiplied."""
 
     @wraps(replace)
     def checked(value: object, sought: object, replacement: object = "", **kwargs: Any) -> Any:
@@ -177,7 +177,7 @@ def _strip_html(value: object) -> str:
 
 
 def _elements(value: object) -> list[Any]:
-    """Return the elements of a list, of lists in it too; of anything else, itself."""
+    """Return the elements of a list, nested ones included; anything else is its own element."""
     match value:
         case list() | tuple():
             return flatten(value)
@@ -188,7 +188,7 @@ def _elements(value: object) -> list[Any]:
 
 
 def _of_each(value: object, key: object, user: str) -> list[tuple[Any, Any]]:
-    """Return the elements of a list, each with what it is looked at by: itself, or what it has under a name."""
+    """Return pairs (element, key): the element's item of a name, or itself."""
     elements = _elements(value)
     if key is None:
         return [(element, element) for element in elements]
@@ -263,7 +263,7 @@ def _has(value: object, key: object, *wanted: object) -> bool:
 
 
 def _fitting(value: object, key: object, wanted: tuple[object, ...], user: str) -> list[tuple[Any, bool]]:
-    """Return the elements of a list, each with whether what it has under a name is as wanted, or else is there."""
+    """Return pairs (element, matches): whether its item of a name equals the wanted value; without one, is there."""
     if len(wanted) > 1:
         raise LiquidTypeError(f"{user}: takes a name and a value", token=None)
     pairs = _of_each(value, key, user)
@@ -295,7 +295,7 @@ def _sort_natural(value: object, key: object = None) -> list[Any]:
 
 
 def _sorted(pairs: Iterable[tuple[Any, Any]], place: Callable[[Any], Any]) -> list[Any]:
-    """Sort elements by what they are looked at by, those without it last."""
+    """Sort the elements of pairs by their keys; those without one come last."""
     placed, last = [], []
     for element, under in pairs:
         if is_missing(under):

@@ -1,4 +1,4 @@
-"""Money, numbers and dates as a reader writes them."""
+"""Format money, numbers and dates for a reader's locale and time zone."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from config import clock
 DEFAULT_LOCALE: Final = "en"
 MAX_DIGITS: Final = 20
 _EXACT: Final = Context(prec=400)
-"""A float has 309 digits before its point at most."""
+"""A float has at most 309 digits before its point."""
 _LONGEST_MOMENT: Final = 100
 _LENGTHS: Final = ("short", "medium", "long", "full")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TOUCHING: Final = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-"""Where a currency's letters meet the digits: CLDR has them apart."""
+"""Matches where a currency's letters touch digits: CLDR sets them apart."""
 _WORD: Final = re.compile(r"%([-_0^#]*)([aAbBhp%])")
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a reader lives, and how it writes there."""
+    """A reader's locale and time zone."""
 
     locale: Locale = field(default_factory=lambda: Locale(DEFAULT_LOCALE))
     zone: tzinfo = field(default_factory=lambda: ZoneInfo("UTC"))
@@ -44,8 +44,7 @@ class Region:
 
 @lru_cache(maxsize=256)
 def locale_named(name: str) -> Locale | None:
-    """Return the locale of a name such as de, de-AT, de_AT or de_AT.UTF-8, by its language if that is all that is
-    known; None: not even that."""
+    """Return the locale of a name (de, de-AT, de_AT, de_AT.UTF-8), of an unknown region its language's, or None."""
     parts = re.split(r"[-_.@]", name.strip()[:35])
     while parts:
         try:
@@ -56,7 +55,7 @@ def locale_named(name: str) -> Locale | None:
 
 
 def zone_of(name: object) -> tzinfo:
-    """Return the time zone that a template names. Raises LiquidValueError."""
+    """Return the time zone of a name. Raises LiquidValueError."""
     try:
         return ZoneInfo(str(name))
     except (KeyError, ValueError, OSError) as error:  # unknown, or no name of a zone at all, such as a path
@@ -64,7 +63,7 @@ def zone_of(name: object) -> tzinfo:
 
 
 def money(value: object, currency: object, *, locale: object = None, context: RenderContext) -> str:
-    """Return an amount in a currency, by its ISO code, rounded as it is paid."""
+    """Format an amount of a currency (ISO code), rounded as it is paid."""
     code = str(currency).strip().upper()
     if not is_currency(code):
         raise LiquidValueError(f"money: no currency: {code[:20]}", token=None)
@@ -74,7 +73,7 @@ def money(value: object, currency: object, *, locale: object = None, context: Re
 
 
 def number(value: object, digits: object = None, *, locale: object = None, context: RenderContext) -> str:
-    """Return a number with its thousands told apart, and so many digits after the point; else three at most."""
+    """Format a number with separators of thousands and so many digits after the point, by default up to three."""
     chosen = _locale(locale, context)
     amount = _decimal(value, "number")
     if digits is None:
@@ -97,7 +96,7 @@ def date_of(
     zone: object = None,
     context: RenderContext,
 ) -> str:
-    """Return a moment's date, or what a strftime format makes of the moment; what is no moment stays as it is."""
+    """Format the date of a moment, by a length or a strftime format; what is no moment is returned as it is."""
     return _formatted(format_date, value, form, locale, zone, context)
 
 
@@ -109,7 +108,7 @@ def time_of(
     zone: object = None,
     context: RenderContext,
 ) -> str:
-    """Return a moment's time of day."""
+    """Format the time of day of a moment."""
     return _formatted(format_time, value, form, locale, zone, context)
 
 
@@ -121,7 +120,7 @@ def datetime_of(
     zone: object = None,
     context: RenderContext,
 ) -> str:
-    """Return a moment's date and time of day."""
+    """Format date and time of a moment."""
     return _formatted(format_datetime, value, form, locale, zone, context)
 
 
@@ -148,7 +147,7 @@ def _decimal(value: object, user: str) -> Decimal:
 
 
 def _rounded(amount: Decimal, digits: int) -> Decimal:
-    """Return an amount rounded as shops do, half a cent up."""
+    """Round half up, as shops do."""
     rounded = amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
     return abs(rounded) if rounded.is_zero() else rounded
 
@@ -174,7 +173,7 @@ def _formatted(
 
 
 def _localised(word: re.Match[str], moment: datetime, locale: Locale) -> str:
-    """Return the name of a day, a month or half a day for a strftime format, which knows English only."""
+    """Return the locale's name of a day, month or half of the day for a strftime directive."""
     match word[2]:
         case "a":
             text = locale.days["format"]["abbreviated"][moment.weekday()]
@@ -193,9 +192,9 @@ def _localised(word: re.Match[str], moment: datetime, locale: Locale) -> str:
 
 
 def _moment(value: object, zone: tzinfo) -> datetime | None:
-    """Return a moment where the reader lives; a day, and a time that names no zone, are what they are everywhere.
+    """Parse a moment into the reader's time zone; a day, or a time without a zone, stays as it is.
 
-    None: a text that is none. Raises LiquidTypeError.
+    None: the text is none. Raises LiquidTypeError.
     """
     match value:
         case datetime():
@@ -245,7 +244,7 @@ def _read(text: str, zone: tzinfo) -> datetime | None:
 
 
 def _offset(name: str | None, seconds: int | None) -> tzinfo | None:
-    """Return the zone that stands behind a time of day."""
+    """Return the zone at the end of a time of day, by name or by its offset in seconds; None: not known."""
     if seconds is not None:
         return timezone(timedelta(seconds=seconds))
     try:

@@ -1,4 +1,4 @@
-"""Values on their way through a template: which of them are missing, how each is spelled, and how big it may be."""
+"""Values in templates: which are missing, how they are printed, and how big they may be."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from liquid.undefined import UNDEFINED, FalsyStrictUndefined, Undefined
 from config.http.rendering import iso_millis
 
 MAX_VALUE: Final = 200_000
-"""Characters, or bits, of a value on its way; of a list, a hundredth as many elements."""
+"""Characters of a text or bits of a number, at most; of a list, a hundredth as many elements."""
 _NUMBER: Final = re.compile(r"\s*[+-]?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?\s*", re.ASCII)
 
 
 class Missing(FalsyStrictUndefined):
-    """A missing value: it may be asked about and be given a default, and not be used. `value`: the null or blank
-    that stands in its place, if there is one."""
+    """A missing value: can be tested and get a default, but not be used.
+
+    `value`: the null or blank that it stands for, if any.
+    """
 
     __slots__ = ("value",)
     allowed_properties = FalsyStrictUndefined.allowed_properties | {"value"}
@@ -45,13 +47,13 @@ class Missing(FalsyStrictUndefined):
 
 
 class BlankText(str):
-    """A text of the data, not of the template, in which there is nothing to read."""
+    """A blank text that comes from the data, not from the template."""
 
     __slots__ = ()
 
 
 def marked(value: Any) -> Any:
-    """Return data whose blank texts can be told from those that a template writes itself."""
+    """Return the data with its blank texts marked, to tell them from blanks in the template."""
     match value:
         case str():
             return BlankText(value) if all(map(_is_invisible, value)) else value
@@ -64,17 +66,17 @@ def marked(value: Any) -> Any:
 
 
 def _is_invisible(character: str) -> bool:
-    """Tell whether a character is white space, or one of those such as U+200B that have no width."""
+    """Return whether a character is white space or has no width, such as U+200B."""
     return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
 
 
 def is_missing(value: object) -> bool:
-    """Tell whether there is nothing to use."""
+    """Return whether a value is missing."""
     return value is None or isinstance(value, Undefined | BlankText)
 
 
 def refuse_missing(value: object, user: str) -> None:
-    """Refuse to go on where there is nothing to use, by what wants to. Raises UndefinedError."""
+    """Raise UndefinedError for a missing value; `user`: what wants to use it."""
     if isinstance(value, Missing):
         raise UndefinedError(value.msg, token=value.token)
     if is_missing(value):
@@ -82,7 +84,7 @@ def refuse_missing(value: object, user: str) -> None:
 
 
 def text_of(value: object) -> str:
-    """Return a value as Liquid prints it: a list joined, and never as Python would.
+    """Return a value as Liquid prints it: a list joined, never Python's repr.
 
     Raises UndefinedError, LiquidTypeError for an object, ResourceLimitError.
     """
@@ -113,7 +115,7 @@ def text_of(value: object) -> str:
 
 
 def number_of(value: object, user: str) -> int | float:
-    """Return a number, or that which a text spells. Raises UndefinedError, LiquidTypeError."""
+    """Return a number, or the number that a text spells. Raises UndefinedError, LiquidTypeError."""
     refuse_missing(value, user)
     match value:
         case bool():
@@ -128,7 +130,7 @@ def number_of(value: object, user: str) -> int | float:
 
 
 def size_of(value: object) -> int:
-    """Return how big a value counts as, against MAX_VALUE."""
+    """Return the size of a value, to compare with MAX_VALUE."""
     match value:
         case str():
             return len(value)
@@ -143,7 +145,7 @@ def size_of(value: object) -> int:
 
 
 def bound(size: int) -> None:
-    """Refuse what is too big. Raises ResourceLimitError."""
+    """Raise ResourceLimitError for a value that is too big."""
     if size > MAX_VALUE:
         raise ResourceLimitError("a value is too big", token=None)
 
