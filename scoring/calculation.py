@@ -1,8 +1,8 @@
 """Calculate a rule's value from its awards, with limit, cap, floor and decay.
 
 Awards are taken in (time, id) order; those past the limit do not count. Every full `decay_every` since the last
-award that counts takes `decay_points`, never past `lowest` where set, never past zero otherwise; a value already there
-does not decay. After each award the value is kept within [`lowest`, `highest`].
+award that counts takes `decay_points`, never past `lowest` where set, never past zero otherwise; a value already
+there does not decay. After each award the value is kept within [`lowest`, `highest`].
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ def award(
 ) -> set[UUID]:
     """Insert ledger entries and update the scores. Returns the contacts whose score changed.
 
-    Rules whose points merely add up cost one statement together; give the others one at a time, because their entries
-    depend on one another.
+    Rules whose points merely add up cost one statement together; give the others one at a time, because their
+    entries depend on one another.
     """
     source = given_events(
         workspace_id, [event.id for event in events], [event.contact_id for event in events]

@@ -1,8 +1,8 @@
 """Reassign ledger entries, rule scores and scores after a merge or its undo, in batches.
 
-Stages: "events" evaluates the events of the moved contacts and moves their entries; "entries" moves entries whose events
-are gone; "rule_scores" recalculates each rule; "scores" sums up. Effects, edits and re-scorings go on between batches.
-Until the last stage the scores are those from before plus what is earned meanwhile.
+Stages: "events" evaluates the events of the moved contacts and moves their entries; "entries" moves entries whose
+events are gone; "rule_scores" recalculates each rule; "scores" sums up. Effects, edits and re-scorings go on
+between batches. Until the last stage the scores are those from before plus what is earned meanwhile.
 """
 
 from __future__ import annotations

@@ -92,9 +92,9 @@ def rescore_lane(
 def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
     """Recalculate the scores of contacts, and of those merged with them. Their lanes must be locked.
 
-    An event's points count for the survivor of its contact. Rules that read the event only are evaluated again, for events
-    received since the rule holds. Other rules, unreadable rules and events no longer in the stream keep their entries.
-    Returns the contacts whose score changed.
+    An event's points count for the survivor of its contact. Rules that read the event only are evaluated again, for
+    events received since the rule holds. Other rules, unreadable rules and events no longer in the stream keep
+    their entries. Returns the contacts whose score changed.
     """
     ids = _merged_with(workspace_id, contact_ids)
     if not ids:

@@ -1,7 +1,7 @@
 """Rule scores: the values of rules with limit, bounds or decay.
 
-A contact's score is the sum over rules: of `RuleScore.included` where there is such a row, else of the rule's entries
-that count. Whatever changes a rule's value changes `included` and the score by the same amount.
+A contact's score is the sum over rules: of `RuleScore.included` where there is such a row, else of the rule's
+entries that count. Whatever changes a rule's value changes `included` and the score by the same amount.
 """
 
 from __future__ import annotations

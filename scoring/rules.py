@@ -58,11 +58,12 @@ def parked_key_of(rule_id: UUID) -> str:
 def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> ScoringRule:
     """Set values on a rule, new or not, and save it.
 
-    With `rescore` it holds for all history; otherwise events received before keep what they earned. Limit, decay and
-    bounds always apply to the whole ledger. Workers do the rest, lane by lane. While they evaluate all history, every edit
-    is for all history, because it is not known yet what the old rule gave.
+    With `rescore` it holds for all history; otherwise events received before keep what they earned. Limit, decay
+    and bounds always apply to the whole ledger. Workers do the rest, lane by lane. While they evaluate all history,
+    every edit is for all history, because it is not known yet what the old rule gave.
 
-    Waits for effects that run under the old rule. Raises InvalidCondition, InvalidScoringRule or ScoringRuleNotFound.
+    Waits for effects that run under the old rule. Raises InvalidCondition, InvalidScoringRule or
+    ScoringRuleNotFound.
     """
     for name, value in values.items():
         setattr(rule, name, value)

@@ -1,7 +1,7 @@
 """Verify stored scores against scores recalculated from the stream.
 
-A batch of contacts is read in one snapshot: nothing waits for it, nothing that runs meanwhile counts as a difference,
-and what waits in the snapshot's outbox and timers counts as not applied yet.
+A batch of contacts is read in one snapshot: nothing waits for it, nothing that runs meanwhile counts as a
+difference, and what waits in the snapshot's outbox and timers counts as not applied yet.
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ class _Recount:
     ) -> dict[UUID, tuple[UUID, bool]]:
         """Evaluate a rule that asks for earlier events, for events of which it is sure what was known then.
 
-        The first outcome is kept, whatever becomes known later. So events are left out beside which one may have come in
-        afterwards, and so are contacts that were ever merged.
+        The first outcome is kept, whatever becomes known later. So events are left out beside which one may have
+        come in afterwards, and so are contacts that were ever merged.
         """
         histories: dict[UUID, list[Event]] = defaultdict(list)
         alone = set(self.owners) - self._ever_merged()
