@@ -15,6 +15,7 @@ from campaigns.models import (
     SentEmail,
     Suppression,
 )
+from config.db.statements import execute
 from contacts.erasure.erasures import DataSubject, ExportedRows, PersonalDataSource, Removed
 
 
@@ -49,12 +50,10 @@ def _purge_inbox(person: DataSubject) -> int:
 
     An e-mail without its message was being sent when its contact was erased: it is deleted, too.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _INBOX,
-            [person.workspace_id, list(person.contact_ids), person.workspace_id, person.addresses("email")],
-        )
-        return int(cursor.rowcount)
+    return execute(
+        _INBOX,
+        [person.workspace_id, list(person.contact_ids), person.workspace_id, person.addresses("email")],
+    )
 
 
 def _export_more(person: DataSubject) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from config import clock
+from config.db.statements import fetch_all
 from config.errors import DomainError, TryAgain
 from config.ids import parse_uuid, uuid7
 from contacts.errors import CompanyNotFound, InvalidFieldValue
@@ -97,18 +98,16 @@ class CompanyResolution:
 def link_companies(workspace_id: UUID, pairs: Collection[tuple[UUID, UUID]]) -> None:
     """Link (contact, company) pairs; a company that was just deleted is skipped."""
     rows = sorted(set(pairs))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _LINK,
-            {
-                "ids": [uuid7() for _ in rows],
-                "workspace": workspace_id,
-                "contacts": [contact_id for contact_id, _ in rows],
-                "companies": [company_id for _, company_id in rows],
-                "now": clock.now(),
-            },
-        )
-        new = cursor.fetchall()
+    new = fetch_all(
+        _LINK,
+        {
+            "ids": [uuid7() for _ in rows],
+            "workspace": workspace_id,
+            "contacts": [contact_id for contact_id, _ in rows],
+            "companies": [company_id for _, company_id in rows],
+            "now": clock.now(),
+        },
+    )
     changes = [
         ContactChange(contact_id, "updated", {}, {"company": str(company_id)})
         for contact_id, company_id in new

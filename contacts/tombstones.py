@@ -7,9 +7,9 @@ from uuid import UUID
 
 import idna
 from django.conf import settings
-from django.db import connection
 
 from config import clock
+from config.db.statements import execute, fetch_all
 from config.ids import uuid7
 from contacts.identifiers import Identification
 from contacts.models import ErasedIdentifier, Identifier
@@ -18,14 +18,13 @@ from contacts.models import ErasedIdentifier, Identifier
 def add_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> None:
     """Add tombstones for identifiers, so that they are not stored again."""
     digests = [_digest(workspace_id, identifier, settings.ERASURE_KEY) for identifier in identifiers]
-    with connection.cursor() as cursor:
-        # Arrays: a person may have any number, and a statement has room for 65,535 parameters.
-        cursor.execute(
-            "INSERT INTO contacts_erasedidentifier (id, workspace_id, digest, erased_at)"
-            " SELECT new.id, %s, new.digest, %s FROM unnest(%s::uuid[], %s::bytea[]) AS new (id, digest)"
-            " ON CONFLICT DO NOTHING",
-            [workspace_id, clock.now(), [uuid7() for _ in digests], digests],
-        )
+    # Arrays: a person may have any number, and a statement has room for 65,535 parameters.
+    execute(
+        "INSERT INTO contacts_erasedidentifier (id, workspace_id, digest, erased_at)"
+        " SELECT new.id, %s, new.digest, %s FROM unnest(%s::uuid[], %s::bytea[]) AS new (id, digest)"
+        " ON CONFLICT DO NOTHING",
+        [workspace_id, clock.now(), [uuid7() for _ in digests], digests],
+    )
 
 
 def delete_tombstones(workspace_id: UUID, identifiers: Collection[Identification]) -> int:
@@ -40,12 +39,11 @@ def erased_among(workspace_id: UUID, identifiers: Collection[Identification]) ->
     by_digest = digests_of(workspace_id, identifiers)
     if not by_digest:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT digest FROM contacts_erasedidentifier WHERE workspace_id = %s AND digest = ANY(%s)",
-            [workspace_id, list(by_digest)],
-        )
-        return {by_digest[bytes(digest)] for (digest,) in cursor.fetchall()}
+    rows = fetch_all(
+        "SELECT digest FROM contacts_erasedidentifier WHERE workspace_id = %s AND digest = ANY(%s)",
+        [workspace_id, list(by_digest)],
+    )
+    return {by_digest[bytes(digest)] for (digest,) in rows}
 
 
 def digests_of(workspace_id: UUID, identifiers: Collection[Identification]) -> dict[bytes, Identification]:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from config.db.statements import execute, fetch_all
 from contacts.erasure.erasures import DataSubject, PersonalDataSource, Removed
 from events.models import ContactAggregate, Event, ParkedEffect, Timer
 from events.names import CONTACT_MERGED, CONTACT_UNMERGED
@@ -26,25 +27,21 @@ def _blank_answers(person: DataSubject) -> int:
     """
     # As texts of JSON: an identifier may be as short as a digit.
     texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
-    with connection.cursor() as cursor:
-        cursor.execute(_ANSWERS, [person.workspace_id, person.since, person.since, texts])
-        return int(cursor.rowcount)
+    return execute(_ANSWERS, [person.workspace_id, person.since, person.since, texts])
 
 
 def _purge_identifier_keys(person: DataSubject) -> int:
     """Delete keys that are made of the person's identifiers."""
     if not person.words:
         return 0
-    with connection.cursor() as cursor:
-        cursor.execute(_NAMED_KEYS, [person.workspace_id, [word.lower() for word in person.words]])
-        return int(cursor.rowcount)
+    return execute(_NAMED_KEYS, [person.workspace_id, [word.lower() for word in person.words]])
 
 
 def _clean_parked(person: DataSubject) -> int:
     """Take the person's events out of parked effects, with the error text, which may quote them."""
-    with connection.cursor() as cursor:
-        cursor.execute(_PARKED, [person.workspace_id, list(person.contact_ids), person.workspace_id])
-        left: dict[UUID, Sequence[UUID]] = dict(cursor.fetchall())
+    left: dict[UUID, Sequence[UUID]] = dict(
+        fetch_all(_PARKED, [person.workspace_id, list(person.contact_ids), person.workspace_id])
+    )
     parked = ParkedEffect.objects.in_workspace(person.workspace_id)
     for row in parked.filter(id__in=left):
         row.event_ids = list(left[row.id] or ())

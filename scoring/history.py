@@ -11,8 +11,7 @@ from decimal import Decimal
 from itertools import accumulate
 from uuid import UUID
 
-from django.db import connection
-
+from config.db.statements import fetch_all
 from scoring.calculation import calculate
 from scoring.models import ScoringRule
 from scoring.rule_scores import entries_of
@@ -49,10 +48,9 @@ def score_histories(
             changes[contact_id][line.at] += line.points
             if line.kind == "decay" and line.at >= since:
                 decays[contact_id].add(line.at)
-    with connection.cursor() as cursor:
-        cursor.execute(_PLAIN, [since, list(contact_ids), workspace_id, list(rules), until])
-        for contact_id, at, points in cursor.fetchall():
-            changes[contact_id][at] += points
+    rows = fetch_all(_PLAIN, [since, list(contact_ids), workspace_id, list(rules), until])
+    for contact_id, at, points in rows:
+        changes[contact_id][at] += points
     return {contact_id: _history(changes[contact_id], decays[contact_id]) for contact_id in contact_ids}
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
-
+from config.db.statements import fetch_all
 from events.processing.effects import EffectEvent
 from events.rules.conditions import Sql
 from events.rules.event_matching import given_events, matches
@@ -68,9 +67,8 @@ def _add_up(
     workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime
 ) -> set[UUID]:
     entering = _entering(workspace_id, evaluators, matched, now)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""{entering.text}
+    rows = fetch_all(
+        f"""{entering.text}
             INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)
             SELECT gen_random_uuid(), %s, contact_id, sum(points), %s FROM entered GROUP BY contact_id
             ORDER BY contact_id
@@ -78,21 +76,20 @@ def _add_up(
             SET points = contacts_contactscore.points + excluded.points, updated_at = excluded.updated_at
             RETURNING contact_id
             """,
-            [*entering.parameters, workspace_id, now],
-        )
-        return {contact_id for (contact_id,) in cursor.fetchall()}
+        [*entering.parameters, workspace_id, now],
+    )
+    return {contact_id for (contact_id,) in rows}
 
 
 def _enter(
     workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime
 ) -> list[Entered]:
     entering = _entering(workspace_id, evaluators, matched, now)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"{entering.text} SELECT contact_id, rule_id, event_id, occurred_at, points FROM entered",
-            entering.parameters,
-        )
-        return [
-            Entered(contact_id, rule_id, Award(occurred_at, event_id, points))
-            for contact_id, rule_id, event_id, occurred_at, points in cursor.fetchall()
-        ]
+    rows = fetch_all(
+        f"{entering.text} SELECT contact_id, rule_id, event_id, occurred_at, points FROM entered",
+        entering.parameters,
+    )
+    return [
+        Entered(contact_id, rule_id, Award(occurred_at, event_id, points))
+        for contact_id, rule_id, event_id, occurred_at, points in rows
+    ]

@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import connection
 
 from config import clock
+from config.db.statements import execute, fetch_all, fetch_one
 from config.ids import NO_ID
 from contacts.merging.reassignment import Batch, ReassignedRows, Reassignment
 from contacts.models import Contact
@@ -49,15 +50,14 @@ def _count(reassignment: Reassignment, at_most: int) -> int:
     survivors = [reassignment.old, reassignment.new]
     of_persons = Contact.objects.in_workspace(reassignment.workspace_id).filter(merged_into__in=survivors)
     ids = {*survivors, *reassignment.moved, *of_persons.values_list("id", flat=True)}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _COUNT,
-            [
-                *(sorted(ids), reassignment.workspace_id, at_most, at_most),
-                *(reassignment.workspace_id, survivors, at_most),
-            ],
-        )
-        return int(cursor.fetchone()[0])
+    row = fetch_one(
+        _COUNT,
+        [
+            *(sorted(ids), reassignment.workspace_id, at_most, at_most),
+            *(reassignment.workspace_id, survivors, at_most),
+        ],
+    )
+    return int(row[0])
 
 
 # Each contact's by themselves, so that the limits stop the scan of an index.
@@ -74,16 +74,15 @@ SELECT (SELECT count(*) FROM (
 
 def _total(reassignment: Reassignment) -> int:
     """Count what is moved in batches: events of the moved contacts, and entries of both persons."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT count(*) FROM events_event WHERE workspace_id = %s AND contact_id = ANY(%s))"
-            " + (SELECT count(*) FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s))",
-            [
-                *(reassignment.workspace_id, list(reassignment.moved)),
-                *(reassignment.workspace_id, [reassignment.old, reassignment.new]),
-            ],
-        )
-        return int(cursor.fetchone()[0])
+    row = fetch_one(
+        "SELECT (SELECT count(*) FROM events_event WHERE workspace_id = %s AND contact_id = ANY(%s))"
+        " + (SELECT count(*) FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s))",
+        [
+            *(reassignment.workspace_id, list(reassignment.moved)),
+            *(reassignment.workspace_id, [reassignment.old, reassignment.new]),
+        ],
+    )
+    return int(row[0])
 
 
 def _move(reassignment: Reassignment) -> None:
@@ -98,18 +97,16 @@ def _move_some(reassignment: Reassignment, state: State_, rows: int) -> Batch:
 def _move_events(reassignment: Reassignment, state: State_, rows: int) -> Batch:
     """Evaluate a batch of a moved contact's events, and move their entries to the contact's survivor."""
     place = state.get("place", 0)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, name FROM events_event WHERE workspace_id = %s AND contact_id = %s AND id > %s"
-            " ORDER BY id LIMIT %s",
-            [
-                reassignment.workspace_id,
-                reassignment.moved[place],
-                UUID(state.get("after", str(NO_ID))),
-                rows,
-            ],
-        )
-        events: list[tuple[UUID, str]] = cursor.fetchall()
+    events: list[tuple[UUID, str]] = fetch_all(
+        "SELECT id, name FROM events_event WHERE workspace_id = %s AND contact_id = %s AND id > %s"
+        " ORDER BY id LIMIT %s",
+        [
+            reassignment.workspace_id,
+            reassignment.moved[place],
+            UUID(state.get("after", str(NO_ID))),
+            rows,
+        ],
+    )
     if events:
         _evaluate_events(reassignment, events)
         _reassign_entries(
@@ -158,27 +155,24 @@ def _move_remaining_entries(reassignment: Reassignment, _: State_, rows: int) ->
 
 def _reassign_entries(reassignment: Reassignment, which: Sql) -> int:
     """Move entries to the contacts that theirs were merged into. Returns their number."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
-            [reassignment.new, *which.parameters],
-        )
-        return int(cursor.rowcount)
+    return execute(
+        f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
+        [reassignment.new, *which.parameters],
+    )
 
 
 def _entries_by_rule(reassignment: Reassignment) -> list[list[Any]]:
     """Return [rule id, number of entries] of every rule with entries or rule scores of either contact."""
     contacts = [reassignment.old, reassignment.new]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT rule_id::text, sum(entries)::int FROM ("
-            " SELECT rule_id, count(*) AS entries FROM scoring_scoreentry"
-            " WHERE workspace_id = %s AND contact_id = ANY(%s) GROUP BY rule_id"
-            " UNION ALL SELECT rule_id, 0 FROM scoring_rulescore WHERE workspace_id = %s AND contact_id = ANY(%s)"
-            ") given GROUP BY rule_id ORDER BY rule_id",
-            [reassignment.workspace_id, contacts, reassignment.workspace_id, contacts],
-        )
-        return [list(row) for row in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT rule_id::text, sum(entries)::int FROM ("
+        " SELECT rule_id, count(*) AS entries FROM scoring_scoreentry"
+        " WHERE workspace_id = %s AND contact_id = ANY(%s) GROUP BY rule_id"
+        " UNION ALL SELECT rule_id, 0 FROM scoring_rulescore WHERE workspace_id = %s AND contact_id = ANY(%s)"
+        ") given GROUP BY rule_id ORDER BY rule_id",
+        [reassignment.workspace_id, contacts, reassignment.workspace_id, contacts],
+    )
+    return [list(row) for row in rows]
 
 
 def _move_rule_scores(reassignment: Reassignment, state: State_, rows: int) -> Batch:
@@ -309,13 +303,12 @@ class _Progress:
         """Whether entries up to the last one calculated have changed since."""
         if self.at is None:
             return False
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT count(*), COALESCE(sum({_PART}), 0) FROM scoring_scoreentry WHERE workspace_id = %s"
-                " AND contact_id = %s AND rule_id = %s AND (occurred_at, event_id) <= (%s, %s)",
-                [workspace_id, self.contact_id, self.rule.id, *self.at],
-            )
-            return bool(cursor.fetchone() != (self.number, self.sum))
+        row = fetch_one(
+            f"SELECT count(*), COALESCE(sum({_PART}), 0) FROM scoring_scoreentry WHERE workspace_id = %s"
+            " AND contact_id = %s AND rule_id = %s AND (occurred_at, event_id) <= (%s, %s)",
+            [workspace_id, self.contact_id, self.rule.id, *self.at],
+        )
+        return bool(row != (self.number, self.sum))
 
     def store(self, workspace_id: UUID, now: datetime) -> None:
         """Store the rule score; without entries, delete it."""

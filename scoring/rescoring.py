@@ -12,9 +12,10 @@ from datetime import datetime
 from time import monotonic
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from config import clock
+from config.db.statements import execute, fetch_all
 from contacts.models import Contact
 from events.id_bounds import first_id_of_events
 from events.models import Event
@@ -131,13 +132,12 @@ def canonical_contacts(workspace_id: UUID, after: UUID, limit: int) -> list[UUID
 
 
 def _contacts_after(workspace_id: UUID, lane: int, after: UUID, limit: int) -> list[UUID]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
-            " AND get_byte(uuid_send(id), 15) & 15 = %s ORDER BY id LIMIT %s",
-            [workspace_id, after, lane, limit],
-        )
-        return [contact_id for (contact_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
+        " AND get_byte(uuid_send(id), 15) & 15 = %s ORDER BY id LIMIT %s",
+        [workspace_id, after, lane, limit],
+    )
+    return [contact_id for (contact_id,) in rows]
 
 
 def _note_progress(rule: ScoringRule, lane: int, *, is_last: bool) -> None:
@@ -161,35 +161,28 @@ def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datet
 
 
 def _merged_with(workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "WITH survivors AS MATERIALIZED (SELECT DISTINCT COALESCE(merged_into_id, id) AS id"
-            " FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s))"
-            " SELECT id FROM survivors UNION SELECT c.id FROM survivors"
-            " JOIN contacts_contact c ON c.workspace_id = %s AND c.merged_into_id = survivors.id ORDER BY id",
-            [workspace_id, list(contact_ids), workspace_id],
-        )
-        return [contact_id for (contact_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "WITH survivors AS MATERIALIZED (SELECT DISTINCT COALESCE(merged_into_id, id) AS id"
+        " FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s))"
+        " SELECT id FROM survivors UNION SELECT c.id FROM survivors"
+        " JOIN contacts_contact c ON c.workspace_id = %s AND c.merged_into_id = survivors.id ORDER BY id",
+        [workspace_id, list(contact_ids), workspace_id],
+    )
+    return [contact_id for (contact_id,) in rows]
 
 
 def _owners(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
     """Return pairs (contact, its survivor) for contacts and those merged into them."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, COALESCE(merged_into_id, id) FROM contacts_contact"
-            " WHERE workspace_id = %s AND (id = ANY(%s) OR merged_into_id = ANY(%s))",
-            [workspace_id, list(contact_ids), list(contact_ids)],
-        )
-        rows: list[tuple[UUID, UUID]] = cursor.fetchall()
-    return rows
+    return fetch_all(
+        "SELECT id, COALESCE(merged_into_id, id) FROM contacts_contact"
+        " WHERE workspace_id = %s AND (id = ANY(%s) OR merged_into_id = ANY(%s))",
+        [workspace_id, list(contact_ids), list(contact_ids)],
+    )
 
 
 def _move_to_survivor(workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
     """Move each entry to the survivor of its event's contact; if the event is gone, of its own contact."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _MOVE_TO_SURVIVOR, [workspace_id, list(contact_ids), workspace_id, workspace_id, workspace_id]
-        )
+    execute(_MOVE_TO_SURVIVOR, [workspace_id, list(contact_ids), workspace_id, workspace_id, workspace_id])
 
 
 # OFFSET 0 and the laterals keep it to one look-up by key an entry; each is written where it was seen to stand.
@@ -248,9 +241,8 @@ def evaluate_events(
     """
     rule_ids = [evaluator.rule.id for evaluator in evaluators]
     matched = matches(workspace_id, evaluators, source)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
+    execute(
+        f"""
             WITH matched AS MATERIALIZED (
                 SELECT *, (%s::uuid[])[place] AS rule_id FROM ({matched.text}) m
                 WHERE (%s::boolean[])[place] AND depth <= %s
@@ -281,22 +273,22 @@ def evaluate_events(
             WHERE (s.points, s.contact_id, s.occurred_at)
                 IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
             """,
-            [
-                rule_ids,
-                *matched.parameters,
-                [evaluator.rule.active for evaluator in evaluators],
-                MAX_DEPTH,
-                rule_ids,
-                [evaluator.evaluates_from for evaluator in evaluators],
-                workspace_id,
-                workspace_id,
-                *scope.parameters,
-                workspace_id,
-                workspace_id,
-                [evaluator.rule.points for evaluator in evaluators],
-                now,
-            ],
-        )
+        [
+            rule_ids,
+            *matched.parameters,
+            [evaluator.rule.active for evaluator in evaluators],
+            MAX_DEPTH,
+            rule_ids,
+            [evaluator.evaluates_from for evaluator in evaluators],
+            workspace_id,
+            workspace_id,
+            *scope.parameters,
+            workspace_id,
+            workspace_id,
+            [evaluator.rule.points for evaluator in evaluators],
+            now,
+        ],
+    )
 
 
 def recalculate_ledger(
@@ -348,9 +340,8 @@ GROUP BY c.contact_id
 
 def sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> set[UUID]:
     """Set scores to the sums of their rules. Without entries there is no score."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
+    rows = fetch_all(
+        f"""
             WITH sums AS MATERIALIZED ({_SUMS}), gone AS (
                 DELETE FROM contacts_contactscore WHERE workspace_id = %s AND contact_id = ANY(%s)
                     AND contact_id NOT IN (SELECT contact_id FROM sums) RETURNING contact_id
@@ -363,15 +354,15 @@ def sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> se
             )
             SELECT contact_id FROM gone UNION ALL SELECT contact_id FROM written
             """,
-            [
-                list(contact_ids),
-                workspace_id,
-                workspace_id,
-                workspace_id,
-                workspace_id,
-                list(contact_ids),
-                workspace_id,
-                now,
-            ],
-        )
-        return {contact_id for (contact_id,) in cursor.fetchall()}
+        [
+            list(contact_ids),
+            workspace_id,
+            workspace_id,
+            workspace_id,
+            workspace_id,
+            list(contact_ids),
+            workspace_id,
+            now,
+        ],
+    )
+    return {contact_id for (contact_id,) in rows}

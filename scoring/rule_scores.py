@@ -13,8 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import connection
-
+from config.db.statements import execute, fetch_all
 from events.processing.timers import schedule_timers
 from scoring.calculation import Award, State, calculate, next_decay
 from scoring.models import ScoringRule
@@ -133,17 +132,16 @@ def entries_of(
     ledger: dict[Pair, list[Entry]] = defaultdict(list)
     if not contact_ids or not rule_ids:
         return ledger
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT s.id, s.contact_id, s.rule_id, s.occurred_at, s.event_id, s.points, s.is_superseded,"
-            " s.created_at FROM unnest(%s::uuid[]) AS wanted (contact_id) CROSS JOIN LATERAL ("
-            " SELECT * FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = wanted.contact_id"
-            " AND rule_id = ANY(%s) OFFSET 0) s ORDER BY s.occurred_at, s.event_id",
-            [list(contact_ids), workspace_id, list(rule_ids)],
-        )
-        for id_, contact_id, rule_id, occurred_at, event_id, points, mark, created_at in cursor.fetchall():
-            award = Award(occurred_at, event_id, points)
-            ledger[contact_id, rule_id].append(Entry(id_, contact_id, rule_id, award, mark, created_at))
+    rows = fetch_all(
+        "SELECT s.id, s.contact_id, s.rule_id, s.occurred_at, s.event_id, s.points, s.is_superseded,"
+        " s.created_at FROM unnest(%s::uuid[]) AS wanted (contact_id) CROSS JOIN LATERAL ("
+        " SELECT * FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = wanted.contact_id"
+        " AND rule_id = ANY(%s) OFFSET 0) s ORDER BY s.occurred_at, s.event_id",
+        [list(contact_ids), workspace_id, list(rule_ids)],
+    )
+    for id_, contact_id, rule_id, occurred_at, event_id, points, mark, created_at in rows:
+        award = Award(occurred_at, event_id, points)
+        ledger[contact_id, rule_id].append(Entry(id_, contact_id, rule_id, award, mark, created_at))
     return ledger
 
 
@@ -152,48 +150,45 @@ def mark_entries(workspace_id: UUID, marks: Iterable[tuple[UUID, Mapping[UUID, b
     rows = [(rule_id, event_id, mark) for rule_id, of in marks for event_id, mark in of.items()]
     if not rows:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE scoring_scoreentry s SET is_superseded = marked.mark"
-            " FROM unnest(%s::uuid[], %s::uuid[], %s::boolean[]) AS marked (rule_id, event_id, mark)"
-            " WHERE s.workspace_id = %s AND s.event_id = marked.event_id AND s.rule_id = marked.rule_id",
-            [*(list(column) for column in zip(*rows, strict=True)), workspace_id],
-        )
+    execute(
+        "UPDATE scoring_scoreentry s SET is_superseded = marked.mark"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::boolean[]) AS marked (rule_id, event_id, mark)"
+        " WHERE s.workspace_id = %s AND s.event_id = marked.event_id AND s.rule_id = marked.rule_id",
+        [*(list(column) for column in zip(*rows, strict=True)), workspace_id],
+    )
 
 
 def write_rule_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange]) -> None:
     """Store rule scores; delete those of rules whose points merely add up."""
     plain = [change for change in settled if change.rule.terms.are_plain]
     if plain:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "DELETE FROM scoring_rulescore r USING unnest(%s::uuid[], %s::uuid[]) AS plain (contact_id, rule_id)"
-                " WHERE r.workspace_id = %s AND r.contact_id = plain.contact_id AND r.rule_id = plain.rule_id",
-                [[change.contact_id for change in plain], [change.rule.id for change in plain], workspace_id],
-            )
-    kept = [change for change in settled if not change.rule.terms.are_plain]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO scoring_rulescore (id, workspace_id, contact_id, rule_id, value, last_at, last_event_id,"
-            " counted, included)"
-            " SELECT gen_random_uuid(), %s, contact_id, rule_id, value, last_at, last_event_id, counted, included"
-            " FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[], %s::timestamptz[], %s::uuid[], %s::int[],"
-            " %s::numeric[]) AS v (contact_id, rule_id, value, last_at, last_event_id, counted, included)"
-            " ORDER BY contact_id, rule_id"
-            " ON CONFLICT (workspace_id, contact_id, rule_id) DO UPDATE SET value = excluded.value,"
-            " last_at = excluded.last_at, last_event_id = excluded.last_event_id, counted = excluded.counted,"
-            " included = excluded.included",
-            [
-                workspace_id,
-                [change.contact_id for change in kept],
-                [change.rule.id for change in kept],
-                [change.state.value for change in kept],
-                [change.state.last_at for change in kept],
-                [change.state.last_event_id for change in kept],
-                [change.state.counted for change in kept],
-                [change.included for change in kept],
-            ],
+        execute(
+            "DELETE FROM scoring_rulescore r USING unnest(%s::uuid[], %s::uuid[]) AS plain (contact_id, rule_id)"
+            " WHERE r.workspace_id = %s AND r.contact_id = plain.contact_id AND r.rule_id = plain.rule_id",
+            [[change.contact_id for change in plain], [change.rule.id for change in plain], workspace_id],
         )
+    kept = [change for change in settled if not change.rule.terms.are_plain]
+    execute(
+        "INSERT INTO scoring_rulescore (id, workspace_id, contact_id, rule_id, value, last_at, last_event_id,"
+        " counted, included)"
+        " SELECT gen_random_uuid(), %s, contact_id, rule_id, value, last_at, last_event_id, counted, included"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[], %s::timestamptz[], %s::uuid[], %s::int[],"
+        " %s::numeric[]) AS v (contact_id, rule_id, value, last_at, last_event_id, counted, included)"
+        " ORDER BY contact_id, rule_id"
+        " ON CONFLICT (workspace_id, contact_id, rule_id) DO UPDATE SET value = excluded.value,"
+        " last_at = excluded.last_at, last_event_id = excluded.last_event_id, counted = excluded.counted,"
+        " included = excluded.included",
+        [
+            workspace_id,
+            [change.contact_id for change in kept],
+            [change.rule.id for change in kept],
+            [change.state.value for change in kept],
+            [change.state.last_at for change in kept],
+            [change.state.last_event_id for change in kept],
+            [change.state.counted for change in kept],
+            [change.included for change in kept],
+        ],
+    )
 
 
 def schedule_decay(workspace_id: UUID, settled: Iterable[RuleScoreChange], now: datetime) -> None:
@@ -211,16 +206,15 @@ def schedule_decay(workspace_id: UUID, settled: Iterable[RuleScoreChange], now: 
 def _values(
     workspace_id: UUID, contact_ids: Collection[UUID], rule_ids: Collection[UUID]
 ) -> dict[Pair, Value]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT contact_id, rule_id, value, last_at, last_event_id, counted, included FROM scoring_rulescore"
-            " WHERE workspace_id = %s AND contact_id = ANY(%s) AND rule_id = ANY(%s)",
-            [workspace_id, list(contact_ids), list(rule_ids)],
-        )
-        return {
-            (contact_id, rule_id): Value(State(value, last_at, last_event_id, counted), included)
-            for contact_id, rule_id, value, last_at, last_event_id, counted, included in cursor.fetchall()
-        }
+    rows = fetch_all(
+        "SELECT contact_id, rule_id, value, last_at, last_event_id, counted, included FROM scoring_rulescore"
+        " WHERE workspace_id = %s AND contact_id = ANY(%s) AND rule_id = ANY(%s)",
+        [workspace_id, list(contact_ids), list(rule_ids)],
+    )
+    return {
+        (contact_id, rule_id): Value(State(value, last_at, last_event_id, counted), included)
+        for contact_id, rule_id, value, last_at, last_event_id, counted, included in rows
+    }
 
 
 def _onto(
@@ -264,14 +258,13 @@ def _add_to_scores(workspace_id: UUID, settled: Sequence[RuleScoreChange], now: 
     for change in settled:
         changes[change.contact_id] += change.included - change.was_included
     contacts = sorted(changes)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO contacts_contactscore AS s (id, workspace_id, contact_id, points, updated_at)"
-            " SELECT gen_random_uuid(), %s, contact_id, points, %s"
-            " FROM unnest(%s::uuid[], %s::numeric[]) AS changed (contact_id, points)"
-            " ON CONFLICT (workspace_id, contact_id) DO UPDATE"
-            " SET points = s.points + excluded.points, updated_at = excluded.updated_at"
-            " WHERE excluded.points <> 0 RETURNING contact_id",
-            [workspace_id, now, contacts, [changes[contact_id] for contact_id in contacts]],
-        )
-        return {contact_id for (contact_id,) in cursor.fetchall()}
+    rows = fetch_all(
+        "INSERT INTO contacts_contactscore AS s (id, workspace_id, contact_id, points, updated_at)"
+        " SELECT gen_random_uuid(), %s, contact_id, points, %s"
+        " FROM unnest(%s::uuid[], %s::numeric[]) AS changed (contact_id, points)"
+        " ON CONFLICT (workspace_id, contact_id) DO UPDATE"
+        " SET points = s.points + excluded.points, updated_at = excluded.updated_at"
+        " WHERE excluded.points <> 0 RETURNING contact_id",
+        [workspace_id, now, contacts, [changes[contact_id] for contact_id in contacts]],
+    )
+    return {contact_id for (contact_id,) in rows}

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from config import clock, ids
+from config.db.statements import execute, fetch_all
 from config.ids import NO_ID
 from config.runtime.background import wake
 from contacts.models import Contact
@@ -210,14 +211,13 @@ def unfinished_lanes(workspace_id: UUID, segment_id: UUID) -> tuple[list[int], l
 
 def workspaces_with_segments() -> list[UUID]:
     """Return the workspaces that have, or once had, something in a segment, or measured for one."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
-            " SELECT 1 FROM segments_membership m WHERE m.workspace_id = w.id) OR EXISTS ("
-            " SELECT 1 FROM segments_membershipperiod s WHERE s.workspace_id = w.id) OR EXISTS ("
-            " SELECT 1 FROM events_aggregate e WHERE e.workspace_id = w.id)"
-        )
-        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
+        " SELECT 1 FROM segments_membership m WHERE m.workspace_id = w.id) OR EXISTS ("
+        " SELECT 1 FROM segments_membershipperiod s WHERE s.workspace_id = w.id) OR EXISTS ("
+        " SELECT 1 FROM events_aggregate e WHERE e.workspace_id = w.id)"
+    )
+    return [workspace_id for (workspace_id,) in rows]
 
 
 def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
@@ -262,13 +262,12 @@ def _lanes_without(bits: int) -> list[int]:
 
 
 def _next_contacts(workspace_id: UUID, lane: int, after: UUID | None) -> list[UUID]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
-            f" AND {LANE.format('id')} = %s ORDER BY id LIMIT %s",
-            [workspace_id, after or NO_ID, lane, CHUNK],
-        )
-        return [contact_id for (contact_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
+        f" AND {LANE.format('id')} = %s ORDER BY id LIMIT %s",
+        [workspace_id, after or NO_ID, lane, CHUNK],
+    )
+    return [contact_id for (contact_id,) in rows]
 
 
 def _build_chunk(
@@ -335,19 +334,17 @@ def _serving(segment: Segment) -> Any:
 def _publish_chunk(segment: Segment, lane: int, after: UUID, now: datetime) -> UUID | None:
     """Tell of some contacts, by id. Returns the last that was looked at, None if there is none left."""
     workspace_id = segment.workspace_id
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _MEMBERS_AND_PERIODS,
-            {
-                "workspace": workspace_id,
-                "version": segment.version,
-                "segment": segment.id,
-                "after": after,
-                "lane": lane,
-                "limit": CHUNK,
-            },
-        )
-        rows: list[tuple[UUID, bool, bool]] = cursor.fetchall()
+    rows: list[tuple[UUID, bool, bool]] = fetch_all(
+        _MEMBERS_AND_PERIODS,
+        {
+            "workspace": workspace_id,
+            "version": segment.version,
+            "segment": segment.id,
+            "after": after,
+            "lane": lane,
+            "limit": CHUNK,
+        },
+    )
     if not rows:
         return None
     moves = [
@@ -366,13 +363,11 @@ def _publish_chunk(segment: Segment, lane: int, after: UUID, now: datetime) -> U
 def _delete_in_chunks(table: str, column: str, workspace_id: UUID, value: UUID) -> int:
     total, count = 0, 1
     while count:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"DELETE FROM {table} WHERE workspace_id = %s AND id = ANY (ARRAY("
-                f" SELECT id FROM {table} WHERE workspace_id = %s AND {column} = %s LIMIT %s))",
-                [workspace_id, workspace_id, value, _DELETED_AT_ONCE],
-            )
-            count = cursor.rowcount
+        count = execute(
+            f"DELETE FROM {table} WHERE workspace_id = %s AND id = ANY (ARRAY("
+            f" SELECT id FROM {table} WHERE workspace_id = %s AND {column} = %s LIMIT %s))",
+            [workspace_id, workspace_id, value, _DELETED_AT_ONCE],
+        )
         total += count
     return total
 

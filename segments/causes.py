@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db import connection
 
 from config.db.arrays import array, array_of_decimals
+from config.db.statements import fetch_all
 from config.ids import NO_ID
 from contacts.models import ContactScore
 from events.id_bounds import known_until
@@ -178,20 +179,18 @@ class CauseResolver:
             for transition in transitions
             for any_id in self._ids_of(transition.contact_id)
         }
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _WAITING,
-                [
-                    self.batch.workspace_id,
-                    sorted({lane_of(any_id) for any_id in set(owner_of.values())}),
-                    _MOST_WAITING,
-                    self.batch.workspace_id,
-                    array(owner_of),
-                    array(owner_of.values()),
-                    list(names),
-                ],
-            )
-            rows = cursor.fetchall()
+        rows = fetch_all(
+            _WAITING,
+            [
+                self.batch.workspace_id,
+                sorted({lane_of(any_id) for any_id in set(owner_of.values())}),
+                _MOST_WAITING,
+                self.batch.workspace_id,
+                array(owner_of),
+                array(owner_of.values()),
+                list(names),
+            ],
+        )
         moments = ((name, occurred_at, received_at) for _, _, name, occurred_at, *_, received_at in rows)
         late = are_late(self.batch.workspace_id, moments)
         for (id_, contact_id, name, occurred_at, source, depth, level, received_at), is_late in zip(

@@ -10,10 +10,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
 from config.db.arrays import array, array_of_decimals
 from config.db.plans import force_generic_plan
+from config.db.statements import execute, fetch_all
 from events.id_bounds import known_until
 from events.rules import AggregateSpec, CompiledRules, compile_rules
 from events.rules.batches import RuleBatch, batch_rules
@@ -87,16 +86,14 @@ class EvaluationStatement:
         parameters = self._parameters(
             workspace_id, contact_ids, merged, now, moments or {}, scores or {}, groups
         )
-        with connection.cursor() as cursor:
-            cursor.execute(self.text, parameters)
-            for kind, place, contact_id, at in cursor.fetchall():
-                if kind == _AGAIN:
-                    group, timed = divmod(place - 1, len(self.timed))
-                    evaluated.again.append((self.groups[group][self.timed[timed]], contact_id, at))
-                else:
-                    group, rule = divmod(place - 1, self.size)
-                    transition = Transition(self.groups[group][rule], contact_id, kind == _IN, at or now)
-                    evaluated.transitions.append(transition)
+        for kind, place, contact_id, at in fetch_all(self.text, parameters):
+            if kind == _AGAIN:
+                group, timed = divmod(place - 1, len(self.timed))
+                evaluated.again.append((self.groups[group][self.timed[timed]], contact_id, at))
+            else:
+                group, rule = divmod(place - 1, self.size)
+                transition = Transition(self.groups[group][rule], contact_id, kind == _IN, at or now)
+                evaluated.transitions.append(transition)
         return evaluated
 
     def _parameters(
@@ -265,50 +262,41 @@ def canonical(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[UUID]:
     """Return those of the contacts that exist and were not merged into another."""
     if not contact_ids:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(_CANONICAL, [array(contact_ids), workspace_id])
-        return {contact_id for (contact_id,) in cursor.fetchall()}
+    return {contact_id for (contact_id,) in fetch_all(_CANONICAL, [array(contact_ids), workspace_id])}
 
 
 def merged_ids(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the survivors of merges among the contacts, each with its own id and the merged ones."""
     if not contact_ids:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_MERGED_IDS, [array(contact_ids), workspace_id])
-        return dict(cursor.fetchall())
+    return dict(fetch_all(_MERGED_IDS, [array(contact_ids), workspace_id]))
 
 
 def remove_memberships(
     workspace_id: UUID, contact_ids: Collection[UUID], rule_versions: Mapping[UUID, RuleVersion], at: datetime
 ) -> list[Transition]:
     """Take contacts that stand no more out of all these versions."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)"
-            " AND version = ANY(%s) RETURNING version, contact_id",
-            [workspace_id, list(contact_ids), list(rule_versions)],
-        )
-        return [
-            Transition(rule_versions[version], contact_id, False, at)
-            for version, contact_id in cursor.fetchall()
-        ]
+    rows = fetch_all(
+        "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)"
+        " AND version = ANY(%s) RETURNING version, contact_id",
+        [workspace_id, list(contact_ids), list(rule_versions)],
+    )
+    return [Transition(rule_versions[version], contact_id, False, at) for version, contact_id in rows]
 
 
 def postpone(workspace_id: UUID, entries: Sequence[Transition]) -> None:
     """Have contacts be members since a later moment than that which they were evaluated as of."""
     if not entries:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _POSTPONE,
-            [
-                array([entry.rule_version.version for entry in entries]),
-                array([entry.contact_id for entry in entries]),
-                array(entry.at for entry in entries),
-                workspace_id,
-            ],
-        )
+    execute(
+        _POSTPONE,
+        [
+            array([entry.rule_version.version for entry in entries]),
+            array([entry.contact_id for entry in entries]),
+            array(entry.at for entry in entries),
+            workspace_id,
+        ],
+    )
 
 
 _OUT, _IN, _AGAIN = 0, 1, 2

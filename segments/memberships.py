@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F
 
 from config import clock
+from config.db.statements import fetch_all
 from config.ids import NO_ID
 from contacts.errors import ContactNotFound
 from contacts.identity.lookup import find
@@ -76,9 +76,8 @@ def count_members(workspace_id: UUID, segments: Sequence[Segment]) -> dict[UUID,
     for is_static, statement in ((False, _COUNT), (True, _STATIC_COUNT)):
         versions = [segment.version for segment in segments if segment.is_static is is_static]
         if versions:
-            with connection.cursor() as cursor:
-                cursor.execute(statement, {"workspace": workspace_id, "versions": versions})
-                counts.update(cursor.fetchall())
+            rows = fetch_all(statement, {"workspace": workspace_id, "versions": versions})
+            counts.update(rows)
     return counts
 
 
@@ -138,9 +137,8 @@ def _page(
     statement: str, workspace_id: UUID, segment: Segment, after: UUID | None, limit: int, **more: Any
 ) -> list[Member]:
     place = {"workspace": workspace_id, "segment": segment.id, "version": segment.version}
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {**place, "after": after or NO_ID, "limit": limit, **more})
-        return [Member(*row) for row in cursor.fetchall()]
+    rows = fetch_all(statement, {**place, "after": after or NO_ID, "limit": limit, **more})
+    return [Member(*row) for row in rows]
 
 
 def _ids(workspace_id: UUID, contact_id: UUID) -> list[UUID]:

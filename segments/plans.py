@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
+from config.db.statements import fetch_one
 from events.aggregates.registry import ALL_LANES, built_aggregates
 from events.errors import InvalidCondition
 from events.rules import AggregateSpec, CompiledRules, Rule, aggregates_of_rule, parse_rule
@@ -180,15 +179,13 @@ def parse_rule_version(
 
 
 def _fingerprint(workspace_id: UUID) -> tuple[Any, ...]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT version FROM events_rulesversion WHERE workspace_id = %s),"
-            " ARRAY(SELECT id FROM segments_segment WHERE workspace_id = %s"
-            "  AND (parked_at IS NOT NULL OR build = 'failed') ORDER BY id)::text,"
-            " ARRAY(SELECT id FROM events_aggregate WHERE workspace_id = %s AND lanes_built = %s ORDER BY id)::text",
-            [workspace_id, workspace_id, workspace_id, ALL_LANES],
-        )
-        row: tuple[Any, ...] = cursor.fetchone()
+    row: tuple[Any, ...] = fetch_one(
+        "SELECT (SELECT version FROM events_rulesversion WHERE workspace_id = %s),"
+        " ARRAY(SELECT id FROM segments_segment WHERE workspace_id = %s"
+        "  AND (parked_at IS NOT NULL OR build = 'failed') ORDER BY id)::text,"
+        " ARRAY(SELECT id FROM events_aggregate WHERE workspace_id = %s AND lanes_built = %s ORDER BY id)::text",
+        [workspace_id, workspace_id, workspace_id, ALL_LANES],
+    )
     return row
 
 

@@ -15,6 +15,7 @@ from django.db import OperationalError, connection, transaction
 
 from config import clock
 from config.db.errors import Fault, classify_database_error
+from config.db.statements import fetch_all
 from contacts.models import Contact
 from events.aggregates.registry import built_aggregates
 from events.id_bounds import known_until
@@ -249,13 +250,12 @@ def _draw(workspace_id: UUID) -> tuple[int, list[UUID]]:
     total = Contact.objects.in_workspace(workspace_id).canonical().count()
     # More than needed, so that as good as never too few are drawn; then exactly as many.
     share = min(1.0, PREVIEW_CONTACTS * 1.05 / total + 0.001) if total > PREVIEW_CONTACTS else 1.0
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id IS NULL"
-            " AND random() < %s",
-            [workspace_id, share],
-        )
-        ids = [contact_id for (contact_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id IS NULL"
+        " AND random() < %s",
+        [workspace_id, share],
+    )
+    ids = [contact_id for (contact_id,) in rows]
     if share == 1.0:
         total = len(ids)
     return total, random.sample(ids, min(len(ids), PREVIEW_CONTACTS))

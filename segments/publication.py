@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import connection
-
 from config.db.arrays import array
+from config.db.statements import fetch_all
 from events.models import EffectsLevel
 from events.names import SEGMENT_ENTERED, SEGMENT_EXITED
 from events.processing.effects import EffectEvent
@@ -36,25 +35,21 @@ def publish_changes(workspace_id: UUID, moves: Sequence[Moved]) -> list[Moved]:
     if not moves:
         return []
     latest = max(move.at for move in moves)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _PUBLISH,
-            [
-                latest,
-                array([move.segment_id for move in moves]),
-                array([move.contact_id for move in moves]),
-                array(move.is_in for move in moves),
-                # An array that is left empty is filled up with nulls: most moves are of one moment.
-                array(move.at for move in moves) if any(move.at != latest for move in moves) else "{}",
-                workspace_id,
-                workspace_id,
-                workspace_id,
-            ],
-        )
-        return [
-            moves[place - 1] if at is None else replace(moves[place - 1], at=at)
-            for place, at in cursor.fetchall()
-        ]
+    rows = fetch_all(
+        _PUBLISH,
+        [
+            latest,
+            array([move.segment_id for move in moves]),
+            array([move.contact_id for move in moves]),
+            array(move.is_in for move in moves),
+            # An array that is left empty is filled up with nulls: most moves are of one moment.
+            array(move.at for move in moves) if any(move.at != latest for move in moves) else "{}",
+            workspace_id,
+            workspace_id,
+            workspace_id,
+        ],
+    )
+    return [moves[place - 1] if at is None else replace(moves[place - 1], at=at) for place, at in rows]
 
 
 def derived_event_of(

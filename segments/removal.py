@@ -6,9 +6,10 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from config import clock
+from config.db.statements import execute
 from contacts.identity.lookup import find
 from events.models import EffectsLevel
 from events.processing.timers import cancel_timers, schedule_timers
@@ -42,11 +43,10 @@ def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *,
 
     The stream records it, but nothing follows from that any more.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)",
-            [workspace_id, list(contact_ids)],
-        )
+    execute(
+        "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)",
+        [workspace_id, list(contact_ids)],
+    )
     open_periods = MembershipPeriod.objects.in_workspace(workspace_id).filter(
         contact_id__in=contact_ids, left_at=None
     )

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from config import clock
+from config.db.statements import fetch_all
 from config.ids import parse_uuid
 from contacts.identifiers import normalize_identifier
 from contacts.identity.lookup import find
@@ -58,26 +59,25 @@ def add_members(
     found, unknown = _found(workspace_id, contact_ids, identifiers)
     found = _keep(workspace_id, found)
     now = clock.now()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)"
-            " SELECT gen_random_uuid(), %s, %s, %s, wanted.id, %s FROM unnest(%s::uuid[]) AS wanted (id)"
-            " WHERE NOT EXISTS (SELECT 1 FROM segments_membership m"
-            "  JOIN contacts_contact c ON c.workspace_id = %s AND c.id = m.contact_id"
-            "  WHERE m.workspace_id = %s AND m.version = %s AND c.merged_into_id = wanted.id)"
-            " ON CONFLICT (workspace_id, version, contact_id) DO NOTHING RETURNING contact_id",
-            [
-                workspace_id,
-                segment.id,
-                segment.version,
-                now,
-                found,
-                workspace_id,
-                workspace_id,
-                segment.version,
-            ],
-        )
-        changed = [contact_id for (contact_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)"
+        " SELECT gen_random_uuid(), %s, %s, %s, wanted.id, %s FROM unnest(%s::uuid[]) AS wanted (id)"
+        " WHERE NOT EXISTS (SELECT 1 FROM segments_membership m"
+        "  JOIN contacts_contact c ON c.workspace_id = %s AND c.id = m.contact_id"
+        "  WHERE m.workspace_id = %s AND m.version = %s AND c.merged_into_id = wanted.id)"
+        " ON CONFLICT (workspace_id, version, contact_id) DO NOTHING RETURNING contact_id",
+        [
+            workspace_id,
+            segment.id,
+            segment.version,
+            now,
+            found,
+            workspace_id,
+            workspace_id,
+            segment.version,
+        ],
+    )
+    changed = [contact_id for (contact_id,) in rows]
     _publish(segment, [MembershipChange(segment.id, contact_id, True, now) for contact_id in changed])
     return MembersChanged(len(changed), len(found) - len(changed), unknown)
 
@@ -94,16 +94,14 @@ def remove_members(
     segment = _held(workspace_id, segment)
     found, unknown = _found(workspace_id, contact_ids, identifiers)
     now = clock.now()
-    with connection.cursor() as cursor:
-        # A contact that was merged since is in by what it came with.
-        cursor.execute(
-            "DELETE FROM segments_membership m USING contacts_contact c WHERE m.workspace_id = %s"
-            " AND m.version = %s AND c.workspace_id = %s AND c.id = m.contact_id"
-            " AND (c.id = ANY(%s::uuid[]) OR c.merged_into_id = ANY(%s::uuid[]))"
-            " RETURNING m.contact_id, COALESCE(c.merged_into_id, c.id)",
-            [workspace_id, segment.version, workspace_id, found, found],
-        )
-        rows = cursor.fetchall()
+    # A contact that was merged since is in by what it came with.
+    rows = fetch_all(
+        "DELETE FROM segments_membership m USING contacts_contact c WHERE m.workspace_id = %s"
+        " AND m.version = %s AND c.workspace_id = %s AND c.id = m.contact_id"
+        " AND (c.id = ANY(%s::uuid[]) OR c.merged_into_id = ANY(%s::uuid[]))"
+        " RETURNING m.contact_id, COALESCE(c.merged_into_id, c.id)",
+        [workspace_id, segment.version, workspace_id, found, found],
+    )
     _publish(segment, [MembershipChange(segment.id, contact_id, False, now) for contact_id, _ in rows])
     changed = len({survivor for _, survivor in rows})
     return MembersChanged(changed, len(found) - changed, unknown)
@@ -218,12 +216,11 @@ def _found(
 
 def _keep(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[UUID]:
     """Have nobody deleted before the commit; return who is there."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE",
-            [workspace_id, list(contact_ids)],
-        )
-        return [contact_id for (contact_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE",
+        [workspace_id, list(contact_ids)],
+    )
+    return [contact_id for (contact_id,) in rows]
 
 
 def _publish(segment: Segment, moves: Sequence[MembershipChange]) -> None:

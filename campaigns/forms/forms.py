@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from campaigns.errors import FormExists, FormNotFound, InvalidForm, InvalidSubmission
@@ -20,6 +20,7 @@ from campaigns.messaging.queue import EnqueuedMessage, enqueue_message
 from campaigns.models import Form, FormSubmission, Message, PendingConsent, Template
 from campaigns.models.messages import Channel
 from config import clock, ids
+from config.db.statements import execute
 from config.errors import DomainError
 from config.ids import parse_uuid
 from config.values.endpoints import canonical_url
@@ -535,12 +536,11 @@ def _needs_confirmation(form: Form, submission: FormSubmission, now: datetime) -
 
     Whatever is to be overwritten has an e-mail of its own form, one at a time.
     """
-    with connection.cursor() as cursor:
-        # Two that are sent at once would each find none.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('confirmation ' || %s || %s, 0))",
-            [str(form.workspace_id), str(submission.contact_id)],
-        )
+    # Two that are sent at once would each find none.
+    execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('confirmation ' || %s || %s, 0))",
+        [str(form.workspace_id), str(submission.contact_id)],
+    )
     since = now - timedelta(seconds=settings.CONFIRMATION_SECONDS)
     pending = list(_unconfirmed(submission).filter(asked_at__gt=since).select_related("form"))
     if submission.held and not any(submitted.form_id == form.pk for submitted in pending):

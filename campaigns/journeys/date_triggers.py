@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from campaigns.errors import InvalidDefinition
 from campaigns.journeys.enrollment import Candidate, enroll
@@ -22,6 +22,7 @@ from campaigns.models import Campaign, CampaignVersion
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config import clock
+from config.db.statements import fetch_all
 from events.names import CONTACT_CREATED, CONTACT_UPDATED, MERGE_EVENTS
 from events.processing.effects import DueTimer, EffectBatch
 from events.processing.timers import cancel_timers, schedule_timers
@@ -187,15 +188,14 @@ def _contacts_with_attributes(
     workspace_id: UUID, date_triggers: Sequence[ActiveDateTrigger], after: UUID | None
 ) -> list[UUID]:
     """Return the next batch of contacts that have one of the attributes, by id."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id IS NULL AND id > %s"
-            " AND attributes ?| %s ORDER BY id LIMIT %s",
-            [
-                workspace_id,
-                after or UUID(int=0),
-                [date_trigger.trigger.attribute for date_trigger in date_triggers],
-                BATCH_SIZE,
-            ],
-        )
-        return [contact_id for (contact_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id IS NULL AND id > %s"
+        " AND attributes ?| %s ORDER BY id LIMIT %s",
+        [
+            workspace_id,
+            after or UUID(int=0),
+            [date_trigger.trigger.attribute for date_trigger in date_triggers],
+            BATCH_SIZE,
+        ],
+    )
+    return [contact_id for (contact_id,) in rows]

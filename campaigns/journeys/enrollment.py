@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import Final
 from uuid import UUID, uuid5
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from campaigns.journeys.definition.triggers import Reentry
 from campaigns.journeys.first_steps import process_first_steps
@@ -21,6 +21,7 @@ from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
 from config import clock, ids
 from config.db.arrays import array
+from config.db.statements import execute, fetch_all
 from config.runtime.beat_notifications import notify_beat
 from events.models import EffectsLevel
 from events.rules.conditions import Sql
@@ -208,10 +209,8 @@ def _requires_key(active_campaign: ActiveCampaign) -> bool:
 def _positions_by_event(query: Sql) -> Mapping[UUID | None, frozenset[int]]:
     """Run a query of (event_id, place); return the places by event."""
     places: dict[UUID | None, set[int]] = defaultdict(set)
-    with connection.cursor() as cursor:
-        cursor.execute(query.text, query.parameters)
-        for event_id, place in cursor.fetchall():
-            places[event_id].add(place)
+    for event_id, place in fetch_all(query.text, query.parameters):
+        places[event_id].add(place)
     return {event_id: frozenset(found) for event_id, found in places.items()}
 
 
@@ -367,10 +366,8 @@ def _reentry_key(
 def _insert(workspace_id: UUID, enrollments: Sequence[EnrollmentState]) -> None:
     """Insert enrollments. Raises _ConcurrentEnrollment."""
     columns = [array([getattr(enrollment, name) for enrollment in enrollments]) for name in STATE_COLUMNS]
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [workspace_id, *columns])
-        if cursor.rowcount < len(enrollments):
-            raise _ConcurrentEnrollment
+    if execute(_INSERT, [workspace_id, *columns]) < len(enrollments):
+        raise _ConcurrentEnrollment
 
 
 _COLUMN_TYPES: Final = {
@@ -408,23 +405,22 @@ def _check_reentry(
     reentries = [
         Reentry("every") if is_test else active_campaign.definition.reentry for _, active_campaign in eligible
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _REENTRY_QUERY,
-            [
-                array(range(len(eligible))),
-                array([candidate.contact_id for candidate, _ in eligible]),
-                array([candidate.source for candidate, _ in eligible]),
-                array([candidate.occurred_at for candidate, _ in eligible]),
-                array([candidate.event_id for candidate, _ in eligible]),
-                array([candidate.value for candidate, _ in eligible]),
-                array([active_campaign.campaign_id for _, active_campaign in eligible]),
-                array([reentry.mode for reentry in reentries]),
-                array([reentry.days for reentry in reentries]),
-                *(workspace_id, now, workspace_id),
-            ],
-        )
-        return [_ReentryCheck(*row) for row in cursor.fetchall()]
+    rows = fetch_all(
+        _REENTRY_QUERY,
+        [
+            array(range(len(eligible))),
+            array([candidate.contact_id for candidate, _ in eligible]),
+            array([candidate.source for candidate, _ in eligible]),
+            array([candidate.occurred_at for candidate, _ in eligible]),
+            array([candidate.event_id for candidate, _ in eligible]),
+            array([candidate.value for candidate, _ in eligible]),
+            array([active_campaign.campaign_id for _, active_campaign in eligible]),
+            array([reentry.mode for reentry in reentries]),
+            array([reentry.days for reentry in reentries]),
+            *(workspace_id, now, workspace_id),
+        ],
+    )
+    return [_ReentryCheck(*row) for row in rows]
 
 
 # Of several candidates of one contact in a batch, only the first can start an enrollment.
@@ -527,8 +523,7 @@ def _save_campaign_sets(workspace_id: UUID, found: Collection[_CampaignGroup]) -
     if new_sets:
         in_order = sorted(new_sets)
         campaign_ids = [array(new_sets[id_]) for id_ in in_order]
-        with connection.cursor() as cursor:
-            cursor.execute(_INSERT_CAMPAIGN_SETS, [workspace_id, array(in_order), array(campaign_ids)])
+        execute(_INSERT_CAMPAIGN_SETS, [workspace_id, array(in_order), array(campaign_ids)])
         transaction.on_commit(partial(_mark_saved, list(new_sets)))
 
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q
 
 from campaigns.journeys.correlation import correlation_value_at, event_properties
@@ -23,6 +22,7 @@ from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
 from config.db.lookups import any_of
+from config.db.statements import execute, fetch_all
 from events.names import CONTACT_UPDATED, MERGE_EVENTS
 from events.processing.bisection import bisect_failures
 from events.processing.effects import EffectBatch, EffectEvent
@@ -171,24 +171,23 @@ class _ListenerProcessor:
     def _resume(self) -> None:
         if not self.resumed:
             return
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE campaigns_enrollment r SET resumed_by_event_id = w.event_id,"
-                " listens_since = GREATEST(r.listens_since, w.occurred_at), awaited_event = '', wake_at = %s"
-                " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::int[])"
-                " AS w (id, event_id, occurred_at, steps_taken)"
-                " WHERE r.workspace_id = %s AND r.id = w.id AND r.status = 'open' AND r.awaited_event <> ''"
-                # If a worker has processed it meanwhile, it has found the event by itself.
-                " AND r.steps_taken = w.steps_taken",
-                [
-                    self.batch.now,
-                    list(self.resumed),
-                    [event.id for _, event in self.resumed.values()],
-                    [event.occurred_at for _, event in self.resumed.values()],
-                    [enrollment.steps_taken for enrollment, _ in self.resumed.values()],
-                    self.batch.workspace_id,
-                ],
-            )
+        execute(
+            "UPDATE campaigns_enrollment r SET resumed_by_event_id = w.event_id,"
+            " listens_since = GREATEST(r.listens_since, w.occurred_at), awaited_event = '', wake_at = %s"
+            " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::int[])"
+            " AS w (id, event_id, occurred_at, steps_taken)"
+            " WHERE r.workspace_id = %s AND r.id = w.id AND r.status = 'open' AND r.awaited_event <> ''"
+            # If a worker has processed it meanwhile, it has found the event by itself.
+            " AND r.steps_taken = w.steps_taken",
+            [
+                self.batch.now,
+                list(self.resumed),
+                [event.id for _, event in self.resumed.values()],
+                [event.occurred_at for _, event in self.resumed.values()],
+                [enrollment.steps_taken for enrollment, _ in self.resumed.values()],
+                self.batch.workspace_id,
+            ],
+        )
         enrollment_wake_ups.wake(self.batch.workspace_id)
 
 
@@ -227,10 +226,9 @@ def _match_batch(
     def match(group: Sequence[Listener]) -> None:
         rules = [EventRule(listener.match.rule) for listener in group]
         matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
-            for event_id, place in cursor.fetchall():
-                fulfilled[event_id].append(group[place - 1])
+        rows = fetch_all(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
+        for event_id, place in rows:
+            fulfilled[event_id].append(group[place - 1])
 
     def park_failed(failed: Listener, error: Exception) -> None:
         park_campaign(workspace_id, failed.campaign_id, error, now)
@@ -298,15 +296,14 @@ def end_enrollments(
     """
     if not events:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE campaigns_enrollment SET status = %s, end_reason = %s, ended_at = COALESCE(ended_at, %s),"
-            " wake_at = NULL, awaited_event = ''"
-            " WHERE workspace_id = %s AND id = ANY(%s) AND status = ANY(%s)"
-            f" RETURNING {', '.join(STATE_COLUMNS)}",
-            [status, reason, now, workspace_id, list(events), list(statuses)],
-        )
-        ended = [EnrollmentState(*row) for row in cursor.fetchall()]
+    rows = fetch_all(
+        "UPDATE campaigns_enrollment SET status = %s, end_reason = %s, ended_at = COALESCE(ended_at, %s),"
+        " wake_at = NULL, awaited_event = ''"
+        " WHERE workspace_id = %s AND id = ANY(%s) AND status = ANY(%s)"
+        f" RETURNING {', '.join(STATE_COLUMNS)}",
+        [status, reason, now, workspace_id, list(events), list(statuses)],
+    )
+    ended = [EnrollmentState(*row) for row in rows]
     if reason in CANCELLING:
         cancel_messages(workspace_id, {enrollment.id: reason for enrollment in ended}, now)
     Decision.objects.record(

@@ -13,14 +13,13 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
-
 from campaigns.journeys.definition.triggers import is_trusted
 from campaigns.journeys.listeners import concerns, ending_reason, match_listeners
 from campaigns.journeys.plans import Listener, ListenerKind
 from campaigns.journeys.step_context import EnrollmentBatch, Finish, Postpone, StepOutcome
 from campaigns.models import Enrollment, EnrollmentState
 from campaigns.reasons import Reason
+from config.db.statements import fetch_all
 from events.id_bounds import end_id_of_events, first_id_of_events, known_until
 from events.models import EffectsLevel
 from events.processing.effects import EffectEvent
@@ -120,24 +119,22 @@ def _find_events(
     )
     people = _people(batch, enrollments)
     bounds = _bounds(batch, enrollments)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _FIND_EVENTS,
-            [
-                batch.workspace_id,
-                *bounds,
-                *people,
-                batch.workspace_id,
-                sorted({lane_of(contact_id) for ids in people for contact_id in ids}),
-                *bounds,
-                names,
-                *_people(batch, beginning),
-                batch.workspace_id,
-                names,
-                *_bounds(batch, beginning),
-            ],
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        _FIND_EVENTS,
+        [
+            batch.workspace_id,
+            *bounds,
+            *people,
+            batch.workspace_id,
+            sorted({lane_of(contact_id) for ids in people for contact_id in ids}),
+            *bounds,
+            names,
+            *_people(batch, beginning),
+            batch.workspace_id,
+            names,
+            *_bounds(batch, beginning),
+        ],
+    )
     waiting = {row[0] for row in rows if row[5]}
     events = {
         id_: EffectEvent(id_, contact_id, name, occurred_at, source, 0, EffectsLevel.ALL)

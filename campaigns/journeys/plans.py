@@ -14,8 +14,6 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
-from django.db import connection
-
 from campaigns.errors import InvalidDefinition
 from campaigns.journeys.definition.parser import Definition, parse_definition
 from campaigns.journeys.definition.steps import WaitForEventStep, WaitUntilDateStep
@@ -24,6 +22,7 @@ from campaigns.journeys.definition.values import EventMatch
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.reasons import Reason
 from config.db.lookups import any_of
+from config.db.statements import fetch_one
 from events.rules.event_matching import EventRule
 from events.versioned_cache import VersionedCache
 
@@ -195,14 +194,12 @@ def _parse_version(version_key: _VersionKey) -> Definition:
 
 
 def _fingerprint(workspace_id: UUID) -> tuple[Any, ...]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT version FROM events_rulesversion WHERE workspace_id = %s),"
-            " ARRAY(SELECT id FROM campaigns_campaign WHERE workspace_id = %s AND parked_at IS NOT NULL"
-            "  ORDER BY id)::text",
-            [workspace_id, workspace_id],
-        )
-        row: tuple[Any, ...] = cursor.fetchone()
+    row: tuple[Any, ...] = fetch_one(
+        "SELECT (SELECT version FROM events_rulesversion WHERE workspace_id = %s),"
+        " ARRAY(SELECT id FROM campaigns_campaign WHERE workspace_id = %s AND parked_at IS NOT NULL"
+        "  ORDER BY id)::text",
+        [workspace_id, workspace_id],
+    )
     return row
 
 

@@ -30,6 +30,7 @@ from config.db.arrays import array
 from config.db.errors import storable_error
 from config.db.lookups import any_of
 from config.db.plans import force_custom_plan
+from config.db.statements import execute, fetch_all
 from config.db.timeouts import milliseconds
 from config.runtime.beat_notifications import notify_beat
 from events.processing.bisection import bisect_failures
@@ -55,14 +56,13 @@ def process_due_enrollments(workspace_id: UUID, *, at_most_seconds: float) -> st
 
 def workspaces_with_due_enrollments() -> list[UUID]:
     """Return the ids of workspaces with due enrollments."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT c.workspace_id FROM campaigns_campaign c WHERE c.status = ANY(%s) AND EXISTS ("
-            " SELECT FROM campaigns_enrollment r WHERE r.workspace_id = c.workspace_id"
-            " AND r.campaign_id = c.id AND r.status = 'open' AND r.wake_at <= %s)",
-            [list(_RUNNABLE_STATUSES), clock.now()],
-        )
-        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT DISTINCT c.workspace_id FROM campaigns_campaign c WHERE c.status = ANY(%s) AND EXISTS ("
+        " SELECT FROM campaigns_enrollment r WHERE r.workspace_id = c.workspace_id"
+        " AND r.campaign_id = c.id AND r.status = 'open' AND r.wake_at <= %s)",
+        [list(_RUNNABLE_STATUSES), clock.now()],
+    )
+    return [workspace_id for (workspace_id,) in rows]
 
 
 def process_batch(workspace_id: UUID) -> int:
@@ -71,8 +71,7 @@ def process_batch(workspace_id: UUID) -> int:
         enrollments = _claim(workspace_id)
         if enrollments:
             limits = settings.TIMEOUTS["effects"]
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL statement_timeout = " + str(milliseconds(limits.statement_seconds)))
+            execute("SET LOCAL statement_timeout = " + str(milliseconds(limits.statement_seconds)))
             _process(workspace_id, enrollments)
     return len(enrollments)
 
@@ -194,8 +193,7 @@ class _DueEnrollmentProcessor(EnrollmentProcessor):
         columns = [
             array([getattr(enrollment, name) for enrollment in enrollments]) for name in ("id", *_COLUMNS)
         ]
-        with connection.cursor() as cursor:
-            cursor.execute(_UPDATE_ENROLLMENTS, [*columns, workspace_id])
+        execute(_UPDATE_ENROLLMENTS, [*columns, workspace_id])
         if waits := [enrollment.wake_at for enrollment in enrollments if enrollment.wake_at is not None]:
             notify_beat("enrollments", min(waits))
         cancel_messages(workspace_id, self.cancelled, self.batch.now)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import connection
-
 from campaigns.journeys.step_context import EnrollmentBatch
 from campaigns.models import EnrollmentState
+from config.db.statements import fetch_all
 from events.id_bounds import known_until
 from events.rules import Rule, compile_rules
 
@@ -23,8 +22,8 @@ def evaluate_rules(
     compiled = compile_rules(rules)
     until = known_until(batch.now)
     people = [batch.people[enrollment.contact_id] for enrollment in enrollments]
-    with connection.cursor() as cursor:
-        cursor.execute(
+    return dict(
+        fetch_all(
             f"""
             SELECT b.enrollment_id, ARRAY[{", ".join(compiled.matches)}] FROM (
                 SELECT w.enrollment_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id,
@@ -49,4 +48,4 @@ def evaluate_rules(
                 *compiled.bind(batch.workspace_id, batch.now, until),
             ],
         )
-        return dict(cursor.fetchall())
+    )

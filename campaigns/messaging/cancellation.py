@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
-
 from campaigns.models import Decision, Message, NewDecision
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config.db.arrays import array
+from config.db.statements import fetch_all
 
 CANCELLING: Final = frozenset({Reason.GOAL, Reason.EXIT_RULE, Reason.MERGED, Reason.ERASED, Reason.ARCHIVED})
 """End reasons that cancel queued messages; after an enrollment's own last step they still leave."""
@@ -33,9 +32,7 @@ def cancel_messages(workspace_id: UUID, reasons: Mapping[UUID, str], now: dateti
     """
     if not reasons:
         return 0
-    with connection.cursor() as cursor:
-        cursor.execute(_CANCEL, [array(reasons), array(reasons.values()), workspace_id])
-        rows = cursor.fetchall()
+    rows = fetch_all(_CANCEL, [array(reasons), array(reasons.values()), workspace_id])
     Decision.objects.record(
         workspace_id,
         [

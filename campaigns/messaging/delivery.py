@@ -17,7 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings as django_settings
-from django.db import DataError, connection, transaction
+from django.db import DataError, transaction
 from django.db.models import Count
 
 from campaigns.messaging.cancellation import CANCELLING
@@ -34,6 +34,7 @@ from config import clock
 from config.db.arrays import array
 from config.db.errors import storable_text
 from config.db.lookups import any_of
+from config.db.statements import execute, fetch_all
 from config.runtime.beat_notifications import notify_beat
 from events.models import EffectsLevel, Event
 from events.names import MESSAGE_BOUNCED, MESSAGE_SENT
@@ -279,10 +280,7 @@ ORDER BY m.priority DESC, m.send_at LIMIT %s FOR UPDATE OF m SKIP LOCKED
 
 def _lock_hosts(workspace_id: UUID) -> None:
     """Serialise claims until the commit: two that count a host's messages at once would exceed its limit."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('message hosts ' || %s, 0))", [str(workspace_id)]
-        )
+    execute("SELECT pg_advisory_xact_lock(hashtextextended('message hosts ' || %s, 0))", [str(workspace_id)])
 
 
 def _under_way(workspace_id: UUID, channel: str) -> Counter[str]:
@@ -372,13 +370,12 @@ def _end_reasons(workspace_id: UUID, messages: Sequence[Message]) -> dict[UUID |
 def _lock_recipients(workspace_id: UUID, recipients: Iterable[Recipient]) -> set[UUID]:
     """Lock recipients so that messages under one cap are claimed in turn. Returns the ids that were free."""
     ids = sorted({recipient.id for recipient in recipients})
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM unnest(%s::uuid[]) AS recipient (id)"
-            " WHERE pg_try_advisory_xact_lock(hashtextextended('message cap ' || %s || id, 0))",
-            [ids, str(workspace_id)],
-        )
-        return {row[0] for row in cursor.fetchall()}
+    rows = fetch_all(
+        "SELECT id FROM unnest(%s::uuid[]) AS recipient (id)"
+        " WHERE pg_try_advisory_xact_lock(hashtextextended('message cap ' || %s || id, 0))",
+        [ids, str(workspace_id)],
+    )
+    return {row[0] for row in rows}
 
 
 def _mark_sending(workspace_id: UUID, messages: Sequence[Message], now: datetime) -> None:
@@ -393,8 +390,7 @@ def _mark_sending(workspace_id: UUID, messages: Sequence[Message], now: datetime
         array([message.pk for message in messages]),
         array([message.address for message in messages]),
     )
-    with connection.cursor() as cursor:
-        cursor.execute(_MARK_SENDING, [now, ids, addresses, workspace_id])
+    execute(_MARK_SENDING, [now, ids, addresses, workspace_id])
 
 
 _MARK_SENDING: Final = f"""
@@ -513,8 +509,7 @@ class _AttemptRecorder:
 
 def _write(workspace_id: UUID, messages: Sequence[Message]) -> None:
     if messages:
-        with connection.cursor() as cursor:
-            cursor.execute(_WRITE, _columns_of(workspace_id, messages))
+        execute(_WRITE, _columns_of(workspace_id, messages))
 
 
 def _write_if_claimed(workspace_id: UUID, messages: Sequence[Message]) -> set[UUID]:
@@ -524,11 +519,10 @@ def _write_if_claimed(workspace_id: UUID, messages: Sequence[Message]) -> set[UU
     """
     if not messages:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _WRITE_IF_CLAIMED, _columns_of(workspace_id, sorted(messages, key=lambda message: message.pk))
-        )
-        return {message_id for (message_id,) in cursor.fetchall()}
+    rows = fetch_all(
+        _WRITE_IF_CLAIMED, _columns_of(workspace_id, sorted(messages, key=lambda message: message.pk))
+    )
+    return {message_id for (message_id,) in rows}
 
 
 def _columns_of(workspace_id: UUID, messages: Sequence[Message]) -> list[Any]:
@@ -612,12 +606,11 @@ def _depths_of_enrollments(
     """Return the depth and level of events that enrollments cause, by enrollment."""
     if not enrollment_ids:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, depth, level FROM campaigns_enrollment WHERE workspace_id = %s AND id = ANY (%s::uuid[])",
-            [workspace_id, array(enrollment_ids)],
-        )
-        return {enrollment_id: (depth, level) for enrollment_id, depth, level in cursor.fetchall()}
+    rows = fetch_all(
+        "SELECT id, depth, level FROM campaigns_enrollment WHERE workspace_id = %s AND id = ANY (%s::uuid[])",
+        [workspace_id, array(enrollment_ids)],
+    )
+    return {enrollment_id: (depth, level) for enrollment_id, depth, level in rows}
 
 
 def _depths_after_events(workspace_id: UUID, event_ids: set[UUID]) -> dict[UUID | None, int]:

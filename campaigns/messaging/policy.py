@@ -12,7 +12,6 @@ from datetime import datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
@@ -21,6 +20,7 @@ from campaigns.models import ChannelSettings, Message, PendingConsent, Suppressi
 from campaigns.reasons import Reason
 from config.db.arrays import array
 from config.db.lookups import any_of
+from config.db.statements import fetch_all
 from contacts.models import Consent
 
 _LEFT: Final = (
@@ -135,15 +135,13 @@ def load_send_policy(
     settings: ChannelSettings, recipients: Collection[Recipient], addresses: Collection[str], *, now: datetime
 ) -> SendPolicy:
     """Load the policy for messages to these recipients and addresses; two statements at most."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _SUPPRESSED_OR_PENDING,
-            [
-                *(settings.workspace_id, settings.channel, array(set(addresses))),
-                *(settings.workspace_id, settings.channel, array({recipient.id for recipient in recipients})),
-            ],
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        _SUPPRESSED_OR_PENDING,
+        [
+            *(settings.workspace_id, settings.channel, array(set(addresses))),
+            *(settings.workspace_id, settings.channel, array({recipient.id for recipient in recipients})),
+        ],
+    )
     return SendPolicy(
         settings,
         now,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
-from django.db import connection, transaction
+from django.db import transaction
 
 from campaigns.errors import TemplateFault, ValueMissing
 from campaigns.messaging.policy import SendDecision, SendPolicy, SendRequest, load_send_policy, settings_of
@@ -35,6 +35,7 @@ from campaigns.wake_ups import wake_deliveries
 from config import ids
 from config.db.arrays import array
 from config.db.lookups import any_of
+from config.db.statements import fetch_all
 from events.models import Event
 
 __all__ = [
@@ -225,9 +226,10 @@ class _EnqueueBatch:
             return set()
         columns = [array([getattr(message, name) for message in self.messages]) for name in _COLUMNS]
         headers = array([orjson.dumps(message.headers).decode() for message in self.messages])
-        with connection.cursor() as cursor:
-            cursor.execute(_INSERT, [self.workspace_id, self.now, *columns, headers])
-            return {message_id for (message_id,) in cursor.fetchall()}
+        return {
+            message_id
+            for (message_id,) in fetch_all(_INSERT, [self.workspace_id, self.now, *columns, headers])
+        }
 
     def _existing_messages(self) -> dict[str, Message]:
         keys = [message.key for message in self.messages]

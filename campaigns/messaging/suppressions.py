@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from campaigns.errors import InvalidAddress
@@ -20,6 +20,7 @@ from campaigns.messaging.release import release
 from campaigns.models import Message, Suppression
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
+from config.db.statements import execute
 from config.values.endpoints import canonical_url
 from contacts.crud import get_contact, update_contact
 from contacts.identifiers import normalize_identifier
@@ -91,12 +92,11 @@ def suppress_recipient_of(message: Message, reason: str, note: str) -> bool:
 
 
 def _is_too_often(message: Message, at: datetime) -> bool:
-    with connection.cursor() as cursor:
-        # Two that count at once would each see one too few.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('soft bounces ' || %s || %s, 0))",
-            [str(message.workspace_id), message.address],
-        )
+    # Two that count at once would each see one too few.
+    execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('soft bounces ' || %s || %s, 0))",
+        [str(message.workspace_id), message.address],
+    )
     recent = _soft_bounces(message).filter(soft_bounced_at__gt=at - timedelta(days=settings.SOFT_BOUNCE_DAYS))
     arrived = _messages_to(message).filter(status__in=_ARRIVED).aggregate(at=Max("sent_at"))["at"]
     if arrived is not None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 
 from campaigns.metrics import count_messages
@@ -18,6 +18,7 @@ from campaigns.reasons import Reason
 from config import clock, ids
 from config.db.arrays import array
 from config.db.fields import JSONField, UnconstrainedForeignKey
+from config.db.statements import execute
 from events.models import EffectsLevel
 from workspaces.tenancy import BulkTenantModel, TenantModel, TenantQuerySet
 
@@ -206,8 +207,7 @@ class DecisionQuerySet(TenantQuerySet["Decision"]):
                 Reason(reason)
             columns = [array([getattr(row, name) for row in rows]) for name in _DECISION_COLUMNS]
             details = array([orjson.dumps(row.detail).decode() if row.detail else "{}" for row in rows])
-            with connection.cursor() as cursor:
-                cursor.execute(_INSERT_DECISIONS, [workspace_id, *columns, details])
+            execute(_INSERT_DECISIONS, [workspace_id, *columns, details])
             ends = (Decision.Kind.SENT, Decision.Kind.NOT_SENT)
             count_messages(row.reason or "sent" for row in rows if row.message_id and row.kind in ends)
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F, Q
 
 from campaigns.models import Campaign
 from campaigns.schedule import COUNTER_DELAY
 from config import clock
+from config.db.statements import execute, fetch_all
 from config.ids import NO_ID, first_id_at
 
 _MAX_CAMPAIGNS: Final = 200
@@ -33,19 +33,16 @@ def campaign_counts(workspace_id: UUID, campaigns: Sequence[Campaign]) -> dict[U
         for table in ("campaigns_enrollment", "campaigns_message")
     )
     bounds = [workspace_id, _END]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT w.id, {enrollments}, {messages} FROM unnest(%s::uuid[], %s::uuid[]) AS w (id, since)",
-            [
-                *bounds,
-                *bounds,
-                [campaign.id for campaign in campaigns],
-                [_since(campaign) for campaign in campaigns],
-            ],
-        )
-        recent = {
-            campaign_id: (enrollments, messages) for campaign_id, enrollments, messages in cursor.fetchall()
-        }
+    rows = fetch_all(
+        f"SELECT w.id, {enrollments}, {messages} FROM unnest(%s::uuid[], %s::uuid[]) AS w (id, since)",
+        [
+            *bounds,
+            *bounds,
+            [campaign.id for campaign in campaigns],
+            [_since(campaign) for campaign in campaigns],
+        ],
+    )
+    recent = {campaign_id: (enrollments, messages) for campaign_id, enrollments, messages in rows}
     return {
         campaign.id: (
             campaign.counted_enrollments + recent[campaign.id][0],
@@ -77,14 +74,12 @@ def _update_counters(campaign: Campaign) -> int:
         for table in ("campaigns_enrollment", "campaigns_message")
     )
     bounds = [campaign.workspace_id, campaign.id, _since(campaign), first_id_at(until)]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE campaigns_campaign SET counted_enrollments = counted_enrollments + {enrollments},"
-            f" counted_messages = counted_messages + {messages}, counted_until = %s"
-            " WHERE workspace_id = %s AND id = %s AND counted_until IS NOT DISTINCT FROM %s",
-            [*bounds, *bounds, until, campaign.workspace_id, campaign.id, campaign.counted_until],
-        )
-        return int(cursor.rowcount)
+    return execute(
+        f"UPDATE campaigns_campaign SET counted_enrollments = counted_enrollments + {enrollments},"
+        f" counted_messages = counted_messages + {messages}, counted_until = %s"
+        " WHERE workspace_id = %s AND id = %s AND counted_until IS NOT DISTINCT FROM %s",
+        [*bounds, *bounds, until, campaign.workspace_id, campaign.id, campaign.counted_until],
+    )
 
 
 def _since(campaign: Campaign) -> UUID:

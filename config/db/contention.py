@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from django.db import connection
+from config.db.statements import fetch_one
 
 _MOST_SECONDS: Final = 2.0
 
@@ -19,9 +19,8 @@ def pause_for_others(seconds: float) -> None:
 
 def others_are_active() -> bool:
     """Tell whether another client of this database runs a statement now."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
-            " AND backend_type = 'client backend' AND pid <> pg_backend_pid())"
-        )
-        return bool(cursor.fetchone()[0])
+    row = fetch_one(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid())"
+    )
+    return bool(row[0])

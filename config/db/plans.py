@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from django.db import connection
 
+from config.db.statements import execute
+
 
 @contextmanager
 def force_custom_plan() -> Iterator[None]:
@@ -34,11 +36,9 @@ def force_generic_plan() -> Iterator[None]:
     For chains of look-ups by key: all values cost alike, and planning takes longer than running.
     """
     keep_more_prepared()
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    execute("SET LOCAL plan_cache_mode = force_generic_plan")
     yield
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL plan_cache_mode = auto")
+    execute("SET LOCAL plan_cache_mode = auto")
 
 
 @contextmanager
@@ -47,11 +47,9 @@ def hashed_lists() -> Iterator[None]:
 
     Otherwise a list of unknown size, or beyond `work_mem`, is read once for each row.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL hash_mem_multiplier = 1000")
+    execute("SET LOCAL hash_mem_multiplier = 1000")
     yield
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL hash_mem_multiplier TO DEFAULT")
+    execute("SET LOCAL hash_mem_multiplier TO DEFAULT")
 
 
 def keep_more_prepared() -> None:

@@ -7,9 +7,10 @@ with a killed process or behind a pooler without LISTEN, beat is at most `LOOK_S
 from datetime import datetime, timedelta
 from functools import partial
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from config import clock
+from config.db.statements import execute
 
 CHANNEL = "headrace_schedule"
 LOOK_SECONDS = 5.0
@@ -34,10 +35,9 @@ def _notify(name: str, due_at: datetime) -> None:
     # At a time it knows beat checks, and finds what is committed by then.
     if (known := _notified.get(name)) is not None and now < known <= due_at:
         return
-    with connection.cursor() as cursor:
-        # In a transaction of its own: commits that notify serialise; no wait for the disk.
-        cursor.execute(
-            "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)",
-            [CHANNEL, f"{name} {due_at.isoformat()}"],
-        )
+    # In a transaction of its own: commits that notify serialise; no wait for the disk.
+    execute(
+        "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)",
+        [CHANNEL, f"{name} {due_at.isoformat()}"],
+    )
     _notified[name] = due_at

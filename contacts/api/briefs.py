@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from config.db.statements import fetch_all
 
 Row = dict[str, Any]
 
@@ -14,9 +14,7 @@ def briefs(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, Row]
     if not contact_ids:
         return {}
     # In SQL, for it is on the path of every single event that comes in.
-    with connection.cursor() as cursor:
-        cursor.execute(_BRIEFS, {"workspace": workspace_id, "ids": list(contact_ids)})
-        rows = cursor.fetchall()
+    rows = fetch_all(_BRIEFS, {"workspace": workspace_id, "ids": list(contact_ids)})
     return {
         came_with: {
             "id": str(contact_id),

@@ -17,12 +17,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
-from django.db import connection, models, transaction
+from django.db import models, transaction
 from django.db.models import Q
 from django.utils.module_loading import import_string
 
 from config import clock
 from config.db.backfill import deadline_in, process_all, process_batches
+from config.db.statements import execute
 from config.errors import TryAgain
 from config.http.rendering import dumps
 from contacts.errors import ContactNotFound, ErasureNotFound
@@ -146,9 +147,8 @@ def write_export(workspace_id: UUID, contact: Contact, write: Callable[[bytes], 
     a merge is being undone.
     """
     known = _identifiers_known_of(workspace_id, contact)
-    with connection.cursor() as cursor:
-        # All rows are read, not the first ones only: a plan that finds those soon may take for ever for the rest.
-        cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
+    # All rows are read, not the first ones only: a plan that finds those soon may take for ever for the rest.
+    execute("SET LOCAL cursor_tuple_fraction = 1")
     before = b"{"
     for name, value in known.items():
         write(before + dumps(name) + b":")
@@ -211,12 +211,10 @@ def find_erasure(workspace_id: UUID, erasure_id: UUID | None) -> Erasure:
 
 def removed_of_contacts(person: DataSubject, model: type[models.Model], column: str = "contact_id") -> int:
     """Delete a person's rows of a table, without loading any. Returns how many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM {model._meta.db_table} WHERE workspace_id = %s AND {column} = ANY(%s)",
-            [person.workspace_id, list(person.contact_ids)],
-        )
-        return int(cursor.rowcount)
+    return execute(
+        f"DELETE FROM {model._meta.db_table} WHERE workspace_id = %s AND {column} = ANY(%s)",
+        [person.workspace_id, list(person.contact_ids)],
+    )
 
 
 def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
@@ -351,14 +349,13 @@ def _delete_batch(
     if not ids:
         return {}
     hanging = erase_with(person.workspace_id, ids) if erase_with else {}
-    with connection.cursor() as cursor:
-        # The bounds are for the planner, which so leaves out most partitions.
-        cursor.execute(
-            f"DELETE FROM {model._meta.db_table}"
-            " WHERE workspace_id = %s AND id = ANY(%s) AND id BETWEEN %s AND %s",
-            [person.workspace_id, ids, min(ids), max(ids)],
-        )
-        return {**hanging, name: int(cursor.rowcount)}
+    # The bounds are for the planner, which so leaves out most partitions.
+    count = execute(
+        f"DELETE FROM {model._meta.db_table}"
+        " WHERE workspace_id = %s AND id = ANY(%s) AND id BETWEEN %s AND %s",
+        [person.workspace_id, ids, min(ids), max(ids)],
+    )
+    return {**hanging, name: count}
 
 
 def _delete_contact_rows(person: DataSubject) -> Removed:
@@ -381,9 +378,7 @@ def _objects_of(person: DataSubject) -> list[str]:
 def _blank_admin_log(person: DataSubject) -> Removed:
     """Take the person's names out of the log of what staff did; that they did something stays."""
     objects = list(person.object_ids) or [str(contact_id) for contact_id in person.contact_ids]
-    with connection.cursor() as cursor:
-        cursor.execute(_BLANK, [_ERASED, _ERASED, objects, person.words])
-        return {"adminLog": int(cursor.rowcount)}
+    return {"adminLog": execute(_BLANK, [_ERASED, _ERASED, objects, person.words])}
 
 
 _BLANK: Final = f"""

@@ -9,6 +9,7 @@ import orjson
 from django.db import connection
 
 from config.db.arrays import array
+from config.db.statements import fetch_all
 from config.ids import NO_ID
 from contacts.identifiers import Identification
 from contacts.models import Consent
@@ -84,16 +85,12 @@ def find(
 
 def ids_of(workspace_id: UUID, contact_id: UUID) -> list[UUID]:
     """Return the ids of one person: the survivor's, then those of the contacts merged into it."""
-    with connection.cursor() as cursor:
-        cursor.execute(_IDS, {"workspace": workspace_id, "id": contact_id})
-        return [row[0] for row in cursor.fetchall()] or [contact_id]
+    return [row[0] for row in fetch_all(_IDS, {"workspace": workspace_id, "id": contact_id})] or [contact_id]
 
 
 def lock(workspace_id: UUID, ids: Collection[UUID]) -> set[UUID]:
     """Lock contacts for a change, in the order that everybody takes, and return those that still stand."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK, {"workspace": workspace_id, "ids": sorted(ids)})
-        return {row[0] for row in cursor.fetchall()}
+    return {row[0] for row in fetch_all(_LOCK, {"workspace": workspace_id, "ids": sorted(ids)})}
 
 
 def lock_persons(workspace_id: UUID, survivors: Collection[UUID]) -> dict[UUID, UUID | None]:
@@ -101,9 +98,7 @@ def lock_persons(workspace_id: UUID, survivors: Collection[UUID]) -> dict[UUID, 
 
     In the order that everybody takes, merged ones too: who thinks that they still stand locks them before it looks.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK_PERSONS, {"workspace": workspace_id, "ids": list(survivors)})
-        return dict(cursor.fetchall())
+    return dict(fetch_all(_LOCK_PERSONS, {"workspace": workspace_id, "ids": list(survivors)}))
 
 
 def _rows(
@@ -133,10 +128,7 @@ def _rows(
         parts.append(_ANY_ERASED.replace("/*state*/", ", NULL::text" if with_states else ""))
     if not parts:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts), parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    return fetch_all(" UNION ALL ".join(parts), parameters)
 
 
 def _add_rows(workspace_id: UUID, found: Found, survivors: Collection[UUID]) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from config import clock
+from config.db.statements import execute
 from config.errors import TryAgain
 from config.ids import parse_uuid
 from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle, MergeNotFound, MergeUndone, SelfMerge
@@ -309,8 +310,7 @@ def _ensure_primaries(workspace_id: UUID, contact_ids: list[UUID], before: list[
 
     `before`: all that the person was. One that had none of a kind, because it was taken away, gets none.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_ENSURE_PRIMARIES, {"workspace": workspace_id, "ids": contact_ids, "before": before})
+    execute(_ENSURE_PRIMARIES, {"workspace": workspace_id, "ids": contact_ids, "before": before})
 
 
 def _publish(merge: Merge, kind: Kind, values: Iterable[tuple[UUID, dict[str, Any], dict[str, Any]]]) -> None:

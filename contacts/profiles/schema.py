@@ -12,6 +12,7 @@ import orjson
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
+from config.db.statements import fetch_all, fetch_one
 from config.http.rendering import iso_millis
 from config.values.datetimes import is_timestamp, parse_timestamp
 from config.values.json_size import has_too_many_keys
@@ -43,9 +44,7 @@ class ContactSchema:
 
 def load_schema(workspace_id: UUID) -> ContactSchema:
     """Read the schema, in one statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SCHEMA, {"workspace": workspace_id})
-        row = cursor.fetchone()
+    row = fetch_one(_SCHEMA, {"workspace": workspace_id})
     return ContactSchema() if row is None else schema_from(*row)
 
 
@@ -89,16 +88,15 @@ def check_patterns(schema: ContactSchema, many: Iterable[Mapping[str, Any]]) -> 
     )
     if not pairs:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _MISMATCHES,
-            {
-                "names": [name for name, _ in pairs],
-                "values": [value for _, value in pairs],
-                "patterns": [patterned[name] for name, _ in pairs],
-            },
-        )
-        return {(name, value) for name, value in cursor.fetchall()}
+    rows = fetch_all(
+        _MISMATCHES,
+        {
+            "names": [name for name, _ in pairs],
+            "values": [value for _, value in pairs],
+            "patterns": [patterned[name] for name, _ in pairs],
+        },
+    )
+    return {(name, value) for name, value in rows}
 
 
 def is_pattern(text: str) -> bool:

@@ -4,16 +4,14 @@ from collections.abc import Collection
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
 from config.db.fields import loads
+from config.db.statements import fetch_all
 
 
 def persons(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
     """Return contacts with `known_identifiers` and `known_tags`, by the id that an event came with; one statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(_PERSONS, {"workspace": workspace_id, "ids": list(contact_ids)})
-        return {came_with: _person(columns) for came_with, *columns in cursor.fetchall()}
+    rows = fetch_all(_PERSONS, {"workspace": workspace_id, "ids": list(contact_ids)})
+    return {came_with: _person(columns) for came_with, *columns in rows}
 
 
 def _person(columns: list[Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from config.db.arrays import array
 from config.db.plans import hashed_lists
+from config.db.statements import execute, fetch_all
 from config.ids import NO_ID
 from events.models import Aggregate
 from events.processing.effects import EffectEvent, bump_rules_version
@@ -111,9 +112,8 @@ def add_to_aggregates(
     branches, parameters = _branches([aggregate.spec for aggregate in kept], conditions)
     columns = conditions.columns
     event_ids = [event.id for event in events]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
+    execute(
+        f"""
             WITH counted AS (
                 SELECT e.contact_id, e.id, e.occurred_at, m.place, m.value
                 FROM unnest(%s::uuid[], %s::int[]) AS b (event_id, lane)
@@ -127,20 +127,20 @@ def add_to_aggregates(
             )
             {_UPSERT} {_ADD}
             """,
-            [
-                array(event_ids),
-                list(lanes),
-                workspace_id,
-                min(event_ids),
-                max(event_ids),
-                *columns.parameters,
-                *parameters,
-                [aggregate.lanes_built for aggregate in kept],
-                workspace_id,
-                [aggregate.id for aggregate in kept],
-                [bool(aggregate.spec.field) for aggregate in kept],
-            ],
-        )
+        [
+            array(event_ids),
+            list(lanes),
+            workspace_id,
+            min(event_ids),
+            max(event_ids),
+            *columns.parameters,
+            *parameters,
+            [aggregate.lanes_built for aggregate in kept],
+            workspace_id,
+            [aggregate.id for aggregate in kept],
+            [bool(aggregate.spec.field) for aggregate in kept],
+        ],
+    )
 
 
 def recompute_aggregates(
@@ -175,24 +175,22 @@ def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateS
         return
     for contact_ids in contacts_of_lane(workspace_id, lane):
         recompute_aggregates(workspace_id, contact_ids, missing)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE events_aggregate SET lanes_built = lanes_built | %s WHERE workspace_id = %s AND id = ANY(%s)",
-            [1 << lane, workspace_id, [spec.id_in(workspace_id) for spec in missing]],
-        )
+    execute(
+        "UPDATE events_aggregate SET lanes_built = lanes_built | %s WHERE workspace_id = %s AND id = ANY(%s)",
+        [1 << lane, workspace_id, [spec.id_in(workspace_id) for spec in missing]],
+    )
 
 
 def contacts_of_lane(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterator[list[UUID]]:
     """Yield the contacts of a lane in batches; merged contacts come with their survivor."""
     last = UUID(int=0)
     while True:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s"
-                " AND get_byte(uuid_send(COALESCE(merged_into_id, id)), 15) & 15 = %s ORDER BY id LIMIT %s",
-                [workspace_id, last, lane, size],
-            )
-            chunk = [contact_id for (contact_id,) in cursor.fetchall()]
+        rows = fetch_all(
+            "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s"
+            " AND get_byte(uuid_send(COALESCE(merged_into_id, id)), 15) & 15 = %s ORDER BY id LIMIT %s",
+            [workspace_id, last, lane, size],
+        )
+        chunk = [contact_id for (contact_id,) in rows]
         if not chunk:
             return
         yield chunk
@@ -232,11 +230,9 @@ def _delete_aggregates(workspace_id: UUID, aggregate_ids: Sequence[UUID]) -> int
     """Delete values of aggregates page by page along the key, but for those that were built anew meanwhile."""
     total, last = 0, (NO_ID, NO_ID)
     while True:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _DELETE_PAGE, [workspace_id, *last, _PAGE, workspace_id, workspace_id, list(aggregate_ids)]
-            )
-            rows = cursor.fetchall()
+        rows = fetch_all(
+            _DELETE_PAGE, [workspace_id, *last, _PAGE, workspace_id, workspace_id, list(aggregate_ids)]
+        )
         if not rows:
             return total
         contact_id, aggregate_id, deleted = rows[0]
@@ -251,9 +247,8 @@ def _matches(
     places = ", ".join(f"CASE WHEN {sql.text} THEN {place} END" for place, sql in enumerate(compiled, 1))
     columns = conditions.columns
     event_ids = [event.id for event in events]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
+    return fetch_all(
+        f"""
             SELECT m.place, array_agg(DISTINCT b.contact_id)
             FROM unnest(%s::uuid[], %s::uuid[]) AS b (event_id, contact_id)
             CROSS JOIN LATERAL (
@@ -264,18 +259,16 @@ def _matches(
             CROSS JOIN LATERAL unnest(array_remove(ARRAY[{places}]::int[], NULL)) AS m (place)
             GROUP BY m.place
             """,
-            [
-                array(event_ids),
-                array(event.contact_id for event in events),
-                workspace_id,
-                min(event_ids),
-                max(event_ids),
-                *columns.parameters,
-                *(parameter for sql in compiled for parameter in sql.parameters),
-            ],
-        )
-        rows: list[tuple[int, list[UUID]]] = cursor.fetchall()
-    return rows
+        [
+            array(event_ids),
+            array(event.contact_id for event in events),
+            workspace_id,
+            min(event_ids),
+            max(event_ids),
+            *columns.parameters,
+            *(parameter for sql in compiled for parameter in sql.parameters),
+        ],
+    )
 
 
 def _recount(

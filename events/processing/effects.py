@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from config import clock
 from config.db.plans import keep_more_prepared
+from config.db.statements import execute, fetch_all
 from config.db.timeouts import milliseconds
 from config.db.timestamps import TimestampCache, epoch_microseconds
 from events.id_bounds import known_until
@@ -145,20 +146,19 @@ def process_wake_up(workspace_id: UUID, *, at_most_seconds: float) -> str:
 
 def workspaces_with_open_batches() -> list[UUID]:
     """Return the workspaces with open batches."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT DISTINCT workspace_id FROM events_eventbatch")
-        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+    return [
+        workspace_id for (workspace_id,) in fetch_all("SELECT DISTINCT workspace_id FROM events_eventbatch")
+    ]
 
 
 def workspaces_with_due_timers() -> list[UUID]:
     """Return the workspaces with timers that are due."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
-            " SELECT 1 FROM events_timer d WHERE d.workspace_id = w.id AND d.due_at <= %s)",
-            [clock.now()],
-        )
-        return [workspace_id for (workspace_id,) in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
+        " SELECT 1 FROM events_timer d WHERE d.workspace_id = w.id AND d.due_at <= %s)",
+        [clock.now()],
+    )
+    return [workspace_id for (workspace_id,) in rows]
 
 
 _LOCK_LANE = "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))"
@@ -193,12 +193,11 @@ def lock_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: f
 
 def bump_rules_version(workspace_id: UUID) -> None:
     """Raise the workspace's rules version in the edit's transaction; waits for passes under the old rules."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 1)"
-            " ON CONFLICT (workspace_id) DO UPDATE SET version = events_rulesversion.version + 1",
-            [workspace_id],
-        )
+    execute(
+        "INSERT INTO events_rulesversion (workspace_id, version) VALUES (%s, 1)"
+        " ON CONFLICT (workspace_id) DO UPDATE SET version = events_rulesversion.version + 1",
+        [workspace_id],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +257,10 @@ def _lock_waiting_lanes(workspace_id: UUID, now: datetime) -> _LockedLanes:
     keep_more_prepared()
     limits = settings.TIMEOUTS["effects"]
     bounds = [str(milliseconds(limits.statement_seconds)), str(milliseconds(limits.lock_seconds))]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _LOOK,
-            [str(workspace_id), settings.EFFECTS_BATCH_SIZE, workspace_id, workspace_id, now, *bounds],
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        _LOOK,
+        [str(workspace_id), settings.EFFECTS_BATCH_SIZE, workspace_id, workspace_id, now, *bounds],
+    )
     locked = {lane: int(number) for lane, number, _, is_locked in rows if is_locked}
     return _LockedLanes(
         lanes=list(locked),
@@ -311,15 +308,13 @@ def _claim_work(workspace_id: UUID, lanes: Sequence[int], now: datetime) -> _Cla
     A statement of its own: only now that the locks are held is it certain what the last holder left.
     """
     room = max(settings.EFFECTS_BATCH_SIZE // len(lanes), 1)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _TAKE,
-            [
-                *(workspace_id, workspace_id, list(lanes), workspace_id, room, room),
-                *(workspace_id, workspace_id, now, list(lanes), settings.EFFECTS_BATCH_SIZE),
-            ],
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        _TAKE,
+        [
+            *(workspace_id, workspace_id, list(lanes), workspace_id, room, room),
+            *(workspace_id, workspace_id, now, list(lanes), settings.EFFECTS_BATCH_SIZE),
+        ],
+    )
     # A first time beats a repeat: what adds up must count the event once.
     batches = sorted((row for row in rows if row[1] is not None), key=lambda row: not row[3])
     return _ClaimedWork(
@@ -380,9 +375,7 @@ def lock_rules(workspace_id: UUID) -> int:
 def _load(workspace_id: UUID, taken: _ClaimedEvents) -> list[EffectEvent]:
     """Load the events; a merged contact's are its survivor's, a deleted contact's have none."""
     wanted = "{" + ",".join(taken) + "}"
-    with connection.cursor() as cursor:
-        cursor.execute(_LOAD, [workspace_id, wanted, workspace_id, min(taken), max(taken), workspace_id])
-        rows = cursor.fetchall()
+    rows = fetch_all(_LOAD, [workspace_id, wanted, workspace_id, min(taken), max(taken), workspace_id])
     terms = list(taken.values())
     timestamps = TimestampCache()
     events = []

@@ -2,21 +2,20 @@
 
 from datetime import datetime
 
-from django.db import connection
 from django.db.models.functions import Now
 
+from config.db.statements import execute
 from events.models import Heartbeat
 
 
 def record_heartbeat() -> None:
     """Record by the database's clock that a task came through from beat by the broker to a worker."""
-    with connection.cursor() as cursor:
-        # What is lost by a crash is worth no wait for the disk.
-        cursor.execute(
-            "INSERT INTO events_heartbeat (id, beaten_at)"
-            " SELECT 1, now() FROM set_config('synchronous_commit', 'off', true)"
-            " ON CONFLICT (id) DO UPDATE SET beaten_at = excluded.beaten_at"
-        )
+    # What is lost by a crash is worth no wait for the disk.
+    execute(
+        "INSERT INTO events_heartbeat (id, beaten_at)"
+        " SELECT 1, now() FROM set_config('synchronous_commit', 'off', true)"
+        " ON CONFLICT (id) DO UPDATE SET beaten_at = excluded.beaten_at"
+    )
 
 
 def heartbeat_age() -> float | None:

@@ -12,9 +12,8 @@ All time is the database's, so that the clocks of machines do not matter. No com
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
 from config import ids
+from config.db.statements import fetch_one
 
 MESSAGE_SECONDS: Final = 60
 """After which a message that nobody took is no longer waited for; it expires by then."""
@@ -92,6 +91,4 @@ _LEASE: Final = (
 
 
 def _is_done(statement: str, **parameters: Any) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchone() is not None
+    return fetch_one(statement, parameters) is not None

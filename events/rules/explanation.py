@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
 
+from config.db.statements import fetch_one
 from config.http.rendering import iso_millis
 from contacts.models import Contact
 from events.rules.compiler import AggregateSpec, CompiledRules, LeafColumns, compile_rules
@@ -50,13 +50,11 @@ def _decide(
         .filter(merged_into=contact_id)
         .values_list("id", flat=True),
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {', '.join(casts)} FROM (SELECT %s::uuid AS contact_id, %s::uuid[] AS ids,"
-            f" %s::timestamptz AS as_of, %s::timestamptz AS until, NULL::numeric AS score) b {compiled.joins.text}",
-            [contact_id, ids, as_of, until, *compiled.bind(workspace_id, as_of, until)],
-        )
-        row = cursor.fetchone()
+    row = fetch_one(
+        f"SELECT {', '.join(casts)} FROM (SELECT %s::uuid AS contact_id, %s::uuid[] AS ids,"
+        f" %s::timestamptz AS as_of, %s::timestamptz AS until, NULL::numeric AS score) b {compiled.joins.text}",
+        [contact_id, ids, as_of, until, *compiled.bind(workspace_id, as_of, until)],
+    )
     return dict(zip(columns, row or [None] * len(columns), strict=True))
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from config.db.statements import fetch_one
 from config.http.rendering import dumps
 from contacts.models import Field, Tag
 from events.models import EventDefinition, EventProperty
@@ -213,9 +214,7 @@ def _found(sample: str, parameters: Sequence[Any], paths: Sequence[tuple[str, ..
 
 
 def _exists(statement: str, workspace_id: UUID, key: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [workspace_id, key])
-        (exists,) = cursor.fetchone()
+    (exists,) = fetch_one(statement, [workspace_id, key])
     return bool(exists)
 
 

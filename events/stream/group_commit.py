@@ -26,6 +26,7 @@ from django.db import Error, OperationalError, close_old_connections, connection
 from config import clock
 from config.db.connection_slots import release_connection
 from config.db.errors import Fault, classify_database_error
+from config.db.statements import execute
 from config.db.timeouts import milliseconds
 from config.db.workloads import use_in_thread
 from config.errors import DomainError, Overloaded
@@ -365,12 +366,10 @@ def _prepare_connection(lock_seconds: float | None) -> None:
     run it.
     """
     if lock_seconds is not None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(milliseconds(lock_seconds))])
+        execute("SELECT set_config('lock_timeout', %s, true)", [str(milliseconds(lock_seconds))])
     if getattr(connection.connection, _IS_PREPARED, False):
         return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('plan_cache_mode', 'force_generic_plan', false)")
+    execute("SELECT set_config('plan_cache_mode', 'force_generic_plan', false)")
     transaction.on_commit(lambda: setattr(connection.connection, _IS_PREPARED, True))
 
 

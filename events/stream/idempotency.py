@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from config import clock, ids
+from config.db.statements import execute
 from events.errors import IdempotencyConflict, InvalidIdempotencyKey
 from events.models import IdempotencyKey
 
@@ -89,18 +90,17 @@ def _given_before(claim: Claim, digest: bytes, status: int, body: bytes) -> Answ
 
 def store_answers(workspace_id: UUID, answers: Mapping[str, Answer]) -> None:
     """Store the answers of the requests that claimed these keys."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE events_idempotencykey k SET status = new.status, body = new.body"
-            " FROM unnest(%s::text[], %s::smallint[], %s::bytea[]) AS new (key, status, body)"
-            " WHERE k.workspace_id = %s AND k.key = new.key",
-            [
-                list(answers),
-                [answer.status for answer in answers.values()],
-                [answer.body for answer in answers.values()],
-                workspace_id,
-            ],
-        )
+    execute(
+        "UPDATE events_idempotencykey k SET status = new.status, body = new.body"
+        " FROM unnest(%s::text[], %s::smallint[], %s::bytea[]) AS new (key, status, body)"
+        " WHERE k.workspace_id = %s AND k.key = new.key",
+        [
+            list(answers),
+            [answer.status for answer in answers.values()],
+            [answer.body for answer in answers.values()],
+            workspace_id,
+        ],
+    )
 
 
 def release_keys(workspace_id: UUID, keys: Collection[str]) -> None:

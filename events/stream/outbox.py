@@ -11,6 +11,7 @@ from django.db.models.signals import post_save
 
 from config import ids
 from config.db.arrays import array
+from config.db.statements import fetch_all
 from events.models import EffectsLevel, EventBatch
 from events.stream.partitions import ensure_partitions
 from events.stream.types import RecordedEvent
@@ -72,22 +73,21 @@ def insert_events(
         {"id": ids.uuid7(received_at), "lane": lane, "event_ids": event_ids}
         for lane, event_ids in _events_by_lane((event.id, event.survivor_id) for event in turning)
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statement,
-            [
-                workspace_id,
-                received_at,
-                *map(array, zip(*map(_arrays_of, events), strict=True)),
-                *map(_json, zip(*map(_objects_of, events), strict=True)),
-                workspace_id,
-                int(level),
-                received_at,
-                _json(slots),
-                len(events),
-            ],
-        )
-        (_, _, count, recorded), *batches = cursor.fetchall()
+    rows = fetch_all(
+        statement,
+        [
+            workspace_id,
+            received_at,
+            *map(array, zip(*map(_arrays_of, events), strict=True)),
+            *map(_json, zip(*map(_objects_of, events), strict=True)),
+            workspace_id,
+            int(level),
+            received_at,
+            _json(slots),
+            len(events),
+        ],
+    )
+    (_, _, count, recorded), *batches = rows
     # What is not given here is read from the row if anybody asks for it.
     given = ["id", "workspace_id", "lane", "level", "created_at"]
     _publish_batches(

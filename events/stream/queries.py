@@ -7,10 +7,10 @@ from typing import Final
 from uuid import UUID
 
 from django.core.cache import cache
-from django.db import connection
 from django.db.models import Q, QuerySet
 
 from config.db.plans import force_custom_plan
+from config.db.statements import fetch_one
 from config.ids import first_id_at, time_of
 from contacts.identity.lookup import ids_of
 from events.id_bounds import end_id_of_events, first_id_of_events, in_milliseconds
@@ -176,6 +176,4 @@ def bounded_count(rows: QuerySet[Event], cache_key: str) -> int:
 
 def _planned_rows(rows: QuerySet[Event]) -> int:
     sql, parameters = rows.order_by().values("id").query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
-        return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
+    return int(fetch_one(f"EXPLAIN (FORMAT JSON) {sql}", parameters)[0][0]["Plan"]["Plan Rows"])

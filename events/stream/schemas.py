@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from config import clock, ids
+from config.db.statements import execute, fetch_all, fetch_one
 from config.errors import DomainError
 from events.errors import EventNotDefined, InvalidPropertyValue, SchemaMismatch, UnknownProperty
 from events.stream.coercion import coerce, learned_type, normalised
@@ -136,17 +137,15 @@ class _Learner:
 
 
 def _load(workspace_id: UUID, names: Iterable[str], *, declared_only: bool = False) -> dict[str, Schema]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # One look-up by key a definition, however many there are of others.
-            "SELECT d.name, d.id, p.name, p.type, p.is_locked, p.is_declared FROM ("
-            " SELECT id, name FROM events_eventdefinition WHERE workspace_id = %s AND name = ANY(%s)"
-            " AND deleted_at IS NULL AND (is_declared OR NOT %s) OFFSET 0) d"
-            " LEFT JOIN LATERAL (SELECT name, type, is_locked, is_declared FROM events_eventproperty"
-            " WHERE workspace_id = %s AND definition_id = d.id OFFSET 0) p ON true",
-            [workspace_id, list(names), declared_only, workspace_id],
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        # One look-up by key a definition, however many there are of others.
+        "SELECT d.name, d.id, p.name, p.type, p.is_locked, p.is_declared FROM ("
+        " SELECT id, name FROM events_eventdefinition WHERE workspace_id = %s AND name = ANY(%s)"
+        " AND deleted_at IS NULL AND (is_declared OR NOT %s) OFFSET 0) d"
+        " LEFT JOIN LATERAL (SELECT name, type, is_locked, is_declared FROM events_eventproperty"
+        " WHERE workspace_id = %s AND definition_id = d.id OFFSET 0) p ON true",
+        [workspace_id, list(names), declared_only, workspace_id],
+    )
     schemas: dict[str, Schema] = {}
     for name, definition_id, property_name, type_, is_locked, is_declared in rows:
         schema = schemas.setdefault(name, Schema(definition_id))
@@ -161,24 +160,22 @@ def _load(workspace_id: UUID, names: Iterable[str], *, declared_only: bool = Fal
 
 def _insert_definitions(workspace_id: UUID, names: Iterable[str]) -> None:
     ordered = sorted(names)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO events_eventdefinition (id, workspace_id, name, description, is_declared,"
-            " late_after_hours, created_at, updated_at)"
-            " SELECT new.id, %s, new.name, '', false, 72, %s, %s"
-            " FROM unnest(%s::uuid[], %s::text[]) AS new (id, name) ORDER BY new.name"
-            " ON CONFLICT (workspace_id, name) WHERE deleted_at IS NULL DO NOTHING",
-            [workspace_id, clock.now(), clock.now(), [ids.uuid7() for _ in ordered], ordered],
-        )
+    execute(
+        "INSERT INTO events_eventdefinition (id, workspace_id, name, description, is_declared,"
+        " late_after_hours, created_at, updated_at)"
+        " SELECT new.id, %s, new.name, '', false, 72, %s, %s"
+        " FROM unnest(%s::uuid[], %s::text[]) AS new (id, name) ORDER BY new.name"
+        " ON CONFLICT (workspace_id, name) WHERE deleted_at IS NULL DO NOTHING",
+        [workspace_id, clock.now(), clock.now(), [ids.uuid7() for _ in ordered], ordered],
+    )
 
 
 def _lock_definitions(workspace_id: UUID, names: Iterable[str]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM events_eventdefinition WHERE workspace_id = %s AND name = ANY(%s)"
-            " AND deleted_at IS NULL ORDER BY name FOR UPDATE",
-            [workspace_id, list(names)],
-        )
+    execute(
+        "SELECT id FROM events_eventdefinition WHERE workspace_id = %s AND name = ANY(%s)"
+        " AND deleted_at IS NULL ORDER BY name FOR UPDATE",
+        [workspace_id, list(names)],
+    )
 
 
 def _insert_properties(
@@ -191,15 +188,14 @@ def _insert_properties(
         else "DO NOTHING"
     )
     ordered = sorted(properties)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO events_eventproperty (id, workspace_id, definition_id, name, type, description,"
-            " suggested_values, is_declared, is_locked, position)"
-            " SELECT new.id, %s, new.definition_id, new.name, new.type, '', '{}', false, %s, 0"
-            " FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[]) AS new (id, definition_id, name, type)"
-            f" ON CONFLICT (workspace_id, definition_id, name) {on_conflict}",
-            [workspace_id, lock, [ids.uuid7() for _ in ordered], *map(list, zip(*ordered, strict=True))],
-        )
+    execute(
+        "INSERT INTO events_eventproperty (id, workspace_id, definition_id, name, type, description,"
+        " suggested_values, is_declared, is_locked, position)"
+        " SELECT new.id, %s, new.definition_id, new.name, new.type, '', '{}', false, %s, 0"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[]) AS new (id, definition_id, name, type)"
+        f" ON CONFLICT (workspace_id, definition_id, name) {on_conflict}",
+        [workspace_id, lock, [ids.uuid7() for _ in ordered], *map(list, zip(*ordered, strict=True))],
+    )
 
 
 # Workspace, name, and a hash of the properties with their types, which a client may make as many as it likes.
@@ -261,7 +257,7 @@ def _remember(shapes: Iterable[_Shape], until: float) -> None:
 
 
 def _room_for_names(workspace_id: UUID) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM events_eventdefinition WHERE workspace_id = %s", [workspace_id])
-        (count,) = cursor.fetchone()
+    (count,) = fetch_one(
+        "SELECT count(*) FROM events_eventdefinition WHERE workspace_id = %s", [workspace_id]
+    )
     return bool(count < MAX_OBSERVED_NAMES)

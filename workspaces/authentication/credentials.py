@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from config import clock
+from config.db.statements import execute, fetch_all
 from workspaces.access import Credential
 from workspaces.models import ROLE_SCOPES, Workspace
 from workspaces.scopes import from_oauth
@@ -93,10 +94,7 @@ def _workspace(columns: list[Any]) -> Workspace:
 
 
 def _rows(statement: str, secrets: Collection[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [list(secrets), clock.now()])
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    return fetch_all(statement, [list(secrets), clock.now()])
 
 
 _WORKSPACE_FIELDS = ["id", "name", "identity_field", "allowed_origins", "created_at"]
@@ -126,8 +124,7 @@ def record_key_use(key_id: UUID, last_used_at: datetime | None, at: datetime) ->
     """Record the use of a key, at most once a minute and without waiting for a lock."""
     if last_used_at is not None and at - last_used_at < _LAST_USED_RESOLUTION:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(_RECORD_KEY_USE, [at, key_id, at - _LAST_USED_RESOLUTION])
+    execute(_RECORD_KEY_USE, [at, key_id, at - _LAST_USED_RESOLUTION])
 
 
 # Concurrent requests with one key: all but the first skip the locked row.

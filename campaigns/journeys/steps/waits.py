@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
 from campaigns.journeys.correlation import correlation_value_at, event_properties
 from campaigns.journeys.definition.steps import (
     EVENT,
@@ -24,6 +22,7 @@ from campaigns.journeys.local_time import contact_date_moment, next_time_of_day
 from campaigns.journeys.step_context import Advance, Finish, StepContext, StepOutcome, Wait
 from campaigns.models import Enrollment, EnrollmentState
 from campaigns.reasons import Reason
+from config.db.statements import fetch_all
 from events.id_bounds import known_until
 from events.models import Event
 from events.names import SYSTEM_EVENTS
@@ -151,13 +150,10 @@ def _find_awaited_events(
         earliest=since,
         latest=known_until(context.now),
     )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT event_id, contact_id, occurred_at FROM ({matched.text}) m"
-            " ORDER BY occurred_at, event_id",
-            matched.parameters,
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        f"SELECT event_id, contact_id, occurred_at FROM ({matched.text}) m ORDER BY occurred_at, event_id",
+        matched.parameters,
+    )
     if step.match.event_name in SYSTEM_EVENTS:
         rows = _trusted_rows(context.workspace_id, rows)
     properties = event_properties(context.workspace_id, [row[0] for row in rows]) if step.path else {}

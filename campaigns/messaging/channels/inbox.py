@@ -6,11 +6,11 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
-from django.db import connection
 
 from campaigns.messaging.channels.mail import source_of
 from campaigns.models import SentEmail
 from config import clock
+from config.db.statements import execute
 
 KEPT = 1000
 """E-mails that are kept; older ones are deleted."""
@@ -34,8 +34,7 @@ def is_used() -> bool:
 
 def make_room() -> None:
     """Delete the oldest e-mails, skipping rows that another transaction deletes."""
-    with connection.cursor() as cursor:
-        cursor.execute(_MAKE_ROOM, [KEPT])
+    execute(_MAKE_ROOM, [KEPT])
 
 
 _MAKE_ROOM = f"""

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from config.db.statements import fetch_one
 from config.runtime.postgres.dumps import restore
 
 
@@ -23,9 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Restore. Raises CommandError: the database is not empty, or with what pg_restore says."""
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
-            (found,) = cursor.fetchone()
+        (found,) = fetch_one("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
         if found:
             raise CommandError("The database is not empty: restore into a new one.")
         try:
