@@ -78,7 +78,7 @@ def progress_of(segment: Segment) -> BuildProgress:
 
 
 def start_build(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: datetime) -> None:
-    """Make a rule the segment's draft, to be built; in the edit's transaction, with the rules held."""
+    """Make a rule the segment's draft and start its build, in the edit's transaction, with the rules locked."""
     retire(segment, segment.draft_version)
     segment.draft_rule, segment.draft_version = raw, ids.uuid7()
     segment.build, segment.build_publishes = Segment.Build.RUNNING, publishes
@@ -210,7 +210,7 @@ def unfinished_lanes(workspace_id: UUID, segment_id: UUID) -> tuple[list[int], l
 
 
 def workspaces_with_segments() -> list[UUID]:
-    """Return the workspaces that have, or once had, something in a segment, or measured for one."""
+    """Return the workspaces with memberships, membership periods or aggregates."""
     rows = fetch_all(
         "SELECT w.id FROM workspaces_workspace w WHERE EXISTS ("
         " SELECT 1 FROM segments_membership m WHERE m.workspace_id = w.id) OR EXISTS ("
@@ -239,10 +239,10 @@ def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
         _delete_in_chunks("segments_membershipperiod", "segment_id", workspace_id, segment_id)
         for segment_id in gone
     )
-    return deleted + purge_aggregates(workspace_id, partial(_wanted_measures, workspace_id))
+    return deleted + purge_aggregates(workspace_id, partial(_wanted_aggregates, workspace_id))
 
 
-def _wanted_measures(workspace_id: UUID) -> set[AggregateSpec]:
+def _wanted_aggregates(workspace_id: UUID) -> set[AggregateSpec]:
     """Return what segment rules read, those of drafts and parked segments too; other rules read no aggregates."""
     wanted: set[AggregateSpec] = set()
     for rules in Segment.objects.in_workspace(workspace_id).dynamic().values_list("rule", "draft_rule"):

@@ -1,4 +1,4 @@
-"""Catch up on evaluations that were missed, each as of its own moment, by the scores of that moment."""
+"""Catch up on missed evaluations, each as of its own moment and with the scores of that moment."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from segments.invalidation import Affected
 from segments.plans import Plan, RuleVersion
 
 PROMPT = timedelta(seconds=5)
-"""What is decided so soon after its moment is decided by what is known now."""
+"""An evaluation at most this late is done as of now."""
 
 Pairs = dict[UUID, dict[UUID, datetime]]
-"""By version: the contacts to be evaluated, and each as of when."""
+"""Contacts to evaluate and the moment of each, by version."""
 
 
 @dataclass(slots=True)
 class CatchUp:
-    """Moments at which contacts have to be evaluated by rules, each once and in order."""
+    """Moments at which contacts are to be evaluated by rules, each once and in order."""
 
     workspace_id: UUID
     now: datetime
@@ -39,18 +39,18 @@ class CatchUp:
     received: dict[UUID, datetime] = field(default_factory=dict)
 
     def add(self, version: UUID, contact_id: UUID, moment: datetime) -> None:
-        """Have a contact evaluated by a rule as of a moment."""
+        """Add an evaluation of a contact by a rule, as of a moment."""
         self.waiting[version, contact_id].add(moment)
 
     def add_to(self, pairs: Pairs, version: UUID, contact_id: UUID, moment: datetime) -> None:
-        """Have a contact evaluated as of a moment in this round; of two moments, the later one waits."""
+        """Add an evaluation to this round; of two moments the later one waits for the next round."""
         other = pairs[version].setdefault(contact_id, moment)
         if other != moment:
             pairs[version][contact_id] = min(other, moment)
             self.add(version, contact_id, max(other, moment))
 
     def add_scores(self, plan: Plan) -> None:
-        """Look up what the scores were since, and have each decay evaluated at its moment."""
+        """Load the scores since the first moment, and add an evaluation at each decay."""
         late = {
             key: min(moments)
             for key, moments in self.waiting.items()
@@ -67,7 +67,7 @@ class CatchUp:
             self.waiting[version, contact_id].update(at for at in decays if at > first)
 
     def take_next(self, again: Pairs) -> Pairs:
-        """Return the next moment of each pair; `again` has those that evaluating itself has found."""
+        """Return the next moment of each (contact, rule); `again`: moments that the evaluation itself has found."""
         pairs: Pairs = defaultdict(dict)
         for version, moments in again.items():
             pairs[version].update(moments)
@@ -85,13 +85,13 @@ class CatchUp:
         return self.histories[contact_id].at(moment)
 
     def scores_at(self, rule_version: RuleVersion, moments: Mapping[UUID, datetime]) -> dict[UUID, Decimal]:
-        """Return the scores that a rule reads instead of the stored ones."""
+        """Return the scores that replace the stored ones for a rule."""
         found = ((key, self.score_at(rule_version, key, moment)) for key, moment in moments.items())
         return {contact_id: score for contact_id, score in found if score is not None}
 
 
 def collect_catch_up(batch: EffectBatch, plan: Plan, affected: Affected) -> CatchUp:
-    """Return the moments at which windows lapsed, scores decayed, and events came that have lapsed meanwhile."""
+    """Collect the moments at which windows lapsed, scores decayed, or events came whose window is over by now."""
     past = CatchUp(batch.workspace_id, batch.now)
     _add_due(past, batch, plan)
     _add_events(past, batch, plan, affected)
@@ -122,8 +122,7 @@ def _add_due(past: CatchUp, batch: EffectBatch, plan: Plan) -> None:
 def _add_events(past: CatchUp, batch: EffectBatch, plan: Plan, affected: Affected) -> None:
     """Evaluate events that waited longer than a rule's window as of their receipt: by now the window is over.
 
-    An event that came late made nobody a member at its receipt either. What went through the effects already has
-    been published.
+    An event that arrived late let in nobody at its receipt. What went through the effects already is published.
     """
     old = [event for event in batch.events if event.occurred_at < batch.now - PROMPT and not event.is_repeat]
     if not old or not (shortest := _shortest_windows(plan, batch.now - old[0].occurred_at)):
@@ -151,7 +150,7 @@ def _affected_by_name(rule_version: RuleVersion, affected: Affected) -> set[tupl
 
 
 def _shortest_windows(plan: Plan, age: timedelta) -> dict[UUID, timedelta]:
-    """Return the serving rules with a window that is over after so long, each with its shortest."""
+    """Return the serving rules with a window of at most this length, each with its shortest."""
     found = {}
     for version, rule_version in plan.rule_versions.items():
         windows = [leaf.window for leaf in rule_version.rule.event_leaves]
@@ -164,7 +163,7 @@ def _shortest_windows(plan: Plan, age: timedelta) -> dict[UUID, timedelta]:
 def _received_before(
     batch: EffectBatch, events: Sequence[EffectEvent], length: timedelta
 ) -> dict[UUID, datetime]:
-    """Return when those of the events were received that happened so long ago and have waited."""
+    """Return when those events were received that happened so long ago and have waited."""
     event_ids = [event.id for event in events if event.occurred_at <= batch.now - length]
     old = Event.objects.by_ids(batch.workspace_id, event_ids)
     rows = old.filter(received_at__lt=batch.now - PROMPT)

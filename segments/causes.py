@@ -1,7 +1,7 @@
-"""Which event let a contact into a segment, or out of it: the one with which the rule began to say so.
+"""Find the event that caused an entry into a segment or an exit: the one by which the rule's answer changed.
 
-What came to be known of a contact in one run is taken away again, the last first, until the rule answers as before:
-the same SQL decides. What cannot be taken away, a change of the contact, is the cause where that changes nothing.
+The events of a run are left out again, last first, until the rule answers as before; the same SQL decides. Changes
+of the contact cannot be left out: one is the cause if leaving out events changes nothing.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from segments.invalidation import CHANGES_CONTACT
 from segments.plans import Plan, RuleVersion
 
 _MOST_WAITING = 5_000
-"""Batches of the outbox that are looked through for what a decision has seen before its turn."""
+"""Outbox batches that are searched for events that an evaluation has seen before their effects."""
 
 Causes = dict[tuple[UUID, UUID], EffectEvent | None]
-"""By version and contact; None: it was time."""
+"""Cause by (version, contact); None: time alone."""
 
 
 @dataclass(slots=True)
 class _ChangeCause:
-    """One transition, and what may have caused it, each list in the order in which it came to be known."""
+    """A membership change and its possible causes, each list in the order of receipt."""
 
     transition: Transition
     # What the rule counts, or what earned points that it reads: that can be taken away again.
@@ -63,12 +63,12 @@ class _ChangeCause:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not known yet which of several it was."""
+        """Whether several causes are still possible."""
         return self.high - self.low > 1
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing but the one event can have done it."""
+        """Whether only one event can be the cause."""
         rule = self.transition.rule_version.rule
         return (
             len(self.counted) == 1
@@ -104,7 +104,7 @@ class CauseResolver:
         self.of_segments: dict[tuple[UUID, UUID], EffectEvent | None] = {}
 
     def look_up(self, transitions: Sequence[Transition]) -> None:
-        """Load what is needed to distinguish causes, for all transitions."""
+        """Load what distinguishes possible causes, for all changes."""
         scanned = [
             transition
             for transition in transitions
@@ -117,7 +117,7 @@ class CauseResolver:
         self._read_changes(transitions)
 
     def resolve_causes(self, wave: Sequence[Transition]) -> Causes:
-        """Return the causes of one wave: in it a contact moves once by a rule, lower segments first."""
+        """Return the causes of one wave: each contact changes once by a rule, lower segments first."""
         moves = [self._move(transition) for transition in wave if transition.contact_id not in self.gone]
         self._take_away(moves)
         causes: Causes = {
@@ -163,11 +163,11 @@ class CauseResolver:
         return move
 
     def _until(self, at: datetime) -> datetime:
-        """Return up to when events count for what is evaluated as of a moment."""
+        """Return the moment up to which events count for an evaluation."""
         return at if at < self.batch.now else known_until(self.batch.now)
 
     def _scans(self, rule_version: RuleVersion) -> bool:
-        """Whether the rule reads the stream, where what still waits for its effects is seen too."""
+        """Whether the rule reads the stream, and so sees events whose effects are pending."""
         return not rule_version.aggregates <= self.plan.built or rule_version.reads_windows
 
     def _read_waiting(self, transitions: Sequence[Transition]) -> None:
@@ -224,7 +224,7 @@ class CauseResolver:
         self.scores = dict(scores.values_list("contact_id", "points"))
 
     def _read_changes(self, transitions: Sequence[Transition]) -> None:
-        """Read what has changed, where one of several changes of a contact is to be distinguished."""
+        """Load the contact's changes where one of several is to be found."""
         contact_ids = {
             transition.contact_id for transition in transitions if transition.rule_version.rule.reads_contact
         }
@@ -242,7 +242,7 @@ class CauseResolver:
     # Which of it was it ------------------------------------------------------------------------------------
 
     def _take_away(self, moves: Sequence[_ChangeCause]) -> None:
-        """Bisect the events that each move counts for the one that tipped it, all moves at once."""
+        """Bisect the events of each change for the one that caused it, all changes at once."""
         asked = []
         for move in moves:
             if move.is_plain:
@@ -263,7 +263,7 @@ class CauseResolver:
                     move.low = middle
 
     def _answers(self, moves: Sequence[_ChangeCause], known: Sequence[int]) -> list[bool]:
-        """Return whether each move's rule holds with only so many of its events known."""
+        """Return whether each rule holds with only the first events known."""
         answers = [False] * len(moves)
         together: dict[object, list[int]] = defaultdict(list)
         for place, move in enumerate(moves):
@@ -280,12 +280,12 @@ class CauseResolver:
         return answers
 
     def _batch_key(self, rule_version: RuleVersion) -> object:
-        """Return what rules have in common that one statement can ask about."""
+        """Return what rules must share to be asked about by one statement."""
         compiled = self._compiled(rule_version)
         return compiled.joins.text, compiled.matches[0]
 
     def _is_new(self, move: _ChangeCause) -> bool:
-        """Whether nothing was known of the contact before that the rule could read."""
+        """Whether nothing that the rule could read was known of the contact before."""
         rule, contact_id = move.transition.rule_version.rule, move.transition.contact_id
         created = any(event.name == CONTACT_CREATED for event in move.changes)
         reads_more = rule.reads_contact or rule.reads_score or rule.segment_ids
@@ -300,7 +300,7 @@ class CauseResolver:
         return self.plan.holds_for_empty_contact[rule_version.version]
 
     def _score(self, move: _ChangeCause, known: int) -> Decimal | None:
-        """Return the score that the rule reads, without what unknown events earned; None: the stored one."""
+        """Return the score without what the left-out events earned; None: the stored one."""
         transition = move.transition
         earned = sum((move.points.get(event.id, Decimal(0)) for event in move.counted[known:]), Decimal(0))
         if earned and transition.contact_id in self.scores:
@@ -322,7 +322,7 @@ class CauseResolver:
         return self._execute([move.transition.rule_version for move in moves], rows)
 
     def _execute(self, rule_versions: Sequence[RuleVersion], rows: Sequence[_Row]) -> list[bool]:
-        """Ask of each row whether its rule, which are of one shape, holds."""
+        """Return whether the rule of each row holds. The rules must be of one shape."""
         places = {
             rule_version.version: place
             for place, rule_version in enumerate(
@@ -385,14 +385,14 @@ class CauseResolver:
         return max([*move.changes, *move.counted], key=lambda event: event.order, default=None)
 
     def _published_segment_events(self, transition: Transition) -> list[EffectEvent]:
-        """Return the batch's news of the contact's segments."""
+        """Return the batch's segment events of the contact."""
         if transition.at < self.batch.now:
             return []
         own = self.events.get(transition.contact_id, ())
         return [event for event in own if event.source == "system" and event.name.startswith(SEGMENT_PREFIX)]
 
     def _relevant_changes(self, transition: Transition, changes: Sequence[EffectEvent]) -> list[EffectEvent]:
-        """Return the changes that are of something which the rule reads; all of them where that is not known."""
+        """Return the changes that the rule reads; all if that is not known."""
         leaves = list(transition.rule_version.rule.root.leaves())
         return [
             event
@@ -403,7 +403,7 @@ class CauseResolver:
         ]
 
     def _merge_of(self, contact_id: UUID) -> EffectEvent | None:
-        """Return the merge that took a contact away, None where it was deleted."""
+        """Return the merge that made the contact another's; None: it was deleted."""
         survivor = self.survivor_of.get(contact_id)
         merges = (
             [event for event in self.events.get(survivor, ()) if event.name == CONTACT_MERGED]
@@ -415,9 +415,9 @@ class CauseResolver:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A contact to ask a rule about, its ids and the events to leave out as PostgreSQL spells arrays.
+    """A contact to ask a rule about, its ids and the events to leave out, as array literals.
 
-    `score`: instead of the stored one.
+    `score`: replaces the stored one.
     """
 
     contact_id: UUID
@@ -433,7 +433,7 @@ def _is_contact_event(event: EffectEvent) -> bool:
 
 
 def _matters(changed: Mapping[str, Any], leaves: Iterable[Leaf]) -> bool:
-    """Return whether a change is of something that one of the conditions reads."""
+    """Return whether a condition reads what was changed."""
     old, new = changed.get("old") or {}, changed.get("new") or {}
     return any(_is_read(leaf, old, new) for leaf in leaves)
 

@@ -1,4 +1,4 @@
-"""Segments made, changed, published and deleted, so that no event falls between the old rule and the new."""
+"""Create, edit, publish and delete segments, so that no event falls between the old rule and the new."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def create_segment(
     starts_campaigns: bool = False,
     publish: bool = True,
 ) -> Segment:
-    """Make a segment; one with a rule is built in the background, and published then unless `publish` is False.
+    """Create a segment. Its rule is built in the background, then published unless `publish` is False.
 
     Raises InvalidCondition, InvalidSegmentName, SegmentExists, SegmentIsStatic.
     """
@@ -77,10 +77,10 @@ def update_segment(
     starts_campaigns: bool | None = None,
     publish: bool = True,
 ) -> Segment:
-    """Set what is not None. Another rule becomes the draft, is built, and is published then if `publish` says so.
+    """Set what is not None. Another rule becomes the draft, is built, and published if `publish` says so.
 
-    Until then the old rule serves; that one given again drops the draft.
-    Raises InvalidCondition, InvalidSegmentName, SegmentExists, SegmentIsStatic.
+    Until then the old rule serves; giving the old rule again drops the draft. Raises InvalidCondition,
+    InvalidSegmentName, SegmentExists, SegmentIsStatic.
     """
     segment = _hold(workspace_id, segment)
     if name is not None:
@@ -106,7 +106,7 @@ def publish_segment(workspace_id: UUID, segment: Segment) -> Segment:
 
 @transaction.atomic
 def discard_draft(workspace_id: UUID, segment: Segment) -> Segment:
-    """Drop the draft, built or not; what serves goes on. Raises SegmentHasNoDraft."""
+    """Drop the draft, built or not. Raises SegmentHasNoDraft."""
     segment = _hold(workspace_id, segment)
     if not segment.has_draft:
         raise SegmentHasNoDraft
@@ -116,7 +116,7 @@ def discard_draft(workspace_id: UUID, segment: Segment) -> Segment:
 
 @transaction.atomic
 def rebuild_segment(workspace_id: UUID, segment: Segment) -> Segment:
-    """Build the rule anew: the draft's where there is one, else that which serves, and publish as that said.
+    """Build the draft again, or the serving rule if there is none, and publish as before.
 
     A parked segment serves again once this is published. Raises SegmentIsStatic, SegmentHasNoDraft.
     """
@@ -145,7 +145,7 @@ def delete_segment(workspace_id: UUID, segment: Segment) -> None:
 
 
 def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) -> Rule:
-    """Read a rule of a segment, saved or not. Raises InvalidCondition: unknown segments and cycles too."""
+    """Parse a segment's rule. Raises InvalidCondition, also for unknown segments and cycles."""
     rule = parse_rule(raw, types=declared_types(workspace_id))
     validate_segments(workspace_id, rule, raw)
     if segment is not None and rule.segment_ids:
@@ -158,13 +158,13 @@ def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) 
 
 
 def segment_warnings(segment: Segment) -> list[str]:
-    """Return a sentence for each event or property in the rule that is to serve that was never seen."""
+    """Return a sentence for each event or property in the latest rule that was never seen."""
     raw = segment.draft_rule or segment.rule
     return find_rule_warnings(segment.workspace_id, parse_rule(raw)) if raw else []
 
 
 def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UUID] | None:
-    """Return the way from one segment to another over the segments that each builds on, ends included."""
+    """Return the chain of segments from one to another, each building on the next, both ends included."""
     ways: dict[UUID, list[UUID]] = {start: [start]}
     waiting = [start]
     while waiting:
@@ -180,7 +180,7 @@ def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UU
 
 
 def _hold(workspace_id: UUID, segment: Segment) -> Segment:
-    """Wait for the runs under the old rules, then lock the segment: in this order, as everybody does."""
+    """Wait for effects under the old rules, then lock the segment: always in this order."""
     bump_rules_version(workspace_id)
     held = Segment.objects.in_workspace(workspace_id).select_for_update().filter(id=segment.id).first()
     if held is None:
@@ -223,7 +223,7 @@ def _set_rule(segment: Segment, raw: dict[str, Any], publish: bool) -> None:
 
 
 def _is_same(raw: Any, other: Any) -> bool:
-    """Return whether two rules are the same JSON; to Python, 1 is true."""
+    """Return whether two rules are the same JSON; in Python 1 equals true."""
     return json.dumps(raw, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -236,7 +236,7 @@ def _drop_draft(segment: Segment) -> None:
 
 
 def _users_of(segment: Segment) -> list[str]:
-    """Return the names of what builds on a segment."""
+    """Return the names of segments and scoring rules that build on a segment."""
     siblings = Segment.objects.in_workspace(segment.workspace_id).exclude(id=segment.id)
     rules = ScoringRule.objects.in_workspace(segment.workspace_id)
     named: list[tuple[str, Any]] = [(other.name, [other.rule, other.draft_rule]) for other in siblings]

@@ -36,7 +36,7 @@ from segments.publication import derived_event_of, publish_changes
 from segments.removal import REMOVED_CONTACT_TIMER_KEY, remove_all_memberships
 
 _ROUNDS = 50
-"""Moments of the past that one run decides for a contact and a rule, one after the other; the rest waits."""
+"""Past moments evaluated in one run for a contact and a rule; the rest waits for the next."""
 
 
 def _may_invalidate(batch: EffectBatch) -> bool:
@@ -46,7 +46,7 @@ def _may_invalidate(batch: EffectBatch) -> bool:
 
 @runs_only_when(_may_invalidate)
 def reevaluate_segments(batch: EffectBatch) -> None:
-    """Evaluate the contacts that the batch touches, by the rules that it can touch, and publish what changed."""
+    """Evaluate the affected contacts by the affected rules, and publish what changed."""
     if gone := [timer.contact_id for timer in batch.due if timer.timer_key == REMOVED_CONTACT_TIMER_KEY]:
         remove_all_memberships(batch.workspace_id, gone, now=batch.now)
     plan = plan_of(batch.workspace_id)
@@ -58,7 +58,7 @@ def reevaluate_segments(batch: EffectBatch) -> None:
 
 @dataclass(slots=True)
 class _EffectRun:
-    """Evaluates one batch by all rules. Of a statement that failed nothing is noted: its savepoint is rolled back."""
+    """Evaluates one batch by all rules. A failed statement leaves no trace: its savepoint is rolled back."""
 
     batch: EffectBatch
     plan: Plan
@@ -105,9 +105,9 @@ class _EffectRun:
             )
 
     def _decide_past(self) -> Pairs:
-        """Decide each pair as of its moment, then as of the next that has passed. Returns those left for another run.
+        """Evaluate each pair as of its past moments, in order. Returns the pairs left for another run.
 
-        All are evaluated as of now afterwards: events after a moment may have been evaluated before its turn.
+        Afterwards all are evaluated as of now: events after a moment may have been evaluated before it.
         """
         pairs = self.past.take_next({})
         for _ in range(_ROUNDS):
@@ -134,7 +134,7 @@ class _EffectRun:
         return again
 
     def _decide(self, rule_version: RuleVersion, pairs: Pairs, again: Pairs) -> None:
-        """Evaluate the pairs of one rule, and those it moves by the dependent rules, as of the same moment."""
+        """Evaluate the pairs of one rule, then what they change by dependent rules, as of the same moment."""
         noted = len(self.waves[-1])
         moments = pairs[rule_version.version]
         scores = self.past.scores_at(rule_version, moments)
@@ -146,7 +146,7 @@ class _EffectRun:
                     self.past.add_to(pairs, dependent.version, transition.contact_id, transition.at)
 
     def _evaluate_affected(self, level: int, affected: Affected) -> None:
-        """Evaluate the affected contacts of a level, as of now: groups of one shape by one statement."""
+        """Evaluate the affected contacts of a level as of now; rules of one shape by one statement."""
         groups = self.plan.levels[level]
         work = {
             place: affected.of(group, self.changed_members) - self.gone for place, group in enumerate(groups)
@@ -169,7 +169,7 @@ class _EffectRun:
         work: Sequence[tuple[RuleVersionGroup, Collection[UUID]]],
         evaluate: Callable[[], list[Transition]] | None = None,
     ) -> None:
-        """Evaluate contacts as of now, all groups in one savepoint; if that fails, rule by rule."""
+        """Evaluate contacts as of now, all rules in one savepoint; if that fails, rule by rule."""
 
         def evaluate_all(_: object) -> None:
             self._note(
@@ -245,7 +245,7 @@ class _EffectRun:
                 self._park(rule_version, error)
 
     def _publish(self) -> None:
-        """Open and close membership periods, and record what is news, each with its cause."""
+        """Open and close membership periods, and record segment events, each with its cause."""
         if not any(self.waves):
             return
         finder = CauseResolver(self.batch, self.plan, self.merged, self.gone, self.past)
@@ -277,7 +277,7 @@ class _EffectRun:
         record_derived_events(self.batch.workspace_id, derived_events, now=self.batch.now)
 
     def _after_their_causes(self, wave: Sequence[Transition], causes: Causes) -> Sequence[Transition]:
-        """Return the moves, none before its cause was received: an event may come while contacts are evaluated."""
+        """Return the changes, none dated before its cause was received: an event may come during the evaluation."""
         moves, postponed = [], []
         for move in wave:
             cause = causes[move.rule_version.version, move.contact_id]

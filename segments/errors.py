@@ -31,14 +31,14 @@ class SegmentInUse(ConflictError):
 
 
 class SegmentHasNoDraft(ConflictError):
-    """There is nothing to publish, or to hold against what serves."""
+    """There is no draft to publish or compare."""
 
     code = "segment_has_no_draft"
     message = "The segment has no draft"
 
 
 class SegmentNotBuilt(ConflictError):
-    """The draft has not been held against every contact yet."""
+    """The draft is not evaluated for every contact yet."""
 
     code = "segment_not_built"
     message = "The draft is not built yet"
@@ -62,7 +62,7 @@ class InvalidMemberList(DomainError):
 
 
 class PreviewTooSlow(DomainError):
-    """Not even the first contacts could be evaluated in the time that a preview may take."""
+    """Not even the first contacts could be evaluated within a preview's time."""
 
     code = "preview_too_slow"
     message = "The rule takes too long to be tried out"

@@ -1,4 +1,4 @@
-"""Which contacts a batch touches, and for which rules."""
+"""Find the contacts that a batch of events affects, and the rules to evaluate for them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHANGES_CONTACT = frozenset({CONTACT_UPDATED, CONTACT_TAGGED, CONTACT_SUBSCRIBED
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """The contacts of a batch by what happened to them."""
+    """Contacts of a batch, by what happened to them."""
 
     # New ones, and those that became or ceased to be more than one: any rule may say otherwise now.
     everywhere: set[UUID]
@@ -39,7 +39,7 @@ class Affected:
 
     @property
     def is_nobody(self) -> bool:
-        """Whether nothing that any rule could speak of happened to anybody."""
+        """Whether nothing happened that any rule could read."""
         return not (
             self.everywhere
             or any(self.by_kind.values())
@@ -48,7 +48,7 @@ class Affected:
         )
 
     def of(self, group: RuleVersionGroup, moved: Mapping[UUID, set[UUID]]) -> Set[UUID]:
-        """Return the contacts for which the group's rules may say otherwise now, those of `everywhere` apart."""
+        """Return the contacts for which the group's rules may answer otherwise now, those of `everywhere` apart."""
         found = [contact_ids for trigger in group.triggers if (contact_ids := self._by(trigger, moved))]
         if len(found) == 1 and not self.everywhere:
             return found[0]
@@ -66,7 +66,7 @@ _NOBODY: frozenset[UUID] = frozenset()
 
 
 def may_invalidate(batch: EffectBatch, plan: Plan) -> bool:
-    """Return whether a batch may affect any contact. Costs no statement."""
+    """Return whether a batch may affect any contact. Needs no statement."""
     return (
         bool(plan.unreadable)
         or any(
@@ -88,7 +88,7 @@ def _may_invalidate(event: EffectEvent, plan: Plan) -> bool:
 def find_affected(
     batch: EffectBatch, plan: Plan, park: Callable[[AggregateSpec, Exception], None]
 ) -> Affected:
-    """Return the contacts that a batch affects; filters that fail are parked."""
+    """Return the contacts that a batch affects. Filters that fail are parked."""
     about = [event for event in batch.system_events if event.name.startswith(CONTACT_PREFIX)]
     changed = {event.contact_id for event in about if event.name in CHANGES_CONTACT}
     return Affected(
@@ -114,7 +114,7 @@ def _matched(
 
 
 def _moved(workspace_id: UUID, events: Sequence[EffectEvent]) -> dict[UUID, set[UUID]]:
-    """Return who came into a segment or left it, by the events of builds and of people."""
+    """Return the contacts that entered or left a segment by a build or by hand."""
     contact_of = {event.id: event.contact_id for event in events if event.name in SEGMENT_EVENTS}
     moves = Event.objects.by_ids(workspace_id, contact_of)
     rows = moves.values_list("id", "properties__segmentId")

@@ -29,6 +29,6 @@ def membership(segment_id: UUID) -> tuple[Sql, Sql]:
 
 
 def known_segments(workspace_id: UUID, segment_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the segments that the workspace has."""
+    """Return which of the segments exist in the workspace."""
     rows = Segment.objects.in_workspace(workspace_id).filter(id__in=segment_ids)
     return set(rows.values_list("id", flat=True))

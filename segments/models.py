@@ -18,15 +18,15 @@ class SegmentQuerySet(TenantQuerySet["Segment"]):
         return self.filter(evaluation=Segment.Evaluation.DYNAMIC)
 
     def unfinished(self) -> SegmentQuerySet:
-        """Those with work left for the background."""
+        """Segments that are being built or published."""
         return self.filter(Q(build=Segment.Build.RUNNING) | Q(publishing_since__isnull=False))
 
 
 class Segment(TenantModel):
-    """A set of contacts: those for whom a rule holds now, or those that somebody put into it.
+    """A set of contacts: those for whom a rule holds now, or a list filled by hand (static).
 
-    An edited rule is a draft until every contact has been evaluated by it; the rule that serves stays until then.
-    Each rule has its version, and its memberships are rows of that version, so that promoting a draft is one update.
+    An edited rule is a draft until every contact was evaluated by it; meanwhile the old rule serves. Memberships
+    belong to a version of the rule, so promoting a draft is one update.
     """
 
     class Evaluation(models.TextChoices):
@@ -81,20 +81,20 @@ class Segment(TenantModel):
 
     @property
     def is_static(self) -> bool:
-        """Whether people decide who is in it, not a rule."""
+        """Whether it is filled by hand, not by a rule."""
         return self.evaluation == self.Evaluation.STATIC
 
     @property
     def has_draft(self) -> bool:
-        """Whether another rule is being built, or waits to be published."""
+        """Whether another rule is being built or waits to be published."""
         return self.draft_version is not None
 
 
 class MembershipQuerySet(TenantQuerySet["Membership"]):
     def with_entry(self) -> models.QuerySet[Any]:
-        """Add `entered_at`, as it was published: another version of the rule makes new rows, but no entry.
+        """Annotate `entered_at`: when the entry was published, whatever version of the rule made the row since.
 
-        Until it is published, the row's own moment.
+        Before publication it is the row's own moment.
         """
         period = MembershipPeriod.objects.in_workspace(OuterRef("workspace_id")).filter(
             segment_id=OuterRef("segment_id"), contact_id=OuterRef("contact_id"), left_at=None
@@ -103,7 +103,7 @@ class MembershipQuerySet(TenantQuerySet["Membership"]):
 
 
 class Membership(BulkTenantModel):
-    """A contact is in a segment, by one version of its rule. No row: it is not."""
+    """A contact is in a segment, by one version of its rule."""
 
     segment = UnconstrainedForeignKey(Segment)
     version = models.UUIDField()
@@ -125,7 +125,7 @@ class Membership(BulkTenantModel):
 
 
 class MembershipPeriod(BulkTenantModel):
-    """A contact was in a segment from one moment until another: what was published, and when it was so."""
+    """A published period in which a contact was in a segment."""
 
     segment = UnconstrainedForeignKey(Segment)
     contact = UnconstrainedForeignKey("contacts.Contact")

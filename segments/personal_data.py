@@ -1,4 +1,4 @@
-"""Segments' personal data, for export and erasure."""
+"""Personal data of segments, for export and erasure."""
 
 from contacts.erasure.erasures import PersonalDataSource
 from segments.models import Membership, MembershipPeriod

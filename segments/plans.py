@@ -1,6 +1,6 @@
-"""The evaluation plan of a workspace: its segment rules in order, and what can change their answers.
+"""The evaluation plan of a workspace: its segment rules by level, and what can change their answers.
 
-Read once for each version of the rules, and kept with the statements that were made of it.
+Cached for a version of the rules, with the compiled statements.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ _COMPANY_FIELDS = ("name", "website", "industry", "size")
 def load_people(
     workspace_id: UUID, contact_ids: Collection[UUID], event_names: Collection[str]
 ) -> list[Person]:
-    """Return the canonical ones of the contacts, each with what was merged into it."""
+    """Return the canonical contacts among these, each with what is merged into it."""
     return _Reading(workspace_id, contact_ids).people(event_names)
 
 
 class _Reading:
-    """One reading of some contacts; what hangs on a merged one hangs on its survivor."""
+    """Data of some contacts; a merged one's belongs to its survivor."""
 
     def __init__(self, workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
         self.workspace_id = workspace_id
@@ -52,7 +52,7 @@ class _Reading:
         return ((self.by_any_id[row.contact_id], row) for row in own.iterator())
 
     def _identifiers(self) -> None:
-        """A contact's own primary one goes before those of the contacts that were merged into it."""
+        """Return identifiers; a contact's own primary one comes before those of merged contacts."""
         ranked: dict[tuple[UUID, str], tuple[bool, UUID]] = {}
         for person, row in self._rows(Identifier.objects.filter(is_primary=True, kind__in=_IDENTIFIERS)):
             name, rank = _IDENTIFIERS[row.kind], (row.contact_id != person.id, row.id)

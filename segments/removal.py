@@ -25,10 +25,9 @@ REMOVED_CONTACT_TIMER_KEY = UUID("90e00000-0000-4000-8000-000000000000")
 
 @transaction.atomic
 def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
-    """Remove deleted contacts from every segment, now and again by a timer. Returns the segments they left.
+    """Remove deleted contacts from every segment, now and again by a timer. Returns the segments.
 
-    Whoever evaluates them at this very moment does not see it, and is not waited for: the runner does it once more
-    when it has their lanes.
+    A concurrent evaluation does not see the deletion and is not waited for; the timer removes what it has written.
     """
     left = remove_all_memberships(workspace_id, contact_ids, now=now)
     schedule_timers(
@@ -39,9 +38,9 @@ def schedule_membership_removal(workspace_id: UUID, contact_ids: Collection[UUID
 
 @transaction.atomic
 def remove_all_memberships(workspace_id: UUID, contact_ids: Collection[UUID], *, now: datetime) -> int:
-    """Remove contacts from every segment that are never evaluated again. Returns the segments that they left.
+    """Remove contacts that are never evaluated again from every segment. Returns the segments.
 
-    The stream records it, but nothing follows from that any more.
+    The stream records it, with no further effects.
     """
     execute(
         "DELETE FROM segments_membership WHERE workspace_id = %s AND contact_id = ANY(%s)",

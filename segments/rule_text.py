@@ -1,4 +1,4 @@
-"""Rules in words: what staff read in place of JSON."""
+"""Rules in words, for staff."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +41,7 @@ _AGGREGATES = {
 
 
 def worded(condition: Node, names: Mapping[str, str]) -> str:
-    """Return a condition, or the head of a group, in words; `names` are those of segments by id."""
+    """Return a condition, or the head of a group, in words; `names`: segment names by id."""
     if "conditions" in condition:
         return GROUPS[condition["operator"]]
     match condition["type"]:
@@ -63,7 +63,7 @@ def worded(condition: Node, names: Mapping[str, str]) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Return a value of JSON for people: texts in quotes, lists with commas."""
+    """Return a JSON value for people: texts in quotes, lists with commas."""
     if value is None:
         return "nothing"
     if isinstance(value, str):

@@ -5,7 +5,7 @@ IDLE_SECONDS = 30
 
 
 def idle_segments() -> str:
-    """When a segment that is being built or published has stood still for too long."""
+    """Return the SQL of when a build or publication without progress is to be taken up again."""
     return f"""
         SELECT min(progressed_at) + interval '{IDLE_SECONDS} s' FROM segments_segment
         WHERE build = 'running' OR publishing_since IS NOT NULL

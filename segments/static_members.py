@@ -1,4 +1,4 @@
-"""Static segments: filled by hand, by list, by upload."""
+"""Fill static segments: by hand, by list, by upload."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_ROWS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
-    """What became of a list: entered or left, no change, and what no contact goes by (as it was written)."""
+    """Outcome of a list: entered or left, unchanged, and entries that name no contact (as written)."""
 
     changed: int
     unchanged: int
@@ -37,7 +37,7 @@ class MembersChanged:
 
 @dataclass(frozen=True, slots=True)
 class MemberList:
-    """Contacts as a list names them; identifiers are (kind, value), not normalised."""
+    """Contacts named by a list; identifiers are (kind, value), not normalized."""
 
     contact_ids: list[UUID] = field(default_factory=list)
     identifiers: list[tuple[str, str]] = field(default_factory=list)
@@ -51,7 +51,7 @@ def add_members(
     contact_ids: Sequence[UUID] = (),
     identifiers: Sequence[tuple[str, str]] = (),
 ) -> MembersChanged:
-    """Put contacts into a static segment; their segment.entered events may start campaigns.
+    """Add contacts to a static segment; their segment.entered events may start campaigns.
 
     Raises SegmentIsDynamic.
     """
@@ -90,7 +90,7 @@ def remove_members(
     contact_ids: Sequence[UUID] = (),
     identifiers: Sequence[tuple[str, str]] = (),
 ) -> MembersChanged:
-    """Take contacts out of a static segment. Raises SegmentIsDynamic."""
+    """Remove contacts from a static segment. Raises SegmentIsDynamic."""
     segment = _held(workspace_id, segment)
     found, unknown = _found(workspace_id, contact_ids, identifiers)
     now = clock.now()
@@ -108,11 +108,11 @@ def remove_members(
 
 
 def read_member_list(text: str) -> MemberList:
-    """Read an uploaded list: a CSV with a header, or a contact a line.
+    """Parse an uploaded list: CSV with a header, or one contact a line.
 
-    The header's columns may be id, contactId, email, phone, externalId, divided by commas, semicolons or tabs; of a
-    line the first that is filled counts. Without a header commas divide, and the first column is an id, an e-mail, a
-    phone (+ and digits) or an external id, by its looks. Raises InvalidMemberList.
+    Header columns: id, contactId, email, phone, externalId, divided by commas, semicolons or tabs; the first filled
+    one of a line counts. Without a header commas divide, and the first column is recognised as an id, an e-mail, a
+    phone (+ and digits) or else an external id. Raises InvalidMemberList.
     """
     rows = _rows(text)
     if not rows:
@@ -152,7 +152,7 @@ def _rows(text: str) -> list[list[str]]:
 
 
 def _delimiter_of(lines: Sequence[str]) -> str:
-    """Return what divides the columns of a header; spreadsheets write a semicolon in many countries."""
+    """Return the delimiter of a header; spreadsheets write semicolons in many countries."""
     header = lines[0] if lines else ""
     divides = (mark for mark in ",;\t" if any(map(_kind_of_column, header.split(mark))))
     return next(divides, ",")
@@ -191,7 +191,7 @@ def _read(named: Iterable[tuple[str, str] | None]) -> MemberList:
 
 
 def _held(workspace_id: UUID, segment: Segment) -> Segment:
-    """Lock the segment, so that nobody is put into one that is being deleted."""
+    """Lock the segment, so that it is not deleted meanwhile."""
     held = Segment.objects.in_workspace(workspace_id).select_for_update(no_key=True).filter(id=segment.id)
     row = held.first()
     if row is None:
@@ -204,7 +204,7 @@ def _held(workspace_id: UUID, segment: Segment) -> Segment:
 def _found(
     workspace_id: UUID, contact_ids: Sequence[UUID], identifiers: Sequence[tuple[str, str]]
 ) -> tuple[list[UUID], list[str]]:
-    """Return the contacts, survivors for those that were merged, and what finds nobody."""
+    """Return the canonical contacts of the list, and entries that name none."""
     normalized = [(text, (kind, normalize_identifier(kind, text) or "")) for kind, text in identifiers]
     found = find(workspace_id, list(set(contact_ids)), {key for _, key in normalized if key[1]})
     known = {found.by_id[contact_id] for contact_id in contact_ids if contact_id in found.by_id}
@@ -215,7 +215,7 @@ def _found(
 
 
 def _keep(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[UUID]:
-    """Have nobody deleted before the commit; return who is there."""
+    """Lock the contacts against deletion until the commit; return those that exist."""
     rows = fetch_all(
         "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE",
         [workspace_id, list(contact_ids)],

@@ -9,12 +9,12 @@ from segments import build
 from segments.schedule import IDLE_SECONDS
 
 SLICE_SECONDS = 0.5
-"""How long one task may keep a worker before what else waits has its turn."""
+"""Seconds that a task may keep a worker."""
 
 
 @shared_task
 def process_segment(workspace_id: str, segment_id: str) -> str:
-    """Send a task for each lane in which a segment is to be built or published."""
+    """Send a task for each lane to build or publish of a segment."""
     building, announcing = build.unfinished_lanes(UUID(workspace_id), UUID(segment_id))
     for task, lanes in ((build_segment_lane, building), (publish_segment_lane, announcing)):
         for lane in lanes:
@@ -24,7 +24,7 @@ def process_segment(workspace_id: str, segment_id: str) -> str:
 
 @shared_task
 def build_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
-    """Evaluate a segment's draft for some of a lane's contacts; with more left, queue up again."""
+    """Build a segment's draft for some of a lane's contacts; with more left, queue up again."""
     word, last = build.build_lane(
         UUID(workspace_id),
         UUID(segment_id),
@@ -39,7 +39,7 @@ def build_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str
 
 @shared_task
 def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
-    """Publish who entered and left with a segment's new rule, among some of a lane's contacts."""
+    """Publish a promoted draft's changes for some of a lane's contacts; with more left, queue up again."""
     word, last = build.publish_lane(
         UUID(workspace_id),
         UUID(segment_id),
@@ -54,7 +54,7 @@ def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: s
 
 @shared_task
 def purge_versions(workspace_id: str, versions: Sequence[str]) -> str:
-    """Delete what versions that are gone have left behind."""
+    """Delete the rows of deleted versions."""
     return (
         "done"
         if build.purge_stale_rows(UUID(workspace_id), [UUID(version) for version in versions])
@@ -64,7 +64,7 @@ def purge_versions(workspace_id: str, versions: Sequence[str]) -> str:
 
 @shared_task
 def sweep_segments() -> str:
-    """Take up the work whose messages a killed process or a broken broker has swallowed."""
+    """Take up builds and publications without progress: a message was lost, or a worker killed."""
     waiting = build.unfinished_segments(idle_seconds=IDLE_SECONDS)
     for workspace_id, segment_id in waiting:
         process_segment(str(workspace_id), str(segment_id))
@@ -73,6 +73,6 @@ def sweep_segments() -> str:
 
 @shared_task
 def sweep_stale_rows() -> str:
-    """Delete what versions and segments that are gone have left behind, where no message came for it."""
+    """Delete rows of deleted versions and segments for which no message came."""
     rows = [build.purge_stale_rows(workspace_id) for workspace_id in build.workspaces_with_segments()]
     return "done" if any(rows) else "nothing"
