@@ -7,6 +7,7 @@ from config.http.metrics import show_metrics
 from dialects.autosend import urls as autosend
 from dialects.leadpush import urls as leadpush
 from dialects.omnisend import urls as omnisend
+from dialects.segment import urls as segment
 from dialects.suresend import urls as suresend
 from workspaces.api.fallback import NoSuchRoute
 from workspaces.api.openapi_views import DocumentationView, DocumentView
@@ -25,10 +26,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *leadpush.root_urlpatterns,
     *suresend.root_urlpatterns,
     *omnisend.root_urlpatterns,
+    *segment.root_urlpatterns,
     path("autosend/v1/", include(autosend)),
     path("leadpush/v1/", include(leadpush)),
     path("suresend/api/partner/", include(suresend)),
     path("omnisend/v4/", include(omnisend)),
+    path("segment/", include(segment)),
     path("livez", LiveView.as_view(), name="livez"),
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("metrics", show_metrics, name="metrics"),

@@ -608,7 +608,10 @@ class CompanyAdmin(WorkspaceModelAdmin):
     sortable_by = ()
     search_fields = ["name_key"]
     search_help_text = "The beginning of the name."
-    fields = ["workspace", "name", "website", "industry", "size", "attributes", "created_at", "updated_at"]
+    fields = [
+        *("workspace", "name", "website", "industry", "size", "external_id", "attributes"),
+        *("created_at", "updated_at"),
+    ]
     readonly_fields = ["created_at", "updated_at"]
 
     def get_search_results(

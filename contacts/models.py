@@ -26,6 +26,7 @@ class Company(TenantModel):
     website = models.CharField(max_length=2048, blank=True)
     industry = models.CharField(max_length=255, blank=True)
     size = models.CharField(max_length=64, blank=True)
+    external_id = models.CharField(max_length=255, blank=True, help_text="of another system; empty: none")
     attributes = JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)
@@ -34,6 +35,11 @@ class Company(TenantModel):
         verbose_name_plural = "companies"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["workspace", "name_key"], name="company_name_unique"),
+            models.UniqueConstraint(
+                fields=["workspace", "external_id"],
+                name="company_external_id_unique",
+                condition=~models.Q(external_id=""),
+            ),
         ]
 
     def __str__(self) -> str:

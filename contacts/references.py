@@ -39,6 +39,10 @@ class ContactReference(msgspec.Struct, frozen=True):
     changes: ContactChanges = NO_CHANGES
     # An unknown id is no error: the identifiers decide.
     id_falls_back: bool = False
+    # A contact that has identifiers of this kind, but none of the reference's, is somebody else: no other finds it.
+    distinct_by: str = ""
+    # Said to be identifiers of this person too: who else has one of them is reported as `apart`.
+    same_as: tuple[tuple[str, Any], ...] = ()
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -48,13 +52,21 @@ class Resolution(msgspec.Struct, frozen=True):
     created: bool
     # The one that the reference itself names, where it was merged into that contact.
     came_with: UUID | None = None
+    # Other contacts, who by `same_as` are the same person.
+    apart: tuple[UUID, ...] = ()
 
 
 class CompanyReference(msgspec.Struct, frozen=True):
-    """Which company is meant: by id, which wins, else by its name, by which it is made if there is none."""
+    """Which company is meant: by id, which wins, else by its name, by which it is made if there is none.
+
+    With an `external_id`, another system's, it is found and made by that, and what is told is set on it.
+    """
 
     id: object = None
     name: object = None
     website: object = ""
     industry: object = ""
     size: object = ""
+    external_id: object = None
+    # Merged key by key, only with `external_id`; the value None removes a key.
+    attributes: Mapping[str, Any] = msgspec.field(default_factory=dict)

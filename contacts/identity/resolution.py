@@ -14,7 +14,9 @@ from contacts.identifiers import Identification, normalize_all
 from contacts.identity.lookup import Found, find, lock
 from contacts.identity.unit_of_work import UnitOfWork, identifiers_in, mismatches_in, needs_schema
 from contacts.identity.writes import WriteConflict, create, write
+from contacts.models import Identifier
 from contacts.profiles.schema import ContactSchema
+from contacts.profiles.state import ContactState
 from contacts.references import NO_CHANGES, ContactChanges, ContactReference, Resolution
 
 # Each new attempt is owed to somebody else's commit, so the second nearly always succeeds.
@@ -96,6 +98,7 @@ class _ParsedReference(msgspec.Struct, frozen=True):
     id: UUID | None
     identifiers: tuple[Identification, ...]
     updates: bool
+    same_as: tuple[Identification, ...] = ()
 
 
 class _LookupBatch:
@@ -103,7 +106,7 @@ class _LookupBatch:
 
     def __init__(self, wanted: Sequence[_ParsedReference], writing: Sequence[ContactChanges]) -> None:
         self.ids = {each.id for each in wanted if each.id is not None}
-        self.identifiers = {key for each in wanted for key in each.identifiers}
+        self.identifiers = {key for each in wanted for key in (*each.identifiers, *each.same_as)}
         self.identifiers.update(key for changes in writing for key in normalize_all(changes.identifiers))
         self.with_states = any(each.updates for each in wanted)
         self.with_schema = needs_schema(writing, self.identifiers)
@@ -137,7 +140,7 @@ class _Resolver:
     def resolved_without_write(self, wanted: _ParsedReference) -> Resolution | DomainError | None:
         """Return what a reference means if that takes no change, else None."""
         if (matched := self._match(wanted)) is not None:
-            return None if wanted.updates else matched
+            return None if wanted.updates else self._with_apart(wanted, matched)
         return ContactNotFound() if _must_exist(wanted) else None
 
     def resolve(self, wanted: _ParsedReference) -> Resolution | DomainError:
@@ -145,12 +148,20 @@ class _Resolver:
         matched = self._match(wanted)
         try:
             if matched is None:
-                return self._create(wanted)
-            if wanted.updates:
+                matched = self._create(wanted)
+            elif wanted.updates:
                 self._update(wanted, matched.contact_id)
         except DomainError as error:
             return error
-        return matched
+        return self._with_apart(wanted, matched)
+
+    def _with_apart(self, wanted: _ParsedReference, resolution: Resolution) -> Resolution:
+        """Return the resolution with the contacts that others of the reference's identifiers mean."""
+        if not wanted.same_as:
+            return resolution
+        holders = map(self.unit_of_work.found.by_identifier.get, wanted.same_as)
+        apart = dict.fromkeys(each for each in holders if each not in (None, resolution.contact_id))
+        return msgspec.structs.replace(resolution, apart=tuple(apart)) if apart else resolution
 
     def _match(self, wanted: _ParsedReference) -> Resolution | None:
         found = self.unit_of_work.found
@@ -158,8 +169,19 @@ class _Resolver:
             return Resolution(by_id, created=False, came_with=wanted.id if by_id != wanted.id else None)
         if _ends_at_id(wanted):
             return None
-        key = next((key for key in wanted.identifiers if key in found.by_identifier), None)
-        return None if key is None else _holder(found, key)
+        for key in wanted.identifiers:
+            if (holder := found.by_identifier.get(key)) and not self._is_somebody_else(wanted, holder):
+                return _holder(found, key)
+        return None
+
+    def _is_somebody_else(self, wanted: _ParsedReference, contact_id: UUID) -> bool:
+        kind = wanted.reference.distinct_by
+        own = {key for key in wanted.identifiers if key[0] == kind} if kind else set()
+        draft = self.unit_of_work.drafts.get(contact_id)
+        state = draft.after if draft is not None else self.unit_of_work.found.states.get(contact_id)
+        if not own or state is None:
+            return False
+        return own.isdisjoint(state.identifiers) and any(known == kind for known, _ in state.identifiers)
 
     def _create(self, wanted: _ParsedReference) -> Resolution:
         reference = wanted.reference
@@ -187,7 +209,7 @@ class _Resolver:
         by_id = wanted.id is not None and self.unit_of_work.found.by_id.get(wanted.id) == contact_id
         identifiers = [key for key in wanted.identifiers if by_id or key != finder]
         draft = self.unit_of_work.edit(contact_id)
-        if wanted.reference.fills_in:
+        if wanted.reference.fills_in and not _is_anonymous(draft.after):
             changes, identifiers = self.unit_of_work.missing_fields(draft, changes), []
         # Each reference's changes are an occurrence of their own, as if the others had come before or after.
         draft.begin_step()
@@ -202,8 +224,17 @@ def _parse(reference: ContactReference) -> _ParsedReference:
         or reference.changes != NO_CHANGES
     )
     return _ParsedReference(
-        reference, parse_uuid(reference.id) if reference.id else None, identifiers, updates
+        reference,
+        parse_uuid(reference.id) if reference.id else None,
+        identifiers,
+        updates,
+        normalize_all(reference.same_as) if reference.same_as else (),
     )
+
+
+def _is_anonymous(state: ContactState) -> bool:
+    """Return whether only devices name the contact: who knows such a name is who made it."""
+    return {kind for kind, _ in state.identifiers} == {Identifier.ANONYMOUS_ID}
 
 
 def _must_exist(wanted: _ParsedReference) -> bool:

@@ -11,7 +11,7 @@ from config.values.names import composed
 from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier, PersonErased
 from contacts.identifiers import BUILT_IN_KINDS, Identification, normalize_all, normalize_identifier
 from contacts.identity.lookup import Found
-from contacts.models import Consent
+from contacts.models import Consent, Identifier
 from contacts.profiles.schema import (
     MAX_NAME,
     ContactSchema,
@@ -125,7 +125,7 @@ class UnitOfWork:
         for key in identifiers:
             if not self._claim(draft, key, refuse_taken):
                 continue
-            if key[0] not in kinds:
+            if key[0] not in kinds and not _keeps_primary(draft.after, key[0]):
                 _make_primary(draft.after, key)
             kinds.add(key[0])
             if key[0] not in BUILT_IN_KINDS:
@@ -218,6 +218,11 @@ def identifiers_in(schema: ContactSchema, changes: ContactChanges) -> tuple[Iden
     return normalize_all(
         (*changes.identifiers, (identity, changes.attributes[identity])) if named else changes.identifiers
     )
+
+
+def _keeps_primary(state: ContactState, kind: str) -> bool:
+    """Return whether the primary one of a kind stays: nobody is written to at a device, and each event names one."""
+    return kind == Identifier.ANONYMOUS_ID and state.primary(kind) is not None
 
 
 def _make_primary(state: ContactState, key: Identification) -> None:

@@ -82,7 +82,7 @@ class IngestMixin(WorkspaceAccess):
     """
 
     claims_keys = True
-    content_negotiation_class = AnyName
+    content_negotiation_class: type[SingleFormatNegotiation] = AnyName
     # What a page may send besides, by the wire format.
     request_headers: ClassVar[tuple[str, ...]] = ()
 

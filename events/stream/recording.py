@@ -280,7 +280,7 @@ def _insert(
     ]:
         link_companies(workspace_id, pairs)
     system = [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)]
-    _complete(workspace_id, admission, received_at, first=len(system))
+    _complete(workspace_id, admission, first=len(system))
     events = list(admission.events.values())
     if historic := _only_by_late_events(workspace_id, system, events):
         insert_events(workspace_id, historic, level=level_of(level, is_late=True), received_at=received_at)
@@ -296,18 +296,20 @@ def _insert(
             place in contacts and contacts[place].created,
             company,
             company_created,
+            apart=contacts[place].apart if place in contacts else (),
         )
     return outcomes
 
 
-def _complete(workspace_id: UUID, admission: _Admission, received_at: datetime, first: int) -> None:
+def _complete(workspace_id: UUID, admission: _Admission, first: int) -> None:
     """Set ids, contacts and companies of the events; ids of one instant are in order, from `first` on."""
-    known = _ids_of_timeless_keys(workspace_id, admission, received_at)
+    known = _ids_of_timeless_keys(workspace_id, admission)
     for sequence, (place, event) in enumerate(admission.events.items(), first):
         if not event.message_id:
             event.id = ids.uuid7(event.occurred_at, sequence)
         else:
-            sent_at = admission.incoming[place].occurred_at
+            incoming = admission.incoming[place]
+            sent_at = None if incoming.is_time_estimated else incoming.occurred_at
             # The time as sent, not as clamped: a retry must come to the same id.
             event.id = (
                 known[event.message_id]
@@ -338,17 +340,14 @@ def _only_by_late_events(
     return [event for event in system if event.contact_id in late_survivors - in_time]
 
 
-def _ids_of_timeless_keys(
-    workspace_id: UUID, admission: _Admission, received_at: datetime
-) -> dict[str, UUID]:
+def _ids_of_timeless_keys(workspace_id: UUID, admission: _Admission) -> dict[str, UUID]:
     """Return the event id of each key that came without a time: the id cannot follow from the key alone."""
-    keys = sorted(
-        {
-            event.message_id
-            for place, event in admission.events.items()
-            if event.message_id and admission.incoming[place].occurred_at is None
-        }
-    )
+    moments = {
+        event.message_id: event.occurred_at
+        for place, event in admission.events.items()
+        if event.message_id and _is_timeless(admission.incoming[place])
+    }
+    keys = sorted(moments)
     if not keys:
         return {}
     with connection.cursor() as cursor:
@@ -356,13 +355,17 @@ def _ids_of_timeless_keys(
             "INSERT INTO events_messagekey (id, workspace_id, key, event_id)"
             " SELECT new.id, %s, new.key, new.id FROM unnest(%s::uuid[], %s::text[]) AS new (id, key)"
             " ORDER BY new.key ON CONFLICT (workspace_id, key) DO NOTHING",
-            [workspace_id, [ids.uuid7(received_at, place) for place, _ in enumerate(keys)], keys],
+            [workspace_id, [ids.uuid7(moments[key], place) for place, key in enumerate(keys)], keys],
         )
         cursor.execute(
             "SELECT key, event_id FROM events_messagekey WHERE workspace_id = %s AND key = ANY(%s)",
             [workspace_id, keys],
         )
         return dict(cursor.fetchall())
+
+
+def _is_timeless(event: IncomingEvent) -> bool:
+    return event.occurred_at is None or event.is_time_estimated
 
 
 def _system_event(

@@ -37,6 +37,8 @@ class IncomingEvent(msgspec.Struct, frozen=True):
     # The sender's own key, which removes duplicates for ever.
     message_id: str = ""
     company: CompanyReference | None = None
+    # The sender did not send this `occurred_at`: a repeat comes with another, so the key alone names the event.
+    is_time_estimated: bool = False
 
 
 class RecordedEvent(msgspec.Struct):
@@ -76,6 +78,8 @@ class Outcome(msgspec.Struct, frozen=True):
     company: Company | None = None
     company_created: bool = False
     error: DomainError | None = None
+    # Contacts who are the same person by what the sender says: see `ContactReference.same_as`.
+    apart: tuple[UUID, ...] = ()
 
     def recorded(self) -> RecordedEvent:
         """Return the event. Raises the DomainError that refused it."""

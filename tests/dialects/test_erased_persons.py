@@ -51,6 +51,8 @@ def nobody_is_stored():
         ("/autosend/v1/events/send", {"eventName": "paid", "email": EMAIL}),
         ("/api/partner/events", {"type": "paid", "person": {"emails": [EMAIL], "firstName": "zaphod"}}),
         ("/v4/track", {"eventName": "paid", "contact": {"email": EMAIL}, "properties": {"x": "zaphod"}}),
+        ("/v1/track", {"event": "paid", "userId": "z-1", "properties": {"x": "zaphod"}}),
+        ("/v1/identify", {"userId": "z-2", "traits": {"email": EMAIL, "name": "zaphod"}}),
     ],
 )
 def test_the_request_is_refused(workspace, path, body):

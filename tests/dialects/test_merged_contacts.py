@@ -95,6 +95,20 @@ def test_suresend(call, pair):
     assert came_with("paid") == {other.id}
 
 
+def test_segment(call, pair):
+    jane, other = pair
+    assert call("POST", "/v1/track", {"event": "paid", "userId": "u-2"}).status_code == 200
+    assert came_with("paid") == {other.id}
+    body = {
+        "event": "got",
+        "anonymousId": "a-1",
+        "context": {"traits": {"email": "other@example.test", "x": 1}},
+    }
+    assert call("POST", "/v1/track", body).status_code == 200
+    assert came_with("got") == {other.id}
+    assert Contact.objects.get(id=jane.id).attributes["x"] == 1
+
+
 def test_omnisend(call, pair):
     _, other = pair
     body = {"eventName": "paid", "contact": {"email": "other@example.test", "tags": ["new"]}}

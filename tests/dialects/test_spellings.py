@@ -35,6 +35,10 @@ CREATE = [
     ("/api/partner/events", lambda email: {"type": "paid", "person": {"emails": [email]}}),
     ("/api/partner/events", lambda email: {"type": "paid", "person": {"emails": [{"value": email}]}}),
     ("/v4/track", lambda email: {"eventName": "paid", "contact": {"email": email}}),
+    (
+        "/v1/track",
+        lambda email: {"event": "paid", "anonymousId": "a1", "context": {"traits": {"email": email}}},
+    ),
 ]
 ONCE_MORE = [(path, body) for path, body in CREATE if "workspaces" not in path]
 
@@ -58,7 +62,7 @@ def test_one_mailbox_is_one_contact(workspace, path, body):
         answer = call(workspace, path, body(spelling))
         assert answer.status_code < 300, (spelling, answer.content)
     assert Contact.objects.count() == 1
-    assert Identifier.objects.get().value == STORED
+    assert Identifier.objects.get(kind="email").value == STORED
 
 
 def test_the_native_format_tells_that_there_is_one(workspace):

@@ -26,6 +26,7 @@ FAULT_BODIES = {
         "status": 500,
         "detail": "Internal server error",
     },
+    "segment": {"success": False, "code": "fault", "message": "Internal server error"},
     "native": {"error": "Internal server error"},
     "batch": {"error": "Internal server error"},
 }
@@ -120,6 +121,7 @@ def test_without_a_database_the_answer_is_a_503(endpoint, send, monkeypatch):
         ("/api/partner/events", {"type": "x", "person": {"emails": ["a@example.test", "b@example.test"]}}),
         ("/v4/track", {"eventName": "x", "contact": {"email": "a@example.test", "phoneNumber": "+15551234"}}),
         ("/autosend/v1/contacts/email", {"email": "a@example.test", "userId": "7"}),
+        ("/v1/track", {"event": "x", "userId": "7", "anonymousId": "8"}),
     ],
 )
 def test_a_race_that_is_lost_again_and_again_is_a_503_and_changes_nothing(path, body, monkeypatch):

@@ -64,6 +64,10 @@ def _omnisend(name: str, contact: dict[str, Any], most: int = PROMISED, **more: 
     return Form(f"omnisend, {name}", OMNISEND, body, most)
 
 
+def _segment(name: str, body: dict[str, Any], most: int = PROMISED, kind: str = "track") -> Form:
+    return Form(f"segment, {name}", f"/v1/{kind}", {"event": "x", "messageId": "m{turn}", **body}, most)
+
+
 FORMS = [
     Form("native, nobody's", NATIVE, {"type": "x", "metadata": {"a": 1}}),
     Form("native, a contact's", NATIVE, {"type": "x", "contactId": "{contact}", "metadata": {"a": 1}}),
@@ -99,6 +103,11 @@ FORMS = [
     _omnisend("another phone", {"email": "jane@example.test", "phoneNumber": "+1202555{turn}"}, 13),
     _omnisend("new tag", {"email": "jane@example.test", "tags": ["new {turn}"]}, 12),
     _omnisend("no tags", {"email": "jane@example.test", "tags": None}, 13),
+    _segment("known", {"userId": "u1", "timestamp": "2026-01-15T10:00:00Z"}),
+    _segment("known, by two ids", {"userId": "u1", "anonymousId": "a1", "timestamp": "2026-01-15T10:00:00Z"}),
+    # Without a time its key has a row.
+    _segment("known, now", {"userId": "u1"}, 9),
+    _segment("new", {"userId": "new{turn}", "anonymousId": "a{turn}", "timestamp": "2026-01-15T10:00:00Z"}),
     # The first time a name or a property is seen it is listed, or learned.
     Form("native, new name", NATIVE, {"type": "new {turn}", "contactId": "{contact}"}, 8),
     Form("native, new property", NATIVE, {"type": "x", "metadata": {"new {turn}": 1}}, 7),

@@ -76,6 +76,7 @@ def test_the_document_is_open_and_names_every_way_in():
         "autosend",
         "suresend",
         "omnisend",
+        "segment",
     }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -224,7 +224,15 @@ def test_the_walk_sees_every_wire_format():
     found = list(routes())
 
     assert len(found) > 20
-    assert {route.split("/")[0] for route in found} >= {"api", "v1", "v4", "leadpush", "autosend", "suresend"}
+    assert {route.split("/")[0] for route in found} >= {
+        "api",
+        "v1",
+        "v4",
+        "leadpush",
+        "autosend",
+        "suresend",
+        "segment",
+    }
 
 
 def test_no_route_opens_another_workspace(victim, stranger):

@@ -13,6 +13,8 @@ from django.test import Client
         ("/api/partner/", "error"),
         ("/omnisend/v4/", "title"),
         ("/v4/", "title"),
+        ("/segment/", "code"),
+        ("/segment/v1/no/", "code"),
         ("/leadpush/v1/no/", "message"),
         ("/v1/workspaces/", "message"),
         ("/api/", "error"),

@@ -40,6 +40,24 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         }
 
 
+class BasicKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """API keys as the name of HTTP's basic authentication."""
+
+    target_class = "workspaces.authentication.schemes.BasicKeyAuthentication"
+    match_subclasses = True
+    # Before that of bearers, of which it is a subclass.
+    priority = 1
+    name = "basicKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the scheme."""
+        return {
+            "type": "http",
+            "scheme": "basic",
+            "description": "An API key as the name, without a password.",
+        }
+
+
 class QueryKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """API keys in the address."""
 

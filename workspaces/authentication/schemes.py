@@ -1,6 +1,7 @@
 """DRF authentication classes: API key, OAuth token, JWT, session."""
 
 import time
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, NoReturn
 from uuid import UUID
@@ -93,6 +94,26 @@ def _cached_or_looked_up(request: Request, secret: str) -> Authenticated:
 def evict_credential(credential: Credential) -> None:
     """Remove a credential from the cache."""
     _remembered.pop(credential.secret_hash, None)
+
+
+class BasicKeyAuthentication(BearerAuthentication):
+    """`Authorization: Basic …` with an API key as the name and no password, as several vendors have it."""
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        """Return user and credential; None without a basic header. Raises AuthenticationFailed."""
+        header: str = request.META.get("HTTP_AUTHORIZATION", "")
+        scheme, _, encoded = header.partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        return self.authenticate_secret(request, _basic_name(encoded.strip()))
+
+
+def _basic_name(encoded: str) -> str:
+    """Return the name of a basic header; empty where it is not encoded as one."""
+    try:
+        return b64decode(encoded, validate=True).decode().partition(":")[0].strip()
+    except ValueError:
+        return ""
 
 
 class QueryKeyAuthentication(BaseAuthentication):

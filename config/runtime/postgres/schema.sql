@@ -1,4 +1,4 @@
--- Of the migrations: 3f2ee9672a9235bac52c5fd49e01c04e86030af9cd9b8d456a92ee35346cc15a
+-- Of the migrations: fed3edc7d6c4cb969d61ffd3688823b433e1701101b5d84d671467c90f2a1bd4
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -333,7 +333,8 @@ CREATE TABLE public.contacts_company (
     attributes jsonb NOT NULL,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
-    workspace_id uuid NOT NULL
+    workspace_id uuid NOT NULL,
+    external_id character varying(255) NOT NULL
 );
 CREATE TABLE public.contacts_companymembership (
     id uuid NOT NULL,
@@ -1233,6 +1234,7 @@ CREATE INDEX campaigns_form_confirmation_template_id_d9b6cec8 ON public.campaign
 CREATE INDEX campaigns_formsubmission_form_id_33d36786 ON public.campaigns_formsubmission USING btree (form_id);
 CREATE INDEX campaigns_rehearsal_campaign_id_ed47ecc7 ON public.campaigns_rehearsal USING btree (campaign_id);
 CREATE INDEX campaigns_rehearsedenrollment_rehearsal_id_8413d6f7 ON public.campaigns_rehearsedenrollment USING btree (rehearsal_id);
+CREATE UNIQUE INDEX company_external_id_unique ON public.contacts_company USING btree (workspace_id, external_id) WHERE (NOT ((external_id)::text = ''::text));
 CREATE INDEX contact_by_attributes ON public.contacts_contact USING gin (attributes jsonb_path_ops);
 CREATE INDEX contact_by_part ON public.contacts_contact USING gin (public.contacts_parts(workspace_id, (first_name)::text), public.contacts_parts(workspace_id, (last_name)::text));
 CREATE INDEX contact_merged ON public.contacts_contact USING btree (workspace_id, merged_into_id) WHERE (merged_into_id IS NOT NULL);
@@ -1525,6 +1527,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_imports', now()),
+    ('contacts', '0003_company_external_id', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),

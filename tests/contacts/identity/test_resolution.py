@@ -342,3 +342,107 @@ def test_a_rolled_back_resolution_leaves_nothing(workspace):
         fail()
     assert not Contact.objects.exists()
     assert not Identifier.objects.exists()
+
+
+class TestDistinctBy:
+    """A contact that has another identifier of the kind is somebody else."""
+
+    @staticmethod
+    def reference(*identifiers, **options):
+        options = {"if_missing": "create", "update_matched": True, "distinct_by": "external_id", **options}
+        return ContactReference(identifiers=identifiers, **options)
+
+    def test_a_weaker_identifier_finds_nobody_of_another_name(self, workspace):
+        first, second = resolved(
+            workspace.id,
+            self.reference(("external_id", "1"), ("anonymous_id", "a")),
+            self.reference(("external_id", "2"), ("anonymous_id", "a")),
+        )
+        assert first.contact_id != second.contact_id
+        (again, nameless) = resolved(
+            workspace.id,
+            self.reference(("external_id", "2"), ("anonymous_id", "a")),
+            self.reference(("anonymous_id", "a"), ("email", "a@example.test")),
+        )
+        assert (again.contact_id, nameless.contact_id) == (second.contact_id, first.contact_id)
+
+    def test_who_has_no_such_name_gets_it(self, workspace):
+        contact = a_contact(workspace, "jane@example.test")
+        for name in ("1", "1"):
+            (found,) = resolved(
+                workspace.id, self.reference(("external_id", name), ("email", "jane@example.test"))
+            )
+            assert found.contact_id == contact.id
+        (other,) = resolved(
+            workspace.id, self.reference(("external_id", "2"), ("email", "jane@example.test"))
+        )
+        assert other.contact_id != contact.id
+
+    def test_names_of_merged_contacts_are_the_survivors(self, workspace):
+        first = a_contact(workspace, identifiers=(("external_id", "1"), ("anonymous_id", "a")))
+        second = a_contact(workspace, identifiers=(("external_id", "2"),))
+        merge_contacts(workspace.id, first, second)
+        (found,) = resolved(workspace.id, self.reference(("external_id", "2"), ("anonymous_id", "a")))
+        assert found.contact_id == first.id
+
+
+class TestSameAs:
+    """Who is said to be one person with the contact, but is another, is told as apart."""
+
+    def test_those_who_are_apart(self, workspace):
+        jane = a_contact(workspace, "jane@example.test")
+        other = a_contact(workspace, identifiers=(("anonymous_id", "a"),))
+        same_as = (("anonymous_id", "a"), ("anonymous_id", "unknown"), ("email", "jane@example.test"))
+        for options in ({}, {"update_matched": True, "changes": ContactChanges(first_name="Jane")}):
+            (found,) = resolved(workspace.id, by_email("jane@example.test", same_as=same_as, **options))
+            assert (found.contact_id, found.apart) == (jane.id, (other.id,))
+        merge_contacts(workspace.id, jane, other)
+        (found,) = resolved(workspace.id, by_email("jane@example.test", same_as=same_as))
+        assert found.apart == ()
+
+    def test_of_one_call(self, workspace):
+        device, person = resolved(
+            workspace.id,
+            ContactReference(identifiers=(("anonymous_id", "a"),), if_missing="create"),
+            by_email("jane@example.test", same_as=(("anonymous_id", "a"),)),
+        )
+        assert person.apart == (device.contact_id,)
+
+
+class TestFillsIn:
+    """A sender whom nobody has checked fills in what is missing; of its own anonymous contact it says all."""
+
+    @staticmethod
+    def tell(workspace, *identifiers, **changes):
+        reference = ContactReference(
+            identifiers=identifiers,
+            if_missing="create",
+            update_matched=True,
+            fills_in=True,
+            changes=ContactChanges(**changes),
+        )
+        return resolved(workspace.id, reference)[0].contact_id
+
+    def test_an_anonymous_contact_gets_identifiers_and_changes(self, workspace):
+        device = ("anonymous_id", "a")
+        contact_id = self.tell(workspace, device, attributes={"plan": "a"})
+        assert self.tell(workspace, ("external_id", "1"), device, attributes={"plan": "b"}) == contact_id
+        assert get_contact(workspace.id, contact_id).attributes == {"plan": "b"}
+        assert (
+            self.tell(workspace, ("email", "eve@example.test"), device, attributes={"plan": "c"})
+            == contact_id
+        )
+        assert get_contact(workspace.id, contact_id).attributes == {"plan": "b"}
+        known = Identifier.objects.filter(contact_id=contact_id).values_list("kind", "value")
+        assert set(known) == {device, ("external_id", "1")}
+
+    def test_the_first_device_stays_the_primary_one(self, workspace):
+        for device in ("a", "b"):
+            reference = ContactReference(
+                identifiers=(("external_id", "1"), ("anonymous_id", device)),
+                if_missing="create",
+                update_matched=True,
+            )
+            (found,) = resolved(workspace.id, reference)
+        devices = Identifier.objects.filter(contact_id=found.contact_id, kind="anonymous_id")
+        assert dict(devices.values_list("value", "is_primary")) == {"a": True, "b": False}

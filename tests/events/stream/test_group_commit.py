@@ -344,6 +344,8 @@ def test_where_the_system_gives_no_thread_nobody_waits_for_ever(workspace, write
         ("/v1/events/send", {"eventName": "x", "email": "jane@example.test"}),
         ("/api/partner/events", {"type": "x", "person": {"emails": ["jane@example.test"]}}),
         ("/v4/track", {"eventName": "x", "email": "jane@example.test"}),
+        ("/v1/track", {"event": "x", "userId": "7"}),
+        ("/v1/batch", {"batch": []}),
     ],
 )
 def test_every_format_says_that_too_many_wait(workspace, writers, monkeypatch, path, body):

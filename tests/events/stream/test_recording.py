@@ -5,7 +5,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from config import clock
+from config import clock, ids
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from contacts.references import ContactChanges, ContactReference
@@ -309,3 +309,15 @@ def test_each_change_of_a_contact_in_one_call_is_an_occurrence_of_its_own(worksp
         "contact.unsubscribed",
     ]
     assert Contact.objects.get().attributes == {"plan": "a"}
+
+
+def test_an_estimated_time_names_no_event_its_key_does(workspace, jane):
+    moment = datetime(2026, 1, 15, 10, tzinfo=UTC)
+    for seconds in (0, 1, 7):
+        at = moment + timedelta(seconds=seconds)
+        incoming = IncomingEvent("a", jane, occurred_at=at, message_id="m1", is_time_estimated=True)
+        outcome = record_event(workspace, incoming, schema_policy=OPEN)
+        assert outcome.status == ("recorded" if seconds == 0 else "duplicate")
+    event = Event.objects.get(source="api")
+    assert event.occurred_at == moment
+    assert ids.time_of(event.id) == moment

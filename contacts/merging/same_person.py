@@ -1,0 +1,59 @@
+"""Merge contacts that a sender says are one person, as far as its word goes."""
+
+from enum import Enum
+from uuid import UUID
+
+from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle
+from contacts.identity.lookup import ids_of
+from contacts.merging.merges import merge_contacts
+from contacts.models import Contact, Identifier
+
+
+class Word(Enum):
+    """How far the word of a sender goes: whom it can make another contact's part."""
+
+    ANONYMOUS = "anonymous"
+    """Who is known by nothing but anonymous ids, and only into somebody who has an external id.
+
+    Such an id is known to the person's own devices alone; and who has an external id is never taken for the user
+    who comes to the same device later.
+    """
+    UNNAMED = "unnamed"
+    """Who has no external id: a device that two users share does not make them one."""
+    ANYBODY = "anybody"
+
+
+def merge_same_person(
+    workspace_id: UUID, survivor_id: UUID, other_id: UUID, *, word: Word, by: str = ""
+) -> bool:
+    """Merge a contact into `survivor_id`, if `word` goes so far. Returns whether that was done.
+
+    Raises MergeInProgress, and TryAgain if others win every race.
+    """
+    contacts = Contact.objects.in_workspace(workspace_id).in_bulk([survivor_id, other_id])
+    if len(contacts) < 2 or not _covers(workspace_id, word, survivor_id, other_id):
+        return False
+    try:
+        merge_contacts(workspace_id, contacts[survivor_id], contacts[other_id], by=by)
+    except (AlreadyMerged, MergeCycle, ContactNotFound):
+        # Somebody else was first.
+        return False
+    return True
+
+
+def _covers(workspace_id: UUID, word: Word, survivor_id: UUID, other_id: UUID) -> bool:
+    if word is Word.ANYBODY:
+        return True
+    kinds = _kinds_of(workspace_id, other_id)
+    if word is Word.UNNAMED:
+        return Identifier.EXTERNAL_ID not in kinds
+    return kinds == {Identifier.ANONYMOUS_ID} and Identifier.EXTERNAL_ID in _kinds_of(
+        workspace_id, survivor_id
+    )
+
+
+def _kinds_of(workspace_id: UUID, contact_id: UUID) -> set[str]:
+    own = Identifier.objects.in_workspace(workspace_id).filter(
+        contact_id__in=ids_of(workspace_id, contact_id)
+    )
+    return set(own.values_list("kind", flat=True))

@@ -1,0 +1,248 @@
+"""Segment's endpoints: calls one by one and in batches, and what its browser client asks for besides."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config import clock
+from contacts.merging.same_person import Word, merge_same_person
+from dialects.fallback import UnknownRouteView
+from dialects.segment.authentication import WriteKeyAuthentication
+from dialects.segment.errors import SEGMENT_ERRORS, NotAPageKey
+from dialects.segment.mapping import CALLS
+from dialects.segment.parsers import AnyMediaType
+from dialects.segment.refusals import RefusedCall, hand_over_refused
+from dialects.segment.serializers import (
+    BATCH_SCHEMA,
+    CALL_SCHEMA,
+    ParsedCall,
+    SegmentAnswerSerializer,
+    SegmentErrorSerializer,
+    check_batch_size,
+    check_call_size,
+    parse_batch,
+    parse_call,
+)
+from events.api.ingest import IngestViewSet, json_answer
+from events.models import Event
+from events.stream.group_commit import Submission
+from events.stream.idempotency import Answer
+from events.stream.types import Outcome, SchemaPolicy
+from workspaces.api.base import ErrorTableMixin, actor_of, object_body
+from workspaces.api.openapi import component
+from workspaces.authentication.schemes import BearerAuthentication, authenticate_key
+from workspaces.scopes import Need
+
+_KIND_OF_LETTER = {kind[0]: kind for kind in CALLS}
+_CALL = rf"(?P<call>{'|'.join((*CALLS, *_KIND_OF_LETTER))})/?"
+_BATCH = r"(?P<batch>batch|import|b)/?"
+_DONE = {"success": True}
+_REFUSALS = dict.fromkeys((400, 401, 403, 409, 413, 415, 429, 503), SegmentErrorSerializer)
+_KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
+_MERGES = Need(
+    "POST",
+    "contacts:write",
+    "an alias or an anonymousId makes somebody who has more than anonymous ids another contact's part,"
+    " else the two stay apart",
+)
+
+
+_Parsed = tuple[Sequence[ParsedCall], Sequence[RefusedCall] | None]
+
+
+class _SamePerson(NamedTuple):
+    """Two contacts that a call of a kind says to be one person."""
+
+    survivor: UUID
+    other: UUID
+    kind: str
+
+
+class CallViewSet(IngestViewSet):
+    """Calls: who somebody is, what they did, which page they saw, to what they belong."""
+
+    queryset = Event.objects.none()
+    authentication_classes = (BearerAuthentication, WriteKeyAuthentication)
+    content_negotiation_class = AnyMediaType
+    error_table = SEGMENT_ERRORS
+    scopes = {"POST": "events:write"}
+    needs = (_MERGES,)
+    vendor_rate = "1000/second"
+    request_headers = ("X-Retry-Count", "AnonymousId")
+
+    @extend_schema(
+        tags=["Segment"],
+        summary="Send a call",
+        parameters=[
+            OpenApiParameter(
+                "call", OpenApiTypes.STR, OpenApiParameter.PATH, enum=[*CALLS, *_KIND_OF_LETTER]
+            ),
+            _KEY,
+        ],
+        request=component("SegmentCall", CALL_SCHEMA),
+        responses={200: SegmentAnswerSerializer, **_REFUSALS},
+    )
+    @action(detail=False, methods=["post"], url_path=_CALL, url_name="segment-call")
+    def send_call(self, request: Request, call: str, **kwargs: Any) -> HttpResponse:
+        """Record a call, all or nothing."""
+        return self._record(request, partial(_parse_call, _KIND_OF_LETTER.get(call, call)))
+
+    @extend_schema(
+        tags=["Segment"],
+        summary="Send a batch of calls",
+        parameters=[
+            OpenApiParameter("batch", OpenApiTypes.STR, OpenApiParameter.PATH, enum=["batch", "import", "b"]),
+            _KEY,
+        ],
+        request=component("SegmentBatch", BATCH_SCHEMA),
+        responses={200: SegmentAnswerSerializer, **_REFUSALS},
+    )
+    @action(detail=False, methods=["post"], url_path=_BATCH, url_name="segment-batch")
+    def send_batch(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Record a batch of calls, each by itself: the clients cannot be told of single ones."""
+        return self._record(request, _parse_batch)
+
+    def _record(self, request: Request, parse: Callable[[Request], _Parsed]) -> HttpResponse:
+        """Record a request's calls, then merge whom they say to be one person.
+
+        A merge takes locks of its own, before those of contacts. Where it fails the client is told to come again:
+        what is recorded is a duplicate then, and tells of the same contacts.
+        """
+        same: list[_SamePerson] = []
+        answer = self.record(request, lambda request: self._submission(request, *parse(request), same))
+        for each in dict.fromkeys(same):
+            word = self._word_on(each.kind)
+            merge_same_person(self.workspace.id, each.survivor, each.other, word=word, by=actor_of(request))
+        return answer
+
+    def _word_on(self, kind: str) -> Word:
+        """Return how far the request's word on who is one person goes."""
+        if not self.may(_MERGES.scopes):
+            return Word.ANONYMOUS
+        return Word.ANYBODY if kind == "alias" else Word.UNNAMED
+
+    def _submission(
+        self,
+        request: Request,
+        calls: Sequence[ParsedCall],
+        refused: Sequence[RefusedCall] | None,
+        same: list[_SamePerson],
+    ) -> Submission:
+        events = [call.event for call in calls]
+        answer = partial(_answer, self.workspace.id, calls, refused, same)
+        return self.submission_of(request, events, SchemaPolicy.OPEN, answer)
+
+
+def _parse_call(kind: str, request: Request) -> _Parsed:
+    body = object_body(request)
+    check_call_size(_size(request))
+    event = parse_call(body, kind, sent_at=None, received_at=clock.now())
+    return ([] if event is None else [ParsedCall(body, kind, event)]), None
+
+
+def _parse_batch(request: Request) -> _Parsed:
+    body, size = object_body(request), _size(request)
+    check_batch_size(size)
+    return parse_batch(body, received_at=clock.now(), size_bytes=size)
+
+
+def _size(request: Request) -> int:
+    """Return the bytes of a body that has been read, inflated."""
+    return int(request.META.get("CONTENT_LENGTH") or 0)
+
+
+def _answer(
+    workspace_id: UUID,
+    calls: Sequence[ParsedCall],
+    refused: Sequence[RefusedCall] | None,
+    same: list[_SamePerson],
+    outcomes: Sequence[Outcome],
+    contacts: Mapping[UUID, Any],
+) -> Answer:
+    """Return the answer to recorded calls, and note in `same` who is one person.
+
+    `refused`: those of a batch that were not even handed in; None for a single call, which raises its refusal.
+    """
+    # A group that fails is tried again, and told of anew.
+    same.clear()
+    results = list(zip(calls, outcomes, strict=True))
+    if refused is None:
+        for outcome in outcomes:
+            outcome.recorded()
+    else:
+        by_core = [
+            RefusedCall(call.body, outcome.error, is_counted=True)
+            for call, outcome in results
+            if outcome.error is not None
+        ]
+        hand_over_refused(workspace_id, [*refused, *by_core])
+    for call, outcome in results:
+        if outcome.event is not None and outcome.event.survivor_id is not None:
+            same += [_SamePerson(outcome.event.survivor_id, other, call.kind) for other in outcome.apart]
+    return json_answer(200, _DONE)
+
+
+class SettingsView(ErrorTableMixin):
+    """What the browser's client asks for before it sends anything, with a page's key in the path."""
+
+    authentication_classes = ()
+    error_table = SEGMENT_ERRORS
+    schema = None
+
+    def get(self, request: Request, write_key: str) -> Response:
+        """Return the settings: where to send, and that the client's own metrics are not wanted."""
+        found = authenticate_key(write_key)
+        if found is None:
+            raise NotFound
+        credential = found[1]
+        if not credential.is_public:
+            raise NotAPageKey
+        response = Response(_settings(request, write_key))
+        origin = request.META.get("HTTP_ORIGIN", "").lower()
+        if credential.workspace is not None and origin in credential.workspace.allowed_origins:
+            response.headers["Access-Control-Allow-Origin"] = request.META["HTTP_ORIGIN"]
+        response.headers["Vary"] = "Origin"
+        return response
+
+
+class MetricsView(ErrorTableMixin):
+    """What the browser's client measures of itself: taken, and dropped."""
+
+    authentication_classes = ()
+    error_table = SEGMENT_ERRORS
+    schema = None
+
+    def post(self, request: Request) -> Response:
+        """Answer that all is well; the body is not read."""
+        return Response(_DONE, headers={"Access-Control-Allow-Origin": "*"})
+
+
+class UnknownSegmentRouteView(UnknownRouteView):
+    """Answers what this API does not have, in its own format."""
+
+    error_table = SEGMENT_ERRORS
+
+
+def _settings(request: Request, write_key: str) -> dict[str, Any]:
+    base = request.path.partition("/projects/")[0]
+    own: dict[str, Any] = {
+        "apiKey": write_key,
+        "apiHost": request.get_host() + base,
+        "protocol": request.scheme,
+        "unbundledIntegrations": [],
+        "versionSettings": {"version": "4.4.7", "componentTypes": ["browser"]},
+    }
+    return {
+        "integrations": {"Segment.io": own},
+        "plan": {"track": {"__default": {"enabled": True}}},
+        "metrics": {"sampleRate": 0},
+    }

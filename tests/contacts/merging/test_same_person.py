@@ -1,0 +1,54 @@
+"""How far a sender's word goes that two contacts are one person."""
+
+import pytest
+
+from contacts.merging.merges import merge_contacts
+from contacts.merging.same_person import Word, merge_same_person
+from contacts.models import Merge
+from tests.contacts.factories import a_contact
+
+pytestmark = pytest.mark.django_db
+DEVICE, MAILBOX, NAME = ("anonymous_id", "a"), ("email", "a@example.test"), ("external_id", "1")
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ((DEVICE,), {Word.ANONYMOUS, Word.UNNAMED, Word.ANYBODY}),
+        ((DEVICE, MAILBOX), {Word.UNNAMED, Word.ANYBODY}),
+        ((MAILBOX,), {Word.UNNAMED, Word.ANYBODY}),
+        ((DEVICE, NAME), {Word.ANYBODY}),
+        ((), {Word.UNNAMED, Word.ANYBODY}),
+    ],
+)
+@pytest.mark.parametrize("word", Word)
+def test_who_is_merged(workspace, other, words, word):
+    survivor = a_contact(workspace, identifiers=(("external_id", "0"),))
+    merged = a_contact(workspace, first_name="Jo", identifiers=other)
+    assert merge_same_person(workspace.id, survivor.id, merged.id, word=word, by="key") is (word in words)
+    assert Merge.objects.filter(survivor=survivor, merged=merged, by="key").exists() is (word in words)
+
+
+def test_into_somebody_without_a_name_the_least_word_merges_nobody(workspace):
+    survivor = a_contact(workspace, "jane@example.test")
+    merged = a_contact(workspace, identifiers=(DEVICE,))
+    assert not merge_same_person(workspace.id, survivor.id, merged.id, word=Word.ANONYMOUS)
+    assert merge_same_person(workspace.id, survivor.id, merged.id, word=Word.UNNAMED)
+
+
+def test_identifiers_that_came_by_merges_count(workspace):
+    survivor = a_contact(workspace, identifiers=(("external_id", "0"),))
+    merged = a_contact(workspace, identifiers=(DEVICE,))
+    merge_contacts(workspace.id, merged, a_contact(workspace, identifiers=(MAILBOX,)))
+    assert not merge_same_person(workspace.id, survivor.id, merged.id, word=Word.ANONYMOUS)
+
+
+def test_who_is_merged_or_gone_already_is_left(workspace):
+    survivor, merged = a_contact(workspace), a_contact(workspace)
+    merge_contacts(workspace.id, survivor, merged)
+    assert not merge_same_person(workspace.id, survivor.id, merged.id, word=Word.ANYBODY)
+    assert not merge_same_person(workspace.id, merged.id, survivor.id, word=Word.ANYBODY)
+    gone = a_contact(workspace)
+    gone_id = gone.id
+    gone.delete()
+    assert not merge_same_person(workspace.id, survivor.id, gone_id, word=Word.ANYBODY)
