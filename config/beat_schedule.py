@@ -1,4 +1,4 @@
-"""What beat publishes: by name, a task and when.
+"""The tasks that beat publishes, by name, and when.
 
 `next_due` names a function that makes SQL for the time at which there is work, null for none. Without `every`
 the task is published at that time; with `every`, beat checks that often, in seconds, and publishes if work is

@@ -1,4 +1,4 @@
-"""How identifiers are spelled: one function serves storing and look-up, and it never raises."""
+"""Normalize identifiers, for storing and for look-up alike. Never raises."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""What is answered below a vendor's prefix where its API has no route."""
+"""Answers below a vendor's prefix where its API has no route."""
 
 from typing import Any
 

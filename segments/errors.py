@@ -1,4 +1,4 @@
-"""Why a segment cannot be taken, changed or deleted."""
+"""Domain errors of segments."""
 
 from collections.abc import Sequence
 

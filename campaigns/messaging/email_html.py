@@ -1,4 +1,4 @@
-"""What becomes of an e-mail's HTML before it leaves."""
+"""Prepare the HTML of an e-mail for sending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTML as browsers read it: where its tags and their attributes are, so that one may be changed and no other byte.
+"""Locate tags and attributes in HTML as browsers do, to change one and no other byte.
 
 After the HTML standard's tokenizer (13.2.5). Parsers that build a tree and write it out again change more than that.
 """

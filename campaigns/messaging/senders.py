@@ -1,4 +1,4 @@
-"""Who an e-mail is from, and who gets the answers to it.
+"""Sender and reply-to of an e-mail: of the campaign, the template, the channel or the settings.
 
 The campaign says before the template, the template before the channel, the channel before the settings.
 """

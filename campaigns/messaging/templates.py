@@ -1,4 +1,4 @@
-"""Making a contact's own message of a template: what templates know, and what comes out for each channel."""
+"""Render a contact's message from a template: the values that templates can use, the output of each channel."""
 
 from __future__ import annotations
 

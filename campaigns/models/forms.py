@@ -1,4 +1,4 @@
-"""Forms on other people's pages."""
+"""Sign-up forms on other sites, their submissions and pending consents."""
 
 from __future__ import annotations
 

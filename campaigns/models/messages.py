@@ -1,4 +1,4 @@
-"""Templates and the messages that were made of them."""
+"""Templates and messages."""
 
 from __future__ import annotations
 

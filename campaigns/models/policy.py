@@ -1,4 +1,4 @@
-"""Who may be written to, when, and how often."""
+"""Suppressions, channel settings and sending limits."""
 
 from __future__ import annotations
 

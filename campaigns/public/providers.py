@@ -1,4 +1,4 @@
-"""The webhooks of e-mail providers as anymail has them, held to what a malformed call is: the caller's fault."""
+"""Webhooks of e-mail providers, by anymail; a malformed call is a 400, never a 500."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The webhook that Telegram sends the updates of a workspace's bot to."""
+"""The webhook for updates of a workspace's Telegram bot."""
 
 from __future__ import annotations
 

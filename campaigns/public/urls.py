@@ -1,4 +1,4 @@
-"""The routes that anybody may call."""
+"""Routes that need no credential."""
 
 from django.urls import include, path
 

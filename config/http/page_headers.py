@@ -1,4 +1,4 @@
-"""What browsers may do with our pages."""
+"""Security headers of pages: Content-Security-Policy and the like."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Invisible characters, and those of full and half width, by which equal-looking texts differ."""
+"""Invisible, half-width and full-width characters, by which equal-looking texts differ."""
 
 import unicodedata
 from typing import Final

@@ -1,4 +1,4 @@
-"""How an e-mail address is spelled: every spelling of one mailbox has one form.
+"""Normalize e-mail addresses: every spelling of a mailbox has one form.
 
 Everything that stores, compares, suppresses or sends to an address uses this form.
 """

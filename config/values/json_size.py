@@ -1,4 +1,4 @@
-"""Count the keys of current JSON value, an event's properties say, against `settings.MAX_KEYS`."""
+"""Count the keys of a JSON value, such as an event's properties, against `settings.MAX_KEYS`."""
 
 from typing import Any
 

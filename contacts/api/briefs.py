@@ -1,4 +1,4 @@
-"""What other answers show of contacts, read by one statement for any number of them."""
+"""Short forms of contacts in other answers, loaded by one statement."""
 
 from collections.abc import Collection
 from typing import Any

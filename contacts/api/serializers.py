@@ -1,4 +1,4 @@
-"""The shapes of contacts in the native format."""
+"""Serializers of contacts in the native API."""
 
 from operator import itemgetter
 from typing import Any

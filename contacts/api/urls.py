@@ -1,4 +1,4 @@
-"""The native API's routes on this floor, included under `api/`."""
+"""Routes of contacts in the native API, under `api/`."""
 
 from contacts.api.views import ContactViewSet, ErasureViewSet, MergeViewSet
 from workspaces.api.routers import Router

@@ -1,4 +1,4 @@
-"""Contacts in the native format."""
+"""Endpoints of contacts in the native API."""
 
 from collections.abc import Callable
 from functools import partial

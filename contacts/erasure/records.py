@@ -1,4 +1,4 @@
-"""Erasures kept apart from the database, so that a backup from before them does not bring anybody back.
+"""Export erasures and apply them again, so that a restored backup brings no erased person back.
 
 A record names nobody: an erasure has the ids that its contacts had, a tombstone the keyed hash of an identifier. The
 first record tells by which keys, without telling them.

@@ -1,4 +1,4 @@
-"""Who is who: contacts by ids and identifiers, any number of them in one statement."""
+"""Look up contacts by ids and identifiers, any number of them in one statement."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Find or make the contacts that a batch of references means."""
+"""Find or create the contacts of a batch of references."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""Apply changes to contacts in memory, under the rules that hold for each of them."""
+"""UnitOfWork: changes to contacts in memory, checked before they are written."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Write any number of changed contacts in a fixed number of statements."""
+"""Write changed contacts, any number of them in a fixed number of statements."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What AutoSend refuses, and what each refusal looks like."""
+"""AutoSend's refusals and their wire format."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What Leadpush's lists are filtered and sorted by, in parameters that hold JSON."""
+"""Filters and sorting of Leadpush's lists, in parameters that hold JSON."""
 
 from typing import Any
 

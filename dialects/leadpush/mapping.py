@@ -1,4 +1,4 @@
-"""How Leadpush's flat attributes map to identifiers, names, consents and attributes of a contact."""
+"""Map Leadpush's flat attributes to a contact's identifiers, names, consents and attributes."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

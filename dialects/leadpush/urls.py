@@ -1,4 +1,4 @@
-"""This vendor's routes: its whole API below its prefix, and at the root what names the workspace."""
+"""Leadpush's routes: below its prefix, and at the root those that name the workspace."""
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 

@@ -1,4 +1,4 @@
-"""This vendor's routes, below its prefix and at the root."""
+"""Omnisend's routes, below its prefix and at the root."""
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 

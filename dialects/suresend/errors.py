@@ -1,4 +1,4 @@
-"""What this format refuses, and what each refusal looks like."""
+"""Sure Send's refusals and their wire format."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tables between this vendor's names and the core's."""
+"""Tables between Sure Send's names and the core's."""
 
 # Event fields that describe where it happened, and their names in the core's context.
 CONTEXT_OF_FIELD = {

@@ -1,4 +1,4 @@
-"""What an answer of this format reads."""
+"""Queries for Sure Send's answers."""
 
 from collections.abc import Collection
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Bodies and answers of this format; sends are many, so that they are read and answered without a serializer.
+"""Sure Send's bodies and answers; the frequent ones are read and written without a serializer.
 
 The parser kit and the answers' structs are what the OpenAPI document says.
 """

@@ -1,4 +1,4 @@
-"""The partner API's one endpoint: events."""
+"""Sure Send's endpoint: events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every endpoint that takes events in has in common: pages of other sites send them, too."""
+"""The base of endpoints that take events, also from pages of other sites."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, ClassVar

@@ -1,4 +1,4 @@
-"""Parameters of an address that mean something of the stream."""
+"""Query parameters of event lists."""
 
 import re
 from datetime import datetime

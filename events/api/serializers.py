@@ -1,4 +1,4 @@
-"""The shapes of events and their definitions in the native format."""
+"""Serializers of events and event definitions in the native API."""
 
 from collections.abc import Sequence
 from typing import Any

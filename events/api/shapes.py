@@ -1,4 +1,4 @@
-"""What the ingest endpoints take: typed envelopes, read without coercion, around whatever the sender put inside."""
+"""Bodies of the ingest endpoints: typed msgspec structs, parsed without coercion."""
 
 from datetime import datetime
 from typing import Annotated, Any, TypeVar

@@ -1,4 +1,4 @@
-"""The native API's routes on this floor, included under `api/`."""
+"""Routes of events in the native API, under `api/`."""
 
 from events.api.definitions import DefinitionViewSet
 from events.api.views import EffectsViewSet, EventViewSet

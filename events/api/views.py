@@ -1,4 +1,4 @@
-"""Events in the native format: sent one by one or in batches, listed, shown."""
+"""Endpoints of events in the native API."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""The shapes of scoring rules and scores in the native format."""
+"""Serializers of scoring rules and scores in the native API."""
 
 import copy
 from typing import Any

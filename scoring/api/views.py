@@ -1,4 +1,4 @@
-"""Scoring rules and scores in the native format."""
+"""Endpoints of scoring rules and scores in the native API."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""The shapes of segments in the native format."""
+"""Serializers of segments in the native API."""
 
 from collections.abc import Sequence
 from typing import Any

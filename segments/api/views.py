@@ -1,4 +1,4 @@
-"""Segments and their members in the native format."""
+"""Endpoints of segments and their members in the native API."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What the views of every wire format share: who asks, for which workspace, within which limits."""
+"""The base view of every wire format: authentication, workspace, scopes, rate limits."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial

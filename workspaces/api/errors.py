@@ -1,4 +1,4 @@
-"""One table per wire format: what a refusal looks like on the wire."""
+"""Error tables: how each wire format spells each refusal."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

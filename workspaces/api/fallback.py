@@ -1,4 +1,4 @@
-"""What is answered where no view answers: a refusal in the format of the path's API, not Django's page."""
+"""Errors for paths without a view, in the format of the path's API instead of Django's page."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Serializer fields that take a value for what it is, and never coerce it."""
+"""Serializer fields that coerce nothing."""
 
 from typing import Any
 

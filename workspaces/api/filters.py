@@ -1,4 +1,4 @@
-"""Filters that refuse what they cannot read, as bodies do."""
+"""Filters that reject values they cannot parse."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Requests of the API, which pass none of the middleware that serves pages alone."""
+"""Middleware of API requests, which skip what only pages need."""
 
 from collections.abc import Callable
 from functools import lru_cache

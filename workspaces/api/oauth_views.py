@@ -1,4 +1,4 @@
-"""The OAuth 2.0 endpoints: the library's, with what could make them answer 500 refused first."""
+"""OAuth 2.0 endpoints: the library's, which reject input that it would answer with a 500."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot know of the API: how operations are named, and the ways to authenticate."""
+"""OpenAPI: names of operations and authentication schemes for drf-spectacular."""
 
 import re
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Pages of a list by key: each begins after the last row of the page before."""
+"""Keyset pagination: each page begins after the last row of the one before."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

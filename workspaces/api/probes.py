@@ -1,4 +1,4 @@
-"""What load balancers and process managers ask, without credentials and under any name of the host."""
+"""Health probes for load balancers and process managers, without credentials and under any host name."""
 
 from collections.abc import Callable
 

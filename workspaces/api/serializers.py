@@ -1,4 +1,4 @@
-"""The shapes of the native API's sign-in and keys."""
+"""Serializers of sign-in and API keys in the native API."""
 
 from typing import Any
 

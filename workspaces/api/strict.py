@@ -1,4 +1,4 @@
-"""Reading requests without coercion: bodies by strict serializers, and the parameters of an address."""
+"""Strict parsing of bodies and query parameters, without coercion."""
 
 import math
 import re

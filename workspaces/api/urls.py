@@ -1,4 +1,4 @@
-"""The native API's routes on this floor, included under `api/`."""
+"""Routes of workspaces in the native API, under `api/`."""
 
 from workspaces.api import openapi, views
 from workspaces.api.routers import Router

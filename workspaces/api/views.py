@@ -1,4 +1,4 @@
-"""The native API's sign-in, keys and health."""
+"""Endpoints of sign-in, API keys and health in the native API."""
 
 from collections.abc import Mapping
 from typing import Any

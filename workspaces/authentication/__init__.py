@@ -1,1 +1,1 @@
-"""Who is calling: API keys, OAuth tokens, JWTs, sessions and sign-in."""
+"""Authentication: API keys, OAuth tokens, JWTs, sessions and sign-in."""

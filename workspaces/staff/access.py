@@ -1,4 +1,4 @@
-"""What a member of staff may do in each workspace, by role, as in the API."""
+"""Access of staff to each workspace by role, as in the API."""
 
 from __future__ import annotations
 

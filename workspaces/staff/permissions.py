@@ -1,4 +1,4 @@
-"""What the role in each workspace allows in the admin."""
+"""Permissions in the admin, by the role in each workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After the restore of a backup: let no message leave that may have left before."""
+"""The command `hold_messages`: after restoring a backup, hold messages that may have left already."""
 
 from argparse import ArgumentParser
 from typing import Any

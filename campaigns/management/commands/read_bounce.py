@@ -1,4 +1,4 @@
-"""Take an e-mail that a mail server has sent back."""
+"""The command `read_bounce`: record a bounce or complaint that came back as e-mail, read from standard input."""
 
 import sys
 from typing import Any

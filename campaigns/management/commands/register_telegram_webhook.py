@@ -1,4 +1,4 @@
-"""Have Telegram send a bot's updates here."""
+"""The command `register_telegram_webhook`: have Telegram send a bot's updates to this installation."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""Bring addresses from before each had one form into it."""
+"""The command `respell_addresses`: normalize addresses that were stored in another spelling."""
 
 from argparse import ArgumentParser
 from typing import Any

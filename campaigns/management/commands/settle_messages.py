@@ -1,4 +1,4 @@
-"""Say of all messages that nobody knows of what became of them."""
+"""The command `settle_messages`: resolve all messages with an unknown outcome, as sent or to send again."""
 
 from argparse import ArgumentParser
 from typing import Any

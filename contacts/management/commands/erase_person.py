@@ -1,4 +1,4 @@
-"""Remove everything about persons."""
+"""The command `erase_person`: remove everything about persons, or let them be stored again."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""Keep apart from the backups who was erased."""
+"""The command `export_erasures`: write all erasures to a file, to be kept apart from backups."""
 
 import json
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""Give out all that is stored about a person."""
+"""The command `export_person`: write out all that is stored about a person."""
 
 from argparse import ArgumentParser
 from typing import Any

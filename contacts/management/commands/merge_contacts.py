@@ -1,4 +1,4 @@
-"""Merge contacts that are one person, pair by pair."""
+"""The command `merge_contacts`: merge contacts that are one person, pair by pair."""
 
 import csv
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""Have whoever was erased since a backup be gone again after its restore."""
+"""The command `reapply_erasures`: after restoring a backup, erase again whoever was erased since."""
 
 import json
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""Part contacts that were merged."""
+"""The command `undo_merge`: undo merges of contacts."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""Check the whole installation, for process managers and monitors."""
+"""The command `check_health`: check database, migrations, broker, and the heartbeats of beat and workers."""
 
 from argparse import ArgumentParser
 from typing import Any
