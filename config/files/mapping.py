@@ -42,6 +42,18 @@ def _spelled(column: str) -> str:
     return "".join(character for character in column.lower() if character not in " _-$")
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How rows of the same columns are read: the frequent cases by themselves, which is several times as fast."""
+
+    texts: list[tuple[str, str, Reader]]
+    """Field, column, and what reads the column where it is no text."""
+    cells: dict[str, list[tuple[str, str]]]
+    """By group: key and column of what is taken as it is."""
+    fields: list[tuple[str, str, Reader]]
+    """All others: field or group, key, and what reads it."""
+
+
 class ColumnMapping:
     """Turns rows into fields. Rows of the same columns share a plan."""
 
@@ -50,7 +62,7 @@ class ColumnMapping:
         self._fields = fields
         self.definition = dict(definition or {})
         self._sources = {name: _source(fields, name, spec) for name, spec in self.definition.items()}
-        self._plans: dict[tuple[str, ...], list[tuple[str, str | None, Reader]]] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
 
     def read(self, values: Values) -> dict[str, Any]:
         """Return the fields that a row says; groups as objects. Raises RowRefused."""
@@ -61,38 +73,56 @@ class ColumnMapping:
                 self._plans.clear()
             plan = self._plans[columns] = self._plan(columns)
         found: dict[str, Any] = {}
-        for name, key, reader in plan:
-            value = reader(values)
-            if value is None:
-                continue
-            if key is None:
-                if name in found and isinstance(value, dict):
-                    found[name].update(value)
-                else:
-                    found[name] = value
-            elif name in found:
-                found[name][key] = value
-            else:
-                found[name] = {key: value}
+        for name, column, reader in plan.texts:
+            value = values[column]
+            if type(value) is not str:
+                value = reader(values)
+            if value:
+                found[name] = value
+        for name, cells in plan.cells.items():
+            if group := {
+                key: value for key, column in cells if (value := values[column]) is not None and value != ""
+            }:
+                found[name] = group
+        for name, key, reader in plan.fields:
+            if (value := reader(values)) is not None:
+                _add(found, name, key, value)
         return found
 
-    def _plan(self, columns: tuple[str, ...]) -> list[tuple[str, str | None, Reader]]:
-        specs = self._sources or {
+    def _plan(self, columns: tuple[str, ...]) -> _Plan:
+        sources = self._sources or {
             name: _source(self._fields, name, {"column": column})
             for column, name in _by_header(self._fields, columns).items()
         }
-        taken = {source.column.partition(".")[0] for source in specs.values() if source.column}
-        taken |= {source.column for source in specs.values()}
-        plan: list[tuple[str, str | None, Reader]] = []
-        for name, source in specs.items():
+        taken = {source.column.partition(".")[0] for source in sources.values() if source.column}
+        taken |= {source.column for source in sources.values()}
+        plan = _Plan([], {}, [])
+        for name, source in sources.items():
             group, _, key = name.partition(".")
             if source.column == REST:
-                plan += [
-                    (group, column, _cell(column)) for column in columns if column and column not in taken
-                ]
+                rest = [(column, column) for column in columns if column and column not in taken]
+                plan.cells.setdefault(group, []).extend(rest)
+            elif source.column in columns and source.type == "text" and not key:
+                plan.texts.append((name, source.column, source.reader()))
+            elif source.column in columns and source.type == "any" and key:
+                plan.cells.setdefault(group, []).append((key, source.column))
             else:
-                plan.append((group, key or None, source.reader()))
+                plan.fields.append((group, key, source.reader()))
         return plan
+
+
+def _add(found: dict[str, Any], name: str, key: str, value: Any) -> None:
+    """Add a field, or a part of a group. Raises RowRefused where a group is none."""
+    group = found.get(name)
+    if not key:
+        # A copy: single keys may join it, and the row is to stay as it was read.
+        found[name] = {**value, **(group or {})} if type(value) is dict else value
+    elif group is None:
+        found[name] = {key: value}
+    elif type(group) is dict:
+        group[key] = value
+    else:
+        raise RowRefused(f"{name} must be an object")
 
 
 _MOST_PLANS: Final = 1_000
@@ -208,14 +238,6 @@ def _descend(values: Any, path: list[str]) -> Any:
             return None
         values = values.get(key)
     return values
-
-
-def _cell(column: str) -> Reader:
-    def read(values: Values) -> Any:
-        value = values.get(column)
-        return None if value == "" else value
-
-    return read
 
 
 def _as_is(source: _Source, value: Any) -> Any:

@@ -6,13 +6,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Final, Literal, Self, cast
 
 from config.files.errors import DamagedFile, UnreadableFile
 from config.files.json_lines import json_rows
-from config.files.lines import Line, read_lines
+from config.files.lines import Block, blocks_after, lines_of, read_blocks
 from config.files.parquet import MAGIC as PARQUET
 from config.files.parquet import ParquetRows
 from config.files.rows import Place, Row
@@ -87,39 +87,33 @@ class InputFile:
         if self.form == "parquet":
             yield from ParquetRows(self._seekable()).rows(start)
         elif self.form == "jsonl":
-            yield from json_rows(self._lines(start))
+            yield from json_rows(lines_of(self._blocks(start)))
         else:
             yield from self._table(start)
 
     def _table(self, start: Place) -> Iterator[Row]:
         """Yield rows of a table, whose header is read first wherever reading goes on."""
-        lines = self._lines(Place())
-        head: list[Line] = []
-        try:
-            head.extend(islice(lines, _HEAD_LINES))
-        except DamagedFile as error:
-            lines = _damaged(error)
-        if not head:
-            next(lines, None)
+        blocks = self._blocks(Place())
+        first = next(blocks, None)
+        if first is None:
             return
-        header = Header(head, self._delimiter)
+        header = Header(list(islice(first.lines(), _HEAD_LINES)), self._delimiter)
         place = max(start, Place(header.end, header.next_line))
         if self._can_seek:
-            lines = self._lines(place)
+            blocks = self._blocks(place)
         else:
-            lines = (line for line in _chain(head, lines) if line.end > place.position)
-        yield from table_rows(lines, header)
+            blocks = blocks_after(chain([first], blocks), place.position)
+        yield from table_rows(blocks, header)
 
     @property
     def _can_seek(self) -> bool:
         return not (self.is_standard_input or self._is_packed or self._encoding)
 
-    def _lines(self, start: Place) -> Iterator[Line]:
+    def _blocks(self, start: Place) -> Iterator[Block]:
         if self._can_seek:
             self._file.seek(start.position)
-            return read_lines(cast(ByteStream, self._file), start)
-        lines = read_lines(self._content(), Place())
-        return (line for line in lines if line.end > start.position) if start.position else lines
+            return read_blocks(self._file, start)
+        return blocks_after(read_blocks(self._content(), Place()), start.position)
 
     def _content(self) -> ByteStream:
         """Return the stream from its beginning, with gzip and encoding undone."""
@@ -143,22 +137,12 @@ class InputFile:
         return cast(IO[bytes], spooled)
 
 
-def _chain(head: list[Line], rest: Iterator[Line]) -> Iterator[Line]:
-    yield from head
-    yield from rest
-
-
 class _Empty:
     """A stream that is over."""
 
     def read(self, size: int, /) -> bytes:
         """Return nothing."""
         return b""
-
-
-def _damaged(error: DamagedFile) -> Iterator[Line]:
-    yield from ()
-    raise error
 
 
 def _unpacked_head(head: bytes) -> bytes:

@@ -25,20 +25,23 @@ def parse_time(value: Any, column: str, format: str = "", zone: tzinfo = UTC) ->
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise RowRefused(f"{column} must be a time")
     text = value.strip() if isinstance(value, str) else repr(value)
+    # Most files have these.
+    if not format and text[4:5] == "-" and (moment := _iso(text, zone)) is not None:
+        return moment
     try:
         if format in _UNITS:
             return _EPOCH + timedelta(microseconds=_microseconds(text, _UNITS[format]))
         if format and format != "iso":
-            moment = datetime.strptime(text, format)  # noqa: DTZ007  (the zone follows)
-            return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+            read = datetime.strptime(text, format)  # noqa: DTZ007  (the zone follows)
+            return read if read.tzinfo else read.replace(tzinfo=zone)
         found = _UNIX.fullmatch(text) if not format else None
     except (ValueError, OverflowError) as error:
         raise RowRefused(f"{column}: {text[:100]!r} is no time of the format {format}") from error
     if found is not None:
         unit = "unix" if found[1] else "unix-ms" if found[3] else "unix-us"
         return _EPOCH + timedelta(microseconds=_microseconds(text, _UNITS[unit]))
-    if (found_moment := _iso(text, zone)) is not None:
-        return found_moment
+    if (moment := _iso(text, zone)) is not None:
+        return moment
     if _AMBIGUOUS.fullmatch(text):
         raise RowRefused(
             f"{column}: {text[:100]!r} may name the day or the month first:"

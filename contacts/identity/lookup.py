@@ -120,8 +120,8 @@ def _rows(
         ((parameters["kind"], parameters["value"]),) = identifiers
     elif identifiers:
         parts.append(_BY_IDENTIFIERS.replace("/*state*/", state))
-        parameters["kinds"] = [kind for kind, _ in identifiers]
-        parameters["values"] = [value for _, value in identifiers]
+        parameters["kinds"] = array(kind for kind, _ in identifiers)
+        parameters["values"] = array(value for _, value in identifiers)
     if with_schema:
         parts.append(_SCHEMA_ROW.replace("/*state*/", ", NULL::text" if with_states else ""))
     if with_erased and identifiers:

@@ -48,18 +48,18 @@ class ContactResolution:
             for each in self._wanted
             if each.reference.if_missing == "create" or each.updates
         ]
+        # Most of a batch only name a contact.
+        writing = [NO_CHANGES] * bool(writing) + [changes for changes in writing if changes is not NO_CHANGES]
         self._search = _LookupBatch(self._wanted, writing)
         self._found = self._search.run(workspace_id)
         self._schema = self._found.schema
         self._mismatches: set[tuple[str, str]] = set()
-        resolver = _Resolver(UnitOfWork(self._schema, self._found))
-        resolved_without_write = [
-            resolution
-            for each in self._wanted
-            if (resolution := resolver.resolved_without_write(each)) is not None
-        ]
-        self._is_settled = len(resolved_without_write) == len(self._wanted)
-        self._expected = resolved_without_write if self._is_settled else self._resolve_before_write(writing)
+        self._settled = self._settle()
+        self._expected = (
+            self._resolve_before_write(writing)
+            if None in self._settled
+            else [settled for settled in self._settled if settled is not None]
+        )
 
     @property
     def refusals(self) -> list[DomainError | None]:
@@ -71,23 +71,42 @@ class ContactResolution:
 
         Raises TryAgain if others win every race.
         """
-        if self._is_settled:
-            return [self._expected[place] for place in places]
-        wanted = [self._wanted[place] for place in places]
         for _ in range(_ATTEMPTS):
+            wanted = [self._wanted[place] for place in places if self._settled[place] is None]
             try:
-                return _attempt(self._workspace_id, wanted, self._unit_of_work())
+                made = iter(_attempt(self._workspace_id, wanted, self._unit_of_work()) if wanted else ())
             except WriteConflict:
                 self._found = self._search.run(self._workspace_id)
+                self._settled = self._settle()
+                continue
+            return [self._settled[place] or next(made) for place in places]
         raise TryAgain
+
+    def _settle(self) -> list[Resolution | DomainError | None]:
+        """Return what each reference means for certain, whatever the others of the batch write; else None."""
+        resolver = _Resolver(UnitOfWork(self._schema, self._found))
+        settled = [resolver.resolved_without_write(each) for each in self._wanted]
+        if None not in settled:
+            return settled
+        if any(each.updates for each in self._wanted):
+            return [None] * len(settled)
+        # Contacts are made, none is changed: only of several identifiers an earlier one may find a new contact.
+        return [
+            result if isinstance(result, Resolution) and len(each.identifiers) <= 1 else None
+            for each, result in zip(self._wanted, settled, strict=True)
+        ]
 
     def _resolve_before_write(self, writing: Sequence[ContactChanges]) -> list[Resolution | DomainError]:
         """Return what the references mean if nobody else writes meanwhile."""
         self._mismatches = mismatches_in(self._schema, writing)
         if self._search.add(self._schema, writing):
             self._found = self._search.run(self._workspace_id)
+            self._settled = self._settle()
         resolver = _Resolver(self._unit_of_work())
-        return [resolver.resolve(each) for each in self._wanted]
+        return [
+            settled or resolver.resolve(each)
+            for each, settled in zip(self._wanted, self._settled, strict=True)
+        ]
 
     def _unit_of_work(self) -> UnitOfWork:
         return UnitOfWork(self._schema, _copy(self._found), self._mismatches)

@@ -9,6 +9,7 @@ import orjson
 from django.db import connection
 
 from config import clock
+from config.db.arrays import array
 from config.ids import uuid7
 from contacts.identifiers import Identification
 from contacts.models import Contact
@@ -201,8 +202,8 @@ def _run(
         return cursor.fetchall() if cursor.description else []
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], names: tuple[str, ...]) -> dict[str, list[Any]]:
-    columns = map(list, zip(*rows, strict=True)) if rows else ([] for _ in names)
+def _columns(rows: Sequence[tuple[Any, ...]], names: tuple[str, ...]) -> dict[str, str]:
+    columns = map(array, zip(*rows, strict=True)) if rows else ("{}" for _ in names)
     return dict(zip(names, columns, strict=True))
 
 

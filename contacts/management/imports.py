@@ -1,5 +1,6 @@
 """The base of `import_contacts` and `import_events`."""
 
+import gc
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from config.errors import DomainError
 from config.files.mapping import ColumnMapping, load_mapping
 from config.files.reading import InputFile, open_file
 from config.ids import NO_ID, parse_uuid
+from config.runtime.garbage_collection import freeze_loaded_objects
 from contacts.imports.kinds import ImportKind
 from contacts.imports.runs import BATCH_ROWS, ImportTerms, import_file, try_file
 from contacts.models import Import
@@ -84,6 +86,8 @@ class ImportCommand(BaseCommand):
             )
         except DomainError as error:
             raise CommandError(error.sentence) from error
+        if not gc.get_freeze_count():
+            freeze_loaded_objects()
         try:
             self._import(workspace, file, terms, options)
         finally:
