@@ -8,17 +8,18 @@ from django.urls import reverse_lazy
 from django.utils.module_loading import import_string
 
 
-def _pages(*pages: tuple[str, str, str]) -> list[dict[str, Any]]:
-    """Return Unfold's items of pages given as title, icon and `app_model`."""
-    return [
+def _group(title: str, *pages: tuple[str, str, str], **options: Any) -> dict[str, Any]:
+    """Return Unfold's group of pages given as title, icon and `app_model`."""
+    items = [
         {
-            "title": title,
+            "title": page,
             "icon": icon,
             "link": reverse_lazy(f"admin:{model}_changelist"),
             "permission": partial(_may_open, model),
         }
-        for title, icon, model in pages
+        for page, icon, model in pages
     ]
+    return {"title": title, **options, "items": items}
 
 
 def _may_open(model: str, request: HttpRequest) -> bool:
@@ -27,79 +28,65 @@ def _may_open(model: str, request: HttpRequest) -> bool:
 
 
 NAVIGATION: list[dict[str, Any]] = [
-    {
-        "title": "Contacts",
-        "items": _pages(
-            ("Contacts", "person", "contacts_contact"),
-            ("Companies", "apartment", "contacts_company"),
-            ("Merges", "merge", "contacts_merge"),
-            ("Imports", "upload_file", "contacts_import"),
-            ("Erasures", "delete_forever", "contacts_erasure"),
-            ("Erased identifiers", "person_off", "contacts_erasedidentifier"),
-            ("Tags", "sell", "contacts_tag"),
-            ("Fields", "data_object", "contacts_field"),
-        ),
-    },
-    {
-        "title": "Events",
-        "items": _pages(
-            ("Events", "stream", "events_event"),
-            ("Definitions", "schema", "events_eventdefinition"),
-            ("Parked effects", "report", "events_parkedeffect"),
-            ("Timers", "schedule", "events_timer"),
-            ("Open batches", "pending_actions", "events_eventbatch"),
-        ),
-    },
-    {
-        "title": "Scoring",
-        "items": _pages(
-            ("Rules", "rule", "scoring_scoringrule"),
-            ("Ledger", "receipt_long", "scoring_scoreentry"),
-            ("Values", "functions", "scoring_rulescore"),
-        ),
-    },
-    {
-        "title": "Segments",
-        "items": _pages(
-            ("Segments", "group_work", "segments_segment"),
-            ("Memberships", "person_check", "segments_membership"),
-            ("Membership periods", "history", "segments_membershipperiod"),
-        ),
-    },
-    {
-        "title": "Campaigns",
-        "items": _pages(
-            ("Campaigns", "campaign", "campaigns_campaign"),
-            ("Enrollments", "route", "campaigns_enrollment"),
-            ("Decisions", "fact_check", "campaigns_decision"),
-            ("Broadcasts", "cell_tower", "campaigns_broadcast"),
-            ("Versions", "history_edu", "campaigns_campaignversion"),
-            ("Rehearsals", "theater_comedy", "campaigns_rehearsal"),
-        ),
-    },
-    {
-        "title": "Messages",
-        "items": _pages(
-            ("Messages", "mail", "campaigns_message"),
-            ("Templates", "draft", "campaigns_template"),
-            ("Channels", "settings_input_antenna", "campaigns_channelsettings"),
-            ("Suppressions", "block", "campaigns_suppression"),
-            ("Forms", "list_alt", "campaigns_form"),
-            ("Submissions", "assignment_turned_in", "campaigns_formsubmission"),
-            ("Unconfirmed", "pending_actions", "campaigns_pendingconsent"),
-            ("Local inbox", "inbox", "campaigns_sentemail"),
-        ),
-    },
-    {
-        "title": "Access",
-        "collapsible": True,
-        "items": _pages(
-            ("Workspaces", "workspaces", "workspaces_workspace"),
-            ("Users", "group", "workspaces_user"),
-            ("API keys", "key", "workspaces_apikey"),
-            ("OAuth applications", "apps", "workspaces_application"),
-            ("Audit log", "manage_history", "admin_logentry"),
-            ("Background work", "pending_actions", "workspaces_backfilljob"),
-        ),
-    },
+    _group(
+        "Contacts",
+        ("Contacts", "person", "contacts_contact"),
+        ("Companies", "apartment", "contacts_company"),
+        ("Merges", "merge", "contacts_merge"),
+        ("Imports", "upload_file", "contacts_import"),
+        ("Erasures", "delete_forever", "contacts_erasure"),
+        ("Erased identifiers", "person_off", "contacts_erasedidentifier"),
+        ("Tags", "sell", "contacts_tag"),
+        ("Fields", "data_object", "contacts_field"),
+    ),
+    _group(
+        "Events",
+        ("Events", "stream", "events_event"),
+        ("Definitions", "schema", "events_eventdefinition"),
+        ("Parked effects", "report", "events_parkedeffect"),
+        ("Timers", "schedule", "events_timer"),
+        ("Open batches", "pending_actions", "events_eventbatch"),
+    ),
+    _group(
+        "Scoring",
+        ("Rules", "rule", "scoring_scoringrule"),
+        ("Ledger", "receipt_long", "scoring_scoreentry"),
+        ("Values", "functions", "scoring_rulescore"),
+    ),
+    _group(
+        "Segments",
+        ("Segments", "group_work", "segments_segment"),
+        ("Memberships", "person_check", "segments_membership"),
+        ("Membership periods", "history", "segments_membershipperiod"),
+    ),
+    _group(
+        "Campaigns",
+        ("Campaigns", "campaign", "campaigns_campaign"),
+        ("Enrollments", "route", "campaigns_enrollment"),
+        ("Decisions", "fact_check", "campaigns_decision"),
+        ("Broadcasts", "cell_tower", "campaigns_broadcast"),
+        ("Versions", "history_edu", "campaigns_campaignversion"),
+        ("Rehearsals", "theater_comedy", "campaigns_rehearsal"),
+    ),
+    _group(
+        "Messages",
+        ("Messages", "mail", "campaigns_message"),
+        ("Templates", "draft", "campaigns_template"),
+        ("Channels", "settings_input_antenna", "campaigns_channelsettings"),
+        ("Suppressions", "block", "campaigns_suppression"),
+        ("Forms", "list_alt", "campaigns_form"),
+        ("Submissions", "assignment_turned_in", "campaigns_formsubmission"),
+        ("Unconfirmed", "pending_actions", "campaigns_pendingconsent"),
+        ("Local inbox", "inbox", "campaigns_sentemail"),
+    ),
+    _group(
+        "Access",
+        ("Workspaces", "workspaces", "workspaces_workspace"),
+        ("Users", "group", "workspaces_user"),
+        ("API keys", "key", "workspaces_apikey"),
+        ("OAuth applications", "apps", "workspaces_application"),
+        ("Audit log", "manage_history", "admin_logentry"),
+        ("Background work", "pending_actions", "workspaces_backfilljob"),
+        collapsible=True,
+    ),
 ]

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 
 from config import clock, ids
@@ -225,11 +225,10 @@ def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
 
     `versions` are gone for certain: their rows of the timers go too, which else go when they are due.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_STALE_VERSIONS, [workspace_id, workspace_id, workspace_id])
-        stale = [version for (version,) in cursor.fetchall()]
-        cursor.execute(_STALE_SEGMENTS, [workspace_id, workspace_id, workspace_id])
-        gone = [segment_id for (segment_id,) in cursor.fetchall()]
+    stale, gone = (
+        [value for (value,) in fetch_all(statement, [workspace_id, workspace_id, workspace_id])]
+        for statement in (_STALE_VERSIONS, _STALE_SEGMENTS)
+    )
     with transaction.atomic():
         cancel_timers(workspace_id, timer_keys=[*versions, *stale])
     deleted = sum(
@@ -386,25 +385,18 @@ SELECT contact_id, bool_or(is_in), bool_or(is_told) FROM (
 ) both_ GROUP BY contact_id ORDER BY contact_id LIMIT %(limit)s
 """
 # One step in the index from each value to the next, however many rows it has.
-_STALE_VERSIONS = """
-WITH RECURSIVE found (version) AS (
-    (SELECT version FROM segments_membership WHERE workspace_id = %s ORDER BY version LIMIT 1)
+_STALE = """
+WITH RECURSIVE found (value) AS (
+    (SELECT {column} FROM {table} WHERE workspace_id = %s ORDER BY {column} LIMIT 1)
     UNION ALL
-    SELECT (SELECT m.version FROM segments_membership m
-        WHERE m.workspace_id = %s AND m.version > found.version ORDER BY m.version LIMIT 1)
-    FROM found WHERE found.version IS NOT NULL
+    SELECT (SELECT m.{column} FROM {table} m
+        WHERE m.workspace_id = %s AND m.{column} > found.value ORDER BY m.{column} LIMIT 1)
+    FROM found WHERE found.value IS NOT NULL
 )
-SELECT version FROM found WHERE version IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM segments_segment s WHERE s.workspace_id = %s AND found.version IN (s.version, s.draft_version))
+SELECT value FROM found WHERE value IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM segments_segment s WHERE s.workspace_id = %s AND found.value IN ({kept}))
 """
-_STALE_SEGMENTS = """
-WITH RECURSIVE found (segment_id) AS (
-    (SELECT segment_id FROM segments_membershipperiod WHERE workspace_id = %s ORDER BY segment_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT m.segment_id FROM segments_membershipperiod m
-        WHERE m.workspace_id = %s AND m.segment_id > found.segment_id ORDER BY m.segment_id LIMIT 1)
-    FROM found WHERE found.segment_id IS NOT NULL
+_STALE_VERSIONS = _STALE.format(
+    table="segments_membership", column="version", kept="s.version, s.draft_version"
 )
-SELECT segment_id FROM found WHERE segment_id IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM segments_segment s WHERE s.workspace_id = %s AND found.segment_id = s.id)
-"""
+_STALE_SEGMENTS = _STALE.format(table="segments_membershipperiod", column="segment_id", kept="s.id")

@@ -1,6 +1,7 @@
 """Background tasks of segments: each loads, calls one service and returns a word."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
@@ -25,22 +26,24 @@ def process_segment(workspace_id: str, segment_id: str) -> str:
 @shared_task
 def build_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
     """Build a segment's draft for some of a lane's contacts; with more left, queue up again."""
-    word, last = build.build_lane(
-        UUID(workspace_id),
-        UUID(segment_id),
-        lane,
-        after=UUID(after) if after else None,
-        at_most_seconds=SLICE_SECONDS,
-    )
-    if word == "more":
-        build_segment_lane.apply_async(args=(workspace_id, segment_id, lane, str(last)), retry=False)
-    return word
+    return _process_lane(build.build_lane, build_segment_lane, workspace_id, segment_id, lane, after)
 
 
 @shared_task
 def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: str | None = None) -> str:
     """Publish a promoted draft's changes for some of a lane's contacts; with more left, queue up again."""
-    word, last = build.publish_lane(
+    return _process_lane(build.publish_lane, publish_segment_lane, workspace_id, segment_id, lane, after)
+
+
+def _process_lane(
+    process: Callable[..., tuple[str, UUID | None]],
+    task: Any,
+    workspace_id: str,
+    segment_id: str,
+    lane: int,
+    after: str | None,
+) -> str:
+    word, last = process(
         UUID(workspace_id),
         UUID(segment_id),
         lane,
@@ -48,7 +51,7 @@ def publish_segment_lane(workspace_id: str, segment_id: str, lane: int, after: s
         at_most_seconds=SLICE_SECONDS,
     )
     if word == "more":
-        publish_segment_lane.apply_async(args=(workspace_id, segment_id, lane, str(last)), retry=False)
+        task.apply_async(args=(workspace_id, segment_id, lane, str(last)), retry=False)
     return word
 
 

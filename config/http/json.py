@@ -59,12 +59,7 @@ class StrictJSONParser(BaseParser):
 
     media_type = "application/json"
 
-    def parse(
-        self,
-        stream: IO[bytes],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         """Return the parsed body, `{}` for an empty one. Raises ParseError, BodyTooLarge or BodyTimeout."""
         body = read_whole(stream)
         return parse_json(body) if body.strip() else {}
@@ -75,12 +70,7 @@ class CSVParser(BaseParser):
 
     media_type = "text/csv"
 
-    def parse(
-        self,
-        stream: IO[bytes],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         """Return the text. Raises ParseError, BodyTooLarge or BodyTimeout."""
         try:
             text = read_whole(stream).decode("utf-8-sig")

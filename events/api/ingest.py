@@ -48,12 +48,7 @@ _PAGE_KEYS = PageKeyAuthentication()
 class UnnamedJSONParser(StrictJSONParser):
     """Parse JSON that is not called so; what does not even begin like JSON is of another media type."""
 
-    def parse(
-        self,
-        stream: IO[bytes],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         """Return the parsed body. Raises UnsupportedMediaType besides what StrictJSONParser does."""
         body = read_whole(stream)
         if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):

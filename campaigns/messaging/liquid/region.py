@@ -88,48 +88,40 @@ def number(value: object, digits: object = None, *, locale: object = None, conte
         return str(pattern.apply(_rounded(amount, wanted), chosen))
 
 
-def date_of(
-    value: object,
-    form: object = "medium",
-    *,
-    locale: object = None,
-    zone: object = None,
-    context: RenderContext,
-) -> str:
-    """Format the date of a moment, by a length or a strftime format; what is no moment is returned as it is."""
-    return _formatted(format_date, value, form, locale, zone, context)
+def _formatter(by_locale: Callable[..., str], length: str) -> Callable[..., str]:
+    """Return the filter that formats a moment: `by_locale` by a length, of itself `length`, else by strftime.
 
+    What is no moment is returned as it is.
+    """
 
-def time_of(
-    value: object,
-    form: object = "short",
-    *,
-    locale: object = None,
-    zone: object = None,
-    context: RenderContext,
-) -> str:
-    """Format the time of day of a moment."""
-    return _formatted(format_time, value, form, locale, zone, context)
+    def formatted(
+        value: object,
+        form: object = length,
+        *,
+        locale: object = None,
+        zone: object = None,
+        context: RenderContext,
+    ) -> str:
+        if not isinstance(form, str):
+            raise LiquidTypeError("date: its format is no text", token=None)
+        moment = _moment(value, zone_of(zone) if zone is not None else _region(context).zone)
+        if moment is None:
+            return str(value)
+        chosen = _locale(locale, context)
+        if form in _LENGTHS:
+            return by_locale(moment, form, locale=chosen)
+        text = moment.strftime(_WORD.sub(lambda word: _localised(word, moment, chosen), form))
+        return Markup(text) if isinstance(form, Markup) else text
 
-
-def datetime_of(
-    value: object,
-    form: object = "medium",
-    *,
-    locale: object = None,
-    zone: object = None,
-    context: RenderContext,
-) -> str:
-    """Format date and time of a moment."""
-    return _formatted(format_datetime, value, form, locale, zone, context)
+    return formatted
 
 
 FILTERS: Final[dict[str, Callable[..., str]]] = {
     "money": money,
     "number": number,
-    "date": date_of,
-    "time": time_of,
-    "datetime": datetime_of,
+    "date": _formatter(format_date, "medium"),
+    "time": _formatter(format_time, "short"),
+    "datetime": _formatter(format_datetime, "medium"),
 }
 
 
@@ -150,26 +142,6 @@ def _rounded(amount: Decimal, digits: int) -> Decimal:
     """Round half up, as shops do."""
     rounded = amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
     return abs(rounded) if rounded.is_zero() else rounded
-
-
-def _formatted(
-    by_locale: Callable[..., str],
-    value: object,
-    form: object,
-    locale: object,
-    zone: object,
-    context: RenderContext,
-) -> str:
-    if not isinstance(form, str):
-        raise LiquidTypeError("date: its format is no text", token=None)
-    moment = _moment(value, zone_of(zone) if zone is not None else _region(context).zone)
-    if moment is None:
-        return str(value)
-    chosen = _locale(locale, context)
-    if form in _LENGTHS:
-        return by_locale(moment, form, locale=chosen)
-    text = moment.strftime(_WORD.sub(lambda word: _localised(word, moment, chosen), form))
-    return Markup(text) if isinstance(form, Markup) else text
 
 
 def _localised(word: re.Match[str], moment: datetime, locale: Locale) -> str:
