@@ -43,7 +43,7 @@ _DRAFT_HELP = (
     'such as {"triggers": [{"type": "EVENT", "eventType": "signup"}], "reentry": {"mode": "once"}, "workflow":'
     ' {"nodes": [{"id": "a-day", "type": "wait", "data": {"duration": "1d"}}, {"id": "welcome", "type": "send",'
     ' "data": {"channel": "email", "templateId": "…"}}], "edges": [{"source": "a-day", "target": "welcome"}]},'
-    ' "goal": {"eventType": "purchase", "within": "7d"}}; the API\'s document (/docs) has all. It serves once'
+    ' "goal": {"eventType": "purchase", "within": "7d"}}; the API\'s document (/docs) has all. It is used once'
     " it is activated, by the button above."
 )
 
@@ -78,7 +78,15 @@ class CampaignForm(WorkspaceModelForm):
 class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     form = CampaignForm
-    list_display = ["name", "type", "status", "serves", "shortened_error", "updated_at", "report_label"]
+    list_display = [
+        "name",
+        "type",
+        "status",
+        "active_version_label",
+        "shortened_error",
+        "updated_at",
+        "report_label",
+    ]
     list_filter = [
         WorkspaceFilter,
         ("status", ChoicesDropdownFilter),
@@ -90,10 +98,10 @@ class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, Wor
     ordering = ["name", "id"]
     fields = [
         *("workspace", "name", "description", "type", "priority", "starts_at", "ends_at", *SENDERS, "draft"),
-        *("status", "serves", "error", "led_to", "activated_at", "created_at", "updated_at"),
+        *("status", "active_version_label", "error", "led_to", "activated_at", "created_at", "updated_at"),
     ]
     readonly_fields = [
-        *("status", "serves", "error", "led_to", "activated_at", "created_at", "updated_at"),
+        *("status", "active_version_label", "error", "led_to", "activated_at", "created_at", "updated_at"),
     ]
     actions = [list_action(change) for change in STATUS_CHANGES.values()]
 
@@ -113,8 +121,8 @@ class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, Wor
         )
         return [report, trace, *super().get_urls()]
 
-    @admin.display(description="serves")
-    def serves(self, campaign: Campaign) -> str:
+    @admin.display(description="active version")
+    def active_version_label(self, campaign: Campaign) -> str:
         if campaign.active_version is None:
             return "nothing yet"
         newer = ", the draft is newer" if campaign.active_version.definition != campaign.draft else ""
@@ -227,8 +235,8 @@ class CampaignVersionAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
 
     @admin.display(description="version")
     def version_label(self, version: CampaignVersion) -> str:
-        serves = ", serves" if version.pk == version.campaign.active_version_id else ""
-        return "on trial" if version.number is None else f"{version.number}{serves}"
+        active = ", active" if version.pk == version.campaign.active_version_id else ""
+        return "on trial" if version.number is None else f"{version.number}{active}"
 
     @admin.display(description="open enrollments")
     def open_enrollments(self, version: CampaignVersion) -> str:

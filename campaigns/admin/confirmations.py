@@ -31,7 +31,7 @@ _RUNNING = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
 
 
 def activation_question(campaigns: QuerySet[Campaign]) -> Question | None:
-    """Return the question before an activation; None if no draft can serve, as the service will say."""
+    """Return the question before an activation; None if the draft is invalid, as the service will say."""
     happens: list[str] = []
     concerned: list[AffectedRows] = []
     faults = 0

@@ -58,27 +58,27 @@ _ACTIVATE = StatusChange(
     "activated",
     activate_campaign,
     activation_question,
-    "Let the draft serve from now on",
-    "Activate: let the draft serve",
+    "Make the draft the active version",
+    "Activate the draft",
 )
 _PAUSE = StatusChange(
     "pause",
     "paused",
     pause_campaign,
     None,
-    "Let nothing start, and leave enrollments where they are",
+    "Start nothing; open enrollments stay where they are",
     "Pause",
 )
 _RESUME = StatusChange(
-    "resume", "resumed", resume_campaign, resumption_question, "Go on as before the pause", "Resume"
+    "resume", "resumed", resume_campaign, resumption_question, "Continue after the pause", "Resume"
 )
 _FINISH = StatusChange(
     "finish",
     "finished",
     finish_campaign,
     finish_question,
-    "Let nothing start any more; enrollments go on to their end",
-    "Finish: let nothing start any more",
+    "Start nothing more; open enrollments go on to their end",
+    "Finish: start nothing more",
 )
 _ARCHIVE = StatusChange(
     "archive",

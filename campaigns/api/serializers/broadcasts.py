@@ -21,13 +21,13 @@ class BroadcastBodySerializer(KnownKeysSerializer):
 
 
 class BroadcastChangesSerializer(KnownKeysSerializer):
-    """The moment to which a broadcast is moved."""
+    """The new time of a broadcast."""
 
     at = MomentField(allow_null=True, help_text="null: now")
 
 
 class BroadcastChangeSerializer(serializers.Serializer[Any]):
-    """An entry of a broadcast's history: planned, moved or cancelled."""
+    """An entry of a broadcast's history: planned, rescheduled (`moved`) or cancelled."""
 
     kind = serializers.ChoiceField(choices=["planned", "moved", "cancelled"])
     at = MillisecondsField()

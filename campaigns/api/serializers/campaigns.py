@@ -190,7 +190,7 @@ class CampaignCountSerializer(serializers.Serializer[Any]):
 
 
 class CampaignSerializer(BatchSerializer):
-    """A campaign with its draft definition; the definition that serves is the last activated version."""
+    """A campaign with its draft. The active version is the draft of the last activation."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -209,10 +209,10 @@ class CampaignSerializer(BatchSerializer):
     version = serializers.IntegerField(
         source="active_version.number",
         allow_null=True,
-        help_text="the version that serves; null: never activated",
+        help_text="number of the active version; null: never activated",
     )
     hasChanges = serializers.BooleanField(
-        source="has_changes", help_text="whether the draft differs from the version that serves"
+        source="has_changes", help_text="whether the draft differs from the active version"
     )
     error = BlankAsNullField(
         help_text="why the campaign is parked: nothing enters until it is activated again"
@@ -265,7 +265,7 @@ class VersionSerializer(BatchSerializer):
     version = serializers.IntegerField(
         source="number", allow_null=True, help_text="null: a trial of the draft"
     )
-    serves = serializers.BooleanField(help_text="whether new enrollments begin with it")
+    serves = serializers.BooleanField(help_text="whether it is the active version, on which new runs start")
     createdAt = MillisecondsField(source="created_at")
     by = BlankAsNullField(source="actor", help_text="who activated it or tried it out; null: not known")
     retiredAt = MillisecondsField(

@@ -16,7 +16,7 @@ from campaigns.api.serializers.broadcasts import (
     BroadcastChangesSerializer,
     BroadcastSerializer,
 )
-from campaigns.api.views.campaigns import DOES, domain_errors_as_fields, served
+from campaigns.api.views.campaigns import DOES, active_definition, domain_errors_as_fields
 from campaigns.errors import BroadcastNotFound, InvalidCampaign, StartInPast
 from campaigns.journeys.broadcasts import cancel_broadcast, reschedule_broadcast
 from campaigns.journeys.definition.references import required_scopes
@@ -70,7 +70,7 @@ class BroadcastViewSet(NativeViewSet):
         for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
             if body.get(name) is not None:
                 self.need(need)
-        self.need(_STARTS, required_scopes(served(campaign)))
+        self.need(_STARTS, required_scopes(active_definition(campaign)))
         with domain_errors_as_fields():
             broadcast = broadcast_campaign(
                 self.workspace.id, campaign, **_addressees(body), actor=actor_of(request)
@@ -82,11 +82,11 @@ class BroadcastViewSet(NativeViewSet):
         """Return a broadcast with its progress and history."""
         return Response(BroadcastSerializer(self.get_object()).data)
 
-    @extend_schema(operation_id="moveBroadcast", request=BroadcastChangesSerializer)
+    @extend_schema(operation_id="rescheduleBroadcast", request=BroadcastChangesSerializer)
     def partial_update(
         self, request: Request, workspace_id: str, campaign_id: str, broadcast_id: str
     ) -> Response:
-        """Move a broadcast to another moment; 409 if it has begun."""
+        """Reschedule a broadcast; 409 if it has begun."""
         broadcast = self.get_object()
         at = read_body(BroadcastChangesSerializer, request)["at"] or clock.now()
         try:

@@ -128,7 +128,7 @@ class CampaignViewSet(NativeViewSet):
 
     @extend_schema(operation_id="updateCampaign", request=CampaignChangesSerializer)
     def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
-        """Change what the body names; another definition serves once it is activated."""
+        """Change what the body names; another definition is the draft until it is activated."""
         campaign = self.get_object()
         body = read_body(CampaignChangesSerializer, request)
         definition = _definition(body, campaign.draft)
@@ -183,7 +183,9 @@ class CampaignViewSet(NativeViewSet):
         body = read_body(ExecuteBodySerializer, request)
         if body.get("eventId"):
             self.need(_OF_EVENT)
-        self.need(_EXECUTES, required_scopes(campaign.draft if body["isTest"] else served(campaign)))
+        self.need(
+            _EXECUTES, required_scopes(campaign.draft if body["isTest"] else active_definition(campaign))
+        )
         contact = get_contact(self.workspace.id, find_contact_id(self.workspace.id, body["contactId"]))
         event = find_event(self.workspace.id, body.get("eventId"))
         if body["isTest"]:
@@ -250,8 +252,8 @@ def domain_errors_as_fields() -> Iterator[None]:
         raise ValidationError({wire.get(error.field, error.field): [error.message]}) from error
 
 
-def served(campaign: Campaign) -> object:
-    """Return the definition of the version that serves, None before an activation."""
+def active_definition(campaign: Campaign) -> object:
+    """Return the active version's definition, None before an activation."""
     return campaign.active_version.definition if campaign.active_version is not None else None
 
 

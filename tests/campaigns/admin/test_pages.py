@@ -84,7 +84,7 @@ def test_a_campaign_is_made_changed_and_started_by_the_services(staff, workspace
     assert (campaign.name, campaign.draft, campaign.active_version.definition) == ("Hello", changed, DRAFT)
     assert "version 1, the draft is newer" in text_of(staff.get(url))
     version = text_of(staff.get(page("campaignversion", "change", campaign.active_version_id)))
-    assert "1, serves" in version
+    assert "1, active" in version
     assert campaign.active_version.actor in version
     assert campaign.active_version.actor
     for action, word, status in (
