@@ -13,7 +13,7 @@ from campaigns.messaging.tasks import deliver, resolve_abandoned_messages, sweep
 from campaigns.rehearsal.rehearsals import run_waiting
 from campaigns.reporting.counters import update_campaign_counters
 from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
-from events.processing.bisection import for_each
+from config.db.backfill import for_each
 from events.processing.leases import acquire_message_lease, release_lease
 
 __all__ = [

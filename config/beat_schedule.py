@@ -53,14 +53,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "scoring.schedule.silent_rescores",
         "every": 30,
     },
-    "unfinished erasures": {
-        "task": "contacts.tasks.continue_erasures",
-        "next_due": "contacts.schedule.unfinished_erasures",
-        "every": 15,
-    },
-    "unfinished merges": {
-        "task": "contacts.tasks.continue_merges",
-        "next_due": "contacts.schedule.unfinished_merges",
+    "idle backfills": {
+        "task": "workspaces.tasks.sweep_backfills",
+        "next_due": "workspaces.schedule.idle_backfills",
         "every": 15,
     },
     "unsettled erasures": {

@@ -37,6 +37,12 @@ PERSONAL_DATA = [
 # `ReassignedRows` of each app: moved when contacts are merged (see contacts.merging.reassignment).
 REASSIGNED_ROWS = ["scoring.merges.REASSIGNED_ROWS"]
 
+# `Backfill`s, each with the table of its jobs (see config.db.backfill).
+BACKFILLS = {
+    "contacts.merging.reassignment.MERGES": "contacts_merge",
+    "contacts.erasure.erasures.ERASURES": "contacts_erasure",
+}
+
 # Admin: sections of a contact's page, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock
+from config.db.backfill import BackfillRow
 from config.db.fields import JSONField, NameField, UnconstrainedForeignKey
 from config.values.names import composed
 from contacts.search_text import Parts, folded
@@ -346,15 +347,16 @@ class ContactScore(TenantModel):
 class MergeQuerySet(TenantQuerySet["Merge"]):
     def unfinished(self) -> MergeQuerySet:
         """Merges whose rows are still being reassigned."""
-        return self.filter(unfinished__isnull=False)
+        return self.filter(finished_at=None)
 
 
-class Merge(TenantModel):
+class Merge(TenantModel, BackfillRow):
     """Two contacts are one person: `merged` is answered as `survivor` until the merge is undone.
 
     Nothing moves: identifiers, events and what was earned stay with the contact they came with, and reads go
     through the survivor. `restores` holds what the survivor's own row took over because it lacked it:
-    `first_name`, `last_name`, and `attributes` by key; the undo takes it back.
+    `first_name`, `last_name`, and `attributes` by key; the undo takes it back. While rows are on their way, by the
+    merge or by its undo, `cursor` says whose, and how far that has come; what moves at once is not counted.
     """
 
     survivor = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="merges_into_it")
@@ -365,12 +367,6 @@ class Merge(TenantModel):
     by = models.CharField(max_length=255, blank=True)
     merged_at = models.DateTimeField(default=clock.now, editable=False)
     undone_at = models.DateTimeField(null=True, editable=False)
-    unfinished = JSONField(null=True, editable=False)
-    """While rows are on their way, by the merge or by its undo: whose, and how far that has come."""
-    rows_moved = models.PositiveIntegerField(default=0, db_default=0, editable=False)
-    rows_total = models.PositiveIntegerField(default=0, db_default=0, editable=False)
-    """About how many there are, once the background has begun; what moves at once is not counted."""
-    progressed_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar = MergeQuerySet.as_manager()
 
@@ -382,25 +378,11 @@ class Merge(TenantModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["workspace", "survivor"], name="merge_by_survivor"),
-            models.Index(
-                fields=["progressed_at"], condition=Q(unfinished__isnull=False), name="merge_unfinished"
-            ),
+            models.Index(fields=["progressed_at"], condition=Q(finished_at=None), name="merge_unfinished"),
         ]
 
     def __str__(self) -> str:
         return f"{self.merged_id} into {self.survivor_id}"
-
-    @property
-    def status(self) -> str:
-        """`running` as long as rows are on their way, then `done`."""
-        return "done" if self.unfinished is None else "running"
-
-    @property
-    def progress(self) -> float:
-        """Which part of the rows has moved, from 0 to 1."""
-        if self.unfinished is None:
-            return 1.0
-        return min(self.rows_moved / self.rows_total, 0.99) if self.rows_total else 0.0
 
 
 class ErasedIdentifier(TenantModel):
@@ -428,16 +410,18 @@ class ErasureQuerySet(TenantQuerySet["Erasure"]):
         return self.filter(settled_at=None).exclude(finished_at=None)
 
 
-class Erasure(TenantModel):
-    """The receipt of an erasure: what was removed where. Of the person it has the ids that the contacts had."""
+class Erasure(TenantModel, BackfillRow):
+    """The receipt of an erasure: what was removed where. Of the person it has the ids that the contacts had.
+
+    While rows are left, `cursor` says by what the person was known, and what is done.
+    """
+
+    progress_fields = (*BackfillRow.progress_fields, "removed")
 
     contact_ids = ArrayField(models.UUIDField(), editable=False)
     removed = JSONField(default=dict, editable=False)
-    unfinished = JSONField(null=True, editable=False)
-    """While rows are left: by what the person was known, and what is done."""
     by = models.CharField(max_length=255, blank=True, editable=False)
     erased_at = models.DateTimeField(default=clock.now, editable=False)
-    finished_at = models.DateTimeField(null=True, editable=False)
     settled_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar = ErasureQuerySet.as_manager()
@@ -446,16 +430,11 @@ class Erasure(TenantModel):
         indexes: ClassVar = [
             models.Index(fields=["workspace", "erased_at"], name="erasure_by_time"),
             models.Index(fields=["erased_at"], condition=Q(settled_at=None), name="erasure_unsettled"),
-            models.Index(fields=["erased_at"], condition=Q(finished_at=None), name="erasure_unfinished"),
+            models.Index(fields=["progressed_at"], condition=Q(finished_at=None), name="erasure_unfinished"),
         ]
 
     def __str__(self) -> str:
         return f"{sum(self.removed.values())} rows at {self.erased_at:%Y-%m-%d %H:%M:%S}"
-
-    @property
-    def status(self) -> str:
-        """`running` as long as rows are left to remove, then `done`."""
-        return "done" if self.finished_at else "running"
 
 
 class ImportQuerySet(TenantQuerySet["Import"]):

@@ -16,8 +16,8 @@ from contacts.signals import ContactChange, contacts_changed
 @receiver(post_save, sender=Merge, dispatch_uid="contacts.run_reassignments")
 def run_reassignments(instance: Merge, raw: bool = False, **_: Any) -> None:
     """Have what a merge or its undo leaves to the background moved after the commit; the sweep comes if need be."""
-    if instance.unfinished is not None and not raw:
-        wake("contacts.tasks.continue_merges")
+    if instance.cursor is not None and not raw:
+        wake("workspaces.tasks.continue_backfill", "contacts.merging.reassignment.MERGES")
 
 
 @receiver(pre_save, sender=Contact, dispatch_uid="contacts.capture_old_state")

@@ -18,9 +18,10 @@ from uuid import UUID
 from django.db import connection
 
 from config import clock
+from config.db.backfill import Batch
 from config.db.statements import execute, fetch_all, fetch_one
 from config.ids import NO_ID
-from contacts.merging.reassignment import Batch, ReassignedRows, Reassignment
+from contacts.merging.reassignment import ReassignedRows, Reassignment
 from contacts.models import Contact
 from events.processing.timers import schedule_timers
 from events.rules.conditions import Sql

@@ -1,5 +1,6 @@
 """Workspaces, users and members, and the credentials of a workspace."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -12,7 +13,8 @@ from django.urls import reverse
 from oauth2_provider.models import AbstractApplication
 
 from config import clock
-from config.db.backfill import BackfillRow
+from config.db.backfill import BackfillRow, Batch
+from config.db.fields import JSONField
 from config.ids import uuid7
 from config.values.emails import canonical_email
 from workspaces.rates import validate_rate
@@ -206,9 +208,12 @@ class AuditEntry(TenantModel):
 class BackfillJob(TenantModel, BackfillRow):
     """A job of a workspace that has no row of its own to store its progress in: a command's, say."""
 
+    progress_fields = (*BackfillRow.progress_fields, "counts")
+
     kind = models.CharField(max_length=100)
     # What tells it from other jobs of the kind: an id, or a hash of a command's options.
     subject = models.CharField(max_length=64)
+    counts = JSONField(default=dict, editable=False)
     started_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
@@ -221,3 +226,8 @@ class BackfillJob(TenantModel, BackfillRow):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.progress:.0%}"
+
+    def record(self, batch: Batch) -> None:
+        """Add what a batch did, with its counts."""
+        super().record(batch)
+        self.counts = dict(Counter(self.counts) + Counter(batch.counts))

@@ -1,6 +1,11 @@
 """SQL for the times at which tasks of this app are due, for `settings.SCHEDULE`."""
 
+from typing import Final
+
 from django.conf import settings
+
+IDLE_SECONDS: Final = 15
+"""After which a backfill that nobody works on is taken up: its wake-up was lost."""
 
 
 def expired_tokens() -> str:
@@ -23,3 +28,12 @@ def ended_sign_ins() -> str:
             LEFT JOIN oauth2_provider_accesstoken access ON access.id = refresh.access_token_id
         ) first (over_at)
     """
+
+
+def idle_backfills() -> str:
+    """Return SQL for when a job has rested for too long."""
+    oldest = (
+        f"(SELECT min(progressed_at) FROM {table} WHERE finished_at IS NULL)"
+        for table in settings.BACKFILLS.values()
+    )
+    return f"SELECT LEAST({', '.join(oldest)}) + interval '{IDLE_SECONDS} s'"

@@ -1,8 +1,37 @@
-"""Celery tasks: delete expired tokens and sessions."""
+"""Celery tasks: go on with backfills; delete expired tokens and sessions."""
+
+from typing import Any
 
 from celery import shared_task
+from django.conf import settings
+from django.utils.module_loading import import_string
 
+from config.db.backfill import Backfill, for_each
 from workspaces import services
+
+TURN_SECONDS = 5.0
+"""How long a worker is kept from its other work."""
+
+
+@shared_task
+def continue_backfill(path: str) -> str:
+    """Go on with a kind of resumable work; with more left than a turn takes, queue up again.
+
+    `path`: of its Backfill, a key of `settings.BACKFILLS`.
+    """
+    backfill: Backfill[Any] = import_string(path)
+    word = backfill.run_all(at_most_seconds=TURN_SECONDS)
+    if word == "more":
+        continue_backfill.apply_async(args=(path,), retry=False)
+    return word
+
+
+@shared_task
+def sweep_backfills() -> str:
+    """Go on with jobs of every kind, those included whose wake-up was lost."""
+    words = []
+    for_each(settings.BACKFILLS, lambda path: words.append(continue_backfill(path)))
+    return "nothing" if set(words) <= {"nothing"} else "done"
 
 
 @shared_task

@@ -22,7 +22,7 @@ from django.db.models import Q
 from django.utils.module_loading import import_string
 
 from config import clock
-from config.db.backfill import deadline_in, process_all, process_batches
+from config.db.backfill import Backfill, Batch
 from config.db.statements import execute
 from config.errors import TryAgain
 from config.http.rendering import dumps
@@ -103,29 +103,21 @@ def erase_person(
 ) -> Erasure:
     """Erase a person with all merged contacts, and add tombstones so that they are not stored again.
 
-    What is not removed within `at_most_seconds` is left to `continue_erasures`: the receipt is `running` then.
+    What is not removed within `at_most_seconds` is left to the background: the receipt is `running` then.
     What is under way at this moment and comes in later is removed by `resolve_erasures`. Raises ContactNotFound;
     MergeInProgress where a merge is being undone; TryAgain if others win every race; OperationalError where effects
     are applied to the person for too long.
     """
-    deadline = deadline_in(at_most_seconds)
     for _ in range(_ATTEMPTS):
         try:
             with transaction.atomic():
                 erasure = _begin(workspace_id, contact.id, by)
         except WriteConflict:
             continue
-        process_batches(partial(_take_step, erasure), deadline)
+        ERASURES.run(erasure, at_most_seconds=at_most_seconds)
         erasure.refresh_from_db()
         return erasure
     raise TryAgain
-
-
-def continue_erasures(*, at_most_seconds: float | None = None) -> str:
-    """Continue unfinished erasures. Returns "done", "nothing" or "more"."""
-    deadline = deadline_in(at_most_seconds)
-    begun = list(Erasure.objects.unfinished().order_by("erased_at"))
-    return process_all(begun, lambda erasure: process_batches(partial(_take_step, erasure), deadline))
 
 
 class ExportedRows:
@@ -235,7 +227,8 @@ def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
     return Erasure.objects.create(
         workspace_id=workspace_id,
         contact_ids=list(person.contact_ids),
-        unfinished={
+        progressed_at=clock.now(),
+        cursor={
             "identifiers": [list(identifier) for identifier in person.identifiers],
             "mergeIds": [str(merge_id) for merge_id in person.merge_ids],
             "objectIds": _objects_of(person),
@@ -246,34 +239,22 @@ def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
     )
 
 
-def _take_step(erasure: Erasure) -> bool:
-    """Remove some more and note it in the receipt; with nothing left, finish it. Returns whether it went on."""
-    row = (
-        Erasure.objects.in_workspace(erasure.workspace_id)
-        .unfinished()
-        .select_for_update()
-        .filter(id=erasure.id)
-        .first()
-    )
-    if row is None:
-        return False
-    person = _data_subject_of(row)
+def _remove_batch(erasure: Erasure) -> Batch:
+    """Remove some more and note it in the receipt."""
+    person = _data_subject_of(erasure)
     for name, remove in _deletions(person):
-        if name not in row.unfinished["done"]:
+        if name not in erasure.cursor["done"]:
             removed = +Counter(remove())
             if removed.total() < BATCH_ROWS:
-                row.unfinished["done"].append(name)
-            row.removed = dict(Counter(row.removed) + removed)
-            row.save(update_fields=["removed", "unfinished"])
-            return True
-    row.unfinished, row.finished_at = None, clock.now()
-    row.save(update_fields=["unfinished", "finished_at"])
-    return False
+                erasure.cursor["done"].append(name)
+            erasure.removed = dict(Counter(erasure.removed) + removed)
+            return Batch(erasure.cursor, done=removed.total())
+    return Batch(None)
 
 
 def _data_subject_of(erasure: Erasure) -> DataSubject:
     """Return whom an erasure that is under way is about."""
-    known = erasure.unfinished
+    known = erasure.cursor
     return DataSubject(
         erasure.workspace_id,
         tuple(erasure.contact_ids),
@@ -428,3 +409,5 @@ _OWN_TABLES: Final[Mapping[str, type[models.Model]]] = {
     "tags": ContactTag,
     "identifiers": Identifier,
 }
+ERASURES: Final = Backfill(Erasure.objects.unfinished, _remove_batch)
+"""Erasures with rows left to remove."""

@@ -17,7 +17,7 @@ from config import clock
 from contacts.erasure.erasures import erase_person
 from contacts.errors import ContactNotFound, ForeignErasureKey
 from contacts.identity.lookup import find, ids_of
-from contacts.merging.reassignment import continue_merges
+from contacts.merging.reassignment import MERGES
 from contacts.models import Contact, ErasedIdentifier, Erasure, Identifier
 from contacts.tombstones import erased_among
 from workspaces.models import Workspace
@@ -67,7 +67,7 @@ def reapply_erasures(records: Iterable[Record]) -> Reapplied:
     under a key that is neither ERASURE_KEY nor a former one, or do not say under which: nobody would be recognised.
     """
     # Nobody is erased while what it earned is being parted from another one's.
-    continue_merges()
+    MERGES.run_all()
     records = iter(records)
     first = next(records, {})
     if first.get("kind") != "keys" or not set(first["marks"]) <= set(_marks_of_keys()):

@@ -44,7 +44,7 @@ _NAMES: Final[tuple[_Fact, ...]] = (("first_name", ""), ("last_name", ""))
 def merge_contacts(workspace_id: UUID, survivor: Contact, merged: Contact, *, by: str = "") -> Merge:
     """Merge `merged`, with what was merged into it, into `survivor`, or into what that was merged into.
 
-    With very many rows to move the merge is `running` then, and `continue_merges` does the rest. Raises SelfMerge,
+    With very many rows to move the merge is `running` then, and the background does the rest. Raises SelfMerge,
     AlreadyMerged, MergeCycle, MergeInProgress, ContactNotFound; TryAgain if others win every race.
     """
     if survivor.id == merged.id:
@@ -332,7 +332,7 @@ def _reassign_rows(merge: Merge, moved: list[UUID], *, root_before: UUID, root_n
         new_survivor=root_now,
     )
     reassign_or_defer(merge, Reassignment(merge.workspace_id, tuple(moved), root_before, root_now))
-    merge.save(update_fields=["unfinished", "rows_moved", "rows_total", "progressed_at"])
+    merge.save(update_fields=[*Merge.progress_fields, "total"])
 
 
 _ENSURE_PRIMARIES: Final = """

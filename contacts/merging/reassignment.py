@@ -4,19 +4,16 @@ Each app says in its `REASSIGNED_ROWS` what it moves; the settings list them. Fe
 merge. Many are left to the background, some a transaction, and the merge tells how far that has come.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from time import sleep
 from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
 from django.utils.module_loading import import_string
 
-from config import clock
-from config.db.backfill import BATCH_ROWS, deadline_in, process_all, process_batches
+from config.db.backfill import BATCH_ROWS, Backfill, Batch
 from contacts.errors import MergeInProgress
 from contacts.models import Merge
 from contacts.signals import reassigning_contacts
@@ -35,14 +32,6 @@ class Reassignment:
     moved: tuple[UUID, ...]
     old: UUID
     new: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """How far a reassignment is after a batch of rows."""
-
-    state: dict[str, Any] | None
-    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +59,13 @@ def reassign_or_defer(merge: Merge, reassignment: Reassignment) -> None:
             many[path] = {}
         else:
             data.move(reassignment)
-    merge.unfinished, merge.rows_moved, merge.rows_total, merge.progressed_at = None, 0, 0, None
-    if many:
-        merge.unfinished = {
-            "moved": [str(contact_id) for contact_id in reassignment.moved],
-            "old": str(reassignment.old),
-            "new": str(reassignment.new),
-            "left": many,
-        }
-        merge.progressed_at = clock.now()
+    cursor = {
+        "moved": [str(contact_id) for contact_id in reassignment.moved],
+        "old": str(reassignment.old),
+        "new": str(reassignment.new),
+        "left": many,
+    }
+    merge.begin(cursor if many else None)
 
 
 def check_no_merge_in_progress(
@@ -104,67 +91,57 @@ def under_way(workspace_id: UUID) -> set[UUID]:
 
 def finish_merge(merge: Merge, *, at_most_seconds: float | None = None) -> bool:
     """Reassign what is left of a merge or its undo. Returns whether it finished in time."""
-    is_done = _finish(merge, deadline_in(at_most_seconds))
+    is_done = MERGES.run(merge, at_most_seconds=at_most_seconds)
     merge.refresh_from_db()
     return is_done
 
 
-def continue_merges(*, at_most_seconds: float | None = None) -> str:
-    """Continue unfinished merges and undoes. Returns "done", "nothing" or "more"."""
-    deadline = deadline_in(at_most_seconds)
-    # One that fails is noted as worked on all the same, so that others have their turn before it comes again.
-    begun = list(Merge.objects.unfinished().order_by("progressed_at"))
-    return process_all(begun, lambda merge: _finish(merge, deadline))
-
-
-def _finish(merge: Merge, deadline: float) -> bool:
-    unfinished = Merge.objects.in_workspace(merge.workspace_id).unfinished().filter(id=merge.id)
-    if not unfinished.update(progressed_at=clock.now()):
-        return True
-    if merge.unfinished is not None and not merge.rows_total:
-        reassignment = _reassignment_of(merge)
-        total = sum(import_string(path).total(reassignment) for path in merge.unfinished["left"])
-        unfinished.update(rows_total=total)
-    return process_batches(partial(_take_step, merge), deadline, between=partial(sleep, PAUSE_SECONDS))
-
-
-def _take_step(merge: Merge) -> bool:
-    """Reassign a batch and record the progress; with nothing left, finish the merge. Returns whether there
-    was anything.
-    """
-    unfinished = Merge.objects.in_workspace(merge.workspace_id).unfinished().filter(id=merge.id)
-    if (row := unfinished.first()) is None:
-        return False
-    # The lanes first, as everybody does; only then is it certain how far the others have come.
-    reassignment = _reassignment_of(row)
+@contextmanager
+def _hold_lanes(merge: Merge) -> Iterator[None]:
+    """Hold the lanes before the merge's row, as everybody does: only then is it certain how far others have come."""
+    survivors = {merge.cursor["old"], merge.cursor["new"]}
     reassigning_contacts.send(
-        sender=Merge, workspace_id=merge.workspace_id, contact_ids={reassignment.old, reassignment.new}
+        sender=Merge,
+        workspace_id=merge.workspace_id,
+        contact_ids={UUID(contact_id) for contact_id in survivors},
     )
-    row = unfinished.select_for_update().first()
-    if row is None or _reassignment_of(row) != reassignment:
-        return row is not None
-    left: dict[str, dict[str, Any]] = row.unfinished["left"]
-    for path, state in left.items():
-        data: ReassignedRows = import_string(path)
-        turn = data.move_some(reassignment, state, BATCH_ROWS)
-        if turn.state is None:
-            del left[path]
-        else:
-            left[path] = turn.state
-        unfinished.update(
-            unfinished=row.unfinished if left else None,
-            rows_moved=F("rows_moved") + turn.rows,
-            progressed_at=clock.now(),
-        )
-        return bool(left)
-    return False
+    yield
+
+
+def _move_batch(merge: Merge) -> Batch:
+    """Reassign a batch of rows of the first app that has some left."""
+    left: dict[str, dict[str, Any]] = merge.cursor["left"]
+    path, state = next(iter(left.items()))
+    data: ReassignedRows = import_string(path)
+    moved = data.move_some(_reassignment_of(merge), state, BATCH_ROWS)
+    if moved.cursor is None:
+        del left[path]
+    else:
+        left[path] = moved.cursor
+    return Batch(merge.cursor if left else None, done=moved.done)
+
+
+def _count_rows(merge: Merge) -> int:
+    reassignment = _reassignment_of(merge)
+    return sum(import_string(path).total(reassignment) for path in merge.cursor["left"])
 
 
 def _reassignment_of(merge: Merge) -> Reassignment:
-    known = merge.unfinished
+    known = merge.cursor
     return Reassignment(
         merge.workspace_id,
         tuple(UUID(contact_id) for contact_id in known["moved"]),
         UUID(known["old"]),
         UUID(known["new"]),
     )
+
+
+MERGES: Final = Backfill(
+    Merge.objects.unfinished,
+    _move_batch,
+    hold=_hold_lanes,
+    held_for=_reassignment_of,
+    total=_count_rows,
+    pause_seconds=PAUSE_SECONDS,
+)
+"""Unfinished merges and undoes."""

@@ -1,15 +1,13 @@
 """Bisect a failing batch, so that only the items that fail are parked."""
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 from django.db.utils import InterfaceError
 
 from config.db.errors import Fault, classify_database_error, is_unattributable
 
-logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
@@ -51,21 +49,6 @@ def _failure(items: Sequence[Item], run: Callable[[Sequence[Item]], None]) -> Ex
             raise
         return error
     return None
-
-
-def for_each(items: Iterable[Item], do: Callable[[Item], object]) -> None:
-    """Call a function for each item; one that fails holds up no other. Raises the last error in the end."""
-    failure: Exception | None = None
-    for item in items:
-        try:
-            do(item)
-        except Exception as error:
-            logger.warning("%s is left for the next time: %r", item, error)
-            failure = error
-            # What broke the connection, too, is not the next one's fault.
-            close_old_connections()
-    if failure is not None:
-        raise failure
 
 
 def _is_transient(error: Exception) -> bool:

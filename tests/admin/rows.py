@@ -78,6 +78,7 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
             "survivor": contacts[n],
             "merged": contacts[n - 1],
             "undone_at": clock.now(),
+            "finished_at": clock.now(),
         },
     )
     _bulk(Import, count, lambda n: {"workspace": workspace, "kind": "events", "name": f"{n}.csv"})

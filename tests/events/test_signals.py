@@ -39,4 +39,4 @@ def test_tasks_that_services_wake_are_registered() -> None:
     root = DOCUMENT.parents[1]
     sources = [path.read_text() for name in OURS for path in (root / name.rstrip(".")).rglob("*.py")]
     names = {name for source in sources for name in re.findall(r'"([a-z.]+\.tasks\.[a-z_]+)"', source)}
-    assert {"events.tasks.apply_effects", "contacts.tasks.continue_merges"} < names <= app.tasks.keys()
+    assert {"events.tasks.apply_effects", "workspaces.tasks.continue_backfill"} < names <= app.tasks.keys()

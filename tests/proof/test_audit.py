@@ -11,7 +11,7 @@ from campaigns.reporting import audit as auditing
 from campaigns.reporting.audit import check_consistency
 from config import clock, ids
 from contacts.erasure import erasures
-from contacts.erasure.erasures import continue_erasures, erase_person
+from contacts.erasure.erasures import ERASURES, erase_person
 from contacts.merging.merges import merge_contacts
 from contacts.models import ContactScore
 from events.models import Event, EventBatch, MessageKey, ParkedEffect
@@ -197,7 +197,7 @@ def test_a_person_who_is_being_erased_is_passed_over(house, monkeypatch):
     monkeypatch.setattr(erasures, "BATCH_ROWS", 1)
     chosen = Enrollment.objects.first().contact
     erase_person(house.id, chosen, at_most_seconds=0)
-    while continue_erasures(at_most_seconds=0) == "more":
+    while ERASURES.run_all(at_most_seconds=0) == "more":
         assert inconsistencies(house) == []
     assert inconsistencies(house) == []
 

@@ -34,7 +34,7 @@ from config.errors import DomainError
 from contacts.companies import link_companies
 from contacts.crud import create_contact, set_consent, update_contact, upsert_contact
 from contacts.erasure import erasures as erasure_service
-from contacts.erasure.erasures import continue_erasures, erase_person, resolve_erasures
+from contacts.erasure.erasures import ERASURES, erase_person, resolve_erasures
 from contacts.errors import PersonErased
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact, ContactScore, ErasedIdentifier, Erasure
@@ -419,7 +419,7 @@ def test_many_rows_go_some_at_a_time_and_the_receipt_counts_all(workspace, clien
 
     erasure = erase_person(workspace.id, full.contact)
 
-    assert (erasure.status, erasure.unfinished) == ("done", None)
+    assert (erasure.status, erasure.cursor) == ("done", None)
     assert {name: erasure.removed[name] for name in ("events", "decisions", "contacts", "identifiers")} == {
         name: len(known[name]) for name in ("events", "decisions", "contacts", "identifiers")
     }
@@ -447,11 +447,11 @@ def test_nobody_waits_for_a_long_erasure_and_nothing_comes_in(client, workspace,
     apply_effects(workspace.id)
     assert ContactScore.objects.get(contact=neighbour).points == 5
 
-    assert continue_erasures(at_most_seconds=0) == "more"
-    assert continue_erasures() == "done"
-    assert continue_erasures() == "nothing"
+    assert ERASURES.run_all(at_most_seconds=0) == "more"
+    assert ERASURES.run_all() == "done"
+    assert ERASURES.run_all() == "nothing"
     receipt.refresh_from_db()
-    assert (receipt.status, receipt.unfinished) == ("done", None)
+    assert (receipt.status, receipt.cursor) == ("done", None)
     assert rows_of_contacts(full.ids) == []
     assert not any(WORD in text for _, text in rows_that_name(WORD, EMAIL))
 
@@ -484,17 +484,17 @@ def test_a_killed_erasure_is_gone_on_with(workspace):
     assert receipt.status == "running"
     assert 0 < left == rows + 1 - receipt.removed["events"]
 
-    assert continue_erasures() == "done"
+    assert ERASURES.run_all() == "done"
 
     receipt.refresh_from_db()
-    assert (receipt.status, receipt.unfinished) == ("done", None)
+    assert (receipt.status, receipt.cursor) == ("done", None)
     # Its own creation is an event too.
     assert receipt.removed == {"events": rows + 1, "messageKeys": rows, "identifiers": 1, "contacts": 1}
     assert rows_of_contacts([contact.id]) == []
     assert rows_that_name(EMAIL) == []
 
 
-CONTINUE = "from contacts.erasure.erasures import continue_erasures; continue_erasures()"
+CONTINUE = "from contacts.erasure.erasures import ERASURES; ERASURES.run_all()"
 _MANY_EVENTS = """
 WITH event AS (
     INSERT INTO events_event (id, workspace_id, contact_id, name, properties, context, occurred_at, received_at,

@@ -13,15 +13,13 @@ from django.db import connection, transaction
 from django.utils.module_loading import import_string
 
 from config import clock
-from contacts import tasks
-from contacts.erasure.erasures import continue_erasures, erase_person
+from contacts.erasure.erasures import ERASURES, erase_person
 from contacts.errors import MergeInProgress
 from contacts.merging import reassignment
 from contacts.merging.merges import merge_contacts, undo_merge
-from contacts.merging.reassignment import continue_merges, finish_merge
+from contacts.merging.reassignment import MERGES, finish_merge
 from contacts.models import Contact, ContactScore, Merge
 from contacts.references import ContactReference
-from contacts.schedule import MERGE_IDLE_SECONDS
 from events.models import EventBatch
 from events.processing.effects import apply_effects, bump_rules_version, lock_lane
 from events.stream.outbox import LANE_COUNT, lane_of
@@ -41,6 +39,7 @@ from tests.scale import TIMES, scaled
 from tests.segments.factories import a_segment, attribute, did, every
 from tests.stream import record_event
 from tests.workspaces.factories import WorkspaceFactory
+from workspaces.schedule import IDLE_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EVENTS = 1_500 * TIMES
@@ -100,7 +99,7 @@ def scores(workspace):
 
 
 def moved():
-    return Merge.objects.get().rows_moved
+    return Merge.objects.get().done
 
 
 def is_as_at_once(workspace, *contacts):
@@ -138,22 +137,22 @@ def test_the_background_is_called_and_says_how_far_it_is(workspace, small, monke
 
     assert answer.status_code == 201
     assert (answer.json()["status"], answer.json()["progress"]) == ("running", 0)
-    assert "contacts.tasks.continue_merges" in called
+    assert "workspaces.tasks.continue_backfill" in called
     # Who it is, is settled at once; what it has earned is what it was.
     assert api.get(f"contacts/{gone.id}").json()["id"] == str(kept.id)
     buy(workspace, "gone")
     apply_effects(workspace.id)
     assert scores(workspace)[kept.id] == 12
 
-    assert continue_merges(at_most_seconds=-1) == "more"
+    assert MERGES.run_all(at_most_seconds=-1) == "more"
     (told,) = api.get(f"contacts/{kept.id}/merges").json()
     assert told["status"] == "running"
     assert 0 < told["progress"] < 1
-    while tasks.reassignment.continue_merges(at_most_seconds=0) == "more":
+    while MERGES.run_all(at_most_seconds=0) == "more":
         pass
     (told,) = api.get(f"contacts/{kept.id}/merges").json()
     assert (told["status"], told["progress"]) == ("done", 1)
-    assert continue_merges() == "nothing"
+    assert MERGES.run_all() == "nothing"
     assert scores(workspace) == {kept.id: 17}
     is_as_at_once(workspace, kept)
 
@@ -179,7 +178,7 @@ def test_another_merge_or_undo_of_the_same_contacts_is_refused_meanwhile(workspa
     assert finish_merge(merge)
     assert merge.status == "done"
     merge = undo_merge(workspace.id, merge)
-    assert (merge.status, merge.rows_moved) == ("running", 0)
+    assert (merge.status, merge.done) == ("running", 0)
     with pytest.raises(MergeInProgress):
         merge_contacts(workspace.id, kept, gone)
     assert finish_merge(merge)
@@ -191,10 +190,10 @@ def test_another_merge_or_undo_of_the_same_contacts_is_refused_meanwhile(workspa
 def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace, small):
     kept, gone = small
     merge = merge_contacts(workspace.id, kept, gone)
-    continue_merges(at_most_seconds=-1)
+    MERGES.run_all(at_most_seconds=-1)
     finish_merge(merge)
     merge = undo_merge(workspace.id, merge)
-    continue_merges(at_most_seconds=-1)
+    MERGES.run_all(at_most_seconds=-1)
     # Some entries are with the one, and some with the other.
     for one in (kept, gone):
         with pytest.raises(MergeInProgress):
@@ -202,11 +201,11 @@ def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace
     finish_merge(merge)
 
     merge = merge_contacts(workspace.id, kept, gone)
-    continue_merges(at_most_seconds=-1)
+    MERGES.run_all(at_most_seconds=-1)
     erase_person(workspace.id, kept)
-    continue_erasures()
+    ERASURES.run_all()
 
-    assert continue_merges() == "nothing"
+    assert MERGES.run_all() == "nothing"
     assert not Merge.objects.exists()
     assert not ScoreEntry.objects.exists()
     assert scores(workspace) == {}
@@ -214,14 +213,14 @@ def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace
 
 def test_beat_finds_a_merge_that_was_forgotten(workspace, small, settings):
     merge = merge_contacts(workspace.id, *small)
-    job = settings.SCHEDULE["unfinished merges"]
+    job = settings.SCHEDULE["idle backfills"]
 
     def due():
         with connection.cursor() as cursor:
             cursor.execute(import_string(job["next_due"])())
             return cursor.fetchone()[0]
 
-    assert due() == merge.progressed_at + timedelta(seconds=MERGE_IDLE_SECONDS)
+    assert due() == merge.progressed_at + timedelta(seconds=IDLE_SECONDS)
     assert import_string(job["task"])() == "done"
     assert due() is None
 
@@ -245,7 +244,7 @@ def test_one_that_fails_holds_up_no_other(workspace, small, monkeypatch):
         reassignment.ReassignedRows(count=None, total=lambda _: 0, move=None, move_some=fail),
     )
     with pytest.raises(ValueError, match="no"):
-        continue_merges()
+        MERGES.run_all()
     sound.refresh_from_db()
     assert sound.status == "done"
 
@@ -260,18 +259,18 @@ def test_nobody_waits_longer_than_for_a_chunk(workspace, pair, monkeypatch):
     )
     apply_effects(workspace.id)
     chunks = []
-    take_step = reassignment._take_step
+    take_batch = MERGES._take_batch
 
     def count(merge):
         chunks.append(1)
-        return take_step(merge)
+        return take_batch(merge)
 
-    monkeypatch.setattr(reassignment, "_take_step", count)
+    monkeypatch.setattr(MERGES, "_take_batch", count)
     assert merge_contacts(workspace.id, kept, gone).status == "running"
 
     def work():
         with closing(connection):
-            continue_merges()
+            MERGES.run_all()
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -317,7 +316,7 @@ def test_a_killed_merge_is_gone_on_with(workspace, pair, way, monkeypatch):
     merge.refresh_from_db()
     assert merge.status == "running"
 
-    assert continue_merges() == "done"
+    assert MERGES.run_all() == "done"
 
     if way == "undo":
         assert scores(workspace) == alone
@@ -327,12 +326,12 @@ def test_a_killed_merge_is_gone_on_with(workspace, pair, way, monkeypatch):
         is_as_at_once(workspace, kept)
 
 
-CONTINUE = "from contacts.merging.reassignment import continue_merges; continue_merges()"
+CONTINUE = "from contacts.merging.reassignment import MERGES; MERGES.run_all()"
 
 
 def fold_under_way():
     """Return how far the fold is of some of the new survivor's entries; None: there is none."""
-    for unfinished in Merge.objects.unfinished().values_list("unfinished", flat=True):
+    for unfinished in Merge.objects.unfinished().values_list("cursor", flat=True):
         for moving in unfinished["left"].values():
             if (known := moving.get("calculation")) and known["contact"] == unfinished["new"]:
                 return known
@@ -341,7 +340,7 @@ def fold_under_way():
 
 def go_on_until_folding():
     while (known := fold_under_way()) is None or not known["number"]:
-        assert continue_merges(at_most_seconds=-1) == "more"
+        assert MERGES.run_all(at_most_seconds=-1) == "more"
 
 
 def buy_late(workspace, name, **ago):
@@ -364,10 +363,10 @@ def test_entries_that_come_in_among_those_that_were_folded_have_them_folded_anew
         tries.append(known["tries"])
         buy_late(workspace, ("kept", "gone")[len(tries) % 2], hours=1, minutes=len(tries))
         apply_effects(workspace.id)
-        continue_merges(at_most_seconds=-1)
+        MERGES.run_all(at_most_seconds=-1)
     # The third time all are folded while nobody else may write.
     assert set(tries) == {1, 2, 3}
-    continue_merges()
+    MERGES.run_all()
     assert ScoreEntry.objects.filter(contact=kept).count() == 20 + 2 * len(tries)
     is_as_at_once(workspace, kept)
 
@@ -380,10 +379,10 @@ def test_a_rule_that_is_edited_and_scored_anew_while_it_is_folded(workspace, sma
     rule = ScoringRule.objects.get(name="limited")
     save_rule(rule, **values)
     # Some entries are folded as they were before their lane was re-scored.
-    continue_merges(at_most_seconds=-1)
+    MERGES.run_all(at_most_seconds=-1)
     assert fold_under_way()
     rescore_lane(workspace.id, rule.id, lane_of(kept.id))
-    continue_merges()
+    MERGES.run_all()
     rescore_all(workspace)
     is_as_at_once(workspace, kept)
 
@@ -397,14 +396,14 @@ def test_what_others_have_moved_meanwhile_is_folded_too(workspace, small, way, s
         finish_merge(merge)
         merge = undo_merge(workspace.id, merge)
     for _ in range(steps):
-        continue_merges(at_most_seconds=-1)
+        MERGES.run_all(at_most_seconds=-1)
     if way == "undo":
         with lock_lane(workspace.id, lane_of(kept.id)):
             rescore_contacts(workspace.id, [kept.id])
     else:
         save_rule(ScoringRule.objects.get(name="limited"), points=3, rescore=True)
         rescore_all(workspace)
-    continue_merges()
+    MERGES.run_all()
     is_as_at_once(workspace, *([kept, gone] if way == "undo" else [kept]))
     assert RuleScore.objects.filter(contact=gone).exists() is (way == "undo")
 
@@ -424,7 +423,7 @@ class Meddling:
         getattr(self, name)()
 
     def process_batches(self):
-        continue_merges(at_most_seconds=-1)
+        MERGES.run_all(at_most_seconds=-1)
 
     def buy(self):
         buy(self.workspace, self.chance.choice(["kept", "gone"]))
@@ -479,7 +478,7 @@ class Meddling:
         tag_contact(self.workspace.id, self.chance.choice(self.both), "vip")
 
     def finish(self):
-        continue_merges()
+        MERGES.run_all()
         rescore_all(self.workspace)
         while EventBatch.objects.filter(workspace=self.workspace).exists():
             apply_effects(self.workspace.id)
@@ -507,12 +506,12 @@ def test_a_person_of_whom_another_is_parted_is_given_nothing_of_it(workspace, sm
     kept, gone = small
     merge = merge_contacts(workspace.id, kept, gone)
     for _ in range(steps):
-        continue_merges(at_most_seconds=-1)
+        MERGES.run_all(at_most_seconds=-1)
     assert len(exported(workspace.id, gone)["scoreEntries"]) == 20
     finish_merge(merge)
     merge = undo_merge(workspace.id, merge)
     for _ in range(steps):
-        continue_merges(at_most_seconds=-1)
+        MERGES.run_all(at_most_seconds=-1)
     api = NativeClient(workspace)
     for one in small:
         with pytest.raises(MergeInProgress):
@@ -527,8 +526,8 @@ def test_either_side_is_erased_or_the_workspace_is_gone_in_the_middle(workspace,
     merge_contacts(workspace.id, *small)
     go_on_until_folding()
     erase_person(workspace.id, small[place])
-    continue_erasures()
-    assert continue_merges() == "nothing"
+    ERASURES.run_all()
+    assert MERGES.run_all() == "nothing"
     for model in (Merge, ScoreEntry, RuleScore, ContactScore, Contact):
         assert not model.objects.filter(workspace=workspace).exists(), model
 
@@ -541,6 +540,6 @@ def test_either_side_is_erased_or_the_workspace_is_gone_in_the_middle(workspace,
         )
     apply_effects(workspace.id)
     assert merge_contacts(workspace.id, *both).status == "running"
-    continue_merges(at_most_seconds=-1)
+    MERGES.run_all(at_most_seconds=-1)
     workspace.delete()
-    assert continue_merges() == "nothing"
+    assert MERGES.run_all() == "nothing"

@@ -14,7 +14,7 @@ from config import clock
 from contacts.crud import create_contact
 from contacts.merging import reassignment
 from contacts.merging.merges import merge_contacts, undo_merge
-from contacts.merging.reassignment import continue_merges
+from contacts.merging.reassignment import MERGES
 from contacts.models import Contact, ContactScore
 from contacts.references import ContactChanges, ContactReference
 from events.models import Aggregate, ContactAggregate, EffectsLevel, Event, EventBatch
@@ -106,11 +106,11 @@ class World:
 
     def finish(self) -> None:
         """Come to the end of the merge that is under way in chunks."""
-        continue_merges()
+        MERGES.run_all()
 
     def process_batches(self) -> None:
         """Move a chunk of what a merge or an undo has left."""
-        continue_merges(at_most_seconds=-1)
+        MERGES.run_all(at_most_seconds=-1)
 
     def settle(self) -> None:
         apply_effects(self.workspace.id)

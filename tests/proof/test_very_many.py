@@ -53,7 +53,7 @@ def test_somebody_who_very_many_were_merged_into_is_merged_and_parted(workspace)
         " (id, workspace_id, first_name, last_name, attributes, merged_into_id, created_at, updated_at)"
         " SELECT gen_random_uuid(), %s, '', '', '{}', %s, now(), now() FROM generate_series(1, %s) n RETURNING id)"
         " INSERT INTO contacts_merge (id, workspace_id, survivor_id, merged_id, restores, followers, by, merged_at,"
-        " rows_moved, rows_total) SELECT gen_random_uuid(), %s, %s, id, '{}', '{}', '', now(), 0, 0 FROM follower",
+        " done, finished_at) SELECT gen_random_uuid(), %s, %s, id, '{}', '{}', '', now(), 0, now() FROM follower",
         *(workspace.id, gone.id, MANY, workspace.id, gone.id),
     )
     merge = merge_contacts(workspace.id, kept, gone)
