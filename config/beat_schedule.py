@@ -48,11 +48,6 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "segments.schedule.idle_segments",
         "every": 15,
     },
-    "silent re-scores": {
-        "task": "scoring.tasks.sweep_rescores",
-        "next_due": "scoring.schedule.silent_rescores",
-        "every": 30,
-    },
     "idle backfills": {
         "task": "workspaces.tasks.sweep_backfills",
         "next_due": "workspaces.schedule.idle_backfills",

@@ -41,6 +41,7 @@ REASSIGNED_ROWS = ["scoring.merges.REASSIGNED_ROWS"]
 BACKFILLS = {
     "contacts.merging.reassignment.MERGES": "contacts_merge",
     "contacts.erasure.erasures.ERASURES": "contacts_erasure",
+    "scoring.rescoring.RESCORES": "workspaces_backfilljob",
 }
 
 # Admin: sections of a contact's page, in this order.

@@ -89,7 +89,6 @@ class ScoringRule(TenantModel):
         editable=False,
         help_text="whether events are evaluated again, not only the ledger added up",
     )
-    rescore_seen_at = models.DateTimeField(null=True, editable=False)
     rescored_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now, editable=False)

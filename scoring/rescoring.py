@@ -9,17 +9,19 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from time import monotonic
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
 
 from config import clock
+from config.db.backfill import Batch
 from config.db.statements import execute, fetch_all
+from config.ids import NO_ID
 from contacts.models import Contact
 from events.id_bounds import first_id_of_events
 from events.models import Event
-from events.processing.effects import lock_lane
+from events.processing.lane_backfills import LaneBackfill, LanePosition
 from events.processing.timers import schedule_timers
 from events.rules.conditions import Sql
 from events.rules.event_matching import events_of_contacts, matches
@@ -34,19 +36,11 @@ from scoring.rule_scores import (
     schedule_decay,
     write_rule_scores,
 )
+from scoring.rules import RESCORES as RESCORES_PATH
 from scoring.rules import finish_lane
 
 CHUNK = 500
 """Contacts in a transaction: the lane's effects wait for one."""
-_FIRST = UUID(int=0)
-
-
-@dataclass(frozen=True, slots=True)
-class LaneProgress:
-    """Progress in a lane: `after` is the last contact done, None when all are done."""
-
-    after: UUID | None
-    contacts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +53,26 @@ class Rescored:
 
 
 def rescore_lane(
-    workspace_id: UUID,
-    rule_id: UUID,
-    lane: int,
-    *,
-    after: UUID = _FIRST,
-    at_most_seconds: float = 0,
-    chunk: int = CHUNK,
-) -> LaneProgress:
-    """Re-score a lane's contacts under a rule, one transaction per batch.
+    workspace_id: UUID, rule_id: UUID, lane: int, *, at_most_seconds: float | None = None
+) -> bool:
+    """Bring a lane's contacts in line with a rule that is being re-scored. Returns whether it ended in time."""
+    return RESCORES.run_lane(workspace_id, rule_id, lane, at_most_seconds=at_most_seconds)
 
-    Stops when the time is up (0: never), or when the rule needs no re-scoring in this lane any more.
-    """
-    started, contacts = monotonic(), 0
-    while True:
-        with lock_lane(workspace_id, lane):
-            rule = ScoringRule.with_deleted.in_workspace(workspace_id).filter(id=rule_id).first()
-            if rule is None or not rule.is_rescoring or rule.rescore_lanes_done >> lane & 1:
-                return LaneProgress(None, contacts)
-            ids = _contacts_after(workspace_id, lane, after, chunk)
-            evaluators = [read(rule)] if rule.rescore_reevaluates and rule.deleted_at is None else []
-            _rescore(workspace_id, ids, [rule], evaluators, clock.now())
-        _note_progress(rule, lane, is_last=len(ids) < chunk)
-        contacts += len(ids)
-        if len(ids) < chunk:
-            return LaneProgress(None, contacts)
-        after = ids[-1]
-        if at_most_seconds and monotonic() - started > at_most_seconds:
-            return LaneProgress(after, contacts)
+
+def _rescore_batch(position: LanePosition) -> Batch:
+    """Re-score the next contacts, unless the rule is no longer to be re-scored."""
+    rules = ScoringRule.with_deleted.in_workspace(position.workspace_id)
+    rule = rules.filter(id=position.subject_id).first()
+    if rule is None or not rule.is_rescoring:
+        return Batch(None)
+    contact_ids = position.contacts(CHUNK)
+    evaluators = [read(rule)] if rule.rescore_reevaluates and rule.deleted_at is None else []
+    _rescore(position.workspace_id, contact_ids, [rule], evaluators, clock.now())
+    if len(contact_ids) == CHUNK:
+        return Batch(str(contact_ids[-1]), done=CHUNK)
+    # Last, for the lanes share the row.
+    finish_lane(rule, position.lane, clock.now())
+    return Batch(None, done=len(contact_ids))
 
 
 @transaction.atomic
@@ -119,7 +105,7 @@ def rescore_next(
     workspace_id: UUID, lane: int, after: UUID, limit: int, *, since: datetime | None = None
 ) -> Rescored:
     """Re-score the next contacts of a lane, which must be held; `since`: those with an event that happened since."""
-    contact_ids = _contacts_after(workspace_id, lane, after, limit)
+    contact_ids = LanePosition(workspace_id, NO_ID, lane, after).contacts(limit)
     wanted = contact_ids if since is None else _with_events_since(workspace_id, contact_ids, since)
     changed = rescore_contacts(workspace_id, wanted) if wanted else ()
     return Rescored(contact_ids[-1] if len(contact_ids) == limit else None, len(wanted), len(changed))
@@ -129,24 +115,6 @@ def canonical_contacts(workspace_id: UUID, after: UUID, limit: int) -> list[UUID
     """Return the next canonical contacts, by id."""
     contacts = Contact.objects.in_workspace(workspace_id).canonical().filter(id__gt=after).order_by("id")
     return list(contacts.values_list("id", flat=True)[:limit])
-
-
-def _contacts_after(workspace_id: UUID, lane: int, after: UUID, limit: int) -> list[UUID]:
-    rows = fetch_all(
-        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
-        " AND get_byte(uuid_send(id), 15) & 15 = %s ORDER BY id LIMIT %s",
-        [workspace_id, after, lane, limit],
-    )
-    return [contact_id for (contact_id,) in rows]
-
-
-def _note_progress(rule: ScoringRule, lane: int, *, is_last: bool) -> None:
-    """Record progress after the batch's commit: lanes share the row and must not wait for one another."""
-    if is_last:
-        finish_lane(rule, lane, clock.now())
-    else:
-        rows = ScoringRule.with_deleted.filter(id=rule.id, rescore_started_at=rule.rescore_started_at)
-        rows.update(rescore_seen_at=clock.now())
 
 
 def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datetime) -> list[UUID]:
@@ -366,3 +334,7 @@ def sum_up(workspace_id: UUID, contact_ids: Sequence[UUID], now: datetime) -> se
         ],
     )
     return {contact_id for (contact_id,) in rows}
+
+
+RESCORES: Final = LaneBackfill(RESCORES_PATH, _rescore_batch)
+"""Rules that are re-scored over all contacts."""

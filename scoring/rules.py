@@ -11,9 +11,9 @@ from django.db import transaction
 from django.db.models import F, Min
 
 from config import clock
-from config.runtime.background import wake
 from events.models import Event, ParkedEffect
 from events.processing.effects import bump_rules_version
+from events.processing.lane_backfills import begin_lanes
 from events.rules import find_rule_warnings, parse_rule
 from events.rules.nodes import Rule
 from events.rules.parser import declared_types, validate_segments
@@ -22,6 +22,8 @@ from events.versioned_cache import VersionedEventNames
 from scoring.errors import InvalidScoringRule, ScoringRuleNotFound
 from scoring.models import LONGEST_DECAY_DAYS, ScoringRule
 
+RESCORES: Final = "scoring.rescoring.RESCORES"
+"""The LaneBackfill of rules that are re-scored; a rule is a subject."""
 EFFECT = "scoring.effects.apply_scoring_rules"
 # What decides which events earn how much: the choice, from now on or for all history, is about these.
 _EARNING = ("event_name", "condition", "points", "active")
@@ -33,7 +35,6 @@ _RESCORING = (
     "rescore_started_at",
     "rescore_lanes_done",
     "rescore_reevaluates",
-    "rescore_seen_at",
     "rescored_at",
 )
 
@@ -113,7 +114,7 @@ def delete_rule(rule: ScoringRule) -> None:
 def finish_lane(rule: ScoringRule, lane: int, now: datetime) -> bool:
     """Mark a lane as re-scored, unless the rule was edited meanwhile. Returns whether it was the last one."""
     rows = ScoringRule.with_deleted.filter(id=rule.id, rescore_started_at=rule.rescore_started_at)
-    rows.update(rescore_lanes_done=F("rescore_lanes_done").bitor(1 << lane), rescore_seen_at=now)
+    rows.update(rescore_lanes_done=F("rescore_lanes_done").bitor(1 << lane))
     return bool(
         rows.filter(rescore_lanes_done=(1 << LANE_COUNT) - 1, rescored_at=None).update(rescored_at=now)
     )
@@ -156,13 +157,13 @@ def _differs(rule: ScoringRule, standing: ScoringRule, names: tuple[str, ...]) -
 
 
 def _begin_rescore(rule: ScoringRule, now: datetime, *, reevaluates: bool) -> None:
-    rule.rescore_started_at = rule.rescore_seen_at = now
+    rule.rescore_started_at = now
     rule.rescore_lanes_done = 0
     rule.rescored_at = None
     rule.rescore_reevaluates = reevaluates
     if reevaluates:
         rule.effective_from = None
-    wake("scoring.tasks.rescore_rule", str(rule.workspace_id), str(rule.id))
+    begin_lanes(RESCORES, rule.workspace_id, rule.id)
 
 
 def _unevaluated_since(rule: ScoringRule) -> datetime | None:

@@ -649,6 +649,6 @@ class BackfillJobAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     search_fields = ["kind"]
     search_help_text = "What kind of work"
     fields = [
-        *("workspace", "kind", "status", "done", "total", "failed", "counts", "error"),
+        *("workspace", "kind", "part", "status", "done", "total", "failed", "counts", "error"),
         *("started_at", "progressed_at", "finished_at"),
     ]

@@ -213,15 +213,23 @@ class BackfillJob(TenantModel, BackfillRow):
     kind = models.CharField(max_length=100)
     # What tells it from other jobs of the kind: an id, or a hash of a command's options.
     subject = models.CharField(max_length=64)
+    part = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="of work that is shared out")
     counts = JSONField(default=dict, editable=False)
     started_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["workspace", "kind", "subject"], name="backfill_job_unique"),
+            models.UniqueConstraint(
+                fields=["workspace", "kind", "subject", "part"], name="backfill_job_unique"
+            ),
         ]
         indexes: ClassVar = [
             models.Index(fields=["workspace", "started_at"], name="backfill_job_by_time"),
+            models.Index(
+                fields=["kind", "progressed_at"],
+                condition=models.Q(finished_at=None),
+                name="backfill_job_unfinished",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -34,6 +34,6 @@ def idle_backfills() -> str:
     """Return SQL for when a job has rested for too long."""
     oldest = (
         f"(SELECT min(progressed_at) FROM {table} WHERE finished_at IS NULL)"
-        for table in settings.BACKFILLS.values()
+        for table in sorted(set(settings.BACKFILLS.values()))
     )
     return f"SELECT LEAST({', '.join(oldest)}) + interval '{IDLE_SECONDS} s'"

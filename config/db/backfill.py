@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -92,10 +92,10 @@ Item = TypeVar("Item")
 class Backfill(Generic[Row]):
     """A kind of resumable work: which rows are its jobs, and what one batch of a job does.
 
-    `rows` are the unfinished jobs. `process_batch` is given the locked row. `hold` takes in the transaction what
-    comes before the row's lock, lanes say; where what it depends on (`held_for`) has changed meanwhile, the batch
-    begins anew. `total` counts about how many rows a job has, once. Nothing is held for `pause_seconds` between two
-    batches. With `skip_locked` a job that another process works on is left to it.
+    `rows` are the unfinished jobs. `process_batch` is given the locked row. `hold` opens the transaction and takes
+    what comes before the row's lock, lanes say; where what it depends on (`held_for`) has changed meanwhile, the
+    batch begins anew. `total` counts about how many rows a job has, once. Nothing is held for `pause_seconds`
+    between two batches. With `skip_locked` a job that another process works on is left to it.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Backfill(Generic[Row]):
         skip_locked: bool = False,
     ) -> None:
         self._rows, self._process_batch, self._total = rows, process_batch, total
-        self._hold, self._held_for = hold or (lambda row: nullcontext()), held_for
+        self._hold, self._held_for = hold or (lambda row: transaction.atomic()), held_for
         self._pause_seconds, self._skip_locked = pause_seconds, skip_locked
 
     def run(self, row: Row, *, at_most_seconds: float | None = None) -> bool:
@@ -147,17 +147,16 @@ class Backfill(Generic[Row]):
 
     def _take_batch(self, row: Row) -> bool:
         """Process a batch and store where the next goes on. Returns whether there may be more."""
-        with transaction.atomic():
-            if (seen := self._row(row).first()) is None:
+        if (seen := self._row(row).first()) is None:
+            return False
+        with self._hold(seen):
+            locked = self._row(row).select_for_update(skip_locked=self._skip_locked, of=("self",)).first()
+            if locked is None:
                 return False
-            with self._hold(seen):
-                locked = self._row(row).select_for_update(skip_locked=self._skip_locked, of=("self",)).first()
-                if locked is None:
-                    return False
-                if self._held_for(locked) == self._held_for(seen):
-                    locked.record(self._process_batch(locked))
-                    locked.save_progress()
-                return locked.finished_at is None
+            if self._held_for(locked) == self._held_for(seen):
+                locked.record(self._process_batch(locked))
+                locked.save_progress()
+            return locked.finished_at is None
 
     def _row(self, row: Row) -> Any:
         return self._rows().in_workspace(row.workspace_id).filter(pk=row.pk)  # type: ignore[attr-defined]  # a tenant's

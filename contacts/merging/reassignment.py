@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.utils.module_loading import import_string
 
 from config.db.backfill import BATCH_ROWS, Backfill, Batch
@@ -99,13 +100,14 @@ def finish_merge(merge: Merge, *, at_most_seconds: float | None = None) -> bool:
 @contextmanager
 def _hold_lanes(merge: Merge) -> Iterator[None]:
     """Hold the lanes before the merge's row, as everybody does: only then is it certain how far others have come."""
-    survivors = {merge.cursor["old"], merge.cursor["new"]}
-    reassigning_contacts.send(
-        sender=Merge,
-        workspace_id=merge.workspace_id,
-        contact_ids={UUID(contact_id) for contact_id in survivors},
-    )
-    yield
+    reassignment = _reassignment_of(merge)
+    with transaction.atomic():
+        reassigning_contacts.send(
+            sender=Merge,
+            workspace_id=merge.workspace_id,
+            contact_ids={reassignment.old, reassignment.new},
+        )
+        yield
 
 
 def _move_batch(merge: Merge) -> Batch:

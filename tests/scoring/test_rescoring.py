@@ -12,16 +12,16 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from config import clock, ids
+from config.runtime import background
 from contacts.models import Contact, ContactScore, ContactTag, Tag
 from events.models import EffectsLevel, Event, Timer
 from events.processing.effects import apply_effects
 from events.stream.derived_events import MAX_DEPTH, DerivedEvent, record_derived_events
 from events.stream.outbox import LANE_COUNT
-from scoring import tasks
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.rescoring import rescore_contacts, rescore_lane
 from scoring.rule_scores import SCORE_TIMER_KEY
-from scoring.rules import delete_rule, rescore_rule, save_rule
+from scoring.rules import RESCORES, delete_rule, rescore_rule, save_rule
 from tests.scale import scaled
 from tests.scoring.conftest import VirtualClock
 from tests.scoring.factories import a_rule
@@ -35,6 +35,7 @@ from tests.scoring.histories import (
 )
 from tests.scoring.test_effects import START, sendings, terms
 from tests.workspaces.factories import WorkspaceFactory
+from workspaces import tasks
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +43,10 @@ def _scores_only(settings):
     settings.EVENT_EFFECTS = ["scoring.effects.apply_scoring_rules"]
 
 
-def work_off(rule, **options):
+def work_off(rule):
     """Do what the workers do for a rule that is to be re-scored."""
     for lane in range(LANE_COUNT):
-        rescore_lane(rule.workspace_id, rule.id, lane, **options)
+        rescore_lane(rule.workspace_id, rule.id, lane)
     rule.refresh_from_db()
     assert not rule.is_rescoring
 
@@ -83,12 +84,13 @@ class TestRules:
         rescore_contacts(workspace.id, [Contact.objects.get().id])
         assert score_of(workspace, "ada") == 8
 
-    def test_a_new_rule_for_all_history(self, workspace, time):
+    def test_a_new_rule_for_all_history(self, workspace, time, monkeypatch):
+        monkeypatch.setattr("scoring.rescoring.CHUNK", 1)
         send(workspace, ("ada", None, {}), ("bob", None, {}))
         apply_effects(workspace.id)
         rule = ScoringRule(workspace=workspace, name="r", event_name="buy", points=Decimal(3))
         save_rule(rule, rescore=True)
-        work_off(rule, chunk=1)
+        work_off(rule)
         assert set(stored_scores(workspace).values()) == {3}
 
     def test_how_points_add_up_is_for_the_whole_ledger_at_once(self, workspace, time):
@@ -192,24 +194,24 @@ class TestRules:
         rescore_rule(rule)
         ScoringRule.objects.update(points=5)
         queue = []
-        for task in (tasks.rescore_rule, tasks.rescore_rule_lane):
-            monkeypatch.setattr(
-                task, "apply_async", lambda args, retry, task=task: queue.append((task, args))
-            )
+        monkeypatch.setattr(background, "publish", lambda task, *args: queue.append((task, args)))
+        monkeypatch.setattr(
+            tasks.continue_job, "apply_async", lambda args, retry: queue.append(("continue_job", args))
+        )
         # No message came; a while later somebody looks.
-        assert tasks.sweep_rescores() == "nothing"
-        time.pass_(seconds=61)
-        assert tasks.sweep_rescores() == "done"
-        assert tasks.sweep_rescores() == "nothing"
-        monkeypatch.setattr(tasks, "TURN_SECONDS", 1e-9)
+        assert tasks.sweep_backfills() == "nothing"
+        time.pass_(seconds=31)
+        assert tasks.sweep_backfills() == "done"
+        assert tasks.sweep_backfills() == "nothing"
+        monkeypatch.setattr(tasks, "SLICE_SECONDS", 1e-9)
         monkeypatch.setattr("scoring.rescoring.CHUNK", 1)
         words = []
         while queue:
             task, args = queue.pop(0)
-            words.append(task(*args))
+            words.append(getattr(tasks, task.rpartition(".")[2])(*args))
         assert words.count("done") == 1 + LANE_COUNT
         assert set(stored_scores(workspace).values()) == {5}
-        assert tasks.rescore_rule(str(workspace.id), str(rule.id)) == "nothing"
+        assert tasks.continue_jobs(RESCORES, str(workspace.id), str(rule.id)) == "nothing"
 
     def test_others_hear_of_scores_that_a_rescore_changes(self, workspace, time):
         rule = a_rule(workspace, "buy", 1)
@@ -254,7 +256,8 @@ def test_after_a_rescore_the_score_is_what_the_new_rule_gives(
                 _send(workspace, time, then)
                 if is_applied_meanwhile:
                     apply_effects(workspace.id)
-            rescore_lane(workspace.id, rule.id, lane, chunk=1)
+            patch.setattr("scoring.rescoring.CHUNK", 1)
+            rescore_lane(workspace.id, rule.id, lane)
         apply_effects(workspace.id)
         rule.refresh_from_db()
         assert stored_scores(workspace) == expected_scores(workspace, [rule, other], time())
@@ -348,8 +351,9 @@ def _everything(workspace):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_rescore_while_events_flow():
+def test_a_rescore_while_events_flow(monkeypatch):
     """Nothing is lost, nothing counts twice, whichever rule an event met first."""
+    monkeypatch.setattr("scoring.rescoring.CHUNK", 2)
     workspace = WorkspaceFactory()
     rule = a_rule(workspace, "buy", 1)
     people, rounds, failures = 24, 12, []
@@ -374,7 +378,7 @@ def test_a_rescore_while_events_flow():
         for points in (2, 3):
             save_rule(rule, rescore=True, points=Decimal(points), max_score=Decimal(30))
             for lane in range(LANE_COUNT):
-                rescore_lane(workspace.id, rule.id, lane, chunk=2)
+                rescore_lane(workspace.id, rule.id, lane)
 
     ingesting = threading.Thread(target=work, args=[ingest])
     others = [threading.Thread(target=work, args=[job]) for job in (apply, apply, edit)]

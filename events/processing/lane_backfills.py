@@ -1,0 +1,131 @@
+"""Backfills over a workspace's contacts: a job for each lane, each batch in a transaction that holds its lane."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Max
+
+from config import clock
+from config.db.backfill import Backfill, Batch
+from config.ids import NO_ID
+from config.runtime import background
+from events.processing.effects import lock_lane
+from events.stream.outbox import LANE_COUNT
+from workspaces.models import BackfillJob
+
+IDLE_SECONDS: Final = 30
+"""After which work of which no lane goes on is taken up again: its message was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanePosition:
+    """Where the work on a subject is in a lane: after a contact, by id."""
+
+    workspace_id: UUID
+    subject_id: UUID
+    lane: int
+    after: UUID
+
+    def contacts(self, limit: int) -> list[UUID]:
+        """Return the next contacts, without those merged into others."""
+        with connection.cursor() as cursor:
+            cursor.execute(_CONTACTS, [self.workspace_id, self.after, self.lane, limit])
+            return [contact_id for (contact_id,) in cursor.fetchall()]
+
+
+def begin_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> None:
+    """Have a LaneBackfill's lanes worked on, from their beginning; what was under way for the subject stops.
+
+    Call it where the rules are held by an edit, so that no batch is under way.
+    """
+    cancel_lanes(path, workspace_id, subject_id)
+    now = clock.now()
+    BackfillJob.objects.bulk_create(
+        BackfillJob(
+            workspace_id=workspace_id,
+            kind=path,
+            subject=str(subject_id),
+            part=lane,
+            cursor=str(NO_ID),
+            started_at=now,
+            progressed_at=now,
+        )
+        for lane in range(LANE_COUNT)
+    )
+    background.wake("workspaces.tasks.continue_jobs", path, str(workspace_id), str(subject_id))
+
+
+def cancel_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> None:
+    """Stop, and forget, the work on a subject."""
+    _jobs(path, workspace_id, subject_id).delete()
+
+
+def unfinished_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> list[int]:
+    """Return the lanes of a subject with something left to do."""
+    jobs = _jobs(path, workspace_id, subject_id).filter(finished_at=None)
+    return list(jobs.order_by("part").values_list("part", flat=True))
+
+
+class LaneBackfill(Backfill[BackfillJob]):
+    """A kind of work over all contacts, lane by lane; workers share the lanes.
+
+    `path` is where it stands in the code, and the jobs' kind. While a batch is processed its lane and the rules
+    are held.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        process_batch: Callable[[LanePosition], Batch],
+        *,
+        statement_seconds: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self.path, self._statement_seconds = path, statement_seconds
+        super().__init__(self._unfinished, lambda job: process_batch(_position_of(job)), hold=self._hold_lane)
+
+    def run_lane(
+        self, workspace_id: UUID, subject_id: UUID, lane: int, *, at_most_seconds: float | None = None
+    ) -> bool:
+        """Work on a lane here and now. Returns whether it ended in time."""
+        job = _jobs(self.path, workspace_id, subject_id).filter(part=lane, finished_at=None).first()
+        return job is None or self.run(job, at_most_seconds=at_most_seconds)
+
+    def run_all(self, *, at_most_seconds: float | None = None) -> str:
+        """Wake workers for the subjects of which no lane goes on. Returns "done" or "nothing"."""
+        subjects = self._unfinished().values("workspace_id", "subject").annotate(last=Max("progressed_at"))
+        idle = list(subjects.filter(last__lte=clock.now() - timedelta(seconds=IDLE_SECONDS)))
+        for subject in idle:
+            jobs = _jobs(self.path, subject["workspace_id"], subject["subject"]).filter(finished_at=None)
+            # Until they are heard of, they are not to be taken up every time.
+            jobs.update(progressed_at=clock.now())
+            background.publish(
+                "workspaces.tasks.continue_jobs", self.path, str(subject["workspace_id"]), subject["subject"]
+            )
+        return "done" if idle else "nothing"
+
+    def _unfinished(self) -> Any:
+        return BackfillJob.objects.filter(kind=self.path, finished_at=None)
+
+    @contextmanager
+    def _hold_lane(self, job: BackfillJob) -> Iterator[None]:
+        with lock_lane(job.workspace_id, job.part, timeout_seconds=self._statement_seconds()):
+            yield
+
+
+def _jobs(path: str, workspace_id: UUID, subject_id: UUID | str) -> Any:
+    return BackfillJob.objects.in_workspace(workspace_id).filter(kind=path, subject=str(subject_id))
+
+
+def _position_of(job: BackfillJob) -> LanePosition:
+    return LanePosition(job.workspace_id, UUID(job.subject), job.part, UUID(job.cursor))
+
+
+_CONTACTS: Final = """
+SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL
+    AND get_byte(uuid_send(id), 15) & 15 = %s ORDER BY id LIMIT %s
+"""
