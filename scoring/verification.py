@@ -57,6 +57,25 @@ def verify_contacts(workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Dif
         return list(_Recount(workspace_id, contact_ids).differences())
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Differences, the contacts that have them, and those of whom some are left after the repair."""
+
+    differences: list[Difference]
+    contacts: set[UUID]
+    remaining: set[UUID]
+
+
+def verify_and_repair(workspace_id: UUID, contact_ids: Sequence[UUID], *, repair: bool) -> Verified:
+    """Compare the scores of contacts with the stream, and re-score those that differ, if that is wanted."""
+    differences = verify_contacts(workspace_id, contact_ids)
+    wrong = remaining = {difference.contact_id for difference in differences}
+    if repair and wrong:
+        repair_contacts(workspace_id, wrong)
+        remaining = {difference.contact_id for difference in verify_contacts(workspace_id, list(wrong))}
+    return Verified(differences, wrong, remaining)
+
+
 def repair_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> None:
     """Re-score contacts, a lane at a time."""
     lanes: dict[int, list[UUID]] = defaultdict(list)

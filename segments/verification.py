@@ -7,7 +7,7 @@ again: what still waits there for its effects is no difference.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -72,30 +72,50 @@ class Verification:
         """Whether everything is as it should be now."""
         return self.repaired == len(self.differences)
 
-
-Progress = Callable[[int, int], None]
-"""Called with how many contacts have been looked at, and of how many."""
+    def add(self, further: Verification) -> None:
+        """Add what was found in other contacts of the same segments."""
+        self.contacts += further.contacts
+        self.segments, self.skipped = further.segments, further.skipped
+        self.differences += further.differences
+        self.repaired += further.repaired
 
 
 def verify_segments(
-    workspace_id: UUID,
-    *,
-    segment_ids: Collection[UUID] = (),
-    sample: int | None = None,
-    repair: bool = False,
-    progress: Progress = lambda done, total: None,
+    workspace_id: UUID, *, segment_ids: Collection[UUID] = (), repair: bool = False
 ) -> Verification:
     """Compare memberships of some segments, by default all, with what the stream says.
 
-    With `sample`, so many contacts at random are evaluated, and nothing is looked for but them. `repair` decides
-    again what differs, by the decision's own path; nobody's campaign starts by it.
+    `repair` decides again what differs, by the decision's own path; nobody's campaign starts by it.
     """
+    last, found = NO_ID, Verification()
+    standing = Contact.objects.in_workspace(workspace_id).canonical().order_by("id")
+    while chunk := list(standing.filter(id__gt=last).values_list("id", flat=True)[:CHUNK]):
+        found.add(verify_batch(workspace_id, chunk, segment_ids=segment_ids, repair=repair))
+        last = chunk[-1]
+    found.add(verify_whole_segments(workspace_id, segment_ids=segment_ids, repair=repair))
+    return found
+
+
+def verify_batch(
+    workspace_id: UUID,
+    contact_ids: Sequence[UUID],
+    *,
+    segment_ids: Collection[UUID] = (),
+    repair: bool = False,
+) -> Verification:
+    """Compare contacts' memberships with what the stream says; as verify_segments."""
     work = _Work(workspace_id, segment_ids, repair)
-    for chunk in _chunks(workspace_id, sample, progress):
-        work.evaluate(chunk)
-    if sample is None:
-        work.find_strays()
-        work.find_unpublished()
+    work.evaluate(contact_ids)
+    return work.found
+
+
+def verify_whole_segments(
+    workspace_id: UUID, *, segment_ids: Collection[UUID] = (), repair: bool = False
+) -> Verification:
+    """Look for members that are no contacts, and for changes of members that were not published."""
+    work = _Work(workspace_id, segment_ids, repair)
+    work.find_strays()
+    work.find_unpublished()
     return work.found
 
 
@@ -345,24 +365,6 @@ def _rule_of(segment: Segment) -> Rule | None:
         return None
     read = parse_rule_version(segment, segment.rule, segment.version)
     return read.rule if isinstance(read, RuleVersion) else None
-
-
-def _chunks(workspace_id: UUID, sample: int | None, progress: Progress) -> Iterator[list[UUID]]:
-    """Yield the ids of contacts that stand, in their order, or of some at random."""
-    standing_ids = Contact.objects.in_workspace(workspace_id).canonical().values_list("id", flat=True)
-    total, done, last = standing_ids.count(), 0, NO_ID
-    chosen = None if sample is None else sorted(standing_ids.order_by("?")[:sample])
-    total = total if chosen is None else len(chosen)
-    while True:
-        if chosen is None:
-            chunk = list(standing_ids.filter(id__gt=last).order_by("id")[:CHUNK])
-        else:
-            chunk = chosen[done : done + CHUNK]
-        if not chunk:
-            return
-        yield chunk
-        done, last = done + len(chunk), chunk[-1]
-        progress(done, max(total, done))
 
 
 def _by_lane(contact_ids: Collection[UUID]) -> dict[int, set[UUID]]:

@@ -1,6 +1,5 @@
 """Workspaces, users and members, and the credentials of a workspace."""
 
-from collections import Counter
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -238,4 +237,5 @@ class BackfillJob(TenantModel, BackfillRow):
     def record(self, batch: Batch) -> None:
         """Add what a batch did, with its counts."""
         super().record(batch)
-        self.counts = dict(Counter(self.counts) + Counter(batch.counts))
+        added = {name: self.counts.get(name, 0) + count for name, count in batch.counts.items()}
+        self.counts = {**self.counts, **added}

@@ -62,6 +62,19 @@ class ConsistencyReport:
         self.report(Inconsistency(check, str(description)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is checked: a workspace, up to a moment, but for contacts that are being erased."""
+
+    workspace_id: UUID
+    due: datetime
+    gone: Sequence[UUID]
+    accepted: Iterable[UUID]
+
+
+Check = Callable[[ConsistencyReport, _Scope], None]
+
+
 def check_consistency(
     workspace_id: UUID,
     *,
@@ -69,22 +82,17 @@ def check_consistency(
     grace: timedelta,
     report: Callable[[Inconsistency], object],
     accepted: Iterable[UUID] = (),
+    checks: Sequence[Check] | None = None,
 ) -> ConsistencyReport:
     """Compare accepted events with the stream, and that with scores, segments, enrollments and messages.
 
     `accepted`: event ids that clients got, besides those in saved idempotent responses. Reads in batches of
-    a thousand rows, whatever the size of the workspace. Contacts being erased are skipped.
+    a thousand rows, whatever the size of the workspace. Contacts being erased are skipped. `checks`: some of CHECKS.
     """
     audit = ConsistencyReport(report)
-    due = now - grace
-    gone = being_erased(workspace_id)
-    for check in (_batches, _parked, _decisions):
-        check(audit, workspace_id, due)
-    for check_people in (_enrollments, _messages):
-        check_people(audit, workspace_id, due, gone)
-    _accepted(audit, workspace_id, accepted)
-    _scores(audit, workspace_id)
-    _segments(audit, workspace_id, gone)
+    scope = _Scope(workspace_id, now - grace, being_erased(workspace_id), accepted)
+    for check in CHECKS if checks is None else checks:
+        check(audit, scope)
     return audit
 
 
@@ -336,3 +344,15 @@ SELECT m.id FROM campaigns_message m LEFT JOIN (
 WHERE m.workspace_id = %s AND NOT m.contact_id = ANY(%s::uuid[]) AND m.sent_at < %s AND NOT m.is_test
     AND sent.times IS DISTINCT FROM 1
 """
+
+
+CHECKS: Final[Sequence[Check]] = (
+    lambda audit, scope: _batches(audit, scope.workspace_id, scope.due),
+    lambda audit, scope: _parked(audit, scope.workspace_id, scope.due),
+    lambda audit, scope: _decisions(audit, scope.workspace_id, scope.due),
+    lambda audit, scope: _enrollments(audit, scope.workspace_id, scope.due, scope.gone),
+    lambda audit, scope: _messages(audit, scope.workspace_id, scope.due, scope.gone),
+    lambda audit, scope: _accepted(audit, scope.workspace_id, scope.accepted),
+    lambda audit, scope: _scores(audit, scope.workspace_id),
+    lambda audit, scope: _segments(audit, scope.workspace_id, scope.gone),
+)

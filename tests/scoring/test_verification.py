@@ -203,8 +203,12 @@ def test_a_backfill_tells_what_it_would_change(workspace, time):
     assert set(ContactScore.objects.values_list("points", flat=True)) == {0}
     assert command("rescore_contacts").strip().endswith("2 contacts, 2 scores changed")
     soon = (time() + timedelta(seconds=1)).isoformat()
-    assert command("rescore_contacts", f"--since={soon}").strip().endswith(": 0 contacts")
-    assert command("rescore_contacts", f"--since={time().isoformat()}").strip().endswith(": 2 contacts")
+    assert command("rescore_contacts", f"--since={soon}").strip().endswith(": 0 contacts, 0 scores changed")
+    assert (
+        command("rescore_contacts", f"--since={time().isoformat()}")
+        .strip()
+        .endswith(": 2 contacts, 0 scores changed")
+    )
 
 
 def test_a_sample_is_of_the_size_that_was_asked_for(workspace):

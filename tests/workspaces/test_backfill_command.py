@@ -139,8 +139,8 @@ def test_a_dry_run_counts_and_changes_nothing(workspace):
 
 def test_refused_rows_are_named_and_the_exit_status_is_1(workspace):
     done = run(Numbers(refused={4, 8}))
-    assert (done.out, done.status) == ("numbers: 10 numbers, 5 even, 2 failed\n", 1)
-    assert done.errors == "4: no\n8: no\nSome numbers were refused."
+    assert (done.out, done.status) == ("4: no\n8: no\nnumbers: 10 numbers, 5 even, 2 failed\n", 1)
+    assert done.errors == "Some numbers were refused."
 
 
 def test_a_workspace_that_fails_does_not_stop_the_next(workspace):

@@ -30,7 +30,9 @@ class CommandWork:
 
     `process_batch` is given the cursor (None at first; JSON) and how many rows at most. It is called in a
     transaction, in which the cursor is stored too, so that what is committed is never done again. `hold` opens
-    another transaction than a plain one, for the batch at a cursor: one that holds a lane, say.
+    another transaction than a plain one, for the batch at a cursor: one that holds a lane, say. Where `is_atomic` is
+    false `process_batch` opens its own transactions; a batch comes twice then after a kill, and a dry run is its own
+    to make: it must not write.
     """
 
     workspace_id: UUID
@@ -38,6 +40,7 @@ class CommandWork:
     process_batch: Callable[[Any, int], Batch]
     total: Callable[[], int] | None = None
     hold: Callable[[Any], AbstractContextManager[object]] | None = None
+    is_atomic: bool = True
 
 
 class BackfillCommand(BaseCommand):
@@ -49,6 +52,8 @@ class BackfillCommand(BaseCommand):
 
     unit: ClassVar[str] = "rows"
     batch_size: ClassVar[int] = 500
+    failed_name: ClassVar[str] = "failed"
+    """What rows are called that were refused or failed."""
     failure: ClassVar[str] = "Some were refused."
     """What is said where rows failed."""
     outside_subject: ClassVar[tuple[str, ...]] = ()
@@ -72,8 +77,8 @@ class BackfillCommand(BaseCommand):
 
     def summary(self, job: BackfillJob, options: Mapping[str, Any]) -> str:
         """Return the counts of a finished job, without the label."""
-        counts = "".join(f", {count:,} {name}" for name, count in sorted(job.counts.items()))
-        failed = f", {job.failed:,} failed" if job.failed else ""
+        counts = "".join(f", {count:,} {name}" for name, count in job.counts.items())
+        failed = f", {job.failed:,} {self.failed_name}" if job.failed else ""
         dry = " (dry run: nothing was changed)" if options["dry_run"] else ""
         return f"{job.done:,} {self.unit}{counts}{failed}{dry}"
 
@@ -108,7 +113,7 @@ class BackfillCommand(BaseCommand):
                     self.stderr.write(f"{work.label}: after {job.done:,} {self.unit}: {error}")
                     return False
                 for line in batch.lines:
-                    display.line(line)
+                    self.stdout.write(line)
                 display.update(job.done, job.total)
         state = "" if job.finished_at else "stopped after "
         self.stdout.write(f"{work.label}: {state}{self.summary(job, options)}")
@@ -117,7 +122,9 @@ class BackfillCommand(BaseCommand):
     def _take_batch(
         self, work: CommandWork, job: BackfillJob, options: Mapping[str, Any]
     ) -> tuple[Batch, BackfillJob]:
-        is_dry = options["dry_run"]
+        is_dry, batch = options["dry_run"], None
+        if not work.is_atomic:
+            batch = work.process_batch(job.cursor, options["batch_size"])
         with work.hold(job.cursor) if work.hold else transaction.atomic():
             if not is_dry:
                 # Whoever runs the same command meanwhile takes the next batch, and not this one.
@@ -126,7 +133,8 @@ class BackfillCommand(BaseCommand):
                 )
                 if locked.cursor != job.cursor or locked.finished_at is not None:
                     return Batch(locked.cursor), locked
-            batch = work.process_batch(job.cursor, options["batch_size"])
+            if batch is None:
+                batch = work.process_batch(job.cursor, options["batch_size"])
             job.record(batch)
             if is_dry:
                 transaction.set_rollback(True)

@@ -1,65 +1,86 @@
 """Build segments anew."""
 
 from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
-
+from config.db.backfill import Batch
+from contacts.models import Contact
 from events.stream.outbox import LANE_COUNT
-from segments.build import build_lane, progress_of, publish_lane
+from segments.build import build_lane, publish_lane
 from segments.definitions import get_segment, rebuild_segment
 from segments.management.selection import add_selection, chosen_segments
 from segments.models import Segment
+from workspaces.management.backfill import BackfillCommand, CommandWork
 
 _SLICE_SECONDS = 1.0
 
 
-class Command(BaseCommand):
+class Command(BackfillCommand):
     """`rebuild_segments`: by the workers, or here and now with `--wait`."""
 
     help = "Hold the rules of segments against every contact anew; what serves goes on meanwhile."
+    unit = "contacts"
+    failure = "Some segments were not built."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
+        super().add_arguments(parser)
         add_selection(parser)
         parser.add_argument(
             "--wait", action="store_true", help="Do the work in this process, and return when it is done."
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Start every build, then do the work if that is wanted."""
-        started = [
-            rebuild_segment(workspace.id, segment)
-            for workspace, segments in chosen_segments(options)
-            for segment in segments
-            if not segment.is_static
-        ]
-        if not options["wait"]:
-            self.stdout.write(f"{len(started):,} builds started; the workers do them.")
-            return
-        failed = [segment.name for segment in started if not self._build(segment)]
-        self.stdout.write(f"{len(started) - len(failed):,} segments built, {len(failed):,} failed")
-        if failed:
-            raise CommandError(f"Not built: {', '.join(failed)}.", returncode=1)
+    def works(self, options: Mapping[str, Any]) -> Iterator[CommandWork]:
+        """Yield each workspace that has segments with rules."""
+        for workspace, segments in chosen_segments(options):
+            if dynamic := [segment for segment in segments if not segment.is_static]:
+                work = partial(_rebuild, workspace.id, dynamic, options["wait"], options["dry_run"])
+                total = partial(_total, workspace.id, len(dynamic)) if options["wait"] else None
+                yield CommandWork(workspace.id, workspace.name, work, total=total, is_atomic=False)
 
-    def _build(self, segment: Segment) -> bool:
-        """Build a segment and show what that changed. Returns whether it succeeded."""
-        workspace_id, segment_id = segment.workspace_id, segment.id
-        for work in (build_lane, publish_lane):
-            for lane in range(LANE_COUNT):
-                after: UUID | None = None
-                word = "more"
-                while word == "more":
-                    word, after = work(
-                        workspace_id, segment_id, lane, after=after, at_most_seconds=_SLICE_SECONDS
-                    )
-                    self._show(get_segment(workspace_id, segment_id))
-        self.stderr.write("")
-        return get_segment(workspace_id, segment_id).build != Segment.Build.FAILED
 
-    def _show(self, segment: Segment) -> None:
-        progress = progress_of(segment)
-        state = "telling who entered and left" if progress.is_publishing else f"{progress.fraction:.0%} built"
-        self.stderr.write(f"{segment.name}: {state}", ending="\r")
-        self.stderr.flush()
+def _total(workspace_id: UUID, segments: int) -> int:
+    return Contact.objects.in_workspace(workspace_id).canonical().count() * segments
+
+
+def _rebuild(
+    workspace_id: UUID, segments: Sequence[Segment], wait: bool, is_dry: bool, cursor: Any, limit: int
+) -> Batch:
+    """Start all builds, then work on the first that is not done; the cursor has what is left, and where it is."""
+    if cursor is None:
+        if not is_dry:
+            for segment in segments:
+                rebuild_segment(workspace_id, segment)
+        left = [str(segment.id) for segment in segments]
+        counts = {"builds started": len(left)}
+        return Batch({"left": left, "lane": 0, "after": None} if wait and not is_dry else None, counts=counts)
+    return _work_on_lane(workspace_id, cursor)
+
+
+def _work_on_lane(workspace_id: UUID, cursor: dict[str, Any]) -> Batch:
+    """Work on a lane for a second; lanes are counted twice, to be built and then to be published."""
+    segment_id, place = UUID(cursor["left"][0]), cursor["lane"]
+    before = get_segment(workspace_id, segment_id).build_evaluated
+    work = build_lane if place < LANE_COUNT else publish_lane
+    after = UUID(cursor["after"]) if cursor["after"] else None
+    word, last = work(
+        workspace_id, segment_id, place % LANE_COUNT, after=after, at_most_seconds=_SLICE_SECONDS
+    )
+    segment = get_segment(workspace_id, segment_id)
+    done = max(segment.build_evaluated - before, 0)
+    if segment.build == Segment.Build.FAILED:
+        line = f"{segment.name}: {segment.error}"
+        return Batch(_next_segment(cursor), done=done, failed=1, lines=(line,))
+    if word == "more":
+        return Batch({**cursor, "after": str(last)}, done=done)
+    if place + 1 < 2 * LANE_COUNT:
+        return Batch({**cursor, "lane": place + 1, "after": None}, done=done)
+    return Batch(_next_segment(cursor), done=done, counts={"segments built": 1})
+
+
+def _next_segment(cursor: dict[str, Any]) -> dict[str, Any] | None:
+    left = cursor["left"][1:]
+    return {"left": left, "lane": 0, "after": None} if left else None

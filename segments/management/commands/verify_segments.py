@@ -1,77 +1,77 @@
 """Compare memberships with the stream."""
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
-
+from config.db.backfill import Batch
+from contacts.management.contact_batches import ContactBatches, add_sample
 from segments.management.selection import add_selection, chosen_segments
 from segments.models import Segment
-from segments.verification import Verification, verify_segments
+from segments.verification import CHUNK, verify_batch, verify_whole_segments
+from workspaces.management.backfill import BackfillCommand, CommandWork
 
-_SHOWN = 20
 
-
-class Command(BaseCommand):
+class Command(BackfillCommand):
     """`verify_segments`: exit 1 where a membership is not what the stream says, and was not repaired."""
 
     help = "Evaluate contacts anew, by plain Python and from the stream, and compare with who is stored as a member."
+    unit = "contacts"
+    batch_size = CHUNK
+    failed_name = "still differ"
+    failure = "Memberships are not what the stream says."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
+        super().add_arguments(parser)
         add_selection(parser)
-        parser.add_argument(
-            "--sample", type=int, help="Evaluate so many contacts of each workspace, at random."
-        )
+        add_sample(parser)
         parser.add_argument(
             "--repair", action="store_true", help="Evaluate again, and publish, what differs."
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Verify workspace by workspace."""
-        if options["sample"] is not None and options["sample"] < 1:
-            raise CommandError("--sample must be at least 1.")
-        is_sound = True
+    def works(self, options: Mapping[str, Any]) -> Iterator[CommandWork]:
+        """Yield each workspace that has segments."""
+        repair = options["repair"] and not options["dry_run"]
         for workspace, segments in chosen_segments(options):
-            found = verify_segments(
-                workspace.id,
-                segment_ids=[segment.id for segment in segments],
-                sample=options["sample"],
-                repair=options["repair"],
-                progress=self._progress(workspace.name),
-            )
-            self._show(workspace.name, found)
-            is_sound = is_sound and found.is_sound
-        if not is_sound:
-            raise CommandError("Memberships are not what the stream says.", returncode=1)
+            batches = ContactBatches(workspace.id, options)
+            verify = partial(_verify, workspace.id, segments, batches, repair)
+            yield CommandWork(workspace.id, workspace.name, verify, total=batches.count, is_atomic=False)
 
-    def _progress(self, name: str) -> Callable[[int, int], None]:
-        def show(done: int, total: int) -> None:
-            self.stderr.write(
-                f"{name}: {done:,} of {total:,} contacts", ending="\r" if done < total else "\n"
-            )
-            self.stderr.flush()
 
-        return show
-
-    def _show(self, name: str, found: Verification) -> None:
-        names: dict[UUID, str] = dict(
-            Segment.objects.filter(
-                id__in={difference.segment_id for difference in found.differences}
-            ).values_list("id", "name")
-        )
-        for difference in found.differences[:_SHOWN]:
-            self.stdout.write(
-                f"{names.get(difference.segment_id, difference.segment_id)}:"
-                f" contact {difference.contact_id} {difference.kind}"
-            )
-        if len(found.differences) > _SHOWN:
-            self.stdout.write(f"… and {len(found.differences) - _SHOWN:,} more")
+def _verify(
+    workspace_id: UUID,
+    segments: Sequence[Segment],
+    batches: ContactBatches,
+    repair: bool,
+    cursor: Any,
+    limit: int,
+) -> Batch:
+    contact_ids, following = batches.after(cursor, limit)
+    segment_ids = [segment.id for segment in segments]
+    found = verify_batch(workspace_id, contact_ids, segment_ids=segment_ids, repair=repair)
+    skipped: tuple[str, ...] = ()
+    if following is None:
+        if not batches.is_sample:
+            found.add(verify_whole_segments(workspace_id, segment_ids=segment_ids, repair=repair))
         if found.skipped:
-            self.stdout.write(f"not looked at, for no rule of theirs serves now: {', '.join(found.skipped)}")
-        self.stdout.write(
-            f"{name}: {found.contacts:,} contacts, {found.segments:,} segments,"
-            f" {len(found.differences):,} differences, {found.repaired:,} repaired"
-        )
+            names = ", ".join(found.skipped)
+            skipped = (f"not looked at, for no rule of theirs serves now: {names}",)
+    names_by_id: dict[UUID, object] = {segment.id: segment.name for segment in segments}
+    lines = (
+        f"{names_by_id.get(difference.segment_id, difference.segment_id)}: contact {difference.contact_id} {difference.kind}"
+        for difference in found.differences
+    )
+    return Batch(
+        following,
+        done=len(contact_ids),
+        failed=len(found.differences) - found.repaired,
+        lines=(*lines, *skipped),
+        counts={
+            "segments": found.segments if following is None else 0,
+            "differences": len(found.differences),
+            "repaired": found.repaired,
+        },
+    )
