@@ -137,8 +137,9 @@ class Backfill(Generic[Row]):
         return words[-1]
 
     def _run(self, row: Row, deadline: float) -> bool:
-        if row.total is None and self._total is not None:
-            self._row(row).update(total=self._total(row), progressed_at=clock.now())
+        seen = self._row(row).first()
+        if seen is not None and seen.total is None and self._total is not None:
+            self._row(row).update(total=self._total(seen), progressed_at=clock.now())
         while self._take_batch(row):
             if monotonic() > deadline:
                 return False

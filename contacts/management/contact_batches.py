@@ -1,6 +1,6 @@
 """The contacts that a command looks at, batch by batch: all of a workspace, or some at random."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,15 @@ from contacts.models import Contact
 
 def add_sample(parser: ArgumentParser) -> None:
     """Declare --sample."""
-    parser.add_argument("--sample", type=int, help="Look at so many contacts of each workspace, at random.")
+    parser.add_argument(
+        "--sample", type=_sample, help="Look at so many contacts of each workspace, at random."
+    )
+
+
+def _sample(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError("must be at least 1")
+    return int(text)
 
 
 class ContactBatches:

@@ -57,12 +57,12 @@ def _verify(
         if not batches.is_sample:
             found.add(verify_whole_segments(workspace_id, segment_ids=segment_ids, repair=repair))
         if found.skipped:
-            names = ", ".join(found.skipped)
-            skipped = (f"not looked at, for no rule of theirs serves now: {names}",)
-    names_by_id: dict[UUID, object] = {segment.id: segment.name for segment in segments}
+            unserved = ", ".join(found.skipped)
+            skipped = (f"not looked at, for no rule of theirs serves now: {unserved}",)
+    names: dict[UUID, object] = {segment.id: segment.name for segment in segments}
     lines = (
-        f"{names_by_id.get(difference.segment_id, difference.segment_id)}: contact {difference.contact_id} {difference.kind}"
-        for difference in found.differences
+        f"{names.get(row.segment_id, row.segment_id)}: contact {row.contact_id} {row.kind}"
+        for row in found.differences
     )
     return Batch(
         following,
