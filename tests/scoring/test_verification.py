@@ -199,15 +199,19 @@ def test_a_backfill_mends_it_as_well(workspace, plant):
 
 def test_a_backfill_tells_what_it_would_change(workspace, time):
     ContactScore.objects.all().update(points=0)
-    assert "2 contacts, 2 scores changed (dry run" in command("rescore_contacts", "--dry-run")
+    assert "2 contacts, 2 scores changed, 0 failed (dry run" in command("rescore_contacts", "--dry-run")
     assert set(ContactScore.objects.values_list("points", flat=True)) == {0}
-    assert command("rescore_contacts").strip().endswith("2 contacts, 2 scores changed")
+    assert command("rescore_contacts").strip().endswith("2 contacts, 2 scores changed, 0 failed")
     soon = (time() + timedelta(seconds=1)).isoformat()
-    assert command("rescore_contacts", f"--since={soon}").strip().endswith(": 0 contacts, 0 scores changed")
+    assert (
+        command("rescore_contacts", f"--since={soon}")
+        .strip()
+        .endswith(": 0 contacts, 0 scores changed, 0 failed")
+    )
     assert (
         command("rescore_contacts", f"--since={time().isoformat()}")
         .strip()
-        .endswith(": 2 contacts, 0 scores changed")
+        .endswith(": 2 contacts, 0 scores changed, 0 failed")
     )
 
 

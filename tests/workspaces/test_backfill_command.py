@@ -86,7 +86,7 @@ def killed_at(number):
 
 def test_a_run_goes_through_all_rows_and_prints_its_counts(workspace):
     done = run(Numbers())
-    assert (done.out, done.status) == ("numbers: 10 numbers, 5 even\n", 0)
+    assert (done.out, done.status) == ("numbers: 10 numbers, 5 even, 0 failed\n", 0)
     assert name_of(workspace) == "0123456789"
     (job,) = BackfillJob.objects.all()
     assert (job.kind, job.status, job.done, job.total) == ("test_backfill_command", "done", 10, 10)
@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_nothing_comes_twice(workspace
     assert BackfillJob.objects.get().status == "running"
     done = run(Numbers())
     assert "goes on after 6 numbers" in done.errors
-    assert done.out == "numbers: 10 numbers, 5 even\n"
+    assert done.out == "numbers: 10 numbers, 5 even, 0 failed\n"
     assert name_of(workspace) == "0123456789"
 
 
@@ -132,7 +132,7 @@ def test_another_option_is_another_run(workspace):
 
 def test_a_dry_run_counts_and_changes_nothing(workspace):
     done = run(Numbers(), dry_run=True)
-    assert done.out == "numbers: 10 numbers, 5 even (dry run: nothing was changed)\n"
+    assert done.out == "numbers: 10 numbers, 5 even, 0 failed (dry run: nothing was changed)\n"
     assert name_of(workspace) == ""
     assert not BackfillJob.objects.exists()
 
@@ -170,7 +170,7 @@ def test_an_interrupt_lets_the_batch_end_and_says_how_to_go_on(workspace):
     before = signal.getsignal(signal.SIGINT)
     done = run(Numbers(before=interrupt))
     assert done.status == 130
-    assert done.out == "numbers: stopped after 6 numbers, 3 even\n"
+    assert done.out == "numbers: stopped after 6 numbers, 3 even, 0 failed\n"
     assert "The same command goes on" in done.errors
     assert name_of(workspace) == "012345"
     assert signal.getsignal(signal.SIGINT) is before

@@ -78,9 +78,8 @@ class BackfillCommand(BaseCommand):
     def summary(self, job: BackfillJob, options: Mapping[str, Any]) -> str:
         """Return the counts of a finished job, without the label."""
         counts = "".join(f", {count:,} {name}" for name, count in job.counts.items())
-        failed = f", {job.failed:,} {self.failed_name}" if job.failed else ""
         dry = " (dry run: nothing was changed)" if options["dry_run"] else ""
-        return f"{job.done:,} {self.unit}{counts}{failed}{dry}"
+        return f"{job.done:,} {self.unit}{counts}, {job.failed:,} {self.failed_name}{dry}"
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Work, and print a line of counts for each workspace. Raises CommandError."""
