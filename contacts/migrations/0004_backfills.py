@@ -20,7 +20,7 @@ def _progress(model):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("contacts", "0002_imports")]
+    dependencies = [("contacts", "0003_company_external_id")]
 
     operations = [
         migrations.RemoveIndex("merge", "merge_unfinished"),
