@@ -1,4 +1,4 @@
--- Of the migrations: fed3edc7d6c4cb969d61ffd3688823b433e1701101b5d84d671467c90f2a1bd4
+-- Of the migrations: d735f8ad7c71f604c1c8b68b8ed3e8cbdda2a12898b807bf0a85848da7a5b518
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -385,12 +385,20 @@ CREATE TABLE public.contacts_erasure (
     id uuid NOT NULL,
     contact_ids uuid[] NOT NULL,
     removed jsonb NOT NULL,
-    unfinished jsonb,
+    cursor jsonb,
     by character varying(255) NOT NULL,
     erased_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
     settled_at timestamp with time zone,
-    workspace_id uuid NOT NULL
+    workspace_id uuid NOT NULL,
+    done bigint DEFAULT 0 NOT NULL,
+    total bigint,
+    progressed_at timestamp with time zone,
+    failed bigint DEFAULT 0 NOT NULL,
+    error text DEFAULT ''::text NOT NULL,
+    CONSTRAINT contacts_erasure_done_check CHECK ((done >= 0)),
+    CONSTRAINT contacts_erasure_failed_check CHECK ((failed >= 0)),
+    CONSTRAINT contacts_erasure_total_check CHECK ((total >= 0))
 );
 CREATE TABLE public.contacts_field (
     id uuid NOT NULL,
@@ -438,15 +446,19 @@ CREATE TABLE public.contacts_merge (
     by character varying(255) NOT NULL,
     merged_at timestamp with time zone NOT NULL,
     undone_at timestamp with time zone,
-    unfinished jsonb,
-    rows_moved integer DEFAULT 0 NOT NULL,
-    rows_total integer DEFAULT 0 NOT NULL,
+    cursor jsonb,
+    done bigint DEFAULT 0 CONSTRAINT contacts_merge_rows_moved_not_null NOT NULL,
+    total bigint,
     progressed_at timestamp with time zone,
     merged_id uuid NOT NULL,
     survivor_id uuid NOT NULL,
     workspace_id uuid NOT NULL,
-    CONSTRAINT contacts_merge_rows_moved_check CHECK ((rows_moved >= 0)),
-    CONSTRAINT contacts_merge_rows_total_check CHECK ((rows_total >= 0))
+    finished_at timestamp with time zone,
+    failed bigint DEFAULT 0 NOT NULL,
+    error text DEFAULT ''::text NOT NULL,
+    CONSTRAINT contacts_merge_failed_check CHECK ((failed >= 0)),
+    CONSTRAINT contacts_merge_rows_moved_check CHECK ((done >= 0)),
+    CONSTRAINT contacts_merge_rows_total_check CHECK ((total >= 0))
 );
 CREATE TABLE public.contacts_tag (
     id uuid NOT NULL,
@@ -789,7 +801,6 @@ CREATE TABLE public.scoring_scoringrule (
     rescore_started_at timestamp with time zone,
     rescore_lanes_done integer NOT NULL,
     rescore_reevaluates boolean NOT NULL,
-    rescore_seen_at timestamp with time zone,
     rescored_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
@@ -908,8 +919,10 @@ CREATE TABLE public.workspaces_backfilljob (
     subject character varying(64) NOT NULL,
     started_at timestamp with time zone NOT NULL,
     workspace_id uuid NOT NULL,
+    part smallint DEFAULT 0 NOT NULL,
     CONSTRAINT workspaces_backfilljob_done_check CHECK ((done >= 0)),
     CONSTRAINT workspaces_backfilljob_failed_check CHECK ((failed >= 0)),
+    CONSTRAINT workspaces_backfilljob_part_check CHECK ((part >= 0)),
     CONSTRAINT workspaces_backfilljob_total_check CHECK ((total >= 0))
 );
 CREATE TABLE public.workspaces_confirmation (
@@ -995,7 +1008,7 @@ ALTER TABLE ONLY public.auth_permission
 ALTER TABLE ONLY public.auth_permission
     ADD CONSTRAINT auth_permission_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workspaces_backfilljob
-    ADD CONSTRAINT backfill_job_unique UNIQUE (workspace_id, kind, subject);
+    ADD CONSTRAINT backfill_job_unique UNIQUE (workspace_id, kind, subject, part);
 ALTER TABLE ONLY public.campaigns_campaign
     ADD CONSTRAINT campaign_name_unique UNIQUE (workspace_id, name);
 ALTER TABLE ONLY public.campaigns_campaignversion
@@ -1224,6 +1237,7 @@ CREATE INDEX auth_group_permissions_group_id_b120cbf9 ON public.auth_group_permi
 CREATE INDEX auth_group_permissions_permission_id_84c5c92e ON public.auth_group_permissions USING btree (permission_id);
 CREATE INDEX auth_permission_content_type_id_2f476e4b ON public.auth_permission USING btree (content_type_id);
 CREATE INDEX backfill_job_by_time ON public.workspaces_backfilljob USING btree (workspace_id, started_at);
+CREATE INDEX backfill_job_unfinished ON public.workspaces_backfilljob USING btree (kind, progressed_at) WHERE (finished_at IS NULL);
 CREATE INDEX broadcast_by_campaign ON public.campaigns_broadcast USING btree (workspace_id, campaign_id);
 CREATE INDEX broadcast_due ON public.campaigns_broadcast USING btree (workspace_id, due_at) WHERE (finished_at IS NULL);
 CREATE INDEX campaigns_broadcast_campaign_id_dcb52e7f ON public.campaigns_broadcast USING btree (campaign_id);
@@ -1269,7 +1283,7 @@ CREATE INDEX enrollment_by_version ON public.campaigns_enrollment USING btree (w
 CREATE INDEX enrollment_due ON public.campaigns_enrollment USING btree (workspace_id, campaign_id, wake_at) WHERE (((status)::text = 'open'::text) AND (wake_at IS NOT NULL));
 CREATE INDEX enrollment_open ON public.campaigns_enrollment USING btree (workspace_id, contact_id, campaign_id) WHERE ((status)::text = 'open'::text);
 CREATE INDEX erasure_by_time ON public.contacts_erasure USING btree (workspace_id, erased_at);
-CREATE INDEX erasure_unfinished ON public.contacts_erasure USING btree (erased_at) WHERE (finished_at IS NULL);
+CREATE INDEX erasure_unfinished ON public.contacts_erasure USING btree (progressed_at) WHERE (finished_at IS NULL);
 CREATE INDEX erasure_unsettled ON public.contacts_erasure USING btree (erased_at) WHERE (settled_at IS NULL);
 CREATE INDEX event_ahead ON ONLY public.events_event USING btree (workspace_id, occurred_at, id) WHERE is_ahead;
 CREATE INDEX event_ahead_by_contact ON ONLY public.events_event USING btree (workspace_id, contact_id, occurred_at, id) WHERE is_ahead;
@@ -1291,7 +1305,7 @@ CREATE INDEX membership_period_by_time ON public.segments_membershipperiod USING
 CREATE UNIQUE INDEX membership_period_one_open ON public.segments_membershipperiod USING btree (workspace_id, segment_id, contact_id) WHERE (left_at IS NULL);
 CREATE INDEX merge_by_survivor ON public.contacts_merge USING btree (workspace_id, survivor_id);
 CREATE UNIQUE INDEX merge_one_standing ON public.contacts_merge USING btree (workspace_id, merged_id) WHERE (undone_at IS NULL);
-CREATE INDEX merge_unfinished ON public.contacts_merge USING btree (progressed_at) WHERE (unfinished IS NOT NULL);
+CREATE INDEX merge_unfinished ON public.contacts_merge USING btree (progressed_at) WHERE (finished_at IS NULL);
 CREATE INDEX message_by_campaign ON public.campaigns_message USING btree (workspace_id, campaign_id, id);
 CREATE INDEX message_by_contact ON public.campaigns_message USING btree (workspace_id, contact_id, channel, sent_at);
 CREATE INDEX message_by_enrollment ON public.campaigns_message USING btree (workspace_id, enrollment_id) WHERE (enrollment_id IS NOT NULL);
@@ -1528,6 +1542,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_imports', now()),
     ('contacts', '0003_company_external_id', now()),
+    ('contacts', '0004_backfills', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),
@@ -1557,9 +1572,11 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('scoring', '0001_initial', now()),
     ('scoring', '0002_statistics', now()),
     ('scoring', '0003_rule_score_value', now()),
+    ('scoring', '0004_no_rescore_seen', now()),
     ('segments', '0001_initial', now()),
     ('segments', '0002_statistics', now()),
     ('sessions', '0001_initial', now()),
     ('workspaces', '0001_initial', now()),
     ('workspaces', '0002_audit_entry', now()),
-    ('workspaces', '0003_backfill_job', now());
+    ('workspaces', '0003_backfill_job', now()),
+    ('workspaces', '0004_backfill_parts', now());
