@@ -72,3 +72,6 @@ CONTACT_FILTERS = {
     "segmentId": ("segments.api.filters.ContactsInSegment", "segments:read"),
     "minScore": ("scoring.api.filters.ContactsWithScore", "scoring:read"),
 }
+
+# Exports: which contacts are in the segment of an option.
+EXPORTED_SEGMENT = "segments.api.filters.contacts_in_segment"

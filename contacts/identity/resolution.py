@@ -90,9 +90,11 @@ class ContactResolution:
             return settled
         if any(each.updates for each in self._wanted):
             return [None] * len(settled)
-        # Contacts are made, none is changed: only of several identifiers an earlier one may find a new contact.
+        # Contacts are made, none is changed: of several identifiers another one may find a new contact.
         return [
-            result if isinstance(result, Resolution) and len(each.identifiers) <= 1 else None
+            result
+            if isinstance(result, Resolution) and len(each.identifiers) <= 1 and not each.same_as
+            else None
             for each, result in zip(self._wanted, settled, strict=True)
         ]
 

@@ -1,6 +1,7 @@
 """What the lists of segments and of contacts can be narrowed by."""
 
 from typing import Any
+from uuid import UUID
 
 import django_filters
 from django.db.models import QuerySet
@@ -42,17 +43,19 @@ class ContactsInSegment(django_filters.CharFilter):  # type: ignore[misc]  # it 
 
     def filter(self, contacts: QuerySet[Contact], value: str | None) -> QuerySet[Contact]:
         """Leave the members by what serves."""
-        if not value:
-            return contacts
-        workspace_id = self.parent.workspace_id
-        segments = Segment.objects.in_workspace(workspace_id)
-        segment = segments.filter(id=parse_uuid(value) or NO_ID).only("version", "evaluation").first()
-        if segment is None:
-            return contacts.none()
-        members = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
-        ids = members.values("contact_id")
-        if segment.evaluation == Segment.Evaluation.STATIC:
-            # Whoever was put in by hand stays so when merged into another, who is in by that.
-            merged = Contact.objects.in_workspace(workspace_id).exclude(merged_into=None)
-            ids = ids.union(merged.filter(id__in=ids).values("merged_into_id"), all=True)
-        return contacts.filter(id__in=ids)
+        return contacts_in_segment(self.parent.workspace_id, contacts, value) if value else contacts
+
+
+def contacts_in_segment(workspace_id: UUID, contacts: QuerySet[Contact], text: str) -> QuerySet[Contact]:
+    """Leave the members of a segment by what serves; none for an id that is no segment's."""
+    segments = Segment.objects.in_workspace(workspace_id)
+    segment = segments.filter(id=parse_uuid(text) or NO_ID).only("version", "evaluation").first()
+    if segment is None:
+        return contacts.none()
+    members = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
+    ids = members.values("contact_id")
+    if segment.evaluation == Segment.Evaluation.STATIC:
+        # Whoever was put in by hand stays so when merged into another, who is in by that.
+        merged = Contact.objects.in_workspace(workspace_id).exclude(merged_into=None)
+        ids = ids.union(merged.filter(id__in=ids).values("merged_into_id"), all=True)
+    return contacts.filter(id__in=ids)

@@ -1,0 +1,62 @@
+"""The base of `export_contacts` and `export_events`."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from config.errors import DomainError
+from config.files.writing import form_of, write_rows
+from config.ids import NO_ID, parse_uuid
+from workspaces.management.progress import ProgressDisplay
+from workspaces.models import Workspace
+
+
+class ExportCommand(BaseCommand):
+    """Exports rows to a file, as one moment has them."""
+
+    unit: ClassVar[str]
+    columns: ClassVar[Sequence[str]]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "file", metavar="FILE", help="Replaced once all is written; .gz packs it, - is standard output."
+        )
+        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        parser.add_argument(
+            "--format", choices=["csv", "jsonl", "parquet"], help="By default what the file's name says."
+        )
+        parser.add_argument("--segment", default="", help="The id of a segment: only its contacts.")
+
+    def rows(self, workspace_id: UUID, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Return the rows that the options ask for. Raises CommandError where these are wrong."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Export, and print how many. Raises CommandError."""
+        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
+        if workspace is None:
+            raise CommandError(f"There is no workspace {options['workspace']}.")
+        path: str = options["file"]
+        rows = self.rows(workspace.id, options)
+        try:
+            with ProgressDisplay(self.stderr, Path(path).name, self.unit) as display:
+                display.begin(0, None)
+                form = options["format"] or form_of(path)
+                count = write_rows(path, form, self.columns, _shown(rows, display))
+        except DomainError as error:
+            raise CommandError(error.sentence) from error
+        except OSError as error:
+            raise CommandError(f"{path} cannot be written: {error.strerror or error}.") from error
+        (self.stderr if path == "-" else self.stdout).write(f"{count:,} {self.unit}")
+
+
+def _shown(rows: Iterator[dict[str, Any]], display: ProgressDisplay) -> Iterator[dict[str, Any]]:
+    for count, row in enumerate(rows, 1):
+        if count % 1_000 == 0:
+            display.update(count, None)
+        yield row

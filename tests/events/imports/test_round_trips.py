@@ -1,0 +1,189 @@
+"""What is exported imports again to the same contacts, scores and memberships, in every form."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from config import clock
+from contacts.models import Contact, ContactScore
+from contacts.queries import with_details
+from contacts.references import CompanyReference, ContactReference
+from events.models import Event
+from events.processing.effects import apply_effects
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
+from scoring.models import ScoringRule
+from scoring.rules import save_rule
+from segments.models import Membership
+from tests.contacts.factories import a_contact
+from tests.contacts.imports.files import run
+from tests.segments.factories import a_segment, did, every
+from tests.workspaces.factories import WorkspaceFactory
+
+pytestmark = pytest.mark.django_db
+FORMS = ["jsonl", "csv", "tsv", "jsonl.gz", "csv.gz", "parquet"]
+
+
+def with_rules(workspace):
+    """Give a workspace a scoring rule and two segments."""
+    save_rule(
+        ScoringRule(workspace=workspace, name="Bought", event_name="purchase", points=5), condition=None
+    )
+    a_segment(workspace, every(did("purchase", timeWindow="30d", operator="gte", value=2)), "buyers")
+    a_segment(workspace, every({"type": "tag", "value": "vip"}), "tagged")
+    return workspace
+
+
+@pytest.fixture
+def filled():
+    """Return a workspace with people of every kind and what they did."""
+    workspace = with_rules(WorkspaceFactory.create())
+    a_contact(
+        workspace,
+        "ada@x.test",
+        identifiers=(("email", "ada@home.test"), ("phone", "+4930123456"), ("external_id", "7")),
+        first_name="Ada",
+        last_name='="x"',
+        attributes={"plan": "pro", "seats": 3, "deep": {"a": [1, None, "é"]}},
+        tags=("vip", "a, b"),
+        consents={"email": "opted_in", "sms": "opted_out"},
+    )
+    nobody = a_contact(workspace, first_name="No", last_name="body")
+    a_contact(workspace, identifiers=(("anonymous_id", "device"),))
+    now = clock.now()
+    incoming = [
+        IncomingEvent(
+            "purchase" if n % 3 else "visit",
+            ContactReference(str(nobody.id))
+            if n == 5
+            else ContactReference(identifiers=(("email", f"p{n % 4}@x.test"),), if_missing="create"),
+            {"amount": n * 1.5, "text": 'a "b"\n;c', "nested": {"x": [n]}},
+            {"pageUrl": "https://x.test/?a=1"},
+            now - timedelta(days=n * 2, microseconds=17),
+            f"key {n}" if n % 2 else "",
+            CompanyReference(name="Mill") if n == 3 else None,
+        )
+        for n in range(30)
+    ]
+    outcomes = record_events(workspace.id, incoming, schema_policy=SchemaPolicy.OPEN)
+    assert all(outcome.error is None for outcome in outcomes)
+    apply_effects(workspace.id)
+    return workspace
+
+
+def people(workspace):
+    """Return all that is known of the contacts, by what each is found by."""
+    found = {}
+    for contact in with_details(Contact.objects.in_workspace(workspace.id)):
+        identifiers = sorted((one.kind, one.value, one.is_primary) for one in contact.known_identifiers)
+        names = [*identifiers] or [("anonymous_id", str(contact.id), True)]
+        found[names[0]] = (
+            names,
+            contact.first_name,
+            contact.last_name,
+            contact.attributes,
+            sorted(contact.tag_names),
+            {consent.channel: consent.status for consent in contact.known_consents},
+            contact.score_points,
+            sorted(
+                Membership.objects.in_workspace(workspace.id)
+                .filter(contact_id=contact.id)
+                .values_list("segment__name", flat=True)
+            ),
+        )
+    return found
+
+
+def events(workspace):
+    """Return what happened."""
+    rows = Event.objects.in_workspace(workspace.id).exclude(source="system").order_by("occurred_at", "name")
+    return [(event.name, event.occurred_at, event.properties, event.context) for event in rows]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_exported_imports_again_to_the_same_state(filled, tmp_path, form):
+    for kind in ("contacts", "events"):
+        status, out, errors = run(f"export_{kind}", tmp_path / f"{kind}.{form}", filled)
+        assert (status, errors) == (0, "")
+        assert out.endswith(kind)
+    again = with_rules(WorkspaceFactory.create())
+    for kind in ("contacts", "events", "events"):
+        assert run(f"import_{kind}", tmp_path / f"{kind}.{form}", again)[::2] == (0, "")
+    apply_effects(again.id)
+    assert people(again) == people(filled)
+    assert events(again) == events(filled)
+    assert ContactScore.objects.in_workspace(again.id).filter(points__gt=0).count() == 5
+    assert Membership.objects.in_workspace(again.id).exists()
+
+
+def test_the_options_choose_events(filled, tmp_path):
+    path = tmp_path / "some.jsonl"
+    since = clock.now() - timedelta(days=21)
+    run("export_events", path, filled, since=since.isoformat(), name=["purchase"])
+    told = Event.objects.in_workspace(filled.id).filter(name="purchase", occurred_at__gte=since).count()
+    assert 0 < path.read_text().count("\n") == told
+    run("export_events", path, filled, until=since.isoformat())
+    assert (
+        path.read_text().count("\n")
+        == 30
+        - Event.objects.in_workspace(filled.id)
+        .exclude(source="system")
+        .filter(occurred_at__gte=since)
+        .count()
+    )
+    run("export_events", path, filled, system=True, name=["contact.created"])
+    assert path.read_text().count("\n") == Contact.objects.in_workspace(filled.id).count()
+
+
+def test_a_segment_chooses_contacts_and_their_events(filled, tmp_path):
+    path = tmp_path / "some.jsonl"
+    segment = Membership.objects.in_workspace(filled.id).filter(segment__name="buyers").first().segment_id
+    members = Membership.objects.in_workspace(filled.id).filter(segment_id=segment).values("contact_id")
+    assert run("export_contacts", path, filled, segment=str(segment))[1] == f"{members.count()} contacts"
+    told = Event.objects.in_workspace(filled.id).exclude(source="system").filter(contact_id__in=members)
+    assert run("export_events", path, filled, segment=str(segment))[1] == f"{told.count()} events"
+    assert run("export_contacts", path, filled, segment="nonsense")[1] == "0 contacts"
+
+
+def test_without_pyarrow_the_extra_is_named(filled, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    status, _, errors = run("export_events", tmp_path / "x.parquet", filled)
+    assert status == 1
+    assert "headrace[parquet]" in errors
+    assert not (tmp_path / "x.parquet").exists()
+    path = tmp_path / "y.parquet"
+    path.write_bytes(b"PAR1")
+    assert "headrace[parquet]" in run("import_events", path, filled)[2]
+
+
+def test_typed_columns_of_parquet(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    workspace = WorkspaceFactory.create()
+    path = tmp_path / "typed.parquet"
+    count = 5_000
+    at = datetime(2024, 2, 1, 12, tzinfo=UTC)
+    table = arrow.table(
+        {
+            "event": ["purchase"] * count,
+            "timestamp": [at + timedelta(seconds=n) for n in range(count)],
+            "email": [f"p{n % 7}@x.test" for n in range(count)],
+            "amount": [n / 2 for n in range(count)],
+            "bad": [2**64 - 1 if n == 7 else None for n in range(count)],
+        },
+        schema=arrow.schema(
+            [
+                ("event", arrow.string()),
+                ("timestamp", arrow.timestamp("us", "UTC")),
+                ("email", arrow.string()),
+                ("amount", arrow.float64()),
+                ("bad", arrow.uint64()),
+            ]
+        ),
+    )
+    parquet.write_table(table, path, row_group_size=500)
+    status, out, _ = run("import_events", path, workspace)
+    assert (status, out) == (1, "typed.parquet: 5,000 rows, 4,999 recorded, 0 repeated, 1 refused")
+    first = Event.objects.in_workspace(workspace.id).filter(source="import").order_by("id").first()
+    assert (first.occurred_at, first.properties) == (at, {"amount": 0.0})
