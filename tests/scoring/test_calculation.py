@@ -44,7 +44,7 @@ def calculated(rule, given_awards, until, opening=None):
 
 @settings(deadline=None)
 @given(rules(), awards, moments)
-def test_the_fold_is_the_definition(rule, given_awards, moment):
+def test_the_calculation_equals_the_definition(rule, given_awards, moment):
     known = [award for award in given_awards if award.occurred_at <= moment]
     outcome = calculated(rule, known, moment)
     assert outcome.value == value_of(rule, known, moment)

@@ -76,7 +76,7 @@ steps = st.lists(st.tuples(sendings, st.integers(0, 24 * 30), st.booleans()), mi
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_the_score_is_the_fold_from_scratch(settings, all_terms, all_steps, size):
+def test_the_score_equals_a_calculation_from_scratch(settings, all_terms, all_steps, size):
     settings.EFFECTS_BATCH_SIZE = size
     workspace = WorkspaceFactory()
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +138,7 @@ def test_a_score_decays_at_its_moment_and_no_look_is_taken_after_the_last_one(wo
     assert not Timer.objects.exists()
 
 
-def test_whoever_is_due_and_gone_gets_no_score(workspace, time):
+def test_a_deleted_contact_with_a_due_timer_gets_no_score(workspace, time):
     a_rule(workspace, "buy", 10, decay_points=Decimal(4), decay_days=2)
     send(workspace, ("ada", None, {}))
     apply_effects(workspace.id)
@@ -148,7 +148,7 @@ def test_whoever_is_due_and_gone_gets_no_score(workspace, time):
     assert not ContactScore.objects.exists()
 
 
-def test_every_contact_whose_score_changes_is_told_of(workspace, time):
+def test_a_batch_notes_the_contacts_whose_score_changed(workspace, time):
     a_rule(workspace, "buy", 1)
     a_rule(workspace, "pay", 5, max_score=Decimal(5), decay_points=Decimal(1), decay_days=1)
     told = []

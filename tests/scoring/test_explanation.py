@@ -65,7 +65,7 @@ def test_pages_are_the_whole_whatever_decays_at_the_same_moment(workspace, ada, 
         assert pages(ada, at, size) == (score, whole)
 
 
-def test_the_end_of_time_is_as_near_as_tomorrow(workspace, ada, time, monkeypatch):
+def test_only_the_decay_lines_of_the_page_are_made(workspace, ada, time, monkeypatch):
     rule = a_rule(workspace, "buy", 999_999_999, decay_points=Decimal("0.000001"), decay_days=1)
     earn(rule, ada, time())
     counted = Mock(side_effect=Decay.line)

@@ -93,7 +93,7 @@ class TestRules:
         work_off(rule)
         assert set(stored_scores(workspace).values()) == {3}
 
-    def test_how_points_add_up_is_for_the_whole_ledger_at_once(self, workspace, time):
+    def test_an_edit_of_limits_applies_to_the_whole_ledger_at_once(self, workspace, time):
         rule = a_rule(workspace, "buy", 10)
         send(workspace, *[("ada", None, {})] * 4)
         apply_effects(workspace.id)
@@ -138,7 +138,7 @@ class TestRules:
         apply_effects(workspace.id)
         assert score_of(workspace, "ada") == 3
 
-    def test_what_was_awarded_for_events_that_are_gone_stays(self, workspace, time):
+    def test_points_of_deleted_events_stay(self, workspace, time):
         rule = a_rule(workspace, "buy", 1)
         send(workspace, ("ada", None, {}), ("ada", None, {}))
         apply_effects(workspace.id)
@@ -168,7 +168,7 @@ class TestRules:
         save_rule(rule, name="other")
         assert (rule.effective_from, rule.rescore_started_at) == (before, None)
 
-    def test_a_stale_copy_of_a_rule_forgets_no_progress(self, workspace, time):
+    def test_saving_a_stale_rule_keeps_the_rescore_progress(self, workspace, time):
         rule = a_rule(workspace, "buy", 1)
         stale = ScoringRule.objects.get(id=rule.id)
         save_rule(rule, rescore=True)
@@ -187,7 +187,7 @@ class TestRules:
             rescore_lane(workspace.id, rule.id, lane)
         assert score_of(workspace, "ada") == 15
 
-    def test_tasks_begin_go_on_and_take_up_again(self, workspace, time, monkeypatch):
+    def test_tasks_start_continue_and_resume_a_rescore(self, workspace, time, monkeypatch):
         rule = a_rule(workspace, "buy", 1)
         send(workspace, *((str(n), None, {}) for n in range(3)))
         apply_effects(workspace.id)
@@ -213,7 +213,7 @@ class TestRules:
         assert set(stored_scores(workspace).values()) == {5}
         assert tasks.continue_jobs(RESCORES, str(workspace.id), str(rule.id)) == "nothing"
 
-    def test_others_hear_of_scores_that_a_rescore_changes(self, workspace, time):
+    def test_other_effects_see_scores_that_a_rescore_changes(self, workspace, time):
         rule = a_rule(workspace, "buy", 1)
         send(workspace, ("ada", None, {}), ("bob", None, {"amount": 1}))
         apply_effects(workspace.id)
@@ -297,14 +297,14 @@ class TestMerging:
         Contact.objects.filter(id=bob.id).update(merged_into=ada)
         rescore_contacts(ada.workspace_id, [ada.id, bob.id])
 
-    def test_the_survivor_has_what_both_earned(self, workspace, pair):
+    def test_the_survivor_has_the_points_of_both(self, workspace, pair):
         ada, bob = pair
         self.merge(ada, bob)
         assert stored_scores(workspace) == {ada.id: 15 + 1 + 200 + 2000}
         assert set(ScoreEntry.objects.values_list("contact_id", flat=True)) == {ada.id}
         assert set(RuleScore.objects.values_list("contact_id", flat=True)) == {ada.id}
 
-    def test_after_the_undo_each_has_its_own_again(self, workspace, time, pair):
+    def test_after_the_undo_each_contact_has_its_own_points(self, workspace, time, pair):
         ada, bob = pair
         before = _everything(workspace)
         self.merge(ada, bob)
@@ -329,7 +329,7 @@ class TestMerging:
         assert stored_scores(workspace) == {ada.id: 15 + 1 + 200 + 2000}
         assert set(ScoreEntry.objects.values_list("contact_id", flat=True)) == {ada.id}
 
-    def test_one_who_never_earned_has_no_score_after_the_undo(self, workspace, time, pair):
+    def test_a_contact_without_points_has_no_score_after_the_undo(self, workspace, time, pair):
         ada, bob = pair
         send(workspace, ("eve", None, {}), name="look")
         apply_effects(workspace.id)

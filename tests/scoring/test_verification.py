@@ -58,7 +58,7 @@ def differences(workspace):
     return [one.what for one in verify_contacts(workspace.id, everyone(workspace))]
 
 
-def test_where_all_is_well_nothing_differs(workspace, time):
+def test_correct_scores_have_no_differences(workspace, time):
     assert differences(workspace) == []
     assert "2 contacts, 0 differ, 0 repaired" in command("verify_scores")
     # Somebody looks later than it is due.
@@ -68,7 +68,7 @@ def test_where_all_is_well_nothing_differs(workspace, time):
     assert differences(workspace) == []
 
 
-def test_what_waits_for_effects_is_no_difference(workspace, time):
+def test_pending_events_are_no_difference(workspace, time):
     send(workspace, ("ada", None, {"amount": 9}))
     assert differences(workspace) == []
 
@@ -80,7 +80,7 @@ def test_what_an_old_rule_gave_is_no_difference(workspace, time):
     assert differences(workspace) == []
 
 
-def test_what_is_being_re_scored_is_no_difference(workspace, time):
+def test_a_running_rescore_is_no_difference(workspace, time):
     save_rule(ScoringRule.objects.get(points=1), points=Decimal(7), rescore=True)
     assert differences(workspace) == []
 
@@ -173,7 +173,7 @@ PLANTED = [
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
-def test_a_planted_difference_is_found_and_mended(workspace, plant):
+def test_a_planted_difference_is_found_and_repaired(workspace, plant):
     right = stored_scores(workspace)
     plant(workspace)
     assert differences(workspace)
@@ -187,7 +187,7 @@ def test_a_planted_difference_is_found_and_mended(workspace, plant):
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
-def test_a_backfill_mends_it_as_well(workspace, plant):
+def test_a_backfill_repairs_a_wrong_score(workspace, plant):
     right = stored_scores(workspace)
     plant(workspace)
     command("rescore_contacts", "--dry-run")
@@ -276,7 +276,7 @@ def test_what_a_condition_on_earlier_events_should_have_given_differs(workspace,
     assert ScoreEntry.objects.get(rule=rule).event_id == entry.event_id
 
 
-def test_an_outcome_that_later_knowledge_would_change_is_no_difference(workspace, time):
+def test_an_outcome_that_later_events_would_change_is_no_difference(workspace, time):
     a_rule(
         workspace,
         "pay",

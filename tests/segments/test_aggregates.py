@@ -54,7 +54,7 @@ def test_a_draft_asks_too(workspace, jane):
     assert measured(workspace) == ({"buy", "visit"}, {"buy", "visit"})
 
 
-def test_two_rules_may_ask_the_same(workspace, jane):
+def test_two_rules_share_an_aggregate(workspace, jane):
     first, second = a_segment(workspace, twice("buy")), a_segment(workspace, did("buy"))
     send(workspace, jane, "buy")
     delete_segment(workspace.id, first)

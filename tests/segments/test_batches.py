@@ -100,7 +100,7 @@ def test_aggregates_sums_and_thresholds_are_each_its_own(workspace, jane):
     assert [bool(who_is_in(segment)) for segment in counts] == [False, True, True, False]
 
 
-def test_what_is_asked_of_the_contact_is_each_its_own(workspace, jane):
+def test_each_rule_reads_its_own_attribute_values(workspace, jane):
     cities = [
         a_segment(workspace, every(attribute("attributes.city", "eq", city))) for city in ("Rome", "Bonn")
     ]

@@ -68,7 +68,7 @@ def test_a_build_starts_no_campaigns_unless_it_is_to(workspace, people):
     assert {batch.level for batch in EventBatch.objects.all()} == {EffectsLevel.ALL}
 
 
-def test_the_old_rule_serves_until_the_swap(workspace, people):
+def test_the_old_rule_serves_until_the_draft_is_promoted(workspace, people):
     segment = a_segment(workspace, did("buy"))
     update_segment(workspace.id, segment, raw=none_of(did("buy")))
     for lane in range(LANE_COUNT - 1):
@@ -83,7 +83,7 @@ def test_the_old_rule_serves_until_the_swap(workspace, people):
     assert told(segment, people[3]) == ["segment.entered"]
 
 
-def test_who_stays_through_a_swap_is_not_told_of(workspace, people):
+def test_members_who_stay_at_a_promotion_are_not_published(workspace, people):
     segment = a_segment(workspace, did("buy"))
     update_segment(workspace.id, segment, raw=did("buy", timeWindow="30d"))
     run_build(workspace.id, segment.id)
@@ -146,7 +146,7 @@ def test_the_rule_that_serves_given_again_drops_the_draft(workspace, people):
     assert (segment.version, segment.draft_version, segment.build) == (version, None, "none")
 
 
-def test_a_build_goes_on_where_its_slice_ended(workspace, people, monkeypatch):
+def test_a_build_continues_after_its_last_batch(workspace, people, monkeypatch):
     monkeypatch.setattr(building, "CHUNK", 1)
     segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     lane = people[0].id.int % LANE_COUNT
@@ -174,7 +174,7 @@ def test_progress_is_shown(workspace, people):
     assert (progress_of(segment).fraction, progress_of(segment).is_publishing) == (1, False)
 
 
-def test_work_that_stands_still_is_swept_up(workspace, time, people, monkeypatch):
+def test_builds_without_progress_are_resumed(workspace, time, people, monkeypatch):
     sent = []
     for task in (build_segment_lane, publish_segment_lane):
         monkeypatch.setattr(task, "apply_async", lambda args, retry, task=task: sent.append((task, args)))
@@ -191,7 +191,7 @@ def test_work_that_stands_still_is_swept_up(workspace, time, people, monkeypatch
     assert told(segment, people[0]) == ["segment.entered"]
 
 
-def test_a_process_killed_before_it_published_is_made_good(workspace, people):
+def test_changes_of_a_killed_process_are_published_later(workspace, people):
     segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(building, "_finish_build", lambda *_: "done")
@@ -203,7 +203,7 @@ def test_a_process_killed_before_it_published_is_made_good(workspace, people):
     assert who_is_in(segment) == ids(people[::2])
 
 
-def test_telling_again_tells_nothing_twice(workspace, people):
+def test_publishing_again_publishes_nothing_twice(workspace, people):
     segment = a_segment(workspace, did("buy"))
     Segment.objects.update(publishing_since=segment.published_at, published_lanes=0)
     for lane in range(LANE_COUNT):
@@ -212,7 +212,7 @@ def test_telling_again_tells_nothing_twice(workspace, people):
     assert MembershipPeriod.objects.filter(workspace=workspace, segment=segment).count() == 20
 
 
-def test_a_rebuild_mends_what_went_wrong(workspace, people):
+def test_a_rebuild_corrects_memberships(workspace, people):
     segment = a_segment(workspace, did("buy"))
     Membership.objects.filter(version=segment.version, contact=people[0]).delete()
     rebuild_segment(workspace.id, segment)
@@ -230,7 +230,7 @@ def test_rules_over_all_time_read_aggregates_once_they_are_built(
     assert who_is_in(regulars) == {people[0].id}
 
 
-def test_who_is_in_and_who_was(workspace, time, people):
+def test_members_and_former_members(workspace, time, people):
     start = time.now()
     segment = a_segment(workspace, did("visit", timeWindow="7d"))
     for person in people[:3]:

@@ -107,7 +107,7 @@ def test_the_past_is_decided_without_rewriting_a_score(workspace, time, jane):
     assert not [each["sql"] for each in captured if "UPDATE contacts_contactscore" in each["sql"]]
 
 
-def test_what_was_earned_since_does_not_count_before(workspace, time, jane):
+def test_points_earned_later_do_not_count_for_an_earlier_moment(workspace, time, jane):
     decaying(workspace, points=10, lost=10, days=2)
     a_rule(workspace, event_name="visit", points=1)
     scored = a_segment(workspace, score("gte", 10))
@@ -121,7 +121,7 @@ def test_what_was_earned_since_does_not_count_before(workspace, time, jane):
     assert stays(scored, jane) == [(start, start + 2 * DAY), (time.now(), None)]
 
 
-def test_who_came_and_lapsed_in_one_outage_was_a_member(workspace, time, jane):
+def test_an_entry_and_exit_within_one_outage_are_published(workspace, time, jane):
     recent = a_segment(workspace, did("buy", timeWindow="10s"))
     other = a_segment(workspace, in_segment(recent))
     came = time.now()
@@ -139,7 +139,7 @@ def test_who_came_and_lapsed_in_one_outage_was_a_member(workspace, time, jane):
     assert stays(recent, jane) == [(came, came + 10 * SECOND)]
 
 
-def test_every_visit_of_an_outage_counts(workspace, time, jane):
+def test_every_entry_and_exit_of_an_outage_is_published(workspace, time, jane):
     recent = a_segment(workspace, did("buy", timeWindow="10s"))
     silent = a_segment(workspace, every(did("buy"), none_of(did("buy", timeWindow="10s"))))
     moments = []
@@ -154,7 +154,7 @@ def test_every_visit_of_an_outage_counts(workspace, time, jane):
     assert who_is_in(silent) == {jane.id}
 
 
-def test_an_outage_shorter_than_the_window_changes_nothing(workspace, time, jane):
+def test_an_outage_shorter_than_the_window_makes_no_difference(workspace, time, jane):
     active = a_segment(workspace, did("buy", timeWindow="7d"))
     tell(workspace, jane, "buy")
     time.go(hours=5)
@@ -190,7 +190,7 @@ def test_what_an_outage_let_in_has_its_cause_and_its_level(workspace, time, jane
     assert who_is_in(recent) == set()
 
 
-def test_a_retried_event_is_not_told_again(workspace, time, jane):
+def test_a_retried_event_publishes_no_second_entry(workspace, time, jane):
     recent = a_segment(workspace, did("buy", timeWindow="10s"))
     send(workspace, jane, "buy")
     time.go(minutes=5)

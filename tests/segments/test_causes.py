@@ -114,7 +114,7 @@ def test_over_the_api_each_event_of_a_batch_has_its_entry_in_its_trace(workspace
     assert Membership.objects.filter(workspace=workspace, version=segment.version).count() == 12
 
 
-def test_the_event_that_tips_the_scales_is_the_cause_of_several(workspace, settled):
+def test_of_several_events_the_one_that_fulfils_the_rule_is_the_cause(workspace, settled):
     thrice = a_segment(workspace, did("buy", timeWindow="7d", operator="gte", value=3))
     ever = a_segment(workspace, did("buy", operator="gte", value=4))
     spent = a_segment(
@@ -128,7 +128,7 @@ def test_the_event_that_tips_the_scales_is_the_cause_of_several(workspace, settl
     assert cause(spent) == bought[2]
 
 
-def test_an_event_that_does_not_count_is_no_cause(workspace, settled):
+def test_an_event_that_the_rule_does_not_count_is_no_cause(workspace, settled):
     big = {"field": "metadata.total", "operator": "gte", "value": 100}
     segment = a_segment(
         workspace, did("buy", timeWindow="7d", filters={"operator": "AND", "conditions": [big]})
@@ -145,7 +145,7 @@ def test_who_leaves_because_of_an_event_left_by_it(workspace, settled):
     assert cause(idle, "segment.exited") == bought
 
 
-def test_time_is_no_event(workspace, time, settled):
+def test_an_exit_by_time_has_no_cause(workspace, time, settled):
     segment = a_segment(workspace, did("buy", timeWindow="1d"))
     send(workspace, Contact.objects.get(), "buy")
     # To the very moment, and with an event of the contact in the same run.
@@ -173,7 +173,7 @@ def test_an_event_after_the_change_is_the_cause(workspace, settled, jane):
     assert cause(segment) == bought
 
 
-def test_who_earned_the_points_is_the_cause(workspace, settled):
+def test_the_event_that_earned_the_points_is_the_cause(workspace, settled):
     save_rule(ScoringRule(workspace=workspace, name="Looks", event_name="look", points=10))
     segment = a_segment(workspace, attribute("score", "gte", 30))
     looked = record(workspace, *(of(settled, "look") for _ in range(5)), of(settled, "buy"))

@@ -36,7 +36,7 @@ def test_what_a_process_recorded_whose_clock_is_ahead_counts(workspace, time, ja
     assert verify_segments(workspace.id).is_sound
 
 
-def test_a_clock_that_is_set_back_lets_nobody_out(workspace, time, jane):
+def test_a_clock_set_back_ends_no_membership(workspace, time, jane):
     segment = a_segment(workspace, BOUGHT)
     send(workspace, jane, "buy")
     time.go(seconds=-30)

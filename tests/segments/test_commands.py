@@ -72,7 +72,7 @@ def smuggle_in(segment, contact_id):
     )
 
 
-def test_what_is_right_is_found_right(workspace, jane, john, buyers):
+def test_correct_memberships_are_verified(workspace, jane, john, buyers):
     a_segment(workspace, none_of(did("buy", timeWindow="7d"), in_segment(buyers)))
     a_segment(workspace, attribute("createdAt", "within", "7d"))
     press = create_segment(workspace.id, name="Press", evaluation="STATIC")
@@ -97,7 +97,7 @@ def test_a_membership_that_is_lost_or_too_many_is_found(workspace, jane, john, b
     assert who_is_in(buyers) == {john.id}
 
 
-def test_a_repair_mends_it(workspace, jane, john, buyers):
+def test_a_repair_corrects_the_difference(workspace, jane, john, buyers):
     kick_out(buyers, jane)
     smuggle_in(buyers, john.id)
     assert "2 differences, 2 repaired" in run("verify_segments", repair=True)
@@ -129,7 +129,7 @@ def test_a_wrong_aggregate_is_counted_anew(workspace, jane):
     assert ContactAggregate.objects.get().count == 3
 
 
-def test_segments_that_build_on_a_wrong_one_are_mended_after_it(workspace, jane, buyers):
+def test_dependent_segments_are_repaired_after_the_wrong_one(workspace, jane, buyers):
     first = a_segment(workspace, in_segment(buyers), "A: on buyers")
     others = a_segment(workspace, none_of(in_segment(first)), "B: not on buyers")
     apply_effects(workspace.id)
@@ -142,7 +142,7 @@ def test_segments_that_build_on_a_wrong_one_are_mended_after_it(workspace, jane,
     assert (who_is_in(buyers), who_is_in(first), who_is_in(others)) == ({jane.id}, {jane.id}, set())
 
 
-def test_what_still_waits_for_its_effects_is_no_difference(workspace, john, time):
+def test_pending_effects_are_no_difference(workspace, john, time):
     lapsing = a_segment(workspace, did("buy", timeWindow="1d"))
     assert who_is_in(lapsing) == set()
     tell(workspace, john, "buy", at=time.now())
@@ -165,7 +165,7 @@ def test_a_moment_that_was_forgotten_is_found(workspace, john, time):
     assert who_is_in(lapsing) == set()
 
 
-def test_members_that_are_no_contacts_are_put_out(workspace, jane, john, buyers):
+def test_members_that_are_no_contacts_are_removed(workspace, jane, john, buyers):
     smuggle_in(buyers, ghost := uuid4())
     press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     smuggle_in(press, ghost)

@@ -60,7 +60,7 @@ def test_filters_decide_which_events_touch_a_segment(workspace, jane):
     assert who_is_in(dear) == {jane.id}
 
 
-def test_filters_by_one_and_by_true_are_two(workspace, jane):
+def test_filters_by_1_and_by_true_differ(workspace, jane):
     numbers = a_segment(
         workspace, did("set", filters=[{"field": "properties.to", "operator": "eq", "value": 1}])
     )
@@ -186,7 +186,7 @@ def test_a_deleted_contact_leaves_every_segment(workspace, jane):
     assert who_is_in(strangers) == set()
 
 
-def test_many_contacts_and_segments_in_one_run(workspace):
+def test_many_contacts_and_segments_in_one_batch(workspace):
     people = [a_contact(workspace, f"person{number}@example.test") for number in range(30)]
     segments = [a_segment(workspace, did("buy", operator="gte", value=number + 1)) for number in range(8)]
     segments += [

@@ -47,7 +47,7 @@ def test_another_version_of_the_rule_leaves_the_moment_of_entry(workspace, jane,
     assert since(buyers, jane) == entered
 
 
-def test_who_left_and_came_again_is_in_since_then(workspace, jane, time):
+def test_a_returning_member_has_the_time_of_the_last_entry(workspace, jane, time):
     lately = a_segment(workspace, did("buy", timeWindow="1d"))
     send(workspace, jane, "buy")
     time.go(days=2)
@@ -56,13 +56,13 @@ def test_who_left_and_came_again_is_in_since_then(workspace, jane, time):
     assert since(lately, jane) == time.now()
 
 
-def test_until_an_entry_is_told_the_rule_s_word_stands(workspace, jane, time, buyers):
+def test_before_publication_a_member_is_in_since_the_evaluation(workspace, jane, time, buyers):
     came = time.now()
     MembershipPeriod.objects.filter(segment=buyers).delete()
     assert since(buyers, jane) == came
 
 
-def test_merged_contacts_were_in_it_as_one_person(workspace, jane, time, buyers):
+def test_members_at_a_moment_count_merged_contacts_once(workspace, jane, time, buyers):
     john, joan = (a_contact(workspace, f"{name}@example.test") for name in ("john", "joan"))
     send(workspace, john, "buy")
     send(workspace, joan, "buy")
@@ -81,7 +81,7 @@ def test_merged_contacts_were_in_it_as_one_person(workspace, jane, time, buyers)
     assert [one.contact_id for one in members_at(workspace.id, buyers, both)] == sorted([jane.id, john.id])
 
 
-def test_who_was_in_it_only_by_what_was_merged_is_shown_once(workspace, time):
+def test_a_former_member_by_a_merged_contact_is_shown_once(workspace, time):
     press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     one, two, survivor = (a_contact(workspace, f"{name}@example.test") for name in ("one", "two", "three"))
     add_members(workspace.id, press, contact_ids=[one.id, two.id])

@@ -123,7 +123,7 @@ def test_an_explanation_shows_the_events_and_when_they_lapse(workspace, time):
     assert [event["timestamp"] for event in bought["events"]] == ["2026-05-01T12:00:00.000Z"]
 
 
-def test_an_explanation_of_nobody(workspace):
+def test_a_contact_of_another_workspace_has_no_explanation(workspace):
     segment = a_segment(workspace, did("buy"))
     stranger = a_contact(WorkspaceFactory(), "stranger@example.test")
     with pytest.raises(ContactNotFound):

@@ -37,7 +37,7 @@ def _segments_by_tags(settings):
     at=strategies.moments(ahead=0),
     split=st.booleans(),
 )
-def test_it_says_what_the_sql_says(people, rules, at, split):
+def test_the_reference_evaluator_agrees_with_the_sql(people, rules, at, split):
     read = [parse_rule(rule, types=strategies.MOMENTS) for rule in rules]
     names = {name for rule in read for name in rule.event_names}
     with stored_world(people, split=split) as (workspace, stored):

@@ -49,7 +49,7 @@ def test_contacts_are_taken_out(workspace, guests, jane):
     assert remove_members(workspace.id, guests, contact_ids=[jane.id]).unchanged == 1
 
 
-def test_what_people_do_may_start_campaigns(workspace, guests, jane):
+def test_filling_a_static_segment_by_hand_may_start_campaigns(workspace, guests, jane):
     EventBatch.objects.all().delete()
     add_members(workspace.id, guests, contact_ids=[jane.id])
     assert EventBatch.objects.get().level == EffectsLevel.ALL
@@ -65,7 +65,7 @@ def test_events_leave_the_list_alone_and_rules_may_build_on_it(workspace, guests
     assert who_is_in(followers) == set()
 
 
-def test_a_rule_alone_decides_who_is_in_a_dynamic_segment(workspace, jane):
+def test_a_dynamic_segment_is_not_filled_by_hand(workspace, jane):
     segment = a_segment(workspace, did("buy"))
     with pytest.raises(SegmentIsDynamic):
         add_members(workspace.id, segment, contact_ids=[jane.id])
@@ -103,7 +103,7 @@ ID = "01980000-0000-7000-8000-000000000001"
         ('"External_Id"\n"C,17"\n', [], ["external_id"]),
     ],
 )
-def test_lists_are_read_as_people_write_them(text, contact_ids, identifiers):
+def test_uploaded_lists_are_parsed(text, contact_ids, identifiers):
     found = read_member_list(text)
     assert [str(one) for one in found.contact_ids] == contact_ids
     assert [kind for kind, _ in found.identifiers] == identifiers
@@ -123,7 +123,7 @@ def test_a_list_that_is_none_is_refused(text):
         '"email";"name"\n"jane@example.test";"Ada, Lady"\n',
     ],
 )
-def test_spreadsheets_divide_columns_as_their_country_does(text):
+def test_columns_may_be_divided_by_semicolons_and_tabs(text):
     assert read_member_list(text).identifiers == [("email", "jane@example.test")]
 
 

@@ -44,7 +44,7 @@ def test_an_event_lapses_at_its_moment_and_not_before(workspace, time, jane):
     assert told(active, jane) == ["segment.entered", "segment.exited"]
 
 
-def test_a_later_event_puts_the_lapse_off(workspace, time, jane):
+def test_a_later_event_postpones_the_lapse(workspace, time, jane):
     active = a_segment(workspace, did("login", timeWindow="7d"))
     first = time.now()
     send(workspace, jane, "login")
@@ -59,7 +59,7 @@ def test_a_later_event_puts_the_lapse_off(workspace, time, jane):
     assert stays(active, jane) == [(first, first + 10 * DAY)]
 
 
-def test_silence_lets_in_who_stopped_coming(workspace, time, jane):
+def test_a_rule_on_inactivity_lets_contacts_in_as_time_passes(workspace, time, jane):
     lost = a_segment(workspace, every(did("login"), none_of(did("login", timeWindow="30d"))))
     came = time.now()
     send(workspace, jane, "login")

@@ -90,7 +90,7 @@ def test_what_cannot_be_is_told_field_by_field(form):
     assert not Contact.objects.exists()
 
 
-def test_a_machine_in_the_trap_is_thanked_and_forgotten(form):
+def test_a_submission_with_the_trap_filled_in_is_dropped(form):
     answer = submit(form, {"mail": "bot@example.test", TRAP: "https://spam.test"})
 
     assert answer.status_code == 201
@@ -99,7 +99,7 @@ def test_a_machine_in_the_trap_is_thanked_and_forgotten(form):
     assert not FormSubmission.objects.exists()
 
 
-def test_who_was_erased_stays_so_and_nobody_is_told(workspace, form):
+def test_an_erased_persons_submission_is_dropped_silently(workspace, form):
     erase_person(workspace.id, a_contact(workspace, "ada@example.test"))
 
     assert submit(form, {"mail": "ada@example.test"}).status_code == 201
@@ -137,7 +137,7 @@ def test_what_is_no_address_is_refused(form, text):
     assert not Contact.objects.exists()
 
 
-def test_the_eleventh_in_a_minute_is_refused(form):
+def test_the_eleventh_submission_in_a_minute_is_429(form):
     codes = [submit(form, {"mail": f"p{n}@example.test"}).status_code for n in range(11)]
 
     assert codes == [201] * 10 + [429]

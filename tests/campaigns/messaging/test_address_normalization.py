@@ -90,7 +90,7 @@ def test_of_several_spellings_the_oldest_contact_survives(workspace, capsys):
     assert values(workspace) == [("email", "v@example.com", True)]
 
 
-def test_two_spellings_of_one_contact_are_one(workspace, capsys):
+def test_a_second_spelling_of_a_contacts_identifier_is_dropped(workspace, capsys):
     contact = stored(workspace, '"v"@example.com')
     stored(workspace, "v@example.com", contact=contact, is_primary=False)
 

@@ -168,7 +168,7 @@ def lines(text: str) -> list[str]:
         *((line, None) for line in lines(SILENT)),
     ],
 )
-def test_words_mean(words, kind):
+def test_bounce_wording_is_classified(words, kind):
     assert diagnose(words) is kind
 
 
@@ -179,6 +179,6 @@ def test_an_address_or_a_version_is_no_status(words):
     assert diagnose(words) is None
 
 
-def test_no_words_take_long():
+def test_classifying_long_texts_is_fast():
     for words in ("mailbox " * 2_000, "user x" * 3_000, "domain " + "a" * 20_000, "5.1." * 5_000):
         diagnose(words[:10_000])

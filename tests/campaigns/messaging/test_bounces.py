@@ -178,7 +178,7 @@ def test_no_report_is_of_another_channel(message, read):
         returned("\x00\udcff".encode(errors="replace").decode()),
     ],
 )
-def test_whatever_else_comes_is_nothing(db, read, source):
+def test_other_e_mails_are_no_bounces(db, read, source):
     assert read(source) == "nothing"
 
 

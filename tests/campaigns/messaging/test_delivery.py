@@ -54,7 +54,7 @@ def test_what_is_claimed_is_nobody_else_s(workspace, jane):
     assert claim_messages(workspace.id, "email", at_most=5) == []
 
 
-def test_the_urgent_come_first(workspace, jane, sent):
+def test_messages_of_higher_priority_are_sent_first(workspace, jane, sent):
     plain, urgent = a_message(jane), a_message(jane, priority=5)
 
     deliver_ready(workspace.id, "email")
@@ -161,7 +161,7 @@ def test_a_worker_that_died_leaves_the_message_unknown(workspace, jane, time, se
     assert deliver_ready(workspace.id, "email") == 0
 
 
-def test_or_has_it_sent_again_where_the_workspace_says_so(workspace, jane, time, sent):
+def test_an_unknown_outcome_is_sent_again_where_the_channel_says_so(workspace, jane, time, sent):
     use_channel(workspace, "email", on_unknown="retry")
     message = a_message(jane)
     claim_messages(workspace.id, "email", at_most=1)
@@ -247,7 +247,7 @@ def test_attempts_are_further_and_further_apart(workspace, jane, time, monkeypat
         assert planned <= pause <= planned * 1.2
 
 
-def test_the_clock_finds_what_is_due(workspace, jane, time):
+def test_a_channel_with_due_messages_is_found(workspace, jane, time):
     a_message(jane)
     Message.objects.update(send_at=time.now() + timedelta(hours=1))
     assert waiting_channels(time.now()) == []

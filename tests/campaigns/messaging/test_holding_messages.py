@@ -80,7 +80,7 @@ def test_it_is_refused_while_messages_leave(messages):
         call_command("hold_messages")
 
 
-def test_whoever_forgets_it_is_told(settings):
+def test_paused_delivery_is_a_system_check_warning(settings):
     settings.DELIVERY_PAUSED = True
     assert "headrace.W022" in [check.id for check in check_deliveries()]
     settings.DELIVERY_PAUSED = False

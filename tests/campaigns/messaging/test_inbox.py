@@ -50,7 +50,7 @@ def test_an_email_lands_in_the_inbox(jane):
     assert b"List-Unsubscribe" in kept.source
 
 
-def test_it_is_there_by_the_commit_that_notes_it_as_sent(jane, monkeypatch):
+def test_an_inbox_e_mail_is_stored_by_the_commit_that_records_it_as_sent(jane, monkeypatch):
     """What fails leaves neither: no message is ever under way, so none can be unknown."""
     message = a_message(jane)
     settle = delivery._write_if_claimed
@@ -136,13 +136,13 @@ _KILL = (
 )
 
 
-def test_so_does_what_django_sends():
+def test_e_mail_of_django_is_stored_too():
     send_mail("Password", "Here is the link", None, ["boss@example.test"])
 
     assert SentEmail.objects.get().message_id is None
 
 
-def test_the_oldest_make_room(monkeypatch):
+def test_the_inbox_deletes_its_oldest_e_mails(monkeypatch):
     monkeypatch.setattr(inbox, "KEPT", 3)
     for number in range(5):
         send_mail(f"Number {number}", "", None, ["boss@example.test"])

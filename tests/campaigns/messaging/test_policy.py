@@ -27,11 +27,11 @@ from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 
 
-def test_who_never_said_anything_is_written_to(jane):
+def test_a_contact_without_consent_is_written_to(jane):
     assert reserve(jane).deferred_until is None
 
 
-def test_who_opted_out_is_not(workspace, jane):
+def test_an_opted_out_contact_is_not_written_to(workspace, jane):
     set_consent(workspace.id, jane, "email", "opted_out")
 
     refused = reserve(jane)
@@ -41,7 +41,7 @@ def test_who_opted_out_is_not(workspace, jane):
     assert not Message.objects.exists()
 
 
-def test_but_gets_a_receipt(workspace, jane):
+def test_an_opted_out_contact_gets_transactional_messages(workspace, jane):
     set_consent(workspace.id, jane, "email", "opted_out")
 
     assert reserve(jane, is_transactional=True).deferred_until is None
@@ -73,11 +73,11 @@ def test_a_merged_contact_s_message_goes_to_the_survivor(workspace, jane):
     assert (message.contact_id, message.address) == (jane.id, "jane@example.test")
 
 
-def test_who_has_no_address_gets_nothing(workspace):
+def test_a_contact_without_an_address_gets_nothing(workspace):
     assert reserve(a_contact(workspace)).reason == "no_address"
 
 
-def test_who_is_unknown_gets_nothing(workspace, jane):
+def test_an_erased_contact_gets_nothing(workspace, jane):
     jane.id = ids.uuid7()
 
     assert reserve(jane).reason == "erased"
@@ -171,7 +171,7 @@ def test_quiet_hours_end_at_the_local_hour_when_the_clocks_change(workspace, jan
     assert reserve(jane).deferred_until == datetime(2026, 3, 29, 6, tzinfo=UTC)
 
 
-def test_a_receipt_comes_at_night(jane, quiet, time):
+def test_transactional_messages_ignore_quiet_hours(jane, quiet, time):
     time.moment = at(20)
 
     assert reserve(jane, is_transactional=True).deferred_until is None
@@ -189,7 +189,7 @@ def test_a_deferred_message_leaves_in_the_morning(workspace, jane, quiet, time, 
     assert decided(message) == [("deferred", "quiet_hours"), ("sent", "")]
 
 
-def test_a_backlog_does_not_leave_at_night(workspace, jane, quiet, time, sent):  # noqa: F811
+def test_a_backlog_waits_for_quiet_hours(workspace, jane, quiet, time, sent):  # noqa: F811
     message = a_message(jane)
     time.moment = at(20)
 
@@ -251,7 +251,7 @@ def test_where_a_cap_leaves_room_for_one_the_urgent_one_takes_it(workspace, jane
     assert plain.status == Message.Status.QUEUED
 
 
-def test_a_receipt_neither_is_capped_nor_counts(workspace, jane, capped, sent):  # noqa: F811
+def test_transactional_messages_neither_count_nor_are_capped(workspace, jane, capped, sent):  # noqa: F811
     for _ in range(3):
         a_message(jane, is_transactional=True)
 
@@ -259,7 +259,7 @@ def test_a_receipt_neither_is_capped_nor_counts(workspace, jane, capped, sent): 
     assert reserve(jane).deferred_until is None
 
 
-def test_a_cap_is_a_person_s(workspace, jane, time, sent):  # noqa: F811
+def test_a_cap_counts_messages_to_all_merged_contacts(workspace, jane, time, sent):  # noqa: F811
     use_channel(workspace, "email", cap_count=1)
     other = a_contact(workspace, "j@example.test")
     a_message(other)
@@ -271,7 +271,7 @@ def test_a_cap_is_a_person_s(workspace, jane, time, sent):  # noqa: F811
     assert reserve(jane).deferred_until == time.now() + timedelta(hours=24)
 
 
-def test_room_in_quiet_hours_is_no_room(workspace, jane, time, sent):  # noqa: F811
+def test_room_under_a_cap_during_quiet_hours_waits_for_their_end(workspace, jane, time, sent):  # noqa: F811
     use_channel(
         workspace, "email", cap_count=1, cap_hours=10, quiet_from=time_of_day(21), quiet_until=time_of_day(8)
     )
@@ -297,7 +297,7 @@ def test_unsubscribing_is_an_event_and_the_message_says_so(workspace, jane, sent
     assert reserve(jane).reason == "opted_out"
 
 
-def test_another_s_message_is_none_of_theirs(workspace, jane, sent):  # noqa: F811
+def test_unsubscribing_leaves_other_contacts_messages_alone(workspace, jane, sent):  # noqa: F811
     message = a_message(a_contact(workspace, "joe@example.test"))
     deliver_ready(workspace.id, "email")
 
@@ -331,7 +331,7 @@ def test_who_is_gone_has_no_preferences(workspace):
         preferences_of(workspace.id, ids.uuid7())
 
 
-def test_a_link_is_nobody_else_s_to_write(workspace, jane):
+def test_a_forged_link_is_refused(workspace, jane):
     token = unsubscribe_token(workspace.id, jane.id, "email", None)
 
     assert read_unsubscribe_token(token) == (workspace.id, jane.id, "email", None)
@@ -392,7 +392,7 @@ def test_a_suppression_of_the_address_before_is_none_of_the_one_after(workspace,
     assert [message.address for message in sent] == ["new@example.test"]
 
 
-def test_who_has_no_address_any_more_gets_nothing(workspace, jane, sent):  # noqa: F811
+def test_a_contact_who_lost_the_address_gets_nothing(workspace, jane, sent):  # noqa: F811
     update_contact(workspace.id, jane, ContactChanges(identifiers=(("email", "new@example.test"),)))
     message = waiting(jane, is_transactional=True)
     clear_identifier(workspace.id, jane, "email")

@@ -241,7 +241,7 @@ NEWS = [
 
 
 @pytest.mark.parametrize(("news", "bounce"), NEWS)
-def test_news_of_a_provider_mean(workspace, jane, message, settings, news, bounce):
+def test_provider_events_are_classified(workspace, jane, message, settings, news, bounce):
     """None: it is no bounce, but a message that the provider itself did not take."""
     settings.SOFT_BOUNCE_LIMIT = 2
 
@@ -332,7 +332,7 @@ def test_others_bounces_do_not_count(workspace, jane, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_that_come_back_at_once_are_two(settings, monkeypatch):
+def test_two_concurrent_soft_bounces_reach_the_limit(settings, monkeypatch):
     settings.SOFT_BOUNCE_LIMIT = 2
     jane = a_contact(WorkspaceFactory(), "jane@example.test")
     messages = [a_message(jane, status=Message.Status.SENT) for _ in range(2)]
@@ -384,7 +384,7 @@ def server(settings):
         ("to_recipient", "450 4.2.2 mailbox full", "QUEUED", False),
     ],
 )
-def test_answers_of_smtp(workspace, jane, server, stage, answer, status, suppressed):
+def test_smtp_replies_are_classified(workspace, jane, server, stage, answer, status, suppressed):
     setattr(server.mailbox, stage, answer)
     message = a_reserved_message(jane)
     deliver_ready(workspace.id, "email")
@@ -454,7 +454,7 @@ def test_whatever_a_field_has_is_no_fault_of_ours(message, more):
     assert post("postmark", {**body, **more}).status_code in (200, 400)
 
 
-def test_a_fault_of_ours_is_told_as_one(message, monkeypatch):
+def test_our_own_errors_are_raised(message, monkeypatch):
     def fail(report):
         raise ValueError("ours")
 

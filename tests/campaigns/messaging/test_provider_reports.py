@@ -144,7 +144,7 @@ def test_two_providers_webhooks_say_so_by_metadata_or_their_own_id(message):
 
 
 @pytest.mark.django_db
-def test_nobody_else_may_report(message, settings):
+def test_reports_need_the_webhook_secret(message, settings):
     assert post("postmark", {"RecordType": "Bounce"}, secret="provider:guess").status_code == 400
     settings.ANYMAIL = {}
     assert post("postmark", {"RecordType": "Bounce"}).status_code == 404

@@ -41,7 +41,7 @@ def test_a_key_has_one_message(workspace, jane):
     assert Message.objects.count() == 1
 
 
-def test_a_hole_is_refused_and_the_reason_is_on_record(workspace, jane):
+def test_a_missing_value_is_refused_with_its_reason(workspace, jane):
     refused = reserve(jane, a_template(workspace, "Dear {{ contact.firstName }}"))
 
     assert isinstance(refused, RefusedMessage)
@@ -61,7 +61,7 @@ def test_a_call_is_rendered_too(workspace, jane):
     assert reserved.message.host == "shop.test"
 
 
-def test_many_cost_no_more_statements_than_one(workspace):
+def test_many_messages_cost_no_more_statements_than_one(workspace):
     template = a_template(workspace)
     people = [a_contact(workspace, f"person{number}@example.test") for number in range(20)]
     orders = [MessageRequest(contact.id, "email", template, key=f"run:{contact.id}") for contact in people]

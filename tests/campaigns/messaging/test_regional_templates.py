@@ -180,7 +180,7 @@ def test_a_message_is_written_as_its_reader_writes(workspace, jane, attributes, 
     assert called.body == f'{{"a": "{printed}"}}'
 
 
-def test_who_says_nothing_lives_where_the_channel_says(workspace, jane):
+def test_a_contact_without_a_zone_has_the_channels_zone(workspace, jane):
     use_channel(workspace, "email", time_zone="Europe/Berlin", options={"locale": "de"})
 
     assert a_message(jane, a_template(workspace, BODY)).body == GERMAN

@@ -47,14 +47,14 @@ def refreshed(message):
         ({"max_attempts": 3}, False),
     ],
 )
-def test_a_cap_that_is_lifted_or_raised_frees_what_waits(workspace, time, capped, change, leaves):
+def test_a_lifted_or_raised_cap_releases_deferred_messages(workspace, time, capped, change, leaves):
     time.go(minutes=30)
     save_channel(workspace.id, "email", **change)
     deliver_ready(workspace.id, "email")
     assert refreshed(capped).status == ("SENT" if leaves else "QUEUED")
 
 
-def test_hours_that_are_fewer_free_what_has_waited_so_long(workspace, time, capped):
+def test_a_shorter_cap_period_releases_deferred_messages(workspace, time, capped):
     time.go(hours=2)
     assert deliver_ready(workspace.id, "email") == 0
     save_channel(workspace.id, "email", cap_hours=1)
@@ -70,7 +70,7 @@ def test_over_the_api_too_and_the_workers_are_called(workspace, capped, django_c
 
 
 @pytest.mark.parametrize("change", [{"quiet_from": None, "quiet_until": None}, {"time_zone": "Asia/Tokyo"}])
-def test_quiet_hours_that_end_by_an_edit_free_what_waits(workspace, jane, time, sent, change):  # noqa: F811
+def test_edited_quiet_hours_release_deferred_messages(workspace, jane, time, sent, change):  # noqa: F811
     use_channel(workspace, "email", quiet_from=time_of_day(11), quiet_until=time_of_day(14))
     message = a_message(jane)
     assert message.send_at == time.now() + timedelta(hours=2)
@@ -87,7 +87,7 @@ def test_what_is_tried_again_after_a_failure_keeps_its_pause(workspace, jane, ti
     assert refreshed(message).send_at == later
 
 
-def test_a_message_that_did_not_leave_after_all_makes_room(workspace, jane, time, sent):  # noqa: F811
+def test_an_unsent_message_no_longer_counts_for_the_cap(workspace, jane, time, sent):  # noqa: F811
     use_channel(workspace, "email", cap_count=1, cap_hours=24, max_attempts=1)
     first, second = a_message(jane), a_message(jane, priority=-1)
     (claimed,) = claim_messages(workspace.id, "email", at_most=1)
@@ -105,7 +105,7 @@ def stopped(workspace, message):
 
 
 @pytest.mark.parametrize("how", ["service", "by id", "api"])
-def test_lifting_a_suppression_frees_what_it_stopped(workspace, jane, time, sent, how):  # noqa: F811
+def test_lifting_a_suppression_releases_messages(workspace, jane, time, sent, how):  # noqa: F811
     message = a_message(jane)
     suppress(workspace.id, "email", "jane@example.test")
     assert stopped(workspace, message) == ("CANCELLED", "suppressed")
@@ -123,7 +123,7 @@ def test_lifting_a_suppression_frees_what_it_stopped(workspace, jane, time, sent
     assert not unsuppress(workspace.id, "email", "jane@example.test")
 
 
-def test_what_was_stopped_long_ago_has_lost_its_occasion(workspace, jane, time, sent):  # noqa: F811
+def test_messages_stopped_long_ago_are_not_released(workspace, jane, time, sent):  # noqa: F811
     message = a_message(jane)
     suppress(workspace.id, "email", "jane@example.test")
     stopped(workspace, message)
@@ -132,7 +132,7 @@ def test_what_was_stopped_long_ago_has_lost_its_occasion(workspace, jane, time, 
     assert deliver_ready(workspace.id, "email") == 0
 
 
-def test_what_something_else_stopped_stays(workspace, jane, time, sent):  # noqa: F811
+def test_messages_stopped_for_another_reason_stay_stopped(workspace, jane, time, sent):  # noqa: F811
     goal, suppressed, overtaken = (a_message(jane) for _ in range(3))
     enrollment = Enrollment.objects.create(
         workspace=workspace, campaign_id=goal.id, version_id=goal.id, contact=jane, key="k", end_reason="goal"
@@ -166,7 +166,7 @@ def test_who_opts_in_gets_what_was_stopped_before(workspace, jane, time, sent): 
     assert deliver_ready(workspace.id, "email") == 1
 
 
-def test_a_channel_that_asks_for_no_opt_in_any_more_frees_what_had_none(workspace, jane, time, sent):  # noqa: F811
+def test_a_channel_without_opt_in_releases_messages_that_had_none(workspace, jane, time, sent):  # noqa: F811
     message = a_message(jane)
     save_channel(workspace.id, "email", requires_opt_in=True)
     assert stopped(workspace, message) == ("CANCELLED", "no_consent")

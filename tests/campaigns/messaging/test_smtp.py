@@ -259,7 +259,7 @@ def test_wherever_a_server_falls_silent_only_what_may_have_left_is_unknown(
     assert message.status == status
 
 
-def test_unknown_is_sent_again_where_the_workspace_says_so(workspace, jane, server, time):
+def test_an_unknown_message_is_sent_again_where_the_channel_says_so(workspace, jane, server, time):
     use_channel(workspace, "email", on_unknown="retry")
     server.mailbox.hangs_up = True
     message = a_message(jane)

@@ -164,7 +164,7 @@ def test_no_filter_takes_a_missing_argument(name, value):
         "{% liquid\nfor one in nobody\necho one\nendfor %}",
     ],
 )
-def test_no_other_use_of_a_missing_value_goes_through(source):
+def test_every_other_use_of_a_missing_value_is_refused(source):
     with pytest.raises(ValueMissing):
         rendered(source)
 
@@ -173,7 +173,7 @@ def test_no_other_use_of_a_missing_value_goes_through(source):
     "value", ["nobody", "contact.lastName", "contact.nickName", "contact.attributes.plan"]
 )
 @pytest.mark.parametrize("operator", ["==", "!=", "<>", "<", ">", "<=", ">=", "contains"])
-def test_a_comparison_with_a_missing_value_goes_neither_way(value, operator):
+def test_a_comparison_with_a_missing_value_is_refused(value, operator):
     operands = ("'gold'", "5", "true", "false", "contact.firstName", "rows", "nobody.there")
     sides = [(value, operand) for operand in operands] + [(operand, value) for operand in operands]
     for condition in (f"{left} {operator} {right}" for left, right in sides):
@@ -188,7 +188,7 @@ def test_a_comparison_with_a_missing_value_goes_neither_way(value, operator):
     "value", ["nobody", "contact.lastName", "contact.nickName", "contact.attributes.plan"]
 )
 @pytest.mark.parametrize("nothing", ["nil", "null", "blank", "empty", "''"])
-def test_one_may_ask_whether_a_value_is_there(value, nothing):
+def test_a_condition_may_test_whether_a_value_is_there(value, nothing):
     for condition, answer in (
         (value, "no"),
         (f"{value} == {nothing}", "yes"),
@@ -281,7 +281,7 @@ PYTHON = re.compile(r"[\[\]{}()]|None|True|False|Decimal|datetime|Undefined|<")
         "{% cycle contact.attributes.sizes %}",
     ],
 )
-def test_nothing_prints_as_python(source, kind):
+def test_no_value_prints_as_a_python_repr(source, kind):
     printed = rendered(source, kind)
 
     assert not PYTHON.search(printed)

@@ -65,7 +65,7 @@ def test_what_a_contact_is_called_is_no_markup(workspace, jane, bot):
     assert message.body == "Hello &lt;b&gt;&amp;"
 
 
-def test_who_has_no_chat_gets_nothing(workspace, bot, jane):
+def test_a_contact_without_a_chat_gets_nothing(workspace, bot, jane):
     from_elsewhere = a_text(jane)
     jane.identifiers.filter(kind="telegram").delete()
 
@@ -82,7 +82,7 @@ def test_who_blocked_the_bot_is_not_written_to_again(jane, bot):
     assert reserve(jane, a_text(jane)).reason == "suppressed"
 
 
-def test_too_many_are_slowed_down(jane, bot, time):
+def test_a_429_defers_the_message_by_retry_after(jane, bot, time):
     parameters = {"retry_after": 35}
     bot.answer(
         {"ok": False, "error_code": 429, "description": "Too Many Requests", "parameters": parameters}, 429

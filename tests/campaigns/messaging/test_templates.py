@@ -28,7 +28,7 @@ def test_values_are_filled_in():
     assert liquid.render("Hi {{ contact.firstName }}", VALUES, "text") == "Hi <Jane>"
 
 
-def test_values_are_no_markup():
+def test_values_are_escaped():
     assert liquid.render("Hi {{ contact.firstName }}", VALUES, "html") == "Hi &lt;Jane&gt;"
 
 
@@ -44,12 +44,12 @@ def test_values_are_no_markup():
         "{% assign name = contact.lastName %}Hi {{ name }}",
     ],
 )
-def test_a_missing_value_is_no_hole(source):
+def test_a_missing_value_refuses_the_message(source):
     with pytest.raises(ValueMissing):
         liquid.render(source, VALUES, "text")
 
 
-def test_what_is_missing_is_named():
+def test_a_missing_value_is_named():
     with pytest.raises(ValueMissing) as caught:
         liquid.render("Dear\n{{ contact.lastName }}", VALUES, "text")
 
@@ -126,7 +126,7 @@ def test_time_and_size_are_bounded(source):
     assert real_time.thread_time() - begun < 5
 
 
-def test_a_template_is_not_to_blame_for_a_machine_that_stands_still(monkeypatch):
+def test_a_busy_machine_fails_no_template(monkeypatch):
     class Slow:
         def __str__(self):
             real_time.sleep(0.2)
@@ -177,7 +177,7 @@ def test_values_in_json_stay_in_their_strings():
         ('"{% liquid echo quoted %}"', 'a "b" \\ c'),
     ],
 )
-def test_what_is_kept_for_later_is_escaped_once(source, said):
+def test_captured_text_is_escaped_once(source, said):
     assert json.loads(liquid.render(source, VALUES, "json")) == said
 
 
@@ -196,7 +196,7 @@ def test_what_is_kept_for_later_is_escaped_once(source, said):
         "{% liquid\necho " + "(" * 150_000 + "%}",
     ],
 )
-def test_what_has_no_end_is_refused_at_once(source):
+def test_unclosed_tags_are_refused_quickly(source):
     begun = real_time.thread_time()
 
     with pytest.raises(TemplateFault):
@@ -205,7 +205,7 @@ def test_what_has_no_end_is_refused_at_once(source):
     assert real_time.thread_time() - begun < 5
 
 
-def test_what_is_verbatim_may_be_anything():
+def test_raw_blocks_may_contain_anything():
     source = "{% raw %}{{ {%" + " " * 1_000 + "{% endraw %}{% doc %} {{ {% enddoc %}{{ 1 }}"
 
     assert liquid.render(source, {}, "text") == "{{ {%" + " " * 1_000 + "1"
@@ -285,7 +285,7 @@ def test_an_e_mail_is_not_more_than_can_be_laid_out(workspace, jane, body):
     assert real_time.thread_time() - begun < 5
 
 
-def test_a_receipt_has_no_list_header(workspace, jane):
+def test_transactional_e_mail_has_no_list_unsubscribe_header(workspace, jane):
     assert a_message(jane, is_transactional=True).headers == {}
 
 

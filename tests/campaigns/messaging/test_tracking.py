@@ -85,7 +85,7 @@ def test_links_without_an_end_are_looked_through_at_once(message):
     assert real_time.thread_time() - begun < 5
 
 
-def test_who_follows_all_links_at_once_is_a_machine(time, message):
+def test_clicks_on_several_links_at_once_are_a_machines(time, message):
     for target in (TARGET, "https://shop.test/2", "https://shop.test/3", TARGET):
         follow(click_url(message.id, target))
 
@@ -220,7 +220,7 @@ def _is_machine_s(agent):
 
 
 @pytest.mark.parametrize("agent", MACHINES.strip().splitlines())
-def test_machines_give_themselves_away(agent):
+def test_user_agents_of_machines_are_recognised(agent):
     assert _is_machine_s(agent)
 
 
@@ -229,7 +229,7 @@ def test_people_s_phones_and_programs_are_theirs(agent):
     assert not _is_machine_s(agent)
 
 
-def test_who_is_quicker_than_any_reader_is_a_machine(message):
+def test_an_open_within_two_seconds_is_a_machines(message):
     Message.objects.update(sent_at=clock.now())
     follow(open_url(message.id))
     assert [event.properties["isMachine"] for event in events_named("message.open")] == [True]

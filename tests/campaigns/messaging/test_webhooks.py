@@ -137,7 +137,7 @@ def test_a_receiver_says_when_to_come_again(jane, httpserver, allowed, time):
     assert (message.send_at - time.now()).total_seconds() == 1800
 
 
-def test_who_is_gone_is_not_called_again(jane, httpserver, allowed):
+def test_a_410_fails_the_message(jane, httpserver, allowed):
     httpserver.expect_request("/hook").respond_with_data("", status=410)
 
     assert deliver(jane, httpserver.url_for("/hook")).status == Message.Status.FAILED
@@ -389,7 +389,7 @@ def test_an_endless_answer_is_not_read(jane, httpserver, allowed):
     httpserver.clear()
 
 
-def test_who_speaks_for_ever_is_hung_up_on(jane, allowed, monkeypatch):
+def test_an_endless_answer_is_cut_off(jane, allowed, monkeypatch):
     monkeypatch.setattr(http, "TOTAL_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         speaker = threading.Thread(target=_drip, args=[server])

@@ -150,7 +150,7 @@ def test_a_list_of_another_shape_is_refused(api, press, body):
         assert answer.json()["details"]
 
 
-def test_the_rule_alone_decides_on_a_dynamic_segment(api, workspace, jane):
+def test_members_of_a_dynamic_segment_are_not_set_by_hand(api, workspace, jane):
     segment = a_segment(workspace, did("buy"))
     body = {"contactIds": [str(jane.id)]}
     for answer in (api.post(f"segments/{segment.id}/members", body), remove(api, segment, body)):
@@ -213,7 +213,7 @@ def test_an_explanation_of_a_static_segment_has_no_reasons(api, workspace, jane,
     assert (body["isMember"], body["reasons"], body["changesAt"]) == (True, None, None)
 
 
-def test_nobodys_membership_is_explained(api, workspace, press):
+def test_an_unknown_contact_has_no_explanation(api, workspace, press):
     theirs = a_contact(WorkspaceFactory())
     for unknown in ("x", uuid4(), theirs.id):
         answer = api.get(f"segments/{press.id}/contacts/{unknown}/explanation")

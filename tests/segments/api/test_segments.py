@@ -202,7 +202,7 @@ def test_a_rule_is_tried_out_without_being_saved(api, workspace, jane):
     assert Segment.objects.get(workspace=workspace).draft_rule is None
 
 
-def test_trying_out_needs_no_right_to_write(workspace):
+def test_a_preview_needs_no_write_scope(workspace):
     segment = a_segment(workspace, RULE)
     reader = NativeClient(
         workspace, secret=a_key(workspace, scopes=["segments:read", "contacts:read", "events:read"]).secret
