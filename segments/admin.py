@@ -15,7 +15,7 @@ from django.db.models import F, Func, IntegerField, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
@@ -43,10 +43,11 @@ from segments.memberships import explain_membership, segments_of
 from segments.models import Membership, MembershipPeriod, Segment
 from segments.rule_text import as_text, worded
 from segments.static_members_page import FilledMixin
+from workspaces.staff.columns import utc_column
 from workspaces.staff.confirmation import AffectedRows, Question, ask
 from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
-from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin, page
 from workspaces.staff.pagination import COUNT_LIMIT
 from workspaces.staff.permissions import admin_of
 from workspaces.staff.sections import shows
@@ -184,14 +185,6 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
             members_counted=Func(member_ids, function="cardinality", output_field=IntegerField())
         )
 
-    def get_urls(self) -> list[URLPattern]:
-        explanation = path(
-            "<str:segment_id>/contacts/<str:contact_id>/explanation/",
-            self.admin_site.admin_view(self.explanation_view),
-            name="segments_segment_explanation",
-        )
-        return [explanation, *super().get_urls()]
-
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new segment's form what it cannot have yet, and a rule of a static one's."""
         shown = list(self.fields)
@@ -328,6 +321,7 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
                 request, f"{done} segment{'' if done == 1 else 's'} {singular if done == 1 else plural}."
             )
 
+    @page("<str:segment_id>/contacts/<str:contact_id>/explanation/", "segments_segment_explanation")
     def explanation_view(self, request: HttpRequest, segment_id: str, contact_id: str) -> HttpResponse:
         """Show why a contact is in a segment, or not."""
         segment = self.row_for(request, segment_id, admin_of(Contact).has_view_permission)
@@ -534,9 +528,7 @@ class MembershipAdmin(OfSegmentAdmin):
         serving: QuerySet[Membership] = rows.filter(version=F("segment__version")).with_entry()
         return serving
 
-    @admin.display(description="since (UTC)")
-    def since_utc(self, row: Any) -> str:
-        return f"{row.entered_at:%Y-%m-%d %H:%M:%S}"
+    since_utc = utc_column("entered_at", "since (UTC)")
 
 
 @admin.register(MembershipPeriod)
@@ -547,9 +539,7 @@ class MembershipPeriodAdmin(OfSegmentAdmin):
     fields = ["workspace", "segment_label", "contact_label", "entered_utc", "left_utc", "why"]
     readonly_fields = ["segment_label", "contact_label", "entered_utc", "left_utc", "why"]
 
-    @admin.display(description="entered (UTC)")
-    def entered_utc(self, row: MembershipPeriod) -> str:
-        return f"{row.entered_at:%Y-%m-%d %H:%M:%S}"
+    entered_utc = utc_column("entered_at", "entered (UTC)")
 
     @admin.display(description="left (UTC)", empty_value="still in it")
     def left_utc(self, row: MembershipPeriod) -> str | None:

@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from config.errors import DomainError
@@ -21,6 +21,7 @@ from contacts.queries import with_details
 from segments.models import Membership, Segment
 from segments.static_members import MembersChanged, add_members, read_member_list, remove_members
 from workspaces.models import Workspace
+from workspaces.staff.model_admin import page
 from workspaces.staff.permissions import admin_of
 
 SHOWN_FOUND = 50
@@ -49,20 +50,13 @@ class FilledMixin:
     may: Callable[..., bool]
     row_for: Callable[..., Segment]
 
-    def get_urls(self) -> list[URLPattern]:
-        page = path(
-            "<str:segment_id>/members/",
-            self.admin_site.admin_view(self.members_view),
-            name="segments_segment_members",
-        )
-        return [page, *super().get_urls()]  # type: ignore[misc]  # a mixin
-
     def has_fill_permission(self, request: HttpRequest, segment: Segment) -> bool:
         """Return whether a user may say who is in a segment; who that is may be read here too."""
         return self.may(request, "change", segment) and bool(
             admin_of(Contact).has_view_permission(request, segment)
         )
 
+    @page("<str:segment_id>/members/", "segments_segment_members")
     def members_view(self, request: HttpRequest, segment_id: str) -> HttpResponse:
         """Show who is in a segment and who could be, and do what a button says."""
         segment = self.row_for(request, segment_id, self.has_fill_permission)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -51,11 +50,6 @@ def about_label(decision: Decision) -> SafeString | str:
 def trace_link(event_id: UUID | None) -> SafeString | str:
     """Return a link to the trace of an event."""
     return "" if event_id is None else link("campaigns_trace", event_id, "What it caused")
-
-
-def utc(moment: datetime | None) -> str:
-    """Return a moment in UTC as the admin's lists show it, to the second."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
 
 
 class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
@@ -35,7 +35,7 @@ from contacts.models import Contact
 from events.models import Event
 from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
-from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin, page
 from workspaces.staff.permissions import admin_of
 
 _EDITABLE = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
@@ -110,17 +110,6 @@ class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, Wor
         shown = list(self.fields)
         return shown[: shown.index("status")] if obj is None else shown
 
-    def get_urls(self) -> list[URLPattern]:
-        report = path(
-            "<str:campaign_id>/report/",
-            self.admin_site.admin_view(self.report_view),
-            name="campaigns_campaign_report",
-        )
-        trace = path(
-            "trace/<str:event_id>/", self.admin_site.admin_view(self.trace_view), name="campaigns_trace"
-        )
-        return [report, trace, *super().get_urls()]
-
     @admin.display(description="active version")
     def active_version_label(self, campaign: Campaign) -> str:
         if campaign.active_version is None:
@@ -177,6 +166,7 @@ class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, Wor
     def delete_model(self, request: HttpRequest, obj: Campaign) -> None:
         delete_campaign(obj.workspace_id, obj)
 
+    @page("<str:campaign_id>/report/", "campaigns_campaign_report")
     def report_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Show what became of a campaign."""
         campaign = self.row_for(request, campaign_id)
@@ -185,6 +175,7 @@ class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, Wor
             request, f"Report of {campaign}", lead, report_sections(campaign_report(campaign))
         )
 
+    @page("trace/<str:event_id>/", "campaigns_trace")
     def trace_view(self, request: HttpRequest, event_id: str) -> HttpResponse:
         """Show what one event caused."""
         event = admin_of(Event).row_for(request, event_id, self.has_view_permission)

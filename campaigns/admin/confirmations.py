@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from campaigns.admin.base import link, utc
+from campaigns.admin.base import link
 from campaigns.journeys.definition.parser import Definition
 from campaigns.journeys.definition.steps import CallWebhookStep, SendStep
 from campaigns.journeys.definition.triggers import (
@@ -25,6 +25,7 @@ from contacts.admin import concerned_contacts
 from contacts.models import Contact
 from segments.admin import concerned_members
 from segments.models import Segment
+from workspaces.staff.columns import utc
 from workspaces.staff.confirmation import SAMPLES, AffectedRows, Question
 
 _RUNNING = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)

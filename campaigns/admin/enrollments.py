@@ -13,12 +13,13 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
-from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, about_label, campaign_links, link, utc
+from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, about_label, campaign_links, link
 from campaigns.journeys.decisions import campaign_names
 from campaigns.models import CampaignSet, Decision, Enrollment
 from campaigns.models.enrollments import DecisionQuerySet
 from campaigns.reasons import Reason
 from config.http.rendering import dumps
+from workspaces.staff.columns import utc, utc_column
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 from workspaces.staff.workspace_choice import chosen_workspace
@@ -63,17 +64,9 @@ class EnrollmentAdmin(CampaignRowAdmin):
         *("trace", "way"),
     ]
 
-    @admin.display(description="started (UTC)")
-    def started_utc(self, enrollment: Enrollment) -> str:
-        return utc(enrollment.started_at)
-
-    @admin.display(description="ended (UTC)")
-    def ended_utc(self, enrollment: Enrollment) -> str:
-        return utc(enrollment.ended_at)
-
-    @admin.display(description="goes on at (UTC)")
-    def wake_utc(self, enrollment: Enrollment) -> str:
-        return utc(enrollment.wake_at)
+    started_utc = utc_column("started_at", "started (UTC)")
+    ended_utc = utc_column("ended_at", "ended (UTC)")
+    wake_utc = utc_column("wake_at", "goes on at (UTC)")
 
     @admin.display(description="version")
     def version_number(self, enrollment: Enrollment) -> int | None:
@@ -133,9 +126,7 @@ class DecisionAdmin(CampaignRowAdmin):
     def campaigns(self, decision: Decision) -> SafeString:
         return campaign_links(campaign_names(decision.workspace_id, decision.campaign_ids))
 
-    @admin.display(description="decided (UTC)")
-    def decided_utc(self, decision: Decision) -> str:
-        return utc(decision.decided_at)
+    decided_utc = utc_column("decided_at", "decided (UTC)")
 
     @admin.display(description="why")
     def why(self, decision: Decision) -> str:

@@ -10,12 +10,13 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
 
-from campaigns.admin.base import link, trace_link, utc
+from campaigns.admin.base import link, trace_link
 from campaigns.forms.forms import FormValues, create_form, delete_form, update_form
 from campaigns.messaging.public_links import public_url
 from campaigns.models import Form, FormSubmission, PendingConsent
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
+from workspaces.staff.columns import utc_column
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
@@ -135,13 +136,8 @@ class FormSubmissionAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModel
         listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
         return listed
 
-    @admin.display(description="sent (UTC)")
-    def created_utc(self, submission: FormSubmission) -> str:
-        return utc(submission.created_at)
-
-    @admin.display(description="confirmed (UTC)")
-    def confirmed_utc(self, submission: FormSubmission) -> str:
-        return utc(submission.confirmed_at)
+    created_utc = utc_column("created_at", "sent (UTC)")
+    confirmed_utc = utc_column("confirmed_at", "confirmed (UTC)")
 
     @admin.display(description="contact")
     def contact_label(self, row: Any) -> SafeString:
@@ -175,9 +171,7 @@ class PendingConsentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModel
         listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
         return listed
 
-    @admin.display(description="asked (UTC)")
-    def created_utc(self, row: PendingConsent) -> str:
-        return utc(row.created_at)
+    created_utc = utc_column("created_at", "asked (UTC)")
 
     @admin.display(description="contact")
     def contact_label(self, row: Any) -> SafeString:

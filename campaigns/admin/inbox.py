@@ -10,12 +10,13 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.models import SentEmail
-from workspaces.staff.model_admin import ReadOnlyAdminMixin, RoleModelAdmin
+from workspaces.staff.columns import utc_column
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, RoleModelAdmin, page
 
 SHOWN_HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post")
 
@@ -43,14 +44,7 @@ class SentEmailAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
         is_list = match is not None and (match.url_name or "").endswith("_changelist")
         return rows.defer("source") if is_list else rows
 
-    def get_urls(self) -> list[URLPattern]:
-        source = path(
-            "<str:email_id>/source/",
-            self.admin_site.admin_view(self.source_view),
-            name="campaigns_sentemail_source",
-        )
-        return [source, *super().get_urls()]
-
+    @page("<str:email_id>/source/", "campaigns_sentemail_source")
     def source_view(self, request: HttpRequest, email_id: str) -> HttpResponse:
         """Return an e-mail's source, as a mail server would get it."""
         row = self.row_for(request, email_id)
@@ -58,9 +52,7 @@ class SentEmailAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
         answer["X-Content-Type-Options"] = "nosniff"
         return answer
 
-    @admin.display(description="received (UTC)", ordering="-received_at")
-    def received_utc(self, row: SentEmail) -> str:
-        return f"{row.received_at:%Y-%m-%d %H:%M:%S}"
+    received_utc = utc_column("received_at", "received (UTC)", "-received_at")
 
     @admin.display(description="to")
     def to(self, row: SentEmail) -> str:

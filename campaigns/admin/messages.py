@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
-from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, link, utc
+from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, link
 from campaigns.admin.confirmations import sending_question
 from campaigns.admin.previews import PreviewedMixin
 from campaigns.errors import TemplateFault
@@ -25,6 +25,7 @@ from campaigns.messaging.templates import check_template
 from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Template
 from config.errors import DomainError
+from workspaces.staff.columns import utc_column
 from workspaces.staff.confirmation import ask
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
@@ -149,25 +150,11 @@ class MessageAdmin(CampaignRowAdmin):
     ]
     actions = ["were_sent", "send_again"]
 
-    @admin.display(description="made (UTC)")
-    def created_utc(self, message: Message) -> str:
-        return utc(message.created_at)
-
-    @admin.display(description="may leave (UTC)")
-    def send_utc(self, message: Message) -> str:
-        return utc(message.send_at)
-
-    @admin.display(description="sent (UTC)")
-    def sent_utc(self, message: Message) -> str:
-        return utc(message.sent_at)
-
-    @admin.display(description="opened (UTC)")
-    def opened_utc(self, message: Message) -> str:
-        return utc(message.opened_at)
-
-    @admin.display(description="clicked (UTC)")
-    def clicked_utc(self, message: Message) -> str:
-        return utc(message.clicked_at)
+    created_utc = utc_column("created_at", "made (UTC)")
+    send_utc = utc_column("send_at", "may leave (UTC)")
+    sent_utc = utc_column("sent_at", "sent (UTC)")
+    opened_utc = utc_column("opened_at", "opened (UTC)")
+    clicked_utc = utc_column("clicked_at", "clicked (UTC)")
 
     @admin.display(description="subject")
     def subject_shown(self, message: Message) -> str:

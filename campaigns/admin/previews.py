@@ -10,12 +10,11 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from campaigns.admin.base import link, utc
+from campaigns.admin.base import link
 from campaigns.admin.contact_choice import ForContactForm
 from campaigns.admin.inbox import framed
 from campaigns.errors import InvalidAddress
@@ -29,6 +28,8 @@ from config import clock, ids
 from config.errors import DomainError
 from contacts.models import Contact
 from events.models import Event
+from workspaces.staff.columns import utc
+from workspaces.staff.model_admin import page
 from workspaces.staff.permissions import admin_of
 
 
@@ -63,14 +64,6 @@ class PreviewedMixin:
     may: Callable[..., bool]
     row_for: Callable[..., Template]
 
-    def get_urls(self) -> list[URLPattern]:
-        preview = path(
-            "<str:template_id>/preview/",
-            self.admin_site.admin_view(self.preview_view),
-            name="campaigns_template_preview",
-        )
-        return [preview, *super().get_urls()]  # type: ignore[misc]  # a mixin
-
     def has_preview_permission(self, request: HttpRequest, template: Template) -> bool:
         """Tell whether a user may see contacts, whose values the preview shows."""
         return bool(admin_of(Contact).has_view_permission(request, template))
@@ -79,6 +72,7 @@ class PreviewedMixin:
         """Tell whether a user may change the template and send messages: a test is one."""
         return self.may(request, "change", template) and bool(admin_of(Message).may(request, "add", template))
 
+    @page("<str:template_id>/preview/", "campaigns_template_preview")
     def preview_view(self, request: HttpRequest, template_id: str) -> HttpResponse:
         """Show a template for a contact; send a test if that button was pressed."""
         template = self.row_for(request, template_id, self.has_preview_permission)

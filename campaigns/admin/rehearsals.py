@@ -10,17 +10,18 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, campaign_link, utc
+from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, campaign_link
 from campaigns.models import Campaign, CampaignVersion, Rehearsal, RehearsedEnrollment
 from campaigns.rehearsal.rehearsals import DRAFT, order_rehearsal
 from config.errors import DomainError
+from workspaces.staff.columns import utc, utc_column
 from workspaces.staff.filters import WorkspaceFilter
-from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
+from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin, page
 
 VERSION_CHOICES = 50
 _MOMENT = UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"})
@@ -61,14 +62,7 @@ class RehearseMixin:
     row_for: Callable[..., Campaign]
     has_change_status_permission: Callable[..., bool]
 
-    def get_urls(self) -> list[URLPattern]:
-        rehearse = path(
-            "<str:campaign_id>/rehearse/",
-            self.admin_site.admin_view(self.rehearse_view),
-            name="campaigns_campaign_rehearse",
-        )
-        return [rehearse, *super().get_urls()]  # type: ignore[misc]  # a mixin
-
+    @page("<str:campaign_id>/rehearse/", "campaigns_campaign_rehearse")
     def rehearse_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Ask for the period and the versions, order the rehearsal and show it."""
         campaign = self.row_for(request, campaign_id, self.has_change_status_permission)
@@ -217,13 +211,8 @@ class RehearsedEnrollmentAdmin(CampaignRowAdmin):
         label: str = row.rehearsal.versions[row.version]["label"]
         return label
 
-    @admin.display(description="would start (UTC)")
-    def started_utc(self, row: RehearsedEnrollment) -> str:
-        return utc(row.started_at)
-
-    @admin.display(description="would end (UTC)")
-    def ended_utc(self, row: RehearsedEnrollment) -> str:
-        return utc(row.ended_at)
+    started_utc = utc_column("started_at", "would start (UTC)")
+    ended_utc = utc_column("ended_at", "would end (UTC)")
 
     @admin.display(description="its way")
     def way(self, row: RehearsedEnrollment) -> SafeString:

@@ -9,12 +9,13 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from campaigns.admin.base import about_label, campaign_link, link, trace_link, utc
+from campaigns.admin.base import about_label, campaign_link, link, trace_link
 from campaigns.admin.enrollments import reason_of
 from campaigns.models import Campaign, Decision, Message
 from contacts.identity.lookup import ids_of
 from contacts.models import Contact
 from events.models import Event
+from workspaces.staff.columns import utc
 from workspaces.staff.sections import shows
 
 SECTION_ROWS = 20

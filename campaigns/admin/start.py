@@ -17,7 +17,7 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
@@ -25,7 +25,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from campaigns.admin.base import campaign_link, link, utc
+from campaigns.admin.base import campaign_link, link
 from campaigns.admin.confirmations import broadcast_question, start_question
 from campaigns.admin.contact_choice import ForContactForm
 from campaigns.admin.status_changes import STATUS_CHANGES, available_changes
@@ -37,7 +37,9 @@ from contacts.crud import get_contact
 from contacts.models import Contact
 from events.models import Event
 from segments.models import Segment
+from workspaces.staff.columns import utc
 from workspaces.staff.confirmation import ask
+from workspaces.staff.model_admin import page
 from workspaces.staff.permissions import admin_of
 
 SEGMENT_CHOICES = 1_000
@@ -97,19 +99,6 @@ class CampaignActionsMixin:
             admin_of(model).has_view_permission(request, campaign) for model in (Contact, Segment)
         )
 
-    def get_urls(self) -> list[URLPattern]:
-        change_status = path(
-            "<str:campaign_id>/status/",
-            self.admin_site.admin_view(self.change_status_view),
-            name="campaigns_campaign_change_status",
-        )
-        start = path(
-            "<str:campaign_id>/start/",
-            self.admin_site.admin_view(self.start_view),
-            name="campaigns_campaign_start",
-        )
-        return [change_status, start, *super().get_urls()]  # type: ignore[misc]  # a mixin
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -124,6 +113,7 @@ class CampaignActionsMixin:
             context["can_start"] = campaign.status not in (Campaign.Status.PAUSED, Campaign.Status.ARCHIVED)
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc, no-any-return]
 
+    @page("<str:campaign_id>/status/", "campaigns_campaign_change_status")
     def change_status_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Change the status as a button says, and show the campaign again, with the refusal if there is one."""
         if request.method != "POST":
@@ -146,6 +136,7 @@ class CampaignActionsMixin:
             messages.error(request, error.sentence)
         return HttpResponseRedirect(back)
 
+    @page("<str:campaign_id>/start/", "campaigns_campaign_start")
     def start_view(self, request: HttpRequest, campaign_id: str) -> HttpResponse:
         """Ask for whom a campaign is to start, and start it."""
         campaign = self.row_for(request, campaign_id, self.has_start_permission)

@@ -14,7 +14,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.db import DataError, IntegrityError, OperationalError, models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from psycopg.errors import ProgramLimitExceeded
 from unfold.admin import ModelAdmin
 
@@ -26,6 +26,16 @@ from workspaces.staff.forms import StrictFieldsMixin, WorkspaceModelForm
 from workspaces.staff.pagination import BoundedPaginator
 from workspaces.staff.permissions import RolePermissionMixin, admin_of
 from workspaces.staff.workspace_choice import chosen_workspace
+
+
+def page(route: str, name: str) -> Callable[[Any], Any]:
+    """Serve a method of an admin class at `route`, below the list of its rows, under the URL name `admin:name`."""
+
+    def mark(view: Any) -> Any:
+        view.admin_page = route, name
+        return view
+
+    return mark
 
 
 class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
@@ -40,6 +50,20 @@ class RoleModelAdmin(StrictFieldsMixin, RolePermissionMixin, ModelAdmin):  # typ
     show_facets = ShowFacets.NEVER
     warn_unsaved_form = True
     view_on_site = False
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the URLs of the class's pages (see `page`), then those of Django."""
+        views = [
+            getattr(self, name)
+            for name in dir(type(self))
+            if hasattr(getattr(type(self), name), "admin_page")
+        ]
+        pages = [
+            path(route, self.admin_site.admin_view(view), name=name)
+            for view in views
+            for route, name in [view.admin_page]
+        ]
+        return [*pages, *super().get_urls()]
 
     def is_listed_by_workspace(self, request: HttpRequest) -> bool:
         return WorkspaceFilter in self.list_filter
