@@ -43,6 +43,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "Events",
         ("Events", "stream", "events_event"),
         ("Definitions", "schema", "events_eventdefinition"),
+        ("Refused events", "block", "events_refusedevent"),
         ("Parked effects", "report", "events_parkedeffect"),
         ("Timers", "schedule", "events_timer"),
         ("Open batches", "pending_actions", "events_eventbatch"),

@@ -63,6 +63,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "events.schedule.old_idempotency_keys",
         "every": 3600,
     },
+    "old refused events": {
+        "task": "events.tasks.purge_refused_events",
+        "next_due": "events.schedule.old_refused_events",
+        "every": 3600,
+    },
     "heartbeat": {"task": "events.tasks.record_worker_heartbeat", "every": env("HEARTBEAT_SECONDS")},
     "expired tokens": {
         "task": "workspaces.tasks.forget_tokens",

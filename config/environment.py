@@ -198,6 +198,9 @@ GROUPS: Mapping[str, tuple[Variable, ...]] = {
             "answers"),
         Variable("IDEMPOTENCY_KEY_DAYS", int, 30,
             "How long the answer to an `Idempotency-Key` is kept.", "days"),
+        Variable("QUARANTINE_EVENTS", int, 10_000,
+            "Refused events that a workspace keeps; the oldest go first.", "events"),
+        Variable("QUARANTINE_DAYS", int, 30, "How long refused events are kept.", "days"),
     ),
     "Event ingestion": (
         Variable("GROUP_COMMIT_EVENTS", int, 1000,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,7 +12,7 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -41,12 +43,15 @@ from events.models import (
     Lease,
     MessageKey,
     ParkedEffect,
+    RefusedEvent,
     RulesVersion,
     Timer,
 )
 from events.processing.lag import processing_lag
 from events.processing.parking import retry_parked
+from events.replay import causes, replay_batch
 from events.stream.definitions import delete_definition
+from events.stream.quarantine import discard
 from events.stream.queries import list_events, page_of
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
@@ -429,6 +434,90 @@ class ParkedEffectAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
         # The list's joins are not to be locked along with the rows.
         count = retry_parked(ParkedEffect.objects.filter(pk__in=queryset.order_by().values("pk")))
         messages.success(request, f"{count} parked effect{'' if count == 1 else 's'} will be applied again.")
+
+
+class CauseFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+    """Refused events by name and cause, with how many there are."""
+
+    title = "cause"
+    parameter_name = "cause"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        found = causes(RefusedEvent.objects.in_workspace(chosen_workspace(request)))
+        return [
+            (dumps([cause.name, cause.code]).decode(), f"{cause.name}: {cause.error} ({cause.count:,})")
+            for cause in found[:NAME_CHOICES]
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RefusedEvent]) -> QuerySet[RefusedEvent]:
+        try:
+            name, code = json.loads(self.value() or "")
+        except ValueError:
+            return queryset
+        return queryset.filter(name=str(name), code=str(code))
+
+
+@admin.register(RefusedEvent)
+class RefusedEventAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
+    """Refused events: mend the definition, then replay them."""
+
+    resource = "events"
+    list_display = ["received_at", "name", "code", "error", "attempts", "source"]
+    list_filter = [WorkspaceFilter, CauseFilter]
+    search_fields = ["name__exact", "code__exact"]
+    search_help_text = "The whole name, or the whole cause."
+    sortable_by = ()
+    ordering = ["-id"]
+    fields = [
+        *("workspace", "name", "code", "error", "attempts", "source", "received_at", "schema_policy"),
+        "as_sent",
+    ]
+    readonly_fields = ["as_sent"]
+    actions = ["replay", "replay_alike", "discard"]
+
+    @admin.display(description="as sent")
+    def as_sent(self, row: RefusedEvent) -> str:
+        return dumps(row.incoming).decode()
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "add")
+
+    @admin.action(description="Replay", permissions=["replay"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[RefusedEvent]) -> None:
+        """Record the chosen events; those refused again stay."""
+        self._replay(request, queryset)
+
+    @admin.action(description="Replay all of the same names and causes", permissions=["replay"])
+    def replay_alike(self, request: HttpRequest, queryset: QuerySet[RefusedEvent]) -> None:
+        """Record all events that were refused for the same as a chosen one."""
+        alike = Q(pk__in=[])
+        for name, code in set(queryset.order_by().values_list("name", "code")):
+            alike |= Q(name=name, code=code)
+        chosen = queryset.order_by().values_list("workspace_id", flat=True).distinct()
+        self._replay(request, RefusedEvent.objects.filter(alike, workspace_id__in=list(chosen)))
+
+    @admin.action(description="Discard: they are never recorded", permissions=["replay"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[RefusedEvent]) -> None:
+        """Delete the chosen events."""
+        by_workspace: dict[UUID, list[UUID]] = defaultdict(list)
+        for workspace_id, refused_id in queryset.order_by().values_list("workspace_id", "pk"):
+            by_workspace[workspace_id].append(refused_id)
+        count = sum(discard(workspace_id, chosen) for workspace_id, chosen in by_workspace.items())
+        self.message_user(request, f"Discarded: {count:,}.")
+
+    def _replay(self, request: HttpRequest, rows: QuerySet[RefusedEvent]) -> None:
+        recorded = refused = 0
+        for workspace_id in sorted(set(rows.order_by().values_list("workspace_id", flat=True))):
+            chosen = RefusedEvent.objects.in_workspace(workspace_id).filter(
+                pk__in=list(rows.order_by().values_list("pk", flat=True))
+            )
+            after = None
+            while (replayed := replay_batch(workspace_id, chosen, after=after)).total:
+                recorded += replayed.recorded + replayed.duplicates
+                refused += replayed.refused
+                after = replayed.last_id
+        again = f" {refused:,} were refused again, for the cause that is shown now." if refused else ""
+        self.message_user(request, f"Recorded: {recorded:,}.{again}")
 
 
 @admin.register(IdempotencyKey)

@@ -65,6 +65,11 @@ class SchemaMismatch(DomainError):
         self.problems = tuple(problems)
 
 
+class RefusedEventNotFound(NotFoundError):
+    code = "refused_event_not_found"
+    message = "Refused event not found"
+
+
 class DefinitionNotFound(NotFoundError):
     code = "definition_not_found"
     message = "Event definition not found"

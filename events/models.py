@@ -199,6 +199,31 @@ class EventBatch(BulkTenantModel):
         return f"lane {self.lane}: {len(self.event_ids)} events"
 
 
+class RefusedEvent(BulkTenantModel):
+    """An event that was refused, kept to be replayed: see `events.replay`.
+
+    `incoming` is an IncomingEvent as JSON, `received_at` when it came first.
+    """
+
+    name = models.CharField(max_length=255, blank=True)
+    incoming = JSONField(default=dict)
+    schema_policy = models.CharField(max_length=8)
+    source = models.CharField(max_length=8, choices=Event.Source, default=Event.Source.API)
+    code = models.CharField(max_length=64, help_text="of the last refusal")
+    error = models.CharField(max_length=500, help_text="why it was refused the last time")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="replays that were refused again")
+    received_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "id"], name="refused_event_by_time"),
+            models.Index(fields=["workspace", "name", "code", "id"], name="refused_event_by_cause"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.error}"
+
+
 class Timer(BulkTenantModel):
     """When a contact is to be evaluated again because time alone may change the result.
 

@@ -17,6 +17,7 @@ def _erase_first(person: DataSubject) -> Removed:
         "idempotencyKeys": _purge_identifier_keys(person),
         "idempotencyAnswers": _blank_answers(person),
         "parkedEffects": _clean_parked(person),
+        "refusedEvents": _purge_refused(person),
         "eventsOfOthers": _purge_merge_events(person),
     }
 
@@ -56,6 +57,14 @@ def _clean_parked(person: DataSubject) -> int:
     return len(left) + subjects
 
 
+def _purge_refused(person: DataSubject) -> int:
+    """Delete refused events that mention the person."""
+    texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
+    with connection.cursor() as cursor:
+        cursor.execute(_REFUSED, [person.workspace_id, texts])
+        return int(cursor.rowcount)
+
+
 def _purge_merge_events(person: DataSubject) -> int:
     """Delete other contacts' events about merges with the person and their undoing."""
     if not person.merge_ids:
@@ -81,6 +90,13 @@ WHERE workspace_id = %s AND (%s::timestamptz IS NULL OR created_at >= %s::timest
         SELECT FROM unnest(%s::text[]) AS one (text)
         WHERE position(lower(one.text) IN lower(convert_from(body, 'UTF8'))) > 0
     )
+"""
+
+_REFUSED = """
+DELETE FROM events_refusedevent WHERE workspace_id = %s AND EXISTS (
+    SELECT FROM unnest(%s::text[]) AS mentioned (text)
+    WHERE position(lower(mentioned.text) IN lower(incoming::text)) > 0
+)
 """
 
 _NAMED_KEYS = """

@@ -26,3 +26,9 @@ def old_idempotency_keys() -> str:
     """When the next Idempotency-Key expires."""
     days = settings.IDEMPOTENCY_KEY_DAYS
     return f"SELECT min(created_at) + interval '{days} days' FROM events_idempotencykey"
+
+
+def old_refused_events() -> str:
+    """When the oldest refused event is to go."""
+    days = settings.QUARANTINE_DAYS
+    return f"SELECT min(received_at) + interval '{days} days' FROM events_refusedevent"

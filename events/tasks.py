@@ -11,6 +11,7 @@ from events.processing.heartbeat import record_heartbeat
 from events.processing.worker import Runner, wake_ups
 from events.stream.idempotency import purge_old_keys
 from events.stream.partitions import make_partitions as make_partitions_ahead
+from events.stream.quarantine import purge_old_refusals
 
 runner = Runner(wake_ups.publish)
 
@@ -61,6 +62,12 @@ def make_partitions() -> str:
 def purge_idempotency_keys() -> str:
     """Delete expired Idempotency-Keys."""
     return "done" if purge_old_keys() else "nothing"
+
+
+@shared_task
+def purge_refused_events() -> str:
+    """Delete refused events that nobody replayed in time."""
+    return "done" if purge_old_refusals() else "nothing"
 
 
 @shared_task

@@ -379,7 +379,7 @@ class WorkspaceForm(StrictModelForm):
 
     class Meta:
         model = Workspace
-        fields = ["name", "identity_field", "allowed_origins"]
+        fields = ["name", "identity_field", "allowed_origins", "quarantine"]
 
 
 @admin.register(Workspace)
@@ -394,7 +394,7 @@ class WorkspaceAdmin(PeopleHistoryMixin, RoleModelAdmin):
     search_help_text = "Name or id"
     form = WorkspaceForm
     readonly_fields = ["id", "created_at"]
-    fields = ["name", "identity_field", "allowed_origins", "id", "created_at"]
+    fields = ["name", "identity_field", "allowed_origins", "quarantine", "id", "created_at"]
 
     def scope_of(self, action: str) -> str | None:
         """Let all members view, administrators change, and superusers add and delete workspaces."""

@@ -47,6 +47,13 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # the library
 class Workspace(models.Model):  # type: ignore[django-manager-missing]  # as above
     """A tenant; every row of data belongs to one."""
 
+    class Quarantine(models.TextChoices):
+        """Which refused events are kept to be replayed."""
+
+        NONE = "none", "None"
+        BATCHES = "batches", "Of batches and imports"
+        ALL = "all", "All"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=200)
     identity_field = models.CharField(
@@ -59,6 +66,13 @@ class Workspace(models.Model):  # type: ignore[django-manager-missing]  # as abo
         default=list,
         blank=True,
         help_text="Sites whose pages may send events from a browser, such as https://shop.example.",
+    )
+    quarantine = models.CharField(
+        max_length=7,
+        choices=Quarantine,
+        default=Quarantine.BATCHES,
+        db_default=Quarantine.BATCHES.value,
+        help_text="Which refused events are kept, to be replayed once their schema is mended.",
     )
     created_at = models.DateTimeField(default=clock.now, editable=False)
 

@@ -102,6 +102,7 @@ class IngestMixin(WorkspaceAccess):
         answer: Callable[[Sequence[Outcome], Mapping[UUID, Any]], Answer],
         *,
         read_contacts: ContactReader | None = None,
+        is_batch: bool = False,
     ) -> Submission:
         """Return a submission of this request's; see there."""
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
@@ -117,6 +118,7 @@ class IngestMixin(WorkspaceAccess):
             credential,
             None if key is None else claim_from_request(request, key),
             int(request.META.get("CONTENT_LENGTH") or 0),
+            is_batch,
         )
 
     def _look_up_credential(self, request: Request) -> None:

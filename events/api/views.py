@@ -128,7 +128,7 @@ class EventViewSet(IngestViewSet, NativeViewSet):
     def _events(self, request: Request) -> Submission:
         items = [_item(item) for item in read(object_body(request), BatchBody).events]
         sound = [item for item in items if isinstance(item, IncomingEvent)]
-        return self.submission_of(request, sound, SchemaPolicy.OPEN, partial(_results, items))
+        return self.submission_of(request, sound, SchemaPolicy.OPEN, partial(_results, items), is_batch=True)
 
 
 class EffectsViewSet(NativeViewSet):

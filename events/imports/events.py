@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from config import clock
 from config.files.mapping import ColumnMapping
 from config.files.rows import Row
 from contacts.imports.kinds import Decision, ImportKind
@@ -10,6 +11,7 @@ from contacts.models import Import
 from contacts.signals import Effects
 from events.imports.fields import EVENT_FIELDS, incoming_event
 from events.models import EffectsLevel, Event
+from events.stream.quarantine import Refusal, keep_refused
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 
@@ -33,6 +35,12 @@ class EventImport(ImportKind[IncomingEvent]):
             source=Event.Source.IMPORT,
             level=EffectsLevel.named(effects),
         )
+        refusals = [
+            Refusal(item, outcome.error, SchemaPolicy.OPEN, Event.Source.IMPORT, is_of_batch=True)
+            for item, outcome in zip(items, outcomes, strict=True)
+            if outcome.error is not None
+        ]
+        keep_refused(workspace_id, refusals, clock.now())
         return [_decision(outcome) for outcome in outcomes]
 
 

@@ -31,7 +31,9 @@ from config.db.timeouts import milliseconds
 from config.db.workloads import use_in_thread
 from config.errors import DomainError, Overloaded
 from events.metrics import BEGUN, OVERLOADED, groups
+from events.models import Event
 from events.stream.idempotency import Answer, Claim, claim_keys, release_keys, store_answers
+from events.stream.quarantine import Refusal, keep_refused
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.access import Credential
@@ -66,6 +68,8 @@ class Submission:
     claim: Claim | None = None
     # Of the request's body.
     size_bytes: int = 0
+    # Its sender is told of each event by itself, and may not send a refused one again.
+    is_batch: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -388,6 +392,7 @@ def _recorded(group: Sequence[Submission]) -> list[Result]:
             for place, submission in rest.items()
         }
         _resolve_claims(workspace_id, rest, answers)
+        _keep_refused(workspace_id, rest, outcomes, answers)
         results |= answers
     return [results[place] for place in range(len(group))]
 
@@ -435,6 +440,23 @@ def _outcomes(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, l
         recorded = iter(record_events(workspace_id, incoming, schema_policy=policy))
         outcomes |= {place: list(islice(recorded, len(rest[place].incoming))) for place in places}
     return outcomes
+
+
+def _keep_refused(
+    workspace_id: UUID,
+    rest: Mapping[int, Submission],
+    outcomes: Mapping[int, Sequence[Outcome]],
+    answers: Mapping[int, Result],
+) -> None:
+    """Hand refused events over to the quarantine, but not those of a request that is refused as a whole batch."""
+    refusals = [
+        Refusal(event, outcome.error, submission.schema_policy, Event.Source.API, submission.is_batch)
+        for place, submission in rest.items()
+        if not submission.is_batch or isinstance(answers[place], Answer)
+        for event, outcome in zip(submission.incoming, outcomes[place], strict=True)
+        if outcome.error is not None
+    ]
+    keep_refused(workspace_id, refusals, clock.now())
 
 
 def _tells_history(submission: Submission, now: datetime) -> bool:

@@ -45,13 +45,16 @@ def record_events(
     schema_policy: SchemaPolicy,
     source: str = "api",
     level: EffectsLevel = EffectsLevel.ALL,
+    received_at: datetime | None = None,
 ) -> list[Outcome]:
     """Record events, each on its own merits; a fixed number of statements whatever their number.
+
+    `received_at`: when they came, of those that were refused at first; by default now.
 
     Every item has its outcome, in order. A refused item changes nothing; of several reasons the event's own form is
     told first, then its company, its contact and its schema.
     """
-    received_at = clock.now()
+    received_at = received_at or clock.now()
     admission = _Admission(workspace_id, incoming, received_at, source)
     with _gathering_changes(workspace_id) as call:
         admission.admit(schema_policy)

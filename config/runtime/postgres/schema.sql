@@ -1,4 +1,4 @@
--- Of the migrations: d735f8ad7c71f604c1c8b68b8ed3e8cbdda2a12898b807bf0a85848da7a5b518
+-- Of the migrations: 74249057f781e20fa787788f923976d03b84f6596b8fc5c6e6f79e2394c0b42a
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -639,6 +639,19 @@ CREATE TABLE public.events_parkedeffect (
     workspace_id uuid NOT NULL,
     CONSTRAINT events_parkedeffect_level_check CHECK ((level >= 0))
 );
+CREATE TABLE public.events_refusedevent (
+    id uuid NOT NULL,
+    name character varying(255) NOT NULL,
+    incoming jsonb NOT NULL,
+    schema_policy character varying(8) NOT NULL,
+    source character varying(8) NOT NULL,
+    code character varying(64) NOT NULL,
+    error character varying(500) NOT NULL,
+    attempts smallint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    workspace_id uuid NOT NULL,
+    CONSTRAINT events_refusedevent_attempts_check CHECK ((attempts >= 0))
+);
 CREATE TABLE public.events_rulesversion (
     workspace_id uuid NOT NULL,
     version bigint NOT NULL
@@ -989,7 +1002,8 @@ CREATE TABLE public.workspaces_workspace (
     name character varying(200) NOT NULL,
     identity_field character varying(100) NOT NULL,
     allowed_origins text[] NOT NULL,
-    created_at timestamp with time zone NOT NULL
+    created_at timestamp with time zone NOT NULL,
+    quarantine character varying(7) DEFAULT 'batches'::character varying NOT NULL
 );
 ALTER TABLE ONLY public.events_aggregate
     ADD CONSTRAINT aggregate_unique UNIQUE (workspace_id, key);
@@ -1123,6 +1137,8 @@ ALTER TABLE ONLY public.events_messagekey
     ADD CONSTRAINT events_messagekey_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_parkedeffect
     ADD CONSTRAINT events_parkedeffect_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.events_refusedevent
+    ADD CONSTRAINT events_refusedevent_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events_rulesversion
     ADD CONSTRAINT events_rulesversion_pkey PRIMARY KEY (workspace_id);
 ALTER TABLE ONLY public.events_timer
@@ -1329,6 +1345,8 @@ CREATE INDEX oauth2_provider_idtoken_user_id_dd512b59 ON public.oauth2_provider_
 CREATE INDEX oauth2_provider_refreshtoken_application_id_2d1c311b ON public.oauth2_provider_refreshtoken USING btree (application_id);
 CREATE INDEX oauth2_provider_refreshtoken_user_id_da837fce ON public.oauth2_provider_refreshtoken USING btree (user_id);
 CREATE INDEX parked_by_key ON public.events_parkedeffect USING btree (workspace_id, effect, subject);
+CREATE INDEX refused_event_by_cause ON public.events_refusedevent USING btree (workspace_id, name, code, id);
+CREATE INDEX refused_event_by_time ON public.events_refusedevent USING btree (workspace_id, id);
 CREATE INDEX rehearsal_by_campaign ON public.campaigns_rehearsal USING btree (workspace_id, campaign_id, id);
 CREATE INDEX rehearsal_unfinished ON public.campaigns_rehearsal USING btree (workspace_id, id) WHERE ((status)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'::character varying])::text[]));
 CREATE INDEX rehearsed_by_contact ON public.campaigns_rehearsedenrollment USING btree (workspace_id, contact_id);
@@ -1547,6 +1565,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),
     ('events', '0002_partitions_and_functions', now()),
+    ('events', '0003_refused_events', now()),
     ('oauth2_provider', '0001_initial', now()),
     ('oauth2_provider', '0002_auto_20190406_1805', now()),
     ('oauth2_provider', '0003_auto_20201211_1314', now()),
@@ -1579,4 +1598,5 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('workspaces', '0001_initial', now()),
     ('workspaces', '0002_audit_entry', now()),
     ('workspaces', '0003_backfill_job', now()),
-    ('workspaces', '0004_backfill_parts', now());
+    ('workspaces', '0004_backfill_parts', now()),
+    ('workspaces', '0005_quarantine', now());
