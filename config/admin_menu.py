@@ -52,7 +52,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "Scoring",
         ("Rules", "rule", "scoring_scoringrule"),
         ("Ledger", "receipt_long", "scoring_scoreentry"),
-        ("Values", "functions", "scoring_rulescore"),
+        ("Rule scores", "functions", "scoring_rulescore"),
     ),
     _group(
         "Segments",
@@ -77,7 +77,7 @@ NAVIGATION: list[dict[str, Any]] = [
         ("Suppressions", "block", "campaigns_suppression"),
         ("Forms", "list_alt", "campaigns_form"),
         ("Submissions", "assignment_turned_in", "campaigns_formsubmission"),
-        ("Unconfirmed", "pending_actions", "campaigns_pendingconsent"),
+        ("Pending consents", "pending_actions", "campaigns_pendingconsent"),
         ("Local inbox", "inbox", "campaigns_sentemail"),
     ),
     _group(

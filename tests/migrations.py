@@ -8,7 +8,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 RELEASED: dict[str, str] = {}
-"""App → its last migration in the first release; only what comes after these is judged. Nothing is released yet."""
+"""App → its last migration in the first release; only what comes after these is checked. Nothing is released yet."""
 LARGE = {
     "contacts": {"contact", "identifier", "consent", "contacttag", "contactscore"},
     "events": {"event", "aggregate", "timer", "messagekey", "idempotencykey"},

@@ -390,11 +390,11 @@ class Mill(RuleBasedStateMachine):
                 if scoring_rule.rescore_reevaluates and scoring_rule.deleted_at is None:
                     for life in self.lives:
                         if life.lane == lane:
-                            self._judge_anew(scoring_rule, life)
+                            self._reevaluate(scoring_rule, life)
                 rescore_lane(self.workspace.id, scoring_rule.id, lane)
 
-    def _judge_anew(self, scoring_rule: ScoringRule, life: Life) -> None:
-        """A re-scoring judges all that there is, and forgets what the rule would not give any more."""
+    def _reevaluate(self, scoring_rule: ScoringRule, life: Life) -> None:
+        """A re-scoring evaluates all events, and drops what the rule would not give any more."""
         awards = self.awards[scoring_rule.id]
         for happening in life.person.events:
             if happening.name == scoring_rule.event_name:
@@ -437,7 +437,7 @@ class Mill(RuleBasedStateMachine):
             waiting, life.waiting = life.waiting, []
             for happening in waiting:
                 for scoring_rule in rules:
-                    if scoring_rule.event_name == happening.name and _judges(
+                    if scoring_rule.event_name == happening.name and _is_evaluated(
                         scoring_rule, life.received[happening.id]
                     ):
                         self._award(scoring_rule, life, happening)
@@ -483,7 +483,7 @@ class Mill(RuleBasedStateMachine):
             return
         book = _Book(self._segments())
         scores = self._stored_scores()
-        for segment in book.judged:
+        for segment in book.evaluated:
             for raw, version, lanes in book.versions(segment):
                 members = self._members(version)
                 for life in self.lives:
@@ -512,7 +512,7 @@ class Mill(RuleBasedStateMachine):
         if start is None or start == now:
             return
         book = _Book(self._segments())
-        for segment in book.judged:
+        for segment in book.evaluated:
             raw = book.inlined(segment.rule)
             if segment.rule is None or _reads_score(raw):
                 continue
@@ -545,7 +545,7 @@ class _Book:
         self.segments = {str(segment.id): segment for segment in segments}
 
     @property
-    def judged(self) -> list[Segment]:
+    def evaluated(self) -> list[Segment]:
         """The dynamic segments that build on nothing whose change is still to be told."""
         return [
             segment
@@ -603,7 +603,7 @@ def _changes(raw: Any, person: Person, start: datetime, end: datetime) -> Iterat
         moment = next_change(raw, person, moment)
 
 
-def _judges(scoring_rule: ScoringRule, received_at: datetime) -> bool:
+def _is_evaluated(scoring_rule: ScoringRule, received_at: datetime) -> bool:
     """Whatever the rule's edits, an event is the rule's that is there when it comes through the effects."""
     if scoring_rule.effective_from is None:
         return True

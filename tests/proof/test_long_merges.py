@@ -329,8 +329,8 @@ def test_a_killed_merge_is_gone_on_with(workspace, pair, way, monkeypatch):
 CONTINUE = "from contacts.merging.reassignment import MERGES; MERGES.run_all()"
 
 
-def fold_under_way():
-    """Return how far the fold is of some of the new survivor's entries; None: there is none."""
+def calculation_in_progress():
+    """Return how far the calculation of the new survivor's entries is; None: there is none."""
     for unfinished in Merge.objects.unfinished().values_list("cursor", flat=True):
         for moving in unfinished["left"].values():
             if (known := moving.get("calculation")) and known["contact"] == unfinished["new"]:
@@ -338,8 +338,8 @@ def fold_under_way():
     return None
 
 
-def go_on_until_folding():
-    while (known := fold_under_way()) is None or not known["number"]:
+def go_on_until_calculating():
+    while (known := calculation_in_progress()) is None or not known["number"]:
         assert MERGES.run_all(at_most_seconds=-1) == "more"
 
 
@@ -354,17 +354,17 @@ def rescore_all(workspace):
             rescore_lane(workspace.id, rule.id, lane)
 
 
-def test_entries_that_come_in_among_those_that_were_folded_have_them_folded_anew(workspace, small):
+def test_an_entry_among_those_calculated_starts_the_calculation_anew(workspace, small):
     kept, gone = small
     merge_contacts(workspace.id, kept, gone)
-    go_on_until_folding()
+    go_on_until_calculating()
     tries = []
-    while (known := fold_under_way()) is not None:
+    while (known := calculation_in_progress()) is not None:
         tries.append(known["tries"])
         buy_late(workspace, ("kept", "gone")[len(tries) % 2], hours=1, minutes=len(tries))
         apply_effects(workspace.id)
         MERGES.run_all(at_most_seconds=-1)
-    # The third time all are folded while nobody else may write.
+    # The third time all are calculated under a lock.
     assert set(tries) == {1, 2, 3}
     MERGES.run_all()
     assert ScoreEntry.objects.filter(contact=kept).count() == 20 + 2 * len(tries)
@@ -372,15 +372,15 @@ def test_entries_that_come_in_among_those_that_were_folded_have_them_folded_anew
 
 
 @pytest.mark.parametrize("values", [{"limit_count": 4}, {"points": 5, "rescore": True}])
-def test_a_rule_that_is_edited_and_scored_anew_while_it_is_folded(workspace, small, values):
+def test_a_rule_is_edited_and_rescored_while_it_is_calculated(workspace, small, values):
     kept, gone = small
     merge_contacts(workspace.id, kept, gone)
-    go_on_until_folding()
+    go_on_until_calculating()
     rule = ScoringRule.objects.get(name="limited")
     save_rule(rule, **values)
-    # Some entries are folded as they were before their lane was re-scored.
+    # Some entries are calculated as they were before their lane was re-scored.
     MERGES.run_all(at_most_seconds=-1)
-    assert fold_under_way()
+    assert calculation_in_progress()
     rescore_lane(workspace.id, rule.id, lane_of(kept.id))
     MERGES.run_all()
     rescore_all(workspace)
@@ -389,7 +389,7 @@ def test_a_rule_that_is_edited_and_scored_anew_while_it_is_folded(workspace, sma
 
 @pytest.mark.parametrize("way", ["merge", "undo"])
 @pytest.mark.parametrize("steps", [0, 2])
-def test_what_others_have_moved_meanwhile_is_folded_too(workspace, small, way, steps):
+def test_entries_moved_by_others_meanwhile_are_calculated_too(workspace, small, way, steps):
     kept, gone = small
     merge = merge_contacts(workspace.id, kept, gone)
     if way == "undo":
@@ -524,7 +524,7 @@ def test_a_person_of_whom_another_is_parted_is_given_nothing_of_it(workspace, sm
 @pytest.mark.parametrize("place", [0, 1])
 def test_either_side_is_erased_or_the_workspace_is_gone_in_the_middle(workspace, small, place):
     merge_contacts(workspace.id, *small)
-    go_on_until_folding()
+    go_on_until_calculating()
     erase_person(workspace.id, small[place])
     ERASURES.run_all()
     assert MERGES.run_all() == "nothing"

@@ -1,4 +1,4 @@
-"""Whatever the order, the batches and the delays: the stored score is the fold from scratch, at every moment."""
+"""In any order, batches and delays the stored score equals a calculation from scratch, at every moment."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -301,7 +301,7 @@ class TestEdits:
         assert score_of(workspace, "ada") == 7
 
     def test_a_rule_whose_points_added_up_begins_to_be_bounded(self, workspace, time):
-        """Before a worker has folded the ledger, an event does it for its contact."""
+        """An event recalculates the ledger of its contact before a worker does."""
         rule = a_rule(workspace, "buy", 10)
         send(workspace, *[("ada", None, {})] * 4)
         apply_effects(workspace.id)

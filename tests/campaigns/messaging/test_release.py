@@ -176,24 +176,24 @@ def test_a_channel_without_opt_in_releases_messages_that_had_none(workspace, jan
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("lifted", ["cap", "suppression"])
-def test_a_worker_that_is_just_judging_by_what_held_does_not_keep_it(workspace, jane, monkeypatch, lifted):
+def test_a_release_during_an_evaluation_by_the_old_settings_is_not_lost(workspace, jane, monkeypatch, lifted):
     """The worker has read the rule of before; it is lifted before the worker has noted what it says."""
     use_channel(workspace, "email", cap_count=1 if lifted == "cap" else None)
     before, message = a_message(jane), a_message(jane)
     Message.objects.filter(pk=before.pk).update(status="SENT", sent_at=clock.now())
     if lifted == "suppression":
         suppress(workspace.id, "email", "jane@example.test")
-    judged, goes_on = threading.Event(), threading.Event()
+    evaluated, goes_on = threading.Event(), threading.Event()
     original = delivery._claim_allowed
 
     def admit(*arguments):
         leaving = original(*arguments)
-        judged.set()
+        evaluated.set()
         goes_on.wait(10)
         return leaving
 
     def lift():
-        judged.wait(10)
+        evaluated.wait(10)
         try:
             with transaction.atomic():
                 threading.Timer(0.3, goes_on.set).start()

@@ -1,4 +1,4 @@
-"""Migrations after the first release are such as code from before them survives; and the judge of that can tell."""
+"""Migrations after the first release keep older code running; and the check of that finds what does not."""
 
 import pytest
 from django.contrib.postgres.operations import AddConstraintNotValid, AddIndexConcurrently
