@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from workspaces.services import issue_api_key
 from workspaces.throttles import reset_limits
@@ -15,27 +13,6 @@ from workspaces.throttles import reset_limits
 HERE = Path(__file__).parent
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-
-
-@pytest.fixture(scope="session")
-def clients_home() -> Path:
-    """Install the clients that package.json names, once for each version of it, outside the repository."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node and npm are not on this machine, and autosendjs runs on nothing else")
-    home = Path(settings.HEADRACE_HOME) / "test-clients"
-    manifest = (HERE / "package.json").read_text()
-    done = home / "installed.json"
-    if not done.exists() or done.read_text() != manifest:
-        home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(HERE / "package.json", home)
-        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-        installed = subprocess.run(
-            command, cwd=home, capture_output=True, text=True, timeout=180, check=False
-        )
-        if installed.returncode:
-            pytest.skip(f"npm could not install autosendjs: {installed.stderr.strip()[-300:]}")
-        done.write_text(manifest)
-    return home
 
 
 @pytest.fixture
