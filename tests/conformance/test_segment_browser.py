@@ -82,7 +82,7 @@ def test_calls(server, site, page_key, path):
     view = Event.objects.get(name="Viewed Pricing Page")
     assert view.contact == person
     assert view.context["pageUrl"] == f"{site}/"
-    assert Event.objects.get(name="group").company is None
+    assert Event.objects.get(name="group").company_id is None
 
 
 def test_a_batching_client(server, site, page_key):
