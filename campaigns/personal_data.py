@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from django.db import connection
-
 from campaigns.models import (
     Broadcast,
     Decision,
@@ -39,10 +37,8 @@ def _erase_first(person: DataSubject) -> Removed:
 
 def _remove_from_broadcasts(person: DataSubject) -> int:
     """Remove the person from broadcasts' lists of contacts. Returns the number of broadcasts."""
-    with connection.cursor() as cursor:
-        ids = list(person.contact_ids)
-        cursor.execute(_LISTS, [ids, person.workspace_id, ids])
-        return int(cursor.rowcount)
+    ids = list(person.contact_ids)
+    return execute(_LISTS, [ids, person.workspace_id, ids])
 
 
 def _purge_inbox(person: DataSubject) -> int:

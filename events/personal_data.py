@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import connection
-
 from config.db.statements import execute, fetch_all
 from contacts.erasure.erasures import DataSubject, PersonalDataSource, Removed
 from events.models import ContactAggregate, Event, ParkedEffect, Timer
@@ -69,18 +67,14 @@ def _purge_merge_events(person: DataSubject) -> int:
     """Delete other contacts' events about merges with the person and their undoing."""
     if not person.merge_ids:
         return 0
-    with connection.cursor() as cursor:
-        merge_ids = [str(merge_id) for merge_id in person.merge_ids]
-        cursor.execute(_MERGES, [person.workspace_id, merge_ids, list(person.contact_ids)])
-        return int(cursor.rowcount)
+    merge_ids = [str(merge_id) for merge_id in person.merge_ids]
+    return execute(_MERGES, [person.workspace_id, merge_ids, list(person.contact_ids)])
 
 
 def _purge_message_keys(workspace_id: UUID, event_ids: Sequence[UUID]) -> Removed:
     """Delete the message keys of the person's events."""
-    with connection.cursor() as cursor:
-        bounds = [min(event_ids), max(event_ids)]
-        cursor.execute(_MESSAGE_KEYS, [workspace_id, workspace_id, list(event_ids), *bounds])
-        return {"messageKeys": int(cursor.rowcount)}
+    bounds = [min(event_ids), max(event_ids)]
+    return {"messageKeys": execute(_MESSAGE_KEYS, [workspace_id, workspace_id, list(event_ids), *bounds])}
 
 
 _ANSWERS = """

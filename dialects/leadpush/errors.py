@@ -90,7 +90,6 @@ _FIELDS: dict[str, Callable[[Any], tuple[str, str]]] = {
     "invalid_field_type": lambda error: ("type", "The selected type is invalid."),
     "invalid_field_format": _about("format"),
     "invalid_event_name": _about("event_name"),
-    "invalid_property_name": _about("attributes"),
     "invalid_property_value": _about("attributes"),
     "too_many_properties": _about("attributes"),
     "identity_field_locked": lambda error: ("name", "The identity field cannot be renamed."),

@@ -37,6 +37,5 @@ CODES = {
 }
 PROPERTY_CODES = {
     "invalid_property_value": "type_mismatch",
-    "invalid_property_name": "invalid_name",
     "unknown_property": "invalid_name",
 }

@@ -183,11 +183,10 @@ def lock_lanes(workspace_id: UUID, lanes: Collection[int], *, at_most_seconds: f
 
     Waits for whoever has them. Raises OperationalError if that takes longer.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(at_most_seconds)}")
-        for lane in sorted(lanes):
-            cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
-        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+    execute(f"SET LOCAL lock_timeout = {milliseconds(at_most_seconds)}")
+    for lane in sorted(lanes):
+        execute(_LOCK_LANE, [str(workspace_id), lane])
+    execute("SET LOCAL lock_timeout TO DEFAULT")
     lock_rules(workspace_id)
 
 

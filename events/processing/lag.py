@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
-
+from config.db.statements import fetch_one
 from events.models import ParkedEffect
 
 COUNTED_AT_MOST = 100_000
@@ -31,18 +30,15 @@ class Lag:
 
 def processing_lag(workspace_id: UUID, now: datetime) -> Lag:
     """Return a workspace's lag: open batches, due timers and parked effects."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*), min(created_at) FROM ("
-            " SELECT created_at FROM events_eventbatch WHERE workspace_id = %s LIMIT %s) waiting",
-            [workspace_id, COUNTED_AT_MOST],
-        )
-        batches, waiting_since = cursor.fetchone()
-        cursor.execute(
-            "SELECT count(*), min(due_at) FROM (SELECT due_at FROM events_timer"
-            " WHERE workspace_id = %s AND due_at <= %s ORDER BY due_at LIMIT %s) overdue",
-            [workspace_id, now, COUNTED_AT_MOST],
-        )
-        overdue, overdue_since = cursor.fetchone()
+    batches, waiting_since = fetch_one(
+        "SELECT count(*), min(created_at) FROM ("
+        " SELECT created_at FROM events_eventbatch WHERE workspace_id = %s LIMIT %s) waiting",
+        [workspace_id, COUNTED_AT_MOST],
+    )
+    overdue, overdue_since = fetch_one(
+        "SELECT count(*), min(due_at) FROM (SELECT due_at FROM events_timer"
+        " WHERE workspace_id = %s AND due_at <= %s ORDER BY due_at LIMIT %s) overdue",
+        [workspace_id, now, COUNTED_AT_MOST],
+    )
     parked = ParkedEffect.objects.in_workspace(workspace_id).count()
     return Lag(now, batches, waiting_since, overdue, overdue_since, parked)

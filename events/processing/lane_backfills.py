@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Max
 
 from config import clock
 from config.db.backfill import Backfill, Batch
+from config.db.statements import fetch_all
 from config.ids import NO_ID
 from config.runtime import background
 from events.processing.effects import lock_lane
@@ -33,9 +33,8 @@ class LanePosition:
 
     def contacts(self, limit: int) -> list[UUID]:
         """Return the next contacts, without those merged into others."""
-        with connection.cursor() as cursor:
-            cursor.execute(_CONTACTS, [self.workspace_id, self.after, self.lane, limit])
-            return [contact_id for (contact_id,) in cursor.fetchall()]
+        rows = fetch_all(_CONTACTS, [self.workspace_id, self.after, self.lane, limit])
+        return [contact_id for (contact_id,) in rows]
 
 
 def begin_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> None:

@@ -11,9 +11,10 @@ from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from config import clock, ids
+from config.db.statements import execute, fetch_all
 from config.errors import DomainError
 from config.values.json_size import has_too_many_keys
 from config.values.names import composed
@@ -353,18 +354,18 @@ def _ids_of_timeless_keys(workspace_id: UUID, admission: _Admission) -> dict[str
     keys = sorted(moments)
     if not keys:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO events_messagekey (id, workspace_id, key, event_id)"
-            " SELECT new.id, %s, new.key, new.id FROM unnest(%s::uuid[], %s::text[]) AS new (id, key)"
-            " ORDER BY new.key ON CONFLICT (workspace_id, key) DO NOTHING",
-            [workspace_id, [ids.uuid7(moments[key], place) for place, key in enumerate(keys)], keys],
-        )
-        cursor.execute(
+    execute(
+        "INSERT INTO events_messagekey (id, workspace_id, key, event_id)"
+        " SELECT new.id, %s, new.key, new.id FROM unnest(%s::uuid[], %s::text[]) AS new (id, key)"
+        " ORDER BY new.key ON CONFLICT (workspace_id, key) DO NOTHING",
+        [workspace_id, [ids.uuid7(moments[key], place) for place, key in enumerate(keys)], keys],
+    )
+    return dict(
+        fetch_all(
             "SELECT key, event_id FROM events_messagekey WHERE workspace_id = %s AND key = ANY(%s)",
             [workspace_id, keys],
         )
-        return dict(cursor.fetchall())
+    )
 
 
 def _is_timeless(event: IncomingEvent) -> bool:
