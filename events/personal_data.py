@@ -58,9 +58,7 @@ def _clean_parked(person: DataSubject) -> int:
 def _purge_refused(person: DataSubject) -> int:
     """Delete refused events that mention the person."""
     texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
-    with connection.cursor() as cursor:
-        cursor.execute(_REFUSED, [person.workspace_id, texts])
-        return int(cursor.rowcount)
+    return execute(_REFUSED, [person.workspace_id, texts])
 
 
 def _purge_merge_events(person: DataSubject) -> int:
