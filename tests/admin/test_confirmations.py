@@ -35,7 +35,7 @@ def people(workspace):
 @pytest.fixture
 def segment(workspace, people):
     segment = create_segment(workspace.id, name="Press", evaluation="STATIC")
-    add_members(workspace.id, segment, contact_ids=[one.id for one in people])
+    add_members(workspace.id, segment, contact_ids=[contact.id for contact in people])
     return segment
 
 

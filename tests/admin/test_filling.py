@@ -61,7 +61,7 @@ def test_a_pasted_list_is_put_in_and_what_nobody_goes_by_is_told(staff, press, p
 
 
 def test_a_pasted_list_is_taken_out(staff, workspace, press, people):
-    add_members(workspace.id, press, contact_ids=[one.id for one in people[:2]])
+    add_members(workspace.id, press, contact_ids=[contact.id for contact in people[:2]])
     told = paste(staff, press, "p1@example.com\np2@example.com\nx@example.com", "remove")
     assert "1 taken out, 1 were not in it, 1 not found" in told
     assert members(press) == {people[0].id}
@@ -80,7 +80,7 @@ def test_contacts_are_found_chosen_and_put_in(staff, press, people):
     for one in people:
         assert f'value="{one.id}"' in page
         assert f"{one.first_name} Miller, {one.email}" in page
-    chosen = [str(one.id) for one in people[:2]]
+    chosen = [str(contact.id) for contact in people[:2]]
     told = staff.post(page_of(press) + "?q=mill", {"chosen": chosen, "change": "add"}, follow=True).text
     assert "2 put in" in told
     assert members(press) == {people[0].id, people[1].id}

@@ -57,10 +57,12 @@ def _found(settings: Any, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> li
     for name, value in {**GOOD, **changed}.items():
         setattr(settings, name, value)
     messages = [
-        one for one in run_checks(include_deployment_checks=True) if (one.id or "").startswith("headrace.")
+        check
+        for check in run_checks(include_deployment_checks=True)
+        if (check.id or "").startswith("headrace.")
     ]
-    assert all(one.hint and one.msg for one in messages)
-    return [str(one.id).removeprefix("headrace.") for one in messages]
+    assert all(message.hint and message.msg for message in messages)
+    return [str(message.id).removeprefix("headrace.") for message in messages]
 
 
 def test_of_a_good_installation_nothing_is_said(found) -> None:

@@ -54,7 +54,7 @@ def a_contact(workspace: Workspace | None = None, email: str = "", **changes: An
 def by_email(*addresses: str, **options: Any) -> ContactReference:
     """Return a reference to whom the addresses find, made if missing."""
     options.setdefault("if_missing", "create")
-    return ContactReference(identifiers=tuple(("email", one) for one in addresses), **options)
+    return ContactReference(identifiers=tuple(("email", address) for address in addresses), **options)
 
 
 def resolved(workspace_id: UUID, *references: ContactReference) -> list[Resolution]:

@@ -103,7 +103,9 @@ def test_plain_batches_in_opposite_order_neither_lock_up_nor_double():
     )
     assert not [result for result in results if isinstance(result, Exception)]
     assert sum(one.created for result in results for one in result) == 200
-    assert [one.contact_id for one in results[0]] == [one.contact_id for one in results[1]][::-1]
+    assert [outcome.contact_id for outcome in results[0]] == [outcome.contact_id for outcome in results[1]][
+        ::-1
+    ]
     assert Contact.objects.count() == Identifier.objects.count() == 200
 
 
@@ -253,7 +255,7 @@ def test_one_who_lost_one_of_her_identifiers_leaves_nothing_behind(look_up_first
         (result,) = resolved(workspace.id, reference)
     assert not result.created
     assert result.contact_id == Contact.objects.get().id
-    assert [one.value for one in Identifier.objects.all()] == ["b@example.test"]
+    assert [identifier.value for identifier in Identifier.objects.all()] == ["b@example.test"]
     assert not ContactTag.objects.exists()
     assert not Consent.objects.exists()
 

@@ -64,10 +64,10 @@ def assert_marks_are_right(workspace, rules):
             kept = {
                 event_id
                 for _, event_id, _ in counting(
-                    rule, [(one.occurred_at, one.event_id, one.points) for one in entries]
+                    rule, [(entry.occurred_at, entry.event_id, entry.points) for entry in entries]
                 )
             }
-            assert {one.event_id for one in entries if not one.is_superseded} == kept
+            assert {entry.event_id for entry in entries if not entry.is_superseded} == kept
 
 
 def assert_only_ordered_rules_keep_a_state(workspace, rules):

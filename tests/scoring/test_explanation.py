@@ -73,11 +73,11 @@ def test_only_the_decay_lines_of_the_page_are_made(workspace, ada, time, monkeyp
     page = explain_score(workspace.id, ada.id, at=END_OF_TIME, limit=3)
     days = (END_OF_TIME - time()).days
     assert page.score == 999_999_999 - days * Decimal("0.000001")
-    assert [one.id.rpartition(":")[2] for one in page.lines] == [str(days - n) for n in range(3)]
+    assert [line.id.rpartition(":")[2] for line in page.lines] == [str(days - n) for n in range(3)]
     name = page.lines[0].id.rpartition(":")[0]
     older = explain_score(workspace.id, ada.id, at=END_OF_TIME, before=f"{name}:2", limit=3)
-    assert [one.kind for one in older.lines] == ["decay", "award"]
-    assert [one.score for one in older.lines] == [Decimal("999999998.999999"), 999_999_999]
+    assert [line.kind for line in older.lines] == ["decay", "award"]
+    assert [line.score for line in older.lines] == [Decimal("999999998.999999"), 999_999_999]
     assert counted.call_count < 20
     for step in (0, -1, days + 1, "٣", "02", "9" * 5_000):
         with pytest.raises(UnknownLine):

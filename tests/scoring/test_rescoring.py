@@ -221,7 +221,7 @@ class TestRules:
         work_off(rule)
         changed = Contact.objects.get(identifiers__value="ada@example.test")
         due = Timer.objects.filter(timer_key=SCORE_TIMER_KEY, due_at__lte=time())
-        assert [one.contact_id for one in due] == [changed.id]
+        assert [timer.contact_id for timer in due] == [changed.id]
 
 
 def work_off_if_any(rule):

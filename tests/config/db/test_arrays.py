@@ -63,10 +63,10 @@ def test_one_of_some_is_in(names):
     for name in ("a", 'a"', "a\\", "NULL", "", "{}"):
         WorkspaceFactory(name=name)
     workspaces = Workspace.objects.filter(any_of("name", names))
-    assert {one.name for one in workspaces} == set(names) - {"nobody"}
-    ids = {one.id for one in workspaces}
+    assert {workspace.name for workspace in workspaces} == set(names) - {"nobody"}
+    ids = {workspace.id for workspace in workspaces}
     either = Q(any_of("id", ids)) | Q(name="nobody")
-    assert {one.id for one in Workspace.objects.filter(either)} == ids
+    assert {workspace.id for workspace in Workspace.objects.filter(either)} == ids
 
 
 def test_no_value_is_cut_to_what_its_column_holds():

@@ -121,8 +121,8 @@ def test_a_silent_database_is_told_in_time_and_used_again_when_it_speaks(web, da
     assert alive.status == 200
     assert ready.status == 503
     assert ready.json["checks"]["database"] != "ok"
-    assert {one.status for one in answers} == {503}
-    assert max(one.seconds for one in answers) < 6 * (STATEMENT_SECONDS + GRACE_SECONDS) + SOON_SECONDS
+    assert {answer.status for answer in answers} == {503}
+    assert max(answer.seconds for answer in answers) < 6 * (STATEMENT_SECONDS + GRACE_SECONDS) + SOON_SECONDS
     assert web.get(CONTACTS, ada).status == 200
     assert web.send(ada).status == 202
 
@@ -138,7 +138,7 @@ def test_a_restart_under_traffic_fails_no_read_and_no_write_but_what_was_being_c
             database.restart()
             time.sleep(1.0)
     assert len(traffic.answers) > len(requests)
-    failed = [one for one in traffic.answers if one.status not in (200, 202)]
+    failed = [answer for answer in traffic.answers if answer.status not in (200, 202)]
     # Of a write whose commit was under way nobody can say whether it is stored; each sender has one at a time.
     writes = [one for one in failed if one.status == 503 and "title" in one.json]
     assert [one for one in failed if one not in writes] == []
@@ -171,7 +171,7 @@ def test_so_many_requests_at_once_that_no_thread_is_left_are_refused_in_their_fo
         alive = [web.get(path).status for path in PROBES]
         answers = [one.result() for one in waiting]
     assert alive == [200, 200, 200]
-    assert {one.status for one in answers} <= {200, 404, 503}
+    assert {answer.status for answer in answers} <= {200, 404, 503}
     for one in answers:
         if one.status == 503:
             assert int(one.headers["Retry-After"]) > 0
@@ -204,8 +204,8 @@ def test_a_full_disk_is_a_503_and_told_by_readiness(tmp_path):
             web.stop()
             database.server.leave()
             assert database.server.wait_until_stopped(30)
-    assert {one.status for one in answers} <= {201, 202, 400, 503}
-    refused = [one for one in answers if one.status == 503]
+    assert {answer.status for answer in answers} <= {201, 202, 400, 503}
+    refused = [answer for answer in answers if answer.status == 503]
     assert refused
     assert all(int(one.headers["Retry-After"]) > 0 for one in refused)
     assert (ready.status, ready.json["checks"]["database"]) == (503, "no space")

@@ -68,14 +68,17 @@ def test_a_merge_answers_with_its_record(api, jane, other):
 def test_any_id_answers_as_the_survivor_with_all_that_the_person_is(api, jane, other):
     merged(api, jane, other)
 
-    by_survivor, by_merged = (api.get(f"contacts/{one.id}").json() for one in (jane, other))
+    by_survivor, by_merged = (api.get(f"contacts/{contact.id}").json() for contact in (jane, other))
     assert by_survivor == by_merged
     assert (by_merged["id"], by_merged["email"], by_merged["phone"]) == (
         str(jane.id),
         "jane@x.test",
         "+12025550100",
     )
-    assert [(one["type"], one["value"], one["primary"]) for one in by_merged["identities"]] == [
+    assert [
+        (identifier["type"], identifier["value"], identifier["primary"])
+        for identifier in by_merged["identities"]
+    ] == [
         ("email", "jane@x.test", True),
         ("email", "other@x.test", False),
         ("phone", "+12025550100", True),

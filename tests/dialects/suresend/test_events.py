@@ -349,8 +349,8 @@ def test_a_flat_phone_and_names_make_the_person(send):
     body = {"type": "inquiry", "email": "new@example.com", "phone": "+1-555-1234", "name": "Ada King"}
     person = send(body).json()["person"]
     assert (person["firstName"], person["lastName"]) == ("Ada", "King")
-    assert [one["value"] for one in person["emails"]] == ["new@example.com"]
-    assert [one["value"] for one in person["phones"]] == ["+15551234"]
+    assert [identifier["value"] for identifier in person["emails"]] == ["new@example.com"]
+    assert [identifier["value"] for identifier in person["phones"]] == ["+15551234"]
 
 
 def test_a_flat_email_is_the_last_of_the_persons(send):

@@ -43,7 +43,7 @@ def test_a_message_id_is_one(api):
     ]
     items += [{"type": "x", "messageId": key} for key in (f"{COMPOSED}2", f"{APART}2")]
     results = api.post("events/batch", {"events": items}).json()["results"]
-    assert [one["status"] for one in results] == ["recorded", "duplicate"] * 2
+    assert [outcome["status"] for outcome in results] == ["recorded", "duplicate"] * 2
 
 
 def test_a_key_in_two_spellings_is_a_key_twice(api):

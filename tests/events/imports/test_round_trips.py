@@ -76,7 +76,10 @@ def people(workspace):
     """Return all that is known of the contacts, by what each is found by."""
     found = {}
     for contact in with_details(Contact.objects.in_workspace(workspace.id)):
-        identifiers = sorted((one.kind, one.value, one.is_primary) for one in contact.known_identifiers)
+        identifiers = sorted(
+            (identifier.kind, identifier.value, identifier.is_primary)
+            for identifier in contact.known_identifiers
+        )
         names = [*identifiers] or [("anonymous_id", str(contact.id), True)]
         found[names[0]] = (
             names,

@@ -432,7 +432,7 @@ def _to_extremes(some: list[Person], extremes: list[Any]) -> list[Person]:
             attributes={**person.attributes, **attributes},
             events=[
                 replace(first, id=keyed_id(UUID(int=number), "first", NOW)),
-                *(replace(one, properties={**one.properties, **own}) for one in person.events),
+                *(replace(event, properties={**event.properties, **own}) for event in person.events),
             ],
         )
         for number, person in enumerate(some)

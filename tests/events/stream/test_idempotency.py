@@ -130,7 +130,7 @@ def test_the_longest_key_is_accepted_and_a_batch_checks_each(send, workspace, se
     settings.MAX_KEYS = 50
     events = [{"type": "x", "metadata": keys(count)} for count in (50, 51, 1)]
     results = send(NATIVE + "/batch", {"events": events}).json()["results"]
-    assert [one["status"] for one in results] == ["recorded", "refused", "recorded"]
+    assert [outcome["status"] for outcome in results] == ["recorded", "refused", "recorded"]
     assert results[1]["error"]["code"] == "too_many_properties"
 
 

@@ -290,7 +290,7 @@ def test_the_lines_add_up_to_the_score_at_any_moment(api, workspace, scores_only
     assert lines == sorted(lines, key=lambda line: line["timestamp"], reverse=True)
     rules = list(ScoringRule.objects.all())
     for place, line in enumerate(lines):
-        assert line["score"] == pytest.approx(sum(one["points"] for one in lines[place:]))
+        assert line["score"] == pytest.approx(sum(line["points"] for line in lines[place:]))
         if place == 0 or lines[place - 1]["timestamp"] != line["timestamp"]:
             moment = datetime.fromisoformat(line["timestamp"])
             known = expected_scores(workspace, rules, moment)
