@@ -95,7 +95,7 @@ def _statements(
     workspace_id: UUID, contact_id: UUID, name: str, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[tuple[str, list[Any]]]:
     who = [workspace_id, contact_id]
-    if name in ("contact.subscribed", "contact.unsubscribed"):
+    if name in (CONTACT_SUBSCRIBED, CONTACT_UNSUBSCRIBED):
         channel = new.get("channel") or old.get("channel")
         yield (
             "DELETE FROM contacts_consent WHERE workspace_id = %s AND contact_id = %s AND channel = %s",

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 from config.values.datetimes import parse_timestamp
 from contacts.management.exports import ExportCommand
 from events.imports.exports import EVENT_COLUMNS, exported_events
+from events.names import CONTACT_CREATED, MESSAGE_OPEN
 
 
 class Command(ExportCommand):
@@ -31,7 +32,7 @@ class Command(ExportCommand):
         parser.add_argument(
             "--system",
             action="store_true",
-            help="System events too, such as message.opened and contact.created.",
+            help=f"System events too, such as {MESSAGE_OPEN} and {CONTACT_CREATED}.",
         )
 
     def rows(self, workspace_id: UUID, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
