@@ -20,11 +20,12 @@ from campaigns.journeys.merges import end_duplicate_enrollments, end_enrollments
 from campaigns.journeys.parking import park_campaign
 from campaigns.journeys.plans import ActiveCampaign, CampaignPlan, cached_plan, load_plan
 from campaigns.reasons import Reason
+from config.db.arrays import array
+from config.db.sql import Sql, sql
 from events.models import EffectsLevel
 from events.processing.bisection import bisect_failures
 from events.processing.effects import EffectBatch, EffectEvent, runs_only_when
 from events.processing.parking import park
-from events.rules.conditions import Sql
 from events.rules.event_matching import EventRule, given_events, matches
 from segments.removal import REMOVED_CONTACT_TIMER_KEY
 
@@ -186,10 +187,11 @@ def _matched_campaigns(
     rules = [EventRule(rule) for _, rule in triggers]
     matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
     trusted_ids = [event.id for event in events if is_trusted(event.name, event.source)]
-    return Sql(
-        f"SELECT event_id, (%s::int[])[place] AS place FROM ({matched.text}) found"
-        " WHERE event_id = ANY (%s::uuid[])",
-        ([place for place, _ in triggers], *matched.parameters, trusted_ids),
+    return sql(
+        "SELECT event_id, ({:int[]})[place] AS place FROM ({}) found WHERE event_id = ANY ({:uuid[]})",
+        array(place for place, _ in triggers),
+        matched,
+        array(trusted_ids),
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from config.db.arrays import array, array_of_decimals
+from config.db.sql import Sql, sql
 from config.db.statements import fetch_all
 from events.processing.effects import EffectEvent
-from events.rules.conditions import Sql
 from events.rules.event_matching import given_events, matches
 from scoring.calculation import Award
 from scoring.rule_matching import RuleEvaluator
@@ -43,53 +44,52 @@ def adds_up(evaluator: RuleEvaluator) -> bool:
 
 _ENTER = """
     INSERT INTO scoring_scoreentry (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
-    SELECT gen_random_uuid(), %s, contact_id, (%s::uuid[])[place], event_id, (%s::numeric[])[place], occurred_at, %s
+    SELECT gen_random_uuid(), {:uuid}, contact_id, ({:uuid[]})[place], event_id, ({:numeric[]})[place], occurred_at,
+        {:timestamptz}
     FROM matched
     ON CONFLICT (workspace_id, event_id, rule_id) DO NOTHING
 """
 
 
 def _entering(workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime) -> Sql:
-    return Sql(
-        f"WITH matched AS MATERIALIZED ({matched.text}), entered AS ({_ENTER}"
+    return sql(
+        f"WITH matched AS MATERIALIZED ({{}}), entered AS ({_ENTER}"
         " RETURNING contact_id, rule_id, event_id, occurred_at, points)",
-        (
-            *matched.parameters,
-            workspace_id,
-            [evaluator.rule.id for evaluator in evaluators],
-            [evaluator.rule.points for evaluator in evaluators],
-            now,
-        ),
+        matched,
+        workspace_id,
+        array(evaluator.rule.id for evaluator in evaluators),
+        array_of_decimals(evaluator.rule.points for evaluator in evaluators),
+        now,
     )
 
 
 def _add_up(
     workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime
 ) -> set[UUID]:
-    entering = _entering(workspace_id, evaluators, matched, now)
-    rows = fetch_all(
-        f"""{entering.text}
-            INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)
-            SELECT gen_random_uuid(), %s, contact_id, sum(points), %s FROM entered GROUP BY contact_id
-            ORDER BY contact_id
-            ON CONFLICT (workspace_id, contact_id) DO UPDATE
-            SET points = contacts_contactscore.points + excluded.points, updated_at = excluded.updated_at
-            RETURNING contact_id
-            """,
-        [*entering.parameters, workspace_id, now],
+    statement = sql(
+        """{}
+        INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)
+        SELECT gen_random_uuid(), {:uuid}, contact_id, sum(points), {:timestamptz} FROM entered GROUP BY contact_id
+        ORDER BY contact_id
+        ON CONFLICT (workspace_id, contact_id) DO UPDATE
+        SET points = contacts_contactscore.points + excluded.points, updated_at = excluded.updated_at
+        RETURNING contact_id
+        """,
+        _entering(workspace_id, evaluators, matched, now),
+        workspace_id,
+        now,
     )
-    return {contact_id for (contact_id,) in rows}
+    return {contact_id for (contact_id,) in fetch_all(statement)}
 
 
 def _enter(
     workspace_id: UUID, evaluators: Sequence[RuleEvaluator], matched: Sql, now: datetime
 ) -> list[Entered]:
-    entering = _entering(workspace_id, evaluators, matched, now)
-    rows = fetch_all(
-        f"{entering.text} SELECT contact_id, rule_id, event_id, occurred_at, points FROM entered",
-        entering.parameters,
+    statement = sql(
+        "{} SELECT contact_id, rule_id, event_id, occurred_at, points FROM entered",
+        _entering(workspace_id, evaluators, matched, now),
     )
     return [
         Entered(contact_id, rule_id, Award(occurred_at, event_id, points))
-        for contact_id, rule_id, event_id, occurred_at, points in rows
+        for contact_id, rule_id, event_id, occurred_at, points in fetch_all(statement)
     ]

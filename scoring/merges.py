@@ -18,13 +18,14 @@ from uuid import UUID
 from django.db import connection
 
 from config import clock
+from config.db.arrays import array
 from config.db.backfill import Batch
+from config.db.sql import Sql, sql
 from config.db.statements import execute, fetch_all, fetch_one
 from config.ids import NO_ID
 from contacts.merging.reassignment import ReassignedRows, Reassignment
 from contacts.models import Contact
 from events.processing.timers import schedule_timers
-from events.rules.conditions import Sql
 from events.rules.event_matching import given_events
 from scoring.calculation import Award, State, calculate
 from scoring.models import ScoringRule
@@ -112,9 +113,11 @@ def _move_events(reassignment: Reassignment, state: State_, rows: int) -> Batch:
         _evaluate_events(reassignment, events)
         _reassign_entries(
             reassignment,
-            Sql(
-                "workspace_id = %s AND event_id = ANY(%s) AND contact_id <> %s",
-                (reassignment.workspace_id, [event_id for event_id, _ in events], reassignment.new),
+            sql(
+                "workspace_id = {:uuid} AND event_id = ANY({:uuid[]}) AND contact_id <> {:uuid}",
+                reassignment.workspace_id,
+                array(event_id for event_id, _ in events),
+                reassignment.new,
             ),
         )
     if len(events) == rows:
@@ -136,17 +139,19 @@ def _evaluate_events(reassignment: Reassignment, events: Sequence[tuple[UUID, st
     for name, named in evaluators.items():
         owner = [reassignment.new] * len(ids[name])
         source = given_events(reassignment.workspace_id, ids[name], owner)
-        scope = Sql("s.event_id = ANY(%s)", (ids[name],))
+        scope = sql("s.event_id = ANY({:uuid[]})", array(ids[name]))
         evaluate_events(reassignment.workspace_id, source, scope, named, clock.now())
 
 
 def _move_remaining_entries(reassignment: Reassignment, _: State_, rows: int) -> Batch:
     """Move entries whose events are not in the stream any more."""
     theirs = [contact_id for contact_id in reassignment.moved if contact_id != reassignment.new]
-    chunk = Sql(
-        "workspace_id = %s AND ctid = ANY (ARRAY("
-        "SELECT ctid FROM scoring_scoreentry WHERE workspace_id = %s AND contact_id = ANY(%s) LIMIT %s))",
-        (reassignment.workspace_id, reassignment.workspace_id, theirs, rows),
+    chunk = sql(
+        "workspace_id = {0:uuid} AND ctid = ANY (ARRAY(SELECT ctid FROM scoring_scoreentry"
+        " WHERE workspace_id = {0:uuid} AND contact_id = ANY({1:uuid[]}) LIMIT {2:int}))",
+        reassignment.workspace_id,
+        array(theirs),
+        rows,
     )
     moved = _reassign_entries(reassignment, chunk)
     if moved == rows:
@@ -157,8 +162,7 @@ def _move_remaining_entries(reassignment: Reassignment, _: State_, rows: int) ->
 def _reassign_entries(reassignment: Reassignment, which: Sql) -> int:
     """Move entries to the contacts that theirs were merged into. Returns their number."""
     return execute(
-        f"UPDATE scoring_scoreentry SET contact_id = %s WHERE {which.text}",
-        [reassignment.new, *which.parameters],
+        sql("UPDATE scoring_scoreentry SET contact_id = {:uuid} WHERE {}", reassignment.new, which)
     )
 
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
 from config import clock
+from config.db.sql import sql
+from config.db.statements import fetch_all, fetch_one
 from events.rules.event_matching import latest_events, matches
 from scoring.models import ScoringRule
 from scoring.rule_matching import read
@@ -51,18 +51,19 @@ def preview_rule(rule: ScoringRule) -> Preview:
     most = MOST_EVENTS_WITH_CONTACTS if evaluator.needs_contact else MOST_EVENTS
     source = latest_events(rule.workspace_id, rule.event_name, now - LOOKS_BACK, most)
     matched = matches(rule.workspace_id, [evaluator], source)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH matched AS MATERIALIZED ({matched.text})"
-            f" SELECT (SELECT count(*) FROM {source.text}), (SELECT count(*) FROM matched),"
-            " (SELECT count(DISTINCT contact_id) FROM matched)",
-            [*matched.parameters, *source.parameters],
-        )
-        events, count, contacts = cursor.fetchone() or (0, 0, 0)
-        cursor.execute(
-            f"SELECT event_id, contact_id, occurred_at FROM ({matched.text}) m"
-            " ORDER BY occurred_at DESC, event_id DESC LIMIT %s",
-            [*matched.parameters, SAMPLES],
-        )
-        samples = [Match(*row) for row in cursor.fetchall()]
+    counted = sql(
+        "WITH matched AS MATERIALIZED ({})"
+        " SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM matched),"
+        " (SELECT count(DISTINCT contact_id) FROM matched)",
+        matched,
+        source,
+    )
+    events, count, contacts = fetch_one(counted)
+    latest = sql(
+        "SELECT event_id, contact_id, occurred_at FROM ({}) m"
+        " ORDER BY occurred_at DESC, event_id DESC LIMIT {:int}",
+        matched,
+        SAMPLES,
+    )
+    samples = [Match(*row) for row in fetch_all(latest)]
     return Preview(now - LOOKS_BACK, events, count, contacts, samples, rule_warnings(rule))

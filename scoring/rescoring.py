@@ -15,7 +15,9 @@ from uuid import UUID
 from django.db import transaction
 
 from config import clock
+from config.db.arrays import array, array_of_decimals
 from config.db.backfill import Batch
+from config.db.sql import Sql, sql
 from config.db.statements import execute, fetch_all
 from config.ids import NO_ID
 from contacts.models import Contact
@@ -23,7 +25,6 @@ from events.id_bounds import first_id_of_events
 from events.models import Event
 from events.processing.lane_backfills import LaneBackfill, LanePosition
 from events.processing.timers import schedule_timers
-from events.rules.conditions import Sql
 from events.rules.event_matching import events_of_contacts, matches
 from events.stream.derived_events import MAX_DEPTH
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
@@ -193,7 +194,9 @@ def _rescore(
     origins = list({contact_id for pair in owners for contact_id in pair})
     for (name, _), named in by_kind.items():
         source = events_of_contacts(workspace_id, owners, name)
-        evaluate_events(workspace_id, source, Sql("s.contact_id = ANY(%s)", (origins,)), named, now)
+        evaluate_events(
+            workspace_id, source, sql("s.contact_id = ANY({:uuid[]})", array(origins)), named, now
+        )
     recalculate_ledger(workspace_id, contact_ids, rules, now)
     changed = sum_up(workspace_id, contact_ids, now)
     schedule_timers(workspace_id, [(SCORE_TIMER_KEY, contact_id, now) for contact_id in changed])
@@ -207,56 +210,52 @@ def evaluate_events(
 
     `source`: the events, all of one name. `scope`: SQL that selects their entries `s`.
     """
-    rule_ids = [evaluator.rule.id for evaluator in evaluators]
-    matched = matches(workspace_id, evaluators, source)
-    execute(
-        f"""
-            WITH matched AS MATERIALIZED (
-                SELECT *, (%s::uuid[])[place] AS rule_id FROM ({matched.text}) m
-                WHERE (%s::boolean[])[place] AND depth <= %s
-            ), held AS (
-                SELECT s.ctid AS place, s.event_id, s.rule_id
-                FROM scoring_scoreentry s
-                JOIN unnest(%s::uuid[], %s::timestamptz[]) AS rules (id, evaluates_from) ON rules.id = s.rule_id
-                CROSS JOIN LATERAL (
-                    SELECT received_at FROM events_event WHERE workspace_id = %s AND id = s.event_id OFFSET 0
-                ) e
-                WHERE s.workspace_id = %s AND {scope.text} AND e.received_at >= rules.evaluates_from
-            ), gone AS (
-                DELETE FROM scoring_scoreentry WHERE workspace_id = %s AND ctid = ANY (ARRAY(
-                    -- Grouped: joined, or looked up in a list that is thought to be long, the two would be read once
-                    -- for each other.
-                    SELECT min(place) FROM (
-                        SELECT place, event_id, rule_id FROM held
-                        UNION ALL SELECT NULL, event_id, rule_id FROM matched
-                    ) both_ GROUP BY event_id, rule_id HAVING count(*) = count(place)
-                ))
-            )
-            INSERT INTO scoring_scoreentry AS s
-                (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
-            SELECT gen_random_uuid(), %s, contact_id, rule_id, event_id, (%s::numeric[])[place], occurred_at, %s
-            FROM matched
-            ON CONFLICT (workspace_id, event_id, rule_id) DO UPDATE
-            SET points = excluded.points, contact_id = excluded.contact_id, occurred_at = excluded.occurred_at
-            WHERE (s.points, s.contact_id, s.occurred_at)
-                IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
-            """,
-        [
-            rule_ids,
-            *matched.parameters,
-            [evaluator.rule.active for evaluator in evaluators],
-            MAX_DEPTH,
-            rule_ids,
-            [evaluator.evaluates_from for evaluator in evaluators],
-            workspace_id,
-            workspace_id,
-            *scope.parameters,
-            workspace_id,
-            workspace_id,
-            [evaluator.rule.points for evaluator in evaluators],
-            now,
-        ],
+    statement = sql(
+        """
+        WITH matched AS MATERIALIZED (
+            SELECT *, ({rule_ids:uuid[]})[place] AS rule_id FROM ({matched}) m
+            WHERE ({active:boolean[]})[place] AND depth <= {max_depth:int}
+        ), held AS (
+            SELECT s.ctid AS place, s.event_id, s.rule_id
+            FROM scoring_scoreentry s
+            JOIN unnest({rule_ids:uuid[]}, {evaluates_from:timestamptz[]}) AS rules (id, evaluates_from)
+                ON rules.id = s.rule_id
+            CROSS JOIN LATERAL (
+                SELECT received_at FROM events_event
+                WHERE workspace_id = {workspace_id:uuid} AND id = s.event_id OFFSET 0
+            ) e
+            WHERE s.workspace_id = {workspace_id:uuid} AND {scope} AND e.received_at >= rules.evaluates_from
+        ), gone AS (
+            DELETE FROM scoring_scoreentry WHERE workspace_id = {workspace_id:uuid} AND ctid = ANY (ARRAY(
+                -- Grouped: joined, or looked up in a list that is thought to be long, the two would be read once
+                -- for each other.
+                SELECT min(place) FROM (
+                    SELECT place, event_id, rule_id FROM held
+                    UNION ALL SELECT NULL, event_id, rule_id FROM matched
+                ) both_ GROUP BY event_id, rule_id HAVING count(*) = count(place)
+            ))
+        )
+        INSERT INTO scoring_scoreentry AS s
+            (id, workspace_id, contact_id, rule_id, event_id, points, occurred_at, created_at)
+        SELECT gen_random_uuid(), {workspace_id:uuid}, contact_id, rule_id, event_id, ({points:numeric[]})[place],
+            occurred_at, {now:timestamptz}
+        FROM matched
+        ON CONFLICT (workspace_id, event_id, rule_id) DO UPDATE
+        SET points = excluded.points, contact_id = excluded.contact_id, occurred_at = excluded.occurred_at
+        WHERE (s.points, s.contact_id, s.occurred_at)
+            IS DISTINCT FROM (excluded.points, excluded.contact_id, excluded.occurred_at)
+        """,
+        matched=matches(workspace_id, evaluators, source),
+        scope=scope,
+        workspace_id=workspace_id,
+        rule_ids=array(evaluator.rule.id for evaluator in evaluators),
+        active=array(evaluator.rule.active for evaluator in evaluators),
+        evaluates_from=[evaluator.evaluates_from for evaluator in evaluators],
+        points=array_of_decimals(evaluator.rule.points for evaluator in evaluators),
+        max_depth=MAX_DEPTH,
+        now=now,
     )
+    execute(statement)
 
 
 def recalculate_ledger(

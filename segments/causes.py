@@ -14,9 +14,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
 from config.db.arrays import array, array_of_decimals
+from config.db.sql import sql
 from config.db.statements import fetch_all
 from config.ids import NO_ID
 from contacts.models import ContactScore
@@ -26,7 +25,7 @@ from events.names import CONTACT_CREATED, CONTACT_MERGED, CONTACT_PREFIX, SEGMEN
 from events.processing.effects import EffectBatch, EffectEvent
 from events.rules import CompiledRules, compile_rules
 from events.rules.batches import batch_rules
-from events.rules.compiler import bind
+from events.rules.compiler import bound_values
 from events.rules.nodes import AttributeLeaf, ChannelLeaf, CompanyLeaf, Leaf, TagLeaf
 from events.stream.lateness import are_late, level_of
 from events.stream.outbox import lane_of
@@ -282,7 +281,7 @@ class CauseResolver:
     def _batch_key(self, rule_version: RuleVersion) -> object:
         """Return what rules must share to be asked about by one statement."""
         compiled = self._compiled(rule_version)
-        return compiled.joins.text, compiled.matches[0]
+        return compiled.shape
 
     def _is_new(self, move: _ChangeCause) -> bool:
         """Whether nothing that the rule could read was known of the contact before."""
@@ -332,24 +331,21 @@ class CauseResolver:
         compiled = [self._compiled(self.plan.rule_versions[version]) for version in places]
         rules = batch_rules(self.batch.workspace_id, compiled)
         moments, untils = [row.as_of for row in rows], [row.until for row in rows]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _ASK.format(
-                    columns=rules.columns.text, matches=compiled[0].matches[0], joins=rules.joins.text
-                ),
-                [
-                    *rules.columns.parameters,
-                    array(row.contact_id for row in rows),
-                    array(row.ids for row in rows),
-                    array(moments),
-                    array(untils),
-                    array_of_decimals(row.score for row in rows),
-                    array(row.unknown for row in rows),
-                    array(places[rule_version.version] for rule_version in rule_versions),
-                    *bind(rules.joins, self.batch.workspace_id, min(moments), max(untils)),
-                ],
-            )
-            holding = {place for (place,) in cursor.fetchall()}
+        statement = sql(
+            _ASK,
+            columns=rules.columns,
+            matches=compiled[0].matches[0],
+            joins=rules.joins,
+            contact_ids=array(row.contact_id for row in rows),
+            ids=array(row.ids for row in rows),
+            moments=array(moments),
+            untils=array(untils),
+            scores=array_of_decimals(row.score for row in rows),
+            unknown=array(row.unknown for row in rows),
+            groups=array(places[rule_version.version] for rule_version in rule_versions),
+        )
+        bound = bound_values(self.batch.workspace_id, min(moments), max(untils))
+        holding = {place for (place,) in fetch_all(statement, bound)}
         return [place in holding for place in range(1, len(rows) + 1)]
 
     def _compiled(self, rule_version: RuleVersion) -> CompiledRules:
@@ -475,7 +471,8 @@ _ASK = """
 SELECT b.place FROM (
     SELECT w.place, w.contact_id, w.ids::uuid[] AS ids, w.as_of, w.until, w.score,
         w.unknown::uuid[] AS unknown{columns}
-    FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::numeric[], %s::text[], %s::int[])
+    FROM unnest({contact_ids:uuid[]}, {ids:text[]}, {moments:timestamptz[]}, {untils:timestamptz[]},
+        {scores:numeric[]}, {unknown:text[]}, {groups:int[]})
         WITH ORDINALITY AS w (contact_id, ids, as_of, until, score, unknown, g, place) OFFSET 0
 ) b
 {joins}

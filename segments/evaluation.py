@@ -7,16 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from config.db.arrays import array, array_of_decimals
 from config.db.plans import force_generic_plan
+from config.db.sql import Statement, join, sql
 from config.db.statements import execute, fetch_all
 from events.id_bounds import known_until
 from events.rules import AggregateSpec, CompiledRules, compile_rules
-from events.rules.batches import RuleBatch, batch_rules
-from events.rules.compiler import bind
+from events.rules.batches import batch_rules
+from events.rules.compiler import bound_values
 from segments.plans import Plan, RuleVersion
 
 MergedIds = Mapping[UUID, str]
@@ -57,10 +57,7 @@ class EvaluationStatement:
     groups: tuple[tuple[RuleVersion, ...], ...]
     # The places, within a group, of the rules that go with time.
     timed: tuple[int, ...]
-    text: str
-    rules: RuleBatch
-    # Of the rule_versions, group by group: the versions, their segments, and the versions that go with time.
-    ids: tuple[str, str, str]
+    statement: Statement
 
     @property
     def size(self) -> int:
@@ -83,10 +80,23 @@ class EvaluationStatement:
         are counted from 1.
         """
         evaluated = Evaluated([], [])
-        parameters = self._parameters(
-            workspace_id, contact_ids, merged, now, moments or {}, scores or {}, groups
-        )
-        for kind, place, contact_id, at in fetch_all(self.text, parameters):
+        # Who is evaluated as of now has no moment: nothing on the stream is still to come.
+        past = {contact_id: moment for contact_id, moment in (moments or {}).items() if moment < now}
+        until = known_until(now)
+        # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
+        has_merged = bool(merged) and any(contact_id in merged for contact_id in contact_ids)
+        bound = {
+            # What was due has passed, and who has no moment is evaluated as of now.
+            **bound_values(workspace_id, min(past.values(), default=now), until),
+            "now": now,
+            "until": until,
+            "contact_ids": array(contact_ids),
+            "ids": array(merged.get(contact_id) for contact_id in contact_ids) if has_merged else "{}",
+            "moments": array(past.get(contact_id) for contact_id in contact_ids) if past else "{}",
+            "scores": array_of_decimals(map(scores.get, contact_ids)) if scores else "{}",
+            "group_numbers": array(groups),
+        }
+        for kind, place, contact_id, at in fetch_all(self.statement, bound):
             if kind == _AGAIN:
                 group, timed = divmod(place - 1, len(self.timed))
                 evaluated.again.append((self.groups[group][self.timed[timed]], contact_id, at))
@@ -95,46 +105,6 @@ class EvaluationStatement:
                 transition = Transition(self.groups[group][rule], contact_id, kind == _IN, at or now)
                 evaluated.transitions.append(transition)
         return evaluated
-
-    def _parameters(
-        self,
-        workspace_id: UUID,
-        contact_ids: Collection[UUID],
-        merged: MergedIds,
-        now: datetime,
-        moments: Mapping[UUID, datetime],
-        scores: Mapping[UUID, Decimal],
-        groups: Sequence[int],
-    ) -> list[Any]:
-        versions, segments, timed = self.ids
-        # Arrays that are left empty are filled up with nulls: most contacts stand for themselves, and for now.
-        has_merged = bool(merged) and any(contact_id in merged for contact_id in contact_ids)
-        # Who is evaluated as of now has no moment: nothing on the stream is still to come.
-        past = {contact_id: moment for contact_id, moment in moments.items() if moment < now}
-        until = known_until(now)
-        parameters = [
-            now,
-            until,
-            *self.rules.columns.parameters,
-            array(contact_ids),
-            array(merged.get(contact_id) for contact_id in contact_ids) if has_merged else "{}",
-            array(past.get(contact_id) for contact_id in contact_ids) if past else "{}",
-            array_of_decimals(scores.get(contact_id) for contact_id in contact_ids) if scores else "{}",
-            array(groups),
-            # What was due has passed, and who has no moment is evaluated as of now.
-            *bind(self.rules.joins, workspace_id, min(past.values(), default=now), until),
-            versions,
-            workspace_id,
-            *([versions] if self.size > _FEW else []),
-            workspace_id,
-            segments,
-            versions,
-            now,
-            workspace_id,
-        ]
-        if self.timed:
-            return [*parameters, workspace_id, timed, now, workspace_id, versions, now, now, timed, now]
-        return [*parameters, versions, now, now]
 
 
 def evaluation_statement(
@@ -147,40 +117,39 @@ def evaluation_statement(
 def _statement(
     workspace_id: UUID, groups: Sequence[Sequence[RuleVersion]], compiled: Sequence[CompiledRules]
 ) -> EvaluationStatement:
-    first = compiled[0]
-    rules = batch_rules(workspace_id, compiled)
-    fits = ", ".join(
-        f"CASE WHEN {matches} THEN b.before + {place} END" for place, matches in enumerate(first.matches, 1)
+    first, rules = compiled[0], batch_rules(workspace_id, compiled)
+    timed, size = _timed(groups[0]), len(groups[0])
+    versions = array(rule_version.version for group in groups for rule_version in group)
+    own_versions = sql(f"({{:uuid[]}})[b.before + 1 : b.before + {size}]", versions)
+    evaluate = sql(
+        _EVALUATE,
+        columns=rules.columns,
+        size=sql(str(size)),
+        joins=rules.joins,
+        fits=join(
+            ", ",
+            [
+                sql(f"CASE WHEN {{}} THEN b.before + {place} END", matches)
+                for place, matches in enumerate(first.matches, 1)
+            ],
+        ),
+        next_at=join(", ", [first.next_at[place] for place in timed]),
+        held=sql(_HELD_OF_FEW if size <= _FEW else _HELD_OF_MANY, versions=own_versions),
+        segments=array(rule_version.segment_id for group in groups for rule_version in group),
+        versions=versions,
     )
-    timed = _timed(groups[0])
-    size, held = len(groups[0]), _HELD_OF_FEW if len(groups[0]) <= _FEW else _HELD_OF_MANY
-    text = _EVALUATE.format(
-        columns=rules.columns.text,
-        size=size,
-        joins=rules.joins.text,
-        fits=fits,
-        next_at=", ".join(first.next_at[place] for place in timed),
-        held=held.format(size=size),
-    )
+    parts = [evaluate, sql(_RETURN, versions=versions)]
     if timed:
-        text += "".join(part.format(timed=len(timed)) for part in (_SCHEDULE, _RETURN, _RETURN_AGAIN))
-    else:
-        text += _RETURN
-    ids = (
-        array([rule_version.version for group in groups for rule_version in group]),
-        array([rule_version.segment_id for group in groups for rule_version in group]),
-        array([group[place].version for group in groups for place in timed]),
-    )
-    return EvaluationStatement(tuple(map(tuple, groups)), timed, text, rules, ids)
+        number = sql(str(len(timed)))
+        timed_versions = array(group[place].version for group in groups for place in timed)
+        own_timed = sql("({1:uuid[]})[(j.g - 1) * {0} + 1 : j.g * {0}]", number, timed_versions)
+        parts.insert(1, sql(_SCHEDULE, own_timed=own_timed))
+        parts.append(sql(_RETURN_AGAIN, own_timed=own_timed, timed=number))
+    return EvaluationStatement(tuple(map(tuple, groups)), timed, join("", parts).render())
 
 
 def _compiled(rule_versions: Sequence[RuleVersion], built: Collection[AggregateSpec]) -> CompiledRules:
     return compile_rules([rule_version.rule for rule_version in rule_versions], built=built)
-
-
-def _shape_of(rule_versions: Sequence[RuleVersion], compiled: CompiledRules) -> object:
-    """Return what groups of rules must have in common to be evaluated by one statement."""
-    return compiled.joins.text, tuple(compiled.matches), tuple(compiled.next_at), _timed(rule_versions)
 
 
 def _timed(rule_versions: Sequence[RuleVersion]) -> tuple[int, ...]:
@@ -225,7 +194,7 @@ def batch_groups(workspace_id: UUID, plan: Plan, level: int) -> list[BatchGroups
         groups = [group.rule_versions for group in plan.levels[level]]
         compiled = [_compiled(rule_versions, plan.built) for rule_versions in groups]
         for place, rule_versions in enumerate(groups):
-            by_shape[_shape_of(rule_versions, compiled[place])].append(place)
+            by_shape[compiled[place].shape, _timed(rule_versions)].append(place)
         plan.batches[level] = [
             BatchGroups(
                 tuple(batch),
@@ -331,10 +300,11 @@ WITH evaluated AS MATERIALIZED (
 SELECT b.contact_id, b.as_of, b.g, held.places AS held, held.tids AS held_tids, held.since AS held_since,
 array_remove(ARRAY[{fits}]::int[], NULL) AS fits, ARRAY[{next_at}]::timestamptz[] AS next_at
 FROM (
-SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, COALESCE(w.as_of, %s::timestamptz) AS as_of,
-COALESCE(w.as_of, %s::timestamptz) AS until, w.score, COALESCE(w.g, 1) AS g,
+SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids,
+COALESCE(w.as_of, {now:timestamptz}) AS as_of,
+COALESCE(w.as_of, {until:timestamptz}) AS until, w.score, COALESCE(w.g, 1) AS g,
 (COALESCE(w.g, 1) - 1) * {size} AS before{columns}
-FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::numeric[], %s::int[])
+FROM unnest({contact_ids:uuid[]}, {ids:text[]}, {moments:timestamptz[]}, {scores:numeric[]}, {group_numbers:int[]})
     AS w (contact_id, ids, as_of, score, g) OFFSET 0
 ) b
 {joins}
@@ -346,7 +316,8 @@ FROM ({held}) m
 ) held
 ), entered AS (
 INSERT INTO segments_membership (id, workspace_id, segment_id, version, contact_id, since)
-SELECT gen_random_uuid(), %s, (%s::uuid[])[f.place], (%s::uuid[])[f.place], j.contact_id, j.as_of
+SELECT gen_random_uuid(), {workspace_id:uuid}, ({segments:uuid[]})[f.place], ({versions:uuid[]})[f.place],
+j.contact_id, j.as_of
 FROM evaluated j CROSS JOIN LATERAL unnest(j.fits) AS f (place)
 WHERE j.fits <> j.held AND f.place <> ALL (j.held)
 ON CONFLICT (workspace_id, version, contact_id) DO NOTHING
@@ -354,40 +325,42 @@ RETURNING version, contact_id, since
 ), going AS (
 SELECT h.tid, h.place, j.contact_id, j.as_of
 FROM evaluated j CROSS JOIN LATERAL unnest(j.held, j.held_tids, j.held_since) AS h (place, tid, since)
-WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= %s::timestamptz OR h.since <= j.as_of)
+WHERE j.fits <> j.held AND h.place <> ALL (j.fits) AND (j.as_of >= {now:timestamptz} OR h.since <= j.as_of)
 ), gone AS (
-DELETE FROM segments_membership m WHERE m.workspace_id = %s AND m.ctid = ANY (ARRAY(SELECT tid FROM going))
+DELETE FROM segments_membership m
+WHERE m.workspace_id = {workspace_id:uuid} AND m.ctid = ANY (ARRAY(SELECT tid FROM going))
 RETURNING m.ctid AS tid
 )"""
 # Of many rules, a contact's memberships are read all at once; of few, they are looked up one by one, for there may
 # be hundreds of others.
 _HELD_OF_MANY = """SELECT ctid AS tid, since,
-b.before + array_position((%s::uuid[])[b.before + 1 : b.before + {size}], version) AS place
-FROM segments_membership WHERE workspace_id = %s AND contact_id = b.contact_id
-AND version = ANY((%s::uuid[])[b.before + 1 : b.before + {size}]) OFFSET 0"""
+b.before + array_position({versions}, version) AS place
+FROM segments_membership WHERE workspace_id = {workspace_id:uuid} AND contact_id = b.contact_id
+AND version = ANY({versions}) OFFSET 0"""
 _HELD_OF_FEW = """SELECT one.tid, one.since, b.before + v.place::int AS place
-FROM unnest((%s::uuid[])[b.before + 1 : b.before + {size}]) WITH ORDINALITY AS v (version, place)
+FROM unnest({versions}) WITH ORDINALITY AS v (version, place)
 CROSS JOIN LATERAL (SELECT ctid AS tid, since FROM segments_membership
-WHERE workspace_id = %s AND version = v.version AND contact_id = b.contact_id OFFSET 0) one"""
+WHERE workspace_id = {workspace_id:uuid} AND version = v.version AND contact_id = b.contact_id OFFSET 0) one"""
 _FEW = 8
 _MAX_BATCHED_RULES = 500
 """Groups of one statement; their parameters go along each time."""
-_OWN_TIMED = "(%s::uuid[])[(j.g - 1) * {timed} + 1 : j.g * {timed}]"
 _SCHEDULE = f""", scheduled AS (
 INSERT INTO events_timer AS d (id, workspace_id, timer_key, contact_id, lane, due_at)
-SELECT gen_random_uuid(), %s, n.timer_key, j.contact_id, {LANE.format("j.contact_id")}, n.at
-FROM evaluated j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) AS n (timer_key, at)
-WHERE n.at > %s::timestamptz AND n.at < COALESCE((
-SELECT due_at FROM events_timer WHERE workspace_id = %s AND timer_key = n.timer_key AND contact_id = j.contact_id
+SELECT gen_random_uuid(), {{workspace_id:uuid}}, n.timer_key, j.contact_id, {LANE.format("j.contact_id")}, n.at
+FROM evaluated j CROSS JOIN LATERAL unnest({{own_timed}}, j.next_at) AS n (timer_key, at)
+WHERE n.at > {{now:timestamptz}} AND n.at < COALESCE((
+SELECT due_at FROM events_timer
+WHERE workspace_id = {{workspace_id:uuid}} AND timer_key = n.timer_key AND contact_id = j.contact_id
 ), 'infinity')
 ON CONFLICT (workspace_id, timer_key, contact_id) DO UPDATE SET due_at = excluded.due_at
 WHERE excluded.due_at < d.due_at
 )"""
 # A moment that is now comes back as null: it is known, and most are.
 _RETURN = f"""
-SELECT {_IN}, array_position(%s::uuid[], version), contact_id, NULLIF(since, %s::timestamptz) FROM entered
-UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, %s::timestamptz) FROM going JOIN gone USING (tid)"""
+SELECT {_IN}, array_position({{versions:uuid[]}}, version), contact_id, NULLIF(since, {{now:timestamptz}})
+FROM entered
+UNION ALL SELECT {_OUT}, place, contact_id, NULLIF(as_of, {{now:timestamptz}}) FROM going JOIN gone USING (tid)"""
 _RETURN_AGAIN = f"""
 UNION ALL SELECT {_AGAIN}, (j.g - 1) * {{timed}} + n.place::int, j.contact_id, n.at
-FROM evaluated j CROSS JOIN LATERAL unnest({_OWN_TIMED}, j.next_at) WITH ORDINALITY AS n (timer_key, at, place)
-WHERE n.at <= %s::timestamptz AND n.at > j.as_of"""
+FROM evaluated j CROSS JOIN LATERAL unnest({{own_timed}}, j.next_at) WITH ORDINALITY AS n (timer_key, at, place)
+WHERE n.at <= {{now:timestamptz}} AND n.at > j.as_of"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil, sqrt
@@ -14,12 +14,15 @@ from uuid import UUID
 from django.db import OperationalError, connection, transaction
 
 from config import clock
+from config.db.arrays import array
 from config.db.errors import Fault, classify_database_error
+from config.db.sql import Statement, sql
 from config.db.statements import fetch_all
 from contacts.models import Contact
 from events.aggregates.registry import built_aggregates
 from events.id_bounds import known_until
 from events.rules import AggregateSpec, Rule, compile_rules, explain_contact, find_rule_warnings, parse_rule
+from events.rules.compiler import bound_values
 from segments.definitions import check_rule
 from segments.errors import PreviewTooSlow, SegmentHasNoDraft, SegmentIsStatic, SegmentNotBuilt
 from segments.evaluation import merged_ids
@@ -203,21 +206,13 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
     now = clock.now()
     until = known_until(now)
     compiled = compile_rules([rule], built=built_aggregates(workspace_id))
-    statement = _TRY.format(joins=compiled.joins.text, fits=compiled.matches[0])
+    statement = sql(_TRY, joins=compiled.joins, fits=compiled.matches[0], version=version).render()
+    bound = {**bound_values(workspace_id, now, until), "now": now, "until": until}
     for chunk in _chunks(drawn):
         left = PREVIEW_SECONDS - (monotonic() - started)
         merged = merged_ids(workspace_id, chunk)
-        parameters = [
-            version,
-            workspace_id,
-            version,
-            now,
-            until,
-            chunk,
-            [merged.get(contact_id) for contact_id in chunk],
-            *compiled.bind(workspace_id, now, until),
-        ]
-        rows = _within(left, statement, parameters) if left > 0 else None
+        bound |= {"contact_ids": array(chunk), "ids": array(merged.get(contact_id) for contact_id in chunk)}
+        rows = _within(left, statement, bound) if left > 0 else None
         if rows is None:
             break
         trial.judged += len(chunk)
@@ -229,14 +224,13 @@ def _try_out(workspace_id: UUID, rule: Rule, version: UUID | None) -> _Trial:
 
 
 def _within(
-    seconds: float, statement: str, parameters: Sequence[Any]
+    seconds: float, statement: Statement, bound: Mapping[str, Any]
 ) -> list[tuple[UUID, bool, bool]] | None:
     """Return the rows of a statement, None if it takes longer."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}")
-            cursor.execute(statement, parameters)
-            rows: list[tuple[UUID, bool, bool]] = cursor.fetchall()
+            rows: list[tuple[UUID, bool, bool]] = fetch_all(statement, bound)
             cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
             return rows
     except OperationalError as error:
@@ -268,14 +262,14 @@ def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
 
 _TRY = """
 SELECT contact_id, fits, is_in FROM (
-    SELECT b.contact_id, {fits} AS fits, %s::uuid IS NOT NULL AND EXISTS (
+    SELECT b.contact_id, {fits} AS fits, {version:uuid} IS NOT NULL AND EXISTS (
         SELECT 1 FROM segments_membership m
-        WHERE m.workspace_id = %s AND m.version = %s AND m.contact_id = b.contact_id
+        WHERE m.workspace_id = {workspace_id:uuid} AND m.version = {version:uuid} AND m.contact_id = b.contact_id
     ) AS is_in
     FROM (
-        SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, %s::timestamptz AS as_of,
-            %s::timestamptz AS until, NULL::numeric AS score
-        FROM unnest(%s::uuid[], %s::text[]) AS w (contact_id, ids) OFFSET 0
+        SELECT w.contact_id, COALESCE(w.ids::uuid[], ARRAY[w.contact_id]) AS ids, {now:timestamptz} AS as_of,
+            {until:timestamptz} AS until, NULL::numeric AS score
+        FROM unnest({contact_ids:uuid[]}, {ids:text[]}) AS w (contact_id, ids) OFFSET 0
     ) b
     {joins}
 ) judged WHERE fits OR is_in

@@ -21,10 +21,10 @@ from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
 from config import clock, ids
 from config.db.arrays import array
+from config.db.sql import Sql, sql
 from config.db.statements import execute, fetch_all
 from config.runtime.beat_notifications import notify_beat
 from events.models import EffectsLevel
-from events.rules.conditions import Sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _requires_key(active_campaign: ActiveCampaign) -> bool:
 def _positions_by_event(query: Sql) -> Mapping[UUID | None, frozenset[int]]:
     """Run a query of (event_id, place); return the places by event."""
     places: dict[UUID | None, set[int]] = defaultdict(set)
-    for event_id, place in fetch_all(query.text, query.parameters):
+    for event_id, place in fetch_all(query):
         places[event_id].add(place)
     return {event_id: frozenset(found) for event_id, found in places.items()}
 
@@ -223,33 +223,37 @@ def _already_decided(
     """
     event_ids = [candidate.event_id for candidate in candidates if candidate.event_id is not None]
     campaign_ids = [active_campaign.campaign_id for active_campaign in active_campaigns]
-    return Sql(
+    return sql(
         _ALREADY_DECIDED,
-        (
-            *(event_ids, workspace_id, workspace_id, campaign_ids),
-            *(event_ids, workspace_id, min(event_ids), max(event_ids)),
-            [active_campaign.activated_at for active_campaign in active_campaigns],
-        ),
+        workspace_id=workspace_id,
+        event_ids=array(event_ids),
+        first=min(event_ids),
+        last=max(event_ids),
+        campaign_ids=array(campaign_ids),
+        activated_at=[active_campaign.activated_at for active_campaign in active_campaigns],
     )
 
 
 _ALREADY_DECIDED: Final = f"""
-SELECT d.event_id, c.place FROM unnest(%s::uuid[]) AS g (event_id)
+SELECT d.event_id, c.place FROM unnest({{event_ids:uuid[]}}) AS g (event_id)
 CROSS JOIN LATERAL (
     SELECT event_id, campaign_id, campaign_set_id FROM campaigns_decision
-    WHERE workspace_id = %s AND event_id = g.event_id
+    WHERE workspace_id = {{workspace_id:uuid}} AND event_id = g.event_id
     AND kind IN ('{Decision.Kind.ENTERED}', '{Decision.Kind.NOT_ENTERED}')
 ) d
-LEFT JOIN {CampaignSet._meta.db_table} s ON s.workspace_id = %s AND s.id = d.campaign_set_id
-JOIN unnest(%s::uuid[]) WITH ORDINALITY AS c (campaign_id, place)
+LEFT JOIN {CampaignSet._meta.db_table} s
+    ON s.workspace_id = {{workspace_id:uuid}} AND s.id = d.campaign_set_id
+JOIN unnest({{campaign_ids:uuid[]}}) WITH ORDINALITY AS c (campaign_id, place)
     ON c.campaign_id = d.campaign_id OR c.campaign_id = ANY (s.campaign_ids)
 UNION ALL
-SELECT e.id, c.place FROM unnest(%s::uuid[]) AS g (event_id)
+SELECT e.id, c.place FROM unnest({{event_ids:uuid[]}}) AS g (event_id)
 CROSS JOIN LATERAL (
     SELECT id, received_at FROM events_event
-    WHERE workspace_id = %s AND id = g.event_id AND id BETWEEN %s AND %s OFFSET 0
+    WHERE workspace_id = {{workspace_id:uuid}} AND id = g.event_id AND id BETWEEN {{first:uuid}} AND {{last:uuid}}
+    OFFSET 0
 ) e
-JOIN unnest(%s::timestamptz[]) WITH ORDINALITY AS c (activated_at, place) ON e.received_at < c.activated_at
+JOIN unnest({{activated_at:timestamptz[]}}) WITH ORDINALITY AS c (activated_at, place)
+    ON e.received_at < c.activated_at
 """
 
 

@@ -22,6 +22,7 @@ from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
 from config.db.lookups import any_of
+from config.db.sql import sql
 from config.db.statements import execute, fetch_all
 from events.names import CONTACT_UPDATED, MERGE_EVENTS
 from events.processing.bisection import bisect_failures
@@ -226,8 +227,7 @@ def _match_batch(
     def match(group: Sequence[Listener]) -> None:
         rules = [EventRule(listener.match.rule) for listener in group]
         matched = matches(workspace_id, rules, source, earliest=min(times), latest=max(times))
-        rows = fetch_all(f"SELECT event_id, place FROM ({matched.text}) m", matched.parameters)
-        for event_id, place in rows:
+        for event_id, place in fetch_all(sql("SELECT event_id, place FROM ({}) m", matched)):
             fulfilled[event_id].append(group[place - 1])
 
     def park_failed(failed: Listener, error: Exception) -> None:

@@ -7,9 +7,12 @@ from uuid import UUID
 
 from campaigns.journeys.step_context import EnrollmentBatch
 from campaigns.models import EnrollmentState
+from config.db.arrays import array
+from config.db.sql import join, sql
 from config.db.statements import fetch_all
 from events.id_bounds import known_until
 from events.rules import Rule, compile_rules
+from events.rules.compiler import bound_values
 
 
 def evaluate_rules(
@@ -22,30 +25,26 @@ def evaluate_rules(
     compiled = compile_rules(rules)
     until = known_until(batch.now)
     people = [batch.people[enrollment.contact_id] for enrollment in enrollments]
-    return dict(
-        fetch_all(
-            f"""
-            SELECT b.enrollment_id, ARRAY[{", ".join(compiled.matches)}] FROM (
-                SELECT w.enrollment_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id,
-                    %s::timestamptz AS as_of, %s::timestamptz AS until, NULL::numeric AS score
-                FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[])
-                    AS w (enrollment_id, contact_id, ids, event_id)
-                OFFSET 0
-            ) b
-            LEFT JOIN LATERAL (
-                SELECT * FROM events_event WHERE workspace_id = %s AND id = b.event_id OFFSET 0
-            ) t ON true
-            {compiled.joins.text}
-            """,
-            [
-                batch.now,
-                until,
-                [enrollment.id for enrollment in enrollments],
-                [person.id for person in people],
-                [f"{{{','.join(map(str, person.ids))}}}" for person in people],
-                [enrollment.event_id for enrollment in enrollments],
-                batch.workspace_id,
-                *compiled.bind(batch.workspace_id, batch.now, until),
-            ],
-        )
+    statement = sql(
+        """
+        SELECT b.enrollment_id, ARRAY[{}] FROM (
+            SELECT w.enrollment_id, w.contact_id, w.ids::uuid[] AS ids, w.event_id,
+                {:timestamptz} AS as_of, {:timestamptz} AS until, NULL::numeric AS score
+            FROM unnest({:uuid[]}, {:uuid[]}, {:text[]}, {:uuid[]}) AS w (enrollment_id, contact_id, ids, event_id)
+            OFFSET 0
+        ) b
+        LEFT JOIN LATERAL (
+            SELECT * FROM events_event WHERE workspace_id = {workspace_id:uuid} AND id = b.event_id OFFSET 0
+        ) t ON true
+        {}
+        """,
+        join(", ", compiled.matches),
+        batch.now,
+        until,
+        array(enrollment.id for enrollment in enrollments),
+        array(person.id for person in people),
+        array(array(person.ids) for person in people),
+        array(enrollment.event_id for enrollment in enrollments),
+        compiled.joins,
     )
+    return dict(fetch_all(statement, bound_values(batch.workspace_id, batch.now, until)))

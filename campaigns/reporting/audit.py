@@ -22,6 +22,7 @@ from campaigns.journeys.definition.triggers import EventTrigger
 from campaigns.journeys.plans import definition_of
 from campaigns.models import Campaign, CampaignSet, CampaignVersion, Decision, Enrollment, Message
 from config.db.plans import hashed_lists
+from config.db.statements import fetch_all
 from config.ids import NO_ID, parse_uuid
 from contacts.erasure.erasures import being_erased
 from events.models import Event, EventBatch, IdempotencyKey, ParkedEffect
@@ -189,7 +190,7 @@ def _relevant_events(
             matched = matches(
                 workspace_id, rules, given_events(workspace_id, batch_ids, [NO_ID] * len(batch_ids))
             )
-            about = {row[0] for row in _rows(matched.text, matched.parameters)}
+            about = {row[0] for row in fetch_all(matched)}
             yield from ((name, event_id) for event_id in batch_ids if event_id in about)
 
 

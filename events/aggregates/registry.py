@@ -7,20 +7,22 @@ lane from the stream, without what still waits in the lane's outbox: the effects
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 
 from config.db.arrays import array
 from config.db.plans import hashed_lists
+from config.db.sql import Sql, join, sql
 from config.db.statements import execute, fetch_all
 from config.ids import NO_ID
 from events.models import Aggregate
 from events.processing.effects import EffectEvent, bump_rules_version
-from events.rules.compiler import AggregateSpec, compile_event_rule, join
-from events.rules.conditions import EventConditions, Sql
+from events.rules.compiler import AggregateSpec, compile_event_rule
+from events.rules.conditions import EventConditions
+from events.rules.event_matching import places_that_hold
 from events.rules.nodes import Group, Rule, written
 from events.rules.parser import parse_rule
 from events.stream.outbox import LANE_COUNT
@@ -109,38 +111,36 @@ def add_to_aggregates(
 ) -> None:
     """Add new events of one name to the aggregates; `lanes` are those of the events."""
     conditions = EventConditions()
-    branches, parameters = _branches([aggregate.spec for aggregate in kept], conditions)
-    columns = conditions.columns
+    specs = [aggregate.spec for aggregate in kept]
+    branches = _branches(specs, conditions)
     event_ids = [event.id for event in events]
-    execute(
-        f"""
-            WITH counted AS (
-                SELECT e.contact_id, e.id, e.occurred_at, m.place, m.value
-                FROM unnest(%s::uuid[], %s::int[]) AS b (event_id, lane)
-                CROSS JOIN LATERAL (
-                    SELECT id, contact_id, occurred_at, properties, context FROM events_event
-                    WHERE workspace_id = %s AND id = b.event_id AND id BETWEEN %s AND %s OFFSET 0
-                ) e
-                CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
-                CROSS JOIN LATERAL (VALUES {branches}) AS m (place, holds, value)
-                WHERE m.holds AND ((%s::int[])[m.place] >> b.lane) & 1 = 1
-            )
-            {_UPSERT} {_ADD}
-            """,
-        [
-            array(event_ids),
-            list(lanes),
-            workspace_id,
-            min(event_ids),
-            max(event_ids),
-            *columns.parameters,
-            *parameters,
-            [aggregate.lanes_built for aggregate in kept],
-            workspace_id,
-            [aggregate.id for aggregate in kept],
-            [bool(aggregate.spec.field) for aggregate in kept],
-        ],
+    statement = sql(
+        """
+        WITH counted AS (
+            SELECT e.contact_id, e.id, e.occurred_at, m.place, m.value
+            FROM unnest({:uuid[]}, {:int[]}) AS b (event_id, lane)
+            CROSS JOIN LATERAL (
+                SELECT id, contact_id, occurred_at, properties, context FROM events_event
+                WHERE workspace_id = {:uuid} AND id = b.event_id AND id BETWEEN {:uuid} AND {:uuid} OFFSET 0
+            ) e
+            CROSS JOIN LATERAL (SELECT {} OFFSET 0) v
+            CROSS JOIN LATERAL (VALUES {}) AS m (place, holds, value)
+            WHERE m.holds AND (({:int[]})[m.place] >> b.lane) & 1 = 1
+        )
+        {} {}
+        """,
+        array(event_ids),
+        array(lanes),
+        workspace_id,
+        min(event_ids),
+        max(event_ids),
+        conditions.columns,
+        branches,
+        array(aggregate.lanes_built for aggregate in kept),
+        _upsert(workspace_id, specs),
+        sql(_ADD),
     )
+    execute(statement)
 
 
 def recompute_aggregates(
@@ -153,15 +153,14 @@ def recompute_aggregates(
     by_name: dict[str, list[AggregateSpec]] = defaultdict(list)
     for spec in specs:
         by_name[spec.event_name].append(spec)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM events_contactaggregate WHERE workspace_id = %s AND contact_id ="
-            " ANY(%s) AND aggregate_id = ANY(%s)",
-            [workspace_id, list(contact_ids), [spec.id_in(workspace_id) for spec in specs]],
-        )
-        with hashed_lists():
-            for name, named in by_name.items():
-                _recount(cursor, workspace_id, contact_ids, name, named)
+    execute(
+        "DELETE FROM events_contactaggregate WHERE workspace_id = %s AND contact_id ="
+        " ANY(%s) AND aggregate_id = ANY(%s)",
+        [workspace_id, list(contact_ids), [spec.id_in(workspace_id) for spec in specs]],
+    )
+    with hashed_lists():
+        for name, named in by_name.items():
+            _recount(workspace_id, contact_ids, name, named)
 
 
 def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateSpec]) -> None:
@@ -243,80 +242,81 @@ def _matches(
     workspace_id: UUID, events: Sequence[EffectEvent], specs: Sequence[AggregateSpec]
 ) -> Iterable[tuple[int, list[UUID]]]:
     conditions = EventConditions()
-    compiled = [_filter(spec, conditions) for spec in specs]
-    places = ", ".join(f"CASE WHEN {sql.text} THEN {place} END" for place, sql in enumerate(compiled, 1))
-    columns = conditions.columns
+    places = places_that_hold(_filter(spec, conditions) for spec in specs)
     event_ids = [event.id for event in events]
-    return fetch_all(
-        f"""
-            SELECT m.place, array_agg(DISTINCT b.contact_id)
-            FROM unnest(%s::uuid[], %s::uuid[]) AS b (event_id, contact_id)
-            CROSS JOIN LATERAL (
-                SELECT properties, context FROM events_event
-                WHERE workspace_id = %s AND id = b.event_id AND id BETWEEN %s AND %s OFFSET 0
-            ) e
-            CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
-            CROSS JOIN LATERAL unnest(array_remove(ARRAY[{places}]::int[], NULL)) AS m (place)
-            GROUP BY m.place
-            """,
-        [
-            array(event_ids),
-            array(event.contact_id for event in events),
-            workspace_id,
-            min(event_ids),
-            max(event_ids),
-            *columns.parameters,
-            *(parameter for sql in compiled for parameter in sql.parameters),
-        ],
+    statement = sql(
+        """
+        SELECT m.place, array_agg(DISTINCT b.contact_id)
+        FROM unnest({:uuid[]}, {:uuid[]}) AS b (event_id, contact_id)
+        CROSS JOIN LATERAL (
+            SELECT properties, context FROM events_event
+            WHERE workspace_id = {:uuid} AND id = b.event_id AND id BETWEEN {:uuid} AND {:uuid} OFFSET 0
+        ) e
+        CROSS JOIN LATERAL (SELECT {} OFFSET 0) v
+        CROSS JOIN LATERAL unnest(array_remove(ARRAY[{}]::int[], NULL)) AS m (place)
+        GROUP BY m.place
+        """,
+        array(event_ids),
+        array(event.contact_id for event in events),
+        workspace_id,
+        min(event_ids),
+        max(event_ids),
+        conditions.columns,
+        places,
     )
+    return fetch_all(statement)
 
 
 def _recount(
-    cursor: Any, workspace_id: UUID, contact_ids: Sequence[UUID], name: str, specs: Sequence[AggregateSpec]
+    workspace_id: UUID, contact_ids: Sequence[UUID], name: str, specs: Sequence[AggregateSpec]
 ) -> None:
     conditions = EventConditions()
-    branches, parameters = _branches(specs, conditions)
-    columns = conditions.columns
-    cursor.execute(
-        f"""
+    branches = _branches(specs, conditions)
+    statement = sql(
+        """
         WITH waiting AS MATERIALIZED (
-            SELECT unnest(event_ids) AS id FROM events_eventbatch WHERE workspace_id = %s AND NOT is_repeat
+            SELECT unnest(event_ids) AS id FROM events_eventbatch WHERE workspace_id = {:uuid} AND NOT is_repeat
         ), counted AS (
             SELECT e.contact_id, e.id, e.occurred_at, m.place, m.value
-            FROM unnest(%s::uuid[]) AS b (contact_id)
+            FROM unnest({:uuid[]}) AS b (contact_id)
             CROSS JOIN LATERAL (
                 SELECT id, contact_id, occurred_at, properties, context FROM events_event
-                WHERE workspace_id = %s AND contact_id = b.contact_id AND name || '' = %s OFFSET 0
+                WHERE workspace_id = {:uuid} AND contact_id = b.contact_id AND name || '' = {:text} OFFSET 0
             ) e
-            CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v
-            CROSS JOIN LATERAL (VALUES {branches}) AS m (place, holds, value)
+            CROSS JOIN LATERAL (SELECT {} OFFSET 0) v
+            CROSS JOIN LATERAL (VALUES {}) AS m (place, holds, value)
             WHERE m.holds AND e.id NOT IN (SELECT id FROM waiting)
         )
-        {_UPSERT}
+        {}
         """,
-        [
-            workspace_id,
-            list(contact_ids),
-            workspace_id,
-            name,
-            *columns.parameters,
-            *parameters,
-            workspace_id,
-            [spec.id_in(workspace_id) for spec in specs],
-            [bool(spec.field) for spec in specs],
-        ],
+        workspace_id,
+        array(contact_ids),
+        workspace_id,
+        name,
+        conditions.columns,
+        branches,
+        _upsert(workspace_id, specs),
     )
+    execute(statement)
 
 
-def _branches(specs: Sequence[AggregateSpec], conditions: EventConditions) -> tuple[str, tuple[Any, ...]]:
+def _branches(specs: Sequence[AggregateSpec], conditions: EventConditions) -> Sql:
     """Return SQL with a row per aggregate: its place, whether the event counts, and the value that is aggregated."""
     rows = []
     for place, spec in enumerate(specs, 1):
-        holds = _filter(spec, conditions)
-        value = f"v.{conditions.column(spec.field)}" if spec.field else "NULL::jsonb"
-        rows.append(Sql(f"({place}, {holds.text}, {value})", holds.parameters))
-    joined = join(", ", rows)
-    return joined.text, joined.parameters
+        value = sql("v.{}", conditions.column(spec.field)) if spec.field else sql("NULL::jsonb")
+        rows.append(sql(f"({place}, {{}}, {{}})", _filter(spec, conditions), value))
+    return join(", ", rows)
+
+
+def _upsert(workspace_id: UUID, specs: Sequence[AggregateSpec]) -> Sql:
+    """Return what inserts the aggregates of the events in `counted`."""
+    return sql(
+        _UPSERT,
+        workspace_id,
+        array(spec.id_in(workspace_id) for spec in specs),
+        array(bool(spec.field) for spec in specs),
+    )
 
 
 def _filter(spec: AggregateSpec, conditions: EventConditions) -> Sql:
@@ -348,7 +348,7 @@ _UPSERT = """
 INSERT INTO events_contactaggregate AS a (id, workspace_id, aggregate_id, contact_id, count, numbers,
 total, minimum, maximum,
     first_at, first_event_id, first_value, last_at, last_event_id, last_value)
-SELECT gen_random_uuid(), %s, (%s::uuid[])[place], contact_id, count(*), count(number), COALESCE(sum(number), 0),
+SELECT gen_random_uuid(), {:uuid}, ({:uuid[]})[place], contact_id, count(*), count(number), COALESCE(sum(number), 0),
     min(number), max(number), min(at), (array_agg(id ORDER BY at, id) FILTER (WHERE at IS NOT NULL))[1],
     (array_agg(value ORDER BY at, id) FILTER (WHERE at IS NOT NULL))[1], max(at),
     (array_agg(id ORDER BY at DESC, id DESC) FILTER (WHERE at IS NOT NULL))[1],
@@ -356,7 +356,7 @@ SELECT gen_random_uuid(), %s, (%s::uuid[])[place], contact_id, count(*), count(n
 FROM (
     SELECT contact_id, place, id, value,
         CASE WHEN jsonb_typeof(value) = 'number' THEN value::numeric END AS number,
-        CASE WHEN value IS NOT NULL OR NOT (%s::boolean[])[place] THEN occurred_at END AS at
+        CASE WHEN value IS NOT NULL OR NOT ({:boolean[]})[place] THEN occurred_at END AS at
     FROM counted
 ) counted
 GROUP BY contact_id, place ORDER BY contact_id, place

@@ -1,10 +1,7 @@
-"""Rule batches: rules of the same SQL text in one statement; parameters in which they differ become
-columns of `b`.
-"""
+"""Rule batches: rules of one shape in one statement; parameters in which they differ become columns of `b`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,15 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from config.db.arrays import array
-from events.rules.compiler import AggregateSpec, CompiledRules, Earliest
-from events.rules.conditions import Sql
-
-_CAST = re.compile(r"::(\w+(?:\[\])?)")
+from config.db.sql import Deferred, Parameter, Sql, join, sql
+from events.rules.compiler import CompiledRules, Earliest
 
 
 @dataclass(frozen=True, slots=True)
 class RuleBatch:
-    """Several `CompiledRules` of the same text as one.
+    """Several `CompiledRules` of one shape as one.
 
     `columns` are what `b` needs besides, as a select list that reads the rules' place, from 1, from `w.g`.
     """
@@ -30,36 +25,32 @@ class RuleBatch:
 
 
 def batch_rules(workspace_id: UUID, compiled: Sequence[CompiledRules]) -> RuleBatch:
-    """Batch rules of the same text. Parameters that all have in common stay parameters, to be bound."""
-    pieces = compiled[0].joins.text.split("%s")
-    text, parameters = [pieces[0]], []
-    columns: dict[tuple[str, tuple[str | None, ...]], str] = {}
-    for place, rest in enumerate(pieces[1:]):
-        values = [each.joins.parameters[place] for each in compiled]
-        if (common := _common_value(values)) is not None:
-            text.append("%s")
-            parameters.append(common)
-        else:
-            cast = _CAST.match(rest)
-            spelled = tuple(_spelled(workspace_id, value) for value in values)
-            name = columns.setdefault((cast[1] if cast else "text", spelled), f"p{len(columns)}")
-            text.append(f"b.{name}")
-        text.append(rest)
-    return RuleBatch(
-        joins=Sql("".join(text), tuple(parameters)),
-        columns=Sql(
-            "".join(f", ((%s::text[])[w.g])::{cast} AS {name}" for (cast, _), name in columns.items()),
-            tuple(array(spelled) for _, spelled in columns),
-        ),
-    )
+    """Batch rules of one shape. Parameters that all have in common stay parameters."""
+    names: dict[Parameter, str] = {}
+
+    def batched(parts: tuple[Any, ...]) -> Sql:
+        """Return a text, which is the same in all rules, or what stands for a parameter of each."""
+        if isinstance(parts[0], str):
+            return Sql(parts[:1])
+        if (common := _common(parts)) is not None:
+            return Sql((common,))
+        values = tuple(_spelled(workspace_id, parameter.value) for parameter in parts)
+        return sql(f"b.{names.setdefault(Parameter(parts[0].type, values), f'p{len(names)}')}")
+
+    joins = join("", map(batched, zip(*(each.joins.parts for each in compiled), strict=True)))
+    columns = [
+        sql(f", (({{:text[]}})[w.g])::{column.type} AS {name}", array(column.value))
+        for column, name in names.items()
+    ]
+    return RuleBatch(joins, join("", columns))
 
 
-def _common_value(values: Sequence[Any]) -> Any:
-    """Return the parameter that all rules have in common, None if they differ."""
-    if isinstance(values[0], Earliest):
-        return _widest_window(values)
-    # By how they are written: Python would take true for 1.
-    return values[0] if len({repr(value) for value in values}) == 1 else None
+def _common(parameters: Sequence[Parameter]) -> Parameter | None:
+    """Return the parameter that serves all rules, None if they differ."""
+    first = parameters[0]
+    if isinstance(first.value, Earliest):
+        return Parameter(first.type, _widest_window([parameter.value for parameter in parameters]))
+    return first if all(parameter == first for parameter in parameters) else None
 
 
 def _widest_window(values: Sequence[Earliest]) -> Earliest:
@@ -68,17 +59,17 @@ def _widest_window(values: Sequence[Earliest]) -> Earliest:
     starts = [value.start for value in values if value.start is not None]
     if len(lengths) == len(values):
         return Earliest(max(lengths))
-    return Earliest(None, min(starts)) if len(starts) == len(values) else Earliest(None)
+    return Earliest(start=min(starts)) if len(starts) == len(values) else Earliest()
 
 
 def _spelled(workspace_id: UUID, value: Any) -> str | None:
     """Return a parameter as PostgreSQL text."""
     if value is None:
         return None
-    if isinstance(value, list | tuple):
-        return array([_spelled(workspace_id, element) for element in value])
-    if isinstance(value, AggregateSpec):
-        return str(value.id_in(workspace_id))
+    if isinstance(value, tuple):
+        return array(_spelled(workspace_id, item) for item in value)
+    if isinstance(value, Deferred):
+        return str(value.resolve({"workspace_id": workspace_id}))
     if isinstance(value, timedelta):
         return f"{value.days} days {value.seconds}.{value.microseconds:06} seconds"
     return value.isoformat() if isinstance(value, datetime) else str(value)

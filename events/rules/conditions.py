@@ -1,11 +1,11 @@
 """Conditions on an event's own fields: validated when saved, compiled to SQL when applied."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from config.db.sql import Sql, join, sql
 from events.errors import InvalidCondition
 
 PROPERTIES = ("metadata.", "properties.")
@@ -28,15 +28,7 @@ _MAX_PATH = 20
 _MAX_LIST = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
-    """A piece of SQL with its parameters."""
-
-    text: str
-    parameters: tuple[Any, ...] = ()
-
-
-ALWAYS = Sql("true")
+ALWAYS = sql("true")
 
 
 class EventConditions:
@@ -57,21 +49,21 @@ class EventConditions:
             condition["operator"], self.column(condition["field"]), condition.get("value")
         )
 
-    def column(self, field: str) -> str:
+    def column(self, field: str) -> Sql:
         """Return the name of the column, jsonb or null, that holds a field of the event."""
-        return f"v{self._paths.setdefault(path_of(field), len(self._paths))}"
+        return sql(f"v{self._paths.setdefault(path_of(field), len(self._paths))}")
 
     @property
     def columns(self) -> Sql:
         """The select list that the compiled conditions read: v0, v1, …; a JSON null is a missing value."""
         if not self._paths:
-            return Sql("1")
-        return Sql(
-            ", ".join(
-                f"NULLIF({self._alias}.{path[0]} #> %s::text[], 'null'::jsonb) AS v{place}"
+            return sql("1")
+        return join(
+            ", ",
+            [
+                sql(f"NULLIF({self._alias}.{path[0]} #> {{:text[]}}, 'null'::jsonb) AS v{place}", path[1:])
                 for path, place in self._paths.items()
-            ),
-            tuple(list(path[1:]) for path in self._paths),
+            ],
         )
 
 
@@ -92,7 +84,7 @@ def validate_condition(condition: object) -> None:
         raise InvalidCondition("condition.value", fault)
 
 
-def compile_operator(operator: str, column: str, value: Any) -> Sql:
+def compile_operator(operator: str, column: Sql, value: Any) -> Sql:
     """Return the SQL that compares a jsonb column; null, hence not true, where the value is missing."""
     return _COMPILERS[operator](column, value)
 
@@ -166,79 +158,68 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def _eq(column: str, value: Any) -> Sql:
-    return Sql(f"{column} = %s::jsonb", (_json(value),))
+def _with_json(template: str) -> Callable[[Sql, Any], Sql]:
+    return lambda column, value: sql(template, column, _json(value))
 
 
-def _neq(column: str, value: Any) -> Sql:
-    return Sql(f"{column} <> %s::jsonb", (_json(value),))
+def _with_list(template: str) -> Callable[[Sql, Any], Sql]:
+    return lambda column, value: sql(template, column, [_json(item) for item in value])
 
 
-def _in(column: str, value: Any) -> Sql:
-    return Sql(f"{column} = ANY(%s::jsonb[])", ([_json(item) for item in value],))
-
-
-def _not_in(column: str, value: Any) -> Sql:
-    return Sql(f"{column} <> ALL(%s::jsonb[])", ([_json(item) for item in value],))
-
-
-def _ordered(symbol: str) -> Callable[[str, Any], Sql]:
+def _ordered(symbol: str) -> Callable[[Sql, Any], Sql]:
     # Only like compares with like: PostgreSQL's jsonb would put every number before every text. Texts compare
     # by code point, whatever the database's locale.
-    def compile_(column: str, value: Any) -> Sql:
+    of_texts = (
+        f"(jsonb_typeof({{0}}) = 'string' AND ({{0}} #>> '{{{{}}}}') COLLATE \"C\" {symbol} {{1:text}})"
+    )
+    of_numbers = f"(jsonb_typeof({{0}}) = 'number' AND {{0}} {symbol} {{1:jsonb}})"
+
+    def compile_(column: Sql, value: Any) -> Sql:
         if isinstance(value, str):
-            return Sql(
-                f"(jsonb_typeof({column}) = 'string' AND ({column} #>> '{{}}') COLLATE \"C\" {symbol} %s)",
-                (value,),
-            )
-        return Sql(f"(jsonb_typeof({column}) = 'number' AND {column} {symbol} %s::jsonb)", (_json(value),))
+            return sql(of_texts, column, value)
+        return sql(of_numbers, column, _json(value))
 
     return compile_
 
 
-def _between(column: str, value: Any) -> Sql:
-    low, high = _ordered(">=")(column, value[0]), _ordered("<=")(column, value[1])
-    return Sql(f"({low.text} AND {high.text})", (*low.parameters, *high.parameters))
+def _between(column: Sql, value: Any) -> Sql:
+    return sql("({} AND {})", _ordered(">=")(column, value[0]), _ordered("<=")(column, value[1]))
 
 
-def _contains(column: str, value: Any) -> Sql:
+def _contains(column: Sql, value: Any) -> Sql:
     """A text within a text, or an item of a list."""
-    text = value if isinstance(value, str) else _json(value)
-    return Sql(
-        f"CASE jsonb_typeof({column}) WHEN 'array' THEN {column} @> %s::jsonb"
-        f" WHEN 'string' THEN position(%s in {column} #>> '{{}}') > 0 END",
-        (_json([value]), text),
+    return sql(
+        "CASE jsonb_typeof({0}) WHEN 'array' THEN {0} @> {1:jsonb}"
+        " WHEN 'string' THEN position({2:text} in {0} #>> '{{}}') > 0 END",
+        column,
+        _json([value]),
+        value if isinstance(value, str) else _json(value),
     )
 
 
-def _not_contains(column: str, value: Any) -> Sql:
-    contains = _contains(column, value)
-    return Sql(f"NOT ({contains.text})", contains.parameters)
-
-
-def _starts_with(column: str, value: Any) -> Sql:
-    return Sql(f"(jsonb_typeof({column}) = 'string' AND starts_with({column} #>> '{{}}', %s))", (value,))
-
-
-def _ends_with(column: str, value: Any) -> Sql:
-    return Sql(
-        f"(jsonb_typeof({column}) = 'string' AND right({column} #>> '{{}}', %s::int) = %s)",
-        (len(value), value),
+def _ends_with(column: Sql, value: Any) -> Sql:
+    return sql(
+        "(jsonb_typeof({0}) = 'string' AND right({0} #>> '{{}}', {1:int}) = {2:text})",
+        column,
+        len(value),
+        value,
     )
 
 
-_COMPILERS: dict[str, Callable[[str, Any], Sql]] = {
-    "eq": _eq,
-    "neq": _neq,
+_COMPILERS: dict[str, Callable[[Sql, Any], Sql]] = {
+    "eq": _with_json("{} = {:jsonb}"),
+    "neq": _with_json("{} <> {:jsonb}"),
     **{operator: _ordered(symbol) for operator, symbol in _COMPARISONS.items()},
     "between": _between,
-    "in": _in,
-    "not_in": _not_in,
+    "in": _with_list("{} = ANY({:jsonb[]})"),
+    "not_in": _with_list("{} <> ALL({:jsonb[]})"),
     "contains": _contains,
-    "not_contains": _not_contains,
-    "starts_with": _starts_with,
+    "not_contains": lambda column, value: sql("NOT ({})", _contains(column, value)),
+    "starts_with": lambda column, value: sql(
+        "(jsonb_typeof({0}) = 'string' AND starts_with({0} #>> '{{}}', {1:text}))", column, value
+    ),
     "ends_with": _ends_with,
-    "exists": lambda column, _: Sql(f"{column} IS NOT NULL"),
-    "not_exists": lambda column, _: Sql(f"{column} IS NULL"),
+    "exists": lambda column, _: sql("{} IS NOT NULL", column),
+    "not_exists": lambda column, _: sql("{} IS NULL", column),
 }
 OPERATORS = frozenset(_COMPILERS)

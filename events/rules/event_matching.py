@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
 from config.db.arrays import array
+from config.db.sql import Sql, join, sql
 from events.id_bounds import first_id_of_events
-from events.rules.compiler import bind, compile_event_rule, compile_rules
-from events.rules.conditions import EventConditions, Sql
+from events.rules.compiler import bound_values, compile_event_rule, compile_rules
+from events.rules.conditions import EventConditions
 from events.rules.nodes import Rule
 from events.rules.parser import parse_rule
 
@@ -52,13 +52,17 @@ def parse_serialized_rule(spelled: str) -> Rule:
 def given_events(workspace_id: UUID, event_ids: Sequence[UUID], contact_ids: Sequence[UUID]) -> Sql:
     """Return the relation of these events, each with the contact that it counts for."""
     # OFFSET 0 keeps the planner to one look-up by key an event.
-    return Sql(
-        f"""unnest(%s::uuid[], %s::uuid[]) AS sent (event_id, contact_id)
+    return sql(
+        f"""unnest({{:uuid[]}}, {{:uuid[]}}) AS sent (event_id, contact_id)
             CROSS JOIN LATERAL (
                 SELECT {_COLUMNS} FROM events_event
-                WHERE workspace_id = %s AND id = sent.event_id AND id BETWEEN %s AND %s OFFSET 0
+                WHERE workspace_id = {{:uuid}} AND id = sent.event_id AND id BETWEEN {{:uuid}} AND {{:uuid}} OFFSET 0
             ) t""",
-        (array(event_ids), array(contact_ids), workspace_id, min(event_ids), max(event_ids)),
+        array(event_ids),
+        array(contact_ids),
+        workspace_id,
+        min(event_ids),
+        max(event_ids),
     )
 
 
@@ -73,35 +77,39 @@ def events_of_contacts(
 
     By the contact, whatever the planner thinks: by the name, it would read everybody's for each.
     """
-    return Sql(
-        f"""unnest(%s::uuid[], %s::uuid[]) AS sent (origin_id, contact_id)
+    return sql(
+        f"""unnest({{:uuid[]}}, {{:uuid[]}}) AS sent (origin_id, contact_id)
             CROSS JOIN LATERAL (
                 SELECT {_COLUMNS} FROM events_event
-                WHERE workspace_id = %s AND contact_id = sent.origin_id AND name || '' = %s AND id >= %s OFFSET 0
+                WHERE workspace_id = {{:uuid}} AND contact_id = sent.origin_id AND name || '' = {{:text}}
+                    AND id >= {{:uuid}} OFFSET 0
             ) t""",
-        (
-            array(origin for origin, _ in owners),
-            array(owner for _, owner in owners),
-            workspace_id,
-            name,
-            first_id_of_events(since),
-        ),
+        array(origin for origin, _ in owners),
+        array(owner for _, owner in owners),
+        workspace_id,
+        name,
+        first_id_of_events(since),
     )
 
 
 def latest_events(workspace_id: UUID, name: str, since: datetime, limit: int) -> Sql:
     """Return the relation of the latest events of a name, from a moment on, that have a contact."""
-    return Sql(
+    return sql(
         f"""(
                 SELECT {_COLUMNS}, contact_id FROM events_event
-                WHERE workspace_id = %s AND name = %s AND id >= %s AND occurred_at >= %s AND contact_id IS NOT NULL
-                ORDER BY id DESC LIMIT %s
+                WHERE workspace_id = {{0:uuid}} AND name = {{1:text}} AND id >= {{2:uuid}}
+                    AND occurred_at >= {{3:timestamptz}} AND contact_id IS NOT NULL
+                ORDER BY id DESC LIMIT {{4:int}}
             ) t
             CROSS JOIN LATERAL (
                 SELECT COALESCE(merged_into_id, id) AS contact_id FROM contacts_contact
-                WHERE workspace_id = %s AND id = t.contact_id OFFSET 0
+                WHERE workspace_id = {{0:uuid}} AND id = t.contact_id OFFSET 0
             ) sent""",
-        (workspace_id, name, first_id_of_events(since), since, limit, workspace_id),
+        workspace_id,
+        name,
+        first_id_of_events(since),
+        since,
+        limit,
     )
 
 
@@ -118,64 +126,57 @@ def matches(
     `source` is one of the relations above, with no event before `earliest` or after `latest`. What rules ask of the
     contact is evaluated as of the event's moment, by what is known now.
     """
-    joins, answers = _compile(workspace_id, rules, earliest, latest)
-    places = ", ".join(f"CASE WHEN {answer.text} THEN {place} END" for place, answer in enumerate(answers, 1))
-    ids, ids_parameters = _ids_of_contact(workspace_id, rules)
-    return Sql(
-        f"""
+    joins, places = _compile(rules)
+    ids = sql(_IDS_OF_CONTACT) if any(rule.needs_contact for rule in rules) else Sql()
+    return sql(
+        """
         SELECT t.id AS event_id, b.contact_id, t.occurred_at, t.depth, m.place
-        FROM {source.text}
-        CROSS JOIN LATERAL (SELECT sent.contact_id, t.occurred_at AS as_of, t.occurred_at AS until{ids}) b
-        {joins.text}
-        CROSS JOIN LATERAL unnest(array_remove(ARRAY[{places}]::int[], NULL)) AS m (place)
-        WHERE t.received_at >= (%s::timestamptz[])[m.place]
+        FROM {}
+        CROSS JOIN LATERAL (SELECT sent.contact_id, t.occurred_at AS as_of, t.occurred_at AS until{}) b
+        {}
+        CROSS JOIN LATERAL unnest(array_remove(ARRAY[{}]::int[], NULL)) AS m (place)
+        WHERE t.received_at >= ({:timestamptz[]})[m.place]
         """,
-        (
-            *source.parameters,
-            *ids_parameters,
-            *joins.parameters,
-            *(parameter for answer in answers for parameter in answer.parameters),
-            [rule.evaluates_from for rule in rules],
-        ),
+        source,
+        ids,
+        joins,
+        places,
+        [rule.evaluates_from for rule in rules],
+    ).bind(**bound_values(workspace_id, earliest, latest))
+
+
+def places_that_hold(conditions: Iterable[Sql]) -> Sql:
+    """Return a list of the conditions' places, from 1, null for those that do not hold."""
+    return join(
+        ", ", [sql(f"CASE WHEN {{}} THEN {place} END", holds) for place, holds in enumerate(conditions, 1)]
     )
 
 
 _COLUMNS = "id, occurred_at, received_at, depth, properties, context"
+_IDS_OF_CONTACT = """, sent.contact_id || ARRAY(
+            SELECT id FROM contacts_contact
+            WHERE workspace_id = {workspace_id:uuid} AND merged_into_id = sent.contact_id
+        ) AS ids, NULL::numeric AS score OFFSET 0"""
 
 
-def _compile(
-    workspace_id: UUID, rules: Sequence[EventRule], earliest: datetime, latest: datetime
-) -> tuple[Sql, Sequence[Sql]]:
+def _compile(rules: Sequence[EventRule]) -> tuple[Sql, Sql]:
+    """Return joins, and the places of the rules that hold."""
     if all(rule.spelled for rule in rules):
-        joins, answers = _compiled(tuple(rule.spelled for rule in rules))
-    else:
-        joins, answers = _compile_trees([rule.tree for rule in rules])
-    return Sql(joins.text, tuple(bind(joins, workspace_id, earliest, latest))), answers
+        return _compiled(tuple(rule.spelled for rule in rules))
+    return _compile_trees([rule.tree for rule in rules])
 
 
 @lru_cache(200)
-def _compiled(spelled: tuple[str, ...]) -> tuple[Sql, Sequence[Sql]]:
+def _compiled(spelled: tuple[str, ...]) -> tuple[Sql, Sql]:
     """Compile rules once: to compile a hundred takes longer than to apply them to a few events."""
     return _compile_trees([parse_serialized_rule(rule) for rule in spelled])
 
 
-def _compile_trees(trees: Sequence[Rule]) -> tuple[Sql, Sequence[Sql]]:
+def _compile_trees(trees: Sequence[Rule]) -> tuple[Sql, Sql]:
     if not all(tree.reads_only_event for tree in trees):
         compiled = compile_rules(trees)
-        return compiled.joins, [Sql(name) for name in compiled.matches]
+        return compiled.joins, places_that_hold(compiled.matches)
     conditions = EventConditions("t")
-    answers = [compile_event_rule(tree, conditions) for tree in trees]
-    columns = conditions.columns
+    places = places_that_hold(compile_event_rule(tree, conditions) for tree in trees)
     # OFFSET 0: a path is read once, however many conditions are on it.
-    return Sql(f"CROSS JOIN LATERAL (SELECT {columns.text} OFFSET 0) v", columns.parameters), answers
-
-
-def _ids_of_contact(workspace_id: UUID, rules: Sequence[EventRule]) -> tuple[str, tuple[Any, ...]]:
-    if not any(rule.needs_contact for rule in rules):
-        return "", ()
-    return (
-        """, sent.contact_id || ARRAY(
-            SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id = sent.contact_id
-        ) AS ids, NULL::numeric AS score OFFSET 0""",
-        (workspace_id,),
-    )
+    return sql("CROSS JOIN LATERAL (SELECT {} OFFSET 0) v", conditions.columns), places

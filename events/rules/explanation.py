@@ -7,10 +7,11 @@ from uuid import UUID
 
 import orjson
 
+from config.db.sql import Sql, join, sql
 from config.db.statements import fetch_one
 from config.http.rendering import iso_millis
 from contacts.models import Contact
-from events.rules.compiler import AggregateSpec, CompiledRules, LeafColumns, compile_rules
+from events.rules.compiler import AggregateSpec, CompiledRules, LeafColumns, bound_values, compile_rules
 from events.rules.nodes import EventLeaf, Group, Node, Rule
 
 
@@ -38,11 +39,11 @@ def explain_contact(
 
 def _decide(
     workspace_id: UUID, compiled: CompiledRules, contact_id: UUID, as_of: datetime, until: datetime
-) -> dict[str, Any]:
+) -> dict[Sql, Any]:
     columns = [name for leaf in compiled.leaves[0] for name in (leaf.matches, leaf.next_at)]
     columns += [name for names in compiled.groups.values() for name in names]
     json_columns = [name for leaf in compiled.leaves[0] for name in (leaf.value, leaf.events)]
-    casts = [*columns, *(f"{name}::text" for name in json_columns)]
+    casts = [*columns, *(sql("{}::text", name) for name in json_columns)]
     columns += json_columns
     ids = [
         contact_id,
@@ -50,11 +51,17 @@ def _decide(
         .filter(merged_into=contact_id)
         .values_list("id", flat=True),
     ]
-    row = fetch_one(
-        f"SELECT {', '.join(casts)} FROM (SELECT %s::uuid AS contact_id, %s::uuid[] AS ids,"
-        f" %s::timestamptz AS as_of, %s::timestamptz AS until, NULL::numeric AS score) b {compiled.joins.text}",
-        [contact_id, ids, as_of, until, *compiled.bind(workspace_id, as_of, until)],
+    statement = sql(
+        "SELECT {} FROM (SELECT {:uuid} AS contact_id, {:uuid[]} AS ids, {:timestamptz} AS as_of,"
+        " {:timestamptz} AS until, NULL::numeric AS score) b {}",
+        join(", ", casts),
+        contact_id,
+        ids,
+        as_of,
+        until,
+        compiled.joins,
     )
+    row = fetch_one(statement, bound_values(workspace_id, as_of, until))
     return dict(zip(columns, row or [None] * len(columns), strict=True))
 
 
@@ -63,7 +70,7 @@ def _explain(
     raw: Mapping[str, Any],
     leaves: Iterator[LeafColumns],
     compiled: CompiledRules,
-    row: Mapping[str, Any],
+    row: Mapping[Sql, Any],
 ) -> dict[str, Any]:
     if isinstance(node, Group):
         matches, next_at = compiled.groups[id(node)]

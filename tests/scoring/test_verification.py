@@ -12,7 +12,8 @@ from django.db.models import F
 from contacts.models import Contact, ContactScore
 from events.models import Event, Timer
 from events.processing.effects import apply_effects
-from events.rules import compiler, event_matching
+from events.rules import event_matching
+from events.rules.compiler import comparisons
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.rules import save_rule
 from scoring.verification import verify_contacts
@@ -237,12 +238,12 @@ def test_an_option_that_means_nothing_is_refused(db, name, option):
 
 def test_a_condition_that_the_system_takes_for_another_is_found(workspace, time, monkeypatch):
     """What is compiled wrongly is evaluated wrongly everywhere; the verification asks nothing that is compiled."""
-    real = compiler.compile_operator
+    real = comparisons.compile_operator
 
     def mistaken(operator, column, value):
         return real("gt" if operator == "gte" else operator, column, value)
 
-    monkeypatch.setattr(compiler, "compile_operator", mistaken)
+    monkeypatch.setattr(comparisons, "compile_operator", mistaken)
     # What was compiled before is kept.
     event_matching._compiled.cache_clear()
     send(workspace, ("ada", time(), {"amount": 5}))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.rules import compiler, parse_rule
+from events.rules import parse_rule
+from events.rules.compiler.rules import rule_source
 from events.rules.reference import holds
 from segments.reference_data import load_people
 from tests.events.rules import strategies
@@ -20,9 +21,9 @@ pytestmark = pytest.mark.django_db
 def _segments_by_tags(settings):
     """Let who is in a segment be told by a tag, as the strategies' people have it."""
     settings.RULE_SOURCES = {"segment": "tests.events.rules.world.membership"}
-    compiler._rule_source.cache_clear()
+    rule_source.cache_clear()
     yield
-    compiler._rule_source.cache_clear()
+    rule_source.cache_clear()
 
 
 @settings(

@@ -22,6 +22,7 @@ from campaigns.journeys.local_time import contact_date_moment, next_time_of_day
 from campaigns.journeys.step_context import Advance, Finish, StepContext, StepOutcome, Wait
 from campaigns.models import Enrollment, EnrollmentState
 from campaigns.reasons import Reason
+from config.db.sql import sql
 from config.db.statements import fetch_all
 from events.id_bounds import known_until
 from events.models import Event
@@ -151,8 +152,7 @@ def _find_awaited_events(
         latest=known_until(context.now),
     )
     rows = fetch_all(
-        f"SELECT event_id, contact_id, occurred_at FROM ({matched.text}) m ORDER BY occurred_at, event_id",
-        matched.parameters,
+        sql("SELECT event_id, contact_id, occurred_at FROM ({}) m ORDER BY occurred_at, event_id", matched)
     )
     if step.match.event_name in SYSTEM_EVENTS:
         rows = _trusted_rows(context.workspace_id, rows)

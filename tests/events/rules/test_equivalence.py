@@ -8,10 +8,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from config.db.sql import join, sql
+from config.db.statements import fetch_all
 from config.http.rendering import iso_millis
 from events.aggregates.registry import build_aggregates, built_aggregates, register_aggregates
 from events.effects import maintain_aggregates
@@ -235,17 +236,14 @@ def test_a_rule_that_the_event_alone_decides_holds_when_the_reference_says_so(so
     conditions = EventConditions()
     compiled = [compile_event_rule(rule, conditions) for rule in rules]
     assert all(rule.reads_only_event for rule in rules)
-    with stored_world(some) as (workspace, _), connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT e.id, {', '.join(sql.text for sql in compiled)} FROM events_event e"
-            f" CROSS JOIN LATERAL (SELECT {conditions.columns.text}) v WHERE e.workspace_id = %s",
-            [
-                *(parameter for sql in compiled for parameter in sql.parameters),
-                *conditions.columns.parameters,
-                workspace.id,
-            ],
+    with stored_world(some) as (workspace, _):
+        statement = sql(
+            "SELECT e.id, {} FROM events_event e CROSS JOIN LATERAL (SELECT {}) v WHERE e.workspace_id = {:uuid}",
+            join(", ", compiled),
+            conditions.columns,
+            workspace.id,
         )
-        answers = {event_id: found for event_id, *found in cursor.fetchall()}
+        answers = {event_id: found for event_id, *found in fetch_all(statement)}
     happenings = [happening for one in some for happening in one.events if happening.name == "buy"]
     for happening in happenings:
         expected = [holds(raw, Person(), NOW, happening) for raw in raws]

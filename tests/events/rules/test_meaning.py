@@ -69,7 +69,7 @@ def test_true_is_not_one_where_two_measures_are_read_together():
     one, true, also_one = (aggregates_of_rule(rule) for rule in rules)
     assert one != true
     assert one == also_one
-    assert compile_rules(rules, built=one).joins.text.count("events_event ") == 1
+    assert compile_rules(rules, built=one).joins.render().text.count("events_event ") == 1
 
 
 def test_what_changes_after_the_last_year_of_python_never_does():

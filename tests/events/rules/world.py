@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from config import ids
+from config.db.sql import Sql, join, sql
+from config.db.statements import fetch_all
 from contacts.models import (
     Company,
     CompanyMembership,
@@ -21,7 +23,7 @@ from contacts.models import (
 )
 from events.models import Event
 from events.rules import AggregateSpec, CompiledRules, Rule, compile_rules
-from events.rules.conditions import Sql
+from events.rules.compiler import bound_values
 from events.stream.partitions import ensure_partitions
 from tests.events.rules.reference import EventRecord, Person
 from tests.workspaces.factories import WorkspaceFactory
@@ -65,12 +67,12 @@ def stored_world(
 
 def membership(segment_id: UUID) -> tuple[Sql, Sql]:
     """Stand in for the segments, which are floors above: who is in one has a tag that says so, for ever."""
-    tagged = Sql(
+    tagged = sql(
         "EXISTS (SELECT 1 FROM contacts_contacttag ct JOIN contacts_tag tag ON tag.id = ct.tag_id"
-        " WHERE ct.contact_id = b.contact_id AND tag.name = %s)",
-        (f"in {segment_id}",),
+        " WHERE ct.contact_id = b.contact_id AND tag.name = {:text})",
+        f"in {segment_id}",
     )
-    return tagged, Sql("NULL::timestamptz")
+    return tagged, sql("NULL::timestamptz")
 
 
 def store_events(workspace: Workspace, events: Sequence[tuple[UUID, EventRecord]]) -> None:
@@ -109,24 +111,20 @@ def decide(
 ) -> list[list[Decision]]:
     """Return, for each that is asked, what each rule says; `triggers`: the event that each is about."""
     compiled = compile_rules(rules, built=built)
-    rows = Sql(
-        " UNION ALL ".join(
-            "SELECT %s::int AS place, %s::uuid AS contact_id, %s::uuid[] AS ids, %s::timestamptz AS as_of,"
-            " %s::timestamptz AS until, NULL::numeric AS score, %s::uuid AS event_id"
-            for _ in asked
-        ),
-        tuple(
-            parameter
-            for place, (stored, at) in enumerate(asked)
-            for parameter in (
+    rows = join(
+        " UNION ALL ",
+        [
+            sql(
+                "SELECT {:int} AS place, {:uuid} AS contact_id, {:uuid[]} AS ids, {at:timestamptz} AS as_of,"
+                " {at:timestamptz} AS until, NULL::numeric AS score, {:uuid} AS event_id",
                 place,
                 stored.contact_id,
                 stored.ids,
-                at,
-                at,
                 triggers[place] if triggers else None,
+                at=at,
             )
-        ),
+            for place, (stored, at) in enumerate(asked)
+        ],
     )
     moments = [at for _, at in asked]
     found = _run(workspace, compiled, rows, moments, with_trigger=bool(triggers))
@@ -144,23 +142,19 @@ def _run(
 ) -> dict[int, list[Decision]]:
     columns = [name for pair in zip(compiled.matches, compiled.next_at, strict=True) for name in pair]
     trigger = (
-        " CROSS JOIN LATERAL (SELECT * FROM events_event WHERE workspace_id = %s AND id = b.event_id) t"
-        if with_trigger
-        else ""
+        "CROSS JOIN LATERAL (SELECT * FROM events_event WHERE workspace_id = {:uuid} AND id = b.event_id) t"
     )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT b.place, {', '.join(columns)} FROM ({rows.text}) b {trigger} {compiled.joins.text}",
-            [
-                *rows.parameters,
-                *([workspace.id] if with_trigger else []),
-                *compiled.bind(workspace.id, min(moments), max(moments)),
-            ],
-        )
-        return {
-            place: [Decision(*answers[i : i + 2]) for i in range(0, len(answers), 2)]
-            for place, *answers in cursor.fetchall()
-        }
+    statement = sql(
+        "SELECT b.place, {} FROM ({}) b {} {}",
+        join(", ", columns),
+        rows,
+        sql(trigger, workspace.id) if with_trigger else Sql(),
+        compiled.joins,
+    )
+    found = fetch_all(statement, bound_values(workspace.id, min(moments), max(moments)))
+    return {
+        place: [Decision(*answers[i : i + 2]) for i in range(0, len(answers), 2)] for place, *answers in found
+    }
 
 
 class _Writer:
