@@ -1,4 +1,4 @@
-"""Export contacts to a file."""
+"""The command `export_contacts`: export contacts to a file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

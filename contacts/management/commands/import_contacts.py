@@ -1,4 +1,4 @@
-"""Import contacts from a file."""
+"""The command `import_contacts`: import contacts from a file."""
 
 from contacts.imports.contacts import ContactImport
 from contacts.management.imports import ImportCommand

@@ -1,4 +1,4 @@
-"""Export events to a file."""
+"""The command `export_events`: export events to a file."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Import events from a file."""
+"""The command `import_events`: import events from a file."""
 
 from contacts.management.imports import ImportCommand
 from events.imports.events import EventImport

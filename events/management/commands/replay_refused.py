@@ -1,4 +1,4 @@
-"""Replay refused events."""
+"""The command `replay_refused`: record refused events whose cause is mended."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
