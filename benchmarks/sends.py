@@ -104,6 +104,21 @@ FORMATS: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
             "properties": {"amount": 99},
         },
     ),
+    # Known from the first send on.
+    "/v1/batch of one": (
+        "/v1/batch",
+        lambda place: {
+            "batch": [
+                {
+                    "type": "track",
+                    "userId": f"u{place}",
+                    "event": "purchase",
+                    "properties": {"amount": 99},
+                    "context": {"library": {"name": "analytics-python", "version": "2.4.0"}},
+                }
+            ]
+        },
+    ),
 }
 
 

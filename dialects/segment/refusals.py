@@ -27,9 +27,10 @@ class RefusedCall:
 
 
 def hand_over_refused(workspace_id: UUID, refused: Sequence[RefusedCall]) -> None:
-    """Take over the refused calls of a batch, in the transaction that records the others: all that is left of them.
+    """Take over the refused calls of a batch, in the transaction that records the others.
 
-    They are counted and logged by their codes once that is committed; their bodies are not kept.
+    They are counted and logged by their codes once that is committed. What the core refuses is in its quarantine;
+    what is no call at all is not kept.
     """
     if refused:
         transaction.on_commit(partial(_note, workspace_id, refused), robust=True)

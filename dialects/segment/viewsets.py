@@ -139,7 +139,7 @@ class CallViewSet(IngestViewSet):
     ) -> Submission:
         events = [call.event for call in calls]
         answer = partial(_answer, self.workspace.id, calls, refused, same)
-        return self.submission_of(request, events, SchemaPolicy.OPEN, answer, is_batch=True)
+        return self.submission_of(request, events, SchemaPolicy.OPEN, answer, is_batch=refused is not None)
 
 
 def _parse_call(kind: str, request: Request) -> _Parsed:

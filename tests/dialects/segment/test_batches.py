@@ -8,7 +8,7 @@ import pytest
 
 from config.observability.metrics.process_files import REGISTRY
 from contacts.erasure.erasures import erase_person
-from events.models import Event
+from events.models import Event, RefusedEvent
 from tests.contacts.factories import a_contact
 
 CALL = {"type": "track", "userId": "u1", "event": "Paid"}
@@ -107,6 +107,17 @@ def test_what_is_refused_leaves_the_others_alone(send, workspace, caplog, django
     assert "'invalid_call': 5" in told
     assert "'person_erased': 1" in told
     assert "gone@" not in told
+
+
+def test_what_the_core_refuses_of_a_batch_is_in_the_quarantine(post, send, workspace):
+    erase_person(
+        workspace.id, a_contact(workspace, "gone@example.com", identifiers=(("external_id", "gone"),))
+    )
+    assert post("track", {**CALL, "userId": "gone"}).status_code == 400
+    assert not RefusedEvent.objects.exists()
+    send("batch", {"batch": [{**CALL, "messageId": "m" * 300}, CALL]})
+    (kept,) = RefusedEvent.objects.filter(workspace=workspace)
+    assert (kept.name, kept.code) == ("Paid", "invalid_message_id")
 
 
 def test_a_batch_of_refused_calls_is_taken_all_the_same(send, workspace):
