@@ -269,7 +269,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Headrace",
-    "DESCRIPTION": "One stream of customer events, five wire formats.",
+    "DESCRIPTION": "One stream of customer events, six wire formats.",
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
