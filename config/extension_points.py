@@ -34,6 +34,9 @@ PERSONAL_DATA = [
     "events.personal_data.PERSONAL_DATA",
 ]
 
+# What deletes rows that refer to events, when these are deleted for their age (see events.stream.retention).
+EVENT_DEPENDENTS = ["campaigns.retention.delete_decisions", "scoring.retention.delete_points"]
+
 # `ReassignedRows` of each app: moved when contacts are merged (see contacts.merging.reassignment).
 REASSIGNED_ROWS = ["scoring.merges.REASSIGNED_ROWS"]
 

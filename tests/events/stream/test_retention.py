@@ -1,0 +1,160 @@
+"""Retention: old events go, with what refers to them; what waits for its effects stays; a killed run goes on."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from campaigns.models import Decision
+from config import clock
+from events.models import Event, EventBatch, MessageKey
+from events.processing.effects import apply_effects
+from events.stream import retention
+from scoring.models import ScoreEntry
+from scoring.verification import verify_contacts
+from tests.scoring.factories import a_rule
+from tests.scoring.histories import score_of, send
+from tests.workspaces.factories import WorkspaceFactory
+from workspaces.models import BackfillJob
+
+pytestmark = pytest.mark.django_db
+LONG_AGO = datetime(2025, 3, 10, 12, tzinfo=UTC)
+LATER = datetime(2025, 4, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def workspace(settings):
+    """Three old purchases and a new one of Ada, and an old look, with a point each."""
+    settings.EVENT_EFFECTS = ["scoring.effects.apply_scoring_rules"]
+    made = WorkspaceFactory(name="Mill")
+    for name in ("buy", "look"):
+        a_rule(made, name, 1)
+    send(made, *(("ada", LONG_AGO + timedelta(days=day), {}) for day in range(2)))
+    send(made, ("ada", LATER, {}), ("ada", None, {}))
+    send(made, ("ada", LONG_AGO, {}), name="look")
+    apply_effects(made.id)
+    return made
+
+
+def run(*arguments):
+    out = StringIO()
+    call_command("apply_retention", *arguments, stdout=out, stderr=StringIO())
+    return out.getvalue()
+
+
+def sent(workspace):
+    """Return how many events of each name are left, but for those of the system."""
+    names = Event.objects.in_workspace(workspace.id).values_list("name", flat=True)
+    return {name: list(names).count(name) for name in ("buy", "look")}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_one_workspace_old_events_go_one_by_one_and_scores_stay(workspace):
+    other = WorkspaceFactory(name="Other")
+    send(other, ("ada", LONG_AGO, {}))
+    apply_effects(other.id)
+    out = run("--before", "2025-04-01T00:00:00Z", f"--workspace={workspace.id}", "--batch-size=1")
+    assert out == "Mill: 3 events, 0 decisions, 0 message keys, 0 failed\n"
+    assert sent(workspace) == {"buy": 2, "look": 0}
+    assert sent(other) == {"buy": 1, "look": 0}
+    assert score_of(workspace, "ada") == 5
+    contact_ids = list(ScoreEntry.objects.filter(workspace=workspace).values_list("contact_id", flat=True))
+    assert verify_contacts(workspace.id, contact_ids) == []
+
+
+def test_of_one_name_the_others_stay(workspace):
+    assert run("--before", "2025-12-01T00:00:00Z", "--event-name=buy").startswith("Mill: 3 events")
+    assert sent(workspace) == {"buy": 1, "look": 1}
+
+
+def test_points_go_along_where_that_is_wanted(workspace):
+    out = run("--before", "2025-04-01T00:00:00Z", f"--workspace={workspace.id}", "--with-points")
+    assert "3 score entries" in out
+    assert ScoreEntry.objects.filter(workspace=workspace).count() == 2
+    assert score_of(workspace, "ada") == Decimal(2)
+
+
+def test_of_all_workspaces_whole_months_are_emptied(workspace):
+    out = run("--before", "2025-04-25T00:00:00Z")
+    assert "1 months emptied, events_event_y2025m03" in out
+    # Of April some days are not old enough.
+    assert sent(workspace) == {"buy": 2, "look": 0}
+    assert score_of(workspace, "ada") == 5
+    send(workspace, ("ada", LONG_AGO, {}))
+    assert sent(workspace) == {"buy": 3, "look": 0}
+
+
+def test_decisions_and_keys_of_what_goes_go_along(workspace):
+    for event in Event.objects.filter(name="buy"):
+        MessageKey.objects.create(workspace=workspace, key=str(event.id), event_id=event.id)
+        for enrollment_id in (None, event.id):
+            Decision.objects.create(
+                workspace=workspace,
+                contact_id=event.contact_id,
+                kind="not_entered",
+                event_id=event.id,
+                enrollment_id=enrollment_id,
+                decided_at=clock.now(),
+            )
+    out = run("--before", "2025-04-01T00:00:00Z")
+    assert "3 events, 2 decisions, 2 message keys" in out
+    assert MessageKey.objects.filter(workspace=workspace).count() == 2
+    assert Decision.objects.filter(enrollment_id=None).count() == 2
+    assert Decision.objects.exclude(enrollment_id=None).count() == 4
+
+
+@pytest.mark.parametrize("scope", ["one", "all"])
+def test_what_waits_for_its_effects_stays(workspace, scope):
+    send(workspace, ("bob", LONG_AGO, {}))
+    assert EventBatch.objects.exists()
+    run("--before", "2025-04-01T00:00:00Z", *([f"--workspace={workspace.id}"] if scope == "one" else []))
+    apply_effects(workspace.id)
+    assert score_of(workspace, "bob") == 1
+
+
+def test_a_dry_run_counts_and_deletes_nothing(workspace):
+    out = run("--before", "2025-04-01T00:00:00Z", "--dry-run")
+    assert "Mill: 3 events" in out
+    assert "months are old (dry run: nothing was changed)" in out
+    assert sent(workspace) == {"buy": 4, "look": 1}
+
+
+def test_a_killed_run_goes_on(workspace, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    real, calls = retention.execute, []
+
+    def kill(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise Killed
+        return real(*arguments)
+
+    options = ["--before", "2025-04-25T00:00:00Z", f"--workspace={workspace.id}", "--batch-size=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "execute", kill)
+        with pytest.raises(Killed):
+            run(*options)
+    assert BackfillJob.objects.get().done == 2
+    assert run(*options).startswith("Mill: 4 events")
+    assert sent(workspace) == {"buy": 1, "look": 0}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--days=0"],
+        ["--before=yesterday"],
+        ["--before=2025-04-01T00:00:00"],
+        ["--before=2225-04-01T00:00:00Z"],
+        [],
+        ["--days=1", "--before=2025-04-01T00:00:00Z"],
+    ],
+    ids=str,
+)
+def test_an_age_that_means_nothing_is_refused(workspace, arguments):
+    with pytest.raises(CommandError):
+        run(*arguments)
