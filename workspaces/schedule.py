@@ -33,7 +33,9 @@ def ended_sign_ins() -> str:
 def idle_backfills() -> str:
     """Return SQL for when a job has rested for too long."""
     oldest = (
-        f"(SELECT min(progressed_at) FROM {table} WHERE finished_at IS NULL)"
-        for table in sorted(set(settings.BACKFILLS.values()))
+        f"(SELECT min(progressed_at) FROM {table} WHERE finished_at IS NULL"
+        # A command's job goes on when it is called again.
+        + (f" AND kind = '{path}')" if table == "workspaces_backfilljob" else ")")
+        for path, table in settings.BACKFILLS.items()
     )
     return f"SELECT LEAST({', '.join(oldest)}) + interval '{IDLE_SECONDS} s'"

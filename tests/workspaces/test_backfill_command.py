@@ -14,6 +14,7 @@ from tests.workspaces.factories import WorkspaceFactory
 from workspaces.management import progress
 from workspaces.management.backfill import BackfillCommand, CommandWork
 from workspaces.models import BackfillJob, Workspace
+from workspaces.schedule import idle_backfills
 
 
 class Numbers(BackfillCommand):
@@ -206,3 +207,12 @@ def test_the_cursor_commits_with_its_batch(workspace):
     seen = []
     run(Numbers(before=lambda number: seen.append(connection.in_atomic_block)))
     assert all(seen)
+
+
+def test_beat_leaves_a_stopped_command_alone(workspace):
+    with pytest.raises(Killed):
+        run(Numbers(before=killed_at(7)))
+    assert BackfillJob.objects.get().finished_at is None
+    with connection.cursor() as cursor:
+        cursor.execute(idle_backfills())
+        assert cursor.fetchone() == (None,)
