@@ -18,6 +18,7 @@ from events.models import EffectsLevel, Event, Timer
 from events.processing.effects import apply_effects
 from events.stream.derived_events import MAX_DEPTH, DerivedEvent, record_derived_events
 from events.stream.outbox import LANE_COUNT
+from scoring import rescoring
 from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.rescoring import rescore_contacts, rescore_lane
 from scoring.rule_scores import SCORE_TIMER_KEY
@@ -36,6 +37,7 @@ from tests.scoring.histories import (
 from tests.scoring.test_effects import START, sendings, terms
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces import tasks
+from workspaces.models import BackfillJob
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +214,34 @@ class TestRules:
         assert words.count("done") == 1 + LANE_COUNT
         assert set(stored_scores(workspace).values()) == {5}
         assert tasks.continue_jobs(RESCORES, str(workspace.id), str(rule.id)) == "nothing"
+
+    def test_a_killed_lane_goes_on_where_it_was(self, workspace, time, monkeypatch):
+        rule = a_rule(workspace, "buy", 1)
+        send(workspace, *((str(n), None, {}) for n in range(40)))
+        apply_effects(workspace.id)
+        rescore_rule(rule)
+        people = Contact.objects.in_workspace(workspace.id).values_list("id", flat=True).order_by("id")
+        lanes = [[contact_id for contact_id in people if contact_id.int % 16 == lane] for lane in range(16)]
+        lane, of_lane = max(enumerate(lanes), key=lambda item: len(item[1]))
+        monkeypatch.setattr(rescoring, "CHUNK", 1)
+        real, seen = rescoring._rescore, []
+
+        def killed(workspace_id, contact_ids, *rest):
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            seen.extend(contact_ids)
+            return real(workspace_id, contact_ids, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rescoring, "_rescore", killed)
+            with pytest.raises(KeyboardInterrupt):
+                rescore_lane(workspace.id, rule.id, lane)
+        assert seen == of_lane[:2]
+        assert BackfillJob.objects.get(part=lane).done == 2
+        monkeypatch.setattr(rescoring, "_rescore", lambda *args: seen.extend(args[1]) or real(*args))
+        rescore_lane(workspace.id, rule.id, lane)
+        assert seen == of_lane
+        assert BackfillJob.objects.get(part=lane).status == "done"
 
     def test_other_effects_see_scores_that_a_rescore_changes(self, workspace, time):
         rule = a_rule(workspace, "buy", 1)
