@@ -1,5 +1,6 @@
 """Serializers of contacts in the native API."""
 
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -7,8 +8,10 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from contacts.api.briefs import briefs
 from contacts.models import Consent, Identifier
 from contacts.references import ContactChanges
+from workspaces.api.batches import BatchSerializer
 from workspaces.api.fields import (
     BlankAsNullField,
     MillisecondsField,
@@ -97,16 +100,30 @@ class ContactBriefSerializer(serializers.Serializer[Any]):
 
 @extend_schema_field(ContactBriefSerializer)
 class ContactBriefField(serializers.Field[Any, Any, Any, Any]):
-    """The contact of an id, out of the context's `contacts` (see `briefs`)."""
+    """The contact of an id, which a `ContactsSerializer` has read."""
 
     def to_representation(self, value: UUID) -> Any:
         """Return the contact; of a deleted one the id is what is left."""
-        return self.context["contacts"].get(value) or {
-            "id": str(value),
-            "email": None,
-            "firstName": None,
-            "lastName": None,
-        }
+        known, nobody = self.context["contacts"], {"email": None, "firstName": None, "lastName": None}
+        return known.get(value, {"id": str(value), **nobody})
+
+
+class ContactsSerializer(BatchSerializer):
+    """An answer about contacts: reads them by one statement, for its fields, into the context's `contacts`.
+
+    Rows that do not say of which workspace they are take a context with its `workspace_id`.
+    """
+
+    def load(self, rows: Sequence[Any]) -> None:
+        """Read the contacts of all rows."""
+        workspace_id = self.context.get("workspace_id") or rows[0].workspace_id
+        ids = {contact_id for row in rows for contact_id in self.contact_ids(row)}
+        context: Any = self.context
+        context.setdefault("contacts", {}).update(briefs(workspace_id, ids))
+
+    def contact_ids(self, row: Any) -> Iterable[UUID]:
+        """Return the ids of the contacts that a row is about."""
+        return (row.contact_id,)
 
 
 class KnownContactsSerializer(serializers.ListSerializer[Any]):

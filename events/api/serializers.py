@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from config.http.rendering import iso_millis
 from contacts.api.briefs import briefs, ids_only
-from contacts.api.serializers import ContactBriefSerializer
+from contacts.api.serializers import ContactBriefField, ContactsSerializer
 from contacts.models import Contact
 from events.api.shapes import CONTEXT_FIELDS
 from events.models import Event, EventDefinition, EventProperty
@@ -16,7 +16,6 @@ from events.rules import CONTACT_EVENT_PREFIXES
 from events.stream.definitions import PropertySpec
 from events.stream.queries import list_events
 from events.stream.types import RecordedEvent
-from workspaces.api.batches import BatchSerializer
 from workspaces.api.fields import MillisecondsField, NameCharField, StrictCharField
 from workspaces.api.strict import ObjectField
 
@@ -49,19 +48,20 @@ class EventBriefSerializer(serializers.Serializer[Any]):
     timestamp = MillisecondsField(source="occurred_at")
 
 
-class EventRowSerializer(EventBriefSerializer, BatchSerializer):
+class EventRowSerializer(EventBriefSerializer, ContactsSerializer):
     """An event as the list shows it; what of its contact, the context's `shows_contacts` says."""
 
-    contact = ContactBriefSerializer(source="contact_brief", allow_null=True)
+    contact = ContactBriefField(source="contact_id", allow_null=True)
 
     def load(self, rows: Sequence[Event]) -> None:
-        """Add `contact_brief`, by one statement; take away what events note of contacts that are not to be read."""
+        """Read the contacts; take away what events note of contacts that are not to be read."""
         ids = {event.contact_id for event in rows if event.contact_id}
         shows_contacts = self.context["shows_contacts"]
         found = (briefs if shows_contacts else ids_only)(rows[0].workspace_id, ids)
+        # Of a deleted contact an event shows nothing.
+        context: Any = self.context
+        context["contacts"] = {contact_id: found.get(contact_id) for contact_id in ids}
         for event in rows:
-            brief = found.get(event.contact_id) if event.contact_id else None
-            vars(event).update(contact_brief=brief)
             is_about_contact = event.source == Event.Source.SYSTEM and event.name.startswith(
                 CONTACT_EVENT_PREFIXES
             )
@@ -84,7 +84,7 @@ class EventSerializer(EventRowSerializer):
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """Return the answer."""
         self.load([instance])
-        return render_event(instance, instance.contact_brief)
+        return render_event(instance, self.context["contacts"].get(instance.contact_id))
 
 
 def render_event(event: Event | RecordedEvent, contact: dict[str, Any] | None) -> dict[str, Any]:

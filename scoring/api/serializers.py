@@ -1,6 +1,7 @@
 """Serializers of scoring rules and scores in the native API."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_sc
 from rest_framework import serializers
 
 from config.http.rendering import iso_millis
-from contacts.api.serializers import ContactBriefField, KnownContactsSerializer
+from contacts.api.serializers import ContactBriefField, ContactsSerializer, KnownContactsSerializer
 from events.errors import InvalidCondition
 from events.stream.outbox import LANE_COUNT
 from scoring.errors import InvalidScoringRule
@@ -212,7 +213,7 @@ class MatchSerializer(serializers.Serializer[Any]):
         list_serializer_class = KnownContactsSerializer
 
 
-class RulePreviewSerializer(serializers.Serializer[Any]):
+class RulePreviewSerializer(ContactsSerializer):
     """What a rule matches of the latest events of its type; limits are not applied."""
 
     since = MillisecondsField()
@@ -221,6 +222,10 @@ class RulePreviewSerializer(serializers.Serializer[Any]):
     contacts = serializers.IntegerField(help_text="contacts of the events that match")
     samples = MatchSerializer(many=True, help_text="up to 10, the latest first")
     warnings = serializers.ListField(child=serializers.CharField())
+
+    def contact_ids(self, row: Any) -> Iterable[UUID]:
+        """Return whom the samples are about."""
+        return [match.contact_id for match in row.samples]
 
 
 class ScoreRuleSerializer(serializers.Serializer[Any]):

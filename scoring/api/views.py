@@ -10,7 +10,6 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from contacts.api.briefs import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Contact
 from events.api.parameters import moment_parameter
@@ -124,8 +123,7 @@ class ScoringRuleViewSet(NativeViewSet):
         values = self._validated(RulePreviewBodySerializer, None)
         values.pop("rescore", None)
         found = preview_rule(ScoringRule(workspace=self.workspace, **values))
-        contacts = briefs(self.workspace.id, {match.contact_id for match in found.samples})
-        return Response(RulePreviewSerializer(found, context={"contacts": contacts}).data)
+        return Response(RulePreviewSerializer(found, context={"workspace_id": self.workspace.id}).data)
 
     def _validated(
         self, serializer_class: type[ScoringRuleSerializer], rule: ScoringRule | None

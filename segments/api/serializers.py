@@ -1,12 +1,18 @@
 """Serializers of segments in the native API."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from contacts.api.serializers import ContactBriefField, KnownContactsField, KnownContactsSerializer
+from contacts.api.serializers import (
+    ContactBriefField,
+    ContactsSerializer,
+    KnownContactsField,
+    KnownContactsSerializer,
+)
 from segments.build import progress_of
 from segments.definitions import segment_warnings
 from segments.memberships import count_members
@@ -131,7 +137,7 @@ class SegmentSerializer(BatchSerializer):
             vars(segment).update(member_count=counts[segment.id])
 
 
-class SegmentDetailSerializer(serializers.Serializer[Any]):
+class SegmentDetailSerializer(ContactsSerializer):
     """A segment with some of its members."""
 
     segment = SegmentSerializer()
@@ -143,6 +149,10 @@ class SegmentDetailSerializer(serializers.Serializer[Any]):
     warnings = serializers.ListField(
         child=serializers.CharField(), help_text="events and properties in the rule that were never seen"
     )
+
+    def contact_ids(self, row: Any) -> Iterable[UUID]:
+        """Return whom the samples are about."""
+        return list(row.get("samples", ()))
 
 
 class SegmentWrittenSerializer(SegmentSerializer):
@@ -209,7 +219,7 @@ class SegmentBodySerializer(SegmentChangesSerializer):
         return attrs
 
 
-class PreviewSerializer(serializers.Serializer[Any]):
+class PreviewSerializer(ContactsSerializer):
     """How many contacts a rule that is not saved would hold for."""
 
     count = serializers.IntegerField()
@@ -224,6 +234,10 @@ class PreviewSerializer(serializers.Serializer[Any]):
     sampleContacts = KnownContactsField(source="samples")
     warnings = serializers.ListField(child=serializers.CharField())
 
+    def contact_ids(self, row: Any) -> Iterable[UUID]:
+        """Return whom the samples are about."""
+        return list(row.samples)
+
 
 class ImpactSampleSerializer(serializers.Serializer[Any]):
     """A contact that would enter, leave or remain, and why."""
@@ -237,7 +251,7 @@ class ImpactSampleSerializer(serializers.Serializer[Any]):
         list_serializer_class = KnownContactsSerializer
 
 
-class ImpactSerializer(serializers.Serializer[Any]):
+class ImpactSerializer(ContactsSerializer):
     """How many contacts a rule would let in, remove and keep."""
 
     enter = serializers.IntegerField()
@@ -252,8 +266,12 @@ class ImpactSerializer(serializers.Serializer[Any]):
     staying = ImpactSampleSerializer(many=True)
     warnings = serializers.ListField(child=serializers.CharField())
 
+    def contact_ids(self, row: Any) -> Iterable[UUID]:
+        """Return whom the samples are about."""
+        return [sample.contact_id for sample in (*row.entering, *row.leaving, *row.staying)]
 
-class MemberSerializer(serializers.Serializer[Any]):
+
+class MemberSerializer(ContactsSerializer):
     """A contact in a segment."""
 
     contact = ContactBriefField(source="contact_id")
@@ -307,7 +325,7 @@ class MembersChangedSerializer(serializers.Serializer[Any]):
     )
 
 
-class ExplanationSerializer(serializers.Serializer[Any]):
+class ExplanationSerializer(ContactsSerializer):
     """Whether a contact is in a segment, and why."""
 
     contact = ContactBriefField(source="contact_id")

@@ -14,7 +14,6 @@ from rest_framework.response import Response
 
 from config.http.json import CSVParser, StrictJSONParser
 from config.ids import parse_uuid
-from contacts.api.briefs import briefs
 from contacts.errors import ContactNotFound
 from contacts.models import Identifier
 from events.api.parameters import moment_parameter
@@ -144,12 +143,10 @@ class SegmentViewSet(NativeViewSet):
         """Return a segment, the number of its members, and some of them."""
         segment = self.get_object()
         answer: dict[str, Any] = {"segment": segment, "warnings": segment_warnings(segment)}
-        contacts = {}
         if self.may("contacts:read"):
             found = members(self.workspace.id, segment, limit=SAMPLES)
             answer["samples"] = [member.contact_id for member in found]
-            contacts = briefs(self.workspace.id, answer["samples"])
-        return Response(SegmentDetailSerializer(answer, context={"contacts": contacts}).data)
+        return Response(SegmentDetailSerializer(answer, context={"workspace_id": self.workspace.id}).data)
 
     @extend_schema(
         operation_id="updateSegment",
@@ -194,8 +191,7 @@ class SegmentViewSet(NativeViewSet):
         self.need(_PREVIEWS, scopes_required_by_rule(rule))
         with rule_errors_as_fields():
             found = preview_rule(self.workspace.id, rule, samples=SAMPLES)
-        contacts = briefs(self.workspace.id, found.samples)
-        return Response(PreviewSerializer(found, context={"contacts": contacts}).data)
+        return Response(PreviewSerializer(found, context={"workspace_id": self.workspace.id}).data)
 
     @extend_schema(
         operation_id="getSegmentImpact",
@@ -226,9 +222,7 @@ class SegmentViewSet(NativeViewSet):
         return self._answer_impact(found)
 
     def _answer_impact(self, found: Impact) -> Response:
-        samples = (*found.entering, *found.leaving, *found.staying)
-        contacts = briefs(self.workspace.id, {sample.contact_id for sample in samples})
-        return Response(ImpactSerializer(found, context={"contacts": contacts}).data)
+        return Response(ImpactSerializer(found, context={"workspace_id": self.workspace.id}).data)
 
     @extend_schema(
         operation_id="publishSegment",
@@ -311,8 +305,7 @@ class MembershipViewSet(NativeViewSet):
         """List who is in the segment, or was at a moment, by the contact's id."""
         segment = self.get_object()
         page = self.paginate_queryset(lambda after, count: self._read_members(segment, after, count))
-        contacts = briefs(self.workspace.id, {member.contact_id for member in page})
-        rows = MemberSerializer(page, many=True, context={"contacts": contacts})
+        rows = MemberSerializer(page, many=True, context={"workspace_id": self.workspace.id})
         return self.get_paginated_response(rows.data)
 
     def _read_members(self, segment: Segment, after: UUID | None, count: int) -> list[Member]:
@@ -368,8 +361,7 @@ class MembershipViewSet(NativeViewSet):
         if identifier is None:
             raise ContactNotFound
         found = explain_membership(self.workspace.id, segment, identifier)
-        contacts = briefs(self.workspace.id, [found.contact_id])
-        return Response(ExplanationSerializer(found, context={"contacts": contacts}).data)
+        return Response(ExplanationSerializer(found, context={"workspace_id": self.workspace.id}).data)
 
 
 @contextmanager

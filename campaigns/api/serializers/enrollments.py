@@ -7,9 +7,10 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.api.choices import DECISION_KINDS, RUN_STATUSES
-from campaigns.api.serializers.base import ContactRowsSerializer, ReasonField, contact_field
+from campaigns.api.serializers.base import ReasonField
 from campaigns.journeys.decisions import campaign_names
 from campaigns.models import Decision, Enrollment
+from contacts.api.serializers import ContactBriefField, ContactsSerializer
 from workspaces.api.fields import BlankAsNullField, MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import (
     KnownKeysSerializer,
@@ -27,7 +28,7 @@ class NamedSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True, help_text="null: deleted")
 
 
-class EnrollmentSerializer(ContactRowsSerializer):
+class EnrollmentSerializer(ContactsSerializer):
     """An enrollment: a contact in a campaign. Rows come with their `version`."""
 
     id = serializers.UUIDField()
@@ -37,7 +38,7 @@ class EnrollmentSerializer(ContactRowsSerializer):
         allow_null=True,
         help_text="the version that it began with and keeps; null: a trial of the draft",
     )
-    contact = contact_field()
+    contact = ContactBriefField(source="contact_id")
     status = UpperChoiceField(choices=RUN_STATUSES)
     eventId = serializers.UUIDField(
         source="event_id",
@@ -71,7 +72,7 @@ class RecentEnrollmentSerializer(serializers.Serializer[Any]):
     endReason = BlankAsNullField(source="end_reason")
 
 
-class DecisionSerializer(ContactRowsSerializer):
+class DecisionSerializer(ContactsSerializer):
     """A decision about a contact and its reason. Rows come with their `campaign_set`."""
 
     id = serializers.UUIDField()
@@ -84,7 +85,7 @@ class DecisionSerializer(ContactRowsSerializer):
         many=True,
         help_text="several where an event was decided alike for them; none for a message without a campaign",
     )
-    contact = contact_field()
+    contact = ContactBriefField(source="contact_id")
     runId = serializers.UUIDField(source="enrollment_id", allow_null=True)
     messageId = serializers.UUIDField(source="message_id", allow_null=True)
     eventId = serializers.UUIDField(source="event_id", allow_null=True)

@@ -10,9 +10,9 @@ from rest_framework import serializers
 from campaigns.api.choices import (
     upper,
 )
-from campaigns.api.serializers.base import ContactRowsSerializer, contact_field
 from campaigns.messaging.public_links import public_url
 from campaigns.models import Form, FormSubmission
+from contacts.api.serializers import ContactBriefField, ContactsSerializer
 from contacts.models import Consent
 from workspaces.api.batches import BatchSerializer
 from workspaces.api.fields import MillisecondsField, StrictCharField, UpperChoiceField
@@ -133,11 +133,11 @@ class FormSerializer(BatchSerializer):
             vars(form).update(submission_count=counts.get(form.pk, 0), submit_url=url)
 
 
-class SubmissionSerializer(ContactRowsSerializer):
+class SubmissionSerializer(ContactsSerializer):
     """A submission of a form."""
 
     id = serializers.UUIDField()
-    contact = contact_field()
+    contact = ContactBriefField(source="contact_id")
     eventId = serializers.UUIDField(source="event_id")
     answers = ObjectField()
     confirmedAt = MillisecondsField(source="confirmed_at", allow_null=True)

@@ -11,9 +11,9 @@ from campaigns.api.choices import (
     SMALLINT_MAX,
     SMALLINT_MIN,
 )
-from campaigns.api.serializers.base import ContactRowsSerializer, contact_field
 from campaigns.api.serializers.templates import ForContactSerializer
 from campaigns.models import Message
+from contacts.api.serializers import ContactBriefField, ContactsSerializer
 from workspaces.api.fields import BlankAsNullField, MillisecondsField, StrictCharField, UpperChoiceField
 from workspaces.api.strict import (
     KnownKeysSerializer,
@@ -22,13 +22,13 @@ from workspaces.api.strict import (
 )
 
 
-class MessageRowSerializer(ContactRowsSerializer):
+class MessageRowSerializer(ContactsSerializer):
     """A message without its content, as lists have it."""
 
     id = serializers.UUIDField()
     channel = UpperChoiceField(choices=CHANNELS)
     status = serializers.ChoiceField(choices=Message.Status.choices)
-    contact = contact_field()
+    contact = ContactBriefField(source="contact_id")
     to = serializers.CharField(source="address")
     subject = serializers.CharField()
     campaignId = serializers.UUIDField(source="campaign_id", allow_null=True)
