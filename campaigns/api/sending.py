@@ -9,19 +9,19 @@ from drf_spectacular.utils import OpenApiResponse
 from rest_framework.exceptions import ValidationError
 
 from campaigns.api.lookup import find_contact_id, find_event
+from campaigns.api.serializers.templates import TemplateSerializer
 from campaigns.errors import InvalidAddress, MessageRefused, TemplateFault
 from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, enqueue_message
 from campaigns.messaging.suppressions import checked_address
 from campaigns.models import Template
 from config import clock, ids
 from workspaces.api.serializers import ErrorSerializer
-from workspaces.api.strict import WRITE_REFUSALS
+from workspaces.api.strict import WRITE_REFUSALS, wire_names
 from workspaces.scopes import Need
 
 # 422: there is no message, and `details.reason` says why.
 DISPATCH_REFUSALS: dict[int, Any] = {**WRITE_REFUSALS, 422: OpenApiResponse(ErrorSerializer)}
-# Parts of a template, by the names that errors have, as the body spells them.
-_PARTS = {"subject": "subject", "body": "body", "text": "text", "sender": "sender", "reply_to": "replyTo"}
+_PARTS = wire_names(TemplateSerializer)
 
 
 def event_scope(action: str) -> Need:

@@ -277,9 +277,9 @@ def broadcast_campaign(
     if at is not None and is_past(at):
         raise InvalidCampaign("at", _IN_PAST)
     if (segment_id is None) == (contact_ids is None):
-        raise InvalidCampaign("segmentId", "Either a segment or a list of contacts is needed.")
+        raise InvalidCampaign("segment_id", "Either a segment or a list of contacts is needed.")
     if segment_id is not None and not known_segments(workspace_id, [segment_id]):
-        raise InvalidCampaign("segmentId", "There is no such segment.")
+        raise InvalidCampaign("segment_id", "There is no such segment.")
     if contact_ids is not None:
         contact_ids = sorted(set(find(workspace_id, contact_ids).by_id.values()))
     return schedule_broadcast(

@@ -181,15 +181,21 @@ class SegmentChangesSerializer(serializers.Serializer[Any]):
 
     name = StrictCharField(required=False, max_length=255)
     description = StrictCharField(required=False, allow_blank=True, allow_null=True, max_length=10_000)
-    rules = ObjectField(required=False, help_text=_LANGUAGE)
+    rules = ObjectField(source="raw", required=False, help_text=_LANGUAGE)
     startsCampaigns = StrictBooleanField(
-        required=False, help_text="whether what a build lets in and puts out may start campaigns"
+        source="starts_campaigns",
+        required=False,
+        help_text="whether what a build lets in and puts out may start campaigns",
     )
     publish = StrictBooleanField(
         required=False,
         default=True,
         help_text="whether the rule serves as soon as it is built; else `publish` does that",
     )
+
+    def validate_description(self, value: str | None) -> str:
+        """Return the text, blank for null."""
+        return value or ""
 
 
 @extend_schema_serializer(
@@ -207,13 +213,13 @@ class SegmentBodySerializer(SegmentChangesSerializer):
     """A segment to create."""
 
     name = StrictCharField(max_length=255)
-    rules = ObjectField(required=False, allow_null=True, help_text=_LANGUAGE)
+    rules = ObjectField(source="raw", required=False, allow_null=True, help_text=_LANGUAGE)
     evaluation = serializers.ChoiceField(choices=Segment.Evaluation.choices)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """A dynamic segment has a rule, a static one has none."""
         is_dynamic = attrs["evaluation"] == Segment.Evaluation.DYNAMIC
-        if is_dynamic == (attrs.get("rules") is None):
+        if is_dynamic == (attrs.get("raw") is None):
             fault = "This field is required." if is_dynamic else "A static segment has no rule."
             raise serializers.ValidationError({"rules": [fault]})
         return attrs

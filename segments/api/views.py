@@ -121,17 +121,9 @@ class SegmentViewSet(NativeViewSet):
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a segment; its rule is evaluated for all contacts in the background before it serves."""
         wanted = read_body(SegmentBodySerializer, request)
-        self.need(_CREATES, scopes_required_by_rule(wanted.get("rules")))
+        self.need(_CREATES, scopes_required_by_rule(wanted.get("raw")))
         with rule_errors_as_fields():
-            segment = create_segment(
-                self.workspace.id,
-                name=wanted["name"],
-                description=wanted.get("description") or "",
-                evaluation=wanted["evaluation"],
-                raw=wanted.get("rules"),
-                starts_campaigns=wanted.get("startsCampaigns", False),
-                publish=wanted["publish"],
-            )
+            segment = create_segment(self.workspace.id, **wanted)
         return Response(SegmentWrittenSerializer(segment).data, status=201)
 
     @extend_schema(
@@ -158,18 +150,9 @@ class SegmentViewSet(NativeViewSet):
         """Change what the body names; another rule is built in the background, and the old one serves meanwhile."""
         segment = self.get_object()
         wanted = read_body(SegmentChangesSerializer, request)
-        self.need(_CHANGES, scopes_required_by_rule(wanted.get("rules")))
-        description = (wanted["description"] or "") if "description" in wanted else None
+        self.need(_CHANGES, scopes_required_by_rule(wanted.get("raw")))
         with rule_errors_as_fields():
-            segment = update_segment(
-                self.workspace.id,
-                segment,
-                name=wanted.get("name"),
-                description=description,
-                raw=wanted.get("rules"),
-                starts_campaigns=wanted.get("startsCampaigns"),
-                publish=wanted["publish"],
-            )
+            segment = update_segment(self.workspace.id, segment, **wanted)
         return Response(SegmentWrittenSerializer(segment).data)
 
     @extend_schema(operation_id="deleteSegment", tags=["segments"], responses={204: None, **WRITE_REFUSALS})

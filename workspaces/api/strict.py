@@ -124,6 +124,18 @@ def read_body(
     return data
 
 
+def wire_names(serializer_class: type[serializers.Serializer[Any]]) -> dict[str, str]:
+    """Return by its `source` how a body spells each field: a path where it stands in a part of the body."""
+    names: dict[str, str] = {}
+    for name, body_field in serializer_class().fields.items():
+        if isinstance(body_field, serializers.Serializer) and body_field.source == "*":
+            inner = wire_names(type(body_field))
+            names |= {source: f"{name}.{path}" for source, path in inner.items()}
+        else:
+            names[str(body_field.source)] = name
+    return names
+
+
 def refuse_body(request: Request) -> None:
     """Refuse keys in the body of a request that takes none, rather than to drop them in silence; `{}` is nothing.
 

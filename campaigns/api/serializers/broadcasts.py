@@ -13,9 +13,13 @@ MAX_CONTACTS = 10_000
 class BroadcastBodySerializer(KnownKeysSerializer):
     """A broadcast to start: to either a segment or a list of contacts."""
 
-    segmentId = StrictCharField(required=False, allow_null=True, max_length=64)
+    segmentId = StrictCharField(source="segment_id", required=False, allow_null=True, max_length=64)
     contactIds = serializers.ListField(
-        child=StrictCharField(max_length=64), required=False, allow_null=True, max_length=MAX_CONTACTS
+        source="contact_ids",
+        child=StrictCharField(max_length=64),
+        required=False,
+        allow_null=True,
+        max_length=MAX_CONTACTS,
     )
     at = MomentField(required=False, allow_null=True, help_text="null: now")
 

@@ -113,13 +113,23 @@ ORDERS = {
 
 
 class _DefinitionSerializer(KnownKeysSerializer):
-    triggers = serializers.ListField(child=ObjectField(), required=False, help_text=_DEFINITION["triggers"])
-    reentry = ObjectField(required=False, allow_null=True, help_text=_DEFINITION["reentry"])
-    workflow = ObjectField(required=False, help_text=_DEFINITION["workflow"])
-    goal = ObjectField(required=False, allow_null=True, help_text=_DEFINITION["goal"])
-    exits = serializers.ListField(child=ObjectField(), required=False, help_text=_DEFINITION["exits"])
+    triggers = serializers.ListField(
+        source="definition.triggers", child=ObjectField(), required=False, help_text=_DEFINITION["triggers"]
+    )
+    reentry = ObjectField(
+        source="definition.reentry", required=False, allow_null=True, help_text=_DEFINITION["reentry"]
+    )
+    workflow = ObjectField(source="definition.workflow", required=False, help_text=_DEFINITION["workflow"])
+    goal = ObjectField(
+        source="definition.goal", required=False, allow_null=True, help_text=_DEFINITION["goal"]
+    )
+    exits = serializers.ListField(
+        source="definition.exits", child=ObjectField(), required=False, help_text=_DEFINITION["exits"]
+    )
     includesHistory = StrictBooleanField(
-        required=False, help_text="whether imports, builds and late events start enrollments too"
+        source="definition.includesHistory",
+        required=False,
+        help_text="whether imports, builds and late events start enrollments too",
     )
 
 
@@ -141,17 +151,26 @@ class CampaignChangesSerializer(_DefinitionSerializer):
         help_text="`From` of its e-mails, such as `Acme <news@acme.com>`; blank: the template's, or the channel's",
     )
     replyTo = StrictCharField(
+        source="reply_to",
         required=False,
         allow_blank=True,
         max_length=320,
         help_text="`Reply-To`; blank: the template's, or the channel's `options.replyTo`, or the sender",
     )
-    startAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts before it")
-    endAt = MomentField(required=False, allow_null=True, help_text="no enrollment starts after it")
+    startAt = MomentField(
+        source="starts_at", required=False, allow_null=True, help_text="no enrollment starts before it"
+    )
+    endAt = MomentField(
+        source="ends_at", required=False, allow_null=True, help_text="no enrollment starts after it"
+    )
     settings = ObjectField(
         required=False,
         help_text="for compatibility; `frequencyCap` and `quietHours` are settings of channels and refused here",
     )
+
+    def validate_description(self, value: str | None) -> str:
+        """Return the text, blank for null."""
+        return value or ""
 
     def validate_settings(self, value: dict[str, Any]) -> dict[str, Any]:
         """Refuse settings that a campaign does not have, rather than ignore them."""

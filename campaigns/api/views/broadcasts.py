@@ -67,7 +67,7 @@ class BroadcastViewSet(NativeViewSet):
         """Start the campaign for a segment or a list of contacts, now or later; a worker enrolls them."""
         campaign = find_campaign(self.workspace.id, campaign_id)
         body = read_body(BroadcastBodySerializer, request)
-        for name, need in (("segmentId", _TO_SEGMENT), ("contactIds", _TO_CONTACTS)):
+        for name, need in (("segment_id", _TO_SEGMENT), ("contact_ids", _TO_CONTACTS)):
             if body.get(name) is not None:
                 self.need(need)
         self.need(_STARTS, required_scopes(active_definition(campaign)))
@@ -110,13 +110,13 @@ class BroadcastViewSet(NativeViewSet):
 
 
 def _addressees(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body's segment, contacts and moment as `broadcast_campaign` takes them; what is no id is left out."""
-    values: dict[str, Any] = {"at": body.get("at")}
-    if (text := body.get("segmentId")) is not None:
+    """Return a body as `broadcast_campaign` takes it; what is no contact's id is left out. Raises InvalidCampaign."""
+    values = {name: value for name, value in body.items() if value is not None}
+    if (text := values.get("segment_id")) is not None:
         values["segment_id"] = parse_uuid(text)
         if values["segment_id"] is None:
-            raise InvalidCampaign("segmentId", "There is no such segment.")
-    if (texts := body.get("contactIds")) is not None:
+            raise InvalidCampaign("segment_id", "There is no such segment.")
+    if (texts := values.get("contact_ids")) is not None:
         ids = map(parse_uuid, texts)
         values["contact_ids"] = [contact_id for contact_id in ids if contact_id is not None]
     return values

@@ -14,8 +14,8 @@ from rest_framework.response import Response
 
 from campaigns.api.filters.campaigns import CampaignFilterSet
 from campaigns.api.lookup import find_campaign, find_contact_id, find_event
+from campaigns.api.serializers.broadcasts import BroadcastBodySerializer
 from campaigns.api.serializers.campaigns import (
-    EMPTY_DEFINITION,
     CampaignBodySerializer,
     CampaignChangesSerializer,
     CampaignSerializer,
@@ -37,6 +37,7 @@ from campaigns.journeys.lifecycle import (
     start_trial,
     update_campaign,
 )
+from campaigns.messaging.senders import SENDERS
 from campaigns.models import Campaign, CampaignVersion, Enrollment
 from campaigns.reporting.report import campaign_report
 from contacts.crud import get_contact
@@ -44,7 +45,7 @@ from events.api.parameters import moment_parameter
 from workspaces.api.base import actor_of
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import read_body, refuse_body
+from workspaces.api.strict import read_body, refuse_body, wire_names
 from workspaces.scopes import Need
 
 DOES = (
@@ -58,18 +59,7 @@ _ACTIVATES = Need("POST", *DOES, action="activate")
 _EXECUTES = Need("POST", *DOES, action="execute")
 _OF_EVENT = Need("POST", "events:read", "`eventId` is given", action="execute")
 _FROM = Need("PATCH", "messages:write", "`sender` or `replyTo` is given")
-# The API's names of what stands beside the definition.
-_NAMES = {
-    "name": "name",
-    "description": "description",
-    "type": "type",
-    "priority": "priority",
-    "sender": "sender",
-    "replyTo": "reply_to",
-    "startAt": "starts_at",
-    "endAt": "ends_at",
-}
-_SENDERS = frozenset({"sender", "replyTo"})
+_BODY_NAMES = wire_names(CampaignBodySerializer) | wire_names(BroadcastBodySerializer)
 _PERIOD = [
     OpenApiParameter(
         "since", str, description="what began from then on: ISO 8601, UTC unless it names a zone"
@@ -114,11 +104,10 @@ class CampaignViewSet(NativeViewSet):
     @extend_schema(operation_id="createCampaign", request=CampaignBodySerializer)
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a campaign; it is a draft, which may be incomplete, until it is activated."""
-        body = read_body(CampaignBodySerializer, request)
-        definition = _definition(body, {})
+        definition, values = _read(CampaignBodySerializer, request, {})
         self.need(_CREATES, required_scopes(definition))
         with domain_errors_as_fields():
-            campaign = create_campaign(self.workspace.id, definition=definition, **_values(body))
+            campaign = create_campaign(self.workspace.id, definition=definition, **values)
         return Response(CampaignSerializer(campaign).data, status=201)
 
     @extend_schema(operation_id="getCampaign")
@@ -130,13 +119,12 @@ class CampaignViewSet(NativeViewSet):
     def partial_update(self, request: Request, workspace_id: str, campaign_id: str) -> Response:
         """Change what the body names; another definition is the draft until it is activated."""
         campaign = self.get_object()
-        body = read_body(CampaignChangesSerializer, request)
-        definition = _definition(body, campaign.draft)
+        definition, values = _read(CampaignChangesSerializer, request, campaign.draft)
         self.need(_CHANGES, required_scopes(definition))
-        if not _SENDERS.isdisjoint(body):
+        if not values.keys().isdisjoint(SENDERS):
             self.need(_FROM)
         with domain_errors_as_fields():
-            campaign = update_campaign(self.workspace.id, campaign, definition=definition, **_values(body))
+            campaign = update_campaign(self.workspace.id, campaign, definition=definition, **values)
         return Response(CampaignSerializer(campaign).data)
 
     @extend_schema(operation_id="deleteCampaign")
@@ -243,13 +231,12 @@ class VersionViewSet(NativeViewSet):
 @contextmanager
 def domain_errors_as_fields() -> Iterator[None]:
     """Turn errors about a campaign into errors of the body's fields. Raises ValidationError."""
-    wire = {field: name for name, field in _NAMES.items()}
     try:
         yield
     except InvalidDefinition as error:
         raise ValidationError({error.path or "workflow": [error.detail]}) from error
     except InvalidCampaign as error:
-        raise ValidationError({wire.get(error.field, error.field): [error.message]}) from error
+        raise ValidationError({_BODY_NAMES.get(error.field, error.field): [error.message]}) from error
 
 
 def active_definition(campaign: Campaign) -> object:
@@ -257,14 +244,11 @@ def active_definition(campaign: Campaign) -> object:
     return campaign.active_version.definition if campaign.active_version is not None else None
 
 
-def _definition(body: Mapping[str, Any], draft: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the draft with a body's changes, None if there are none."""
-    given = {name: body[name] for name in EMPTY_DEFINITION if name in body}
-    return {**draft, **given} if given else None
-
-
-def _values(body: Mapping[str, Any]) -> dict[str, Any]:
-    values = {field: body[name] for name, field in _NAMES.items() if name in body}
-    if values.get("description", "") is None:
-        values["description"] = ""
-    return values
+def _read(
+    serializer_class: type[CampaignChangesSerializer], request: Request, draft: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return the draft with a body's changes, None if there are none, and the campaign's other new values."""
+    values = read_body(serializer_class, request)
+    values.pop("settings", None)
+    given = values.pop("definition", None)
+    return {**draft, **given} if given else None, values

@@ -25,18 +25,12 @@ from campaigns.models.messages import Channel
 from config.ids import NO_ID, parse_uuid
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import read_body
+from workspaces.api.strict import read_body, wire_names
 from workspaces.scopes import Need
 
 _CALLED = Need("PATCH", "contacts:read events:read", "the channel is `webhook`: data leaves to where it says")
-# Fields of ChannelSettings that may be refused, as the body spells them.
-_NAMES = {
-    "quiet_from": "quietHours",
-    "cap_count": "frequencyCap.count",
-    "cap_hours": "frequencyCap.hours",
-    "max_attempts": "maxAttempts",
-    "time_zone": "timeZone",
-}
+# What is refused of quiet hours is about both ends.
+_BODY_NAMES = {**wire_names(ChannelChangesSerializer), "quiet_from": "quietHours"}
 
 
 class SuppressionViewSet(NativeViewSet):
@@ -111,7 +105,7 @@ class ChannelViewSet(NativeViewSet):
         try:
             settings = save_channel(self.workspace.id, name, **values)
         except InvalidChannelSettings as error:
-            raise ValidationError({_NAMES.get(error.field, error.field): [error.message]}) from error
+            raise ValidationError({_BODY_NAMES.get(error.field, error.field): [error.message]}) from error
         return Response(ChannelSerializer(settings).data)
 
     @extend_schema(
