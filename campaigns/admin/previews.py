@@ -19,7 +19,7 @@ from campaigns.admin.contact_choice import ForContactForm
 from campaigns.admin.inbox import framed
 from campaigns.errors import InvalidAddress
 from campaigns.messaging.preview import preview_template
-from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, enqueue_message
+from campaigns.messaging.queue import EnqueuedMessage, MessageRequest, RefusedMessage, enqueue_message
 from campaigns.messaging.suppressions import checked_address
 from campaigns.messaging.templates import Rendered
 from campaigns.models import Message, Template
@@ -114,17 +114,16 @@ def _show_outcome(request: HttpRequest, outcome: EnqueuedMessage | RefusedMessag
 
 def _send_test(template: Template, form: PreviewForm) -> EnqueuedMessage | RefusedMessage:
     data = form.cleaned_data
-    return enqueue_message(
-        template.workspace_id,
+    request = MessageRequest(
         data["contact"],
-        channel=template.channel,
-        template=template,
-        key=f"admin:{ids.uuid7()}",
-        now=clock.now(),
+        template.channel,
+        template,
+        f"admin:{ids.uuid7()}",
         event=data["event"],
         is_test=True,
         address=data["to"],
     )
+    return enqueue_message(template.workspace_id, request, now=clock.now())
 
 
 def _preview(template: Template, form: PreviewForm) -> Rendered | None:

@@ -11,7 +11,7 @@ from rest_framework.exceptions import ValidationError
 from campaigns.api.lookup import find_contact_id, find_event
 from campaigns.api.serializers.templates import TemplateSerializer
 from campaigns.errors import InvalidAddress, MessageRefused, TemplateFault
-from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, enqueue_message
+from campaigns.messaging.queue import EnqueuedMessage, MessageRequest, RefusedMessage, enqueue_message
 from campaigns.messaging.suppressions import checked_address
 from campaigns.models import Template
 from config import clock, ids
@@ -45,7 +45,7 @@ def dispatch(
 ) -> EnqueuedMessage:
     """Enqueue a message to the contact that a validated body names, under its key.
 
-    `options` are those of `enqueue_message`. Raises ContactNotFound, InvalidAddress, MessageRefused, ValidationError.
+    `options` are those of `MessageRequest`. Raises ContactNotFound, InvalidAddress, MessageRefused, ValidationError.
     """
     contact_id = find_contact_id(workspace_id, body["contact_id"])
     if options.get("address"):
@@ -53,17 +53,10 @@ def dispatch(
             checked_address(channel, options["address"])
         except InvalidAddress as error:
             raise InvalidAddress(channel, "to") from error
-    outcome = enqueue_message(
-        workspace_id,
-        contact_id,
-        channel=channel,
-        template=template,
-        # A namespace of their own: no client's key can be an enrollment's.
-        key=f"api:{body.get('key') or ids.uuid7()}",
-        now=clock.now(),
-        event=find_event(workspace_id, body.get("event_id")),
-        **options,
-    )
+    # A namespace of their own: no client's key can be an enrollment's.
+    key, event = f"api:{body.get('key') or ids.uuid7()}", find_event(workspace_id, body.get("event_id"))
+    request = MessageRequest(contact_id, channel, template, key, event=event, **options)
+    outcome = enqueue_message(workspace_id, request, now=clock.now())
     if isinstance(outcome, RefusedMessage):
         raise MessageRefused(outcome.reason, outcome.detail)
     return outcome

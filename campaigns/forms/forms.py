@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from campaigns.errors import FormExists, FormNotFound, InvalidForm, InvalidSubmission
 from campaigns.messaging.public_links import public_url, read_token, token_for
-from campaigns.messaging.queue import EnqueuedMessage, enqueue_message
+from campaigns.messaging.queue import EnqueuedMessage, MessageRequest, enqueue_message
 from campaigns.models import Form, FormSubmission, Message, PendingConsent, Template
 from campaigns.models.messages import Channel
 from config import clock, ids
@@ -615,16 +615,15 @@ def _send_confirmation(form: Form, submission: FormSubmission, occurred_at: date
     )
     template = form.confirmation_template
     assert template is not None  # noqa: S101  # the caller looked
-    outcome = enqueue_message(
-        form.workspace_id,
+    request = MessageRequest(
         submission.contact_id,
-        channel=Channel.EMAIL,
-        template=template,
-        key=_confirmation_key(submission),
+        Channel.EMAIL,
+        template,
+        _confirmation_key(submission),
         event=event,
         is_transactional=True,
-        now=now,
     )
+    outcome = enqueue_message(form.workspace_id, request, now=now)
     if isinstance(outcome, EnqueuedMessage):
         submission.asked_at = now
         submission.save(update_fields=["asked_at"])

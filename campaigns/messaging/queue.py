@@ -84,37 +84,9 @@ class RefusedMessage:
 
 
 def enqueue_message(
-    workspace_id: UUID,
-    contact_id: UUID,
-    *,
-    channel: str,
-    template: Template | WebhookRequest,
-    key: str,
-    now: datetime,
-    campaign: Campaign | None = None,
-    enrollment_id: UUID | None = None,
-    event: Event | None = None,
-    step: str = "",
-    priority: int = 0,
-    is_transactional: bool = False,
-    is_test: bool = False,
-    address: str = "",
+    workspace_id: UUID, request: MessageRequest, *, now: datetime
 ) -> EnqueuedMessage | RefusedMessage:
     """Enqueue one message, or return why not: see `enqueue_many`."""
-    request = MessageRequest(
-        contact_id,
-        channel,
-        template,
-        key,
-        campaign=campaign,
-        enrollment_id=enrollment_id,
-        event=event,
-        step=step,
-        priority=priority,
-        is_transactional=is_transactional,
-        is_test=is_test,
-        address=address,
-    )
     return enqueue_many(workspace_id, [request], now=now)[0]
 
 

@@ -8,7 +8,13 @@ from uuid import UUID
 from aiosmtpd.controller import Controller
 
 from campaigns.messaging.delivery import claim_messages, deliver_locally, is_local, record_attempts, send
-from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage, WebhookRequest, enqueue_message
+from campaigns.messaging.queue import (
+    EnqueuedMessage,
+    MessageRequest,
+    RefusedMessage,
+    WebhookRequest,
+    enqueue_message,
+)
 from campaigns.models import ChannelSettings, Decision, Message, Template
 from config import clock, ids
 from contacts.models import Contact
@@ -27,8 +33,10 @@ def reserve(
     """Reserve a message to a contact, by e-mail unless its template is of another channel."""
     template = template or a_template(contact.workspace)
     channel = template.channel if isinstance(template, Template) else "webhook"
-    values = {"channel": channel, "key": str(ids.uuid7()), "now": clock.now(), **more}
-    return enqueue_message(contact.workspace_id, contact.id, template=template, **values)
+    now = more.pop("now", None) or clock.now()
+    values = {"channel": channel, "key": str(ids.uuid7()), **more}
+    request = MessageRequest(contact.id, template=template, **values)
+    return enqueue_message(contact.workspace_id, request, now=now)
 
 
 def a_message(contact: Contact, template: Template | WebhookRequest | None = None, **more: Any) -> Message:
