@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -15,8 +15,8 @@ from rest_framework.response import Response
 
 from config import clock
 from config.errors import DomainError
-from config.ids import parse_uuid
 from contacts.api.briefs import briefs, ids_only
+from events.api.filters import EventFilterSet
 from events.api.ingest import IngestViewSet, json_answer
 from events.api.serializers import (
     BatchResultSerializer,
@@ -30,13 +30,12 @@ from events.models import Event
 from events.processing.lag import processing_lag
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
-from events.stream.queries import list_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.api.base import object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import BareListPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, text_parameter
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS
 from workspaces.scopes import Need
 
 _CONTACTS_OF_LISTED = Need(
@@ -47,11 +46,6 @@ _CONTACTS_OF_LISTED = Need(
 _CONTACT_OF_RECORDED = Need(
     "POST", "contacts:read", "for more of `contact` than the id, else null", action="create"
 )
-
-_FILTERS = [
-    OpenApiParameter("contactId", str, description="Filter by contact"),
-    OpenApiParameter("type", str, description="Filter by event type"),
-]
 
 
 class EventPagination(BareListPagination):
@@ -68,7 +62,7 @@ class EventViewSet(IngestViewSet, NativeViewSet):
     serializer_class = EventRowSerializer
     pagination_class = EventPagination
     lookup_url_kwarg = "event_id"
-    parameters = _FILTERS
+    filterset_class = EventFilterSet
     scope = "events"
     needs = (_CONTACTS_OF_LISTED, _CONTACT_OF_RECORDED)
 
@@ -83,12 +77,11 @@ class EventViewSet(IngestViewSet, NativeViewSet):
     @extend_schema(
         operation_id="listEvents",
         tags=["events"],
-        parameters=_FILTERS,
         responses={200: EventRowSerializer(many=True), **READ_REFUSALS},
     )
     def list(self, request: Request, workspace_id: str) -> Response:
         """List events, newest first."""
-        page = self.paginate_queryset(partial(_newest, request, self.workspace.id))
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(
@@ -145,15 +138,6 @@ class EffectsViewSet(NativeViewSet):
     def effects(self, request: Request, workspace_id: str) -> Response:
         """Tell how far scores, segments and campaigns are behind the events and the clock."""
         return Response(LagSerializer(processing_lag(self.workspace.id, clock.now())).data)
-
-
-def _newest(request: Request, workspace_id: UUID, before: UUID | None, count: int) -> Sequence[Event]:
-    """Return so many of the events that the address asks for; none of a contact whose id is no id."""
-    contact_id, name = text_parameter(request, "contactId"), text_parameter(request, "type")
-    contact = parse_uuid(contact_id)
-    if contact_id is not None and contact is None:
-        return []
-    return list_events(workspace_id, contact_id=contact, name=name, limit=count, before=before)
 
 
 def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:

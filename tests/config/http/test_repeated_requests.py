@@ -14,7 +14,7 @@ from campaigns.models import Message
 from config import clock, wsgi
 from config.db.backend.connection import BoundedConnection
 from config.db.connection_slots import ConnectionPool
-from events.api import views
+from events.api import filters
 from events.models import Event
 from tests.config.db.test_connection_slots import in_thread
 from tests.contacts.factories import a_contact
@@ -76,7 +76,7 @@ def asked(monkeypatch):
             act(len(asked))
             return []
 
-        monkeypatch.setattr(views, "list_events", list_events)
+        monkeypatch.setattr(filters, "list_events", list_events)
         return asked
 
     return act_by
