@@ -23,7 +23,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.errors import FormNotFound, OriginNotAllowed
-from campaigns.forms.forms import TRAP, fields_of, public_form, submit_form
+from campaigns.forms.fields import TRAP, fields_of
+from campaigns.forms.forms import public_form
+from campaigns.forms.submissions import submit_form
 from campaigns.messaging.public_links import public_url
 from campaigns.models import Form
 from config import clock

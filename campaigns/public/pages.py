@@ -19,7 +19,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
-from campaigns.forms.forms import confirm_submission, pending_confirmation
+from campaigns.forms.confirmations import confirm_submission, pending_confirmation
 from campaigns.messaging.public_links import is_test_confirmation
 from campaigns.messaging.suppressions import (
     PREFERENCES,

@@ -5,7 +5,8 @@ import re
 import pytest
 from django.test import Client
 
-from campaigns.forms.forms import FormValues, create_form, delete_form, submit_form
+from campaigns.forms.forms import FormValues, create_form, delete_form
+from campaigns.forms.submissions import submit_form
 from campaigns.messaging.queue import EnqueuedMessage
 from campaigns.messaging.suppressions import preferences_of, set_preferences
 from campaigns.models import FormSubmission, Message, PendingConsent, Template

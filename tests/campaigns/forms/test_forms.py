@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 
 from campaigns.errors import FormExists, InvalidForm
-from campaigns.forms.forms import TRAP, FormValues, create_form, update_form
+from campaigns.forms.fields import TRAP
+from campaigns.forms.forms import FormValues, create_form, update_form
 from campaigns.models import Form, FormSubmission, Message, Template
 from contacts.crud import delete_contact, get_contact
 from contacts.erasure.erasures import erase_person
