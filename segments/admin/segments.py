@@ -1,8 +1,8 @@
-"""Segments for staff: the rules, how their builds do, who is in them, who was, and why."""
+"""Segments: the rule and its draft, the build, publication, and why a contact is a member."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -11,24 +11,26 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import transaction
-from django.db.models import F, Func, IntegerField, OuterRef, QuerySet
+from django.db.models import Func, IntegerField, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
-from contacts.admin import ContactSearchMixin, concerned_contacts, identifier_of
+from contacts.admin import concerned_contacts
 from contacts.errors import ContactNotFound
-from contacts.models import Contact, Identifier
+from contacts.models import Contact
 from events.errors import InvalidCondition
 from events.rules import find_rule_warnings, parse_rule
-from segments.build import progress_of
+from segments.admin.base import state_of
+from segments.admin.explanations import node_of
+from segments.admin.static_members import FilledMixin
 from segments.definitions import (
     check_rule,
     create_segment,
@@ -39,59 +41,19 @@ from segments.definitions import (
     segment_warnings,
     update_segment,
 )
-from segments.memberships import explain_membership, segments_of
-from segments.models import Membership, MembershipPeriod, Segment
-from segments.rule_text import as_text, worded
-from segments.static_members_page import FilledMixin
-from workspaces.staff.columns import utc_column
-from workspaces.staff.confirmation import AffectedRows, Question, ask
+from segments.memberships import explain_membership
+from segments.models import Membership, Segment
+from workspaces.staff.confirmation import Question, ask
 from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
-from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin, page
+from workspaces.staff.model_admin import ServiceDeleteMixin, WorkspaceModelAdmin, page
 from workspaces.staff.pagination import COUNT_LIMIT
 from workspaces.staff.permissions import admin_of
-from workspaces.staff.sections import shows
-from workspaces.staff.workspace_choice import chosen_workspace
 
-SECTION_ROWS = 50
-SEGMENT_CHOICES = 200
 _RULE_HELP = (
     'such as {"type": "event", "eventType": "purchase", "timeWindow": "7d", "operator": "gte", "value": 1},'
     ' or a tree: {"operator": "AND", "conditions": […]}; the API\'s document has all; static: null'
 )
-
-
-@shows(Segment, Membership)
-def contact_segments_section(contact: Contact) -> SafeString:
-    """Return the segments that a contact is in, and others, each one click from its reasons; in two statements."""
-    inside = segments_of(contact.workspace_id, contact.pk)
-    dynamic = Segment.objects.in_workspace(contact.workspace_id).dynamic().exclude(published_at=None)
-    outside = dynamic.exclude(pk__in=[segment.pk for segment, _ in inside]).order_by("name")[:SECTION_ROWS]
-    rows = [
-        [_segment_link(segment), f"{since:%Y-%m-%d %H:%M:%S}", _why(segment.pk, contact.pk)]
-        for segment, since in inside
-    ]
-    links = format_html_join(", ", "{}", ((_why(other.pk, contact.pk, other.name),) for other in outside))
-    return render_to_string(
-        "admin/segments/contact_segments.html",
-        {
-            "table": {"headers": ["Segment", "Since (UTC)", "Reasons"], "rows": rows},
-            # One element: the footer sets what stands in it side by side, without the spaces between.
-            "footer": format_html("<span>Why not in: {}</span>", links) if links else "",
-        },
-    )
-
-
-def _segment_link(segment: Segment) -> SafeString:
-    url = reverse("admin:segments_segment_change", args=[segment.pk])
-    return format_html(
-        '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, segment.name
-    )
-
-
-def _why(segment_id: UUID, contact_id: UUID, text: str = "Why") -> SafeString:
-    url = reverse("admin:segments_segment_explanation", args=[segment_id, contact_id])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
 
 
 # Segments ----------------------------------------------------------------------------------------------------
@@ -342,16 +304,6 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
         return TemplateResponse(request, "admin/segments/explanation.html", context)
 
 
-def concerned_members(workspace_id: UUID, segment_id: UUID) -> AffectedRows:
-    """Return how many are in a segment by what serves, and the first of them with their e-mail addresses."""
-    segment = Segment.objects.in_workspace(workspace_id).filter(pk=segment_id).first()
-    if segment is None:
-        return AffectedRows(0, "contact")
-    members = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
-    contacts = Contact.objects.in_workspace(workspace_id).filter(pk__in=members.values("contact_id"))
-    return concerned_contacts(contacts, note=f"in {segment} now")
-
-
 def _publication_question(segments: QuerySet[Segment]) -> Question | None:
     """Return what publishing asks; None if nothing is built."""
     built = [segment for segment in segments if segment.draft_version and segment.build == Segment.Build.DONE]
@@ -371,176 +323,3 @@ def _publication_question(segments: QuerySet[Segment]) -> Question | None:
     if starting:
         happens.append(f"Entries and exits may start campaigns, of {', '.join(starting)}.")
     return Question("Publish what is built", "Publish", happens, concerned)
-
-
-def state_of(segment: Segment) -> str:
-    """Return how a segment does, in words."""
-    if segment.is_static:
-        return "filled by hand"
-    progress = progress_of(segment)
-    serving = "serves" if segment.published_at else "never published"
-    if segment.parked_at:
-        serving = "parked"
-    match progress.state:
-        case Segment.Build.RUNNING:
-            return f"{serving}, {progress.fraction:.0%} built ({progress.judged:,} of {progress.total:,})"
-        case Segment.Build.DONE:
-            return f"{serving}, a draft waits to be published"
-        case Segment.Build.FAILED:
-            return f"{serving}, a build failed"
-        case _:
-            return f"{serving}, telling who entered and left" if progress.is_publishing else serving
-
-
-# Explanations ------------------------------------------------------------------------------------------------
-
-
-def node_of(tree: Mapping[str, Any], workspace_id: UUID) -> dict[str, Any]:
-    """Return a rule, or the tree that explains it, as the template shows it; segments by their names."""
-    ids = {identifier for leaf in _leaves(tree) if (identifier := parse_uuid(leaf.get("segmentId")))}
-    named = Segment.objects.in_workspace(workspace_id).filter(pk__in=ids) if ids else ()
-    return _node(tree, {str(segment.pk): segment.name for segment in named})
-
-
-def _leaves(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "conditions" not in tree:
-        yield tree
-    for child in tree.get("conditions", ()):
-        yield from _leaves(child)
-
-
-def _node(tree: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    is_group, is_explained = "conditions" in tree, "matches" in tree
-    return {
-        "words": worded(tree, names),
-        "is_group": is_group,
-        "is_explained": is_explained,
-        "holds": tree.get("matches"),
-        "saw": as_text(tree.get("actual")) if is_explained and not is_group else "",
-        "changes_at": tree.get("changesAt"),
-        "events": [_event(event) for event in tree.get("events", ())],
-        "children": [_node(child, names) for child in tree.get("conditions", ())],
-    }
-
-
-def _event(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "url": reverse("admin:events_event_change", args=[event["id"]]),
-        "timestamp": event["timestamp"],
-        "value": as_text(event["value"]) if event.get("value") is not None else "",
-    }
-
-
-# Members -----------------------------------------------------------------------------------------------------
-
-
-class SegmentFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """One segment of the workspace that is shown."""
-
-    shows = (Segment,)
-    title = "segment"
-    parameter_name = "segment"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        segments = Segment.objects.in_workspace(chosen_workspace(request))
-        choices = dict(segments.order_by("name").values_list("pk", "name")[:SEGMENT_CHOICES])
-        chosen = parse_uuid(self.value())
-        if chosen is not None and chosen not in choices:
-            choices.update(segments.filter(pk=chosen).values_list("pk", "name"))
-        return [(str(pk), name) for pk, name in choices.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = parse_uuid(self.value())
-        return queryset if chosen is None else queryset.filter(**self.of_segment(request, chosen))
-
-    def of_segment(self, request: HttpRequest, segment_id: UUID) -> dict[str, Any]:
-        """Return what a row of the segment fulfils, so that an index finds it."""
-        return {"segment_id": segment_id}
-
-
-class MemberFilter(SegmentFilter):
-    """Contacts that are in a segment by what serves: see `settings.ADMIN_CONTACT_FILTERS`."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = parse_uuid(self.value())
-        if chosen is None:
-            return queryset
-        workspace_id = chosen_workspace(request)
-        segment = Segment.objects.in_workspace(workspace_id).filter(pk=chosen).first()
-        if segment is None:
-            return queryset.none()
-        members = Membership.objects.in_workspace(workspace_id).filter(version=segment.version)
-        return queryset.filter(pk__in=members.values("contact_id"))
-
-
-class ServingSegmentFilter(SegmentFilter):
-    """Who is in a segment by what serves: memberships are indexed by the rule's version."""
-
-    def of_segment(self, request: HttpRequest, segment_id: UUID) -> dict[str, Any]:
-        segments = Segment.objects.in_workspace(chosen_workspace(request)).filter(pk=segment_id)
-        return {"version": segments.values_list("version", flat=True).first()}
-
-
-class OfSegmentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    """Rows of a contact in a segment."""
-
-    resource = "segments"
-    sortable_by = ()
-    search_fields = ["contact_id"]
-    search_help_text = "A contact's id, identifier or name."
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Look the columns up for the page's rows alone, in the same statement."""
-        rows: QuerySet[Any] = super().get_queryset(request).select_related("segment")
-        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
-        return listed
-
-    @admin.display(description="contact")
-    def contact_label(self, row: Any) -> SafeString:
-        url = reverse("admin:contacts_contact_change", args=[row.contact_id])
-        return format_html(
-            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
-            url,
-            row.listed_email or row.contact_id,
-        )
-
-    @admin.display(description="segment")
-    def segment_label(self, row: Any) -> SafeString:
-        return _segment_link(row.segment)
-
-    @admin.display(description="reasons")
-    def why(self, row: Any) -> SafeString:
-        return _why(row.segment_id, row.contact_id)
-
-
-@admin.register(Membership)
-class MembershipAdmin(OfSegmentAdmin):
-    list_display = ["since_utc", "contact_label", "segment_label", "why"]
-    list_filter = [WorkspaceFilter, ServingSegmentFilter]
-    # The order of the index that finds them, so that a page costs no more than its rows.
-    ordering = ["version", "contact_id"]
-    fields = ["workspace", "segment_label", "contact_label", "since_utc", "why"]
-    readonly_fields = ["segment_label", "contact_label", "since_utc", "why"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        """Leave out those by rules that do not serve: yet, or any more."""
-        rows: Any = super().get_queryset(request)
-        serving: QuerySet[Membership] = rows.filter(version=F("segment__version")).with_entry()
-        return serving
-
-    since_utc = utc_column("entered_at", "since (UTC)")
-
-
-@admin.register(MembershipPeriod)
-class MembershipPeriodAdmin(OfSegmentAdmin):
-    list_display = ["entered_utc", "left_utc", "contact_label", "segment_label", "why"]
-    list_filter = [WorkspaceFilter, SegmentFilter]
-    ordering = ["-entered_at", "-id"]
-    fields = ["workspace", "segment_label", "contact_label", "entered_utc", "left_utc", "why"]
-    readonly_fields = ["segment_label", "contact_label", "entered_utc", "left_utc", "why"]
-
-    entered_utc = utc_column("entered_at", "entered (UTC)")
-
-    @admin.display(description="left (UTC)", empty_value="still in it")
-    def left_utc(self, row: MembershipPeriod) -> str | None:
-        return f"{row.left_at:%Y-%m-%d %H:%M:%S}" if row.left_at else None

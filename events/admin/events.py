@@ -1,4 +1,4 @@
-"""Admin of events: the stream, definitions, and the state of processing (batches, timers, parked effects)."""
+"""The stream: a list that is paged by its index, an event, and recording one by hand."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
-from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
@@ -26,88 +23,33 @@ from config import clock
 from config.db.plans import force_custom_plan
 from config.http.rendering import dumps
 from config.ids import parse_uuid
-from contacts.admin import ContactSearchMixin, find_contact_ids, identifier_of
-from contacts.models import Contact, Identifier
+from contacts.admin import find_contact_ids, identifier_of
+from contacts.models import Identifier
 from contacts.references import ContactReference
-from events.aggregates.registry import ALL_LANES
+from events.admin.base import summary
 from events.id_bounds import first_id_of_events
 from events.models import (
-    Aggregate,
-    ContactAggregate,
     Event,
-    EventBatch,
     EventDefinition,
-    EventProperty,
-    Heartbeat,
-    IdempotencyKey,
-    Lease,
-    MessageKey,
-    ParkedEffect,
     RefusedEvent,
-    RulesVersion,
-    Timer,
 )
-from events.processing.lag import processing_lag
-from events.processing.parking import retry_parked
 from events.replay import causes, replay_batch
-from events.stream.definitions import delete_definition
 from events.stream.quarantine import discard
-from events.stream.queries import list_events, page_of
+from events.stream.queries import page_of
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from workspaces.models import Workspace
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
-from workspaces.staff.inlines import WorkspaceInline
 from workspaces.staff.model_admin import (
     ReadOnlyAdminMixin,
-    RoleModelAdmin,
-    ServiceDeleteMixin,
     WorkspaceModelAdmin,
 )
 from workspaces.staff.pagination import BoundedPaginator
-from workspaces.staff.sections import sections_for, shows
+from workspaces.staff.sections import sections_for
 from workspaces.staff.workspace_choice import chosen_workspace, workspaces_searched
 
-SECTION_ROWS = 20
 NAME_CHOICES = 200
-_SUMMARY_LENGTH = 80
-
-
-@shows(Event)
-def contact_events_section(contact: Contact) -> SafeString:
-    """Return the contact's last events, for its page."""
-    events = list_events(contact.workspace_id, contact_id=contact.pk, limit=SECTION_ROWS)
-    rows = [
-        [
-            event_link(event),
-            f"{event.occurred_at:%Y-%m-%d %H:%M:%S}",
-            event.get_source_display(),
-            summary(event),
-        ]
-        for event in events
-    ]
-    everything = f"{reverse('admin:events_event_changelist')}?workspace={contact.workspace_id}&q={contact.pk}"
-    return render_to_string(
-        "admin/events/contact_events.html",
-        {
-            "table": {"headers": ["Event", "Occurred (UTC)", "Source", "Properties"], "rows": rows},
-            "footer": format_html(
-                '<a class="text-primary-600 dark:text-primary-500" href="{}">All events</a>', everything
-            ),
-        },
-    )
-
-
-def event_link(event: Event) -> SafeString:
-    """Return the event's name, linked to its page."""
-    url = reverse("admin:events_event_change", args=[event.pk])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, event.name)
-
-
-def summary(event: Event) -> str:
-    """Return the beginning of the event's properties."""
-    return Truncator(dumps(event.properties).decode()).chars(_SUMMARY_LENGTH) if event.properties else ""
 
 
 class NameFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
@@ -317,125 +259,6 @@ def _names_spelled(workspaces: QuerySet[Workspace], text: str) -> list[str]:
     return sorted(names)
 
 
-class EventPropertyInline(WorkspaceInline):
-    model = EventProperty
-    fields = ["name", "type", "description", "suggested_values", "is_declared", "is_locked", "position"]
-
-
-class DeletedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
-    """Definitions in use, or those deleted."""
-
-    title = "state"
-    parameter_name = "state"
-    all_option = ("", "In use")
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("deleted", "Deleted"), ("declared", "Declared"), ("seen", "Merely seen")]
-
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[EventDefinition]
-    ) -> QuerySet[EventDefinition]:
-        match self.value():
-            case "deleted":
-                return queryset.exclude(deleted_at=None)
-            case "declared":
-                return queryset.filter(deleted_at=None, is_declared=True)
-            case "seen":
-                return queryset.filter(deleted_at=None, is_declared=False)
-            case _:
-                return queryset.filter(deleted_at=None)
-
-
-@admin.register(EventDefinition)
-class EventDefinitionAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
-    resource = "definitions"
-    list_display = ["name", "description", "is_declared", "property_count", "updated_at"]
-    list_filter = [WorkspaceFilter, DeletedFilter]
-    search_fields = ["name"]
-    ordering = ["name", "id"]
-    fields = [
-        "workspace",
-        "name",
-        "description",
-        "is_declared",
-        "late_after_hours",
-        "created_at",
-        "updated_at",
-        "deleted_at",
-    ]
-    readonly_fields = ["created_at", "updated_at", "deleted_at"]
-    # Events keep the name that they came with.
-    fixed_fields = ["workspace", "name"]
-    inlines = [EventPropertyInline]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[EventDefinition]:
-        rows: QuerySet[EventDefinition] = super().get_queryset(request)
-        return rows.annotate(properties_counted=Count("properties"))
-
-    @admin.display(description="properties", ordering="properties_counted")
-    def property_count(self, definition: Any) -> int:
-        return definition.properties_counted  # type: ignore[no-any-return]  # an annotation
-
-    def save_model(self, request: HttpRequest, obj: EventDefinition, form: Any, change: bool) -> None:
-        obj.updated_at = clock.now()
-        super().save_model(request, obj, form, change)
-
-    def delete_model(self, request: HttpRequest, obj: EventDefinition) -> None:
-        delete_definition(obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[EventDefinition]) -> None:
-        for definition in queryset.filter(deleted_at=None):
-            delete_definition(definition)
-
-
-@admin.register(EventProperty)
-class EventPropertyAdmin(WorkspaceModelAdmin):
-    resource = "definitions"
-    list_display = ["name", "definition", "type", "is_declared", "is_locked"]
-    list_select_related = ["definition"]
-    search_fields = ["name", "definition__name"]
-    autocomplete_fields = ["workspace", "definition"]
-    fixed_fields = ["workspace", "definition", "name"]
-
-
-@admin.register(EventBatch)
-class EventBatchAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["id", "lane", "event_count", "level", "created_at"]
-    sortable_by = ()
-
-    @admin.display(description="events")
-    def event_count(self, batch: EventBatch) -> int:
-        return len(batch.event_ids)
-
-
-@admin.register(ParkedEffect)
-class ParkedEffectAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["effect", "subject", "event_count", "shortened_error", "created_at"]
-    search_fields = ["subject__startswith", "effect__startswith"]
-    search_help_text = "The beginning of the culprit, such as rule:<id>, or of the effect."
-    actions = ["retry"]
-
-    @admin.display(description="events")
-    def event_count(self, parked: ParkedEffect) -> int:
-        return len(parked.event_ids)
-
-    @admin.display(description="error")
-    def shortened_error(self, parked: ParkedEffect) -> str:
-        return Truncator(parked.error).chars(_SUMMARY_LENGTH)
-
-    def has_retry_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, "change")
-
-    @admin.action(description="Apply the effects again", permissions=["retry"])
-    def retry(self, request: HttpRequest, queryset: QuerySet[ParkedEffect]) -> None:
-        """Hand the chosen effects to the worker again."""
-        # The list's joins are not to be locked along with the rows.
-        count = retry_parked(ParkedEffect.objects.filter(pk__in=queryset.order_by().values("pk")))
-        messages.success(request, f"{count} parked effect{'' if count == 1 else 's'} will be applied again.")
-
-
 class CauseFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
     """Refused events by name and cause, with how many there are."""
 
@@ -518,101 +341,3 @@ class RefusedEventAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
                 after = replayed.last_id
         again = f" {refused:,} were refused again, for the cause that is shown now." if refused else ""
         self.message_user(request, f"Recorded: {recorded:,}.{again}")
-
-
-@admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "keys"
-    list_display = ["key", "status", "created_at"]
-    sortable_by = ()
-    search_fields = ["key__exact"]
-    search_help_text = "The whole key."
-    fields = ["workspace", "key", "status", "answer", "created_at"]
-    readonly_fields = ["answer"]
-
-    @admin.display
-    def answer(self, row: IdempotencyKey) -> str:
-        return bytes(row.body).decode("utf-8", "replace")
-
-
-@admin.register(MessageKey)
-class MessageKeyAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["key", "event_id"]
-    sortable_by = ()
-    search_fields = ["key__exact"]
-    search_help_text = "The whole key."
-
-
-@admin.register(Timer)
-class TimerAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["due_at", "contact_link", "timer_key", "lane"]
-    fields = ["workspace", "due_at", "contact_link", "timer_key", "lane"]
-    readonly_fields = ["contact_link"]
-    sortable_by = ()
-    ordering = ["workspace_id", "due_at"]
-    search_fields = ["contact_id"]
-    search_help_text = "A contact's id, identifier or name."
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list, and how far the workers are behind it."""
-        now = clock.now()
-        lag = processing_lag(chosen_workspace(request), now)
-        title = f"Timers: {lag.overdue:,} overdue, everything done but the last {lag.seconds:.1f} s"
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
-
-    @admin.display(description="contact")
-    def contact_link(self, due: Timer) -> SafeString:
-        return _contact_link(due.contact_id)
-
-
-@admin.register(Aggregate)
-class AggregateAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["event_name", "property", "filters", "is_built", "created_at"]
-    sortable_by = ()
-    search_fields = ["event_name"]
-
-    @admin.display(description="built", boolean=True)
-    def is_built(self, aggregate: Aggregate) -> bool:
-        return aggregate.lanes_built == ALL_LANES
-
-
-@admin.register(ContactAggregate)
-class ContactAggregateAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["count", "contact_link", "aggregate_id", "total", "first_at", "last_at"]
-    sortable_by = ()
-    ordering = ["workspace_id", "contact_id", "aggregate_id"]
-    search_fields = ["contact_id"]
-    search_help_text = "A contact's id, identifier or name."
-
-    @admin.display(description="contact")
-    def contact_link(self, aggregate: ContactAggregate) -> SafeString:
-        return _contact_link(aggregate.contact_id)
-
-
-@admin.register(RulesVersion)
-class RulesVersionAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["workspace", "version"]
-    ordering = ["workspace_id"]
-
-
-@admin.register(Lease)
-class LeaseAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    resource = "events"
-    list_display = ["task", "holder", "expires_at"]
-    ordering = ["workspace_id", "task"]
-
-
-@admin.register(Heartbeat)
-class HeartbeatAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
-    resource = None
-    list_display = ["id", "beaten_at"]
-
-
-def _contact_link(contact_id: UUID) -> SafeString:
-    url = reverse("admin:contacts_contact_change", args=[contact_id])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, contact_id)

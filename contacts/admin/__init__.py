@@ -1,0 +1,17 @@
+"""Contacts for staff: contacts with what is known of them, companies, fields and tags, merges, erasures."""
+
+from contacts.admin import companies, contacts, erasures, fields, merges, rows
+from contacts.admin.base import ContactSearchMixin, concerned_contacts, find_contact_ids, identifier_of
+
+__all__ = [
+    "ContactSearchMixin",
+    "companies",
+    "concerned_contacts",
+    "contacts",
+    "erasures",
+    "fields",
+    "find_contact_ids",
+    "identifier_of",
+    "merges",
+    "rows",
+]
