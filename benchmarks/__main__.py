@@ -10,12 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import batches, campaigns, idle, segments, sends, way_in
+from benchmarks import batches, campaigns, idle, pages, segments, sends, way_in
 from benchmarks.processes import manage, set_up
 
 MEASUREMENTS = {
     "s": sends.measure,
     "w": way_in.measure,
+    "p": pages.measure,
     "a": batches.measure,
     "o": idle.measure,
     "f": segments.runner,

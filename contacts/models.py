@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
@@ -106,6 +106,11 @@ class Contact(TenantModel):
 
     # All of these read what contacts.queries.with_details loads along.
 
+    def related(self, relation: str) -> list[Any]:
+        """Return the rows of a relation."""
+        loaded: list[Any] | None = vars(self).get(f"loaded_{relation}")
+        return list(getattr(self, relation).all()) if loaded is None else loaded
+
     @property
     def email(self) -> str | None:
         """The primary e-mail address."""
@@ -135,9 +140,10 @@ class Contact(TenantModel):
     @property
     def known_identifiers(self) -> list[Identifier]:
         """The identifiers, then those of merged contacts, of which one is primary where its own kind has none."""
-        own = list(self.identifiers.all())
+        own = self.related("identifiers")
         merged = sorted(
-            (identifier for other in self.merged.all() for identifier in other.identifiers.all()), key=_by_id
+            (identifier for other in self.related("merged") for identifier in other.related("identifiers")),
+            key=_by_id,
         )
         kinds = {identifier.kind for identifier in own if identifier.is_primary}
         for identifier in merged:
@@ -149,8 +155,8 @@ class Contact(TenantModel):
     def known_consents(self) -> list[Consent]:
         """The consents, one a channel; of merged contacts, one who opted out speaks for the person."""
         rows = [
-            *self.consents.all(),
-            *(consent for other in self.merged.all() for consent in other.consents.all()),
+            *self.related("consents"),
+            *(consent for other in self.related("merged") for consent in other.related("consents")),
         ]
         rows.sort(key=lambda consent: consent.status == Consent.Status.OPTED_OUT)
         return sorted(
@@ -161,8 +167,8 @@ class Contact(TenantModel):
     def known_tags(self) -> list[Tag]:
         """The tags, those of merged contacts too, in the order they were put on."""
         puts = [
-            *self.contact_tags.all(),
-            *(has for other in self.merged.all() for has in other.contact_tags.all()),
+            *self.related("contact_tags"),
+            *(has for other in self.related("merged") for has in other.related("contact_tags")),
         ]
         return list({has.tag_id: has.tag for has in sorted(puts, key=_by_id)}.values())
 
@@ -183,7 +189,7 @@ class Contact(TenantModel):
     @property
     def score_points(self) -> Decimal:
         """The lead score."""
-        return next((score.points for score in self.scores.all()), Decimal(0))
+        return next((score.points for score in self.related("scores")), Decimal(0))
 
 
 def _by_id(row: models.Model) -> UUID:

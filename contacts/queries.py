@@ -15,9 +15,15 @@ def with_details(contacts: QuerySet[Contact]) -> QuerySet[Contact]:
 
     Three more are for what the merged contacts have, if there are any.
     """
-    tags = Prefetch("contact_tags", ContactTag.objects.select_related("tag").order_by("id"))
-    merged = Contact.objects.order_by("id").prefetch_related("identifiers", tags, "consents")
-    return contacts.prefetch_related("identifiers", tags, "consents", "scores", Prefetch("merged", merged))
+    tags = _loaded("contact_tags", ContactTag.objects.select_related("tag").order_by("id"))
+    details = (_loaded("identifiers"), tags, _loaded("consents"))
+    merged = _loaded("merged", Contact.objects.order_by("id").prefetch_related(*details))
+    return contacts.prefetch_related(*details, _loaded("scores"), merged)
+
+
+def _loaded(relation: str, rows: QuerySet[Any] | None = None) -> "Prefetch[Any]":
+    """Load related rows as a list (see `Contact.related`): a manager and its queryset a row is most of the time."""
+    return Prefetch(relation, rows, to_attr=f"loaded_{relation}")
 
 
 class _IsOneOf(Func):

@@ -30,7 +30,7 @@ def lock_lists(workspace_id: UUID, list_ids: Sequence[str]) -> tuple[list[Segmen
 
 def list_ids_of(workspace_id: UUID, contacts: Sequence[Contact]) -> Mapping[UUID, list[str]]:
     """Return the ids of the lists that persons are on, by the survivor's id; their merged contacts are prefetched."""
-    persons = {row.id: contact.id for contact in contacts for row in (contact, *contact.merged.all())}
+    persons = {row.id: contact.id for contact in contacts for row in (contact, *contact.related("merged"))}
     rows = Membership.objects.in_workspace(workspace_id).filter(
         contact_id__in=persons,
         segment__workspace_id=workspace_id,

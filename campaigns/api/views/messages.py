@@ -49,7 +49,8 @@ class MessageViewSet(NativeViewSet):
     @extend_schema(operation_id="listMessages", responses={200: MessageRowSerializer(many=True)})
     def list(self, request: Request, workspace_id: str) -> Response:
         """List messages, newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        rows = self.get_queryset().defer("body", "text", "headers")
+        page = self.paginate_queryset(self.filter_queryset(rows))
         return self.get_paginated_response(MessageRowSerializer(page, many=True).data)
 
     @extend_schema(
